@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+/// Why a WebSocket is closed by the server. The code tells whether to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseCode {
+    /// The job has ended and the watcher asked to be closed then, or the client closed.
+    Done,
+    /// The client broke RFC 6455.
+    ProtocolError,
+    /// A text message that is not UTF-8.
+    InvalidText,
+    /// A client's message over the limit.
+    MessageTooLarge,
+    /// A fault on the server's side.
+    InternalError,
+    /// The server is going down; another, or the next, will answer.
+    Restart,
+    /// The server is full.
+    TryAgainLater,
+    /// The job id or a parameter was refused.
+    BadRequest,
+}
+
+/// Whether, and when, a client that was closed should come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// It should not: it would fare the same again.
+    No,
+    /// After a delay drawn at random between these two.
+    After {
+        /// The shortest delay.
+        min: Duration,
+        /// The longest delay.
+        max: Duration,
+    },
+    /// After the `retry_ms` of the close reason; where there is none, with a backoff.
+    AsTold,
+    /// With a backoff: the first try after 0–1 s, doubled up to 30 s, jittered over its whole length.
+    Backoff,
+}
+
+impl CloseCode {
+    /// Every code that a server sends.
+    pub const ALL: [Self; 8] = [
+        Self::Done,
+        Self::ProtocolError,
+        Self::InvalidText,
+        Self::MessageTooLarge,
+        Self::InternalError,
+        Self::Restart,
+        Self::TryAgainLater,
+        Self::BadRequest,
+    ];
+
+    /// The code on the wire: RFC 6455 section 7.4 and its registry; 4400 is of the private range.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Done => 1000,
+            Self::ProtocolError => 1002,
+            Self::InvalidText => 1007,
+            Self::MessageTooLarge => 1009,
+            Self::InternalError => 1011,
+            Self::Restart => 1012,
+            Self::TryAgainLater => 1013,
+            Self::BadRequest => 4400,
+        }
+    }
+
+    /// The name in docs, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::ProtocolError => "protocol-error",
+            Self::InvalidText => "invalid-text",
+            Self::MessageTooLarge => "message-too-large",
+            Self::InternalError => "internal-error",
+            Self::Restart => "restart",
+            Self::TryAgainLater => "try-again-later",
+            Self::BadRequest => "bad-request",
+        }
+    }
+}
+
+impl Reconnect {
+    /// What a client does that was closed with this code, known or not.
+    pub fn for_code(code: u16) -> Self {
+        match CloseCode::ALL.into_iter().find(|known| known.code() == code) {
+            Some(
+                CloseCode::Done
+                | CloseCode::ProtocolError
+                | CloseCode::InvalidText
+                | CloseCode::MessageTooLarge
+                | CloseCode::BadRequest,
+            ) => Self::No,
+            Some(CloseCode::InternalError) => {
+                Self::After { min: Duration::from_secs(1), max: Duration::from_secs(5) }
+            }
+            Some(CloseCode::Restart | CloseCode::TryAgainLater) => Self::AsTold,
+            None if (4400..4500).contains(&code) => Self::No,
+            None => Self::Backoff,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The JSON that passes through: fields in the order given, values as the text that was given.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// An object's fields, borrowed from its text.
+pub(crate) struct Fields<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::with_capacity(12);
+                while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+                    fields.push((name, map.next_value::<&'de RawValue>()?));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+/// A field's name: borrowed, unless it is written with escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// The first name that stands twice, if one does.
+pub(crate) fn duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
+    const FEW: usize = 24;
+    let names = fields.0.iter().map(|(name, _)| name.as_ref());
+    if fields.0.len() <= FEW {
+        return names
+            .clone()
+            .enumerate()
+            .find(|(i, name)| names.clone().take(*i).any(|earlier| earlier == *name))
+            .map(|(_, name)| name);
+    }
+    let mut seen = std::collections::HashSet::with_capacity(fields.0.len());
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// Appends `text` as a JSON string.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else if let Ok(quoted) = serde_json::to_string(text) {
+        // Only I/O can fail here, and a String has none.
+        out.push_str(&quoted);
+    }
+}
+
+/// The same JSON without the line breaks between its tokens, which would cut a server-sent event or an
+/// NDJSON line in two. Inside JSON strings there are none: they are escaped there.
+pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
+    if json.bytes().any(|b| b == b'\n' || b == b'\r') {
+        Cow::Owned(json.chars().filter(|&c| c != '\n' && c != '\r').collect())
+    } else {
+        Cow::Borrowed(json)
+    }
+}

@@ -1,0 +1,26 @@
+//! What Milepost says on the wire, as `spec/README.md` has it in words: job ids, updates, states and the
+//! fold between them, positions, close codes, problems.
+//!
+//! No I/O and no clock: whoever needs the time passes it in. The cases in `spec/fixtures` are run by this
+//! crate's tests, and by those of every SDK.
+
+mod close;
+mod fold;
+mod job_id;
+mod json;
+mod position;
+mod problem;
+mod state;
+mod status;
+mod timestamp;
+mod update;
+
+pub use close::{CloseCode, Reconnect};
+pub use fold::{Fold, Origin, Refusal, fold};
+pub use job_id::{InvalidJobId, JobId};
+pub use position::{Epoch, Position, Standing};
+pub use problem::{FieldError, Problem, ProblemType};
+pub use state::{InvalidState, State, StateView};
+pub use status::Status;
+pub use timestamp::Timestamp;
+pub use update::{InvalidUpdate, MAX_STAGE_BYTES, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, Update};

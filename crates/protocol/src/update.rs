@@ -1,0 +1,312 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::json::{self, Fields};
+use crate::{InvalidJobId, JobId, Status};
+
+/// The largest update, in bytes of JSON, unless configured otherwise.
+pub const MAX_UPDATE_BYTES: usize = 65_536;
+/// The longest stage, in bytes.
+pub const MAX_STAGE_BYTES: usize = 256;
+/// The longest time that an update may ask for its job to be kept, in seconds: 30 days.
+pub const MAX_TTL_SECONDS: u32 = 2_592_000;
+
+/// What a worker reports: how its job is now, in full. `spec/README.md`, section 2.
+///
+/// Parsed once, where it comes in. What is left is the JSON of the fields as they will be shown, and what
+/// the [fold](fn@crate::fold) has to know of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub(crate) job: JobId,
+    pub(crate) status: Status,
+    pub(crate) attempt: Option<NonZeroU32>,
+    pub(crate) ttl: Option<u32>,
+    pub(crate) has: Has,
+    /// `"job_id":"…","status":"…"` and the other fields as reported, without the braces.
+    pub(crate) fields: String,
+}
+
+/// Which of the fields that the fold adds are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Has {
+    pub(crate) stage: bool,
+    pub(crate) progress: bool,
+    pub(crate) timestamp: bool,
+}
+
+impl Update {
+    /// Reads an update of `job`, the one that the URL or the channel names. Without that, the update has to
+    /// name its job itself.
+    ///
+    /// Its size is for the caller to check, who knows the limit.
+    ///
+    /// # Errors
+    /// When it is not JSON, not an object, or a field is not what section 2 says; the error names the field.
+    pub fn parse(job: Option<&JobId>, json: &[u8]) -> Result<Self, InvalidUpdate> {
+        let text = std::str::from_utf8(json).map_err(InvalidUpdate::not_utf8)?;
+        let fields = parse_object(text)?;
+        if let Some(name) = json::duplicate(&fields) {
+            return Err(InvalidUpdate::field(name, "is given twice"));
+        }
+        let find = |wanted: &str| {
+            fields.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value)
+        };
+
+        let job = match (job, find("job_id")) {
+            (None, None) => return Err(InvalidUpdate::field("job_id", "is missing")),
+            (Some(job), None) => job.clone(),
+            (job, Some(value)) => {
+                let named = string("job_id", value)?;
+                match job {
+                    Some(job) if job.as_str() == named => job.clone(),
+                    Some(job) => {
+                        let detail =
+                            format!("is {named:?}, but the address says {:?}", job.as_str());
+                        return Err(InvalidUpdate::field("job_id", detail));
+                    }
+                    None => JobId::parse(&named).map_err(InvalidUpdate::JobId)?,
+                }
+            }
+        };
+        let status = match find("status").and_then(present) {
+            None => Status::Processing,
+            Some(value) => parse_status(&string("status", value)?)?,
+        };
+
+        let mut update = Self {
+            job,
+            status,
+            attempt: None,
+            ttl: None,
+            has: Has::default(),
+            fields: String::with_capacity(text.len() + 96),
+        };
+        update.fields.push_str("\"job_id\":\"");
+        update.fields.push_str(update.job.as_str());
+        update.fields.push_str("\",\"status\":\"");
+        update.fields.push_str(status.as_str());
+        update.fields.push('"');
+        for (name, value) in &fields.0 {
+            update.add(name, value)?;
+        }
+        Ok(update)
+    }
+
+    fn add(&mut self, name: &str, value: &RawValue) -> Result<(), InvalidUpdate> {
+        let given = present(value).is_some();
+        match name {
+            "job_id" | "status" | "position" => return Ok(()),
+            "progress" => {
+                self.has.progress = true;
+                if given {
+                    let clamped = parse_progress(value)?;
+                    self.push(name, clamped.unwrap_or(value.get()));
+                    return Ok(());
+                }
+            }
+            _ if !given && is_known(name) => return Ok(()),
+            "stage" => {
+                let stage = string(name, value)?;
+                if stage.len() > MAX_STAGE_BYTES {
+                    let detail =
+                        format!("has {} bytes, at most {MAX_STAGE_BYTES} are allowed", stage.len());
+                    return Err(InvalidUpdate::field(name, detail));
+                }
+                self.has.stage = true;
+            }
+            "timestamp" => {
+                string(name, value)?;
+                self.has.timestamp = true;
+            }
+            "message" | "error" => {
+                string(name, value)?;
+            }
+            "attempt" => {
+                let attempt = integer(name, value, u32::MAX)?;
+                // Told in the state by the fold, whether named here or not.
+                self.attempt = NonZeroU32::new(attempt);
+                return Ok(());
+            }
+            "ttl" => self.ttl = Some(integer(name, value, MAX_TTL_SECONDS)?),
+            _ => {}
+        }
+        self.push(name, value.get());
+        Ok(())
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        self.fields.push(',');
+        json::push_string(&mut self.fields, name);
+        self.fields.push(':');
+        self.fields.push_str(&json::on_one_line(value));
+    }
+
+    /// The job that it is about.
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    /// The status that it reports.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// The attempt that it names, if it names one.
+    pub fn attempt(&self) -> Option<NonZeroU32> {
+        self.attempt
+    }
+
+    /// For how many seconds it asks the job to be kept, if it does.
+    pub fn ttl(&self) -> Option<u32> {
+        self.ttl
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    matches!(name, "stage" | "message" | "timestamp" | "error" | "attempt" | "ttl")
+}
+
+fn present(value: &RawValue) -> Option<&RawValue> {
+    (value.get() != "null").then_some(value)
+}
+
+fn parse_object(text: &str) -> Result<Fields<'_>, InvalidUpdate> {
+    serde_json::from_str(text).map_err(|error| {
+        // At a first token that opens no object serde_json stops: the rest may be JSON or not.
+        let not_json = if error.is_data() {
+            serde_json::from_str::<IgnoredAny>(text).err()
+        } else {
+            Some(error)
+        };
+        match not_json {
+            Some(error) => InvalidUpdate::NotJson { detail: explain(text, &error) },
+            None => InvalidUpdate::NotAnObject,
+        }
+    })
+}
+
+fn explain(text: &str, error: &serde_json::Error) -> String {
+    // What Python's json.dumps writes for a float that is no number, and JSON does not have.
+    for token in ["NaN", "Infinity"] {
+        if text.contains(token) {
+            return format!("{error} ({token} is not JSON; leave such a value out or send null)");
+        }
+    }
+    error.to_string()
+}
+
+fn string<'a>(name: &str, value: &'a RawValue) -> Result<Cow<'a, str>, InvalidUpdate> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    let quoted = value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if let Some(text) = quoted.filter(|text| !text.contains('\\')) {
+        return Ok(Cow::Borrowed(text));
+    }
+    match serde_json::from_str::<Text<'_>>(value.get()) {
+        Ok(Text(text)) => Ok(text),
+        Err(_) if value.get().starts_with('"') => {
+            Err(InvalidUpdate::field(name, "has an escape that is no character (a lone surrogate)"))
+        }
+        Err(_) => {
+            Err(InvalidUpdate::field(name, format!("is not a string: {}", excerpt(value.get()))))
+        }
+    }
+}
+
+fn integer(name: &str, value: &RawValue, max: u32) -> Result<u32, InvalidUpdate> {
+    match serde_json::from_str::<u32>(value.get()) {
+        Ok(number) if (1..=max).contains(&number) => Ok(number),
+        _ => {
+            let detail = format!("is not an integer of 1 to {max}: {}", excerpt(value.get()));
+            Err(InvalidUpdate::field(name, detail))
+        }
+    }
+}
+
+fn parse_status(name: &str) -> Result<Status, InvalidUpdate> {
+    Status::from_name(name).ok_or_else(|| {
+        let known = Status::ALL.map(Status::as_str).join(", ");
+        InvalidUpdate::field("status", format!("is {}, which is none of {known}", excerpt(name)))
+    })
+}
+
+/// The text to show instead, if the progress is outside of 0…1.
+fn parse_progress(value: &RawValue) -> Result<Option<&'static str>, InvalidUpdate> {
+    let text = value.get();
+    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    match text.parse::<f64>() {
+        Ok(number) if is_number && number.is_finite() => Ok(if number > 1.0 {
+            Some("1.0")
+        } else if number < 0.0 {
+            Some("0.0")
+        } else {
+            None
+        }),
+        Ok(_) if is_number => {
+            Err(InvalidUpdate::field("progress", format!("is not finite: {}", excerpt(text))))
+        }
+        _ => Err(InvalidUpdate::field(
+            "progress",
+            format!("is not a number or null: {}", excerpt(text)),
+        )),
+    }
+}
+
+/// As much of a refused value as an error message can take.
+fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().nth(LONGEST).is_none() {
+        text.to_owned()
+    } else {
+        text.chars().take(LONGEST).chain(['…']).collect()
+    }
+}
+
+/// Why something is not an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidUpdate {
+    /// It is not JSON in UTF-8.
+    NotJson {
+        /// What is wrong, and where.
+        detail: String,
+    },
+    /// It is JSON, but not an object.
+    NotAnObject,
+    /// It names its job by something that is not a job id.
+    JobId(InvalidJobId),
+    /// A field is not what it must be.
+    Field {
+        /// The field's name.
+        name: String,
+        /// What is wrong with it, as the rest of a sentence that begins with the name.
+        detail: String,
+    },
+}
+
+impl InvalidUpdate {
+    fn field(name: &str, detail: impl Into<String>) -> Self {
+        Self::Field { name: name.to_owned(), detail: detail.into() }
+    }
+
+    fn not_utf8(error: std::str::Utf8Error) -> Self {
+        Self::NotJson { detail: format!("it is not UTF-8: byte {}", error.valid_up_to()) }
+    }
+}
+
+impl fmt::Display for InvalidUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson { detail } => write!(f, "not JSON: {detail}"),
+            Self::NotAnObject => f.write_str("an update is a JSON object"),
+            Self::JobId(invalid) => write!(f, "job_id: {invalid}"),
+            Self::Field { name, detail } => write!(f, "{name} {detail}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidUpdate {}

@@ -1,0 +1,608 @@
+//! Runs `spec/fixtures`, which say what every implementation does. Their format is in
+//! `spec/fixtures/README.md`; a key that is not in there fails.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use milepost_protocol::{
+    CloseCode, Epoch, Fold, InvalidJobId, JobId, Origin, Position, Problem, ProblemType, Reconnect,
+    Standing, State, Timestamp, Update, fold,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+fn directory() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/fixtures"))
+}
+
+fn read<T: DeserializeOwned>(name: &str) -> T {
+    let text = fs::read_to_string(directory().join(name)).expect(name);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Runs every case, and fails with all that went wrong.
+fn check<T>(cases: &[T], name: impl Fn(&T) -> String, run: impl Fn(&T) -> Result<(), String>) {
+    assert!(!cases.is_empty(), "a list without a case");
+    let failures: Vec<String> = cases
+        .iter()
+        .filter_map(|case| run(case).err().map(|why| format!("{}: {why}", name(case))))
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is made on the spot")]
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Result<(), String> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}\n  is     {got:?}\n  not    {wanted:?}"))
+}
+
+#[test]
+fn every_fixture_is_run() {
+    let mut names: Vec<String> = fs::read_dir(directory())
+        .expect("spec/fixtures")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let run = [
+        "README.md",
+        "close-codes.json",
+        "fold.json",
+        "job-id.json",
+        "position.json",
+        "problems.json",
+        "timestamp.json",
+        "update.json",
+    ];
+    assert_eq!(names, run);
+}
+
+// Job ids
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobIds {
+    accepted: Vec<String>,
+    refused: Vec<RefusedJobId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefusedJobId {
+    text: String,
+    character: Option<char>,
+    length: Option<usize>,
+    #[serde(default)]
+    dots: bool,
+}
+
+#[test]
+fn job_ids() {
+    let file: JobIds = read("job-id.json");
+    check(&file.accepted, Clone::clone, |text| {
+        let id = JobId::parse(text).map_err(|refused| refused.to_string())?;
+        expect("the id", id.as_str(), text)
+    });
+    check(
+        &file.refused,
+        |case| format!("{:?}", case.text),
+        |case| {
+            let Err(refused) = JobId::parse(&case.text) else { return Err("is accepted".into()) };
+            let wanted = match (case.character, case.length, case.dots) {
+                (Some(c), None, false) => InvalidJobId::Character(c),
+                (None, Some(0), false) => InvalidJobId::Empty,
+                (None, Some(length), false) => InvalidJobId::TooLong(length),
+                (None, None, true) => InvalidJobId::Dots,
+                _ => return Err("one of character, length, dots".into()),
+            };
+            expect("the reason", refused, wanted)?;
+            let detail = refused.to_string();
+            let named = match refused {
+                InvalidJobId::Character(c) => format!("{c:?}"),
+                InvalidJobId::TooLong(length) => length.to_string(),
+                InvalidJobId::Empty | InvalidJobId::Dots => String::new(),
+            };
+            expect("that the detail names it", detail.contains(&named), true)?;
+            expect("the problem", Problem::from(refused).uri, ProblemType::InvalidJobId.uri())
+        },
+    );
+}
+
+// Updates and the fold
+
+/// What a file's cases have in common: the job that the address names, the epoch, the server's clock.
+struct Scene {
+    job: JobId,
+    epoch: Epoch,
+    now: Timestamp,
+}
+
+impl Scene {
+    fn new(job_id: &str, epoch: &str, now: &str) -> Self {
+        Self { job: JobId::parse(job_id).expect(job_id), epoch: parse_epoch(epoch), now: at(now) }
+    }
+}
+
+fn parse_epoch(hex: &str) -> Epoch {
+    Epoch(u64::from_str_radix(hex, 16).expect(hex))
+}
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).expect(text)
+}
+
+/// The bytes that a case reports.
+fn bytes(
+    json: Option<&RawValue>,
+    text: Option<&String>,
+    hex: Option<&String>,
+) -> Result<Vec<u8>, String> {
+    match (json, text, hex) {
+        (Some(json), None, None) => Ok(json.get().into()),
+        (None, Some(text), None) => Ok(text.as_bytes().into()),
+        (None, None, Some(hex)) => (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|error| error.to_string()))
+            .collect(),
+        _ => Err("one of update, update_text, update_hex".into()),
+    }
+}
+
+/// Whether a state is the one that a case wants, and as sound as every state is.
+fn expect_state(
+    state: &State,
+    wanted: Option<&Value>,
+    wanted_text: Option<&String>,
+) -> Result<(), String> {
+    match (wanted, wanted_text) {
+        (Some(wanted), None) => {
+            let got: Value = serde_json::from_str(state.json()).map_err(|e| e.to_string())?;
+            expect("the state", &got, wanted)?;
+        }
+        (None, Some(text)) => expect("the state", state.json(), text)?,
+        _ => return Err("one of state, state_text".into()),
+    }
+    expect("that it has a line break", state.json().contains(['\n', '\r']), false)?;
+    expect("read again, it", State::parse(state.json()), Ok(state.clone()))?;
+    let head: BTreeMap<String, &RawValue> =
+        serde_json::from_str(state.json()).map_err(|error| error.to_string())?;
+    let told = |name: &str| head.get(name).map(|value| value.get().to_owned());
+    expect("job_id", told("job_id"), Some(format!("{:?}", state.job().as_str())))?;
+    expect("status", told("status"), Some(format!("{:?}", state.status().as_str())))?;
+    expect("attempt", told("attempt"), Some(state.attempt().to_string()))?;
+    expect("position", told("position"), Some(format!("\"{}\"", state.position())))?;
+    expect("ttl", told("ttl"), state.ttl().map(|ttl| ttl.to_string()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Updates {
+    job_id: String,
+    epoch: String,
+    now: String,
+    accepted: Vec<AcceptedUpdate>,
+    refused: Vec<RefusedUpdate>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AcceptedUpdate {
+    name: String,
+    #[serde(default = "yes")]
+    address: bool,
+    update: Option<Box<RawValue>>,
+    update_text: Option<String>,
+    update_hex: Option<String>,
+    state: Option<Value>,
+    state_text: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefusedUpdate {
+    name: String,
+    #[serde(default = "yes")]
+    address: bool,
+    update: Option<Box<RawValue>>,
+    update_text: Option<String>,
+    update_hex: Option<String>,
+    problem: String,
+    pointer: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[test]
+fn updates() {
+    let file: Updates = read("update.json");
+    let scene = Scene::new(&file.job_id, &file.epoch, &file.now);
+    check(
+        &file.accepted,
+        |case| case.name.clone(),
+        |case| {
+            let json =
+                bytes(case.update.as_deref(), case.update_text.as_ref(), case.update_hex.as_ref())?;
+            let update = Update::parse(case.address.then_some(&scene.job), &json)
+                .map_err(|refused| refused.to_string())?;
+            match fold(None, &update, Origin::Report, scene.epoch, scene.now) {
+                Ok(Fold::New(state)) => {
+                    expect_state(&state, case.state.as_ref(), case.state_text.as_ref())
+                }
+                other => Err(format!("{other:?}")),
+            }
+        },
+    );
+    check(
+        &file.refused,
+        |case| case.name.clone(),
+        |case| {
+            let json =
+                bytes(case.update.as_deref(), case.update_text.as_ref(), case.update_hex.as_ref())?;
+            let Err(refused) = Update::parse(case.address.then_some(&scene.job), &json) else {
+                return Err("is accepted".into());
+            };
+            expect_problem(&Problem::from(refused), &case.problem, case.pointer.as_deref())
+        },
+    );
+}
+
+fn expect_problem(problem: &Problem, name: &str, pointer: Option<&str>) -> Result<(), String> {
+    let kind = ProblemType::from_uri(&problem.uri).ok_or("its type is not known")?;
+    expect("the problem", kind.name(), name)?;
+    expect("the status", problem.status, kind.status())?;
+    expect("the title", problem.title.as_str(), kind.title())?;
+    expect("that the detail is empty", problem.detail.is_empty(), false)?;
+    let pointers: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_deref()).collect();
+    expect("the pointers", pointers, pointer.map(Some).into_iter().collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Folds {
+    job_id: String,
+    epoch: String,
+    now: String,
+    cases: Vec<FoldCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FoldCase {
+    name: String,
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    update: Option<Box<RawValue>>,
+    update_text: Option<String>,
+    #[serde(default)]
+    origin: StepOrigin,
+    epoch: Option<String>,
+    now: Option<String>,
+    state: Option<Value>,
+    state_text: Option<String>,
+    repeated: Option<String>,
+    refused: Option<Refused>,
+    #[serde(default)]
+    ttl: Ttl,
+}
+
+/// A `null` that is there is another thing than nothing.
+#[derive(Default)]
+enum Ttl {
+    #[default]
+    Unchecked,
+    Is(Option<u32>),
+}
+
+impl<'de> Deserialize<'de> for Ttl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Is)
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StepOrigin {
+    #[default]
+    Report,
+    Publish,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refused {
+    problem: String,
+    attempt: u32,
+    position: String,
+}
+
+#[test]
+fn folds() {
+    let file: Folds = read("fold.json");
+    let scene = Scene::new(&file.job_id, &file.epoch, &file.now);
+    check(
+        &file.cases,
+        |case| case.name.clone(),
+        |case| {
+            let mut state = None;
+            for (at, step) in case.steps.iter().enumerate() {
+                run_step(&scene, &mut state, step)
+                    .map_err(|why| format!("step {}: {why}", at + 1))?;
+            }
+            Ok(())
+        },
+    );
+}
+
+fn run_step(scene: &Scene, state: &mut Option<State>, step: &Step) -> Result<(), String> {
+    let json = bytes(step.update.as_deref(), step.update_text.as_ref(), None)?;
+    let update = Update::parse(Some(&scene.job), &json).map_err(|refused| refused.to_string())?;
+    let origin = match step.origin {
+        StepOrigin::Report => Origin::Report,
+        StepOrigin::Publish => Origin::Publish,
+    };
+    let epoch = step.epoch.as_deref().map_or(scene.epoch, parse_epoch);
+    let now = step.now.as_deref().map_or(scene.now, at);
+    match fold(state.as_ref(), &update, origin, epoch, now) {
+        Ok(Fold::New(new)) => {
+            expect_state(&new, step.state.as_ref(), step.state_text.as_ref())?;
+            *state = Some(new);
+        }
+        Ok(Fold::Repeated) => {
+            let position = state.as_ref().map(|state| state.position().to_string());
+            expect("the repeated end's position", position, step.repeated.clone())?;
+        }
+        Err(refusal) => {
+            let problem = Problem::from(refusal);
+            let kind = ProblemType::from_uri(&problem.uri).ok_or("its type is not known")?;
+            let got = Refused {
+                problem: kind.name().to_owned(),
+                attempt: problem.attempt.ok_or("no attempt")?,
+                position: problem.position.ok_or("no position")?,
+            };
+            expect("the refusal", Some(&got), step.refused.as_ref())?;
+        }
+    }
+    let outcomes = [
+        step.state.is_some(),
+        step.state_text.is_some(),
+        step.repeated.is_some(),
+        step.refused.is_some(),
+    ];
+    expect("how many outcomes it names", outcomes.iter().filter(|named| **named).count(), 1)?;
+    match step.ttl {
+        Ttl::Is(ttl) => expect("the ttl", state.as_ref().and_then(State::ttl), ttl),
+        Ttl::Unchecked => Ok(()),
+    }
+}
+
+// Positions
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Positions {
+    accepted: Vec<ParsedPosition>,
+    refused: Vec<String>,
+    standings: Vec<StandingCase>,
+    answers: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParsedPosition {
+    text: String,
+    epoch: String,
+    number: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StandingCase {
+    since: String,
+    present: String,
+    is: String,
+}
+
+fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Behind => "behind",
+        Standing::Current => "current",
+        Standing::Ahead => "ahead",
+        Standing::Foreign => "foreign",
+    }
+}
+
+#[test]
+fn positions() {
+    let file: Positions = read("position.json");
+    check(
+        &file.accepted,
+        |case| case.text.clone(),
+        |case| {
+            let position = Position::parse(&case.text).ok_or("is none")?;
+            expect("the epoch", position.epoch, parse_epoch(&case.epoch))?;
+            expect("the number", position.number.to_string(), case.number.clone())?;
+            expect("written", position.to_string(), case.text.clone())
+        },
+    );
+    check(&file.refused, Clone::clone, |text| expect("read, it", Position::parse(text), None));
+    check(
+        &file.standings,
+        |case| format!("{} at {}", case.since, case.present),
+        |case| {
+            let present = Position::parse(&case.present).ok_or("present is no position")?;
+            let since = Position::parse(&case.since);
+            let standing = since.map_or(Standing::Foreign, |since| present.standing_of(since));
+            expect("it", standing_name(standing), case.is.as_str())
+        },
+    );
+    let named: Vec<&str> = file.answers.keys().map(String::as_str).collect();
+    assert_eq!(named, ["ahead", "behind", "current", "foreign"]);
+}
+
+// Close codes
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseCodes {
+    codes: Vec<KnownCode>,
+    others: Vec<OtherCode>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownCode {
+    code: u16,
+    name: String,
+    reconnect: String,
+    min_ms: Option<u64>,
+    max_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtherCode {
+    code: u16,
+    reconnect: String,
+}
+
+fn reconnect(name: &str, min_ms: Option<u64>, max_ms: Option<u64>) -> Result<Reconnect, String> {
+    match (name, min_ms, max_ms) {
+        ("no", None, None) => Ok(Reconnect::No),
+        ("as-told", None, None) => Ok(Reconnect::AsTold),
+        ("backoff", None, None) => Ok(Reconnect::Backoff),
+        ("after", Some(min), Some(max)) => Ok(Reconnect::After {
+            min: Duration::from_millis(min),
+            max: Duration::from_millis(max),
+        }),
+        _ => Err(format!("{name:?} is no way to come back")),
+    }
+}
+
+#[test]
+fn close_codes() {
+    let file: CloseCodes = read("close-codes.json");
+    check(
+        &file.codes,
+        |case| case.name.clone(),
+        |case| {
+            let known = CloseCode::ALL.into_iter().find(|known| known.name() == case.name);
+            expect("the code", known.map(CloseCode::code), Some(case.code))?;
+            let wanted = reconnect(&case.reconnect, case.min_ms, case.max_ms)?;
+            expect("the way back", Reconnect::for_code(case.code), wanted)
+        },
+    );
+    assert_eq!(file.codes.len(), CloseCode::ALL.len(), "each code once");
+    check(
+        &file.others,
+        |case| case.code.to_string(),
+        |case| {
+            let wanted = reconnect(&case.reconnect, None, None)?;
+            expect("the way back", Reconnect::for_code(case.code), wanted)
+        },
+    );
+}
+
+// Problems
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProblemFile {
+    problems: Vec<ProblemRow>,
+    unknown: Vec<String>,
+    documents: Vec<Document>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProblemRow {
+    name: String,
+    r#type: String,
+    status: u16,
+    title: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    name: String,
+    document: Value,
+}
+
+#[test]
+fn problems() {
+    let file: ProblemFile = read("problems.json");
+    check(
+        &file.problems,
+        |case| case.name.clone(),
+        |case| {
+            let kind = ProblemType::from_uri(&case.r#type).ok_or("is not known")?;
+            expect("the name", kind.name(), case.name.as_str())?;
+            expect("the type", kind.uri(), case.r#type.clone())?;
+            expect("the status", kind.status(), case.status)?;
+            expect("the title", kind.title(), case.title.as_str())
+        },
+    );
+    assert_eq!(file.problems.len(), ProblemType::ALL.len(), "each problem once");
+    check(&file.unknown, Clone::clone, |uri| expect("it", ProblemType::from_uri(uri), None));
+    check(
+        &file.documents,
+        |case| case.name.clone(),
+        |case| {
+            let problem: Problem =
+                serde_json::from_value(case.document.clone()).map_err(|error| error.to_string())?;
+            let again = serde_json::to_value(&problem).map_err(|error| error.to_string())?;
+            expect("written again, it", &again, &case.document)
+        },
+    );
+}
+
+// Timestamps
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Timestamps {
+    read: Vec<Moment>,
+    unreadable: Vec<String>,
+    write: Vec<Moment>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Moment {
+    text: String,
+    micros: i64,
+}
+
+#[test]
+fn timestamps() {
+    let file: Timestamps = read("timestamp.json");
+    check(
+        &file.read,
+        |case| case.text.clone(),
+        |case| {
+            let read = Timestamp::parse(&case.text).map(Timestamp::as_micros);
+            expect("it", read, Some(case.micros))
+        },
+    );
+    check(&file.unreadable, Clone::clone, |text| expect("it", Timestamp::parse(text), None));
+    check(
+        &file.write,
+        |case| case.text.clone(),
+        |case| {
+            let written = Timestamp::from_micros(case.micros);
+            expect("it", written.to_string(), case.text.clone())?;
+            expect("read again, it", Timestamp::parse(&case.text), Some(written))
+        },
+    );
+}
