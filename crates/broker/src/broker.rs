@@ -1,0 +1,175 @@
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use milepost_protocol::{JobId, Refusal, State, Status, Update};
+
+/// Keeps states, orders updates, tells who is attached.
+///
+/// What every backend guarantees:
+///
+/// 1. **One order.** All updates of a job, whoever reports them, are folded one after the other
+///    ([`milepost_protocol::fold`]), and every listener hears the states in that order.
+/// 2. **No gap.** A listener first hears the job's present state ([`Listener::attached`]), then each state
+///    that comes after it. It may hear a state again (after a lost connection to the backend), never an
+///    older one after a newer one of the same epoch.
+/// 3. **Acknowledged means kept.** Once `report` has answered, `state` answers with that state or a newer
+///    one. An acknowledged end outlives whatever the backend promises to outlive.
+/// 4. **Ends are latched**: see the fold.
+/// 5. **Bounded.** At its bound a backend gives up jobs that have ended, those first that would expire first.
+///    If that is not enough it refuses what is new ([`ReportError::Full`]), but never an end of a job that
+///    it knows.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Folds an update into its job's state and tells the listener.
+    ///
+    /// # Errors
+    /// When the fold refuses it, the broker is full, or the backend does not answer. Nothing has changed
+    /// then, but for [`ReportError::Unavailable`], where it may have.
+    async fn report(&self, update: Update) -> Result<Reported, ReportError>;
+
+    /// The job's present state; none if it is not known.
+    ///
+    /// # Errors
+    /// When the backend does not answer.
+    async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable>;
+
+    /// The job's latest states, oldest first, the present one last. Empty if it is not known.
+    ///
+    /// # Errors
+    /// When the backend does not answer.
+    async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable>;
+
+    /// Tells `listener` the job's latest states, and from then on every state, until it is detached or
+    /// another listener is attached to the job in its place.
+    ///
+    /// # Errors
+    /// When the backend does not answer; the listener is not attached then.
+    async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable>;
+
+    /// Ends what `attach` began. Does nothing if another listener has taken its place.
+    async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>);
+
+    /// Forgets a job; false if it was not known.
+    ///
+    /// # Errors
+    /// When the backend does not answer.
+    async fn forget(&self, job: &JobId) -> Result<bool, Unavailable>;
+
+    /// A page of the jobs known, the most recently begun first.
+    ///
+    /// # Errors
+    /// When the backend does not answer.
+    async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable>;
+
+    /// Proves that an update reported now would be kept and told.
+    ///
+    /// # Errors
+    /// When it would not: why.
+    async fn probe(&self) -> Result<(), Unavailable>;
+
+    /// What the broker holds now.
+    fn stats(&self) -> Stats;
+
+    /// Does the broker's own work (expiry, keeping states on disk, …) until `stop` is done, then brings to
+    /// an end what is under way. Whoever makes a broker runs this, and waits for it.
+    async fn run(&self, stop: tokio::sync::watch::Receiver<bool>);
+}
+
+/// Who hears of a job's states. Called in the job's order and while the broker holds a lock: it must
+/// return at once.
+pub trait Listener: Send + Sync + 'static {
+    /// The latest states, oldest first, the present one last; empty if the job is not known.
+    fn attached(&self, states: &[Arc<State>]);
+
+    /// The job's new state.
+    fn update(&self, state: &Arc<State>);
+
+    /// The job was forgotten, on request or by expiry.
+    fn forgotten(&self);
+}
+
+/// What became of an update.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The state that it led to.
+    pub state: Arc<State>,
+    /// Whether it is an end reported again, which changed nothing.
+    pub repeated: bool,
+}
+
+/// Why an update was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportError {
+    /// It belongs to an attempt that is over.
+    Refused(Refusal),
+    /// The broker holds as much as it may: how much that is.
+    Full(String),
+    /// The backend does not answer.
+    Unavailable(Unavailable),
+}
+
+impl fmt::Display for ReportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Full(bound) => write!(f, "the broker is full: {bound}"),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+impl From<Unavailable> for ReportError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+/// The backend does not answer: what it said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the broker does not answer: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Which jobs to list.
+#[derive(Clone, Debug)]
+pub struct JobsQuery {
+    /// Only jobs with one of these statuses; all if empty.
+    pub statuses: Vec<Status>,
+    /// Only jobs whose id begins so.
+    pub prefix: String,
+    /// At most so many.
+    pub limit: usize,
+    /// Those after the page whose [`Jobs::next`] this was.
+    pub after: Option<u64>,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    /// Their present states, the most recently begun first.
+    pub states: Vec<Arc<State>>,
+    /// Where the next page begins; none if this is the last.
+    pub next: Option<u64>,
+    /// How many jobs are known, whether they match or not.
+    pub total: usize,
+}
+
+/// What a broker holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Jobs known.
+    pub jobs: usize,
+    /// Bytes held for them, as the broker counts them.
+    pub bytes: usize,
+    /// Jobs given up early because the broker was full, since start.
+    pub evicted: u64,
+}
