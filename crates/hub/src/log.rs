@@ -1,0 +1,375 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use milepost_protocol::{Position, State};
+
+/// Which states a watcher wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Every state, as long as it keeps up.
+    #[default]
+    All,
+    /// Only the newest at each moment, and every end.
+    Latest,
+}
+
+/// How far back a topic's log reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// At most so many states.
+    pub states: usize,
+    /// At most so many bytes of JSON; the newest state is kept whatever its size.
+    pub bytes: usize,
+    /// At most so many states once every watcher has been served: for those who come back.
+    pub at_rest: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { states: 128, bytes: 48 << 10, at_rest: 32 }
+    }
+}
+
+/// How many ends are kept for watchers that have fallen off the log.
+const ENDS: usize = 8;
+
+/// The latest states of one job.
+///
+/// States are numbered as they come in, whatever their positions: a cursor is the number of the first state
+/// that its watcher has not seen.
+pub(crate) struct Log {
+    states: VecDeque<Arc<State>>,
+    bytes: usize,
+    /// The number that the next state gets, from 1 on: so there is always a cursor before the first.
+    next: u64,
+    /// The latest ends, some of which are no longer in `states`, with their numbers. No watcher skips one,
+    /// unless it stands still while the job ends more often than [`ENDS`] times.
+    /// Boxed: most jobs have none yet.
+    ends: Option<Box<Ends>>,
+}
+
+type Ends = VecDeque<(u64, Arc<State>)>;
+
+/// What a cursor is to be shown next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It has seen everything.
+    Nothing,
+    /// Every state from this one on.
+    From(u64),
+    /// The ends from the cursor on, if any, then the newest state.
+    Newest,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { states: VecDeque::new(), bytes: 0, next: 1, ends: None }
+    }
+}
+
+impl Log {
+    pub(crate) fn newest(&self) -> Option<&Arc<State>> {
+        self.states.back()
+    }
+
+    /// The cursor of a watcher that has seen everything.
+    pub(crate) fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// The number of the oldest state that is still there.
+    pub(crate) fn first(&self) -> u64 {
+        self.next - self.states.len() as u64
+    }
+
+    /// Adds a state, unless it is not newer than the newest.
+    pub(crate) fn push(&mut self, state: &Arc<State>, limits: LogLimits) -> bool {
+        if let Some(newest) = self.newest() {
+            let (newest, state) = (newest.position(), state.position());
+            if newest.epoch == state.epoch && newest.number >= state.number {
+                return false;
+            }
+        }
+        if state.status().is_end() {
+            let ends = self.ends.get_or_insert_default();
+            if ends.len() == ENDS {
+                ends.pop_front();
+            }
+            ends.push_back((self.next, Arc::clone(state)));
+        }
+        if self.states.capacity() == 0 {
+            // Most jobs at rest have been told one state.
+            self.states.reserve_exact(1);
+        }
+        self.bytes += state.json().len();
+        self.states.push_back(Arc::clone(state));
+        self.next += 1;
+        self.cut(limits.states, limits.bytes);
+        true
+    }
+
+    /// Every watcher has been served: only those who come back may want more than the newest.
+    pub(crate) fn rest(&mut self, limits: LogLimits) {
+        if self.states.len() > limits.at_rest {
+            self.cut(limits.at_rest, limits.bytes);
+            self.states.shrink_to(limits.at_rest);
+        }
+    }
+
+    fn cut(&mut self, states: usize, bytes: usize) {
+        while self.states.len() > states.max(1) || (self.bytes > bytes && self.states.len() > 1) {
+            let Some(oldest) = self.states.pop_front() else { break };
+            self.bytes -= oldest.json().len();
+        }
+    }
+
+    /// Those of a job's latest states that are not here yet. A job that is told anew, after a lost connection
+    /// to the broker, is told of states that were here before, also of those of an earlier epoch.
+    pub(crate) fn unseen<'a>(&self, states: &'a [Arc<State>]) -> &'a [Arc<State>] {
+        let Some(newest) = self.newest().map(|state| state.position()) else { return states };
+        let comparable = |state: &Arc<State>| state.position().epoch == newest.epoch;
+        let seen =
+            |state: &Arc<State>| comparable(state) && state.position().number <= newest.number;
+        let after_seen = states.iter().rposition(seen).map(|index| index + 1);
+        let from = after_seen.or_else(|| states.iter().position(comparable)).unwrap_or(0);
+        &states[from..]
+    }
+
+    /// Forgets the states, not their numbers: cursors stay where they are.
+    pub(crate) fn clear(&mut self) {
+        self.states = VecDeque::new();
+        self.bytes = 0;
+        self.ends = None;
+    }
+
+    /// The cursor of a watcher that begins with the present state.
+    pub(crate) fn present(&self) -> u64 {
+        self.next.saturating_sub(1).max(self.first())
+    }
+
+    /// The cursor of a watcher that has seen `since`: `spec/README.md`, section 4.
+    pub(crate) fn resume(&self, since: Position) -> u64 {
+        let Some(newest) = self.newest().map(|state| state.position()) else { return self.next };
+        if newest.epoch != since.epoch {
+            return self.present();
+        }
+        if newest.number <= since.number {
+            return self.next;
+        }
+        let unseen = |state: &State| {
+            state.position().epoch == since.epoch && state.position().number > since.number
+        };
+        // There is one: the newest.
+        let index = self.states.iter().position(|state| unseen(state)).unwrap_or(0);
+        let missed_more = index == 0 && self.states[0].position().number > since.number + 1;
+        if !missed_more {
+            return self.first() + index as u64;
+        }
+        // Fallen off: right after the last end that it has seen, so that it gets those after it.
+        let ends = self.ends.iter().flat_map(|ends| ends.iter());
+        let last_seen = ends.take_while(|(_, end)| !unseen(end)).last();
+        last_seen.map_or(0, |(number, _)| number + 1).min(self.first() - 1)
+    }
+
+    /// What a watcher at `cursor` is to be shown.
+    pub(crate) fn next(&self, cursor: u64, mode: Mode) -> Next {
+        if self.states.is_empty() || cursor >= self.next {
+            return Next::Nothing;
+        }
+        if mode == Mode::All && cursor >= self.first() {
+            return Next::From(cursor);
+        }
+        Next::Newest
+    }
+
+    /// The states from number `from` on, with their numbers.
+    pub(crate) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Arc<State>)> {
+        let skip = usize::try_from(from.saturating_sub(self.first())).unwrap_or(usize::MAX);
+        (self.first()..).zip(&self.states).skip(skip)
+    }
+
+    /// The ends from `cursor` on that come before the newest state.
+    pub(crate) fn ends_before_newest(
+        &self,
+        cursor: u64,
+    ) -> impl Iterator<Item = (u64, &Arc<State>)> {
+        let newest = self.next.saturating_sub(1);
+        let ends = self.ends.iter().flat_map(|ends| ends.iter());
+        ends.map(|(number, end)| (*number, end))
+            .filter(move |(number, _)| (cursor..newest).contains(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: LogLimits = LogLimits { states: 4, bytes: 1 << 20, at_rest: 2 };
+
+    fn state(epoch: u64, number: u64, status: &str) -> Arc<State> {
+        let json = format!(
+            r#"{{"job_id":"a","status":"{status}","attempt":1,"position":"{epoch:x}-{number}"}}"#
+        );
+        Arc::new(State::parse(&json).expect("a state"))
+    }
+
+    /// States 1, 2, … of one epoch: `.` for one under way, `E` for an end.
+    fn log(states: &str) -> Log {
+        let mut log = Log::default();
+        for (number, kind) in (1..).zip(states.chars()) {
+            let status = if kind == 'E' { "failed" } else { "processing" };
+            assert!(log.push(&state(1, number, status), LIMITS));
+        }
+        log
+    }
+
+    /// The numbers of the states that a watcher at `cursor` is shown.
+    fn shown(log: &Log, cursor: u64, mode: Mode) -> Vec<u64> {
+        let number = |state: &Arc<State>| state.position().number;
+        match log.next(cursor, mode) {
+            Next::Nothing => Vec::new(),
+            Next::From(from) => log.from(from).map(|(_, state)| number(state)).collect(),
+            Next::Newest => log
+                .ends_before_newest(cursor)
+                .map(|(_, end)| number(end))
+                .chain(log.newest().map(number))
+                .collect(),
+        }
+    }
+
+    fn resumed(log: &Log, epoch: u64, number: u64, mode: Mode) -> Vec<u64> {
+        shown(log, log.resume(Position { epoch: milepost_protocol::Epoch(epoch), number }), mode)
+    }
+
+    #[test]
+    fn an_empty_log_has_nothing_and_what_comes_is_shown() {
+        let mut log = Log::default();
+        let cursors = [log.present(), log.resume(state(1, 7, "queued").position())];
+        assert_eq!(cursors.map(|cursor| log.next(cursor, Mode::All)), [Next::Nothing; 2]);
+        log.push(&state(2, 1, "queued"), LIMITS);
+        for mode in [Mode::All, Mode::Latest] {
+            assert_eq!(cursors.map(|cursor| shown(&log, cursor, mode)), [[1], [1]]);
+        }
+    }
+
+    #[test]
+    fn one_that_keeps_up_is_shown_every_state() {
+        let log = log("..");
+        assert_eq!(shown(&log, log.present(), Mode::All), [2]);
+        assert_eq!(shown(&log, log.first(), Mode::All), [1, 2]);
+        assert_eq!(shown(&log, log.first(), Mode::Latest), [2]);
+        assert_eq!(log.next(log.end(), Mode::All), Next::Nothing);
+    }
+
+    #[test]
+    fn one_that_fell_off_is_shown_the_ends_it_missed_and_the_newest() {
+        let log = log(".E.E......");
+        assert_eq!(shown(&log, 1, Mode::All), [2, 4, 10]);
+        assert_eq!(shown(&log, 3, Mode::All), [4, 10]);
+        assert_eq!(shown(&log, 5, Mode::All), [10]);
+        assert_eq!(shown(&log, 7, Mode::All), [7, 8, 9, 10]);
+        assert_eq!(shown(&log, 0, Mode::Latest), [2, 4, 10]);
+    }
+
+    #[test]
+    fn an_end_that_is_the_newest_is_shown_once() {
+        let log = log("E.....E");
+        assert_eq!(shown(&log, 0, Mode::Latest), [1, 7]);
+        assert_eq!(shown(&log, 2, Mode::All), [7]);
+    }
+
+    #[test]
+    fn the_last_eight_ends_are_kept() {
+        let log = log(&"E.".repeat(10));
+        assert_eq!(shown(&log, 0, Mode::All), [5, 7, 9, 11, 13, 15, 17, 19, 20]);
+    }
+
+    #[test]
+    fn who_resumes_gets_what_it_missed_or_the_newest_and_every_end() {
+        let log = log(".E.E......");
+        let all = |number| resumed(&log, 1, number, Mode::All);
+        assert_eq!(all(10), [0; 0]);
+        assert_eq!(all(99), [0; 0], "ahead");
+        assert_eq!(all(9), [10]);
+        assert_eq!(all(6), [7, 8, 9, 10]);
+        assert_eq!(all(5), [10], "it fell off");
+        assert_eq!(all(3), [4, 10]);
+        assert_eq!(all(1), [2, 4, 10]);
+        assert_eq!(resumed(&log, 1, 1, Mode::Latest), [2, 4, 10]);
+        assert_eq!(resumed(&log, 1, 6, Mode::Latest), [10]);
+        assert_eq!(resumed(&log, 2, 9, Mode::All), [10], "foreign");
+    }
+
+    #[test]
+    fn what_the_log_never_had_is_too_long_ago() {
+        // Attached late: the broker's history begins at 5.
+        let mut log = Log::default();
+        for number in 5..8 {
+            log.push(&state(1, number, "processing"), LIMITS);
+        }
+        assert_eq!(resumed(&log, 1, 4, Mode::All), [5, 6, 7]);
+        assert_eq!(resumed(&log, 1, 3, Mode::All), [7]);
+    }
+
+    #[test]
+    fn an_epoch_resumes_in_itself() {
+        let mut log = log(".E");
+        for number in 1..3 {
+            log.push(&state(2, number, "processing"), LIMITS);
+        }
+        assert_eq!(resumed(&log, 2, 1, Mode::All), [2]);
+        assert_eq!(resumed(&log, 1, 1, Mode::All), [2], "foreign: the whole state");
+    }
+
+    #[test]
+    fn nothing_old_is_pushed() {
+        let mut log = log("...");
+        assert!(!log.push(&state(1, 3, "processing"), LIMITS));
+        assert!(!log.push(&state(1, 2, "failed"), LIMITS));
+        assert!(log.push(&state(2, 1, "processing"), LIMITS));
+        assert_eq!(shown(&log, 0, Mode::Latest), [1], "an end that is not news is no end");
+    }
+
+    #[test]
+    fn bytes_bound_the_log_but_the_newest_stays() {
+        let size = state(1, 1, "processing").json().len();
+        let limits = LogLimits { states: 100, bytes: size * 3, at_rest: 1 };
+        let mut log = Log::default();
+        for number in 1..8 {
+            log.push(&state(1, number, "processing"), limits);
+            assert_eq!(log.end() - log.first(), number.min(3));
+        }
+        for states in [0, 100] {
+            let limits = LogLimits { states, bytes: 0, at_rest: 0 };
+            let mut log = Log::default();
+            log.push(&state(1, 1, "processing"), limits);
+            log.push(&state(1, 2, "processing"), limits);
+            assert_eq!(shown(&log, 0, Mode::All), [2]);
+            assert_eq!(log.end() - log.first(), 1);
+        }
+    }
+
+    #[test]
+    fn at_rest_the_log_is_shorter_and_ends_are_still_there() {
+        let mut log = log(".E..");
+        log.rest(LIMITS);
+        assert_eq!(shown(&log, 3, Mode::All), [3, 4]);
+        assert_eq!(shown(&log, 1, Mode::All), [2, 4], "an end is not skipped");
+        log.push(&state(1, 5, "processing"), LIMITS);
+        assert_eq!(shown(&log, 3, Mode::All), [3, 4, 5], "it grows again");
+    }
+
+    #[test]
+    fn after_clearing_cursors_stay_and_old_states_are_gone() {
+        let mut log = log(".E.");
+        let (behind, present, end) = (1, log.present(), log.end());
+        log.clear();
+        for cursor in [behind, present, end, log.present()] {
+            assert_eq!(log.next(cursor, Mode::All), Next::Nothing);
+        }
+        log.push(&state(2, 1, "processing"), LIMITS);
+        for cursor in [behind, present, end] {
+            assert_eq!(shown(&log, cursor, Mode::All), [1]);
+        }
+    }
+}

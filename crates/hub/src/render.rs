@@ -1,0 +1,135 @@
+use std::sync::Arc;
+
+use milepost_protocol::State;
+
+use crate::log::{Log, Mode, Next};
+
+/// A stretch of a log, framed for the wire: contiguous bytes, and where each frame ends. Its room is kept
+/// from one use to the next.
+#[derive(Default)]
+pub(crate) struct Rendered {
+    bytes: Vec<u8>,
+    frames: Vec<Frame>,
+}
+
+struct Frame {
+    /// The state's number in the log.
+    number: u64,
+    end: usize,
+    is_end: bool,
+    is_newest: bool,
+}
+
+/// What became of writing a stretch.
+pub(crate) struct Written {
+    /// The first state that was not written, nor begun to be.
+    pub(crate) cursor: u64,
+    /// How many frames were begun.
+    pub(crate) frames: u64,
+    /// How many of them are ends.
+    pub(crate) ends: u64,
+    /// Whether the job has ended with the last of them: nothing newer was there.
+    pub(crate) at_end: bool,
+    /// The rest of a frame that was begun.
+    pub(crate) rest: std::ops::Range<usize>,
+}
+
+impl Rendered {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+
+    /// Appends what a watcher at `cursor` is to be shown.
+    pub(crate) fn append(
+        &mut self,
+        log: &Log,
+        cursor: u64,
+        mode: Mode,
+        frame: impl Fn(&State, &mut Vec<u8>),
+    ) {
+        match log.next(cursor, mode) {
+            Next::Nothing => {}
+            Next::From(from) => {
+                log.from(from).for_each(|(number, state)| self.push(log, number, state, &frame));
+            }
+            Next::Newest => {
+                let ends = log.ends_before_newest(cursor);
+                ends.for_each(|(number, end)| self.push(log, number, end, &frame));
+                if let Some(newest) = log.newest() {
+                    self.push(log, log.end() - 1, newest, &frame);
+                }
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        log: &Log,
+        number: u64,
+        state: &Arc<State>,
+        frame: impl Fn(&State, &mut Vec<u8>),
+    ) {
+        frame(state, &mut self.bytes);
+        let is_end = state.status().is_end();
+        let is_newest = number + 1 == log.end();
+        self.frames.push(Frame { number, end: self.bytes.len(), is_end, is_newest });
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Cuts off what comes after the last end; false if nothing does.
+    pub(crate) fn cut_after_ends(&mut self) -> bool {
+        let kept = self.frames.iter().rposition(|frame| frame.is_end).map_or(0, |last| last + 1);
+        let cut = kept < self.frames.len();
+        self.frames.truncate(kept);
+        self.bytes.truncate(self.frames.last().map_or(0, |last| last.end));
+        cut
+    }
+
+    /// The number of the state in the frame at `index`.
+    pub(crate) fn number(&self, index: usize) -> Option<u64> {
+        self.frames.get(index).map(|frame| frame.number)
+    }
+
+    /// The first frame whose state has that number or a later one, as an index.
+    pub(crate) fn index_of(&self, number: u64) -> usize {
+        self.frames.partition_point(|frame| frame.number < number)
+    }
+
+    /// The index of the newest state's frame.
+    pub(crate) fn newest(&self) -> usize {
+        self.frames.len().saturating_sub(1)
+    }
+
+    /// Where the frame at `index` begins.
+    pub(crate) fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.frames[index - 1].end }
+    }
+
+    /// What it means that `written` bytes from the beginning of the frame at `index` on were written.
+    pub(crate) fn written(&self, index: usize, written: usize) -> Written {
+        let end = self.start(index) + written;
+        // Frames that end before `end` are whole; the next was begun if `end` is inside of it.
+        let whole = index + self.frames[index..].partition_point(|frame| frame.end <= end);
+        let begun =
+            if whole < self.frames.len() && end > self.start(whole) { whole + 1 } else { whole };
+        let rest = if begun > whole { end..self.frames[whole].end } else { end..end };
+        Written {
+            cursor: begun
+                .checked_sub(1)
+                .filter(|last| *last >= index)
+                .map_or(0, |last| self.frames[last].number + 1),
+            frames: (begun - index) as u64,
+            ends: self.frames[index..begun].iter().filter(|frame| frame.is_end).count() as u64,
+            at_end: self.frames[..begun].last().is_some_and(|last| last.is_end && last.is_newest),
+            rest,
+        }
+    }
+}

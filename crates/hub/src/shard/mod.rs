@@ -1,0 +1,454 @@
+mod pass;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_broker::Clock;
+use milepost_protocol::{JobId, Timestamp};
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::hub::Lease;
+use crate::log::Mode;
+use crate::mailbox::Mailbox;
+use crate::ping::PingWheel;
+use crate::rate::{Rate, RateTimers};
+use crate::render::Rendered;
+use crate::topic::Topic;
+use crate::watcher::{Gone, Leaving, Subscribe, Watcher, WatcherKey, Wire, write};
+
+/// A share of an instance's watchers, served by one task, which calls it with the time and waits for it
+/// nowhere. See the crate's documentation.
+pub struct Shard<W> {
+    index: usize,
+    clock: Arc<dyn Clock>,
+    mailbox: Arc<Mailbox>,
+    watchers: Slab<Watcher<W>>,
+    subscriptions: Slab<Subscription>,
+    topics: Slab<LocalTopic>,
+    /// By the topic's address, which no other topic has while it is here.
+    by_topic: HashMap<usize, u32>,
+    ready: VecDeque<u32>,
+    resting: VecDeque<(Duration, u32)>,
+    rates: RateTimers,
+    pings: PingWheel,
+    /// Watchers due at the present tick that have not been looked at.
+    due: Vec<u32>,
+    /// Watchers whose connection is at its end, or who have seen all that they wanted.
+    gone: Vec<(WatcherKey, Gone)>,
+    frames_sent: u64,
+    next_serial: u64,
+    arrived: Vec<Arc<Topic>>,
+    /// What a slice is sent, and what a single watcher is.
+    rendered: Rendered,
+    rendered_one: Rendered,
+}
+
+struct Subscription {
+    watcher: u32,
+    topic: u32,
+    cursor: u64,
+    rate: Option<Box<(u64, Rate)>>,
+    mode: Mode,
+    close_at_end: bool,
+}
+
+impl Subscription {
+    fn wants_all(&self) -> bool {
+        self.mode == Mode::All && self.rate.is_none()
+    }
+}
+
+/// A job that this shard's watchers watch.
+struct LocalTopic {
+    lease: Lease,
+    subscriptions: SmallVec<[u32; 2]>,
+    /// How far the present pass has come.
+    next: u32,
+    /// What the present pass has cost so far, in microseconds.
+    spent: u32,
+    /// A pass is under way, or to be made.
+    queued: bool,
+    /// Something came in since the pass began.
+    again: bool,
+}
+
+/// So many watchers are served before others' jobs get their turn.
+const SLICE: usize = 64;
+
+/// Control frames for a watcher whose wire takes nothing may wait up to so many bytes; whoever feeds it
+/// requests stops reading them long before.
+const MAX_UNSENT: usize = 256 << 10;
+
+impl<W: Wire> Shard<W> {
+    /// The shard that reads that mailbox, which is the hub's at `index`.
+    pub fn new(
+        index: usize,
+        mailbox: Arc<Mailbox>,
+        clock: Arc<dyn Clock>,
+        ping_interval: Duration,
+    ) -> Self {
+        let pings = PingWheel::new(ping_interval, clock.elapsed());
+        Self {
+            index,
+            clock,
+            mailbox,
+            watchers: Slab::new(),
+            subscriptions: Slab::new(),
+            topics: Slab::new(),
+            by_topic: HashMap::new(),
+            ready: VecDeque::new(),
+            resting: VecDeque::new(),
+            rates: RateTimers::default(),
+            pings,
+            due: Vec::new(),
+            gone: Vec::new(),
+            frames_sent: 0,
+            next_serial: 0,
+            arrived: Vec::new(),
+            rendered: Rendered::default(),
+            rendered_one: Rendered::default(),
+        }
+    }
+
+    /// Takes a watcher over. It is sent nothing before [`Shard::send`] or [`Shard::subscribe`].
+    pub fn admit(&mut self, wire: W, many: bool) -> WatcherKey {
+        if self.watchers.is_empty() {
+            self.due.clear();
+            self.pings.restart(self.clock.elapsed());
+        }
+        let tick = self.pings.now();
+        let watcher = Watcher {
+            wire,
+            subscriptions: SmallVec::new(),
+            unsent: None,
+            blocked: false,
+            many,
+            leaving: Leaving::No,
+            sent_tick: tick,
+            due_tick: 0,
+        };
+        make_room(&mut self.watchers);
+        let key = self.watchers.insert(watcher);
+        self.watchers[key].due_tick = self.pings.insert(narrow(key), tick);
+        WatcherKey(key)
+    }
+
+    /// The watcher's wire.
+    pub fn wire(&mut self, key: WatcherKey) -> Option<&mut W> {
+        self.watchers.get_mut(key.0).map(|watcher| &mut watcher.wire)
+    }
+
+    /// How many watchers there are.
+    pub fn len(&self) -> usize {
+        self.watchers.len()
+    }
+
+    /// Whether there is no watcher.
+    pub fn is_empty(&self) -> bool {
+        self.watchers.is_empty()
+    }
+
+    /// The keys of all watchers.
+    pub fn keys(&self) -> Vec<WatcherKey> {
+        self.watchers.iter().map(|(key, _)| WatcherKey(key)).collect()
+    }
+
+    /// How many jobs a watcher watches.
+    pub fn subscribed(&self, key: WatcherKey) -> usize {
+        self.watchers.get(key.0).map_or(0, |watcher| watcher.subscriptions.len())
+    }
+
+    /// How many frames were sent since this was last asked.
+    pub fn take_frames_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.frames_sent)
+    }
+
+    /// Watchers to remove, and why.
+    pub fn take_gone(&mut self) -> Vec<(WatcherKey, Gone)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Whether the watcher's wire takes nothing now. Who reads its requests stops meanwhile, so that their
+    /// answers do not pile up.
+    pub fn is_blocked(&self, key: WatcherKey) -> bool {
+        self.watchers.get(key.0).is_some_and(|watcher| watcher.blocked)
+    }
+
+    /// Sends a control frame, behind what is under way.
+    pub fn send(&mut self, key: WatcherKey, frame: &[u8]) {
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        if watcher.leaving == Leaving::Failed {
+            return;
+        }
+        watcher.sent_tick = self.pings.at(self.clock.elapsed());
+        self.frames_sent += 1;
+        let written = if watcher.blocked { Ok(0) } else { write(&mut watcher.wire, frame) };
+        match written {
+            Ok(written) if written == frame.len() => {}
+            Ok(written) => {
+                watcher.blocked = true;
+                if watcher.keep(&frame[written..]) > MAX_UNSENT {
+                    let flooded = io::Error::other("it asks, but does not read the answers");
+                    watcher.fail(key, flooded, &mut self.gone);
+                }
+            }
+            Err(error) => watcher.fail(key, error, &mut self.gone),
+        }
+    }
+
+    /// Shows a watcher a job from now on. A job that it watches already is begun anew.
+    pub fn subscribe(&mut self, key: WatcherKey, lease: Lease, options: Subscribe) {
+        self.unsubscribe(key, lease.job());
+        let (cursor, ended) = {
+            let log = &lease.lock().log;
+            let cursor = options.since.map_or_else(|| log.present(), |since| log.resume(since));
+            let at_end = log.newest().is_some_and(|newest| newest.status().is_end());
+            (cursor, at_end && cursor == log.end())
+        };
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        let address = Arc::as_ptr(lease.topic()).addr();
+        let topic = *self.by_topic.entry(address).or_insert_with(|| {
+            lease.watch(self.index);
+            make_room(&mut self.topics);
+            narrow(self.topics.insert(LocalTopic {
+                lease,
+                subscriptions: SmallVec::new(),
+                next: 0,
+                spent: 0,
+                queued: false,
+                again: false,
+            }))
+        });
+        self.next_serial += 1;
+        let rate = options.max_rate.map(|rate| Box::new((self.next_serial, Rate::new(rate))));
+        make_room(&mut self.subscriptions);
+        let subscription = narrow(self.subscriptions.insert(Subscription {
+            watcher: narrow(key.0),
+            topic,
+            cursor,
+            rate,
+            mode: options.mode,
+            close_at_end: options.close_at_end,
+        }));
+        watcher.subscriptions.push(subscription);
+        if ended && options.close_at_end && watcher.leaving == Leaving::No {
+            // It has seen the end already.
+            watcher.finish(key, &mut self.gone);
+        }
+        self.topics[topic as usize].subscriptions.push(subscription);
+        self.serve_one(subscription);
+    }
+
+    /// Stops showing a watcher a job; false if it did not watch it.
+    pub fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) -> bool {
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return false };
+        let (subscriptions, topics) = (&self.subscriptions, &self.topics);
+        let found = watcher.subscriptions.iter().position(|subscription| {
+            let topic = subscriptions[*subscription as usize].topic;
+            topics[topic as usize].lease.job() == job
+        });
+        let Some(found) = found else { return false };
+        let subscription = watcher.subscriptions.swap_remove(found);
+        self.end_subscription(subscription);
+        true
+    }
+
+    /// Stops showing a watcher anything.
+    pub fn unsubscribe_all(&mut self, key: WatcherKey) {
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        for subscription in std::mem::take(&mut watcher.subscriptions) {
+            self.end_subscription(subscription);
+        }
+    }
+
+    /// Gives a watcher back.
+    pub fn remove(&mut self, key: WatcherKey) -> Option<W> {
+        let watcher = self.watchers.try_remove(key.0)?;
+        for subscription in watcher.subscriptions {
+            self.end_subscription(subscription);
+        }
+        self.gone.retain(|(gone, _)| *gone != key);
+        Some(watcher.wire)
+    }
+
+    fn end_subscription(&mut self, key: u32) {
+        let subscription = self.subscriptions.remove(key as usize);
+        let topic = &mut self.topics[subscription.topic as usize];
+        if let Some(at) = topic.subscriptions.iter().position(|other| *other == key) {
+            // Invariant: a pass under way misses nobody: whoever takes this place has been served already,
+            // or is yet to be.
+            let passed = topic.next as usize;
+            if at < passed {
+                topic.next -= 1;
+                topic.subscriptions.swap(at, passed - 1);
+                topic.subscriptions.swap_remove(passed - 1);
+            } else {
+                topic.subscriptions.swap_remove(at);
+            }
+        }
+        if topic.subscriptions.is_empty() && !topic.queued {
+            self.drop_topic(subscription.topic);
+        }
+    }
+
+    fn drop_topic(&mut self, key: u32) {
+        let topic = self.topics.remove(key as usize);
+        self.by_topic.remove(&Arc::as_ptr(topic.lease.topic()).addr());
+        topic.lease.unwatch(self.index);
+    }
+
+    /// The watcher's wire may take something again.
+    pub fn writable(&mut self, key: WatcherKey) {
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        if !watcher.blocked || watcher.leaving == Leaving::Failed {
+            return;
+        }
+        let unsent = watcher.unsent.get_or_insert_default();
+        let written = if unsent.is_empty() { Ok(0) } else { write(&mut watcher.wire, unsent) };
+        match written {
+            Ok(written) if written == unsent.len() => {
+                watcher.unsent = None;
+                watcher.blocked = false;
+                watcher.sent_tick = self.pings.at(self.clock.elapsed());
+                if watcher.leaving == Leaving::OnceWritten {
+                    watcher.finish(key, &mut self.gone);
+                }
+                self.serve_watcher(key);
+            }
+            Ok(written) => {
+                unsent.drain(..written);
+            }
+            Err(error) => watcher.fail(key, error, &mut self.gone),
+        }
+    }
+
+    /// Shows a watcher what there is for it now, job by job, as far as its wire goes.
+    fn serve_watcher(&mut self, key: WatcherKey) {
+        let mut served = 0;
+        while let Some(watcher) = self.watchers.get(key.0)
+            && watcher.takes()
+            && let Some(subscription) = watcher.subscriptions.get(served)
+        {
+            self.serve_one(*subscription);
+            served += 1;
+        }
+        // The next time it goes on from there, so that a job with many updates cannot keep the others out.
+        if let Some(watcher) = self.watchers.get_mut(key.0)
+            && served < watcher.subscriptions.len()
+        {
+            watcher.subscriptions.rotate_left(served);
+        }
+    }
+
+    /// Does what there is to do now, as far as one slice goes; true if there is more.
+    pub fn serve(&mut self) -> bool {
+        self.read_mailbox();
+        let now = self.clock.elapsed();
+        self.wake_rested(now);
+        self.wake_rated(now);
+        self.ping(now);
+        let mut budget = SLICE;
+        while budget > 0
+            && let Some(topic) = self.ready.pop_front()
+        {
+            budget = budget.saturating_sub(self.serve_slice(topic, budget));
+        }
+        let overdue = self.wake_at().is_some_and(|at| at <= now);
+        !self.ready.is_empty() || !self.due.is_empty() || overdue
+    }
+
+    /// When there is something to do again even if nothing comes in, on the clock's `elapsed`.
+    pub fn wake_at(&self) -> Option<Duration> {
+        let ping = (!self.watchers.is_empty()).then(|| self.pings.next());
+        let rest = self.resting.iter().map(|(until, _)| *until).min();
+        [ping, rest, self.rates.next()].into_iter().flatten().min()
+    }
+
+    fn read_mailbox(&mut self) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.mailbox.take(&mut arrived);
+        for topic in arrived.drain(..) {
+            let Some(&key) = self.by_topic.get(&Arc::as_ptr(&topic).addr()) else { continue };
+            let local = &mut self.topics[key as usize];
+            if std::mem::replace(&mut local.queued, true) {
+                local.again = true;
+            } else {
+                self.ready.push_back(key);
+            }
+        }
+        self.arrived = arrived;
+    }
+
+    fn wake_rested(&mut self, now: Duration) {
+        let (ready, resting) = (&mut self.ready, &mut self.resting);
+        resting.retain(|(until, topic)| {
+            let over = *until <= now;
+            if over {
+                ready.push_back(*topic);
+            }
+            !over
+        });
+    }
+
+    /// Serves those whose rate allows it again, as many as a slice has.
+    fn wake_rated(&mut self, now: Duration) {
+        for _ in 0..SLICE {
+            let Some((key, serial)) = self.rates.take(now) else { return };
+            let Some(subscription) = self.subscriptions.get_mut(key as usize) else { continue };
+            let Some(rate) = subscription.rate.as_mut().filter(|rate| rate.0 == serial) else {
+                continue;
+            };
+            rate.1.woken();
+            self.serve_one(key);
+        }
+    }
+
+    /// Pings those who are due, as many as a slice has.
+    fn ping(&mut self, now: Duration) {
+        while self.due.is_empty() {
+            let Some(due) = self.pings.advance(now) else { return };
+            self.due = due;
+        }
+        let today = self.clock.now();
+        let slice = self.due.len().saturating_sub(SLICE)..;
+        for key in self.due.split_off(slice.start) {
+            self.ping_one(key, today);
+        }
+    }
+
+    fn ping_one(&mut self, key: u32, today: Timestamp) {
+        let tick = self.pings.now();
+        let Some(watcher) = self.watchers.get_mut(key as usize) else { return };
+        if watcher.due_tick > tick {
+            return;
+        }
+        let silent = self.pings.is_over(watcher.sent_tick);
+        let sent = if silent { tick } else { watcher.sent_tick };
+        watcher.due_tick = self.pings.insert(key, sent);
+        if silent && watcher.takes() {
+            let only = watcher.subscriptions.first().filter(|_| !watcher.many);
+            let job = only.map(|subscription| {
+                let topic = self.subscriptions[*subscription as usize].topic;
+                self.topics[topic as usize].lease.job()
+            });
+            let mut frame = Vec::with_capacity(192);
+            W::ping(job, today, &mut frame);
+            self.send(WatcherKey(key as usize), &frame);
+        }
+    }
+}
+
+/// Room for an eighth more, rather than for as many again: at rest, room is what a watcher mostly costs.
+fn make_room<T>(slab: &mut Slab<T>) {
+    if slab.len() == slab.capacity() {
+        slab.reserve_exact((slab.len() / 8).max(16));
+    }
+}
+
+/// Keys are kept in 32 bits: there are fewer watchers than open files.
+fn narrow(key: usize) -> u32 {
+    u32::try_from(key).expect("fewer than 2^32 watchers")
+}

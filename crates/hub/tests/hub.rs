@@ -1,0 +1,324 @@
+//! A hub's topics and watches, over a broker whose answers the test holds back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use milepost_broker::{
+    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable,
+};
+use milepost_hub::{Hub, HubLimits, Mode};
+use milepost_protocol::{JobId, Position, State, Update};
+use tokio::sync::oneshot;
+
+const LINGER: Duration = Duration::from_secs(10);
+
+fn job(id: &str) -> JobId {
+    JobId::parse(id).expect("a job id")
+}
+
+fn state(epoch: u64, number: u64, status: &str) -> Arc<State> {
+    let json = format!(
+        r#"{{"job_id":"a","status":"{status}","attempt":1,"position":"{epoch}-{number}"}}"#
+    );
+    Arc::new(State::parse(&json).expect("a state"))
+}
+
+/// What the next `attach` is to do.
+enum Attach {
+    Fail,
+    /// The listener is attached at once, but the answer comes when the test sends it.
+    Hold(oneshot::Receiver<()>),
+}
+
+#[derive(Default)]
+struct Fake {
+    states: Mutex<Vec<Arc<State>>>,
+    listeners: Mutex<HashMap<JobId, Arc<dyn Listener>>>,
+    next: Mutex<VecDeque<Attach>>,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock().expect("no panic"))
+    }
+
+    fn next(&self, attach: Attach) {
+        self.next.lock().expect("no panic").push_back(attach);
+    }
+
+    fn hold(&self) -> oneshot::Sender<()> {
+        let (answer, held) = oneshot::channel();
+        self.next(Attach::Hold(held));
+        answer
+    }
+
+    /// A state of job `a`.
+    fn tell(&self, state: &Arc<State>) {
+        self.states.lock().expect("no panic").push(Arc::clone(state));
+        let listener = self.listeners.lock().expect("no panic").get(&job("a")).cloned();
+        listener.expect("somebody listens").update(state);
+    }
+}
+
+#[async_trait]
+impl Broker for Fake {
+    async fn report(&self, _: Update) -> Result<Reported, ReportError> {
+        unreachable!("nobody reports here")
+    }
+    async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
+        unreachable!("the hub listens")
+    }
+    async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+        unreachable!("the hub listens")
+    }
+    async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
+        self.calls.lock().expect("no panic").push(format!("attach {job}"));
+        let next = self.next.lock().expect("no panic").pop_front();
+        if matches!(next, Some(Attach::Fail)) {
+            return Err(Unavailable("on purpose".to_owned()));
+        }
+        listener.attached(&self.states.lock().expect("no panic"));
+        self.listeners.lock().expect("no panic").insert(job.clone(), listener);
+        if let Some(Attach::Hold(held)) = next {
+            held.await.map_err(|_| Unavailable("the answer was lost".to_owned()))?;
+        }
+        Ok(())
+    }
+    async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
+        let mut listeners = self.listeners.lock().expect("no panic");
+        let attached = listeners.get(job).is_some_and(|attached| Arc::ptr_eq(attached, listener));
+        if attached {
+            listeners.remove(job);
+        }
+        let which = if attached { "detach" } else { "detach the old one of" };
+        self.calls.lock().expect("no panic").push(format!("{which} {job}"));
+    }
+    async fn forget(&self, _: &JobId) -> Result<bool, Unavailable> {
+        unreachable!("nobody forgets here")
+    }
+    async fn jobs(&self, _: &JobsQuery) -> Result<Jobs, Unavailable> {
+        unreachable!("nobody lists here")
+    }
+    async fn probe(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+    async fn run(&self, _: tokio::sync::watch::Receiver<bool>) {}
+}
+
+/// A hub that is running, on tokio's paused clock.
+fn hub() -> (Arc<Fake>, Arc<Hub>) {
+    let fake = Arc::new(Fake::default());
+    let limits = HubLimits { linger: LINGER, ..HubLimits::default() };
+    let hub = Arc::new(Hub::new(fake.clone(), 2, limits));
+    let running = Arc::clone(&hub);
+    tokio::spawn(async move { running.run().await });
+    (fake, hub)
+}
+
+fn numbers(states: &[Arc<State>]) -> Vec<u64> {
+    states.iter().map(|state| state.position().number).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_topic_for_all_its_watchers() {
+    let (fake, hub) = hub();
+    assert_eq!(hub.watched(), 0);
+    let first = hub.topic(&job("a")).await.expect("it attaches");
+    let second = hub.topic(&job("a")).await.expect("it is there");
+    let other = hub.topic(&job("b")).await.expect("it attaches");
+    let third = second.clone();
+    assert_eq!(hub.watched(), 2);
+    assert_eq!(fake.calls(), ["attach a", "attach b"]);
+    drop((first, second));
+    assert_eq!(hub.watched(), 2);
+    drop((third, other));
+    assert_eq!(hub.watched(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_let_go_a_while_after_its_last_watcher() {
+    let (fake, hub) = hub();
+    for _ in 0..3 {
+        // Who comes back in time costs the broker nothing.
+        let lease = hub.topic(&job("a")).await.expect("it attaches");
+        drop(lease);
+        tokio::time::sleep(LINGER / 2).await;
+    }
+    assert_eq!(fake.calls(), ["attach a"]);
+    tokio::time::sleep(3 * LINGER).await;
+    assert_eq!(fake.calls(), ["detach a"]);
+    assert!(fake.listeners.lock().expect("no panic").is_empty());
+
+    let _lease = hub.topic(&job("a")).await.expect("it attaches");
+    tokio::time::sleep(10 * LINGER).await;
+    assert_eq!(fake.calls(), ["attach a"], "as long as somebody watches it stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_job_is_let_go_is_attached_anew() {
+    let (fake, hub) = hub();
+    drop(hub.topic(&job("a")).await.expect("it attaches"));
+    // Whenever the new one comes, it is attached in the end.
+    for wait in [LINGER, LINGER + Duration::from_millis(1), 2 * LINGER, 2 * LINGER] {
+        tokio::time::sleep(wait).await;
+        let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
+        watch.poll();
+        let number = fake.states.lock().expect("no panic").len() as u64 + 1;
+        fake.tell(&state(1, number, "processing"));
+        assert_eq!(numbers(&watch.next().await), [number]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_the_next_one_tries_again() {
+    let (fake, hub) = hub();
+    fake.next(Attach::Fail);
+    fake.next(Attach::Fail);
+    for _ in 0..2 {
+        let error = hub.topic(&job("a")).await.err().expect("it fails");
+        assert_eq!(error, Unavailable("on purpose".to_owned()));
+    }
+    assert_eq!(hub.watched(), 0);
+    let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches now");
+    fake.tell(&state(1, 1, "processing"));
+    assert_eq!(numbers(&watch.next().await), [1]);
+    assert_eq!(fake.calls(), ["attach a"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_come_at_once_attach_once() {
+    let (fake, hub) = hub();
+    let answer = fake.hold();
+    let waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let hub = Arc::clone(&hub);
+            tokio::spawn(async move { hub.topic(&job("a")).await.map(drop) })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    answer.send(()).expect("somebody waits");
+    for waiting in waiting {
+        waiting.await.expect("no panic").expect("it attaches");
+    }
+    assert_eq!(fake.calls(), ["attach a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_waiting_leaves_nothing_behind() {
+    let (fake, hub) = hub();
+    *fake.states.lock().expect("no panic") =
+        vec![state(1, 7, "failed"), state(2, 1, "processing"), state(2, 2, "processing")];
+    let _never = fake.hold();
+    let attaching = tokio::time::timeout(LINGER / 2, hub.topic(&job("a"))).await;
+    assert!(attaching.is_err());
+    assert_eq!(hub.watched(), 0);
+
+    // The topic is attached already, and told all of it again: nothing of that twice.
+    let mut watch =
+        hub.watch(&job("a"), Position::parse("1-6"), Mode::All).await.expect("it attaches");
+    assert_eq!(fake.calls(), ["attach a", "attach a"]);
+    assert_eq!(numbers(&watch.poll()), [2], "of another epoch: the present state");
+    let mut resumed =
+        hub.watch(&job("a"), Position::parse("2-1"), Mode::All).await.expect("it is there");
+    assert_eq!(numbers(&resumed.poll()), [2]);
+    assert_eq!(watch.topic().state(), Some(state(2, 2, "processing")));
+
+    fake.tell(&state(2, 3, "processing"));
+    assert_eq!(numbers(&watch.poll()), [3]);
+    drop((watch, resumed));
+    tokio::time::sleep(3 * LINGER).await;
+    assert_eq!(fake.calls(), ["detach a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_told_anew_goes_on_without_a_step_back() {
+    let (fake, hub) = hub();
+    let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
+    let epochs = |states: Vec<Arc<State>>| -> Vec<String> {
+        states.iter().map(|state| state.position().to_string()).collect()
+    };
+    fake.tell(&state(1, 1, "processing"));
+    fake.tell(&state(1, 2, "failed"));
+    fake.tell(&state(2, 1, "processing"));
+    assert_eq!(epochs(watch.poll()), ["1-1", "1-2", "2-1"]);
+    let topic = fake.listeners.lock().expect("no panic")[&job("a")].clone();
+    let anew = |positions: &[(u64, u64)]| {
+        let states: Vec<_> =
+            positions.iter().map(|(epoch, number)| state(*epoch, *number, "processing")).collect();
+        topic.attached(&states);
+    };
+    // After a lost connection: the same again, the same and more, a part of it, a gap, none of it.
+    anew(&[(1, 1), (1, 2), (2, 1)]);
+    assert_eq!(epochs(watch.poll()), [""; 0]);
+    anew(&[(1, 2), (2, 1), (2, 2), (2, 3)]);
+    assert_eq!(epochs(watch.poll()), ["2-2", "2-3"]);
+    anew(&[(1, 2), (2, 1), (2, 2)]);
+    assert_eq!(epochs(watch.poll()), [""; 0]);
+    anew(&[(1, 2), (2, 9)]);
+    assert_eq!(epochs(watch.poll()), ["2-9"]);
+    anew(&[]);
+    assert_eq!(epochs(watch.poll()), [""; 0]);
+    anew(&[(3, 1), (3, 2)]);
+    assert_eq!(epochs(watch.poll()), ["3-1", "3-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_begins_where_it_says_and_waits_for_more() {
+    let (fake, hub) = hub();
+    *fake.states.lock().expect("no panic") = (1..=5).map(|n| state(1, n, "processing")).collect();
+    let watch = async |since: Option<&str>, mode| {
+        let since = since.and_then(Position::parse);
+        hub.watch(&job("a"), since, mode).await.expect("it attaches")
+    };
+    assert_eq!(numbers(&watch(None, Mode::All).await.poll()), [5]);
+    assert_eq!(numbers(&watch(Some("1-2"), Mode::All).await.poll()), [3, 4, 5]);
+    assert_eq!(numbers(&watch(Some("1-2"), Mode::Latest).await.poll()), [5]);
+    assert_eq!(numbers(&watch(Some("9-2"), Mode::All).await.poll()), [5]);
+    for seen in ["1-5", "1-77"] {
+        let mut watch = watch(Some(seen), Mode::All).await;
+        assert_eq!(numbers(&watch.poll()), [0; 0]);
+        // To give up waiting costs nothing: the next wait sees what came meanwhile.
+        assert!(tokio::time::timeout(LINGER, watch.next()).await.is_err());
+        let number = fake.states.lock().expect("no panic").len() as u64 + 1;
+        let told = async {
+            tokio::time::sleep(LINGER).await;
+            fake.tell(&state(1, number, "processing"));
+        };
+        let (states, ()) = tokio::join!(watch.next(), told);
+        assert_eq!(numbers(&states), [number]);
+        fake.tell(&state(1, number + 1, "processing"));
+        assert_eq!(numbers(&watch.next().await), [number + 1]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_the_newest_only_gets_the_ends_too() {
+    let (fake, hub) = hub();
+    let mut watch = hub.watch(&job("a"), None, Mode::Latest).await.expect("it attaches");
+    for (number, status) in (1..).zip(["processing", "failed", "processing", "completed", "queued"])
+    {
+        fake.tell(&state(1, number, status));
+    }
+    assert_eq!(numbers(&watch.poll()), [2, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_job_is_unknown_to_who_comes_then() {
+    let (fake, hub) = hub();
+    let mut old = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
+    fake.tell(&state(1, 1, "processing"));
+    old.poll();
+    let topic = fake.listeners.lock().expect("no panic")[&job("a")].clone();
+    topic.forgotten();
+    let mut new = hub.watch(&job("a"), None, Mode::All).await.expect("it is there");
+    assert_eq!(new.topic().state(), None);
+    assert!(old.poll().is_empty() && new.poll().is_empty());
+    topic.update(&state(2, 1, "processing"));
+    assert_eq!((old.poll().len(), new.poll().len()), (1, 1));
+}

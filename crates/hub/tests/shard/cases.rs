@@ -1,0 +1,280 @@
+//! What the model cannot name.
+
+use std::time::Duration;
+
+use milepost_broker::Clock;
+use milepost_hub::{Gone, LogLimits, Mode, Subscribe};
+
+use crate::stage::{PING_INTERVAL, Stage};
+
+const END: &str = r#"{"status":"completed"}"#;
+
+#[test]
+fn a_hot_job_delays_another_by_a_slice_at_most() {
+    const SLICE: usize = 64;
+    let mut stage = Stage::new(LogLimits::default());
+    let _hot: Vec<_> = (0..1_000).map(|_| stage.watch("hot", Subscribe::default())).collect();
+    let (_, quiet) = stage.watch("quiet", Subscribe::default());
+    stage.report("hot", "{}");
+    stage.shard.serve();
+    for turn in 1..50 {
+        // Something new comes in all the time: the pass never ends.
+        stage.report("hot", "{}");
+        stage.report("quiet", "{}");
+        let before = stage.writes.get();
+        while quiet.borrow().lines().len() < turn {
+            stage.shard.serve();
+            assert!(stage.writes.get() - before <= 2 * SLICE);
+        }
+    }
+}
+
+#[test]
+fn many_that_are_due_at_once_are_served_in_slices() {
+    let mut stage = Stage::new(LogLimits::default());
+    let slow = Subscribe { max_rate: Some(1.0), ..Subscribe::default() };
+    stage.report("slow", "{}");
+    let watchers: Vec<_> = (0..500).map(|_| stage.watch("slow", slow)).collect();
+    let (_, quiet) = stage.watch("quiet", Subscribe::default());
+    stage.report("slow", "{}");
+    stage.drain();
+    stage.pass(Duration::from_secs(1));
+    stage.report("quiet", "{}");
+    let before = stage.writes.get();
+    while quiet.borrow().lines().is_empty() {
+        assert!(stage.shard.serve());
+    }
+    assert!(stage.writes.get() - before <= 65, "{}", stage.writes.get() - before);
+    stage.drain();
+    assert!(watchers.iter().all(|(_, pipe)| pipe.borrow().lines().len() == 2));
+}
+
+#[test]
+fn pings_are_sent_in_slices_and_to_everybody() {
+    let mut stage = Stage::new(LogLimits::default());
+    let watchers: Vec<_> = (0..500).map(|_| stage.watch("a", Subscribe::default())).collect();
+    stage.report("a", "{}");
+    stage.drain();
+    stage.pass(PING_INTERVAL + Duration::from_millis(250));
+    let before = stage.writes.get();
+    assert!(stage.shard.serve());
+    assert!(stage.writes.get() - before <= 64);
+    stage.drain();
+    for (_, pipe) in &watchers {
+        assert_eq!(pipe.borrow().lines()[1..], [r#"{"type":"ping","of":"a"}"#]);
+    }
+}
+
+#[test]
+fn a_shard_that_stood_empty_for_long_pings_who_comes() {
+    let mut stage = Stage::new(LogLimits::default());
+    for _ in 0..3 {
+        stage.pass(Duration::from_secs(3_600));
+        let (key, pipe) = stage.watch("a", Subscribe::default());
+        stage.report("a", "{}");
+        stage.drain();
+        for pings in 0..4 {
+            assert_eq!(pipe.borrow().lines().len(), 1 + pings);
+            stage.pass(PING_INTERVAL - Duration::from_millis(1));
+            stage.drain();
+            assert_eq!(pipe.borrow().lines().len(), 1 + pings, "not before its time");
+            stage.pass(Duration::from_millis(251));
+            stage.drain();
+        }
+        stage.shard.remove(key);
+        stage.forget("a");
+    }
+}
+
+#[test]
+fn wake_at_names_the_moment_of_the_next_work() {
+    let mut stage = Stage::new(LogLimits::default());
+    assert_eq!(stage.shard.wake_at(), None);
+    let twice = Subscribe { max_rate: Some(20.0), ..Subscribe::default() };
+    stage.report("a", "{}");
+    let (_, pipe) = stage.watch("a", twice);
+    stage.report("a", "{}");
+    stage.drain();
+    assert_eq!(pipe.borrow().lines().len(), 1);
+    let at = stage.shard.wake_at().expect("its rate allows the next then");
+    assert_eq!(at - stage.clock.elapsed(), Duration::from_millis(50));
+    stage.pass(Duration::from_millis(49));
+    stage.drain();
+    assert_eq!(pipe.borrow().lines().len(), 1);
+    stage.pass(Duration::from_millis(1));
+    stage.drain();
+    assert_eq!(pipe.borrow().lines().len(), 2);
+}
+
+#[test]
+fn a_busy_job_does_not_keep_others_off_a_narrow_wire() {
+    let mut stage = Stage::new(LogLimits::default());
+    let (key, pipe) = stage.admit(0, true);
+    for id in ["busy", "b", "c", "d"] {
+        stage.subscribe(key, id, Subscribe::default());
+        stage.report(id, "{}");
+    }
+    stage.drain();
+    for _ in 0..8 {
+        stage.report("busy", "{}");
+        // Enough for one frame, or the rest of one, not for two.
+        stage.make_room(key, &pipe, 150);
+        stage.drain();
+    }
+    let lines = pipe.borrow().lines().concat();
+    for id in ["busy", "b", "c", "d"] {
+        assert!(lines.contains(&format!(r#""job_id":"{id}""#)), "{id}: {lines}");
+    }
+}
+
+#[test]
+fn an_end_whose_frame_is_partly_written_is_finished_when_it_is_whole() {
+    let mut stage = Stage::new(LogLimits::default());
+    let (key, pipe) = stage.admit(20, false);
+    stage.subscribe(key, "a", Subscribe { close_at_end: true, ..Subscribe::default() });
+    stage.report("a", END);
+    stage.drain();
+    assert_eq!(pipe.borrow().bytes.len(), 20);
+    assert!(stage.gone().is_empty());
+    stage.make_room(key, &pipe, 10);
+    assert!(stage.gone().is_empty());
+    // The next attempt is nothing to a watcher that is at its end.
+    stage.report("a", r#"{"attempt":2}"#);
+    stage.report("a", r#"{"attempt":2,"status":"failed"}"#);
+    stage.drain();
+    stage.make_room(key, &pipe, usize::MAX);
+    stage.drain();
+    assert!(matches!(stage.gone()[..], [(gone, Gone::Finished)] if gone == key));
+    assert_eq!(pipe.borrow().lines().len(), 1);
+    // Its transport may still say goodbye.
+    stage.shard.send(key, b"goodbye\n");
+    assert_eq!(pipe.borrow().lines().last().map(String::as_str), Some("goodbye"));
+    assert!(stage.gone().is_empty());
+}
+
+#[test]
+fn who_has_seen_the_end_and_wants_no_more_is_finished_at_once() {
+    let mut stage = Stage::new(LogLimits::default());
+    let end = stage.report("a", END);
+    let options =
+        Subscribe { since: Some(end.position()), close_at_end: true, ..Subscribe::default() };
+    let (key, pipe) = stage.watch("a", options);
+    assert!(matches!(stage.gone()[..], [(gone, Gone::Finished)] if gone == key));
+    assert!(pipe.borrow().bytes.is_empty());
+    let (_, stays) = stage.watch("a", Subscribe { close_at_end: false, ..options });
+    stage.report("a", r#"{"attempt":2}"#);
+    stage.drain();
+    assert!(stage.gone().is_empty());
+    assert_eq!(stays.borrow().lines().len(), 1);
+}
+
+#[test]
+fn a_failed_wire_is_told_once_and_left_alone() {
+    let mut stage = Stage::new(LogLimits::default());
+    let (key, pipe) = stage.watch("a", Subscribe::default());
+    pipe.borrow_mut().broken = true;
+    stage.report("a", "{}");
+    stage.drain();
+    let writes = stage.writes.get();
+    stage.report("a", "{}");
+    stage.drain();
+    stage.shard.send(key, b"anything\n");
+    stage.shard.writable(key);
+    assert_eq!(stage.writes.get(), writes);
+    assert!(matches!(&stage.gone()[..], [(gone, Gone::Failed(_))] if *gone == key));
+}
+
+#[test]
+fn who_asks_without_reading_the_answers_is_told_to_go() {
+    let mut stage = Stage::new(LogLimits::default());
+    let (key, _pipe) = stage.admit(0, true);
+    let answer = [b'x'; 1_024];
+    for _ in 0..256 {
+        stage.shard.send(key, &answer);
+        assert!(stage.gone().is_empty());
+    }
+    stage.shard.send(key, &answer);
+    stage.shard.send(key, &answer);
+    assert!(matches!(&stage.gone()[..], [(gone, Gone::Failed(_))] if *gone == key));
+}
+
+#[test]
+fn all_that_was_missed_goes_out_in_one_write() {
+    let mut stage = Stage::new(LogLimits::default());
+    let watchers: Vec<_> = (0..3).map(|_| stage.watch("a", Subscribe::default())).collect();
+    for _ in 0..20 {
+        stage.report("a", "{}");
+    }
+    stage.drain();
+    assert_eq!(stage.writes.get(), watchers.len());
+    for (_, pipe) in &watchers {
+        assert_eq!(pipe.borrow().lines().len(), 20);
+    }
+}
+
+#[test]
+fn an_end_overtakes_no_rate_but_what_follows_waits() {
+    let mut stage = Stage::new(LogLimits::default());
+    let options = Subscribe { max_rate: Some(1.0), mode: Mode::All, ..Subscribe::default() };
+    stage.report("a", "{}");
+    let (_, pipe) = stage.watch("a", options);
+    stage.report("a", END);
+    stage.report("a", r#"{"attempt":2}"#);
+    stage.drain();
+    let attempts = || -> Vec<bool> {
+        pipe.borrow().lines().iter().map(|line| line.contains(r#""attempt":2"#)).collect()
+    };
+    assert_eq!(attempts(), [false, false], "the end is there at once, the attempt after it is not");
+    stage.pass(Duration::from_secs(1));
+    stage.drain();
+    assert_eq!(attempts(), [false, false, true]);
+}
+
+#[test]
+fn who_leaves_during_a_pass_costs_nobody_else_his_turn() {
+    for leaves in [0, 10, 63, 64, 100, 149] {
+        let mut stage = Stage::new(LogLimits::default());
+        let mut watchers: Vec<_> =
+            (0..150).map(|_| stage.watch("a", Subscribe::default())).collect();
+        stage.report("a", "{}");
+        assert!(stage.shard.serve(), "a pass of more than one slice");
+        for index in [leaves, leaves / 2] {
+            let (key, _) = watchers.swap_remove(index.min(watchers.len() - 1));
+            stage.shard.remove(key);
+        }
+        stage.drain();
+        assert!(watchers.iter().all(|(_, pipe)| pipe.borrow().lines().len() == 1), "{leaves}");
+    }
+}
+
+#[test]
+fn what_comes_in_during_a_pass_gets_to_everybody() {
+    let mut stage = Stage::new(LogLimits::default());
+    let watchers: Vec<_> = (0..200).map(|_| stage.watch("a", Subscribe::default())).collect();
+    stage.report("a", "{}");
+    for _ in 0..3 {
+        stage.shard.serve();
+        stage.report("a", "{}");
+    }
+    stage.drain();
+    for (_, pipe) in &watchers {
+        assert_eq!(pipe.borrow().lines().len(), 4);
+    }
+}
+
+#[test]
+fn who_comes_after_one_that_failed_is_not_taken_for_it() {
+    let mut stage = Stage::new(LogLimits::default());
+    let (failed, pipe) =
+        stage.watch("a", Subscribe { max_rate: Some(1.0), ..Subscribe::default() });
+    pipe.borrow_mut().broken = true;
+    stage.report("a", "{}");
+    stage.drain();
+    stage.shard.remove(failed);
+    let (key, pipe) = stage.watch("a", Subscribe::default());
+    assert_eq!(key, failed, "keys are used again");
+    assert!(stage.gone().is_empty());
+    stage.report("a", "{}");
+    stage.drain();
+    assert_eq!(pipe.borrow().lines().len(), 2);
+}

@@ -1,0 +1,279 @@
+//! Between a topic that is told a state and the shards and watches that are to show it, no wake-up is lost:
+//! the hub's own sources, with loom's locks in the place of the standard library's, in every order in which
+//! threads can meet. A lost wake-up is a deadlock here, which loom reports.
+//!
+//! `LOOM_MAX_PREEMPTIONS` and loom's other variables say how far it looks; see its documentation.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "the hub's modules as they are, of which each model needs a part"
+)]
+
+#[path = "../../src/hub.rs"]
+mod hub;
+#[path = "../../src/log.rs"]
+mod log;
+#[path = "../../src/mailbox.rs"]
+mod mailbox;
+#[path = "../../src/pace.rs"]
+mod pace;
+#[path = "../../src/ping.rs"]
+mod ping;
+#[path = "../../src/rate.rs"]
+mod rate;
+#[path = "../../src/render.rs"]
+mod render;
+#[path = "../../src/shard/mod.rs"]
+mod shard;
+mod sync;
+#[path = "../../src/topic.rs"]
+mod topic;
+#[path = "../../src/watch.rs"]
+mod watch;
+#[path = "../../src/watcher.rs"]
+mod watcher;
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use milepost_broker::{
+    Broker, Jobs, JobsQuery, Listener, ManualClock, ReportError, Reported, Stats, Unavailable,
+};
+use milepost_protocol::{JobId, State, Timestamp, Update};
+
+use crate::hub::{Hub, HubLimits};
+use crate::log::Mode;
+use crate::shard::Shard;
+use crate::watcher::{Subscribe, Wire};
+
+/// Attaches at once and says nothing: the models tell the topic themselves.
+struct Silent;
+
+#[async_trait]
+impl Broker for Silent {
+    async fn report(&self, _: Update) -> Result<Reported, ReportError> {
+        unreachable!("nobody reports here")
+    }
+    async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
+        Ok(None)
+    }
+    async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+        Ok(Vec::new())
+    }
+    async fn attach(&self, _: &JobId, _: Arc<dyn Listener>) -> Result<(), Unavailable> {
+        Ok(())
+    }
+    async fn detach(&self, _: &JobId, _: &Arc<dyn Listener>) {}
+    async fn forget(&self, _: &JobId) -> Result<bool, Unavailable> {
+        Ok(false)
+    }
+    async fn jobs(&self, _: &JobsQuery) -> Result<Jobs, Unavailable> {
+        Ok(Jobs::default())
+    }
+    async fn probe(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+    async fn run(&self, _: tokio::sync::watch::Receiver<bool>) {}
+}
+
+/// Notes the numbers of the states that it is shown.
+#[derive(Clone, Default)]
+struct Shown(Rc<RefCell<Vec<u8>>>);
+
+impl Shown {
+    fn newest(&self) -> u8 {
+        self.0.borrow().last().copied().unwrap_or(0)
+    }
+}
+
+impl Wire for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn frame(state: &State, out: &mut Vec<u8>) {
+        out.push(u8::try_from(state.position().number).expect("few states"));
+    }
+    fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
+}
+
+fn job() -> JobId {
+    JobId::parse("a").expect("a job id")
+}
+
+fn state(number: u8) -> Arc<State> {
+    let json =
+        format!(r#"{{"job_id":"a","status":"processing","attempt":1,"position":"1-{number}"}}"#);
+    Arc::new(State::parse(&json).expect("a state"))
+}
+
+/// What the hub waits for here blocks its thread instead.
+fn done<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits for something that no thread brings about"),
+    }
+}
+
+fn hub(shards: usize) -> Hub {
+    Hub::new(Arc::new(Silent), shards, HubLimits::default())
+}
+
+fn shard(hub: &Hub, index: usize) -> Shard<Shown> {
+    let mailbox = Arc::clone(&hub.mailboxes()[index]);
+    let clock = Arc::new(ManualClock::at(Duration::ZERO));
+    Shard::new(index, mailbox, clock, Duration::from_secs(5))
+}
+
+/// Serves as a reactor does, until the newest state is shown.
+fn serve_until(hub: &Hub, shard: &mut Shard<Shown>, index: usize, shown: &Shown, newest: u8) {
+    loop {
+        while shard.serve() {}
+        if shown.newest() == newest {
+            return;
+        }
+        done(hub.mailboxes()[index].arrived());
+    }
+}
+
+fn assert_in_order(shown: &Shown) {
+    assert!(shown.0.borrow().is_sorted_by(|earlier, later| earlier < later), "{:?}", shown.0);
+}
+
+fn tell(
+    topic: Arc<dyn Listener>,
+    numbers: std::ops::RangeInclusive<u8>,
+) -> loom::thread::JoinHandle<()> {
+    loom::thread::spawn(move || numbers.for_each(|number| topic.update(&state(number))))
+}
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(model);
+}
+
+#[test]
+fn a_shard_shows_the_newest_of_states_that_come_while_it_serves() {
+    check(|| {
+        let hub = hub(1);
+        let (mut shard, shown) = (shard(&hub, 0), Shown::default());
+        let key = shard.admit(shown.clone(), false);
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let topic = Arc::clone(lease.topic());
+        shard.subscribe(key, lease, Subscribe::default());
+        let telling = tell(topic, 1..=3);
+        serve_until(&hub, &mut shard, 0, &shown, 3);
+        assert_in_order(&shown);
+        telling.join().expect("it told all");
+    });
+}
+
+#[test]
+fn a_watcher_that_comes_between_two_states_gets_the_newest() {
+    check(|| {
+        let hub = hub(1);
+        let (mut shard, shown) = (shard(&hub, 0), Shown::default());
+        let key = shard.admit(shown.clone(), false);
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
+        shard.subscribe(key, lease, Subscribe::default());
+        serve_until(&hub, &mut shard, 0, &shown, 2);
+        assert_in_order(&shown);
+        telling.join().expect("it told all");
+    });
+}
+
+#[test]
+fn a_watcher_that_subscribes_anew_meanwhile_gets_the_newest() {
+    check(|| {
+        let hub = hub(1);
+        let (mut shard, shown) = (shard(&hub, 0), Shown::default());
+        let key = shard.admit(shown.clone(), true);
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        shard.subscribe(key, lease.clone(), Subscribe::default());
+        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
+        assert!(shard.unsubscribe(key, &job()));
+        shard.serve();
+        // What it saw before is shown again: it does not say since when.
+        shown.0.borrow_mut().clear();
+        shard.subscribe(key, lease, Subscribe::default());
+        serve_until(&hub, &mut shard, 0, &shown, 2);
+        assert_in_order(&shown);
+        telling.join().expect("it told all");
+    });
+}
+
+#[test]
+fn every_shard_is_woken() {
+    check(|| {
+        let hub = hub(2);
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let mut shards = [shard(&hub, 0), shard(&hub, 1)];
+        let shown = [Shown::default(), Shown::default()];
+        for (shard, shown) in shards.iter_mut().zip(&shown) {
+            let key = shard.admit(shown.clone(), false);
+            shard.subscribe(key, lease.clone(), Subscribe::default());
+        }
+        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
+        for (index, (shard, shown)) in shards.iter_mut().zip(&shown).enumerate() {
+            serve_until(&hub, shard, index, shown, 2);
+            assert_in_order(shown);
+        }
+        telling.join().expect("it told all");
+    });
+}
+
+#[test]
+fn states_from_two_threads_wake_once_or_twice_but_never_not() {
+    check(|| {
+        let hub = hub(1);
+        let (mut shard, shown) = (shard(&hub, 0), Shown::default());
+        let key = shard.admit(shown.clone(), true);
+        let other = JobId::parse("b").expect("a job id");
+        let leases = [&job(), &other].map(|job| done(hub.topic(job)).expect("it attaches"));
+        let telling = [0, 1].map(|index| {
+            shard.subscribe(key, leases[index].clone(), Subscribe::default());
+            tell(Arc::clone(leases[index].topic()) as Arc<dyn Listener>, 1..=1)
+        });
+        loop {
+            while shard.serve() {}
+            if shown.0.borrow().len() == 2 {
+                break;
+            }
+            done(hub.mailboxes()[0].arrived());
+        }
+        for telling in telling {
+            telling.join().expect("it told all");
+        }
+    });
+}
+
+#[test]
+fn a_watch_gets_every_state() {
+    check(|| {
+        let hub = hub(1);
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=3);
+        let mut watch = done(hub.watch(&job(), None, Mode::All)).expect("it attaches");
+        let mut newest = 0;
+        while newest < 3 {
+            for state in done(watch.next()) {
+                assert!(newest == 0 || state.position().number == newest + 1);
+                newest = state.position().number;
+            }
+        }
+        telling.join().expect("it told all");
+    });
+}

@@ -1,0 +1,62 @@
+//! loom's locks, and tokio's `Notify` made of them: who waits blocks its thread.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use loom::sync::Condvar;
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+
+/// As tokio documents it: one permit at most is stored; all that wait are woken, and so is who began to wait
+/// before, but nobody later.
+#[derive(Default)]
+pub(crate) struct Notify {
+    told: Mutex<Told>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Told {
+    permit: bool,
+    all: u64,
+}
+
+pub(crate) struct Notified<'a> {
+    notify: &'a Notify,
+    since: u64,
+}
+
+impl Notify {
+    pub(crate) fn notify_one(&self) {
+        self.told.lock().expect("no panic").permit = true;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn notify_waiters(&self) {
+        self.told.lock().expect("no panic").all += 1;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn notified(&self) -> Notified<'_> {
+        Notified { notify: self, since: self.told.lock().expect("no panic").all }
+    }
+}
+
+impl Notified<'_> {
+    #[expect(clippy::unused_self, reason = "tokio's signature; here it waits from its making on")]
+    pub(crate) fn enable(self: Pin<&mut Self>) -> bool {
+        false
+    }
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let mut told = self.notify.told.lock().expect("no panic");
+        while !told.permit && told.all == self.since {
+            told = self.notify.changed.wait(told).expect("no panic");
+        }
+        told.permit = false;
+        Poll::Ready(())
+    }
+}
