@@ -1,0 +1,14 @@
+# Not the slim one: jemalloc is built with make.
+FROM rust:1-bookworm AS build
+WORKDIR /milepost
+COPY . .
+RUN cargo build --release --locked -p milepost && mkdir /data
+
+# glibc and nothing else; no shell, and a user without rights.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /milepost/target/release/milepost /usr/local/bin/milepost
+COPY --from=build --chown=65532:65532 /data /data
+VOLUME /data
+EXPOSE 8084
+ENTRYPOINT ["/usr/local/bin/milepost"]
+CMD ["serve", "--data-dir", "/data"]

@@ -1,0 +1,174 @@
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use milepost_broker::embedded::Limits;
+use milepost_hub::{HubLimits, LogLimits};
+use serde::Deserialize;
+
+/// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on.
+    pub host: String,
+    /// The port to listen on; 0: any that is free.
+    pub port: u16,
+    /// Where states are kept that outlive a restart; none: in memory only.
+    pub data_dir: Option<PathBuf>,
+    /// The embedded broker holds at most so many jobs; at the bound those that have ended are given up.
+    pub max_jobs: usize,
+    /// The embedded broker holds at most so many bytes of states; at the bound, likewise.
+    pub max_bytes: usize,
+    /// So many states of each job are kept, the present one included, for watchers that come back.
+    pub history: NonZeroUsize,
+    /// How long a job is kept after an update, unless the update says.
+    pub ttl: f64,
+    /// How long a job is kept after its end, unless an update said.
+    pub ttl_after_end: f64,
+    /// The largest update, in bytes.
+    pub max_update_bytes: usize,
+    /// The largest batch, in bytes.
+    pub max_batch_bytes: usize,
+    /// The longest batch, in lines.
+    pub max_batch_lines: usize,
+    /// At most so many connections; none: as many as the open files allow.
+    pub max_connections: Option<usize>,
+    /// At most so many jobs on one WebSocket.
+    pub max_subscriptions: usize,
+    /// How long a watcher is sent nothing before it is sent a keepalive.
+    pub ping_interval: f64,
+    /// How long a request's header may take, and a connection may stand idle between two requests.
+    pub header_timeout: f64,
+    /// How long a request's body may take.
+    pub body_timeout: f64,
+    /// How long a watcher's socket may take nothing at all before it is given up.
+    pub stall_timeout: f64,
+    /// How long a job is still listened to after its last watcher left.
+    pub linger: f64,
+    /// When the server goes down, its watchers are told to come back over so much time, …
+    pub drain_period: f64,
+    /// … and what is under way may take so long altogether.
+    pub grace_period: f64,
+    /// Web origins whose pages may read (and, if named rather than `*`, report) by HTTP.
+    pub cors_origins: Vec<String>,
+    /// Into how many shards watchers are divided; none: one for each core.
+    pub shards: Option<NonZeroUsize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            host: "0.0.0.0".to_owned(),
+            port: 8084,
+            data_dir: None,
+            max_jobs: limits.max_jobs,
+            max_bytes: limits.max_bytes,
+            history: limits.history,
+            ttl: limits.ttl.as_secs_f64(),
+            ttl_after_end: limits.ttl_after_end.as_secs_f64(),
+            max_update_bytes: milepost_protocol::MAX_UPDATE_BYTES,
+            max_batch_bytes: 8 << 20,
+            max_batch_lines: 10_000,
+            max_connections: None,
+            max_subscriptions: 1_000,
+            ping_interval: 5.0,
+            header_timeout: 30.0,
+            body_timeout: 30.0,
+            stall_timeout: 300.0,
+            linger: 10.0,
+            drain_period: 1.0,
+            grace_period: 10.0,
+            cors_origins: vec!["*".to_owned()],
+            shards: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a TOML table, in which later sources have replaced the keys of earlier ones.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value is bad: which, and why.
+    pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let day = 86_400.0;
+        let times = [
+            ("ttl", self.ttl, 1.0, 30.0 * day),
+            ("ttl_after_end", self.ttl_after_end, 1.0, 30.0 * day),
+            ("ping_interval", self.ping_interval, 0.25, 3_600.0),
+            ("header_timeout", self.header_timeout, 0.1, 3_600.0),
+            ("body_timeout", self.body_timeout, 0.1, 3_600.0),
+            ("stall_timeout", self.stall_timeout, 1.0, day),
+            ("linger", self.linger, 0.0, 3_600.0),
+            ("drain_period", self.drain_period, 0.0, 600.0),
+            ("grace_period", self.grace_period, 0.0, 3_600.0),
+        ];
+        for (key, value, min, max) in times {
+            if !(min..=max).contains(&value) {
+                let error = format!("{key} is {value}; it must be {min} to {max} seconds");
+                return Err(ConfigError(error));
+            }
+        }
+        let sizes = [
+            ("max_jobs", self.max_jobs, 1),
+            ("max_bytes", self.max_bytes, 1 << 20),
+            ("max_update_bytes", self.max_update_bytes, 1_024),
+            ("max_batch_bytes", self.max_batch_bytes, 1_024),
+            ("max_batch_lines", self.max_batch_lines, 1),
+            ("max_connections", self.max_connections.unwrap_or(1), 1),
+            ("max_subscriptions", self.max_subscriptions, 1),
+        ];
+        for (key, value, min) in sizes {
+            if value < min {
+                return Err(ConfigError(format!("{key} is {value}; it must be at least {min}")));
+            }
+        }
+        if self.max_update_bytes > 16 << 20 {
+            return Err(ConfigError("max_update_bytes must be at most 16777216".to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn broker_limits(&self) -> Limits {
+        Limits {
+            max_jobs: self.max_jobs,
+            max_bytes: self.max_bytes,
+            history: self.history,
+            ttl: seconds(self.ttl),
+            ttl_after_end: seconds(self.ttl_after_end),
+            ..Limits::default()
+        }
+    }
+
+    pub(crate) fn hub_limits(&self) -> HubLimits {
+        HubLimits { log: LogLimits::default(), linger: seconds(self.linger) }
+    }
+}
+
+/// Times were checked to be in range.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// A key or a value of the configuration that is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // toml spreads some messages over lines; a terminal's error is one.
+        f.write_str(&self.0.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl std::error::Error for ConfigError {}

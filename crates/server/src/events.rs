@@ -1,0 +1,163 @@
+//! Server-sent events: `spec/README.md`, section 8.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::Stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use milepost_hub::{Mode, Watch};
+use milepost_protocol::{JobId, State as JobState};
+use tokio::time::Instant;
+
+use crate::config::seconds;
+use crate::instance::{Instance, Watching};
+use crate::openapi;
+use crate::parameter::{self, NamedJob, WatchQuery};
+use crate::problem::Outcome;
+use crate::websocket::message;
+
+/// Watch a job by server-sent events
+///
+/// `event: connected` first; each state without an `event` name, with its position as `id`; `event: end` after the
+/// end, and the stream closes. Comments keep it alive.
+#[utoipa::path(
+    get, path = "/jobs/{job_id}/events", operation_id = "events", tag = "Watching",
+    params(openapi::JobPath, openapi::LastEventId, openapi::WatchParams),
+    responses(
+        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String,
+            example = "id: 8f3a6c01d2e4b597-42\ndata: {\"job_id\":\"job_12345\",\"status\":\"processing\"}\n\n"),
+        (status = 204, description = "The job has ended, and the client has seen its end: do not come back."),
+        openapi::WatchRefused,
+    ),
+)]
+pub(crate) async fn stream(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let wanted = WatchQuery::parse(query.as_deref())?.subscribe()?;
+    let since = match headers.get("last-event-id") {
+        Some(id) => parameter::since(id.to_str().ok()),
+        None => wanted.since,
+    };
+    let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };
+    let watch = instance.hub.watch(&job, since, mode).await?;
+
+    let present = watch.topic().state();
+    if present
+        .as_ref()
+        .is_some_and(|state| state.status().is_end() && since == Some(state.position()))
+    {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let mut opening = format!("retry: {}\n", fastrand::u32(1_000..=5_000));
+    opening.push_str("event: connected\ndata: ");
+    opening.push_str(&message::connected(Some((&job, present.is_some())), instance.clock.now()));
+    opening.push_str("\n\n");
+    let events = Events {
+        watching: Watching::new(&instance.counters),
+        interval: wanted.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+        not_before: Instant::now(),
+        opening: Some(opening),
+        held: Vec::new(),
+        ended: false,
+        watch,
+        instance,
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        // nginx would collect events otherwise.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Body::from_stream(events.into_stream())).into_response())
+}
+
+/// One client's stream of events.
+struct Events {
+    #[expect(dead_code, reason = "counts the watcher until it is dropped")]
+    watching: Watching,
+    instance: Arc<Instance>,
+    watch: Watch,
+    opening: Option<String>,
+    /// Between two updates that are no ends.
+    interval: Option<Duration>,
+    not_before: Instant,
+    /// What the rate does not allow to be shown yet.
+    held: Vec<Arc<JobState>>,
+    ended: bool,
+}
+
+impl Events {
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        futures_util::stream::unfold(self, |mut events| async move {
+            let chunk = events.next().await?;
+            Some((Ok(Bytes::from(chunk)), events))
+        })
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        if let Some(opening) = self.opening.take() {
+            return Some(opening);
+        }
+        if self.ended {
+            return None;
+        }
+        let keepalive = seconds(self.instance.config.ping_interval);
+        let instance = Arc::clone(&self.instance);
+        tokio::select! {
+            states = self.states() => Some(self.encode(&states)),
+            () = tokio::time::sleep(keepalive) => Some(": keepalive\n\n".to_owned()),
+            // The stream ends; the client comes back after its `retry`.
+            () = instance.drain.begun() => None,
+        }
+    }
+
+    /// What to show next: no sooner than the rate allows, but an end at once. Safe to drop and call again.
+    async fn states(&mut self) -> Vec<Arc<JobState>> {
+        if self.held.is_empty() {
+            self.held = self.watch.next().await;
+        }
+        if let Some(interval) = self.interval {
+            let is_end = |state: &Arc<JobState>| state.status().is_end();
+            while !self.held.iter().any(is_end) && Instant::now() < self.not_before {
+                tokio::select! {
+                    newer = self.watch.next() => self.held = newer,
+                    () = tokio::time::sleep_until(self.not_before) => {}
+                }
+            }
+            self.not_before = Instant::now() + interval;
+        }
+        std::mem::take(&mut self.held)
+    }
+
+    fn encode(&mut self, states: &[Arc<JobState>]) -> String {
+        let room = states.iter().map(|state| state.json().len() + 64).sum();
+        let mut chunk = String::with_capacity(room);
+        for state in states {
+            // A state is one line. Writing into a String cannot fail.
+            let _ = write!(chunk, "id: {}\ndata: {}\n\n", state.position(), state.json());
+        }
+        self.instance.counters.messages_sent.fetch_add(states.len() as u64, Ordering::Relaxed);
+        if let Some(end) = states.last().filter(|state| state.status().is_end()) {
+            let _ = write!(
+                chunk,
+                "event: end\ndata: {{\"job_id\":\"{}\",\"position\":\"{}\"}}\n\n",
+                end.job(),
+                end.position()
+            );
+            self.ended = true;
+        }
+        chunk
+    }
+}

@@ -1,0 +1,142 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use milepost_broker::{Broker, Clock};
+use milepost_hub::Hub;
+use milepost_protocol::Timestamp;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::websocket::ShardHandle;
+
+/// What the requests of one running server share.
+pub(crate) struct Instance {
+    pub(crate) config: Config,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shards: Box<[ShardHandle]>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) drain: Drain,
+    pub(crate) started: Timestamp,
+    /// Owns the tasks that requests begin: connections, upgrades.
+    pub(crate) tasks: TaskTracker,
+    next_shard: AtomicUsize,
+}
+
+/// What the server counts: `GET /ws/stats` and `GET /metrics`.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Watchers since start.
+    pub(crate) total_connections: AtomicU64,
+    /// Watchers now.
+    pub(crate) active_connections: AtomicUsize,
+    /// Frames and events sent to watchers.
+    pub(crate) messages_sent: AtomicU64,
+    /// Updates taken.
+    pub(crate) updates: AtomicU64,
+    /// Updates refused.
+    pub(crate) refusals: AtomicU64,
+    /// Faults on the server's side.
+    pub(crate) errors: AtomicU64,
+    /// Sockets open, watchers or not.
+    pub(crate) sockets: AtomicUsize,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        config: Config,
+        broker: Arc<dyn Broker>,
+        hub: Arc<Hub>,
+        clock: Arc<dyn Clock>,
+        shards: Box<[ShardHandle]>,
+        counters: Arc<Counters>,
+        drain: Drain,
+    ) -> Arc<Self> {
+        let started = clock.now();
+        let (tasks, next_shard) = (TaskTracker::new(), AtomicUsize::new(0));
+        Arc::new(Self {
+            config,
+            broker,
+            hub,
+            clock,
+            shards,
+            counters,
+            drain,
+            started,
+            tasks,
+            next_shard,
+        })
+    }
+
+    /// The shard that the next watcher goes to: each in turn.
+    pub(crate) fn next_shard(&self) -> &ShardHandle {
+        let next = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        &self.shards[next % self.shards.len()]
+    }
+}
+
+/// Counts a watcher for as long as it is there.
+pub(crate) struct Watching(Arc<Counters>);
+
+impl Watching {
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        count_watcher(counters);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.active_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a socket for as long as it is open.
+pub(crate) struct OpenSocket(Arc<Counters>);
+
+impl OpenSocket {
+    /// None if there are `max` already.
+    pub(crate) fn new(counters: &Arc<Counters>, max: usize) -> Option<Self> {
+        let sockets = &counters.sockets;
+        let within = |open: usize| (open < max).then_some(open + 1);
+        sockets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok()?;
+        Some(Self(Arc::clone(counters)))
+    }
+}
+
+impl Clone for OpenSocket {
+    /// The same socket in another's hands; counted twice for a moment.
+    fn clone(&self) -> Self {
+        self.0.sockets.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Both: a watcher with a socket of its own.
+pub(crate) struct WatchingSocket(OpenSocket);
+
+impl WatchingSocket {
+    pub(crate) fn new(open: OpenSocket) -> Self {
+        count_watcher(&open.0);
+        Self(open)
+    }
+}
+
+impl Drop for WatchingSocket {
+    fn drop(&mut self) {
+        self.0.0.active_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn count_watcher(counters: &Counters) {
+    counters.total_connections.fetch_add(1, Ordering::Relaxed);
+    counters.active_connections.fetch_add(1, Ordering::Relaxed);
+}

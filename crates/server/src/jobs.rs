@@ -1,0 +1,141 @@
+//! Polling: `spec/README.md`, section 9.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use milepost_hub::Mode;
+use milepost_protocol::{JobId, Position, State as JobState};
+use serde::Deserialize;
+
+use crate::instance::Instance;
+use crate::openapi;
+use crate::parameter::{self, NamedJob};
+use crate::problem::{Outcome, Refused};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PollQuery {
+    wait: Option<String>,
+}
+
+/// A job's present state
+#[utoipa::path(
+    get, path = "/jobs/{job_id}", operation_id = "state", tag = "Watching",
+    params(openapi::JobPath, openapi::IfNoneMatch, openapi::WaitParam),
+    responses(
+        (status = 200, description = "The state.", body = openapi::State,
+            headers(("ETag" = String, description = "The position, in quotes."))),
+        (status = 304, description = "Nothing newer than `If-None-Match`, not within the wait either.",
+            headers(("ETag" = String, description = "The position, in quotes."))),
+        openapi::PollRefused,
+    ),
+)]
+pub(crate) async fn state(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let query: PollQuery = parameter::from_query(query.as_deref())?;
+    let wait = parameter::wait(query.wait.as_deref())?;
+    let seen = parameter::if_none_match(&headers);
+
+    let mut state = instance.broker.state(&job).await?;
+    if !wait.is_zero() && !is_news(state.as_deref(), &seen) {
+        let present = state.as_ref().map(|state| state.position());
+        let mut watch = instance.hub.watch(&job, present, Mode::Latest).await?;
+        let news = async {
+            loop {
+                let newest = watch.next().await.pop();
+                if is_news(newest.as_deref(), &seen) {
+                    return newest;
+                }
+            }
+        };
+        tokio::select! {
+            newest = news => state = newest,
+            () = tokio::time::sleep(wait) => {}
+            () = instance.drain.begun() => {}
+        }
+    }
+    match state {
+        Some(state) if is_news(Some(&state), &seen) => Ok(respond(&state)),
+        // RFC 9110, section 15.4.5: with the headers that a 200 would have.
+        Some(state) => Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), &state)),
+        None => Err(Refused::unknown_job(&job)),
+    }
+}
+
+/// Whether there is something to answer with: `spec/README.md`, section 4.
+fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
+    let Some(position) = state.map(JobState::position) else { return false };
+    !seen.iter().any(|seen| seen.epoch == position.epoch && seen.number >= position.number)
+}
+
+/// A job's present state, without conditions
+///
+/// For users of the old service; `/jobs/{job_id}` is the same and can do more.
+#[utoipa::path(
+    get, path = "/jobs/{job_id}/status", operation_id = "status", tag = "Watching",
+    params(openapi::JobPath),
+    responses(
+        (status = 200, description = "The state.", body = openapi::State,
+            headers(("ETag" = String, description = "The position, in quotes."))),
+        openapi::JobRefused,
+    ),
+)]
+pub(crate) async fn status(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let state = instance.broker.state(&job).await?;
+    state.map(|state| respond(&state)).ok_or_else(|| Refused::unknown_job(&job))
+}
+
+/// A job's latest states
+#[utoipa::path(
+    get, path = "/jobs/{job_id}/history", operation_id = "history", tag = "Watching",
+    params(openapi::JobPath),
+    responses((status = 200, description = "The states.", body = openapi::History), openapi::JobRefused),
+)]
+pub(crate) async fn history(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let states = instance.broker.history(&job).await?;
+    if states.is_empty() {
+        return Err(Refused::unknown_job(&job));
+    }
+    let states = join(&states);
+    Ok(json(format!(r#"{{"job_id":"{job}","states":[{states}]}}"#)))
+}
+
+fn respond(state: &JobState) -> Response {
+    tagged(json(state.json().to_owned()), state)
+}
+
+fn tagged(mut response: Response, state: &JobState) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", state.position())) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// States as the elements of a JSON array.
+pub(crate) fn join(states: &[Arc<JobState>]) -> String {
+    states.iter().map(|state| state.json()).collect::<Vec<_>>().join(",")
+}
+
+/// A JSON response that no cache keeps: it is out of date when it arrives.
+pub(crate) fn json(body: String) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    let no_cache = HeaderValue::from_static("no-cache");
+    ([(CONTENT_TYPE, json), (CACHE_CONTROL, no_cache)], body).into_response()
+}

@@ -1,0 +1,122 @@
+//! `GET /metrics`: what the server counts, for Prometheus. Read when somebody asks; a delivery costs nothing more.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use milepost_protocol::ProblemType;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::instance::Instance;
+use crate::problem::{Outcome, Refused};
+
+/// What the server counts, for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "Operating",
+    responses((
+        status = 200, body = String,
+        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        description = "OpenMetrics text. The names are in docs/operating.md.",
+    )),
+)]
+pub(crate) async fn text(State(instance): State<Arc<Instance>>) -> Outcome<Response> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(instance)));
+    let mut body = String::new();
+    text::encode(&mut body, &registry)
+        .map_err(|error| Refused::new(ProblemType::Internal, error.to_string()))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], body).into_response())
+}
+
+/// One reading of all counts.
+struct Scrape(Arc<Instance>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Instance { config, broker, hub, counters, started, .. } = &*self.0;
+        let held = broker.stats();
+        let sockets = counters.sockets.load(Relaxed);
+        let watchers = counters.active_connections.load(Relaxed);
+        let connections = counters.total_connections.load(Relaxed);
+        let sent = counters.messages_sent.load(Relaxed);
+        let errors = counters.errors.load(Relaxed);
+
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let info = MetricType::Info;
+        build.encode(encoder.encode_descriptor("milepost_build", "This server", None, info)?)?;
+
+        #[expect(clippy::cast_precision_loss, reason = "exact for two centuries from 1970")]
+        let started = started.as_micros() as f64 / 1e6;
+        let help = "When the server started, since 1970";
+        let unit = Some(&Unit::Seconds);
+        let metric =
+            encoder.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
+        ConstGauge::new(started).encode(metric)?;
+
+        let gauges = [
+            ("milepost_open_sockets", "Sockets open, watchers or not", sockets),
+            ("milepost_active_connections", "Watchers now", watchers),
+            ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
+            ("milepost_known_jobs", "Jobs that the broker holds", held.jobs),
+            ("milepost_known_jobs_limit", "How many it may hold", config.max_jobs),
+        ];
+        for (name, help, value) in gauges {
+            gauge(&mut encoder, name, help, None, value)?;
+        }
+        let bytes = [
+            ("milepost_broker", "What the broker holds of states", held.bytes),
+            ("milepost_broker_limit", "How much it may hold", config.max_bytes),
+        ];
+        for (name, help, value) in bytes {
+            gauge(&mut encoder, name, help, Some(&Unit::Bytes), value)?;
+        }
+
+        let help = "Updates reported, by what came of them";
+        let mut updates =
+            encoder.encode_descriptor("milepost_updates", help, None, MetricType::Counter)?;
+        let outcomes = [("accepted", &counters.updates), ("refused", &counters.refusals)];
+        for (outcome, count) in outcomes {
+            let labels = [("outcome", outcome)];
+            ConstCounter::new(count.load(Relaxed)).encode(updates.encode_family(&labels)?)?;
+        }
+        let counts = [
+            ("milepost_connections", "Watchers since start", connections),
+            ("milepost_messages_sent", "Messages sent to watchers", sent),
+            ("milepost_errors", "Faults on the server's side", errors),
+            ("milepost_evicted_jobs", "Jobs given up early for want of room", held.evicted),
+        ];
+        for (name, help, count) in counts {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: usize,
+) -> fmt::Result {
+    let value = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    value.encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+}
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrape").finish_non_exhaustive()
+    }
+}

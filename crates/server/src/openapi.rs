@@ -1,0 +1,106 @@
+//! `GET /openapi.json`: what HTTP clients may ask, generated from the annotations on the handlers.
+//!
+//! Its types only describe: handlers read and write JSON without them, so that what a worker sends passes through
+//! to the last digit. `tests/openapi.rs` holds real answers against them.
+
+mod parameter;
+mod problem;
+mod schema;
+
+use std::sync::LazyLock;
+
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+
+use crate::router;
+
+pub(crate) use parameter::{
+    CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam, WatchParams,
+};
+pub(crate) use problem::{
+    BatchRefused, ForgetRefused, JobRefused, ListRefused, PollRefused, ReportRefused,
+    SocketRefused, WatchRefused,
+};
+pub(crate) use schema::{Accepted, History, JobList, Liveness, Readiness, State, Stats, Update};
+
+/// What the annotations of the handlers are added to.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Milepost",
+        description = "How far a long-running job is, live. The rules behind this are in `spec/README.md`. \
+            A reader ignores fields and problem types that it does not know: both may be added.\n\n\
+            Every refusal is `application/problem+json` (RFC 9457). Besides those named at each operation, \
+            any request may meet `not-found` (404), `method-not-allowed` (405) and `too-many-connections` (503).",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    servers((url = "/", description = "This server")),
+    tags(
+        (name = "Watching", description = "How far a job is: WebSocket, server-sent events, polling."),
+        (name = "Reporting", description = "What workers send."),
+        (name = "Operating", description = "Health, metrics, and this document.")
+    ),
+    paths(one_job, many_jobs),
+    components(schemas(schema::Problem, parameter::Mode, parameter::Close)),
+)]
+struct Base;
+
+/// The document without the routes that the router adds to it.
+pub(crate) fn base() -> Document {
+    Base::openapi()
+}
+
+/// This document, OpenAPI 3.1
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "openapi", tag = "Operating",
+    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json")),
+)]
+pub(crate) async fn json() -> Response {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+        // A tree of strings and numbers under string keys: it can be written.
+        router::routes().into_openapi().to_json().unwrap_or_default()
+    });
+    document("application/json", &DOCUMENT)
+}
+
+/// The WebSockets' messages, AsyncAPI 3.0
+#[utoipa::path(
+    get, path = "/asyncapi.yaml", operation_id = "asyncapi", tag = "Operating",
+    responses((status = 200, description = "AsyncAPI 3.0.", content_type = "application/yaml")),
+)]
+pub(crate) async fn asyncapi() -> Response {
+    document("application/yaml", include_str!("../../../spec/asyncapi.yaml"))
+}
+
+fn document(content_type: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, text).into_response()
+}
+
+/// Watch one job over WebSocket
+///
+/// Its messages are in `/asyncapi.yaml`. A job id or a parameter that is refused is no HTTP error here, because a
+/// browser would not let its page see one: the socket opens, says why in an `error` message and closes with 4400.
+#[utoipa::path(
+    get, path = "/ws/jobs/{job_id}", operation_id = "watchJob", tag = "Watching",
+    params(JobPath, WatchParams, CloseParam),
+    responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."), SocketRefused),
+)]
+#[expect(dead_code, reason = "describes `websocket::one_job`")]
+fn one_job() {}
+
+/// Watch many jobs over one WebSocket
+///
+/// The client says which, by messages: see `/asyncapi.yaml`.
+#[utoipa::path(
+    get, path = "/ws", operation_id = "watchJobs", tag = "Watching",
+    responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."), SocketRefused),
+)]
+#[expect(dead_code, reason = "describes `websocket::many_jobs`")]
+fn many_jobs() {}

@@ -1,0 +1,89 @@
+#![expect(dead_code, reason = "describes parameters; the handlers read them by `crate::parameter`")]
+
+use utoipa::{IntoParams, ToSchema};
+
+use super::schema::{JobId, Position, Status};
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct JobPath {
+    /// The job.
+    job_id: JobId,
+}
+
+/// How to watch a job.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WatchParams {
+    /// Resume after this position instead of at the present state. One that the server does not know is answered
+    /// with the whole state.
+    since: Option<Position>,
+    /// Which updates to be sent.
+    mode: Option<Mode>,
+    /// At most so many updates a second, each the newest then. Ends are sent at once.
+    #[param(minimum = 0.01, maximum = 1000)]
+    max_rate: Option<f64>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CloseParam {
+    /// When the server closes the socket.
+    close: Option<Close>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct LastEventId {
+    /// As `since`, which it goes before. `EventSource` sends it by itself.
+    #[param(rename = "Last-Event-ID", nullable = false)]
+    last_event_id: Option<Position>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IfNoneMatch {
+    /// The `ETag` of the state that the client has: answer only if there is a newer one.
+    #[param(rename = "If-None-Match", nullable = false, example = "\"8f3a6c01d2e4b597-42\"")]
+    if_none_match: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WaitParam {
+    /// Hold the answer for so many seconds, until there is something newer.
+    #[param(minimum = 0, maximum = 60, default = 0)]
+    wait: Option<f64>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct JobsParams {
+    /// Only jobs with one of these statuses; given several times, or with commas between.
+    #[param(style = Form, explode)]
+    status: Option<Vec<Status>>,
+    /// Only jobs whose id begins so.
+    prefix: Option<String>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    #[param(pattern = "^[0-9a-f]{1,16}$")]
+    after: Option<String>,
+}
+
+/// `all`: every update. `latest`: only the newest state at each moment; ends are never skipped.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", default = "all")]
+pub(crate) enum Mode {
+    All,
+    Latest,
+}
+
+/// `end`: close with 1000 after the job's end.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", default = "never")]
+pub(crate) enum Close {
+    Never,
+    End,
+}

@@ -1,0 +1,327 @@
+#![expect(dead_code, reason = "describes JSON; the handlers pass it through as text")]
+
+use std::fmt::Write as _;
+
+use milepost_protocol::ProblemType;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+
+/// Chosen by the worker: 1 to 128 characters out of `A–Z a–z 0–9 - . _ ~ : @`, but not `.` or `..`.
+#[derive(ToSchema)]
+#[schema(
+    value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!\.{1,2}$)[A-Za-z0-9._~:@-]+$",
+    examples("job_001", "user:42:render-7")
+)]
+pub(crate) struct JobId(String);
+
+/// Where in a job's life a state stands. Opaque: clients hand back the latest one that they saw.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9a-f]{1,16}-[1-9][0-9]*$", examples("8f3a6c01d2e4b597-42"))]
+pub(crate) struct Position(String);
+
+/// The last three are ends.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Queued,
+    Processing,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// What a worker reports: how things are, not what changed. Every field is optional; `null` counts as absent, but in
+/// `progress`, `metadata` and `result`. Any other field passes through untouched. At most 65,536 bytes (configurable).
+#[derive(ToSchema)]
+#[schema(examples(
+    json!({
+        "stage": "rendering", "progress": 0.75, "message": "Rendering frame 1500/2000",
+        "timestamp": "2024-01-01T00:00:00Z", "metadata": {"current_frame": 1500, "total_frames": 2000}
+    }),
+    json!({
+        "status": "completed", "message": "Job completed",
+        "result": {"video_url": "https://cdn.example.com/video.mp4"}
+    }),
+    json!({"status": "failed", "message": "Error: Out of memory", "error": "Out of memory"}),
+))]
+pub(crate) struct Update {
+    /// The job; where the address names it as well, the same.
+    #[schema(nullable = false)]
+    job_id: Option<JobId>,
+    /// Absent: `processing`.
+    status: Option<Status>,
+    /// Any short text: at most 256 bytes.
+    #[schema(max_length = 256)]
+    stage: Option<String>,
+    /// 0 to 1; outside it is clamped. `null`: the total is not known.
+    progress: Option<f64>,
+    /// For people.
+    message: Option<String>,
+    /// The worker's clock, RFC 3339; without a zone it is UTC. Passed through, never used to order updates.
+    #[schema(examples("2024-01-01T00:00:00Z", "2024-01-01T00:00:00.123456"))]
+    timestamp: Option<String>,
+    /// The worker's own.
+    metadata: Option<Value>,
+    /// Of a completed job.
+    result: Option<Value>,
+    /// Of a failed job.
+    error: Option<String>,
+    /// Absent: the latest attempt. One higher than the latest opens a new attempt.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
+    attempt: Option<u64>,
+    /// Seconds that the job is kept after this and each later update.
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    ttl: Option<u32>,
+}
+
+/// A job as the updates so far make it. Besides these fields, whatever the worker reported, untouched.
+#[derive(ToSchema)]
+#[schema(examples(
+    json!({
+        "job_id": "job_12345", "status": "processing", "stage": "rendering", "progress": 0.75,
+        "message": "Rendering frame 1500/2000", "timestamp": "2024-01-01T00:00:00Z",
+        "metadata": {"current_frame": 1500, "total_frames": 2000},
+        "attempt": 1, "position": "8f3a6c01d2e4b597-42"
+    }),
+    json!({
+        "job_id": "job_12345", "status": "completed", "message": "Job completed",
+        "result": {"video_url": "https://cdn.example.com/video.mp4"}, "stage": "complete", "progress": 1.0,
+        "timestamp": "2024-01-01T00:00:00.000000Z", "attempt": 1, "position": "8f3a6c01d2e4b597-43"
+    }),
+))]
+pub(crate) struct State {
+    job_id: JobId,
+    status: Status,
+    #[schema(max_length = 256)]
+    stage: String,
+    /// `null`, or no progress at all: the total is not known.
+    #[schema(minimum = 0, maximum = 1)]
+    progress: Option<f64>,
+    /// For people.
+    #[schema(nullable = false)]
+    message: Option<String>,
+    /// The worker's clock, RFC 3339, without a zone it is UTC; the server's where the worker sent none.
+    timestamp: String,
+    /// The worker's own.
+    metadata: Option<Value>,
+    /// Of a completed job.
+    result: Option<Value>,
+    /// Of a failed job.
+    #[schema(nullable = false)]
+    error: Option<String>,
+    /// Seconds that the job is kept after each update, if its worker asked.
+    #[schema(nullable = false, minimum = 1, maximum = 2_592_000)]
+    ttl: Option<u32>,
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
+    attempt: u64,
+    position: Position,
+}
+
+/// The update was taken.
+#[derive(ToSchema)]
+#[schema(examples(
+    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-42"}),
+    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-43", "repeated": true}),
+))]
+pub(crate) struct Accepted {
+    job_id: JobId,
+    /// The attempt that the update belongs to.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
+    attempt: u64,
+    /// The position of the state that the update led to.
+    position: Position,
+    /// The very same end was reported before: this is its answer again.
+    #[schema(nullable = false)]
+    repeated: Option<bool>,
+}
+
+/// A page of the jobs known.
+#[derive(ToSchema)]
+pub(crate) struct JobList {
+    /// The most recently begun first.
+    #[schema(max_items = 1000)]
+    jobs: Vec<State>,
+    /// For `after` of the next page; `null`: this is the last.
+    #[schema(required = true)]
+    next: Option<String>,
+    /// How many jobs are known, whether they match or not.
+    total: u64,
+}
+
+/// A job's latest states.
+#[derive(ToSchema)]
+pub(crate) struct History {
+    job_id: JobId,
+    /// Oldest first, the present one last; 32 at most (configurable).
+    #[schema(min_items = 1)]
+    states: Vec<State>,
+}
+
+/// The process works.
+#[derive(ToSchema)]
+#[schema(examples(json!({"status": "healthy", "version": "0.1.0", "timestamp": "2024-01-01T00:00:00.000000Z"})))]
+pub(crate) struct Liveness {
+    #[schema(pattern = "^healthy$")]
+    status: String,
+    version: String,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+/// Whether an update sent now would arrive, and if not, why.
+#[derive(ToSchema)]
+#[schema(examples(
+    json!({"status": "ready", "checks": {"broker": "ok", "hub": "ok", "server": "ok"}}),
+    json!({"status": "not ready", "checks": {"broker": "ok", "hub": "ok", "server": "going down"}}),
+))]
+pub(crate) struct Readiness {
+    #[schema(pattern = "^(ready|not ready)$")]
+    status: String,
+    checks: Checks,
+}
+
+/// `ok`, or why the check failed.
+#[derive(ToSchema)]
+#[schema(examples(json!({"broker": "ok", "hub": "ok", "server": "ok"})))]
+pub(crate) struct Checks {
+    /// Keeps states and orders updates.
+    broker: String,
+    /// Brings states to watchers.
+    hub: String,
+    /// Whether the server is going down.
+    server: String,
+}
+
+/// As the old service has it.
+#[derive(ToSchema)]
+#[expect(clippy::struct_field_names, reason = "named on the wire")]
+#[schema(examples(json!({
+    "status": "healthy",
+    "stats": {
+        "total_connections": 150, "active_jobs": 25, "messages_sent": 5420, "errors": 0, "active_connections": 45
+    },
+    "timestamp": "2024-01-01T00:00:00.000000Z"
+})))]
+pub(crate) struct Stats {
+    #[schema(pattern = "^healthy$")]
+    status: String,
+    stats: Counts,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+#[derive(ToSchema)]
+pub(crate) struct Counts {
+    /// Watchers since start.
+    total_connections: u64,
+    /// Jobs watched now.
+    active_jobs: u64,
+    /// Messages sent to watchers since start.
+    messages_sent: u64,
+    /// Faults on the server's side since start.
+    errors: u64,
+    /// Watchers now.
+    active_connections: u64,
+}
+
+/// A refusal: RFC 9457 problem details.
+#[derive(ToSchema)]
+#[schema(examples(json!({
+    "type": "urn:milepost:problem:attempt-ended", "title": "The attempt has ended", "status": 409,
+    "detail": "attempt 1 is completed; to try again, report attempt 2",
+    "attempt": 1, "position": "8f3a6c01d2e4b597-43"
+})))]
+pub(crate) struct Problem {
+    #[schema(schema_with = problem_type)]
+    r#type: String,
+    /// The same for every problem of this type.
+    title: String,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What was wrong this time, and where.
+    detail: String,
+    /// What was wrong with which field or parameter: of `invalid-update` and `invalid-parameter`.
+    #[schema(nullable = false)]
+    errors: Option<Vec<FieldError>>,
+    /// The latest attempt: of `attempt-ended` and `attempt-superseded`.
+    #[schema(nullable = false, minimum = 1, maximum = 4_294_967_295_u64)]
+    attempt: Option<u64>,
+    /// The present position: of `attempt-ended` and `attempt-superseded`.
+    #[schema(nullable = false)]
+    position: Option<Position>,
+}
+
+/// A field or a parameter that was wrong.
+#[derive(ToSchema)]
+pub(crate) struct FieldError {
+    /// The field of the body: a JSON pointer (RFC 6901).
+    #[schema(nullable = false)]
+    pointer: Option<String>,
+    /// The parameter of the query, or the header.
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+    /// What was wrong with it.
+    detail: String,
+}
+
+/// Not an enumeration: types may be added.
+fn problem_type() -> Schema {
+    let mut description = "Which kind of problem: `urn:milepost:problem:<name>`.\n\n\
+        | name | status | title |\n| --- | --- | --- |\n"
+        .to_owned();
+    for kind in ProblemType::ALL {
+        // Writing into a String cannot fail.
+        let _ =
+            writeln!(description, "| `{}` | {} | {} |", kind.name(), kind.status(), kind.title());
+    }
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^urn:milepost:problem:[a-z-]+$"))
+        .description(Some(description))
+        .examples(ProblemType::ALL.map(ProblemType::uri))
+        .build()
+        .into()
+}
+
+/// What an example of a problem says.
+pub(super) fn problem_example(kind: ProblemType) -> Value {
+    use ProblemType as T;
+    let (detail, more) = match kind {
+        T::InvalidJobId => {
+            ("'/' is not allowed in a job id; allowed are A-Z a-z 0-9 - . _ ~ : @", json!({}))
+        }
+        T::InvalidJson => ("expected value at line 1 column 14", json!({})),
+        T::InvalidParameter => (
+            "limit is \"0\"; it is 1 to 1000",
+            json!({"errors": [{"parameter": "limit", "detail": "is \"0\"; it is 1 to 1000"}]}),
+        ),
+        T::InvalidUpdate => (
+            "progress is not a number or null: \"0.5\"",
+            json!({"errors": [{"pointer": "/progress", "detail": "is not a number or null: \"0.5\""}]}),
+        ),
+        T::AttemptEnded => (
+            "attempt 1 is completed; to try again, report attempt 2",
+            json!({"attempt": 1, "position": "8f3a6c01d2e4b597-43"}),
+        ),
+        T::AttemptSuperseded => (
+            "attempt 1 is over: the latest is 2",
+            json!({"attempt": 2, "position": "8f3a6c01d2e4b597-44"}),
+        ),
+        T::UpdateTooLarge => ("at most 65536 bytes are allowed", json!({})),
+        T::BatchTooLarge => ("at most 10000 lines are allowed", json!({})),
+        T::UnknownJob => ("job_12345 was never reported here, or is forgotten", json!({})),
+        T::RequestTimeout => ("the body was not there after 30 s", json!({})),
+        T::BrokerFull => ("the broker is full: it holds 1000000 jobs", json!({})),
+        T::TooManyConnections => ("it holds 10000", json!({})),
+        other => (other.title(), json!({})),
+    };
+    let mut problem = json!({
+        "type": kind.uri(), "title": kind.title(), "status": kind.status(), "detail": detail,
+    });
+    if let (Some(problem), Value::Object(more)) = (problem.as_object_mut(), more) {
+        problem.extend(more);
+    }
+    problem
+}

@@ -1,0 +1,90 @@
+//! Where errors become responses.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderValue, StatusCode};
+use milepost_broker::{ReportError, Unavailable};
+use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
+
+/// A problem on its way to being a response.
+pub(crate) struct Refused(pub(crate) Box<Problem>);
+
+pub(crate) type Outcome<T> = Result<T, Refused>;
+
+impl Refused {
+    pub(crate) fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Problem::new(kind, detail).into()
+    }
+
+    pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        Problem::parameter(name, detail).into()
+    }
+
+    pub(crate) fn unknown_job(job: &JobId) -> Self {
+        Self::new(
+            ProblemType::UnknownJob,
+            format!("{job} was never reported here, or is forgotten"),
+        )
+    }
+
+    pub(crate) fn json(&self) -> String {
+        // A struct of strings and numbers; only I/O could fail.
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl From<InvalidJobId> for Refused {
+    fn from(invalid: InvalidJobId) -> Self {
+        Problem::from(invalid).into()
+    }
+}
+
+impl From<InvalidUpdate> for Refused {
+    fn from(invalid: InvalidUpdate) -> Self {
+        Problem::from(invalid).into()
+    }
+}
+
+impl From<Unavailable> for Refused {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::warn!(%unavailable, "a request failed");
+        Self::new(ProblemType::BrokerUnavailable, unavailable.to_string())
+    }
+}
+
+impl From<ReportError> for Refused {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Refused(refusal) => Problem::from(refusal).into(),
+            ReportError::Full(_) => Self::new(ProblemType::BrokerFull, error.to_string()),
+            ReportError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, self.json()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let unknown_job = self.0.uri == ProblemType::UnknownJob.uri();
+        if status == StatusCode::SERVICE_UNAVAILABLE || unknown_job {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110, section 15.5.22; RFC 6455, section 4.2.2.
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
+    }
+}

@@ -1,0 +1,145 @@
+//! Reporting: `spec/README.md`, section 10.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use milepost_broker::Reported;
+use milepost_protocol::{JobId, ProblemType, Update};
+
+use crate::body;
+use crate::instance::Instance;
+use crate::openapi;
+use crate::origin::NotForeign;
+use crate::parameter::NamedJob;
+use crate::problem::{Outcome, Refused};
+
+/// Report an update of a job
+#[utoipa::path(
+    post, path = "/jobs/{job_id}", operation_id = "report", tag = "Reporting",
+    params(openapi::JobPath),
+    request_body(content = openapi::Update, description = "What the request says it is does not matter: it is JSON."),
+    responses(
+        (status = 200, description = "Taken.", body = openapi::Accepted,
+            headers(("ETag" = String, description = "The position, in quotes."))),
+        openapi::ReportRefused,
+    ),
+)]
+pub(crate) async fn one(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    _: NotForeign,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome<Response> {
+    let config = &instance.config;
+    let limit = config.max_update_bytes;
+    let json = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, config).await?;
+    let reported = report(&instance, Some(&job), &json).await?;
+    let mut response = answer(&reported).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", reported.state.position())) {
+        headers.insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Report many updates, each of any job
+///
+/// NDJSON: each line an update with its `job_id`, at most 8 MiB and 10,000 lines (configurable). Empty lines are
+/// passed over. They are taken in order, and one that is refused does not hinder those after it.
+#[utoipa::path(
+    post, path = "/updates", operation_id = "reportMany", tag = "Reporting",
+    request_body(content = String, content_type = "application/x-ndjson",
+        example = "{\"job_id\":\"a\",\"progress\":0.5}\n{\"job_id\":\"b\",\"status\":\"completed\"}\n"),
+    responses(
+        (status = 200, content_type = "application/x-ndjson", body = String,
+            description = "One outcome a line, in order: `Accepted`, or a `Problem`.",
+            example = "{\"job_id\":\"a\",\"attempt\":1,\"position\":\"8f3a6c01d2e4b597-42\"}\n"),
+        openapi::BatchRefused,
+    ),
+)]
+pub(crate) async fn many(
+    State(instance): State<Arc<Instance>>,
+    _: NotForeign,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome<Response> {
+    let config = &instance.config;
+    let limit = config.max_batch_bytes;
+    let batch = body::read(&headers, body, limit, ProblemType::BatchTooLarge, config).await?;
+    let lines = || batch.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let most = config.max_batch_lines;
+    if lines().nth(most).is_some() {
+        let detail = format!("at most {most} lines are allowed");
+        return Err(Refused::new(ProblemType::BatchTooLarge, detail));
+    }
+    let mut outcomes = String::new();
+    for line in lines() {
+        let outcome = if line.len() > config.max_update_bytes {
+            let detail = format!("at most {} bytes are allowed", config.max_update_bytes);
+            Err(Refused::new(ProblemType::UpdateTooLarge, detail))
+        } else {
+            report(&instance, None, line).await
+        };
+        match outcome {
+            Ok(reported) => outcomes.push_str(&answer(&reported)),
+            Err(refused) => outcomes.push_str(&refused.json()),
+        }
+        outcomes.push('\n');
+    }
+    let ndjson = HeaderValue::from_static("application/x-ndjson");
+    Ok((StatusCode::OK, [(CONTENT_TYPE, ndjson)], Bytes::from(outcomes)).into_response())
+}
+
+/// Forget a job
+///
+/// Its watchers stay connected, and see it anew when somebody reports it again.
+#[utoipa::path(
+    delete, path = "/jobs/{job_id}", operation_id = "forgetJob", tag = "Reporting",
+    params(openapi::JobPath),
+    responses((status = 204, description = "Forgotten."), openapi::ForgetRefused),
+)]
+pub(crate) async fn forget(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    _: NotForeign,
+) -> Outcome<StatusCode> {
+    let job = JobId::parse(&job)?;
+    if instance.broker.forget(&job).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refused::unknown_job(&job))
+    }
+}
+
+async fn report(instance: &Instance, job: Option<&str>, json: &[u8]) -> Outcome<Reported> {
+    let taken = async {
+        let job = job.map(JobId::parse).transpose()?;
+        let update = Update::parse(job.as_ref(), json)?;
+        Ok(instance.broker.report(update).await?)
+    };
+    let taken: Outcome<Reported> = taken.await;
+    let counters = &instance.counters;
+    let counter = if taken.is_ok() { &counters.updates } else { &counters.refusals };
+    counter.fetch_add(1, Ordering::Relaxed);
+    taken
+}
+
+fn answer(reported: &Reported) -> String {
+    let state = &reported.state;
+    let repeated = if reported.repeated { ",\"repeated\":true" } else { "" };
+    // A job id, a number and a position need no escaping.
+    format!(
+        r#"{{"job_id":"{}","attempt":{},"position":"{}"{repeated}}}"#,
+        state.job(),
+        state.attempt(),
+        state.position()
+    )
+}

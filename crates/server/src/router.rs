@@ -1,0 +1,72 @@
+//! Every route, on one screen.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use http::{HeaderName, Method};
+use milepost_protocol::ProblemType;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::instance::Instance;
+use crate::problem::Refused;
+use crate::{events, health, jobs, listing, metrics, openapi, page, report, websocket};
+
+/// The routes, with what `/openapi.json` says of them: the handlers' annotations name their paths.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Instance>> {
+    OpenApiRouter::with_openapi(openapi::base())
+        // Watching.
+        .route("/ws/jobs/{job_id}", get(websocket::one_job))
+        .route("/ws", get(websocket::many_jobs))
+        .routes(routes!(events::stream)) //         /jobs/{job_id}/events
+        .routes(routes!(jobs::state, report::one, report::forget)) // /jobs/{job_id}
+        .routes(routes!(jobs::status)) //           /jobs/{job_id}/status
+        .routes(routes!(jobs::history)) //          /jobs/{job_id}/history
+        .routes(routes!(listing::list)) //          /jobs
+        // Reporting; `report::one` is above.
+        .routes(routes!(report::many)) //           /updates
+        // Operating.
+        .routes(routes!(health::live)) //           /health
+        .routes(routes!(health::livez))
+        .routes(routes!(health::ready)) //          /readyz
+        .routes(routes!(health::stats)) //          /ws/stats
+        .routes(routes!(metrics::text)) //          /metrics
+        .routes(routes!(openapi::json)) //          /openapi.json
+        .routes(routes!(openapi::asyncapi)) //      /asyncapi.yaml
+}
+
+pub(crate) fn router(instance: Arc<Instance>) -> Router {
+    let cors = cors(&instance.config.cors_origins);
+    Router::from(routes())
+        .merge(page::routes())
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(cors)
+        .with_state(instance)
+}
+
+async fn not_found(uri: http::Uri) -> Refused {
+    Refused::new(ProblemType::NotFound, format!("there is nothing at {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: http::Uri) -> Refused {
+    let detail = format!("{method} is not allowed at {}", uri.path());
+    Refused::new(ProblemType::MethodNotAllowed, detail)
+}
+
+/// Pages of any origin may watch, if `*` is among the origins; only those of a named one may report.
+fn cors(origins: &[String]) -> CorsLayer {
+    let exposed = ["etag", "retry-after"].map(HeaderName::from_static);
+    let layer = CorsLayer::new().allow_headers(Any).expose_headers(exposed);
+    if origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(Any).allow_methods([Method::GET]);
+    }
+    let named = origins.iter().filter_map(|origin| origin.parse().ok());
+    layer.allow_origin(AllowOrigin::list(named)).allow_methods([
+        Method::GET,
+        Method::POST,
+        Method::DELETE,
+    ])
+}

@@ -1,0 +1,83 @@
+use milepost_hub::Subscribe;
+use milepost_protocol::{JobId, Problem};
+use serde::Deserialize;
+
+use crate::parameter;
+use crate::problem::{Outcome, Refused};
+
+/// What a client asks for by a text message: `spec/README.md`, sections 5 and 6.
+pub(super) enum Command {
+    Ping,
+    Subscribe(JobId, Subscribe),
+    Unsubscribe(JobId),
+    /// It asks for something that it cannot have; with the job id as it gave it.
+    Refused(Box<Problem>, Option<String>),
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    job_id: Option<serde_json::Value>,
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    mode: Option<String>,
+    #[serde(default)]
+    max_rate: Option<f64>,
+}
+
+impl Command {
+    /// Reads a message; none if it is nothing that is asked for, which is ignored. `many` says whether the
+    /// connection is for many jobs: on one for one job there is nothing to subscribe to.
+    pub(super) fn parse(text: &str, many: bool) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Kind {
+            r#type: String,
+            #[serde(default)]
+            job_id: serde_json::Value,
+        }
+        let Kind { r#type: kind, job_id } = serde_json::from_str(text).ok()?;
+        let subscribing = match kind.as_str() {
+            "ping" => return Some(Self::Ping),
+            "subscribe" if many => true,
+            "unsubscribe" if many => false,
+            _ => return None,
+        };
+        let named = match job_id {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(job) => Some(job),
+            other => Some(other.to_string()),
+        };
+        let said = match serde_json::from_str::<Said>(text) {
+            Ok(said) => said,
+            Err(error) => {
+                let problem = Problem::parameter(&kind, format!("cannot be read: {error}"));
+                return Some(Self::Refused(Box::new(problem), named));
+            }
+        };
+        let command =
+            if subscribing { said.subscribe() } else { said.job().map(Self::Unsubscribe) };
+        Some(command.unwrap_or_else(|refused| Self::Refused(refused.0, named)))
+    }
+}
+
+impl Said {
+    fn job(&self) -> Outcome<JobId> {
+        match &self.job_id {
+            Some(serde_json::Value::String(job)) => Ok(JobId::parse(job)?),
+            Some(_) => Err(Refused::parameter("job_id", "is not a string")),
+            None => Err(Refused::parameter("job_id", "is missing")),
+        }
+    }
+
+    fn subscribe(&self) -> Outcome<Command> {
+        let max_rate = self.max_rate.map(|rate| parameter::max_rate(Some(rate), &rate.to_string()));
+        let subscribe = Subscribe {
+            since: parameter::since(self.since.as_deref()),
+            mode: parameter::mode(self.mode.as_deref())?,
+            max_rate: max_rate.transpose()?,
+            close_at_end: false,
+        };
+        Ok(Command::Subscribe(self.job()?, subscribe))
+    }
+}

@@ -1,0 +1,51 @@
+//! What the server says to a watcher beside updates: `spec/README.md`, sections 5 and 6. Job ids, positions
+//! and timestamps need no escaping.
+
+use milepost_protocol::{JobId, Timestamp};
+
+/// The first message; `job` and whether it is known, on a connection of one job.
+pub(crate) fn connected(job: Option<(&JobId, bool)>, now: Timestamp) -> String {
+    const MESSAGE: &str = "Connected to job progress stream";
+    match job {
+        Some((job, known)) => format!(
+            r#"{{"type":"connected","job_id":"{job}","message":"{MESSAGE}","timestamp":"{now}","known":{known}}}"#
+        ),
+        None => format!(r#"{{"type":"connected","message":"{MESSAGE}","timestamp":"{now}"}}"#),
+    }
+}
+
+/// The keepalive.
+pub(crate) fn ping(job: Option<&JobId>, now: Timestamp) -> String {
+    match job {
+        Some(job) => format!(
+            r#"{{"type":"ping","message":"keepalive","job_id":"{job}","timestamp":"{now}"}}"#
+        ),
+        None => format!(r#"{{"type":"ping","message":"keepalive","timestamp":"{now}"}}"#),
+    }
+}
+
+/// The answer to a client's ping message.
+pub(crate) fn pong(now: Timestamp) -> String {
+    format!(r#"{{"type":"pong","timestamp":"{now}"}}"#)
+}
+
+/// The answer to `subscribe`.
+pub(crate) fn subscribed(job: &JobId, known: bool, now: Timestamp) -> String {
+    format!(r#"{{"type":"subscribed","job_id":"{job}","known":{known},"timestamp":"{now}"}}"#)
+}
+
+/// The answer to `unsubscribe`.
+pub(crate) fn unsubscribed(job: &JobId, now: Timestamp) -> String {
+    format!(r#"{{"type":"unsubscribed","job_id":"{job}","timestamp":"{now}"}}"#)
+}
+
+/// What went wrong; `job` as the client named it.
+pub(crate) fn error(problem: &str, message: &str, job: Option<&str>, now: Timestamp) -> String {
+    let mut error = serde_json::json!({
+        "type": "error", "problem": problem, "message": message, "timestamp": now.to_string(),
+    });
+    if let Some(job) = job {
+        error["job_id"] = job.into();
+    }
+    error.to_string()
+}

@@ -1,0 +1,141 @@
+//! What clients say, and what they are told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use milepost_hub::{Subscribe, WatcherKey};
+use milepost_protocol::{JobId, Problem, ProblemType};
+
+use super::{Attached, Reactor};
+use crate::problem::Refused;
+use crate::websocket::command::Command;
+use crate::websocket::connection::Phase;
+use crate::websocket::inbound::Inbound;
+use crate::websocket::{frame, message};
+
+/// The largest message of a client.
+const MAX_MESSAGE: usize = 64 << 10;
+
+impl Reactor {
+    pub(super) fn hear(&mut self, key: WatcherKey, input: &[u8]) {
+        let Some(connection) = self.shard.wire(key) else { return };
+        if let Phase::Closing { patience } = &mut connection.phase {
+            let said = u32::try_from(input.len()).unwrap_or(u32::MAX);
+            match patience.checked_sub(said) {
+                Some(left) => *patience = left,
+                None => self.remove(key),
+            }
+            return;
+        }
+        let mut reader = std::mem::take(&mut connection.reader);
+        let heard = reader.read(input, MAX_MESSAGE, |message| {
+            self.answer(key, message);
+            !self.is_closing(key)
+        });
+        if let Some(connection) = self.shard.wire(key) {
+            connection.reader = reader;
+        }
+        if let Err(violation) = heard {
+            self.close(key, violation.code, violation.reason);
+        }
+    }
+
+    fn answer(&mut self, key: WatcherKey, message: Inbound) {
+        let mut frame = Vec::new();
+        match message {
+            Inbound::Ping(payload) => {
+                frame::pong(&payload, &mut frame);
+                self.shard.send(key, &frame);
+            }
+            Inbound::Close(code) => {
+                frame::close_reply(code, &mut frame);
+                self.begin_close(key, &frame);
+            }
+            Inbound::Binary => {}
+            Inbound::Text(text) => {
+                let many = self.shard.wire(key).is_some_and(|wire| wire.many.is_some());
+                match Command::parse(&text, many) {
+                    None => {}
+                    Some(Command::Ping) => self.say(key, &message::pong(self.context.clock.now())),
+                    Some(Command::Subscribe(job, wanted)) => self.subscribe(key, job, wanted),
+                    Some(Command::Unsubscribe(job)) => self.unsubscribe(key, &job),
+                    Some(Command::Refused(problem, job)) => {
+                        self.say_problem(key, &problem, job.as_deref());
+                    }
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, key: WatcherKey, job: JobId, subscribe: Subscribe) {
+        let subscribed = self.shard.subscribed(key);
+        let max = self.max_subscriptions;
+        let Some(connection) = self.shard.wire(key) else { return };
+        let serial = connection.serial;
+        let Some(many) = &mut connection.many else { return };
+        let is_full = subscribed + many.pending.len() >= max;
+        // Subscribed anew is not one more; what it was shown before is over then.
+        if is_full && !many.pending.contains_key(&job) && !self.shard.unsubscribe(key, &job) {
+            let detail = format!("at most {max} jobs are allowed on a socket");
+            let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
+            self.say_problem(key, &problem, Some(job.as_str()));
+            return;
+        }
+        let Some(many) = self.shard.wire(key).and_then(|wire| wire.many.as_mut()) else { return };
+        many.requests += 1;
+        let request = many.requests;
+        many.pending.insert(job.clone(), request);
+        let hub = Arc::clone(&self.context.hub);
+        self.subscribing.spawn(async move {
+            let lease = hub.topic(&job).await;
+            Attached { key, serial, request, job, subscribe, lease }
+        });
+    }
+
+    pub(super) fn attached(&mut self, attached: Attached) {
+        let Attached { key, serial, request, job, subscribe, lease } = attached;
+        let Some(connection) = self.shard.wire(key).filter(|wire| wire.serial == serial) else {
+            return;
+        };
+        let Some(many) = &mut connection.many else { return };
+        // Unsubscribed, or subscribed anew, meanwhile.
+        if many.pending.get(&job) != Some(&request) {
+            return;
+        }
+        many.pending.remove(&job);
+        if connection.phase != Phase::Open {
+            return;
+        }
+        match lease {
+            Ok(lease) => {
+                let known = lease.state().is_some();
+                self.say(key, &message::subscribed(&job, known, self.context.clock.now()));
+                self.shard.subscribe(key, lease, subscribe);
+            }
+            Err(unavailable) => {
+                self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
+                self.say_problem(key, &Refused::from(unavailable).0, Some(job.as_str()));
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) {
+        if let Some(many) = self.shard.wire(key).and_then(|wire| wire.many.as_mut()) {
+            many.pending.remove(job);
+        }
+        self.shard.unsubscribe(key, job);
+        self.say(key, &message::unsubscribed(job, self.context.clock.now()));
+    }
+
+    pub(super) fn say(&mut self, key: WatcherKey, message: &str) {
+        let mut frame = Vec::with_capacity(message.len() + 4);
+        frame::text(message, &mut frame);
+        self.shard.send(key, &frame);
+    }
+
+    pub(super) fn say_problem(&mut self, key: WatcherKey, problem: &Problem, job: Option<&str>) {
+        let name = ProblemType::from_uri(&problem.uri).map_or("internal", ProblemType::name);
+        let now = self.context.clock.now();
+        self.say(key, &message::error(name, &problem.detail, job, now));
+    }
+}

@@ -1,0 +1,147 @@
+//! `/asyncapi.yaml` is whole, and what the server says on a socket is as it describes.
+
+use std::collections::BTreeSet;
+
+use crate::support::{Server, Watcher};
+use milepost_server::Config;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+struct Document(Value);
+
+impl Document {
+    async fn of(server: &Server) -> Self {
+        let answer = server.get("/asyncapi.yaml").await;
+        assert_eq!(answer.header("content-type"), Some("application/yaml"));
+        Self(yaml_serde::from_str(&answer.body).unwrap())
+    }
+
+    /// The value is the payload of the message of that name, as described.
+    fn check(&self, message: &str, value: &Value) {
+        let payload = &self.0["components"]["messages"][message]["payload"];
+        let mut schema = payload.clone();
+        assert!(schema.is_object(), "there is no message {message}");
+        schema["components"] = self.0["components"].clone();
+        let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+        let errors: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{message}: {errors:?} in {value}");
+        // A state may have anything else, the rest only what is described.
+        if let Some(described) = payload["properties"].as_object() {
+            for key in value.as_object().unwrap().keys() {
+                assert!(described.contains_key(key), "{message}: {key} is not described");
+            }
+        }
+    }
+
+    /// The channel at that address says that the server sends it.
+    fn is_of(&self, channel: &str, message: &str) {
+        assert!(
+            self.0["channels"][channel]["messages"][message].is_object(),
+            "{channel} {message}"
+        );
+    }
+}
+
+fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    found.extend(value.get("$ref").and_then(Value::as_str));
+    match value {
+        Value::Object(map) => map.values().for_each(|value| references(value, found)),
+        Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_whole() {
+    let server = Server::start().await;
+    let document = Document::of(&server).await;
+    assert_eq!(document.0["asyncapi"], "3.0.0");
+    assert_eq!(document.0["channels"]["job"]["address"], "/ws/jobs/{job_id}");
+    assert_eq!(document.0["channels"]["jobs"]["address"], "/ws");
+    let mut found = Vec::new();
+    references(&document.0, &mut found);
+    assert!(found.len() > 40, "{}", found.len());
+    for reference in found {
+        let target = reference.strip_prefix('#').and_then(|at| document.0.pointer(at));
+        assert!(target.is_some(), "{reference}");
+    }
+    for (name, message) in document.0["components"]["messages"].as_object().unwrap() {
+        let examples = message["examples"].as_array().unwrap();
+        assert!(!examples.is_empty(), "{name}");
+        for example in examples {
+            document.check(name, &example["payload"]);
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn its_close_codes_are_those_of_the_fixture() {
+    let server = Server::start().await;
+    let document = Document::of(&server).await;
+    let description = document.0["info"]["description"].as_str().unwrap();
+    let fixture: Value =
+        serde_json::from_str(include_str!("../../../../spec/fixtures/close-codes.json")).unwrap();
+    let listed = fixture["codes"].as_array().unwrap();
+    for code in listed {
+        let come_back = if code["reconnect"] == "no" { "no" } else { "yes" };
+        let row = format!("| {} | {} | {come_back}", code["code"], code["name"].as_str().unwrap());
+        assert!(description.contains(&row), "{row}");
+    }
+    let rows =
+        description.lines().filter(|line| line.starts_with("| 1") || line.starts_with("| 4"));
+    assert_eq!(rows.count(), listed.len());
+    server.stop().await;
+}
+
+/// The next message, keepalives included.
+async fn next(watcher: &mut Watcher) -> Value {
+    match watcher.message().await {
+        Message::Text(text) => serde_json::from_str(&text).unwrap(),
+        other => panic!("a text message: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_socket_says_is_as_described() {
+    let server = Server::with(Config { ping_interval: 0.25, ..Config::default() }).await;
+    let document = Document::of(&server).await;
+    let mut seen = BTreeSet::new();
+    let update = r#"{"progress":0.5,"metadata":{"frame":1},"mine":[],"ttl":60}"#;
+    server.report("a1", update).await;
+
+    let mut watcher = server.watch("/ws/jobs/a1").await;
+    watcher.say(r#"{"type":"ping"}"#).await;
+    let mut refused = server.watch("/ws/jobs/a1?mode=none").await;
+    let mut many = server.watch("/ws").await;
+    for said in ["subscribe", "unsubscribe"] {
+        many.say(&json!({"type": said, "job_id": "a1"}).to_string()).await;
+    }
+    many.say(r#"{"type":"subscribe","job_id":"a/b"}"#).await;
+    many.say(r#"{"type":"ping"}"#).await;
+
+    let of_job = ["connected", "state", "pong", "ping"];
+    let of_jobs = ["connected", "subscribed", "state", "unsubscribed", "error", "pong", "ping"];
+    for (channel, socket, kinds) in [
+        ("job", &mut watcher, &of_job[..]),
+        ("job", &mut refused, &["connected", "error"][1..]),
+        ("jobs", &mut many, &of_jobs[..]),
+    ] {
+        let mut missing: BTreeSet<&str> = kinds.iter().copied().collect();
+        while !missing.is_empty() {
+            let message = next(socket).await;
+            let kind = message["type"].as_str().unwrap_or("state").to_owned();
+            document.is_of(channel, &kind);
+            document.check(&kind, &message);
+            missing.remove(kind.as_str());
+            seen.insert(kind);
+        }
+    }
+    // What is described was seen, but for what clients say.
+    let described = document.0["components"]["messages"].as_object().unwrap().keys();
+    let by_client = ["clientPing", "subscribe", "unsubscribe"];
+    let by_server: BTreeSet<_> =
+        described.filter(|name| !by_client.contains(&name.as_str())).cloned().collect();
+    assert_eq!(seen, by_server);
+    server.stop().await;
+}

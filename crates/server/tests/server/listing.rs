@@ -1,0 +1,145 @@
+//! The list of jobs, as `spec/README.md` has it in section 10.
+
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+fn ids(page: &Value) -> Vec<String> {
+    let jobs = page["jobs"].as_array().unwrap();
+    jobs.iter().map(|job| job["job_id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn list(server: &Server, query: &str) -> Value {
+    let answer = server.get(&format!("/jobs{query}")).await;
+    assert_eq!(answer.status, 200, "{query}: {answer:?}");
+    answer.json()
+}
+
+#[tokio::test]
+async fn jobs_are_listed_with_their_states_the_most_recently_begun_first() {
+    let server = Server::start().await;
+    assert_eq!(list(&server, "").await, json!({ "jobs": [], "next": null, "total": 0 }));
+    for job in ["a", "b", "c"] {
+        server.report(job, "{}").await;
+    }
+    // Begun once: what comes later does not move it.
+    server.report("a", r#"{"progress":0.5}"#).await;
+    let page = list(&server, "").await;
+    assert_eq!(ids(&page), ["c", "b", "a"]);
+    assert_eq!((&page["next"], &page["total"]), (&Value::Null, &json!(3)));
+    assert_eq!(page["jobs"][2], server.get("/jobs/a").await.json());
+    // Deleted and reported again, it begins anew.
+    server.request("DELETE", "/jobs/b", "", "").await;
+    assert_eq!(list(&server, "").await["total"], 2);
+    server.report("b", "{}").await;
+    assert_eq!(ids(&list(&server, "").await), ["b", "c", "a"]);
+}
+
+#[tokio::test]
+async fn pages_follow_one_another_also_while_jobs_come_and_go() {
+    let server = Server::start().await;
+    for n in 0..25 {
+        server.report(&format!("j{n}"), "{}").await;
+    }
+    let (mut seen, mut query) = (Vec::new(), "?limit=10".to_owned());
+    loop {
+        let page = list(&server, &query).await;
+        seen.extend(ids(&page));
+        server.report(&format!("later{}", seen.len()), "{}").await;
+        server.request("DELETE", "/jobs/j14", "", "").await;
+        let Some(next) = page["next"].as_str() else { break };
+        assert!(seen.len() < 30, "pages without end");
+        query = format!("?limit=10&after={next}");
+    }
+    let expected: Vec<String> =
+        (0..25).rev().filter(|n| *n != 14).map(|n| format!("j{n}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_full_last_page_is_the_last() {
+    let server = Server::start().await;
+    for n in 0..4 {
+        server.report(&format!("j{n}"), "{}").await;
+    }
+    let first = list(&server, "?limit=2").await;
+    let next = first["next"].as_str().expect("more").to_owned();
+    let second = list(&server, &format!("?limit=2&after={next}")).await;
+    assert_eq!(ids(&second), ["j1", "j0"]);
+    // Either there is no next, or the next page is empty and the last.
+    if let Some(next) = second["next"].as_str() {
+        let third = list(&server, &format!("?limit=2&after={next}")).await;
+        assert_eq!((ids(&third).len(), &third["next"]), (0, &Value::Null));
+    }
+}
+
+#[tokio::test]
+async fn a_list_may_be_filtered() {
+    let server = Server::start().await;
+    let jobs = [
+        ("render:1", "processing"),
+        ("render:2", "completed"),
+        ("upload:1", "queued"),
+        ("upload:2", "failed"),
+        ("render:3", "cancelled"),
+    ];
+    for (job, status) in jobs {
+        server.report(job, &format!(r#"{{"status":"{status}"}}"#)).await;
+    }
+    let cases: [(&str, &[&str]); 9] = [
+        ("?prefix=render:", &["render:3", "render:2", "render:1"]),
+        ("?prefix=render%3A", &["render:3", "render:2", "render:1"]),
+        ("?prefix=none", &[]),
+        ("?prefix=", &["render:3", "upload:2", "upload:1", "render:2", "render:1"]),
+        ("?status=completed", &["render:2"]),
+        ("?status=completed,failed", &["upload:2", "render:2"]),
+        ("?status=completed&status=queued", &["upload:1", "render:2"]),
+        ("?status=processing,cancelled&prefix=render:&limit=1", &["render:3"]),
+        ("?_=1", &["render:3", "upload:2", "upload:1", "render:2", "render:1"]),
+    ];
+    for (query, expected) in cases {
+        let page = list(&server, query).await;
+        assert_eq!(ids(&page), expected, "{query}");
+        // All that are known, not those that match.
+        assert_eq!(page["total"], 5, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_none_is_refused() {
+    let server = Server::start().await;
+    let cases = [
+        ("?limit=0", "limit"),
+        ("?limit=1001", "limit"),
+        ("?limit=-1", "limit"),
+        ("?limit=ten", "limit"),
+        ("?limit=", "limit"),
+        ("?status=done", "status"),
+        ("?status=completed,", "status"),
+        ("?after=nowhere", "after"),
+        ("?after=", "after"),
+    ];
+    for (query, parameter) in cases {
+        let answer = server.get(&format!("/jobs{query}")).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-parameter"),
+            "{query}"
+        );
+        assert_eq!(answer.json()["errors"][0]["parameter"], parameter, "{query}");
+    }
+    for query in ["?limit=1", "?limit=1000"] {
+        list(&server, query).await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_a_hundred_jobs_unless_asked() {
+    let server = Server::start().await;
+    let lines: Vec<String> = (0..101).map(|n| format!("{{\"job_id\":\"j{n}\"}}")).collect();
+    let batch = lines.join("\n");
+    server.request("POST", "/updates", "", &batch).await;
+    let page = list(&server, "").await;
+    assert_eq!((ids(&page).len(), page["next"].is_string()), (100, true));
+    assert_eq!(ids(&list(&server, "?limit=1000").await).len(), 101);
+}

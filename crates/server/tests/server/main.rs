@@ -1,0 +1,19 @@
+//! A real server, and clients of it over real sockets. One file for each subject.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agreement;
+mod codec;
+mod events;
+mod frames;
+mod handshake;
+mod listing;
+mod operating;
+mod polling;
+mod reporting;
+mod shutdown;
+mod slow_watchers;
+mod subscribing;
+mod watching;

@@ -1,0 +1,220 @@
+//! Operating, as `spec/README.md` has it in section 12, and what is asked of every address: CORS, and what
+//! happens to strangers.
+
+use milepost_server::Config;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Events, Response, Server, drain, quick, until};
+
+#[tokio::test]
+async fn the_process_is_healthy_and_ready() {
+    let server = Server::start().await;
+    for path in ["/health", "/livez"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.json()["status"], "healthy", "{path}");
+    }
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    let body = ready.json();
+    assert_eq!(body["status"], "ready");
+    assert_eq!((&body["checks"]["broker"], &body["checks"]["hub"]), (&json!("ok"), &json!("ok")));
+}
+
+#[tokio::test]
+async fn who_goes_down_is_not_ready_and_says_so() {
+    let mut server = Server::start().await;
+    // A request of which the end comes when the server goes down already.
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: t\r\n").await.unwrap();
+    assert_eq!(server.get("/readyz").await.status, 200);
+    server.begin_stop();
+    until("the door to be closed", async || {
+        tokio::net::TcpStream::connect(server.address).await.is_err()
+    })
+    .await;
+    stream.write_all(b"\r\n").await.unwrap();
+    let answer = Response::parse(&drain(&mut stream).await);
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let body = answer.json();
+    assert_eq!(body["status"], "not ready");
+    assert_eq!(
+        (&body["checks"]["server"], &body["checks"]["broker"]),
+        (&json!("going down"), &json!("ok"))
+    );
+    server.wait().await;
+}
+
+#[tokio::test]
+async fn stats_have_the_shape_that_operators_know() {
+    let server = Server::start().await;
+    let stats = async || server.get("/ws/stats").await.json();
+    let fresh = stats().await;
+    let timestamp = &fresh["timestamp"];
+    assert!(timestamp.is_string());
+    let expected = json!({
+        "status": "healthy",
+        "stats": {
+            "total_connections": 0, "active_jobs": 0, "messages_sent": 0, "errors": 0,
+            "active_connections": 0,
+        },
+        "timestamp": timestamp,
+    });
+    assert_eq!(fresh, expected);
+
+    let mut first = server.watch("/ws/jobs/a").await;
+    let mut second = server.watch("/ws/jobs/a").await;
+    let mut other = server.watch("/ws/jobs/b").await;
+    let mut many = server.watch("/ws").await;
+    let mut events = Events::open(&server, "/jobs/c/events", "").await;
+    for watcher in [&mut first, &mut second, &mut other, &mut many] {
+        watcher.next().await;
+    }
+    events.next().await;
+    server.report("a", "{}").await;
+    server.report("c", "{}").await;
+    first.next().await;
+    second.next().await;
+    events.next().await;
+    let now = stats().await["stats"].clone();
+    assert_eq!((&now["total_connections"], &now["active_connections"]), (&json!(5), &json!(5)));
+    assert_eq!((&now["active_jobs"], &now["errors"]), (&json!(3), &json!(0)));
+    // At least what was seen: four that they are connected, and the states.
+    assert!(now["messages_sent"].as_u64().unwrap() >= 7, "{now}");
+
+    drop((first, second, many));
+    until("them to be gone", async || stats().await["stats"]["active_connections"] == 2).await;
+    let now = stats().await["stats"].clone();
+    assert_eq!((&now["total_connections"], &now["active_jobs"]), (&json!(5), &json!(2)));
+}
+
+#[tokio::test]
+async fn an_address_with_nothing_is_a_problem() {
+    let server = Server::start().await;
+    for path in
+        ["/nothing", "/jobs/", "/jobs/a/b", "/jobs/a/events/", "/ws/jobs/", "/ws/jobs/a/b", "/%ff"]
+    {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "not-found"), "{path}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(path), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_allowed_is_a_problem() {
+    let server = Server::start().await;
+    let cases = [
+        ("PUT", "/jobs/a", "GET,HEAD,POST,DELETE"),
+        ("PATCH", "/jobs/a", "GET,HEAD,POST,DELETE"),
+        ("POST", "/jobs", "GET,HEAD"),
+        ("GET", "/updates", "POST"),
+        ("DELETE", "/jobs/a/events", "GET,HEAD"),
+        ("POST", "/readyz", "GET,HEAD"),
+        ("POST", "/ws/jobs/a", "GET,HEAD"),
+    ];
+    for (method, path, allowed) in cases {
+        let answer = server.request(method, path, "", "").await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (405, "method-not-allowed"),
+            "{path}"
+        );
+        // RFC 9110, section 15.5.6.
+        let mut named: Vec<&str> =
+            answer.header("allow").unwrap().split(',').map(str::trim).collect();
+        let mut expected: Vec<&str> = allowed.split(',').collect();
+        named.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(named, expected, "{method} {path}");
+    }
+}
+
+async fn preflight(server: &Server, origin: &str, method: &str) -> Response {
+    let headers = format!(
+        "Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n\
+         Access-Control-Request-Headers: if-none-match, last-event-id\r\n"
+    );
+    server.request("OPTIONS", "/jobs/a", &headers, "").await
+}
+
+fn allows(answer: &Response, method: &str) -> bool {
+    let methods = answer.header("access-control-allow-methods").unwrap_or_default();
+    methods.split(',').any(|allowed| allowed.trim() == method)
+}
+
+#[tokio::test]
+async fn pages_of_any_origin_may_read_and_not_report() {
+    let server = Server::start().await;
+    let answer = server.request("GET", "/livez", "Origin: https://page.example\r\n", "").await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
+    assert!(exposed.contains("etag") && exposed.contains("retry-after"), "{exposed}");
+    // Refusals can be read as well.
+    let answer = server.request("GET", "/jobs/a", "Origin: https://page.example\r\n", "").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (404, Some("*")));
+    let answer = preflight(&server, "https://page.example", "GET").await;
+    assert_eq!((answer.status, allows(&answer, "GET")), (200, true));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("*"));
+    for method in ["POST", "DELETE"] {
+        let answer = preflight(&server, "https://page.example", method).await;
+        assert!(!allows(&answer, method), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_named_origin_may_report_and_those_of_others_nothing() {
+    let cors_origins = vec!["https://mine.example".to_owned()];
+    let server = Server::with(Config { cors_origins, ..quick() }).await;
+    for method in ["GET", "POST", "DELETE"] {
+        let answer = preflight(&server, "https://mine.example", method).await;
+        assert!(allows(&answer, method), "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://mine.example"));
+    }
+    let answer = preflight(&server, "https://other.example", "GET").await;
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    let answer = server.request("GET", "/livez", "Origin: https://other.example\r\n", "").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
+}
+
+#[tokio::test]
+async fn a_foreign_page_may_not_report_even_where_a_browser_does_not_ask_first() {
+    let cors_origins = vec!["*".to_owned(), "https://mine.example".to_owned()];
+    let server = Server::with(Config { cors_origins, ..quick() }).await;
+    // The harness asks for the host `test`.
+    for (origin, allowed) in [
+        ("https://other.example", false),
+        ("null", false),
+        ("https://mine.example", true),
+        ("http://test", true),
+    ] {
+        // What a form, or a fetch without a preflight, sends.
+        let headers = format!("Origin: {origin}\r\nContent-Type: text/plain\r\n");
+        for (method, path, body, done) in [
+            ("POST", "/jobs/a", "{}", 200),
+            ("POST", "/updates", "{\"job_id\":\"a\"}", 200),
+            ("DELETE", "/jobs/a", "", 204),
+        ] {
+            let answer = server.request(method, path, &headers, body).await;
+            let expected = if allowed { done } else { 403 };
+            assert_eq!(answer.status, expected, "{method} {path} from {origin}");
+            if !allowed {
+                assert_eq!(answer.problem(), "origin-not-allowed");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_has_much_to_do_still_answers() {
+    let server = Server::with(Config { shards: std::num::NonZeroUsize::new(1), ..quick() }).await;
+    let mut watcher = server.watch("/ws/jobs/a").await;
+    watcher.next().await;
+    let batch = "{\"job_id\":\"a\"}\n".repeat(5_000);
+    let (batch, ready) =
+        tokio::join!(server.request("POST", "/updates", "", &batch), server.get("/readyz"));
+    assert_eq!((batch.status, ready.status), (200, 200));
+    let last: Value = serde_json::from_str(batch.body.lines().last().unwrap()).unwrap();
+    watcher.until(&last["position"]).await;
+}

@@ -1,0 +1,195 @@
+//! Polling, as `spec/README.md` has it in section 9.
+
+use std::num::NonZeroUsize;
+
+use milepost_server::Config;
+use serde_json::{Value, json};
+
+use crate::support::{Response, Server, quick, until};
+
+async fn report(server: &Server, update: &str) -> String {
+    let reported = server.report("a", update).await;
+    assert_eq!(reported.status, 200, "{reported:?}");
+    reported.json()["position"].as_str().unwrap().to_owned()
+}
+
+async fn get_unless(server: &Server, query: &str, tags: &str) -> Response {
+    let header = format!("If-None-Match: {tags}\r\n");
+    server.request("GET", &format!("/jobs/a{query}"), &header, "").await
+}
+
+/// Asks, and while it waits, does something else.
+async fn meanwhile<T>(
+    server: &Server,
+    asking: impl Future<Output = Response>,
+    doing: impl Future<Output = T>,
+) -> Response {
+    let doing = async {
+        until("somebody to wait", async || {
+            server.get("/ws/stats").await.json()["stats"]["active_jobs"] == 1
+        })
+        .await;
+        doing.await
+    };
+    tokio::join!(asking, doing).0
+}
+
+#[tokio::test]
+async fn the_state_is_answered_with_its_position_as_the_tag() {
+    let server = Server::start().await;
+    let position = report(&server, r#"{"progress":0.5,"n":1.10}"#).await;
+    for path in ["/jobs/a", "/jobs/a/status", "/jobs/a?wait=60"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("etag"), Some(format!("\"{position}\"").as_str()));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("cache-control"), Some("no-cache"));
+        assert_eq!(answer.json()["position"], position);
+        assert!(answer.body.contains(r#""n":1.10"#), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_position_that_was_seen_is_answered_with_304() {
+    let server = Server::start().await;
+    let old = report(&server, "{}").await;
+    let now = report(&server, "{}").await;
+    let (epoch, number) = now.split_once('-').unwrap();
+    let ahead = format!("{epoch}-{}", number.parse::<u64>().unwrap() + 1);
+    let unmodified = [
+        format!("\"{now}\""),
+        format!("W/\"{now}\""),
+        format!("\"{ahead}\""),
+        format!("\"{old}\", \"{now}\""),
+        format!("\"x\" ,W/\"1-1\",\"{now}\",  \"{old}\""),
+        format!("\"{old}\"\r\nIf-None-Match: \"{now}\""),
+    ];
+    for tags in unmodified {
+        let answer = get_unless(&server, "", &tags).await;
+        assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{tags}");
+        // RFC 9110, section 15.4.5.
+        assert_eq!(answer.header("etag"), Some(format!("\"{now}\"").as_str()), "{tags}");
+    }
+    let modified = [format!("\"{old}\""), "\"1-1\"".to_owned(), "nonsense".to_owned(), now.clone()];
+    for tags in modified {
+        let answer = get_unless(&server, "", &tags).await;
+        assert_eq!(answer.status, 200, "{tags}");
+        assert_eq!(answer.json()["position"], now, "{tags}");
+    }
+    // Without conditions.
+    assert_eq!(get_unless(&server, "/status", &format!("\"{now}\"")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_news() {
+    let server = Server::start().await;
+    let asking = server.get("/jobs/a?wait=60");
+    let answer = meanwhile(&server, asking, report(&server, r#"{"progress":0.1}"#)).await;
+    assert_eq!((answer.status, &answer.json()["progress"]), (200, &json!(0.1)));
+
+    let seen = answer.header("etag").unwrap().to_owned();
+    let asking = get_unless(&server, "?wait=60", &seen);
+    let answer = meanwhile(&server, asking, report(&server, r#"{"progress":0.2}"#)).await;
+    assert_eq!((answer.status, &answer.json()["progress"]), (200, &json!(0.2)));
+
+    // What is newer already is not waited for.
+    assert_eq!(get_unless(&server, "?wait=60", &seen).await.json()["progress"], 0.2);
+    assert_eq!(get_unless(&server, "?wait=60", "\"1-1\"").await.json()["progress"], 0.2);
+
+    let seen = answer.header("etag").unwrap().to_owned();
+    let asking = get_unless(&server, "?wait=60", &seen);
+    let end = report(&server, r#"{"status":"completed"}"#);
+    let answer = meanwhile(&server, asking, end).await;
+    assert_eq!(answer.json()["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_wait_for_a_job_that_was_forgotten_ends_when_it_is_reported_again() {
+    let server = Server::start().await;
+    report(&server, "{}").await;
+    let seen = format!("\"{}\"", report(&server, "{}").await);
+    let asking = get_unless(&server, "?wait=60", &seen);
+    let anew = async {
+        assert_eq!(server.request("DELETE", "/jobs/a", "", "").await.status, 204);
+        report(&server, r#"{"progress":0.75}"#).await
+    };
+    let answer = meanwhile(&server, asking, anew).await;
+    assert_eq!((answer.status, &answer.json()["progress"]), (200, &json!(0.75)));
+}
+
+#[tokio::test]
+async fn a_wait_in_vain_ends_with_304_or_404() {
+    let server = Server::start().await;
+    let unknown = server.get("/jobs/a?wait=0.1").await;
+    assert_eq!((unknown.status, unknown.problem().as_str()), (404, "unknown-job"));
+    assert_eq!(unknown.header("retry-after"), Some("1"));
+    let seen = format!("\"{}\"", report(&server, r#"{"status":"failed"}"#).await);
+    let answer = get_unless(&server, "?wait=0.1", &seen).await;
+    assert_eq!((answer.status, answer.header("etag")), (304, Some(seen.as_str())));
+    assert_eq!(get_unless(&server, "?wait=0", &seen).await.status, 304);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_none_is_refused() {
+    let server = Server::start().await;
+    report(&server, "{}").await;
+    for wait in ["60.1", "61", "1e9", "-1", "-0.1", "NaN", "inf", "soon", "", "1s", "1&wait=2"] {
+        let answer = server.get(&format!("/jobs/a?wait={wait}")).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-parameter"),
+            "{wait}"
+        );
+        assert!(answer.body.contains("wait"), "{answer:?}");
+    }
+    for wait in ["0", "0.5", "60", "1e1"] {
+        assert_eq!(server.get(&format!("/jobs/a?wait={wait}")).await.status, 200, "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_job_and_no_job_at_all() {
+    let server = Server::start().await;
+    for path in ["/jobs/a", "/jobs/a/status", "/jobs/a/history"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "unknown-job"), "{path}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    for path in ["/jobs/a%20b", "/jobs/a%20b/status", "/jobs/%ff/history", "/jobs/%2e%2e"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (400, "invalid-job-id"), "{path}");
+    }
+    let answer = server.get(&format!("/jobs/{}", "a".repeat(129))).await;
+    assert_eq!(answer.problem(), "invalid-job-id");
+    assert!(answer.body.contains("129"), "{answer:?}");
+    assert_eq!(server.get(&format!("/jobs/{}", "a".repeat(128))).await.problem(), "unknown-job");
+}
+
+#[tokio::test]
+async fn history_has_the_latest_states_oldest_first() {
+    let history = NonZeroUsize::new(3).unwrap();
+    let server = Server::with(Config { history, ..quick() }).await;
+    let mut states: Vec<Value> = Vec::new();
+    for n in 0..5 {
+        report(&server, &format!("{{\"step\":{n}}}")).await;
+        states.push(server.get("/jobs/a").await.json());
+        let kept = &states[states.len().saturating_sub(3)..];
+        let expected = json!({ "job_id": "a", "states": kept });
+        assert_eq!(server.get("/jobs/a/history").await.json(), expected);
+    }
+    let server = Server::start().await;
+    for _ in 0..40 {
+        report(&server, "{}").await;
+    }
+    let history = server.get("/jobs/a/history").await.json();
+    assert_eq!(history["states"].as_array().unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_head_request_has_the_head_only() {
+    let server = Server::start().await;
+    let position = report(&server, "{}").await;
+    let answer = server.request("HEAD", "/jobs/a", "", "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    assert_eq!(answer.header("etag"), Some(format!("\"{position}\"").as_str()));
+}

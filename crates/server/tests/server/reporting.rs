@@ -1,0 +1,326 @@
+//! Reporting by HTTP, as `spec/README.md` has it in sections 2, 3, 10 and 11.
+
+use milepost_server::Config;
+use serde_json::{Value, json};
+
+use crate::support::{Response, Server, quick};
+
+fn refused(answer: &Response, status: u16, problem: &str, what: &str) -> Value {
+    assert_eq!((answer.status, answer.problem().as_str()), (status, problem), "{what}");
+    let body = answer.json();
+    assert_eq!(body["status"], status, "{what}");
+    assert!(body["title"].is_string(), "{what}: {body}");
+    assert!(!body["detail"].as_str().unwrap().is_empty(), "{what}: {body}");
+    body
+}
+
+async fn delete(server: &Server, path: &str) -> Response {
+    server.request("DELETE", path, "", "").await
+}
+
+#[tokio::test]
+async fn a_report_is_answered_with_its_position() {
+    let server = Server::start().await;
+    for n in 1..=3 {
+        let answer = server.report("user:42:render-7", "{}").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let body = answer.json();
+        let position = body["position"].as_str().unwrap();
+        assert!(position.ends_with(&format!("-{n}")), "{position}");
+        assert_eq!(answer.header("etag"), Some(format!("\"{position}\"").as_str()));
+        let expected = json!({ "job_id": "user:42:render-7", "attempt": 1, "position": position });
+        assert_eq!(body, expected);
+    }
+    // Percent-encoded, it is the same job.
+    let answer = server.report("user%3A42%3Arender-7", r#"{"job_id":"user:42:render-7"}"#).await;
+    assert!(answer.json()["position"].as_str().unwrap().ends_with("-4"));
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused() {
+    let server = Server::start().await;
+    let bodies: [&str; 9] = [
+        "",
+        " ",
+        "{",
+        "{} {}",
+        "{'a':1}",
+        r#"{"progress":NaN}"#,
+        r#"{"progress":Infinity}"#,
+        "progress=0.5",
+        "\u{feff}{}",
+    ];
+    for body in bodies {
+        refused(&server.report("a", body).await, 400, "invalid-json", body);
+    }
+    let request = b"POST /jobs/a HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 9\r\n\r\n{\"m\":\"\xff\"}";
+    refused(&server.exchange(request).await, 400, "invalid-json", "no UTF-8");
+    assert_eq!(server.get("/jobs/a").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_update_that_is_not_valid_is_refused_with_the_field() {
+    let server = Server::start().await;
+    let long = format!(r#"{{"stage":"{}"}}"#, "s".repeat(257));
+    let cases = [
+        ("[]", ""),
+        ("7", ""),
+        ("null", ""),
+        (r#""text""#, ""),
+        (r#"{"status":"done"}"#, "/status"),
+        (r#"{"status":7}"#, "/status"),
+        (r#"{"stage":7}"#, "/stage"),
+        (&long, "/stage"),
+        (r#"{"progress":"0.5"}"#, "/progress"),
+        (r#"{"progress":1e999}"#, "/progress"),
+        (r#"{"message":[]}"#, "/message"),
+        (r#"{"timestamp":7}"#, "/timestamp"),
+        (r#"{"error":{}}"#, "/error"),
+        (r#"{"attempt":0}"#, "/attempt"),
+        (r#"{"attempt":4294967296}"#, "/attempt"),
+        (r#"{"attempt":1.5}"#, "/attempt"),
+        (r#"{"attempt":"1"}"#, "/attempt"),
+        (r#"{"ttl":0}"#, "/ttl"),
+        (r#"{"ttl":2592001}"#, "/ttl"),
+        (r#"{"job_id":"b"}"#, "/job_id"),
+        (r#"{"job_id":7}"#, "/job_id"),
+        (r#"{"progress":1,"progress":1}"#, "/progress"),
+        (r#"{"mine/~":1,"mine/~":2}"#, "/mine~1~0"),
+    ];
+    for (update, pointer) in cases {
+        let body = refused(&server.report("a", update).await, 422, "invalid-update", update);
+        assert_eq!(body["errors"][0]["pointer"], pointer, "{update}: {body}");
+        assert!(body["errors"][0]["detail"].is_string(), "{update}: {body}");
+    }
+    assert_eq!(server.get("/jobs/a").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_at_the_edge_is_taken() {
+    let server = Server::start().await;
+    let long = format!(r#"{{"stage":"{}"}}"#, "s".repeat(256));
+    let updates = [
+        &long,
+        "{}",
+        r#"{"progress":-1e300}"#,
+        r#"{"progress":7}"#,
+        r#"{"progress":null}"#,
+        r#"{"status":null,"stage":null,"message":null,"timestamp":null,"error":null,"attempt":null,"ttl":null}"#,
+        r#"{"position":"1-1"}"#,
+        r#"{"ttl":2592000}"#,
+        r#"{"job_id":"a","metadata":[null],"result":{},"mine":{"a":[1]}}"#,
+        " {\r\n\t\"message\" : \"m\" } \n",
+        r#"{"attempt":4294967295}"#,
+    ];
+    for update in updates {
+        let answer = server.report("a", update).await;
+        assert_eq!(answer.status, 200, "{update}: {answer:?}");
+        let state = server.get("/jobs/a").await;
+        assert_eq!(state.json()["position"], answer.json()["position"]);
+        assert!(!state.body.contains('\n'), "{}", state.body);
+    }
+    server.report("b", r#"{"progress":7}"#).await;
+    assert_eq!(server.get("/jobs/b").await.json()["progress"], 1.0);
+}
+
+#[tokio::test]
+async fn a_job_id_that_is_not_allowed_is_refused() {
+    let server = Server::start().await;
+    let long = "a".repeat(129);
+    for job in ["a%20b", "a%2Fb", "%C3%A9", "%00", "%ff", "..", ".", "a+b", &long] {
+        refused(&server.report(job, "{}").await, 400, "invalid-job-id", job);
+        let deleted = delete(&server, &format!("/jobs/{job}")).await;
+        refused(&deleted, 400, "invalid-job-id", job);
+    }
+    assert_eq!(server.get("/jobs").await.json()["total"], 0);
+}
+
+#[tokio::test]
+async fn an_update_may_be_as_large_as_the_limit() {
+    let server = Server::with(Config { max_update_bytes: 1_024, ..quick() }).await;
+    let update = |len: usize| format!(r#"{{"message":"{}"}}"#, "m".repeat(len - 14));
+    assert_eq!(server.report("a", &update(1_024)).await.status, 200);
+    let answer = server.report("a", &update(1_025)).await;
+    let body = refused(&answer, 413, "update-too-large", "announced");
+    assert!(body["detail"].to_string().contains("1024"), "{body}");
+    // Not announced, but found to be so.
+    let chunked = format!(
+        "POST /jobs/a HTTP/1.1\r\nhost: t\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+         401\r\n{}\r\n0\r\n\r\n",
+        update(1_025)
+    );
+    refused(&server.exchange(chunked.as_bytes()).await, 413, "update-too-large", "chunked");
+    let batch = format!("{{\"job_id\":\"b\"}}\n{}\n{{\"job_id\":\"c\"}}\n", update(1_025));
+    let answer = server.request("POST", "/updates", "", &batch).await;
+    let lines: Vec<Value> =
+        answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[1]["type"], "urn:milepost:problem:update-too-large");
+    assert_eq!((&lines[0]["job_id"], &lines[2]["job_id"]), (&json!("b"), &json!("c")));
+
+    // As it comes: 65,536 bytes.
+    let server = Server::start().await;
+    assert_eq!(server.report("a", &update(65_536)).await.status, 200);
+    refused(&server.report("a", &update(65_537)).await, 413, "update-too-large", "by default");
+}
+
+#[tokio::test]
+async fn the_first_end_wins_and_the_very_same_again_is_repeated() {
+    let server = Server::start().await;
+    server.report("a", r#"{"progress":0.5}"#).await;
+    let end = r#"{"status":"completed","result":{"n":1}}"#;
+    let first = server.report("a", end).await;
+    assert_eq!(first.json().get("repeated"), None);
+    let again = server.report("a", end).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(again.header("etag"), first.header("etag"));
+    let mut expected = first.json();
+    expected["repeated"] = json!(true);
+    assert_eq!(again.json(), expected);
+
+    let others = [
+        "{}",
+        r#"{"status":"failed"}"#,
+        r#"{"status":"completed","result":{"n":2}}"#,
+        r#"{"attempt":1,"status":"queued"}"#,
+    ];
+    for update in others {
+        let body = refused(&server.report("a", update).await, 409, "attempt-ended", update);
+        assert_eq!((&body["attempt"], &body["position"]), (&json!(1), &expected["position"]));
+    }
+    let state = server.get("/jobs/a").await.json();
+    assert_eq!((&state["result"]["n"], &state["position"]), (&json!(1), &expected["position"]));
+}
+
+#[tokio::test]
+async fn a_higher_attempt_starts_clean_and_supersedes() {
+    let server = Server::start().await;
+    server.report("a", r#"{"stage":"rendering","progress":0.9}"#).await;
+    let opened = server.report("a", r#"{"attempt":3}"#).await.json();
+    assert_eq!(opened["attempt"], 3);
+    let state = server.get("/jobs/a").await.json();
+    assert_eq!((&state["stage"], state.get("progress")), (&json!("processing"), None));
+    // None named: the latest.
+    assert_eq!(server.report("a", "{}").await.json()["attempt"], 3);
+    let body =
+        refused(&server.report("a", r#"{"attempt":2}"#).await, 409, "attempt-superseded", "");
+    assert_eq!(body["attempt"], 3);
+    assert_eq!(body["position"], server.get("/jobs/a").await.json()["position"]);
+    server.report("a", r#"{"status":"failed"}"#).await;
+    assert_eq!(server.report("a", r#"{"attempt":4,"status":"completed"}"#).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_batch_has_an_outcome_for_each_line_in_order() {
+    let server = Server::start().await;
+    let batch = [
+        r#"{"job_id":"a","progress":0.1}"#,
+        "",
+        r#"{"job_id":"b"}"#,
+        "nonsense",
+        r#"{"job_id":"a","status":"completed"}"#,
+        "  \t",
+        r#"{"job_id":"a","progress":0.2}"#,
+        r#"{"progress":0.2}"#,
+        r#"{"job_id":"a b"}"#,
+        r#"{"job_id":"b","status":"done"}"#,
+        r#"{"job_id":"a","status":"completed"}"#,
+    ];
+    let expected = [
+        "a",
+        "b",
+        "invalid-json",
+        "a",
+        "attempt-ended",
+        "invalid-update",
+        "invalid-job-id",
+        "invalid-update",
+        "a",
+    ];
+    for newline in ["\n", "\r\n"] {
+        let answer = server.request("POST", "/updates", "", &batch.join(newline)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+        assert!(answer.body.ends_with('\n'));
+        let outcomes: Vec<Value> =
+            answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let named: Vec<String> = outcomes
+            .iter()
+            .map(|outcome| match outcome["type"].as_str() {
+                Some(uri) => uri.replace("urn:milepost:problem:", ""),
+                None => outcome["job_id"].as_str().unwrap().to_owned(),
+            })
+            .collect();
+        if newline == "\n" {
+            assert_eq!(named, expected);
+            assert_eq!(outcomes[5]["errors"][0]["pointer"], "/job_id");
+            assert_eq!(outcomes[8]["position"], outcomes[3]["position"]);
+            assert_eq!(outcomes[8]["repeated"], true);
+        }
+        assert_eq!(named.len(), expected.len(), "{newline:?}");
+    }
+    let nothing = server.request("POST", "/updates", "", "\n\n").await;
+    assert_eq!((nothing.status, nothing.body.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_in_bytes_and_lines() {
+    let config = Config { max_batch_bytes: 4_096, max_batch_lines: 10, ..quick() };
+    let server = Server::with(config).await;
+    let post = async |body: &str| server.request("POST", "/updates", "", body).await;
+    let lines = |count: usize| "{\"job_id\":\"a\"}\n\n".repeat(count);
+    assert_eq!(post(&lines(10)).await.body.lines().count(), 10);
+    // All or none: nothing of it was taken.
+    refused(&post(&lines(11)).await, 413, "batch-too-large", "lines");
+    let padding = |len: usize| format!("{}{{\"job_id\":\"b\"}}", " ".repeat(len - 14));
+    assert_eq!(post(&padding(4_096)).await.body.lines().count(), 1);
+    refused(&post(&padding(4_097)).await, 413, "batch-too-large", "bytes");
+    let position = server.get("/jobs/a").await.json()["position"].to_string();
+    assert!(position.contains("-10"), "{position}");
+}
+
+#[tokio::test]
+async fn a_deleted_job_is_forgotten() {
+    let server = Server::start().await;
+    let old = server.report("a", r#"{"status":"completed"}"#).await.json();
+    let deleted = delete(&server, "/jobs/a").await;
+    assert_eq!((deleted.status, deleted.body.as_str()), (204, ""));
+    refused(&delete(&server, "/jobs/a").await, 404, "unknown-job", "again");
+    for path in ["/jobs/a", "/jobs/a/history"] {
+        assert_eq!(server.get(path).await.status, 404);
+    }
+    // A new life: a new epoch, and the first attempt again.
+    let new = server.report("a", "{}").await.json();
+    assert_eq!(new["attempt"], 1);
+    let epoch = |position: &Value| position.as_str().unwrap().split_once('-').unwrap().0.to_owned();
+    assert_ne!(epoch(&new["position"]), epoch(&old["position"]));
+}
+
+#[tokio::test]
+async fn a_broker_that_is_full_refuses_new_jobs_and_goes_on_with_the_others() {
+    let server = Server::with(Config { max_jobs: 2, ..quick() }).await;
+    server.report("a", "{}").await;
+    server.report("b", "{}").await;
+    let answer = server.report("c", "{}").await;
+    refused(&answer, 503, "broker-full", "c");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(server.report("a", r#"{"status":"completed"}"#).await.status, 200);
+    // What has ended makes room.
+    assert_eq!(server.report("c", "{}").await.status, 200);
+    assert_eq!(server.get("/jobs/a").await.status, 404);
+    refused(&server.report("d", "{}").await, 503, "broker-full", "d");
+}
+
+#[tokio::test]
+async fn reports_at_the_same_moment_are_all_counted_once() {
+    let server = Server::start().await;
+    let reports = (0..50).map(|_| server.report("a", "{}"));
+    let mut positions: Vec<String> = futures_util::future::join_all(reports)
+        .await
+        .iter()
+        .map(|answer| answer.json()["position"].to_string())
+        .collect();
+    positions.sort();
+    positions.dedup();
+    assert_eq!(positions.len(), 50);
+}
