@@ -1,0 +1,136 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::http::{Http, InvalidUrl, without_password};
+use crate::inbox::Inbox;
+use crate::notice::{Notice, NoticeHook};
+use crate::reporter::{Owner, Reporter};
+use crate::schedule::{Pace, Schedule};
+use crate::sender::Sender;
+
+/// How a [`Reporter`] works.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is told where to report to"]
+pub struct Builder {
+    interval: Duration,
+    heartbeat: Duration,
+    flush_timeout: Duration,
+    max_jobs: usize,
+    notices: NoticeHook,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(200),
+            heartbeat: Duration::from_secs(10),
+            flush_timeout: Duration::from_secs(2),
+            max_jobs: 10_000,
+            notices: NoticeHook::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// Between two routine updates of a job, at least: 200 ms; 20 ms is the shortest. What changes stage or
+    /// status does not wait.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(Schedule::GAP);
+        self
+    }
+
+    /// Between two updates of a job that does not change, at most: 10 s; the interval is the shortest.
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
+    /// How long the drop of the last handle, or [`Reporter::close`], waits at most until the last states
+    /// have arrived: 2 s. A request to the server takes no longer than that either.
+    pub fn flush_timeout(mut self, timeout: Duration) -> Self {
+        self.flush_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How many jobs are kept at most, those under way and those whose end has not arrived yet: 10,000. Each
+    /// takes at most about 64 KiB. At the bound, further jobs are not reported, and a [`Notice`] says so once.
+    pub fn max_jobs(mut self, jobs: usize) -> Self {
+        self.max_jobs = jobs;
+        self
+    }
+
+    /// Where [`Notice`]s go, instead of to `tracing` or standard error. The hook is called by the thread that
+    /// sends or by one that begins a job; it should neither block nor panic.
+    pub fn on_notice(mut self, hook: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.notices = NoticeHook::new(hook);
+        self
+    }
+
+    /// Reports to the server at `url`, `http(s)://host[:port][/path]`. Nothing is sent yet: a server that is
+    /// down is found by the jobs. `redis://…` is known, but cannot be reported to from here yet: nothing is
+    /// reported then, and a [`Notice`] says so.
+    ///
+    /// # Errors
+    /// When `url` is none of these.
+    pub fn connect(self, url: &str) -> Result<Reporter, InvalidUrl> {
+        if url.starts_with("redis://") || url.starts_with("rediss://") {
+            let reason = format!(
+                "{} is a Redis server; set MILEPOST_URL to the http:// address of a Milepost server",
+                without_password(url)
+            );
+            self.notices.tell(&Notice::UnusableUrl { reason });
+            return Ok(Reporter::silent());
+        }
+        Ok(self.report_to(Http::new(url)?))
+    }
+
+    /// Reports to where the environment says: [`Reporter::from_env`].
+    pub fn from_env(self) -> Reporter {
+        match url_of(|name| std::env::var(name).ok()) {
+            Some(url) => self.connect_or_be_silent(&url),
+            None => Reporter::silent(),
+        }
+    }
+
+    pub(crate) fn connect_or_be_silent(self, url: &str) -> Reporter {
+        let notices = self.notices.clone();
+        self.connect(url).unwrap_or_else(|error| {
+            notices.tell(&Notice::UnusableUrl { reason: error.to_string() });
+            Reporter::silent()
+        })
+    }
+
+    fn report_to(self, http: Http) -> Reporter {
+        let inbox = Arc::new(Inbox::new(self.max_jobs));
+        let pace = Pace { interval: self.interval, heartbeat: self.heartbeat.max(self.interval) };
+        let schedule = Schedule::new(pace, Instant::now(), fastrand::Rng::new());
+        let sender = Sender::new(
+            Arc::clone(&inbox),
+            schedule,
+            Box::new(http),
+            self.notices.clone(),
+            self.flush_timeout,
+        );
+        Reporter::new(Owner::new(inbox, sender, self.notices, self.flush_timeout, self.max_jobs))
+    }
+}
+
+/// Where the environment says to report to.
+pub(crate) fn url_of(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    set("MILEPOST_URL").or_else(|| set("REDIS_URL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url_of;
+
+    #[test]
+    fn milepost_url_goes_before_redis_url_and_an_empty_one_is_none() {
+        let both = |name: &str| Some(format!("<{name}>"));
+        assert_eq!(url_of(both).as_deref(), Some("<MILEPOST_URL>"));
+        let emptied = |name: &str| Some(if name == "REDIS_URL" { "r" } else { "" }.to_owned());
+        assert_eq!(url_of(emptied).as_deref(), Some("r"));
+        assert_eq!(url_of(|_| None), None);
+    }
+}

@@ -1,0 +1,302 @@
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use milepost_protocol::{JobId, Problem, ProblemType};
+use serde::Deserialize;
+use serde_json::Value;
+use ureq::http::{Response, Uri};
+use ureq::{Agent, Body};
+
+use crate::schedule::Outcome;
+use crate::transport::{Failure, Outgoing, Transport};
+
+/// Reports by `POST`: `spec/README.md`, section 10.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    agent: Agent,
+    /// Without a slash at its end.
+    base: String,
+}
+
+/// Why a URL is not that of a Milepost server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidUrl {
+    /// It is no URL.
+    Malformed {
+        /// What was given.
+        given: String,
+    },
+    /// It begins with something else than `http://`, `https://` or `redis://`.
+    Scheme {
+        /// What was given.
+        given: String,
+    },
+    /// It names no host.
+    NoHost {
+        /// What was given.
+        given: String,
+    },
+    /// It has a query, which an address to which paths are added cannot have.
+    Query {
+        /// What was given.
+        given: String,
+    },
+}
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed { given } => write!(f, "{given:?} is not a URL"),
+            Self::Scheme { given } => {
+                write!(f, "{given:?} does not begin with http://, https:// or redis://")
+            }
+            Self::NoHost { given } => write!(f, "{given:?} names no host"),
+            Self::Query { given } => {
+                write!(f, "{given:?} has a query; a server's address has none")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidUrl {}
+
+/// What the server says of one update: section 10's answer, or a problem.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Accepted {
+        job_id: String,
+        #[serde(rename = "position")]
+        _position: String,
+    },
+    Problem(Problem),
+}
+
+/// An answer's body is not read beyond this, a batch's beyond so much for each update.
+const MAX_ANSWER: u64 = 65_536;
+
+impl Http {
+    /// # Errors
+    /// When `url` is not `http(s)://host[:port][/path]`.
+    pub(crate) fn new(url: &str) -> Result<Self, InvalidUrl> {
+        let given = || without_password(url);
+        let uri: Uri = url.parse().map_err(|_| InvalidUrl::Malformed { given: given() })?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(InvalidUrl::Scheme { given: given() });
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(InvalidUrl::NoHost { given: given() });
+        }
+        if uri.query().is_some() || url.contains('#') {
+            return Err(InvalidUrl::Query { given: given() });
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(1)
+            .user_agent(concat!("milepost-reporter/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.into(), base: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// A job's state; none if the server does not know the job.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not with a state.
+    pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
+        let request = self.agent.get(format!("{}/jobs/{job}/status", self.base));
+        let mut response =
+            request.config().timeout_global(Some(timeout)).build().call().map_err(|e| lost(&e))?;
+        match response.status().as_u16() {
+            200 => {
+                let body = read(&mut response, 1).map_err(|e| lost(&e))?;
+                serde_json::from_slice(&body).map(Some).map_err(|_| nonsense(&response))
+            }
+            404 => Ok(None),
+            _ => Err(nonsense(&response)),
+        }
+    }
+
+    fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &str,
+        updates: usize,
+        timeout: Duration,
+    ) -> Result<(Response<Body>, Vec<u8>), ureq::Error> {
+        let request = self.agent.post(format!("{}{path}", self.base)).content_type(content_type);
+        let mut response = request.config().timeout_global(Some(timeout)).build().send(body)?;
+        let answer = read(&mut response, updates)?;
+        Ok((response, answer))
+    }
+
+    /// A connection that was kept may have been closed by the server just now. Then the same goes out once
+    /// more, on a new one, before anybody speaks of a failure.
+    fn post_fresh(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &str,
+        updates: usize,
+        timeout: Duration,
+    ) -> Result<(Response<Body>, Vec<u8>), Failure> {
+        let begun = Instant::now();
+        self.post(path, content_type, body, updates, timeout)
+            .or_else(|error| {
+                let left = timeout.saturating_sub(begun.elapsed());
+                if was_closed(&error) && !left.is_zero() {
+                    self.post(path, content_type, body, updates, left)
+                } else {
+                    Err(error)
+                }
+            })
+            .map_err(|error| lost(&error))
+    }
+
+    fn send_one(&self, update: Outgoing<'_>, timeout: Duration) -> Result<Outcome, Failure> {
+        let path = format!("/jobs/{}", update.job);
+        let (response, body) =
+            self.post_fresh(&path, "application/json", update.json, 1, timeout)?;
+        let answer = serde_json::from_slice::<Answer>(&body).ok();
+        match (response.status().as_u16(), answer) {
+            (200, Some(Answer::Accepted { job_id, .. })) if job_id == update.job.as_str() => {
+                Ok(Outcome::Accepted)
+            }
+            (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
+                Ok(outcome(&problem, retry_after(&response)))
+            }
+            (400..=499, _) if !is_passing(&response) => Ok(Outcome::Refused {
+                reason: format!("the server answered {}", response.status()),
+            }),
+            (_, answer) => Err(whole_request(&response, answer)),
+        }
+    }
+
+    fn send_batch(
+        &self,
+        updates: &[Outgoing<'_>],
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let mut lines = String::with_capacity(updates.iter().map(|u| u.json.len() + 1).sum());
+        for update in updates {
+            lines.push_str(update.json);
+            lines.push('\n');
+        }
+        let (response, body) =
+            self.post_fresh("/updates", "application/x-ndjson", &lines, updates.len(), timeout)?;
+        match response.status().as_u16() {
+            200 => read_outcomes(updates, &body, retry_after(&response))
+                .ok_or_else(|| nonsense(&response)),
+            400..=499 if !is_passing(&response) => Err(Failure::NoBatch),
+            _ => Err(whole_request(&response, serde_json::from_slice(&body).ok())),
+        }
+    }
+}
+
+impl Transport for Http {
+    fn send(
+        &mut self,
+        updates: &[Outgoing<'_>],
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, Failure> {
+        match updates {
+            [update] => Ok(vec![self.send_one(*update, timeout)?]),
+            updates => self.send_batch(updates, timeout),
+        }
+    }
+}
+
+/// One outcome for each update, in order, or the server does not speak our protocol.
+fn read_outcomes(
+    updates: &[Outgoing<'_>],
+    body: &[u8],
+    retry_after: Option<Duration>,
+) -> Option<Vec<Outcome>> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let answers: Vec<Answer> = lines.map(serde_json::from_slice).collect::<Result<_, _>>().ok()?;
+    if answers.len() != updates.len() {
+        return None;
+    }
+    let read = |(update, answer): (&Outgoing<'_>, Answer)| match answer {
+        Answer::Accepted { job_id, .. } => {
+            (job_id == update.job.as_str()).then_some(Outcome::Accepted)
+        }
+        Answer::Problem(problem) => Some(outcome(&problem, retry_after)),
+    };
+    updates.iter().zip(answers).map(read).collect()
+}
+
+/// Problems with this job or this update; the others are the server's own.
+fn is_about_the_job(problem: &Problem) -> bool {
+    let broker_full = ProblemType::from_uri(&problem.uri) == Some(ProblemType::BrokerFull);
+    broker_full || ((400..500).contains(&problem.status) && !matches!(problem.status, 408 | 429))
+}
+
+fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
+    let reason = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
+    let reason = reason.chars().take(300).collect();
+    match ProblemType::from_uri(&problem.uri) {
+        Some(ProblemType::AttemptEnded | ProblemType::AttemptSuperseded) => {
+            Outcome::AttemptOver { reason }
+        }
+        _ if problem.status >= 500 || matches!(problem.status, 408 | 429) => {
+            Outcome::Busy { retry_after, reason }
+        }
+        _ => Outcome::Refused { reason },
+    }
+}
+
+/// Timeout and too many requests: 4xx that say nothing of the update.
+fn is_passing(response: &Response<Body>) -> bool {
+    matches!(response.status().as_u16(), 408 | 429)
+}
+
+fn whole_request(response: &Response<Body>, answer: Option<Answer>) -> Failure {
+    let status = response.status();
+    if status.is_server_error() || is_passing(response) {
+        let reason = match answer {
+            Some(Answer::Problem(problem)) => format!("{status}: {}", problem.detail),
+            _ => format!("the server answered {status}"),
+        };
+        return Failure::Busy { retry_after: retry_after(response), reason };
+    }
+    nonsense(response)
+}
+
+/// In seconds. The other form, a date, is taken as none: the backoff serves as well.
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let seconds = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn read(response: &mut Response<Body>, updates: usize) -> Result<Vec<u8>, ureq::Error> {
+    let limit = MAX_ANSWER.saturating_mul(u64::try_from(updates).unwrap_or(u64::MAX)).min(16 << 20);
+    response.body_mut().with_config().limit(limit.max(4 * MAX_ANSWER)).read_to_vec()
+}
+
+/// For people to read: what comes before the host is nobody's business.
+pub(crate) fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+fn nonsense(response: &Response<Body>) -> Failure {
+    Failure::Lost {
+        reason: format!("what answers ({}) is not a Milepost server", response.status()),
+    }
+}
+
+fn lost(error: &ureq::Error) -> Failure {
+    Failure::Lost { reason: error.to_string() }
+}
+
+fn was_closed(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let ureq::Error::Io(error) = error else { return false };
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}

@@ -1,0 +1,300 @@
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_protocol::{JobId, MAX_TTL_SECONDS};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::counter::Counter;
+use crate::notice::Notice;
+use crate::record::{End, Record};
+use crate::reporter::Owner;
+use crate::sender::tell_left_out;
+use crate::track::{Track, TrackStream};
+use crate::wrap::{WrapRead, WrapWrite};
+
+/// A handle on one job, to say how far it is.
+///
+/// No call fails, blocks or waits for a server, and [`inc`](Self::inc) is one atomic addition: what is said
+/// is kept in memory, and a thread of the [`Reporter`](crate::Reporter) sends it. Clones are handles on the
+/// same job; any thread or task may have one.
+///
+/// A job ends with [`complete`](Self::complete), [`complete_with`](Self::complete_with), [`fail`](Self::fail)
+/// or [`cancel`](Self::cancel); the first of them counts, and what is said afterwards is passed over. If the
+/// last handle is dropped before, by a `?` or a panic for example, the job has failed and its watchers are
+/// told so.
+#[derive(Clone)]
+pub struct Job {
+    /// None: nothing is reported.
+    handle: Option<Arc<Handle>>,
+    counter: Arc<Counter>,
+}
+
+/// What all handles on a job share.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    record: Arc<Record>,
+    owner: Arc<Owner>,
+    /// The job's own counter; stages may have others.
+    counter: Arc<Counter>,
+}
+
+impl Job {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        let counter = Arc::clone(&handle.counter);
+        Self { handle: Some(handle), counter }
+    }
+
+    /// A job of which nothing is reported.
+    pub(crate) fn silent() -> Self {
+        Self { handle: None, counter: Arc::new(Counter::whole()) }
+    }
+
+    /// The job's id; none if nothing is reported of it.
+    pub fn id(&self) -> Option<&JobId> {
+        Some(&self.handle.as_ref()?.record.job)
+    }
+
+    /// Names the attempt, counted from 1; 0 is passed over. An attempt higher than the job's latest opens it,
+    /// and starts clean: stage, message, metadata and counts of before are not carried over. Without a name,
+    /// reports belong to the latest attempt, and are refused once that has ended.
+    ///
+    /// ```
+    /// # let reporter = milepost_reporter::Reporter::silent();
+    /// let job = reporter.job("video-42").attempt(2);
+    /// ```
+    #[must_use = "the handle that is returned goes on"]
+    pub fn attempt(self, attempt: u32) -> Self {
+        if let Some(handle) = &self.handle
+            && attempt > 0
+            && handle.record.attempt(attempt, &handle.counter)
+        {
+            handle.ring();
+        }
+        self
+    }
+
+    /// How long the job is kept after each of its updates: 1 s to 30 days, in whole seconds. Without it, an
+    /// hour, or what the server's operator has set.
+    #[must_use = "the handle that is returned goes on"]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        let seconds = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, MAX_TTL_SECONDS);
+        self.with_record(|record| record.ttl(seconds));
+        self
+    }
+
+    /// The job waits for its turn. It is shown so until its first stage, count or progress.
+    pub fn queued(&self) {
+        if let Some(handle) = &self.handle {
+            handle.record.queued();
+            handle.ring();
+        }
+    }
+
+    /// `n` more are done. One relaxed atomic addition.
+    #[inline]
+    pub fn inc(&self, n: u64) {
+        self.counter.inc(n);
+    }
+
+    /// `n` are done.
+    pub fn set(&self, n: u64) {
+        self.counter.set(n);
+    }
+
+    /// So many there are. While no total is set, a watcher is shown the count, and that its total is not
+    /// known.
+    pub fn set_total(&self, total: u64) {
+        self.counter.set_total(Some(total));
+    }
+
+    /// It is not known any more how many there are.
+    pub fn clear_total(&self) {
+        self.counter.set_total(None);
+    }
+
+    /// What is counted, for people: `frames`, `bytes`.
+    pub fn unit(&self, unit: &str) {
+        self.with_record(|record| record.unit(unit, false));
+    }
+
+    /// How far the job is, 0…1, where that is known otherwise than by counting. It goes before the count.
+    /// What is outside is clamped, NaN passed over.
+    pub fn progress(&self, progress: f64) {
+        self.counter.set_progress(progress);
+    }
+
+    /// Enters a stage: any text, cut at 256 bytes. Watchers see that at once. The count goes on.
+    pub fn stage(&self, name: &str) {
+        self.enter(name);
+    }
+
+    /// Enters a stage that takes the job's progress through `range` and counts on its own: the handle that
+    /// is returned is one on the same job, whose `inc`, `set`, `set_total`, `progress`, `track` and so on
+    /// are about the stage. It is shown until another stage is entered.
+    ///
+    /// ```
+    /// # let job = milepost_reporter::Reporter::silent().job("video-42");
+    /// # let (parts, words) = ([1, 2], [3, 4]);
+    /// for part in job.stage_within("uploading", 0.0..0.25).track(parts) { /* … */ }
+    /// for word in job.stage_within("captioning", 0.25..1.0).track(words) { /* … */ }
+    /// ```
+    #[must_use = "the stage counts through the handle that is returned"]
+    pub fn stage_within(&self, name: &str, range: Range<f64>) -> Self {
+        let stage =
+            Self { handle: self.handle.clone(), counter: Arc::new(Counter::within(&range)) };
+        stage.enter(name);
+        stage
+    }
+
+    fn enter(&self, name: &str) {
+        if let Some(handle) = &self.handle
+            && handle.record.stage(name, &self.counter)
+        {
+            handle.ring();
+        }
+    }
+
+    /// What is going on, for people. Cut at 8,192 bytes.
+    pub fn message(&self, text: impl Into<String>) {
+        self.with_record(|record| record.message(text.into()));
+    }
+
+    /// A fact of the worker's own, shown to watchers as `metadata` until it is set anew. All of a job's
+    /// have 65,536 bytes; what is beyond that, or is not JSON, is passed over with a notice.
+    ///
+    /// The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`, where they are known; one that
+    /// is set here goes before.
+    pub fn metadata(&self, key: &str, value: impl Serialize) {
+        if let Some(handle) = &self.handle
+            && let Err(reason) = handle.record.metadata(key, &value)
+        {
+            handle.tell_left_out(reason);
+        }
+    }
+
+    /// Counts the items of an iterator: each once the next is asked for. If it knows its length, that is
+    /// the total, unless one was set that is still ahead.
+    ///
+    /// ```
+    /// # let job = milepost_reporter::Reporter::silent().job("video-42");
+    /// for frame in job.track(0..2_000) { /* … */ }
+    /// ```
+    pub fn track<I: IntoIterator>(&self, items: I) -> Track<I::IntoIter> {
+        Track::new(self.clone(), items.into_iter())
+    }
+
+    /// Counts the items of a stream: each once the next is asked for. If it knows its length, that is the
+    /// total, unless one was set that is still ahead.
+    pub fn track_stream<S: futures_core::Stream>(&self, items: S) -> TrackStream<S> {
+        TrackStream::new(self.clone(), items)
+    }
+
+    /// Counts the bytes that are read. The unit is `bytes`, unless one was set.
+    pub fn wrap_read<R>(&self, reader: R) -> WrapRead<R> {
+        self.with_record(|record| record.unit("bytes", true));
+        WrapRead::new(self.clone(), reader)
+    }
+
+    /// Counts the bytes that are written. The unit is `bytes`, unless one was set.
+    pub fn wrap_write<W>(&self, writer: W) -> WrapWrite<W> {
+        self.with_record(|record| record.unit("bytes", true));
+        WrapWrite::new(self.clone(), writer)
+    }
+
+    /// The job did what it was for.
+    pub fn complete(self) {
+        self.end(End::Completed { result: None });
+    }
+
+    /// The job did what it was for, and this came of it. A result that is not JSON, or too large for an
+    /// update, is left out with a notice.
+    pub fn complete_with(self, result: impl Serialize) {
+        let result = self.to_json(&result);
+        self.end(End::Completed { result });
+    }
+
+    /// The job could not do it. The error is cut at 8,192 bytes.
+    pub fn fail(self, error: impl fmt::Display) {
+        self.end(End::Failed { error: error.to_string() });
+    }
+
+    /// Somebody called the job off.
+    pub fn cancel(self, reason: impl fmt::Display) {
+        self.end(End::Cancelled { reason: reason.to_string() });
+    }
+
+    fn end(self, end: End) {
+        if let Some(handle) = &self.handle {
+            handle.end(end);
+        }
+    }
+
+    fn to_json(&self, value: &impl Serialize) -> Option<Box<RawValue>> {
+        let handle = self.handle.as_ref()?;
+        to_raw_value(value)
+            .map_err(|error| {
+                handle.tell_left_out(format!("the result, which is not JSON: {error}"));
+            })
+            .ok()
+    }
+
+    fn with_record(&self, change: impl FnOnce(&Record)) {
+        if let Some(handle) = &self.handle {
+            change(&handle.record);
+        }
+    }
+
+    pub(crate) fn expect(&self, more: u64) {
+        self.counter.expect(more);
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(record: Arc<Record>, owner: Arc<Owner>) -> Self {
+        let counter = record.counter();
+        Self { record, owner, counter }
+    }
+
+    fn ring(&self) {
+        self.owner.inbox().ring(&self.record);
+    }
+
+    fn end(&self, end: End) {
+        if let Some(left_out) = self.record.end(end) {
+            tell_left_out(self.owner.notices(), &self.record, left_out);
+            self.ring();
+        }
+    }
+
+    fn tell_left_out(&self, reason: String) {
+        if self.record.first_left_out() {
+            let job = self.record.job.clone();
+            self.owner.notices().tell(&Notice::LeftOut { job, reason });
+        }
+    }
+}
+
+/// Nobody is left who could say how the job comes out.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // A forked child has a copy of the handle; the job is its parent's.
+        if self.owner.is_forked() {
+            return;
+        }
+        let error = if std::thread::panicking() {
+            "the worker panicked: dropped without an outcome"
+        } else {
+            "dropped without an outcome"
+        };
+        self.end(End::Failed { error: error.to_owned() });
+    }
+}

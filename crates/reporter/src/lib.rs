@@ -1,0 +1,59 @@
+//! What a worker links to report how far its job is.
+//!
+//! ```
+//! use milepost_reporter::Reporter;
+//!
+//! let reporter = Reporter::from_env(); // MILEPOST_URL=http://localhost:8084
+//! let job = reporter.job("video-42");
+//! job.stage("rendering");
+//! let mut sum = 0;
+//! for frame in job.track(0..2_000_u32) {
+//!     sum += frame; // the work
+//! }
+//! job.complete_with(sum);
+//! ```
+//!
+//! Whoever watches `video-42` on that server sees the bar move. Without `MILEPOST_URL` the same program
+//! does the same and reports nothing.
+//!
+//! **Reporting never hurts the job.** No call fails, waits for a server, or makes memory grow beyond a
+//! bound; an [`inc`](Job::inc) is one relaxed atomic addition. One background thread (so sync and async
+//! programs are the same to it) sends the jobs' states: at once when a stage or a status changes, otherwise
+//! at most five times a second, the last one always, and every ten seconds as a sign of life. What is sent
+//! is how things are, not what changed: an outage heals with the next update, and there is no queue, only
+//! one slot for each job. While the server is away, the thread tries again with a jittered backoff; a
+//! [`Notice`] tells of it once, and once more when it is over.
+//!
+//! **The end is told.** It is tried until the server has it, also while the process exits, at most for two
+//! seconds. A job whose last handle is dropped without an outcome has failed.
+//!
+//! The rules are those of `spec/README.md`, sections 2, 10 and 13. [`ProgressReporter`] is the same under the
+//! names of the service before Milepost.
+
+mod backoff;
+mod builder;
+mod counter;
+mod http;
+mod inbox;
+mod job;
+mod notice;
+mod progress_reporter;
+mod rate;
+mod record;
+mod reporter;
+mod schedule;
+mod sender;
+mod track;
+mod transport;
+mod update;
+mod wrap;
+
+pub use builder::Builder;
+pub use http::InvalidUrl;
+pub use job::Job;
+pub use milepost_protocol::{InvalidJobId, JobId};
+pub use notice::Notice;
+pub use progress_reporter::ProgressReporter;
+pub use reporter::Reporter;
+pub use track::{Track, TrackStream};
+pub use wrap::{WrapRead, WrapWrite};

@@ -1,0 +1,432 @@
+//! What to send, and when: no I/O and no clock.
+//!
+//! A job has one slot, whatever its worker does, since updates are absolute: the slot says what of the job has
+//! arrived, and when to look at the job again. Looking tells whether it has changed; so a worker's `inc`
+//! need not wake anybody.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+use crate::counter::Count;
+
+/// Names a slot. Counts up, so that a job that is begun again has another one.
+pub(crate) type Key = u64;
+
+/// Which of a job's states this is: two that are equal are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) version: u64,
+    /// 0: none is named.
+    pub(crate) attempt: u32,
+    pub(crate) count: Option<Count>,
+}
+
+/// What a look at a job shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Glance {
+    pub(crate) mark: Mark,
+    /// Changes when watchers are to see the change at once: stage, status, attempt.
+    pub(crate) urgent: u64,
+    pub(crate) ended: bool,
+}
+
+/// How long a slot is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Until the job's end has arrived; meanwhile there are heartbeats.
+    UntilEnd,
+    /// Until what was given has arrived.
+    UntilDelivered,
+}
+
+/// How often things are done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two routine updates of a job, at least.
+    pub(crate) interval: Duration,
+    /// Between two updates of a job that does not change, at most.
+    pub(crate) heartbeat: Duration,
+}
+
+/// What became of one update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has a position.
+    Accepted,
+    /// Never as it is.
+    Refused { reason: String },
+    /// Not now; for this job only.
+    Busy { retry_after: Option<Duration>, reason: String },
+    /// The attempt has ended, or a later one has begun.
+    AttemptOver { reason: String },
+}
+
+/// What of an outcome is worth saying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Remark {
+    Refused { reason: String },
+    Delayed { reason: String },
+    AttemptOver { reason: String },
+}
+
+/// Who is to be sent now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) send: Vec<Key>,
+    /// Slots that are done with. They are forgotten here already.
+    pub(crate) done: Vec<(Key, Glance)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    keep: Keep,
+    /// When to look at the job again; none while it is being sent, or waits for another.
+    look_at: Option<Instant>,
+    /// The last state that arrived, or was refused for good.
+    settled: Option<Mark>,
+    settled_urgent: Option<u64>,
+    sent_at: Option<Instant>,
+    in_flight: Option<Glance>,
+    /// The attempt (as named) that the server says is over.
+    over: Option<u32>,
+    /// Of this job's own refusals and delays.
+    backoff: Backoff,
+    not_before: Option<Instant>,
+    /// An earlier job of the same id, whose end goes first.
+    after: Option<Key>,
+    /// The job that waits for this one.
+    then: Option<Key>,
+}
+
+#[derive(Debug)]
+struct Flush {
+    deadline: Instant,
+    left: HashSet<Key>,
+}
+
+enum Verdict {
+    Send,
+    Look(Instant),
+    Done,
+}
+
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    pace: Pace,
+    /// Before every moment that this schedule is told of: looks at this are looks at once.
+    start: Instant,
+    slots: HashMap<Key, Slot>,
+    looks: BTreeSet<(Instant, Key)>,
+    last_pass: Option<Instant>,
+    /// Nothing is sent before: the server did not answer, or asked for it.
+    hold: Option<Instant>,
+    backoff: Backoff,
+    failing: bool,
+    flush: Option<Flush>,
+    random: fastrand::Rng,
+    most: usize,
+}
+
+impl Schedule {
+    /// What comes within this time is sent together, so that many jobs do not mean many requests; also, as
+    /// often as this at most is a job sent whose stage changes all the time.
+    pub(crate) const GAP: Duration = Duration::from_millis(20);
+    /// The longest that a `Retry-After` is believed.
+    const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+    /// Between two tries during a flush, at most: there is no time for more.
+    const FLUSH_RETRY: Duration = Duration::from_millis(250);
+    /// Updates in one request, at most (a server takes 10,000).
+    pub(crate) const BATCH: usize = 1_000;
+
+    pub(crate) fn new(pace: Pace, start: Instant, random: fastrand::Rng) -> Self {
+        Self {
+            pace,
+            start,
+            slots: HashMap::new(),
+            looks: BTreeSet::new(),
+            last_pass: None,
+            hold: None,
+            backoff: Backoff::default(),
+            failing: false,
+            flush: None,
+            random,
+            most: Self::BATCH,
+        }
+    }
+
+    /// A job has begun. Its first state is sent after a moment, so that what the worker says next is in it,
+    /// or when [rung](Self::ring).
+    pub(crate) fn add(&mut self, key: Key, keep: Keep, after: Option<Key>, now: Instant) {
+        let after = after.filter(|earlier| match self.slots.get_mut(earlier) {
+            Some(slot) => {
+                slot.then = Some(key);
+                true
+            }
+            None => false,
+        });
+        let slot = Slot {
+            keep,
+            look_at: None,
+            settled: None,
+            settled_urgent: None,
+            sent_at: None,
+            in_flight: None,
+            over: None,
+            backoff: Backoff::default(),
+            not_before: None,
+            after,
+            then: None,
+        };
+        self.slots.insert(key, slot);
+        self.look(key, now + Self::GAP);
+    }
+
+    /// A job has changed in a way that is to be seen at once.
+    pub(crate) fn ring(&mut self, key: Key, ended: bool, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if ended {
+            slot.not_before = None;
+        }
+        let earliest = slot.sent_at.map_or(self.start, |sent| sent + Self::GAP);
+        let at = if ended || earliest <= now { self.start } else { earliest };
+        self.look(key, at);
+    }
+
+    /// Whom to send now, those that were rung first, then the ones that have waited longest. They are in
+    /// flight until [`settle`](Self::settle) or [`fail`](Self::fail) is called for them.
+    pub(crate) fn due(&mut self, now: Instant, mut glance: impl FnMut(Key) -> Glance) -> Due {
+        let mut due = Due::default();
+        if self.hold.is_some_and(|hold| now < hold) {
+            return due;
+        }
+        self.last_pass = Some(now);
+        while due.send.len() < self.most {
+            let Some(&(at, key)) = self.looks.first().filter(|(at, _)| *at <= now) else { break };
+            self.looks.remove(&(at, key));
+            let flushing = self.flush.as_ref().is_some_and(|flush| flush.left.contains(&key));
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            slot.look_at = None;
+            let seen = glance(key);
+            let verdict = slot.consider(seen, now, self.pace, flushing);
+            if slot.settled == Some(seen.mark) || slot.over.is_some() {
+                self.flushed(key);
+            }
+            match verdict {
+                Verdict::Send => {
+                    if let Some(slot) = self.slots.get_mut(&key) {
+                        slot.in_flight = Some(seen);
+                        slot.sent_at = Some(now);
+                    }
+                    due.send.push(key);
+                }
+                Verdict::Look(at) => self.look(key, at),
+                Verdict::Done => {
+                    self.remove(key, now);
+                    due.done.push((key, seen));
+                }
+            }
+        }
+        due
+    }
+
+    /// The server said this of an update. Returns what is worth saying of it.
+    pub(crate) fn settle(&mut self, key: Key, outcome: Outcome, now: Instant) -> Option<Remark> {
+        let slot = self.slots.get_mut(&key)?;
+        let sent = slot.in_flight.take()?;
+        let mut next = now + self.pace.interval;
+        if sent.ended || slot.keep == Keep::UntilDelivered {
+            next = now;
+        }
+        let first = slot.backoff.failures() == 0;
+        let mut settled = true;
+        let remark = match outcome {
+            Outcome::Accepted => {
+                slot.backoff.reset();
+                slot.not_before = None;
+                None
+            }
+            Outcome::Refused { reason } => {
+                slot.not_before = Some(now + slot.backoff.next(&mut self.random));
+                first.then_some(Remark::Refused { reason })
+            }
+            Outcome::Busy { retry_after, reason } => {
+                settled = false;
+                let delay = slot.backoff.next(&mut self.random);
+                let delay =
+                    delay.max(retry_after.unwrap_or_default()).min(Self::LONGEST_RETRY_AFTER);
+                slot.not_before = Some(now + delay);
+                next = now + delay;
+                first.then_some(Remark::Delayed { reason })
+            }
+            Outcome::AttemptOver { reason } => {
+                slot.over = Some(sent.mark.attempt);
+                Some(Remark::AttemptOver { reason })
+            }
+        };
+        if settled {
+            slot.settled = Some(sent.mark);
+            slot.settled_urgent = Some(sent.urgent);
+            self.flushed(key);
+        }
+        self.look(key, next);
+        remark
+    }
+
+    /// A request was answered. Returns whether that is news: whether requests failed before.
+    pub(crate) fn answered(&mut self) -> bool {
+        self.backoff.reset();
+        self.hold = None;
+        self.most = (self.most * 2).min(Self::BATCH);
+        std::mem::take(&mut self.failing)
+    }
+
+    /// The request with these updates was not answered, or the server asks to come back later. All of them
+    /// are due again. Returns whether that is news.
+    pub(crate) fn fail(
+        &mut self,
+        keys: &[Key],
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> bool {
+        self.put_back(keys, now);
+        let flushing = self.flush.is_some();
+        let delay = match retry_after {
+            // A quarter more at most, so that not everybody who was told the same comes at once.
+            Some(told) => {
+                told.min(Self::LONGEST_RETRY_AFTER).mul_f64(1.0 + self.random.f64() / 4.0)
+            }
+            None if flushing => Self::FLUSH_RETRY.mul_f64(self.random.f64()),
+            None => self.backoff.next(&mut self.random),
+        };
+        self.hold = Some(now + delay);
+        !std::mem::replace(&mut self.failing, true)
+    }
+
+    /// The server took no batch of this size. They are due again, in smaller ones: at last one by one.
+    pub(crate) fn shrink(&mut self, keys: &[Key], now: Instant) {
+        self.put_back(keys, now);
+        self.most = (keys.len() / 2).max(1);
+    }
+
+    /// All that has changed so far is to be sent by `deadline`, without waiting for its time.
+    pub(crate) fn flush(&mut self, now: Instant, deadline: Instant) {
+        let left: HashSet<Key> = self.slots.keys().copied().collect();
+        self.hold = None;
+        for &key in &left {
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.not_before = None;
+            }
+            self.look(key, now);
+        }
+        self.flush = Some(Flush { deadline, left });
+    }
+
+    /// How many jobs the flush has not sent yet, once it is over: none left, no time left, or the server
+    /// wants to be left alone for longer than that.
+    pub(crate) fn flush_over(&mut self, now: Instant) -> Option<usize> {
+        let flush = self.flush.as_ref()?;
+        let hopeless = self.hold.is_some_and(|hold| hold >= flush.deadline);
+        let over = flush.left.is_empty() || now >= flush.deadline || hopeless;
+        over.then(|| self.flush.take().map_or(0, |flush| flush.left.len()))
+    }
+
+    /// How long a request may take: a flush leaves only so much.
+    pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.flush.as_ref().map(|flush| flush.deadline.saturating_duration_since(now))
+    }
+
+    /// When there is something to do, if nobody rings before.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let deadline = self.flush.as_ref().map(|flush| flush.deadline);
+        let Some(&(first, _)) = self.looks.first() else { return deadline };
+        let mut at = first;
+        if first > self.start {
+            at = at.max(self.last_pass.map_or(first, |last| last + Self::GAP));
+        }
+        at = self.hold.map_or(at, |hold| hold.max(at));
+        Some(deadline.map_or(at, |deadline| deadline.min(at)))
+    }
+
+    /// These were not sent after all.
+    pub(crate) fn put_back(&mut self, keys: &[Key], now: Instant) {
+        for &key in keys {
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            slot.sent_at = None;
+            let at =
+                if slot.in_flight.take().is_some_and(|sent| sent.ended) { self.start } else { now };
+            self.look(key, at);
+        }
+    }
+
+    /// Looks at a job at `at`, or earlier if that is planned already.
+    fn look(&mut self, key: Key, at: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if slot.after.is_some() || slot.in_flight.is_some() {
+            return;
+        }
+        if let Some(planned) = slot.look_at {
+            if planned <= at {
+                return;
+            }
+            self.looks.remove(&(planned, key));
+        }
+        slot.look_at = Some(at);
+        self.looks.insert((at, key));
+    }
+
+    fn flushed(&mut self, key: Key) {
+        if let Some(flush) = &mut self.flush {
+            flush.left.remove(&key);
+        }
+    }
+
+    fn remove(&mut self, key: Key, now: Instant) {
+        self.flushed(key);
+        let Some(slot) = self.slots.remove(&key) else { return };
+        if let Some(next) = slot.then {
+            if let Some(waiting) = self.slots.get_mut(&next) {
+                waiting.after = None;
+            }
+            self.look(next, now);
+        }
+    }
+}
+
+impl Slot {
+    fn consider(&mut self, seen: Glance, now: Instant, pace: Pace, flushing: bool) -> Verdict {
+        if let Some(over) = self.over {
+            if over == seen.mark.attempt {
+                let done = seen.ended || self.keep == Keep::UntilDelivered;
+                return if done { Verdict::Done } else { Verdict::Look(now + pace.heartbeat) };
+            }
+            self.over = None;
+            self.settled = None;
+        }
+        if self.settled == Some(seen.mark) {
+            if seen.ended || self.keep == Keep::UntilDelivered {
+                return Verdict::Done;
+            }
+            let heartbeat = self.sent_at.map_or(now, |sent| sent + pace.heartbeat);
+            let heartbeat = self.not_before.map_or(heartbeat, |at| at.max(heartbeat));
+            return if heartbeat <= now {
+                Verdict::Send
+            } else {
+                Verdict::Look(heartbeat.min(now + pace.interval))
+            };
+        }
+        let wait = match self.sent_at {
+            None => None,
+            Some(_) if seen.ended || flushing => None,
+            Some(sent) if self.settled_urgent != Some(seen.urgent) => Some(sent + Schedule::GAP),
+            Some(sent) => Some(sent + pace.interval),
+        };
+        match wait.max(self.not_before) {
+            Some(at) if at > now => Verdict::Look(at),
+            _ => Verdict::Send,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

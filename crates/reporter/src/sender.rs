@@ -1,0 +1,211 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use milepost_protocol::MAX_UPDATE_BYTES;
+
+use crate::inbox::{Inbox, Mail};
+use crate::notice::{Notice, NoticeHook};
+use crate::record::Record;
+use crate::schedule::{Glance, Keep, Key, Outcome, Remark, Schedule};
+use crate::transport::{Failure, Outgoing, Transport};
+use crate::update::LeftOut;
+
+/// What the background thread does: it moves the schedule's wishes to the transport and the answers back.
+pub(crate) struct Sender {
+    inbox: Arc<Inbox>,
+    schedule: Schedule,
+    transport: Box<dyn Transport>,
+    records: HashMap<Key, Arc<Record>>,
+    notices: NoticeHook,
+    /// A request takes no longer, so that a flush of that length is not spent waiting for the one before.
+    request_timeout: Duration,
+    /// The flush that is under way, by number.
+    flush: Option<u64>,
+    closing: bool,
+}
+
+/// Bytes of updates in one request, at most (a server takes 8 MiB); one update is smaller.
+const BATCH_BYTES: usize = 1 << 20;
+
+impl Sender {
+    pub(crate) fn new(
+        inbox: Arc<Inbox>,
+        schedule: Schedule,
+        transport: Box<dyn Transport>,
+        notices: NoticeHook,
+        request_timeout: Duration,
+    ) -> Self {
+        Self {
+            inbox,
+            schedule,
+            transport,
+            records: HashMap::new(),
+            notices,
+            request_timeout,
+            flush: None,
+            closing: false,
+        }
+    }
+
+    /// Works until the reporter is closed and flushed.
+    pub(crate) fn run(mut self) {
+        loop {
+            let mail = self.inbox.wait(self.schedule.wake_at());
+            self.take(mail, Instant::now());
+            self.send_due();
+            let now = Instant::now();
+            if let Some(left) = self.schedule.flush_over(now) {
+                if self.closing && left > 0 {
+                    self.notices.tell(&Notice::Undelivered { jobs: left });
+                }
+                if let Some(number) = self.flush.take() {
+                    self.inbox.flush_is_over(number, left);
+                }
+                if self.closing {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, mail: Mail, now: Instant) {
+        for arrival in mail.arrived {
+            let key = arrival.record.key;
+            self.records.insert(key, arrival.record);
+            self.schedule.add(key, arrival.keep, arrival.after, now);
+        }
+        for record in mail.rung {
+            record.rung.store(false, Ordering::Release);
+            self.schedule.ring(record.key, record.has_ended(), now);
+        }
+        if let Some(deadline) = mail.flush_by {
+            self.closing |= mail.close;
+            self.flush = Some(mail.flushes);
+            self.schedule.flush(now, deadline);
+        }
+    }
+
+    /// Sends what is due, in as many requests as it takes.
+    fn send_due(&mut self) {
+        let now = Instant::now();
+        let records = &self.records;
+        let due = self.schedule.due(now, |key| records[&key].glance());
+        for (key, seen) in due.done {
+            self.release(key, seen, now);
+        }
+        let updates: Vec<(Key, Arc<Record>, Arc<str>)> =
+            due.send.iter().map(|&key| self.encode(key, now)).collect();
+        let mut rest = updates.as_slice();
+        while !rest.is_empty() {
+            let (request, after) = rest.split_at(fitting(rest));
+            if !self.send(request) {
+                let keys: Vec<Key> = after.iter().map(|(key, ..)| *key).collect();
+                self.schedule.put_back(&keys, Instant::now());
+                return;
+            }
+            rest = after;
+        }
+    }
+
+    fn encode(&self, key: Key, now: Instant) -> (Key, Arc<Record>, Arc<str>) {
+        let record = Arc::clone(&self.records[&key]);
+        let (json, left_out) = record.encode(now);
+        tell_left_out(&self.notices, &record, left_out);
+        (key, record, json)
+    }
+
+    /// Returns whether the server can be sent more.
+    fn send(&mut self, updates: &[(Key, Arc<Record>, Arc<str>)]) -> bool {
+        let keys: Vec<Key> = updates.iter().map(|(key, ..)| *key).collect();
+        let outgoing: Vec<Outgoing<'_>> =
+            updates.iter().map(|(_, record, json)| Outgoing { job: &record.job, json }).collect();
+        let left = self.schedule.time_left(Instant::now()).unwrap_or(self.request_timeout);
+        let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
+        let answer = self.transport.send(&outgoing, timeout);
+        let now = Instant::now();
+        match answer {
+            Ok(outcomes) => {
+                if self.schedule.answered() {
+                    self.notices.tell(&Notice::Recovered);
+                }
+                for ((key, record, _), outcome) in updates.iter().zip(outcomes) {
+                    self.settle(*key, record, outcome, now);
+                }
+                true
+            }
+            Err(Failure::NoBatch) => {
+                self.schedule.shrink(&keys, now);
+                false
+            }
+            Err(Failure::Lost { reason }) => {
+                self.fail(&keys, None, reason, now);
+                false
+            }
+            Err(Failure::Busy { retry_after, reason }) => {
+                self.fail(&keys, retry_after, reason, now);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, keys: &[Key], retry_after: Option<Duration>, reason: String, now: Instant) {
+        if self.schedule.fail(keys, retry_after, now) {
+            self.notices.tell(&Notice::Failing { reason });
+        }
+    }
+
+    fn settle(&mut self, key: Key, record: &Record, outcome: Outcome, now: Instant) {
+        let job = record.job.clone();
+        let notice = match self.schedule.settle(key, outcome, now) {
+            None => return,
+            Some(Remark::Refused { reason }) => Notice::Refused { job, reason },
+            Some(Remark::Delayed { reason }) => Notice::Delayed { job, reason },
+            Some(Remark::AttemptOver { reason }) => Notice::AttemptOver { job, reason },
+        };
+        self.notices.tell(&notice);
+    }
+
+    fn release(&mut self, key: Key, seen: Glance, now: Instant) {
+        let Some(record) = self.records.get(&key).cloned() else { return };
+        if self.inbox.release(&record, || record.glance() == seen) {
+            self.records.remove(&key);
+        } else {
+            // Something was given in the very moment; nobody else has this slot's key.
+            self.schedule.add(key, Keep::UntilDelivered, None, now);
+            self.schedule.ring(key, record.has_ended(), now);
+        }
+    }
+}
+
+/// Whatever ends the thread: nobody goes on filling what nobody empties.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
+/// How many of these, which are at least one, go into one request.
+fn fitting(updates: &[(Key, Arc<Record>, Arc<str>)]) -> usize {
+    let mut bytes = 0;
+    let fit = updates.iter().take_while(|(_, _, json)| {
+        bytes += json.len() + 1;
+        bytes <= BATCH_BYTES
+    });
+    fit.count().max(1)
+}
+
+/// Says once for each job that it has more to tell than a server takes.
+pub(crate) fn tell_left_out(notices: &NoticeHook, record: &Record, left_out: LeftOut) {
+    let what = match left_out {
+        LeftOut::Nothing => return,
+        LeftOut::Metadata => "the metadata",
+        LeftOut::Result => "the metadata and the result",
+        LeftOut::Text => "the metadata, the result and the end of the message",
+    };
+    if record.first_left_out() {
+        let reason = format!("{what}: an update has at most {MAX_UPDATE_BYTES} bytes");
+        notices.tell(&Notice::LeftOut { job: record.job.clone(), reason });
+    }
+}

@@ -1,0 +1,325 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use milepost_protocol::{JobId, Position, Reconnect, State};
+
+use crate::cursor::Cursor;
+use crate::event::{Connection, Event, Lost, Refused};
+use crate::message::{self, ComeBack, Message};
+use crate::options::Options;
+
+/// The longest wait that a server can ask for. One that asks for more is asked again after this.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// A connection that lasted so long ends the row of failures that the backoff counts.
+const STABLE: Duration = Duration::from_secs(5);
+/// How long the server has to close the socket after the end, where it was asked to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a watcher does, without sockets, clock or dice: those who have them pass in what happened, the
+/// time and a `draw` out of 0…1, and then do what [`poll`](Self::poll) says.
+pub(crate) struct Session {
+    endpoint: Endpoint,
+    options: Options,
+    jobs: HashMap<JobId, Cursor>,
+    phase: Phase,
+    /// Whether a server has ever said `connected`: then it is there, and a 404 may be a restart's.
+    ever_connected: bool,
+    /// The latest fault that the server told on this socket. It says why the socket closes then.
+    fault: Option<String>,
+    /// What the caller has to do. Each input adds at most two more than there are jobs.
+    output: VecDeque<Output>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoint {
+    /// `/ws/jobs/{job}`
+    One(JobId),
+    /// `/ws`
+    Many,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Until it is time to connect.
+    Waiting { until: Instant },
+    /// Until the socket is open and the server has said `connected`.
+    Connecting { deadline: Instant, open: bool },
+    /// While messages arrive.
+    Connected { since: Instant, heard: Instant, ended: Option<Instant> },
+    /// For good.
+    Stopped,
+}
+
+/// What the session wants done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Output {
+    /// Open a socket at this path, with its query.
+    Connect(String),
+    /// Send this text on the open socket.
+    Send(String),
+    /// Drop the socket, or the attempt to open it.
+    Disconnect,
+    /// Tell the caller.
+    Tell(Event),
+}
+
+impl Session {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        options: Options,
+        since: Option<Position>,
+        now: Instant,
+    ) -> Self {
+        let jobs = match &endpoint {
+            Endpoint::One(job) => HashMap::from([(job.clone(), Cursor::new(since))]),
+            Endpoint::Many => HashMap::new(),
+        };
+        Self {
+            endpoint,
+            options,
+            jobs,
+            phase: Phase::Waiting { until: now },
+            ever_connected: false,
+            fault: None,
+            output: VecDeque::new(),
+        }
+    }
+
+    /// What to do next; none until something happens or the [deadline](Self::deadline) is there.
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    /// When to call [`on_deadline`](Self::on_deadline), unless something happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Connecting { deadline, .. } => Some(deadline),
+            Phase::Connected { heard, ended, .. } => {
+                let silent = heard + self.options.silence;
+                Some(ended.map_or(silent, |at| silent.min(at + GRACE)))
+            }
+            Phase::Stopped => None,
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// The deadline may have come; before it, this does nothing.
+    pub(crate) fn on_deadline(&mut self, now: Instant, draw: f64) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.phase {
+            Phase::Waiting { .. } => self.connect(now),
+            Phase::Connected { ended: Some(_), .. } => self.stop(Connection::Done),
+            Phase::Connecting { .. } | Phase::Connected { .. } => {
+                self.on_lost(Lost::Silent(self.options.silence), now, draw);
+            }
+            Phase::Stopped => {}
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        let path = match &self.endpoint {
+            Endpoint::One(job) => {
+                let since = self.jobs.get(job).and_then(Cursor::latest);
+                message::one_job_path(job, since, &self.options)
+            }
+            Endpoint::Many => "/ws".to_owned(),
+        };
+        self.fault = None;
+        self.phase = Phase::Connecting { deadline: now + self.options.silence, open: false };
+        self.output.push_back(Output::Connect(path));
+    }
+
+    /// The socket is open.
+    pub(crate) fn on_open(&mut self) {
+        let Phase::Connecting { open, .. } = &mut self.phase else { return };
+        *open = true;
+        if matches!(self.endpoint, Endpoint::Many) {
+            for (job, cursor) in &self.jobs {
+                let text = message::subscribe(job, cursor.latest(), &self.options);
+                self.output.push_back(Output::Send(text));
+            }
+        }
+    }
+
+    /// A frame arrived that says nothing: a ping of the WebSocket itself, a binary one.
+    pub(crate) fn on_sign_of_life(&mut self, now: Instant) {
+        if let Phase::Connected { heard, .. } = &mut self.phase {
+            *heard = now;
+        }
+    }
+
+    /// A text frame arrived.
+    pub(crate) fn on_text(&mut self, text: &str, now: Instant) {
+        self.on_sign_of_life(now);
+        match Message::parse(text) {
+            Message::Connected { known } => self.on_connected(known, now),
+            Message::State(state) => self.on_state(state, now),
+            Message::Subscribed { job, known: false } if self.jobs.contains_key(&job) => {
+                self.tell(Event::Unknown(job));
+            }
+            Message::Refused { job, problem, message } => {
+                if matches!(self.endpoint, Endpoint::Many) && self.jobs.remove(&job).is_some() {
+                    self.tell(Event::JobRefused { job, problem, message });
+                    self.stop_if_all_ended();
+                }
+            }
+            Message::Error { message } => self.fault = Some(message),
+            Message::Subscribed { .. } | Message::Other => {}
+        }
+    }
+
+    fn on_connected(&mut self, known: Option<bool>, now: Instant) {
+        let Phase::Connecting { open: true, .. } = self.phase else { return };
+        self.phase = Phase::Connected { since: now, heard: now, ended: None };
+        self.ever_connected = true;
+        self.tell(Event::Connection(Connection::Connected));
+        if let (Endpoint::One(job), Some(false)) = (&self.endpoint, known) {
+            self.tell(Event::Unknown(job.clone()));
+        }
+    }
+
+    fn on_state(&mut self, state: State, now: Instant) {
+        let Phase::Connected { ended, .. } = &mut self.phase else { return };
+        let Some(cursor) = self.jobs.get_mut(state.job()) else { return };
+        if !cursor.advance(state.position()) {
+            return;
+        }
+        let ends = state.status().is_end() && self.options.close_at_end;
+        let job = state.job().clone();
+        self.output.push_back(Output::Tell(Event::State(Arc::new(state))));
+        match self.endpoint {
+            // It is the server that closes after the end. A later attempt may be on its way already.
+            Endpoint::One(_) => *ended = ends.then_some(now),
+            Endpoint::Many if ends => {
+                self.unsubscribe(&job);
+                self.stop_if_all_ended();
+            }
+            Endpoint::Many => {}
+        }
+    }
+
+    fn stop_if_all_ended(&mut self) {
+        if self.options.close_at_end && self.jobs.is_empty() {
+            self.stop(Connection::Done);
+        }
+    }
+
+    /// The server closed the socket, with this code and reason.
+    pub(crate) fn on_close(&mut self, code: Option<u16>, reason: &str, now: Instant, draw: f64) {
+        if self.is_waiting() {
+            return;
+        }
+        let told = ComeBack::parse(reason);
+        let text = match (&told, self.fault.take()) {
+            (_, Some(fault)) => fault,
+            (Some(told), None) => told.reason.clone().into_owned(),
+            (None, None) => reason.to_owned(),
+        };
+        let wait = match code.map_or(Reconnect::Backoff, Reconnect::for_code) {
+            Reconnect::No => {
+                return self.stop(match code {
+                    Some(1000) | None => Connection::Done,
+                    Some(code) => Connection::Refused(Refused::Closed { code, reason: text }),
+                });
+            }
+            Reconnect::After { min, max } => Some(min + max.saturating_sub(min).mul_f64(draw)),
+            Reconnect::AsTold => {
+                told.map(|told| Duration::from_millis(told.retry_ms).min(LONGEST_WAIT))
+            }
+            Reconnect::Backoff => None,
+        };
+        self.lose(Lost::Closed { code, reason: text }, wait, now, draw);
+    }
+
+    /// The server answered the attempt to connect with this HTTP status. `retry_after` is its header.
+    pub(crate) fn on_http(
+        &mut self,
+        status: u16,
+        detail: String,
+        retry_after: Option<Duration>,
+        now: Instant,
+        draw: f64,
+    ) {
+        if self.is_waiting() {
+            return;
+        }
+        // 408, 425 and 429 say by their definition that the same request may succeed later.
+        let for_good = status < 500 && !matches!(status, 408 | 425 | 429);
+        if for_good && !self.ever_connected {
+            return self.stop(Connection::Refused(Refused::Http { status, detail }));
+        }
+        // The header is the same for everybody, so the backoff's jitter goes on top of it.
+        let wait = retry_after
+            .map(|after| after.min(LONGEST_WAIT).saturating_add(self.options.backoff.next(draw)));
+        self.lose(Lost::NotNow { status, detail }, wait, now, draw);
+    }
+
+    /// The connection broke, or could not be made.
+    pub(crate) fn on_lost(&mut self, reason: Lost, now: Instant, draw: f64) {
+        if !self.is_waiting() {
+            self.lose(reason, None, now, draw);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. } | Phase::Stopped)
+    }
+
+    /// Waits and comes back; without a `wait`, with the backoff.
+    fn lose(&mut self, reason: Lost, wait: Option<Duration>, now: Instant, draw: f64) {
+        if let Phase::Connected { since, ended, .. } = self.phase {
+            if ended.is_some() {
+                return self.stop(Connection::Done);
+            }
+            if now.saturating_duration_since(since) >= STABLE {
+                self.options.backoff.reset();
+            }
+        }
+        let retry_in = wait.unwrap_or_else(|| self.options.backoff.next(draw));
+        self.phase = Phase::Waiting { until: now + retry_in };
+        self.output.push_back(Output::Disconnect);
+        self.tell(Event::Connection(Connection::Lost { reason, retry_in }));
+    }
+
+    /// Watches one more job, from the state after `since`. One that is watched already starts anew.
+    pub(crate) fn subscribe(&mut self, job: JobId, since: Option<Position>) {
+        if matches!(self.phase, Phase::Stopped) {
+            return;
+        }
+        if self.is_open() {
+            self.output.push_back(Output::Send(message::subscribe(&job, since, &self.options)));
+        }
+        self.jobs.insert(job, Cursor::new(since));
+    }
+
+    /// Watches the job no more.
+    pub(crate) fn unsubscribe(&mut self, job: &JobId) {
+        if self.jobs.remove(job).is_some() && self.is_open() {
+            self.output.push_back(Output::Send(message::unsubscribe(job)));
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Connected { .. } | Phase::Connecting { open: true, .. })
+    }
+
+    fn stop(&mut self, how: Connection) {
+        self.phase = Phase::Stopped;
+        self.tell(Event::Connection(how));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.output.push_back(Output::Tell(event));
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,176 @@
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, http};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use crate::address::{Address, InvalidUrl};
+use crate::event::Lost;
+
+/// The largest message taken. An update has 64 KiB unless the operator says otherwise.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+const READ_BUFFER_BYTES: usize = 16 << 10;
+/// As much of a refusal's text as is kept.
+const MAX_DETAIL_CHARS: usize = 500;
+
+/// What is needed to connect to one server.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    address: Arc<Address>,
+    /// None where the address is not of TLS.
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Dialer {
+    pub(crate) fn new(base_url: &str) -> Result<Self, InvalidUrl> {
+        let address = Address::parse(base_url)?;
+        let tls = if address.tls { Some(Arc::new(tls_of_this_system(base_url)?)) } else { None };
+        Ok(Self { address: Arc::new(address), tls })
+    }
+
+    /// Opens a socket at `path`. How long that may take is the caller's to limit.
+    pub(crate) async fn connect(self, path: String) -> Result<Socket, ConnectError> {
+        let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port))
+            .await
+            .map_err(|error| ConnectError::unreachable(&error))?;
+        // Without it the few small frames that we send would wait for each other; where it is refused,
+        // they do.
+        let _ = tcp.set_nodelay(true);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        let connector = self.tls.map_or(Connector::Plain, Connector::Rustls);
+        let url = self.address.websocket(&path);
+        match client_async_tls_with_config(url, tcp, Some(config), Some(connector)).await {
+            Ok((socket, _)) => Ok(Socket { socket, unsent: VecDeque::new() }),
+            Err(tungstenite::Error::Http(response)) => Err(ConnectError::http(&response)),
+            Err(error) => Err(ConnectError::unreachable(&error)),
+        }
+    }
+}
+
+fn tls_of_this_system(base_url: &str) -> Result<rustls::ClientConfig, InvalidUrl> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    // A system's store may hold some that cannot be read; what counts is whether any can.
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let detail = found.errors.first().map_or_else(|| "none found".into(), ToString::to_string);
+        return Err(InvalidUrl::no_certificates(base_url, detail));
+    }
+    // Named, since a program that links more than one provider has no default.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| InvalidUrl::no_certificates(base_url, error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Why there is no socket.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    Unreachable(String),
+    Http { status: u16, detail: String, retry_after: Option<Duration> },
+}
+
+impl ConnectError {
+    fn unreachable(error: &dyn std::error::Error) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+
+    fn http(response: &http::Response<Option<Vec<u8>>>) -> Self {
+        let body = response.body().as_deref().unwrap_or_default();
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let detail = problem_detail(body)
+            .or_else(|| header(http::header::LOCATION).map(|to| format!("moved to {to}")))
+            .unwrap_or_default();
+        let retry_after = header(http::header::RETRY_AFTER)
+            .and_then(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs);
+        Self::Http { status: response.status().as_u16(), detail, retry_after }
+    }
+}
+
+/// The `detail` of a problem (RFC 9457), or else its `title`.
+fn problem_detail(body: &[u8]) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = problem.get("detail").or_else(|| problem.get("title"))?.as_str()?;
+    Some(text.chars().take(MAX_DETAIL_CHARS).collect())
+}
+
+/// An open WebSocket.
+pub(crate) struct Socket {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// At most as many as the session's inputs add while the server does not read: one for each
+    /// subscription and its end.
+    unsent: VecDeque<String>,
+}
+
+/// What arrives on a socket.
+pub(crate) enum Incoming {
+    Text(Utf8Bytes),
+    SignOfLife,
+    Closed { code: Option<u16>, reason: String },
+    Lost(Lost),
+}
+
+impl Socket {
+    pub(crate) fn send(&mut self, text: String) {
+        self.unsent.push_back(text);
+    }
+
+    /// The next that arrives. Meanwhile what is unsent is sent: a server that waits for us to read before
+    /// it reads itself gets on. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Incoming {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Incoming> {
+        if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            // What the server said before it stopped listening may still be there to read: why it closed.
+            self.unsent.clear();
+            if !matches!(error, tungstenite::Error::Io(_)) {
+                return Poll::Ready(Incoming::Lost(Lost::Broken(error.to_string())));
+            }
+        }
+        Pin::new(&mut self.socket).poll_next(context).map(|arrived| match arrived {
+            Some(Ok(Message::Text(text))) => Incoming::Text(text),
+            Some(Ok(Message::Close(close))) => {
+                let code = close.as_ref().map(|close| u16::from(close.code));
+                let reason = close.map(|close| close.reason.to_string()).unwrap_or_default();
+                Incoming::Closed { code, reason }
+            }
+            Some(Ok(_)) => Incoming::SignOfLife,
+            Some(Err(error)) => Incoming::Lost(Lost::Broken(error.to_string())),
+            None => Incoming::Closed { code: None, reason: String::new() },
+        })
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
+        let mut socket = Pin::new(&mut self.socket);
+        while !self.unsent.is_empty() {
+            std::task::ready!(socket.as_mut().poll_ready(context))?;
+            if let Some(text) = self.unsent.pop_front() {
+                socket.as_mut().start_send(Message::text(text))?;
+            }
+        }
+        socket.poll_flush(context)
+    }
+
+    /// Says goodbye with 1000 and waits for the server to close. How long is the caller's to limit.
+    pub(crate) async fn close(mut self) {
+        let goodbye = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        if self.socket.close(Some(goodbye)).await.is_err() {
+            return;
+        }
+        while !matches!(self.next().await, Incoming::Lost(_) | Incoming::Closed { .. }) {}
+    }
+}

@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use milepost_protocol::{JobId, Position};
+
+use crate::address::InvalidUrl;
+use crate::backoff::Backoff;
+use crate::options::{Mode, Options};
+use crate::session::Endpoint;
+use crate::socket::Dialer;
+use crate::watch::{Running, Watch, Watches};
+
+/// A server, and how to watch jobs there. Cheap to clone; it holds no connection itself.
+#[derive(Clone)]
+pub struct Watcher {
+    dialer: Dialer,
+    options: Options,
+}
+
+impl Watcher {
+    /// A server by its base URL, such as `https://example.com/milepost`: `http://`, `https://`, `ws://` or
+    /// `wss://`. Nothing is connected yet. For TLS, this system's root certificates are read here.
+    ///
+    /// # Errors
+    /// When it is not such a URL, has a query, or names a user; or when TLS finds no root certificate.
+    pub fn new(base_url: &str) -> Result<Self, InvalidUrl> {
+        Ok(Self { dialer: Dialer::new(base_url)?, options: Options::default() })
+    }
+
+    /// Which states to be sent: all of them, unless told otherwise.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// At most so many states a second of each job, each the newest then. Ends come at once.
+    ///
+    /// Servers take 0.01…1000; what is outside of that is brought inside, and NaN is no limit.
+    pub fn max_rate(mut self, states_per_second: f64) -> Self {
+        self.options.max_rate =
+            (!states_per_second.is_nan()).then(|| states_per_second.clamp(0.01, 1000.0));
+        self
+    }
+
+    /// Whether to stop with [`Connection::Done`](crate::Connection::Done) when every job watched has ended.
+    /// It is off unless told otherwise: a job that has ended may be tried again.
+    pub fn close_at_end(mut self, close: bool) -> Self {
+        self.options.close_at_end = close;
+        self
+    }
+
+    /// After how long without a word a connection is given up and made anew; also how long making it may
+    /// take. 15 seconds unless told otherwise, which is three of the server's pings. At least 1 ms.
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.options.silence = limit.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long to wait, at most, after the first failure in a row, and after many: in between it doubles,
+    /// and each wait is drawn at random from the whole of it. 1 and 30 seconds unless told otherwise. A
+    /// server that says when to come back is obeyed.
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.options.backoff = Backoff::new(first, longest);
+        self
+    }
+
+    /// Watches one job, from its present state on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn watch(&self, job: JobId) -> Watch {
+        self.watch_one(job, None)
+    }
+
+    /// Watches one job from the state after `since` on, if the server still has what came then, and from
+    /// its present state on otherwise.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn watch_since(&self, job: JobId, since: Position) -> Watch {
+        self.watch_one(job, Some(since))
+    }
+
+    fn watch_one(&self, job: JobId, since: Option<Position>) -> Watch {
+        Watch(Running::start(Endpoint::One(job), since, self.options, &self.dialer))
+    }
+
+    /// Watches many jobs over one connection, which are then named by [`Watches::subscribe`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn watch_many(&self) -> Watches {
+        Watches(Running::start(Endpoint::Many, None, self.options, &self.dialer))
+    }
+}
