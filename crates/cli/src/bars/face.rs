@@ -1,0 +1,204 @@
+//! What a person is shown of a job, in words.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use milepost_protocol::{State, Status};
+use serde_json::{Map, Value};
+
+/// A job as it is shown: by the terminal that runs it, and by those that watch it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Face {
+    pub(crate) status: Status,
+    pub(crate) stage: String,
+    /// 0…1; none if the total is not known.
+    pub(crate) progress: Option<f64>,
+    pub(crate) message: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) metadata: Map<String, Value>,
+}
+
+impl Face {
+    /// Of a job that nothing is known of yet.
+    pub(crate) fn new(status: Status) -> Self {
+        Self {
+            status,
+            stage: String::new(),
+            progress: None,
+            message: None,
+            error: None,
+            metadata: Map::new(),
+        }
+    }
+
+    pub(crate) fn of(state: &State) -> Self {
+        let view = state.view();
+        Self {
+            status: state.status(),
+            stage: view.stage.into_owned(),
+            progress: view.progress,
+            message: view.message.map(Cow::into_owned),
+            error: view.error.map(Cow::into_owned),
+            metadata: view
+                .metadata
+                .and_then(|m| serde_json::from_str(m.get()).ok())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// ` 42 %`, or the word for an end or a wait; four characters at least.
+    pub(crate) fn short(&self) -> String {
+        match (self.status, self.progress) {
+            (Status::Completed, _) => "done".to_owned(),
+            (Status::Failed, _) => "failed".to_owned(),
+            (Status::Cancelled, _) => "cancelled".to_owned(),
+            (Status::Queued, _) => "queued".to_owned(),
+            (Status::Processing, Some(progress)) => percent(progress),
+            (Status::Processing, None) => "   …".to_owned(),
+        }
+    }
+
+    /// Everything else that is worth saying, in one line.
+    pub(crate) fn details(&self) -> String {
+        let mut parts: Vec<Cow<'_, str>> = Vec::new();
+        if !matches!(self.stage.as_str(), "" | "processing" | "queued" | "complete" | "error") {
+            parts.push(sanitized(&self.stage));
+        }
+        let words = match self.status {
+            Status::Failed => self.error.as_deref().map(last_line).or(self.message.as_deref()),
+            _ => self.message.as_deref(),
+        };
+        if let Some(words) = words.map(str::trim).filter(|w| !w.is_empty()) {
+            parts.push(sanitized(words));
+        }
+        if !self.status.is_end() {
+            if words.is_none() {
+                parts.extend(self.counts().map(Cow::Owned));
+            }
+            if let Some(rate) = self.metadata.get("rate").and_then(Value::as_str) {
+                parts.push(sanitized(rate));
+            }
+            let left = ["time_left", "eta_seconds"]
+                .iter()
+                .find_map(|name| self.metadata.get(*name)?.as_f64());
+            parts.extend(left.map(|seconds| Cow::Owned(format!("{} left", duration(seconds)))));
+        }
+        parts.join(" · ")
+    }
+
+    /// `1500/2000 frames`, of what workers and reporters count.
+    fn counts(&self) -> Option<String> {
+        let number =
+            |names: &[&str]| names.iter().find_map(|name| self.metadata.get(*name)?.as_u64());
+        let mut text = number(&["done", "current", "current_frame", "frame"])?.to_string();
+        if let Some(total) = number(&["total", "total_frames"]) {
+            let _ = write!(text, "/{total}");
+        }
+        if let Some(unit) = self.metadata.get("unit").and_then(Value::as_str) {
+            let _ = write!(text, " {}", sanitized(unit));
+        }
+        Some(text)
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("")
+}
+
+/// Whole percents, rounded down: 100 only when all is done.
+pub(crate) fn percent(progress: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0…100")]
+    let percent = (progress.clamp(0.0, 1.0) * 100.0 + 1e-9) as u8;
+    format!("{percent:>3} %")
+}
+
+/// `42 s`, `3:05 min`, `1:02:03 h`; whole seconds.
+pub(crate) fn duration(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0…1e9")]
+    let seconds = seconds.clamp(0.0, 1e9) as u64;
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest} s"),
+        (0, _) => format!("{minutes}:{rest:02} min"),
+        _ => format!("{hours}:{minutes:02}:{rest:02} h"),
+    }
+}
+
+/// Text from elsewhere, without what would steer the terminal.
+pub(crate) fn sanitized(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        let plain = console::strip_ansi_codes(text);
+        Cow::Owned(plain.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn face(state: &str) -> Face {
+        let job =
+            r#"{"job_id":"a","timestamp":"2024-01-01T00:00:00Z","attempt":1,"position":"1-1","#;
+        Face::of(&State::parse(&format!("{job}{state}}}")).unwrap())
+    }
+
+    #[test]
+    fn words_for_every_status() {
+        let of = |state| {
+            let face = face(state);
+            format!("{}|{}", face.short().trim_start(), face.details())
+        };
+        assert_eq!(
+            of(
+                r#""status":"processing","stage":"rendering","progress":0.4299,"message":"Frame 3","metadata":{"time_left":75.5}"#
+            ),
+            "42 %|rendering · Frame 3 · 1:15 min left"
+        );
+        assert_eq!(
+            of(
+                r#""status":"processing","stage":"processing","progress":null,"metadata":{"current":7,"total":9,"unit":"files"}"#
+            ),
+            "…|7/9 files"
+        );
+        assert_eq!(of(r#""status":"queued","stage":"queued""#), "queued|");
+        assert_eq!(
+            of(
+                r#""status":"completed","stage":"complete","progress":1.0,"message":"Job completed""#
+            ),
+            "done|Job completed"
+        );
+        assert_eq!(
+            of(
+                r#""status":"failed","stage":"rendering","error":"first\nlast words\n","message":"Error""#
+            ),
+            "failed|rendering · last words"
+        );
+    }
+
+    #[test]
+    fn hundred_percent_is_all_of_it() {
+        assert_eq!(percent(0.9999), " 99 %");
+        assert_eq!(percent(1.0), "100 %");
+        assert_eq!(percent(0.29), " 29 %");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(
+            [0.4, 42.0, 185.0, 3723.9].map(duration),
+            ["0 s", "42 s", "3:05 min", "1:02:03 h"]
+        );
+        assert_eq!(duration(f64::INFINITY), duration(1e9));
+    }
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal() {
+        let mut face = Face::new(Status::Processing);
+        face.message = Some("a\x1b[2Jb\nc\r\x07d".to_owned());
+        face.metadata.insert("time_left".to_owned(), json!(3));
+        assert_eq!(face.details(), "ab c  d · 3 s left");
+    }
+}

@@ -1,0 +1,72 @@
+//! Exit codes, and the one line that goes with a failure.
+
+use std::fmt;
+use std::io;
+use std::process;
+
+/// What the process exits with. `milepost --help` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExitCode {
+    /// All went well; of watched jobs: all completed.
+    Success,
+    /// Something failed, a watched job for example, or the server refused.
+    Failure,
+    /// A watched job was cancelled, and none failed.
+    Cancelled,
+    /// The server cannot be reached.
+    Unreachable,
+    /// The server does not know the job.
+    UnknownJob,
+    /// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
+    Usage,
+    /// Ctrl-C.
+    Interrupted,
+    /// Nobody reads our output any more.
+    OutputClosed,
+    /// Of the command that was run.
+    Of(u8),
+}
+
+/// For `--help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 all went well (watch: all jobs completed), 1 failed or refused, 3 cancelled, \
+4 the server cannot be reached, 5 the job is not known, 64 wrong usage or configuration, 130 interrupted; \
+run: the command's own.";
+
+impl ExitCode {
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Cancelled => 3,
+            Self::Unreachable => 4,
+            Self::UnknownJob => 5,
+            Self::Usage => 64,
+            Self::Interrupted => 130,
+            Self::OutputClosed => 141,
+            Self::Of(code) => code,
+        }
+    }
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// Ends with one line on stderr, `milepost: …`, and the code.
+pub(crate) fn complain(problem: impl fmt::Display, code: ExitCode) -> ExitCode {
+    let line = problem.to_string().replace(['\n', '\r'], " ");
+    eprintln!("milepost: {line}");
+    code
+}
+
+/// After printing to stdout: ends quietly when nobody reads our output any more.
+pub(crate) fn printed(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::Success,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::OutputClosed,
+        Err(error) => complain(format_args!("cannot write: {error}"), ExitCode::Failure),
+    }
+}

@@ -1,0 +1,131 @@
+//! One run of ffmpeg: what its streams say, put together to how far it is.
+
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::probe::probe;
+use super::{Arguments, Duration};
+use crate::output::Reading;
+use crate::output::ffmpeg::{InputDurations, Sample, Total};
+
+/// Collects durations and samples, in whatever order they come, and hands on a reading for each piece of news.
+pub(crate) struct Encoding<'a> {
+    arguments: Arguments,
+    tell: Box<dyn Fn(Reading) + Send + Sync + 'a>,
+    facts: Mutex<Facts>,
+    over: AtomicBool,
+}
+
+struct Facts {
+    /// By input number.
+    probed: Vec<Option<Duration>>,
+    printed: InputDurations,
+    total: Total,
+    last: Sample,
+}
+
+impl<'a> Encoding<'a> {
+    pub(crate) fn new(arguments: Arguments, tell: impl Fn(Reading) + Send + Sync + 'a) -> Self {
+        let mut facts = Facts {
+            probed: vec![None; arguments.inputs.len()],
+            printed: InputDurations::default(),
+            total: Total::default(),
+            last: Sample::default(),
+        };
+        facts.count(&arguments);
+        tell(facts.last.reading(Some(facts.total)));
+        Self {
+            arguments,
+            tell: Box::new(tell),
+            facts: Mutex::new(facts),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks ffprobe for the inputs that it can look at without taking anything from ffmpeg: at most 16 of them.
+    pub(crate) fn probe(&self, ffprobe: &OsStr) {
+        for (number, input) in self.arguments.inputs.iter().enumerate().take(16) {
+            if self.over.load(Ordering::Relaxed) {
+                return;
+            }
+            if input.can_be_probed()
+                && let Some(duration) = probe(ffprobe, input, &self.over)
+            {
+                let mut facts = self.lock();
+                facts.probed[number] = Some(duration);
+                self.recount(&mut facts);
+            }
+        }
+    }
+
+    /// ffmpeg has said how far it is.
+    pub(crate) fn sample(&self, sample: Sample) {
+        let mut facts = self.lock();
+        facts.last = sample;
+        (self.tell)(sample.reading(Some(facts.total)));
+    }
+
+    /// ffmpeg has said something on stderr.
+    pub(crate) fn words(&self, line: &str) {
+        let mut facts = self.lock();
+        if facts.printed.line(line) {
+            self.recount(&mut facts);
+        }
+    }
+
+    /// ffmpeg has exited: no more probing.
+    pub(crate) fn over(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn recount(&self, facts: &mut Facts) {
+        facts.count(&self.arguments);
+        (self.tell)(facts.last.reading(Some(facts.total)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        // Each change is an assignment: nothing is left half done.
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Facts {
+    fn count(&mut self, arguments: &Arguments) {
+        self.total = arguments.total(|number| {
+            let probed = self.probed.get(number).copied().flatten();
+            // What ffmpeg prints is rounded to hundredths.
+            probed.or_else(|| self.printed.of(number).map(Duration::Seconds))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Progress;
+
+    #[test]
+    fn the_total_may_come_after_the_first_sample() {
+        let readings = Mutex::new(Vec::new());
+        let arguments = Arguments::parse(["-i", "http://elsewhere/a.mp4", "out.mp4"]);
+        let encoding =
+            Encoding::new(arguments, |reading| readings.lock().unwrap().push(reading.progress));
+        encoding.sample(Sample { out_time: Some(1.0), ..Sample::default() });
+        for line in [
+            "Input #0, mov, from 'a':",
+            "Metadata:",
+            "Duration: 00:00:04.00, start: 0",
+            "Stream #0:0",
+        ] {
+            encoding.words(line);
+        }
+        encoding.sample(Sample { out_time: Some(2.0), ..Sample::default() });
+        drop(encoding);
+        let fraction = |f| Some(Progress::Fraction(f));
+        assert_eq!(
+            readings.into_inner().unwrap(),
+            [Some(Progress::Unknown), Some(Progress::Unknown), fraction(0.25), fraction(0.5)]
+        );
+    }
+}

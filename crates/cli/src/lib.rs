@@ -1,0 +1,105 @@
+//! The command line of Milepost: one file for each command, rendering apart.
+//!
+//! - [`output`] finds out from a command's output how far it is; pure.
+//! - `ffmpeg` knows how long ffmpeg's output will be.
+//! - `run` puts a command, its output, a bar and a reporter together.
+//! - `bars` draws.
+
+mod bars;
+mod client;
+mod demo;
+mod exit;
+mod ffmpeg;
+mod jobs;
+mod manual;
+pub mod output;
+mod report;
+mod run;
+mod serve;
+mod status;
+mod watch;
+
+use std::process;
+
+use clap::{Parser, Subcommand};
+
+use exit::{EXIT_CODES, ExitCode};
+
+/// How far a long-running job is, live.
+#[derive(Debug, Parser)]
+#[command(name = "milepost", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Run(run::Args),
+    Watch(watch::Args),
+    Report(report::Args),
+    Status(status::Args),
+    Jobs(jobs::Args),
+    Serve(serve::Args),
+    Completions(manual::Completions),
+    Man(manual::Man),
+}
+
+/// Does what the arguments say.
+pub fn main() -> process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are errors to clap too, with a code of 0.
+        Err(error) if error.exit_code() == 0 => return exit::printed(error.print()).into(),
+        Err(error) => {
+            return exit::complain(first_sentence(&error.to_string()), ExitCode::Usage).into();
+        }
+    };
+    match cli.command {
+        Command::Demo(args) => args.run(),
+        Command::Run(args) => args.run(),
+        Command::Watch(args) => args.run(),
+        Command::Report(args) => args.run(),
+        Command::Status(args) => args.run(),
+        Command::Jobs(args) => args.run(),
+        Command::Serve(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
+    }
+    .into()
+}
+
+/// What is wrong, out of clap's text about it: up to the first empty line, in one.
+fn first_sentence(text: &str) -> String {
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let text = lines.join(" ");
+    format!("{} (see --help)", text.strip_prefix("error: ").unwrap_or(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_one_line() {
+        let line = |arguments: &[&str]| {
+            first_sentence(&Cli::try_parse_from(arguments).unwrap_err().to_string())
+        };
+        assert_eq!(
+            line(&["milepost", "status"]),
+            "the following required arguments were not provided: <JOB> (see --help)"
+        );
+        assert!(
+            line(&["milepost", "status", "a/b"]).starts_with("invalid value 'a/b' for '<JOB>': ")
+        );
+    }
+}

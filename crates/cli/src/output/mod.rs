@@ -1,0 +1,212 @@
+//! Finds out from a command's output how far it is.
+//!
+//! Pure: bytes in, events out. The same bytes give the same events in whatever pieces they arrive, and
+//! memory is bounded by one line of 16 KiB and a few counters.
+//!
+//! A line is taken for progress by the first of these that fits:
+//!
+//! 1. a JSON object with a field of ours ([`json_line`]);
+//! 2. a format that only one tool writes: pip, tqdm, curl, rsync, wget, git, ffmpeg (a module each);
+//! 3. a percentage or a count that is *shaped* like progress ([`meter`] states the rule).
+//!
+//! Anything else is text. A line with control characters or bytes that are not UTF-8 is never progress.
+
+mod curl;
+pub(crate) mod ffmpeg;
+mod git;
+mod json_line;
+mod lines;
+mod meter;
+mod pip;
+mod reading;
+mod rsync;
+mod scan;
+mod tqdm;
+mod wget;
+
+use std::borrow::Cow;
+
+use lines::{LineSplitter, RawLine};
+pub use reading::{Progress, Reading};
+
+/// Lines of text (as opposed to JSON) beyond this are prose or data, never a meter.
+const MAX_METER_BYTES: usize = 1024;
+
+/// What a piece of output turned out to be.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// How far the command is.
+    Progress(Reading),
+    /// Any other line with something on it, without colours, at most 1 KiB of it.
+    Text(&'a str),
+}
+
+/// A line as the recognisers get it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a> {
+    /// Without escape sequences, trimmed.
+    pub(crate) text: &'a str,
+    /// Drawn over in place, as meters are.
+    pub(crate) redrawn: bool,
+}
+
+/// Reads one stream (a command's stdout or its stderr).
+#[derive(Debug)]
+pub struct OutputParser {
+    lines: LineSplitter,
+    recogniser: Recogniser,
+}
+
+impl Default for OutputParser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OutputParser {
+    /// For a new stream.
+    pub fn new() -> Self {
+        Self { lines: LineSplitter::new(), recogniser: Recogniser::default() }
+    }
+
+    /// Takes the next piece and hands on what each line that it completes says.
+    pub fn push(&mut self, bytes: &[u8], mut event: impl FnMut(Event<'_>)) {
+        let Self { lines, recogniser } = self;
+        lines.push(bytes, |raw| recogniser.line(raw, &mut event));
+    }
+
+    /// Some of the output is missing here. What follows is passed over up to the next line, unless it begins one.
+    pub fn lose(&mut self, line_begins: bool) {
+        self.lines.lose(line_begins);
+    }
+
+    /// For when nothing came for a moment: what a line that has not ended yet says. Tools that draw in
+    /// place write the line's end only when they draw the next one.
+    pub fn pause(&mut self, mut event: impl FnMut(Event<'_>)) {
+        let Self { lines, recogniser } = self;
+        if let Some(raw) = lines.pending()
+            && (raw.redrawn || raw.bytes.contains(&b'%'))
+        {
+            recogniser.line(raw, &mut |e| {
+                if matches!(e, Event::Progress(_)) {
+                    event(e);
+                }
+            });
+        }
+    }
+
+    /// The stream is over.
+    pub fn finish(&mut self, mut event: impl FnMut(Event<'_>)) {
+        let Self { lines, recogniser } = self;
+        lines.finish(|raw| recogniser.line(raw, &mut event));
+    }
+}
+
+/// The lines of a stream as text: without escape sequences, trimmed, none that is blank.
+#[derive(Debug)]
+pub(crate) struct PlainLines(LineSplitter);
+
+impl PlainLines {
+    pub(crate) fn new() -> Self {
+        Self(LineSplitter::new())
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
+        self.0.push(bytes, |raw| {
+            plain(raw, &mut line);
+        });
+    }
+
+    pub(crate) fn finish(&mut self, mut line: impl FnMut(&str)) {
+        self.0.finish(|raw| {
+            plain(raw, &mut line);
+        });
+    }
+}
+
+fn plain<T>(raw: RawLine<'_>, with: impl FnOnce(&str) -> T) -> Option<T> {
+    let lossy = String::from_utf8_lossy(raw.bytes);
+    // Most output has no colours, and looking for them costs more than all the rest.
+    let plain = if raw.bytes.contains(&0x1b) {
+        console::strip_ansi_codes(&lossy)
+    } else {
+        Cow::Borrowed(&*lossy)
+    };
+    let text = plain.trim();
+    (!text.is_empty()).then(|| with(text))
+}
+
+#[derive(Debug, Default)]
+struct Recogniser {
+    json: json_line::JsonLines,
+    meter: meter::Meter,
+}
+
+impl Recogniser {
+    fn line(&mut self, raw: RawLine<'_>, event: &mut impl FnMut(Event<'_>)) {
+        plain(raw, |text| {
+            let progress = Shape::of(text).filter(|_| !raw.cut && !is_binary(text));
+            let reading =
+                progress.and_then(|shape| self.reading(Line { text, redrawn: raw.redrawn }, shape));
+            match reading {
+                Some(reading) => event(Event::Progress(reading)),
+                None => event(Event::Text(scan::prefix(text, MAX_METER_BYTES))),
+            }
+        });
+    }
+
+    fn reading(&mut self, line: Line<'_>, shape: Shape) -> Option<Reading> {
+        let text = line.text;
+        if shape.is_object {
+            return self.json.read(text);
+        }
+        pip::read(text)
+            .or_else(|| ffmpeg::stats_line(text).map(|s| s.reading(None)))
+            .or_else(|| tqdm::read(line))
+            .or_else(|| curl::read(line))
+            .or_else(|| rsync::read(text).filter(|_| shape.has_percent))
+            .or_else(|| wget::read(text))
+            .or_else(|| git::read(text).filter(|_| shape.has_percent))
+            .or_else(|| self.meter.read(line))
+    }
+}
+
+/// A first look at a line: most lines of most commands are out at once.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    is_object: bool,
+    has_percent: bool,
+}
+
+impl Shape {
+    /// None if no recogniser could take it.
+    fn of(text: &str) -> Option<Self> {
+        if text.starts_with('{') {
+            return Some(Self { is_object: true, has_percent: false });
+        }
+        let bytes = text.as_bytes();
+        if bytes.len() > MAX_METER_BYTES {
+            return None;
+        }
+        let (mut digit, mut percent, mut mark) = (false, false, false);
+        for byte in bytes {
+            digit |= byte.is_ascii_digit();
+            percent |= *byte == b'%';
+            mark |= matches!(byte, b'/' | b'[' | b'=');
+        }
+        // pip and counts in words; rows of curl and of wget.
+        let words = || text.contains(" of ") || text.contains("-:-") || text.contains(" ..");
+        let row = || text.starts_with(|c: char| c.is_ascii_digit());
+        (digit && (percent || mark || words() || row()))
+            .then_some(Self { is_object: false, has_percent: percent })
+    }
+}
+
+/// Bytes that are no text, control characters apart from the tabulator among them.
+fn is_binary(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_control() && b != b'\t')
+        || !text.is_ascii() && text.chars().any(|c| c.is_control() || c == '\u{fffd}')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Numbers in a line of text.
+
+/// A percentage and where it stands in its line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Percent {
+    pub(super) value: f64,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// At most `max` bytes of the text, cut between characters.
+pub(super) fn prefix(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The percentages of a line: 0…100, up to three decimals, `42%` or `42 %`.
+///
+/// Not one: `120%`, `-5%`, `+5%`, `v42%`, `1.2.3%`, `50%off`, and `20%20` (an escape in a URL).
+pub(super) fn percents(text: &str) -> impl Iterator<Item = Percent> + '_ {
+    text.match_indices('%').filter_map(|(at, _)| percent_before(text, at))
+}
+
+fn percent_before(text: &str, at: usize) -> Option<Percent> {
+    let bytes = text.as_bytes();
+    if bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'%') {
+        return None;
+    }
+    let mut end = at;
+    if end > 0 && bytes[end - 1] == b' ' {
+        end -= 1;
+    }
+    let mut start = end;
+    while start > 0
+        && (bytes[start - 1].is_ascii_digit() || matches!(bytes[start - 1], b'.' | b','))
+    {
+        start -= 1;
+    }
+    if start > 0 && is_glued(text[..start].chars().next_back()) {
+        return None;
+    }
+    let value = number(&text[start..end])?;
+    (value <= 100.0).then_some(Percent { value, start, end: at + 1 })
+}
+
+fn number(text: &str) -> Option<f64> {
+    let (whole, decimals) = text.split_once(['.', ',']).unwrap_or((text, ""));
+    let fits = (1..=3).contains(&whole.len()) && decimals.len() <= 3;
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    if !fits || !digits(whole) || !digits(decimals) {
+        return None;
+    }
+    format!("{whole}.{decimals}0").parse().ok()
+}
+
+/// A number after one of these belongs to a word, a path, a version or a signed number.
+fn is_glued(before: Option<char>) -> bool {
+    before.is_some_and(|c| {
+        c.is_alphanumeric()
+            || matches!(c, '.' | ',' | '-' | '+' | '_' | '/' | '\\' | '$' | '#' | '%')
+    })
+}
+
+/// `done` of `total`, and where that stands in its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) done: u64,
+    pub(super) total: u64,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// The first `3/10`, `3 / 10` or `3 of 10` with `done` ≤ `total` and `total` ≥ 2.
+///
+/// Not one: dates (`3/10/2024`), paths (`a/3/10`), fractions of a larger number (`1.3/10`).
+pub(super) fn count(text: &str) -> Option<Count> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_digit() {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        at = digits_end(bytes, at);
+        if is_glued(text[..start].chars().next_back()) || text[..start].ends_with([':', '~']) {
+            continue;
+        }
+        let rest = &text[at..];
+        let Some(gap) = ["/", " / ", " of "].iter().find(|g| rest.starts_with(**g)) else {
+            continue;
+        };
+        let second = at + gap.len();
+        let end = digits_end(bytes, second);
+        if end == second
+            || text[end..].starts_with(|c: char| c.is_alphanumeric() || "/.-_\\:".contains(c))
+                && !ends_a_sentence(&text[end..])
+        {
+            continue;
+        }
+        let (Ok(done), Ok(total)) =
+            (text[start..at].parse::<u64>(), text[second..end].parse::<u64>())
+        else {
+            continue;
+        };
+        if done <= total && total >= 2 {
+            return Some(Count { done, total, start, end });
+        }
+    }
+    None
+}
+
+/// Punctuation that ends a clause, as in `3/10: linking` or `3/10...`.
+fn ends_a_sentence(rest: &str) -> bool {
+    let tail = rest.trim_start_matches(['.', ':']);
+    tail.len() < rest.len() && (tail.is_empty() || tail.starts_with(' '))
+}
+
+fn digits_end(bytes: &[u8], from: usize) -> usize {
+    from + bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count()
+}
+
+/// Seconds out of `SS`, `MM:SS` or `HH:MM:SS`, each with an optional fraction at the end; at most 10 years.
+pub(super) fn clock(text: &str) -> Option<f64> {
+    const MAX_SECONDS: f64 = 10.0 * 366.0 * 86_400.0;
+    let mut seconds = 0.0;
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() > 3 || text.len() > 24 {
+        return None;
+    }
+    for (index, part) in parts.iter().enumerate() {
+        let fraction_allowed = index == parts.len() - 1;
+        let valid = part.starts_with(|c: char| c.is_ascii_digit())
+            && part.bytes().all(|b| b.is_ascii_digit() || b == b'.' && fraction_allowed);
+        if !valid {
+            return None;
+        }
+        seconds = seconds * 60.0 + part.parse::<f64>().ok()?;
+    }
+    (seconds <= MAX_SECONDS).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages() {
+        let of = |text| percents(text).map(|p| p.value).collect::<Vec<_>>();
+        assert_eq!(of("42%"), [42.0]);
+        assert_eq!(of("at 12.5 % or 7,25%."), [12.5, 7.25]);
+        assert_eq!(of("[  3%] a 100.0%"), [3.0, 100.0]);
+        for none in [
+            "120%", "-5%", "+5%", "v42%", "1.2.3%", "50%off", "a%20b", "20%20", "%", "1e3%",
+            "1234%", "5%%",
+        ] {
+            assert_eq!(of(none), [0.0; 0], "{none}");
+        }
+    }
+
+    #[test]
+    fn counts() {
+        let of = |text| count(text).map(|c| (c.done, c.total));
+        assert_eq!(of("3/10"), Some((3, 10)));
+        assert_eq!(of("(3 / 10) x"), Some((3, 10)));
+        assert_eq!(of("file 3 of 10."), Some((3, 10)));
+        assert_eq!(of("3/10: x"), Some((3, 10)));
+        assert_eq!(of("v1.2/3 then 4/5"), Some((4, 5)));
+        for none in [
+            "3/10/2024",
+            "a/3/10",
+            "1.3/10",
+            "11/10",
+            "1/1",
+            "3/10ths",
+            "3/",
+            "/10",
+            "3/10.5",
+            "12:3/10",
+            "99999999999999999999/99999999999999999999",
+        ] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn clocks() {
+        assert_eq!(clock("00:01:02.5"), Some(62.5));
+        assert_eq!(clock("1:02"), Some(62.0));
+        assert_eq!(clock("7"), Some(7.0));
+        for none in
+            ["", ":", "--:--:--", "1:2:3:4", "1.5:00", "N/A", "-1", "1e9", "99999999999999999999"]
+        {
+            assert_eq!(clock(none), None, "{none}");
+        }
+    }
+}

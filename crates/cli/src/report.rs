@@ -1,0 +1,188 @@
+//! `milepost report`: one update, from a shell.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use milepost_protocol::{JobId, Status, Update};
+use serde_json::{Map, Value};
+
+use crate::client::{Client, ServerArgs};
+use crate::exit::{ExitCode, complain, printed};
+
+/// Report how far a job is, and print its position.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job's id
+    #[arg(value_parser = JobId::parse)]
+    job: JobId,
+    /// 0…1, or "unknown"
+    #[arg(long, value_name = "P", value_parser = progress)]
+    progress: Option<Value>,
+    /// What the job is busy with
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
+    /// queued, processing, completed, failed or cancelled [default: processing]
+    #[arg(long, value_parser = status)]
+    status: Option<Status>,
+    /// What came of it, as JSON
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    result: Option<Value>,
+    /// Why it failed
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// A fact of your own; JSON, or else text. May be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, Value)>,
+    /// Counted from 1 [default: the latest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// Seconds that the job is kept after this
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=i64::from(milepost_protocol::MAX_TTL_SECONDS)))]
+    ttl: Option<u32>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let update = self.update();
+        if let Err(error) = Update::parse(Some(&self.job), update.as_bytes()) {
+            return complain(error, ExitCode::Usage);
+        }
+        let answer =
+            Client::new(self.server.url()).and_then(|client| client.report(&self.job, &update));
+        match answer {
+            Ok(answer) => {
+                let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+                printed(writeln!(io::stdout(), "{}", answer["position"].as_str().unwrap_or("")))
+            }
+            Err(error) => complain(&error, error.exit_code()),
+        }
+    }
+
+    fn update(&self) -> String {
+        let mut update = Map::new();
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                update.insert(name.to_owned(), value);
+            }
+        };
+        set("status", self.status.map(|s| s.as_str().into()));
+        set("stage", self.stage.clone().map(Value::from));
+        set("progress", self.progress.clone());
+        set("message", self.message.clone().map(Value::from));
+        let metadata = (!self.metadata.is_empty())
+            .then(|| Value::Object(self.metadata.iter().cloned().collect()));
+        set("metadata", metadata);
+        set("result", self.result.clone());
+        set("error", self.error.clone().map(Value::from));
+        set("attempt", self.attempt.map(Value::from));
+        set("ttl", self.ttl.map(Value::from));
+        Value::Object(update).to_string()
+    }
+}
+
+/// An argument that cannot be understood.
+#[derive(Debug)]
+enum BadValue {
+    Progress,
+    Status,
+    Json(serde_json::Error),
+    Pair,
+}
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Progress => f.write_str("it must be a number from 0 to 1, or \"unknown\""),
+            Self::Status => {
+                let names: Vec<_> = Status::ALL.iter().map(|s| s.as_str()).collect();
+                write!(f, "it must be one of {}", names.join(", "))
+            }
+            Self::Json(error) => write!(f, "it is not JSON: {error}"),
+            Self::Pair => f.write_str("it must be KEY=VALUE"),
+        }
+    }
+}
+
+impl std::error::Error for BadValue {}
+
+fn progress(text: &str) -> Result<Value, BadValue> {
+    if matches!(text, "unknown" | "null") {
+        return Ok(Value::Null);
+    }
+    let number: f64 = text.parse().map_err(|_| BadValue::Progress)?;
+    if (0.0..=1.0).contains(&number) { Ok(number.into()) } else { Err(BadValue::Progress) }
+}
+
+pub(crate) fn status(text: &str) -> Result<Status, impl std::error::Error + use<>> {
+    Status::from_name(text).ok_or(BadValue::Status)
+}
+
+fn json(text: &str) -> Result<Value, BadValue> {
+    serde_json::from_str(text).map_err(BadValue::Json)
+}
+
+fn pair(text: &str) -> Result<(String, Value), BadValue> {
+    let (key, value) =
+        text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or(BadValue::Pair)?;
+    Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn update(line: &[&str]) -> Result<String, clap::Error> {
+        Line::try_parse_from(["report", "a"].iter().chain(line)).map(|line| line.args.update())
+    }
+
+    #[test]
+    fn only_what_is_given_is_said() {
+        assert_eq!(update(&[]).unwrap(), "{}");
+        let line = [
+            "--progress",
+            "0.4",
+            "--stage",
+            "s",
+            "--metadata",
+            "k=v",
+            "--metadata",
+            "n=[1]",
+            "--status",
+            "completed",
+            "--result",
+            "{\"a\":1}",
+        ];
+        let said: Value = serde_json::from_str(&update(&line).unwrap()).unwrap();
+        let expected = serde_json::json!({"progress": 0.4, "stage": "s", "metadata": {"k": "v", "n": [1]}, "status": "completed", "result": {"a": 1}});
+        assert_eq!(said, expected);
+        assert_eq!(update(&["--progress", "unknown"]).unwrap(), r#"{"progress":null}"#);
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for line in [
+            ["--progress", "40%"],
+            ["--progress", "1.5"],
+            ["--progress", "NaN"],
+            ["--status", "ok"],
+            ["--result", "{"],
+            ["--metadata", "k"],
+            ["--attempt", "0"],
+        ] {
+            assert!(update(&line).is_err(), "{line:?}");
+        }
+    }
+}

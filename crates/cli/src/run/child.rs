@@ -1,0 +1,110 @@
+//! The command itself: started with its output piped, waited for, and told of signals.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+/// A command that could not be started.
+#[derive(Debug)]
+pub(crate) struct CannotStart {
+    program: OsString,
+    error: io::Error,
+}
+
+impl CannotStart {
+    pub(crate) fn new(program: &OsStr, error: io::Error) -> Self {
+        Self { program: program.to_owned(), error }
+    }
+
+    /// As shells have it: 127 if there is no such program, 126 if it cannot be run.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+    }
+}
+
+impl fmt::Display for CannotStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.program.to_string_lossy();
+        match self.error.kind() {
+            io::ErrorKind::NotFound => write!(f, "{program}: command not found"),
+            io::ErrorKind::PermissionDenied => write!(f, "{program}: permission denied"),
+            _ => write!(f, "{program}: cannot be started: {}", self.error),
+        }
+    }
+}
+
+impl std::error::Error for CannotStart {}
+
+/// A command that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    pid: Pid,
+    target: SignalTarget,
+}
+
+impl Running {
+    /// Its stdin is ours; its stdout and stderr come back as pipes.
+    pub(crate) fn start(
+        program: &OsStr,
+        command: &mut Command,
+    ) -> Result<(Self, ChildStdout, ChildStderr), CannotStart> {
+        let failed = |error| CannotStart::new(program, error);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+            unreachable!("both were asked for")
+        };
+        let pid = Pid::from_child(&child);
+        let target = SignalTarget(Arc::new(Mutex::new(Some(pid))));
+        Ok((Self { child, pid, target }, stdout, stderr))
+    }
+
+    pub(crate) fn signal_target(&self) -> SignalTarget {
+        self.target.clone()
+    }
+
+    /// Waits until it has exited. Whoever else holds its pipes may go on.
+    pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
+        // It is reaped only once nobody signals it any more: its number may be another's right after.
+        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(error) = rustix::process::waitid(WaitId::Pid(self.pid), exited) {
+            if error != rustix::io::Errno::INTR {
+                return Err(error.into());
+            }
+        }
+        self.target.forget();
+        self.child.wait()
+    }
+}
+
+/// Where signals for the command go, as long as it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct SignalTarget(Arc<Mutex<Option<Pid>>>);
+
+impl SignalTarget {
+    /// False if it has exited.
+    pub(crate) fn send(&self, signal: i32) -> bool {
+        let pid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (*pid, Signal::from_named_raw(signal)) {
+            (Some(pid), Some(signal)) => rustix::process::kill_process(pid, signal).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// 128+n after a signal, as shells have it.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

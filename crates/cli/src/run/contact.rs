@@ -1,0 +1,54 @@
+//! Whether reports arrive, and how long to wait at the end until they have.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use milepost_reporter::{Notice, Reporter};
+
+/// A server that answers will have taken the end by then, mostly. Whoever starts a command where there is no server does
+/// not wait two seconds for each.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// How long is waited otherwise: the reporter's contract.
+const LONG: Duration = Duration::from_secs(2);
+
+/// A failure this soon after the start is that of the very first report.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// What the reporter's notices say of the server.
+#[derive(Debug)]
+pub(super) struct Contact {
+    begun: Instant,
+    /// The first report failed, and nothing has arrived since.
+    never: AtomicBool,
+}
+
+impl Contact {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), never: AtomicBool::new(false) }
+    }
+
+    pub(super) fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Failing { .. } if self.begun.elapsed() < FIRST => {
+                self.never.store(true, Ordering::Relaxed);
+            }
+            Notice::Recovered => self.never.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Waits until the end has arrived: two seconds at most, and a moment if the server was never there.
+    pub(super) fn close(&self, reporter: Reporter) {
+        let begun = Instant::now();
+        while !reporter.flush(Duration::from_millis(50)) {
+            let limit = if self.never.load(Ordering::Relaxed) { SHORT } else { LONG };
+            if begun.elapsed() >= limit {
+                // Dropping it would wait again. The process ends, and with it the reporter's thread.
+                std::mem::forget(reporter);
+                return;
+            }
+        }
+        reporter.close();
+    }
+}

@@ -1,0 +1,55 @@
+//! What a command said last on stderr: why it failed, most of the time.
+
+use std::collections::VecDeque;
+
+const MAX_LINES: usize = 3;
+const MAX_LINE_BYTES: usize = 300;
+
+/// The last three lines that are neither blank nor progress, each at most 300 bytes.
+#[derive(Debug, Default)]
+pub(crate) struct LastWords {
+    lines: VecDeque<String>,
+}
+
+impl LastWords {
+    pub(crate) fn hear(&mut self, line: &str) {
+        let line = line.trim();
+        if line.is_empty() {
+            return;
+        }
+        let mut end = line.len().min(MAX_LINE_BYTES);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        if self.lines.len() == MAX_LINES {
+            self.lines.pop_front();
+        }
+        self.lines
+            .push_back(line[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
+    }
+
+    /// The lines, joined. None if nothing was said.
+    pub(crate) fn text(&self) -> Option<String> {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_only_and_not_too_much_of_them() {
+        let mut words = LastWords::default();
+        assert_eq!(words.text(), None);
+        for line in ["one", "", "two", "three ", "  ", "four"] {
+            words.hear(line);
+        }
+        assert_eq!(words.text().unwrap(), "two\nthree\nfour");
+        for _ in 0..5 {
+            words.hear(&"é".repeat(10_000));
+        }
+        assert!(words.text().unwrap().len() < 1000);
+    }
+}

@@ -1,0 +1,204 @@
+//! `milepost run`: a command as a job.
+
+mod allowance;
+mod child;
+mod contact;
+mod last_words;
+mod outcome;
+mod pip;
+mod relay;
+mod reported;
+mod signals;
+mod supervise;
+mod tracker;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_protocol::JobId;
+use milepost_reporter::Reporter;
+
+use contact::Contact;
+
+pub(crate) use child::CannotStart;
+pub(crate) use outcome::Outcome;
+pub(crate) use relay::Destination;
+pub(crate) use reported::Reported;
+pub(crate) use signals::Signals;
+pub(crate) use supervise::{Outlet, Task};
+
+use crate::bars::{Screen, sanitized};
+use crate::client::{Client, ServerArgs};
+use crate::exit::ExitCode;
+
+/// How long a server may take to tell whether the job ran before. The command waits for it.
+const LOOK_UP: Duration = Duration::from_millis(500);
+
+/// Run a command as a job: shown here, reported there.
+///
+/// The command's output, its stdin, signals and the exit code pass through as they are, and it runs whether the
+/// server can be reached or not. How far it is is taken from what it prints: ffmpeg is asked for its progress;
+/// percentages and counts (curl, rsync --info=progress2, pip, tqdm, wget, git, ninja, …) and lines of JSON
+/// ({"progress":0.4,"stage":"…","message":"…"}) are understood.
+///
+/// A program that sees a pipe where it expected a terminal may print its progress late or not at all; most have
+/// an option for it (git --progress, rsync --outbuf=L, python -u).
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: the command's; 128+n if signal n ended it; 127 if there is no such command, 126 if it cannot be run."
+)]
+pub(crate) struct Args {
+    /// The job's id [default: the command's name and some random characters]
+    #[arg(long, value_name = "ID", value_parser = JobId::parse)]
+    job: Option<JobId>,
+    /// The job's attempt, counted from 1 [default: the next one, if the job has ended before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// What to call the job's work [default: the command's own stages, if it names any]
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Show no bar and say nothing of our own
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<OsString>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let mut command = self.command.into_iter();
+        let task = Task {
+            program: command.next().unwrap_or_default(),
+            arguments: command.collect(),
+            stage: self.stage,
+        };
+        let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
+        let talks = !self.quiet && io::stderr().is_terminal();
+        let screen = talks.then(|| Arc::new(Screen::new(job.as_str())));
+        let say = Voice(screen.clone());
+
+        let url = self.server.url();
+        let contact = Arc::new(Contact::new());
+        let reporter = match Reporter::builder()
+            .on_notice({
+                let (say, contact) = (say.clone(), Arc::clone(&contact));
+                move |notice| {
+                    contact.notice(notice);
+                    say.line(&notice.to_string());
+                }
+            })
+            .connect(url)
+        {
+            Ok(reporter) => reporter,
+            Err(error) => {
+                say.line(&format!("nothing is reported: {url}: {error}"));
+                Reporter::silent()
+            }
+        };
+        let mut reported = reporter.job(job.as_str());
+        // An id of our own making has no past.
+        let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
+        if let Some(attempt) = attempt {
+            reported = reported.attempt(attempt);
+        }
+        say.line(&format!("{job}: `milepost watch {job}` or {}", page(url, &job)));
+
+        let audience = Reported::new(reported);
+        let outcome = (|| {
+            let mut signals =
+                Signals::catch().map_err(|error| CannotStart::new(&task.program, error))?;
+            let outlet = Outlet {
+                stdout: destination(&io::stdout(), screen.as_deref()),
+                stderr: destination(&io::stderr(), screen.as_deref()),
+                screen: screen.as_deref(),
+            };
+            task.supervise(outlet, &mut signals, &audience)
+        })();
+        let outcome = outcome.unwrap_or_else(|error| {
+            // Without us the shell would have said so.
+            eprintln!("milepost: {error}");
+            Outcome::Failed { exit_code: error.exit_code(), error: error.to_string() }
+        });
+        audience.end(&outcome);
+        contact.close(reporter);
+        ExitCode::Of(outcome.exit_code())
+    }
+}
+
+/// Says things of our own, where there is somebody to read them.
+#[derive(Debug, Clone)]
+struct Voice(Option<Arc<Screen>>);
+
+impl Voice {
+    fn line(&self, text: &str) {
+        if let Some(screen) = &self.0 {
+            screen.say(&format!("milepost: {}", sanitized(text)));
+        }
+    }
+}
+
+fn destination<'a>(
+    stream: &(impl AsFd + IsTerminal),
+    screen: Option<&'a Screen>,
+) -> Destination<'a> {
+    // A stream that is closed cannot be copied, nor written to.
+    let Ok(copy) = stream.as_fd().try_clone_to_owned() else { return Destination::Nothing };
+    match screen {
+        Some(screen) if stream.is_terminal() => Destination::Terminal(File::from(copy), screen),
+        _ => Destination::File(File::from(copy)),
+    }
+}
+
+/// Where a browser shows the job.
+pub(crate) fn page(url: &str, job: &JobId) -> String {
+    format!("{}/?job={job}", url.trim_end_matches('/'))
+}
+
+/// The command's name, as far as an id may have it, and 32 random bits.
+fn default_id(program: &std::ffi::OsStr) -> JobId {
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .take(64)
+        .collect();
+    let name = if name.is_empty() { "job" } else { &name };
+    // Without randomness from the system the process id has to do.
+    let random = getrandom::u32().unwrap_or_else(|_| std::process::id());
+    #[expect(clippy::expect_used, reason = "made of allowed characters, and not too long")]
+    JobId::parse(&format!("{name}-{random:08x}")).expect("a valid id")
+}
+
+/// The attempt after the latest one, if that has ended: a command that is run again is a new attempt.
+fn next_attempt(url: &str, job: &JobId) -> Option<u32> {
+    let state = Client::with_timeout(url, LOOK_UP).ok()?.state(job).ok()??;
+    state.status().is_end().then(|| state.attempt().saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_named_after_the_command() {
+        let of = |program: &str| default_id(program.as_ref()).to_string();
+        assert!(of("/usr/bin/ffmpeg").starts_with("ffmpeg-"));
+        assert!(of("a b/c%d e").starts_with("cde-"));
+        assert!(of("").starts_with("job-") && of("é").starts_with("job-"));
+        assert_ne!(of("x"), of("x"));
+        assert!(of(&"x".repeat(500)).len() <= JobId::MAX_LEN);
+    }
+}

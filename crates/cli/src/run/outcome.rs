@@ -1,0 +1,139 @@
+//! How a command came out, and what is reported of it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::child;
+use super::signals::name;
+
+/// The end of a job that is a command.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// It exited with 0.
+    Completed { result: Value },
+    /// It exited with another code, or died by a signal that nobody sent through us, or could not be started.
+    Failed { error: String, exit_code: u8 },
+    /// It was asked to stop, by a signal, and did so.
+    Cancelled { reason: String, exit_code: u8 },
+}
+
+/// What is known when the command has exited.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    pub(crate) status: ExitStatus,
+    pub(crate) took: Duration,
+    /// The last signal that asked to stop: Ctrl-C, or one that was sent to us.
+    pub(crate) stop_asked: Option<i32>,
+    pub(crate) handed_on: Option<i32>,
+    /// What the command said of its failure: a JSON line's `error`, or its last words.
+    pub(crate) error: Option<String>,
+    /// A JSON line's `result`.
+    pub(crate) result: Option<Value>,
+}
+
+impl Exit {
+    pub(crate) fn outcome(self) -> Outcome {
+        let exit_code = child::exit_code(self.status);
+        if self.status.success() {
+            let mut result = Map::from_iter([
+                ("exit_code".to_owned(), json!(0)),
+                ("duration_seconds".to_owned(), json!(milliseconds(self.took))),
+            ]);
+            if let Some(output) = self.result {
+                result.insert("output".to_owned(), output);
+            }
+            return Outcome::Completed { result: Value::Object(result) };
+        }
+        let died_by = self.status.signal();
+        let own_end = died_by.is_some() && died_by == self.handed_on;
+        if let Some(signal) = self.stop_asked.or_else(|| died_by.filter(|_| own_end)) {
+            return Outcome::Cancelled {
+                reason: format!("Stopped by {}", name(signal)),
+                exit_code,
+            };
+        }
+        let error = match died_by {
+            Some(signal) => format!("killed by {}", name(signal)),
+            None => self.error.unwrap_or_else(|| format!("exited with code {exit_code}")),
+        };
+        Outcome::Failed { error, exit_code }
+    }
+}
+
+impl Outcome {
+    /// What our own process exits with: the command's code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Completed { .. } => 0,
+            Self::Failed { exit_code, .. } | Self::Cancelled { exit_code, .. } => *exit_code,
+        }
+    }
+}
+
+/// Seconds, to the millisecond.
+fn milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `raw` as wait(2) has it: the exit code times 256, or the signal.
+    fn exit(raw: i32) -> Exit {
+        Exit {
+            status: ExitStatus::from_raw(raw),
+            took: Duration::from_millis(1500),
+            stop_asked: None,
+            handed_on: None,
+            error: None,
+            result: None,
+        }
+    }
+
+    #[test]
+    fn zero_is_completed_even_if_it_was_asked_to_stop() {
+        let result = json!({"exit_code": 0, "duration_seconds": 1.5});
+        assert_eq!(exit(0).outcome(), Outcome::Completed { result: result.clone() });
+        assert_eq!(
+            Exit { stop_asked: Some(2), ..exit(0) }.outcome(),
+            Outcome::Completed { result }
+        );
+        let with_output = Exit { result: Some(json!([1])), ..exit(0) }.outcome();
+        assert!(
+            matches!(with_output, Outcome::Completed { result } if result["output"] == json!([1]))
+        );
+    }
+
+    #[test]
+    fn a_code_is_a_failure_with_the_last_words() {
+        let Outcome::Failed { error, exit_code } =
+            (Exit { error: Some("no disk".into()), ..exit(3 << 8) }).outcome()
+        else {
+            panic!()
+        };
+        assert_eq!((error.as_str(), exit_code), ("no disk", 3));
+        assert!(
+            matches!(exit(3 << 8).outcome(), Outcome::Failed { error, .. } if error == "exited with code 3")
+        );
+    }
+
+    #[test]
+    fn a_signal_is_a_failure_unless_it_came_through_us() {
+        assert!(
+            matches!(exit(9).outcome(), Outcome::Failed { error, exit_code: 137 } if error == "killed by SIGKILL")
+        );
+        let cancelled = |exit: Exit| matches!(exit.outcome(), Outcome::Cancelled { .. });
+        assert!(cancelled(Exit { stop_asked: Some(15), handed_on: Some(15), ..exit(15) }));
+        assert!(cancelled(Exit { stop_asked: Some(2), ..exit(2) }), "Ctrl-C");
+        assert!(
+            cancelled(Exit { stop_asked: Some(2), ..exit(255 << 8) }),
+            "ffmpeg exits with 255 after Ctrl-C"
+        );
+        assert!(cancelled(Exit { handed_on: Some(10), ..exit(10) }), "SIGUSR1 that was sent to us");
+        assert!(!cancelled(Exit { handed_on: Some(10), ..exit(9) }));
+    }
+}

@@ -1,0 +1,147 @@
+//! Passes one of the command's streams on, byte for byte, and lets a reader look at it on the way.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::bars::Screen;
+
+/// How long a line that has not ended may wait to be read as it is.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long is waited, once the command has exited, for others that hold its output, such as `> >(tee log)`. After
+/// that they lose their reader: waiting on would mean that a command which leaves a server behind never ends.
+const AFTER_EXIT: Duration = Duration::from_secs(1);
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Where the command's output goes.
+#[derive(Debug)]
+pub(crate) enum Destination<'a> {
+    /// As it is.
+    File(File),
+    /// A terminal that has a bar as well.
+    Terminal(File, &'a Screen),
+    /// Nowhere.
+    Nothing,
+}
+
+impl Destination<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => Blocking(file).write_all(bytes),
+            Self::Terminal(file, screen) => screen.write(&mut Blocking(file), bytes),
+            Self::Nothing => Ok(()),
+        }
+    }
+}
+
+/// What looks at the stream.
+pub(crate) trait Listener {
+    fn hear(&mut self, bytes: &[u8]);
+    /// Nothing came for a moment.
+    fn pause(&mut self) {}
+    /// The stream is over.
+    fn end(&mut self) {}
+}
+
+/// Passes `source` on until it ends. `exited` becomes readable when the command has exited.
+///
+/// When nobody takes our output any more, this stops, and the command learns it by the pipe, as it would
+/// have without us.
+pub(crate) fn relay(
+    mut source: impl Read + AsFd,
+    exited: BorrowedFd<'_>,
+    mut destination: Destination<'_>,
+    mut listener: impl Listener,
+) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut give_up: Option<Instant> = None;
+    let mut paused = true;
+    loop {
+        let now = Instant::now();
+        let limit = match give_up {
+            Some(at) if at <= now => break,
+            Some(at) => Some(at - now),
+            None if paused => None,
+            None => Some(PAUSE),
+        };
+        match wait(source.as_fd(), exited, give_up.is_some(), limit) {
+            Ok(Ready::Source) => {}
+            Ok(Ready::Exited) => {
+                give_up = Some(Instant::now() + AFTER_EXIT);
+                continue;
+            }
+            Ok(Ready::Nothing) => {
+                if !paused {
+                    listener.pause();
+                    paused = true;
+                }
+                continue;
+            }
+            Err(_) => break,
+        }
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                if destination.write(&buffer[..n]).is_err() {
+                    break;
+                }
+                listener.hear(&buffer[..n]);
+                paused = false;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    listener.end();
+}
+
+enum Ready {
+    Source,
+    Exited,
+    Nothing,
+}
+
+fn wait(
+    source: BorrowedFd<'_>,
+    exited: BorrowedFd<'_>,
+    has_exited: bool,
+    limit: Option<Duration>,
+) -> io::Result<Ready> {
+    let mut fds = [
+        PollFd::from_borrowed_fd(source, PollFlags::IN),
+        PollFd::from_borrowed_fd(exited, PollFlags::IN),
+    ];
+    let fds = if has_exited { &mut fds[..1] } else { &mut fds[..] };
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    match poll(fds, limit.as_ref()) {
+        Ok(_) if !fds[0].revents().is_empty() => Ok(Ready::Source),
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Ready::Nothing),
+        Ok(_) => Ok(Ready::Exited),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes to a file that someone else may have made non-blocking (terminals are shared), as if it were not.
+struct Blocking<'a>(&'a mut File);
+
+impl Write for Blocking<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let _ = poll(&mut [PollFd::new(&*self.0, PollFlags::OUT)], None);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

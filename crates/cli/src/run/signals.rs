@@ -1,0 +1,100 @@
+//! Signals that reach us while the command runs.
+//!
+//! The command is in our process group, so a Ctrl-C in the terminal reaches it by itself; a signal that another
+//! process sends us is handed on. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here
+//! and in the command.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::{self, JoinHandle};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::{Handle, SignalsInfo};
+use signal_hook::low_level::siginfo::Cause;
+
+use super::child::SignalTarget;
+
+const HANDED_ON: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
+
+/// Catches signals until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    info: Option<SignalsInfo<WithOrigin>>,
+    handle: Handle,
+    seen: Arc<Seen>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The latest signals that came, 0 for none.
+#[derive(Debug, Default)]
+struct Seen {
+    /// One that asks to stop.
+    stop: AtomicI32,
+    /// One that was handed on.
+    handed_on: AtomicI32,
+}
+
+impl Signals {
+    /// From now on no signal ends this process. Call [`Signals::hand_on_to`] soon.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let ignored = ignored();
+        let info = SignalsInfo::<WithOrigin>::new(
+            HANDED_ON.iter().filter(|s| ignored >> (**s - 1) & 1 == 0),
+        )?;
+        Ok(Self { handle: info.handle(), info: Some(info), seen: Arc::default(), thread: None })
+    }
+
+    /// Hands on what came since, and what will come.
+    pub(crate) fn hand_on_to(&mut self, target: SignalTarget) {
+        let Some(mut info) = self.info.take() else { return };
+        let seen = Arc::clone(&self.seen);
+        self.thread = Some(thread::spawn(move || {
+            for origin in info.forever() {
+                let signal = origin.signal;
+                if matches!(signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT) {
+                    seen.stop.store(signal, Ordering::Release);
+                }
+                // The kernel tells the whole group of what happens at the terminal.
+                if matches!(origin.cause, Cause::Sent(_)) && target.send(signal) {
+                    seen.handed_on.store(signal, Ordering::Release);
+                }
+            }
+        }));
+    }
+
+    /// The last signal that asked to stop.
+    pub(crate) fn stop_asked(&self) -> Option<i32> {
+        Some(self.seen.stop.load(Ordering::Acquire)).filter(|s| *s != 0)
+    }
+
+    /// The last signal that was handed on.
+    pub(crate) fn handed_on(&self) -> Option<i32> {
+        Some(self.seen.handed_on.load(Ordering::Acquire)).filter(|s| *s != 0)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // It only loops over signals; were it to panic, they were not handed on and nothing else.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The signals that this process ignores, a bit each. Linux alone tells; elsewhere none.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// `SIGKILL` and so on.
+pub(crate) fn name(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal)
+        .map_or_else(|| format!("signal {signal}"), str::to_owned)
+}

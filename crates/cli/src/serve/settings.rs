@@ -1,0 +1,301 @@
+//! Where the server's settings come from: defaults < file < environment < flags. Each one is checked under the name
+//! by which it was given.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use milepost_server::{Config, ConfigError};
+use toml::{Table, Value};
+
+/// What `milepost serve` runs with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) log_as_json: bool,
+    /// Which events are logged, as tracing's filters have it: `info`, `milepost_server=debug`.
+    pub(crate) log: String,
+}
+
+/// A setting that refuses the start.
+#[derive(Debug)]
+pub(crate) enum SettingsError {
+    File { path: PathBuf, source: io::Error },
+    Syntax { path: PathBuf, line: usize, problem: String },
+    NotText { variable: OsString },
+    Unknown { given_as: String },
+    Bad { given_as: String, problem: String },
+    NoPair { flag: String },
+    Listen { value: String },
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Syntax { path, line, problem } => {
+                write!(f, "{}:{line}: {problem}", path.display())
+            }
+            Self::NotText { variable } => write!(f, "{}: not UTF-8", variable.to_string_lossy()),
+            Self::Unknown { given_as } => write!(f, "{given_as}: there is no such setting"),
+            Self::Bad { given_as, problem } => write!(f, "{given_as}: {problem}"),
+            Self::NoPair { flag } => write!(f, "--set {flag}: it must be NAME=VALUE"),
+            Self::Listen { value } => write!(f, "--listen {value}: it must be PORT or HOST:PORT"),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Variables that begin with `MILEPOST_` and are not the server's settings.
+const OTHERS: [&str; 2] = ["MILEPOST_URL", "MILEPOST_CONFIG"];
+
+/// Collects settings; what comes later goes before.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    given: BTreeMap<String, Value>,
+}
+
+impl Source {
+    pub(crate) fn file(&mut self, path: &Path) -> Result<(), SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
+            SettingsError::Syntax {
+                path: path.to_owned(),
+                line,
+                problem: error.message().replace('\n', " "),
+            }
+        })?;
+        for (name, value) in table {
+            self.give(&name, value, format!("{}: {name}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn environment(
+        &mut self,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<(), SettingsError> {
+        let mut ours = Vec::new();
+        for (variable, value) in variables {
+            let name = variable.to_string_lossy();
+            let setting = match name.as_ref() {
+                "HOST" | "PORT" => name.to_lowercase(),
+                other if OTHERS.contains(&other) => continue,
+                other => match other.strip_prefix("MILEPOST_") {
+                    Some(setting) => setting.to_lowercase(),
+                    None => continue,
+                },
+            };
+            let Some(value) = value.to_str() else {
+                return Err(SettingsError::NotText { variable });
+            };
+            ours.push((name.into_owned(), setting, value.to_owned()));
+        }
+        // The short names first, so that MILEPOST_PORT goes before PORT.
+        ours.sort_by_key(|(name, ..)| name.starts_with("MILEPOST_"));
+        for (name, setting, value) in ours {
+            self.give_text(&setting, &value, name)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flags(&mut self, flags: Vec<(String, String)>) -> Result<(), SettingsError> {
+        for (name, value) in flags {
+            self.give_text(&name, &value, format!("--{}", name.replace('_', "-")))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn settings(mut self) -> Result<Settings, SettingsError> {
+        let mut own = |name: &str| self.given.remove(name);
+        let log_as_json = own("log_format").is_some_and(|v| v.as_str() == Some("json"));
+        let log = own("log")
+            .and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_else(|| "info".to_owned());
+        let table = Table::from_iter(self.given);
+        // Each was checked by itself; what is left are settings that do not go together.
+        let config = Config::from_table(table).map_err(|error| SettingsError::Bad {
+            given_as: "configuration".to_owned(),
+            problem: error.to_string(),
+        })?;
+        Ok(Settings { config, log_as_json, log })
+    }
+
+    /// Text is whatever makes a valid setting: a number, true or false, a list between commas, or itself.
+    fn give_text(&mut self, name: &str, text: &str, given_as: String) -> Result<(), SettingsError> {
+        let number = text.parse().map(Value::Integer).or_else(|_| text.parse().map(Value::Float));
+        let truth = text.parse().map(Value::Boolean);
+        let list = Value::Array(text.split(',').map(|part| part.trim().into()).collect());
+        let readings = [number.ok(), truth.ok(), Some(text.into()), Some(list)];
+        let mut readings = readings.into_iter().flatten();
+        let fits = readings.clone().find(|value| check(name, value).is_ok());
+        match fits.or_else(|| readings.next()) {
+            Some(value) => self.give(name, value, given_as),
+            None => Ok(()),
+        }
+    }
+
+    fn give(&mut self, name: &str, value: Value, given_as: String) -> Result<(), SettingsError> {
+        match check(name, &value) {
+            Ok(()) => {
+                self.given.insert(name.to_owned(), value);
+                Ok(())
+            }
+            Err(Problem::Unknown) => Err(SettingsError::Unknown { given_as }),
+            Err(Problem::Bad(problem)) => Err(SettingsError::Bad { given_as, problem }),
+        }
+    }
+}
+
+enum Problem {
+    Unknown,
+    Bad(String),
+}
+
+/// Checks one setting as if all others had their defaults.
+fn check(name: &str, value: &Value) -> Result<(), Problem> {
+    match name {
+        "log_format" if matches!(value.as_str(), Some("text" | "json")) => return Ok(()),
+        "log_format" => return Err(Problem::Bad("it must be text or json".to_owned())),
+        "log" => {
+            let filter = value.as_str().map(tracing_subscriber::EnvFilter::try_new);
+            return match filter {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(Problem::Bad(error.to_string())),
+                None => Err(Problem::Bad("it must be text".to_owned())),
+            };
+        }
+        _ => {}
+    }
+    let alone = Table::from_iter([(name.to_owned(), value.clone())]);
+    Config::from_table(alone).map(drop).map_err(|error: ConfigError| {
+        let error = error.to_string();
+        if error.contains("unknown field") { Problem::Unknown } else { Problem::Bad(error) }
+    })
+}
+
+/// `--set NAME=VALUE`.
+pub(crate) fn pair(flag: &str) -> Result<(String, String), SettingsError> {
+    let pair = flag.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| SettingsError::NoPair { flag: flag.to_owned() })?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `--listen [HOST:]PORT`.
+pub(crate) fn listen(value: &str) -> Result<Vec<(String, String)>, SettingsError> {
+    let bad = || SettingsError::Listen { value: value.to_owned() };
+    let (host, port) = match value.parse::<SocketAddr>() {
+        Ok(address) => (Some(address.ip().to_string()), address.port()),
+        Err(_) => match value.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && !host.contains(':') => {
+                (Some(host.to_owned()), port.parse().map_err(|_| bad())?)
+            }
+            Some(_) => return Err(bad()),
+            None => (None, value.parse().map_err(|_| bad())?),
+        },
+    };
+    let host = host.map(|host| ("host".to_owned(), host));
+    Ok(host.into_iter().chain([("port".to_owned(), port.to_string())]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn settings(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Settings, String> {
+        let mut toml = tempfile::NamedTempFile::new().unwrap();
+        toml.write_all(file.as_bytes()).unwrap();
+        let path = toml.path().to_owned();
+        let mut source = Source::default();
+        let result = (|| {
+            source.file(&path)?;
+            source.environment(environment.iter().map(|(k, v)| (k.into(), v.into())))?;
+            source
+                .flags(flags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())?;
+            source.settings()
+        })();
+        result.map_err(|error| error.to_string().replace(&*path.to_string_lossy(), "FILE"))
+    }
+
+    #[test]
+    fn later_sources_go_before() {
+        let port =
+            |file, environment, flags| settings(file, environment, flags).unwrap().config.port;
+        assert_eq!(port("", &[], &[]), 8084);
+        assert_eq!(port("port = 1", &[], &[]), 1);
+        assert_eq!(port("port = 1", &[("PORT", "2")], &[]), 2);
+        assert_eq!(port("port = 1", &[("MILEPOST_PORT", "3"), ("PORT", "2")], &[]), 3);
+        assert_eq!(port("port = 1", &[("MILEPOST_PORT", "3")], &[("port", "4")]), 4);
+        let all = settings(
+            "host = \"::1\"",
+            &[("MILEPOST_TTL", "60"), ("MILEPOST_CORS_ORIGINS", "http://a, http://b")],
+            &[("data_dir", "/x"), ("log_format", "json")],
+        )
+        .unwrap();
+        assert_eq!((all.config.host.as_str(), all.config.ttl), ("::1", 60.0));
+        assert_eq!(all.config.cors_origins, ["http://a", "http://b"]);
+        assert_eq!(all.config.data_dir.as_deref(), Some(Path::new("/x")));
+        assert!(all.log_as_json && all.log == "info");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_as_it_was_given() {
+        let error = |file, environment: &[(&str, &str)], flags: &[(&str, &str)]| {
+            settings(file, environment, flags).unwrap_err()
+        };
+        assert_eq!(error("colour = 1", &[], &[]), "FILE: colour: there is no such setting");
+        assert!(error("port = \"x\"", &[], &[]).starts_with("FILE: port: "));
+        assert!(error("\nport = = 1", &[], &[]).starts_with("FILE:2: "));
+        assert_eq!(
+            error("", &[("MILEPOST_COLOUR", "1")], &[]),
+            "MILEPOST_COLOUR: there is no such setting"
+        );
+        assert!(error("", &[("PORT", "seventy")], &[]).starts_with("PORT: "));
+        assert!(error("", &[("PORT", "70000")], &[]).starts_with("PORT: "));
+        assert!(error("", &[("MILEPOST_TTL", "0")], &[]).starts_with("MILEPOST_TTL: ttl is 0"));
+        assert!(error("", &[], &[("max_jobs", "-1")]).starts_with("--max-jobs: "));
+        assert!(
+            error("", &[("MILEPOST_LOG_FORMAT", "xml")], &[]).starts_with("MILEPOST_LOG_FORMAT: ")
+        );
+    }
+
+    #[test]
+    fn variables_of_others_are_left_alone() {
+        assert!(
+            settings(
+                "",
+                &[("MILEPOST_URL", "http://x"), ("PATH", "/bin"), ("MILEPOST_CONFIG", "x")],
+                &[]
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn addresses() {
+        let of = |value| {
+            listen(value).map(|pairs| pairs.into_iter().map(|(_, v)| v).collect::<Vec<_>>()).ok()
+        };
+        let some = |values: &[&str]| Some(values.iter().map(|v| (*v).to_owned()).collect());
+        assert_eq!(of("9000"), some(&["9000"]));
+        assert_eq!(of("localhost:9000"), some(&["localhost", "9000"]));
+        assert_eq!(of("[::1]:9000"), some(&["::1", "9000"]));
+        assert_eq!(of("127.0.0.1:0"), some(&["127.0.0.1", "0"]));
+        for bad in ["", "x", ":9000", "::1:9000", "a:b", "1:70000"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The commands that ask once, and those around the server.
+
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use support::{Server, eventually, finish, kill, milepost, run, temporary, text};
+
+fn code_and_streams(command: &mut Command) -> (i32, String, String) {
+    let output = run(command);
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn report_prints_the_position_and_status_the_state() {
+    let server = Server::start();
+    let line =
+        ["report", "a", "--progress", "0.4", "--stage", "s", "--message", "m", "--metadata", "k=v"];
+    let (code, position, _) = code_and_streams(&mut server.milepost(&line));
+    let state = server.job("a");
+    assert_eq!((code, position.trim()), (0, state["position"].as_str().unwrap()));
+    assert_eq!((&state["progress"], &state["metadata"]), (&0.4.into(), &json!({"k": "v"})));
+    let (code, json, _) = code_and_streams(&mut server.milepost(&["status", "a", "--json"]));
+    assert_eq!((code, serde_json::from_str::<Value>(&json).unwrap()), (0, state));
+    let (_, words, _) = code_and_streams(&mut server.milepost(&["status", "a"]));
+    assert!(words.starts_with("a: processing, 40 %\n"), "{words}");
+}
+
+#[test]
+fn a_refusal_is_one_line() {
+    let server = Server::start();
+    server.report("a", r#"{"status":"completed"}"#);
+    let (code, out, err) =
+        code_and_streams(&mut server.milepost(&["report", "a", "--progress", "0.5"]));
+    assert_eq!((code, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
+    assert!(err.starts_with("milepost: ") && err.contains("attempt 1"), "{err}");
+}
+
+#[test]
+fn what_goes_wrong_has_its_exit_code_and_one_line() {
+    let server = Server::start();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other_url = format!("http://{}", other.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 418 No\r\nContent-Length: 2\r\n\r\nhi");
+    });
+    for (mut command, expected) in [
+        (server.milepost(&["status", "nobody"]), 5),
+        (server.milepost(&["status", "a/b"]), 64),
+        (server.milepost(&["status"]), 64),
+        (server.milepost(&["nonsense"]), 64),
+        (server.milepost(&["report", "a", "--progress", "40%"]), 64),
+        (server.milepost(&["report", "a", "--stage", &"x".repeat(300)]), 64),
+        (server.milepost(&["watch", "a", "--server", "nonsense"]), 64),
+        (milepost(&["status", "a"]), 4),
+        (milepost(&["report", "a"]), 4),
+        (milepost(&["jobs"]), 4),
+        (milepost(&["status", "a", "--server", "ftp://x"]), 64),
+        (milepost(&["status", "a", "--server", &other_url]), 1),
+    ] {
+        let (code, out, err) = code_and_streams(&mut command);
+        assert_eq!(
+            (code, out.as_str(), err.lines().count()),
+            (expected, "", 1),
+            "{command:?}: {err}"
+        );
+        assert!(err.starts_with("milepost: "), "{err}");
+    }
+}
+
+#[test]
+fn jobs_is_a_table_that_can_be_filtered() {
+    let server = Server::start();
+    let (code, out, _) = code_and_streams(&mut server.milepost(&["jobs"]));
+    assert_eq!((code, out.as_str()), (0, ""));
+    for n in 0..5 {
+        server.report(&format!("a-{n}"), r#"{"progress":0.5,"stage":"s"}"#);
+    }
+    server.report("b", r#"{"status":"failed","error":"why"}"#);
+    let lines = |arguments: &[&str]| -> Vec<String> {
+        let (code, out, err) =
+            code_and_streams(&mut server.milepost(&[&["jobs"], arguments].concat()));
+        assert_eq!(code, 0, "{err}");
+        out.lines().map(str::to_owned).collect()
+    };
+    let table = lines(&[]);
+    assert_eq!(table.len(), 7);
+    assert_eq!(table[0], "JOB  STATUS      DONE  DETAILS");
+    assert!(table.iter().any(|line| line == "a-3  processing  50 %  s"), "{table:?}");
+    assert_eq!(lines(&["--status", "failed,cancelled"]).len(), 2);
+    assert_eq!(lines(&["--prefix", "a-"]).len(), 6);
+    let limited = lines(&["--limit", "2", "--json"]);
+    assert_eq!(limited.len(), 2);
+    assert!(
+        limited
+            .iter()
+            .all(|line| serde_json::from_str::<Value>(line).unwrap()["job_id"].is_string())
+    );
+}
+
+#[test]
+fn completions_and_manual() {
+    let (code, out, _) = code_and_streams(&mut milepost(&["completions", "bash"]));
+    assert!(code == 0 && out.contains("_milepost"));
+    let (code, out, _) = code_and_streams(&mut milepost(&["man"]));
+    assert!(code == 0 && out.contains(".TH") && out.contains("run"));
+    let (code, out, _) = code_and_streams(&mut milepost(&["man", "run"]));
+    assert!(
+        code == 0 && out.contains(".TH milepost-run") && out.contains("attempt"),
+        "{}",
+        &out[..200]
+    );
+    let (code, out, _) = code_and_streams(&mut milepost(&["--help"]));
+    assert!(code == 0 && out.contains("Exit codes:"));
+}
+
+#[test]
+fn serve_refuses_what_it_does_not_know() {
+    let (_folder, folder) = temporary();
+    let file = folder.join("milepost.toml");
+    std::fs::write(&file, "port = 0\ncolour = 1\n").unwrap();
+    let path = file.to_str().unwrap();
+    let (code, _, err) = code_and_streams(&mut milepost(&["serve", "--config", path]));
+    assert_eq!((code, err), (64, format!("milepost: {path}: colour: there is no such setting\n")));
+    let (code, _, err) = code_and_streams(milepost(&["serve"]).env("MILEPOST_COLOUR", "1"));
+    assert_eq!((code, err.as_str()), (64, "milepost: MILEPOST_COLOUR: there is no such setting\n"));
+    let (code, _, err) = code_and_streams(milepost(&["serve"]).env("PORT", "x"));
+    assert!(code == 64 && err.starts_with("milepost: PORT: "), "{err}");
+    let (code, _, err) =
+        code_and_streams(&mut milepost(&["serve", "--config", "/nonexistent.toml"]));
+    assert!(code == 64 && err.starts_with("milepost: /nonexistent.toml: "), "{err}");
+    let redis = &mut milepost(&["serve", "--check"]);
+    let (code, _, err) = code_and_streams(redis.env("REDIS_URL", "redis://localhost:6379"));
+    assert!(code == 64 && err.starts_with("milepost: REDIS_URL is set"), "{err}");
+    let (code, out, err) =
+        code_and_streams(milepost(&["serve", "--check", "--set", "ttl=60"]).env("PORT", "0"));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
+}
+
+#[test]
+fn serve_says_that_its_port_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) =
+        code_and_streams(&mut milepost(&["serve", "--listen", &address, "--set", "log=error"]));
+    assert_eq!((code, err.lines().count()), (1, 1), "{err}");
+    assert!(err.contains(&address), "{err}");
+}
+
+#[test]
+fn serve_goes_down_in_order_when_it_is_asked_to() {
+    for signal in ["TERM", "INT"] {
+        // Somebody else may take it in between; then the server says so, and this fails.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let child = milepost(&[
+            "serve",
+            "--listen",
+            &address,
+            "--set",
+            "drain_period=0",
+            "--log-format",
+            "json",
+        ])
+        .spawn()
+        .unwrap();
+        eventually("it answers", || ureq::get(format!("http://{address}/readyz")).call().ok());
+        kill(signal, child.id());
+        let output = finish(child);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            text(&output.stderr).lines().all(|line| serde_json::from_str::<Value>(line).is_ok())
+        );
+    }
+}
+
+#[test]
+fn nobody_reads_the_output() {
+    let mut child = milepost(&["completions", "zsh"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = finish(child);
+    assert!(matches!(output.status.code(), Some(0 | 141)), "{output:?}");
+    assert_eq!(text(&output.stderr), "");
+}

@@ -1,0 +1,264 @@
+//! `milepost run` with real commands: it never hurts them, and says what became of them.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use support::{
+    Server, binary, eventually, finish, kill, milepost, on_terminal, run, temporary, text,
+};
+
+#[test]
+fn output_passes_through_byte_for_byte() {
+    let (_folder, folder) = temporary();
+    let bytes: Vec<u8> =
+        (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
+    let file = folder.join("bytes");
+    std::fs::write(&file, &bytes).unwrap();
+    let server = Server::start();
+    let script =
+        format!("cat {0}; printf 'a\\r\\n\\0\\377 42%%\\r' >&2; cat {0} >&2", file.display());
+    let output = run(&mut server.milepost(&["run", "--", "sh", "-c", &script]));
+    assert!(output.status.success());
+    assert!(output.stdout == bytes, "stdout differs");
+    assert!(output.stderr.strip_prefix(b"a\r\n\0\xff 42%\r") == Some(&bytes), "stderr differs");
+}
+
+#[test]
+fn the_exit_code_is_the_commands() {
+    let code = |arguments: &[&str]| {
+        let output = run(&mut milepost(&[&["run", "--"], arguments].concat()));
+        (output.status.code().unwrap(), text(&output.stderr))
+    };
+    assert_eq!(code(&["true"]).0, 0);
+    assert_eq!(code(&["sh", "-c", "exit 3"]).0, 3);
+    assert_eq!(code(&["sh", "-c", "kill -9 $$"]).0, 137);
+    assert_eq!(
+        code(&["no-such-command-42"]),
+        (127, "milepost: no-such-command-42: command not found\n".to_owned())
+    );
+    assert_eq!(
+        code(&["/etc/passwd"]),
+        (126, "milepost: /etc/passwd: permission denied\n".to_owned())
+    );
+}
+
+#[test]
+fn without_a_server_nothing_changes() {
+    for url in ["http://127.0.0.1:1", "http://", "redis://127.0.0.1:1", "nonsense", ""] {
+        let output =
+            run(milepost(&["run", "--", "sh", "-c", "echo out; echo 42%; echo err >&2; exit 5"])
+                .env("MILEPOST_URL", url));
+        assert_eq!(output.status.code(), Some(5), "{url}");
+        assert_eq!(
+            (text(&output.stdout), text(&output.stderr)),
+            ("out\n42%\n".into(), "err\n".into()),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn stdin_is_the_commands() {
+    let mut child = milepost(&["run", "--", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"typed").unwrap();
+    assert_eq!(finish(child).stdout, b"typed");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_as_in_any_pipe() {
+    let mut child = milepost(&["run", "--", "yes"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "y\n");
+    assert_eq!(finish(child).status.code(), Some(128 + 13), "SIGPIPE");
+}
+
+#[test]
+fn a_process_that_the_command_leaves_behind_does_not_hold_it_up() {
+    let output = run(&mut milepost(&["run", "--", "sh", "-c", "sleep 600 & echo $!"]));
+    assert!(output.status.success());
+    kill("KILL", text(&output.stdout).trim().parse().unwrap());
+}
+
+#[test]
+fn percentages_are_reported_and_the_result_tells_of_the_exit() {
+    let server = Server::start();
+    let script = "echo '[ 25%] Building a'; sleep 0.5; printf '\\r 50%%'; sleep 0.5; echo; echo 'nothing 12%'";
+    let output = run(&mut server.milepost(&["run", "--job", "build", "--", "sh", "-c", script]));
+    assert!(output.status.success());
+    let state = server.job("build");
+    assert_eq!((&state["status"], &state["progress"]), (&"completed".into(), &1.0.into()));
+    assert_eq!(state["result"]["exit_code"], 0);
+    assert!(state["result"]["duration_seconds"].as_f64().unwrap() >= 1.0);
+    let seen: Vec<_> =
+        server.history("build").iter().filter_map(|s| s["progress"].as_f64()).collect();
+    assert!(seen.contains(&0.25) && seen.contains(&0.5), "{seen:?}");
+    assert_eq!(
+        server.history("build")[0]["progress"],
+        serde_json::Value::Null,
+        "not known at first"
+    );
+}
+
+#[test]
+fn a_failure_has_the_last_words_of_stderr() {
+    let server = Server::start();
+    let script = "echo one >&2; printf '\\033[31mno space\\033[0m\\n\\n' >&2; printf '\\r 41%%\\r 42%%\\n' >&2; exit 4";
+    let output = run(&mut server.milepost(&["run", "--job", "f", "--", "sh", "-c", script]));
+    assert_eq!(output.status.code(), Some(4));
+    let state = server.job("f");
+    assert_eq!((&state["status"], &state["error"]), (&"failed".into(), &"one\nno space".into()));
+    assert_eq!((&state["metadata"]["exit_code"], &state["progress"]), (&4.into(), &0.42.into()));
+}
+
+#[test]
+fn in_a_flood_of_output_the_last_of_it_is_heard() {
+    let server = Server::start();
+    let script = "yes '42% of a line' | head -n 3000000; echo '[ 77%] x'; echo lost >&2; exit 4";
+    let output = run(&mut server.milepost(&["run", "--job", "f", "--", "sh", "-c", script]));
+    assert_eq!(output.stdout.len(), 3_000_000 * "42% of a line\n".len() + "[ 77%] x\n".len());
+    let state = server.job("f");
+    assert_eq!((&state["error"], &state["progress"]), (&"lost".into(), &0.77.into()));
+}
+
+#[test]
+fn a_command_that_cannot_be_started_has_failed() {
+    let server = Server::start();
+    run(&mut server.milepost(&["run", "--job", "f", "--", "no-such-command-42"]));
+    assert_eq!(server.job("f")["error"], "no-such-command-42: command not found");
+}
+
+#[test]
+fn json_lines_are_understood() {
+    let server = Server::start();
+    let script = r#"echo '{"progress":0.3,"stage":"encode","message":"half","metadata":{"k":1}}'; sleep 0.4; echo '{"result":{"url":"x"}}'"#;
+    run(&mut server.milepost(&["run", "--job", "j", "--", "sh", "-c", script]));
+    let history = server.history("j");
+    let encode = history.iter().find(|s| s["stage"] == "encode").unwrap();
+    assert_eq!(
+        (&encode["progress"], &encode["message"], &encode["metadata"]["k"]),
+        (&0.3.into(), &"half".into(), &1.into())
+    );
+    assert_eq!(server.job("j")["result"]["output"]["url"], "x");
+}
+
+#[test]
+fn a_job_that_is_run_again_is_a_new_attempt() {
+    let server = Server::start();
+    run(&mut server.milepost(&["run", "--job", "again", "--", "false"]));
+    run(&mut server.milepost(&["run", "--job", "again", "--", "true"]));
+    let state = server.job("again");
+    assert_eq!((&state["attempt"], &state["status"]), (&2.into(), &"completed".into()));
+}
+
+#[test]
+fn a_signal_that_is_sent_to_us_reaches_the_command_and_cancels_the_job() {
+    let server = Server::start();
+    let mut child = server
+        .milepost(&[
+            "run",
+            "--job",
+            "s",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done",
+        ])
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    kill("TERM", child.id());
+    assert_eq!(finish(child).status.code(), Some(7));
+    let state = server.job("s");
+    assert_eq!(
+        (&state["status"], &state["metadata"]["exit_code"]),
+        (&"cancelled".into(), &7.into())
+    );
+    assert_eq!(state["message"], "Stopped by SIGTERM");
+}
+
+#[test]
+fn a_command_that_dies_by_a_signal_of_ours_is_cancelled_and_by_another_has_failed() {
+    let server = Server::start();
+    for (job, to_us, signal, code, status) in [
+        ("a", true, "INT", 130, "cancelled"),
+        ("b", true, "USR1", 138, "cancelled"),
+        ("c", false, "KILL", 137, "failed"),
+        ("d", false, "TERM", 143, "failed"),
+    ] {
+        let child = server.milepost(&["run", "--job", job, "--", "sleep", "600"]).spawn().unwrap();
+        let command = support::child_of(child.id(), "sleep");
+        kill(signal, if to_us { child.id() } else { command });
+        assert_eq!(finish(child).status.code(), Some(code), "{job}");
+        assert_eq!(server.job(job)["status"], status, "{job}");
+    }
+    assert_eq!(server.job("c")["error"], "killed by SIGKILL");
+}
+
+#[test]
+fn ignored_signals_stay_ignored() {
+    let script = format!(
+        "trap '' INT HUP; exec {} run -- sh -c 'kill -INT $PPID; kill -HUP $$; echo alive'",
+        binary()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let output = run(shell
+        .args(["-c", &script])
+        .env("MILEPOST_URL", "http://127.0.0.1:1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped()));
+    assert_eq!(text(&output.stdout), "alive\n");
+    assert!(output.status.success());
+}
+
+#[test]
+fn ctrl_c_in_a_terminal_reaches_the_command_once() {
+    let server = Server::start();
+    let line = format!(
+        // `exec`: or else a shell that does not replace itself stands between `script` and milepost.
+        "exec {} run --job c --server {} -- sh -c 'trap \"echo caught\" INT; echo ready; sleep 600; sleep 1; exit 9'",
+        binary(),
+        server.url()
+    );
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let mut typed = child.stdin.take().unwrap();
+    let sleeps = eventually("the command runs", || {
+        let shell = support::child_of(support::child_of(child.id(), "milepost"), "sh");
+        Some(support::child_of(shell, "sleep"))
+    });
+    assert!(sleeps > 0);
+    typed.write_all(b"\x03").unwrap();
+    let output = finish(child);
+    drop(typed);
+    let shown = text(&output.stdout);
+    assert_eq!(shown.matches("caught").count(), 1, "{shown:?}");
+    assert_eq!(output.status.code(), Some(9));
+    assert_eq!(server.job("c")["status"], "cancelled");
+}
+
+#[test]
+fn on_a_terminal_there_is_a_bar_below_the_output_and_it_is_gone_at_the_end() {
+    let server = Server::start();
+    let line = format!(
+        "{} run --job bar-1 --server {} -- sh -c 'echo first; echo 42%; sleep 1; echo last'",
+        binary(),
+        server.url()
+    );
+    let output = run(&mut on_terminal(&line));
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains(&format!(
+            "milepost: bar-1: `milepost watch bar-1` or {}/?job=bar-1",
+            server.url()
+        )),
+        "{shown:?}"
+    );
+    assert!(shown.contains("━") && shown.contains("42 %"), "{shown:?}");
+    let after = shown.split("last\r\n").nth(1).unwrap();
+    assert!(!after.contains("bar-1"), "{after:?}");
+    let quiet = run(&mut on_terminal(&line.replace("--job", "--quiet --job")));
+    assert_eq!(text(&quiet.stdout), "first\r\n42%\r\nlast\r\n");
+}

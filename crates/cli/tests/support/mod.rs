@@ -1,0 +1,237 @@
+//! A real server in this process, and the real binary beside it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of it, and all of it is test code"
+)]
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use milepost_server::Config;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+/// Nothing here takes as long, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Server {
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<tokio::task::JoinHandle<()>>,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::on("127.0.0.1:0".parse().unwrap(), Config::default())
+    }
+
+    pub fn on(address: SocketAddr, config: Config) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let config = Config { drain_period: 0.0, grace_period: 1.0, ..config };
+        let task = runtime.spawn(async move {
+            milepost_server::run(config, listener, async { drop(stopped.await) }).await.unwrap();
+        });
+        Self { runtime: Some(runtime), stop: Some(stop), task: Some(task), address }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn get(&self, path: &str) -> Option<Value> {
+        let mut answer = ureq::get(format!("{}{path}", self.url())).call().ok()?;
+        Some(serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap())
+    }
+
+    /// The job's state.
+    pub fn job(&self, id: &str) -> Value {
+        self.get(&format!("/jobs/{id}")).unwrap_or_else(|| panic!("{id} is not known"))
+    }
+
+    /// Its latest states, oldest first.
+    pub fn history(&self, id: &str) -> Vec<Value> {
+        let mut answer = self.get(&format!("/jobs/{id}/history")).unwrap();
+        serde_json::from_value(answer["states"].take()).unwrap()
+    }
+
+    pub fn report(&self, id: &str, update: &str) {
+        ureq::post(format!("{}/jobs/{id}", self.url())).send(update).unwrap();
+    }
+
+    /// The binary, told of this server.
+    pub fn milepost(&self, arguments: &[&str]) -> Command {
+        let mut command = milepost(arguments);
+        command.env("MILEPOST_URL", self.url());
+        command
+    }
+
+    pub fn stop(mut self) -> SocketAddr {
+        self.shut_down();
+        self.address
+    }
+
+    fn shut_down(&mut self) {
+        self.stop.take();
+        if let (Some(runtime), Some(task)) = (self.runtime.take(), self.task.take()) {
+            runtime.block_on(task).unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.shut_down();
+        }
+    }
+}
+
+/// The binary, told of no server that could answer.
+pub fn milepost(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milepost"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MILEPOST_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("PORT").env_remove("HOST").env("MILEPOST_URL", "http://127.0.0.1:1");
+    command
+}
+
+/// What became of it; kills it if it hangs.
+pub fn finish(mut child: Child) -> Output {
+    let mut drain = Vec::new();
+    let streams: [Option<Box<dyn Read + Send>>; 2] = [
+        child.stdout.take().map(|s| Box::new(s) as _),
+        child.stderr.take().map(|s| Box::new(s) as _),
+    ];
+    for stream in streams {
+        drain.push(thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut stream) = stream {
+                stream.read_to_end(&mut bytes).unwrap();
+            }
+            bytes
+        }));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it hangs");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let mut streams = drain.into_iter().map(|thread| thread.join().unwrap());
+    Output { status, stdout: streams.next().unwrap(), stderr: streams.next().unwrap() }
+}
+
+pub fn run(command: &mut Command) -> Output {
+    finish(command.spawn().unwrap())
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Waits until it is so.
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What the stream says up to those words, and perhaps some more.
+pub fn read_until(stream: &mut impl Read, words: &str) -> String {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let n = stream.read(&mut buffer).unwrap();
+        assert!(n > 0, "it ended before it said {words:?}");
+        bytes.extend_from_slice(&buffer[..n]);
+        let text = String::from_utf8_lossy(&bytes);
+        if text.contains(words) {
+            return text.into_owned();
+        }
+    }
+}
+
+/// Sends a signal, as `kill -NAME` does.
+pub fn kill(signal: &str, pid: u32) {
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{signal}"), &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// The child of that process that runs `name`, once it has one.
+pub fn child_of(pid: u32, name: &str) -> u32 {
+    eventually("it has a child", || {
+        // A child is its parent's thread's.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let children: String = threads
+            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+            .collect();
+        children.split_whitespace().filter_map(|child| child.parse().ok()).find(|child: &u32| {
+            fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name)
+        })
+    })
+}
+
+/// These tests need what `cargo xtask setup` installs.
+pub fn require(program: &str) {
+    let found = Command::new(program)
+        .arg("-version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    assert!(found, "{program} is not installed; `cargo xtask setup` installs it");
+}
+
+/// Runs a shell's line on a terminal of its own. What is written to its stdin is typed there.
+pub fn on_terminal(line: &str) -> Command {
+    let mut command = Command::new("script");
+    command
+        .args(["-qefc", line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.env("TERM", "xterm");
+    command
+}
+
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_milepost")
+}
+
+pub fn temporary() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    (folder, path)
+}

@@ -1,0 +1,135 @@
+//! `milepost watch` against a real server.
+
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
+
+mod support;
+
+use std::process::Child;
+
+use milepost_server::Config;
+use serde_json::Value;
+use support::{
+    Server, binary, eventually, finish, kill, milepost, on_terminal, run, temporary, text,
+};
+
+/// A watcher that is connected, so that what is reported from now on is seen as it comes.
+fn watching(server: &Server, arguments: &[&str]) -> Child {
+    let before = connections(server);
+    let child = server.milepost(&[&["watch"], arguments].concat()).spawn().unwrap();
+    eventually("it watches", || (connections(server) > before).then_some(()));
+    child
+}
+
+fn connections(server: &Server) -> u64 {
+    server.get("/ws/stats").unwrap()["stats"]["active_connections"].as_u64().unwrap()
+}
+
+#[test]
+fn in_a_pipe_changes_are_lines_and_the_exit_code_is_the_outcome() {
+    let server = Server::start();
+    for (status, code) in [("completed", 0), ("failed", 1), ("cancelled", 3)] {
+        let id = format!("job-{status}");
+        server.report(&id, r#"{"stage":"one","progress":0.1}"#);
+        let child = watching(&server, &[&id]);
+        for thousandth in 100..=200 {
+            server.report(&id, &format!(r#"{{"progress":{}}}"#, f64::from(thousandth) / 1000.0));
+        }
+        server.report(&id, r#"{"stage":"two"}"#);
+        server.report(&id, &format!(r#"{{"status":"{status}","message":"over","error":"why"}}"#));
+        let output = finish(child);
+        assert_eq!(output.status.code(), Some(code));
+        let lines = text(&output.stdout);
+        assert!(lines.lines().count() <= 6, "{lines}");
+        assert!(
+            lines.contains(&format!("{id} 10 % one\n"))
+                && lines.contains(&format!("{id} 20 % two\n")),
+            "{lines}"
+        );
+        let word = if status == "completed" { "done" } else { status };
+        assert!(lines.lines().last().unwrap().starts_with(&format!("{id} {word}")), "{lines}");
+    }
+}
+
+#[test]
+fn json_is_each_state_as_the_server_has_it() {
+    let server = Server::start();
+    server.report("a", r#"{"progress":0.123456789012345678,"x":[1]}"#);
+    let child = watching(&server, &["--json", "a"]);
+    server.report("a", r#"{"status":"completed","result":7}"#);
+    let output = finish(child);
+    let lines: Vec<Value> =
+        text(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, server.history("a"));
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn several_jobs_end_with_the_worst_outcome() {
+    let server = Server::start();
+    server.report("late", r#"{"status":"completed"}"#);
+    let child = watching(&server, &["late", "a", "b"]);
+    server.report("a", r#"{"status":"completed"}"#);
+    server.report("b", r#"{"status":"failed","error":"broken"}"#);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = text(&output.stdout);
+    assert!(
+        lines.contains("late done") && lines.contains("a done") && lines.contains("b failed"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("b failed error · broken") || lines.contains("b failed broken"),
+        "{lines}"
+    );
+}
+
+#[test]
+fn a_server_that_restarts_is_found_again() {
+    let (_folder, folder) = temporary();
+    let config = || Config { data_dir: Some(folder.clone()), ..Config::default() };
+    let server = Server::on("127.0.0.1:0".parse().unwrap(), config());
+    server.report("a", r#"{"progress":0.5,"stage":"s"}"#);
+    let child = watching(&server, &["a"]);
+    let address = server.stop();
+    let server = Server::on(address, config());
+    server.report("a", r#"{"status":"completed"}"#);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(0));
+    let lines = text(&output.stdout);
+    assert!(
+        lines.starts_with("a 50 % s\n") && lines.ends_with("a done Job completed\n")
+            || lines.ends_with("a done\n"),
+        "{lines}"
+    );
+}
+
+#[test]
+fn without_a_server_it_gives_up_if_it_is_told_to() {
+    let output = run(&mut milepost(&["watch", "a", "--timeout", "1"]));
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).lines().all(|line| line.starts_with("milepost: ")));
+}
+
+#[test]
+fn ctrl_c_is_130() {
+    let server = Server::start();
+    let child = watching(&server, &["a"]);
+    kill("INT", child.id());
+    assert_eq!(finish(child).status.code(), Some(130));
+}
+
+#[test]
+fn on_a_terminal_there_is_a_bar_for_each_job() {
+    let server = Server::start();
+    server.report("a", r#"{"progress":0.5,"stage":"s","message":"half"}"#);
+    server.report("b", r#"{"status":"failed","error":"first\nlast"}"#);
+    let line = format!("{} watch a b --server {}", binary(), server.url());
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let mut shown = support::read_until(child.stdout.as_mut().unwrap(), "50 %  s · half");
+    server.report("a", r#"{"status":"completed"}"#);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(1));
+    shown.push_str(&String::from_utf8_lossy(&output.stdout));
+    assert!(shown.contains("━"), "{shown:?}");
+    assert!(shown.contains("done") && shown.contains("b: first\r\n  last"), "{shown:?}");
+}
