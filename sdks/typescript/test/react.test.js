@@ -1,0 +1,150 @@
+// The hooks as npm gets them, with React itself, a document of jsdom, and a server that is a fake socket.
+import assert from 'node:assert/strict';
+import { after, afterEach, beforeEach, test } from 'node:test';
+
+import { JSDOM } from 'jsdom';
+
+const { window } = new JSDOM('<div id="root"></div>', { url: 'http://page/', pretendToBeVisual: true });
+Object.assign(globalThis, { window, document: window.document, location: window.location, IS_REACT_ACT_ENVIRONMENT: true });
+Object.defineProperty(globalThis, 'navigator', { value: window.navigator, configurable: true });
+globalThis.addEventListener = window.addEventListener.bind(window);
+/** Frames come when a test says so. */
+let frames = [];
+globalThis.requestAnimationFrame = (act) => frames.push(act);
+after(() => window.close());
+
+class FakeSocket {
+  static all = [];
+  sent = [];
+  constructor(url) {
+    this.url = url;
+    FakeSocket.all.push(this);
+  }
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+  close() {}
+  say(message) {
+    this.onmessage({ data: JSON.stringify(message) });
+  }
+}
+globalThis.WebSocket = FakeSocket;
+
+const { StrictMode, act, createElement: h } = await import('react');
+const { createRoot } = await import('react-dom/client');
+const { renderToString } = await import('react-dom/server');
+const { useJob, useJobs } = await import('milepost/react');
+
+let servers = 0;
+let url;
+let root;
+let renders = 0;
+beforeEach(() => {
+  [frames, FakeSocket.all, renders] = [[], [], 0];
+  url = `http://server-${++servers}`;
+  root = createRoot(document.getElementById('root'));
+});
+afterEach(() => act(() => root.unmount()));
+
+const render = (element) => act(() => root.render(element));
+const frame = () => act(() => {
+  for (const each of frames.splice(0)) each();
+});
+const shown = () => document.getElementById('root').textContent;
+const state = (job, number, more = {}) => ({ job_id: job, status: 'processing', stage: 's', attempt: 1, timestamp: 't', position: `e-${number}`, ...more });
+
+function One({ id }) {
+  renders += 1;
+  const { state, connection } = useJob(id, { url });
+  return h('p', null, `${connection} ${state ? `${state.job_id} ${state.progress ?? state.status}` : 'nothing'}`);
+}
+function Many({ ids }) {
+  renders += 1;
+  const jobs = useJobs([...ids], { url, maxRate: 10 });
+  return h('p', null, [...jobs].map(([id, { state }]) => `${id}=${state?.progress}`).join(' '));
+}
+
+test('a job is shown live, at most once a frame, however often it is reported', async () => {
+  await render(h(One, { id: 'a' }));
+  assert.equal(shown(), 'connecting nothing');
+  const [socket] = FakeSocket.all;
+  socket.say({ type: 'connected' });
+  assert.deepEqual(socket.sent, [{ type: 'subscribe', job_id: 'a', mode: 'latest' }]);
+  await frame();
+  assert.equal(shown(), 'open nothing');
+  const before = renders;
+  for (let n = 1; n <= 10_000; n += 1) socket.say(state('a', n, { progress: n / 10_000 }));
+  await frame();
+  assert.equal(shown(), 'open a 1');
+  assert.ok(renders - before <= 2, `${renders - before}`);
+  await frame();
+  assert.ok(renders - before <= 2);
+});
+
+test('an end is shown, and the attempt after it', async () => {
+  await render(h(One, { id: 'a' }));
+  const [socket] = FakeSocket.all;
+  socket.say({ type: 'connected' });
+  socket.say(state('a', 1, { status: 'failed' }));
+  await frame();
+  assert.equal(shown(), 'open a failed');
+  socket.say(state('a', 2, { attempt: 2, progress: 0.1 }));
+  await frame();
+  assert.equal(shown(), 'open a 0.1');
+});
+
+test('after a change of the id the job before is not shown, not even for one render', async () => {
+  const seen = [];
+  const Probe = ({ id }) => {
+    const { state } = useJob(id, { url });
+    seen.push(`${id} ${state?.job_id}`);
+    return null;
+  };
+  await render(h(Probe, { id: 'a' }));
+  const [socket] = FakeSocket.all;
+  socket.say({ type: 'connected' });
+  socket.say(state('a', 1));
+  await frame();
+  await render(h(Probe, { id: 'b' }));
+  socket.say(state('a', 2));
+  socket.say(state('b', 1));
+  await frame();
+  assert.ok(seen.includes('a a') && seen.includes('b b'), seen.join());
+  assert.ok(!seen.includes('b a') && !seen.includes('a b'), seen.join());
+  assert.deepEqual(socket.sent.map(({ type, job_id }) => `${type} ${job_id}`), ['subscribe a', 'unsubscribe a', 'subscribe b']);
+  await render(h(Probe, { id: null }));
+  assert.equal(seen.at(-1), 'null undefined');
+});
+
+test('another array of the same jobs is the same; jobs that stay are watched on', async () => {
+  await render(h(Many, { ids: ['a', 'b'] }));
+  const [socket] = FakeSocket.all;
+  socket.say({ type: 'connected' });
+  for (const job of ['a', 'b']) socket.say(state(job, 1, { progress: 0.5 }));
+  await frame();
+  assert.equal(shown(), 'a=0.5 b=0.5');
+  await render(h(Many, { ids: ['b', 'a'] }));
+  assert.equal(socket.sent.length, 2);
+  await render(h(Many, { ids: ['b', 'c'] }));
+  assert.equal(shown(), 'b=0.5 c=undefined');
+  assert.deepEqual(socket.sent.slice(2).map(({ type, job_id }) => `${type} ${job_id}`), ['unsubscribe a', 'subscribe c']);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+test('strict mode leaves one watch, and unmounting none', async () => {
+  await render(h(StrictMode, null, h(One, { id: 'a' })));
+  const [socket] = FakeSocket.all;
+  socket.say({ type: 'connected' });
+  assert.equal(FakeSocket.all.length, 1);
+  assert.equal(socket.sent.filter(({ type }) => type === 'subscribe').length, 1);
+  socket.say(state('a', 1, { progress: 0.3 }));
+  await frame();
+  assert.equal(shown(), 'open a 0.3');
+  await render(null);
+  assert.deepEqual(socket.sent.at(-1), { type: 'unsubscribe', job_id: 'a' });
+});
+
+test('on a server it renders what is not known yet, and connects to nothing', () => {
+  assert.equal(renderToString(h(One, { id: 'a' })), '<p>connecting nothing</p>');
+  assert.equal(FakeSocket.all.length, 0);
+});

@@ -1,0 +1,206 @@
+// @ts-check
+/** One job, large: where it is, how it got there, and what it says of itself. */
+
+import { announce } from '../announce.js';
+import { Job, ago, clock, duration, timeOf } from '../job.js';
+import { logOnTop, stateItem } from '../log.js';
+import { build, paint, write } from '../paint.js';
+import { ask, curl, heardAt, home, jobUrl } from '../server.js';
+import { drawChart, fillTable } from './chart.js';
+import { Course } from './course.js';
+import { paintMetadata, paintResult } from './details.js';
+import { paintTimeline } from './timeline.js';
+
+/** @typedef {import('../milepost.js').State} State */
+
+const MOST_UNLOGGED = 200;
+
+export class JobPage {
+  #course = new Course();
+  /** @type {Set<string>} */
+  #logged = new Set();
+  /** @type {State[]} */
+  #unlogged = [];
+  #isSilenceKnown = false;
+  #isHistoryLoaded = false;
+  #isCourseNew = false;
+
+  /**
+   * @param {import('../index.js').Page} page
+   * @param {string} id
+   */
+  constructor(page, id) {
+    this.page = page;
+    this.job = new Job(id);
+    const { root, parts } = build('job-view');
+    this.parts = parts;
+    this.root = /** @type {HTMLElement} */ (root.firstElementChild);
+    write(parts.id, id);
+    write(parts['try-curl'], curl(id));
+    parts.json.setAttribute('href', jobUrl(home(), id));
+    this.root.querySelector('.badge')?.setAttribute('hidden', '');
+    this.resized = new ResizeObserver(() => this.#drawCourse());
+  }
+
+  get title() {
+    const { job } = this;
+    return job.state ? `${job.hasEnded ? job.outcome : job.percent || job.word} – ${job.id}` : `${job.id} – Milepost`;
+  }
+
+  enter() {
+    this.page.watches.watch(this.job.id, this.job.state?.position, { maxRate: 20 });
+    this.resized.observe(this.parts.chart);
+    scrollTo({ top: 0, behavior: 'instant' });
+  }
+
+  leave() {
+    this.page.watches.unwatch(this.job.id);
+    this.resized.disconnect();
+  }
+
+  rememberScroll() {}
+
+  retry() {}
+
+  focus() {
+    document.getElementById('main')?.focus();
+  }
+
+  onLive() {
+    if (this.job.state && !this.#isHistoryLoaded) this.#loadHistory().catch(() => {});
+  }
+
+  /** @param {State} state */
+  onState(state) {
+    const { job } = this;
+    if (!job.state) this.#loadHistory().catch(() => {});
+    else this.#isSilenceKnown = true;
+    const before = job.state;
+    job.update(state, performance.now());
+    this.#course.add(state);
+    this.#isCourseNew = true;
+    this.#unlogged.push(state);
+    this.#unlogged = this.#unlogged.slice(-MOST_UNLOGGED);
+    this.#announceChange(before);
+    this.page.paintSoon();
+  }
+
+  /** @param {string} _ */
+  onUnknown(_) {
+    if (!this.job.state) this.#showWhyNot('Nobody has reported this job yet. It shows up here as soon as somebody does:');
+  }
+
+  /**
+   * @param {string} _
+   * @param {string} why
+   */
+  onRefused(_, why) {
+    this.#showWhyNot(why);
+    this.parts['try-curl'].parentElement?.setAttribute('hidden', '');
+  }
+
+  paint() {
+    const { job, parts } = this;
+    if (!job.state) return;
+    parts.loading.hidden = true;
+    parts.unknown.hidden = true;
+    parts.known.hidden = false;
+    this.root.querySelector('.badge')?.removeAttribute('hidden');
+    paint(this.root, parts, job);
+    write(parts.status, job.state.attempt > 1 ? `${job.word}, attempt ${job.state.attempt}` : job.word);
+    write(parts.percent, job.percent);
+    write(parts.message, job.message);
+    write(parts.error, job.error);
+    parts['error-section'].hidden = !job.error;
+    paintResult(parts, job.state.result);
+    paintMetadata(parts, job.state.metadata);
+    write(parts.attempt, String(job.state.attempt));
+    write(parts.position, job.state.position);
+    this.#writeLog();
+    if (this.#isCourseNew) this.#drawCourse();
+    this.tick();
+  }
+
+  tick() {
+    const { job, parts } = this;
+    if (!job.state) return;
+    const now = performance.now();
+    const silent = duration(Math.max(0, now - job.heard));
+    const isLate = job.isLate(now);
+    const { rate, left } = job.outlook(now);
+    let aside = [rate, left].filter(Boolean).join(' · ');
+    // While nothing can be heard, silence is not the job's own.
+    if (isLate) aside = this.page.sign.isLive ? `no word for ${silent}` : '';
+    if (job.hasEnded) aside = clock(timeOf(job.state));
+    write(parts.aside, aside);
+    parts.aside.classList.toggle('late', isLate);
+    write(parts.updated, ago(now - job.heard));
+    write(parts.rate, rate || '–');
+  }
+
+  /** The states before the one that is shown. Without them all starts now. */
+  async #loadHistory() {
+    const { job, parts } = this;
+    const { ok, body, now } = await ask(`${jobUrl(home(), job.id)}/history`);
+    if (!ok) return;
+    this.#isHistoryLoaded = true;
+    /** @type {State[]} */
+    const states = body.states;
+    this.#course.recall(states);
+    this.#isCourseNew = true;
+    this.#writeLog();
+    for (const state of states.reverse()) {
+      job.recall(state);
+      if (this.#logged.has(state.position)) continue;
+      this.#logged.add(state.position);
+      parts.log.append(stateItem(state));
+    }
+    // Only now is it known how old the first state was: it was found, not heard.
+    if (!this.#isSilenceKnown && job.state) job.heard = Math.min(job.heard, heardAt(job.state, now));
+    this.#isSilenceKnown = true;
+    this.page.paintSoon();
+  }
+
+  #writeLog() {
+    const { log } = this.parts;
+    for (const state of this.#unlogged) {
+      if (this.#logged.has(state.position)) continue;
+      this.#logged.add(state.position);
+      logOnTop(log, stateItem(state));
+    }
+    this.#unlogged = [];
+    // Only those that history may bring again are remembered.
+    if (this.#logged.size > 2 * MOST_UNLOGGED) this.#logged.clear();
+    write(this.parts['log-count'], String(log.childElementCount));
+  }
+
+  #drawCourse() {
+    this.#isCourseNew = false;
+    const { parts } = this;
+    const { samples, legs, countBefore } = this.#course;
+    parts['chart-section'].hidden = samples.filter(({ progress }) => progress !== null).length < 2;
+    if (!parts['chart-section'].hidden) {
+      drawChart(parts.chart, samples);
+      fillTable(parts.samples, samples);
+    }
+    parts['timeline-section'].hidden = legs.length === 0;
+    paintTimeline(parts.timeline, legs, countBefore);
+  }
+
+  /** @param {State | null} before */
+  #announceChange(before) {
+    const { job } = this;
+    if (!before || !job.state) return;
+    if (job.hasEnded) return announce(`${job.outcome}${job.error ? `: ${job.error}` : ''}`);
+    if (before.stage !== job.state.stage && job.stage) announce(`${job.stage}, ${job.percent}`);
+    const quarter = (/** @type {unknown} */ progress) => (typeof progress === 'number' ? Math.floor(progress * 4) : 0);
+    if (quarter(job.state.progress) > quarter(before.progress)) announce(job.percent);
+  }
+
+  /** @param {string} why */
+  #showWhyNot(why) {
+    this.parts.loading.hidden = true;
+    write(this.parts['unknown-text'], why);
+    this.parts.unknown.hidden = false;
+  }
+}

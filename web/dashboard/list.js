@@ -1,0 +1,354 @@
+// @ts-check
+/** Every job that the server knows, the newest first: searched, filtered, and live as far as it can be seen. */
+
+import { announce } from '../announce.js';
+import { ago } from '../job.js';
+import { build, paint, write } from '../paint.js';
+import { curl, home } from '../server.js';
+import { Health } from './health.js';
+import { FILTERS, Listing } from './listing.js';
+import { Rows } from './rows.js';
+
+/** @typedef {import('../job.js').Job} Job */
+/** @typedef {import('../milepost.js').State} State */
+/** @typedef {import('./rows.js').Row} Row */
+
+/** How often to look for new jobs, in milliseconds. */
+const LOOK = 3000;
+/** The pace at which a row is sent states. A bar does not run more smoothly with more of them. */
+const PACE = /** @type {const} */ ({ mode: 'latest', maxRate: 10 });
+
+/** So many jobs are loaded before somebody scrolls. */
+const PREFETCHED = 1000;
+
+const number = new Intl.NumberFormat('en');
+
+export class ListView {
+  root = document.createElement('div');
+  #listing = new Listing();
+  /** @type {Set<Job>} */
+  #changed = new Set();
+  /** Those that news are asked of. @type {Set<string>} */
+  #watched = new Set();
+  #isHere = false;
+  #scrolled = 0;
+  #hasLookedInVain = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #typing;
+
+  /** @param {import('../index.js').Page} page */
+  constructor(page) {
+    this.page = page;
+    const { root, parts } = build('list-view');
+    this.parts = parts;
+    this.root.className = 'list';
+    this.root.append(root);
+    write(parts['try-run'], `MILEPOST_URL=${home()} milepost run -- ffmpeg -i in.mp4 out.mp4`);
+    write(parts['try-curl'], curl('hello'));
+    this.search = /** @type {HTMLInputElement} */ (parts.search);
+    this.health = new Health(parts);
+    this.rows = new Rows(parts.jobs, {
+      make: makeRow,
+      paint: (row) => this.#paintRow(row),
+      settle: (seen) => this.#watchSeen(seen),
+      nearEnd: () => this.#loadMore(),
+    });
+    parts.tools.addEventListener('submit', (event) => event.preventDefault());
+    this.search.addEventListener('input', () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#filter(), 150);
+    });
+    parts.filter.addEventListener('change', () => this.#filter());
+    parts.clear.addEventListener('click', () => {
+      this.search.value = '';
+      this.#chooseStatus('');
+      this.#filter();
+      this.search.focus();
+    });
+    parts.further.addEventListener('click', () => this.#listing.loadOlder().then(() => this.paint()));
+    addEventListener('scroll', () => this.#isHere && this.rows.placeSoon(), { passive: true });
+    addEventListener('resize', () => this.#isHere && this.rows.measure());
+    addEventListener('keydown', (event) => this.#onKey(event));
+  }
+
+  get title() {
+    const { active } = this.#listing.counts();
+    return active ? `${number.format(active)} active – Milepost` : 'Milepost';
+  }
+
+  enter() {
+    this.#isHere = true;
+    this.search.value = new URL(location.href).searchParams.get('q') ?? '';
+    this.#chooseStatus(new URL(location.href).searchParams.get('status') ?? '');
+    this.#applyFilter();
+    this.rows.measure();
+    scrollTo({ top: this.#scrolled, behavior: 'instant' });
+    this.paint();
+    this.health.start();
+    this.#lookNow();
+  }
+
+  leave() {
+    this.#isHere = false;
+    clearTimeout(this.#timer);
+    this.health.stop();
+    this.rows.rest();
+    for (const id of this.#watched) this.page.watches.unwatch(id);
+    this.#watched.clear();
+  }
+
+  /** Before it is taken out of the page, which then is shorter. */
+  rememberScroll() {
+    this.#scrolled = scrollY;
+  }
+
+  /** Who comes back stands where they left. */
+  focus() {
+    this.rows.focusCurrent();
+  }
+
+  /** @param {State} state */
+  onState(state) {
+    const change = this.#listing.update(state);
+    if (!change) return;
+    const { job, isOtherStatus } = change;
+    this.#changed.add(job);
+    if (job.hasEnded && isOtherStatus) announce(`${job.id}: ${job.outcome}`);
+    this.page.paintSoon();
+  }
+
+  /** @param {string} id */
+  onUnknown(id) {
+    this.page.watches.unwatch(id);
+    this.#watched.delete(id);
+    this.#listing.remove(id);
+    this.page.paintSoon();
+  }
+
+  /** @param {string} id */
+  onRefused(id) {
+    this.#watched.delete(id);
+  }
+
+  retry() {
+    this.#lookNow();
+  }
+
+  /** The server is back, or another one is there. */
+  onLive() {
+    this.#lookNow();
+    this.health.look();
+  }
+
+  paint() {
+    const { parts } = this;
+    const listing = this.#listing;
+    const { shown } = listing;
+    for (const job of this.#changed) {
+      const row = this.rows.rowOf(job);
+      if (row) this.#paintRow(row);
+    }
+    this.#changed.clear();
+
+    const isEmpty = listing.isLoaded && listing.total === 0 && shown.length === 0;
+    const isSearching = listing.isLoading && shown.length === 0;
+    const isVain = listing.isLoaded && !isEmpty && listing.isFiltered && shown.length === 0 && !isSearching;
+    parts.loading.hidden = (listing.isLoaded && !isSearching) || (this.#hasLookedInVain && !listing.isLoaded);
+    parts.empty.hidden = !isEmpty;
+    parts.tools.hidden = isEmpty;
+    parts.columns.hidden = shown.length === 0;
+    parts.fault.hidden = listing.isLoaded || !this.#hasLookedInVain;
+    write(parts['fault-text'], listing.fault);
+    parts['no-match'].hidden = !isVain;
+    write(parts['no-match-text'], this.#noMatch());
+    write(parts.total, listing.isLoaded ? number.format(listing.total) : '');
+    this.#paintCounts();
+    this.#paintFoot(isVain);
+    this.rows.set(shown);
+  }
+
+  tick() {
+    for (const row of this.rows.present) this.#paintTimes(row);
+  }
+
+  #noMatch() {
+    const { search, status } = this.#listing.filter;
+    const kind = status ? `${status} job` : 'job';
+    return search ? `No ${kind} has “${search}” in its id` : `No ${kind}s`;
+  }
+
+  #paintCounts() {
+    const counts = this.#listing.counts();
+    for (const element of this.parts.filter.querySelectorAll('[data-count]')) {
+      // Of those that are not loaded no count is known.
+      const count = counts[element.getAttribute('data-count') ?? ''];
+      write(element, this.#listing.isComplete ? number.format(count) : '');
+    }
+  }
+
+  /** @param {boolean} isVain */
+  #paintFoot(isVain) {
+    const listing = this.#listing;
+    const { search } = listing.filter;
+    const isPartly = listing.isLoaded && search !== '' && !listing.isComplete;
+    const searched = `Searched the newest ${number.format(listing.countLoaded)} of ${number.format(listing.total)} jobs by any part of the id, older ones by its beginning.`;
+    let text = isPartly ? searched : '';
+    if (listing.isLoaded && listing.fault) text = `More jobs could not be loaded: ${listing.fault}`;
+    else if (listing.isLoading && !isVain && !isPartly) text = 'Loading more…';
+    this.parts.foot.hidden = text === '';
+    write(this.parts['foot-text'], text);
+    this.parts.further.hidden = !isPartly;
+  }
+
+  /** @param {Row} row */
+  #paintRow(row) {
+    const { job, parts, root } = row;
+    write(parts.id, job.id);
+    parts.id.setAttribute('href', `?job=${encodeURIComponent(job.id)}`);
+    parts.id.title = job.id;
+    paint(root, parts, job);
+    write(parts.status, job.word);
+    write(parts.percent, job.percent);
+    write(parts.message, job.error || job.message);
+    this.#paintTimes(row);
+  }
+
+  /** @param {Row} row */
+  #paintTimes({ job, parts }) {
+    const now = performance.now();
+    // While nothing can be heard, silence is not the job's own.
+    const isLate = job.isLate(now) && this.page.sign.isLive;
+    const { rate, left } = job.outlook(now);
+    const isRunning = job.state?.status === 'processing';
+    write(parts.left, isLate ? 'No word' : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.word);
+    write(parts.age, ago(now - job.heard));
+    write(parts.rate, left && rate);
+    parts.left.classList.toggle('late', isLate);
+    parts.age.classList.toggle('late', isLate);
+  }
+
+  #filter() {
+    const url = new URL(location.href);
+    const status = this.#chosenStatus();
+    const search = this.search.value.trim();
+    if (search) url.searchParams.set('q', search);
+    else url.searchParams.delete('q');
+    if (status) url.searchParams.set('status', status);
+    else url.searchParams.delete('status');
+    history.replaceState(history.state, '', url);
+    this.#applyFilter();
+    const top = this.root.getBoundingClientRect().top + scrollY;
+    if (scrollY > top) scrollTo({ top, behavior: 'instant' });
+    this.paint();
+    const { shown } = this.#listing;
+    announce(shown.length === 1 ? '1 job' : `${number.format(shown.length)} jobs`);
+  }
+
+  #applyFilter() {
+    const status = this.#chosenStatus();
+    const search = this.search.value.trim();
+    const { filter } = this.#listing;
+    if (filter.status !== status || filter.search !== search) this.#listing.setFilter({ status, search });
+  }
+
+  #chosenStatus() {
+    const chosen = /** @type {HTMLInputElement | null} */ (this.parts.filter.querySelector('input:checked'));
+    return chosen?.value ?? '';
+  }
+
+  /** @param {string} status */
+  #chooseStatus(status) {
+    const wanted = status in FILTERS ? status : '';
+    for (const input of this.parts.filter.querySelectorAll('input')) input.checked = input.value === wanted;
+  }
+
+  async #lookNow() {
+    clearTimeout(this.#timer);
+    if (!this.#isHere) return;
+    if (!document.hidden || !this.#listing.isLoaded) {
+      try {
+        await this.#listing.look();
+        if (this.#isHere) this.#tellReachable(true);
+      } catch (error) {
+        // Of a list that is there the connection's sign tells that it is not up to date.
+        this.#hasLookedInVain = true;
+        if (!this.#listing.isLoaded) this.#listing.fault = reason(error);
+        if (this.#isHere) this.#tellReachable(false);
+      }
+      if (!this.#isHere) return;
+      this.paint();
+      // Rows that have news since then are in the page already.
+      for (const row of this.rows.present) this.#paintRow(row);
+      document.title = this.title;
+      // With all of a thousand there, what there is of each kind can be told, and a scroll does not wait.
+      if (this.#listing.countLoaded < PREFETCHED) this.#listing.loadOlder().then(() => this.paint());
+      // What could not be loaded before may be now.
+      this.rows.placeSoon();
+    }
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#lookNow(), LOOK);
+  }
+
+  /** While nothing is watched there is no socket; that there is nothing is known all the same. @param {boolean} is */
+  #tellReachable(is) {
+    if (this.page.watches.size === 0) this.page.sign.set(is ? 'open' : 'connecting');
+  }
+
+  #loadMore() {
+    const listing = this.#listing;
+    if (!listing.isLoaded || listing.isLoading || !listing.hasMore || listing.fault) return;
+    listing.loadMore().then(() => this.paint());
+    this.paint();
+  }
+
+  /** @param {Set<Job>} seen */
+  #watchSeen(seen) {
+    if (!this.#isHere) return;
+    const ids = new Set([...seen].map((job) => job.id));
+    for (const id of this.#watched) {
+      if (ids.has(id)) continue;
+      this.page.watches.unwatch(id);
+      this.#watched.delete(id);
+    }
+    for (const { id, state } of seen) {
+      if (this.#watched.has(id)) continue;
+      this.#watched.add(id);
+      this.page.watches.watch(id, state?.position, PACE);
+    }
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    if (!this.#isHere || event.ctrlKey || event.metaKey || event.altKey) return;
+    const isTyping = event.target === this.search;
+    if (event.key === '/' && !isTyping) {
+      event.preventDefault();
+      this.search.focus();
+      this.search.select();
+    }
+    if (isTyping && (event.key === 'ArrowDown' || event.key === 'Enter')) {
+      event.preventDefault();
+      this.rows.focus(0);
+    }
+    if (isTyping && event.key === 'Escape' && this.search.value) {
+      event.preventDefault();
+      this.search.value = '';
+      this.#filter();
+    }
+  }
+}
+
+/** @returns {Row} */
+function makeRow() {
+  const { root, parts } = build('row-view');
+  const row = /** @type {HTMLElement} */ (root.firstElementChild);
+  return { root: row, parts, job: /** @type {any} */ (null) };
+}
+
+/** @param {unknown} error */
+function reason(error) {
+  if (error instanceof DOMException && error.name === 'TimeoutError') return 'The server did not answer within 10 seconds.';
+  return error instanceof TypeError ? 'The server does not answer.' : error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,255 @@
+// @ts-check
+/**
+ * The jobs that the page knows of, newest first. They are loaded in pages: `newest` without a gap from the
+ * newest on, and, for a search or a filter, `older`, of those beyond them only what matches.
+ */
+
+import { Job, isLater } from '../job.js';
+import { ask, heardAt, home } from '../server.js';
+
+/** @typedef {import('../milepost.js').State} State */
+/** @typedef {{ status: string, search: string }} Filter */
+
+/** What is seen first should come quickly. */
+const FIRST_PAGE = 100;
+const PAGE = 1000;
+/** At this many the page stops loading; a search at the server still finds the rest. */
+const MOST_JOBS = 50_000;
+/** So many pages of new jobs at once are put on top of those that are there. */
+const MOST_NEW_PAGES = 10;
+
+/** @type {Record<string, string[]>} */
+export const FILTERS = {
+  active: ['queued', 'processing'],
+  completed: ['completed'],
+  failed: ['failed'],
+  cancelled: ['cancelled'],
+};
+
+export class Listing {
+  /** Of all jobs loaded. @type {Map<string, Job>} */
+  jobs = new Map();
+  /** All that the server knows. */
+  total = 0;
+  isLoaded = false;
+  isLoading = false;
+  /** Why the last attempt to load failed, or nothing. */
+  fault = '';
+  /** @type {Filter} */
+  filter = { status: '', search: '' };
+  /** @type {Job[]} */
+  #newest = [];
+  /** @type {string | null} */
+  #next = null;
+  /** @type {Job[]} */
+  #older = [];
+  /** Undefined: not asked yet. @type {string | null | undefined} */
+  #olderNext = undefined;
+  /** @type {Job[] | null} */
+  #shown = null;
+
+  /** Whether every job that the server knows is loaded. */
+  get isComplete() {
+    return this.isLoaded && this.#next === null;
+  }
+
+  get isFiltered() {
+    return this.filter.status !== '' || this.filter.search !== '';
+  }
+
+  get countLoaded() {
+    return this.#newest.length;
+  }
+
+  /** Whether there may be more to show than is loaded. */
+  get hasMore() {
+    if (this.isComplete || this.jobs.size >= MOST_JOBS) return false;
+    return !this.isFiltered || this.#olderNext !== null;
+  }
+
+  /** Those that match the filter. */
+  get shown() {
+    if (!this.isFiltered) return this.#newest;
+    this.#shown ??= [...this.#newest.filter((job) => this.#matches(job)), ...this.#older.filter((job) => this.#matches(job))];
+    return this.#shown;
+  }
+
+  /** How many of those loaded match each status. */
+  counts() {
+    /** @type {Record<string, number>} */
+    const counts = { '': this.#newest.length, active: 0, completed: 0, failed: 0, cancelled: 0 };
+    for (const { state } of this.#newest) {
+      const status = state?.status ?? '';
+      counts[FILTERS.active.includes(status) ? 'active' : status] += 1;
+    }
+    return counts;
+  }
+
+  /** @param {Filter} filter */
+  setFilter(filter) {
+    this.filter = filter;
+    for (const job of this.#older) this.jobs.delete(job.id);
+    this.#older = [];
+    this.#olderNext = undefined;
+    this.#shown = null;
+  }
+
+  /**
+   * A state that was heard of a job in the list.
+   * @param {State} state
+   * @returns {{ job: Job, isOtherStatus: boolean } | null}
+   */
+  update(state) {
+    const job = this.jobs.get(state.job_id);
+    if (!job) return null;
+    const before = job.state?.status;
+    job.update(slim(state), performance.now());
+    if (before !== state.status) this.#shown = null;
+    return { job, isOtherStatus: before !== state.status };
+  }
+
+  /** The server does not know it any more. @param {string} id */
+  remove(id) {
+    if (!this.jobs.delete(id)) return;
+    this.#newest = this.#newest.filter((job) => job.id !== id);
+    this.#older = this.#older.filter((job) => job.id !== id);
+    this.#shown = null;
+  }
+
+  /** Puts new jobs on top, and takes those out that the server has forgotten. */
+  async look() {
+    const first = await this.#page(FIRST_PAGE, null);
+    let { next } = first;
+    const head = first.jobs;
+    for (let pages = 1; this.#newest.length > 0 && next !== null && !this.#newest.some((job) => job === head.at(-1)); pages += 1) {
+      if (pages > MOST_NEW_PAGES) break;
+      const page = await this.#page(PAGE, next);
+      head.push(...page.jobs);
+      next = page.next;
+    }
+    this.#join(head, next);
+    this.isLoaded = true;
+    this.fault = '';
+  }
+
+  /** Loads a page more of what is shown. */
+  async loadMore() {
+    if (!this.isFiltered || this.#next === null) return this.loadOlder();
+    const after = this.#olderNext === undefined ? this.#next : this.#olderNext;
+    if (after === null) return;
+    const { filter } = this;
+    const page = await this.#load(() => this.#page(PAGE, after, filter));
+    if (!page || filter !== this.filter) return;
+    const known = new Set(this.#newest);
+    const have = new Set(this.#older);
+    this.#older.push(...page.jobs.filter((job) => !known.has(job) && !have.has(job)));
+    this.#olderNext = page.next;
+    this.#shown = null;
+  }
+
+  /** Loads the next page of all, whatever the filter. */
+  async loadOlder() {
+    const after = this.#next;
+    if (after === null || this.jobs.size >= MOST_JOBS) return;
+    const page = await this.#load(() => this.#page(PAGE, after));
+    if (!page || after !== this.#next) return;
+    const fresh = new Set(page.jobs);
+    const known = new Set(this.#newest);
+    this.#older = this.#older.filter((job) => !fresh.has(job));
+    this.#newest = this.#newest.concat(page.jobs.filter((job) => !known.has(job)));
+    this.#next = page.next;
+    this.#shown = null;
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} load
+   * @returns {Promise<T | null>}
+   */
+  async #load(load) {
+    if (this.isLoading) return null;
+    this.isLoading = true;
+    try {
+      const loaded = await load();
+      this.fault = '';
+      return loaded;
+    } catch (error) {
+      this.fault = error instanceof Error ? error.message : String(error);
+      return null;
+    } finally {
+      this.isLoading = false;
+    }
+  }
+
+  /**
+   * @param {number} limit
+   * @param {string | null} after
+   * @param {Filter} [filter]
+   */
+  async #page(limit, after, filter) {
+    const query = new URLSearchParams({ limit: String(limit) });
+    if (after !== null) query.set('after', after);
+    if (filter?.status) query.set('status', FILTERS[filter.status].join(','));
+    if (filter?.search) query.set('prefix', filter.search);
+    const { ok, status, body, now } = await ask(`${home()}/jobs?${query}`);
+    if (!ok) throw new Error(body?.detail ?? `The server answered with status ${status}.`);
+    this.total = body.total;
+    /** @type {State[]} */
+    const states = body.jobs;
+    return { jobs: states.map((state) => this.#found(state, heardAt(state, now))), next: /** @type {string | null} */ (body.next) };
+  }
+
+  /**
+   * @param {State} state
+   * @param {number} heard
+   */
+  #found(state, heard) {
+    let job = this.jobs.get(state.job_id);
+    if (!job) this.jobs.set(state.job_id, (job = new Job(state.job_id)));
+    // One that is watched is known better than it was found.
+    if (!job.state || isLater(state, job.state)) {
+      job.update(slim(state), heard);
+      this.#shown = null;
+    }
+    return job;
+  }
+
+  /**
+   * @param {Job[]} head the newest, without a gap
+   * @param {string | null} next of what comes after them
+   */
+  #join(head, next) {
+    const inHead = new Set(head);
+    const overlap = head.length ? this.#newest.lastIndexOf(/** @type {Job} */ (head.at(-1))) : -1;
+    const isAll = next === null;
+    const before = this.#newest;
+    if (isAll || overlap < 0) {
+      this.#newest = head;
+      this.#next = next;
+    } else {
+      this.#newest = head.concat(before.slice(overlap + 1).filter((job) => !inHead.has(job)));
+    }
+    this.#shown = null;
+    const gone = isAll || overlap < 0 ? before : before.slice(0, overlap);
+    for (const job of gone) {
+      if (!inHead.has(job)) this.jobs.delete(job.id);
+    }
+  }
+
+  /** @param {Job} job */
+  #matches(job) {
+    const { status, search } = this.filter;
+    if (status && !FILTERS[status].includes(job.state?.status ?? '')) return false;
+    return !search || job.id.toLowerCase().includes(search.toLowerCase());
+  }
+}
+
+/**
+ * What a row shows of it: with metadata and results, many jobs would be much to keep.
+ * @param {State} state
+ * @returns {State}
+ */
+function slim({ job_id, status, stage, progress, message, error, timestamp, attempt, position }) {
+  const cut = (/** @type {unknown} */ value) => (typeof value === 'string' ? value.slice(0, 300) : undefined);
+  return { job_id, status, stage, progress, message: cut(message), error: cut(error), timestamp, attempt, position };
+}

@@ -1,0 +1,53 @@
+// @ts-check
+/** What a job was busy with, one after the other, and for how long. */
+
+import { duration } from '../job.js';
+import { element } from '../paint.js';
+
+/** @typedef {import('./course.js').Leg} Leg */
+
+const MOST_LEGS = 40;
+const ENDS = ['completed', 'failed', 'cancelled'];
+
+/** @type {WeakMap<HTMLElement, string>} */
+const shown = new WeakMap();
+
+/**
+ * @param {HTMLElement} list
+ * @param {readonly Leg[]} legs the oldest first
+ * @param {number} countBefore states that are not kept any more
+ */
+export function paintTimeline(list, legs, countBefore) {
+  const latest = legs.slice(-MOST_LEGS);
+  const isCut = countBefore > 0 || latest.length < legs.length;
+  const content = JSON.stringify([latest, isCut]);
+  if (shown.get(list) === content) return;
+  shown.set(list, content);
+  const items = latest.map((leg, index) => item(leg, latest[index - 1], index === latest.length - 1, isCut && index === 0));
+  list.replaceChildren(...items);
+}
+
+/**
+ * @param {Leg} leg
+ * @param {Leg | undefined} before
+ * @param {boolean} isLast
+ * @param {boolean} isCut whether its beginning is not kept any more
+ */
+function item(leg, before, isLast, isCut) {
+  const made = document.createElement('li');
+  const isEnd = ENDS.includes(leg.status);
+  made.dataset.status = leg.status;
+  made.toggleAttribute('data-now', isLast && !isEnd);
+  const percent = (/** @type {number | null} */ share) => (share === null ? '' : `${Math.floor(share * 100)}\u202f%`);
+  const time = element('time', new Date(leg.begun).toLocaleTimeString('en-GB'));
+  time.setAttribute('datetime', new Date(leg.begun).toISOString());
+  const head = element('p', '', 'leg');
+  const took = isEnd ? '' : isLast ? 'now' : duration(leg.left - leg.begun);
+  head.append(element('span', leg.stage, 'stage'), element('span', isCut && took !== 'now' && took ? `over ${took}` : took, 'took'));
+  const range = leg.from === leg.to ? percent(leg.to) : `${percent(leg.from)} – ${percent(leg.to)}`;
+  const isNewAttempt = leg.attempt > (before?.attempt ?? 1);
+  const foot = element('p', '', 'leg-foot');
+  foot.append(isCut ? element('span', `before ${time.textContent}`) : time, element('span', [isNewAttempt ? `attempt ${leg.attempt}` : '', range].filter(Boolean).join(' · ')));
+  made.append(head, foot);
+  return made;
+}

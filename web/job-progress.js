@@ -1,0 +1,415 @@
+// @ts-check
+/**
+ * `<job-progress job="render-7">`: a job's bar, stage, message, time left, result and error, live.
+ *
+ *     <script type="module" src="/job-progress.js"></script>
+ *     <job-progress job="render-7"></job-progress>
+ *
+ * Attributes: `job`; `url`, where the server is, if it is not where the page comes from; `token`; `label`, the bar's
+ * name for those who hear it, by default the job's id; `max-rate`, updates a second, 20 by default.
+ *
+ * Styled by custom properties, `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `track`, `text`,
+ * `soft-text`, `height`, `radius`; and by parts: `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
+ * `aside`, `outcome`, `error`, `result`. The attribute `status` is the job's.
+ *
+ * Events, none of which bubbles: `job-state` and `job-end` with the state as `detail`, `job-connection`.
+ */
+
+import { isEnd, watch } from './milepost.js';
+
+/** @typedef {import('./milepost.js').State} State */
+/** @typedef {import('./milepost.js').Watch} Watch */
+
+/** What it says. A page in another language assigns its own words. */
+export const words = {
+  waiting: 'Waiting for the job',
+  queued: 'Queued',
+  completed: 'Completed',
+  failed: 'Failed',
+  cancelled: 'Cancelled',
+  connecting: 'Connecting…',
+  reconnecting: 'Reconnecting…',
+  offline: 'Offline',
+  result: 'Result',
+  /** @param {string} time */
+  left: (time) => `${time} left`,
+};
+
+/** A time left is told after so many milliseconds of watching. */
+const OBSERVED = 2000;
+
+const style = /* css */ `
+:host {
+  --_run: var(--job-progress-color, light-dark(#2a6ea6, #5ba3dc));
+  --_good: var(--job-progress-success, light-dark(#2c7a4b, #58b27d));
+  --_bad: var(--job-progress-failure, light-dark(#b5372d, #ee7b6f));
+  --_gone: var(--job-progress-cancelled, light-dark(#6a7078, #959ca4));
+  --_soft: var(--job-progress-soft-text, light-dark(#5d646c, #a3aab2));
+  --_track: var(--job-progress-track, light-dark(#e3e0da, #2f353c));
+  --_color: var(--_run);
+  display: block;
+  color-scheme: inherit;
+  color: var(--job-progress-text, inherit);
+  font-variant-numeric: tabular-nums;
+  line-height: 1.4;
+}
+:host([hidden]) { display: none; }
+:host([status="completed"]) { --_color: var(--_good); }
+:host([status="failed"]) { --_color: var(--_bad); }
+:host([status="cancelled"]) { --_color: var(--_gone); }
+p { margin: 0; }
+[hidden] { display: none !important; }
+.row { display: flex; gap: 0.75em; align-items: baseline; min-block-size: 1.4em; }
+.stage, .message { min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.percent, .aside { margin-inline-start: auto; }
+.row > * { unicode-bidi: isolate; }
+.stage, .outcome { font-weight: 600; }
+.outcome { flex: none; color: var(--_color); }
+.outcome:not([hidden]) + .stage { font-weight: inherit; color: var(--_soft); }
+.foot { font-size: 0.875em; color: var(--_soft); }
+.aside, .percent { flex: none; }
+.bar {
+  block-size: var(--job-progress-height, 0.5em);
+  margin-block: 0.3em;
+  border-radius: var(--job-progress-radius, 1em);
+  background: var(--_track);
+  overflow: hidden;
+}
+.fill {
+  block-size: 100%;
+  border-radius: inherit;
+  background: var(--_color);
+  transform-origin: 0 50%;
+  transition: inline-size 0.25s linear;
+}
+.is-unknown .fill { inline-size: 30% !important; animation: pass 1.6s ease-in-out infinite; }
+.is-unknown:dir(rtl) .fill { animation-direction: reverse; animation-name: pass-rtl; }
+.is-stale { opacity: 0.6; }
+.error { color: var(--_color); font-size: 0.875em; overflow-wrap: anywhere; white-space: pre-wrap; }
+.result { font-size: 0.875em; overflow-wrap: anywhere; }
+.result a { color: var(--_run); text-underline-offset: 0.2em; }
+.ears { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+@keyframes pass { from { transform: translateX(-100%); } to { transform: translateX(334%); } }
+@keyframes pass-rtl { from { transform: translateX(-334%); } to { transform: translateX(100%); } }
+@media (prefers-reduced-motion: reduce) {
+  .fill { transition: none; }
+  .is-unknown .fill {
+    animation: none !important;
+    inline-size: 100% !important;
+    background: repeating-linear-gradient(135deg, var(--_color) 0 0.4em, var(--_track) 0.4em 0.8em);
+  }
+}
+@media (forced-colors: active) {
+  .bar { border: 1px solid; }
+  .fill { background: Highlight; forced-color-adjust: none; }
+}`;
+
+const body = /* html */ `
+<div class="row" part="head"><span class="outcome" part="outcome" hidden></span><span class="stage" part="stage"></span><span class="percent" part="percent"></span></div>
+<div class="bar" part="bar" role="progressbar"><div class="fill" part="fill"></div></div>
+<div class="row foot" part="foot"><span class="message" part="message"></span><span class="aside" part="aside"></span></div>
+<p class="error" part="error" hidden></p>
+<p class="result" part="result" hidden></p>
+<p class="ears" role="status" aria-live="polite"></p>`;
+
+/** Shapes beside the words, so that an outcome is not told by its colour alone. */
+const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
+
+// A page may be rendered where there are no elements.
+const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+
+export class JobProgress extends Base {
+  static observedAttributes = ['job', 'url', 'token', 'label', 'max-rate'];
+
+  /** @type {Watch | null} */
+  #watch = null;
+  /** @type {State | null} */
+  #painted = null;
+  /** The first state of this attempt that was seen, and when. @type {{ state: State, at: number } | null} */
+  #first = null;
+  #frame = 0;
+  #isOn = false;
+  /** @type {Record<string, HTMLElement>} */
+  #parts = {};
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: 'open' });
+    root.innerHTML = body;
+    // No style element: a page's policy may not allow one.
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(style);
+    root.adoptedStyleSheets = [sheet];
+    for (const part of root.querySelectorAll('[class]')) {
+      this.#parts[part.classList[part.classList.length - 1] ?? ''] = /** @type {HTMLElement} */ (part);
+    }
+  }
+
+  /** The newest state; null: none is known yet. */
+  get state() {
+    return this.#watch?.state ?? null;
+  }
+
+  /** Whether news can arrive. */
+  get connection() {
+    return this.#watch?.connection ?? 'closed';
+  }
+
+  connectedCallback() {
+    this.#start();
+  }
+
+  disconnectedCallback() {
+    this.#stop();
+  }
+
+  /**
+   * @param {string} name
+   * @param {string | null} before
+   * @param {string | null} now
+   */
+  attributeChangedCallback(name, before, now) {
+    // Before it is connected, and while a parsed element becomes this one, there is nothing to change.
+    if (before === now || !this.#isOn) return;
+    if (name === 'label') return this.#plan();
+    this.#stop();
+    this.#start();
+  }
+
+  #start() {
+    this.#isOn = true;
+    const job = this.getAttribute('job');
+    this.#painted = this.#first = null;
+    this.removeAttribute('status');
+    if (job) {
+      const tell = (/** @type {string} */ name, /** @type {unknown} */ detail) =>
+        this.dispatchEvent(new CustomEvent(name, { detail }));
+      const [url, token] = [this.getAttribute('url'), this.getAttribute('token')];
+      this.#watch = watch(job, {
+        ...(url !== null && { url }),
+        ...(token !== null && { token }),
+        maxRate: Number(this.getAttribute('max-rate') ?? 20),
+        follow: true,
+        onState: (state) => {
+          this.#plan();
+          tell('job-state', state);
+        },
+        onEnd: (state) => tell('job-end', state),
+        onUnknown: () => this.#plan(),
+        onError: () => this.#plan(),
+        onConnection: (connection) => {
+          this.#plan();
+          tell('job-connection', connection);
+        },
+      });
+    }
+    this.#plan();
+  }
+
+  #stop() {
+    this.#isOn = false;
+    this.#watch?.close();
+    this.#watch = null;
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+  }
+
+  /** Many updates may come between two frames; the last one is drawn. */
+  #plan() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.isConnected) this.#paint();
+    });
+  }
+
+  #paint() {
+    const { state, error } = this.#watch ?? { state: null, error: null };
+    const before = this.#painted;
+    this.#painted = state;
+    const progress = typeof state?.progress === 'number' ? state.progress : null;
+    const hasEnded = !!state && isEnd(state);
+    // Not known: while it runs without a total, and before it is there.
+    const isUnknown = progress === null && !hasEnded && state?.status === 'processing';
+    if (state) this.setAttribute('status', state.status);
+    const { bar, fill, stage, outcome, percent, foot, message, aside } = this.#parts;
+    if (!bar || !fill || !stage || !outcome || !percent || !foot || !message || !aside) return;
+
+    this.#paintBar(bar, fill, progress, isUnknown, state, before);
+    const ended = hasEnded ? /** @type {keyof typeof MARKS} */ (state.status) : null;
+    write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : text(state?.stage) || (error ? '' : words.waiting));
+    stage.hidden = !!ended && ['complete', 'error', ended].includes(state?.stage ?? '');
+    outcome.hidden = !ended;
+    write(outcome, ended ? `${MARKS[ended]} ${words[ended]}` : '');
+    write(percent, progress === null ? '' : this.#percent(progress));
+    write(message, text(state?.message) === `Error: ${text(state?.error)}` ? '' : text(state?.message));
+    this.#paintAside(aside, state, progress, hasEnded);
+    // While it runs, its place is kept, so that nothing jumps.
+    foot.hidden = hasEnded && !message.textContent;
+    this.#paintText('error', error ? error.message : ended ? text(state?.error) : '');
+    this.#paintResult(ended === 'completed' ? state?.result : undefined);
+    this.#speak(before, state, progress, ended);
+  }
+
+  /**
+   * @param {HTMLElement} bar
+   * @param {HTMLElement} fill
+   * @param {number | null} progress
+   * @param {boolean} isUnknown
+   * @param {State | null} state
+   * @param {State | null} before
+   */
+  #paintBar(bar, fill, progress, isUnknown, state, before) {
+    bar.classList.toggle('is-unknown', isUnknown);
+    bar.classList.toggle('is-stale', !!state && !isEnd(state) && this.connection !== 'open');
+    // It jumps back, and to where it was found; it only ever glides forwards.
+    const isForward = !!before && before.attempt === state?.attempt && (progress ?? 0) >= (Number(before.progress) || 0);
+    fill.style.transition = isForward ? '' : 'none';
+    fill.style.inlineSize = `${(progress ?? 0) * 100}%`;
+    bar.setAttribute('aria-label', this.getAttribute('label') ?? this.getAttribute('job') ?? '');
+    const values = progress === null ? null : {
+      'aria-valuemin': '0',
+      'aria-valuemax': '100',
+      'aria-valuenow': String(Math.floor(progress * 100)),
+      'aria-valuetext': [this.#percent(progress), text(state?.stage)].filter(Boolean).join(', '),
+    };
+    for (const name of ['aria-valuemin', 'aria-valuemax', 'aria-valuenow', 'aria-valuetext']) {
+      const value = values?.[/** @type {keyof values} */ (name)];
+      if (value === undefined) bar.removeAttribute(name);
+      else if (bar.getAttribute(name) !== value) bar.setAttribute(name, value);
+    }
+  }
+
+  /**
+   * The connection while there is none, else the time left.
+   * @param {HTMLElement} aside
+   * @param {State | null} state
+   * @param {number | null} progress
+   * @param {boolean} hasEnded
+   */
+  #paintAside(aside, state, progress, hasEnded) {
+    const { connection } = this;
+    if (connection !== 'open') {
+      return write(aside, hasEnded || connection === 'closed' ? '' : words[connection]);
+    }
+    const now = performance.now();
+    if (state && this.#first?.state.attempt !== state.attempt) this.#first = { state, at: now };
+    const first = this.#first;
+    const since = typeof first?.state.progress === 'number' ? first.state.progress : null;
+    write(aside, '');
+    if (!first || hasEnded || progress === null) return;
+    if (since === null) {
+      this.#first = state && { state, at: now };
+      return;
+    }
+    const gained = progress - since;
+    if (gained <= 0.01 || now - first.at < OBSERVED) return;
+    write(aside, words.left(this.#duration(((1 - progress) / gained) * (now - first.at))));
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} said
+   */
+  #paintText(name, said) {
+    const part = this.#parts[name];
+    if (!part) return;
+    part.hidden = !said;
+    write(part, said);
+  }
+
+  /**
+   * Addresses in it become links, if they are of the web's.
+   * @param {unknown} result
+   */
+  #paintResult(result) {
+    const part = this.#parts['result'];
+    if (!part) return;
+    const values = typeof result === 'object' && result ? Object.entries(result) : [[words.result, result]];
+    const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
+    const plain = typeof result === 'string' ? result : result === undefined || result === null ? '' : JSON.stringify(result);
+    part.hidden = !plain;
+    const shown = links.length ? links.flatMap((each, n) => (n ? [' ', each] : [each])) : [plain];
+    if (part.dataset['shown'] === plain) return;
+    part.dataset['shown'] = plain;
+    part.replaceChildren(...shown);
+  }
+
+  /**
+   * To those who hear the page: changes of the stage, quarters, the outcome. Not what was found at first.
+   * @param {State | null} before
+   * @param {State | null} state
+   * @param {number | null} progress
+   * @param {keyof typeof MARKS | null} ended
+   */
+  #speak(before, state, progress, ended) {
+    const ears = this.#parts['ears'];
+    if (!ears || !before || !state || before.position === state.position) return;
+    const label = this.getAttribute('label') ?? this.getAttribute('job');
+    const quarter = (/** @type {unknown} */ of) => (typeof of === 'number' ? Math.floor(of * 4) : 0);
+    const isOn = before.attempt === state.attempt;
+    if (ended) {
+      if (isOn && isEnd(before)) return;
+      const error = ended === 'failed' && text(state.error);
+      write(ears, `${label}: ${words[ended]}${error ? `. ${error}` : ''}`);
+    } else if (!isOn || before.stage !== state.stage || quarter(progress) > quarter(before.progress)) {
+      write(ears, [text(state.stage), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
+    }
+  }
+
+  get #language() {
+    const found = this.closest('[lang]')?.getAttribute('lang') || undefined;
+    try {
+      return found && Intl.getCanonicalLocales(found)[0];
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Never rounded up: 100 % is for what is done. @param {number} progress */
+  #percent(progress) {
+    const format = new Intl.NumberFormat(this.#language, { style: 'percent' });
+    return format.format(Math.floor(progress * 100 + 1e-9) / 100);
+  }
+
+  /** @param {number} ms */
+  #duration(ms) {
+    const seconds = Math.max(1, ms / 1000);
+    /** @type {[number, string]} */
+    const [size, unit] = seconds < 90 ? [1, 'second'] : seconds < 5400 ? [60, 'minute'] : seconds < 172_800 ? [3600, 'hour'] : [86_400, 'day'];
+    const format = new Intl.NumberFormat(this.#language, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: 0 });
+    return format.format(Math.round(seconds / size));
+  }
+}
+
+/**
+ * @param {HTMLElement} part
+ * @param {string} said
+ */
+function write(part, said) {
+  if (part.textContent !== said) part.textContent = said;
+}
+
+/** @param {unknown} value */
+const text = (value) => (typeof value === 'string' ? value : '');
+
+/**
+ * @param {unknown} value
+ * @returns {value is string}
+ */
+const isAddress = (value) => typeof value === 'string' && /^https?:\/\//.test(value);
+
+/**
+ * @param {string} name
+ * @param {string} address
+ */
+function link(name, address) {
+  const anchor = document.createElement('a');
+  anchor.href = address;
+  anchor.rel = 'noopener';
+  anchor.textContent = name;
+  return anchor;
+}
+
+if (globalThis.customElements && !customElements.get('job-progress')) {
+  customElements.define('job-progress', JobProgress);
+}

@@ -1,0 +1,189 @@
+// @ts-check
+/** A job as a page shows it: what is read out of its state, and what is remembered of the states before. */
+
+import { Pace } from './pace.js';
+
+/** @typedef {import('./milepost.js').State} State */
+
+export const ENDS = ['completed', 'failed', 'cancelled'];
+/** How long a running job may be silent before the page says so, in milliseconds. Reporters speak every 10 s. */
+const LATE = 15_000;
+
+/** @type {Record<string, string>} */
+export const WORDS = { queued: 'Queued', processing: 'Running', completed: 'Completed', failed: 'Failed', cancelled: 'Cancelled' };
+
+/** A job that the page shows, and what it remembers of it. */
+export class Job {
+  /** @type {State | null} */
+  state = null;
+  /** When it was last heard of, on the clock of `performance.now()`. */
+  heard = 0;
+  /** How far it has been in this attempt, 0…1. */
+  furthest = 0;
+  pace = new Pace();
+
+  /** @param {string} id */
+  constructor(id) {
+    this.id = id;
+  }
+
+  /**
+   * @param {State} state
+   * @param {number} heard
+   */
+  update(state, heard) {
+    if (state.attempt !== this.state?.attempt) {
+      this.furthest = 0;
+      this.pace = new Pace();
+    }
+    this.state = state;
+    this.heard = heard;
+    const progress = progressOf(state);
+    this.furthest = Math.max(this.furthest, progress ?? 0);
+    if (progress !== null && state.status === 'processing') this.pace.note(heard, progress);
+  }
+
+  /**
+   * A state of before tells how far an attempt got that failed with a progress of 0.
+   * @param {State} earlier
+   */
+  recall(earlier) {
+    if (earlier.attempt === this.state?.attempt) this.furthest = Math.max(this.furthest, progressOf(earlier) ?? 0);
+  }
+
+  get hasEnded() {
+    return ENDS.includes(this.state?.status ?? '');
+  }
+
+  /** How far it is, 0…1; null if its total is not known. */
+  get share() {
+    if (!this.state) return null;
+    const progress = progressOf(this.state);
+    // Many workers report 0 with a failure. The bar stays where it got to.
+    const lost = this.hasEnded && this.state.status !== 'completed' && !progress;
+    return lost && this.furthest ? this.furthest : progress;
+  }
+
+  /** `62 %`, or nothing. 100 % is for what is done, and 0 % for what has not ended. */
+  get percent() {
+    const share = this.share;
+    return share === null || (this.hasEnded && share === 0) ? '' : `${Math.floor(share * 100)}\u202f%`;
+  }
+
+  get word() {
+    return WORDS[this.state?.status ?? ''] ?? text(this.state?.status);
+  }
+
+  /** `Running`, `Completed`, `Failed at 62 %`. */
+  get outcome() {
+    const partly = this.hasEnded && this.state?.status !== 'completed' && this.percent;
+    return partly ? `${this.word} at ${this.percent}` : this.word;
+  }
+
+  /** What it is busy with; nothing where that only repeats the status. */
+  get stage() {
+    const stage = text(this.state?.stage);
+    const repeats = this.hasEnded ? ['complete', 'error', 'processing', 'queued'] : [this.state?.status, 'processing'];
+    return repeats.includes(stage) ? '' : stage;
+  }
+
+  get error() {
+    return this.state?.status === 'failed' ? text(this.state.error) : '';
+  }
+
+  /** The message, unless it only repeats the error. */
+  get message() {
+    const message = text(this.state?.message);
+    return this.error && (message === this.error || message === `Error: ${this.error}`) ? '' : message;
+  }
+
+  /**
+   * Whether a running job has been silent for longer than reporters are.
+   * @param {number} now
+   */
+  isLate(now) {
+    return this.state?.status === 'processing' && now - this.heard > LATE;
+  }
+
+  /**
+   * How fast it advances and when it will be done, if that can be told: `1.2 %/s`, `40 s left`.
+   * @param {number} now
+   */
+  outlook(now) {
+    const rate = this.state?.status === 'processing' && !this.isLate(now) ? this.pace.rate(now) : null;
+    if (rate === null || this.share === null) return { rate: '', left: '' };
+    const percent = rate * 100;
+    const perSecond = percent >= 0.095 || percent === 0;
+    const figure = perSecond ? percent : percent * 60;
+    const shown = figure >= 10 ? figure.toFixed(0) : figure >= 0.1 ? figure.toFixed(1) : figure.toFixed(2);
+    const left = ((1 - this.share) / rate) * 1000;
+    return {
+      rate: `${shown}\u202f%/${perSecond ? 's' : 'min'}`,
+      left: Number.isFinite(left) && this.share < 1 ? `${duration(Math.max(1000, left))} left` : '',
+    };
+  }
+}
+
+/**
+ * Whether a state comes after one that was seen. Positions of different epochs cannot be compared: then it does.
+ * @param {State} state
+ * @param {State} seen
+ */
+export function isLater(state, seen) {
+  const [epoch, number] = state.position.split('-');
+  const [seenEpoch, seenNumber] = seen.position.split('-');
+  return epoch !== seenEpoch || Number(number) > Number(seenNumber);
+}
+
+/** @param {State} state */
+export function progressOf(state) {
+  const { progress } = state;
+  return typeof progress === 'number' && progress >= 0 && progress <= 1 ? progress : null;
+}
+
+/**
+ * The worker's clock, which is UTC where it names no zone; null if it cannot be read.
+ * @param {State | null} state
+ */
+export function timeOf(state) {
+  const stamp = text(state?.timestamp);
+  const time = Date.parse(/(z|[+-]\d\d:?\d\d)$/i.test(stamp) ? stamp : `${stamp}Z`);
+  return Number.isNaN(time) ? null : time;
+}
+
+/**
+ * A field as text, of whatever type its worker made it.
+ * @param {unknown} value
+ * @param {number} [most] characters
+ */
+export function text(value, most = 500) {
+  if (value === undefined || value === null) return '';
+  const whole = typeof value === 'string' ? value : JSON.stringify(value);
+  return whole.length > most ? `${whole.slice(0, most)}…` : whole;
+}
+
+/** @param {number} ms */
+export function duration(ms) {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} days`;
+}
+
+/** @param {number} ms */
+export function ago(ms) {
+  return ms < 2000 ? 'just now' : `${duration(ms)} ago`;
+}
+
+/**
+ * A time of day; with the date, if it was on another one.
+ * @param {number | null} time
+ */
+export function clock(time) {
+  if (time === null) return '';
+  const date = new Date(time);
+  const sameDay = date.toDateString() === new Date().toDateString();
+  /** @type {Intl.DateTimeFormatOptions} */
+  const day = sameDay ? {} : { day: 'numeric', month: 'short' };
+  return new Intl.DateTimeFormat(undefined, { ...day, hour: '2-digit', minute: '2-digit' }).format(date);
+}

@@ -1,0 +1,475 @@
+// Run by `node --test`, without anything to install. Time passes when a test says so.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+
+import { Host, Session, compare, reconnectDelay, watch } from './milepost.js';
+
+const fixture = (name) => JSON.parse(readFileSync(new URL(`../spec/fixtures/${name}.json`, import.meta.url), 'utf8'));
+
+test('fixtures: close codes', () => {
+  const { codes, others } = fixture('close-codes');
+  for (const { code, reconnect, min_ms, max_ms } of [...codes, ...others]) {
+    const after = (reason, failures, draw) => reconnectDelay(code, reason, failures, draw);
+    if (reconnect === 'no') assert.equal(after('', 0, 0.5), null, `${code}`);
+    else if (reconnect === 'after') assert.deepEqual([after('', 9, 0), after('', 9, 1)], [min_ms, max_ms]);
+    else {
+      if (reconnect === 'as-told') {
+        assert.equal(after('{"reason":"restart","retry_ms":1234}', 9, 0.5), 1234);
+        assert.equal(after('{"reason":"restart","retry_ms":1e99}', 9, 0.5), 600_000);
+      }
+      assert.deepEqual([0, 1, 2, 3, 4, 5, 99].map((n) => after('', n, 1)), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+      assert.equal(after('', 5, 0), 0);
+    }
+  }
+});
+
+test('fixtures: positions', () => {
+  const word = (order) => (Number.isNaN(order) ? 'foreign' : order < 0 ? 'behind' : order > 0 ? 'ahead' : 'current');
+  for (const { since, present, is } of fixture('position').standings) {
+    assert.equal(word(compare(since, present)), is, `${since} ${present}`);
+  }
+});
+
+/** What a server sees of a socket. */
+class FakeSocket {
+  static all = [];
+  sent = [];
+  isOpen = true;
+  constructor(url) {
+    this.url = url;
+    FakeSocket.all.push(this);
+  }
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+  close() {
+    this.isOpen = false;
+  }
+  greet() {
+    this.say({ type: 'connected' });
+  }
+  say(message) {
+    this.onmessage({ data: typeof message === 'string' ? message : JSON.stringify(message) });
+  }
+  end(code = 1006, reason = '') {
+    this.onclose({ code, reason });
+  }
+}
+
+/** The requests that were made, with what answers them. */
+let requests = [];
+function fakeFetch(url, { headers, signal }) {
+  return new Promise((resolve, reject) => {
+    const answer = (status, body) => {
+      const content = body instanceof ReadableStream ? body.pipeThrough(new TransformStream(), { signal }) : body;
+      resolve(new Response(content, { status }));
+    };
+    requests.push({ url, headers, signal, answer, fail: () => reject(new TypeError('fetch failed')) });
+    signal.addEventListener('abort', () => reject(signal.reason));
+  });
+}
+
+let now = 0;
+const RealWebSocket = globalThis.WebSocket;
+const sessions = [];
+beforeEach(() => {
+  [now, requests, FakeSocket.all] = [0, [], []];
+  mock.method(performance, 'now', () => now);
+  mock.method(Math, 'random', () => 0.5);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.method(globalThis, 'fetch', fakeFetch);
+  globalThis.WebSocket = FakeSocket;
+});
+afterEach(() => {
+  for (const session of sessions.splice(0)) session.close();
+  mock.timers.reset();
+  mock.restoreAll();
+  globalThis.WebSocket = RealWebSocket;
+});
+
+const pass = (ms) => {
+  now += ms;
+  mock.timers.tick(ms);
+};
+/** Lets promises settle; no time passes. */
+const settle = async () => {
+  for (let n = 0; n < 30; n += 1) await new Promise((resolve) => setImmediate(resolve));
+};
+const state = (position, more = {}) => ({ job_id: 'a', status: 'processing', stage: 's', attempt: 1, timestamp: 't', position, ...more });
+
+function start(url = 'http://x') {
+  const told = [];
+  const session = new Session(url, undefined, (news) => {
+    told.push(news.t === 'state' ? news.state.position : news.t === 'link' ? news.link : `${news.job} ${news.t} ${news.why ?? ''}`.trim());
+  });
+  sessions.push(session);
+  return { session, told };
+}
+
+test('a session resumes where it was, at the rate that was asked for', () => {
+  const { session, told } = start('https://x/milepost/');
+  session.watch('a', 'e-1', { max_rate: 10 });
+  const [first] = FakeSocket.all;
+  assert.equal(first.url, 'wss://x/milepost/ws?');
+  first.greet();
+  assert.deepEqual(first.sent, [{ type: 'subscribe', job_id: 'a', since: 'e-1', max_rate: 10 }]);
+  for (const position of ['e-2', 'e-1', 'e-3']) first.say(state(position));
+  first.say(state('e-9', { job_id: 'not-ours' }));
+  first.end();
+  assert.equal(first.isOpen, false);
+  pass(499);
+  assert.equal(FakeSocket.all.length, 1);
+  pass(1);
+  FakeSocket.all[1].greet();
+  assert.equal(FakeSocket.all[1].sent[0].since, 'e-3');
+  assert.deepEqual(told, ['open', 'e-2', 'e-1', 'e-3', 'connecting', 'open']);
+});
+
+test('a message with a position is a state, whatever its type; what is not known is passed over', () => {
+  const { session, told } = start();
+  session.watch('a', undefined, {});
+  const [socket] = FakeSocket.all;
+  socket.greet();
+  for (const text of ['', '{', '7', 'null', '[]', '{"type":"later"}']) socket.say(text);
+  socket.say(state('e-1', { type: 'error' }));
+  socket.say(state('e-2', { type: 'ping' }));
+  assert.deepEqual(told, ['open', 'e-1', 'e-2']);
+});
+
+test('the server says when to come back, and whether', () => {
+  const { session, told } = start();
+  session.watch('a', undefined, {});
+  FakeSocket.all[0].greet();
+  FakeSocket.all[0].end(1012, '{"reason":"restart","retry_ms":7000}');
+  pass(6999);
+  assert.equal(FakeSocket.all.length, 1);
+  pass(1);
+  assert.equal(FakeSocket.all.length, 2);
+  FakeSocket.all[1].greet();
+  FakeSocket.all[1].end(4401, 'who are you?');
+  pass(1e7);
+  assert.equal(FakeSocket.all.length, 2);
+  assert.deepEqual(told.at(-1), 'closed');
+});
+
+test('a quiet connection is asked, then given up; pings and pongs keep one', () => {
+  const { session, told } = start();
+  session.watch('a', undefined, {});
+  const [socket] = FakeSocket.all;
+  socket.greet();
+  for (let n = 0; n < 8; n += 1) {
+    pass(5000);
+    socket.say({ type: 'ping' });
+  }
+  assert.equal(socket.sent.length, 1);
+  pass(12_500);
+  assert.deepEqual(socket.sent[1], { type: 'ping' });
+  socket.say({ type: 'pong' });
+  pass(2500);
+  assert.equal(socket.isOpen, true);
+  for (let n = 0; n < 7; n += 1) pass(2500);
+  assert.equal(socket.isOpen, false);
+  assert.deepEqual(told, ['open', 'connecting']);
+});
+
+test('a change of the network doubts the connection, and ends a wait', () => {
+  const { session } = start();
+  session.watch('a', 'e-4', {});
+  FakeSocket.all[0].greet();
+  session.probe();
+  session.probe();
+  assert.deepEqual(FakeSocket.all[0].sent.slice(1), [{ type: 'ping' }]);
+  pass(3000);
+  assert.equal(FakeSocket.all[0].isOpen, false);
+  session.probe();
+  assert.equal(FakeSocket.all.length, 2);
+  FakeSocket.all[1].greet();
+  assert.equal(FakeSocket.all[1].sent[0].since, 'e-4');
+});
+
+test('a connection that does not come about in time is given up', () => {
+  const { session } = start();
+  session.watch('a', undefined, {});
+  pass(10_000);
+  assert.equal(FakeSocket.all[0].isOpen, false);
+  pass(500);
+  assert.equal(FakeSocket.all.length, 2);
+});
+
+test('the socket rests when nothing is watched any more', () => {
+  const { session, told } = start();
+  session.watch('a', undefined, {});
+  FakeSocket.all[0].greet();
+  session.unwatch('a');
+  assert.deepEqual(FakeSocket.all[0].sent[1], { type: 'unsubscribe', job_id: 'a' });
+  pass(100);
+  assert.equal(FakeSocket.all[0].isOpen, false);
+  pass(1e6);
+  assert.equal(FakeSocket.all.length, 1);
+  session.watch('b', undefined, {});
+  assert.equal(FakeSocket.all.length, 2);
+  assert.deepEqual(told, ['open', 'connecting']);
+});
+
+/** WebSocket failed twice: events come by a request. */
+async function withoutSockets() {
+  const started = start();
+  started.session.watch('a', 'e-1', {});
+  FakeSocket.all[0].end();
+  pass(500);
+  FakeSocket.all[1].end();
+  pass(1000);
+  await settle();
+  return started;
+}
+
+test('where a WebSocket fails twice, events are streamed, and a socket is tried later', async () => {
+  const { session, told } = await withoutSockets();
+  assert.equal(requests[0].url, 'http://x/jobs/a/events?since=e-1');
+  let events;
+  requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }));
+  const say = async (text) => {
+    events.enqueue(new TextEncoder().encode(text));
+    await settle();
+  };
+  await say('retry: 1234\nevent: connected\ndata: {"type":"connected","known":true}\n\n');
+  await say(`id: e-2\ndata: ${JSON.stringify(state('e-2', { message: 'ü: 1' }))}\n\nid: e-3\ndata: {"job_id":"a"`);
+  await say(',"position":"e-3","status":"processing"}\n\n');
+  assert.deepEqual(told, ['open', 'e-2', 'e-3']);
+
+  pass(30_000);
+  assert.equal(FakeSocket.all.length, 3);
+  FakeSocket.all[2].end();
+  await settle();
+  assert.equal(told.length, 3);
+  pass(29_000);
+  await say(': keepalive\n\n');
+  pass(1000);
+  FakeSocket.all[3].greet();
+  await settle();
+  assert.equal(requests[0].signal.aborted, true);
+  assert.equal(FakeSocket.all[3].sent[0].since, 'e-3');
+  assert.deepEqual(told, ['open', 'e-2', 'e-3']);
+  session.unwatch('a');
+});
+
+test('a stream on which nothing comes is given up', async () => {
+  const { told } = await withoutSockets();
+  let events;
+  requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }));
+  await settle();
+  events.enqueue(new TextEncoder().encode('event: connected\ndata: {"known":false}\n\n'));
+  await settle();
+  pass(5000);
+  events.enqueue(new TextEncoder().encode(': keepalive\n\n'));
+  await settle();
+  pass(15_000);
+  await settle();
+  assert.equal(requests[0].signal.aborted, true);
+  assert.deepEqual(told, ['open', 'a unknown', 'connecting']);
+});
+
+test('where streaming fails as well, it polls', async () => {
+  const { told } = await withoutSockets();
+  requests[0].fail();
+  await settle();
+  pass(2000);
+  await settle();
+  requests[1].answer(404);
+  await settle();
+  pass(4000);
+  await settle();
+  assert.equal(requests[2].url, 'http://x/jobs/a?wait=0');
+  assert.equal(requests[2].headers['if-none-match'], '"e-1"');
+  requests[2].answer(200, JSON.stringify(state('e-2')));
+  await settle();
+  pass(500);
+  await settle();
+  assert.equal(requests[3].url, 'http://x/jobs/a?wait=15');
+  assert.equal(requests[3].headers['if-none-match'], '"e-2"');
+  requests[3].answer(304);
+  await settle();
+  pass(500);
+  await settle();
+  assert.equal(requests.length, 5);
+  assert.deepEqual(told, ['open', 'e-2']);
+});
+
+test('what is refused is not asked for again; what has no room is polled', async () => {
+  const { session, told } = start();
+  session.watch('a', undefined, {});
+  session.watch('b', undefined, {});
+  const [socket] = FakeSocket.all;
+  socket.greet();
+  socket.say({ type: 'error', problem: 'invalid-parameter', message: 'too slow', job_id: 'a' });
+  socket.say({ type: 'error', problem: 'too-many-subscriptions', message: 'full', job_id: 'b' });
+  await settle();
+  assert.deepEqual(told, ['open', 'a refused too slow']);
+  assert.deepEqual(requests.map((request) => request.url), ['http://x/jobs/b?wait=15']);
+  requests[0].fail();
+  await settle();
+  pass(5000);
+  await settle();
+  requests[1].answer(200, JSON.stringify(state('e-1', { job_id: 'b' })));
+  await settle();
+  assert.deepEqual(told.at(-1), 'e-1');
+  assert.equal(socket.isOpen, true);
+});
+
+test('a host watches a job once for all pages, at what satisfies all of them', () => {
+  const host = new Host('http://x', undefined);
+  sessions.push(host.session);
+  const [one, two] = [[], []];
+  const ports = [(news) => one.push(news), (news) => two.push(news)];
+  for (const port of ports) host.receive(port, { t: 'open' });
+  host.receive(ports[0], { t: 'watch', key: '1', job: 'a', pace: { mode: 'latest', max_rate: 5 } });
+  const [socket] = FakeSocket.all;
+  socket.greet();
+  socket.say(state('e-5'));
+  host.receive(ports[1], { t: 'watch', key: '2', job: 'a', pace: { mode: 'latest', max_rate: 5 } });
+  assert.equal(two.at(-1).state.position, 'e-5');
+  assert.equal(socket.sent.length, 1);
+  host.receive(ports[1], { t: 'watch', key: '3', job: 'a', since: 'e-2', pace: { max_rate: 9 } });
+  assert.deepEqual(socket.sent[1], { type: 'subscribe', job_id: 'a', since: 'e-2', max_rate: 9 });
+  // A page that goes leaves the others theirs.
+  host.receive(ports[1], { t: 'bye' });
+  socket.say(state('e-6'));
+  assert.equal(one.at(-1).state.position, 'e-6');
+  assert.notEqual(two.at(-1).state.position, 'e-6');
+  host.receive(ports[0], { t: 'unwatch', key: '1', job: 'a' });
+  assert.deepEqual(socket.sent.at(-1), { type: 'unsubscribe', job_id: 'a' });
+});
+
+test('who comes without a position is shown the present state, whatever the others knew already', () => {
+  const host = new Host('http://x', undefined);
+  sessions.push(host.session);
+  host.receive(() => {}, { t: 'watch', key: '1', job: 'a', since: 'e-5', pace: {} });
+  FakeSocket.all[0].greet();
+  host.receive(() => {}, { t: 'watch', key: '2', job: 'a', pace: {} });
+  assert.deepEqual(FakeSocket.all[0].sent.map(({ since }) => since), ['e-5', undefined]);
+});
+
+let servers = 0;
+/** A watch of a server of its own, whose socket has opened. */
+function watched(options = {}) {
+  const told = [];
+  const watching = watch('a', {
+    url: `http://server-${++servers}`,
+    onState: ({ position }) => told.push(position),
+    onEnd: ({ status }) => told.push(status),
+    onUnknown: () => told.push('unknown'),
+    onConnection: (connection) => told.push(connection),
+    onError: ({ message }) => told.push(message),
+    ...options,
+  });
+  return { watching, told, socket: () => FakeSocket.all.at(-1) };
+}
+
+test('a watch shows no state twice and none older than shown, in any epoch', () => {
+  const { watching, told, socket } = watched({ since: 'a-2' });
+  socket().greet();
+  for (const position of ['a-2', 'a-1', 'a-3', 'a-3', 'b-1', 'a-3', 'b-2', 'b-1', 'a-10']) socket().say(state(position));
+  assert.deepEqual(told, ['open', 'a-3', 'b-1', 'b-2', 'a-10']);
+  assert.equal(watching.state.position, 'a-10');
+  assert.equal(watching.position, 'a-10');
+  watching.close();
+  assert.equal(told.at(-1), 'closed');
+});
+
+test('the connection is lost and the state is not; the end is told once and ends the watch', () => {
+  const { watching, told, socket } = watched();
+  assert.equal(watching.connection, 'connecting');
+  socket().greet();
+  socket().say({ type: 'subscribed', job_id: 'a', known: false });
+  assert.equal(watching.known, false);
+  socket().say(state('e-1'));
+  socket().end();
+  assert.equal(watching.connection, 'reconnecting');
+  assert.equal(watching.state.position, 'e-1');
+  pass(500);
+  socket().greet();
+  const last = socket();
+  last.say(state('e-2', { status: 'completed' }));
+  last.say(state('f-1', { status: 'completed' }));
+  assert.deepEqual(told, ['open', 'unknown', 'e-1', 'reconnecting', 'open', 'e-2', 'completed', 'closed']);
+  assert.equal(watching.known, true);
+});
+
+test('who follows sees the next attempt, and the same end from a forgetful server once', () => {
+  const { watching, told, socket } = watched({ follow: true });
+  socket().greet();
+  socket().say(state('e-1', { status: 'failed' }));
+  socket().say(state('f-1', { status: 'failed' }));
+  socket().say(state('f-2', { attempt: 2 }));
+  socket().say(state('f-3', { attempt: 2, status: 'completed' }));
+  assert.deepEqual(told, ['open', 'e-1', 'failed', 'f-1', 'f-2', 'f-3', 'completed']);
+  watching.close();
+});
+
+test('who iterates slowly gets the newest state and every end', async () => {
+  const { watching, socket } = watched({ follow: true });
+  socket().greet();
+  const say = (number, more) => socket().say(state(`e-${number}`, more));
+  for (const number of [1, 2, 3]) say(number);
+  say(4, { status: 'failed' });
+  for (const number of [5, 6]) say(number, { attempt: 2 });
+  const seen = [];
+  for await (const { position } of watching) {
+    seen.push(position);
+    if (position === 'e-6') say(7, { attempt: 2, status: 'completed' });
+    if (position === 'e-7') break;
+  }
+  assert.deepEqual(seen, ['e-4', 'e-6', 'e-7']);
+  assert.equal(watching.connection, 'closed');
+});
+
+test('an iteration ends with the job, with a signal, or with why the job may not be watched', async () => {
+  const all = async (watching) => {
+    const seen = [];
+    for await (const { position } of watching) seen.push(position);
+    return seen;
+  };
+  const ended = watched();
+  ended.socket().greet();
+  ended.socket().say(state('e-1'));
+  ended.socket().say(state('e-2', { status: 'cancelled' }));
+  assert.deepEqual(await all(ended.watching), ['e-2']);
+
+  const stop = new AbortController();
+  const stopped = watched({ signal: stop.signal });
+  const seen = all(stopped.watching);
+  stop.abort();
+  assert.deepEqual(await seen, []);
+  assert.deepEqual(await all(watched({ signal: stop.signal }).watching), []);
+
+  const refused = watched();
+  refused.socket().greet();
+  refused.socket().say({ type: 'error', problem: 'invalid-job-id', message: 'no such id', job_id: 'a' });
+  await assert.rejects(all(refused.watching), /no such id/);
+  assert.deepEqual(refused.told, ['open', 'closed', 'no such id']);
+
+  const closed = watched();
+  closed.socket().greet();
+  closed.socket().say({ type: 'error', message: 'not with me' });
+  closed.socket().end(4403, 'forbidden');
+  await assert.rejects(all(closed.watching), /not with me/);
+});
+
+test('any number of watches share a socket, and one that throws stops no other', async () => {
+  const url = 'http://one';
+  const faults = [];
+  mock.method(globalThis, 'queueMicrotask', (act) => assert.throws(act, (error) => faults.push(error.message) > 0));
+  const seen = [];
+  const bad = watch('a', { url, onState: () => { throw new Error('mine'); } });
+  const good = watch('a', { url, onState: ({ position }) => seen.push(position) });
+  const other = watch('b', { url, onState: ({ position }) => seen.push(`b ${position}`) });
+  assert.equal(FakeSocket.all.length, 1);
+  FakeSocket.all[0].greet();
+  assert.deepEqual(FakeSocket.all[0].sent.map((sent) => sent.job_id), ['a', 'b']);
+  FakeSocket.all[0].say(state('e-1'));
+  FakeSocket.all[0].say(state('e-1', { job_id: 'b' }));
+  assert.deepEqual(seen, ['e-1', 'b e-1']);
+  assert.deepEqual(faults, ['mine']);
+  for (const each of [bad, good, other]) each.close();
+});

@@ -1,0 +1,49 @@
+// @ts-check
+/** What the server is asked over HTTP. */
+
+import { timeOf } from './job.js';
+
+/** @typedef {import('./milepost.js').State} State */
+
+/** Where the server is that this page came from, without a slash at the end. */
+export function home() {
+  return new URL('.', document.baseURI).href.replace(/\/$/, '');
+}
+
+/**
+ * @param {string} server
+ * @param {string} id
+ */
+export function jobUrl(server, id) {
+  return `${server}/jobs/${encodeURIComponent(id).replaceAll('%3A', ':').replaceAll('%40', '@')}`;
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<{ ok: boolean, status: number, body: any, now: number }>} `now` is the server's clock
+ */
+export async function ask(url) {
+  const response = await fetch(url, { signal: AbortSignal.timeout(10_000), headers: { accept: 'application/json' } });
+  const date = Date.parse(response.headers.get('date') ?? '');
+  const { ok, status } = response;
+  return { ok, status, body: await response.json(), now: Number.isNaN(date) ? Date.now() : date };
+}
+
+/**
+ * When a state that was found, not heard, was reported, on the clock of `performance.now()`.
+ * @param {State} state
+ * @param {number} serverNow
+ */
+export function heardAt(state, serverNow) {
+  const age = serverNow - (timeOf(state) ?? serverNow);
+  return performance.now() - Math.max(0, age);
+}
+
+/**
+ * How to report that job by hand, for a shell.
+ * @param {string} id
+ */
+export function curl(id) {
+  // Quoted: an id comes out of a page's address.
+  return `curl -X POST ${jobUrl(home(), id).replaceAll("'", '%27')} -d '{"progress":0.5}'`;
+}

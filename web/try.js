@@ -1,0 +1,260 @@
+// @ts-check
+/** The page at `/try`: watches one job of any server, and reports a sample job to it. */
+
+import { announce } from './announce.js';
+import { ConnectionSign } from './connection.js';
+import { paintResult } from './dashboard/details.js';
+import { Job, clock, duration, isLater, timeOf } from './job.js';
+import { logItem, logOnTop, stateItem } from './log.js';
+import { byId, element, paint, write } from './paint.js';
+import { Reports } from './reports.js';
+import { doSampleJob } from './sample.js';
+import { home } from './server.js';
+import { Watches } from './watches.js';
+
+/** @typedef {import('./milepost.js').State} State */
+/** @typedef {import('./reports.js').Answer} Answer */
+
+const serverField = /** @type {HTMLInputElement} */ (byId('server'));
+const jobField = /** @type {HTMLInputElement} */ (byId('job'));
+const live = byId('live');
+const log = byId('log');
+/** @type {Record<string, HTMLElement>} */
+const parts = {};
+for (const part of live.querySelectorAll('[data-part]')) {
+  parts[part.getAttribute('data-part') ?? ''] = /** @type {HTMLElement} */ (part);
+}
+
+/** What is watched. @type {{ watches: Watches, job: Job, server: string } | null} */
+let watched = null;
+/** What is done here. @type {{ stop: AbortController, reports: Reports, attempt: number } | null} */
+let work = null;
+let isPlanned = false;
+
+const sign = new ConnectionSign(() => watched?.watches.hurry());
+const asked = new URL(location.href).searchParams;
+serverField.value = asked.get('server') ?? home();
+jobField.value = asked.get('job') ?? `try-${Math.random().toString(36).slice(2, 8)}`;
+paintLog();
+if (asked.has('job')) connect();
+
+byId('connect').addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (watched) disconnect();
+  else connect();
+});
+// Another job or server is another watch.
+for (const field of [serverField, jobField]) field.addEventListener('input', () => watched && disconnect());
+byId('run').addEventListener('click', () => run(nextAttempt(false)));
+byId('attempt').addEventListener('click', () => run(nextAttempt(true)));
+byId('fail').addEventListener('click', () => end({ status: 'failed', error: 'Somebody pressed the button', message: 'Error: Somebody pressed the button' }));
+byId('cancel').addEventListener('click', () => end({ status: 'cancelled', message: 'Cancelled by hand' }));
+byId('clear').addEventListener('click', () => {
+  log.replaceChildren();
+  paintLog();
+});
+setInterval(() => {
+  sign.paint();
+  paintAside();
+}, 1000);
+addEventListener('pagehide', () => {
+  // The work lives in this page. Who watches it elsewhere is not left waiting.
+  work?.reports.sendLast({ status: 'failed', error: 'The page that did the job was closed', attempt: work.attempt });
+  work?.stop.abort();
+});
+
+function connect() {
+  const server = readServer();
+  const id = jobField.value.trim();
+  if (!server || !id) return;
+  const job = new Job(id);
+  const watches = new Watches(server, {
+    onState,
+    onUnknown: () => {
+      if (!job.state) write(parts.message, 'Nobody has reported this job yet. Run a sample job, or report it from elsewhere.');
+    },
+    onRefused: (_, reason) => {
+      disconnect();
+      note('refused', reason);
+      write(parts.message, reason);
+    },
+    onConnection: (connection) => {
+      sign.set(connection);
+      note(connection === 'open' ? 'connected' : connection, server);
+    },
+  });
+  watched = { watches, job, server };
+  watches.watch(id, undefined, { maxRate: 20 });
+  const url = new URL(location.href);
+  url.searchParams.set('job', id);
+  if (server === home()) url.searchParams.delete('server');
+  else url.searchParams.set('server', server);
+  history.replaceState(null, '', url);
+  write(byId('live-title'), id);
+  write(byId('toggle'), 'Disconnect');
+  byId('toggle').classList.remove('primary');
+  parts.page.setAttribute('href', `${server}/?job=${encodeURIComponent(id)}`);
+  write(parts.message, 'Connecting…');
+  clearJob();
+}
+
+function disconnect() {
+  watched?.watches.close();
+  watched = null;
+  sign.set('closed');
+  note('disconnected', '');
+  write(byId('toggle'), 'Connect');
+  byId('toggle').classList.add('primary');
+  const url = new URL(location.href);
+  url.searchParams.delete('job');
+  history.replaceState(null, '', url);
+}
+
+/** Nothing is shown of a job that was watched before. */
+function clearJob() {
+  delete live.dataset.status;
+  parts.bar.dataset.total = 'none';
+  delete parts.fill.dataset.share;
+  parts.badge.hidden = true;
+  parts.more.hidden = true;
+  for (const name of ['percent', 'stage', 'aside']) write(parts[name], '');
+  parts['error-section'].hidden = true;
+  parts['result-section'].hidden = true;
+}
+
+/** @returns {string | null} without a slash at the end */
+function readServer() {
+  const text = serverField.value.trim().replace(/\/+$/, '');
+  const isWeb = URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+  serverField.setCustomValidity(isWeb ? '' : 'An address that begins with http:// or https://');
+  return serverField.reportValidity() && isWeb ? text : null;
+}
+serverField.addEventListener('input', () => serverField.setCustomValidity(''));
+
+/** @param {State} state */
+function onState(state) {
+  const job = watched?.job;
+  if (!job) return;
+  const before = job.state;
+  if (before && !isLater(state, before)) return;
+  job.update(state, performance.now());
+  logOnTop(log, stateItem(state));
+  paintLog();
+  if (job.hasEnded) announce(`${job.outcome}${job.error ? `: ${job.error}` : ''}`);
+  else if (before?.stage !== state.stage && job.stage) announce(`${job.stage}, ${job.percent}`);
+  if (isPlanned) return;
+  isPlanned = true;
+  if (document.hidden) setTimeout(paintJob, 500);
+  else requestAnimationFrame(paintJob);
+}
+
+function paintJob() {
+  isPlanned = false;
+  const job = watched?.job;
+  if (!job?.state) return;
+  paint(live, parts, job);
+  parts.badge.hidden = false;
+  parts.more.hidden = false;
+  write(parts.status, job.state.attempt > 1 ? `${job.word}, attempt ${job.state.attempt}` : job.word);
+  write(parts.percent, job.percent);
+  write(parts.message, job.message);
+  write(parts.error, job.error);
+  parts['error-section'].hidden = !job.error;
+  paintResult(parts, job.state.result);
+  paintAside();
+}
+
+function paintAside() {
+  const job = watched?.job;
+  if (!job?.state) return;
+  const now = performance.now();
+  const { rate, left } = job.outlook(now);
+  const isLate = job.isLate(now) && sign.isLive;
+  const aside = isLate ? `no word for ${duration(now - job.heard)}` : [rate, left].filter(Boolean).join(' · ');
+  write(parts.aside, job.hasEnded ? clock(timeOf(job.state)) : aside);
+  parts.aside.classList.toggle('late', isLate);
+}
+
+/**
+ * @param {string} kind
+ * @param {string} words
+ */
+function note(kind, words) {
+  logOnTop(log, logItem(Date.now(), '', kind, words, kind));
+  paintLog();
+}
+
+function paintLog() {
+  const { childElementCount } = log;
+  write(byId('log-count'), childElementCount ? String(childElementCount) : '');
+  byId('log-empty').hidden = childElementCount > 0;
+  byId('clear').hidden = childElementCount === 0;
+}
+
+/** @param {boolean} isNew whether a new attempt is wanted in any case */
+function nextAttempt(isNew) {
+  const job = watched?.job;
+  const latest = Math.max(job?.state?.attempt ?? 0, work?.attempt ?? 0);
+  return Math.max(1, isNew || job?.hasEnded ? latest + 1 : latest);
+}
+
+/** @returns {Reports | null} */
+function reporter() {
+  const server = readServer();
+  const id = jobField.value.trim();
+  if (!server || !jobField.reportValidity()) return null;
+  if (!watched) connect();
+  showTrouble(null);
+  return new Reports(server, id, (update, answer) => {
+    if (answer.ok) return;
+    showTrouble({ server, answer });
+    note('refused', [answer.title, answer.detail].filter(Boolean).join(': '));
+    // Of what a server takes no more, no more is done.
+    if (answer.status >= 400 && answer.status < 500) work?.stop.abort();
+  });
+}
+
+/** @param {number} attempt */
+async function run(attempt) {
+  work?.stop.abort();
+  const reports = reporter();
+  if (!reports) return;
+  const mine = { stop: new AbortController(), reports, attempt };
+  work = mine;
+  const size = Number(/** @type {HTMLSelectElement} */ (byId('size')).value);
+  try {
+    const began = await reports.send({ status: 'processing', stage: 'warming up', progress: 0, message: `0 of ${size} MiB`, attempt });
+    if (!began.ok || mine.stop.signal.aborted) return;
+    const result = await doSampleJob(size, (done) => reports.report({ ...done, attempt }), mine.stop.signal);
+    await reports.send({ status: 'completed', message: 'Job completed', result, attempt });
+  } catch (error) {
+    // Stopped by hand, its end was reported by who stopped it.
+    if (!mine.stop.signal.aborted) await reports.send({ status: 'failed', error: String(error), attempt });
+  } finally {
+    if (work === mine) work = null;
+  }
+}
+
+/** @param {import('./reports.js').Update} update */
+async function end(update) {
+  const stopped = work;
+  work = null;
+  stopped?.stop.abort();
+  if (stopped) await stopped.reports.send({ ...update, attempt: stopped.attempt });
+  else await reporter()?.send(update);
+}
+
+/** @param {{ server: string, answer: Answer & { ok: false } } | null} trouble */
+function showTrouble(trouble) {
+  const box = byId('trouble');
+  box.hidden = trouble === null;
+  if (!trouble) return box.replaceChildren();
+  const { server, answer } = trouble;
+  const isForeign = new URL(server).origin !== location.origin;
+  const what = element('p', [answer.title, answer.detail].filter(Boolean).join(': '));
+  box.replaceChildren(what);
+  if (answer.status !== 0 || !isForeign) return;
+  const why = element('p', 'This page came from another origin than that server. Any page may watch it, but only one that it names may report: start it with ');
+  why.append(element('code', `--set cors_origins=${location.origin}`), `. Or open ${server}/try, which needs no setting.`);
+  box.append(why);
+}

@@ -1,0 +1,78 @@
+// @ts-check
+/** The jobs that a page watches, all over one socket of its own. */
+
+import { watch } from './milepost.js';
+
+/**
+ * @typedef {import('./milepost.js').State} State
+ * @typedef {import('./milepost.js').Connection} Connection
+ *
+ * @typedef {object} Listener
+ * @property {(state: State) => void} onState each newer than the one before it of the same job
+ * @property {(job: string) => void} onUnknown the server has no state of the job (yet)
+ * @property {(job: string, reason: string) => void} onRefused the job is not watched any more
+ * @property {(connection: Connection) => void} onConnection
+ */
+
+export class Watches {
+  /** @type {Map<string, import('./milepost.js').Watch>} */
+  #watches = new Map();
+
+  /**
+   * @param {string} server
+   * @param {Listener} listener
+   */
+  constructor(server, listener) {
+    this.server = server;
+    this.listener = listener;
+  }
+
+  get size() {
+    return this.#watches.size;
+  }
+
+  /**
+   * @param {string} job
+   * @param {string | undefined} since the position of the state that is known already
+   * @param {{ mode?: 'latest', maxRate: number }} pace
+   */
+  watch(job, since, pace) {
+    this.unwatch(job);
+    const isFirst = this.#watches.size === 0;
+    const { onState, onUnknown, onRefused, onConnection } = this.listener;
+    const made = watch(job, {
+      url: this.server,
+      ...(since ? { since } : {}),
+      ...pace,
+      // An attempt may follow an end.
+      follow: true,
+      // What is watched changes with each turn of the wheel: nothing to share with other tabs.
+      share: false,
+      onState,
+      onUnknown: () => onUnknown(job),
+      onConnection: (connection) => connection !== 'closed' && onConnection(connection),
+      onError: ({ message }) => {
+        this.#watches.delete(job);
+        onRefused(job, message);
+      },
+    });
+    this.#watches.set(job, made);
+    // Only changes are told; what it was for an earlier watch may have been another.
+    if (isFirst) onConnection(made.connection);
+  }
+
+  /** @param {string} job */
+  unwatch(job) {
+    this.#watches.get(job)?.close();
+    this.#watches.delete(job);
+  }
+
+  close() {
+    for (const job of [...this.#watches.keys()]) this.unwatch(job);
+  }
+
+  /** Comes back now rather than later: whoever is asked to must believe that the network is there. */
+  hurry() {
+    dispatchEvent(new Event('online'));
+  }
+}
