@@ -1,0 +1,54 @@
+// @ts-check
+/**
+ * Opens the page that is named on the command line in Chromium and writes, a JSON object a line:
+ * {"frame"} for each text frame that its sockets get, {"text"} for what a person reads on it, each time that changes,
+ * {"fault"} for what goes wrong in it. Ends when its input does.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const address = process.argv[2];
+if (!address) throw new Error('which page?');
+
+/** @param {object} event */
+const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
+
+const folder = mkdtempSync(join(tmpdir(), 'milepost-e2e-'));
+const context = await chromium.launchPersistentContext(folder, {
+  executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update',
+    '--disable-sync', '--no-first-run', '--disable-dev-shm-usage',
+  ],
+});
+
+process.stdin.resume();
+process.stdin.on('end', async () => {
+  await context.close();
+  rmSync(folder, { recursive: true, force: true });
+  process.exit(0);
+});
+
+const page = await context.newPage();
+page.on('websocket', (socket) => {
+  socket.on('framereceived', ({ payload }) => say({ frame: payload.toString() }));
+});
+page.on('pageerror', (error) => say({ fault: String(error) }));
+page.on('crash', () => say({ fault: 'the page crashed' }));
+await page.exposeFunction('tellText', (/** @type {string} */ text) => say({ text }));
+await page.addInitScript(() => {
+  let told = '';
+  const tell = () => {
+    const text = document.body?.innerText ?? '';
+    if (text === told) return;
+    told = text;
+    // @ts-expect-error: exposed to the page above.
+    void window.tellText(text);
+  };
+  new MutationObserver(tell).observe(document, {
+    subtree: true, childList: true, characterData: true, attributes: true,
+  });
+});
+await page.goto(address);

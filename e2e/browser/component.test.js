@@ -1,0 +1,363 @@
+// @ts-check
+/** `<job-progress>` and the module below it, in Chromium, with a real server and a network that fails. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+
+import { chromium } from 'playwright-core';
+
+import { Front } from './front.js';
+import { Server, until } from './server.js';
+
+/** @type {import('playwright-core').Browser} */
+let browser;
+/** @type {import('playwright-core').BrowserContext} */
+let context;
+/** @type {Server} */
+let server;
+/** @type {Front} */
+let front;
+/** @type {string[]} */
+let faults = [];
+
+before(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking'],
+  });
+});
+after(() => browser.close());
+beforeEach(async () => {
+  server = new Server();
+  await server.start();
+  front = new Front(server);
+  await front.listen();
+  context = await browser.newContext();
+  faults = [];
+});
+afterEach(async () => {
+  await context.close();
+  front.close();
+  await server.close();
+  assert.deepEqual(faults, []);
+});
+
+/**
+ * Opens a page of these jobs' elements.
+ * @param {string[]} jobs
+ * @param {{ head?: string, attributes?: string, prepare?: () => void }} [more]
+ */
+async function open(jobs, { head = '', attributes = '', prepare } = {}) {
+  const elements = jobs.map((job) => `<job-progress job="${job}" ${attributes}></job-progress>`);
+  front.pages.set('/page', `<!doctype html><html lang="en"><head><title>Jobs</title>
+    <meta name="viewport" content="width=device-width"><style>body { background: Canvas; color: CanvasText }</style>
+    ${head}<script type="module" src="/job-progress.js"></script></head>
+    <body><main><h1>Jobs</h1>${elements.join('')}</main></body></html>`);
+  const page = await context.newPage();
+  page.on('pageerror', (error) => faults.push(String(error)));
+  page.on('crash', () => faults.push('the page crashed'));
+  if (prepare) await page.addInitScript(prepare);
+  // What each element tells, from the beginning.
+  await page.addInitScript(() => {
+    // The first document of a tab leaves its window to the next one.
+    if ('told' in window) return;
+    /** @type {any} */ (window).told = [];
+    for (const name of ['job-state', 'job-end', 'job-connection']) {
+      addEventListener(name, (event) => {
+        const { detail } = /** @type {CustomEvent} */ (event);
+        /** @type {any} */ (window).told.push([name, detail.position ?? detail]);
+      }, true);
+    }
+  });
+  await page.goto(`${front.url}/page`);
+  return page;
+}
+
+/**
+ * What a person sees of a job, and hears.
+ * @param {import('playwright-core').Page} page
+ * @param {string} job
+ */
+function see(page, job) {
+  return page.evaluate((job) => {
+    const root = document.querySelector(`job-progress[job="${job}"]`)?.shadowRoot;
+    const said = (/** @type {string} */ name) => {
+      const found = /** @type {HTMLElement | null | undefined} */ (root?.querySelector(name));
+      return found && !found.hidden ? (found.textContent ?? '') : '';
+    };
+    const bar = root?.querySelector('.bar');
+    return {
+      stage: said('.stage'), message: said('.message'), percent: said('.percent'), outcome: said('.outcome'),
+      error: said('.error'), result: said('.result'), aside: said('.aside'), heard: said('.ears'),
+      now: bar?.getAttribute('aria-valuenow') ?? null, text: bar?.getAttribute('aria-valuetext') ?? null,
+    };
+  }, job);
+}
+
+/**
+ * @param {import('playwright-core').Page} page
+ * @param {string} job
+ * @param {Partial<Awaited<ReturnType<typeof see>>>} expected
+ */
+async function sees(page, job, expected) {
+  /** @type {Awaited<ReturnType<typeof see>> | undefined} */
+  let seen;
+  try {
+    await until(JSON.stringify(expected), async () => {
+      seen = await see(page, job);
+      return Object.entries(expected).every(([name, value]) => seen?.[/** @type {keyof typeof seen} */ (name)] === value);
+    });
+  } catch (error) {
+    throw new Error(`${error}; but: ${JSON.stringify(seen)}`);
+  }
+}
+
+/** @param {import('playwright-core').Page} page */
+const told = (page) => page.evaluate(() => /** @type {[string, string][]} */ (/** @type {any} */ (window).told));
+
+/** @param {number} count */
+const connections = (count) => until(`${count} connections`, async () => (await server.connections()) === count);
+
+test('a job is seen live, from before it begins to its result', async () => {
+  const page = await open(['a']);
+  await sees(page, 'a', { stage: 'Waiting for the job', now: null, text: null });
+  await server.report('a', { stage: 'uploading', progress: null, message: 'At the start' });
+  await sees(page, 'a', { stage: 'uploading', message: 'At the start', percent: '', now: null, text: null });
+  await server.report('a', { stage: 'rendering', progress: 0.299, message: 'Frame 299' });
+  await sees(page, 'a', { stage: 'rendering', percent: '29%', now: '29', text: '29%, rendering', heard: 'rendering, 29%' });
+  await server.report('a', { progress: 0.31 });
+  await sees(page, 'a', { percent: '31%', message: '', heard: 'rendering, 29%' });
+  await server.report('a', { progress: 0.5 });
+  await sees(page, 'a', { heard: 'rendering, 50%' });
+  await server.report('a', { status: 'completed', result: { video: 'https://example.com/v.mp4', bad: 'javascript:alert(1)' } });
+  await sees(page, 'a', { outcome: '✓ Completed', percent: '100%', now: '100', heard: 'a: Completed', result: 'video', stage: '' });
+  const links = await page.locator('job-progress a').evaluateAll((all) => all.map((each) => each.getAttribute('href')));
+  assert.deepEqual(links, ['https://example.com/v.mp4']);
+  assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
+  assert.equal(await page.locator('job-progress').getAttribute('status'), 'completed');
+});
+
+test('a failure is told in words; the next attempt begins anew, and does not glide back', async () => {
+  const page = await open(['a']);
+  await server.report('a', { progress: 0.8, stage: 'rendering' });
+  await sees(page, 'a', { percent: '80%' });
+  await server.report('a', { status: 'failed', error: 'Out of memory', message: 'Error: Out of memory' });
+  await sees(page, 'a', { outcome: '✕ Failed', error: 'Out of memory', message: '', heard: 'a: Failed. Out of memory', stage: 'rendering' });
+  await server.report('a', { attempt: 2, progress: 0.1, stage: 'rendering' });
+  await sees(page, 'a', { percent: '10%', outcome: '', error: '' });
+  const transition = await page.locator('job-progress .fill').evaluate((fill) => getComputedStyle(fill).transitionDuration + /** @type {HTMLElement} */ (fill).style.transition);
+  assert.match(transition, /none/);
+});
+
+test('a page that is loaded again at 50 % shows it at once', async () => {
+  const page = await open(['a']);
+  await server.report('a', { progress: 0.5, stage: 'rendering', message: 'half' });
+  await sees(page, 'a', { percent: '50%' });
+  await page.reload();
+  await sees(page, 'a', { percent: '50%', stage: 'rendering', message: 'half', heard: '' });
+  await server.report('a', { progress: 0.75 });
+  await sees(page, 'a', { percent: '75%' });
+  assert.equal((await told(page)).filter(([name]) => name === 'job-state').length, 2);
+});
+
+for (const signal of /** @type {const} */ (['SIGTERM', 'SIGKILL'])) {
+  test(`a server that goes away by ${signal} and comes back is not noticed but by who looks`, async () => {
+    const page = await open(['a']);
+    await server.report('a', { progress: 0.4, stage: 'rendering' });
+    await sees(page, 'a', { percent: '40%' });
+    await server.stop(signal);
+    await sees(page, 'a', { percent: '40%', stage: 'rendering', aside: 'Reconnecting…' });
+    await server.start();
+    await server.report('a', { progress: 0.6 });
+    await sees(page, 'a', { percent: '60%' });
+    await server.report('a', { status: 'completed' });
+    await sees(page, 'a', { outcome: '✓ Completed' });
+    const positions = (await told(page)).filter(([name]) => name === 'job-state').map(([, position]) => position);
+    assert.equal(new Set(positions).size, positions.length);
+    assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
+  });
+}
+
+test('a lost network hides nothing, and what was missed is there afterwards', async () => {
+  const page = await open(['a']);
+  await server.report('a', { progress: 0.2, stage: 'rendering' });
+  await sees(page, 'a', { percent: '20%' });
+  front.cut();
+  await context.setOffline(true);
+  await sees(page, 'a', { percent: '20%', stage: 'rendering', aside: 'Offline' });
+  await server.report('a', { progress: 0.9, stage: 'encoding' });
+  await server.report('a', { status: 'failed', error: 'disk full' });
+  front.mend();
+  await context.setOffline(false);
+  await sees(page, 'a', { outcome: '✕ Failed', percent: '90%', error: 'disk full', aside: '' });
+  const names = (await told(page)).map(([name, detail]) => (name === 'job-connection' ? detail : name));
+  assert.equal(names.filter((name) => name === 'job-end').length, 1);
+  assert.ok(names.includes('offline') && names.at(-1) !== 'offline');
+});
+
+for (const way of /** @type {const} */ (['a shared worker', 'one of them'])) {
+  test(`tabs share one socket by ${way}, and go on without the first`, async () => {
+    const prepare = () => Reflect.deleteProperty(window, 'SharedWorker');
+    const more = way === 'one of them' ? { prepare } : {};
+    const first = await open(['a', 'b'], more);
+    await server.report('a', { progress: 0.1 });
+    await sees(first, 'a', { percent: '10%' });
+    const second = await open(['a', 'c'], more);
+    await sees(second, 'a', { percent: '10%' });
+    await server.report('a', { progress: 0.3 });
+    await server.report('c', { progress: 0.4 });
+    await sees(first, 'a', { percent: '30%' });
+    await sees(second, 'a', { percent: '30%' });
+    await sees(second, 'c', { percent: '40%' });
+    await connections(1);
+    await first.close();
+    await server.report('a', { progress: 0.6 });
+    await sees(second, 'a', { percent: '60%' });
+    await connections(1);
+    const positions = (await told(second)).filter(([name]) => name === 'job-state').map(([, position]) => position);
+    assert.equal(new Set(positions).size, positions.length);
+    await second.close();
+    await connections(0);
+  });
+}
+
+test('a tab that crashes, and the worker with it perhaps, stops no other tab and leaves nothing watched', async () => {
+  const first = await open(['a']);
+  const second = await open(['b']);
+  await server.report('a', { progress: 0.1 });
+  await server.report('b', { progress: 0.1 });
+  await sees(first, 'a', { percent: '10%' });
+  await sees(second, 'b', { percent: '10%' });
+  first.removeAllListeners('crash');
+  const control = await context.newCDPSession(first);
+  // Whoever has crashed does not answer.
+  void control.send('Page.crash').catch(() => {});
+  await until('one job is watched', async () => {
+    const response = await fetch(`${server.url}/ws/stats`);
+    return (await response.json()).stats.active_jobs === 1;
+  });
+  await server.report('b', { progress: 0.2 });
+  await sees(second, 'b', { percent: '20%' });
+  await connections(1);
+});
+
+test('eight jobs of a page share one socket', async () => {
+  const jobs = ['1', '2', '3', '4', '5', '6', '7', '8'];
+  const page = await open(jobs);
+  for (const job of jobs) await server.report(job, { progress: Number(job) / 10 });
+  for (const job of jobs) await sees(page, job, { percent: `${job}0%` });
+  await connections(1);
+  for (const job of jobs) await server.report(job, { status: 'completed' });
+  for (const job of jobs) await sees(page, job, { outcome: '✓ Completed' });
+  const ends = (await told(page)).filter(([name]) => name === 'job-end');
+  assert.equal(ends.length, jobs.length);
+});
+
+test('an end while the tab was hidden and frozen is there when it is looked at', async () => {
+  const page = await open(['a']);
+  await server.report('a', { progress: 0.5, stage: 'rendering' });
+  await sees(page, 'a', { percent: '50%' });
+  const control = await context.newCDPSession(page);
+  await control.send('Page.setWebLifecycleState', { state: 'frozen' });
+  await server.report('a', { status: 'completed', result: 'done' });
+  front.cut();
+  front.mend();
+  await control.send('Page.setWebLifecycleState', { state: 'active' });
+  await sees(page, 'a', { outcome: '✓ Completed', result: 'done', percent: '100%' });
+  assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
+});
+
+test('without WebSocket it streams, and without that it polls; nobody notices', async () => {
+  // No worker, whose chance could not be loaded: it comes back soon.
+  const prepare = () => {
+    Reflect.deleteProperty(window, 'SharedWorker');
+    Math.random = () => 0.01;
+  };
+  const page = await open(['1', '2', '3', '4', '5'], { prepare });
+  await connections(1);
+  const check = async (/** @type {number} */ progress) => {
+    for (const job of ['1', '2', '3', '4', '5']) await server.report(job, { progress });
+    for (const job of ['1', '2', '3', '4', '5']) await sees(page, job, { percent: `${progress * 100}%` });
+  };
+  await check(0.1);
+  front.block(/^\/ws/);
+  await check(0.2);
+  await connections(3);
+  front.block(/^\/ws|events/);
+  await check(0.3);
+  await server.report('5', { status: 'completed' });
+  await sees(page, '5', { outcome: '✓ Completed' });
+  const positions = (await told(page)).filter(([name, position]) => name === 'job-end' && position);
+  assert.equal(positions.length, 1);
+});
+
+test('a job that may not be watched says why', async () => {
+  const page = await open(['no%20job']);
+  const element = page.locator('job-progress');
+  await element.evaluate((each) => each.setAttribute('job', 'no job'));
+  await sees(page, 'no job', { error: "' ' is not allowed in a job id; allowed are A-Z a-z 0-9 - . _ ~ : @", stage: '' });
+});
+
+test('another job takes the place of the one before', async () => {
+  await server.report('a', { progress: 0.8 });
+  await server.report('b', { progress: 0.2 });
+  const page = await open(['a']);
+  await sees(page, 'a', { percent: '80%' });
+  await page.locator('job-progress').evaluate((each) => each.setAttribute('job', 'b'));
+  await sees(page, 'b', { percent: '20%' });
+  await server.report('a', { progress: 0.9 });
+  await server.report('b', { progress: 0.3 });
+  await sees(page, 'b', { percent: '30%' });
+});
+
+test('nothing is animated for who wants no motion', async () => {
+  const page = await open(['a', 'b']);
+  await page.emulateMedia({ reducedMotion: 'reduce' });
+  await server.report('a', { progress: null });
+  await server.report('b', { progress: 0.5 });
+  await sees(page, 'b', { percent: '50%' });
+  await until('the total of the first is not known', () => page.locator('job-progress[job=a] .is-unknown').count());
+  const moving = () => page.locator('job-progress .fill').evaluateAll((fills) => fills.map((fill) => {
+    const { animationName, transitionProperty, transitionDuration } = getComputedStyle(fill);
+    return animationName !== 'none' || (transitionProperty !== 'none' && parseFloat(transitionDuration) > 0);
+  }));
+  assert.deepEqual(await moving(), [false, false]);
+  await page.emulateMedia({ reducedMotion: 'no-preference' });
+  assert.equal((await moving())[0], true);
+});
+
+test('from right to left, it fills from the right', async () => {
+  const page = await open(['a'], { head: '<script>document.documentElement.dir = "rtl"</script>' });
+  await server.report('a', { progress: 0.25 });
+  await sees(page, 'a', { percent: '25%' });
+  const boxes = await until('it is drawn', async () => {
+    const found = await page.locator('job-progress').evaluate((each) => ['.bar', '.fill'].map((name) => each.shadowRoot?.querySelector(name)?.getBoundingClientRect().toJSON()));
+    return found[1].width > 0 && Math.abs(found[1].width / found[0].width - 0.25) < 0.01 ? found : null;
+  });
+  assert.ok(Math.abs(boxes[0].right - boxes[1].right) < 1);
+});
+
+for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+  test(`axe finds nothing to complain of, ${colorScheme}`, async () => {
+    const page = await open(['waiting', 'queued', 'unknown', 'running', 'completed', 'failed', 'cancelled'], {
+      head: '<meta name="color-scheme" content="light dark"><style>:root { color-scheme: light dark }</style>',
+    });
+    await page.emulateMedia({ colorScheme });
+    await server.report('queued', { status: 'queued' });
+    await server.report('unknown', { progress: null, stage: 'counting' });
+    await server.report('running', { progress: 0.4, stage: 'rendering', message: 'Frame 40' });
+    await server.report('completed', { status: 'completed', result: { video: 'https://example.com/v' }, message: 'All done' });
+    await server.report('failed', { status: 'failed', error: 'no memory' });
+    await server.report('cancelled', { status: 'cancelled', progress: 0.3 });
+    await sees(page, 'cancelled', { outcome: '⊘ Cancelled' });
+    await sees(page, 'running', { percent: '40%' });
+    await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+    const violations = await page.evaluate(async () => {
+      const found = await /** @type {any} */ (window).axe.run(document, { resultTypes: ['violations'] });
+      return found.violations.map((/** @type {any} */ each) => `${each.id}: ${each.nodes.map((/** @type {any} */ node) => node.html).join(' | ')}`);
+    });
+    assert.deepEqual(violations, []);
+    if (process.env['SCREENSHOTS']) await page.screenshot({ path: `${process.env['SCREENSHOTS']}/component-${colorScheme}.png` });
+  });
+}

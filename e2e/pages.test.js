@@ -1,0 +1,468 @@
+// @ts-check
+/** The pages of the binary, in Chromium: `MILEPOST=target/debug/milepost node --test e2e/pages.test.js`. */
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { PATIENCE, Server, Wire, launch, until, violations } from './site.js';
+
+/** @type {import('playwright-core').Browser} */
+let browser;
+/** @type {Server} */
+let server;
+/** What a page said that was amiss. @type {string[]} */
+let faults = [];
+/** What is undone after each test. @type {(() => unknown)[]} */
+let leftovers = [];
+
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+beforeEach(async () => {
+  faults = [];
+  leftovers = [];
+  server = new Server('linger=0');
+  leftovers.push(() => server.remove());
+  await server.start();
+});
+afterEach(async () => {
+  for (const undo of leftovers.reverse()) await undo();
+});
+
+/**
+ * @param {string} path
+ * @param {import('playwright-core').BrowserContextOptions} [options]
+ */
+async function open(path, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  leftovers.push(() => context.close());
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.on('pageerror', (error) => faults.push(String(error)));
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) faults.push(message.text());
+  });
+  await page.goto(path.startsWith('http') ? path : server.url + path);
+  return page;
+}
+
+/** But for what Chromium itself says of a server that is not there. */
+function noFaults() {
+  const own = faults.filter((fault) => !/ERR_(CONNECTION|INTERNET|EMPTY|SOCKET|NETWORK)|WebSocket connection to/.test(fault));
+  assert.deepEqual(own, []);
+}
+
+/**
+ * @param {import('playwright-core').Page} page
+ * @param {string} selector
+ * @param {RegExp | string} text
+ */
+async function reads(page, selector, text) {
+  const wanted = typeof text === 'string' ? new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')) : text;
+  let found = '';
+  try {
+    await until(selector, async () => {
+      const shown = page.locator(selector).first();
+      found = (await shown.isVisible()) ? ((await shown.innerText()) ?? '') : '(not visible)';
+      return wanted.test(found.replaceAll('\u202f', ' '));
+    });
+  } catch {
+    assert.match(found.replaceAll('\u202f', ' '), wanted, selector);
+  }
+}
+
+/** @param {string} job */
+const row = (job) => `.jobs .job:has(.job-id[title="${job}"])`;
+
+/** @param {number} count */
+function many(count) {
+  return Array.from({ length: count }, (_, index) => ({
+    job_id: `job_${String(index).padStart(5, '0')}`,
+    status: ['completed', 'failed', 'processing', 'queued', 'cancelled'][index % 5],
+    progress: (index % 100) / 100,
+    message: `number ${index}`,
+  }));
+}
+
+test('the dashboard shows a job live, from its first word to its end', async () => {
+  const page = await open('/');
+  await reads(page, '.empty h2', 'No jobs yet');
+  await reads(page, '#connection-text', 'Live');
+  await server.report('render', { progress: 0.25, stage: 'rendering', message: 'Frame 500 of 2000' });
+  await reads(page, row('render'), /render[^]*rendering[^]*Frame 500 of 2000[^]*25 %/);
+  await server.report('render', { progress: 0.5, message: 'Frame 1000 of 2000' });
+  await reads(page, row('render'), /Frame 1000[^]*50 %/);
+  assert.equal(await page.locator(row('render')).getByRole('progressbar').getAttribute('aria-valuenow'), '50');
+  await server.report('render', { status: 'failed', progress: 0, error: 'Out of memory' });
+  await reads(page, row('render'), /Out of memory[^]*50 %[^]*Failed/);
+  await reads(page, '.ready', 'Ready');
+  await reads(page, '.figures', /Connections\s*1/);
+  noFaults();
+});
+
+test('a job’s page tells where it is, how it got there and how it ended', async () => {
+  const hostile = '<img src=x onerror=alert(1)>';
+  await server.report('r1', { stage: 'analyzing', progress: 0.1, timestamp: '2024-01-01T00:00:00Z' });
+  await server.report('r1', { stage: 'rendering', progress: 0.4, timestamp: '2024-01-01T00:01:00Z', metadata: { fps: 24, note: hostile } });
+  const page = await open('/?job=r1');
+  await reads(page, '.figure', /40 %[^]*rendering/);
+  await reads(page, '.timeline', /analyzing[^]*60 s[^]*rendering[^]*now/);
+  await reads(page, '[data-part="metadata"]', hostile);
+  assert.match((await page.locator('.chart svg').getAttribute('aria-label')) ?? '', /from 10 % to 40 % within 60 s/);
+  await page.getByText('As a table').click();
+  await reads(page, '.samples', /40 %\s*rendering[^]*10 %\s*analyzing/);
+  await server.report('r1', { status: 'completed', result: { video_url: 'https://cdn.example.com/video.mp4', bytes: 12, bad: 'javascript:alert(1)' } });
+  await reads(page, '.badge', 'Completed');
+  await reads(page, '.timeline', /Completed/);
+  assert.equal(await page.locator('.links a').getAttribute('href'), 'https://cdn.example.com/video.mp4');
+  assert.equal(await page.locator('.links a').count(), 1);
+  await server.report('r1', { attempt: 2, stage: 'rendering', progress: 0.1 });
+  await reads(page, '.badge', 'Running, attempt 2');
+  await page.getByText('Event log').click();
+  await reads(page, '.log', /10 %\s*rendering[^]*Completed[^]*40 %/);
+  await server.report('r1', { status: 'failed', error: 'Out of memory' });
+  await reads(page, '.block-error', /Why it failed[^]*Out of memory/);
+  noFaults();
+});
+
+test('a job that nobody has reported appears on its page when somebody does; a bad id is refused', async () => {
+  const page = await open('/?job=later');
+  await reads(page, '.empty', /Nobody has reported this job yet[^]*curl -X POST/);
+  await server.report('later', { progress: 0.3 });
+  await reads(page, '.figure', '30 %');
+  noFaults();
+  await page.goto(`${server.url}/?job=${encodeURIComponent('not allowed/')}`);
+  await reads(page, '.empty', /not allowed|character/);
+});
+
+for (const path of ['/?job=half', '/try?job=half', '/']) {
+  test(`${path}: a reload at 50 % shows 50 %`, async () => {
+    await server.report('half', { stage: 'rendering', progress: 0.25 });
+    const page = await open(path);
+    await reads(page, 'main', '25 %');
+    await server.report('half', { stage: 'rendering', progress: 0.5 });
+    await reads(page, 'main', '50 %');
+    await page.reload();
+    await reads(page, 'main', '50 %');
+    await server.report('half', { status: 'completed' });
+    await reads(page, 'main', /100 %/);
+    noFaults();
+  });
+
+  test(`${path}: a server that is killed and comes back`, async () => {
+    await server.report('half', { stage: 'rendering', progress: 0.5, message: 'before' });
+    const page = await open(path);
+    await reads(page, 'main', '50 %');
+    await reads(page, '#connection-text', 'Live');
+    await server.kill();
+    await reads(page, '#connection-text', 'Reconnecting');
+    await reads(page, 'main', '50 %');
+    await reads(page, '#notice', 'Connection lost. This is what was last known.');
+    assert.deepEqual(await violations(page), []);
+    await server.start();
+    await server.report('half', { stage: 'rendering', progress: 0.75, message: 'after' });
+    await page.locator('#retry').click({ timeout: 1000 }).catch(() => {});
+    await reads(page, '#connection-text', 'Live');
+    await reads(page, 'main', /after[^]*75 %|75 %[^]*after/);
+    assert.equal(await page.locator('#notice').isVisible(), false);
+    noFaults();
+  });
+
+  test(`${path}: offline, and back`, async () => {
+    const wire = new Wire(server.port);
+    leftovers.push(() => wire.remove());
+    const url = await wire.open();
+    await server.report('half', { progress: 0.5 });
+    const page = await open(url + path);
+    await reads(page, 'main', '50 %');
+    await reads(page, '#connection-text', 'Live');
+    await page.context().setOffline(true);
+    wire.cut();
+    await reads(page, '#connection-text', 'Offline');
+    await reads(page, '#notice', 'You are offline');
+    await reads(page, 'main', '50 %');
+    await server.report('half', { status: 'completed', result: 'done' });
+    wire.mend();
+    await page.context().setOffline(false);
+    await reads(page, '#connection-text', 'Live');
+    await reads(page, 'main', /Completed/);
+    noFaults();
+  });
+}
+
+test('10,000 jobs scroll, and only those that are seen are in the page and watched', async () => {
+  await server.reportMany(many(10_000));
+  const page = await open('/');
+  /** @type {Set<string>} */
+  const subscribed = new Set();
+  let sockets = 0;
+  page.on('websocket', (socket) => {
+    sockets += 1;
+    socket.on('framesent', ({ payload }) => {
+      const { type, job_id } = JSON.parse(payload.toString());
+      if (type === 'subscribe') subscribed.add(job_id);
+      if (type === 'unsubscribe') subscribed.delete(job_id);
+    });
+  });
+  await page.reload();
+  await reads(page, 'h1', /Jobs\s*10,000/);
+  await reads(page, row('job_09999'), 'number 9999');
+  const bounded = async () => {
+    assert.ok((await page.locator('.jobs .job').count()) <= 60);
+    assert.ok((await page.locator('*').count()) <= 1500);
+    assert.ok(subscribed.size <= 60, `${subscribed.size} are watched`);
+  };
+  await bounded();
+
+  // To the end, page by page.
+  await page.locator(row('job_09999')).locator('.job-id').focus();
+  await until('the last one', async () => {
+    await page.keyboard.press('End');
+    await bounded();
+    return page.locator(row('job_00000')).isVisible();
+  });
+  assert.equal(await page.locator(row('job_00000')).getAttribute('aria-setsize'), '10000');
+  await until('that it is watched', () => subscribed.has('job_00002') && !subscribed.has('job_09997'));
+  await server.report('job_00002', { progress: 0.87, message: 'alive' });
+  await reads(page, row('job_00002'), /alive[^]*87 %/);
+
+  // Through all of it with the wheel: what is there is where it belongs.
+  for (let top = 0; top < 480_000; top += 16_000) {
+    await page.evaluate((to) => scrollTo(0, to), top);
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await bounded();
+    const shown = await page.evaluate(() => document.elementsFromPoint(600, 500).some((element) => element.closest('.jobs .job')));
+    assert.ok(shown, `nothing is shown at ${top}`);
+  }
+  const stats = await server.stats();
+  assert.ok(stats.active_jobs <= 80, `${stats.active_jobs} are watched`);
+  assert.equal(sockets, 1);
+
+  // Who reads further down is not moved by what comes on top.
+  await page.evaluate(() => scrollTo(0, 200_000));
+  const at = () => page.evaluate(() => document.elementsFromPoint(600, 500).map((element) => element.closest('.jobs .job')?.querySelector('.job-id')?.textContent).find(Boolean));
+  await until('a row', at);
+  const before = await at();
+  await server.reportMany(Array.from({ length: 50 }, (_, index) => ({ job_id: `new_${index}`, progress: 0.1 })));
+  await reads(page, 'h1', '10,050').catch(() => {});
+  await until('the new ones', async () => (await page.locator('h1').textContent())?.includes('10,050'));
+  assert.equal(await at(), before);
+  noFaults();
+});
+
+test('search and filter, over what is loaded and beyond', async () => {
+  await server.reportMany(many(3000));
+  const page = await open('/');
+  await reads(page, row('job_02999'), 'number 2999');
+  const search = page.getByRole('searchbox');
+  // Part of an id that is loaded; the beginning of one that is not.
+  await search.fill('2998');
+  await reads(page, row('job_02998'), 'number 2998');
+  await until('that it alone is there', async () => (await page.locator('.jobs .job').count()) === 1);
+  await search.fill('job_00001');
+  await reads(page, row('job_00001'), 'number 1');
+  await reads(page, '.foot', /Searched the newest/);
+  await search.fill('00001');
+  await reads(page, '[data-part="no-match-text"]', 'No job has “00001” in its id');
+  await until('all of them', async () => {
+    if (await page.locator(row('job_00001')).isVisible()) return true;
+    await page.getByRole('button', { name: 'Search further' }).click({ timeout: 500 }).catch(() => {});
+    return false;
+  });
+  assert.equal(await page.locator('.foot').isVisible(), false);
+  await search.fill('');
+  await page.getByText('Failed', { exact: false }).first().click();
+  await reads(page, row('job_02996'), /Failed/);
+  assert.equal(await page.locator('.jobs .job:not([data-status="failed"])').count(), 0);
+  await reads(page, '[data-count="failed"]', '600');
+  assert.match(page.url(), /status=failed/);
+  await page.reload();
+  await reads(page, row('job_02996'), /Failed/);
+  assert.equal(await page.getByRole('radio', { name: /Failed/ }).isChecked(), true);
+
+  // A job that changes is where it belongs by what it is now.
+  await page.getByText('Active', { exact: false }).first().click();
+  await reads(page, row('job_02997'), 'number 2997');
+  await server.report('job_02997', { status: 'completed' });
+  await until('that it is gone', async () => (await page.locator(row('job_02997')).count()) === 0);
+  noFaults();
+});
+
+test('a server that is not ready says why, at a glance', async () => {
+  await server.reportMany(many(5));
+  const page = await open('/');
+  await reads(page, '.ready', /Ready\s+broker, hub, server answer/);
+  const body = { status: 'not ready', checks: { broker: 'no answer', hub: 'ok', server: 'ok' } };
+  await page.route('**/readyz', (route) => route.fulfill({ status: 503, json: body }));
+  await reads(page, '.ready', /Not ready\s+broker: no answer/);
+  for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await violations(page), []);
+  }
+});
+
+test('a forgotten job leaves the dashboard', async () => {
+  await server.reportMany(many(5));
+  const page = await open('/');
+  await reads(page, row('job_00003'), 'number 3');
+  await fetch(`${server.url}/jobs/job_00003`, { method: 'DELETE' });
+  await until('that it is gone', async () => (await page.locator(row('job_00003')).count()) === 0);
+  await reads(page, 'h1', /Jobs\s*4/);
+  noFaults();
+});
+
+test('with the keyboard alone', async () => {
+  await server.reportMany(many(300));
+  const page = await open('/');
+  await reads(page, row('job_00299'), 'number 299');
+  const focused = () => page.evaluate(() => document.activeElement?.textContent ?? '');
+  await page.keyboard.press('/');
+  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('type')), 'search');
+  await page.keyboard.type('job_001');
+  await reads(page, row('job_00199'), 'number 199');
+  await until('that only these are there', async () => (await page.locator(row('job_00299')).count()) === 0);
+  await page.keyboard.press('ArrowDown');
+  assert.equal(await focused(), 'job_00199');
+  for (const [key, id] of [['ArrowDown', 'job_00198'], ['j', 'job_00197'], ['k', 'job_00198'], ['End', 'job_00100'], ['Home', 'job_00199'], ['ArrowUp', 'job_00199']]) {
+    await page.keyboard.press(key);
+    assert.equal(await focused(), id, key);
+    assert.ok(await page.evaluate(() => document.activeElement?.matches(':focus-visible')));
+  }
+  for (let presses = 0; presses < 30; presses += 1) await page.keyboard.press('ArrowDown');
+  const opened = await focused();
+  assert.equal(opened, 'job_00169');
+  await page.keyboard.press('Enter');
+  await reads(page, '.job-large h1', opened);
+  await page.keyboard.press('Escape');
+  await reads(page, row(opened), opened);
+  assert.equal(await focused(), opened);
+  assert.match(page.url(), /q=job_001/);
+  await page.keyboard.press('Shift+Tab');
+  await page.keyboard.press('ArrowRight');
+  await until('the filter', () => /status=active/.test(page.url()));
+  await page.keyboard.press('/');
+  await page.keyboard.press('Escape');
+  await until('no search', () => !/q=/.test(page.url()));
+  noFaults();
+});
+
+for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+  test(`axe-core has nothing against any page in ${colorScheme}`, async () => {
+    const page = await open('/', { colorScheme });
+    await reads(page, '.empty h2', 'No jobs yet');
+    assert.deepEqual(await violations(page), [], 'no jobs');
+    await server.reportMany(many(40));
+    await server.report('unknown-total', { progress: null, message: 'so far' });
+    await reads(page, row('unknown-total'), 'Total not known');
+    for (const viewport of [{ width: 1280, height: 800 }, { width: 390, height: 844 }]) {
+      await page.setViewportSize(viewport);
+      assert.deepEqual(await violations(page), [], `jobs, ${viewport.width}`);
+    }
+    await page.getByRole('searchbox').fill('nothing like it');
+    await reads(page, '[data-part="no-match-text"]', 'nothing like it');
+    assert.deepEqual(await violations(page), [], 'no match');
+
+    await server.report('r1', { stage: 'rendering', progress: 0.4, metadata: { fps: 24 } });
+    await server.report('r1', { stage: 'uploading', progress: 0.9 });
+    await page.goto(`${server.url}/?job=r1`);
+    await reads(page, '.figure', '90 %');
+    assert.deepEqual(await violations(page), [], 'a running job');
+    await server.report('r1', { status: 'failed', error: 'Out of memory', result: 'https://example.com/', metadata: { fps: 24 } });
+    await reads(page, '.block-error', 'Out of memory');
+    for (const summary of await page.locator('summary').all()) await summary.click();
+    assert.deepEqual(await violations(page), [], 'a failed job');
+    await page.goto(`${server.url}/?job=r2`);
+    await reads(page, '.empty', 'Nobody has reported');
+    assert.deepEqual(await violations(page), [], 'an unknown job');
+
+    await page.goto(`${server.url}/try`);
+    assert.deepEqual(await violations(page), [], 'try');
+    await page.goto(`${server.url}/try?job=r1`);
+    await reads(page, '#live', 'Out of memory');
+    await page.getByRole('button', { name: 'Report failure' }).click();
+    await reads(page, '#trouble', 'The attempt has ended');
+    assert.deepEqual(await violations(page), [], 'try, with trouble');
+  });
+}
+
+test('/try does a job of its own, which others see too', async () => {
+  const page = await open('/try');
+  await reads(page, '#connection-text', 'Not connected');
+  await page.locator('#job').fill('mine');
+  await page.locator('#size').selectOption('64');
+  await page.getByRole('button', { name: 'Run a sample job' }).click();
+  await reads(page, '#connection-text', 'Live');
+  await until('that it is under way', async () => {
+    const { progress } = await server.state('mine');
+    return progress > 0 && progress <= 1;
+  });
+  await reads(page, '#live', /Completed/);
+  await reads(page, '#live', /100 %[^]*gzip_bytes/);
+  const { result } = await server.state('mine');
+  assert.equal(result.hashed_bytes, 64 * 1024 * 1024);
+  assert.match(result.sha256_chain, /^[0-9a-f]{64}$/);
+  await reads(page, '#log', /Completed[^]*hashing and compressing[^]*connected/);
+  await page.getByRole('button', { name: 'Clear' }).click();
+  await reads(page, '#log-empty', 'Nothing has happened yet.');
+  noFaults();
+});
+
+test('/try reports a failure, a cancellation and a new attempt, and says what is refused', async () => {
+  const page = await open('/try');
+  await page.locator('#job').fill('mine');
+  await page.locator('#size').selectOption('4096');
+  const run = page.getByRole('button', { name: 'Run a sample job' });
+  await run.click();
+  await reads(page, '#live', /of 4096 MiB/);
+  await page.getByRole('button', { name: 'Report failure' }).click();
+  await reads(page, '#live', /Failed[^]*Why it failed[^]*Somebody pressed the button/);
+  noFaults();
+  await page.getByRole('button', { name: 'Report cancellation' }).click();
+  await reads(page, '#trouble', 'The attempt has ended: attempt 1 is failed');
+  await page.getByRole('button', { name: 'New attempt' }).click();
+  await reads(page, '#live .badge', 'Running, attempt 2');
+  await page.getByRole('button', { name: 'Report cancellation' }).click();
+  await reads(page, '#live .badge', 'Cancelled, attempt 2');
+  assert.equal((await server.state('mine')).attempt, 2);
+  await page.getByRole('button', { name: 'Disconnect' }).click();
+  await reads(page, '#connection-text', 'Not connected');
+  await page.getByRole('button', { name: 'Connect' }).click();
+  await reads(page, '#connection-text', 'Live');
+
+  // The work goes with its page, and whoever watches is told.
+  await run.click();
+  await reads(page, '#live .badge', 'Running, attempt 3');
+  await page.goto('about:blank');
+  await until('its failure', async () => (await server.state('mine')).error === 'The page that did the job was closed');
+});
+
+test('/try keeps a bounded log', async () => {
+  const page = await open('/try?job=chatty');
+  await reads(page, '#connection-text', 'Live');
+  for (let batch = 0; batch < 15; batch += 1) {
+    for (let step = 0; step < 20; step += 1) await server.report('chatty', { message: `step ${batch * 20 + step}` });
+    await reads(page, '#live .message', `step ${batch * 20 + 19}`);
+  }
+  assert.ok((await page.locator('#log li').count()) <= 200);
+  noFaults();
+});
+
+test('/try watches a server of another origin, and says what it takes to report there', async () => {
+  const other = new Server('cors_origins=http://elsewhere.example');
+  leftovers.push(() => other.remove());
+  await other.start();
+  await other.report('far', { progress: 0.5 });
+  const page = await open(`/try?job=far&server=${encodeURIComponent(other.url)}`);
+  await reads(page, '#live', '50 %');
+  noFaults();
+  await page.getByRole('button', { name: 'Report failure' }).click();
+  await reads(page, '#trouble', /did not get through[^]*--set cors_origins=http:\/\/127\.0\.0\.1:\d+/);
+
+  const friend = new Server(`cors_origins=${server.url}`);
+  leftovers.push(() => friend.remove());
+  await friend.start();
+  await page.goto(`${server.url}/try?job=near&server=${encodeURIComponent(friend.url)}`);
+  await reads(page, '#connection-text', 'Live');
+  await page.getByRole('button', { name: 'Report failure' }).click();
+  await reads(page, '#live', /Failed/);
+});

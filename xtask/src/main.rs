@@ -1,0 +1,77 @@
+//! Set-up, tests, lints, fuzzing and benchmarks of the Milepost workspace: `cargo xtask help`.
+
+mod bench;
+mod fuzz;
+mod lint;
+mod setup;
+mod step;
+mod test;
+mod tracked;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use step::Step;
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  test [STEP…]                   everything that has to pass: setup, lint, the tests; or only the named steps
+  lint [STEP…]                   formatting, lints, types and documentation; or only the named steps
+  setup                          install what the tests need, beyond Rust, Python 3.9 and Node 20
+  fuzz [TARGET] [--seconds N]    fuzz all targets, or one, each so long (60)
+  bench [ARGUMENT…]              the benchmarks, release build; `cargo xtask bench --help`
+  steps                          the names of all steps
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    match command {
+        "test" => run(rest, test::steps()),
+        "lint" => run(rest, lint::steps()),
+        "setup" => run(rest, setup::steps()),
+        "fuzz" => match fuzz::steps(rest) {
+            Ok(steps) => step::run(steps, None),
+            Err(why) => refuse(&why),
+        },
+        "bench" => step::run(bench::steps(rest), None),
+        "steps" => {
+            for step in test::steps() {
+                println!("{:<10} {}", step.name, step.about);
+            }
+            ExitCode::SUCCESS
+        }
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        unknown => refuse(&format!("there is no command {unknown}; cargo xtask help")),
+    }
+}
+
+/// Runs all `steps`, or those that are named.
+fn run(named: &[String], steps: Vec<Step>) -> ExitCode {
+    if let Some(unknown) = named.iter().find(|name| steps.iter().all(|step| step.name != **name)) {
+        let known: Vec<_> = steps.iter().map(|step| step.name).collect();
+        return refuse(&format!("there is no step {unknown}; there are {}", known.join(", ")));
+    }
+    let chosen = |step: &Step| named.is_empty() || named.iter().any(|name| *name == step.name);
+    step::run(steps.into_iter().filter(chosen).collect(), Some("cargo xtask test"))
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("xtask: {why}");
+    ExitCode::from(64)
+}
+
+/// The checkout.
+fn root() -> PathBuf {
+    // This crate lies directly below it.
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}

@@ -1,0 +1,68 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::root;
+use crate::setup::venv;
+use crate::step::{Failure, Outcome, Shell, Step};
+use crate::{lint, setup};
+
+/// Everything that has to pass, the quickest first.
+pub(crate) fn steps() -> Vec<Step> {
+    let mut steps = setup::steps();
+    steps.extend(lint::steps());
+    steps.push(Step::command(
+        "rust",
+        "tests of every crate, and of the documentation",
+        Shell::cargo().args("test --workspace"),
+    ));
+    steps.push(Step::new("web", "tests of the pages' own code", || {
+        let tests = files_in("web", ".test.js");
+        if tests.is_empty() {
+            return Ok(Outcome::Skipped("there are none".into()));
+        }
+        tests.iter().fold(Shell::new("node").arg("--test"), Shell::arg).run()?;
+        Ok(Outcome::Passed)
+    }));
+    steps.push(Step::new("browser", "the pages and the component, in Chromium", || {
+        let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/browser/component.test.js";
+        Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
+        Ok(Outcome::Passed)
+    }));
+    steps.push(Step::new("typescript", "the npm package, as it is published", || {
+        let npm = Shell::new("npm").args("test").env("MILEPOST", binary()?);
+        npm.current_dir(&root().join("sdks/typescript")).run()?;
+        Ok(Outcome::Passed)
+    }));
+    steps.push(Step::new("e2e", "the binary, with the tools that people use", || {
+        let binary = binary()?;
+        Shell::new(venv("python"))
+            .args("-W error -m unittest discover --start-directory e2e --verbose")
+            .env("MILEPOST", binary)
+            .run()?;
+        Ok(Outcome::Passed)
+    }));
+    steps
+}
+
+/// The binary, as the tests build it: `cargo build -p` would choose other features of what it uses, and build all
+/// of that anew.
+fn binary() -> Result<PathBuf, Failure> {
+    Shell::cargo().args("test --workspace --no-run --quiet").run()?;
+    Ok(target_directory().join("debug/milepost"))
+}
+
+fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
+}
+
+/// The files directly in that folder of the checkout whose names end so, in order.
+fn files_in(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(folder)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let mut files: Vec<PathBuf> = names
+        .filter(|name| name.to_string_lossy().ends_with(ending))
+        .map(|name| Path::new(folder).join(name))
+        .collect();
+    files.sort();
+    files
+}
