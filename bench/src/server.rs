@@ -1,0 +1,231 @@
+//! The servers that are measured, each behind one small description.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, doing};
+use crate::process::{self, Memory};
+use crate::update::{Clock, Updates};
+use crate::watchers::Watchers;
+
+/// What is measured. All take a report as `POST /jobs/{id}` and a watcher as a WebSocket at `/ws/jobs/{id}`,
+/// one text frame an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `milepost serve`.
+    Milepost,
+    /// The 20-line publish/subscribe server of `peers/uws`, on uWebSockets.
+    Uws,
+    /// nginx with Nchan, one worker, configured by `peers/nchan`.
+    Nchan,
+    /// One `write()` a watcher and nothing else: the kernel's limit for one delivery a call.
+    Bound,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Milepost, Self::Uws, Self::Nchan, Self::Bound];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Milepost => "milepost",
+            Self::Uws => "uws",
+            Self::Nchan => "nchan",
+            Self::Bound => "bound",
+        }
+    }
+}
+
+/// How each server is started: words, in which `{port}`, `{dir}` and `{idle}` are filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Commands {
+    pub(crate) milepost: String,
+    pub(crate) uws: String,
+    pub(crate) nchan: String,
+}
+
+/// The repository's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bench/ has a parent").to_owned()
+}
+
+/// A server that runs, on a port and in a folder of its own; it is ended with this value.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    child: Child,
+    // Removed after the server has ended.
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a server and waits until it accepts connections. `pings`: a server that pings only if told to
+    /// does so as often as it can (uWebSockets: after 8 s).
+    pub(crate) fn start(kind: Kind, commands: &Commands, pings: bool) -> Result<Self, Error> {
+        let dir = tempfile::Builder::new()
+            .prefix("milepost-bench-")
+            .tempdir()
+            .map_err(doing("making a folder"))?;
+        let port = free_port().map_err(doing("finding a free port"))?;
+        let template = match kind {
+            Kind::Milepost => commands.milepost.clone(),
+            Kind::Uws => commands.uws.clone(),
+            Kind::Nchan => {
+                let conf = include_str!("../peers/nchan/nginx.conf")
+                    .replace("{port}", &port.to_string())
+                    .replace("{dir}", &dir.path().display().to_string())
+                    .replace("{modules}", "/usr/lib/nginx/modules");
+                fs::write(dir.path().join("nginx.conf"), conf)
+                    .map_err(doing("writing nginx.conf"))?;
+                commands.nchan.clone()
+            }
+            Kind::Bound => {
+                let own = std::env::current_exe().map_err(doing("finding this program"))?;
+                format!("{} bound {{port}}", own.display())
+            }
+        };
+        let command = template
+            .replace("{port}", &port.to_string())
+            .replace("{dir}", &dir.path().display().to_string())
+            .replace("{idle}", if pings { "8" } else { "0" });
+        let mut words = command.split_ascii_whitespace();
+        let program = words.next().ok_or_else(|| Error::Limit("an empty command".into()))?;
+        let log = dir.path().join("log");
+        let spawn = || {
+            let file = File::create(&log)?;
+            Command::new(program)
+                .args(words)
+                .current_dir(root())
+                .stdin(Stdio::null())
+                .stdout(file.try_clone()?)
+                .stderr(file)
+                .spawn()
+        };
+        let child = spawn().map_err(|error| {
+            let hint = match kind {
+                Kind::Milepost => "; build it: cargo build --release",
+                Kind::Uws => {
+                    "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
+                }
+                Kind::Nchan => "; install nginx and libnginx-mod-nchan",
+                Kind::Bound => "",
+            };
+            Error::Server(format!("{} does not start: {program}: {error}{hint}", kind.name()))
+        })?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut server = Self { kind, address, child, _dir: dir };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_err() {
+            let ended = server.child.try_wait().map_err(doing("looking after a server"))?;
+            if ended.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                return Err(Error::Server(format!(
+                    "{} does not listen: {command}\n{log}",
+                    kind.name()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// Its process, the first of them.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its processor time so far.
+    pub(crate) fn cpu(&self) -> Result<f64, Error> {
+        let cpu = process::cpu(self.child.id());
+        Ok(cpu.map_err(doing(format!("reading the cost of {}", self.kind.name())))?.as_secs_f64())
+    }
+
+    /// Its memory now.
+    pub(crate) fn memory(&self) -> Result<Memory, Error> {
+        process::memory(self.child.id()).map_err(doing("reading a server's memory"))
+    }
+
+    /// How many bytes of padding make an update that *this* server delivers `size` bytes long. (Milepost adds
+    /// the job's id, a time, the attempt and the position to what is reported; the others add nothing.)
+    pub(crate) fn padding(&self, clock: Clock, size: usize) -> Result<usize, Error> {
+        let mut watchers = Watchers::new(clock)?;
+        let job = job(99_999);
+        watchers.connect(self.address, 1, |_| watch_path(&job))?;
+        let (_, json) = Updates::new(clock, 0).next(false);
+        let reporter = watchers.add_reporter(self.address)?;
+        reporter.queue(&report_path(&job), &json);
+        reporter.flush()?;
+        watchers.turn_until(Duration::from_secs(5), "the first update", |watchers| {
+            watchers.tally.deliveries == 1 && watchers.in_flight() == 0
+        })?;
+        let delivered = usize::try_from(watchers.tally.bytes).unwrap_or(usize::MAX);
+        size.checked_sub(delivered).ok_or_else(|| {
+            let name = self.kind.name();
+            Error::Limit(format!("{name} delivers at least {delivered} bytes; --size is {size}"))
+        })
+    }
+
+    /// Waits until the server is idle, so that what it still has to do is not counted later.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut before = self.cpu()?;
+        while Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(200));
+            let now = self.cpu()?;
+            if now - before < 0.015 {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // nginx's master ends its worker only when asked, so ask first.
+        let pids = process::tree(self.child.id());
+        signal(self.child.id(), rustix::process::Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for pid in pids {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+        // It was killed: this returns at once.
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The id of a job by number; all have the same length.
+pub(crate) fn job(number: usize) -> String {
+    format!("job-{number:05}")
+}
+
+/// Where a job is watched.
+pub(crate) fn watch_path(job: &str) -> String {
+    format!("/ws/jobs/{job}")
+}
+
+/// Where a job is reported.
+pub(crate) fn report_path(job: &str) -> String {
+    format!("/jobs/{job}")
+}
