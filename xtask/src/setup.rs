@@ -5,8 +5,14 @@ use crate::root;
 use crate::step::{Failure, Outcome, Shell, Step};
 
 /// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 4] =
-    [("ffmpeg", "ffmpeg"), ("ffprobe", "ffmpeg"), ("chromium", "chromium"), ("curl", "curl")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("ffmpeg", "ffmpeg"),
+    ("ffprobe", "ffmpeg"),
+    ("chromium", "chromium"),
+    ("curl", "curl"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+];
 
 /// What the tests need, installed where it is missing.
 pub(crate) fn steps() -> Vec<Step> {

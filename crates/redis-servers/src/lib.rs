@@ -1,0 +1,48 @@
+//! Real Redis servers for tests, and a network to them that breaks.
+//!
+//! - [`Server`]: one `redis-server`, as its [`Options`] say: password, memory limit, persistence, TLS. It can be killed,
+//!   frozen and started again, with its data or without.
+//! - [`Sentinels`]: a primary, its replicas, and three Sentinels that watch over them.
+//! - [`Cluster`]: three primaries, each with as many replicas as asked for.
+//! - [`Proxy`]: what lies between a client and a server: it delays, holds, cuts and refuses.
+//!
+//! Everything listens on 127.0.0.1, on ports that were free, keeps its files in a temporary folder, and is gone with its
+//! value; also when the test's process is killed. `redis-server` has to be installed: `cargo xtask setup`.
+//!
+//! This is for tests: what does not work panics, with a message that says what, and the server's log. Only a command that
+//! a server refuses or does not answer is an [`Error`], since that is what many tests are about.
+
+mod certificates;
+mod client;
+mod cluster;
+mod options;
+mod port;
+mod process;
+mod proxy;
+mod sentinels;
+mod server;
+
+pub use certificates::Certificates;
+pub use client::{Error, Reply};
+pub use cluster::Cluster;
+pub use options::{Options, Persistence};
+pub use proxy::{Proxy, Traffic, Way};
+pub use sentinels::Sentinels;
+pub use server::{Data, Server};
+
+use std::time::{Duration, Instant};
+
+/// Nothing here takes as long, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `check` finds something. Panics, naming `what`, if it does not within 30 s.
+fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

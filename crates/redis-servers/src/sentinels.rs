@@ -1,0 +1,102 @@
+use std::net::SocketAddr;
+
+use crate::client::Reply;
+use crate::eventually;
+use crate::options::Options;
+use crate::server::{Kind, Server};
+
+/// The name under which the Sentinels know the primary.
+const NAME: &str = "milepost";
+/// So many agree that a primary is down: of three, so that one may be gone.
+const QUORUM: usize = 2;
+
+/// A primary, its replicas, and three Sentinels that make a replica the primary when theirs is gone for a second.
+#[derive(Debug)]
+pub struct Sentinels {
+    /// Primary and replicas; the primary is the first, until there was a failover: [`Sentinels::primary`].
+    pub servers: Vec<Server>,
+    /// The Sentinels.
+    pub sentinels: Vec<Server>,
+}
+
+impl Sentinels {
+    /// A primary with so many replicas, which are in step when this returns. All know of each other.
+    pub fn start(replicas: usize) -> Self {
+        Self::with(replicas, &Options::default())
+    }
+
+    /// The same, with these options for primary and replicas. (Passwords: only the default user's.)
+    pub fn with(replicas: usize, options: &Options) -> Self {
+        let primary = Server::with(options.clone());
+        let port = primary.port();
+        let mut servers = vec![primary];
+        for _ in 0..replicas {
+            let options = options.clone().line(format!("replicaof 127.0.0.1 {port}"));
+            servers.push(Server::with(options));
+        }
+        eventually("the replicas are in step", || servers[1..].iter().all(in_step).then_some(()));
+
+        let mut watch = Options::default()
+            .line(format!("sentinel monitor {NAME} 127.0.0.1 {port} {QUORUM}"))
+            .line(format!("sentinel down-after-milliseconds {NAME} 1000"))
+            .line(format!("sentinel failover-timeout {NAME} 5000"));
+        if let Some(password) = &options.password {
+            watch = watch.line(format!("sentinel auth-pass {NAME} {password}"));
+        }
+        let sentinel = |_| Server::of_kind(watch.clone(), |_| Kind::Sentinel);
+        let all = Self { servers, sentinels: (0..3).map(sentinel).collect() };
+        eventually("the Sentinels know each other", || {
+            let knows = |sentinel: &Server| {
+                let about = sentinel.command(&["SENTINEL", "MASTER", NAME]).ok()?;
+                let count = |name| about.field(name).and_then(Reply::integer);
+                let others = count("num-other-sentinels") == Some(2);
+                Some(others && count("num-slaves") == i64::try_from(replicas).ok())
+            };
+            all.sentinels.iter().all(|sentinel| knows(sentinel) == Some(true)).then_some(())
+        });
+        all
+    }
+
+    /// The name under which the Sentinels know the primary.
+    pub fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// The Sentinels' addresses.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sentinels.iter().map(Server::address).collect()
+    }
+
+    /// Which of the servers is the primary: by the word of most Sentinels, and its own.
+    pub fn primary(&self) -> usize {
+        eventually("the Sentinels agree on a primary", || {
+            let index = (0..self.servers.len()).find(|index| {
+                let port = self.servers[*index].port().to_string();
+                let says = |sentinel: &&Server| {
+                    let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
+                    let address = sentinel.command(&words).ok();
+                    address.and_then(|address| address.items().get(1)?.text()) == Some(port.clone())
+                };
+                self.sentinels.iter().filter(says).count() >= QUORUM
+            })?;
+            let role = self.servers[index].command(&["ROLE"]).ok()?;
+            (role.items().first()?.text()? == "master").then_some(index)
+        })
+    }
+
+    /// Kills the primary and waits until another server is the primary; gives both.
+    pub fn fail_over(&mut self) -> (usize, usize) {
+        let before = self.primary();
+        self.servers[before].kill();
+        let now = eventually("there is a new primary", || {
+            let now = self.primary();
+            (now != before).then_some(now)
+        });
+        (before, now)
+    }
+}
+
+fn in_step(replica: &Server) -> bool {
+    let role = replica.command(&["ROLE"]);
+    role.is_ok_and(|role| role.items().get(3).and_then(Reply::text).as_deref() == Some("connected"))
+}

@@ -1,0 +1,304 @@
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+use crate::certificates::Certificates;
+use crate::client::{Client, Error, Reply};
+use crate::options::{Options, Persistence};
+use crate::port;
+use crate::process::Process;
+
+/// The user that [`Server::command`] is where there are passwords: whatever a test does to the others', this one may
+/// do everything.
+const OWN_USER: &str = "redis-servers";
+const OWN_PASSWORD: &str = "redis-servers";
+/// So many ports are tried where somebody else took the one that was free a moment ago.
+const TRIES: usize = 20;
+
+/// What a server finds when it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// What its [`Persistence`] kept.
+    Kept,
+    /// Nothing. (Its part in a cluster and its role as replica are not data: they stay.)
+    Lost,
+}
+
+/// What else a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Sentinel,
+    /// A node of a cluster, with a second port for the other nodes.
+    Node {
+        bus: u16,
+    },
+}
+
+/// One `redis-server` on a port of 127.0.0.1.
+#[derive(Debug)]
+pub struct Server {
+    options: Options,
+    kind: Kind,
+    port: u16,
+    certificates: Option<Certificates>,
+    // Ended before its folder is removed.
+    process: Option<Process>,
+    folder: TempDir,
+}
+
+impl Server {
+    /// A server without a password that keeps nothing.
+    pub fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// A server as `options` say; it answers when this returns.
+    pub fn with(options: Options) -> Self {
+        Self::of_kind(options, |_| Kind::Plain)
+    }
+
+    /// A server of a kind that may depend on its port, which is another at each try.
+    pub(crate) fn of_kind(options: Options, kind: impl Fn(u16) -> Kind) -> Self {
+        let prefix = tempfile::Builder::new().prefix("redis-").tempdir();
+        let folder = prefix.expect("a temporary folder can be made");
+        let certificates = options.tls.then(|| Certificates::in_folder(folder.path()));
+        let port = port::free();
+        let kind_now = kind(port);
+        let mut server =
+            Self { options, kind: kind_now, port, certificates, process: None, folder };
+        for _ in 0..TRIES {
+            server.write_configuration();
+            if let Ok(()) = server.run() {
+                return server;
+            }
+            server.port = port::free();
+            server.kind = kind(server.port);
+        }
+        panic!("{TRIES} ports were free and then taken");
+    }
+
+    /// The port that clients use.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address that clients use.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The process's number; it is another after a restart. Panics while the server is down.
+    pub fn id(&self) -> u32 {
+        self.process().id()
+    }
+
+    /// `redis://…` with user and password, `rediss://…` with TLS.
+    pub fn url(&self) -> String {
+        self.url_through(self.address())
+    }
+
+    /// The same, for who reaches the server by way of another address: a [`crate::Proxy`]'s.
+    pub fn url_through(&self, address: SocketAddr) -> String {
+        let scheme = if self.options.tls { "rediss" } else { "redis" };
+        let who = match (&self.options.user, &self.options.password) {
+            (Some((name, password, _)), _) => format!("{name}:{password}@"),
+            (None, Some(password)) => format!("default:{password}@"),
+            (None, None) => String::new(),
+        };
+        format!("{scheme}://{who}{address}")
+    }
+
+    /// Whom to trust, if the server speaks TLS.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    /// What the server has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Runs one command, as a user that may do everything, on a connection of its own that needs neither network nor
+    /// TLS.
+    ///
+    /// # Errors
+    /// If the server refuses it, is down, or does not answer within 5 s.
+    pub fn command(&self, words: &[&str]) -> Result<Reply, Error> {
+        let mut client = Client::connect(&self.socket())?;
+        if self.has_passwords() {
+            client.command(&["AUTH", OWN_USER, OWN_PASSWORD])?;
+        }
+        client.command(words)
+    }
+
+    /// The same, where nothing else than an answer will do: panics on an error.
+    pub fn answer(&self, words: &[&str]) -> Reply {
+        let answer = self.command(words);
+        answer.unwrap_or_else(|error| panic!("{}: {}: {error}", self.port, words.join(" ")))
+    }
+
+    /// Ends the server as `kill -9` does: it saves nothing and says goodbye to nobody.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Asks the server to end (SIGTERM): it saves, if it is one that does, and closes its connections. Waits for it.
+    pub fn shut_down(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.signal(Signal::TERM);
+        process.wait();
+    }
+
+    /// Whether the process is there; a frozen one is.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// Stops the process where it stands (SIGSTOP): its connections stay open, and nobody answers.
+    pub fn freeze(&self) {
+        self.process().signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.process().signal(Signal::CONT);
+    }
+
+    /// Starts the server again on its port, after killing it if it runs; it answers when this returns.
+    pub fn restart(&mut self, data: Data) {
+        self.kill();
+        if data == Data::Lost {
+            let folder = self.folder.path();
+            // What is not there need not be removed.
+            let _ = fs::remove_file(folder.join("dump.rdb"));
+            let _ = fs::remove_dir_all(folder.join("appendonlydir"));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(PortTaken) = self.run() {
+            assert!(Instant::now() < deadline, "somebody else keeps port {}", self.port);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The default user's password.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.options.password.as_deref()
+    }
+
+    /// The port for other nodes of a cluster.
+    pub(crate) fn bus(&self) -> u16 {
+        match self.kind {
+            Kind::Node { bus } => bus,
+            Kind::Plain | Kind::Sentinel => panic!("{} is no node of a cluster", self.port),
+        }
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().unwrap_or_else(|| panic!("the server of port {} is down", self.port))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    fn has_passwords(&self) -> bool {
+        self.options.password.is_some() || self.options.user.is_some()
+    }
+
+    /// Runs the process until it answers.
+    fn run(&mut self) -> Result<(), PortTaken> {
+        let log_before = self.log().len();
+        let sentinel = if self.kind == Kind::Sentinel { &["--sentinel"][..] } else { &[] };
+        let process = Process::start(self.folder.path(), &[&["redis.conf"], sentinel].concat());
+        let process = self.process.insert(process);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = process.ended().is_some();
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let log = log.get(log_before..).unwrap_or_default();
+            if ended && log.contains("Address already in use") {
+                self.process = None;
+                return Err(PortTaken);
+            }
+            assert!(!ended, "redis-server ended at once:\n{log}");
+            assert!(Instant::now() < deadline, "redis-server does not answer:\n{log}");
+            let socket = self.folder.path().join("socket");
+            // A password, missing here, is an answer too. `LOADING` is not yet one.
+            match Client::connect(&socket).and_then(|mut client| client.command(&["PING"])) {
+                Ok(_) => return Ok(()),
+                Err(Error::Refused(words)) if words.starts_with("NOAUTH") => return Ok(()),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn write_configuration(&self) {
+        let lines = self.configuration().join("\n") + "\n";
+        let file = self.folder.path().join("redis.conf");
+        fs::write(file, lines).expect("a file can be written in a temporary folder");
+    }
+
+    fn configuration(&self) -> Vec<String> {
+        let Options { persistence, password, user, max_memory, tls, lines } = &self.options;
+        let folder = self.folder.path().display();
+        let mut all = vec![
+            "bind 127.0.0.1".to_owned(),
+            "protected-mode no".to_owned(),
+            format!("dir {folder}"),
+            format!("unixsocket {folder}/socket"),
+            "unixsocketperm 700".to_owned(),
+        ];
+        let plain_port = if *tls { 0 } else { self.port };
+        all.push(format!("port {plain_port}"));
+        if let Some(files) = &self.certificates {
+            all.push(format!("tls-port {}", self.port));
+            all.push("tls-auth-clients no".to_owned());
+            all.push(format!("tls-cert-file {}", files.certificate.display()));
+            all.push(format!("tls-key-file {}", files.key.display()));
+            all.push(format!("tls-ca-cert-file {}", files.authority.display()));
+        }
+        if self.kind != Kind::Sentinel {
+            // Passwords of a primary are also what its replicas come with.
+            if let Some(password) = password {
+                all.push(format!("requirepass {password}"));
+                all.push(format!("masterauth {password}"));
+            }
+            if let Some((name, password, rules)) = user {
+                all.push("user default off".to_owned());
+                all.push(format!("user {name} on >{password} {rules}"));
+            }
+            if self.has_passwords() {
+                all.push(format!("user {OWN_USER} on >{OWN_PASSWORD} ~* &* +@all"));
+            }
+            if let Some(bytes) = max_memory {
+                all.push(format!("maxmemory {bytes}"));
+                all.push("maxmemory-policy noeviction".to_owned());
+            }
+            all.extend(match persistence {
+                Persistence::None => vec!["save \"\"".to_owned()],
+                Persistence::Appended => {
+                    vec!["save \"\"".to_owned(), "appendonly yes".to_owned()]
+                }
+                Persistence::Snapshot => vec!["save 3600 1".to_owned()],
+            });
+            // A replica is there at once, not after the seconds in which others might join it.
+            all.push("repl-diskless-sync-delay 0".to_owned());
+        }
+        if let Kind::Node { bus } = self.kind {
+            all.push("cluster-enabled yes".to_owned());
+            all.push("cluster-config-file nodes.conf".to_owned());
+            all.push(format!("cluster-port {bus}"));
+        }
+        all.extend(lines.iter().cloned());
+        all
+    }
+}
+
+/// Somebody listens on the port.
+struct PortTaken;
