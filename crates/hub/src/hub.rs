@@ -85,6 +85,11 @@ impl Hub {
         self.shared.idle.watched.load(Ordering::Relaxed)
     }
 
+    /// How many watchers a job has here now.
+    pub fn watchers(&self, job: &JobId) -> usize {
+        self.stripe(job).get(job).map_or(0, |topic| topic.watchers())
+    }
+
     /// The topic of a job, attached to the broker. One that is there already costs the broker nothing.
     ///
     /// # Errors

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
 use milepost_broker::Listener;
@@ -16,6 +17,8 @@ pub struct Topic {
     this: Weak<Topic>,
     pub(crate) shared: Arc<Shared>,
     inner: Mutex<Inner>,
+    /// Subscriptions of the shards' watchers, and [`Watch`](crate::Watch)es.
+    watchers: AtomicUsize,
 }
 
 /// What all topics of a hub share.
@@ -54,6 +57,7 @@ impl Topic {
             this: Weak::clone(this),
             shared,
             inner: Mutex::new(Inner { attaching: Some(Arc::default()), ..Inner::default() }),
+            watchers: AtomicUsize::new(0),
         })
     }
 
@@ -65,6 +69,19 @@ impl Topic {
     /// The job's present state, if it is known.
     pub fn state(&self) -> Option<Arc<State>> {
         self.lock().log.newest().cloned()
+    }
+
+    /// How many watch the job now.
+    pub(crate) fn watchers(&self) -> usize {
+        self.watchers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn watcher_came(&self) {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn watcher_left(&self) {
+        self.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {

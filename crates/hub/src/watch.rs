@@ -17,6 +17,7 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(lease: Lease, since: Option<Position>, mode: Mode) -> Self {
+        lease.watcher_came();
         let notify = lease.notify();
         let cursor = {
             let log = &lease.lock().log;
@@ -59,5 +60,11 @@ impl Watch {
         };
         self.cursor = log.end();
         states
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.lease.watcher_left();
     }
 }

@@ -23,6 +23,7 @@ mod problem;
 mod report;
 mod router;
 mod server;
+mod watchers;
 pub mod websocket;
 
 pub use config::{Config, ConfigError};

@@ -19,12 +19,15 @@ use crate::router;
 
 pub(crate) use parameter::{
     CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam, WatchParams,
+    WatchersParams,
 };
 pub(crate) use problem::{
     BatchRefused, ForgetRefused, JobRefused, ListRefused, PollRefused, ReportRefused,
-    SocketRefused, WatchRefused,
+    SocketRefused, WatchRefused, WatchersRefused,
 };
-pub(crate) use schema::{Accepted, History, JobList, Liveness, Readiness, State, Stats, Update};
+pub(crate) use schema::{
+    Accepted, History, JobList, Liveness, Readiness, State, Stats, Update, Watchers,
+};
 
 /// What the annotations of the handlers are added to.
 #[derive(OpenApi)]

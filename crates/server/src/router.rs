@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::instance::Instance;
 use crate::problem::Refused;
-use crate::{events, health, jobs, listing, metrics, openapi, page, report, websocket};
+use crate::{events, health, jobs, listing, metrics, openapi, page, report, watchers, websocket};
 
 /// The routes, with what `/openapi.json` says of them: the handlers' annotations name their paths.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Instance>> {
@@ -32,6 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(health::livez))
         .routes(routes!(health::ready)) //          /readyz
         .routes(routes!(health::stats)) //          /ws/stats
+        .routes(routes!(watchers::count)) //        /watchers
         .routes(routes!(metrics::text)) //          /metrics
         .routes(routes!(openapi::json)) //          /openapi.json
         .routes(routes!(openapi::asyncapi)) //      /asyncapi.yaml

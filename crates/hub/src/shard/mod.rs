@@ -238,7 +238,9 @@ impl<W: Wire> Shard<W> {
             // It has seen the end already.
             watcher.finish(key, &mut self.gone);
         }
-        self.topics[topic as usize].subscriptions.push(subscription);
+        let topic = &mut self.topics[topic as usize];
+        topic.subscriptions.push(subscription);
+        topic.lease.watcher_came();
         self.serve_one(subscription);
     }
 
@@ -277,6 +279,7 @@ impl<W: Wire> Shard<W> {
     fn end_subscription(&mut self, key: u32) {
         let subscription = self.subscriptions.remove(key as usize);
         let topic = &mut self.topics[subscription.topic as usize];
+        topic.lease.watcher_left();
         if let Some(at) = topic.subscriptions.iter().position(|other| *other == key) {
             // Invariant: a pass under way misses nobody: whoever takes this place has been served already,
             // or is yet to be.

@@ -72,6 +72,14 @@ pub(crate) struct JobsParams {
     after: Option<String>,
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WatchersParams {
+    /// The jobs asked about; given several times, or with commas between. At most 100.
+    #[param(style = Form, explode, max_items = 100)]
+    job_id: Option<Vec<JobId>>,
+}
+
 /// `all`: every update. `latest`: only the newest state at each moment; ends are never skipped.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase", default = "all")]

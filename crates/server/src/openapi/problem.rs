@@ -28,6 +28,7 @@ refusals! {
     WatchRefused: InvalidJobId InvalidParameter BrokerUnavailable;
     SocketRefused: InvalidParameter UpgradeRequired;
     ListRefused: InvalidParameter BrokerUnavailable;
+    WatchersRefused: InvalidParameter;
     ReportRefused: InvalidJobId InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
         UpdateTooLarge InvalidUpdate BrokerFull BrokerUnavailable;
     BatchRefused: IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge;

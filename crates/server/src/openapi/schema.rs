@@ -1,5 +1,6 @@
 #![expect(dead_code, reason = "describes JSON; the handlers pass it through as text")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use milepost_protocol::ProblemType;
@@ -223,6 +224,14 @@ pub(crate) struct Counts {
     errors: u64,
     /// Watchers now.
     active_connections: u64,
+}
+
+/// How many watch a job now, on this instance.
+#[derive(ToSchema)]
+#[schema(examples(json!({"watchers": {"job_12345": 2, "job_12346": 0}})))]
+pub(crate) struct Watchers {
+    /// By job: those asked about.
+    watchers: BTreeMap<String, u64>,
 }
 
 /// A refusal: RFC 9457 problem details.

@@ -8,7 +8,7 @@ use milepost_server::Config;
 use serde_json::{Map, Value, json};
 
 /// Sections 5 to 12 of `spec/README.md`, and the two documents.
-const OPERATIONS: [&str; 17] = [
+const OPERATIONS: [&str; 18] = [
     "DELETE /jobs/{job_id}",
     "GET /asyncapi.yaml",
     "GET /health",
@@ -21,6 +21,7 @@ const OPERATIONS: [&str; 17] = [
     "GET /metrics",
     "GET /openapi.json",
     "GET /readyz",
+    "GET /watchers",
     "GET /ws",
     "GET /ws/jobs/{job_id}",
     "GET /ws/stats",
@@ -348,6 +349,9 @@ async fn real_answers_are_as_described() {
     }
     for path in ["/jobs/a1/history", "/jobs/nobody/history", "/jobs/a%20b/history"] {
         asker.ask("GET /jobs/{job_id}/history", path, "", "").await;
+    }
+    for path in ["/watchers?job_id=a1,b1", "/watchers?job_id=a%20b"] {
+        asker.ask("GET /watchers", path, "", "").await;
     }
     for path in ["/jobs", "/jobs?limit=1", "/jobs?status=queued,failed&prefix=a", "/jobs?limit=0"] {
         asker.ask("GET /jobs", path, "", "").await;

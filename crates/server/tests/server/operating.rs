@@ -91,6 +91,47 @@ async fn stats_have_the_shape_that_operators_know() {
 }
 
 #[tokio::test]
+async fn who_watches_which_job_is_counted() {
+    let server = Server::start().await;
+    let count = async |query: &str| server.get(&format!("/watchers{query}")).await.json();
+    assert_eq!(count("").await, json!({ "watchers": {} }));
+    assert_eq!(count("?job_id=a,never").await, json!({ "watchers": { "a": 0, "never": 0 } }));
+
+    let mut first = server.watch("/ws/jobs/a").await;
+    let mut many = server.watch("/ws").await;
+    many.next().await;
+    for job in ["a", "b"] {
+        many.say(&format!(r#"{{"type":"subscribe","job_id":"{job}"}}"#)).await;
+        // Twice is the same watcher anew.
+        many.say(&format!(r#"{{"type":"subscribe","job_id":"{job}"}}"#)).await;
+        many.next().await;
+        many.next().await;
+    }
+    let mut events = Events::open(&server, "/jobs/a/events", "").await;
+    events.next().await;
+    first.next().await;
+    let expected = json!({ "watchers": { "a": 3, "b": 1 } });
+    until("all to be counted", async || count("?job_id=a&job_id=b").await == expected).await;
+
+    many.say(r#"{"type":"unsubscribe","job_id":"b"}"#).await;
+    drop((first, events));
+    let expected = json!({ "watchers": { "a": 1, "b": 0 } });
+    until("them to be gone", async || count("?job_id=a,b").await == expected).await;
+
+    let hundred = vec!["j"; 100].join(",");
+    assert_eq!(server.get(&format!("/watchers?job_id={hundred}")).await.status, 200);
+    for query in [format!("job_id={hundred},j"), "job_id=".to_owned(), "job_id=a%20b".to_owned()] {
+        let answer = server.get(&format!("/watchers?{query}")).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-parameter"),
+            "{query}"
+        );
+        assert_eq!(answer.json()["errors"][0]["parameter"], "job_id", "{query}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_with_nothing_is_a_problem() {
     let server = Server::start().await;
     for path in

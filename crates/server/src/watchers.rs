@@ -1,0 +1,53 @@
+//! `GET /watchers`: how many watch which job, on this instance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use milepost_protocol::JobId;
+
+use crate::instance::Instance;
+use crate::jobs::json;
+use crate::openapi;
+use crate::parameter;
+use crate::problem::{Outcome, Refused};
+
+/// So many jobs may be asked about at once.
+const MOST: usize = 100;
+
+/// How many watch a job
+///
+/// On this instance: of several, each counts its own watchers. A job that nobody watches, known or not, has none.
+/// A WebSocket counts once for each job that it subscribes to; an event stream and a poll that is held count too.
+#[utoipa::path(
+    get, path = "/watchers", operation_id = "watchers", tag = "Operating",
+    params(openapi::WatchersParams),
+    responses((status = 200, description = "The counts.", body = openapi::Watchers), openapi::WatchersRefused),
+)]
+pub(crate) async fn count(
+    State(instance): State<Arc<Instance>>,
+    RawQuery(query): RawQuery,
+) -> Outcome<Response> {
+    let jobs = parse(query.as_deref())?;
+    let watchers: BTreeMap<&str, usize> =
+        jobs.iter().map(|job| (job.as_str(), instance.hub.watchers(job))).collect();
+    Ok(json(serde_json::json!({ "watchers": watchers }).to_string()))
+}
+
+fn parse(query: Option<&str>) -> Outcome<Vec<JobId>> {
+    // Pairs, because `job_id` may be given several times.
+    let pairs: Vec<(String, String)> = parameter::from_query(query)?;
+    let named = pairs.iter().filter(|(name, _)| name == "job_id");
+    let mut jobs = Vec::new();
+    for id in named.flat_map(|(_, ids)| ids.split(',')) {
+        if jobs.len() == MOST {
+            return Err(Refused::parameter("job_id", format!("names more than {MOST} jobs")));
+        }
+        let job = JobId::parse(id);
+        jobs.push(
+            job.map_err(|error| Refused::parameter("job_id", format!("is {id:?}: {error}")))?,
+        );
+    }
+    Ok(jobs)
+}
