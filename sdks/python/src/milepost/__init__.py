@@ -1,0 +1,51 @@
+"""Shows people how far a long-running job is, live.
+
+    import milepost
+
+    with milepost.job("render", id="vid-42") as job:
+        for frame in job.track(frames, stage="render"):
+            encode(frame)
+        job.result({"url": url})
+
+    for state in milepost.watch("vid-42"):
+        print(state.status, state.progress)
+
+`MILEPOST_URL` says where the server is (`http(s)://…` or `redis(s)://…`), else `REDIS_URL`; without either, nothing is
+reported, quietly. Reporting never hurts the job: no call raises, waits for a server or makes memory grow; a background
+thread sends, at most five updates a second of each job; what goes wrong is a warning of the logger `milepost`, once.
+"""
+
+from ._address import InvalidUrl
+from ._default import configure, flush, job, report
+from ._job import Job, current
+from ._job_id import InvalidJobId
+from ._outcome import Refusal
+from ._refused import NoServer, Unreachable, WatchRefused
+from ._reporter import Reporter
+from ._signal import exit_on_signal
+from ._stage import Stage
+from ._state import State
+from ._status import status, watch
+from ._watch import Watch
+
+__all__ = [
+    "InvalidJobId",
+    "InvalidUrl",
+    "Job",
+    "NoServer",
+    "Refusal",
+    "Reporter",
+    "Stage",
+    "State",
+    "Unreachable",
+    "Watch",
+    "WatchRefused",
+    "configure",
+    "current",
+    "exit_on_signal",
+    "flush",
+    "job",
+    "report",
+    "status",
+    "watch",
+]

@@ -1,0 +1,42 @@
+"""Where the server is."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+from urllib.parse import urlsplit
+
+HTTP = frozenset({"http", "https"})
+REDIS = frozenset({"redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"})
+
+
+class InvalidUrl(ValueError):
+    """A URL that is neither a Milepost server's nor a Redis'; the message says what is wrong with it."""
+
+
+def from_environment() -> Optional[str]:
+    """`MILEPOST_URL`, else `REDIS_URL`; None if neither is set."""
+    return os.environ.get("MILEPOST_URL") or os.environ.get("REDIS_URL") or None
+
+
+def check(url: str) -> str:
+    """The URL without a slash at its end. Raises InvalidUrl."""
+    shown = without_password(url)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidUrl(f"{shown!r} is not a URL: {error}") from None
+    if parts.scheme not in HTTP | REDIS:
+        raise InvalidUrl(f"{shown!r} does not begin with http://, https://, redis:// or rediss://")
+    if not host or port == 0:
+        raise InvalidUrl(f"{shown!r} names no host" if not host else f"{shown!r} has no usable port")
+    if parts.scheme in HTTP and (parts.query or parts.fragment):
+        raise InvalidUrl(f"{shown!r} has a query; a server's address has none")
+    return url.rstrip("/")
+
+
+def without_password(url: str) -> str:
+    """For people to read: what comes before the host is nobody's business."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url

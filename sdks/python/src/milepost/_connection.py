@@ -1,0 +1,183 @@
+"""One HTTP connection, kept open, on which nothing takes longer than it may."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import socket
+import ssl
+import time
+from typing import Any, Optional, Union
+from urllib.parse import unquote, urlsplit
+
+from ._outcome import Lost
+
+_AGENT = "milepost-python"
+
+
+class Connection:
+    """Asks one server, one request after the other."""
+
+    def __init__(self, url: str, token: Optional[str]) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port
+        self._base = parts.path.rstrip("/")
+        self._is_tls = parts.scheme == "https"
+        self._headers = {"User-Agent": _AGENT}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        elif parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        self._http: Optional[http.client.HTTPConnection] = None
+        self._socket: Optional[TimedSocket] = None
+        self._is_closed = False
+
+    def ask(self, method: str, path: str, timeout: float, **more: Any) -> http.client.HTTPResponse:
+        """Sends a request, and returns the answer with its body still to be read.
+
+        A connection that was kept may have been closed by the server just now: then the same goes out once more, on a
+        new one. Raises Lost.
+        """
+        deadline = time.monotonic() + timeout
+        was_kept = self._http is not None
+        try:
+            try:
+                return self._ask(method, path, deadline, **more)
+            except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
+                self._drop()
+                if not was_kept or self._is_closed:
+                    raise
+                return self._ask(method, path, deadline, **more)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._drop()
+            raise Lost(_say(error)) from error
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        body: Optional[bytes] = None,
+        headers: Optional[dict[str, str]] = None,
+    ) -> http.client.HTTPResponse:
+        connection = self._connect(deadline)
+        connection.request(method, self._base + path, body, {**self._headers, **(headers or {})})
+        return connection.getresponse()
+
+    def _connect(self, deadline: float) -> http.client.HTTPConnection:
+        left = max(0.001, deadline - time.monotonic())
+        if self._http is None:
+            connection = self._open(left)
+            connection.connect()
+            assert connection.sock is not None
+            self._socket = TimedSocket(connection.sock)
+            connection.sock = self._socket  # type: ignore[assignment]
+            self._http = connection
+            if self._is_closed:
+                raise ConnectionAbortedError("closed")
+        assert self._socket is not None
+        self._socket.deadline = deadline
+        return self._http
+
+    def _open(self, timeout: float) -> http.client.HTTPConnection:
+        if self._is_tls:
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+
+    def read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
+        """The whole body. Raises Lost, also where it is longer than the limit."""
+        try:
+            body = response.read(limit + 1)
+            if len(body) <= limit and response.read(1) == b"":
+                return body
+            self._drop()
+            raise Lost("what answers is not a Milepost server: it says too much")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._drop()
+            raise Lost(_say(error)) from error
+
+    def read_some(self, response: http.client.HTTPResponse, silence: float) -> bytes:
+        """What has come of a body that goes on, waiting for it for at most so many seconds; empty at its end. Raises
+        Lost."""
+        try:
+            if self._socket is not None:
+                self._socket.deadline = time.monotonic() + silence
+            return response.read1(65_536)
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            self._drop()
+            raise Lost(_say(error)) from error
+
+    def _drop(self) -> None:
+        connection, self._http, self._socket = self._http, None, None
+        if connection is not None:
+            connection.close()
+
+    def release(self) -> None:
+        """Closes the connection; the next request makes a new one."""
+        self._drop()
+
+    def close(self) -> None:
+        """Ends what is under way, from any thread, and allows nothing more."""
+        self._is_closed = True
+        sock = self._socket
+        if sock is not None:
+            sock.shut_down()
+
+
+class TimedSocket:
+    """A socket whose every operation is over by a deadline: a server that sends a byte now and then is as late as one
+    that sends nothing. It has as much of a socket as http.client uses."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.deadline = 0.0
+
+    def _wait_at_most(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out")
+        self._sock.settimeout(left)
+
+    def sendall(self, data: Union[bytes, bytearray, memoryview]) -> None:
+        self._wait_at_most()
+        self._sock.sendall(data)
+
+    def receive_into(self, buffer: Any) -> int:
+        self._wait_at_most()
+        return self._sock.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Receiver(self))
+
+    def shut_down(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Receiver(io.RawIOBase):
+    def __init__(self, sock: TimedSocket) -> None:
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._sock.receive_into(buffer)
+
+
+def _say(error: BaseException) -> str:
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return "the server does not answer in time"
+    text = str(error) or type(error).__name__
+    if isinstance(error, (http.client.HTTPException, ValueError)):
+        return f"what answers is not a Milepost server: {text[:200]}"
+    return text

@@ -1,0 +1,122 @@
+"""How far a job, or a stage of it, has counted."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from operator import itemgetter, length_hint
+from typing import NamedTuple, Optional, TypeVar, Union
+
+from ._memory import LOCK
+
+T = TypeVar("T")
+Number = Union[int, float]
+_item = itemgetter(1)
+
+
+class Count(NamedTuple):
+    """A counter as it was at one moment."""
+
+    current: Number
+    total: Optional[Number]
+    given: Optional[float]
+
+    @property
+    def has_moved(self) -> bool:
+        return self.current > 0 or self.given is not None
+
+
+class Counter:
+    """A count, its total and its unit; or a progress that was given outright, which goes before the count.
+
+    What a loop counts costs it no Python code: `track` zips its items with an iterator of ticks, and how many
+    ticks are left tells how far all the loops of this counter are.
+    """
+
+    __slots__ = ("_base", "_begun", "_given", "_ticks", "_total", "end", "start", "unit")
+
+    def __init__(self, within: tuple[float, float] = (0.0, 1.0), unit: Optional[str] = None) -> None:
+        start, end = (min(1.0, max(0.0, bound)) for bound in within)
+        self.start = start
+        self.end = max(start, end)
+        self.unit = unit
+        self._base: Number = 0
+        self._total: Optional[Number] = None
+        self._given: Optional[float] = None
+        self._ticks = repeat(None, sys.maxsize)
+        self._begun = 0
+
+    def advance(self, by: Number) -> None:
+        with LOCK:
+            self._base += by
+
+    def set(self, current: Number) -> None:
+        with LOCK:
+            self._base = current - self._tracked()
+
+    def set_total(self, total: Optional[Number]) -> None:
+        self._total = total if total is None or total >= 0 else None
+
+    def set_progress(self, progress: Optional[float]) -> None:
+        self._given = None if progress is None else min(1.0, max(0.0, progress))
+
+    def expect(self, more: Number) -> None:
+        """So many are about to be counted. A total that was set, and is still ahead, stands."""
+        with LOCK:
+            current = self.current
+            if self._total is None or self._total <= current:
+                self._total = current + more
+
+    def track(self, items: Iterable[T]) -> Iterator[T]:
+        """The items; each is counted when the next one is asked for."""
+        with LOCK:
+            # The tick goes before the item, so one more has been asked for than is done, in each loop.
+            self._begun += 1
+        return map(_item, zip(self._ticks, items))
+
+    def _tracked(self) -> int:
+        return max(0, sys.maxsize - length_hint(self._ticks) - self._begun)
+
+    @property
+    def current(self) -> Number:
+        return self._base + self._tracked()
+
+    @property
+    def total(self) -> Optional[Number]:
+        return self._total
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it has anything to show."""
+        return self._total is not None or self._given is not None or bool(self._begun or self._base)
+
+    def count(self) -> Count:
+        with LOCK:
+            return Count(max(0, self.current), self._total, self._given)
+
+    def progress(self, count: Count) -> Optional[float]:
+        """The job's progress at that count, 0…1; None if the total is not known. Within a range, what has
+        begun is at its start."""
+        own = count.given
+        if own is None and count.total:
+            own = min(1.0, count.current / count.total)
+        if own is None:
+            if self.start <= 0.0 and self.end >= 1.0:
+                return None
+            own = 0.0
+        return self.start + (self.end - self.start) * own
+
+
+def number(value: object) -> Optional[Number]:
+    """A finite number, whatever kind of number it comes as (numpy's, Decimal, …); None for what is none."""
+    if type(value) is int:
+        return value
+    try:
+        as_float = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(as_float):
+        return None
+    return int(as_float) if as_float.is_integer() and abs(as_float) < 2**53 else as_float

@@ -1,0 +1,41 @@
+"""How far a job has been seen: section 4 of the protocol."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+EPOCHS = 4
+"""How many epochs are remembered. One follows another only when the job was forgotten or the broker lost its memory;
+more than two are seen when instances disagree."""
+
+_POSITION = re.compile(r"([1-9a-f][0-9a-f]{0,15})-([1-9][0-9]{0,19})")
+
+
+class Cursor:
+    def __init__(self, since: Optional[str] = None) -> None:
+        self._seen: list[tuple[str, int]] = []
+        self.latest: Optional[str] = None
+        """Where to resume."""
+        if since is not None:
+            self.advance(since)
+
+    def advance(self, position: str) -> bool:
+        """Moves on to `position`; False if a state as new as that, or newer, has been seen in its epoch."""
+        match = _POSITION.fullmatch(position)
+        if match is None:
+            # Not read by this version: all that is known is whether it is the same.
+            is_new = position != self.latest
+            self.latest = position
+            return is_new
+        epoch, number = match[1], int(match[2])
+        for seen in self._seen:
+            if seen[0] == epoch:
+                if number <= seen[1]:
+                    return False
+                self._seen.remove(seen)
+                break
+        self._seen.insert(0, (epoch, number))
+        del self._seen[EPOCHS:]
+        self.latest = position
+        return True

@@ -1,0 +1,121 @@
+"""States from a Milepost server: sections 8 and 9 of the protocol."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from typing import Optional
+from urllib.parse import urlencode
+
+from . import _http, _problem
+from ._connection import Connection
+from ._events import Event, Events, TooLong
+from ._outcome import LeaveAlone, Lost
+from ._refused import WatchRefused
+from ._source import Ended, Query
+from ._state import State
+
+MAX_STATE = 1 << 20
+
+
+class HttpSource:
+    def __init__(self, url: str, token: Optional[str], job_id: str) -> None:
+        self._connection = Connection(url, token)
+        self._path = f"/jobs/{job_id}"
+        self.retry: Optional[float] = None
+        """How long the server asked to wait before coming back, in seconds."""
+        self.has_connected = False
+        """Whether a server has ever answered as one: then a 404 may be a restart's."""
+
+    def state(self, timeout: float) -> Optional[State]:
+        """The job's present state; None if it is not known. Raises Failure or WatchRefused."""
+        deadline = time.monotonic() + timeout
+        response = self._connection.ask("GET", f"{self._path}/status", timeout)
+        body = self._connection.read(response, MAX_STATE)
+        if response.status == 200:
+            state = read_state(body)
+            if state is None:
+                raise Lost("what answers is not a Milepost server")
+            return state
+        problem = _problem.read(_decode(body))
+        if problem is not None and problem.name == "unknown-job":
+            return None
+        raise self._refusal(response, problem, max(0.0, deadline - time.monotonic()))
+
+    def states(self, query: Query) -> Iterator[State]:
+        """The states of one connection, the present one first, until it is lost. Raises Ended after the end, Failure
+        when the connection is lost, WatchRefused."""
+        known = {
+            "since": query.since,
+            "mode": query.mode if query.mode != "all" else None,
+            "max_rate": query.max_rate,
+        }
+        wanted = urlencode({name: value for name, value in known.items() if value is not None})
+        path = f"{self._path}/events?{wanted}" if wanted else f"{self._path}/events"
+        # A connection of its own each time: what is left of the one before may be anything.
+        self._connection.release()
+        response = self._connection.ask("GET", path, query.silence, headers={"Accept": "text/event-stream"})
+        if response.status == 204:
+            raise Ended
+        kind = (response.getheader("Content-Type") or "").partition(";")[0].strip()
+        if response.status != 200 or kind != "text/event-stream":
+            body = self._connection.read(response, MAX_STATE)
+            raise self._refusal(response, _problem.read(_decode(body)), query.silence)
+        events = Events()
+        while True:
+            piece = self._connection.read_some(response, query.silence)
+            if not piece:
+                raise LeaveAlone("the server closed the connection", self.retry)
+            try:
+                found = events.feed(piece)
+            except TooLong as error:
+                raise Lost(f"what answers is not a Milepost server: {error}") from error
+            self.retry = events.retry
+            for event in found:
+                state = self._read(event)
+                if state is not None:
+                    yield state
+
+    def _read(self, event: Event) -> Optional[State]:
+        if event.name == "connected":
+            self.has_connected = True
+        if event.name == "end":
+            raise Ended
+        return read_state(event.data.encode()) if event.name == "message" else None
+
+    def _refusal(
+        self, response: http.client.HTTPResponse, problem: Optional[_problem.Problem], timeout: float
+    ) -> Exception:
+        detail = problem.detail if problem is not None else response.reason
+        # 408, 425 and 429 say by their definition that the same request may succeed later.
+        if 400 <= response.status < 500 and response.status not in (408, 425, 429) and not self.has_connected:
+            return WatchRefused(response.status, detail)
+        if response.status < 400:
+            return Lost(f"what answers ({response.status} {response.reason}) is not a Milepost server")
+        wait = _http.retry_after(response.getheader("Retry-After"))
+        return LeaveAlone(f"the server answered {response.status}: {detail}", wait)
+
+    def close(self) -> None:
+        """Ends what is waited for, from any thread."""
+        self._connection.close()
+
+    def release(self) -> None:
+        """Closes the connection."""
+        self._connection.release()
+
+
+def read_state(data: bytes) -> Optional[State]:
+    """The state that the JSON is; None if it is none."""
+    document = _decode(data)
+    if not isinstance(document, dict) or not isinstance(document.get("position"), str):
+        return None
+    return State(document) if isinstance(document.get("job_id"), str) else None
+
+
+def _decode(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

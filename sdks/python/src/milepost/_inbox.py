@@ -1,0 +1,135 @@
+"""What the worker's calls leave for the sender to find."""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Optional, Union
+
+from ._memory import LOCK
+from ._record import Glance, Record
+from ._update import Update
+
+
+class NotTaken(Exception):
+    """There is no room for one more job, or the reporter is closed."""
+
+
+class Begin(NamedTuple):
+    record: Record
+    until_end: bool
+    after: Optional[int]
+
+
+class Ring(NamedTuple):
+    record: Record
+
+
+class Flush:
+    """A wish that all that was said so far be sent by then."""
+
+    def __init__(self, deadline: float, is_last: bool) -> None:
+        self.deadline = deadline
+        self.is_last = is_last
+        self.left: Optional[int] = None
+        """How many jobs' latest states were not sent; None until it is over."""
+        self._is_over = threading.Event()
+
+    def finish(self, left: int) -> None:
+        self.left = left
+        self._is_over.set()
+
+    def wait(self, timeout: float) -> Optional[int]:
+        self._is_over.wait(timeout)
+        return self.left
+
+
+Mail = Union[Begin, Ring, Flush]
+
+
+class Inbox:
+    """Bounded by the number of jobs: a job is in it once, whatever is called.
+
+    The queue may be written by signal handlers and finalisers, and holds no lock that a fork could catch.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.is_foreign = False
+        """Whether it belongs to the process that this one was forked from."""
+        self._limit = limit
+        self._queue: SimpleQueue[Mail] = SimpleQueue()
+        self._latest: dict[str, Record] = {}
+        """The latest job of each id, until the sender is done with it."""
+        self._occupied = 0
+        self._rung: set[int] = set()
+        self._is_closed = False
+
+    def begin(self, record: Record, until_end: bool = True) -> None:
+        """A job of which is told from now on. Raises NotTaken."""
+        with LOCK:
+            if self._is_closed:
+                raise NotTaken("the reporter is closed")
+            if self._occupied >= self._limit:
+                raise NotTaken(f"{self._limit} jobs are reported already, which is the limit")
+            self._occupied += 1
+            earlier = self._latest.get(record.job_id)
+            self._latest[record.job_id] = record
+            self._queue.put(Begin(record, until_end, None if earlier is None else earlier.key))
+
+    def give(self, job_id: str, update: Update, status: str, stage: Optional[str], reopens: bool) -> None:
+        """An update that is to be sent as it is. Raises NotTaken."""
+        with LOCK:
+            record = self._latest.get(job_id)
+            if record is None or record.has_ended:
+                record = Record(job_id)
+                record.reopens = reopens
+                self.begin(record, until_end=False)
+            if record.give(update, status, stage):
+                self.ring(record)
+
+    def ring(self, record: Record) -> None:
+        """Asks the sender to look at a job at once."""
+        with LOCK:
+            if record.key not in self._rung and not self._is_closed and not self.is_foreign:
+                self._rung.add(record.key)
+                self._queue.put(Ring(record))
+
+    def release(self, record: Record, seen: Glance) -> bool:
+        """The sender is done with a job, unless something was said since it looked: then it stays."""
+        with LOCK:
+            if record.glance() != seen:
+                return False
+            self._occupied -= 1
+            if self._latest.get(record.job_id) is record:
+                del self._latest[record.job_id]
+            return True
+
+    def flush(self, wish: Flush) -> None:
+        with LOCK:
+            if self._is_closed:
+                wish.finish(0)
+            else:
+                self._queue.put(wish)
+
+    def wait(self, timeout: Optional[float]) -> list[Mail]:
+        """Everything that is there; waits for it, at most so many seconds."""
+        mail: list[Mail] = []
+        try:
+            mail.append(self._queue.get(timeout=timeout))
+            while True:
+                mail.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        with LOCK:
+            # What is said from now on needs another look.
+            self._rung.difference_update(item.record.key for item in mail if isinstance(item, Ring))
+        return mail
+
+    def close(self) -> None:
+        """Nothing is taken any more, and nobody waits in vain."""
+        with LOCK:
+            self._is_closed = True
+            self._latest.clear()
+        for item in self.wait(0):
+            if isinstance(item, Flush):
+                item.finish(0)

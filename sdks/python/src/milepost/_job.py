@@ -1,0 +1,343 @@
+"""A job, as its worker has it in hand."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, NoReturn, Optional, Protocol, TypeVar, overload
+
+from . import _json, _notice
+from ._counter import Counter, Number, number
+from ._outcome import Refusal
+from ._record import Record
+from ._stage import Stage
+from ._track import AsyncTrack, Track, length_of, track
+
+T = TypeVar("T")
+J = TypeVar("J", bound="Job")
+
+_current: contextvars.ContextVar[Optional[Job]] = contextvars.ContextVar("milepost_job", default=None)
+
+
+class Bell(Protocol):
+    """Whoever sends what jobs say."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it belongs to the process that this one was forked from."""
+
+    def ring(self, record: Record) -> None: ...
+
+
+class Job:
+    """A job, to say how far it is. Made by `milepost.job()`.
+
+    No method raises on its own account, blocks or waits for a server: what is said is kept in memory, and a
+    background thread sends it. Any thread or task may call them. The first end counts; what is said after it is passed
+    over. A job that is dropped, or left at the process's exit, without an end has failed.
+
+    As a context manager (`with` and `async with`) it ends with its block: completed; failed if the block raises, with
+    the exception's text; cancelled for KeyboardInterrupt, asyncio.CancelledError, GeneratorExit and for a SystemExit
+    that is no failure. Exceptions go on their way. The block does not wait for the end to arrive; the process's exit
+    does, for two seconds at most.
+    """
+
+    def __init__(self, record: Record, bell: Bell) -> None:
+        self._record = record
+        self._bell = bell
+        self._own = record.own
+        self._tokens: list[contextvars.Token[Optional[Job]]] = []
+        self._has_told_foreign = False
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._record.job_id
+
+    @property
+    def status(self) -> str:
+        """`queued`, `processing`, `completed`, `failed` or `cancelled`, as reported here."""
+        return self._record.status
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether an end was reported here."""
+        return self._record.has_ended
+
+    @property
+    def attempt(self) -> Optional[int]:
+        """The attempt that is named in what is reported; None: the latest."""
+        return self._record.attempt
+
+    @property
+    def refused(self) -> Optional[Refusal]:
+        """Why the server did not take the latest update; None if it did, or has not answered yet. With the problem
+        `attempt-ended` or `attempt-superseded`, nothing more is reported of this job from here."""
+        return self._record.refused
+
+    # How far it is
+
+    def advance(self, by: Number = 1) -> None:
+        """So many more are done: of `total`, in `unit`s."""
+        value = number(by)
+        if value is not None:
+            self._own.advance(value)
+
+    def total(self, total: Optional[Number]) -> None:
+        """How many there are to do; None: not known."""
+        self._own.set_total(number(total))
+
+    def progress(self, progress: Optional[float]) -> None:
+        """How far the job is, 0…1, where that is known otherwise than by counting. It goes before the count.
+        None: as counted."""
+        self._own.set_progress(number(progress))
+
+    def update(
+        self,
+        *,
+        current: Optional[Number] = None,
+        total: Optional[Number] = None,
+        progress: Optional[float] = None,
+        unit: Optional[str] = None,
+        stage: Optional[str] = None,
+        message: Optional[str] = None,
+        metadata: Optional[Mapping[str, object]] = None,
+    ) -> None:
+        """Several things at once; what is None stays as it is. `current` is how many are done."""
+        if stage is not None:
+            self._enter(stage, self._own)
+        _count(self._own, current, total, progress, unit)
+        if message is not None:
+            self.message(message)
+        if metadata:
+            self.metadata(metadata)
+
+    @overload
+    def track(
+        self,
+        items: AsyncIterable[T],
+        total: Optional[Number] = None,
+        *,
+        stage: Optional[str] = None,
+        unit: Optional[str] = None,
+        within: Optional[tuple[float, float]] = None,
+    ) -> AsyncTrack[T]: ...
+
+    @overload
+    def track(
+        self,
+        items: Iterable[T],
+        total: Optional[Number] = None,
+        *,
+        stage: Optional[str] = None,
+        unit: Optional[str] = None,
+        within: Optional[tuple[float, float]] = None,
+    ) -> Track[T]: ...
+
+    def track(
+        self,
+        items: Any,
+        total: Optional[Number] = None,
+        *,
+        stage: Optional[str] = None,
+        unit: Optional[str] = None,
+        within: Optional[tuple[float, float]] = None,
+    ) -> Any:
+        """The items, for `for` or `async for`: each is counted when the next one is asked for.
+
+        `total` is how many items there are; by default their `len()`, if they have one, unless a total was set that
+        is still ahead. With `stage`, they are counted in a stage of that name: see `stage()`.
+        """
+        if stage is not None:
+            known = length_of(items) if total is None else total
+            return self.stage(stage, total=known, unit=unit, within=within).track(items)
+        self._record.show(self._own)
+        if unit is not None:
+            self._own.unit = unit
+        return track(items, self._own, number(total))
+
+    def stage(
+        self,
+        name: str,
+        *,
+        total: Optional[Number] = None,
+        unit: Optional[str] = None,
+        within: Optional[tuple[float, float]] = None,
+    ) -> Stage:
+        """Enters a stage: any text, cut at 256 bytes. Watchers see that at once.
+
+        What is returned counts on its own, and may be used as a context manager (`with` and `async with`); the job's
+        progress is that of the stage as soon as it has a total or has counted. After the block the job's own count is
+        shown again, if it has one. `within` is the part of the job's progress that the stage takes, such as
+        `(0.25, 1.0)`; by default all of it, so that the bar starts anew.
+        """
+        counter = Counter(within or (0.0, 1.0), unit)
+        counter.set_total(number(total))
+        self._enter(name, counter if within is not None or counter.is_used else None)
+        return Stage(name, self._record, counter)
+
+    # What there is to say of it
+
+    def message(self, text: str) -> None:
+        """What is going on, for people. Cut at 8,192 bytes."""
+        self._check_process()
+        self._record.message(_json.describe(text))
+
+    def metadata(self, values: Optional[Mapping[str, object]] = None, /, **more: object) -> None:
+        """Facts of the worker's own, shown to watchers until they are set anew. Anything that JSON can hold; dates,
+        numpy's numbers and the like are turned into it. All of a job's have 65,536 bytes; what is beyond is passed
+        over with a warning. The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`."""
+        self._check_process()
+        self._record.metadata({**(values or {}), **more})
+
+    def result(self, value: object) -> None:
+        """What comes of the job: told when it completes. Anything that JSON can hold, at most 65,536 bytes with the
+        rest; large results belong elsewhere, with their URL in here."""
+        self._record.result(value)
+
+    # How it ends
+
+    def complete(self, result: object = None, *, message: Optional[str] = None) -> None:
+        """The job did what it was for."""
+        if result is not None:
+            self._record.result(result)
+        self._end("completed", None if message is None else _json.describe(message))
+
+    def fail(self, error: object) -> None:
+        """The job could not do it: an exception, or a text. Cut at 8,192 bytes."""
+        self._end("failed", _json.describe(error))
+
+    def cancel(self, reason: object = "cancelled") -> None:
+        """Somebody called the job off."""
+        self._end("cancelled", _json.describe(reason))
+
+    def _enter(self, stage: str, counter: Optional[Counter]) -> None:
+        if self._record.enter(_json.describe(stage), counter):
+            self._ring()
+
+    def _check_process(self) -> None:
+        if self._bell.is_foreign and not self._has_told_foreign:
+            self._has_told_foreign = True
+            _notice.tell(
+                f"{self.id} is a job of the process that this one was forked from, which reports it; "
+                "what is said of it here is not reported"
+            )
+
+    def _end(self, status: str, text: Optional[str]) -> None:
+        # A fork's copy of the job says nothing of how the job ends.
+        if not self._bell.is_foreign and self._record.end(status, text):
+            self._ring()
+
+    def _ring(self) -> None:
+        self._check_process()
+        self._bell.ring(self._record)
+
+    # As a context manager
+
+    def __enter__(self: J) -> J:
+        if self._record.begin():
+            self._ring()
+        self._tokens.append(_current.set(self))
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        if self._tokens:
+            try:
+                _current.reset(self._tokens.pop())
+            except ValueError:
+                # Left in another context than entered, as a generator may be.
+                pass
+        if error is None:
+            self._end("completed", None)
+        else:
+            status, text = outcome_of(error)
+            self._end(status, text)
+
+    async def __aenter__(self: J) -> J:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __del__(self) -> None:
+        try:
+            self._end("failed", "dropped without an outcome")
+        except Exception:
+            # While the interpreter goes down, anything may be gone.
+            pass
+
+    def __repr__(self) -> str:
+        return f"<milepost.Job {self.id} {self.status}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a job belongs to its process: report where it was begun, as in "
+            "`for result in job.track(pool.imap_unordered(work, items), total=len(items))`"
+        )
+
+
+def current() -> Optional[Job]:
+    """The job whose `with` block this code runs in, if any: the innermost of this thread or task."""
+    return _current.get()
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """The status and the text of a job whose block is left by that exception."""
+    if isinstance(error, Exception):
+        # Python 3.7's CancelledError was one; concurrent.futures' still is.
+        return (
+            ("cancelled", "cancelled")
+            if type(error).__name__ == "CancelledError"
+            else ("failed", _json.describe(error))
+        )
+    if isinstance(error, KeyboardInterrupt):
+        return "cancelled", "interrupted"
+    if isinstance(error, SystemExit):
+        return _outcome_of_exit(error.code)
+    if isinstance(error, GeneratorExit) or type(error).__name__ == "CancelledError":
+        return "cancelled", "cancelled"
+    return "failed", _json.describe(error)
+
+
+def _outcome_of_exit(code: object) -> tuple[str, str]:
+    # Whether an exit with 0 is "done" or "told to stop" nobody can tell. A wrong "completed" would be the worse one.
+    if code is None or code == 0:
+        return "cancelled", "the process exits"
+    if isinstance(code, int):
+        # As shells say it: ended by that signal.
+        return ("cancelled", f"ended by signal {code - 128}") if 128 < code < 160 else ("failed", f"exit status {code}")
+    return "failed", _json.describe(code)
+
+
+def _count(
+    counter: Counter,
+    current: Optional[Number],
+    total: Optional[Number],
+    progress: Optional[float],
+    unit: Optional[str],
+) -> None:
+    if total is not None:
+        counter.set_total(number(total))
+    if current is not None:
+        value = number(current)
+        if value is not None:
+            counter.set(value)
+    if progress is not None:
+        value = number(progress)
+        if value is not None:
+            counter.set_progress(value)
+    if unit is not None:
+        counter.unit = unit

@@ -1,0 +1,35 @@
+"""Job ids: section 1 of the protocol."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+MAX_LENGTH = 128
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9\-._~:@]")
+
+
+class InvalidJobId(ValueError):
+    """What was given is no job id; the message says what is wrong with it."""
+
+
+def parse(text: str) -> str:
+    """The id, if it is one.
+
+    Raises InvalidJobId, which names the first character that is not allowed, or the length.
+    """
+    found = _NOT_ALLOWED.search(text)
+    if found:
+        raise InvalidJobId(f"a job id has no {found.group()!r}")
+    if not 1 <= len(text) <= MAX_LENGTH:
+        raise InvalidJobId(f"a job id has 1 to {MAX_LENGTH} characters, not {len(text)}")
+    if text in (".", ".."):
+        raise InvalidJobId(f"{text!r} is no job id: it means a folder in a URL")
+    return text
+
+
+def make(name: str) -> str:
+    """An id that nobody else has, with the name at its front."""
+    slug = _NOT_ALLOWED.sub("-", name)[:80].strip("-")
+    unique = str(uuid.uuid4())
+    return f"{slug}-{unique}" if slug else unique

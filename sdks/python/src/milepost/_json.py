@@ -1,0 +1,84 @@
+"""JSON that a server takes, from whatever a worker has."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_DEEPEST = 100
+
+
+class NotJson(ValueError):
+    """It cannot be written as JSON; the message says why."""
+
+
+def encode(value: object) -> str:
+    """The value as JSON, without what JSON does not have: NaN becomes null, dates and such become text.
+
+    Raises NotJson where it contains itself, or is nested more than 100 levels deep.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except Exception:
+        pass
+    else:
+        return text
+    try:
+        return json.dumps(_plain(value, 0), allow_nan=False, separators=(",", ":"))
+    except NotJson:
+        raise
+    except Exception as error:  # the worker's own methods may raise anything
+        raise NotJson(describe(error)) from error
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise NotJson(f"it contains itself, or is nested more than {_DEEPEST} levels deep")
+    if value is None or value is True or value is False or type(value) is int:
+        return value
+    if isinstance(value, str):
+        return clean(str(value))
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, int):
+        return int(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: _plain(getattr(value, name), depth + 1) for name in names}
+    if isinstance(value, Mapping):
+        return {clean(_name(key)): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item, depth + 1) for item in value]
+    # numpy's and pandas' arrays and numbers; dates and times.
+    for method in ("tolist", "isoformat"):
+        convert = getattr(value, method, None)
+        if callable(convert) and not isinstance(value, type):
+            return _plain(convert(), depth + 1)
+    return clean(str(value))
+
+
+def _name(key: object) -> str:
+    return key if isinstance(key, str) else encode(key) if isinstance(key, (int, float)) else str(key)
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates, as in names of files that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def cut(text: str, limit: int) -> str:
+    """At most so many bytes of it."""
+    data = text.encode("utf-8", "replace")
+    return data[:limit].decode("utf-8", "ignore") if len(data) > limit else clean(text)
+
+
+def describe(error: object) -> str:
+    """What an exception says, or its name if it says nothing."""
+    try:
+        return clean(str(error)) or type(error).__name__
+    except Exception:
+        return type(error).__name__

@@ -1,0 +1,67 @@
+"""What becomes of an update that was sent, and why it may not be known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Union
+
+
+class Refusal(NamedTuple):
+    """Why nothing more is reported of a job, or why its latest update was not taken."""
+
+    problem: str
+    """The problem's name, such as `attempt-ended`: section 11 of the protocol. Empty if the server named none."""
+    detail: str
+    """What is wrong, for people."""
+    attempt: Optional[int] = None
+    """The job's present attempt, where that is the matter."""
+    position: Optional[str] = None
+    """The job's present position, where that is the matter."""
+
+
+class Accepted(NamedTuple):
+    """It has a position."""
+
+    attempt: Optional[int] = None
+    position: Optional[str] = None
+
+
+class Refused(NamedTuple):
+    """Never as it is."""
+
+    refusal: Refusal
+
+
+class Busy(NamedTuple):
+    """Not now; for this job only."""
+
+    reason: str
+    retry_after: Optional[float] = None
+
+
+class AttemptOver(NamedTuple):
+    """The attempt has ended, or a later one has begun."""
+
+    refusal: Refusal
+
+
+Outcome = Union[Accepted, Refused, Busy, AttemptOver]
+
+
+class Failure(Exception):
+    """It is not known what became of the updates. To send the same again is safe."""
+
+
+class Lost(Failure):
+    """No answer, or one that makes no sense."""
+
+
+class LeaveAlone(Failure):
+    """The server asks to be left alone for a while."""
+
+    def __init__(self, reason: str, retry_after: Optional[float] = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class NoBatch(Failure):
+    """The server does not take a batch, or not such a large one."""

@@ -1,0 +1,262 @@
+"""All that is known here of one job: written by the worker's calls, read by the sender."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple, Optional
+
+from . import _json, _notice
+from ._counter import Count, Counter, Number
+from ._memory import LOCK
+from ._outcome import Refusal
+from ._rate import Rate
+from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, LeftOut, Update
+
+_versions = itertools.count(1)
+_keys = itertools.count(1)
+
+
+class Mark(NamedTuple):
+    """Which of a job's states this is: two that are equal are the same."""
+
+    version: int
+    attempt: Optional[int]
+    counted: Optional[Count]
+
+
+class Glance(NamedTuple):
+    """What a look at a job shows."""
+
+    mark: Mark
+    urgent: int
+    """Changes when watchers are to see the change at once: status and stage."""
+    ended: bool
+
+
+class Record:
+    """One job of this process. Every change is made under the lock, and counts up `version`."""
+
+    def __init__(self, job_id: str, attempt: Optional[int] = None, ttl: Optional[int] = None) -> None:
+        self.job_id = job_id
+        self.key = next(_keys)
+        self.own = Counter()
+        self.refused: Optional[Refusal] = None
+        self.reopens = False
+        """Where the latest attempt has ended: whether to begin the next one."""
+        self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
+        self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
+        self._version = next(_versions)
+        self._urgent = self._version
+        self._status = "processing"
+        self._stage: Optional[str] = None
+        self._message: Optional[str] = None
+        self._metadata: dict[str, str] = {}
+        self._metadata_bytes = 0
+        self._result: Optional[str] = None
+        self._counter = self.own
+        self._rate = Rate()
+        self._whole: Optional[bytes] = None
+        """The update as it is sent. An end is told with the very same words each time: so the server knows it."""
+        self._fixed: Optional[Update] = None
+        self._has_told_left_out = False
+
+    @property
+    def status(self) -> str:
+        if self._status == "queued" and self.own.count().has_moved:
+            return "processing"
+        return self._status
+
+    @property
+    def attempt(self) -> Optional[int]:
+        return self._attempt
+
+    @property
+    def has_ended(self) -> bool:
+        return self._status in ENDS
+
+    @property
+    def counter(self) -> Counter:
+        """The one that is shown: the job's own, or that of a stage."""
+        return self._counter
+
+    def _changed(self, at_once: bool = False) -> None:
+        self._version = next(_versions)
+        if at_once:
+            self._urgent = self._version
+
+    def queue(self) -> None:
+        with LOCK:
+            self._status = "queued"
+            self._changed(at_once=True)
+
+    def begin(self) -> bool:
+        """The job waits no more. Returns whether that is news."""
+        with LOCK:
+            if self._status != "queued":
+                return False
+            self._status = "processing"
+            self._changed(at_once=True)
+            return True
+
+    def enter(self, stage: Optional[str], counter: Optional[Counter] = None) -> bool:
+        """Enters a stage, and shows that counter from now on. Returns whether watchers are to see it at once."""
+        with LOCK:
+            if self.has_ended:
+                return False
+            self.show(counter)
+            if stage is None or (stage == self._stage and self._status != "queued"):
+                return False
+            self._stage = stage
+            self._status = "processing"
+            self._changed(at_once=True)
+            return True
+
+    def show(self, counter: Optional[Counter]) -> None:
+        with LOCK:
+            if counter is not None and counter is not self._counter:
+                self._counter = counter
+                self._rate = Rate()
+                self._changed()
+
+    def message(self, text: str) -> None:
+        with LOCK:
+            if text != self._message:
+                self._message = text
+                self._changed()
+
+    def metadata(self, values: dict[str, object]) -> None:
+        """Values that are not JSON, or for which there is no room, are passed over with a notice."""
+        for key, value in values.items():
+            try:
+                text = _json.encode(value)
+            except _json.NotJson as error:
+                self.tell_left_out(f"the metadata {key!r}, which is not JSON: {error}")
+                continue
+            with LOCK:
+                present = len(key) + len(self._metadata[key]) if key in self._metadata else 0
+                size = self._metadata_bytes - present + len(key) + len(text)
+                if size <= MAX_UPDATE_BYTES:
+                    # A new one each time: the sender may be reading the one before.
+                    self._metadata = {**self._metadata, key: text}
+                    self._metadata_bytes = size
+                    self._changed()
+            if size > MAX_UPDATE_BYTES:
+                self.tell_left_out(f"the metadata {key!r}: all of it has at most {MAX_UPDATE_BYTES} bytes")
+
+    def result(self, value: object) -> None:
+        """What comes of the job, should it complete."""
+        try:
+            self._result = _json.encode(value)
+        except _json.NotJson as error:
+            self.tell_left_out(f"the result, which is not JSON: {error}")
+
+    def end(self, status: str, text: Optional[str]) -> bool:
+        """Ends the job; `text` is the error, or why it was cancelled. The first end wins: False if there was one."""
+        with LOCK:
+            if self.has_ended:
+                return False
+            update = self._update(status, self._counter.count(), None)
+            if status == "completed":
+                update.stage("complete")
+                update.progress(1.0)
+                update.text("message", text if text is not None else "Job completed")
+                update.json("result", self._result)
+            elif status == "failed":
+                error = _json.cut(text or "", MAX_TEXT_BYTES)
+                update.text("message", f"Error: {error}", MAX_TEXT_BYTES + 16)
+                update.text("error", error)
+            else:
+                update.text("message", text)
+            self._fixed = update
+            self._status = status
+            self._whole = None
+            self._changed(at_once=True)
+            return True
+
+    def give(self, update: Update, status: str, stage: Optional[str]) -> bool:
+        """Takes an update as it is. Returns whether watchers are to see it at once."""
+        whole, left_out = update.encode()
+        with LOCK:
+            if self.has_ended:
+                return False
+            at_once = self._whole is None or (status, stage) != (self._status, self._stage)
+            self._fixed, self._whole = update, whole
+            self._status, self._stage = status, stage
+            self._changed(at_once)
+        self._tell_size(left_out)
+        return at_once
+
+    def reopen(self, attempt: int) -> None:
+        """The attempt that was last is over; this is about the next one."""
+        with LOCK:
+            self._attempt = attempt
+            self._whole = None
+            self._changed(at_once=True)
+
+    def glance(self) -> Glance:
+        """What the schedule has to know."""
+        with LOCK:
+            # An update that is whole is that, whatever the counter does meanwhile.
+            count = None if self._fixed is not None else self._counter.count()
+            mark = Mark(self._version, self._attempt, count)
+            return Glance(mark, self._urgent, self.has_ended)
+
+    def encode(self, now: float) -> bytes:
+        """The update that says how the job is now."""
+        with LOCK:
+            if self._whole is not None:
+                return self._whole
+            if self._fixed is not None:
+                self._fixed.number("attempt", self._attempt)
+                self._whole, left_out = self._fixed.encode()
+                data = self._whole
+            else:
+                count = self._counter.count()
+                rate = self._rate.sample(count.current, now)
+                data, left_out = self._update(self.status, count, rate).encode()
+        self._tell_size(left_out)
+        return data
+
+    def _update(self, status: str, count: Count, rate: Optional[float]) -> Update:
+        update = Update(self.job_id, status)
+        update.stage(self._stage)
+        update.progress(self._counter.progress(count))
+        update.text("message", self._message)
+        update.now()
+        update.members("metadata", {**self._counted(count, rate), **self._metadata})
+        update.number("attempt", self._attempt)
+        update.number("ttl", self._ttl)
+        return update
+
+    def _counted(self, count: Count, rate: Optional[float]) -> dict[str, str]:
+        """What the count adds to the metadata, each only where it is known. The worker's own goes before."""
+        if not count.current and count.total is None:
+            return {}
+        known = {"current": _json.encode(count.current)}
+        if count.total is not None:
+            known["total"] = _json.encode(count.total)
+        if self._counter.unit is not None:
+            known["unit"] = _json.encode(self._counter.unit)
+        if rate is not None:
+            known["rate"] = _json.encode(round(rate, 1))
+            eta = _eta(count, rate)
+            if eta is not None:
+                known["eta_seconds"] = _json.encode(round(eta, 1))
+        return known
+
+    def _tell_size(self, left_out: LeftOut) -> None:
+        if left_out is not LeftOut.NOTHING:
+            self.tell_left_out(f"{left_out.value}: an update has at most {MAX_UPDATE_BYTES} bytes")
+
+    def tell_left_out(self, what: str) -> None:
+        """Says once for each job that a part of it cannot be reported."""
+        if not self._has_told_left_out:
+            self._has_told_left_out = True
+            _notice.tell(f"not reported of {self.job_id}: {what}")
+
+
+def _eta(count: Count, rate: Number) -> Optional[float]:
+    """Not known while nothing moves, nor once all is done."""
+    if not count.total or count.current >= count.total or rate <= 0:
+        return None
+    return (count.total - count.current) / rate

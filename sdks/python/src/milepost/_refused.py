@@ -1,0 +1,21 @@
+"""What may be raised to those who watch."""
+
+from __future__ import annotations
+
+
+class NoServer(ValueError):
+    """There is nothing to watch: no URL was given, and neither MILEPOST_URL nor REDIS_URL is set."""
+
+
+class WatchRefused(Exception):
+    """The server will not have this watcher, now or later."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"the server refused with HTTP status {status}: {detail}" if status else detail)
+        self.status = status
+        """The HTTP status; 0 where HTTP is not spoken."""
+        self.detail = detail
+
+
+class Unreachable(ConnectionError):
+    """The server does not answer, or not in a way that makes sense."""

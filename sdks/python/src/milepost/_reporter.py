@@ -1,0 +1,237 @@
+"""Who reports: one for each server, with one thread in each process."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Literal, Optional, Union
+
+from . import _address, _job_id, _json, _notice
+from ._counter import Number, number
+from ._inbox import Flush, Inbox, NotTaken
+from ._job import Job
+from ._memory import LOCK
+from ._record import Record
+from ._schedule import GAP, Pace
+from ._sender import Sender
+from ._transport import Transport
+from ._update import Update
+
+_all: weakref.WeakSet[Reporter] = weakref.WeakSet()
+
+
+class Reporter:
+    """Reports jobs to one server. `milepost.job()` and the like use that of the environment.
+
+    `url` is the server's address, `http(s)://…` or `redis(s)://…`; None: nothing is reported. `token` is sent as
+    `Authorization: Bearer`. Of a job, `interval` seconds pass between two routine updates at least, and `heartbeat`
+    at most. `flush_timeout` is how long an exit, or `close`, waits at most until the last states have arrived; a
+    request takes no longer either. At most `max_jobs` jobs are kept, those under way and those whose end has not
+    arrived; each takes some 64 KiB at most. A URL that cannot be used is warned of, and nothing is reported.
+    """
+
+    def __init__(
+        self,
+        url: Optional[str] = None,
+        *,
+        token: Optional[str] = None,
+        interval: float = 0.2,
+        heartbeat: float = 10.0,
+        flush_timeout: float = 2.0,
+        max_jobs: int = 10_000,
+    ) -> None:
+        self._token = token
+        self._pace = Pace(max(interval, GAP), max(heartbeat, interval, GAP))
+        self._flush_timeout = max(0.001, flush_timeout)
+        self._max_jobs = max_jobs
+        self._url = _usable(url)
+        self._thread: Optional[threading.Thread] = None
+        self._has_told_full = False
+        self._inbox = Inbox(max_jobs)
+        self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
+        _all.add(self)
+
+    @property
+    def url(self) -> Optional[str]:
+        """Where it reports to; None: nowhere."""
+        return self._url
+
+    def job(
+        self,
+        name: str = "",
+        *,
+        id: Optional[object] = None,
+        total: Optional[Number] = None,
+        unit: Optional[str] = None,
+        stage: Optional[str] = None,
+        message: Optional[str] = None,
+        metadata: Optional[Mapping[str, object]] = None,
+        attempt: Union[int, Literal["next"], None] = None,
+        ttl: Optional[float] = None,
+        queued: bool = False,
+    ) -> Job:
+        """Begins a job: see `milepost.job()`."""
+        job_id = _job_id_of(name, id)
+        named = attempt if isinstance(attempt, int) else None
+        with LOCK:
+            running = None if job_id is None else self._jobs.get(job_id)
+            if running is not None and not running.has_ended and named in (None, running.attempt):
+                return running
+            record = Record(job_id or _json.describe(id)[:128], named, None if ttl is None else int(ttl))
+            record.reopens = attempt == "next"
+            record.own.unit = unit
+            record.own.set_total(number(total))
+            job = Job(record, self._inbox)
+            if job_id is not None:
+                self._jobs[job_id] = job
+        if queued:
+            record.queue()
+        if stage is not None:
+            record.enter(_json.describe(stage))
+        if message is not None:
+            record.message(_json.describe(message))
+        if metadata:
+            record.metadata(dict(metadata))
+        if job_id is not None and self._url is not None:
+            self._take(lambda: self._inbox.begin(record))
+        return job
+
+    def give(self, job_id: object, update: Update, status: str, stage: Optional[str], *, reopens: bool) -> None:
+        """Tells one update as it is, without a job in hand."""
+        known = _job_id_of("", job_id)
+        if known is not None and self._url is not None:
+            self._take(lambda: self._inbox.give(known, update, status, stage, reopens))
+
+    def _take(self, begin: Callable[[], None]) -> None:
+        try:
+            self._start()
+            begin()
+        except NotTaken as why:
+            if not self._has_told_full:
+                self._has_told_full = True
+                _notice.tell(f"further jobs are not reported: {why}")
+        except RuntimeError as error:
+            # No thread can be started: the interpreter goes down, or the machine has no more.
+            _notice.tell(f"nothing is reported: {error}")
+
+    def _start(self) -> None:
+        with LOCK:
+            if self._thread is not None or self._url is None:
+                return
+            sender = Sender(self._inbox, connect(self._url, self._token), self._pace, self._flush_timeout)
+            thread = threading.Thread(target=sender.run, name="milepost", daemon=True)
+            thread.start()
+            self._thread = thread
+        _at_exit_of_worker_processes()
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Waits, so many seconds at most, until all that was said so far has arrived. Returns whether it has."""
+        return self._flush(time.monotonic() + timeout, is_last=False) == 0
+
+    def _flush(self, deadline: float, is_last: bool) -> Optional[int]:
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            return 0
+        wish = Flush(deadline, is_last)
+        self._inbox.flush(wish)
+        # The sender itself says when the time is over; the rest is for when it is still in a request.
+        return wish.wait(max(0.0, deadline - time.monotonic()) + 0.1)
+
+    def close(self) -> None:
+        """Sends what has not arrived yet, for `flush_timeout` at most. Nothing is reported from then on."""
+        deadline = time.monotonic() + self._flush_timeout
+        left = self._flush(deadline, is_last=True)
+        if left != 0:
+            _tell_undelivered(left)
+        self._inbox.close()
+        if self._thread is not None and left is not None:
+            self._thread.join(0.1)
+
+    def _exit(self, deadline: float) -> None:
+        """The process ends: what has no outcome has failed."""
+        for job in list(self._jobs.values()):
+            job.fail("the process ended without an outcome")
+        left = self._flush(deadline, is_last=False)
+        if left != 0:
+            _tell_undelivered(left)
+
+    def _after_fork(self) -> None:
+        """In the child: its parent has the thread, the connection and the jobs."""
+        self._inbox.is_foreign = True
+        self._inbox = Inbox(self._max_jobs)
+        self._thread = None
+        self._jobs = weakref.WeakValueDictionary()
+
+
+def connect(url: str, token: Optional[str]) -> Transport:
+    """The transport for that kind of URL. Nothing is sent yet."""
+    if url.startswith("http"):
+        from ._http import Http
+
+        return Http(url, token)
+    from ._redis import Redis
+
+    return Redis(url)
+
+
+def _usable(url: Optional[str]) -> Optional[str]:
+    if not url:
+        return None
+    try:
+        url = _address.check(url)
+    except _address.InvalidUrl as error:
+        _notice.tell(f"nothing is reported: {error}")
+        return None
+    if url.startswith("redis") and importlib.util.find_spec("redis") is None:
+        shown = _address.without_password(url)
+        _notice.tell(f"nothing is reported to {shown}: it takes the package redis, `pip install 'milepost[redis]'`")
+        return None
+    return url
+
+
+def _job_id_of(name: str, given: object) -> Optional[str]:
+    try:
+        return _job_id.parse(str(given)) if given is not None else _job_id.make(str(name))
+    except Exception as error:  # also what a __str__ raises
+        _notice.tell(f"{_json.describe(given)[:128]!r} is no job id, this job is not reported: {error}")
+        return None
+
+
+def _tell_undelivered(left: Optional[int]) -> None:
+    jobs = "some jobs" if left is None else "1 job" if left == 1 else f"{left} jobs"
+    _notice.tell(f"the last states of {jobs} did not arrive in time")
+
+
+# The process's end, and its forks
+
+
+def _exit_all() -> None:
+    reporters = [reporter for reporter in _all if reporter._thread is not None]
+    if reporters:
+        deadline = time.monotonic() + max(reporter._flush_timeout for reporter in reporters)
+        for reporter in reporters:
+            reporter._exit(deadline)
+
+
+def _after_fork_all() -> None:
+    for reporter in _all:
+        reporter._after_fork()
+
+
+def _at_exit_of_worker_processes() -> None:
+    """The forks of multiprocessing (and of Celery's copy of it) leave without what is registered with atexit."""
+    for name in ("multiprocessing.util", "billiard.util"):
+        finalize = getattr(sys.modules.get(name), "Finalize", None)
+        if finalize is not None:
+            finalize(None, _exit_all, exitpriority=100)
+
+
+atexit.register(_exit_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_all)

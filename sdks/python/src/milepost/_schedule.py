@@ -1,0 +1,298 @@
+"""What to send, and when: no I/O and no clock.
+
+A job has one slot, whatever its worker does, since updates are absolute: the slot says what of the job has arrived, and
+when to look at the job again. Looking tells whether it has changed; so a worker's count need not wake anybody.
+All times are seconds of one clock that does not go back.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterable
+from typing import NamedTuple, Optional
+
+from ._backoff import Backoff
+from ._outcome import Accepted, AttemptOver, Busy, Outcome, Refused
+from ._record import Glance, Mark, Record
+
+GAP = 0.02
+"""What comes within this time is sent together; also, as often as this at most is a job sent whose stage changes all
+the time."""
+LONGEST_RETRY_AFTER = 300.0
+FLUSH_RETRY = 0.25
+"""Between two tries during a flush, at most: there is no time for more."""
+BATCH = 1_000
+"""Updates in one request, at most (a server takes 10,000)."""
+_AT_ONCE = float("-inf")
+
+
+class Pace(NamedTuple):
+    interval: float = 0.2
+    """Between two routine updates of a job, at least."""
+    heartbeat: float = 10.0
+    """Between two updates of a job that does not change, at most."""
+
+
+class Slot:
+    """What is known of one job's sending."""
+
+    def __init__(self, record: Record, until_end: bool, dice: random.Random) -> None:
+        self.record = record
+        self.until_end = until_end
+        """Whether it is kept until the job's end has arrived; else, until what was given has."""
+        self.look_at: Optional[float] = None
+        """When to look at the job; None while it is being sent, or waits for another."""
+        self.settled: Optional[Mark] = None
+        """The last state that arrived, or was refused for good."""
+        self.settled_urgent: Optional[int] = None
+        self.sent_at: Optional[float] = None
+        self.in_flight: Optional[Glance] = None
+        self.was_accepted = False
+        self.is_over = False
+        """The server says that the attempt is over."""
+        self.backoff = Backoff(dice)
+        """Of this job's own refusals and delays."""
+        self.not_before: Optional[float] = None
+        self.after: Optional[int] = None
+        """An earlier job of the same id, whose end goes first."""
+        self.then: Optional[int] = None
+        """The job that waits for this one."""
+
+    def when(self, seen: Glance, now: float, pace: Pace, is_flushing: bool) -> Optional[float]:
+        """When to send it: now, if that is not later than `now`; None: it is done with."""
+        is_last = seen.ended or not self.until_end
+        if self.is_over:
+            return None if is_last else now + pace.heartbeat
+        if self.settled == seen.mark:
+            if is_last:
+                return None
+            at = now if self.sent_at is None else self.sent_at + pace.heartbeat
+            return at if self.not_before is None else max(at, self.not_before)
+        if self.sent_at is None or seen.ended or is_flushing:
+            at = now
+        elif seen.urgent != self.settled_urgent:
+            at = self.sent_at + GAP
+        else:
+            at = self.sent_at + pace.interval
+        return at if self.not_before is None else max(at, self.not_before)
+
+
+class Due(NamedTuple):
+    send: list[Record]
+    done: list[tuple[Record, Glance]]
+    """Those that are done with. They are forgotten here already."""
+
+
+class Schedule:
+    def __init__(self, pace: Pace, dice: random.Random) -> None:
+        self._pace = pace
+        self._dice = dice
+        self._slots: dict[int, Slot] = {}
+        self._looks: list[tuple[float, int]] = []
+        """A heap of looks; one that is not its slot's `look_at` any more is void."""
+        self._last_pass: Optional[float] = None
+        self._hold: Optional[float] = None
+        """Nothing is sent before: the server did not answer, or asked for it."""
+        self._backoff = Backoff(dice)
+        self._is_failing = False
+        self._flush_deadline: Optional[float] = None
+        self._flush_left: set[int] = set()
+        self._most = BATCH
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, record: Record, until_end: bool, after: Optional[int], now: float) -> None:
+        """A job has begun. Its first state is sent after a moment, so that what the worker says next is in it."""
+        slot = Slot(record, until_end, self._dice)
+        self._slots[record.key] = slot
+        earlier = self._slots.get(after) if after is not None else None
+        if earlier is not None:
+            earlier.then = record.key
+            slot.after = after
+        self._look(record.key, now + GAP)
+
+    def ring(self, record: Record, now: float) -> None:
+        """A job has changed in a way that is to be seen at once."""
+        slot = self._slots.get(record.key)
+        if slot is None:
+            return
+        if record.has_ended:
+            slot.not_before = None
+        earliest = _AT_ONCE if slot.sent_at is None else slot.sent_at + GAP
+        self._look(record.key, _AT_ONCE if record.has_ended or earliest <= now else earliest)
+
+    def due(self, now: float) -> Due:
+        """Whom to send now, those that were rung first, then the ones that have waited longest. They are in flight
+        until `settle` or `fail` is called for them."""
+        due = Due([], [])
+        if self._hold is not None and now < self._hold:
+            return due
+        self._last_pass = now
+        while len(due.send) < self._most and self._looks and self._looks[0][0] <= now:
+            at, key = heapq.heappop(self._looks)
+            slot = self._slots.get(key)
+            if slot is None or slot.look_at != at:
+                continue
+            slot.look_at = None
+            seen = slot.record.glance()
+            if slot.settled == seen.mark or slot.is_over:
+                self._flush_left.discard(key)
+            when = slot.when(seen, now, self._pace, key in self._flush_left)
+            if when is None:
+                self._remove(key, now)
+                due.done.append((slot.record, seen))
+            elif when <= now:
+                slot.in_flight = seen
+                slot.sent_at = now
+                due.send.append(slot.record)
+            else:
+                self._look(key, min(when, now + self._pace.interval))
+        return due
+
+    def settle(self, record: Record, outcome: Outcome, now: float) -> bool:
+        """The server said this of an update. Returns whether it is worth saying."""
+        slot = self._slots.get(record.key)
+        if slot is None or slot.in_flight is None:
+            return False
+        sent, slot.in_flight = slot.in_flight, None
+        next_look = now if sent.ended or not slot.until_end else now + self._pace.interval
+        is_first = slot.backoff.failures == 0
+        is_settled = True
+        is_news = False
+        if isinstance(outcome, Accepted):
+            slot.backoff.reset()
+            slot.not_before = None
+            slot.was_accepted = True
+        elif isinstance(outcome, Refused):
+            slot.not_before = now + slot.backoff.next()
+            is_news = is_first
+        elif isinstance(outcome, Busy):
+            is_settled = False
+            wait = min(LONGEST_RETRY_AFTER, max(slot.backoff.next(), outcome.retry_after or 0.0))
+            next_look = slot.not_before = now + wait
+            is_news = is_first
+        elif self._reopens(slot, outcome):
+            is_settled = False
+            next_look = _AT_ONCE
+        else:
+            slot.is_over = True
+            is_news = True
+        if is_settled:
+            slot.settled = sent.mark
+            slot.settled_urgent = sent.urgent
+            self._flush_left.discard(record.key)
+        self._look(record.key, next_look)
+        return is_news
+
+    def _reopens(self, slot: Slot, outcome: AttemptOver) -> bool:
+        """A worker that was never heard before, and finds the job ended, begins the next attempt, if it may."""
+        refusal = outcome.refusal
+        if not slot.record.reopens or slot.was_accepted or refusal.attempt is None:
+            return False
+        if refusal.problem != "attempt-ended":
+            return False
+        slot.record.reopens = False
+        slot.record.reopen(refusal.attempt + 1)
+        return True
+
+    def answered(self) -> bool:
+        """A request was answered. Returns whether that is news: whether requests failed before."""
+        self._backoff.reset()
+        self._hold = None
+        self._most = min(BATCH, self._most * 2)
+        was_failing, self._is_failing = self._is_failing, False
+        return was_failing
+
+    def fail(self, records: Iterable[Record], retry_after: Optional[float], now: float) -> bool:
+        """The request with these was not answered, or the server asks to come back later. All of them are due again.
+        Returns whether that is news."""
+        self.put_back(records, now)
+        if retry_after is not None:
+            # A quarter more at most, so that not everybody who was told the same comes at once.
+            wait = min(LONGEST_RETRY_AFTER, retry_after) * (1 + self._dice.random() / 4)
+        elif self._flush_deadline is not None:
+            wait = FLUSH_RETRY * self._dice.random()
+        else:
+            wait = self._backoff.next()
+        self._hold = now + wait
+        was_failing, self._is_failing = self._is_failing, True
+        return not was_failing
+
+    def shrink(self, records: list[Record], now: float) -> None:
+        """The server took no batch of this size. They are due again, in smaller ones: at last one by one."""
+        self.put_back(records, now)
+        self._most = max(1, len(records) // 2)
+
+    def put_back(self, records: Iterable[Record], now: float) -> None:
+        """These were not sent after all."""
+        for record in records:
+            slot = self._slots.get(record.key)
+            if slot is not None:
+                sent, slot.in_flight, slot.sent_at = slot.in_flight, None, None
+                self._look(record.key, _AT_ONCE if sent is not None and sent.ended else now)
+
+    def flush(self, now: float, deadline: float) -> None:
+        """All that has changed so far is to be sent by `deadline`, without waiting for its time."""
+        self._hold = None
+        self._flush_left.update(self._slots)
+        for key in self._flush_left:
+            slot = self._slots.get(key)
+            if slot is not None:
+                slot.not_before = None
+                self._look(key, now)
+        self._flush_deadline = deadline if self._flush_deadline is None else max(self._flush_deadline, deadline)
+
+    def flush_over(self, now: float) -> Optional[int]:
+        """How many jobs the flush has not sent, once it is over: none left, no time left, or the server wants to be
+        left alone for longer than that."""
+        deadline = self._flush_deadline
+        if deadline is None:
+            return None
+        is_hopeless = self._hold is not None and self._hold >= deadline
+        if self._flush_left and now < deadline and not is_hopeless:
+            return None
+        left = len(self._flush_left)
+        self._flush_left.clear()
+        self._flush_deadline = None
+        return left
+
+    def time_left(self, now: float) -> Optional[float]:
+        """How long a request may take: a flush leaves only so much."""
+        return None if self._flush_deadline is None else max(0.0, self._flush_deadline - now)
+
+    def wake_at(self) -> Optional[float]:
+        """When there is something to do, if nobody rings before."""
+        while self._looks and not self._is_valid(self._looks[0]):
+            heapq.heappop(self._looks)
+        if not self._looks:
+            return self._flush_deadline
+        at = self._looks[0][0]
+        if at != _AT_ONCE and self._last_pass is not None:
+            at = max(at, self._last_pass + GAP)
+        if self._hold is not None:
+            at = max(at, self._hold)
+        return at if self._flush_deadline is None else min(at, self._flush_deadline)
+
+    def _is_valid(self, look: tuple[float, int]) -> bool:
+        slot = self._slots.get(look[1])
+        return slot is not None and slot.look_at == look[0]
+
+    def _look(self, key: int, at: float) -> None:
+        """Looks at a job at `at`, or earlier if that is planned already."""
+        slot = self._slots.get(key)
+        if slot is None or slot.after is not None or slot.in_flight is not None:
+            return
+        if slot.look_at is not None and slot.look_at <= at:
+            return
+        slot.look_at = at
+        heapq.heappush(self._looks, (at, key))
+
+    def _remove(self, key: int, now: float) -> None:
+        self._flush_left.discard(key)
+        slot = self._slots.pop(key)
+        waiting = self._slots.get(slot.then) if slot.then is not None else None
+        if waiting is not None:
+            waiting.after = None
+            self._look(waiting.record.key, now)

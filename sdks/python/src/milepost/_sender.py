@@ -1,0 +1,128 @@
+"""What the background thread does: it moves the schedule's wishes to the transport, and the answers back."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Optional
+
+from . import _notice
+from ._inbox import Begin, Flush, Inbox, Ring
+from ._outcome import Accepted, AttemptOver, Busy, Failure, LeaveAlone, NoBatch, Outcome, Refused
+from ._record import Record
+from ._schedule import Pace, Schedule
+from ._transport import Outgoing, Transport
+
+BATCH_BYTES = 1 << 20
+"""Of updates in one request, at most (a server takes 8 MiB); one update is smaller."""
+
+
+class Sender:
+    def __init__(self, inbox: Inbox, transport: Transport, pace: Pace, request_timeout: float) -> None:
+        self._inbox = inbox
+        self._transport = transport
+        self._request_timeout = request_timeout
+        self._schedule = Schedule(pace, random.Random())
+        self._flushes: list[Flush] = []
+
+    def run(self) -> None:
+        """Works until it is closed and flushed."""
+        try:
+            while self._turn():
+                pass
+        except Exception as error:
+            _notice.tell(f"nothing is reported any more, by a fault of its own: {error!r}")
+        finally:
+            self._inbox.close()
+            for flush in self._flushes:
+                flush.finish(len(self._schedule))
+            self._transport.close()
+
+    def _turn(self) -> bool:
+        now = time.monotonic()
+        wake_at = self._schedule.wake_at()
+        for mail in self._inbox.wait(None if wake_at is None else max(0.0, wake_at - now)):
+            now = time.monotonic()
+            if isinstance(mail, Begin):
+                self._schedule.add(mail.record, mail.until_end, mail.after, now)
+            elif isinstance(mail, Ring):
+                self._schedule.ring(mail.record, now)
+            else:
+                self._flushes.append(mail)
+                self._schedule.flush(now, mail.deadline)
+        self._send_due()
+        left = self._schedule.flush_over(time.monotonic())
+        if left is None:
+            return True
+        flushes, self._flushes = self._flushes, []
+        for flush in flushes:
+            flush.finish(left)
+        return not any(flush.is_last for flush in flushes)
+
+    def _send_due(self) -> None:
+        now = time.monotonic()
+        due = self._schedule.due(now)
+        for record, seen in due.done:
+            if not self._inbox.release(record, seen):
+                # Something was given in the very moment.
+                self._schedule.add(record, False, None, now)
+        request: list[Record] = []
+        updates: list[Outgoing] = []
+        size = 0
+        for index, record in enumerate(due.send):
+            data = record.encode(now)
+            if updates and size + len(data) > BATCH_BYTES:
+                if not self._send(request, updates):
+                    self._schedule.put_back(due.send[index:], time.monotonic())
+                    return
+                request, updates, size = [], [], 0
+            request.append(record)
+            updates.append(Outgoing(record.job_id, data))
+            size += len(data) + 1
+        if updates:
+            self._send(request, updates)
+
+    def _send(self, records: list[Record], updates: list[Outgoing]) -> bool:
+        """Returns whether the server can be sent more."""
+        left = self._schedule.time_left(time.monotonic())
+        timeout = self._request_timeout if left is None else min(self._request_timeout, left)
+        try:
+            outcomes = self._transport.send(updates, max(0.001, timeout))
+        except NoBatch:
+            self._schedule.shrink(records, time.monotonic())
+            return False
+        except LeaveAlone as failure:
+            self._fail(records, str(failure), failure.retry_after)
+            return False
+        except Failure as failure:
+            self._fail(records, str(failure), None)
+            return False
+        except Exception as error:
+            # A transport that fails in a way of its own: the job's progress is not lost for that.
+            self._fail(records, repr(error), None)
+            return False
+        if self._schedule.answered():
+            _notice.tell("reports arrive again")
+        now = time.monotonic()
+        for record, outcome in zip(records, outcomes):
+            self._settle(record, outcome, now)
+        return True
+
+    def _fail(self, records: list[Record], reason: str, retry_after: Optional[float]) -> None:
+        if self._schedule.fail(records, retry_after, time.monotonic()):
+            _notice.tell(f"reports do not arrive, the job goes on: {reason}")
+
+    def _settle(self, record: Record, outcome: Outcome, now: float) -> None:
+        is_news = self._schedule.settle(record, outcome, now)
+        if isinstance(outcome, Accepted):
+            record.refused = None
+        elif isinstance(outcome, Refused):
+            record.refused = outcome.refusal
+            if is_news:
+                _notice.tell(f"an update of {record.job_id} was refused: {outcome.refusal.detail}")
+        elif isinstance(outcome, AttemptOver):
+            if is_news:
+                record.refused = outcome.refusal
+                _notice.tell(f"nothing more is reported of {record.job_id}: {outcome.refusal.detail}")
+        elif isinstance(outcome, Busy) and is_news:
+            _notice.tell(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")

@@ -1,0 +1,54 @@
+"""Where a job's states come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional, Protocol
+
+from ._state import State
+
+
+class Query(NamedTuple):
+    """What is asked for."""
+
+    since: Optional[str]
+    mode: str
+    max_rate: Optional[float]
+    silence: float
+    """A connection on which nothing arrives for so many seconds is given up. The server says something every five."""
+
+
+class Ended(Exception):
+    """The job has ended, and there is nothing more to come."""
+
+
+class Source(Protocol):
+    """One thread owns it, but for `close`."""
+
+    @property
+    def has_connected(self) -> bool:
+        """Whether a server has ever answered as one."""
+
+    def state(self, timeout: float) -> Optional[State]:
+        """The job's present state; None if it is not known. Raises Failure or WatchRefused."""
+
+    def states(self, query: Query) -> Iterator[State]:
+        """The states of one connection, the present one first unless it is that of `since`, until it is lost. Raises
+        Ended after the end, Failure when the connection is lost, WatchRefused."""
+
+    def close(self) -> None:
+        """Ends what is waited for, from any thread, for good."""
+
+    def release(self) -> None:
+        """Lets go of the connection."""
+
+
+def open_source(url: str, token: Optional[str], job_id: str) -> Source:
+    """The source for that kind of URL. Nothing is asked yet."""
+    if url.startswith("http"):
+        from ._http_source import HttpSource
+
+        return HttpSource(url, token, job_id)
+    from ._redis_source import RedisSource
+
+    return RedisSource(url, job_id)

@@ -1,0 +1,62 @@
+"""A job's present state, asked once; and who is asked."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from . import _address, _job_id
+from ._outcome import Failure
+from ._refused import NoServer, Unreachable
+from ._source import open_source
+from ._state import State
+from ._watch import Watch
+
+
+def status(
+    job_id: object, *, url: Optional[str] = None, token: Optional[str] = None, timeout: float = 10.0
+) -> Optional[State]:
+    """The job's present state; None if it is not known.
+
+    It waits for the answer, `timeout` seconds at most: in asyncio, `await asyncio.to_thread(milepost.status, job_id)`.
+    `url` and `token` as for `watch`. Raises Unreachable, WatchRefused, InvalidJobId, InvalidUrl, NoServer.
+    """
+    source = open_source(_server(url), _token(token), _job_id.parse(str(job_id)))
+    try:
+        return source.state(timeout)
+    except Failure as failure:
+        raise Unreachable(str(failure)) from failure
+    finally:
+        source.release()
+
+
+def watch(
+    job_id: object,
+    *,
+    url: Optional[str] = None,
+    token: Optional[str] = None,
+    since: Optional[str] = None,
+    mode: str = "all",
+    max_rate: Optional[float] = None,
+    silence: float = 15.0,
+) -> Watch:
+    """The job's states, for `for` or `async for`: the present one first, then each newer one; done after the end.
+
+    `url` is the server's address; None: what `MILEPOST_URL`, else `REDIS_URL` says. `token` is sent as
+    `Authorization: Bearer`; None: `MILEPOST_TOKEN`. `since` is the position of a state that is known already. `mode`
+    `latest`: only the newest state at each moment; `max_rate`: at most so many a second, 0.01…1000; ends are never left
+    out. A connection that is silent for `silence` seconds is given up, and made anew. Raises InvalidJobId, InvalidUrl,
+    NoServer; the loop may raise WatchRefused.
+    """
+    return Watch(_server(url), _token(token), _job_id.parse(str(job_id)), since, mode, max_rate, silence)
+
+
+def _server(url: Optional[str]) -> str:
+    known = url or _address.from_environment()
+    if known is None:
+        raise NoServer("there is no server: give a url, or set MILEPOST_URL")
+    return _address.check(known)
+
+
+def _token(token: Optional[str]) -> Optional[str]:
+    return token or os.environ.get("MILEPOST_TOKEN") or None

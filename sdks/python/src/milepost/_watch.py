@@ -1,0 +1,233 @@
+"""Watching a job, across lost connections and restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Deque, Optional, Protocol, TypeVar
+
+from . import _notice
+from ._backoff import Backoff
+from ._cursor import Cursor
+from ._outcome import Failure, LeaveAlone
+from ._source import Ended, Query, Source, open_source
+from ._state import State
+
+W = TypeVar("W", bound="Watch")
+
+LONGEST_WAIT = 600.0
+"""The longest wait that a server can ask for, in seconds."""
+STABLE = 5.0
+"""A connection that lasted so long ends the row of failures that the backoff counts."""
+MAX_WAITING = 128
+"""So many states wait for an `async for` that is slower than the job; then only the newest, and up to 8 ends."""
+MAX_ENDS = 8
+
+
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
+class Watch:
+    """A job's states: made by `milepost.watch()`. For `for` or `async for`; done after the job's end.
+
+    Each loop is a connection of its own, and begins with the present state, or after `since`. After a lost connection
+    it resumes where it was: no state comes twice, nor an older one after a newer one. It comes back for ever, with a
+    jittered backoff, and warns once when a connection is lost and once when it is back. A loop that is slower than the
+    job skips to the newest state, and misses no end.
+
+    Raises WatchRefused where the server will not have the watcher (a job id that is none, a token that is not right).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Optional[str],
+        job_id: str,
+        since: Optional[str],
+        mode: str,
+        max_rate: Optional[float],
+        silence: float,
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._job_id = job_id
+        self._since = since
+        self._mode = mode
+        self._max_rate = max_rate
+        self._silence = silence
+        self._state: Optional[State] = None
+        self._sources: set[Closing] = set()
+        self._closed = threading.Event()
+
+    @property
+    def job_id(self) -> str:
+        return self._job_id
+
+    @property
+    def state(self) -> Optional[State]:
+        """The newest state that was seen."""
+        return self._state
+
+    @property
+    def position(self) -> Optional[str]:
+        """That of the newest state: what `since` takes."""
+        return self._state.position if self._state is not None else self._since
+
+    def __iter__(self) -> Iterator[State]:
+        source = open_source(self._url, self._token, self._job_id)
+        self._sources.add(source)
+        try:
+            yield from self._resume(source)
+        finally:
+            self._sources.discard(source)
+            source.release()
+
+    def _resume(self, source: Source) -> Iterator[State]:
+        cursor = Cursor(self._since)
+        backoff = Backoff(random.Random())
+        is_lost = False
+        while not self._closed.is_set():
+            query = Query(cursor.latest, self._mode, self._max_rate, self._silence)
+            begun = time.monotonic()
+            wait: Optional[float] = None
+            try:
+                for state in source.states(query):
+                    if is_lost:
+                        is_lost = False
+                        _notice.tell(f"{self._job_id} is watched again")
+                    if state.position is not None and cursor.advance(state.position):
+                        self._state = state
+                        yield state
+            except Ended:
+                return
+            except Failure as failure:
+                if self._closed.is_set():
+                    return
+                if not is_lost and not (isinstance(failure, LeaveAlone) and source.has_connected):
+                    is_lost = True
+                    _notice.tell(f"{self._job_id} cannot be watched, it is tried again: {failure}")
+                if isinstance(failure, LeaveAlone):
+                    wait = failure.retry_after
+            if time.monotonic() - begun >= STABLE:
+                backoff.reset()
+            drawn = backoff.next()
+            self._closed.wait(drawn if wait is None else min(LONGEST_WAIT, wait) + (drawn if is_lost else 0.0))
+
+    async def __aiter__(self) -> AsyncIterator[State]:
+        pump = _Pump(self, asyncio.get_running_loop())
+        pump.start()
+        try:
+            while True:
+                state = await pump.next()
+                if state is None:
+                    return
+                yield state
+        finally:
+            pump.stop()
+
+    def close(self) -> None:
+        """Ends all loops over it, from any thread."""
+        self._closed.set()
+        for source in list(self._sources):
+            source.close()
+
+    def __enter__(self: W) -> W:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self: W) -> W:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def _again(self) -> Watch:
+        """The same for one loop, which may be closed alone."""
+        return Watch(self._url, self._token, self._job_id, self._since, self._mode, self._max_rate, self._silence)
+
+
+class _Pump:
+    """Watches in a thread, for an event loop."""
+
+    def __init__(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
+        self._outer = watch
+        self._watch = watch._again()
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._ready: Deque[State] = deque()
+        self._error: Optional[BaseException] = None
+        self._is_over = False
+        self._news = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="milepost-watch", daemon=True)
+        watch._sources.add(self)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        error: Optional[BaseException] = None
+        try:
+            for state in self._watch:
+                with self._lock:
+                    self._push(state)
+                self._wake()
+        except Exception as raised:
+            error = raised
+        with self._lock:
+            self._error = error
+            self._is_over = True
+        self._wake()
+
+    def _push(self, state: State) -> None:
+        self._ready.append(state)
+        if len(self._ready) > MAX_WAITING:
+            ends = [each for each in self._ready if each.has_ended and each is not state][-MAX_ENDS:]
+            self._ready = deque([*ends, state])
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._news.set)
+        except RuntimeError:
+            # The loop is closed: nobody listens any more.
+            self._watch.close()
+
+    async def next(self) -> Optional[State]:
+        while True:
+            self._news.clear()
+            with self._lock:
+                if self._ready:
+                    state = self._ready.popleft()
+                    self._outer._state = state
+                    return state
+                if self._is_over:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+            await self._news.wait()
+
+    def stop(self) -> None:
+        self._outer._sources.discard(self)
+        self._watch.close()
+
+    # As one of the outer watch's sources
+
+    def close(self) -> None:
+        self._watch.close()
