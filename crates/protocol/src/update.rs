@@ -165,6 +165,30 @@ impl Update {
     pub fn ttl(&self) -> Option<u32> {
         self.ttl
     }
+
+    /// `"job_id":"…","status":"…"` and the other fields as they will be shown, without the braces. For a fold
+    /// that runs elsewhere, as are the following.
+    pub fn fields(&self) -> &str {
+        &self.fields
+    }
+
+    /// Whether it has a timestamp.
+    pub fn has_timestamp(&self) -> bool {
+        self.has.timestamp
+    }
+
+    /// Its stage and its progress as JSON, as far as it has them.
+    pub fn stage_and_progress(&self) -> [Option<String>; 2] {
+        if !(self.has.stage || self.has.progress) {
+            return [None, None];
+        }
+        let object = format!("{{{}}}", self.fields);
+        let fields = parse_object(&object).map_or_else(|_| Vec::new(), |fields| fields.0);
+        ["stage", "progress"].map(|wanted| {
+            let field = fields.iter().find(|(name, _)| name == wanted);
+            field.map(|(_, value)| value.get().to_owned())
+        })
+    }
 }
 
 fn is_known(name: &str) -> bool {

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use milepost_broker::embedded::Limits;
-use milepost_broker::{Broker, Embedded, Listener, ManualClock, ReportError, Reported};
+use milepost_broker::redis::{Address, Keeping};
+use milepost_broker::{
+    Broker, Embedded, Listener, ManualClock, Redis, ReportError, Reported, SystemClock,
+};
 use milepost_protocol::{JobId, State, Update};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -32,14 +35,15 @@ pub(crate) struct Harness {
     pass: Box<dyn Fn(Duration) + Send + Sync>,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
-    _directory: Option<TempDir>,
+    /// What has to live as long as the broker.
+    _backend: Option<Box<dyn Send + Sync>>,
 }
 
 impl Harness {
     pub(crate) fn new(
         broker: Arc<dyn Broker>,
         pass: impl Fn(Duration) + Send + Sync + 'static,
-        directory: Option<TempDir>,
+        backend: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         static CASES: AtomicUsize = AtomicUsize::new(0);
         let case = CASES.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +58,7 @@ impl Harness {
             pass: Box::new(pass),
             stop,
             running,
-            _directory: directory,
+            _backend: backend,
         }
     }
 
@@ -228,5 +232,24 @@ pub(crate) fn embedded(settings: &Settings, directory: Option<TempDir>) -> Harne
             embedded.expire();
         }
     };
-    Harness::new(embedded, pass, directory)
+    Harness::new(embedded, pass, directory.map(|directory| Box::new(directory) as _))
+}
+
+/// The Redis broker on that server, with the real clock.
+pub(crate) async fn redis(
+    settings: &Settings,
+    url: &str,
+    servers: impl Send + Sync + 'static,
+) -> Harness {
+    let keeping = Keeping {
+        history: NonZeroUsize::new(settings.history).expect("a history of one state or more"),
+        ttl: settings.ttl,
+        ttl_after_end: settings.ttl_after_end,
+        ..Keeping::default()
+    };
+    let address = Address::parse(url).expect("an address");
+    let broker = Arc::new(Redis::new(address, keeping, Arc::new(SystemClock::default())));
+    let it = Harness::new(broker, std::thread::sleep, Some(Box::new(servers)));
+    eventually("Redis is ready", || async { it.broker.probe().await.is_ok() }).await;
+    it
 }

@@ -11,6 +11,7 @@ mod listing;
 mod reporting;
 
 use harness::{Harness, Settings};
+use milepost_redis_servers::Server;
 
 macro_rules! cases {
     ($setup:path; $($module:ident::$case:ident,)+) => {
@@ -77,5 +78,12 @@ async fn on_disk(settings: Settings) -> Harness {
     harness::embedded(&settings, Some(directory))
 }
 
+/// Redis, a server for each case.
+async fn single(settings: Settings) -> Harness {
+    let server = Server::start();
+    harness::redis(&settings, &server.url(), server).await
+}
+
 contract!(embedded_in_memory, crate::in_memory);
 contract!(embedded_on_disk, crate::on_disk);
+contract!(redis, crate::single);

@@ -1,0 +1,481 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::{StreamExt, TryStreamExt};
+use milepost_protocol::{JobId, State, Timestamp, Update};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client as NodeClient, Cmd, ConnectionInfo, Pipeline, RedisError,
+    RedisResult, ServerErrorKind, Value,
+};
+use tokio::sync::OnceCell;
+
+use crate::address::Topology;
+use crate::call::{Answer, Call, Keeping, Left, Read, Reply, Taken};
+use crate::failure::{is_elsewhere, spoils_connection};
+use crate::names::{INDEX, Names};
+use crate::slots::Slots;
+use crate::{Address, Failure};
+
+/// Runs Milepost's scripts on Redis, over one connection that all callers share.
+///
+/// It connects when it is first asked for something, and again after a connection was lost or turned out to lead
+/// to a server that takes no writes. Everything ends after 2 s at the latest.
+pub struct Client {
+    address: Address,
+    names: Names,
+    keeping: Keeping,
+    /// The present connection, or the making of one, for which everybody waits.
+    current: Mutex<Connected>,
+}
+
+/// How long a connection may take, and how long an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Default)]
+struct Connected(Arc<OnceCell<(Connection, AtomicI64)>>);
+
+#[derive(Clone)]
+enum Connection {
+    Node(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Client {
+    /// A client of the Redis at that address. Connects to nothing yet.
+    pub fn new(address: Address, keeping: Keeping) -> Self {
+        let names = Names::new(address.is_cluster());
+        Self { address, names, keeping, current: Mutex::default() }
+    }
+
+    /// The names of keys and channels there.
+    pub fn names(&self) -> Names {
+        self.names
+    }
+
+    /// How long, and how much of, a job is kept.
+    pub fn keeping(&self) -> &Keeping {
+        &self.keeping
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Reports an update.
+    ///
+    /// # Errors
+    /// When Redis does not take it, or it is not known whether it did.
+    pub async fn report(&self, update: &Update, now: Timestamp) -> Result<Reply, Failure> {
+        let reply = self.fold(update, None, now, false).await?;
+        let Reply::Adopt(json) = reply else { return Ok(reply) };
+        // Today's worker has reported this job before, and nobody has looked at it yet.
+        let readable = self.adopt(update.job(), &json, now).await?.is_some();
+        self.fold(update, None, now, !readable).await
+    }
+
+    /// Takes what today's worker left under a job's key: the state that it led to, or that is there; none if
+    /// it cannot be read or was refused.
+    async fn adopt(
+        &self,
+        job: &JobId,
+        json: &str,
+        now: Timestamp,
+    ) -> Result<Option<State>, Failure> {
+        let Ok(update) = Update::parse(Some(job), json.as_bytes()) else { return Ok(None) };
+        match self.fold(&update, Some(Left::Found), now, false).await? {
+            Reply::Taken(Taken { state, .. }) => Ok(Some(state)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn fold(
+        &self,
+        update: &Update,
+        left: Option<Left>,
+        now: Timestamp,
+        regardless: bool,
+    ) -> Result<Reply, Failure> {
+        let named = update.attempt().map(u32::from);
+        for last in [false, true] {
+            let connected = self.connected().await?;
+            let (sent, ahead) = (wall_clock(), connected.ahead());
+            let deadline = sent + ahead + i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX);
+            let call = Call::report(self.names, update, left, &self.keeping, now, Some(deadline));
+            let call = if regardless { call.regardless() } else { call };
+            let reply = Reply::parse(self.run_on(connected.clone(), &call).await?, named)?;
+            match reply {
+                Reply::Late(theirs) if !last => {
+                    // It was not late by this clock: then the other one was set since, or is another server's.
+                    connected.is_ahead(theirs - sent);
+                }
+                Reply::Late(_) => break,
+                Reply::Taken(Taken { ref state, index: Some(ref index), .. }) => {
+                    self.index(state.job(), index).await;
+                    return Ok(reply);
+                }
+                reply => return Ok(reply),
+            }
+        }
+        Err(Failure::Unavailable("Redis did not answer in time".to_owned()))
+    }
+
+    /// A job's newest `most` states, oldest first. What today's worker left is taken first.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn states(
+        &self,
+        job: &JobId,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<State>, Failure> {
+        let call = Call::read(self.names, job, None, most);
+        let mut read = Read::parse(self.run(&call).await?)?;
+        if let Some(left) = &read.left
+            && let Some(state) = self.adopt(job, left, now).await?
+        {
+            read.states.push(state);
+            let surplus = read.states.len().saturating_sub(most);
+            read.states.drain(..surplus);
+        }
+        Ok(read.states)
+    }
+
+    /// The newest state of each job, many at once; none of those that are not known.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn newest(
+        &self,
+        jobs: Vec<JobId>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<State>>, Failure> {
+        /// So many questions are under way at once.
+        const AT_ONCE: usize = 64;
+        let states = jobs.into_iter().map(|job| async move { self.states(&job, 1, now).await });
+        let states = futures_util::stream::iter(states).buffered(AT_ONCE);
+        states.map_ok(|mut states| states.pop()).try_collect().await
+    }
+
+    /// Forgets a job; false if it was not known.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn forget(&self, job: &JobId) -> Result<bool, Failure> {
+        let answer = self.run(&Call::forget(self.names, job)).await?;
+        if self.names.is_cluster() {
+            let mut pipeline = redis::pipe();
+            for key in INDEX {
+                pipeline.zrem(key, job.as_str()).ignore();
+            }
+            self.pipeline(&pipeline).await?;
+        }
+        Ok(answer.0.first().is_some_and(|keys| keys != "0"))
+    }
+
+    /// Jobs of the index, the most recently begun first, each with when it began: at most `most` that began
+    /// before `before`.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn begun(
+        &self,
+        before: Option<u64>,
+        most: usize,
+    ) -> Result<Vec<(JobId, u64)>, Failure> {
+        let before = before.map_or_else(|| "+inf".to_owned(), |before| format!("({before}"));
+        let mut command = redis::cmd("ZREVRANGEBYSCORE");
+        command.arg(INDEX[0]).arg(before).arg("-inf").arg("WITHSCORES");
+        command.arg("LIMIT").arg(0).arg(most);
+        let listed: Vec<(String, f64)> = self.query(&command).await?;
+        // A name in the index that is no job id is somebody else's.
+        let job = |(id, begun): (String, f64)| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "microseconds since 1970 are whole, and below 2^53"
+            )]
+            Some((JobId::parse(&id).ok()?, begun as u64))
+        };
+        Ok(listed.into_iter().filter_map(job).collect())
+    }
+
+    /// How many jobs the index has.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn count(&self) -> Result<usize, Failure> {
+        self.query(redis::cmd("ZCARD").arg(INDEX[0])).await
+    }
+
+    /// How many bytes of memory Redis uses; in a Cluster, one of its servers.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn memory(&self) -> Result<usize, Failure> {
+        let value: Value = self.query(redis::cmd("INFO").arg("memory")).await?;
+        let info = match value {
+            // A Cluster answers for each of its servers.
+            Value::Map(answers) => answers.into_iter().next().map(|(_, info)| info),
+            value => Some(value),
+        };
+        let info = info.and_then(text).unwrap_or_default();
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        let used = used.and_then(|used| used.trim().parse().ok());
+        used.ok_or_else(|| Failure::nonsense("INFO memory"))
+    }
+
+    /// Drops from the index at most `most` jobs whose time is over; how many.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn expire(&self, most: usize) -> Result<usize, Failure> {
+        let answer = self.run(&Call::expire(most)).await?;
+        Ok(answer.0.first().and_then(|count| count.parse().ok()).unwrap_or(0))
+    }
+
+    /// Writes to the server that has `channel`, and publishes `token` there.
+    ///
+    /// # Errors
+    /// When it takes no writes, or does not answer.
+    pub async fn probe(&self, channel: &str, token: &str) -> Result<(), Failure> {
+        self.run(&Call::probe(self.names, channel, token)).await.map(|_| ())
+    }
+
+    /// Which server has which slots.
+    ///
+    /// # Errors
+    /// When none answers.
+    pub async fn slots(&self) -> Result<Slots, Failure> {
+        match &self.address.topology {
+            Topology::Cluster => {
+                let value: Value = self.query(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+                Slots::parse(&value).ok_or_else(|| Failure::nonsense("CLUSTER SLOTS"))
+            }
+            _ => {
+                let primary = self.primary().await.map_err(|error| Failure::from(&error))?;
+                Slots::one(primary.addr()).ok_or_else(|| Failure::nonsense("a host and a port"))
+            }
+        }
+    }
+
+    /// How to connect to a server of the Cluster, or to the one that there is.
+    pub fn node(&self, host: &str, port: u16) -> Result<ConnectionInfo, Failure> {
+        let nodes = self.address.nodes().map_err(|error| Failure::from(&error))?;
+        let settings = nodes.into_iter().next().map(|node| node.redis_settings().clone());
+        let info =
+            redis::IntoConnectionInfo::into_connection_info(self.address.address(host, port))
+                .map_err(|error| Failure::from(&error))?;
+        Ok(info.set_redis_settings(settings.unwrap_or_default()))
+    }
+
+    /// In a Cluster the index is told apart. What is lost here is told again before long.
+    async fn index(&self, job: &JobId, [begun, expires]: &[String; 2]) {
+        let mut pipeline = redis::pipe();
+        for (key, score) in INDEX.iter().zip([begun, expires]) {
+            pipeline.cmd("ZADD").arg(key).arg(score).arg(job.as_str()).ignore();
+        }
+        let _ = self.pipeline(&pipeline).await;
+    }
+
+    async fn run(&self, call: &Call) -> Result<Answer, Failure> {
+        self.run_on(self.connected().await?, call).await
+    }
+
+    async fn run_on(&self, connected: Connected, call: &Call) -> Result<Answer, Failure> {
+        let command = call.command();
+        let mut result = self.send(connected, &command).await;
+        if let Err(error) = &result
+            && error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
+        {
+            let connected = self.connected().await?;
+            result = match self.send(connected.clone(), &call.script().load()).await {
+                Ok(_) => self.send(connected, &command).await,
+                Err(error) => Err(error),
+            };
+        }
+        let value = result.map_err(|error| Failure::from(&error))?;
+        let Value::Array(parts) = value else {
+            return Ok(Answer(text(value).into_iter().collect()));
+        };
+        let parts: Option<Vec<String>> = parts.into_iter().map(text).collect();
+        parts.map(Answer).ok_or_else(|| Failure::nonsense("text"))
+    }
+
+    async fn query<T: redis::FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        let value = self.send(self.connected().await?, command).await;
+        let value = value.and_then(|value| Ok(T::from_redis_value(value)?));
+        value.map_err(|error| Failure::from(&error))
+    }
+
+    async fn pipeline(&self, pipeline: &Pipeline) -> Result<(), Failure> {
+        let connected = self.connected().await?;
+        let result: RedisResult<()> = match connected.connection() {
+            Some(Connection::Node(mut node)) => pipeline.query_async(&mut node).await,
+            Some(Connection::Cluster(mut cluster)) => pipeline.query_async(&mut cluster).await,
+            None => Err(not_connected()),
+        };
+        result.map_err(|error| {
+            self.judge(&connected, &error);
+            Failure::from(&error)
+        })
+    }
+
+    /// Sends a command; once more over a new connection where the first server takes no writes.
+    async fn send(&self, connected: Connected, command: &Cmd) -> RedisResult<Value> {
+        let error = match send(&connected, command).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        self.judge(&connected, &error);
+        if !is_elsewhere(&error) {
+            return Err(error);
+        }
+        let Ok(connected) = self.connected().await else { return Err(error) };
+        let result = send(&connected, command).await;
+        if let Err(error) = &result {
+            self.judge(&connected, error);
+        }
+        result
+    }
+
+    /// Gives the connection up if what it said makes it useless.
+    fn judge(&self, connected: &Connected, error: &RedisError) {
+        if spoils_connection(error) {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&current.0, &connected.0) {
+                *current = Connected::default();
+            }
+        }
+    }
+
+    async fn connected(&self) -> Result<Connected, Failure> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let made = tokio::time::timeout(PATIENCE, current.0.get_or_try_init(|| self.connect()));
+        match made.await {
+            Ok(Ok(_)) => Ok(current),
+            Ok(Err(error)) => Err(Failure::from(&error)),
+            Err(_) => Err(Failure::Unavailable("no connection to Redis in time".to_owned())),
+        }
+    }
+
+    async fn connect(&self) -> RedisResult<(Connection, AtomicI64)> {
+        let mut connection = match &self.address.topology {
+            Topology::Cluster => {
+                let client = ClusterClientBuilder::new(self.address.nodes()?)
+                    .connection_timeout(PATIENCE)
+                    .response_timeout(PATIENCE)
+                    .overall_response_timeout(Some(PATIENCE))
+                    .retries(3)
+                    .build()?;
+                Connection::Cluster(client.get_async_connection().await?)
+            }
+            _ => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(PATIENCE))
+                    .set_response_timeout(Some(PATIENCE));
+                let client = NodeClient::open(self.primary().await?)?;
+                let node = client.get_multiplexed_async_connection_with_config(&config).await?;
+                Connection::Node(node)
+            }
+        };
+        let sent = wall_clock();
+        let time = redis::cmd("TIME");
+        let (seconds, micros): (i64, i64) = match &mut connection {
+            Connection::Node(node) => time.query_async(node).await?,
+            Connection::Cluster(cluster) => time.query_async(cluster).await?,
+        };
+        let ahead = seconds * 1_000 + micros / 1_000 - sent;
+        Ok((connection, AtomicI64::new(ahead)))
+    }
+
+    /// The server that takes writes, where there is one.
+    async fn primary(&self) -> RedisResult<ConnectionInfo> {
+        match &self.address.topology {
+            Topology::Sentinel { service } => {
+                let mut sentinel = self.sentinel(service)?;
+                let client = sentinel.async_get_client().await?;
+                Ok(client.get_connection_info().clone())
+            }
+            _ => self.address.nodes()?.into_iter().next().ok_or_else(not_connected),
+        }
+    }
+
+    fn sentinel(&self, service: &str) -> RedisResult<SentinelClient> {
+        let Address { hosts, login, sentinel_login, tls, db, .. } = &self.address;
+        let sentinels = hosts.iter().map(|(host, port)| self.address.address(host, *port));
+        let mut builder =
+            SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
+                .set_client_to_redis_db(*db);
+        if *tls {
+            builder = builder
+                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
+        }
+        if let Some(username) = &login.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &login.password {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(username) = &sentinel_login.username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = &sentinel_login.password {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        builder.build()
+    }
+}
+
+impl Connected {
+    fn connection(&self) -> Option<Connection> {
+        self.0.get().map(|(connection, _)| connection.clone())
+    }
+
+    /// By how many milliseconds the server's clock is ahead of this one's.
+    fn ahead(&self) -> i64 {
+        self.0.get().map_or(0, |(_, ahead)| ahead.load(Ordering::Relaxed))
+    }
+
+    fn is_ahead(&self, by: i64) {
+        if let Some((_, ahead)) = self.0.get() {
+            ahead.fetch_max(by, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn send(connected: &Connected, command: &Cmd) -> RedisResult<Value> {
+    let value = match connected.connection() {
+        Some(Connection::Node(mut node)) => node.req_packed_command(command).await,
+        Some(Connection::Cluster(mut cluster)) => cluster.req_packed_command(command).await,
+        None => Err(not_connected()),
+    };
+    value.and_then(Value::extract_error)
+}
+
+fn not_connected() -> RedisError {
+    RedisError::from((redis::ErrorKind::Io, "there is no connection"))
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::VerbatimString { text, .. } => Some(text),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// This machine's clock, in milliseconds since 1970.
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

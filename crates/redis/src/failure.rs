@@ -1,0 +1,60 @@
+use std::fmt;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// Why Redis did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It does not answer, or cannot do it now: what it said last. Whether it was done is not known.
+    Unavailable(String),
+    /// It has no memory left (`maxmemory` with `noeviction`). Nothing was done.
+    Full(String),
+}
+
+impl Failure {
+    pub(crate) fn nonsense(what: &str) -> Self {
+        Self::Unavailable(format!("Redis answered with something else than {what}"))
+    }
+}
+
+impl From<&RedisError> for Failure {
+    fn from(error: &RedisError) -> Self {
+        if error.code() == Some("OOM") {
+            return Self::Full("Redis has reached its maxmemory".to_owned());
+        }
+        if error.is_timeout() {
+            return Self::Unavailable("Redis did not answer in time".to_owned());
+        }
+        Self::Unavailable(format!("Redis: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(detail) | Self::Full(detail) => f.write_str(detail),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Whether another connection, perhaps to another server, may do better than the one that said this.
+pub(crate) fn spoils_connection(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown
+        ),
+        // A timeout too: the connection may be half-open. Late answers cannot harm, see the scripts' deadline.
+        ErrorKind::Io | ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => {
+            true
+        }
+        _ => error.is_unrecoverable_error() || matches!(error.code(), Some("NOAUTH" | "WRONGPASS")),
+    }
+}
+
+/// Whether the server has refused it untouched, and another may take it.
+pub(crate) fn is_elsewhere(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}

@@ -1,0 +1,20 @@
+//! Milepost's jobs in Redis or Valkey, 7.0 and later: `spec/README.md`, section 14. Shared by the broker and by
+//! reporters that report straight to Redis.
+//!
+//! [`Address`] reads the URL, [`Names`] has keys and channels, [`Call`] is one run of one of the scripts, and
+//! [`Client`] runs them. The scripts are the fold, at work where the states are: they pass the fixtures that
+//! `milepost-protocol` passes.
+
+mod address;
+mod call;
+mod client;
+mod failure;
+mod names;
+mod slots;
+
+pub use address::{Address, InvalidAddress};
+pub use call::{Answer, Call, Keeping, Left, Read, Reply, Script, Taken};
+pub use client::Client;
+pub use failure::Failure;
+pub use names::{INDEX, Names};
+pub use slots::{Node, Slots, slot_of};

@@ -1,0 +1,51 @@
+use milepost_protocol::JobId;
+
+/// The keys and channels of a job: `spec/README.md`, section 14.
+///
+/// In a Cluster the job's id stands in braces, so that all of them are on one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    cluster: bool,
+}
+
+/// The index of jobs by when they began, and by when their time is over. In a Cluster both are on one server.
+pub const INDEX: [&str; 2] = ["{milepost}:begun", "{milepost}:expires"];
+
+const CHANNEL: &str = "job_progress:";
+
+impl Names {
+    pub(crate) fn new(cluster: bool) -> Self {
+        Self { cluster }
+    }
+
+    /// The keys of a job: its state, its history, and what the fold has to know of it.
+    pub(crate) fn keys(self, job: &JobId) -> [String; 3] {
+        ["job_status:", "job_history:", "job_meta:"].map(|prefix| self.name(prefix, job))
+    }
+
+    /// Where the job's states are published.
+    pub fn channel(self, job: &JobId) -> String {
+        self.name(CHANNEL, job)
+    }
+
+    /// The job whose channel this is; none if it is no job's.
+    pub fn job_of(self, channel: &str) -> Option<JobId> {
+        let id = channel.strip_prefix(CHANNEL)?;
+        let id = if self.cluster { id.strip_prefix('{')?.strip_suffix('}')? } else { id };
+        JobId::parse(id).ok()
+    }
+
+    /// The command that publishes.
+    pub(crate) fn publish(self) -> &'static str {
+        if self.cluster { "SPUBLISH" } else { "PUBLISH" }
+    }
+
+    /// Whether this is a Cluster.
+    pub fn is_cluster(self) -> bool {
+        self.cluster
+    }
+
+    fn name(self, prefix: &str, job: &JobId) -> String {
+        if self.cluster { format!("{prefix}{{{job}}}") } else { format!("{prefix}{job}") }
+    }
+}
