@@ -10,8 +10,10 @@ mod listening;
 mod listing;
 mod reporting;
 
+use std::sync::OnceLock;
+
 use harness::{Harness, Settings};
-use milepost_redis_servers::Server;
+use milepost_redis_servers::{Cluster, Server};
 
 macro_rules! cases {
     ($setup:path; $($module:ident::$case:ident,)+) => {
@@ -84,6 +86,15 @@ async fn single(settings: Settings) -> Harness {
     harness::redis(&settings, &server.url(), server).await
 }
 
+/// A Cluster of three primaries, shared by all cases: it takes some seconds to make.
+async fn cluster(settings: Settings) -> Harness {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = tokio::task::block_in_place(|| CLUSTER.get_or_init(|| Cluster::start(0)));
+    let hosts: Vec<_> = cluster.addresses().iter().map(ToString::to_string).collect();
+    harness::redis(&settings, &format!("redis+cluster://{}", hosts.join(",")), ()).await
+}
+
 contract!(embedded_in_memory, crate::in_memory);
 contract!(embedded_on_disk, crate::on_disk);
 contract!(redis, crate::single);
+contract!(redis_cluster, crate::cluster);
