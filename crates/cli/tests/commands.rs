@@ -135,9 +135,17 @@ fn serve_refuses_what_it_does_not_know() {
     let (code, _, err) =
         code_and_streams(&mut milepost(&["serve", "--config", "/nonexistent.toml"]));
     assert!(code == 64 && err.starts_with("milepost: /nonexistent.toml: "), "{err}");
-    let redis = &mut milepost(&["serve", "--check"]);
-    let (code, _, err) = code_and_streams(redis.env("REDIS_URL", "redis://localhost:6379"));
-    assert!(code == 64 && err.starts_with("milepost: REDIS_URL is set"), "{err}");
+    let with_redis = |arguments: &[&str], url: &str| {
+        let mut serve = milepost(&["serve", "--check"]);
+        code_and_streams(serve.args(arguments).env("REDIS_URL", url))
+    };
+    let (code, _, err) = with_redis(&[], "redis://:secret@localhost/none");
+    let why = "the Redis URL names the database \"none\", which is no number";
+    assert_eq!((code, err), (64, format!("milepost: REDIS_URL: {why}\n")));
+    let (code, _, err) = with_redis(&["--data-dir", "/tmp"], "redis://localhost");
+    assert!(code == 64 && err.contains("data_dir is for the embedded broker"), "{err}");
+    assert_eq!(with_redis(&[], "redis://localhost:6379").0, 0);
+    assert_eq!(with_redis(&[], "").0, 0, "empty is as good as not set");
     let (code, out, err) =
         code_and_streams(milepost(&["serve", "--check", "--set", "ttl=60"]).env("PORT", "0"));
     assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use milepost_broker::embedded::Limits;
+use milepost_broker::redis::{Address, InvalidAddress, Keeping};
 use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
@@ -17,6 +18,9 @@ pub struct Config {
     pub port: u16,
     /// Where states are kept that outlive a restart; none: in memory only.
     pub data_dir: Option<PathBuf>,
+    /// The Redis or Valkey that keeps states, shared by all instances and by workers that report straight to it:
+    /// `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`. None: the embedded broker.
+    pub redis_url: Option<RedisUrl>,
     /// The embedded broker holds at most so many jobs; at the bound those that have ended are given up.
     pub max_jobs: usize,
     /// The embedded broker holds at most so many bytes of states; at the bound, likewise.
@@ -64,6 +68,7 @@ impl Default for Config {
             host: "0.0.0.0".to_owned(),
             port: 8084,
             data_dir: None,
+            redis_url: None,
             max_jobs: limits.max_jobs,
             max_bytes: limits.max_bytes,
             history: limits.history,
@@ -101,6 +106,11 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        if self.redis_url.is_some() && self.data_dir.is_some() {
+            let error =
+                "data_dir is for the embedded broker; with redis_url, Redis keeps the states";
+            return Err(ConfigError(error.to_owned()));
+        }
         let day = 86_400.0;
         let times = [
             ("ttl", self.ttl, 1.0, 30.0 * day),
@@ -150,8 +160,30 @@ impl Config {
         }
     }
 
+    pub(crate) fn keeping(&self) -> Keeping {
+        Keeping {
+            history: self.history,
+            ttl: seconds(self.ttl),
+            ttl_after_end: seconds(self.ttl_after_end),
+            ..Keeping::default()
+        }
+    }
+
     pub(crate) fn hub_limits(&self) -> HubLimits {
         HubLimits { log: LogLimits::default(), linger: seconds(self.linger) }
+    }
+}
+
+/// A URL of Redis, read where it comes in. Shows no password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RedisUrl(pub(crate) Address);
+
+impl TryFrom<String> for RedisUrl {
+    type Error = InvalidAddress;
+
+    fn try_from(url: String) -> Result<Self, InvalidAddress> {
+        Address::parse(&url).map(Self)
     }
 }
 

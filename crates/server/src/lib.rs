@@ -26,5 +26,5 @@ mod server;
 mod watchers;
 pub mod websocket;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, RedisUrl};
 pub use server::{RunError, run};

@@ -3,23 +3,42 @@
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// A file of `web/`, at the path that it has there.
+/// A file that the binary carries, as `build.rs` made it of one in `web/`.
+#[derive(Clone, Copy)]
+struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    text: &'static str,
+    gzip: &'static [u8],
+}
+
+/// A file of `web/`, at the path that it has there, or at another.
 macro_rules! web {
-    ($content_type:ident $path:literal) => {
-        (concat!("/", $path), $content_type, include_str!(concat!("../../../web/", $path)))
+    ($content_type:ident $file:literal) => {
+        web!($content_type $file, concat!("/", $file))
+    };
+    ($content_type:ident $file:literal, $path:expr) => {
+        Asset {
+            path: $path,
+            content_type: $content_type,
+            text: include_str!(concat!(env!("OUT_DIR"), "/web/", $file)),
+            gzip: include_bytes!(concat!(env!("OUT_DIR"), "/web/", $file, ".gz")),
+        }
     };
 }
 
-/// What is served where: path, content type, content.
-const ASSETS: &[(&str, &str, &str)] = &[
-    ("/", HTML, include_str!("../../../web/index.html")),
+const ASSETS: &[Asset] = &[
+    web!(HTML "index.html", "/"),
     web!(CSS "index.css"),
     web!(SCRIPT "index.js"),
     web!(SCRIPT "dashboard/chart.js"),
@@ -31,7 +50,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     web!(SCRIPT "dashboard/listing.js"),
     web!(SCRIPT "dashboard/rows.js"),
     web!(SCRIPT "dashboard/timeline.js"),
-    ("/try", HTML, include_str!("../../../web/try.html")),
+    web!(HTML "try.html", "/try"),
     web!(CSS "try.css"),
     web!(SCRIPT "try.js"),
     web!(SCRIPT "reports.js"),
@@ -53,19 +72,51 @@ const ASSETS: &[(&str, &str, &str)] = &[
 
 /// `GET` of each page and of what it loads.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    ASSETS.iter().fold(Router::new(), |router, &(path, content_type, text)| {
-        router.route(path, get(async move || asset(content_type, text)))
+    ASSETS.iter().fold(Router::new(), |router, asset| {
+        router.route(asset.path, get(async move |headers: HeaderMap| respond(asset, &headers)))
     })
 }
 
-fn asset(content_type: &'static str, text: &'static str) -> Response {
+fn respond(asset: &Asset, request: &HeaderMap) -> Response {
     // What a job says is shown as text; should a page ever forget that, nothing foreign runs.
     const POLICY: &str = "default-src 'self'; connect-src *; img-src 'self' data:; \
                           frame-ancestors 'self'; base-uri 'none'; form-action 'self'";
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+    let tag = asset.tag();
+    // Asked about each time, so that a page is never of another version than its server.
+    let mut headers = HeaderMap::from_iter([
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-    ];
-    (headers, text).into_response()
+        (CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        (VARY, HeaderValue::from_static("accept-encoding")),
+    ]);
+    headers.extend(HeaderValue::try_from(&tag).map(|tag| (ETAG, tag)));
+    if listed(request, IF_NONE_MATCH).any(|known| known == tag || known == "*") {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    if listed(request, ACCEPT_ENCODING).any(takes_gzip) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return (headers, asset.gzip).into_response();
+    }
+    (headers, asset.text).into_response()
+}
+
+impl Asset {
+    /// Weak, because the same text is sent as it is and gzipped. Gzip ends with a checksum of the text and its length.
+    fn tag(&self) -> String {
+        let end = self.gzip.last_chunk().map_or(0, |end| u64::from_be_bytes(*end));
+        format!("W/\"{end:016x}\"")
+    }
+}
+
+/// The elements of a header that is a list.
+fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(name).into_iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// Whether an element of `Accept-Encoding` asks for gzip, or does not forbid it.
+fn takes_gzip(element: &str) -> bool {
+    let (name, weight) = element.split_once(';').unwrap_or((element, ""));
+    let forbidden = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+    name.trim().eq_ignore_ascii_case("gzip") && !forbidden
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use milepost_broker::embedded::StoreError;
-use milepost_broker::{Broker, Clock, Embedded, SystemClock};
+use milepost_broker::{Broker, Clock, Embedded, Redis, SystemClock};
 use milepost_hub::Hub;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -28,10 +28,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let broker = Arc::new(open_broker(&config, Arc::clone(&clock))?);
+    let broker = open_broker(&config, Arc::clone(&clock))?;
     let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
     let shards = shards.map_or(1, std::num::NonZeroUsize::get);
-    let hub = Hub::new(Arc::clone(&broker) as Arc<dyn Broker>, shards, config.hub_limits());
+    let hub = Hub::new(Arc::clone(&broker), shards, config.hub_limits());
     let hub = Arc::new(hub);
     let counters = Arc::<Counters>::default();
     let (stage, drain) = Drain::new();
@@ -55,7 +55,7 @@ pub async fn run(
     let max = config.max_connections.unwrap_or_else(|| accept::most_connections(open_files()));
     let instance = Instance::new(
         config,
-        Arc::clone(&broker) as Arc<dyn Broker>,
+        Arc::clone(&broker),
         Arc::clone(&hub),
         clock,
         handles.into(),
@@ -104,12 +104,16 @@ pub async fn run(
     Ok(())
 }
 
-fn open_broker(config: &Config, clock: Arc<dyn Clock>) -> Result<Embedded, RunError> {
-    let limits = config.broker_limits();
-    match &config.data_dir {
-        Some(directory) => Embedded::open(limits, clock, directory).map_err(RunError::Store),
-        None => Ok(Embedded::with_clock(limits, clock)),
+fn open_broker(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Broker>, RunError> {
+    if let Some(url) = &config.redis_url {
+        tracing::info!(address = %url.0, "states are kept in Redis");
+        return Ok(Arc::new(Redis::new(url.0.clone(), config.keeping(), clock)));
     }
+    let limits = config.broker_limits();
+    Ok(Arc::new(match &config.data_dir {
+        Some(directory) => Embedded::open(limits, clock, directory).map_err(RunError::Store)?,
+        None => Embedded::with_clock(limits, clock),
+    }))
 }
 
 /// How many files the process may have open: as many as it can get.

@@ -17,7 +17,7 @@ use settings::{Settings, Source};
 /// Run the server.
 ///
 /// Each setting comes from the flags, else from the environment, else from the configuration file (TOML), else it
-/// has its default. A setting NAME is MILEPOST_NAME in the environment (and HOST and PORT are understood); those that
+/// has its default. A setting NAME is MILEPOST_NAME in the environment (HOST, PORT and REDIS_URL are understood as well); those that
 /// have no flag of their own are set by --set NAME=VALUE. Whatever is unknown or wrong refuses to start.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
@@ -51,11 +51,6 @@ impl Args {
             Ok(settings) => settings,
             Err(error) => return complain(error, ExitCode::Usage),
         };
-        if std::env::var_os("REDIS_URL").is_some_and(|url| !url.is_empty()) {
-            // Workers would report there, and nobody here would ever hear of it.
-            let error = "REDIS_URL is set, but this version keeps states in the process, not in Redis; unset it";
-            return complain(error, ExitCode::Usage);
-        }
         if self.check {
             return ExitCode::Success;
         }

@@ -11,6 +11,7 @@ mod frames;
 mod handshake;
 mod listing;
 mod operating;
+mod pages;
 mod polling;
 mod reporting;
 mod shutdown;

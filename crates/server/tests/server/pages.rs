@@ -1,0 +1,52 @@
+//! The pages and the browser's modules, as they are served.
+
+use crate::support::{Response, Server};
+
+/// What `/milepost.js` may weigh on the wire, in bytes.
+const BOUND: usize = 6 * 1024;
+
+#[tokio::test]
+async fn the_browser_s_module_is_small_and_has_no_comments() {
+    let server = Server::start().await;
+    let plain = server.get("/milepost.js").await;
+    assert_eq!(plain.header("content-encoding"), None);
+    for line in plain.body.lines() {
+        assert!(!line.is_empty() && !line.starts_with([' ', '*']), "{line:?}");
+        assert!(!line.starts_with("//") && !line.starts_with("/**"), "{line:?}");
+    }
+    assert!(plain.body.contains("export function watch(jobId, options = {}) {\n"));
+
+    let gzip =
+        server.request("GET", "/milepost.js", "accept-encoding: br, gzip;q=0.5\r\n", "").await;
+    assert_eq!(gzip.header("content-encoding"), Some("gzip"));
+    assert_eq!(gzip.header("content-type"), plain.header("content-type"));
+    let length: usize = gzip.header("content-length").unwrap().parse().unwrap();
+    assert!(length < BOUND, "{length} bytes");
+    let none = server.request("GET", "/milepost.js", "accept-encoding: gzip;q=0, br\r\n", "").await;
+    assert_eq!((none.header("content-encoding"), none.body), (None, plain.body));
+}
+
+#[tokio::test]
+async fn a_page_that_the_browser_has_is_not_sent_again() {
+    let server = Server::start().await;
+    for path in ["/", "/try", "/index.css", "/dashboard/list.js", "/job-progress.js"] {
+        let page = server.get(path).await;
+        let vary = |answer: &Response| {
+            let head = answer.head.to_ascii_lowercase();
+            head.lines().any(|line| line.starts_with("vary:") && line.contains("accept-encoding"))
+        };
+        assert_eq!((page.status, page.header("cache-control")), (200, Some("no-cache")), "{path}");
+        assert!(vary(&page), "{}", page.head);
+        let tag = page.header("etag").unwrap();
+        let ask = async |tag: &str| {
+            server.request("GET", path, &format!("if-none-match: {tag}\r\n"), "").await
+        };
+        for known in [tag, &format!("\"other\", {tag}"), "*"] {
+            let answer = ask(known).await;
+            assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{path} {known}");
+            assert_eq!(answer.header("etag"), Some(tag));
+            assert!(vary(&answer));
+        }
+        assert_eq!(ask("W/\"0\"").await.status, 200);
+    }
+}
