@@ -4,14 +4,16 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 
 import { watch } from 'milepost';
 import { job } from 'milepost/reporter';
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8');
 
-test('the modules are published as they are served, with types', () => {
-  for (const name of ['milepost', 'job-progress']) assert.equal(read(`../dist/${name}.js`), read(`../../../web/${name}.js`));
+test('the core is less than 6 KiB, gzipped, and has its types', () => {
+  const size = gzipSync(read('../dist/milepost.js'), { level: 9 }).length;
+  assert.ok(size < 6 * 1024, `${size} bytes`);
   assert.match(read('../dist/milepost.d.ts'), /export function watch\(jobId: string, options\?: WatchOptions\): Watch/);
 });
 
@@ -30,6 +32,9 @@ test('what a worker reports, a watcher in Node is shown', { skip: binary ? false
     for (let n = 0; !(await fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)); n += 1) {
       assert.ok(n < 400, 'the server does not start');
       await pause(50);
+    }
+    for (const name of ['milepost', 'job-progress']) {
+      assert.equal(await (await fetch(`${url}/${name}.js`)).text(), read(`../dist/${name}.js`), 'npm has what the server serves');
     }
     const seen = [];
     const watching = watch('j', { url, onConnection: (connection) => seen.push(connection) });
