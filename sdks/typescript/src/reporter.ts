@@ -4,7 +4,11 @@
  * It does the job no harm: no call throws on its own account or waits, memory is bounded, a server that is down costs
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
-import { Sender, type Update } from './sender.js';
+import { type Running, describe, enter, leave } from './process.js';
+import { Sender, type Slot, type Update } from './sender.js';
+
+export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
+export { flush } from './sender.js';
 
 export interface JobOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
@@ -30,13 +34,13 @@ export interface JobOptions {
 
 /** The longest that a job's end waits for its server, in milliseconds. */
 const FLUSH = 2000;
-const running = new Set<Job>();
 
 /** A job that runs. Its calls change memory; what it says is sent beside it. */
-export class Job {
+export class Job implements Running {
   readonly id: string;
   readonly #abort = new AbortController();
   readonly #sender: Sender | null;
+  readonly #slot: Slot;
   readonly #fixed: { attempt?: number; ttl?: number };
   #status: 'processing' | 'completed' | 'failed' | 'cancelled' = 'processing';
   #stage: string | undefined;
@@ -47,10 +51,11 @@ export class Job {
   #total: number | undefined;
   #done = 0;
   #progress: number | null | undefined;
+  #endedAt: string | undefined;
 
   /** Begins a job, whose end the caller tells by `complete`, `fail` or `cancel`. `job()` does that by itself. */
   constructor(name: string, options: JobOptions = {}) {
-    const { url = env('MILEPOST_URL'), token, id, total, stage, message, metadata, attempt, ttl, signal } = options;
+    const { url = process.env['MILEPOST_URL'], token, id, total, stage, message, metadata, attempt, ttl, signal } = options;
     this.id = id ?? `${name.replace(/[^\w.~:@-]/g, '-').slice(0, 80)}-${crypto.randomUUID()}`;
     this.#fixed = { ...(attempt !== undefined && { attempt }), ...(ttl !== undefined && { ttl }) };
     this.#stage = stage;
@@ -58,12 +63,12 @@ export class Job {
     this.#metadata = metadata;
     this.#total = total;
     const warn = options.warn ?? ((text: string) => console.warn(text));
-    this.#sender = /^https?:\/\//.test(url ?? '') ? new Sender(String(url), token, this.id, () => this.#update(), warn) : null;
+    this.#slot = { id: this.id, update: () => this.#update(), warn, hasHeartbeat: true };
+    this.#sender = Sender.to(url, token, warn);
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
-    running.add(this);
-    listen();
-    this.#sender?.changed(true);
+    enter(this);
+    this.#changed(true);
   }
 
   /** Aborted when the job should stop: by the signal that it was given, by SIGTERM or SIGINT. */
@@ -80,7 +85,7 @@ export class Job {
   set stage(stage: string | undefined) {
     if (stage === this.#stage || this.hasEnded) return;
     this.#stage = stage;
-    this.#sender?.changed(true);
+    this.#changed(true);
   }
 
   /** 0…1; null: the total is not known. */
@@ -92,7 +97,7 @@ export class Job {
   set progress(progress: number | null) {
     if (this.hasEnded || Number.isNaN(progress)) return;
     this.#progress = progress === null ? null : Math.min(1, Math.max(0, progress));
-    this.#sender?.changed();
+    this.#changed();
   }
 
   get message(): string | undefined {
@@ -102,7 +107,7 @@ export class Job {
   set message(message: string | undefined) {
     if (this.hasEnded) return;
     this.#message = message;
-    this.#sender?.changed();
+    this.#changed();
   }
 
   /** Anything that JSON can hold. It is read when it is sent. */
@@ -113,7 +118,7 @@ export class Job {
   set metadata(metadata: unknown) {
     if (this.hasEnded) return;
     this.#metadata = metadata;
-    this.#sender?.changed();
+    this.#changed();
   }
 
   get hasEnded(): boolean {
@@ -124,14 +129,14 @@ export class Job {
   inc(by = 1): void {
     this.#done += by;
     this.#progress = undefined;
-    this.#sender?.changed();
+    this.#changed();
   }
 
   /** How much there is to do, now that it is known. */
   set total(total: number) {
     this.#total = total;
     this.#progress = undefined;
-    this.#sender?.changed();
+    this.#changed();
   }
 
   /** What `items` has, each counted when the next one is asked for. Its length, if it has one, is the total. */
@@ -163,7 +168,7 @@ export class Job {
 
   /** The job is done. Resolves when that was told, or after two seconds. The first end wins. */
   complete(result?: unknown): Promise<void> {
-    this.#result = result;
+    if (!this.hasEnded) this.#result = result;
     return this.#end('completed');
   }
 
@@ -179,16 +184,28 @@ export class Job {
   async #end(status: 'completed' | 'failed' | 'cancelled'): Promise<void> {
     if (!this.hasEnded) {
       this.#status = status;
-      this.#sender?.changed(true);
+      // Told again, it is the very same end.
+      this.#endedAt = new Date().toISOString();
+      this.#changed(true);
     }
-    await this.#sender?.flush(FLUSH);
-    running.delete(this);
-    unlisten();
+    await this.#sender?.flush(this.#slot, FLUSH);
+    this.#sender?.remove(this.#slot);
+    leave(this);
+  }
+
+  #changed(isUrgent = false): void {
+    this.#sender?.changed(this.#slot, isUrgent);
   }
 
   /** Asks the job to stop. @internal */
   stop(reason: unknown): void {
     this.#abort.abort(reason);
+  }
+
+  /** Who sends its last word, and what that is; it has failed, if it has no outcome. @internal */
+  lastWord(why: string): { sender: Sender; update: Update } | null {
+    if (!this.hasEnded) [this.#status, this.#error, this.#endedAt] = ['failed', why, new Date().toISOString()];
+    return this.#sender && { sender: this.#sender, update: this.#update() };
   }
 
   #update(): Update {
@@ -201,7 +218,7 @@ export class Job {
       // The end of a job says how far it came only if that is known.
       ...(this.#status === 'completed' ? { progress: 1 } : (progress !== null || !this.hasEnded) && { progress }),
       ...(hasFailed ? { message: `Error: ${this.#error}` } : this.#message !== undefined && { message: this.#message }),
-      timestamp: new Date().toISOString(),
+      timestamp: this.#endedAt ?? new Date().toISOString(),
       ...(this.#metadata !== undefined && { metadata: this.#metadata }),
       ...(this.#status === 'completed' && this.#result !== undefined && { result: this.#result }),
       ...(hasFailed && { error: this.#error ?? '' }),
@@ -232,55 +249,4 @@ export async function job<T>(
     await (running.signal.aborted ? running.cancel() : running.fail(error));
     throw error;
   }
-}
-
-function describe(error: unknown): string {
-  try {
-    return error instanceof Error ? error.message || error.name : String(error);
-  } catch {
-    return 'unknown';
-  }
-}
-
-function env(name: string): string | undefined {
-  return process.env[name] || undefined;
-}
-
-const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
-let isListening = false;
-
-/** A first signal asks the jobs to stop; a second one, or one that nobody acts on in two seconds, ends the process. */
-function onSignal(signal: NodeJS.Signals): void {
-  const jobs = [...running];
-  unlisten(true);
-  for (const each of jobs) each.stop(new Error(`stopped by ${signal}`));
-  const die = (): void => void process.kill(process.pid, signal);
-  const deadline = Date.now() + FLUSH;
-  // While others listen, what follows is theirs to say.
-  if (process.listenerCount(signal) > 0) return;
-  const wait = (): void => {
-    const isOver = Date.now() >= deadline;
-    if (!isOver && running.size) return void setTimeout(wait, 20);
-    void Promise.all([...running].map((each) => each.cancel())).then(die);
-  };
-  wait();
-}
-
-/** Nothing is left to do, and a job has no outcome: it has failed. */
-function onExit(): void {
-  for (const each of running) void each.fail('the process ended without telling an outcome');
-}
-
-function listen(): void {
-  if (isListening) return;
-  isListening = true;
-  process.on('beforeExit', onExit);
-  for (const signal of SIGNALS) process.on(signal, onSignal);
-}
-
-function unlisten(now = false): void {
-  if (!isListening || (running.size && !now)) return;
-  isListening = false;
-  process.off('beforeExit', onExit);
-  for (const signal of SIGNALS) process.off(signal, onSignal);
 }

@@ -1,8 +1,11 @@
-/** Sends a job's newest state, no more often than it should: the protocol's section 13. */
+/**
+ * Sends the newest states of jobs, no more often than it should: the protocol's section 13. Jobs that report to one
+ * server share a sender: one request at a time, for all that are due.
+ */
 
 export interface Update {
   job_id: string;
-  status: 'processing' | 'completed' | 'failed' | 'cancelled';
+  status: 'queued' | 'processing' | 'completed' | 'failed' | 'cancelled';
   stage?: string;
   [field: string]: unknown;
 }
@@ -13,124 +16,259 @@ const HEARTBEAT = 10_000;
 /** A request that takes longer has failed, in milliseconds. */
 const PATIENCE = 10_000;
 const LONGEST_BACKOFF = 30_000;
+/** A server that names a longer time is come back to all the same. */
+const LONGEST_RETRY_AFTER = 600_000;
+/** In one request: updates, and about so many characters. */
+const MOST_LINES = 500;
+const MOST_CHARS = 1 << 20;
+
+/** A job as its sender sees it. What is not sent yet is not kept: it is asked for when it is. So memory is bounded. */
+export interface Slot {
+  readonly id: string;
+  readonly update: () => Update;
+  readonly warn: (message: string) => void;
+  /** Whether to say every ten seconds that it is still there. */
+  readonly hasHeartbeat: boolean;
+}
+
+interface Entry {
+  readonly hasHeartbeat: boolean;
+  isChanged: boolean;
+  isUrgent: boolean;
+  isUnderWay: boolean;
+  hasRefusal: boolean;
+  sentAt: number;
+  /** Told when nothing is left to send. */
+  settled: (() => void)[];
+}
+
+/** By server and token; only those that have jobs. */
+const senders = new Map<string, Sender>();
 
 export class Sender {
-  readonly #address: string;
+  readonly #key: string;
+  readonly #url: string;
   readonly #headers: Record<string, string>;
-  readonly #update: () => Update;
-  readonly #warn: (message: string) => void;
-  /** What is not sent yet is not kept: it is asked for when it is. So memory is bounded. */
-  #isChanged = false;
-  #isUrgent = false;
+  readonly #entries = new Map<Slot, Entry>();
+  #mostLines = MOST_LINES;
   #isSending = false;
-  #isOver = false;
   #isFailing = false;
-  #hasWarned = false;
   #failures = 0;
-  #sentAt = -Infinity;
+  /** No request before this, on the clock of `performance.now()`. */
+  #notBefore = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #settled: (() => void)[] = [];
+  #timerAt = Infinity;
 
-  constructor(url: string, token: string | undefined, id: string, update: () => Update, warn: (message: string) => void) {
-    this.#address = `${url.replace(/\/+$/, '')}/jobs/${encodeURIComponent(id)}`;
-    this.#headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
-    this.#update = update;
-    this.#warn = warn;
+  private constructor(key: string, url: string, token: string | undefined) {
+    this.#key = key;
+    this.#url = url;
+    this.#headers = { ...(token && { authorization: `Bearer ${token}` }) };
   }
 
-  /** There is something new to say; at once, if it is urgent. */
-  changed(isUrgent = false): void {
-    if (this.#isOver || (this.#isChanged && !isUrgent)) return;
-    this.#isChanged = true;
-    this.#isUrgent ||= isUrgent;
-    this.#plan();
+  /** The one for this server; null: no server is named, or none that is spoken to by HTTP. */
+  static to(url: string | undefined, token: string | undefined, warnBy: (message: string) => void): Sender | null {
+    if (!url) return null;
+    if (!/^https?:\/\//.test(url)) {
+      warn(warnBy, `nothing is reported: the address begins with neither http:// nor https://: ${url.split('@').at(-1)}`);
+      return null;
+    }
+    const base = url.replace(/\/+$/, '');
+    const key = JSON.stringify([base, token]);
+    return senders.get(key) ?? new Sender(key, base, token);
   }
 
-  /** Resolves when everything was sent, or after so many milliseconds; then nothing is sent any more. */
-  flush(ms: number): Promise<void> {
+  /** There is something new to say of a job; at once, if it is urgent. */
+  changed(slot: Slot, isUrgent = false): void {
+    const entry = this.#entries.get(slot) ?? this.#add(slot);
+    if (entry.isChanged && !isUrgent) return;
+    entry.isChanged = true;
+    entry.isUrgent ||= isUrgent;
+    this.#plan(due(entry));
+  }
+
+  /** Resolves when all that is known of the job was sent, or after so many milliseconds. */
+  flush(slot: Slot, ms: number): Promise<void> {
     return new Promise((resolve) => {
+      const entry = this.#entries.get(slot);
+      if (!entry || !(entry.isChanged || entry.isUnderWay)) return resolve();
       const end = (): void => {
         clearTimeout(timer);
-        this.#isOver = true;
-        clearTimeout(this.#timer);
         resolve();
       };
+      // This one keeps the process alive.
       const timer = setTimeout(end, ms);
-      if (this.#isOver || !(this.#isChanged || this.#isSending)) return end();
-      this.#settled.push(end);
-      // The end does not wait for a backoff to pass.
-      if (this.#isFailing) {
-        this.#failures = 0;
-        this.#plan();
-      }
+      entry.settled.push(end);
+      entry.isUrgent = entry.isChanged;
+      // An end does not wait for a backoff to pass.
+      if (this.#isFailing) [this.#failures, this.#notBefore] = [0, -Infinity];
+      this.#plan(due(entry));
     });
   }
 
-  #plan(): void {
-    if (this.#isSending || this.#isOver) return;
+  /** Nothing is sent of it any more. */
+  remove(slot: Slot): void {
+    this.#entries.delete(slot);
+    if (this.#entries.size) return;
     clearTimeout(this.#timer);
-    const sinceLast = performance.now() - this.#sentAt;
-    const span = Math.min(LONGEST_BACKOFF, 1000 * 2 ** Math.min(this.#failures - 1, 10));
-    const wait = this.#failures ? Math.random() * span
-      : this.#isUrgent ? 0
-      : (this.#isChanged ? PACE : HEARTBEAT) - sinceLast;
-    this.#timer = setTimeout(() => void this.#send(), Math.max(0, wait));
-    // A job that has nothing to do any more does not keep its process alive; an end does, until it was flushed.
-    if (!this.#settled.length) this.#timer.unref?.();
+    this.#timerAt = Infinity;
+    // One that is failing has told so, and does not tell it of each new job.
+    if (!this.#isFailing) senders.delete(this.#key);
+  }
+
+  /** All that is known of every job. */
+  async flushAll(ms: number): Promise<void> {
+    await Promise.all([...this.#entries.keys()].map((slot) => this.flush(slot, ms)));
+  }
+
+  /** Where and as what a process that must end now can send these; null if the server is not there anyway. */
+  lastRequest(updates: readonly Update[]): { url: string; headers: Record<string, string>; body: string } | null {
+    return this.#isFailing ? null : { url: `${this.#url}/updates`, headers: this.#headers, body: updates.map(encode).join('\n') };
+  }
+
+  #add(slot: Slot): Entry {
+    const { hasHeartbeat } = slot;
+    const fresh = { isChanged: false, isUrgent: false, isUnderWay: false, hasRefusal: false, sentAt: -Infinity };
+    const entry: Entry = { hasHeartbeat, ...fresh, settled: [] };
+    this.#entries.set(slot, entry);
+    senders.set(this.#key, this);
+    return entry;
+  }
+
+  /** Sends at that time, or before. */
+  #plan(at: number): void {
+    at = Math.max(at, this.#notBefore);
+    if (this.#isSending || at >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => void this.#send(), Math.max(0, at - performance.now()));
+    // A job that has nothing to do any more does not keep its process alive.
+    this.#timer.unref?.();
+  }
+
+  #planNext(): void {
+    let next = Infinity;
+    for (const entry of this.#entries.values()) next = Math.min(next, due(entry));
+    if (next < Infinity) this.#plan(next);
   }
 
   async #send(): Promise<void> {
+    this.#timerAt = Infinity;
+    const [batch, lines] = this.#take();
+    if (!batch.length) return this.#planNext();
     this.#isSending = true;
-    this.#isChanged = this.#isUrgent = false;
-    this.#sentAt = performance.now();
-    let status = 0;
-    let why = '';
-    try {
-      const response = await fetch(this.#address, {
-        method: 'POST',
-        headers: this.#headers,
-        body: encode(this.#update()),
-        signal: AbortSignal.timeout(PATIENCE),
-      });
-      status = response.status;
-      why = await response.text();
-    } catch (error) {
-      why = String((error as { cause?: unknown }).cause ?? error);
-    }
+    const [only] = batch;
+    const answer = batch.length === 1 && only
+      ? await this.#post(`/jobs/${encodeURIComponent(only[0].id)}`, 'application/json', lines)
+      : await this.#post('/updates', 'application/x-ndjson', lines);
     this.#isSending = false;
-    if (status >= 200 && status < 300) this.#succeed();
-    else if (status >= 400 && status < 500 && status !== 408 && status !== 429) this.#refuse(`${detail(why)}`);
-    else this.#fail(why);
-    if (!this.#isChanged) for (const settle of this.#settled.splice(0)) settle();
-    this.#plan();
+    for (const [, entry] of batch) entry.isUnderWay = false;
+    if (answer.status === 413 && batch.length > 1) {
+      // The server takes less at once.
+      this.#mostLines = Math.ceil(batch.length / 2);
+      for (const [, entry] of batch) entry.isChanged = true;
+    } else if (answer.status >= 200 && answer.status < 300) {
+      const outcomes = batch.length > 1 ? answer.text.split('\n').filter(Boolean) : [];
+      const broken = batch.map(([slot, entry], n) => this.#onOutcome(slot, entry, outcomes[n] ?? '')).find(Boolean);
+      if (broken) this.#fail(broken, 0);
+      else this.#succeed();
+    } else if (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429) {
+      this.#failures = 0;
+      for (const [slot, entry] of batch) this.#refuse(slot, entry, answer.text);
+    } else {
+      for (const [, entry] of batch) entry.isChanged = true;
+      this.#fail(answer.text, answer.retryAfter);
+    }
+    for (const [, entry] of batch) {
+      if (!entry.isChanged) for (const settle of entry.settled.splice(0)) settle();
+    }
+    this.#planNext();
+  }
+
+  /** What is due now, up to what fits in a request, and that request's lines. */
+  #take(): [[Slot, Entry][], string] {
+    const now = performance.now();
+    const batch: [Slot, Entry][] = [];
+    const lines: string[] = [];
+    let chars = 0;
+    for (const [slot, entry] of this.#entries) {
+      // A timer may be early by a part of a millisecond.
+      if (due(entry) > now + 1) continue;
+      const line = encode(slot.update());
+      if (batch.length && chars + line.length > MOST_CHARS) break;
+      chars += line.length;
+      lines.push(line);
+      batch.push([slot, entry]);
+      [entry.isChanged, entry.isUrgent, entry.isUnderWay, entry.sentAt] = [false, false, true, now];
+      if (batch.length >= this.#mostLines) break;
+    }
+    return [batch, lines.join('\n')];
+  }
+
+  async #post(path: string, type: string, body: string): Promise<{ status: number; text: string; retryAfter: number }> {
+    try {
+      const headers = { ...this.#headers, 'content-type': type };
+      const response = await fetch(this.#url + path, { method: 'POST', headers, body, signal: AbortSignal.timeout(PATIENCE) });
+      const retryAfter = Number(response.headers.get('retry-after')) * 1000 || 0;
+      return { status: response.status, text: await response.text(), retryAfter: Math.min(retryAfter, LONGEST_RETRY_AFTER) };
+    } catch (error) {
+      return { status: 0, text: String((error as { cause?: unknown }).cause ?? error), retryAfter: 0 };
+    }
+  }
+
+  /** What a line of a batch was answered with; returned, if it has to be sent again. */
+  #onOutcome(slot: Slot, entry: Entry, line: string): string {
+    const { status = 200 } = parse(line) as { status?: number };
+    entry.isChanged ||= status >= 500;
+    if (status >= 400 && status < 500) this.#refuse(slot, entry, line);
+    else entry.hasRefusal = false;
+    return status >= 500 ? line : '';
   }
 
   #succeed(): void {
-    if (this.#hasWarned && this.#isFailing) this.#say('reports progress again');
-    this.#isFailing = this.#hasWarned = false;
+    if (this.#isFailing) this.#say('reports progress again');
+    this.#isFailing = false;
     this.#failures = 0;
   }
 
   /** Sent again, it would be refused again. */
-  #refuse(why: string): void {
-    this.#failures = 0;
-    if (!this.#hasWarned) this.#say(`the server refuses what is reported: ${why}`);
-    this.#hasWarned = true;
+  #refuse(slot: Slot, entry: Entry, why: string): void {
+    if (!entry.hasRefusal) warn(slot.warn, `the server refuses what is reported: ${detail(why)}`);
+    entry.hasRefusal = true;
   }
 
-  #fail(why: string): void {
-    this.#isChanged = true;
+  #fail(why: string, retryAfter: number): void {
     this.#failures += 1;
-    if (!this.#hasWarned) this.#say(`progress cannot be reported, the job goes on: ${detail(why)}`);
-    this.#isFailing = this.#hasWarned = true;
+    const backoff = Math.random() * Math.min(LONGEST_BACKOFF, 1000 * 2 ** Math.min(this.#failures - 1, 10));
+    // Those that were told the same time do not all come at once.
+    this.#notBefore = performance.now() + Math.max(backoff, retryAfter * (1 + Math.random()));
+    if (!this.#isFailing) this.#say(`progress cannot be reported, the job goes on: ${detail(why)}`);
+    this.#isFailing = true;
   }
 
   #say(message: string): void {
-    try {
-      this.#warn(`milepost: ${message}`);
-    } catch {
-      // A logger that throws is no reason for a job to fail.
-    }
+    for (const each of new Set([...this.#entries.keys()].map((slot) => slot.warn))) warn(each, message);
+  }
+}
+
+/**
+ * Sends what waits now rather than when it is due: for a process that is about to call `process.exit()`, or to be frozen
+ * as functions are. Resolves when all was sent, or after so many milliseconds.
+ */
+export async function flush(ms = 2000): Promise<void> {
+  await Promise.all([...senders.values()].map((sender) => sender.flushAll(ms)));
+}
+
+/** When it is to be sent, on the clock of `performance.now()`. */
+function due({ hasHeartbeat, isChanged, isUrgent, isUnderWay, sentAt }: Entry): number {
+  if (isUnderWay || !(isChanged || hasHeartbeat)) return Infinity;
+  return isUrgent ? -Infinity : sentAt + (isChanged ? PACE : HEARTBEAT);
+}
+
+function warn(to: (message: string) => void, message: string): void {
+  try {
+    to(`milepost: ${message}`);
+  } catch {
+    // A logger that throws is no reason for a job to fail.
   }
 }
 
@@ -144,10 +282,14 @@ function encode(update: Update): string {
   }
 }
 
-function detail(text: string): string {
+function parse(text: string): object {
   try {
-    return String((JSON.parse(text) as { detail?: unknown }).detail ?? text);
+    return Object(JSON.parse(text)) as object;
   } catch {
-    return text.slice(0, 200);
+    return {};
   }
+}
+
+function detail(text: string): string {
+  return String((parse(text) as { detail?: unknown }).detail ?? text.slice(0, 200));
 }

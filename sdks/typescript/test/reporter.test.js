@@ -5,12 +5,17 @@ import { createServer } from 'node:http';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { Job, job } from 'milepost/reporter';
+import { Job, ProgressReporter, flush, job } from 'milepost/reporter';
 
 let told = [];
 let warned = [];
 /** How the server answers: a status, or null for not at all. */
 let status = 200;
+let headers = {};
+/** The requests' paths, and how many updates each had. */
+let asked = [];
+/** What the server answers a line of a batch with; by default that it was taken. */
+let outcome = () => ({});
 let server;
 let url;
 
@@ -19,8 +24,11 @@ const listen = (port = 0) => new Promise((resolve) => {
     let body = '';
     request.on('data', (chunk) => (body += chunk));
     request.on('end', () => {
-      told.push({ path: request.url, ...JSON.parse(body) });
-      if (status) response.writeHead(status).end('{"detail":"because"}');
+      const updates = body.split('\n').map((line) => ({ path: request.url, ...(line && JSON.parse(line)) }));
+      asked.push([request.url, updates.length]);
+      told.push(...updates);
+      const answer = request.url === '/updates' && status === 200 ? updates.map((update) => JSON.stringify(outcome(update))).join('\n') : '{"detail":"because"}';
+      if (status) response.writeHead(status, headers).end(answer);
     });
   }).listen(port, '127.0.0.1', () => resolve((url = `http://127.0.0.1:${server.address().port}`)));
 });
@@ -29,7 +37,7 @@ const close = () => new Promise((resolve) => {
   server.close(resolve);
 });
 beforeEach(async () => {
-  [told, warned, status] = [[], [], 200];
+  [told, warned, status, headers, asked, outcome] = [[], [], 200, {}, [], () => ({})];
   await listen();
 });
 afterEach(close);
@@ -148,6 +156,148 @@ test('what JSON cannot hold harms nobody', async () => {
   assert.deepEqual(warned, []);
 });
 
+test('jobs of one server share requests; a line that is refused is told of by its own job', async () => {
+  outcome = ({ job_id }) => (job_id === 'j7' ? { status: 422, detail: 'not that' } : {});
+  const jobs = Array.from({ length: 20 }, (_, n) => new Job('x', { ...options(), id: `j${n}`, warn: (text) => warned.push(`${n} ${text}`) }));
+  await until('all of them', () => new Set(told.map((update) => update.job_id)).size === 20);
+  for (let step = 1; step <= 50; step += 1) {
+    for (const each of jobs) each.progress = step / 50;
+    await pause(1);
+  }
+  await until('the newest of all', () => told.filter(({ progress }) => progress === 1).length >= 20);
+  const most = Math.max(...asked.map(([, count]) => count));
+  assert.ok(most > 10, JSON.stringify(asked));
+  await Promise.all(jobs.map((each, n) => each.complete(n)));
+  const ends = told.filter((update) => update.status === 'completed');
+  assert.deepEqual(ends.map((end) => end.result).sort((a, b) => a - b), jobs.map((_, n) => n));
+  assert.deepEqual(warned, ['7 milepost: the server refuses what is reported: not that']);
+});
+
+test('a server that takes less at once is sent less at once', async () => {
+  [status] = [413];
+  const jobs = Array.from({ length: 9 }, (_, n) => new Job('x', { ...options(), id: `j${n}` }));
+  await until('that it asks for less', () => asked.some(([, count]) => count === 9) && asked.some(([, count]) => count <= 5));
+  status = 200;
+  await Promise.all(jobs.map((each) => each.complete()));
+  assert.equal(new Set(told.filter((update) => update.status === 'completed').map(({ job_id }) => job_id)).size, 9);
+});
+
+test('a line that the server has no room for now is sent again', async () => {
+  let refusals = 2;
+  outcome = ({ job_id }) => (job_id === 'b' && refusals-- > 0 ? { status: 503, detail: 'full' } : {});
+  const [a, b] = ['a', 'b'].map((id) => new Job('x', { ...options(), id, stage: '1' }));
+  await until('that it was refused, and told again', () => refusals < 0 || told.filter(({ job_id }) => job_id === 'b').length > 2);
+  await Promise.all([a.complete(), b.complete()]);
+  assert.equal(told.filter(({ status }) => status === 'completed').length >= 2, true);
+  assert.match(warned[0], /cannot be reported, the job goes on: full/);
+});
+
+test('a server that says when to come back is left alone until then; an end asks once all the same', async (t) => {
+  let now = 0;
+  let sent = 0;
+  t.after(() => {
+    mock.timers.reset();
+    mock.restoreAll();
+  });
+  mock.method(performance, 'now', () => now);
+  mock.method(Math, 'random', () => 0.5);
+  mock.method(globalThis, 'fetch', async () => {
+    sent += 1;
+    return new Response('{"detail":"full"}', { status: 503, headers: { 'retry-after': '40' } });
+  });
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const pass = async (ms) => {
+    for (let n = 0; n < ms; n += 500) {
+      now += 500;
+      mock.timers.tick(500);
+      for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const j = new Job('x', { ...options(), url: 'http://full' });
+  await pass(500);
+  assert.equal(sent, 1);
+  for (let n = 0; n < 59; n += 1) {
+    j.stage = `${n}`;
+    await pass(1000);
+  }
+  assert.equal(sent, 1, 'within 40 s and half of that');
+  await pass(2000);
+  assert.equal(sent, 2);
+  const ended = j.complete();
+  await pass(1000);
+  assert.equal(sent, 3);
+  await pass(2000);
+  await ended;
+  assert.equal(sent, 3);
+});
+
+test('an end that is told twice is the very same', async () => {
+  const j = new Job('x', options());
+  await until('the beginning', () => told.length === 1);
+  status = 500;
+  const ended = j.complete(1);
+  await until('an end', () => told.some((update) => update.status === 'completed'));
+  status = 200;
+  await ended;
+  const ends = told.filter((update) => update.status === 'completed');
+  assert.ok(ends.length > 1);
+  for (const end of ends) assert.deepEqual(end, ends[0]);
+});
+
+test('flush sends what waits, and says when it was sent', async () => {
+  const j = new Job('x', options());
+  await until('the beginning', () => told.length === 1);
+  j.progress = 0.5;
+  await flush();
+  assert.equal(told.at(-1).progress, 0.5);
+  const before = asked.length;
+  await flush();
+  assert.equal(asked.length, before);
+  await j.complete();
+});
+
+test('by today’s names, with today’s messages', async () => {
+  const reporter = new ProgressReporter({ url, warn: (text) => warned.push(text) });
+  await reporter.initialize();
+  await reporter.report('j', 'rendering', 7, 'Frame 1', { frame: 1 });
+  await until('the first', () => told.length === 1);
+  await reporter.report('j', 'rendering', NaN);
+  await reporter.report('j', 'rendering', null, 'who knows');
+  await until('the latest', () => told.length === 2);
+  await reporter.reportComplete('j', { url: 'x' });
+  await reporter.reportError('k', new Error('Out of memory'));
+  const without = told.map(({ timestamp, path, ...update }) => update);
+  assert.deepEqual(without, [
+    { job_id: 'j', status: 'processing', stage: 'rendering', progress: 1, message: 'Frame 1', metadata: { frame: 1 } },
+    { job_id: 'j', status: 'processing', stage: 'rendering', progress: null, message: 'who knows' },
+    { job_id: 'j', status: 'completed', stage: 'complete', progress: 1, message: 'Job completed', result: { url: 'x' } },
+    { job_id: 'k', status: 'failed', stage: 'error', message: 'Error: Out of memory', error: 'Out of memory' },
+  ]);
+  await reporter.report('l', 'uploading', 0.5);
+  await reporter.close();
+  assert.equal(told.at(-1).job_id, 'l');
+  assert.equal(await new ProgressReporter({ url: 'http://127.0.0.1:9', warn: () => {} }).getStatus('j'), null);
+  assert.equal(await new ProgressReporter().getStatus('j'), null);
+  assert.deepEqual(warned, []);
+});
+
+test('of many jobs that are told once, those told of last are remembered', async () => {
+  status = null;
+  const reporter = new ProgressReporter({ url, warn: () => {} });
+  for (let n = 0; n < 100_000; n += 1) reporter.report(`j${n}`, 'x', 0.5, 'm'.repeat(100));
+  server.closeAllConnections();
+  status = 200;
+  told = [];
+  await until('the last', () => told.some((update) => update.job_id === 'j99999'));
+  assert.ok(new Set(told.map(({ job_id }) => job_id)).size <= 10_000);
+  await reporter.close();
+});
+
+test('an address that is not of the web’s is told of', () => {
+  new Job('x', { ...options(), url: 'redis://user:secret@cache:6379' }).cancel();
+  assert.deepEqual(warned, ['milepost: nothing is reported: the address begins with neither http:// nor https://: cache:6379']);
+});
+
 test('without an address nothing is done', async () => {
   const quiet = { warn: (text) => warned.push(text) };
   assert.equal(await job('x', quiet, (j) => [...j.track([1, 2])].length), 2);
@@ -229,6 +379,33 @@ test('a job that was left lying does not keep its process alive, and has failed'
   const { code, stderr } = await ended;
   assert.equal(code, 0, stderr);
   assert.deepEqual([told.at(-1).status, told.at(-1).error], ['failed', 'the process ended without telling an outcome']);
+});
+
+for (const [how, script, code, error] of [
+  ['process.exit()', 'process.exit(3)', 3, 'the process ended without telling an outcome'],
+  ['an error that nobody catches', "throw new Error('no such table')", 1, 'no such table'],
+]) {
+  test(`jobs of a process that ends by ${how} have failed, and are told of before it is gone`, async () => {
+    const { ended } = run(`
+      const jobs = ['a', 'b'].map((id) => new Job('x', { id }));
+      new Job('x', { id: 'c' }).complete('in time');
+      await new Promise((done) => setTimeout(done, 500));
+      jobs[0].progress = 0.7;
+      ${script};`);
+    const { code: found, stderr } = await ended;
+    assert.equal(found, code, stderr);
+    const last = Object.fromEntries(told.map((update) => [update.job_id, update]));
+    assert.deepEqual([last.a.status, last.a.error, last.a.progress], ['failed', error, 0.7]);
+    assert.deepEqual([last.b.status, last.c.status, last.c.result], ['failed', 'completed', 'in time']);
+  });
+}
+
+test('a process ends at once, if the server is known not to be there', async () => {
+  const { ended } = run(`
+    new Job('x', { url: 'http://127.0.0.1:9', warn: () => process.exit(4) });
+    setTimeout(() => {}, 60_000);`);
+  assert.equal((await ended).code, 4);
+  assert.deepEqual(told, []);
 });
 
 test('a server that does not answer delays the end by two seconds at most, and does not change the outcome', async () => {

@@ -1,0 +1,118 @@
+/** Today's way to report, job by job, under the names that workers know from Python. */
+import type { State } from 'milepost';
+import { describe } from './process.js';
+import { Sender, type Slot, type Update } from './sender.js';
+
+export interface ReporterOptions {
+  /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
+  url?: string;
+  /** Sent as `Authorization: Bearer`. */
+  token?: string;
+  /** Where warnings go; by default `console.warn`. */
+  warn?: (message: string) => void;
+}
+
+/** So many jobs are remembered; of more, that one is given up of which nothing was heard for longest. */
+const MOST_JOBS = 10_000;
+/** The longest that an end, or a question, waits for the server, in milliseconds. */
+const PATIENCE = 2000;
+
+/**
+ * Reports any number of jobs, also such that others report too: it says nothing by itself, no sign of life and no
+ * failure at the end of the process. `job()` does both for a job that one process does from its beginning to its end.
+ */
+export class ProgressReporter {
+  readonly #url: string | undefined;
+  readonly #token: string | undefined;
+  readonly #warn: (message: string) => void;
+  readonly #sender: Sender | null;
+  /** The latest told last. */
+  readonly #jobs = new Map<string, { slot: Slot; update: Update }>();
+
+  constructor(options: ReporterOptions = {}) {
+    this.#url = options.url ?? process.env['MILEPOST_URL'];
+    this.#token = options.token;
+    this.#warn = options.warn ?? ((text: string) => console.warn(text));
+    this.#sender = Sender.to(this.#url, this.#token, this.#warn);
+  }
+
+  /** There for who is used to it: nothing has to be opened. */
+  async initialize(): Promise<void> {}
+
+  /** How far it is, 0…1; null: the total is not known. Sent a moment later; of several, the latest. */
+  async report(jobId: string, stage: string, progress: number | null, message = '', metadata?: unknown): Promise<void> {
+    const known = this.#jobs.get(jobId)?.update;
+    const given = typeof progress === 'number' && !Number.isNaN(progress);
+    this.#tell(jobId, {
+      job_id: jobId,
+      status: 'processing',
+      stage,
+      ...((given || progress === null) && { progress: given ? Math.min(1, Math.max(0, progress)) : null }),
+      message,
+      ...(metadata !== undefined && { metadata }),
+    }, known?.['stage'] !== stage);
+  }
+
+  /** It has failed. Resolves when that was told, or after two seconds. */
+  async reportError(jobId: string, error: unknown, stage = 'error'): Promise<void> {
+    const text = describe(error);
+    await this.#end(jobId, { job_id: jobId, status: 'failed', stage, message: `Error: ${text}`, error: text });
+  }
+
+  /** It is done. Resolves when that was told, or after two seconds. */
+  async reportComplete(jobId: string, result: unknown, message = 'Job completed'): Promise<void> {
+    const done = { job_id: jobId, status: 'completed', stage: 'complete', progress: 1, message } as const;
+    await this.#end(jobId, { ...done, ...(result !== undefined && { result }) });
+  }
+
+  /** The job's present state; null: it is not known, or the server does not answer. */
+  async getStatus(jobId: string): Promise<State | null> {
+    if (!this.#sender) return null;
+    try {
+      const response = await fetch(`${this.#url?.replace(/\/+$/, '')}/jobs/${encodeURIComponent(jobId)}`, {
+        headers: { ...(this.#token && { authorization: `Bearer ${this.#token}` }) },
+        signal: AbortSignal.timeout(PATIENCE),
+      });
+      return response.ok ? ((await response.json()) as State) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** Sends what waits, for two seconds at most. It may be used again afterwards. */
+  async close(): Promise<void> {
+    const jobs = [...this.#jobs.values()];
+    await Promise.all(jobs.map(({ slot }) => this.#sender?.flush(slot, PATIENCE)));
+    for (const { slot } of jobs) this.#forget(slot);
+  }
+
+  async #end(jobId: string, end: Update): Promise<void> {
+    const slot = this.#tell(jobId, end, true);
+    await this.#sender?.flush(slot, PATIENCE);
+    // Somebody may have begun it anew meanwhile.
+    if (this.#jobs.get(jobId)?.update.status !== end.status) return;
+    this.#forget(slot);
+  }
+
+  #tell(jobId: string, update: Update, isUrgent: boolean): Slot {
+    const timed = { ...update, timestamp: new Date().toISOString() };
+    const job = this.#jobs.get(jobId) ?? { slot: this.#slot(jobId), update: timed };
+    job.update = timed;
+    this.#jobs.delete(jobId);
+    this.#jobs.set(jobId, job);
+    this.#sender?.changed(job.slot, isUrgent);
+    const [oldest] = this.#jobs.values();
+    if (oldest && this.#jobs.size > MOST_JOBS) this.#forget(oldest.slot);
+    return job.slot;
+  }
+
+  #forget(slot: Slot): void {
+    if (this.#jobs.get(slot.id)?.slot === slot) this.#jobs.delete(slot.id);
+    this.#sender?.remove(slot);
+  }
+
+  #slot(id: string): Slot {
+    const empty: Update = { job_id: id, status: 'processing' };
+    return { id, update: () => this.#jobs.get(id)?.update ?? empty, warn: this.#warn, hasHeartbeat: false };
+  }
+}
