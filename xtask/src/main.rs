@@ -1,6 +1,7 @@
 //! Set-up, tests, lints, fuzzing and benchmarks of the Milepost workspace: `cargo xtask help`.
 
 mod bench;
+mod faults;
 mod fuzz;
 mod lint;
 mod setup;
@@ -21,6 +22,7 @@ Usage: cargo xtask COMMAND
   setup                          install what the tests need, beyond Rust, Python 3.9 and Node 20
   fuzz [TARGET] [--seconds N]    fuzz all targets, or one, each so long (60)
   bench [ARGUMENT…]              the benchmarks, release build; `cargo xtask bench --help`
+  faults [NAME…] [ARGUMENT…]     every fault, or one, release build; `cargo xtask faults --help`
   steps                          the names of all steps
 ";
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             Err(why) => refuse(&why),
         },
         "bench" => step::run(bench::steps(rest), None),
+        "faults" => step::run(faults::steps(rest), None),
         "steps" => {
             for step in test::steps() {
                 println!("{:<10} {}", step.name, step.about);
@@ -74,4 +77,9 @@ fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
     root
+}
+
+/// Where cargo builds.
+fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
 }

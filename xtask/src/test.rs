@@ -1,10 +1,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::root;
 use crate::setup::venv;
 use crate::step::{Failure, Outcome, Shell, Step};
-use crate::{lint, setup};
+use crate::{lint, root, setup, target_directory};
 
 /// Everything that has to pass, the quickest first.
 pub(crate) fn steps() -> Vec<Step> {
@@ -41,6 +40,13 @@ pub(crate) fn steps() -> Vec<Step> {
             .run()?;
         Ok(Outcome::Passed)
     }));
+    steps.push(Step::new("faults", "a few faults, and the suite that tries them all", || {
+        let milepost = binary()?;
+        let suite = || Shell::new(target_directory().join("debug/milepost-faults"));
+        suite().arg("--self-test").env("MILEPOST", &milepost).run()?;
+        suite().arg("--quick").env("MILEPOST", &milepost).run()?;
+        Ok(Outcome::Passed)
+    }));
     steps
 }
 
@@ -49,10 +55,6 @@ pub(crate) fn steps() -> Vec<Step> {
 fn binary() -> Result<PathBuf, Failure> {
     Shell::cargo().args("test --workspace --no-run --quiet").run()?;
     Ok(target_directory().join("debug/milepost"))
-}
-
-fn target_directory() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
 }
 
 /// The files directly in that folder of the checkout whose names end so, in order.

@@ -30,7 +30,7 @@ impl Cluster {
     pub fn with(replicas: usize, options: &Options) -> Self {
         let options = options.clone().line("cluster-node-timeout 2000");
         let count = PRIMARIES * (1 + replicas);
-        let node = |_| Server::of_kind(options.clone(), |_| Kind::Node { bus: port::free() });
+        let node = |_| Server::of_kind(options.clone(), |_| Kind::Node { bus: port::free_port() });
         let cluster = Self { nodes: (0..count).map(node).collect() };
         let (primaries, others) = cluster.nodes.split_at(PRIMARIES);
         for (index, node) in primaries.iter().enumerate() {

@@ -4,6 +4,7 @@
 //!   frozen and started again, with its data or without.
 //! - [`Sentinels`]: a primary, its replicas, and three Sentinels that watch over them.
 //! - [`Cluster`]: three primaries, each with as many replicas as asked for.
+//! - [`Process`]: any other program that is to go with the test.
 //! - [`Proxy`]: what lies between a client and a server: it delays, holds, cuts and refuses.
 //!
 //! Everything listens on 127.0.0.1, on ports that were free, keeps its files in a temporary folder, and is gone with its
@@ -26,8 +27,11 @@ pub use certificates::Certificates;
 pub use client::{Error, Reply};
 pub use cluster::Cluster;
 pub use options::{Options, Persistence};
+pub use port::free_port;
+pub use process::Process;
 pub use proxy::{Proxy, Traffic, Way};
 pub use sentinels::Sentinels;
+pub use rustix::process::Signal;
 pub use server::{Data, Server};
 
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const TRIES: usize = 100;
 
 /// A port on 127.0.0.1 that nobody listens on. Somebody may by the time it is used: who uses it tries again.
-pub(crate) fn free() -> u16 {
+pub fn free_port() -> u16 {
     for _ in 0..TRIES {
         let port = fastrand::u16(PORTS);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

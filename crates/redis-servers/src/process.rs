@@ -7,65 +7,62 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// What the watchdog runs: it sleeps until its input ends, which the kernel sees to when the test's process is gone,
 /// however it went. A Ctrl-C in the terminal, which everybody here gets, must not end it before its work is done.
-const WATCHDOG: &str = r#"trap "" INT TERM HUP; read -r _; kill -9 "$1"; rm -rf "$2""#;
+const WATCHDOG: &str =
+    r#"trap "" INT TERM HUP; read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf "$2""#;
 
-/// A `redis-server` that does not outlive the test.
+/// A program that does not outlive the test's process.
 #[derive(Debug)]
-pub(crate) struct Process {
-    server: Child,
+pub struct Process {
+    program: Child,
     watchdog: Child,
 }
 
 impl Process {
-    /// Starts `redis-server` with a configuration file, in `folder`, which goes with it if the test is killed. What it
-    /// says is added to `folder/log`.
-    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let log = || -> io::Result<_> {
-            let log = File::options().create(true).append(true).open(folder.join("log"))?;
-            Ok((log.try_clone()?, log))
-        };
-        let (out, err) = log().expect("a log can be written in a temporary folder");
-        let server = Command::new("redis-server")
-            .args(arguments)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .spawn()
-            .unwrap_or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    panic!("redis-server is not installed; `cargo xtask setup` installs it")
-                }
-                _ => panic!("redis-server does not start: {error}"),
-            });
+    /// Starts it. What it says is added to the file `log`. If the test's process is killed, so is this one, and
+    /// `folder` is removed, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(mut command: Command, log: &Path, folder: Option<&Path>) -> io::Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut program = command.spawn()?;
         let watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "sh", &server.id().to_string()])
-            .arg(folder)
+            .args(["-c", WATCHDOG, "sh", &program.id().to_string()])
+            .arg(folder.unwrap_or(Path::new("")))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
-            .expect("sh starts");
-        Self { server, watchdog }
+            .spawn();
+        match watchdog {
+            Ok(watchdog) => Ok(Self { program, watchdog }),
+            Err(error) => {
+                program.kill()?;
+                program.wait()?;
+                Err(error)
+            }
+        }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.server.id()
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.program.id()
     }
 
     /// Whether it has ended by itself.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.server.try_wait().expect("a child can be waited for")
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.program.try_wait().expect("a child can be waited for")
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.server);
+    /// Sends it a signal; panics if there is nobody to get it.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.program);
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
     }
 
     /// Waits until it has ended; what was told it to is the caller's business.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        self.server.wait().expect("a child can be waited for")
+    pub fn wait(&mut self) -> ExitStatus {
+        self.program.wait().expect("a child can be waited for")
     }
 }
 
@@ -74,7 +71,7 @@ impl Drop for Process {
         // The watchdog first: it must not kill a number that belongs to somebody else by then.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        let _ = self.program.kill();
+        let _ = self.program.wait();
     }
 }

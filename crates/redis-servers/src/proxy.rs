@@ -85,7 +85,7 @@ impl Proxy {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
         let listener = loop {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()));
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free_port()));
             match runtime.block_on(TcpListener::bind(address)) {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}

@@ -1,6 +1,8 @@
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -68,7 +70,7 @@ impl Server {
         let prefix = tempfile::Builder::new().prefix("redis-").tempdir();
         let folder = prefix.expect("a temporary folder can be made");
         let certificates = options.tls.then(|| Certificates::in_folder(folder.path()));
-        let port = port::free();
+        let port = port::free_port();
         let kind_now = kind(port);
         let mut server =
             Self { options, kind: kind_now, port, certificates, process: None, folder };
@@ -77,7 +79,7 @@ impl Server {
             if let Ok(()) = server.run() {
                 return server;
             }
-            server.port = port::free();
+            server.port = port::free_port();
             server.kind = kind(server.port);
         }
         panic!("{TRIES} ports were free and then taken");
@@ -215,7 +217,16 @@ impl Server {
     fn run(&mut self) -> Result<(), PortTaken> {
         let log_before = self.log().len();
         let sentinel = if self.kind == Kind::Sentinel { &["--sentinel"][..] } else { &[] };
-        let process = Process::start(self.folder.path(), &[&["redis.conf"], sentinel].concat());
+        let folder = self.folder.path();
+        let mut command = Command::new("redis-server");
+        command.arg("redis.conf").args(sentinel).current_dir(folder);
+        let started = Process::start(command, &folder.join("log"), Some(folder));
+        let process = started.unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                panic!("redis-server is not installed; `cargo xtask setup` installs it")
+            }
+            _ => panic!("redis-server does not start: {error}"),
+        });
         let process = self.process.insert(process);
         let deadline = Instant::now() + PATIENCE;
         loop {

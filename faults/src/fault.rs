@@ -1,0 +1,227 @@
+//! What is broken, and how.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use milepost_redis_servers::{Data, Persistence, Proxy, Way};
+
+use crate::failure::Failure;
+use crate::job::{Kind, Order};
+use crate::stage::{Ground, Load, Redis, Stage};
+
+/// So many bytes does Redis keep for a subscriber that does not read (its default), and some more.
+const OVERRUN: &str =
+    "for _ = 1, tonumber(ARGV[2]) do redis.call('PUBLISH', ARGV[1], string.rep('x', 60000)) end";
+const OVERRUN_MESSAGES: &str = "700";
+/// So many jobs' slots are moved.
+const SLOTS: usize = 20;
+
+macro_rules! faults {
+    ($($variant:ident $name:literal $about:literal $ground:expr;)*) => {
+        /// One fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Fault { $(#[doc = $about] $variant,)* }
+
+        impl Fault {
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            pub(crate) fn about(self) -> &'static str {
+                match self { $(Self::$variant => $about,)* }
+            }
+
+            pub(crate) fn ground(self) -> Ground {
+                match self { $(Self::$variant => $ground,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    Nothing "nothing" "no fault at all" Ground::Single(Persistence::None);
+    RedisEmpty "redis-empty" "Redis killed, back empty after 2 s" Ground::Single(Persistence::None);
+    RedisKept "redis-kept" "Redis killed, back with its data after 2 s" Ground::Single(Persistence::Appended);
+    RedisFrozen "redis-frozen" "Redis frozen for 20 s" Ground::Single(Persistence::None);
+    CutBoth "cut-both" "one instance's network to Redis silent for 15 s, both ways" Ground::Single(Persistence::None);
+    CutFromRedis "cut-from-redis" "the same, but only from Redis to the instance" Ground::Single(Persistence::None);
+    CutToRedis "cut-to-redis" "the same, but only from the instance to Redis" Ground::Single(Persistence::None);
+    CutHard "cut-hard" "one instance's connections to Redis reset, and refused for 15 s" Ground::Single(Persistence::None);
+    SubscriberKilled "subscriber-killed" "CLIENT KILL of every subscriber" Ground::Single(Persistence::None);
+    SubscriberOverrun "subscriber-overrun" "every subscriber's output buffer overrun" Ground::Single(Persistence::None);
+    InstanceKilled "instance-killed" "an instance killed with -9, back after 3 s" Ground::Single(Persistence::None);
+    RollingRestart "rolling-restart" "each instance restarted, one after the other" Ground::Single(Persistence::None);
+    WorkerKilled "worker-killed" "a tenth of the workers killed within a report" Ground::Single(Persistence::None);
+    SentinelFailover "sentinel-failover" "the primary killed under Sentinel" Ground::Sentinel;
+    ClusterFailover "cluster-failover" "a Cluster's primary killed" Ground::Cluster;
+    ClusterMigration "cluster-migration" "20 slots moved to another node of a Cluster" Ground::Cluster;
+    AloneKilled "alone-killed" "without Redis: the instance killed with -9, back with its folder" Ground::Alone;
+    AloneWorkerKilled "alone-worker-killed" "without Redis: a tenth of the workers killed within a report" Ground::Alone;
+}
+
+impl Fault {
+    /// Those that every test runs.
+    pub(crate) const QUICK: [Self; 3] =
+        [Self::RedisEmpty, Self::SubscriberKilled, Self::InstanceKilled];
+
+    /// Whether `/readyz` has to tell: on the first instance, or on all.
+    pub(crate) fn is_to_be_told(self, instance: usize) -> bool {
+        match self {
+            Self::RedisFrozen => true,
+            Self::CutBoth | Self::CutFromRedis | Self::CutToRedis | Self::CutHard => instance == 0,
+            _ => false,
+        }
+    }
+
+    /// Breaks it and mends it. Some jobs end meanwhile. Gives when all was there again that is needed.
+    pub(crate) fn happen(self, stage: &mut Stage, load: &Load) -> Result<Instant, Failure> {
+        let silence = load.wait(15.0, 3.0);
+        match self {
+            Self::Nothing => {
+                stage.some_end(true);
+                sleep(Duration::from_secs(1));
+                Ok(Instant::now())
+            }
+            Self::RedisEmpty => redis_killed(stage, Data::Lost),
+            Self::RedisKept => redis_killed(stage, Data::Kept),
+            Self::RedisFrozen => {
+                stage.server()?.freeze();
+                sleep(load.wait(10.0, 1.0));
+                stage.some_end(false);
+                sleep(load.wait(10.0, 1.0));
+                stage.server()?.thaw();
+                Ok(Instant::now())
+            }
+            Self::CutBoth => cut(stage, silence, |proxy| {
+                proxy.hold(Way::ToServer);
+                proxy.hold(Way::ToClient);
+            }),
+            Self::CutFromRedis => cut(stage, silence, |proxy| proxy.hold(Way::ToClient)),
+            Self::CutToRedis => cut(stage, silence, |proxy| proxy.hold(Way::ToServer)),
+            Self::CutHard => cut(stage, silence, |proxy| {
+                proxy.refuse();
+                proxy.cut();
+            }),
+            Self::SubscriberKilled => {
+                let killed = stage.server()?.answer(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+                stage.some_end(true);
+                match killed.integer() {
+                    Some(1..) => Ok(Instant::now()),
+                    _ => Err(Failure("there was no subscriber".into())),
+                }
+            }
+            Self::SubscriberOverrun => overrun(stage),
+            Self::InstanceKilled => {
+                stage.world.let_leave(0, true);
+                stage.instances[0].kill();
+                let end = Instant::now();
+                stage.some_end(true);
+                sleep(load.wait(3.0, 0.5));
+                stage.instances[0].run()?;
+                stage.instances[0].until_ready()?;
+                stage.world.let_leave(0, false);
+                Ok(end)
+            }
+            Self::RollingRestart => {
+                for number in 0..stage.instances.len() {
+                    stage.world.let_leave(number, true);
+                    stage.instances[number].shut_down()?;
+                    stage.some_end(true);
+                    stage.instances[number].run()?;
+                    stage.instances[number].until_ready()?;
+                    stage.world.let_leave(number, false);
+                }
+                Ok(Instant::now())
+            }
+            Self::WorkerKilled | Self::AloneWorkerKilled => Ok(workers_killed(stage)),
+            Self::SentinelFailover => sentinel_failover(stage),
+            Self::ClusterFailover | Self::ClusterMigration => in_cluster(stage, self),
+            Self::AloneKilled => {
+                stage.world.let_leave(0, true);
+                stage.instances[0].kill();
+                stage.some_end(true);
+                sleep(load.wait(2.0, 0.2));
+                stage.instances[0].run()?;
+                stage.instances[0].until_ready()?;
+                stage.world.let_leave(0, false);
+                Ok(Instant::now())
+            }
+        }
+    }
+}
+
+fn redis_killed(stage: &mut Stage, data: Data) -> Result<Instant, Failure> {
+    stage.server()?.kill();
+    stage.some_end(false);
+    sleep(Duration::from_secs(2));
+    stage.server()?.restart(data);
+    Ok(Instant::now())
+}
+
+/// The first instance's network.
+fn cut(stage: &mut Stage, time: Duration, how: impl Fn(&Proxy)) -> Result<Instant, Failure> {
+    let proxy = stage.proxies.first().ok_or_else(|| Failure("there is no proxy".into()))?;
+    how(proxy);
+    sleep(time / 2);
+    stage.some_end(true);
+    sleep(time / 2);
+    proxy.heal();
+    Ok(Instant::now())
+}
+
+fn overrun(stage: &mut Stage) -> Result<Instant, Failure> {
+    let channel = format!("job_progress:{}", stage.jobs[0].id);
+    let server = stage.server()?;
+    server.answer(&["EVAL", OVERRUN, "0", &channel, OVERRUN_MESSAGES]);
+    let end = Instant::now();
+    let was_overrun = server.log().contains("output buffer limits");
+    stage.some_end(true);
+    if was_overrun { Ok(end) } else { Err(Failure("no output buffer was overrun".into())) }
+}
+
+/// Workers are killed and stay so until all has been looked at.
+fn workers_killed(stage: &mut Stage) -> Instant {
+    for job in stage.jobs.iter().filter(|job| job.kind != Kind::Batch).step_by(10) {
+        job.give(Order::Die);
+    }
+    // One process, all of its jobs.
+    for job in stage.jobs.iter().filter(|job| job.kind == Kind::Batch).take(25) {
+        job.give(Order::Die);
+    }
+    // Each dies at its next report.
+    sleep(Duration::from_secs(1));
+    Instant::now()
+}
+
+fn sentinel_failover(stage: &mut Stage) -> Result<Instant, Failure> {
+    stage.some_end(false);
+    let Redis::Sentinel(all) = &mut stage.redis else {
+        return Err(Failure("there are no Sentinels".into()));
+    };
+    let (before, now) = all.fail_over();
+    let end = Instant::now();
+    stage.world.move_redis(all.servers[now].address());
+    // The old one comes back as a primary, empty, until the Sentinels tell it.
+    all.servers[before].restart(Data::Lost);
+    Ok(end)
+}
+
+fn in_cluster(stage: &mut Stage, fault: Fault) -> Result<Instant, Failure> {
+    stage.some_end(false);
+    let Redis::Cluster(cluster) = &mut stage.redis else {
+        return Err(Failure("there is no Cluster".into()));
+    };
+    let slots = stage.jobs.iter().map(|job| format!("{{{}}}", job.id));
+    if fault == Fault::ClusterMigration {
+        for key in slots.take(SLOTS) {
+            let slot = cluster.slot(&key);
+            cluster.migrate(slot, (cluster.owner(slot) + 1) % 3);
+        }
+    } else {
+        let slot = slots.take(1).map(|key| cluster.slot(&key)).next().unwrap_or_default();
+        cluster.fail_over(slot);
+    }
+    Ok(Instant::now())
+}

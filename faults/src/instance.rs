@@ -1,0 +1,160 @@
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use milepost_redis_servers::{Process, Signal, free_port};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::failure::Failure;
+use crate::http::Connection;
+
+/// Nothing that an instance does takes as long, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often an instance is asked whether it is ready.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
+
+/// One `milepost serve`, on a port that it keeps.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    binary: PathBuf,
+    /// Where it keeps states, without Redis.
+    data: Option<PathBuf>,
+    redis: Option<String>,
+    log: PathBuf,
+    address: SocketAddr,
+    process: Option<Process>,
+    readiness: Arc<Mutex<Readiness>>,
+    asking: JoinHandle<()>,
+}
+
+/// What `/readyz` has said, and when it last changed its mind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    pub(crate) became_ready: Option<Instant>,
+    /// When it turned from ready to anything else, and what it said.
+    pub(crate) became_unready: Option<(Instant, String)>,
+}
+
+impl Instance {
+    /// Starts an instance on Redis, or alone with a folder for its states; its log goes to `log`. It need not be ready.
+    pub(crate) fn start(
+        binary: &Path,
+        redis: Option<String>,
+        data: Option<PathBuf>,
+        log: PathBuf,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self, Failure> {
+        let address = (Ipv4Addr::LOCALHOST, free_port()).into();
+        let readiness = Arc::new(Mutex::new(Readiness::default()));
+        let asking = runtime.spawn(ask(address, Arc::clone(&readiness)));
+        let binary = binary.to_owned();
+        let mut instance =
+            Self { binary, data, redis, log, address, process: None, readiness, asking };
+        instance.run()?;
+        Ok(instance)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the process; it need not be ready yet.
+    pub(crate) fn run(&mut self) -> Result<(), Failure> {
+        let mut command = Command::new(&self.binary);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("MILEPOST_") {
+                command.env_remove(name);
+            }
+        }
+        command.env_remove("PORT").env_remove("HOST").env_remove("REDIS_URL");
+        command.args(["serve", "--listen", &self.address.to_string()]);
+        if let Some(url) = &self.redis {
+            command.env("REDIS_URL", url);
+        }
+        if let Some(data) = &self.data {
+            command.arg("--data-dir").arg(data);
+        }
+        let process = Process::start(command, &self.log, None).map_err(|error| {
+            let binary = self.binary.display();
+            Failure(format!("{binary}: {error}; `cargo build --release` builds it"))
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn until_ready(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.readiness().ready {
+            let ended = self.process.as_mut().is_none_or(|process| process.ended().is_some());
+            if ended || Instant::now() > deadline {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                let what = if ended { "has ended" } else { "does not get ready" };
+                return Err(Failure(format!("an instance {what}:\n{log}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// As `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).ready = false;
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn shut_down(&mut self) -> Result<(), Failure> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.signal(Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while process.ended().is_none() {
+            if Instant::now() > deadline {
+                return Err(Failure("an instance does not end".into()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).ready = false;
+        Ok(())
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.asking.abort();
+    }
+}
+
+/// Asks again and again whether the instance is ready.
+async fn ask(address: SocketAddr, readiness: Arc<Mutex<Readiness>>) {
+    loop {
+        let answer = match Connection::open(address).await {
+            Ok(mut connection) => connection.get("/readyz").await,
+            Err(error) => Err(error),
+        };
+        let (ready, said) = match answer {
+            Ok(answer) => (answer.status == 200, answer.body),
+            Err(error) => (false, error.to_string()),
+        };
+        {
+            let mut readiness = readiness.lock().unwrap_or_else(PoisonError::into_inner);
+            if ready && !readiness.ready {
+                readiness.became_ready = Some(Instant::now());
+            }
+            if !ready && readiness.ready {
+                readiness.became_unready = Some((Instant::now(), said));
+            }
+            readiness.ready = ready;
+        }
+        sleep(ASKED_EVERY).await;
+    }
+}

@@ -1,0 +1,158 @@
+//! Breaks Milepost, and the Redis below it, on purpose, and counts what watchers see: `docs/reliability.md`.
+
+mod failure;
+mod fault;
+mod http;
+mod instance;
+mod job;
+mod lies;
+mod result;
+mod sight;
+mod stage;
+mod trial;
+mod watcher;
+mod workers;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::failure::Failure;
+use crate::fault::Fault;
+use crate::result::{Readied, Row, table};
+use crate::stage::Load;
+
+/// Breaks Milepost, and the Redis below it, on purpose, and counts what watchers see.
+#[derive(Debug, Parser)]
+#[command(name = "milepost-faults")]
+struct Arguments {
+    /// The faults to try; none: all. `--list` names them
+    #[arg(value_name = "NAME")]
+    faults: Vec<String>,
+    /// How many jobs are reported
+    #[arg(long, default_value_t = 500)]
+    jobs: usize,
+    /// How many watchers there are, spread over jobs and instances
+    #[arg(long, default_value_t = 1000)]
+    watchers: usize,
+    /// How many updates a second each job has
+    #[arg(long, default_value_t = 20.0)]
+    rate: f64,
+    /// The milepost to be tested
+    #[arg(long, env = "MILEPOST", default_value = "target/release/milepost")]
+    milepost: PathBuf,
+    /// A few jobs, three faults, short ones: what `cargo xtask test` runs
+    #[arg(long)]
+    quick: bool,
+    /// Lie to some watchers, and see whether the suite finds out
+    #[arg(long, conflicts_with_all = ["quick", "faults"])]
+    self_test: bool,
+    /// Say which faults there are
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        for fault in Fault::ALL {
+            println!("{:<20} {}", fault.name(), fault.about());
+        }
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Failure(why)) => {
+            eprintln!("milepost-faults: {why}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// Whether all was as it has to be.
+fn run(arguments: &Arguments) -> Result<bool, Failure> {
+    let quick = arguments.quick || arguments.self_test;
+    let faults = chosen(arguments)?;
+    let load = Load {
+        jobs: if quick { arguments.jobs.min(40) } else { arguments.jobs },
+        watchers: if quick { arguments.watchers.min(80) } else { arguments.watchers },
+        rate: arguments.rate,
+        quick,
+        binary: arguments.milepost.clone(),
+        logs: stage::logs(),
+    };
+    if load.jobs == 0 || load.watchers == 0 || !(0.1..=1000.0).contains(&load.rate) {
+        return Err(Failure(
+            "there must be jobs, watchers, and 0.1 to 1000 updates a second".into(),
+        ));
+    }
+    // Watchers, workers, and the servers' side of the proxies; instances inherit it.
+    let files = 3 * (load.jobs + load.watchers) as u64 + 512;
+    rlimit::increase_nofile_limit(files)
+        .map_err(|error| Failure(format!("{files} open files are needed: {error}")))?;
+    let runtime =
+        tokio::runtime::Runtime::new().map_err(|error| Failure(format!("no runtime: {error}")))?;
+    if arguments.self_test {
+        return lies::are_found_out(&load, runtime.handle());
+    }
+
+    let mut rows: Vec<Row> = Vec::new();
+    let mut failed = Vec::new();
+    for fault in faults {
+        eprintln!("{}: {} …", fault.name(), fault.about());
+        match trial::run(fault, &load, &[], runtime.handle()) {
+            Ok(row) => {
+                tell(&row, quick);
+                if !row.wrong(quick).is_empty() {
+                    failed.push(fault.name());
+                }
+                rows.push(row);
+            }
+            Err(failure) => {
+                eprintln!("  FAILED: {failure}");
+                failed.push(fault.name());
+            }
+        }
+    }
+    let Load { jobs, watchers, rate, .. } = load;
+    println!("{jobs} jobs, {rate} updates/s each, {watchers} watchers\n\n{}", table(&rows, quick));
+    if !failed.is_empty() {
+        println!("failed: {}; logs: {}", failed.join(" "), load.logs.display());
+    }
+    Ok(failed.is_empty())
+}
+
+fn tell(row: &Row, quick: bool) {
+    let late = row.back.iter().flatten().max();
+    eprintln!(
+        "  {} updates confirmed, {} states shown; newest again after at most {late:?}",
+        row.confirmed, row.states
+    );
+    for readied in &row.readied {
+        let Readied { instance, unready, said, ready } = readied;
+        eprintln!(
+            "  instance {instance}: not ready after {unready:?}: {said}; again {ready:?} after the end"
+        );
+    }
+    for wrong in row.wrong(quick) {
+        eprintln!("  WRONG: {wrong}");
+    }
+    for note in row.thrown_out.iter().take(3).chain(row.notes.iter().take(10)) {
+        eprintln!("    {note}");
+    }
+}
+
+fn chosen(arguments: &Arguments) -> Result<Vec<Fault>, Failure> {
+    let find = |name: &String| {
+        let found = Fault::ALL.iter().copied().find(|fault| fault.name() == name);
+        found.ok_or_else(|| Failure(format!("there is no fault {name}; --list names them")))
+    };
+    match &arguments.faults[..] {
+        [] if arguments.quick => Ok(Fault::QUICK.to_vec()),
+        [] => Ok(Fault::ALL.to_vec()),
+        named => named.iter().map(find).collect(),
+    }
+}

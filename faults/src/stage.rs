@@ -1,0 +1,225 @@
+//! Everything that takes part: Redis, the network, instances, workers and watchers.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use milepost_redis_servers::{Cluster, Options, Persistence, Proxy, Sentinels, Server};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::failure::Failure;
+use crate::instance::Instance;
+use crate::job::{Job, Kind, Order};
+use crate::watcher::{Lie, Watcher};
+use crate::workers;
+use crate::world::World;
+
+/// How much of everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) jobs: usize,
+    pub(crate) watchers: usize,
+    /// Updates a second of each job.
+    pub(crate) rate: f64,
+    /// Shorter faults and waits: a test of the suite and a first look, not a proof.
+    pub(crate) quick: bool,
+    /// The program under test.
+    pub(crate) binary: PathBuf,
+    /// Where logs go.
+    pub(crate) logs: PathBuf,
+}
+
+impl Load {
+    /// A time, or less of it if all is to be quick.
+    pub(crate) fn wait(&self, seconds: f64, quick: f64) -> Duration {
+        Duration::from_secs_f64(if self.quick { quick } else { seconds })
+    }
+}
+
+/// On what the instances stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// One instance, with a folder and without Redis.
+    Alone,
+    /// Two instances, each with a breakable network to one Redis.
+    Single(Persistence),
+    /// Two instances; a primary, a replica and three Sentinels.
+    Sentinel,
+    /// Two instances; three primaries with a replica each.
+    Cluster,
+}
+
+#[derive(Debug)]
+pub(crate) enum Redis {
+    None,
+    Single(Box<Server>),
+    Sentinel(Box<Sentinels>),
+    Cluster(Box<Cluster>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    // In this order it is torn down.
+    tasks: JoinSet<()>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) redis: Redis,
+    pub(crate) jobs: Vec<Arc<Job>>,
+    pub(crate) watchers: Vec<Arc<Watcher>>,
+    pub(crate) world: Arc<World>,
+}
+
+impl Stage {
+    /// Starts Redis and the instances, and waits until those are ready; then workers and watchers. `lies` are told to
+    /// the first watchers.
+    pub(crate) fn set(
+        name: &str,
+        ground: Ground,
+        load: &Load,
+        lies: &[Lie],
+        runtime: &Handle,
+    ) -> Result<Self, Failure> {
+        let logs = load.logs.join(name);
+        let made = fs::remove_dir_all(&logs).or(Ok(())).and_then(|()| fs::create_dir_all(&logs));
+        made.map_err(|error| Failure(format!("{}: {error}", logs.display())))?;
+
+        let (redis, proxies, urls) = redis(ground);
+        let mut instances = Vec::new();
+        for (number, url) in urls.into_iter().enumerate() {
+            let log = logs.join(format!("instance-{number}.log"));
+            let data = (ground == Ground::Alone).then(|| logs.join("data"));
+            instances.push(Instance::start(&load.binary, url, data, log, runtime)?);
+        }
+        for instance in &mut instances {
+            instance.until_ready()?;
+        }
+
+        let addresses = instances.iter().map(Instance::address).collect();
+        let world = Arc::new(World::new(addresses, redis.plain()));
+        let jobs = jobs(ground, load.jobs);
+        let watchers = (0..load.watchers).map(|number| Arc::new(Watcher::new(number % load.jobs)));
+        let watchers: Vec<_> = watchers.collect();
+        let mut tasks = JoinSet::new();
+        let _entered = runtime.enter();
+        for (number, watcher) in watchers.iter().enumerate() {
+            let (watcher, world) = (Arc::clone(watcher), Arc::clone(&world));
+            let id = jobs[watcher.job].id.clone();
+            // Each job's watchers are spread over the instances.
+            let instance = number / load.jobs + number;
+            tasks.spawn(watcher.watch(id, world, instance, lies.get(number).copied()));
+        }
+        let mut stage = Self { tasks, instances, proxies, redis, jobs, watchers, world };
+        stage.until("all watchers are connected", |stage| {
+            stage.watchers.iter().all(|watcher| watcher.seen().connected)
+        })?;
+        workers::start(&mut stage.tasks, &stage.jobs, &stage.world, load.rate);
+        stage.until("every watcher has seen its job", |stage| {
+            stage.watchers.iter().all(|watcher| watcher.seen().sight.newest > 0)
+        })?;
+        Ok(stage)
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), Failure> {
+        let patience = Duration::from_secs(30);
+        if self.within(Instant::now() + patience, holds) {
+            return Ok(());
+        }
+        Err(Failure(format!("not within {patience:?}: {what}")))
+    }
+
+    /// Waits until it holds; whether it did by then.
+    pub(crate) fn within(&self, deadline: Instant, holds: impl Fn(&Self) -> bool) -> bool {
+        while !holds(self) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    /// A tenth of the jobs come to their end now. Workers of the old kind would lose theirs, if they cannot reach Redis.
+    pub(crate) fn some_end(&self, plain_too: bool) {
+        for job in self.jobs.iter().step_by(10).chain(self.jobs.iter().skip(1).step_by(10)) {
+            if job.kind != Kind::Plain || plain_too {
+                job.give(Order::End);
+            }
+        }
+    }
+
+    /// The only Redis server.
+    pub(crate) fn server(&mut self) -> Result<&mut Server, Failure> {
+        match &mut self.redis {
+            Redis::Single(server) => Ok(server),
+            _ => Err(Failure("this fault is of a single Redis".into())),
+        }
+    }
+}
+
+impl Redis {
+    /// Where workers of the old kind publish.
+    pub(crate) fn plain(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Single(server) => Some(server.address()),
+            Self::Sentinel(all) => Some(all.servers[all.primary()].address()),
+            // Such workers know nothing of slots.
+            Self::None | Self::Cluster(_) => None,
+        }
+    }
+}
+
+/// Redis, a proxy for each instance if there is one server only, and what each instance is told.
+fn redis(ground: Ground) -> (Redis, Vec<Proxy>, Vec<Option<String>>) {
+    match ground {
+        Ground::Alone => (Redis::None, Vec::new(), vec![None]),
+        Ground::Single(persistence) => {
+            let server = Server::with(Options::default().persistence(persistence));
+            let proxies: Vec<_> = (0..2).map(|_| Proxy::to(server.address())).collect();
+            let urls = proxies.iter().map(|proxy| Some(server.url_through(proxy.address())));
+            let urls = urls.collect();
+            (Redis::Single(Box::new(server)), proxies, urls)
+        }
+        Ground::Sentinel => {
+            let all = Sentinels::start(1);
+            let url = format!("redis+sentinel://{}/{}", list(&all.addresses()), all.name());
+            (Redis::Sentinel(Box::new(all)), Vec::new(), vec![Some(url.clone()), Some(url)])
+        }
+        Ground::Cluster => {
+            let cluster = Cluster::start(1);
+            let url = format!("redis+cluster://{}", list(&cluster.addresses()));
+            (Redis::Cluster(Box::new(cluster)), Vec::new(), vec![Some(url.clone()), Some(url)])
+        }
+    }
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(",")
+}
+
+/// The jobs, with all kinds of workers that can be there.
+fn jobs(ground: Ground, count: usize) -> Vec<Arc<Job>> {
+    let kinds: &[Kind] = match ground {
+        Ground::Alone | Ground::Cluster => &[Kind::Http, Kind::Batch],
+        Ground::Single(_) | Ground::Sentinel => {
+            &[Kind::Http, Kind::Plain, Kind::Batch, Kind::Plain]
+        }
+    };
+    // A name that no earlier run has used.
+    let run = fastrand::u32(..);
+    let job = |number: usize| {
+        let kind = kinds[number % kinds.len()];
+        Arc::new(Job::new(format!("{kind:?}-{run:08x}-{number}").to_lowercase(), kind))
+    };
+    (0..count).map(job).collect()
+}
+
+/// The folder for logs, below the build's.
+pub(crate) fn logs() -> PathBuf {
+    let built = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    built.unwrap_or(target).join("faults")
+}
