@@ -284,7 +284,11 @@ impl Client {
         let _ = self.pipeline(&pipeline).await;
     }
 
-    async fn run(&self, call: &Call) -> Result<Answer, Failure> {
+    /// Runs a script.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn run(&self, call: &Call) -> Result<Answer, Failure> {
         self.run_on(self.connected().await?, call).await
     }
 

@@ -1,0 +1,174 @@
+//! The script that reports is the fold of `milepost-protocol`, at work in Redis: the two are run side by side, over the
+//! fixtures and over whatever else comes to mind.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
+use milepost_redis::{Address, Call, Client, Keeping, Left, Reply, Taken};
+use milepost_redis_servers::Server;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::runtime::{Builder, Runtime};
+
+/// A job that is folded twice.
+struct Twice<'a> {
+    client: &'a Client,
+    runtime: &'a Runtime,
+    job: JobId,
+    present: Option<State>,
+}
+
+impl<'a> Twice<'a> {
+    fn new(client: &'a Client, runtime: &'a Runtime) -> Self {
+        static JOBS: AtomicUsize = AtomicUsize::new(0);
+        let job = format!("j{}", JOBS.fetch_add(1, Ordering::Relaxed));
+        Self { client, runtime, job: JobId::parse(&job).expect("a job id"), present: None }
+    }
+
+    /// Reports to Redis, and compares with what the fold makes of it.
+    fn step(&mut self, json: &str, origin: Origin, now: Timestamp) {
+        let json = json.replace(r#""j1""#, &format!("\"{}\"", self.job));
+        let update = Update::parse(Some(&self.job), json.as_bytes()).expect("an update");
+        let left = match origin {
+            Origin::Report => None,
+            Origin::Publish => Some(Left::Heard(self.present.as_ref().map(State::position))),
+        };
+        let names = self.client.names();
+        let call = Call::report(names, &update, left, self.client.keeping(), now, None);
+        let answer = self.runtime.block_on(self.client.run(&call)).expect("an answer");
+        let named = update.attempt().map(u32::from);
+        let reply = Reply::parse(answer, named).expect("one of its answers");
+
+        let previous = self.present.as_ref();
+        let epoch = match (&reply, previous) {
+            (Reply::Taken(Taken { state, .. }), _) => state.position().epoch,
+            (_, Some(previous)) => previous.position().epoch,
+            (_, None) => Epoch(1),
+        };
+        match (fold(previous, &update, origin, epoch, now), reply) {
+            (Ok(Fold::New(expected)), Reply::Taken(Taken { state, repeated: false, .. })) => {
+                assert_eq!(state, expected, "{json}");
+                self.present = Some(state);
+            }
+            (Ok(Fold::Repeated), Reply::Taken(Taken { state, repeated: true, .. })) => {
+                assert_eq!(Some(&state), previous, "{json}");
+            }
+            (Err(expected), Reply::Refused(refusal)) => assert_eq!(refusal, expected, "{json}"),
+            (expected, reply) => panic!("{json}: {reply:?}, and not {expected:?}"),
+        }
+        let states = self.client.states(&self.job, 100, now);
+        let states = self.runtime.block_on(states).expect("an answer");
+        assert_eq!(states.last(), self.present.as_ref(), "what is kept");
+    }
+}
+
+fn with_redis(test: impl FnOnce(&Client, &Runtime)) {
+    let server = Server::start();
+    let address = Address::parse(&server.url()).expect("an address");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    test(&Client::new(address, Keeping::default()), &runtime);
+}
+
+#[derive(Deserialize)]
+struct Fixture<'a> {
+    #[serde(borrow)]
+    cases: Vec<Case<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Case<'a> {
+    #[serde(borrow)]
+    steps: Vec<Step<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Step<'a> {
+    #[serde(borrow)]
+    update: Option<&'a RawValue>,
+    update_text: Option<String>,
+    origin: Option<String>,
+    now: Option<String>,
+}
+
+#[test]
+fn the_fixtures() {
+    let text = include_str!("../../../spec/fixtures/fold.json");
+    let fixture: Fixture<'_> = serde_json::from_str(text).expect("the fixtures");
+    assert!(fixture.cases.len() > 20);
+    with_redis(|client, runtime| {
+        for case in fixture.cases {
+            let mut twice = Twice::new(client, runtime);
+            for step in case.steps {
+                let text = step.update_text.as_deref().or(step.update.map(RawValue::get));
+                let origin = match step.origin.as_deref() {
+                    Some("publish") => Origin::Publish,
+                    _ => Origin::Report,
+                };
+                let now = step.now.as_deref().unwrap_or("2024-05-06T07:08:09.123456Z");
+                let now = Timestamp::parse(now).expect("a moment");
+                twice.step(text.expect("an update"), origin, now);
+            }
+        }
+    });
+}
+
+/// Fields that matter to the fold, and some that do not.
+fn any_update() -> impl Strategy<Value = String> {
+    let field = |name: &'static str, values: &'static [&'static str]| {
+        let value = prop::option::of(prop::sample::select(values));
+        value.prop_map(move |value| value.map(|value| format!("\"{name}\":{value}")))
+    };
+    let status = field(
+        "status",
+        &[
+            "\"queued\"",
+            "\"processing\"",
+            "\"processing\"",
+            "\"completed\"",
+            "\"failed\"",
+            "\"cancelled\"",
+            "null",
+        ],
+    );
+    let fields = (
+        status,
+        field("stage", &["\"a\"", "\"b \\\" \\u00e9\"", "\"\"", "null"]),
+        field("progress", &["0", "0.5", "1e0", "7", "-1", "null", "0.1000"]),
+        field("attempt", &["1", "2", "3", "4294967295", "null"]),
+        field("ttl", &["60", "7200", "null"]),
+        field("timestamp", &["\"2024-01-01T00:00:00\"", "null"]),
+        field("message", &["\"m\"", "\"%d %s {} \\n\"", "null"]),
+        field("x", &["{\"deep\":[1,{\"stage\":2}]}", "123456789012345678901234567890", "\"ü\""]),
+    );
+    fields.prop_map(|(a, b, c, d, e, f, g, h)| {
+        let given: Vec<_> = [h, g, a, b, c, d, e, f].into_iter().flatten().collect();
+        format!("{{{}}}", given.join(","))
+    })
+}
+
+#[test]
+fn whatever_comes() {
+    with_redis(|client, runtime| {
+        let origin = prop_oneof![3 => Just(Origin::Report), 1 => Just(Origin::Publish)];
+        let steps = prop::collection::vec((any_update(), origin), 1..12);
+        let serial = AtomicUsize::new(0);
+        TestRunner::default()
+            .run(&steps, |steps| {
+                let mut twice = Twice::new(client, runtime);
+                for (json, origin) in steps {
+                    // A publish that was heard before counts once: each of these is another one.
+                    let serial = serial.fetch_add(1, Ordering::Relaxed);
+                    let json = match origin {
+                        Origin::Report => json,
+                        Origin::Publish if json == "{}" => format!("{{\"n\":{serial}}}"),
+                        Origin::Publish => json.replacen('{', &format!("{{\"n\":{serial},"), 1),
+                    };
+                    twice.step(&json, origin, Timestamp::from_micros(1_700_000_000_000_000));
+                }
+                Ok(())
+            })
+            .expect("both agree");
+    });
+}
