@@ -74,7 +74,7 @@ class Connection:
             connection.connect()
             assert connection.sock is not None
             self._socket = TimedSocket(connection.sock)
-            connection.sock = self._socket  # type: ignore[assignment]
+            connection.sock = self._socket
             self._http = connection
             if self._is_closed:
                 raise ConnectionAbortedError("closed")

@@ -49,8 +49,14 @@ class Counter:
         self._begun = 0
 
     def advance(self, by: Number) -> None:
-        with LOCK:
-            self._base += by
+        if type(by) is int and by == 1:
+            # A tick is counted without the lock: iterators of the standard library take one step at a time.
+            next(self._ticks)
+            return
+        value = number(by)
+        if value is not None:
+            with LOCK:
+                self._base += value
 
     def set(self, current: Number) -> None:
         with LOCK:
@@ -61,6 +67,25 @@ class Counter:
 
     def set_progress(self, progress: Optional[float]) -> None:
         self._given = None if progress is None else min(1.0, max(0.0, progress))
+
+    def update(
+        self,
+        current: Optional[Number],
+        total: Optional[Number],
+        progress: Optional[float],
+        unit: Optional[str],
+    ) -> None:
+        """What is None, or no number, stays as it is."""
+        with LOCK:
+            done, of, given = (number(value) for value in (current, total, progress))
+            if of is not None:
+                self.set_total(of)
+            if done is not None:
+                self.set(done)
+            if given is not None:
+                self.set_progress(given)
+            if unit is not None:
+                self.unit = str(unit)
 
     def expect(self, more: Number) -> None:
         """So many are about to be counted. A total that was set, and is still ahead, stands."""
@@ -113,6 +138,8 @@ def number(value: object) -> Optional[Number]:
     """A finite number, whatever kind of number it comes as (numpy's, Decimal, …); None for what is none."""
     if type(value) is int:
         return value
+    if value is None:
+        return None
     try:
         as_float = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

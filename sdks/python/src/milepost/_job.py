@@ -82,9 +82,7 @@ class Job:
 
     def advance(self, by: Number = 1) -> None:
         """So many more are done: of `total`, in `unit`s."""
-        value = number(by)
-        if value is not None:
-            self._own.advance(value)
+        self._own.advance(by)
 
     def total(self, total: Optional[Number]) -> None:
         """How many there are to do; None: not known."""
@@ -109,7 +107,7 @@ class Job:
         """Several things at once; what is None stays as it is. `current` is how many are done."""
         if stage is not None:
             self._enter(stage, self._own)
-        _count(self._own, current, total, progress, unit)
+        self._own.update(current, total, progress, unit)
         if message is not None:
             self.message(message)
         if metadata:
@@ -188,10 +186,10 @@ class Job:
 
     def metadata(self, values: Optional[Mapping[str, object]] = None, /, **more: object) -> None:
         """Facts of the worker's own, shown to watchers until they are set anew. Anything that JSON can hold; dates,
-        numpy's numbers and the like are turned into it. All of a job's have 65,536 bytes; what is beyond is passed
+        numpy's numbers and the like are turned into it. All of a job's have 48 KiB; what is beyond is passed
         over with a warning. The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`."""
         self._check_process()
-        self._record.metadata({**(values or {}), **more})
+        self._record.metadata(values, more)
 
     def result(self, value: object) -> None:
         """What comes of the job: told when it completes. Anything that JSON can hold, at most 65,536 bytes with the
@@ -320,24 +318,3 @@ def _outcome_of_exit(code: object) -> tuple[str, str]:
         # As shells say it: ended by that signal.
         return ("cancelled", f"ended by signal {code - 128}") if 128 < code < 160 else ("failed", f"exit status {code}")
     return "failed", _json.describe(code)
-
-
-def _count(
-    counter: Counter,
-    current: Optional[Number],
-    total: Optional[Number],
-    progress: Optional[float],
-    unit: Optional[str],
-) -> None:
-    if total is not None:
-        counter.set_total(number(total))
-    if current is not None:
-        value = number(current)
-        if value is not None:
-            counter.set(value)
-    if progress is not None:
-        value = number(progress)
-        if value is not None:
-            counter.set_progress(value)
-    if unit is not None:
-        counter.unit = unit

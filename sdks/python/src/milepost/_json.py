@@ -48,9 +48,9 @@ def _plain(value: Any, depth: int) -> Any:
         return int(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
-        return {name: _plain(getattr(value, name), depth + 1) for name in names}
+        return {each: _plain(getattr(value, each), depth + 1) for each in names}
     if isinstance(value, Mapping):
-        return {clean(_name(key)): _plain(item, depth + 1) for key, item in value.items()}
+        return {name(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item, depth + 1) for item in value]
     # numpy's and pandas' arrays and numbers; dates and times.
@@ -61,8 +61,9 @@ def _plain(value: Any, depth: int) -> Any:
     return clean(str(value))
 
 
-def _name(key: object) -> str:
-    return key if isinstance(key, str) else encode(key) if isinstance(key, (int, float)) else str(key)
+def name(key: object) -> str:
+    """A key of an object: as Python's json has it where that has one."""
+    return clean(key if isinstance(key, str) else encode(key) if isinstance(key, (int, float)) else str(key))
 
 
 def clean(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
 from . import _json, _notice
@@ -11,6 +12,9 @@ from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
 from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, LeftOut, Update
+
+MAX_METADATA_BYTES = 49_152
+"""Of all of a job's metadata: there has to be room for the rest of an update."""
 
 _versions = itertools.count(1)
 _keys = itertools.count(1)
@@ -124,8 +128,13 @@ class Record:
                 self._message = text
                 self._changed()
 
-    def metadata(self, values: dict[str, object]) -> None:
+    def metadata(self, *mappings: Optional[Mapping[str, object]]) -> None:
         """Values that are not JSON, or for which there is no room, are passed over with a notice."""
+        try:
+            values = {_json.name(key): value for mapping in mappings if mapping for key, value in mapping.items()}
+        except Exception as error:  # it is no mapping, or a rude one
+            self.tell_left_out(f"the metadata: {_json.describe(error)}")
+            return
         for key, value in values.items():
             try:
                 text = _json.encode(value)
@@ -133,15 +142,15 @@ class Record:
                 self.tell_left_out(f"the metadata {key!r}, which is not JSON: {error}")
                 continue
             with LOCK:
-                present = len(key) + len(self._metadata[key]) if key in self._metadata else 0
-                size = self._metadata_bytes - present + len(key) + len(text)
-                if size <= MAX_UPDATE_BYTES:
+                present = _size(key, self._metadata[key]) if key in self._metadata else 0
+                size = self._metadata_bytes - present + _size(key, text)
+                if size <= MAX_METADATA_BYTES:
                     # A new one each time: the sender may be reading the one before.
                     self._metadata = {**self._metadata, key: text}
                     self._metadata_bytes = size
                     self._changed()
-            if size > MAX_UPDATE_BYTES:
-                self.tell_left_out(f"the metadata {key!r}: all of it has at most {MAX_UPDATE_BYTES} bytes")
+            if size > MAX_METADATA_BYTES:
+                self.tell_left_out(f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes")
 
     def result(self, value: object) -> None:
         """What comes of the job, should it complete."""
@@ -260,3 +269,8 @@ def _eta(count: Count, rate: Number) -> Optional[float]:
     if not count.total or count.current >= count.total or rate <= 0:
         return None
     return (count.total - count.current) / rate
+
+
+def _size(key: str, text: str) -> int:
+    """In an update, with quotes, colon and comma."""
+    return len(key.encode("utf-8", "replace")) + len(text.encode()) + 4

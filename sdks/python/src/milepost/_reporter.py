@@ -97,7 +97,7 @@ class Reporter:
         if message is not None:
             record.message(_json.describe(message))
         if metadata:
-            record.metadata(dict(metadata))
+            record.metadata(metadata)
         if job_id is not None and self._url is not None:
             self._take(lambda: self._inbox.begin(record))
         return job

@@ -194,6 +194,7 @@ class Schedule:
         if refusal.problem != "attempt-ended":
             return False
         slot.record.reopens = False
+        slot.sent_at = None
         slot.record.reopen(refusal.attempt + 1)
         return True
 

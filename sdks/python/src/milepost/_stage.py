@@ -33,9 +33,7 @@ class Stage:
     def advance(self, by: Number = 1) -> None:
         """So many more are done, of the stage's total. It takes bytes as well as counts: `on_chunk=s.advance`."""
         self._show()
-        value = number(by)
-        if value is not None:
-            self._counter.advance(value)
+        self._counter.advance(by)
 
     def total(self, total: Optional[Number]) -> None:
         """How many there are to do in this stage; None: not known."""
@@ -47,12 +45,17 @@ class Stage:
         self._show()
         self._counter.set_progress(number(progress))
 
-    def set(self, current: Number) -> None:
-        """So many are done."""
+    def update(
+        self,
+        *,
+        current: Optional[Number] = None,
+        total: Optional[Number] = None,
+        progress: Optional[float] = None,
+        unit: Optional[str] = None,
+    ) -> None:
+        """Several things at once; what is None stays as it is. `current` is how many are done."""
         self._show()
-        value = number(current)
-        if value is not None:
-            self._counter.set(value)
+        self._counter.update(current, total, progress, unit)
 
     @overload
     def track(self, items: AsyncIterable[T], total: Optional[Number] = None) -> AsyncTrack[T]: ...

@@ -33,7 +33,10 @@ class Track(Generic[T]):
         return next(self._iterator)
 
     def __len__(self) -> int:
-        return len(self._items)  # type: ignore[arg-type]
+        length = length_of(self._items)
+        if length is None:
+            raise TypeError("the items that are tracked have no len()")
+        return length
 
     def __bool__(self) -> bool:
         return length_of(self._items) != 0

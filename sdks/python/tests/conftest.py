@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from fake_server import Answer, FakeServer, Request, accept
+from live_server import OURS, LiveServer
+
+import milepost
+
+# What is set where the tests run is not for them.
+for name in list(os.environ):
+    if name.startswith(OURS) and name != "MILEPOST":
+        del os.environ[name]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def job_id(request: pytest.FixtureRequest) -> str:
+    """An id that no other test has."""
+    return f"job-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(shared_server: LiveServer) -> LiveServer:
+    """A real server, which the tests share: not to be stopped."""
+    return shared_server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[LiveServer]:
+    """A real server of this test's own, which keeps its states when it is killed."""
+    server = LiveServer(tmp_path, "--data-dir", str(tmp_path / "data"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fake() -> Iterator[Callable[..., FakeServer]]:
+    servers = []
+
+    def make(answer: Callable[[Request], Answer] = accept, port: int = 0) -> FakeServer:
+        servers.append(FakeServer(answer, port))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def reporter() -> Iterator[Callable[..., milepost.Reporter]]:
+    reporters = []
+
+    def make(url: Optional[str], **options: float) -> milepost.Reporter:
+        reporters.append(milepost.Reporter(url, **options))  # type: ignore[arg-type]
+        return reporters[-1]
+
+    yield make
+    for each in reporters:
+        each.close()
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the logger `milepost` has said."""
+    caplog.set_level(logging.DEBUG, "milepost")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "milepost"]

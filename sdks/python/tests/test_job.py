@@ -1,0 +1,388 @@
+"""What a worker has in hand, without anybody who sends."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import json
+import pickle
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Optional
+
+import pytest
+
+import milepost
+from milepost._inbox import Inbox
+from milepost._job import Job
+from milepost._record import Record
+from milepost._track import AsyncTrack
+
+
+def begin() -> Job:
+    record = Record("a")
+    inbox = Inbox(10)
+    inbox.begin(record)
+    return Job(record, inbox)
+
+
+def said(job: Job) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(job._record.encode(0.0))
+    return found
+
+
+def counted(job: Job) -> Optional[int]:
+    count: Optional[int] = said(job).get("metadata", {}).get("current")
+    return count
+
+
+@pytest.fixture
+def job() -> Job:
+    return begin()
+
+
+def test_a_loop_counts_each_item_when_the_next_one_is_asked_for(job: Job) -> None:
+    seen = []
+    for item in job.track("abcd"):
+        seen.append((item, counted(job) or 0))
+    assert seen == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    assert (counted(job), said(job)["progress"]) == (4, 1.0)
+
+
+def test_a_loop_that_is_left_has_not_done_the_item_that_it_was_at(job: Job) -> None:
+    for item in job.track(range(10)):
+        if item == 4:
+            break
+    assert (counted(job), said(job)["progress"]) == (4, 0.4)
+
+
+def test_a_loop_without_a_length_has_no_progress(job: Job) -> None:
+    assert list(job.track(iter("abc"))) == ["a", "b", "c"]
+    assert said(job)["progress"] is None
+    assert said(job)["metadata"] == {"current": 3}
+
+
+def test_a_loop_may_be_told_its_length(job: Job) -> None:
+    for item in job.track(iter("abcd"), total=4):
+        if item == "c":
+            assert said(job)["progress"] == 0.5
+    assert said(job)["progress"] == 1.0
+
+
+def test_loops_one_after_the_other_and_in_each_other(job: Job) -> None:
+    for _ in job.track(range(3)):
+        for _ in job.track(range(5)):
+            pass
+    assert counted(job) == 3 + 15
+    job = begin()
+    for _ in range(2):
+        list(job.track("ab", total=2))
+    assert said(job)["metadata"] == {"current": 4, "total": 4}
+
+
+def test_what_the_items_raise_is_raised(job: Job) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("no more")
+
+    seen = []
+    with pytest.raises(ValueError, match="no more"):
+        for item in job.track(items()):
+            seen.append(item)
+    assert (seen, counted(job)) == ([1, 2], 2)
+
+    class Unmeasurable:
+        def __len__(self) -> int:
+            raise RuntimeError("no length")
+
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+    assert list(job.track(Unmeasurable())) == [1]
+    with pytest.raises(TypeError):
+        list(job.track(5))  # type: ignore[call-overload]
+
+
+def test_a_track_is_an_iterable_and_an_iterator(job: Job) -> None:
+    track = job.track([1, 2, 3])
+    assert len(track) == 3
+    assert bool(track)
+    assert next(track) == 1
+    assert list(track) == [2, 3]
+    assert not begin().track([])
+    assert bool(begin().track(iter([])))
+    with pytest.raises(StopIteration):
+        next(begin().track(iter([])))
+
+
+def test_threads_may_share_a_loop_and_count_together(job: Job) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(job.track(pool.map(abs, range(100)), total=100)) == list(range(100))
+    assert counted(job) == 100
+
+    def count() -> None:
+        for _ in range(10_000):
+            job.advance()
+            job.advance(2)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counted(job) == 100 + 4 * 30_000
+
+
+def test_async_loops(job: Job) -> None:
+    async def items() -> AsyncIterator[str]:
+        for item in "abc":
+            await asyncio.sleep(0)
+            yield item
+
+    async def main() -> None:
+        seen = [(item, counted(job) or 0) async for item in job.track(items(), total=3)]
+        assert seen == [("a", 0), ("b", 1), ("c", 2)]
+        assert said(job)["progress"] == 1.0
+        # What is no async iterable does as well.
+        assert [item async for item in job.track("de")] == ["d", "e"]
+
+    assert isinstance(job.track(items()), AsyncTrack)
+    asyncio.run(main())
+    assert counted(job) == 5
+
+
+def test_counting_by_hand(job: Job) -> None:
+    job.total(10)
+    job.advance()
+    job.advance(3)
+    assert said(job)["progress"] == 0.4
+    job.advance(-1)
+    assert said(job)["metadata"]["current"] == 3
+    job.update(current=7, unit="rows", message="row 7", metadata={"file": "a"}, stage="reading")
+    update = said(job)
+    assert (update["progress"], update["stage"], update["message"]) == (0.7, "reading", "row 7")
+    assert update["metadata"] == {"current": 7, "total": 10, "unit": "rows", "file": "a"}
+    job.progress(0.25)
+    assert said(job)["progress"] == 0.25
+    job.progress(None)
+    job.total(None)
+    assert said(job)["progress"] is None
+    job.progress(7)
+    assert said(job)["progress"] == 1.0
+
+
+@pytest.mark.parametrize("odd", [None, "x", float("nan"), float("inf"), object(), [], 10**400])
+def test_what_is_no_number_counts_for_nothing(job: Job, odd: Any) -> None:
+    job.total(10)
+    job.advance(2)
+    job.advance(odd)
+    job.update(current=odd, total=odd, progress=odd)
+    if odd is not None and odd != 10**400:
+        job.progress(odd)
+    assert said(job)["progress"] == (0.2 if odd != 10**400 else 1.0)
+    job._record.glance()
+
+
+def test_stages(job: Job) -> None:
+    for item in job.track("abcd", stage="render", unit="frames"):
+        if item == "c":
+            update = said(job)
+            assert (update["stage"], update["progress"]) == ("render", 0.5)
+            assert update["metadata"] == {"current": 2, "total": 4, "unit": "frames"}
+    with job.stage("upload", total=200, unit="B") as stage:
+        assert (said(job)["stage"], said(job)["progress"]) == ("upload", 0.0)
+        stage.advance(50)
+        assert said(job)["metadata"] == {"current": 50, "total": 200, "unit": "B"}
+    assert said(job)["progress"] == 0.25
+    assert said(job)["stage"] == "upload"
+
+
+def test_a_stage_without_a_count_leaves_the_job_s(job: Job) -> None:
+    job.total(10)
+    job.stage("one")
+    job.advance(5)
+    assert (said(job)["stage"], said(job)["progress"]) == ("one", 0.5)
+    with job.stage("two") as stage:
+        assert said(job)["progress"] == 0.5
+        stage.progress(0.9)
+        assert said(job)["progress"] == 0.9
+    assert (said(job)["stage"], said(job)["progress"]) == ("two", 0.5)
+
+
+def test_a_stage_within_a_part_of_the_job(job: Job) -> None:
+    with job.stage("one", within=(0.0, 0.25)) as stage:
+        assert said(job)["progress"] == 0.0
+        stage.update(current=1, total=2)
+        assert said(job)["progress"] == 0.125
+    for _ in job.track("ab", stage="two", within=(0.25, 1.0)):
+        break
+    assert said(job)["progress"] == 0.25
+    job.stage("odd", within=(3.0, -1.0)).progress(0.5)
+    assert said(job)["progress"] == 1.0
+
+
+def test_a_block_completes_its_job(job: Job) -> None:
+    with job as entered:
+        assert entered is job
+        assert milepost.current() is job
+        job.result([1])
+    assert milepost.current() is None
+    update = said(job)
+    assert (update["status"], update["result"], update["message"]) == ("completed", [1], "Job completed")
+    assert job.has_ended
+
+
+class Own(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "message"),
+    [
+        (ValueError("no"), "failed", "Error: no"),
+        (Own(), "failed", "Error: Own"),
+        (KeyError("k"), "failed", "Error: 'k'"),
+        (KeyboardInterrupt(), "cancelled", "interrupted"),
+        (SystemExit(), "cancelled", "the process exits"),
+        (SystemExit(0), "cancelled", "the process exits"),
+        (SystemExit(143), "cancelled", "ended by signal 15"),
+        (SystemExit(3), "failed", "Error: exit status 3"),
+        (SystemExit("no such file"), "failed", "Error: no such file"),
+        (asyncio.CancelledError(), "cancelled", "cancelled"),
+        (concurrent.futures.CancelledError(), "cancelled", "cancelled"),
+        (GeneratorExit(), "cancelled", "cancelled"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_block_that_raises(job: Job, raised: BaseException, status: str, message: str, is_async: bool) -> None:
+    async def block() -> None:
+        async with job:
+            raise raised
+
+    with pytest.raises(type(raised)):
+        if is_async:
+            # Without an event loop, which has ideas of its own about some of these.
+            block().send(None)
+        else:
+            with job:
+                raise raised
+    assert (said(job)["status"], said(job)["message"]) == (status, message)
+
+
+def test_the_first_end_counts(job: Job) -> None:
+    with job:
+        job.fail("no")
+        job.complete({"never": 1})
+        job.message("nor this")
+        job.stage("nor that")
+    update = said(job)
+    assert (update["status"], update["error"]) == ("failed", "no")
+    assert "result" not in update
+
+
+def test_an_exception_whose_text_cannot_be_had(job: Job) -> None:
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("even ruder")
+
+    with pytest.raises(Rude), job:
+        raise Rude
+    assert said(job)["error"] == "Rude"
+
+
+def test_a_job_that_is_dropped_has_failed() -> None:
+    job = begin()
+    record = job._record
+    del job
+    gc.collect()
+    update = json.loads(record.encode(0.0))
+    assert (update["status"], update["error"]) == ("failed", "dropped without an outcome")
+
+
+def test_a_queued_job_is_queued_until_something_happens() -> None:
+    reporter = milepost.Reporter(None)
+    for begin_it in (
+        lambda job: job.__enter__(),
+        lambda job: job.advance(),
+        lambda job: job.stage("one"),
+        lambda job: job.progress(0.1),
+        lambda job: next(iter(job.track("ab")), job.advance()),
+    ):
+        job = reporter.job(queued=True)
+        assert (job.status, said(job)["status"]) == ("queued", "queued")
+        begin_it(job)
+        assert (job.status, said(job)["status"]) == ("processing", "processing")
+
+
+def test_blocks_in_blocks_and_across_contexts() -> None:
+    outer, inner = begin(), begin()
+
+    def generator() -> Iterator[Optional[Job]]:
+        with inner:
+            yield milepost.current()
+
+    with outer:
+        steps = generator()
+        assert next(steps) is inner
+        # A generator's block is left wherever the generator is.
+        thread = threading.Thread(target=steps.close)
+        thread.start()
+        thread.join()
+        assert inner.status == "cancelled"
+    assert outer.status == "completed"
+
+
+def test_a_job_does_not_leave_its_process(job: Job) -> None:
+    with pytest.raises(TypeError, match="belongs to its process"):
+        pickle.dumps(job)
+
+
+def test_what_a_worker_says_wrongly_does_not_hurt_it(warnings: Callable[[], list[str]]) -> None:
+    reporter = milepost.Reporter(None)
+    job = reporter.job("a", id="not an id", total="many", metadata={"x": object()})  # type: ignore[arg-type]
+    assert job.id == "not an id"
+    job.message(5)  # type: ignore[arg-type]
+    job.stage(None)  # type: ignore[arg-type]
+    job.metadata({1: 2})  # type: ignore[dict-item]
+    job.metadata(5)  # type: ignore[arg-type]
+    job.complete()
+    assert warnings() == [
+        "'not an id' is no job id, this job is not reported: a job id has no ' '",
+        "not reported of not an id: the metadata: 'int' object has no attribute 'items'",
+    ]
+
+
+def test_the_same_id_is_the_same_job_while_it_goes_on() -> None:
+    reporter = milepost.Reporter(None)
+    first = reporter.job(id="a")
+    assert reporter.job(id="a") is first
+    assert reporter.job(id="a", attempt=2) is not first
+    first.complete()
+    again = reporter.job(id="a")
+    assert again is not first
+    assert not again.has_ended
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8084", "ftp://host", "http://", "http://host?x=1", "http://host:x"])
+def test_a_url_that_cannot_be_used_is_warned_of(url: str, warnings: Callable[[], list[str]]) -> None:
+    reporter = milepost.Reporter(url)
+    assert reporter.url is None
+    reporter.job("a").complete()
+    assert len(warnings()) == (1 if url else 0)
+
+
+def test_passwords_are_not_shown(warnings: Callable[[], list[str]]) -> None:
+    milepost.Reporter("http://me:secret@host?x=1")
+    assert len(warnings()) == 1
+    assert "secret" not in warnings()[0]
+
+
+def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert milepost.configure().url is None
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    assert milepost.configure().url == "redis://127.0.0.1:1"
+    monkeypatch.setenv("MILEPOST_URL", "http://127.0.0.1:1/")
+    assert milepost.configure().url == "http://127.0.0.1:1"
+    assert milepost.configure("http://127.0.0.1:2").url == "http://127.0.0.1:2"

@@ -1,0 +1,183 @@
+"""Whatever a worker says, what is sent is an update that a server takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from milepost import _json
+from milepost._record import Record
+from milepost._update import MAX_UPDATE_BYTES, LeftOut, Update
+
+
+def sent(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(record.encode(0.0))
+    return found
+
+
+def test_a_job_that_has_said_nothing() -> None:
+    update = sent(Record("a"))
+    assert update.pop("timestamp").endswith("Z")
+    assert update == {"job_id": "a", "status": "processing", "progress": None}
+
+
+def test_everything_that_can_be_said() -> None:
+    record = Record("a", attempt=3, ttl=60)
+    record.enter("rendering")
+    record.own.set_total(8)
+    record.own.unit = "frames"
+    record.own.advance(2)
+    record.message("frame 2")
+    record.metadata({"codec": "h264", "unit": "mine"})
+    update = sent(record)
+    del update["timestamp"]
+    assert update == {
+        "job_id": "a",
+        "status": "processing",
+        "stage": "rendering",
+        "progress": 0.25,
+        "message": "frame 2",
+        "metadata": {"current": 2, "total": 8, "unit": "mine", "codec": "h264"},
+        "attempt": 3,
+        "ttl": 60,
+    }
+
+
+def test_rate_and_time_left_once_they_are_known() -> None:
+    record = Record("a")
+    record.own.set_total(100)
+    record.encode(0.0)
+    record.own.set(20)
+    assert json.loads(record.encode(4.0))["metadata"] == {
+        "current": 20, "total": 100, "rate": 5.0, "eta_seconds": 16.0,
+    }  # fmt: skip
+
+
+def test_ends() -> None:
+    record = Record("a")
+    record.enter("rendering")
+    record.own.set_progress(0.4)
+    record.result({"url": "u"})
+    assert record.end("failed", "out of memory")
+    update = sent(record)
+    assert (update["status"], update["stage"], update["progress"]) == ("failed", "rendering", 0.4)
+    assert (update["message"], update["error"]) == ("Error: out of memory", "out of memory")
+    assert "result" not in update
+    # The first end wins, and is told in the very same words each time.
+    assert not record.end("completed", None)
+    assert record.encode(1.0) == record.encode(2.0)
+
+    record = Record("a")
+    record.result({"url": "u"})
+    assert record.end("completed", None)
+    update = sent(record)
+    assert (update["status"], update["stage"], update["progress"]) == ("completed", "complete", 1.0)
+    assert (update["message"], update["result"]) == ("Job completed", {"url": "u"})
+
+    record = Record("a")
+    assert record.end("cancelled", "interrupted")
+    update = sent(record)
+    assert (update["status"], update["message"]) == ("cancelled", "interrupted")
+    assert "error" not in update
+
+
+@dataclasses.dataclass
+class Clip:
+    name: str
+    length: float
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Number:
+    """As numpy's are."""
+
+    def tolist(self) -> float:
+        return 0.5
+
+
+class Rude:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": [1, 2.5, None, True, "ü"]}, {"a": [1, 2.5, None, True, "ü"]}),
+        (math.nan, None),
+        ({"loss": [math.inf, -math.inf, 1.0]}, {"loss": [None, None, 1.0]}),
+        (Clip("a", 2.0), {"name": "a", "length": 2.0}),
+        (datetime.date(2024, 1, 2), "2024-01-02"),
+        (datetime.datetime(2024, 1, 2, 3, 4), "2024-01-02T03:04:00"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Path("a/b"), "a/b"),
+        (decimal.Decimal("1.5"), "1.5"),
+        ({3}, [3]),
+        (Colour.RED, "Colour.RED"),
+        (Number(), 0.5),
+        ({"n": Number()}, {"n": 0.5}),
+        ({(1, 2): 3, 4: 5, None: 6}, {"(1, 2)": 3, "4": 5, "None": 6}),
+        ("\udcff", "?"),
+        (ValueError("no"), "no"),
+        (b"x", "b'x'"),
+    ],
+)
+def test_values_are_turned_into_json(value: object, expected: object) -> None:
+    text = _json.encode(value)
+    assert json.loads(text) == expected
+    text.encode()
+
+
+def test_what_cannot_be_json_says_why() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    with pytest.raises(_json.NotJson, match="contains itself"):
+        _json.encode(loop)
+    with pytest.raises(_json.NotJson, match="no"):
+        _json.encode({"a": Rude()})
+
+
+@pytest.mark.parametrize("size", [10, 70_000, 1_000_000])
+@pytest.mark.parametrize("text", ["x", "é", "\x01", "🎬", "\udcff"])
+def test_no_update_is_too_large(text: str, size: int) -> None:
+    update = Update("a" * 128, "failed")
+    update.stage(text * size)
+    update.text("message", text * size)
+    update.text("error", text * size)
+    update.json("metadata", json.dumps("m" * size))
+    update.json("result", json.dumps("r" * size))
+    data, left_out = update.encode()
+    assert len(data) <= MAX_UPDATE_BYTES
+    assert len(json.loads(data)["stage"].encode()) <= 256
+    assert (left_out is LeftOut.NOTHING) == (size == 10)
+
+
+def test_metadata_goes_before_the_result() -> None:
+    update = Update("a", "completed")
+    update.json("metadata", json.dumps("m" * 40_000))
+    update.json("result", json.dumps("r" * 40_000))
+    data, left_out = update.encode()
+    assert left_out is LeftOut.METADATA
+    assert set(json.loads(data)) == {"job_id", "status", "result"}
+
+
+def test_metadata_is_bounded(warnings: Any) -> None:
+    record = Record("a")
+    for number in range(100):
+        record.metadata({f"key{number}": "x" * 1_000})
+    assert 45 <= len(sent(record)["metadata"]) < 49
+    assert len(warnings()) == 1
+    record.metadata({"key1": "shorter"})
+    assert sent(record)["metadata"]["key1"] == "shorter"
