@@ -70,6 +70,8 @@
 const PATIENCE = 10_000;
 /** So many jobs hold a request of their own where there is no WebSocket: browsers allow six for each host. */
 const HELD = 3;
+/** No server makes its watchers wait longer, in milliseconds. */
+const LONGEST = 600_000;
 const IS_PAGE = 'document' in globalThis;
 /** This page, among those that share. */
 const PAGE = Math.random().toString(36);
@@ -109,8 +111,7 @@ export function reconnectDelay(code, reason, failures, draw) {
   if ([1000, 1002, 1007, 1009].includes(code) || (code >= 4400 && code < 4500)) return null;
   if (code === 1011) return 1000 + draw * 4000;
   const told = code === 1012 || code === 1013 ? parse(reason)?.retry_ms : undefined;
-  // No server makes its watchers wait longer than ten minutes.
-  if (told >= 0) return Math.min(told, 600_000);
+  if (told >= 0) return Math.min(told, LONGEST);
   return draw * Math.min(30_000, 1000 * 2 ** Math.min(failures, 10));
 }
 
@@ -324,7 +325,7 @@ export class Session {
         if (job.stop !== stop) return;
         if (code === 4400) return this.#refuse(id, reason);
         if (!this.#live) return this.#lost(code, reason);
-        pause = 5000;
+        pause = Math.max(5000, parse(reason)?.retry_ms || 0);
       } finally {
         this.#holding -= Number(isHeld);
       }
@@ -352,6 +353,8 @@ export class Session {
     const response = await fetch(`${this.base}/jobs/${path}`, { headers, signal, cache: 'no-store' });
     const { ok, status } = response;
     if (ok || status === 304 || status === 404) return response;
+    const retry = retryAfter(response);
+    if (retry) throw { code: 1013, reason: `{"retry_ms":${retry}}` };
     const reason = parse(await response.text())?.detail;
     throw { code: [400, 401, 403].includes(status) ? 4400 : 1006, reason };
   }
@@ -416,7 +419,8 @@ export class Session {
       job.ended = isEnd(state);
       this.#onState(state);
     }
-    return (isHeld ? 1000 / (job.pace.max_rate ?? 2) : Math.max(2000, 100 * this.#jobs.size)) + began - now();
+    const pause = isHeld ? 1000 / (job.pace.max_rate ?? 2) : Math.max(2000, 100 * this.#jobs.size);
+    return Math.max(pause + began - now(), retryAfter(response));
   }
 
   #opened() {
@@ -896,6 +900,12 @@ export class Watch {
     if (!this.options.follow) this.close();
   }
 }
+
+/**
+ * When the server asks to be asked again, in milliseconds, spread so that not all come at once; 0: it does not say.
+ * @param {Response} response
+ */
+const retryAfter = ({ headers }) => Math.min(Number(headers.get('retry-after')) * 1000 * (1 + Math.random()) || 0, LONGEST);
 
 /** By server, token and whether it is shared. @type {Map<string, Client>} */
 const clients = new Map();

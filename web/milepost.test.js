@@ -61,9 +61,9 @@ class FakeSocket {
 let requests = [];
 function fakeFetch(url, { headers, signal }) {
   return new Promise((resolve, reject) => {
-    const answer = (status, body) => {
+    const answer = (status, body, headers = {}) => {
       const content = body instanceof ReadableStream ? body.pipeThrough(new TransformStream(), { signal }) : body;
-      resolve(new Response(content, { status }));
+      resolve(new Response(content, { status, headers }));
     };
     requests.push({ url, headers, signal, answer, fail: () => reject(new TypeError('fetch failed')) });
     signal.addEventListener('abort', () => reject(signal.reason));
@@ -294,6 +294,36 @@ test('where streaming fails as well, it polls', async () => {
   await settle();
   assert.equal(requests.length, 5);
   assert.deepEqual(told, ['open', 'e-2']);
+});
+
+test('a server that says when to come back is left alone until then', async () => {
+  const { told } = await withoutSockets();
+  requests[0].answer(503, '{"detail":"full"}', { 'retry-after': '8' });
+  await settle();
+  pass(11_999);
+  await settle();
+  assert.equal(requests.length, 1);
+  pass(1);
+  await settle();
+  requests[1].fail();
+  await settle();
+  pass(4000);
+  await settle();
+  // It polls now, and the job is not known.
+  requests[2].answer(404, '{}', { 'retry-after': '20' });
+  await settle();
+  pass(29_999);
+  await settle();
+  assert.equal(requests.length, 3);
+  pass(1);
+  await settle();
+  assert.equal(requests.length, 4);
+  requests[3].answer(404, '{}', { 'retry-after': '1e300' });
+  await settle();
+  pass(599_999);
+  await settle();
+  assert.equal(requests.length, 4);
+  assert.deepEqual(told, ['open', 'a unknown', 'a unknown']);
 });
 
 test('what is refused is not asked for again; what has no room is polled', async () => {
