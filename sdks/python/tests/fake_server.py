@@ -106,7 +106,7 @@ def accept(request: Request) -> Answer:
     return http(200, "\n".join(map(json.dumps, outcomes)))
 
 
-def problem(status: int, name: str, detail: str = "because", **more: object) -> str:
+def problem(status: int, name: str, *, detail: object = "because", **more: object) -> str:
     kind = f"urn:milepost:problem:{name}"
     return json.dumps({"type": kind, "title": name, "status": status, "detail": detail, **more})
 

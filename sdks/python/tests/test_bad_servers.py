@@ -218,7 +218,7 @@ def test_a_server_that_is_full(fake: Fake, reporter: Make, job_id: str, warnings
 
 
 def test_a_real_server_that_is_full(tmp_path: Path, reporter: Make, warnings: Warnings) -> None:
-    server = LiveServer(tmp_path, "--max-jobs", "1")
+    server = LiveServer(tmp_path, "--set", "max_jobs=1")
     server.start()
     try:
         make = reporter(server.url)

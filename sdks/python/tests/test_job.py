@@ -8,7 +8,7 @@ import gc
 import json
 import pickle
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any, Optional
 
 import pytest
@@ -87,11 +87,11 @@ def test_what_the_items_raise_is_raised(job: Job) -> None:
         yield 2
         raise ValueError("no more")
 
-    seen = []
+    track = iter(job.track(items()))
+    assert [next(track), next(track)] == [1, 2]
     with pytest.raises(ValueError, match="no more"):
-        for item in job.track(items()):
-            seen.append(item)
-    assert (seen, counted(job)) == ([1, 2], 2)
+        next(track)
+    assert counted(job) == 2
 
     class Unmeasurable:
         def __len__(self) -> int:
@@ -257,17 +257,20 @@ class Own(Exception):
 )
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_block_that_raises(job: Job, raised: BaseException, status: str, message: str, is_async: bool) -> None:
-    async def block() -> None:
+    async def in_async_block() -> None:
         async with job:
             raise raised
 
+    def in_block() -> None:
+        with job:
+            raise raised
+
+    def without_a_loop() -> None:
+        # Event loops have ideas of their own about some of these.
+        in_async_block().send(None)
+
     with pytest.raises(type(raised)):
-        if is_async:
-            # Without an event loop, which has ideas of its own about some of these.
-            block().send(None)
-        else:
-            with job:
-                raise raised
+        without_a_loop() if is_async else in_block()
     assert (said(job)["status"], said(job)["message"]) == (status, message)
 
 
@@ -303,13 +306,14 @@ def test_a_job_that_is_dropped_has_failed() -> None:
 
 def test_a_queued_job_is_queued_until_something_happens() -> None:
     reporter = milepost.Reporter(None)
-    for begin_it in (
+    beginnings: list[Callable[[Job], object]] = [
         lambda job: job.__enter__(),
         lambda job: job.advance(),
         lambda job: job.stage("one"),
         lambda job: job.progress(0.1),
-        lambda job: next(iter(job.track("ab")), job.advance()),
-    ):
+        lambda job: list(job.track("ab")),
+    ]
+    for begin_it in beginnings:
         job = reporter.job(queued=True)
         assert (job.status, said(job)["status"]) == ("queued", "queued")
         begin_it(job)
@@ -319,7 +323,7 @@ def test_a_queued_job_is_queued_until_something_happens() -> None:
 def test_blocks_in_blocks_and_across_contexts() -> None:
     outer, inner = begin(), begin()
 
-    def generator() -> Iterator[Optional[Job]]:
+    def generator() -> Generator[Optional[Job], None, None]:
         with inner:
             yield milepost.current()
 

@@ -40,7 +40,6 @@ def test_a_job_from_its_beginning_to_its_end(server: LiveServer, reporter: Make,
         job.result({"url": "u"})
     assert make.flush(60)
     states = history(server, job_id)
-    assert [each["stage"] for each in states if each["stage"] != "processing"][0] == "render"
     assert {each["stage"] for each in states} - {"processing"} == {"render", "upload", "complete"}
     progress = [each["progress"] for each in states if each["stage"] == "render"]
     assert progress == sorted(progress)
@@ -92,6 +91,7 @@ def test_a_worker_of_a_retry_and_its_zombie(
     assert others.flush(60)
     zombie.advance(1)
     refused = eventually(lambda: zombie.refused)
+    assert refused is not None
     assert (refused.problem, refused.attempt) == ("attempt-superseded", 2)
     zombie.complete("not this")
     assert zombies.flush(60)
