@@ -1,21 +1,15 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use milepost_protocol::{JobId, State, Timestamp, Update};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client as NodeClient, Cmd, ConnectionInfo, Pipeline, RedisError,
-    RedisResult, ServerErrorKind, Value,
-};
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-use crate::address::Topology;
 use crate::call::{Answer, Call, Keeping, Left, Read, Reply, Taken};
+use crate::connection::{Connection, PATIENCE, connect, not_connected, primary, wall_clock};
 use crate::failure::{is_elsewhere, spoils_connection};
 use crate::names::{INDEX, Names};
 use crate::slots::Slots;
@@ -24,32 +18,32 @@ use crate::{Address, Failure};
 /// Runs Milepost's scripts on Redis, over one connection that all callers share.
 ///
 /// It connects when it is first asked for something, and again after a connection was lost or turned out to lead
-/// to a server that takes no writes. Everything ends after 2 s at the latest.
+/// to a server that takes no writes. A connection, and each answer, may take 2 s, or what
+/// [`with_patience`](Client::with_patience) says.
 pub struct Client {
     address: Address,
     names: Names,
     keeping: Keeping,
+    patience: Duration,
     /// The present connection, or the making of one, for which everybody waits.
     current: Mutex<Connected>,
 }
 
-/// How long a connection may take, and how long an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 #[derive(Clone, Default)]
 struct Connected(Arc<OnceCell<(Connection, AtomicI64)>>);
-
-#[derive(Clone)]
-enum Connection {
-    Node(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
 
 impl Client {
     /// A client of the Redis at that address. Connects to nothing yet.
     pub fn new(address: Address, keeping: Keeping) -> Self {
         let names = Names::new(address.is_cluster());
-        Self { address, names, keeping, current: Mutex::default() }
+        Self { address, names, keeping, patience: PATIENCE, current: Mutex::default() }
+    }
+
+    /// With another time that a connection may take, and an answer. A report that Redis comes to later is not taken
+    /// (`spec/README.md`, section 14, "Deadline"): whoever gives up earlier than that should say so here.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The names of keys and channels there.
@@ -75,7 +69,11 @@ impl Client {
         let reply = self.fold(update, None, now, false).await?;
         let Reply::Adopt(json) = reply else { return Ok(reply) };
         // Today's worker has reported this job before, and nobody has looked at it yet.
-        let readable = self.adopt(update.job(), &json, now).await?.is_some();
+        let readable = match self.adopt(update.job(), &json, now).await {
+            // There is no room for what came before, but always for the end.
+            Err(Failure::Full(_)) if update.status().is_end() => false,
+            adopted => adopted?.is_some(),
+        };
         self.fold(update, None, now, !readable).await
     }
 
@@ -105,7 +103,8 @@ impl Client {
         for last in [false, true] {
             let connected = self.connected().await?;
             let (sent, ahead) = (wall_clock(), connected.ahead());
-            let deadline = sent + ahead + i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX);
+            let deadline =
+                sent + ahead + i64::try_from(self.patience.as_millis()).unwrap_or(i64::MAX);
             let call = Call::report(self.names, update, left, &self.keeping, now, Some(deadline));
             let call = if regardless { call.regardless() } else { call };
             let reply = Reply::parse(self.run_on(connected.clone(), &call).await?, named)?;
@@ -253,19 +252,18 @@ impl Client {
     /// # Errors
     /// When none answers.
     pub async fn slots(&self) -> Result<Slots, Failure> {
-        match &self.address.topology {
-            Topology::Cluster => {
-                let value: Value = self.query(redis::cmd("CLUSTER").arg("SLOTS")).await?;
-                Slots::parse(&value).ok_or_else(|| Failure::nonsense("CLUSTER SLOTS"))
-            }
-            _ => {
-                let primary = self.primary().await.map_err(|error| Failure::from(&error))?;
-                Slots::one(primary.addr()).ok_or_else(|| Failure::nonsense("a host and a port"))
-            }
+        if self.address.is_cluster() {
+            let value: Value = self.query(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+            return Slots::parse(&value).ok_or_else(|| Failure::nonsense("CLUSTER SLOTS"));
         }
+        let primary = primary(&self.address).await.map_err(|error| Failure::from(&error))?;
+        Slots::one(primary.addr()).ok_or_else(|| Failure::nonsense("a host and a port"))
     }
 
     /// How to connect to a server of the Cluster, or to the one that there is.
+    ///
+    /// # Errors
+    /// When that is no host.
     pub fn node(&self, host: &str, port: u16) -> Result<ConnectionInfo, Failure> {
         let nodes = self.address.nodes().map_err(|error| Failure::from(&error))?;
         let settings = nodes.into_iter().next().map(|node| node.redis_settings().clone());
@@ -361,80 +359,15 @@ impl Client {
 
     async fn connected(&self) -> Result<Connected, Failure> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let made = tokio::time::timeout(PATIENCE, current.0.get_or_try_init(|| self.connect()));
+        let made = tokio::time::timeout(
+            self.patience,
+            current.0.get_or_try_init(|| connect(&self.address, self.patience)),
+        );
         match made.await {
             Ok(Ok(_)) => Ok(current),
             Ok(Err(error)) => Err(Failure::from(&error)),
             Err(_) => Err(Failure::Unavailable("no connection to Redis in time".to_owned())),
         }
-    }
-
-    async fn connect(&self) -> RedisResult<(Connection, AtomicI64)> {
-        let mut connection = match &self.address.topology {
-            Topology::Cluster => {
-                let client = ClusterClientBuilder::new(self.address.nodes()?)
-                    .connection_timeout(PATIENCE)
-                    .response_timeout(PATIENCE)
-                    .overall_response_timeout(Some(PATIENCE))
-                    .retries(3)
-                    .build()?;
-                Connection::Cluster(client.get_async_connection().await?)
-            }
-            _ => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
-                    .set_response_timeout(Some(PATIENCE));
-                let client = NodeClient::open(self.primary().await?)?;
-                let node = client.get_multiplexed_async_connection_with_config(&config).await?;
-                Connection::Node(node)
-            }
-        };
-        let sent = wall_clock();
-        let time = redis::cmd("TIME");
-        let (seconds, micros): (i64, i64) = match &mut connection {
-            Connection::Node(node) => time.query_async(node).await?,
-            Connection::Cluster(cluster) => time.query_async(cluster).await?,
-        };
-        let ahead = seconds * 1_000 + micros / 1_000 - sent;
-        Ok((connection, AtomicI64::new(ahead)))
-    }
-
-    /// The server that takes writes, where there is one.
-    async fn primary(&self) -> RedisResult<ConnectionInfo> {
-        match &self.address.topology {
-            Topology::Sentinel { service } => {
-                let mut sentinel = self.sentinel(service)?;
-                let client = sentinel.async_get_client().await?;
-                Ok(client.get_connection_info().clone())
-            }
-            _ => self.address.nodes()?.into_iter().next().ok_or_else(not_connected),
-        }
-    }
-
-    fn sentinel(&self, service: &str) -> RedisResult<SentinelClient> {
-        let Address { hosts, login, sentinel_login, tls, db, .. } = &self.address;
-        let sentinels = hosts.iter().map(|(host, port)| self.address.address(host, *port));
-        let mut builder =
-            SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
-                .set_client_to_redis_db(*db);
-        if *tls {
-            builder = builder
-                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
-                .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
-        }
-        if let Some(username) = &login.username {
-            builder = builder.set_client_to_redis_username(username);
-        }
-        if let Some(password) = &login.password {
-            builder = builder.set_client_to_redis_password(password);
-        }
-        if let Some(username) = &sentinel_login.username {
-            builder = builder.set_client_to_sentinel_username(username);
-        }
-        if let Some(password) = &sentinel_login.password {
-            builder = builder.set_client_to_sentinel_password(password);
-        }
-        builder.build()
     }
 }
 
@@ -464,22 +397,11 @@ async fn send(connected: &Connected, command: &Cmd) -> RedisResult<Value> {
     value.and_then(Value::extract_error)
 }
 
-fn not_connected() -> RedisError {
-    RedisError::from((redis::ErrorKind::Io, "there is no connection"))
-}
-
 fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        Value::VerbatimString { text, .. } => Some(text),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
         Value::Int(number) => Some(number.to_string()),
         _ => None,
     }
-}
-
-/// This machine's clock, in milliseconds since 1970.
-fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -8,6 +8,7 @@
 mod address;
 mod call;
 mod client;
+mod connection;
 mod failure;
 mod names;
 mod slots;

@@ -1,0 +1,111 @@
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client as NodeClient, ConnectionInfo, RedisError, RedisResult};
+
+use crate::Address;
+use crate::address::Topology;
+
+/// How long a connection may take, and how long an answer, unless somebody says.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection that any number of callers share.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    Node(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// Connects; with it comes by how many milliseconds the server's clock is ahead of this one's.
+pub(crate) async fn connect(
+    address: &Address,
+    patience: Duration,
+) -> RedisResult<(Connection, AtomicI64)> {
+    if address.tls {
+        choose_cryptography();
+    }
+    let mut connection = if address.is_cluster() {
+        let client = ClusterClientBuilder::new(address.nodes()?)
+            .connection_timeout(patience)
+            .response_timeout(patience)
+            .overall_response_timeout(Some(patience))
+            .retries(3)
+            .build()?;
+        Connection::Cluster(client.get_async_connection().await?)
+    } else {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(patience))
+            .set_response_timeout(Some(patience));
+        let client = NodeClient::open(primary(address).await?)?;
+        let node = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Connection::Node(node)
+    };
+    let sent = wall_clock();
+    let time = redis::cmd("TIME");
+    let (seconds, micros): (i64, i64) = match &mut connection {
+        Connection::Node(node) => time.query_async(node).await?,
+        Connection::Cluster(cluster) => time.query_async(cluster).await?,
+    };
+    let ahead = seconds * 1_000 + micros / 1_000 - sent;
+    Ok((connection, AtomicI64::new(ahead)))
+}
+
+/// The server that takes writes, where there is one.
+pub(crate) async fn primary(address: &Address) -> RedisResult<ConnectionInfo> {
+    match &address.topology {
+        Topology::Sentinel { service } => {
+            let mut sentinel = sentinel(address, service)?;
+            let client = sentinel.async_get_client().await?;
+            Ok(client.get_connection_info().clone())
+        }
+        _ => address.nodes()?.into_iter().next().ok_or_else(not_connected),
+    }
+}
+
+fn sentinel(address: &Address, service: &str) -> RedisResult<SentinelClient> {
+    let Address { hosts, login, sentinel_login, tls, db, .. } = address;
+    let sentinels = hosts.iter().map(|(host, port)| address.address(host, *port));
+    let mut builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
+        .set_client_to_redis_db(*db);
+    if *tls {
+        builder = builder
+            .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+            .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
+    }
+    if let Some(username) = &login.username {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = &login.password {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(username) = &sentinel_login.username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = &sentinel_login.password {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    builder.build()
+}
+
+pub(crate) fn not_connected() -> RedisError {
+    RedisError::from((redis::ErrorKind::Io, "there is no connection"))
+}
+
+/// This machine's clock, in milliseconds since 1970.
+pub(crate) fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The redis crate leaves the choice to rustls, which panics in a program that links more than one. A choice that the
+/// program has made stays.
+fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error says that somebody else has chosen just now.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
