@@ -1,16 +1,17 @@
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Timestamp, Update};
+use milepost_protocol::{JobId, Update};
 use milepost_redis::{Answer, Call, Keeping, Names, Node, Read, Reply, Taken};
 use redis_protocol::resp3::types::BytesFrame;
 
 use super::health::Health;
 use super::queue::Queue;
 use super::socket::{Socket, error_of, text_of};
-use super::watched::{Heard, Publish, Watched};
+use super::watched::{Heard, LinkKey, TakeKey, Watched, Wish};
 use crate::Clock;
 
 /// What a link has in common with the broker that it is of.
@@ -36,12 +37,17 @@ pub(super) struct Link {
     asked: VecDeque<Asked>,
     /// How many of them are reads.
     reads: usize,
-    subscribed: HashSet<JobId>,
+    /// The jobs subscribed to, each with whether it was read again since.
+    subscribed: HashMap<JobId, bool>,
     /// When each job is to be read again, though nothing has happened.
     due: BTreeMap<(Duration, u64), JobId>,
     /// The jobs that stand in `due`, each once.
     scheduled: HashSet<JobId>,
     serial: u64,
+    /// Tells this link from others.
+    key: LinkKey,
+    /// Counts the publishes that were put on their way here.
+    takes: u64,
     /// The link's own channel, on which it hears the probes.
     probe: String,
     since: Duration,
@@ -52,9 +58,11 @@ enum Asked {
     Subscribe,
     Unsubscribe(JobId),
     Read(JobId),
-    Take(JobId, Option<u32>),
+    Take(JobId, TakeKey, Option<u32>),
     Load,
 }
+
+static LINKS: AtomicU64 = AtomicU64::new(0);
 
 /// Why a link came to its end.
 #[derive(Debug)]
@@ -75,6 +83,8 @@ impl From<io::Error> for Ended {
 const READS: usize = 64;
 /// A job's state is read now and then, since a plain PUBLISH can be lost without a trace.
 const READ_AGAIN: Duration = Duration::from_secs(10);
+/// The first time sooner: today's worker may have been between its PUBLISH, which nobody heard, and its SETEX.
+const READ_AGAIN_SOON: Duration = Duration::from_secs(1);
 
 impl Link {
     pub(super) fn new(
@@ -92,10 +102,12 @@ impl Link {
             socket,
             asked: VecDeque::new(),
             reads: 0,
-            subscribed: HashSet::new(),
+            subscribed: HashMap::new(),
             due: BTreeMap::new(),
             scheduled: HashSet::new(),
             serial: 0,
+            key: LINKS.fetch_add(1, Ordering::Relaxed),
+            takes: 0,
             probe,
             since,
             last_frame: since,
@@ -138,15 +150,16 @@ impl Link {
 
     /// Subscribes to the job and reads it, or leaves it, as it is wanted now.
     fn look_at(&mut self, job: JobId) {
-        let Some(after) = self.context.watched.wants(&job) else {
-            if self.subscribed.remove(&job) {
+        let Wish::Read { after } = self.context.watched.wish(&job) else {
+            if self.subscribed.remove(&job).is_some() {
                 let command = self.command("UNSUBSCRIBE", &self.context.names.channel(&job));
                 self.socket.send(&command);
                 self.asked.push_back(Asked::Unsubscribe(job));
             }
             return;
         };
-        if self.subscribed.insert(job.clone()) {
+        if !self.subscribed.contains_key(&job) {
+            self.subscribed.insert(job.clone(), false);
             self.subscribe(&self.context.names.channel(&job));
         }
         let most = self.context.keeping.history.get();
@@ -180,18 +193,32 @@ impl Link {
         }
     }
 
+    /// Does what is to be done about a job.
+    fn follow(&mut self, job: &JobId, heard: &Heard) {
+        match heard {
+            Heard::Done => {}
+            Heard::Gap => self.queue.push(job.clone()),
+            Heard::Publish => self.take(job),
+        }
+    }
+
+    /// Puts the job's next publish on its way.
     fn take(&mut self, job: &JobId) {
-        while let Some((Publish { json, .. }, left)) = self.context.watched.take(job) {
+        loop {
+            self.takes += 1;
+            let key = TakeKey(self.key, self.takes);
+            let Some((json, left)) = self.context.watched.take(job, key) else { return };
             let Ok(update) = Update::parse(Some(job), json.as_bytes()) else {
                 // What it is, nobody knows: the old service passed anything on, and pages ignored it.
-                self.context.watched.taken(job, None);
+                if self.context.watched.taken(job, key, None) == Heard::Gap {
+                    self.queue.push(job.clone());
+                }
                 continue;
             };
             let Context { names, keeping, clock, .. } = &self.context;
-            let now: Timestamp = clock.now();
-            let call = Call::report(*names, &update, Some(left), keeping, now, None);
+            let call = Call::report(*names, &update, Some(left), keeping, clock.now(), None);
             self.socket.send(&call.command());
-            self.asked.push_back(Asked::Take(job.clone(), update.attempt().map(u32::from)));
+            self.asked.push_back(Asked::Take(job.clone(), key, update.attempt().map(u32::from)));
             return;
         }
     }
@@ -216,11 +243,8 @@ impl Link {
                 } else if let (Some(job), Some(Some(json))) =
                     (self.context.names.job_of(&channel), parts.next())
                 {
-                    match self.context.watched.message(&job, &json) {
-                        Heard::Done => {}
-                        Heard::Gap => self.queue.push(job),
-                        Heard::Publish => self.take(&job),
-                    }
+                    let heard = self.context.watched.message(&job, &json, self.key);
+                    self.follow(&job, &heard);
                 }
                 Ok(())
             }
@@ -264,12 +288,11 @@ impl Link {
         match asked {
             Asked::Read(job) => {
                 let read = Read::parse(answer).map_err(io::Error::other)?;
-                if self.context.watched.read(&job, read) {
-                    self.take(&job);
-                }
+                let heard = self.context.watched.read(&job, read, self.key);
+                self.follow(&job, &heard);
                 self.read_again(job);
             }
-            Asked::Take(job, named) => {
+            Asked::Take(job, key, named) => {
                 let state = match Reply::parse(answer, named).map_err(io::Error::other)? {
                     Reply::Taken(Taken { state, repeated: false, .. }) | Reply::Heard(state) => {
                         Some(state)
@@ -277,10 +300,8 @@ impl Link {
                     // It came after the end, or is the end again.
                     _ => None,
                 };
-                if self.context.watched.taken(&job, state) == Heard::Gap {
-                    self.queue.push(job.clone());
-                }
-                self.take(&job);
+                let heard = self.context.watched.taken(&job, key, state);
+                self.follow(&job, &heard);
             }
             Asked::Load | Asked::Subscribe | Asked::Unsubscribe(_) => {}
         }
@@ -294,8 +315,8 @@ impl Link {
                 self.load();
                 match asked {
                     Asked::Read(job) => self.look_at(job),
-                    Asked::Take(job, _) => {
-                        self.context.watched.lost([job.clone()]);
+                    Asked::Take(job, ..) => {
+                        self.context.watched.not_taken(&job);
                         self.take(&job);
                     }
                     _ => {}
@@ -305,9 +326,10 @@ impl Link {
             ("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN", _) => {
                 Err(Ended::Moved(format!("{}: {error}", self.node)))
             }
-            (_, Asked::Take(job, _)) if code == "OOM" => {
+            ("OOM", Asked::Take(job, key, _)) => {
                 // There is no memory for it; what comes next may find some.
-                self.context.watched.taken(&job, None);
+                let heard = self.context.watched.taken(&job, key, None);
+                self.follow(&job, &heard);
                 Ok(())
             }
             _ => Err(io::Error::other(error.to_owned()).into()),
@@ -339,7 +361,10 @@ impl Link {
         if !self.scheduled.insert(job.clone()) {
             return;
         }
-        let jitter = READ_AGAIN.mul_f64(fastrand::f64() * 0.4 + 0.8);
+        let read_again =
+            self.subscribed.get_mut(&job).is_some_and(|again| std::mem::replace(again, true));
+        let after = if read_again { READ_AGAIN } else { READ_AGAIN_SOON };
+        let jitter = after.mul_f64(fastrand::f64() * 0.4 + 0.8);
         self.serial += 1;
         self.due.insert((self.context.clock.elapsed() + jitter, self.serial), job);
     }
@@ -347,11 +372,6 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // What else is under way is done by the next link, which looks at every job.
-        let taking = self.asked.drain(..).filter_map(|asked| match asked {
-            Asked::Take(job, _) => Some(job),
-            _ => None,
-        });
-        self.context.watched.lost(taking);
+        self.context.watched.lost(self.subscribed.keys(), self.key);
     }
 }

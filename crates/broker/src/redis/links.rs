@@ -56,9 +56,14 @@ impl Links {
         slots.nodes().into_iter().map(probe).collect()
     }
 
-    /// Keeps a link to each server that has jobs. Runs until it is dropped.
-    pub(super) async fn run(&self, client: &Client, context: &Context, instance: &str) {
-        let mut links: JoinSet<(Node, Ended)> = JoinSet::new();
+    /// Keeps a link to each server that has jobs, in `links`. Runs until it is dropped.
+    pub(super) async fn run(
+        &self,
+        client: &Client,
+        context: &Context,
+        instance: &str,
+        links: &mut JoinSet<(Node, Ended)>,
+    ) {
         let mut running: HashMap<Node, tokio::task::AbortHandle> = HashMap::new();
         let mut failures = 0_u32;
         let mut known = Slots::default();
@@ -177,11 +182,11 @@ fn probe_channel(
     slots: &Slots,
     context: &Context,
 ) -> String {
+    /// A server with one slot in 16,384 takes as many tries; usually it is a handful.
+    const TRIES: u32 = 1_000_000;
     if !context.names.is_cluster() {
         return format!("milepost:probe:{instance}");
     }
-    /// A server with one slot in 16,384 takes as many tries; usually it is a handful.
-    const TRIES: u32 = 1_000_000;
     let channel = |tag: u32| format!("milepost:probe:{instance}:{{{tag}}}");
     let theirs = |channel: &String| slots.node_of(slot_of(channel)) == Some(node);
     (0..TRIES).map(channel).find(theirs).unwrap_or_else(|| channel(slot.into()))

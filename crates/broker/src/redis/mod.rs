@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use milepost_protocol::{JobId, State, Update};
 use milepost_redis::{Client, Failure, Reply};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::{Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable};
 use link::Context;
@@ -210,13 +211,14 @@ impl Broker for Redis {
     }
 
     async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let links = self.links.run(&self.client, &self.context, &self.instance);
+        let mut links = JoinSet::new();
         tokio::select! {
-            () = links => {}
+            () = self.links.run(&self.client, &self.context, &self.instance, &mut links) => {}
             () = self.probe_servers() => {}
             () = self.keep_index() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
+        links.shutdown().await;
     }
 }
 

@@ -25,31 +25,49 @@ struct Job {
     left: Option<Epoch>,
     /// What today's workers published and nobody has taken yet, oldest first.
     publishes: VecDeque<Publish>,
-    /// Whether the first of them is on its way.
-    taking: bool,
+    /// The first of them is on its way.
+    taking: Option<TakeKey>,
+    /// What was left under the key is taken before the listener is told: it may be all that is known.
+    left_first: bool,
     /// Who waits for `told`.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// A plain PUBLISH, or what a plain SETEX left.
-#[derive(Clone, Debug)]
-pub(super) struct Publish {
-    pub(super) json: String,
+struct Publish {
+    json: String,
     /// Whether it may have been taken already.
-    pub(super) found: bool,
+    found: bool,
+    /// What is heard at a link goes with it: the next one reads what is newer.
+    link: LinkKey,
 }
+
+/// Tells one link from another.
+pub(super) type LinkKey = u64;
+
+/// A publish on its way: at which link, and which of those there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TakeKey(pub(super) LinkKey, pub(super) u64);
 
 /// At most so many publishes of a job wait to be taken; then the oldest is given up.
 const PUBLISHES: usize = 64;
 
-/// What a message means for whoever received it.
+/// What is to be done about a job.
+pub(super) enum Wish {
+    /// Nobody listens to it any more.
+    Leave,
+    /// It is to be read, as far as it comes after that position.
+    Read { after: Option<Position> },
+}
+
+/// What came in means for whoever received it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// It was told, or is no news.
     Done,
-    /// States are missing before it: the job has to be read.
+    /// States are missing: the job has to be read.
     Gap,
-    /// It is a publish that waits to be taken.
+    /// There is a publish to be taken.
     Publish,
 }
 
@@ -62,29 +80,17 @@ impl Watched {
     /// Puts a listener in place; the answer comes when it has been told the present.
     pub(super) fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> oneshot::Receiver<()> {
         let (told, receiver) = oneshot::channel();
-        let mut jobs = self.jobs();
-        let entry = Job {
+        let job_now = Job {
             listener,
             told: false,
             latest: None,
             left: None,
             publishes: VecDeque::new(),
-            taking: false,
+            taking: None,
+            left_first: false,
             waiting: vec![told],
         };
-        match jobs.get_mut(job) {
-            None => {
-                jobs.insert(job.clone(), entry);
-            }
-            Some(job) => {
-                // A publish that is on its way answers to this job, whoever listens.
-                *job = Job {
-                    taking: job.taking,
-                    publishes: std::mem::take(&mut job.publishes),
-                    ..entry
-                };
-            }
-        }
+        self.jobs().insert(job.clone(), job_now);
         receiver
     }
 
@@ -106,18 +112,34 @@ impl Watched {
         self.jobs().keys().cloned().collect()
     }
 
-    /// After which position the job is to be read; `None` within if all of it. None if nobody listens.
-    pub(super) fn wants(&self, job: &JobId) -> Option<Option<Position>> {
-        self.jobs().get(job).map(|job| if job.told { job.latest } else { None })
+    /// What a link has to do about a job.
+    pub(super) fn wish(&self, job: &JobId) -> Wish {
+        match self.jobs().get(job) {
+            None => Wish::Leave,
+            Some(Job { told: true, latest, .. }) => Wish::Read { after: *latest },
+            Some(_) => Wish::Read { after: None },
+        }
     }
 
-    /// The job as it was read. Whether there is a publish to be taken now.
-    pub(super) fn read(&self, id: &JobId, read: Read) -> bool {
+    /// The job as it was read over a link.
+    pub(super) fn read(&self, id: &JobId, read: Read, link: LinkKey) -> Heard {
         let mut jobs = self.jobs();
-        let Some(job) = jobs.get_mut(id) else { return false };
+        let Some(job) = jobs.get_mut(id) else { return Heard::Done };
+        if let Some(json) = read.left {
+            // What was heard over this link came after it.
+            let before = job.publishes.iter().take_while(|publish| publish.link != link).count();
+            let at = before.max(usize::from(job.taking.is_some()));
+            job.publishes.insert(at, Publish { json, found: true, link });
+            if !job.told && !job.left_first {
+                job.left_first = true;
+                return Heard::Publish;
+            }
+        }
         let states: Vec<_> = read.states.into_iter().map(Arc::new).collect();
         if job.told {
-            states.iter().for_each(|state| job.tell(state));
+            for state in &states {
+                job.tell(state);
+            }
             if !read.known && job.latest.is_some() {
                 job.forget();
             }
@@ -126,18 +148,14 @@ impl Watched {
             job.told = true;
             job.listener.attached(&states);
         }
-        if let Some(json) = read.left {
-            // Older than what was heard since.
-            job.publishes.push_front(Publish { json, found: true });
-        }
         job.waiting.drain(..).for_each(|waiting| {
             let _ = waiting.send(());
         });
-        job.has_publish()
+        job.next_publish()
     }
 
     /// A message on the job's channel.
-    pub(super) fn message(&self, id: &JobId, json: &str) -> Heard {
+    pub(super) fn message(&self, id: &JobId, json: &str, link: LinkKey) -> Heard {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return Heard::Done };
         match State::parse(json) {
@@ -160,54 +178,66 @@ impl Watched {
             }
             Err(_) => {
                 if job.publishes.len() == PUBLISHES {
-                    let oldest = usize::from(job.taking);
+                    let oldest = usize::from(job.taking.is_some());
                     job.publishes.remove(oldest);
                 }
                 let found = !job.told;
-                job.publishes.push_back(Publish { json: json.to_owned(), found });
-                Heard::Publish
+                job.publishes.push_back(Publish { json: json.to_owned(), found, link });
+                job.next_publish()
             }
         }
     }
 
     /// The publish to be taken next, if none is on its way; it stays until [`taken`](Self::taken).
-    pub(super) fn take(&self, id: &JobId) -> Option<(Publish, Left)> {
+    pub(super) fn take(&self, id: &JobId, key: TakeKey) -> Option<(String, Left)> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(id)?;
-        if !job.has_publish() {
+        if job.next_publish() != Heard::Publish {
             return None;
         }
-        job.taking = true;
-        let publish = job.publishes.front()?.clone();
+        let publish = job.publishes.front()?;
+        job.taking = Some(key);
         let left = if publish.found { Left::Found } else { Left::Heard(job.latest) };
-        Some((publish, left))
+        Some((publish.json.clone(), left))
     }
 
-    /// What became of the publish that was on its way.
-    pub(super) fn taken(&self, id: &JobId, state: Option<State>) -> Heard {
+    /// What became of a publish that was on its way.
+    pub(super) fn taken(&self, id: &JobId, key: TakeKey, state: Option<State>) -> Heard {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return Heard::Done };
-        if !std::mem::take(&mut job.taking) {
+        if job.taking != Some(key) {
+            // Whoever listened then is gone.
             return Heard::Done;
         }
+        job.taking = None;
         job.publishes.pop_front();
-        let Some(state) = state.filter(|state| job.is_news(state.position())) else {
-            return Heard::Done;
-        };
-        if job.misses_some_before(state.position()) {
+        if !job.told {
             return Heard::Gap;
         }
-        job.tell(&Arc::new(state));
-        Heard::Done
+        if let Some(state) = state.filter(|state| job.is_news(state.position())) {
+            if job.misses_some_before(state.position()) {
+                return Heard::Gap;
+            }
+            job.tell(&Arc::new(state));
+        }
+        job.next_publish()
     }
 
-    /// The connection is gone: what was on its way is to be taken once more.
-    pub(super) fn lost(&self, ids: impl IntoIterator<Item = JobId>) {
+    /// It did not get on its way: it is to be taken once more.
+    pub(super) fn not_taken(&self, id: &JobId) {
+        if let Some(job) = self.jobs().get_mut(id) {
+            job.taking = None;
+        }
+    }
+
+    /// A link is gone, over which these jobs were heard. What was heard there and not taken is given up: the next
+    /// link reads what is newer, and taken after that it would be a step back.
+    pub(super) fn lost<'a>(&self, ids: impl Iterator<Item = &'a JobId>, link: LinkKey) {
         let mut jobs = self.jobs();
         for id in ids {
-            if let Some(job) = jobs.get_mut(&id) {
-                job.taking = false;
-                job.publishes.iter_mut().for_each(|publish| publish.found = true);
+            if let Some(job) = jobs.get_mut(id) {
+                job.publishes.retain(|publish| publish.link != link);
+                job.taking = job.taking.filter(|taking| taking.0 != link);
             }
         }
     }
@@ -252,8 +282,14 @@ impl Job {
         self.latest = for_position;
     }
 
-    fn has_publish(&self) -> bool {
-        self.told && !self.taking && !self.publishes.is_empty()
+    /// Whether there is a publish to be taken now.
+    fn next_publish(&self) -> Heard {
+        let may = self.told || self.left_first;
+        if may && self.taking.is_none() && !self.publishes.is_empty() {
+            Heard::Publish
+        } else {
+            Heard::Done
+        }
     }
 }
 
