@@ -128,8 +128,10 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
 fn tell(row: &Row, quick: bool) {
     let late = row.back.iter().flatten().max();
     eprintln!(
-        "  {} updates confirmed, {} states shown; newest again after at most {late:?}",
-        row.confirmed, row.states
+        "  {} updates confirmed ({:.0} of each 100 due), {} states shown; newest again after at most {late:?}",
+        row.confirmed,
+        100.0 * row.share,
+        row.states
     );
     for readied in &row.readied {
         let Readied { instance, unready, said, ready } = readied;

@@ -18,6 +18,9 @@ pub(crate) struct Row {
     pub(crate) took: Duration,
     /// By how much the workers' counts went up: from before the fault to the end.
     pub(crate) confirmed: u64,
+    /// Of the updates that workers were to report in the quiet seconds before the fault, how many they did: less than
+    /// 1, if this machine is too slow for the load.
+    pub(crate) share: f64,
     /// Updates that failed, of workers of the old kind, who do not try again.
     pub(crate) lost: u64,
     /// Updates that the server did not take, by its own word (4xx).

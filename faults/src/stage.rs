@@ -100,18 +100,16 @@ impl Stage {
         let addresses = instances.iter().map(Instance::address).collect();
         let world = Arc::new(World::new(addresses, redis.plain()));
         let jobs = jobs(ground, load.jobs);
-        let watchers = (0..load.watchers).map(|number| Arc::new(Watcher::new(number % load.jobs)));
-        let watchers: Vec<_> = watchers.collect();
-        let mut tasks = JoinSet::new();
-        let _entered = runtime.enter();
-        for (number, watcher) in watchers.iter().enumerate() {
-            let (watcher, world) = (Arc::clone(watcher), Arc::clone(&world));
-            let id = jobs[watcher.job].id.clone();
-            // Each job's watchers are spread over the instances.
-            let instance = number / load.jobs + number;
-            tasks.spawn(watcher.watch(id, world, instance, lies.get(number).copied()));
-        }
+        let tasks = JoinSet::new();
+        let watchers = Vec::new();
         let mut stage = Self { tasks, instances, proxies, redis, jobs, watchers, world };
+        let _entered = runtime.enter();
+        // Each job's watchers are spread over the instances.
+        let spread =
+            (0..load.watchers).map(|number| (number % load.jobs, number / load.jobs + number));
+        for (number, (job, instance)) in spread.enumerate() {
+            stage.watch(job, instance, lies.get(number).copied());
+        }
         stage.until("all watchers are connected", |stage| {
             stage.watchers.iter().all(|watcher| watcher.seen().connected)
         })?;
@@ -120,6 +118,21 @@ impl Stage {
             stage.watchers.iter().all(|watcher| watcher.seen().sight.newest > 0)
         })?;
         Ok(stage)
+    }
+
+    fn watch(&mut self, job: usize, instance: usize, lie: Option<Lie>) {
+        let watcher = Arc::new(Watcher::new(job));
+        let (world, id) = (Arc::clone(&self.world), self.jobs[job].id.clone());
+        self.tasks.spawn(Arc::clone(&watcher).watch(id, world, instance, lie));
+        self.watchers.push(watcher);
+    }
+
+    /// Every tenth job gets one more watcher, who knows nothing of what has been.
+    pub(crate) fn newcomers(&mut self, runtime: &Handle) {
+        let _entered = runtime.enter();
+        for job in (0..self.jobs.len()).step_by(10) {
+            self.watch(job, job / 10, None);
+        }
     }
 
     fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), Failure> {

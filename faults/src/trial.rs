@@ -22,6 +22,7 @@ const LATEST: Duration = Duration::from_secs(30);
 const ENDED: Duration = Duration::from_secs(20);
 
 /// Tries one fault. `lies` are told to the first watchers.
+#[expect(clippy::cast_precision_loss, reason = "counts of this size are exact")]
 pub(crate) fn run(
     fault: Fault,
     load: &Load,
@@ -29,12 +30,18 @@ pub(crate) fn run(
     runtime: &Handle,
 ) -> Result<Row, Failure> {
     let mut stage = Stage::set(fault.name(), fault.ground(), load, lies, runtime)?;
+    let (quiet, first) = (Instant::now(), total(&stage, Job::confirmed));
     sleep(load.wait(3.0, 0.5));
     let before = total(&stage, Job::confirmed);
+    let due = quiet.elapsed().as_secs_f64() * load.rate * load.jobs as f64;
+    let share = (before - first) as f64 / due;
 
     let begun = Instant::now();
     let end = fault.happen(&mut stage, load)?;
     let took = end - begun;
+    if lies.is_empty() {
+        stage.newcomers(runtime);
+    }
 
     // A job that goes on is newest when it shows something that was reported since.
     let mut targets = Vec::new();
@@ -90,6 +97,7 @@ pub(crate) fn run(
     Ok(Row {
         fault,
         took,
+        share,
         confirmed: total(&stage, Job::confirmed) - before,
         lost: total(&stage, Job::lost),
         refused: total(&stage, Job::refused),

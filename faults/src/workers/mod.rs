@@ -38,6 +38,6 @@ fn ticks(rate: f64) -> Interval {
     let period = Duration::from_secs_f64(1.0 / rate);
     let first = tokio::time::Instant::now() + period.mul_f64(fastrand::f64());
     let mut ticks = interval_at(first, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks
 }
