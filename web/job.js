@@ -147,7 +147,10 @@ export function progressOf(state) {
  */
 export function timeOf(state) {
   const stamp = text(state?.timestamp);
-  const time = Date.parse(/(z|[+-]\d\d:?\d\d)$/i.test(stamp) ? stamp : `${stamp}Z`);
+  const [, date = '', day, zone] = /^(\d{4}-\d\d-(\d\d))[t ].*?(z|[+-]\d\d:\d\d)?$/i.exec(stamp) ?? [];
+  // Browsers read the 30th of February as one of March.
+  if (new Date(date).getUTCDate() !== Number(day)) return null;
+  const time = Date.parse(zone ? stamp : `${stamp}Z`);
   return Number.isNaN(time) ? null : time;
 }
 

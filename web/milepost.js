@@ -13,7 +13,9 @@
 
 /**
  * A job as the updates so far make it; fields that a worker adds pass through.
- * @typedef {object} State
+ * @typedef {Known & { [field: string]: unknown }} State
+ *
+ * @typedef {object} Known
  * @property {string} job_id
  * @property {'queued' | 'processing' | 'completed' | 'failed' | 'cancelled'} status the last three are ends
  * @property {string} stage

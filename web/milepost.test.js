@@ -1,35 +1,8 @@
 // Run by `node --test`, without anything to install. Time passes when a test says so.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { Host, Session, compare, reconnectDelay, watch } from './milepost.js';
-
-const fixture = (name) => JSON.parse(readFileSync(new URL(`../spec/fixtures/${name}.json`, import.meta.url), 'utf8'));
-
-test('fixtures: close codes', () => {
-  const { codes, others } = fixture('close-codes');
-  for (const { code, reconnect, min_ms, max_ms } of [...codes, ...others]) {
-    const after = (reason, failures, draw) => reconnectDelay(code, reason, failures, draw);
-    if (reconnect === 'no') assert.equal(after('', 0, 0.5), null, `${code}`);
-    else if (reconnect === 'after') assert.deepEqual([after('', 9, 0), after('', 9, 1)], [min_ms, max_ms]);
-    else {
-      if (reconnect === 'as-told') {
-        assert.equal(after('{"reason":"restart","retry_ms":1234}', 9, 0.5), 1234);
-        assert.equal(after('{"reason":"restart","retry_ms":1e99}', 9, 0.5), 600_000);
-      }
-      assert.deepEqual([0, 1, 2, 3, 4, 5, 99].map((n) => after('', n, 1)), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-      assert.equal(after('', 5, 0), 0);
-    }
-  }
-});
-
-test('fixtures: positions', () => {
-  const word = (order) => (Number.isNaN(order) ? 'foreign' : order < 0 ? 'behind' : order > 0 ? 'ahead' : 'current');
-  for (const { since, present, is } of fixture('position').standings) {
-    assert.equal(word(compare(since, present)), is, `${since} ${present}`);
-  }
-});
+import { Host, Session, watch } from './milepost.js';
 
 /** What a server sees of a socket. */
 class FakeSocket {
