@@ -9,6 +9,7 @@ from typing import Optional
 
 import pytest
 from fake_server import Answer, FakeServer, Request, accept
+from live_redis import LiveRedis
 from live_server import OURS, LiveServer
 
 import milepost
@@ -81,3 +82,26 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the logger `milepost` has said."""
     caplog.set_level(logging.DEBUG, "milepost")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "milepost"]
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRedis]:
+    redis = LiveRedis(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture
+def redis(shared_redis: LiveRedis) -> LiveRedis:
+    """A real Redis, which the tests share: not to be stopped."""
+    return shared_redis
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[LiveRedis]:
+    """A real Redis of this test's own, which forgets everything when it is killed."""
+    redis = LiveRedis(tmp_path)
+    redis.start()
+    yield redis
+    redis.stop()

@@ -28,7 +28,7 @@ def begin() -> Job:
 
 
 def said(job: Job) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(job._record.encode(0.0))
+    found: dict[str, Any] = json.loads(job._record.encode(0.0).data)
     return found
 
 
@@ -300,7 +300,7 @@ def test_a_job_that_is_dropped_has_failed() -> None:
     record = job._record
     del job
     gc.collect()
-    update = json.loads(record.encode(0.0))
+    update = json.loads(record.encode(0.0).data)
     assert (update["status"], update["error"]) == ("failed", "dropped without an outcome")
 
 

@@ -20,7 +20,7 @@ from milepost._update import MAX_UPDATE_BYTES, LeftOut, Update
 
 
 def sent(record: Record) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(record.encode(0.0))
+    found: dict[str, Any] = json.loads(record.encode(0.0).data)
     return found
 
 
@@ -57,7 +57,7 @@ def test_rate_and_time_left_once_they_are_known() -> None:
     record.own.set_total(100)
     record.encode(0.0)
     record.own.set(20)
-    assert json.loads(record.encode(4.0))["metadata"] == {
+    assert json.loads(record.encode(4.0).data)["metadata"] == {
         "current": 20, "total": 100, "rate": 5.0, "eta_seconds": 16.0,
     }  # fmt: skip
 
@@ -74,7 +74,7 @@ def test_ends() -> None:
     assert "result" not in update
     # The first end wins, and is told in the very same words each time.
     assert not record.end("completed", None)
-    assert record.encode(1.0) == record.encode(2.0)
+    assert record.encode(1.0).data == record.encode(2.0).data
 
     record = Record("a")
     record.result({"url": "u"})
@@ -158,7 +158,8 @@ def test_no_update_is_too_large(text: str, size: int) -> None:
     update.text("error", text * size)
     update.json("metadata", json.dumps("m" * size))
     update.json("result", json.dumps("r" * size))
-    data, left_out = update.encode()
+    encoded, left_out = update.encode()
+    data = encoded.data
     assert len(data) <= MAX_UPDATE_BYTES
     assert len(json.loads(data)["stage"].encode()) <= 256
     assert (left_out is LeftOut.NOTHING) == (size == 10)
@@ -168,7 +169,8 @@ def test_metadata_goes_before_the_result() -> None:
     update = Update("a", "completed")
     update.json("metadata", json.dumps("m" * 40_000))
     update.json("result", json.dumps("r" * 40_000))
-    data, left_out = update.encode()
+    encoded, left_out = update.encode()
+    data = encoded.data
     assert left_out is LeftOut.METADATA
     assert set(json.loads(data)) == {"job_id", "status", "result"}
 

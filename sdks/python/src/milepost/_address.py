@@ -6,8 +6,7 @@ import os
 from typing import Optional
 from urllib.parse import urlsplit
 
-HTTP = frozenset({"http", "https"})
-REDIS = frozenset({"redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"})
+from . import _redis_address
 
 
 class InvalidUrl(ValueError):
@@ -22,18 +21,29 @@ def from_environment() -> Optional[str]:
 def check(url: str) -> str:
     """The URL without a slash at its end. Raises InvalidUrl."""
     shown = without_password(url)
+    if is_redis(url):
+        try:
+            _redis_address.parse(url)
+        except _redis_address.InvalidRedisUrl as error:
+            raise InvalidUrl(f"{shown!r} is not the URL of a Redis: {error}") from None
+        return url
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidUrl(f"{shown!r} is not a URL: {error}") from None
-    if parts.scheme not in HTTP | REDIS:
+    if parts.scheme not in ("http", "https"):
         raise InvalidUrl(f"{shown!r} does not begin with http://, https://, redis:// or rediss://")
     if not host or port == 0:
         raise InvalidUrl(f"{shown!r} names no host" if not host else f"{shown!r} has no usable port")
-    if parts.scheme in HTTP and (parts.query or parts.fragment):
+    if parts.query or parts.fragment:
         raise InvalidUrl(f"{shown!r} has a query; a server's address has none")
     return url.rstrip("/")
+
+
+def is_redis(url: str) -> bool:
+    """Whether it is the URL of a Redis, or wants to be."""
+    return url.partition("://")[0] in _redis_address.SCHEMES
 
 
 def without_password(url: str) -> str:

@@ -37,7 +37,7 @@ class Http:
         return response, self._connection.read(response, limit)
 
     def _send_one(self, update: Outgoing, timeout: float) -> Outcome:
-        response, body = self._post(f"/jobs/{update.job_id}", "application/json", update.data, 1, timeout)
+        response, body = self._post(f"/jobs/{update.job_id}", "application/json", update.update.data, 1, timeout)
         answer = _read(body)
         if response.status == 200:
             accepted = _accepted(answer, update)
@@ -51,7 +51,7 @@ class Http:
         raise _whole_request(response, problem)
 
     def _send_batch(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
-        lines = b"".join(update.data + b"\n" for update in updates)
+        lines = b"".join(update.update.data + b"\n" for update in updates)
         response, body = self._post("/updates", "application/x-ndjson", lines, len(updates), timeout)
         if response.status == 200:
             answers = [_read(line) for line in body.split(b"\n") if line.strip()]

@@ -74,7 +74,9 @@ class Inbox:
             self._occupied += 1
             earlier = self._latest.get(record.job_id)
             self._latest[record.job_id] = record
-            self._queue.put(Begin(record, until_end, None if earlier is None else earlier.key))
+            # The end of the one before goes first. One that goes on is another attempt's, and waits for nobody.
+            after = earlier.key if earlier is not None and earlier.has_ended else None
+            self._queue.put(Begin(record, until_end, after))
 
     def give(self, job_id: str, update: Update, status: str, stage: Optional[str], reopens: bool) -> None:
         """An update that is to be sent as it is. Raises NotTaken."""

@@ -68,6 +68,10 @@ class Job:
         return self._record.has_ended
 
     @property
+    def _goes_on(self) -> bool:
+        return not self._record.has_ended and not self._record.is_over
+
+    @property
     def attempt(self) -> Optional[int]:
         """The attempt that is named in what is reported; None: the latest."""
         return self._record.attempt

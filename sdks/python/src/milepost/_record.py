@@ -11,7 +11,7 @@ from ._counter import Count, Counter, Number
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
-from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, LeftOut, Update
+from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, Encoded, LeftOut, Update
 
 MAX_METADATA_BYTES = 49_152
 """Of all of a job's metadata: there has to be room for the rest of an update."""
@@ -45,6 +45,8 @@ class Record:
         self.key = next(_keys)
         self.own = Counter()
         self.refused: Optional[Refusal] = None
+        self.is_over = False
+        """The server says that the attempt is over: nothing more is reported."""
         self.reopens = False
         """Where the latest attempt has ended: whether to begin the next one."""
         self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
@@ -59,7 +61,7 @@ class Record:
         self._result: Optional[str] = None
         self._counter = self.own
         self._rate = Rate()
-        self._whole: Optional[bytes] = None
+        self._whole: Optional[Encoded] = None
         """The update as it is sent. An end is told with the very same words each time: so the server knows it."""
         self._fixed: Optional[Update] = None
         self._has_told_left_out = False
@@ -210,7 +212,7 @@ class Record:
             mark = Mark(self._version, self._attempt, count)
             return Glance(mark, self._urgent, self.has_ended)
 
-    def encode(self, now: float) -> bytes:
+    def encode(self, now: float) -> Encoded:
         """The update that says how the job is now."""
         with LOCK:
             if self._whole is not None:

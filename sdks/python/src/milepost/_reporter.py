@@ -81,7 +81,7 @@ class Reporter:
         named = attempt if isinstance(attempt, int) else None
         with LOCK:
             running = None if job_id is None else self._jobs.get(job_id)
-            if running is not None and not running.has_ended and named in (None, running.attempt):
+            if running is not None and running._goes_on and named in (None, running.attempt):
                 return running
             record = Record(job_id or _json.describe(id)[:128], named, None if ttl is None else int(ttl))
             record.reopens = attempt == "next"
@@ -171,13 +171,13 @@ class Reporter:
 
 def connect(url: str, token: Optional[str]) -> Transport:
     """The transport for that kind of URL. Nothing is sent yet."""
-    if url.startswith("http"):
-        from ._http import Http
+    if _address.is_redis(url):
+        from ._redis import Redis
 
-        return Http(url, token)
-    from ._redis import Redis
+        return Redis(url)
+    from ._http import Http
 
-    return Redis(url)
+    return Http(url, token)
 
 
 def _usable(url: Optional[str]) -> Optional[str]:
@@ -188,7 +188,7 @@ def _usable(url: Optional[str]) -> Optional[str]:
     except _address.InvalidUrl as error:
         _notice.tell(f"nothing is reported: {error}")
         return None
-    if url.startswith("redis") and importlib.util.find_spec("redis") is None:
+    if _address.is_redis(url) and importlib.util.find_spec("redis") is None:
         shown = _address.without_password(url)
         _notice.tell(f"nothing is reported to {shown}: it takes the package redis, `pip install 'milepost[redis]'`")
         return None

@@ -70,15 +70,15 @@ class Sender:
         updates: list[Outgoing] = []
         size = 0
         for index, record in enumerate(due.send):
-            data = record.encode(now)
-            if updates and size + len(data) > BATCH_BYTES:
+            update = record.encode(now)
+            if updates and size + len(update.data) > BATCH_BYTES:
                 if not self._send(request, updates):
                     self._schedule.put_back(due.send[index:], time.monotonic())
                     return
                 request, updates, size = [], [], 0
             request.append(record)
-            updates.append(Outgoing(record.job_id, data))
-            size += len(data) + 1
+            updates.append(Outgoing(record.job_id, update))
+            size += len(update.data) + 1
         if updates:
             self._send(request, updates)
 
@@ -122,7 +122,7 @@ class Sender:
                 _notice.tell(f"an update of {record.job_id} was refused: {outcome.refusal.detail}")
         elif isinstance(outcome, AttemptOver):
             if is_news:
-                record.refused = outcome.refusal
+                record.refused, record.is_over = outcome.refusal, True
                 _notice.tell(f"nothing more is reported of {record.job_id}: {outcome.refusal.detail}")
         elif isinstance(outcome, Busy) and is_news:
             _notice.tell(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Optional, Protocol
 
+from . import _address
 from ._state import State
 
 
@@ -45,10 +46,10 @@ class Source(Protocol):
 
 def open_source(url: str, token: Optional[str], job_id: str) -> Source:
     """The source for that kind of URL. Nothing is asked yet."""
-    if url.startswith("http"):
-        from ._http_source import HttpSource
+    if _address.is_redis(url):
+        from ._redis_source import RedisSource
 
-        return HttpSource(url, token, job_id)
-    from ._redis_source import RedisSource
+        return RedisSource(url, job_id)
+    from ._http_source import HttpSource
 
-    return RedisSource(url, job_id)
+    return HttpSource(url, token, job_id)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ._outcome import Outcome
+from ._update import Encoded
 
 
 class Outgoing(NamedTuple):
     """An update on its way."""
 
     job_id: str
-    data: bytes
+    update: Encoded
 
 
 class Transport(Protocol):

@@ -34,11 +34,11 @@ class Update:
     __slots__ = ("_fields",)
 
     def __init__(self, job_id: str, status: str) -> None:
-        self._fields = {"job_id": _text(job_id), "status": _text(status)}
+        self._fields = {"job_id": quote(job_id), "status": quote(status)}
 
     def text(self, name: str, value: Optional[str], limit: int = MAX_TEXT_BYTES) -> None:
         if value is not None:
-            self._fields[name] = _text(cut(value, limit))
+            self._fields[name] = quote(cut(value, limit))
 
     def stage(self, value: Optional[str]) -> None:
         self.text("stage", value, MAX_STAGE_BYTES)
@@ -56,35 +56,42 @@ class Update:
 
     def members(self, name: str, values: dict[str, str]) -> None:
         if values:
-            self._fields[name] = "{" + ",".join(f"{_text(key)}:{text}" for key, text in values.items()) + "}"
+            self._fields[name] = "{" + ",".join(f"{quote(key)}:{text}" for key, text in values.items()) + "}"
 
     def now(self) -> None:
         """The worker's clock: RFC 3339 in UTC. It orders nothing."""
-        self._fields["timestamp"] = _text(timestamp())
+        self._fields["timestamp"] = quote(timestamp())
 
-    def encode(self) -> tuple[bytes, LeftOut]:
+    def encode(self) -> tuple[Encoded, LeftOut]:
         """The update in UTF-8, at most 65,536 bytes: what does not fit is left out, the metadata first, then the
         result, and at last the texts are cut. So an end is never too large to be told."""
         fields = dict(self._fields)
         for left_out in (LeftOut.NOTHING, LeftOut.METADATA, LeftOut.RESULT):
             if left_out is not LeftOut.NOTHING:
                 fields.pop(left_out.name.lower(), None)
-            data = _join(fields)
-            if len(data) <= MAX_UPDATE_BYTES:
-                return data, left_out
+            encoded = Encoded(fields)
+            if len(encoded.data) <= MAX_UPDATE_BYTES:
+                return encoded, left_out
         for name in ("message", "error"):
             if name in fields:
-                fields[name] = _text(cut(json.loads(fields[name]), _SHORT_TEXT_BYTES))
-        return _join(fields), LeftOut.TEXT
+                fields[name] = quote(cut(json.loads(fields[name]), _SHORT_TEXT_BYTES))
+        return Encoded(fields), LeftOut.TEXT
+
+
+class Encoded:
+    """An update that does not change any more: its fields as JSON, `job_id` first, `status` second."""
+
+    __slots__ = ("data", "fields")
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self.fields = fields
+        self.data = ("{" + ",".join(f"{quote(name)}:{value}" for name, value in fields.items()) + "}").encode()
 
 
 def timestamp() -> str:
     return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def _text(value: str) -> str:
+def quote(value: str) -> str:
+    """The text as JSON."""
     return json.dumps(clean(value), ensure_ascii=False)
-
-
-def _join(fields: dict[str, str]) -> bytes:
-    return ("{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}").encode()

@@ -1,0 +1,97 @@
+"""Reports to Redis or Valkey: section 14 of the protocol."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import redis
+
+from . import _foreign
+from ._outcome import Accepted, AttemptOver, Busy, Lost, Outcome, Refusal, Refused
+from ._redis_client import RedisClient, say
+from ._transport import Outgoing
+
+
+class Redis:
+    """Each report is one script, which does it all in one step: the fold, the states, the publish."""
+
+    def __init__(self, url: str) -> None:
+        self._client = RedisClient(url)
+
+    def send(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
+        self._client.connection()
+        outcomes: list[Optional[Outcome]] = [None] * len(updates)
+        left = list(range(len(updates)))
+        # Once more for those that were late by another clock only, or come after what today's worker left.
+        for is_last in (False, True):
+            begun = time.monotonic() * 1_000
+            calls = [self._client.report(*updates[at], timeout) for at in left]
+            again = []
+            for at, answer in zip(left, self._client.run(calls)):
+                outcome = self._read(updates[at], answer, timeout, begun, is_last)
+                if outcome is None:
+                    again.append(at)
+                outcomes[at] = outcome
+            left = again
+            if not left:
+                break
+        return [outcome if outcome is not None else _late() for outcome in outcomes]
+
+    def _read(self, sent: Outgoing, answer: Any, timeout: float, begun: float, is_last: bool) -> Optional[Outcome]:
+        """What became of it; None if it is to be sent again."""
+        if isinstance(answer, redis.exceptions.OutOfMemoryError):
+            return Busy("Redis has reached its maxmemory")
+        if isinstance(answer, Exception):
+            return Refused(Refusal("", say(answer)))
+        try:
+            kind = answer[0]
+            if kind == b"adopt":
+                return self._adopt(sent, answer[1], timeout)
+            if kind == b"late":
+                return _late() if is_last or self._client.was_late(answer[1], timeout, begun) else None
+            return self._outcome(sent.job_id, answer)
+        except (IndexError, TypeError, KeyError, ValueError) as error:
+            raise Lost(f"Redis answered with something else than the report script does: {error}") from error
+
+    def _outcome(self, job_id: str, answer: list[bytes]) -> Outcome:
+        kind = answer[0]
+        if kind in (b"new", b"repeated", b"heard"):
+            state = json.loads(answer[1])
+            if len(answer) > 2:
+                self._client.index(job_id, answer[2], answer[3])
+            return Accepted(state["attempt"], state["position"])
+        if kind == b"ended":
+            attempt, status, position = (part.decode() for part in answer[1:4])
+            detail = f"attempt {attempt} of {job_id} has ended: {status}"
+            return AttemptOver(Refusal("attempt-ended", detail, int(attempt), position))
+        if kind == b"superseded":
+            attempt, position = (part.decode() for part in answer[1:3])
+            detail = f"attempt {attempt} of {job_id} has begun"
+            return AttemptOver(Refusal("attempt-superseded", detail, int(attempt), position))
+        raise ValueError(kind)
+
+    def _adopt(self, sent: Outgoing, found: bytes, timeout: float) -> Outcome:
+        """Today's worker has reported this job before, and nobody has looked at it yet: that comes first."""
+        calls = []
+        is_readable = True
+        try:
+            update = _foreign.read(sent.job_id, found)
+        except _foreign.Unreadable:
+            is_readable = False
+        else:
+            calls.append(self._client.report(sent.job_id, update, timeout, origin="key"))
+        calls.append(self._client.report(*sent, timeout, pass_over=not is_readable))
+        answer = self._client.run(calls)[-1]
+        if isinstance(answer, Exception):
+            return Refused(Refusal("", say(answer)))
+        return _late() if answer[0] in (b"adopt", b"late") else self._outcome(sent.job_id, answer)
+
+    def close(self) -> None:
+        self._client.release()
+
+
+def _late() -> Outcome:
+    return Busy("Redis did not answer in time")

@@ -1,0 +1,252 @@
+"""Milepost's scripts on a Redis or Valkey: section 14 of the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, NamedTuple, Optional
+
+import redis
+import redis.cluster
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ._outcome import Lost
+from ._redis_address import RedisAddress, parse
+from ._update import ENDS, Encoded, quote, timestamp
+
+TTL_MS = 3_600_000
+"""How long a job is kept after an update that says nothing of it, and after its end."""
+MAX_STATES = 32
+MAX_HISTORY_BYTES = 65_536
+PATIENCE = 2.0
+"""How long a connection may take, and an answer that nobody bounds otherwise."""
+
+# Some of redis-py has no types.
+_UNTYPED: Any = redis
+
+_INDEX = ("{milepost}:begun", "{milepost}:expires")
+
+
+class Script:
+    def __init__(self, name: str, whatever_memory: bool = False) -> None:
+        text = resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
+        # An end has to be kept, also by a server that is out of memory.
+        self.text = f"#!lua flags=allow-oom\n{text}" if whatever_memory else text
+        self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+REPORT = Script("report.lua")
+REPORT_END = Script("report.lua", whatever_memory=True)
+READ = Script("read.lua")
+
+
+class Call(NamedTuple):
+    """One run of a script."""
+
+    script: Script
+    keys: list[str]
+    arguments: list[str]
+
+
+class Names:
+    """The keys and channels of jobs. In a Cluster the id stands in braces, so that they are on one server."""
+
+    def __init__(self, is_cluster: bool) -> None:
+        self.is_cluster = is_cluster
+        self.publish = "SPUBLISH" if is_cluster else "PUBLISH"
+
+    def name(self, prefix: str, job_id: str) -> str:
+        return f"{prefix}:{{{job_id}}}" if self.is_cluster else f"{prefix}:{job_id}"
+
+    def keys(self, job_id: str) -> list[str]:
+        return [self.name(prefix, job_id) for prefix in ("job_status", "job_history", "job_meta")]
+
+    def channel(self, job_id: str) -> str:
+        return self.name("job_progress", job_id)
+
+
+class RedisClient:
+    """A connection to a Redis: one thread's. Makes it when it is first asked, and again after a failure."""
+
+    def __init__(self, url: str) -> None:
+        self._address: RedisAddress = parse(url)
+        self.names = Names(self._address.is_cluster)
+        self._redis: Any = None
+        self._ahead = 0.0
+        """The server's clock, less this machine's that does not go back, in milliseconds."""
+
+    def connection(self) -> Any:
+        """Raises Lost."""
+        if self._redis is None:
+            made = self._connect()
+            try:
+                asked = _clock()
+                seconds, micros = made.time(target_nodes="random") if self.names.is_cluster else made.time()
+                self._ahead = seconds * 1_000 + micros // 1_000 - asked
+            except redis.RedisError as error:
+                made.close()
+                raise Lost(say(error)) from error
+            self._redis = made
+        return self._redis
+
+    def _connect(self) -> Any:
+        address = self._address
+        username, password = address.login
+        common: dict[str, Any] = {
+            "username": username,
+            "password": password,
+            "socket_timeout": PATIENCE,
+            "socket_connect_timeout": PATIENCE,
+            "retry": Retry(NoBackoff(), 0),
+            "ssl": address.has_tls,
+        }
+        try:
+            if address.kind == "cluster":
+                nodes = [_UNTYPED.cluster.ClusterNode(host, port) for host, port in address.hosts]
+                return redis.cluster.RedisCluster(startup_nodes=nodes, **{**common, "retry": Retry(NoBackoff(), 3)})
+            if address.kind == "sentinel":
+                of_sentinel = dict(zip(("username", "password"), address.sentinel_login))
+                options = {"sentinel_kwargs": {**common, **of_sentinel}, "db": address.db, **common}
+                sentinel = _UNTYPED.sentinel.Sentinel(address.hosts, **options)
+                return sentinel.master_for(address.service)
+            host, port = address.hosts[0]
+            return redis.Redis(host=host, port=port, db=address.db, single_connection_client=False, **common)
+        except redis.RedisError as error:
+            raise Lost(say(error)) from error
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Runs the scripts, and returns what each answered, or the ResponseError that it was answered with. Raises
+        Lost."""
+        connection = self.connection()
+        try:
+            answers = self._evaluate(connection, calls)
+            unknown = [at for at, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
+            if unknown:
+                for script in {calls[at].script for at in unknown}:
+                    connection.script_load(script.text)
+                again = self._evaluate(connection, [calls[at] for at in unknown])
+                for at, answer in zip(unknown, again):
+                    answers[at] = answer
+        except (redis.RedisError, OSError) as error:
+            self.release()
+            raise Lost(say(error)) from error
+        for answer in answers:
+            if isinstance(answer, _NOT_NOW):
+                self.release()
+                raise Lost(say(answer))
+        return answers
+
+    def _evaluate(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
+        if self.names.is_cluster:
+            return [self._evaluate_alone(connection, call) for call in calls]
+        pipeline = connection.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(call.script.hash, len(call.keys), *call.keys, *call.arguments)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
+
+    def _evaluate_alone(self, connection: Any, call: Call) -> Any:
+        try:
+            return connection.evalsha(call.script.hash, len(call.keys), *call.keys, *call.arguments)
+        except redis.ResponseError as error:
+            return error
+
+    def report(
+        self,
+        job_id: str,
+        update: Encoded,
+        timeout: float,
+        *,
+        origin: str = "report",
+        after: str = "",
+        pass_over: bool = False,
+    ) -> Call:
+        """A run of the script that folds: see report.lua."""
+        fields = dict(update.fields)
+        attempt = fields.pop("attempt", "")
+        status = fields["status"].strip('"')
+        keys = self.names.keys(job_id)
+        if not self.names.is_cluster:
+            keys += _INDEX
+        arguments = [
+            self.names.channel(job_id),
+            self.names.publish,
+            job_id,
+            origin,
+            ",".join(f"{quote(name)}:{value}" for name, value in fields.items()),
+            status,
+            attempt,
+            fields.get("ttl", ""),
+            fields.get("stage", ""),
+            fields.get("progress", ""),
+            "1" if "timestamp" in fields else "",
+            timestamp(),
+            f"{secrets.randbits(64) or 1:x}",
+            str(TTL_MS),
+            str(TTL_MS),
+            str(MAX_STATES),
+            str(MAX_HISTORY_BYTES),
+            str(int(_clock() + self._ahead + timeout * 1_000)),
+            after,
+            "1" if pass_over else "",
+        ]
+        return Call(REPORT_END if status in ENDS else REPORT, keys, arguments)
+
+    def was_late(self, theirs: bytes, timeout: float, since: float) -> bool:
+        """The server says that a report came too late. Whether it did; else the clocks are apart, and it may be sent
+        again. `since` is when it was sent."""
+        ahead = int(theirs) - since
+        is_known = time.monotonic() * 1_000 - since >= timeout * 1_000
+        if not is_known:
+            self._ahead = max(self._ahead, ahead)
+        return is_known
+
+    def read(self, job_id: str, after: Optional[str], most: int) -> Call:
+        """A run of the script that reads: see read.lua."""
+        return Call(READ, self.names.keys(job_id), [after or "", str(most)])
+
+    def index(self, job_id: str, begun: bytes, expires: bytes) -> None:
+        """In a Cluster the index is told apart. What is lost here is told again before long."""
+        try:
+            for key, score in zip(_INDEX, (begun, expires)):
+                self.connection().zadd(key, {job_id: float(score)})
+        except (redis.RedisError, Lost):
+            pass
+
+    def release(self) -> None:
+        """Closes the connection; the next call makes a new one."""
+        made, self._redis = self._redis, None
+        if made is not None:
+            try:
+                made.close()
+            except (redis.RedisError, OSError):
+                pass
+
+
+_NOT_NOW = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.AuthorizationError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.ConnectionError,
+)
+"""What is no answer to one report: another connection, or a later time, may do better."""
+
+
+def _clock() -> float:
+    return time.monotonic() * 1_000
+
+
+def say(error: BaseException) -> str:
+    """For people."""
+    if isinstance(error, (redis.TimeoutError, TimeoutError)):
+        return "Redis does not answer in time"
+    return f"Redis: {str(error) or type(error).__name__}"
