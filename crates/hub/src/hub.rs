@@ -42,6 +42,8 @@ pub struct Hub {
 type Topics = HashMap<JobId, Arc<Topic>>;
 
 const STRIPES: u64 = 16;
+/// How long a watcher waits that has seen more than there is.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// The topics that lost their last watcher, in that order.
 ///
@@ -112,6 +114,25 @@ impl Hub {
         Ok(lease)
     }
 
+    /// The topic of a job for a watcher that has seen `since`, once it has come that far: another instance may have
+    /// been told more than this one has by now. Waits a second at most; what the watcher was shown may be lost.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn topic_since(
+        &self,
+        job: &JobId,
+        since: Option<Position>,
+    ) -> Result<Lease, Unavailable> {
+        let lease = self.topic(job).await?;
+        if let Some(since) = since
+            && lease.is_behind(since)
+        {
+            let _ = tokio::time::timeout(CATCH_UP, lease.comes_to(since)).await;
+        }
+        Ok(lease)
+    }
+
     /// Watches a job by a future rather than through a shard.
     ///
     /// # Errors
@@ -122,7 +143,7 @@ impl Hub {
         since: Option<Position>,
         mode: Mode,
     ) -> Result<Watch, Unavailable> {
-        Ok(Watch::new(self.topic(job).await?, since, mode))
+        Ok(Watch::new(self.topic_since(job, since).await?, since, mode))
     }
 
     /// Stops listening to jobs that nobody watches any more, each a moment after its last watcher left.

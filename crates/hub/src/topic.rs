@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
 use milepost_broker::Listener;
-use milepost_protocol::{JobId, State};
+use milepost_protocol::{JobId, Position, Standing, State};
 use tokio::sync::OnceCell;
 
 use crate::hub::Idle;
@@ -114,6 +114,27 @@ impl Topic {
 
     pub(crate) fn notify(&self) -> Arc<Notify> {
         Arc::clone(self.lock().notify.get_or_insert_default())
+    }
+
+    /// Whether `since` is a state that has not come in here yet.
+    pub(crate) fn is_behind(&self, since: Position) -> bool {
+        let inner = self.lock();
+        let newest = inner.log.newest();
+        newest.is_some_and(|newest| newest.position().standing_of(since) == Standing::Ahead)
+    }
+
+    /// Waits until it is there.
+    pub(crate) async fn comes_to(&self, since: Position) {
+        let notify = self.notify();
+        loop {
+            // Waiting begins before the log is looked at, so that nothing comes in between unnoticed.
+            let mut told = std::pin::pin!(notify.notified());
+            told.as_mut().enable();
+            if !self.is_behind(since) {
+                return;
+            }
+            told.await;
+        }
     }
 
     fn push(&self, states: &[Arc<State>]) {

@@ -176,6 +176,31 @@ async fn who_comes_while_a_job_is_let_go_is_attached_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_seen_more_than_there_is_waits_for_it() {
+    let (fake, hub) = hub();
+    let mut first = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
+    fake.tell(&state(1, 1, "processing"));
+    assert_eq!(numbers(&first.next().await), [1]);
+    let since = Some(state(1, 3, "processing").position());
+    let comes = {
+        let hub = Arc::clone(&hub);
+        tokio::spawn(async move { hub.watch(&job("a"), since, Mode::All).await })
+    };
+    for number in [2, 3, 4] {
+        tokio::task::yield_now().await;
+        fake.tell(&state(1, number, "processing"));
+    }
+    let mut second = comes.await.expect("no panic").expect("it attaches");
+    assert_eq!(numbers(&second.next().await), [4], "nothing that it has seen is shown again");
+
+    // What it has seen was lost: it does not wait for ever.
+    let lost = Some(state(1, 99, "processing").position());
+    let mut third = hub.watch(&job("a"), lost, Mode::All).await.expect("it attaches");
+    fake.tell(&state(1, 5, "processing"));
+    assert_eq!(numbers(&third.next().await), [5]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_failure_the_next_one_tries_again() {
     let (fake, hub) = hub();
     fake.next(Attach::Fail);

@@ -33,7 +33,7 @@ pub(crate) async fn one_job(
     let wanted = parse(&job, query.as_deref());
     upgrade(instance, request, move |instance| async move {
         match wanted {
-            Ok((job, subscribe)) => match instance.hub.topic(&job).await {
+            Ok((job, subscribe)) => match instance.hub.topic_since(&job, subscribe.since).await {
                 Ok(lease) => Greeting::One(lease, subscribe),
                 Err(unavailable) => Greeting::Refused(CloseCode::InternalError, unavailable.into()),
             },

@@ -87,7 +87,7 @@ impl Reactor {
         many.pending.insert(job.clone(), request);
         let hub = Arc::clone(&self.context.hub);
         self.subscribing.spawn(async move {
-            let lease = hub.topic(&job).await;
+            let lease = hub.topic_since(&job, subscribe.since).await;
             Attached { key, serial, request, job, subscribe, lease }
         });
     }
