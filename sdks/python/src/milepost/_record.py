@@ -65,6 +65,7 @@ class Record:
         """The update as it is sent. An end is told with the very same words each time: so the server knows it."""
         self._fixed: Optional[Update] = None
         self._has_told_left_out = False
+        self._is_handed_over = False
 
     @property
     def status(self) -> str:
@@ -78,7 +79,8 @@ class Record:
 
     @property
     def has_ended(self) -> bool:
-        return self._status in ENDS
+        """Also when another process goes on with it: for this one it is over."""
+        return self._is_handed_over or self._status in ENDS
 
     @property
     def counter(self) -> Counter:
@@ -181,6 +183,18 @@ class Record:
             self._fixed = update
             self._status = status
             self._whole = None
+            self._changed(at_once=True)
+            return True
+
+    def hand_over(self, update: Update, status: str) -> bool:
+        """Another process goes on with the job, and reports it; `update` is the last that this one says of it.
+        False if the job has ended."""
+        with LOCK:
+            if self.has_ended:
+                return False
+            self._fixed, self._whole = update, update.encode()[0]
+            self._status = status
+            self._is_handed_over = True
             self._changed(at_once=True)
             return True
 
