@@ -90,9 +90,9 @@ pub struct Call {
 /// An update that is not a reporter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// A plain PUBLISH, heard after that position was.
-    Heard(Option<Position>),
-    /// What a plain SETEX left, or a PUBLISH heard when the present state was not known: it may be there already.
+    /// A plain PUBLISH; the one before it has this serial.
+    Heard(u64),
+    /// What a plain SETEX left.
     Found,
 }
 
@@ -121,7 +121,7 @@ impl Call {
             Some(Left::Found) => "key",
         };
         let after = match left {
-            Some(Left::Heard(Some(position))) => position.to_string(),
+            Some(Left::Heard(serial)) => serial.to_string(),
             _ => String::new(),
         };
         let arguments = vec![
@@ -225,8 +225,15 @@ pub enum Reply {
     Taken(Taken),
     /// It belongs to an attempt that is over.
     Refused(milepost_protocol::Refusal),
-    /// It was left by today's worker and taken before: this was made of it, or the newest state.
-    Heard(State),
+    /// It is of today's worker, and was taken before.
+    Heard {
+        /// What it led to, or the newest state.
+        state: State,
+        /// The publish's serial.
+        serial: u64,
+    },
+    /// It is of today's worker, and others that came after it were taken before.
+    Stale,
     /// The job is not known, but today's worker left this under its key.
     Adopt(String),
     /// The caller's time was over by the server's clock, which says this many milliseconds.
@@ -240,6 +247,8 @@ pub struct Taken {
     pub state: State,
     /// Whether it is an end reported again, which changed nothing.
     pub repeated: bool,
+    /// The serial of the publish that was taken last.
+    pub serial: u64,
     /// What the index of jobs is to be told, where that is on another server.
     pub(crate) index: Option<[String; 2]>,
 }
@@ -259,14 +268,16 @@ impl Reply {
         Ok(match kind.as_str() {
             "new" => {
                 let state = state(next()?)?;
+                let serial = next()?.parse().map_err(|_| nonsense())?;
                 let index = match (next(), next()) {
                     (Ok(begun), Ok(expires)) => Some([begun, expires]),
                     _ => None,
                 };
-                Self::Taken(Taken { state, repeated: false, index })
+                Self::Taken(Taken { state, repeated: false, serial, index })
             }
             "repeated" => {
-                Self::Taken(Taken { state: state(next()?)?, repeated: true, index: None })
+                let (state, serial, index) = (state(next()?)?, 0, None);
+                Self::Taken(Taken { state, repeated: true, serial, index })
             }
             "ended" => Self::Refused(milepost_protocol::Refusal::AttemptEnded {
                 attempt: next()?.parse().map_err(|_| nonsense())?,
@@ -278,7 +289,11 @@ impl Reply {
                 attempt: next()?.parse().map_err(|_| nonsense())?,
                 position: position(next()?)?,
             }),
-            "heard" => Self::Heard(state(next()?)?),
+            "heard" => Self::Heard {
+                state: state(next()?)?,
+                serial: next()?.parse().map_err(|_| nonsense())?,
+            },
+            "stale" => Self::Stale,
             "adopt" => Self::Adopt(next()?),
             "late" => Self::Late(next()?.parse().map_err(|_| nonsense())?),
             _ => return Err(nonsense()),
@@ -297,8 +312,10 @@ fn status(text: &str) -> Option<Status> {
 pub struct Read {
     /// Whether there is anything.
     pub known: bool,
-    /// What today's worker left under the key since the newest state.
+    /// What today's worker left under the key, unless it is the newest state.
     pub left: Option<String>,
+    /// The serial of the publish taken last; 0 if none was.
+    pub serial: u64,
     /// The states that were asked for, oldest first.
     pub states: Vec<State>,
 }
@@ -311,9 +328,12 @@ impl Read {
     pub fn parse(answer: Answer) -> Result<Self, Failure> {
         let mut parts = answer.0.into_iter();
         let Some(left) = parts.next() else { return Ok(Self::default()) };
+        let serial = parts.next().and_then(|serial| serial.parse().ok());
+        let serial = serial.ok_or_else(|| Failure::nonsense("a serial"))?;
         let state = |json: String| State::parse(&json).map_err(|_| Failure::nonsense("states"));
         let states = parts.rev().map(state).collect::<Result<_, _>>()?;
-        Ok(Self { known: true, left: Some(left).filter(|left| !left.is_empty()), states })
+        let left = Some(left).filter(|left| !left.is_empty());
+        Ok(Self { known: true, left, serial, states })
     }
 }
 

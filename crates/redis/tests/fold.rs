@@ -18,13 +18,21 @@ struct Twice<'a> {
     runtime: &'a Runtime,
     job: JobId,
     present: Option<State>,
+    /// Of the publish taken last.
+    serial: u64,
 }
 
 impl<'a> Twice<'a> {
     fn new(client: &'a Client, runtime: &'a Runtime) -> Self {
         static JOBS: AtomicUsize = AtomicUsize::new(0);
         let job = format!("j{}", JOBS.fetch_add(1, Ordering::Relaxed));
-        Self { client, runtime, job: JobId::parse(&job).expect("a job id"), present: None }
+        Self {
+            client,
+            runtime,
+            job: JobId::parse(&job).expect("a job id"),
+            present: None,
+            serial: 0,
+        }
     }
 
     /// Reports to Redis, and compares with what the fold makes of it.
@@ -33,7 +41,7 @@ impl<'a> Twice<'a> {
         let update = Update::parse(Some(&self.job), json.as_bytes()).expect("an update");
         let left = match origin {
             Origin::Report => None,
-            Origin::Publish => Some(Left::Heard(self.present.as_ref().map(State::position))),
+            Origin::Publish => Some(Left::Heard(self.serial)),
         };
         let names = self.client.names();
         let call = Call::report(names, &update, left, self.client.keeping(), now, None);
@@ -48,7 +56,11 @@ impl<'a> Twice<'a> {
             (_, None) => Epoch(1),
         };
         match (fold(previous, &update, origin, epoch, now), reply) {
-            (Ok(Fold::New(expected)), Reply::Taken(Taken { state, repeated: false, .. })) => {
+            (
+                Ok(Fold::New(expected)),
+                Reply::Taken(Taken { state, repeated: false, serial, .. }),
+            ) => {
+                self.serial = serial;
                 assert_eq!(state, expected, "{json}");
                 self.present = Some(state);
             }

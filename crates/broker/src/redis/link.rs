@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Update};
-use milepost_redis::{Answer, Call, Keeping, Names, Node, Read, Reply, Taken};
+use milepost_redis::{Answer, Call, Keeping, Names, Node, Read, Reply};
 use redis_protocol::resp3::types::BytesFrame;
 
 use super::health::Health;
@@ -41,8 +41,8 @@ pub(super) struct Link {
     subscribed: HashMap<JobId, bool>,
     /// When each job is to be read again, though nothing has happened.
     due: BTreeMap<(Duration, u64), JobId>,
-    /// The jobs that stand in `due`, each once.
-    scheduled: HashSet<JobId>,
+    /// Where each job stands in `due`, once.
+    scheduled: HashMap<JobId, (Duration, u64)>,
     serial: u64,
     /// Tells this link from others.
     key: LinkKey,
@@ -104,7 +104,7 @@ impl Link {
             reads: 0,
             subscribed: HashMap::new(),
             due: BTreeMap::new(),
-            scheduled: HashSet::new(),
+            scheduled: HashMap::new(),
             serial: 0,
             key: LINKS.fetch_add(1, Ordering::Relaxed),
             takes: 0,
@@ -194,7 +194,7 @@ impl Link {
     }
 
     /// Does what is to be done about a job.
-    fn follow(&mut self, job: &JobId, heard: &Heard) {
+    fn follow(&mut self, job: &JobId, heard: Heard) {
         match heard {
             Heard::Done => {}
             Heard::Gap => self.queue.push(job.clone()),
@@ -244,7 +244,7 @@ impl Link {
                     (self.context.names.job_of(&channel), parts.next())
                 {
                     let heard = self.context.watched.message(&job, &json, self.key);
-                    self.follow(&job, &heard);
+                    self.follow(&job, heard);
                 }
                 Ok(())
             }
@@ -288,20 +288,14 @@ impl Link {
         match asked {
             Asked::Read(job) => {
                 let read = Read::parse(answer).map_err(io::Error::other)?;
-                let heard = self.context.watched.read(&job, read, self.key);
-                self.follow(&job, &heard);
-                self.read_again(job);
+                let (heard, is_left) = self.context.watched.read(&job, read, self.key);
+                self.follow(&job, heard);
+                self.read_again(job, is_left);
             }
             Asked::Take(job, key, named) => {
-                let state = match Reply::parse(answer, named).map_err(io::Error::other)? {
-                    Reply::Taken(Taken { state, repeated: false, .. }) | Reply::Heard(state) => {
-                        Some(state)
-                    }
-                    // It came after the end, or is the end again.
-                    _ => None,
-                };
-                let heard = self.context.watched.taken(&job, key, state);
-                self.follow(&job, &heard);
+                let reply = Reply::parse(answer, named).map_err(io::Error::other)?;
+                let heard = self.context.watched.taken(&job, key, Some(reply));
+                self.follow(&job, heard);
             }
             Asked::Load | Asked::Subscribe | Asked::Unsubscribe(_) => {}
         }
@@ -329,7 +323,7 @@ impl Link {
             ("OOM", Asked::Take(job, key, _)) => {
                 // There is no memory for it; what comes next may find some.
                 let heard = self.context.watched.taken(&job, key, None);
-                self.follow(&job, &heard);
+                self.follow(&job, heard);
                 Ok(())
             }
             _ => Err(io::Error::other(error.to_owned()).into()),
@@ -356,22 +350,18 @@ impl Link {
         Ok(())
     }
 
-    /// Reads the job again in a while.
-    fn read_again(&mut self, job: JobId) {
-        if !self.scheduled.insert(job.clone()) {
-            return;
-        }
-        let read_again =
-            self.subscribed.get_mut(&job).is_some_and(|again| std::mem::replace(again, true));
-        let after = if read_again { READ_AGAIN } else { READ_AGAIN_SOON };
+    /// Reads the job again in a while; soon, where something is left to be told, or it was read for the first time.
+    fn read_again(&mut self, job: JobId, is_left: bool) {
+        let Some(again) = self.subscribed.get_mut(&job) else { return };
+        let soon = is_left || !*again;
+        *again = true;
+        let after = if soon { READ_AGAIN_SOON } else { READ_AGAIN };
         let jitter = after.mul_f64(fastrand::f64() * 0.4 + 0.8);
         self.serial += 1;
-        self.due.insert((self.context.clock.elapsed() + jitter, self.serial), job);
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.context.watched.lost(self.subscribed.keys(), self.key);
+        let entry = (self.context.clock.elapsed() + jitter, self.serial);
+        if let Some(before) = self.scheduled.insert(job.clone(), entry) {
+            self.due.remove(&before);
+        }
+        self.due.insert(entry, job);
     }
 }

@@ -1,8 +1,9 @@
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use milepost_protocol::{Epoch, JobId, Position, State};
-use milepost_redis::{Left, Read};
+use milepost_redis::{Left, Read, Reply, Taken};
 use tokio::sync::oneshot;
 
 use crate::Listener;
@@ -11,6 +12,10 @@ use crate::Listener;
 ///
 /// Invariant: a listener hears a state only if it is news: a higher number in the epoch heard last, or an epoch that
 /// the job has not left.
+///
+/// Invariant: what today's workers publish is taken in the order in which it was heard, one at a time, from the read
+/// on with which a link began to follow the job. `serial` is what the script answered to the one before; so it can tell
+/// whether another instance was faster, and what is too old to be taken.
 #[derive(Default)]
 pub(super) struct Watched {
     jobs: Mutex<HashMap<JobId, Job>>,
@@ -22,24 +27,29 @@ struct Job {
     told: bool,
     latest: Option<Position>,
     /// The epoch before the latest one: a server that was away may still show it.
-    left: Option<Epoch>,
-    /// What today's workers published and nobody has taken yet, oldest first.
+    left_epoch: Option<Epoch>,
+    /// Over which link the job's publishes are followed; none from when some were missed until the next read.
+    follows: Option<LinkKey>,
+    /// Of the publish taken last.
+    serial: u64,
+    /// What was published and not taken yet, oldest first.
     publishes: VecDeque<Publish>,
     /// The first of them is on its way.
     taking: Option<TakeKey>,
-    /// What was left under the key is taken before the listener is told: it may be all that is known.
+    /// What the last read found under the key, and nobody has published since.
+    left: Option<String>,
+    /// Whether what was found under the key was taken before the listener was told: once.
     left_first: bool,
+    /// A digest of the publish taken last, which the worker will have written under the key.
+    last: u64,
     /// Who waits for `told`.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-/// A plain PUBLISH, or what a plain SETEX left.
-struct Publish {
-    json: String,
-    /// Whether it may have been taken already.
-    found: bool,
-    /// What is heard at a link goes with it: the next one reads what is newer.
-    link: LinkKey,
+enum Publish {
+    Heard(String),
+    /// What a plain SETEX left.
+    Found(String),
 }
 
 /// Tells one link from another.
@@ -49,10 +59,10 @@ pub(super) type LinkKey = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TakeKey(pub(super) LinkKey, pub(super) u64);
 
-/// At most so many publishes of a job wait to be taken; then the oldest is given up.
+/// At most so many publishes of a job wait to be taken. One more, and all are given up for a read.
 const PUBLISHES: usize = 64;
 
-/// What is to be done about a job.
+/// What a link has to do about a job.
 pub(super) enum Wish {
     /// Nobody listens to it any more.
     Leave,
@@ -61,11 +71,11 @@ pub(super) enum Wish {
 }
 
 /// What came in means for whoever received it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// It was told, or is no news.
     Done,
-    /// States are missing: the job has to be read.
+    /// States may be missing: the job has to be read now.
     Gap,
     /// There is a publish to be taken.
     Publish,
@@ -84,10 +94,14 @@ impl Watched {
             listener,
             told: false,
             latest: None,
-            left: None,
+            left_epoch: None,
+            follows: None,
+            serial: 0,
             publishes: VecDeque::new(),
             taking: None,
+            left: None,
             left_first: false,
+            last: 0,
             waiting: vec![told],
         };
         self.jobs().insert(job.clone(), job_now);
@@ -112,7 +126,6 @@ impl Watched {
         self.jobs().keys().cloned().collect()
     }
 
-    /// What a link has to do about a job.
     pub(super) fn wish(&self, job: &JobId) -> Wish {
         match self.jobs().get(job) {
             None => Wish::Leave,
@@ -121,19 +134,27 @@ impl Watched {
         }
     }
 
-    /// The job as it was read over a link.
-    pub(super) fn read(&self, id: &JobId, read: Read, link: LinkKey) -> Heard {
+    /// The job as it was read over a link. Whether something is left that only the next read can tell.
+    pub(super) fn read(&self, id: &JobId, mut read: Read, link: LinkKey) -> (Heard, bool) {
         let mut jobs = self.jobs();
-        let Some(job) = jobs.get_mut(id) else { return Heard::Done };
-        if let Some(json) = read.left {
-            // What was heard over this link came after it.
-            let before = job.publishes.iter().take_while(|publish| publish.link != link).count();
-            let at = before.max(usize::from(job.taking.is_some()));
-            job.publishes.insert(at, Publish { json, found: true, link });
-            if !job.told && !job.left_first {
-                job.left_first = true;
-                return Heard::Publish;
-            }
+        let Some(job) = jobs.get_mut(id) else { return (Heard::Done, false) };
+        read.left = read.left.filter(|json| digest(json) != job.last);
+        if let Some(json) = &read.left
+            && !std::mem::replace(&mut job.left_first, true)
+            && read.states.is_empty()
+        {
+            // It is all that is known: it is taken, then the job is read again.
+            job.publishes = VecDeque::from([Publish::Found(json.clone())]);
+            job.taking = None;
+            return (Heard::Publish, true);
+        }
+        if job.follows != Some(link) {
+            // What was published before is in what was read, or older.
+            job.follows = Some(link);
+            job.serial = read.serial;
+            job.publishes.clear();
+            job.taking = None;
+            job.left = None;
         }
         let states: Vec<_> = read.states.into_iter().map(Arc::new).collect();
         if job.told {
@@ -151,7 +172,15 @@ impl Watched {
         job.waiting.drain(..).for_each(|waiting| {
             let _ = waiting.send(());
         });
-        job.next_publish()
+        // A worker writes the key after it has published: the key may be older than what was heard. If it is the same
+        // at the next read, and nothing was heard meanwhile, it is not.
+        let is_left = read.left.is_some();
+        if is_left && job.left == read.left && job.publishes.is_empty() {
+            job.publishes.extend(job.left.take().map(Publish::Found));
+        } else {
+            job.left = read.left;
+        }
+        (job.next_publish(), is_left)
     }
 
     /// A message on the job's channel.
@@ -160,15 +189,11 @@ impl Watched {
         let Some(job) = jobs.get_mut(id) else { return Heard::Done };
         match State::parse(json) {
             Ok(state) => {
-                let state = Arc::new(state);
-                if !job.told || !job.is_news(state.position()) {
-                    return Heard::Done;
+                if job.told {
+                    job.tell_next(&Arc::new(state))
+                } else {
+                    Heard::Done
                 }
-                if job.misses_some_before(state.position()) {
-                    return Heard::Gap;
-                }
-                job.tell(&state);
-                Heard::Done
             }
             Err(_) if is_forgotten(json) => {
                 if job.told {
@@ -176,13 +201,11 @@ impl Watched {
                 }
                 Heard::Done
             }
+            Err(_) if job.follows != Some(link) => Heard::Done,
+            Err(_) if job.publishes.len() == PUBLISHES => job.lose_track(),
             Err(_) => {
-                if job.publishes.len() == PUBLISHES {
-                    let oldest = usize::from(job.taking.is_some());
-                    job.publishes.remove(oldest);
-                }
-                let found = !job.told;
-                job.publishes.push_back(Publish { json: json.to_owned(), found, link });
+                job.left = None;
+                job.publishes.push_back(Publish::Heard(json.to_owned()));
                 job.next_publish()
             }
         }
@@ -191,54 +214,57 @@ impl Watched {
     /// The publish to be taken next, if none is on its way; it stays until [`taken`](Self::taken).
     pub(super) fn take(&self, id: &JobId, key: TakeKey) -> Option<(String, Left)> {
         let mut jobs = self.jobs();
-        let job = jobs.get_mut(id)?;
-        if job.next_publish() != Heard::Publish {
-            return None;
-        }
-        let publish = job.publishes.front()?;
+        let job = jobs.get_mut(id).filter(|job| job.taking.is_none())?;
+        let publish = match job.publishes.front()? {
+            Publish::Heard(json) => (json.clone(), Left::Heard(job.serial)),
+            Publish::Found(json) => (json.clone(), Left::Found),
+        };
         job.taking = Some(key);
-        let left = if publish.found { Left::Found } else { Left::Heard(job.latest) };
-        Some((publish.json.clone(), left))
+        Some(publish)
     }
 
-    /// What became of a publish that was on its way.
-    pub(super) fn taken(&self, id: &JobId, key: TakeKey, state: Option<State>) -> Heard {
+    /// What became of a publish that was on its way; none if it cannot be read, or there was no room for it.
+    pub(super) fn taken(&self, id: &JobId, key: TakeKey, reply: Option<Reply>) -> Heard {
         let mut jobs = self.jobs();
-        let Some(job) = jobs.get_mut(id) else { return Heard::Done };
-        if job.taking != Some(key) {
-            // Whoever listened then is gone.
+        let Some(job) = jobs.get_mut(id).filter(|job| job.taking == Some(key)) else {
+            // Whoever listened then is gone, or it was given up.
             return Heard::Done;
-        }
+        };
         job.taking = None;
-        job.publishes.pop_front();
+        let Some(publish) = job.publishes.pop_front() else { return Heard::Done };
+        let (Publish::Heard(json) | Publish::Found(json)) = &publish;
+        let is_found = matches!(publish, Publish::Found(_));
+        job.last = digest(json);
         if !job.told {
             return Heard::Gap;
         }
-        if let Some(state) = state.filter(|state| job.is_news(state.position())) {
-            if job.misses_some_before(state.position()) {
-                return Heard::Gap;
+        let (state, serial) = match reply {
+            Some(Reply::Taken(Taken { repeated: false, state, serial, .. })) => (state, serial),
+            Some(Reply::Heard { state, serial }) => {
+                if is_found {
+                    // It was taken long ago, and is no news.
+                    return job.next_publish();
+                }
+                (state, serial)
             }
-            job.tell(&Arc::new(state));
+            // Others know more.
+            Some(Reply::Stale) => return job.lose_track(),
+            // It came after the end, or is the end again.
+            _ => return job.next_publish(),
+        };
+        let heard = job.tell_next(&Arc::new(state));
+        if is_found {
+            // What was heard meanwhile may be the same, or older.
+            return job.lose_track();
         }
-        job.next_publish()
+        job.serial = serial;
+        if heard == Heard::Done { job.next_publish() } else { heard }
     }
 
     /// It did not get on its way: it is to be taken once more.
     pub(super) fn not_taken(&self, id: &JobId) {
         if let Some(job) = self.jobs().get_mut(id) {
             job.taking = None;
-        }
-    }
-
-    /// A link is gone, over which these jobs were heard. What was heard there and not taken is given up: the next
-    /// link reads what is newer, and taken after that it would be a step back.
-    pub(super) fn lost<'a>(&self, ids: impl Iterator<Item = &'a JobId>, link: LinkKey) {
-        let mut jobs = self.jobs();
-        for id in ids {
-            if let Some(job) = jobs.get_mut(id) {
-                job.publishes.retain(|publish| publish.link != link);
-                job.taking = job.taking.filter(|taking| taking.0 != link);
-            }
         }
     }
 }
@@ -248,7 +274,7 @@ impl Job {
         match self.latest {
             None => true,
             Some(latest) if latest.epoch == position.epoch => position.number > latest.number,
-            Some(_) => self.left != Some(position.epoch),
+            Some(_) => self.left_epoch != Some(position.epoch),
         }
     }
 
@@ -259,38 +285,59 @@ impl Job {
         }
     }
 
+    /// Tells a state that came alone; if some before it did not come, it is for a read to tell them all.
+    fn tell_next(&mut self, state: &Arc<State>) -> Heard {
+        if self.is_news(state.position()) && self.misses_some_before(state.position()) {
+            return Heard::Gap;
+        }
+        self.tell(state);
+        Heard::Done
+    }
+
     fn tell(&mut self, state: &Arc<State>) {
         let position = state.position();
-        if !self.told || !self.is_news(position) {
-            return;
+        if self.is_news(position) {
+            self.leave_for(Some(position));
+            self.listener.update(state);
         }
-        self.leave(Some(position));
-        self.listener.update(state);
     }
 
     fn forget(&mut self) {
-        self.leave(None);
+        self.leave_for(None);
         self.listener.forgotten();
     }
 
-    fn leave(&mut self, for_position: Option<Position>) {
+    fn leave_for(&mut self, position: Option<Position>) {
         if let Some(latest) = self.latest
-            && for_position.is_none_or(|position| position.epoch != latest.epoch)
+            && position.is_none_or(|position| position.epoch != latest.epoch)
         {
-            self.left = Some(latest.epoch);
+            self.left_epoch = Some(latest.epoch);
         }
-        self.latest = for_position;
+        self.latest = position;
+    }
+
+    /// Follows the job's publishes no more until it is read.
+    fn lose_track(&mut self) -> Heard {
+        self.follows = None;
+        self.publishes.clear();
+        self.taking = None;
+        Heard::Gap
     }
 
     /// Whether there is a publish to be taken now.
     fn next_publish(&self) -> Heard {
-        let may = self.told || self.left_first;
-        if may && self.taking.is_none() && !self.publishes.is_empty() {
+        if self.taking.is_none() && !self.publishes.is_empty() {
             Heard::Publish
         } else {
             Heard::Done
         }
     }
+}
+
+fn digest(json: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    json.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What the script that forgets publishes: `spec/README.md`, section 14.
