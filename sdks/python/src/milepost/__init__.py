@@ -15,6 +15,8 @@ reported, quietly. Reporting never hurts the job: no call raises, waits for a se
 thread sends, at most five updates a second of each job; what goes wrong is a warning of the logger `milepost`, once.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ._address import InvalidUrl
 from ._default import configure, flush, job, report
 from ._job import Job, current
@@ -27,6 +29,10 @@ from ._stage import Stage
 from ._state import State
 from ._status import status, watch
 from ._watch import Watch
+
+if TYPE_CHECKING:
+    from ._tqdm import tqdm as tqdm
+    from ._tqdm import trange as trange
 
 __all__ = [
     "InvalidJobId",
@@ -49,3 +55,12 @@ __all__ = [
     "status",
     "watch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only who asks for the bars needs tqdm.
+    if name in ("tqdm", "trange"):
+        from . import _tqdm
+
+        return getattr(_tqdm, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,182 @@
+"""The progress bars of a job: which one is the job's progress, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import weakref
+from typing import Any, Optional, Union
+
+from ._counter import Counter, number
+from ._default import job as begin_job
+from ._job import Job, current, outcome_of
+from ._memory import LOCK
+
+MAX_SHOWN = 8
+"""Nested bars in a job's metadata."""
+
+
+class Bars:
+    """The open bars of one job, in the order in which they were opened. The first one, the main bar, is the job's
+    progress."""
+
+    def __init__(self) -> None:
+        self.open: list[Reported] = []
+        self._has_nested = False
+
+    def tell_nested(self, job: Job) -> None:
+        nested = [bar.describe() for bar in self.open[1 : 1 + MAX_SHOWN]]
+        if nested or self._has_nested:
+            self._has_nested = True
+            job.metadata(bars=nested)
+
+
+_of_job: weakref.WeakKeyDictionary[Job, Bars] = weakref.WeakKeyDictionary()
+_of_place: dict[tuple[int, int], list[Reported]] = {}
+"""The open bars of each thread and task: one that is opened inside of another one's loop belongs to the same job.
+A place is forgotten with its last bar."""
+
+
+class Reported:
+    """What one bar of tqdm's tells of its job. Nothing here waits."""
+
+    def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
+        self._counter = Counter(unit=str(bar.unit))
+        self._stage = _description(bar)
+        self._said: Optional[str] = None
+        self._furthest = 0.0
+        """How far nested bars got in the main bar's present item. It does not go back when one follows another."""
+        self._place = _place()
+        self._handled = id(sys.exc_info()[1])
+        """What was being handled already when the bar was opened is none of its business."""
+        with LOCK:
+            self._owns = False
+            self.job = self._find(job)
+            self._bars = _of_job.setdefault(self.job, Bars())
+            self._bars.open.append(self)
+            _of_place.setdefault(self._place, []).append(self)
+            if self._bars.open[0] is self:
+                self._show()
+
+    def _find(self, job: Union[Job, str, None]) -> Job:
+        if isinstance(job, Job):
+            return job
+        if job is None:
+            around = [bar.job for bar in reversed(_of_place.get(self._place, [])) if not bar._is_full]
+            found = current() or next(iter(around), None)
+            if found is not None:
+                return found
+        self._owns = True
+        return begin_job(self._stage, id=job, attempt=None if job is None else "next")
+
+    def _show(self) -> None:
+        if self._stage:
+            self.job._enter(self._stage, self._counter)
+        else:
+            self.job._record.show(self._counter)
+
+    @property
+    def _is_full(self) -> bool:
+        total = self._counter.total
+        return total is not None and self._counter.current >= total > 0
+
+    def describe(self) -> dict[str, object]:
+        known: dict[str, object] = {"current": self._counter.current}
+        if self._counter.total is not None:
+            known["total"] = self._counter.total
+        if self._counter.unit is not None:
+            known["unit"] = self._counter.unit
+        if self._stage:
+            known["desc"] = self._stage
+        return known
+
+    def look(self, bar: Any) -> None:
+        """The bar has changed, and was drawn."""
+        if self.job._bell.is_foreign:
+            return
+        with LOCK:
+            before = self._counter.current
+            self._counter.update(number(bar.n), number(bar.total), None, None)
+            if self._counter.current != before:
+                self._furthest = 0.0
+            self._bars.open[0]._tell_progress()
+            if self._bars.open[0] is self:
+                self._tell_message(bar)
+            else:
+                self._bars.tell_nested(self.job)
+
+    def _tell_progress(self) -> None:
+        """Of the main bar: what nested bars in its own loop have done of its present item counts."""
+        total = self._counter.total
+        nested = [bar for bar in self._bars.open[1:] if bar._place == self._place]
+        if not total or (not nested and not self._furthest):
+            self._counter.set_progress(None)
+            return
+        part = 0.0
+        for bar in reversed(nested):
+            of = bar._counter.total
+            part = min(1.0, (bar._counter.current + part) / of) if of else 0.0
+        self._furthest = max(self._furthest, part)
+        self._counter.set_progress((self._counter.current + self._furthest) / total)
+
+    def _tell_message(self, bar: Any) -> None:
+        description = _description(bar)
+        parts = [description if description != self._stage else "", str(bar.postfix or "")]
+        said = ", ".join(part for part in parts if part)
+        if said and said != self._said:
+            self._said = said
+            self.job.message(said)
+
+    def close(self, bar: Any, is_dropped: bool, outcome: Optional[BaseException]) -> None:
+        """The bar is over. A job of its own ends with it; `outcome` is what its block was left by, if it had one."""
+        if self not in self._bars.open:
+            return
+        self.look(bar)
+        with LOCK:
+            was_main = self._bars.open[0] is self
+            self._bars.open.remove(self)
+            here = _of_place.get(self._place, [])
+            if self in here:
+                here.remove(self)
+            if not here:
+                _of_place.pop(self._place, None)
+            self._bars.tell_nested(self.job)
+            if was_main and self._bars.open:
+                self._bars.open[0]._show()
+        if self._owns:
+            self._end(is_dropped, outcome or self._error())
+
+    def _error(self) -> Optional[BaseException]:
+        error = sys.exc_info()[1]
+        if error is None or id(error) == self._handled or isinstance(error, (StopIteration, StopAsyncIteration)):
+            return None
+        return error
+
+    def _end(self, is_dropped: bool, error: Optional[BaseException]) -> None:
+        if isinstance(error, GeneratorExit):
+            # `break`, `return` and an exception in the loop's body look the same from here.
+            count = self._counter.count()
+            of = "" if count.total is None else f" of {count.total}"
+            self.job.cancel(f"the loop was left at {count.current}{of}")
+        elif error is not None:
+            status, text = outcome_of(error)
+            self.job._end(status, text)
+        elif is_dropped and not self._is_full:
+            self.job.fail("dropped without an outcome")
+        else:
+            self.job.complete()
+
+
+def _description(bar: Any) -> str:
+    text = str(bar.desc or "").strip()
+    return text[:-1].rstrip() if text.endswith(":") else text
+
+
+def _place() -> tuple[int, int]:
+    """This thread, and the task in it."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident(), id(task) if task is not None else 0

@@ -1,0 +1,296 @@
+"""`from milepost import tqdm`, against a real server and with the real pandas."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from live_server import ENVIRONMENT, LiveServer
+from reported import history, jobs, state, until
+
+import milepost
+from milepost import tqdm, trange
+
+
+@pytest.fixture(autouse=True)
+def reporting(server: LiveServer) -> Iterator[None]:
+    reporter = milepost.configure(server.url)
+    yield
+    reporter.close()
+
+
+def quiet() -> dict[str, Any]:
+    """Drawn where nobody looks, at each step."""
+    return {"file": io.StringIO(), "mininterval": 0, "miniters": 1}
+
+
+def told(job: milepost.Job) -> dict[str, Any]:
+    """The job's state as it would be sent now."""
+    import json
+
+    found: dict[str, Any] = json.loads(job._record.encode(0.0).data)
+    return found
+
+
+def test_it_is_a_tqdm() -> None:
+    import tqdm as original
+
+    assert issubclass(tqdm, original.tqdm)
+    file = io.StringIO()
+    assert list(tqdm("abc", file=file, desc="letters")) == ["a", "b", "c"]
+    assert "letters: 100%" in file.getvalue()
+
+
+def test_a_bar_with_an_id_is_a_job(server: LiveServer, job_id: str) -> None:
+    bar = tqdm(range(10), desc="adding", unit="numbers", job=job_id, **quiet())
+    milepost.flush()
+    assert sum(bar) == 45
+    end = until(server, job_id, status="completed")
+    assert end["metadata"]["current"] == 10
+    assert end["metadata"]["total"] == 10
+    assert end["metadata"]["unit"] == "numbers"
+    assert "adding" in {each["stage"] for each in history(server, job_id)}
+
+
+def test_a_bar_without_an_id_has_one_of_its_description(server: LiveServer, job_id: str) -> None:
+    list(tqdm("abc", desc=job_id, **quiet()))
+    milepost.flush()
+    assert [each["status"] for each in jobs(server, f"{job_id}-")] == ["completed"]
+
+
+def test_the_same_id_again_is_the_next_attempt(server: LiveServer, job_id: str) -> None:
+    for attempt in (1, 2):
+        list(tqdm("abc", job=job_id, **quiet()))
+        until(server, job_id, status="completed", attempt=attempt)
+
+
+def test_inside_of_a_job_a_bar_is_that_jobs_stage_and_does_not_end_it(server: LiveServer, job_id: str) -> None:
+    with milepost.job(id=job_id) as job:
+        list(tqdm(range(4), desc="first", **quiet()))
+        assert (told(job)["stage"], told(job)["progress"]) == ("first", 1.0)
+        bar = tqdm(total=8, desc="second", **quiet())
+        bar.update(2)
+        assert (told(job)["stage"], told(job)["progress"]) == ("second", 0.25)
+        bar.close()
+        assert not job.has_ended
+        job.result("done")
+    assert until(server, job_id, status="completed")["result"] == "done"
+    assert jobs(server, "second") == []
+
+
+def test_a_bar_may_be_given_a_job(job_id: str) -> None:
+    job = milepost.job(id=job_id)
+    thread = threading.Thread(target=lambda: list(tqdm(range(3), job=job, **quiet())))
+    thread.start()
+    thread.join()
+    assert (told(job)["metadata"]["current"], job.has_ended) == (3, False)
+    job.complete()
+
+
+def test_a_total_without_an_iterable(server: LiveServer, job_id: str) -> None:
+    with tqdm(total=100, unit="B", job=job_id, **quiet()) as bar:
+        bar.update(30)
+        bar.update(30)
+        bar.total = 120
+        bar.refresh()
+        assert told(bar._reported.job)["progress"] == 0.5
+    assert until(server, job_id, status="completed")["metadata"]["current"] == 60
+
+
+def test_without_a_total_the_progress_is_unknown(job_id: str) -> None:
+    seen = []
+    with milepost.job(id=job_id) as job:
+        for _ in tqdm(iter("abcd"), **quiet()):
+            seen.append(told(job))
+        job.cancel()
+    assert [each["progress"] for each in seen] == [None] * 4
+    assert seen[-1]["metadata"]["current"] == 3
+
+
+def test_nested_bars_refine_the_progress_of_the_outer_one(job_id: str) -> None:
+    seen = []
+    with milepost.job(id=job_id) as job:
+        for _ in tqdm(range(2), desc="epoch", unit="epochs", **quiet()):
+            for _ in tqdm(range(4), desc="batch", leave=False, **quiet()):
+                seen.append(told(job))
+        end = told(job)
+    assert [each["progress"] for each in seen] == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
+    assert {each["stage"] for each in seen} == {"epoch"}
+    assert seen[5]["metadata"]["current"] == 1
+    assert seen[5]["metadata"]["bars"] == [{"current": 1, "total": 4, "unit": "it", "desc": "batch"}]
+    assert (end["progress"], end["metadata"]["bars"]) == (1.0, [])
+
+
+def test_two_loops_in_one_item_never_step_back(job_id: str) -> None:
+    seen = []
+    with milepost.job(id=job_id) as job:
+        for _ in tqdm(range(3), **quiet()):
+            for name in ("train", "validate"):
+                for _ in tqdm(range(2), desc=name, **quiet()):
+                    seen.append(told(job)["progress"])
+    assert seen == sorted(seen)
+    assert seen[-1] <= 1.0
+
+
+def test_bars_nested_without_a_job_are_one_job(server: LiveServer, job_id: str) -> None:
+    for _ in tqdm(range(2), job=job_id, **quiet()):
+        for _ in trange(3, desc=f"inner-{job_id}", **quiet()):
+            pass
+    until(server, job_id, status="completed")
+    assert jobs(server, f"inner-{job_id}") == []
+
+
+def test_more_nested_bars_than_are_shown(job_id: str) -> None:
+    with milepost.job(id=job_id) as job:
+        bars = [tqdm(total=10, **quiet()) for _ in range(15)]
+        assert len(told(job)["metadata"]["bars"]) == 8
+        for bar in reversed(bars):
+            bar.close()
+        assert told(job)["metadata"]["bars"] == []
+
+
+def test_what_the_bar_says_besides_is_the_message(job_id: str) -> None:
+    with milepost.job(id=job_id) as job, tqdm(total=3, desc="train", **quiet()) as bar:
+        assert "message" not in told(job)
+        bar.set_postfix(loss=0.25)
+        assert told(job)["message"] == "loss=0.25"
+        bar.set_description("epoch 2")
+        assert (told(job)["stage"], told(job)["message"]) == ("train", "epoch 2, loss=0.25")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(ValueError("no frame"), "failed", "no frame"), (KeyboardInterrupt(), "cancelled", None)],
+)
+def test_an_exception_in_its_block(
+    server: LiveServer, job_id: str, error: BaseException, status: str, said: str
+) -> None:
+    def work() -> None:
+        with tqdm(total=3, job=job_id, **quiet()) as bar:
+            bar.update()
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+    assert until(server, job_id, status=status).get("error") == said
+
+
+def test_an_exception_of_the_items_and_one_that_is_on_its_way_at_close(server: LiveServer, job_id: str) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="disk"):
+        list(tqdm(items(), job=job_id, **quiet()))
+    assert until(server, job_id, status="failed")["error"] == "the disk is gone"
+
+    def work() -> None:
+        bar = tqdm(total=3, job=f"{job_id}-closed", **quiet())
+        try:
+            raise ValueError("odd")
+        finally:
+            bar.close()
+
+    with pytest.raises(ValueError, match="odd"):
+        work()
+    assert until(server, f"{job_id}-closed", status="failed")["error"] == "odd"
+
+
+def test_what_was_handled_before_is_not_the_bars(server: LiveServer, job_id: str) -> None:
+    try:
+        raise ValueError("long ago")
+    except ValueError:
+        list(tqdm(range(3), job=job_id, **quiet()))
+    until(server, job_id, status="completed")
+
+
+def test_a_loop_that_is_left(server: LiveServer, job_id: str) -> None:
+    for item in tqdm(range(10), job=job_id, **quiet()):
+        if item == 4:
+            break
+    assert until(server, job_id, status="cancelled")["message"] == "the loop was left at 4 of 10"
+
+
+def test_a_bar_that_is_dropped(server: LiveServer, job_id: str) -> None:
+    bar = tqdm(total=3, job=job_id, **quiet())
+    bar.update(2)
+    del bar
+    assert until(server, job_id, status="failed")["error"] == "dropped without an outcome"
+    bar = tqdm(total=3, job=f"{job_id}-full", **quiet())
+    bar.update(3)
+    del bar
+    until(server, f"{job_id}-full", status="completed")
+
+
+def test_async_loops(server: LiveServer, job_id: str) -> None:
+    async def items() -> AsyncIterator[int]:
+        for item in range(5):
+            yield item
+
+    async def work() -> None:
+        async for _ in tqdm(items(), total=5, job=job_id, **quiet()):
+            await asyncio.sleep(0)
+
+    async def side_by_side() -> None:
+        # In one thread, and yet none is nested in the other.
+        await asyncio.gather(*(tqdm.gather(*map(asyncio.sleep, [0, 0]), job=f"{job_id}-{n}") for n in (1, 2)))
+
+    asyncio.run(work())
+    assert until(server, job_id, status="completed")["metadata"]["current"] == 5
+    asyncio.run(side_by_side())
+    for n in (1, 2):
+        until(server, f"{job_id}-{n}", status="completed")
+
+
+def test_a_disabled_bar_reports_nothing(server: LiveServer, job_id: str) -> None:
+    assert list(tqdm("abc", job=job_id, disable=True)) == ["a", "b", "c"]
+    milepost.flush()
+    assert state(server, job_id) is None
+
+
+def test_without_a_terminal_a_bar_may_report_and_not_draw(server: LiveServer, job_id: str, capfd: Any) -> None:
+    assert list(tqdm("abc", job=job_id, disable=None)) == ["a", "b", "c"]
+    until(server, job_id, status="completed")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pandas(server: LiveServer, job_id: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    tqdm.pandas(desc="applying", job=job_id, **quiet())
+    frame = pandas.DataFrame({"a": range(20), "b": [1, 2] * 10})
+    assert frame["a"].progress_apply(lambda value: value * 2).sum() == 380
+    assert until(server, job_id, status="completed")["metadata"]["current"] == 20
+    frame.groupby("b")[["a"]].progress_apply(lambda group: group.sum())
+    until(server, job_id, status="completed", attempt=2)
+
+    def fail(value: int) -> int:
+        raise ValueError(f"cannot do {value}")
+
+    with pytest.raises(ValueError, match="cannot"):
+        frame["a"].progress_apply(fail)
+    assert until(server, job_id, attempt=3, status="failed")["error"] == "cannot do 0"
+
+
+def test_no_fault_of_a_report_reaches_the_loop(monkeypatch: pytest.MonkeyPatch, warnings: Any, job_id: str) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of its own")
+
+    monkeypatch.setattr("milepost._bars.Reported.look", fail)
+    assert list(tqdm("abc", job=job_id, **quiet())) == ["a", "b", "c"]
+    assert len(warnings()) == 1
+
+
+def test_without_tqdm_the_rest_works() -> None:
+    code = (
+        "import sys; sys.modules['tqdm'] = None; from milepost import *; import milepost; milepost.job('x')\n"
+        "try: milepost.tqdm\nexcept ImportError: print('no tqdm')"
+    )
+    path = {**ENVIRONMENT, "PYTHONPATH": ":".join(sys.path)}
+    found = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True)
+    assert found.stdout == "no tqdm\n"
