@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import encodings.idna  # noqa: F401 The first connection would import it: a fork just then leaves it half done.
 import http.client
 import io
 import socket

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -46,9 +45,10 @@ def _plain(value: Any, depth: int) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, int):
         return int(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = (field.name for field in dataclasses.fields(value))
-        return {each: _plain(getattr(value, each), depth + 1) for each in names}
+    # A dataclass.
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if isinstance(fields, dict):
+        return {each: _plain(getattr(value, each), depth + 1) for each in fields if hasattr(value, each)}
     if isinstance(value, Mapping):
         return {name(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.parser  # noqa: F401 The first connection would import these: a fork just then leaves them half done.
+import encodings.idna  # noqa: F401
 import hashlib
 import secrets
 import time

@@ -131,8 +131,7 @@ class RedisSource:
                 until = min(reread_at, not_before if held is not None else reread_at, now + _TURN)
                 message = self._message(subscription, max(0.0, until - now))
             if message is not None:
-                state = self._heard(message, seen)
-                states = [state] if state is not None else []
+                states = self._heard(message, seen)
             elif time.monotonic() >= reread_at:
                 reread_at = time.monotonic() + random.uniform(*REREAD)
                 states = self._missed(seen or None)
@@ -147,20 +146,21 @@ class RedisSource:
                     yield state
                     self._end(state)
 
-    def _heard(self, message: dict[str, Any], seen: str) -> Optional[State]:
+    def _heard(self, message: dict[str, Any], seen: str) -> list[State]:
         data = message["data"]
         if message["type"] not in ("message", "smessage") or not isinstance(data, bytes):
-            return None
+            return []
         state = read_state(data)
         if state is not None:
-            return state if state.get("job_id") == self._job_id else None
+            return [state] if state.get("job_id") == self._job_id else []
         try:
             told = json.loads(data)
         except (ValueError, RecursionError):
-            return None
+            return []
         if isinstance(told, dict) and told.get("type") == "forgotten":
-            return None
-        return self._take(data, origin="publish", after=seen)
+            return []
+        # What was reported between the publish and the taking of it goes before it, and has not been heard yet.
+        return self._missed(seen or None) if self._take(data, origin="publish", after=seen) is not None else []
 
     def _end(self, state: State) -> None:
         if state.has_ended:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Deque, Optional, Protocol, TypeVar
+from typing import Optional, Protocol, TypeVar
 
 from . import _notice
 from ._backoff import Backoff
@@ -24,9 +22,6 @@ LONGEST_WAIT = 600.0
 """The longest wait that a server can ask for, in seconds."""
 STABLE = 5.0
 """A connection that lasted so long ends the row of failures that the backoff counts."""
-MAX_WAITING = 128
-"""So many states wait for an `async for` that is slower than the job; then only the newest, and up to 8 ends."""
-MAX_ENDS = 8
 
 
 class Closing(Protocol):
@@ -120,8 +115,10 @@ class Watch:
             self._closed.wait(drawn if wait is None else min(LONGEST_WAIT, wait) + (drawn if is_lost else 0.0))
 
     async def __aiter__(self) -> AsyncIterator[State]:
-        pump = _Pump(self, asyncio.get_running_loop())
-        pump.start()
+        # Not everybody who imports this wants asyncio.
+        from ._pump import Pump
+
+        pump = Pump(self)
         try:
             while True:
                 state = await pump.next()
@@ -162,72 +159,3 @@ class Watch:
     def _again(self) -> Watch:
         """The same for one loop, which may be closed alone."""
         return Watch(self._url, self._token, self._job_id, self._since, self._mode, self._max_rate, self._silence)
-
-
-class _Pump:
-    """Watches in a thread, for an event loop."""
-
-    def __init__(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
-        self._outer = watch
-        self._watch = watch._again()
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._ready: Deque[State] = deque()
-        self._error: Optional[BaseException] = None
-        self._is_over = False
-        self._news = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="milepost-watch", daemon=True)
-        watch._sources.add(self)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _run(self) -> None:
-        error: Optional[BaseException] = None
-        try:
-            for state in self._watch:
-                with self._lock:
-                    self._push(state)
-                self._wake()
-        except Exception as raised:
-            error = raised
-        with self._lock:
-            self._error = error
-            self._is_over = True
-        self._wake()
-
-    def _push(self, state: State) -> None:
-        self._ready.append(state)
-        if len(self._ready) > MAX_WAITING:
-            ends = [each for each in self._ready if each.has_ended and each is not state][-MAX_ENDS:]
-            self._ready = deque([*ends, state])
-
-    def _wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._news.set)
-        except RuntimeError:
-            # The loop is closed: nobody listens any more.
-            self._watch.close()
-
-    async def next(self) -> Optional[State]:
-        while True:
-            self._news.clear()
-            with self._lock:
-                if self._ready:
-                    state = self._ready.popleft()
-                    self._outer._state = state
-                    return state
-                if self._is_over:
-                    if self._error is not None:
-                        raise self._error
-                    return None
-            await self._news.wait()
-
-    def stop(self) -> None:
-        self._outer._sources.discard(self)
-        self._watch.close()
-
-    # As one of the outer watch's sources
-
-    def close(self) -> None:
-        self._watch.close()
