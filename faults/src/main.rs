@@ -21,6 +21,7 @@ use clap::Parser;
 
 use crate::failure::Failure;
 use crate::fault::Fault;
+use crate::job::Kind;
 use crate::result::{Readied, Row, table};
 use crate::stage::Load;
 
@@ -40,6 +41,9 @@ struct Arguments {
     /// How many updates a second each job has
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
+    /// How workers report
+    #[arg(long, value_delimiter = ',', default_value = "http,plain,batch")]
+    workers: Vec<Kind>,
     /// The milepost to be tested
     #[arg(long, env = "MILEPOST", default_value = "target/release/milepost")]
     milepost: PathBuf,
@@ -80,6 +84,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         jobs: if quick { arguments.jobs.min(40) } else { arguments.jobs },
         watchers: if quick { arguments.watchers.min(80) } else { arguments.watchers },
         rate: arguments.rate,
+        kinds: arguments.workers.clone(),
         quick,
         binary: arguments.milepost.clone(),
         logs: stage::logs(),

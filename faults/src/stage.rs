@@ -24,6 +24,8 @@ pub(crate) struct Load {
     pub(crate) watchers: usize,
     /// Updates a second of each job.
     pub(crate) rate: f64,
+    /// The kinds of workers, as far as they can be there.
+    pub(crate) kinds: Vec<Kind>,
     /// Shorter faults and waits: a test of the suite and a first look, not a proof.
     pub(crate) quick: bool,
     /// The program under test.
@@ -99,7 +101,7 @@ impl Stage {
 
         let addresses = instances.iter().map(Instance::address).collect();
         let world = Arc::new(World::new(addresses, redis.plain()));
-        let jobs = jobs(ground, load.jobs);
+        let jobs = jobs(ground, load)?;
         let tasks = JoinSet::new();
         let watchers = Vec::new();
         let mut stage = Self { tasks, instances, proxies, redis, jobs, watchers, world };
@@ -178,7 +180,6 @@ impl Redis {
         match self {
             Self::Single(server) => Some(server.address()),
             Self::Sentinel(all) => Some(all.servers[all.primary()].address()),
-            // Such workers know nothing of slots.
             Self::None | Self::Cluster(_) => None,
         }
     }
@@ -213,21 +214,24 @@ fn list(addresses: &[SocketAddr]) -> String {
     texts.join(",")
 }
 
-/// The jobs, with all kinds of workers that can be there.
-fn jobs(ground: Ground, count: usize) -> Vec<Arc<Job>> {
-    let kinds: &[Kind] = match ground {
-        Ground::Alone | Ground::Cluster => &[Kind::Http, Kind::Batch],
-        Ground::Single(_) | Ground::Sentinel => {
-            &[Kind::Http, Kind::Plain, Kind::Batch, Kind::Plain]
-        }
+/// The jobs, of each kind of worker that can be there as many.
+fn jobs(ground: Ground, load: &Load) -> Result<Vec<Arc<Job>>, Failure> {
+    // Workers of the old kind need a Redis, and know nothing of slots.
+    let reaches = match ground {
+        Ground::Alone | Ground::Cluster => &[Kind::Http, Kind::Batch][..],
+        Ground::Single(_) | Ground::Sentinel => &[Kind::Http, Kind::Plain, Kind::Batch],
     };
+    let kinds: Vec<_> = reaches.iter().filter(|kind| load.kinds.contains(kind)).collect();
+    if kinds.is_empty() {
+        return Err(Failure("no worker of these kinds can report there".into()));
+    }
     // A name that no earlier run has used.
     let run = fastrand::u32(..);
     let job = |number: usize| {
-        let kind = kinds[number % kinds.len()];
+        let kind = *kinds[number % kinds.len()];
         Arc::new(Job::new(format!("{kind:?}-{run:08x}-{number}").to_lowercase(), kind))
     };
-    (0..count).map(job).collect()
+    Ok((0..load.jobs).map(job).collect())
 }
 
 /// The folder for logs, below the build's.
