@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use milepost_protocol::{JobId, State, Timestamp, Update};
 use redis::aio::ConnectionLike;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
@@ -245,6 +246,28 @@ impl Client {
     /// When it takes no writes, or does not answer.
     pub async fn probe(&self, channel: &str, token: &str) -> Result<(), Failure> {
         self.run(&Call::probe(self.names, channel, token)).await.map(|_| ())
+    }
+
+    /// Asks whether anybody is there: of a Cluster, any primary. The one that a job is on may still be away.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn ping(&self) -> Result<(), Failure> {
+        let connected = self.connected().await?;
+        let ping = redis::cmd("PING");
+        let Some(Connection::Cluster(mut cluster)) = connected.connection() else {
+            let answer = self.send(connected, &ping).await;
+            return answer.map(|_| ()).map_err(|error| Failure::from(&error));
+        };
+        let any = RoutingInfo::MultiNode((
+            MultipleNodeRoutingInfo::AllMasters,
+            Some(ResponsePolicy::OneSucceeded),
+        ));
+        let answer = cluster.route_command(ping, any).await;
+        answer.map(|_| ()).map_err(|error| {
+            self.judge(&connected, &error);
+            Failure::from(&error)
+        })
     }
 
     /// Which server has which slots.
