@@ -65,7 +65,7 @@ class Record:
         """The update as it is sent. An end is told with the very same words each time: so the server knows it."""
         self._fixed: Optional[Update] = None
         self._has_told_left_out = False
-        self._is_handed_over = False
+        self.is_handed_over = False
 
     @property
     def status(self) -> str:
@@ -80,7 +80,7 @@ class Record:
     @property
     def has_ended(self) -> bool:
         """Also when another process goes on with it: for this one it is over."""
-        return self._is_handed_over or self._status in ENDS
+        return self.is_handed_over or self._status in ENDS
 
     @property
     def counter(self) -> Counter:
@@ -194,7 +194,7 @@ class Record:
                 return False
             self._fixed, self._whole = update, update.encode()[0]
             self._status = status
-            self._is_handed_over = True
+            self.is_handed_over = True
             self._changed(at_once=True)
             return True
 
