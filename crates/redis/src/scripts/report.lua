@@ -128,9 +128,6 @@ if known and run == server then
 else
   epoch, number = new_epoch, 1
 end
-if not known then
-  redis.call('DEL', history_key)
-end
 local same_attempt = known and attempt == latest
 local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
 
@@ -174,7 +171,11 @@ if ttl ~= '' then
   life = tonumber(ttl) * 1000
 end
 
+-- The first write is one that a server without memory refuses: after it, it would refuse none.
 redis.call('SET', status_key, state, 'PX', digits(life))
+if not known then
+  redis.call('DEL', history_key)
+end
 local states = redis.call('LPUSH', history_key, state)
 local bytes = (known and tonumber(meta[9]) or 0) + #state
 while states > 1 and (states > most_states or bytes > most_bytes) do
