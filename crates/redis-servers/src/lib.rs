@@ -30,8 +30,8 @@ pub use options::{Options, Persistence};
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Proxy, Traffic, Way};
-pub use sentinels::Sentinels;
 pub use rustix::process::Signal;
+pub use sentinels::Sentinels;
 pub use server::{Data, Server};
 
 use std::time::{Duration, Instant};

@@ -86,10 +86,9 @@ impl Source {
         for (variable, value) in variables {
             let name = variable.to_string_lossy();
             let setting = match name.as_ref() {
-                "HOST" | "PORT" => name.to_lowercase(),
                 // As for reporters, empty counts as not set.
                 "REDIS_URL" if value.is_empty() => continue,
-                "REDIS_URL" => name.to_lowercase(),
+                "HOST" | "PORT" | "REDIS_URL" => name.to_lowercase(),
                 other if OTHERS.contains(&other) => continue,
                 other => match other.strip_prefix("MILEPOST_") {
                     Some(setting) => setting.to_lowercase(),
