@@ -67,21 +67,20 @@ local serial = tonumber(meta[13] or 0)
 local print
 if origin ~= 'report' then
   print = string.sub(redis.sha1hex(fields), 1, 16)
-  local since, later = -1, false
+  local since = -1
   if origin == 'publish' then
     since = tonumber(after) or -1
   end
-  for its, at, other in string.gmatch(heard, '(%d+):(%d+):(%x+)') do
-    if tonumber(its) > since then
-      later = true
-      if other == print then
+  if serial > since then
+    for its, at in string.gmatch(heard, '(%d+):(%d+):' .. print) do
+      if tonumber(its) > since then
         local state = at ~= '0' and redis.call('LINDEX', history_key, number - tonumber(at))
         return {'heard', state or redis.call('LINDEX', history_key, 0), its}
       end
     end
-  end
-  if later and origin == 'publish' then
-    return {'stale'}
+    if origin == 'publish' then
+      return {'stale'}
+    end
   end
   -- Higher than whatever was there before the job was forgotten.
   serial = math.max(serial + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
