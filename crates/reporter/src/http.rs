@@ -238,12 +238,13 @@ fn is_about_the_job(problem: &Problem) -> bool {
 fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
     let reason = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
     let reason = reason.chars().take(300).collect();
-    match ProblemType::from_uri(&problem.uri) {
+    let kind = ProblemType::from_uri(&problem.uri);
+    match kind {
         Some(ProblemType::AttemptEnded | ProblemType::AttemptSuperseded) => {
             Outcome::AttemptOver { reason }
         }
         _ if problem.status >= 500 || matches!(problem.status, 408 | 429) => {
-            Outcome::Busy { retry_after, reason }
+            Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
         }
         _ => Outcome::Refused { reason },
     }

@@ -45,6 +45,7 @@ mod schedule;
 mod sender;
 mod track;
 mod transport;
+mod trouble;
 mod update;
 mod wrap;
 

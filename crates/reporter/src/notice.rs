@@ -16,12 +16,12 @@ pub enum Notice {
         /// What is wrong with it.
         reason: String,
     },
-    /// Reports do not arrive any more. Told once, until they do again.
+    /// No reports arrive any more. Told once, until they do again.
     Failing {
         /// The first failure.
         reason: String,
     },
-    /// Reports arrive again.
+    /// Reports arrive again, and no job waits any more: after [`Failing`](Self::Failing) and [`Delayed`](Self::Delayed).
     Recovered,
     /// The server refused an update of a job. An end is given up; a job that goes on is tried again when it
     /// has changed or its heartbeat is due, at growing intervals. Told once, until an update is accepted.
@@ -31,10 +31,11 @@ pub enum Notice {
         /// The server's words.
         reason: String,
     },
-    /// The server cannot take this job now (it is full). The job's present state is tried again, at growing
-    /// intervals. Told once, until it is accepted.
+    /// The server cannot take this job's updates now, nor perhaps other jobs': it is full, or a part of it is away. Each
+    /// job's present state is tried again, at growing intervals; an end at once. Told once for all jobs, until
+    /// none waits any more, and not after [`Failing`](Self::Failing), which is worse.
     Delayed {
-        /// The job.
+        /// The first such job.
         job: JobId,
         /// The server's words.
         reason: String,

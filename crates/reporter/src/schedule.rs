@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::counter::Count;
+use crate::trouble::Trouble;
 
 /// Names a slot. Counts up, so that a job that is begun again has another one.
 pub(crate) type Key = u64;
@@ -56,8 +57,8 @@ pub(crate) enum Outcome {
     Accepted,
     /// Never as it is.
     Refused { reason: String },
-    /// Not now; for this job only.
-    Busy { retry_after: Option<Duration>, reason: String },
+    /// Not now; for this job only. `full`: an end would be taken.
+    Busy { retry_after: Option<Duration>, reason: String, full: bool },
     /// The attempt has ended, or a later one has begun.
     AttemptOver { reason: String },
 }
@@ -122,7 +123,7 @@ pub(crate) struct Schedule {
     /// Nothing is sent before: the server did not answer, or asked for it.
     hold: Option<Instant>,
     backoff: Backoff,
-    failing: bool,
+    trouble: Trouble,
     flush: Option<Flush>,
     random: fastrand::Rng,
     most: usize,
@@ -148,7 +149,7 @@ impl Schedule {
             last_pass: None,
             hold: None,
             backoff: Backoff::default(),
-            failing: false,
+            trouble: Trouble::default(),
             flush: None,
             random,
             most: Self::BATCH,
@@ -238,28 +239,33 @@ impl Schedule {
         if sent.ended || slot.keep == Keep::UntilDelivered {
             next = now;
         }
-        let first = slot.backoff.failures() == 0;
         let mut settled = true;
         let remark = match outcome {
             Outcome::Accepted => {
                 slot.backoff.reset();
                 slot.not_before = None;
+                self.trouble.taken(key, sent.ended);
                 None
             }
             Outcome::Refused { reason } => {
+                self.trouble.gone(key);
+                let first = slot.backoff.failures() == 0;
                 slot.not_before = Some(now + slot.backoff.next(&mut self.random));
                 first.then_some(Remark::Refused { reason })
             }
-            Outcome::Busy { retry_after, reason } => {
+            Outcome::Busy { retry_after, reason, full } => {
                 settled = false;
-                let delay = slot.backoff.next(&mut self.random);
-                let delay =
-                    delay.max(retry_after.unwrap_or_default()).min(Self::LONGEST_RETRY_AFTER);
+                let delay = match retry_after {
+                    None if self.flush.is_some() => Self::FLUSH_RETRY.mul_f64(self.random.f64()),
+                    told => slot.backoff.next(&mut self.random).max(told.unwrap_or_default()),
+                };
+                let delay = delay.min(Self::LONGEST_RETRY_AFTER);
                 slot.not_before = Some(now + delay);
                 next = now + delay;
-                first.then_some(Remark::Delayed { reason })
+                self.trouble.delayed(key, sent.ended, full).then_some(Remark::Delayed { reason })
             }
             Outcome::AttemptOver { reason } => {
+                self.trouble.gone(key);
                 slot.over = Some(sent.mark.attempt);
                 Some(Remark::AttemptOver { reason })
             }
@@ -273,12 +279,17 @@ impl Schedule {
         remark
     }
 
-    /// A request was answered. Returns whether that is news: whether requests failed before.
-    pub(crate) fn answered(&mut self) -> bool {
+    /// A request was answered; its outcomes are to be [settled](Self::settle).
+    pub(crate) fn answered(&mut self) {
         self.backoff.reset();
         self.hold = None;
         self.most = (self.most * 2).min(Self::BATCH);
-        std::mem::take(&mut self.failing)
+        self.trouble.answered();
+    }
+
+    /// After the outcomes of a request: whether it is news that the server takes updates again.
+    pub(crate) fn has_recovered(&mut self) -> bool {
+        self.trouble.is_over()
     }
 
     /// The request with these updates was not answered, or the server asks to come back later. All of them
@@ -300,7 +311,7 @@ impl Schedule {
             None => self.backoff.next(&mut self.random),
         };
         self.hold = Some(now + delay);
-        !std::mem::replace(&mut self.failing, true)
+        self.trouble.failed()
     }
 
     /// The server took no batch of this size. They are due again, in smaller ones: at last one by one.
@@ -383,6 +394,7 @@ impl Schedule {
 
     fn remove(&mut self, key: Key, now: Instant) {
         self.flushed(key);
+        self.trouble.gone(key);
         let Some(slot) = self.slots.remove(&key) else { return };
         if let Some(next) = slot.then {
             if let Some(waiting) = self.slots.get_mut(&next) {

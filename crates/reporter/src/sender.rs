@@ -127,11 +127,12 @@ impl Sender {
         let now = Instant::now();
         match answer {
             Ok(outcomes) => {
-                if self.schedule.answered() {
-                    self.notices.tell(&Notice::Recovered);
-                }
+                self.schedule.answered();
                 for ((key, record, _), outcome) in updates.iter().zip(outcomes) {
                     self.settle(*key, record, outcome, now);
+                }
+                if self.schedule.has_recovered() {
+                    self.notices.tell(&Notice::Recovered);
                 }
                 true
             }
