@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::http::{Http, InvalidUrl, without_password};
+use crate::http::Http;
 use crate::inbox::Inbox;
 use crate::notice::{Notice, NoticeHook};
 use crate::reporter::{Owner, Reporter};
 use crate::schedule::{Pace, Schedule};
 use crate::sender::Sender;
+use crate::server::{InvalidUrl, without_password};
 
 /// How a [`Reporter`] works.
 #[derive(Clone, Debug)]

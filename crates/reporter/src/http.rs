@@ -1,4 +1,3 @@
-use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::schedule::Outcome;
+use crate::server::{InvalidUrl, without_password};
 use crate::transport::{Failure, Outgoing, Transport};
 
 /// Reports by `POST`: `spec/README.md`, section 10.
@@ -18,49 +18,6 @@ pub(crate) struct Http {
     /// Without a slash at its end.
     base: String,
 }
-
-/// Why a URL is not that of a Milepost server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidUrl {
-    /// It is no URL.
-    Malformed {
-        /// What was given.
-        given: String,
-    },
-    /// It begins with something else than `http://`, `https://` or `redis://`.
-    Scheme {
-        /// What was given.
-        given: String,
-    },
-    /// It names no host.
-    NoHost {
-        /// What was given.
-        given: String,
-    },
-    /// It has a query, which an address to which paths are added cannot have.
-    Query {
-        /// What was given.
-        given: String,
-    },
-}
-
-impl fmt::Display for InvalidUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed { given } => write!(f, "{given:?} is not a URL"),
-            Self::Scheme { given } => {
-                write!(f, "{given:?} does not begin with http://, https:// or redis://")
-            }
-            Self::NoHost { given } => write!(f, "{given:?} names no host"),
-            Self::Query { given } => {
-                write!(f, "{given:?} has a query; a server's address has none")
-            }
-        }
-    }
-}
-
-impl std::error::Error for InvalidUrl {}
 
 /// What the server says of one update: section 10's answer, or a problem.
 #[derive(Deserialize)]
@@ -276,14 +233,6 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
 fn read(response: &mut Response<Body>, updates: usize) -> Result<Vec<u8>, ureq::Error> {
     let limit = MAX_ANSWER.saturating_mul(u64::try_from(updates).unwrap_or(u64::MAX)).min(16 << 20);
     response.body_mut().with_config().limit(limit.max(4 * MAX_ANSWER)).read_to_vec()
-}
-
-/// For people to read: what comes before the host is nobody's business.
-pub(crate) fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
 }
 
 fn nonsense(response: &Response<Body>) -> Failure {

@@ -6,9 +6,10 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::builder::{Builder, url_of};
-use crate::http::{Http, InvalidUrl};
+use crate::http::Http;
 use crate::record::worker_clock;
 use crate::reporter::Reporter;
+use crate::server::InvalidUrl;
 use crate::update::{Metadata, Progress, Update};
 
 /// The reporter under the names that the workers of the service before Milepost call, with the messages

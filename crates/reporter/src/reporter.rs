@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use milepost_protocol::JobId;
 
 use crate::builder::Builder;
-use crate::http::InvalidUrl;
 use crate::inbox::{Inbox, NotTaken};
 use crate::job::{Handle, Job};
 use crate::notice::{Notice, NoticeHook};
 use crate::sender::{Sender, tell_left_out};
+use crate::server::InvalidUrl;
 use crate::update::Update;
 
 /// Where a worker's jobs are reported to. One for a program is enough; clones are the same reporter.
