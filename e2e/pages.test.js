@@ -100,6 +100,29 @@ test('the dashboard shows a job live, from its first word to its end', async () 
   noFaults();
 });
 
+test('a row and a job’s page tell how many others watch', async () => {
+  await server.report('render', { progress: 0.25 });
+  await server.report('quiet', { progress: 0.5 });
+  const page = await open('/');
+  await reads(page, row('render'), '25 %');
+  /** @type {AbortController[]} */
+  const others = [];
+  leftovers.push(() => others.forEach((other) => other.abort()));
+  const another = async () => {
+    const { signal } = others[others.push(new AbortController()) - 1];
+    assert.ok((await fetch(`${server.url}/jobs/render/events`, { signal })).ok);
+  };
+  await another();
+  await another();
+  await reads(page, `${row('render')} .watchers`, /^\s*2/);
+  assert.equal(await page.locator(`${row('quiet')} .watchers`).isVisible(), false);
+  await page.locator(row('render')).locator('.job-id').click();
+  await reads(page, '[data-part="watchers"]', '2 besides this page');
+  for (const other of others) other.abort();
+  await reads(page, '[data-part="watchers"]', 'only this page');
+  noFaults();
+});
+
 test('a job’s page tells where it is, how it got there and how it ended', async () => {
   const hostile = '<img src=x onerror=alert(1)>';
   await server.report('r1', { stage: 'analyzing', progress: 0.1, timestamp: '2024-01-01T00:00:00Z' });

@@ -10,6 +10,7 @@ import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
 import { paintMetadata, paintResult } from './details.js';
 import { paintTimeline } from './timeline.js';
+import { Watchers } from './watchers.js';
 
 /** @typedef {import('../milepost.js').State} State */
 
@@ -39,6 +40,11 @@ export class JobPage {
     write(parts['try-curl'], curl(id));
     parts.json.setAttribute('href', jobUrl(home(), id));
     this.root.querySelector('.badge')?.setAttribute('hidden', '');
+    this.watchers = new Watchers({
+      wanted: () => [id],
+      isOwn: () => this.page.sign.isLive,
+      changed: () => write(parts.watchers, this.watchers.of(id) ? `${this.watchers.of(id)} besides this page` : 'only this page'),
+    });
     this.resized = new ResizeObserver(() => this.#drawCourse());
   }
 
@@ -49,12 +55,14 @@ export class JobPage {
 
   enter() {
     this.page.watches.watch(this.job.id, this.job.state?.position, { maxRate: 20 });
+    this.watchers.start();
     this.resized.observe(this.parts.chart);
     scrollTo({ top: 0, behavior: 'instant' });
   }
 
   leave() {
     this.page.watches.unwatch(this.job.id);
+    this.watchers.stop();
     this.resized.disconnect();
   }
 

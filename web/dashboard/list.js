@@ -8,6 +8,7 @@ import { curl, home } from '../server.js';
 import { Health } from './health.js';
 import { FILTERS, Listing } from './listing.js';
 import { Rows } from './rows.js';
+import { Watchers } from './watchers.js';
 
 /** @typedef {import('../job.js').Job} Job */
 /** @typedef {import('../milepost.js').State} State */
@@ -49,6 +50,13 @@ export class ListView {
     write(parts['try-curl'], curl('hello'));
     this.search = /** @type {HTMLInputElement} */ (parts.search);
     this.health = new Health(parts);
+    this.watchers = new Watchers({
+      wanted: () => [...this.rows.present].map(({ job }) => job.id),
+      isOwn: (id) => this.#watched.has(id),
+      changed: () => {
+        for (const row of this.rows.present) paintWatchers(row, this.watchers.of(row.job.id));
+      },
+    });
     this.rows = new Rows(parts.jobs, {
       make: makeRow,
       paint: (row) => this.#paintRow(row),
@@ -87,6 +95,7 @@ export class ListView {
     scrollTo({ top: this.#scrolled, behavior: 'instant' });
     this.paint();
     this.health.start();
+    this.watchers.start();
     this.#lookNow();
   }
 
@@ -94,6 +103,7 @@ export class ListView {
     this.#isHere = false;
     clearTimeout(this.#timer);
     this.health.stop();
+    this.watchers.stop();
     this.rows.rest();
     for (const id of this.#watched) this.page.watches.unwatch(id);
     this.#watched.clear();
@@ -212,6 +222,7 @@ export class ListView {
     write(parts.status, job.word);
     write(parts.percent, job.percent);
     write(parts.message, job.error || job.message);
+    paintWatchers(row, this.watchers.of(job.id));
     this.#paintTimes(row);
   }
 
@@ -312,11 +323,13 @@ export class ListView {
       this.page.watches.unwatch(id);
       this.#watched.delete(id);
     }
+    const isOther = [...ids].some((id) => !this.#watched.has(id));
     for (const { id, state } of seen) {
       if (this.#watched.has(id)) continue;
       this.#watched.add(id);
       this.page.watches.watch(id, state?.position, PACE);
     }
+    if (isOther) this.watchers.hurry();
   }
 
   /** @param {KeyboardEvent} event */
@@ -345,6 +358,16 @@ function makeRow() {
   const { root, parts } = build('row-view');
   const row = /** @type {HTMLElement} */ (root.firstElementChild);
   return { root: row, parts, job: /** @type {any} */ (null) };
+}
+
+/**
+ * @param {Row} row
+ * @param {string} count nothing: nobody else watches it, or that is not known
+ */
+function paintWatchers({ parts }, count) {
+  write(parts['watchers-count'], count);
+  parts.watchers.hidden = !count;
+  parts.watchers.title = count ? `${count === '1' ? '1 watches' : `${count} watch`} this job, besides this page` : '';
 }
 
 /** @param {unknown} error */

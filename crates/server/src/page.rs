@@ -50,6 +50,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "dashboard/listing.js"),
     web!(SCRIPT "dashboard/rows.js"),
     web!(SCRIPT "dashboard/timeline.js"),
+    web!(SCRIPT "dashboard/watchers.js"),
     web!(HTML "try.html", "/try"),
     web!(CSS "try.css"),
     web!(SCRIPT "try.js"),
