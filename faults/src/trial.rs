@@ -12,7 +12,7 @@ use crate::job::{Job, Order};
 use crate::result::{Readied, Row};
 use crate::sight::Wrongs;
 use crate::stage::{Load, Stage};
-use crate::watcher::{Lie, Watcher};
+use crate::watcher::{Lie, Seen, Watcher};
 
 /// By then, after a fault, every watcher has to show the newest state.
 pub(crate) const BOUND: Duration = Duration::from_secs(5);
@@ -92,6 +92,18 @@ pub(crate) fn run(
         thrown_out.extend(seen.thrown_out.iter().cloned());
         let job = &stage.jobs[watcher.job].id;
         notes.extend(seen.sight.notes.iter().map(|note| format!("{job}: {note}")));
+        if misses_end(&stage, watcher.job, &seen) {
+            let job = &stage.jobs[watcher.job];
+            notes.push(format!(
+                "{} ({:?}): its end is update {}; shown are {} ends, and last update {} at {}",
+                job.id,
+                job.kind,
+                job.confirmed(),
+                seen.sight.ends,
+                seen.sight.newest,
+                seen.sight.position.as_deref().unwrap_or("nothing"),
+            ));
+        }
     }
     let unended = stage.jobs.iter().filter(|job| !job.has_ended()).count();
     Ok(Row {
@@ -128,12 +140,13 @@ fn stale(stage: &Stage, now: &[u64]) -> u64 {
 
 /// Watchers that were not shown their job's end, or show something else now.
 fn missing_ends(stage: &Stage) -> u64 {
-    let misses = |watcher: &&Arc<Watcher>| {
-        let seen = watcher.seen();
-        let job = &stage.jobs[watcher.job];
-        job.has_ended() && (seen.sight.ends == 0 || seen.sight.newest != job.confirmed())
-    };
+    let misses = |watcher: &&Arc<Watcher>| misses_end(stage, watcher.job, &watcher.seen());
     stage.watchers.iter().filter(misses).count() as u64
+}
+
+fn misses_end(stage: &Stage, job: usize, seen: &Seen) -> bool {
+    let job = &stage.jobs[job];
+    job.has_ended() && (seen.sight.ends == 0 || seen.sight.newest != job.confirmed())
 }
 
 /// How soon the instance said that it is not ready, and that it is again.
