@@ -4,12 +4,15 @@
 //! arrived, and when to look at the job again. Looking tells whether it has changed; so a worker's `inc`
 //! need not wake anybody.
 
+mod slot;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::counter::Count;
 use crate::trouble::Trouble;
+use slot::{Slot, Verdict};
 
 /// Names a slot. Counts up, so that a job that is begun again has another one.
 pub(crate) type Key = u64;
@@ -80,36 +83,9 @@ pub(crate) struct Due {
 }
 
 #[derive(Debug)]
-struct Slot {
-    keep: Keep,
-    /// When to look at the job again; none while it is being sent, or waits for another.
-    look_at: Option<Instant>,
-    /// The last state that arrived, or was refused for good.
-    settled: Option<Mark>,
-    settled_urgent: Option<u64>,
-    sent_at: Option<Instant>,
-    in_flight: Option<Glance>,
-    /// The attempt (as named) that the server says is over.
-    over: Option<u32>,
-    /// Of this job's own refusals and delays.
-    backoff: Backoff,
-    not_before: Option<Instant>,
-    /// An earlier job of the same id, whose end goes first.
-    after: Option<Key>,
-    /// The job that waits for this one.
-    then: Option<Key>,
-}
-
-#[derive(Debug)]
 struct Flush {
     deadline: Instant,
     left: HashSet<Key>,
-}
-
-enum Verdict {
-    Send,
-    Look(Instant),
-    Done,
 }
 
 #[derive(Debug)]
@@ -166,20 +142,7 @@ impl Schedule {
             }
             None => false,
         });
-        let slot = Slot {
-            keep,
-            look_at: None,
-            settled: None,
-            settled_urgent: None,
-            sent_at: None,
-            in_flight: None,
-            over: None,
-            backoff: Backoff::default(),
-            not_before: None,
-            after,
-            then: None,
-        };
-        self.slots.insert(key, slot);
+        self.slots.insert(key, Slot::new(keep, after));
         self.look(key, now + Self::GAP);
     }
 
@@ -401,41 +364,6 @@ impl Schedule {
                 waiting.after = None;
             }
             self.look(next, now);
-        }
-    }
-}
-
-impl Slot {
-    fn consider(&mut self, seen: Glance, now: Instant, pace: Pace, flushing: bool) -> Verdict {
-        if let Some(over) = self.over {
-            if over == seen.mark.attempt {
-                let done = seen.ended || self.keep == Keep::UntilDelivered;
-                return if done { Verdict::Done } else { Verdict::Look(now + pace.heartbeat) };
-            }
-            self.over = None;
-            self.settled = None;
-        }
-        if self.settled == Some(seen.mark) {
-            if seen.ended || self.keep == Keep::UntilDelivered {
-                return Verdict::Done;
-            }
-            let heartbeat = self.sent_at.map_or(now, |sent| sent + pace.heartbeat);
-            let heartbeat = self.not_before.map_or(heartbeat, |at| at.max(heartbeat));
-            return if heartbeat <= now {
-                Verdict::Send
-            } else {
-                Verdict::Look(heartbeat.min(now + pace.interval))
-            };
-        }
-        let wait = match self.sent_at {
-            None => None,
-            Some(_) if seen.ended || flushing => None,
-            Some(sent) if self.settled_urgent != Some(seen.urgent) => Some(sent + Schedule::GAP),
-            Some(sent) => Some(sent + pace.interval),
-        };
-        match wait.max(self.not_before) {
-            Some(at) if at > now => Verdict::Look(at),
-            _ => Verdict::Send,
         }
     }
 }

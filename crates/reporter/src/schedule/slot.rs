@@ -1,0 +1,91 @@
+use std::time::Instant;
+
+use super::{Glance, Keep, Key, Mark, Pace, Schedule};
+use crate::backoff::Backoff;
+
+/// What is known of a job: what of it has arrived, and when to look at it again.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) keep: Keep,
+    /// When to look at the job again; none while it is being sent, or waits for another.
+    pub(super) look_at: Option<Instant>,
+    /// The last state that arrived, or was refused for good.
+    pub(super) settled: Option<Mark>,
+    pub(super) settled_urgent: Option<u64>,
+    pub(super) sent_at: Option<Instant>,
+    pub(super) in_flight: Option<Glance>,
+    /// The attempt (as named) that the server says is over.
+    pub(super) over: Option<u32>,
+    /// Of this job's own refusals and delays.
+    pub(super) backoff: Backoff,
+    pub(super) not_before: Option<Instant>,
+    /// An earlier job of the same id, whose end goes first.
+    pub(super) after: Option<Key>,
+    /// The job that waits for this one.
+    pub(super) then: Option<Key>,
+}
+
+/// What to do about a job.
+pub(super) enum Verdict {
+    Send,
+    Look(Instant),
+    Done,
+}
+
+impl Slot {
+    pub(super) fn new(keep: Keep, after: Option<Key>) -> Self {
+        Self {
+            keep,
+            look_at: None,
+            settled: None,
+            settled_urgent: None,
+            sent_at: None,
+            in_flight: None,
+            over: None,
+            backoff: Backoff::default(),
+            not_before: None,
+            after,
+            then: None,
+        }
+    }
+
+    /// What to do about the job, which looks like this now.
+    pub(super) fn consider(
+        &mut self,
+        seen: Glance,
+        now: Instant,
+        pace: Pace,
+        flushing: bool,
+    ) -> Verdict {
+        if let Some(over) = self.over {
+            if over == seen.mark.attempt {
+                let done = seen.ended || self.keep == Keep::UntilDelivered;
+                return if done { Verdict::Done } else { Verdict::Look(now + pace.heartbeat) };
+            }
+            self.over = None;
+            self.settled = None;
+        }
+        if self.settled == Some(seen.mark) {
+            if seen.ended || self.keep == Keep::UntilDelivered {
+                return Verdict::Done;
+            }
+            let heartbeat = self.sent_at.map_or(now, |sent| sent + pace.heartbeat);
+            let heartbeat = self.not_before.map_or(heartbeat, |at| at.max(heartbeat));
+            return if heartbeat <= now {
+                Verdict::Send
+            } else {
+                Verdict::Look(heartbeat.min(now + pace.interval))
+            };
+        }
+        let wait = match self.sent_at {
+            None => None,
+            Some(_) if seen.ended || flushing => None,
+            Some(sent) if self.settled_urgent != Some(seen.urgent) => Some(sent + Schedule::GAP),
+            Some(sent) => Some(sent + pace.interval),
+        };
+        match wait.max(self.not_before) {
+            Some(at) if at > now => Verdict::Look(at),
+            _ => Verdict::Send,
+        }
+    }
+}
