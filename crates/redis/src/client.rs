@@ -388,7 +388,7 @@ impl Client {
         );
         match made.await {
             Ok(Ok(_)) => Ok(current),
-            Ok(Err(error)) => Err(Failure::from(&error)),
+            Ok(Err(error)) => Err(Failure::to_connect(&error)),
             Err(_) => Err(Failure::Unavailable("no connection to Redis in time".to_owned())),
         }
     }

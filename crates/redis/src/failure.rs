@@ -7,11 +7,22 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 pub enum Failure {
     /// It does not answer, or cannot do it now: what it said last. Whether it was done is not known.
     Unavailable(String),
+    /// It is there, and answered with an error, such as `NOPERM`, `MISCONF`, or `WRONGTYPE` for a job whose keys somebody
+    /// else has written. Another job's may be done.
+    Refused(String),
     /// It has no memory left (`maxmemory` with `noeviction`). Nothing was done.
     Full(String),
 }
 
 impl Failure {
+    /// Without a connection nothing is done, whatever the reason.
+    pub(crate) fn to_connect(error: &RedisError) -> Self {
+        match Self::from(error) {
+            Self::Refused(detail) | Self::Full(detail) => Self::Unavailable(detail),
+            unavailable @ Self::Unavailable(_) => unavailable,
+        }
+    }
+
     pub(crate) fn nonsense(what: &str) -> Self {
         Self::Unavailable(format!("Redis answered with something else than {what}"))
     }
@@ -25,14 +36,22 @@ impl From<&RedisError> for Failure {
         if error.is_timeout() {
             return Self::Unavailable("Redis did not answer in time".to_owned());
         }
-        Self::Unavailable(format!("Redis: {error}"))
+        let said = format!("Redis: {error}");
+        let is_answer = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
+        if is_answer && !spoils_connection(error) {
+            Self::Refused(said)
+        } else {
+            Self::Unavailable(said)
+        }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(detail) | Self::Full(detail) => f.write_str(detail),
+            Self::Unavailable(detail) | Self::Refused(detail) | Self::Full(detail) => {
+                f.write_str(detail)
+            }
         }
     }
 }

@@ -120,7 +120,9 @@ impl Broker for Redis {
             Ok(Reply::Refused(refusal)) => Err(ReportError::Refused(refusal)),
             Ok(_) => Err(ReportError::Unavailable(Unavailable("Redis does not settle".to_owned()))),
             Err(Failure::Full(detail)) => Err(ReportError::Full(detail)),
-            Err(Failure::Unavailable(detail)) => Err(ReportError::Unavailable(Unavailable(detail))),
+            Err(Failure::Unavailable(detail) | Failure::Refused(detail)) => {
+                Err(ReportError::Unavailable(Unavailable(detail)))
+            }
         }
     }
 
