@@ -1,13 +1,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::http::Http;
 use crate::inbox::Inbox;
 use crate::notice::{Notice, NoticeHook};
 use crate::reporter::{Owner, Reporter};
 use crate::schedule::{Pace, Schedule};
 use crate::sender::Sender;
-use crate::server::{InvalidUrl, without_password};
+use crate::server::{InvalidUrl, Server};
 
 /// How a [`Reporter`] works.
 #[derive(Clone, Debug)]
@@ -67,48 +66,42 @@ impl Builder {
         self
     }
 
-    /// Reports to the server at `url`, `http(s)://host[:port][/path]`. Nothing is sent yet: a server that is
-    /// down is found by the jobs. `redis://…` is known, but cannot be reported to from here yet: nothing is
-    /// reported then, and a [`Notice`] says so.
+    /// Reports to the server at `url`: `http(s)://host[:port][/path]` of a Milepost server, or straight to the Redis or
+    /// Valkey that it shares, `redis://`, `rediss://` (TLS), `redis+sentinel://` or `redis+cluster://`
+    /// (`spec/README.md`, section 14; the crate's feature `redis`). Nothing is sent yet: a server that is down is found
+    /// by the jobs.
     ///
     /// # Errors
     /// When `url` is none of these.
     pub fn connect(self, url: &str) -> Result<Reporter, InvalidUrl> {
-        if url.starts_with("redis://") || url.starts_with("rediss://") {
-            let reason = format!(
-                "{} is a Redis server; set MILEPOST_URL to the http:// address of a Milepost server",
-                without_password(url)
-            );
-            self.notices.tell(&Notice::UnusableUrl { reason });
-            return Ok(Reporter::silent());
-        }
-        Ok(self.report_to(Http::new(url)?))
+        Ok(self.report_to(Server::at(url)?))
     }
 
     /// Reports to where the environment says: [`Reporter::from_env`].
     pub fn from_env(self) -> Reporter {
-        match url_of(|name| std::env::var(name).ok()) {
-            Some(url) => self.connect_or_be_silent(&url),
+        let url = url_of(|name| std::env::var(name).ok());
+        match url.and_then(|url| self.server_or_notice(&url)) {
+            Some(server) => self.report_to(server),
             None => Reporter::silent(),
         }
     }
 
-    pub(crate) fn connect_or_be_silent(self, url: &str) -> Reporter {
-        let notices = self.notices.clone();
-        self.connect(url).unwrap_or_else(|error| {
-            notices.tell(&Notice::UnusableUrl { reason: error.to_string() });
-            Reporter::silent()
-        })
+    /// The server at `url`; none if there is no such URL, which a notice says.
+    pub(crate) fn server_or_notice(&self, url: &str) -> Option<Server> {
+        let server = Server::at(url);
+        server
+            .map_err(|error| self.notices.tell(&Notice::UnusableUrl { reason: error.to_string() }))
+            .ok()
     }
 
-    fn report_to(self, http: Http) -> Reporter {
+    pub(crate) fn report_to(self, server: Server) -> Reporter {
         let inbox = Arc::new(Inbox::new(self.max_jobs));
         let pace = Pace { interval: self.interval, heartbeat: self.heartbeat.max(self.interval) };
         let schedule = Schedule::new(pace, Instant::now(), fastrand::Rng::new());
         let sender = Sender::new(
             Arc::clone(&inbox),
             schedule,
-            Box::new(http),
+            server.transport(self.flush_timeout),
             self.notices.clone(),
             self.flush_timeout,
         );

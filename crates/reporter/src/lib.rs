@@ -40,6 +40,8 @@ mod notice;
 mod progress_reporter;
 mod rate;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod reporter;
 mod schedule;
 mod sender;

@@ -6,10 +6,9 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::builder::{Builder, url_of};
-use crate::http::Http;
 use crate::record::worker_clock;
 use crate::reporter::Reporter;
-use crate::server::InvalidUrl;
+use crate::server::{InvalidUrl, Server};
 use crate::update::{Metadata, Progress, Update};
 
 /// The reporter under the names that the workers of the service before Milepost call, with the messages
@@ -22,31 +21,34 @@ use crate::update::{Metadata, Progress, Update};
 #[derive(Clone, Debug)]
 pub struct ProgressReporter {
     reporter: Reporter,
-    http: Option<Http>,
+    /// None: nothing is reported, and nothing known.
+    server: Option<Server>,
 }
 
 /// How long [`ProgressReporter::get_status`] takes at most.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ProgressReporter {
-    /// Reports to the server at `url`.
+    /// Reports to the server at `url`: one of those that [`Builder::connect`](Builder::connect) knows.
     ///
     /// # Errors
-    /// When `url` is not one of `http(s)://host[:port][/path]`.
+    /// When `url` is none of these.
     pub fn new(url: &str) -> Result<Self, InvalidUrl> {
-        let reporter = Builder::default().connect(url)?;
-        Ok(Self { reporter, http: Http::new(url).ok() })
+        Server::at(url).map(|server| Self::reporting_to(Some(server)))
     }
 
     /// Reports to where the environment says: [`Reporter::from_env`].
     pub fn from_env() -> Self {
-        match url_of(|name| std::env::var(name).ok()) {
-            Some(url) => Self {
-                reporter: Builder::default().connect_or_be_silent(&url),
-                http: Http::new(&url).ok(),
-            },
-            None => Self { reporter: Reporter::silent(), http: None },
-        }
+        let url = url_of(|name| std::env::var(name).ok());
+        Self::reporting_to(url.and_then(|url| Builder::default().server_or_notice(&url)))
+    }
+
+    fn reporting_to(server: Option<Server>) -> Self {
+        let reporter = match &server {
+            Some(server) => Builder::default().report_to(server.clone()),
+            None => Reporter::silent(),
+        };
+        Self { reporter, server }
     }
 
     /// Nothing needs to be done before the first report; kept for the name.
@@ -96,11 +98,11 @@ impl ProgressReporter {
     /// The job's last state; none if the server does not know the job, or does not answer. Sends what was
     /// reported here first, and waits for the answer: 2 s at most.
     pub fn get_status(&self, job_id: &str) -> Option<Value> {
-        let http = self.http.as_ref()?;
+        let server = self.server.as_ref()?;
         let job = JobId::parse(job_id).ok()?;
         let begun = Instant::now();
         self.reporter.flush(STATUS_TIMEOUT / 2);
-        http.state(&job, STATUS_TIMEOUT.saturating_sub(begun.elapsed())).ok().flatten()
+        server.state(&job, STATUS_TIMEOUT.saturating_sub(begun.elapsed())).ok().flatten()
     }
 
     /// Sends what has not arrived yet, 2 s at most. Nothing is reported from then on.

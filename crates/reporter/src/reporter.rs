@@ -55,10 +55,11 @@ impl Reporter {
         Builder::default().from_env()
     }
 
-    /// Reports to the server at `url`. Nothing is sent yet: a server that is down is found by the jobs.
+    /// Reports to the server at `url`, as [`Builder::connect`] does. Nothing is sent yet: a server that is down is found
+    /// by the jobs.
     ///
     /// # Errors
-    /// When `url` is not one of `http(s)://host[:port][/path]`.
+    /// When `url` is none that [`Builder::connect`] knows.
     pub fn connect(url: &str) -> Result<Self, InvalidUrl> {
         Builder::default().connect(url)
     }

@@ -1,6 +1,23 @@
 use std::fmt;
+use std::time::Duration;
 
-/// Why a URL is not that of a Milepost server.
+use milepost_protocol::JobId;
+use serde_json::Value;
+
+use crate::http::Http;
+#[cfg(feature = "redis")]
+use crate::redis::Redis;
+use crate::transport::{Failure, Transport};
+
+/// What a URL leads to. Connects to nothing by itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Server {
+    Http(Http),
+    #[cfg(feature = "redis")]
+    Redis(Redis),
+}
+
+/// Why a URL is none to report to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidUrl {
@@ -9,7 +26,7 @@ pub enum InvalidUrl {
         /// What was given.
         given: String,
     },
-    /// It begins with something else than `http://`, `https://` or `redis://`.
+    /// It begins with something else than `http://`, `https://`, `redis://` or one of the other forms of that.
     Scheme {
         /// What was given.
         given: String,
@@ -24,6 +41,69 @@ pub enum InvalidUrl {
         /// What was given.
         given: String,
     },
+    /// It is a URL of Redis, and something is wrong with it.
+    Redis {
+        /// What.
+        reason: String,
+    },
+    /// It is a URL of Redis, and the program was built without the feature `redis` of this crate.
+    WithoutRedis {
+        /// What was given.
+        given: String,
+    },
+}
+
+impl Server {
+    /// # Errors
+    /// When it is neither `http(s)://host[:port][/path]` nor a URL of Redis.
+    pub(crate) fn at(url: &str) -> Result<Self, InvalidUrl> {
+        if !is_redis(url) {
+            return Http::new(url).map(Self::Http);
+        }
+        #[cfg(feature = "redis")]
+        return Redis::new(url).map(Self::Redis);
+        #[cfg(not(feature = "redis"))]
+        Err(InvalidUrl::WithoutRedis { given: without_password(url) })
+    }
+
+    /// How updates get there, given up after `timeout`.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(unused_variables, reason = "HTTP is told with each request")
+    )]
+    pub(crate) fn transport(self, timeout: Duration) -> Box<dyn Transport> {
+        match self {
+            Self::Http(http) => Box::new(http),
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => Box::new(redis.reporting(timeout)),
+        }
+    }
+
+    /// A job's state; none if the job is not known there.
+    ///
+    /// # Errors
+    /// When there is no answer within `timeout`, or not with a state.
+    pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
+        match self {
+            Self::Http(http) => http.state(job, timeout),
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.state(job, timeout),
+        }
+    }
+}
+
+/// Whether a URL is meant to be one of Redis or Valkey, over TLS or not, alone, under Sentinel or in a Cluster.
+fn is_redis(url: &str) -> bool {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    scheme.starts_with("redis") || scheme.starts_with("valkey")
+}
+
+/// For people to read: what comes before the host is nobody's business.
+pub(crate) fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    }
 }
 
 impl fmt::Display for InvalidUrl {
@@ -37,16 +117,16 @@ impl fmt::Display for InvalidUrl {
             Self::Query { given } => {
                 write!(f, "{given:?} has a query; a server's address has none")
             }
+            Self::Redis { reason } => f.write_str(reason),
+            Self::WithoutRedis { given } => {
+                write!(
+                    f,
+                    "{given:?} is a Redis server, and this program was built without the feature \
+                     \"redis\" of milepost-reporter"
+                )
+            }
         }
     }
 }
 
 impl std::error::Error for InvalidUrl {}
-
-/// For people to read: what comes before the host is nobody's business.
-pub(crate) fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
-}

@@ -1,0 +1,298 @@
+use std::fmt;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::StreamExt;
+use milepost_protocol::{JobId, Timestamp, Update};
+use milepost_redis::{Address, Client, Failure as RedisFailure, Keeping, Reply};
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::schedule::Outcome;
+use crate::server::InvalidUrl;
+use crate::transport::{Failure, Outgoing, Transport};
+
+/// A Redis or Valkey that keeps jobs' states: `spec/README.md`, section 14.
+#[derive(Clone, Debug)]
+pub(crate) struct Redis {
+    address: Address,
+}
+
+/// Reports straight to Redis, one script for each update, over one connection.
+pub(crate) struct RedisTransport {
+    address: Address,
+    patience: Duration,
+    /// Begun by the thread that sends, so that a process that forks before has nothing of it.
+    running: Option<Running>,
+}
+
+/// The runtime goes on only while somebody waits for it here: nothing of this runs between two batches.
+struct Running {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// Updates that are under way at once. Their order does not matter: no two are of the same job.
+const AT_ONCE: usize = 128;
+
+/// A connection that was kept may have been closed by Redis just now, or lead nowhere. So what could not be told goes
+/// out once more before anybody speaks of a failure.
+const ROUNDS: usize = 2;
+
+/// An answer may take as long as Redis is given at most, however long a batch may take.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Redis {
+    /// # Errors
+    /// When the URL is none of Redis.
+    pub(crate) fn new(url: &str) -> Result<Self, InvalidUrl> {
+        let address = Address::parse(url);
+        address
+            .map(|address| Self { address })
+            .map_err(|error| InvalidUrl::Redis { reason: error.to_string() })
+    }
+
+    /// What reports there, where a batch may take `timeout`. An answer may take three quarters of it, so that there is
+    /// time for a second try.
+    pub(crate) fn reporting(self, timeout: Duration) -> RedisTransport {
+        let patience = (timeout * 3 / 4).min(LONGEST_PATIENCE);
+        RedisTransport { address: self.address, patience, running: None }
+    }
+
+    /// A job's state; none if it is not known. Waits on a thread of its own: the caller may be a task of an async
+    /// program, in which no second runtime may wait.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
+        let client = Client::new(self.address.clone(), Keeping::default()).with_patience(timeout);
+        let asking = || {
+            let states =
+                async { tokio::time::timeout(timeout, client.states(job, 1, now())).await };
+            let runtime = runtime()?;
+            let answer = runtime.block_on(states);
+            runtime.shutdown_background();
+            match answer {
+                Ok(Ok(states)) => Ok(states),
+                Ok(Err(failure)) => Err(lost(&failure)),
+                Err(_) => Err(lost(&in_time())),
+            }
+        };
+        let states = thread::scope(|scope| {
+            let thread = thread::Builder::new().name("milepost-status".to_owned());
+            let asking = thread.spawn_scoped(scope, asking).map_err(|error| lost(&error))?;
+            asking.join().unwrap_or_else(|_| Err(lost(&"the thread that asks panicked")))
+        })?;
+        let state = states.last().map(|state| serde_json::from_str(state.json()));
+        state.transpose().map_err(|error| lost(&error))
+    }
+}
+
+impl Transport for RedisTransport {
+    fn send(
+        &mut self,
+        updates: &[Outgoing<'_>],
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => Running {
+                runtime: runtime()?,
+                client: Client::new(self.address.clone(), Keeping::default())
+                    .with_patience(self.patience),
+            },
+        };
+        let Running { runtime, client } = self.running.insert(running);
+        let mut batch = Batch::new(updates, self.address.is_cluster());
+        // What is not known by then is lost.
+        let _ = runtime.block_on(async { tokio::time::timeout(timeout, batch.send(client)).await });
+        batch.outcomes()
+    }
+}
+
+impl Drop for RedisTransport {
+    /// Dropping a runtime would wait for a name server that does not answer.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+/// Updates that are sent together.
+struct Batch {
+    sendings: Vec<Sending>,
+    cluster: bool,
+    /// Whether any part of the Cluster answers.
+    cluster_answers: bool,
+}
+
+enum Sending {
+    /// Not sent, or not answered.
+    Waiting(Update),
+    Lost(Update, RedisFailure),
+    Settled(Outcome),
+}
+
+impl Batch {
+    fn new(updates: &[Outgoing<'_>], cluster: bool) -> Self {
+        let sending =
+            |update: &Outgoing<'_>| match Update::parse(Some(update.job), update.json.as_bytes()) {
+                Ok(update) => Sending::Waiting(update),
+                Err(error) => Sending::Settled(Outcome::Refused { reason: error.to_string() }),
+            };
+        Self { sendings: updates.iter().map(sending).collect(), cluster, cluster_answers: false }
+    }
+
+    async fn send(&mut self, client: &Client) {
+        let (sendings, cluster) = (&mut self.sendings, self.cluster);
+        let rounds = async {
+            for _ in 0..ROUNDS {
+                round(sendings, cluster, client).await;
+            }
+        };
+        if cluster {
+            let answers = async { self.cluster_answers = client.ping().await.is_ok() };
+            futures_util::future::join(rounds, answers).await;
+        } else {
+            rounds.await;
+        }
+    }
+
+    /// What became of each, or that this cannot be told. That a part of a Cluster is away concerns its own jobs only.
+    fn outcomes(self) -> Result<Vec<Outcome>, Failure> {
+        let some_settled = self.sendings.iter().any(Sending::is_settled);
+        let unsettled = || self.sendings.iter().filter(|sending| !sending.is_settled());
+        let only_a_part = self.cluster && (some_settled || self.cluster_answers);
+        if unsettled().next().is_some() && !only_a_part {
+            let mut failures = unsettled().filter_map(Sending::failure);
+            return Err(match failures.next() {
+                Some(failure) => lost(failure),
+                // It was too much for the time that there was.
+                None if some_settled => Failure::NoBatch,
+                None => lost(&in_time()),
+            });
+        }
+        let outcome = |sending| match sending {
+            Sending::Settled(outcome) => outcome,
+            Sending::Lost(_, failure) => busy(&failure),
+            Sending::Waiting(_) => busy(&in_time()),
+        };
+        Ok(self.sendings.into_iter().map(outcome).collect())
+    }
+}
+
+/// Sends what has not been answered yet.
+async fn round(sendings: &mut [Sending], cluster: bool, client: &Client) {
+    let waiting = sendings.iter_mut().filter(|sending| !sending.is_settled());
+    let reports = waiting.map(|sending| async move {
+        sending.send(client).await;
+        matches!(sending, Sending::Lost(..))
+    });
+    let mut reports = futures_util::stream::iter(reports).buffer_unordered(AT_ONCE);
+    // In a Cluster, one server may be gone and the others not. Elsewhere nobody need try what the first could not.
+    let mut chances = if cluster { AT_ONCE } else { 1 };
+    while let Some(was_lost) = reports.next().await {
+        if was_lost {
+            chances -= 1;
+        } else if cluster {
+            chances = usize::MAX;
+        }
+        if chances == 0 {
+            return;
+        }
+    }
+}
+
+impl Sending {
+    fn is_settled(&self) -> bool {
+        matches!(self, Self::Settled(_))
+    }
+
+    fn failure(&self) -> Option<&RedisFailure> {
+        if let Self::Lost(_, failure) = self { Some(failure) } else { None }
+    }
+
+    async fn send(&mut self, client: &Client) {
+        let (Self::Waiting(update) | Self::Lost(update, _)) = self else { return };
+        *self = match client.report(update, now()).await {
+            Ok(reply) => Self::Settled(outcome(&reply)),
+            // Redis is there, so the others' updates may be taken.
+            Err(failure @ (RedisFailure::Full(_) | RedisFailure::Refused(_))) => {
+                Self::Settled(busy(&failure))
+            }
+            Err(failure) => Self::Lost(update.clone(), failure),
+        };
+    }
+}
+
+fn outcome(reply: &Reply) -> Outcome {
+    match reply {
+        Reply::Taken(_) => Outcome::Accepted,
+        Reply::Refused(refusal) => Outcome::AttemptOver { reason: refusal.to_string() },
+        // Answers to other questions than ours: somebody deletes and writes the job's keys at this moment.
+        _ => busy(&RedisFailure::Unavailable("the job's keys are in motion".to_owned())),
+    }
+}
+
+fn busy(failure: &RedisFailure) -> Outcome {
+    let full = matches!(failure, RedisFailure::Full(_));
+    Outcome::Busy { retry_after: None, reason: failure.to_string(), full }
+}
+
+fn in_time() -> RedisFailure {
+    RedisFailure::Unavailable("Redis did not answer in time".to_owned())
+}
+
+fn lost(reason: &impl fmt::Display) -> Failure {
+    Failure::Lost { reason: reason.to_string() }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| lost(&error))
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(cluster: bool, cluster_answers: bool, what: &str) -> Result<Vec<Outcome>, Failure> {
+        let update = || Update::parse(None, br#"{"job_id":"a"}"#).unwrap();
+        let sending = |what| match what {
+            's' => Sending::Settled(Outcome::Accepted),
+            'w' => Sending::Waiting(update()),
+            _ => Sending::Lost(update(), RedisFailure::Unavailable("gone".to_owned())),
+        };
+        Batch { sendings: what.chars().map(sending).collect(), cluster, cluster_answers }.outcomes()
+    }
+
+    fn because(reason: &str) -> Failure {
+        Failure::Lost { reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn one_server_answers_for_all_or_for_none() {
+        assert_eq!(batch(false, false, "ss"), Ok(vec![Outcome::Accepted; 2]));
+        assert_eq!(batch(false, false, "slw"), Err(because("gone")));
+        assert_eq!(batch(false, false, "ww"), Err(because("Redis did not answer in time")));
+    }
+
+    #[test]
+    fn what_is_too_much_for_the_time_is_tried_in_smaller_batches() {
+        assert_eq!(batch(false, false, "sw"), Err(Failure::NoBatch));
+    }
+
+    #[test]
+    fn a_part_of_a_cluster_that_is_away_is_told_of_its_own_jobs() {
+        let busy = |reason: &str| busy(&RedisFailure::Unavailable(reason.to_owned()));
+        let expected = [Outcome::Accepted, busy("gone"), busy("Redis did not answer in time")];
+        assert_eq!(batch(true, false, "slw"), Ok(expected.to_vec()));
+        assert_eq!(batch(true, true, "l"), Ok(vec![busy("gone")]));
+        assert_eq!(batch(true, false, "wl"), Err(because("gone")));
+    }
+}
