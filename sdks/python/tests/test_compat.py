@@ -54,7 +54,7 @@ class Watcher(threading.Thread):
     """Watches a job to its end."""
 
     def __init__(self, job_id: str, url: str) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.states: list[milepost.State] = []
         self._watch = milepost.watch(job_id, url=url)
         self.start()
@@ -67,6 +67,30 @@ class Watcher(threading.Thread):
         self.join(60)
         assert not self.is_alive()
         return self.states
+
+
+class InStep:
+    """A reporter that goes on when all watchers have seen what it reported."""
+
+    def __init__(self, reporter: Any, watchers: list[Watcher]) -> None:
+        self._reporter = reporter
+        self._watchers = watchers
+        self._reported = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._reporter, name)
+        return self._in_step(method) if name.startswith("report") else method
+
+    def _in_step(self, method: Any) -> Any:
+        async def report(*arguments: Any, **more: Any) -> None:
+            # `utcnow`, which they use, is no good any more, which is none of this test's business.
+            with python_warnings.catch_warnings():
+                python_warnings.simplefilter("ignore", DeprecationWarning)
+                await method(*arguments, **more)
+            self._reported += 1
+            eventually(lambda: all(len(watcher.states) >= self._reported for watcher in self._watchers))
+
+        return report
 
 
 def test_the_methods_and_their_defaults_are_today_s() -> None:
@@ -89,11 +113,9 @@ def test_an_old_worker_beside_a_new_one(redis: LiveRedis, tmp_path: Any, job_id:
         watchers = {(who, url): Watcher(ids[who], url) for who in ids for url in (server.url, redis.url)}
 
         async def main() -> None:
-            # `utcnow`, which they use, is no good any more, which is none of this test's business.
-            with python_warnings.catch_warnings():
-                python_warnings.simplefilter("ignore", DeprecationWarning)
-                await work(old_reporter.ProgressReporter(redis.url), ids["old"])
-            await work(Slow(redis.url), ids["new"])
+            for who, kind in (("old", old_reporter.ProgressReporter), ("new", ProgressReporter)):
+                watching = [watcher for (whose, _), watcher in watchers.items() if whose == who]
+                await work(InStep(kind(redis.url), watching), ids[who])
 
         asyncio.run(main())
         seen = {which: shown(watcher.finish()) for which, watcher in watchers.items()}
@@ -108,6 +130,41 @@ def test_an_old_worker_beside_a_new_one(redis: LiveRedis, tmp_path: Any, job_id:
         assert all(state is not None and shown([state]) == seen["new", server.url][-1:] for state in late)
     finally:
         server.stop()
+
+
+def test_what_an_old_worker_loses_and_a_new_one_does_not(
+    own_redis: LiveRedis, tmp_path: Any, job_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is reported while Redis is away."""
+    server = LiveServer(tmp_path, environment={"REDIS_URL": own_redis.url})
+    server.start()
+    ids = {"old": f"{job_id}-old", "new": f"{job_id}-new"}
+    watchers = {who: Watcher(ids[who], server.url) for who in ids}
+
+    async def main() -> None:
+        old, new = old_reporter.ProgressReporter(own_redis.url), ProgressReporter(own_redis.url)
+        await old.initialize()
+        reporters = {"old": InStep(old, [watchers["old"]]), "new": InStep(new, [watchers["new"]])}
+        for who, reporter in reporters.items():
+            await reporter.report(ids[who], "rendering", 0.1)
+        own_redis.kill()
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore", DeprecationWarning)
+            await old.report(ids["old"], "captioning", 0.2)
+        await new.report(ids["new"], "captioning", 0.2)
+        own_redis.start()
+        # Nobody says anything more, and yet it comes.
+        eventually(lambda: watchers["new"].states[-1].stage == "captioning")
+        assert watchers["old"].states[-1].stage == "rendering"
+        for who, reporter in reporters.items():
+            await reporter.report_complete(ids[who], "done")
+            await reporter.close()
+
+    asyncio.run(main())
+    seen = {who: [state.stage for state in watcher.finish()] for who, watcher in watchers.items()}
+    server.stop()
+    assert (seen["old"], seen["new"]) == (["rendering", "complete"], ["rendering", "captioning", "complete"])
+    assert "Failed to report progress" in capsys.readouterr().out
 
 
 class Slow(ProgressReporter):

@@ -14,6 +14,14 @@ from milepost._cursor import Cursor
 from milepost._http_source import read_state
 from milepost._update import MAX_ATTEMPT, MAX_STAGE_BYTES, MAX_TTL
 
+ELSEWHERE = {
+    "update.json": "test_redis.py: the updates of others, taken from Redis; the server reads those that come by HTTP",
+    "fold.json": "test_redis.py, but for cases that give an epoch: those are drawn for each job that begins",
+    "close-codes.json": "of WebSockets, which this package does not speak",
+    "timestamp.json": "a state's timestamp is handed on as the text that it is; nothing here reads or orders it",
+}
+"""The files whose cases are not run here, and where, or why not."""
+
 FIXTURES = Path(__file__).parents[3] / "spec" / "fixtures"
 
 
@@ -23,6 +31,11 @@ def fixture(name: str, *keys: str) -> dict[str, Any]:
     assert set(document) == set(keys)
     assert all(document.values())
     return document
+
+
+def test_each_file_is_run_or_there_is_a_reason() -> None:
+    here = {"job-id.json", "problems.json", "position.json"}
+    assert {path.name for path in FIXTURES.glob("*.json")} == here | set(ELSEWHERE)
 
 
 def test_job_ids() -> None:

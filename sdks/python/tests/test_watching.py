@@ -86,7 +86,7 @@ def test_a_job_from_before_its_beginning_to_its_end(
     make = reporter(server.url)
     watch = milepost.watch(job_id, url=server.url)
     seen: list[milepost.State] = []
-    thread = threading.Thread(target=lambda: seen.extend(watch_all(watch)))
+    thread = threading.Thread(target=lambda: seen.extend(watch_all(watch)), daemon=True)
     thread.start()
     with make.job(id=job_id, stage="one") as job:
         for number in range(5):
@@ -103,7 +103,7 @@ def test_a_server_that_is_killed(
     make = reporter(own_server.url)
     watch = milepost.watch(job_id, url=own_server.url)
     seen: list[milepost.State] = []
-    thread = threading.Thread(target=lambda: seen.extend(watch_all(watch)))
+    thread = threading.Thread(target=lambda: seen.extend(watch_all(watch)), daemon=True)
     thread.start()
     with make.job(id=job_id, stage="one") as job:
         eventually(lambda: watch.state)
@@ -203,7 +203,7 @@ def test_what_is_asked_for(fake: Fake) -> None:
 
 def test_a_watch_may_be_closed_from_elsewhere(server: LiveServer, job_id: str) -> None:
     watch = milepost.watch(job_id, url=server.url)
-    thread = threading.Thread(target=lambda: list(watch))
+    thread = threading.Thread(target=lambda: list(watch), daemon=True)
     thread.start()
     eventually(lambda: any(getattr(source, "has_connected", False) for source in list(watch._sources)))
     watch.close()
@@ -211,7 +211,7 @@ def test_a_watch_may_be_closed_from_elsewhere(server: LiveServer, job_id: str) -
     assert not thread.is_alive()
 
     with milepost.watch(job_id, url=f"http://127.0.0.1:{free_port()}") as away:
-        thread = threading.Thread(target=lambda: list(away))
+        thread = threading.Thread(target=lambda: list(away), daemon=True)
         thread.start()
     thread.join(60)
     assert not thread.is_alive()

@@ -39,3 +39,13 @@ class Cursor:
         del self._seen[EPOCHS:]
         self.latest = position
         return True
+
+    def misses_before(self, position: str) -> bool:
+        """Whether there are states before `position` that have not been seen. They may be too old to be had."""
+        match = _POSITION.fullmatch(position)
+        if match is None:
+            return False
+        number = int(match[2])
+        # The first of an epoch has none before it, and of others nothing is known without the latest one.
+        latest = next((seen for epoch, seen in self._seen if epoch == match[1]), 0)
+        return number > latest + 1

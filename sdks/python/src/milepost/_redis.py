@@ -11,8 +11,11 @@ import redis
 
 from . import _foreign
 from ._outcome import Accepted, AttemptOver, Busy, Lost, Outcome, Refusal, Refused
-from ._redis_client import RedisClient, say
+from ._redis_client import RedisClient, is_end, say
 from ._transport import Outgoing
+
+_FULL = Busy("Redis has reached its maxmemory")
+_LATE = Busy("Redis did not answer in time")
 
 
 class Redis:
@@ -38,12 +41,12 @@ class Redis:
             left = again
             if not left:
                 break
-        return [outcome if outcome is not None else _late() for outcome in outcomes]
+        return [outcome if outcome is not None else _LATE for outcome in outcomes]
 
     def _read(self, sent: Outgoing, answer: Any, timeout: float, begun: float, is_last: bool) -> Optional[Outcome]:
         """What became of it; None if it is to be sent again."""
         if isinstance(answer, redis.exceptions.OutOfMemoryError):
-            return Busy("Redis has reached its maxmemory")
+            return _FULL
         if isinstance(answer, Exception):
             return Refused(Refusal("", say(answer)))
         try:
@@ -51,17 +54,16 @@ class Redis:
             if kind == b"adopt":
                 return self._adopt(sent, answer[1], timeout)
             if kind == b"late":
-                return _late() if is_last or self._client.was_late(answer[1], timeout, begun) else None
+                return _LATE if is_last or self._client.was_late(answer[1], timeout, begun) else None
             return self._outcome(sent.job_id, answer)
         except (IndexError, TypeError, KeyError, ValueError) as error:
             raise Lost(f"Redis answered with something else than the report script does: {error}") from error
 
     def _outcome(self, job_id: str, answer: list[bytes]) -> Outcome:
         kind = answer[0]
-        if kind in (b"new", b"repeated", b"heard"):
+        if kind in (b"new", b"repeated"):
             state = json.loads(answer[1])
-            if len(answer) > 2:
-                self._client.index(job_id, answer[2], answer[3])
+            self._client.tell_index(job_id, answer)
             return Accepted(state["attempt"], state["position"])
         if kind == b"ended":
             attempt, status, position = (part.decode() for part in answer[1:4])
@@ -75,23 +77,22 @@ class Redis:
 
     def _adopt(self, sent: Outgoing, found: bytes, timeout: float) -> Outcome:
         """Today's worker has reported this job before, and nobody has looked at it yet: that comes first."""
-        calls = []
-        is_readable = True
         try:
             update = _foreign.read(sent.job_id, found)
         except _foreign.Unreadable:
-            is_readable = False
+            pass_over = True
         else:
-            calls.append(self._client.report(sent.job_id, update, timeout, origin="key"))
-        calls.append(self._client.report(*sent, timeout, pass_over=not is_readable))
-        answer = self._client.run(calls)[-1]
+            (answer,) = self._client.run([self._client.report(sent.job_id, update, timeout, origin="key")])
+            # There may be no room for what came before, but always for the end.
+            pass_over = isinstance(answer, redis.exceptions.OutOfMemoryError) and is_end(sent.update)
+            if not isinstance(answer, Exception):
+                self._client.tell_index(sent.job_id, answer)
+        (answer,) = self._client.run([self._client.report(*sent, timeout, pass_over=pass_over)])
+        if isinstance(answer, redis.exceptions.OutOfMemoryError):
+            return _FULL
         if isinstance(answer, Exception):
             return Refused(Refusal("", say(answer)))
-        return _late() if answer[0] in (b"adopt", b"late") else self._outcome(sent.job_id, answer)
+        return _LATE if answer[0] in (b"adopt", b"late") else self._outcome(sent.job_id, answer)
 
     def close(self) -> None:
         self._client.release()
-
-
-def _late() -> Outcome:
-    return Busy("Redis did not answer in time")

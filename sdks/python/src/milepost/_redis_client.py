@@ -162,16 +162,16 @@ class RedisClient:
         self,
         job_id: str,
         update: Encoded,
-        timeout: float,
+        timeout: Optional[float],
         *,
         origin: str = "report",
-        after: str = "",
+        after: Optional[int] = None,
         pass_over: bool = False,
     ) -> Call:
-        """A run of the script that folds: see report.lua."""
+        """A run of the script that folds: see report.lua. With a timeout it is not taken later than that."""
         fields = dict(update.fields)
         attempt = fields.pop("attempt", "")
-        status = fields["status"].strip('"')
+        status = _status(update)
         keys = self.names.keys(job_id)
         if not self.names.is_cluster:
             keys += _INDEX
@@ -193,11 +193,11 @@ class RedisClient:
             str(TTL_MS),
             str(MAX_STATES),
             str(MAX_HISTORY_BYTES),
-            str(int(_clock() + self._ahead + timeout * 1_000)),
-            after,
+            "" if timeout is None else str(int(_clock() + self._ahead + timeout * 1_000)),
+            "" if after is None else str(after),
             "1" if pass_over else "",
         ]
-        return Call(REPORT_END if status in ENDS else REPORT, keys, arguments)
+        return Call(REPORT_END if is_end(update) else REPORT, keys, arguments)
 
     def was_late(self, theirs: bytes, timeout: float, since: float) -> bool:
         """The server says that a report came too late. Whether it did; else the clocks are apart, and it may be sent
@@ -212,10 +212,13 @@ class RedisClient:
         """A run of the script that reads: see read.lua."""
         return Call(READ, self.names.keys(job_id), [after or "", str(most)])
 
-    def index(self, job_id: str, begun: bytes, expires: bytes) -> None:
-        """In a Cluster the index is told apart. What is lost here is told again before long."""
+    def tell_index(self, job_id: str, answer: Sequence[bytes]) -> None:
+        """In a Cluster the index is told apart, as the report script's answer says. What is lost here is told again
+        before long."""
+        if answer[0] != b"new" or len(answer) < 5:
+            return
         try:
-            for key, score in zip(_INDEX, (begun, expires)):
+            for key, score in zip(_INDEX, answer[3:5]):
                 self.connection().zadd(key, {job_id: float(score)})
         except (redis.RedisError, Lost):
             pass
@@ -241,6 +244,14 @@ _NOT_NOW = (
     redis.exceptions.ConnectionError,
 )
 """What is no answer to one report: another connection, or a later time, may do better."""
+
+
+def is_end(update: Encoded) -> bool:
+    return _status(update) in ENDS
+
+
+def _status(update: Encoded) -> str:
+    return update.fields["status"].strip('"')
 
 
 def _clock() -> float:

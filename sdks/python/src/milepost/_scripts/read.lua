@@ -4,14 +4,15 @@
 -- ARGV  1  the position after which states are wanted; empty: all
 --       2  at most so many states
 --
--- Answers {left, state, …}: the newest state first. `left` is what today's worker left under the status key since;
--- empty if it is the newest state, or there is nothing. No element at all: the job is not known.
+-- Answers {left, serial, state, …}: the newest state first. `left` is what today's worker left under the status key;
+-- empty if that is the newest state, or there is nothing. `serial` is that of the publish taken last, or 0. No element
+-- at all: the job is not known.
 local newest = redis.call('LINDEX', KEYS[2], 0)
 local left = redis.call('GET', KEYS[1])
 if not newest then
-  return left and {left} or {}
+  return left and {left, '0'} or {}
 end
-local answer = {''}
+local answer = {'', redis.call('HGET', KEYS[3], 'serial') or '0'}
 if left and left ~= newest then
   answer[1] = left
 end

@@ -3,17 +3,17 @@
 -- KEYS  status, history, meta; and, where they are on the same server: begun, expires (the index of jobs)
 -- ARGV  as named below. What may be missing is an empty string.
 --
--- Answers  {'new', state} and, where there is an index to be kept elsewhere: begun, expires
+-- Answers  {'new', state, serial} and, where there is an index to be kept elsewhere: begun, expires
 --          {'repeated', state}                        the end that the job has already
 --          {'ended', attempt, status, position}       the attempt has ended
 --          {'superseded', attempt, position}          a later attempt has begun
---          {'heard', state}                           another instance took this publish
+--          {'heard', state, serial}                   another instance took this publish: what it led to
+--          {'stale'}                                  others have taken publishes that came after this one
 --          {'adopt', json}                            what today's worker left under the status key comes first
 --          {'late', milliseconds}                     the caller has given up; the time here
 local status_key, history_key, meta_key, begun_key, expires_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local channel, publish, job = ARGV[1], ARGV[2], ARGV[3]
--- 'report'; 'publish': a plain PUBLISH heard just now; 'key': what a plain SETEX left, or a PUBLISH that may be
--- in the history already.
+-- 'report'; 'publish': a plain PUBLISH; 'key': what a plain SETEX left.
 local origin = ARGV[4]
 -- The update: its fields as JSON without the braces, and what the fold has to know of them.
 local fields, status, named = ARGV[5], ARGV[6], tonumber(ARGV[7])
@@ -28,7 +28,7 @@ local most_states, most_bytes = tonumber(ARGV[16]), tonumber(ARGV[17])
 -- The caller waits until then, in milliseconds by this server's clock. What is taken later would overtake what the
 -- caller, or another one, has reported since.
 local deadline = tonumber(ARGV[18])
--- Of a publish: the position after which it was heard.
+-- Of a publish: the serial of the one before it.
 local after = ARGV[19]
 -- Whether what today's worker left is to be passed over: it cannot be read.
 local pass_over = ARGV[20] ~= ''
@@ -47,7 +47,7 @@ if deadline and now_ms > deadline then
 end
 
 local meta = redis.call('HMGET', meta_key, 'run', 'epoch', 'number', 'attempt', 'status', 'ttl', 'stage', 'progress',
-  'bytes', 'heard', 'begun', 'indexed')
+  'bytes', 'heard', 'begun', 'indexed', 'serial')
 local known = meta[2] ~= false
 local run, epoch, number, latest = meta[1], meta[2], tonumber(meta[3] or 0), tonumber(meta[4] or 0)
 local previous_status, previous_ttl = meta[5], meta[6] or ''
@@ -60,23 +60,30 @@ if not known and origin == 'report' and not pass_over then
   end
 end
 
--- What an instance has heard, every other one that watches the job has heard as well: the first takes it.
+-- Every instance that watches the job hears its publishes in the same order, and the first one has each taken. What was
+-- taken has a serial. An instance knows that of the publish before this one: if others were taken since, this one is
+-- among them, or was missed by who took those, and is old news.
+local serial = tonumber(meta[13] or 0)
 local print
 if origin ~= 'report' then
   print = string.sub(redis.sha1hex(fields), 1, 16)
-  local after_number = -1
-  if origin == 'publish' and after ~= '' and known then
-    local after_epoch, digits_after = string.match(after, '^(%x+)-(%d+)$')
-    if after_epoch == epoch then
-      after_number = tonumber(digits_after)
+  local since = -1
+  if origin == 'publish' then
+    since = tonumber(after) or -1
+  end
+  if serial > since then
+    for its, at in string.gmatch(heard, '(%d+):(%d+):' .. print) do
+      if tonumber(its) > since then
+        local state = at ~= '0' and redis.call('LINDEX', history_key, number - tonumber(at))
+        return {'heard', state or redis.call('LINDEX', history_key, 0), its}
+      end
+    end
+    if origin == 'publish' then
+      return {'stale'}
     end
   end
-  for at, other in string.gmatch(heard, '(%d+):(%x+)') do
-    if other == print and tonumber(at) > after_number then
-      local state = redis.call('LINDEX', history_key, number - tonumber(at))
-      return {'heard', state or redis.call('LINDEX', history_key, 0)}
-    end
-  end
+  -- Higher than whatever was there before the job was forgotten.
+  serial = math.max(serial + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
 end
 
 local attempt
@@ -119,9 +126,6 @@ if known and run == server then
   number = number + 1
 else
   epoch, number = new_epoch, 1
-end
-if not known then
-  redis.call('DEL', history_key)
 end
 local same_attempt = known and attempt == latest
 local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
@@ -166,23 +170,27 @@ if ttl ~= '' then
   life = tonumber(ttl) * 1000
 end
 
+-- The first write is one that a server without memory refuses: after it, it would refuse none.
 redis.call('SET', status_key, state, 'PX', digits(life))
+if not known then
+  redis.call('DEL', history_key)
+end
 local states = redis.call('LPUSH', history_key, state)
 local bytes = (known and tonumber(meta[9]) or 0) + #state
 while states > 1 and (states > most_states or bytes > most_bytes) do
   bytes = bytes - #redis.call('RPOP', history_key)
   states = states - 1
 end
+if known and run ~= server then
+  -- Numbers count anew: those of what was taken before say nothing any more.
+  heard = string.gsub(heard, ':%d+:', ':0:')
+end
 if print then
-  heard = heard .. ' ' .. digits(number) .. ':' .. print
+  heard = heard .. ' ' .. digits(serial) .. ':' .. digits(number) .. ':' .. print
   local _, count = string.gsub(heard, ' ', ' ')
   if count > MOST_HEARD then
     heard = string.sub(heard, string.find(heard, ' ', 2, true), -1)
   end
-end
-if known and run ~= server then
-  -- Numbers count anew: what was heard before is found by no number.
-  heard = string.gsub(heard, '%d+:', '1:')
 end
 
 local begun = meta[11] or (time[1] .. string.format('%06d', tonumber(time[2])))
@@ -194,7 +202,7 @@ if index then
 end
 redis.call('HSET', meta_key, 'run', server, 'epoch', epoch, 'number', digits(number), 'attempt', digits(attempt),
   'status', status, 'ttl', ttl, 'stage', stage, 'progress', progress, 'bytes', digits(bytes), 'heard', heard,
-  'begun', begun, 'indexed', digits(indexed))
+  'begun', begun, 'indexed', digits(indexed), 'serial', digits(serial))
 redis.call('PEXPIRE', history_key, digits(life))
 redis.call('PEXPIRE', meta_key, digits(life))
 
@@ -206,6 +214,6 @@ if origin == 'report' then
   redis.call(publish, channel, state)
 end
 if index and not begun_key then
-  return {'new', state, begun, digits(indexed)}
+  return {'new', state, digits(serial), begun, digits(indexed)}
 end
-return {'new', state}
+return {'new', state, digits(serial)}

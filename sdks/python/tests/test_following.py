@@ -1,0 +1,128 @@
+"""What today's workers leave in Redis, for those who watch there: each publish once, and in order."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_redis import LiveRedis
+from live_server import LiveServer, eventually
+
+import milepost
+from milepost import _foreign, _redis_client
+
+ROUNDS = 6
+AT_ONCE = 25
+
+
+class Watcher:
+    def __init__(self, url: str, job_id: str) -> None:
+        self.states: list[milepost.State] = []
+        self._watch = milepost.watch(job_id, url=url)
+        self._thread = threading.Thread(target=lambda: self.states.extend(self._watch), daemon=True)
+        self._thread.start()
+
+    def stages(self) -> list[str]:
+        return [str(state.stage) for state in self.states]
+
+    def finish(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        self._watch.close()
+        self._thread.join(60)
+
+
+@pytest.fixture
+def client(redis: LiveRedis) -> Iterator[Any]:
+    with redis.client() as client:
+        yield client
+
+
+def update(job_id: str, stage: str, **more: object) -> str:
+    return json.dumps({"job_id": job_id, "status": "processing", "stage": stage, **more})
+
+
+def leave(client: Any, job_id: str, text: str) -> None:
+    """As today's workers do."""
+    client.publish(f"job_progress:{job_id}", text)
+    client.set(f"job_status:{job_id}", text, ex=3600)
+
+
+def test_each_watcher_sees_each_publish_once(redis: LiveRedis, client: Any, job_id: str, tmp_path: Path) -> None:
+    server = LiveServer(tmp_path, environment={"REDIS_URL": redis.url})
+    server.start()
+    leave(client, job_id, update(job_id, "first"))
+    watchers = [Watcher(url, job_id) for url in (redis.url, server.url, redis.url, redis.url)]
+    eventually(lambda: all(each.stages() == ["first"] for each in watchers), "the first stage")
+    # One by one, until nobody is still finding its place.
+    wanted = ["first"]
+    for number in range(3):
+        wanted.append(f"alone {number}")
+        leave(client, job_id, update(job_id, wanted[-1]))
+        eventually(lambda: all(each.stages() == wanted for each in watchers), "each stage alone")
+    for turn in range(ROUNDS):
+        for number in range(AT_ONCE):
+            wanted.append(f"{turn}.{number}")
+            leave(client, job_id, update(job_id, wanted[-1]))
+        eventually(lambda: all(each.stages()[-1] == wanted[-1] for each in watchers), "the last of many")
+    leave(client, job_id, update(job_id, "complete", status="completed", progress=1.0))
+    for each in watchers:
+        each.finish()
+        assert each.stages() == [*wanted, "complete"]
+    # All know them by the same positions.
+    assert len({tuple(state.position for state in each.states) for each in watchers}) == 1
+    server.stop()
+
+
+def test_what_is_under_the_key_only(redis: LiveRedis, client: Any, job_id: str) -> None:
+    """Nobody has heard the publish."""
+    watcher = Watcher(redis.url, job_id)
+    eventually(lambda: dict(client.pubsub_numsub(f"job_progress:{job_id}"))[f"job_progress:{job_id}".encode()])
+    client.set(f"job_status:{job_id}", update(job_id, "silent"), ex=3600)
+    eventually(lambda: watcher.stages() == ["silent"])
+    # What is published next is heard at once.
+    eventually(lambda: client.publish(f"job_progress:{job_id}", update(job_id, "loud")) and "loud" in watcher.stages())
+    client.set(f"job_status:{job_id}", "no JSON", ex=3600)
+    client.publish(f"job_progress:{job_id}", "no JSON")
+    client.publish(f"job_progress:{job_id}", update(job_id, "complete", status="completed"))
+    watcher.finish()
+    assert watcher.stages()[0] == "silent"
+    assert watcher.stages()[-1] == "complete"
+
+
+def test_another_has_taken_what_was_not_heard_here(redis: LiveRedis, client: Any, job_id: str) -> None:
+    leave(client, job_id, update(job_id, "one"))
+    watcher = Watcher(redis.url, job_id)
+    eventually(lambda: watcher.stages() == ["one"])
+    leave(client, job_id, update(job_id, "two"))
+    eventually(lambda: watcher.stages() == ["one", "two"])
+    other = _redis_client.RedisClient(redis.url)
+    missed = _foreign.read(job_id, update(job_id, "three").encode())
+    (answer,) = other.run([other.report(job_id, missed, None, origin="publish", after=1 << 60)])
+    assert answer[0] == b"new"
+    other.release()
+    # The script says that others know more; they may be gone, though: then the key tells it.
+    leave(client, job_id, update(job_id, "four"))
+    eventually(lambda: watcher.stages() == ["one", "two", "three", "four"], "what others knew")
+    watcher.close()
+
+
+def test_a_job_that_is_forgotten_begins_anew(redis: LiveRedis, client: Any, job_id: str) -> None:
+    watcher = Watcher(redis.url, job_id)
+    reporter = milepost.Reporter(redis.url)
+    job = reporter.job(id=job_id, stage="one")
+    eventually(lambda: watcher.stages() == ["one"])
+    client.delete(*(f"job_{what}:{job_id}" for what in ("status", "history", "meta")))
+    client.publish(f"job_progress:{job_id}", json.dumps({"type": "forgotten", "job_id": job_id}))
+    job.stage("two")
+    job.complete()
+    watcher.finish()
+    reporter.close()
+    assert watcher.stages()[-1] == "complete"
+    assert [(state.position or "").partition("-")[2] for state in watcher.states][-1] in ("1", "2")
