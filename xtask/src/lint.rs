@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use crate::root;
 use crate::setup::{node_modules, venv};
 use crate::step::{Outcome, Shell, Step};
@@ -28,16 +26,17 @@ pub(crate) fn steps() -> Vec<Step> {
                 .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"),
         ),
         Step::new("ruff", "formatting and lints of Python", || {
-            let python = python_folders();
-            let ruff = || python.iter().fold(Shell::new(venv("ruff")).arg("check"), Shell::arg);
-            ruff().run()?;
-            let format = Shell::new(venv("ruff")).args("format --check");
-            python.iter().fold(format, Shell::arg).run()?;
+            for folder in PYTHON {
+                let ruff = || Shell::new(venv("ruff")).current_dir(&root().join(folder));
+                ruff().args("check .").run()?;
+                ruff().args("format --check .").run()?;
+            }
             Ok(Outcome::Passed)
         }),
         Step::new("mypy", "types of Python, strict", || {
-            let mypy = Shell::new(venv("mypy")).args("--config-file e2e/pyproject.toml");
-            python_folders().iter().fold(mypy, Shell::arg).run()?;
+            for folder in PYTHON {
+                Shell::new(venv("mypy")).args(".").current_dir(&root().join(folder)).run()?;
+            }
             Ok(Outcome::Passed)
         }),
         Step::new("tsc", "types of JavaScript, strict", || {
@@ -53,8 +52,5 @@ pub(crate) fn steps() -> Vec<Step> {
     ]
 }
 
-/// Where Python lies, as far as it is there.
-fn python_folders() -> Vec<PathBuf> {
-    let folders = ["e2e", "sdks/python"].map(PathBuf::from);
-    folders.into_iter().filter(|folder| root().join(folder).is_dir()).collect()
-}
+/// Where Python lies, each folder with a `pyproject.toml` of its own.
+const PYTHON: [&str; 2] = ["e2e", "sdks/python"];

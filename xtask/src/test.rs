@@ -32,6 +32,11 @@ pub(crate) fn steps() -> Vec<Step> {
         npm.current_dir(&root().join("sdks/typescript")).run()?;
         Ok(Outcome::Passed)
     }));
+    steps.push(Step::new("pytest", "the Python package, and what it plugs into", || {
+        let pytest = Shell::new(venv("python")).args("-m pytest").env("MILEPOST", binary()?);
+        pytest.current_dir(&root().join("sdks/python")).run()?;
+        Ok(Outcome::Passed)
+    }));
     steps.push(Step::new("e2e", "the binary, with the tools that people use", || {
         let binary = binary()?;
         Shell::new(venv("python"))
