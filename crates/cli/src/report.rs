@@ -48,17 +48,14 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
-        let update = self.update();
-        if let Err(error) = Update::parse(Some(&self.job), update.as_bytes()) {
-            return complain(error, ExitCode::Usage);
-        }
-        let answer =
-            Client::new(self.server.url()).and_then(|client| client.report(&self.job, &update));
-        match answer {
-            Ok(answer) => {
-                let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-                printed(writeln!(io::stdout(), "{}", answer["position"].as_str().unwrap_or("")))
-            }
+        let json = self.update();
+        let update = match Update::parse(Some(&self.job), json.as_bytes()) {
+            Ok(update) => update,
+            Err(error) => return complain(error, ExitCode::Usage),
+        };
+        let client = Client::new(self.server.url());
+        match client.and_then(|client| client.report(&update, &json)) {
+            Ok(position) => printed(writeln!(io::stdout(), "{position}")),
             Err(error) => complain(&error, error.exit_code()),
         }
     }

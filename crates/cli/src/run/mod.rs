@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_protocol::JobId;
+use milepost_redis::Address;
 use milepost_reporter::Reporter;
 
 use contact::Contact;
@@ -92,7 +93,7 @@ impl Args {
 
         let url = self.server.url();
         let contact = Arc::new(Contact::new());
-        let reporter = match Reporter::builder()
+        let connected = Reporter::builder()
             .on_notice({
                 let (say, contact) = (say.clone(), Arc::clone(&contact));
                 move |notice| {
@@ -100,13 +101,10 @@ impl Args {
                     say.line(&notice.to_string());
                 }
             })
-            .connect(url)
-        {
-            Ok(reporter) => reporter,
-            Err(error) => {
-                say.line(&format!("nothing is reported: {url}: {error}"));
-                Reporter::silent()
-            }
+            .connect(url);
+        let (reporter, whereabouts) = match connected {
+            Ok(reporter) => (reporter, whereabouts(url, &job)),
+            Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
         };
         let mut reported = reporter.job(job.as_str());
         // An id of our own making has no past.
@@ -114,7 +112,7 @@ impl Args {
         if let Some(attempt) = attempt {
             reported = reported.attempt(attempt);
         }
-        say.line(&format!("{job}: `milepost watch {job}` or {}", page(url, &job)));
+        say.line(&whereabouts);
 
         let audience = Reported::new(reported);
         let outcome = (|| {
@@ -159,6 +157,14 @@ fn destination<'a>(
     match screen {
         Some(screen) if stream.is_terminal() => Destination::Terminal(File::from(copy), screen),
         _ => Destination::File(File::from(copy)),
+    }
+}
+
+/// Where people find the job.
+fn whereabouts(url: &str, job: &JobId) -> String {
+    match Address::parse(url) {
+        Ok(redis) => format!("{job}: reported to {redis}"),
+        Err(_) => format!("{job}: `milepost watch {job}` or {}", page(url, job)),
     }
 }
 

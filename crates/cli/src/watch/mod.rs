@@ -44,6 +44,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
+        let url = match self.server.http_url() {
+            Ok(url) => url,
+            Err(error) => return complain(&error, error.exit_code()),
+        };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -61,7 +65,7 @@ impl Args {
                 }
             };
             let timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-            watch(self.server.url(), self.jobs, self.json, timeout, stop).await
+            watch(url, self.jobs, self.json, timeout, stop).await
         })
     }
 }

@@ -109,7 +109,11 @@ pub fn milepost(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    command.env_remove("PORT").env_remove("HOST").env("MILEPOST_URL", "http://127.0.0.1:1");
+    command
+        .env_remove("PORT")
+        .env_remove("HOST")
+        .env_remove("REDIS_URL")
+        .env("MILEPOST_URL", "http://127.0.0.1:1");
     command
 }
 

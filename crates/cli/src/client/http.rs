@@ -1,0 +1,89 @@
+use std::time::Duration;
+
+use milepost_protocol::{JobId, Problem, State};
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Response, StatusCode, Uri};
+
+use super::RequestError;
+
+/// An answer larger than that is not read: 1,000 states of 64 KiB, and more.
+const MAX_ANSWER_BYTES: u64 = 80 * 1024 * 1024;
+
+/// A Milepost server.
+#[derive(Debug)]
+pub(crate) struct Http {
+    agent: Agent,
+    url: String,
+}
+
+impl Http {
+    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, RequestError> {
+        let usable = url.parse::<Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|h| !h.is_empty())
+                && uri.query().is_none()
+        });
+        if !usable {
+            return Err(RequestError::InvalidUrl { url: url.to_owned() });
+        }
+        let agent = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        Ok(Self { agent, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// The job's state; none if the server does not know the job.
+    pub(super) fn state(&self, job: &JobId) -> Result<Option<State>, RequestError> {
+        let answer = self.agent.get(format!("{}/jobs/{job}", self.url)).call();
+        match self.text(answer) {
+            Ok(json) => State::parse(&json).map(Some).map_err(RequestError::InvalidState),
+            Err(RequestError::Refused(problem))
+                if problem.uri == "urn:milepost:problem:unknown-job" =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reports an update; its position.
+    pub(super) fn report(&self, job: &JobId, update: &str) -> Result<String, RequestError> {
+        let request =
+            self.agent.post(format!("{}/jobs/{job}", self.url)).content_type("application/json");
+        let answer = self.text(request.send(update))?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        Ok(answer["position"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A page of the jobs known; the answer's JSON.
+    pub(super) fn jobs(&self, query: &[(&str, &str)]) -> Result<String, RequestError> {
+        let request =
+            self.agent.get(format!("{}/jobs", self.url)).query_pairs(query.iter().copied());
+        self.text(request.call())
+    }
+
+    fn text(
+        &self,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<String, RequestError> {
+        let url = || self.url.clone();
+        let mut answer = answer
+            .map_err(|source| RequestError::Unreachable { url: url(), source: Box::new(source) })?;
+        let status = answer.status();
+        let text = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        let text = text.map_err(|source| RequestError::BrokenAnswer {
+            url: url(),
+            source: Box::new(source),
+        })?;
+        if status == StatusCode::OK {
+            return Ok(text);
+        }
+        Err(match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => RequestError::Refused(Box::new(problem)),
+            Err(_) => RequestError::NotMilepost { url: url(), status: status.as_u16() },
+        })
+    }
+}

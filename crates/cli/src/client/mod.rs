@@ -1,0 +1,181 @@
+//! One-off requests: to a server, or straight to the Redis that servers share, as far as that has the answer.
+
+mod http;
+mod redis;
+
+use std::fmt;
+use std::time::Duration;
+
+use milepost_protocol::{InvalidState, JobId, Problem, Refusal, State, Update};
+use milepost_redis::{Address, Failure, InvalidAddress};
+
+use crate::exit::ExitCode;
+use http::Http;
+use redis::Redis;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8084";
+
+/// How long a request may take, all in all.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which server.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The server's URL. `run`, `report` and `status` take that of a Redis as well: redis://…
+    #[arg(long = "server", value_name = "URL", env = "MILEPOST_URL", default_value = DEFAULT_URL)]
+    url: String,
+}
+
+impl ServerArgs {
+    /// Without a slash at the end. An empty one is none.
+    pub(crate) fn url(&self) -> &str {
+        let url = self.url.trim().trim_end_matches('/');
+        if url.is_empty() { DEFAULT_URL } else { url }
+    }
+
+    /// The URL of a server that is watched.
+    pub(crate) fn http_url(&self) -> Result<&str, RequestError> {
+        let url = self.url();
+        if Address::is_meant(url) { Err(needs_server(url)) } else { Ok(url) }
+    }
+}
+
+/// A request that came to nothing.
+#[derive(Debug)]
+pub(crate) enum RequestError {
+    /// Not an `http(s)://` URL.
+    InvalidUrl {
+        url: String,
+    },
+    Unreachable {
+        url: String,
+        source: Box<ureq::Error>,
+    },
+    /// The server's answer broke off.
+    BrokenAnswer {
+        url: String,
+        source: Box<ureq::Error>,
+    },
+    Refused(Box<Problem>),
+    /// The attempt is over.
+    AttemptOver(Refusal),
+    /// A `redis://` URL that is wrong.
+    InvalidRedisUrl(InvalidAddress),
+    /// Redis did not do it.
+    Redis {
+        address: Box<Address>,
+        failure: Failure,
+    },
+    /// What only a Milepost server answers was asked of Redis.
+    NeedsServer(Box<Address>),
+    /// Something else than a Milepost server answers there.
+    NotMilepost {
+        url: String,
+        status: u16,
+    },
+    InvalidState(InvalidState),
+}
+
+impl RequestError {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::InvalidUrl { .. } | Self::InvalidRedisUrl(_) | Self::NeedsServer(_) => {
+                ExitCode::Usage
+            }
+            Self::Unreachable { .. }
+            | Self::BrokenAnswer { .. }
+            | Self::Redis { failure: Failure::Unavailable(_), .. } => ExitCode::Unreachable,
+            Self::Refused(_)
+            | Self::AttemptOver(_)
+            | Self::Redis { .. }
+            | Self::NotMilepost { .. }
+            | Self::InvalidState(_) => ExitCode::Failure,
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidUrl { url } => {
+                write!(f, "the server's URL {url:?} is not one of http(s)://host[:port][/path]")
+            }
+            Self::Unreachable { url, source } => {
+                write!(f, "the server at {url} cannot be reached: {source}")
+            }
+            Self::BrokenAnswer { url, source } => {
+                write!(f, "the answer of {url} broke off: {source}")
+            }
+            Self::Refused(problem) if problem.detail.is_empty() => f.write_str(&problem.title),
+            Self::Refused(problem) => f.write_str(&problem.detail),
+            Self::AttemptOver(refusal) => refusal.fmt(f),
+            Self::InvalidRedisUrl(error) => error.fmt(f),
+            Self::Redis { address, failure } => write!(f, "{address}: {failure}"),
+            Self::NeedsServer(address) => {
+                write!(
+                    f,
+                    "{address} is Redis, and only a Milepost server tells this: name one with --server \
+                     http(s)://host[:port]"
+                )
+            }
+            Self::NotMilepost { url, status } => {
+                write!(f, "{url} answers with HTTP status {status}, which is not Milepost")
+            }
+            Self::InvalidState(error) => write!(f, "the server's state cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// Who is asked.
+#[derive(Debug)]
+pub(crate) enum Client {
+    Http(Http),
+    Redis(Redis),
+}
+
+impl Client {
+    pub(crate) fn new(url: &str) -> Result<Self, RequestError> {
+        Self::with_timeout(url, TIMEOUT)
+    }
+
+    pub(crate) fn with_timeout(url: &str, timeout: Duration) -> Result<Self, RequestError> {
+        if Address::is_meant(url) {
+            Redis::new(url, timeout).map(Self::Redis)
+        } else {
+            Http::new(url, timeout).map(Self::Http)
+        }
+    }
+
+    /// The job's state; none if it is not known.
+    pub(crate) fn state(&self, job: &JobId) -> Result<Option<State>, RequestError> {
+        match self {
+            Self::Http(http) => http.state(job),
+            Self::Redis(redis) => redis.state(job),
+        }
+    }
+
+    /// Reports an update; its position.
+    pub(crate) fn report(&self, update: &Update, json: &str) -> Result<String, RequestError> {
+        match self {
+            Self::Http(http) => http.report(update.job(), json),
+            Self::Redis(redis) => redis.report(update),
+        }
+    }
+
+    /// A page of the jobs known; the answer's JSON.
+    pub(crate) fn jobs(&self, query: &[(&str, &str)]) -> Result<String, RequestError> {
+        match self {
+            Self::Http(http) => http.jobs(query),
+            Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
+        }
+    }
+}
+
+fn needs_server(url: &str) -> RequestError {
+    match Address::parse(url) {
+        Ok(address) => RequestError::NeedsServer(Box::new(address)),
+        Err(error) => RequestError::InvalidRedisUrl(error),
+    }
+}
