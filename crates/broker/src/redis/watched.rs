@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use milepost_protocol::{Epoch, JobId, Position, State};
+use milepost_protocol::{Epoch, JobId, Position, State, Update};
 use milepost_redis::{Left, Read, Reply, Taken};
 use tokio::sync::oneshot;
 
@@ -36,6 +36,8 @@ struct Job {
     publishes: VecDeque<Publish>,
     /// The first of them is on its way.
     taking: Option<TakeKey>,
+    /// Something was published that is not to be taken here: others may take it after the read that follows.
+    missed: bool,
     /// What the last read found under the key, and nobody has published since.
     left: Option<String>,
     /// Whether what was found under the key was taken before the listener was told: once.
@@ -52,6 +54,13 @@ enum Publish {
     Found(String),
 }
 
+impl Publish {
+    fn is_end_of(&self, job: &JobId) -> bool {
+        let (Self::Heard(json) | Self::Found(json)) = self;
+        Update::parse(Some(job), json.as_bytes()).is_ok_and(|update| update.status().is_end())
+    }
+}
+
 /// Tells one link from another.
 pub(super) type LinkKey = u64;
 
@@ -59,7 +68,9 @@ pub(super) type LinkKey = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TakeKey(pub(super) LinkKey, pub(super) u64);
 
-/// At most so many publishes of a job wait to be taken. One more, and all are given up for a read.
+/// If more publishes of a job wait to be taken, Redis or this instance cannot keep up: only ends and the newest stay.
+const CROWD: usize = 8;
+/// At most so many wait. One more, and all are given up for a read.
 const PUBLISHES: usize = 64;
 
 /// What a link has to do about a job.
@@ -99,6 +110,7 @@ impl Watched {
             serial: 0,
             publishes: VecDeque::new(),
             taking: None,
+            missed: false,
             left: None,
             left_first: false,
             last: 0,
@@ -175,12 +187,13 @@ impl Watched {
         // A worker writes the key after it has published: the key may be older than what was heard. If it is the same
         // at the next read, and nothing was heard meanwhile, it is not.
         let is_left = read.left.is_some();
+        let read_soon = std::mem::take(&mut job.missed) || is_left;
         if is_left && job.left == read.left && job.publishes.is_empty() {
             job.publishes.extend(job.left.take().map(Publish::Found));
         } else {
             job.left = read.left;
         }
-        (job.next_publish(), is_left)
+        (job.next_publish(), read_soon)
     }
 
     /// A message on the job's channel.
@@ -201,11 +214,15 @@ impl Watched {
                 }
                 Heard::Done
             }
-            Err(_) if job.follows != Some(link) => Heard::Done,
+            Err(_) if job.follows != Some(link) => {
+                job.missed = true;
+                Heard::Done
+            }
             Err(_) if job.publishes.len() == PUBLISHES => job.lose_track(),
             Err(_) => {
                 job.left = None;
                 job.publishes.push_back(Publish::Heard(json.to_owned()));
+                job.thin_out(id);
                 job.next_publish()
             }
         }
@@ -316,9 +333,25 @@ impl Job {
         self.latest = position;
     }
 
+    /// Gives up, of too many publishes that wait, those that another one has replaced.
+    fn thin_out(&mut self, id: &JobId) {
+        if self.publishes.len() <= CROWD {
+            return;
+        }
+        let newest = self.publishes.len() - 1;
+        let first_stays = self.taking.is_some();
+        let mut number = 0;
+        self.publishes.retain(|publish| {
+            let stays = number == newest || number == 0 && first_stays || publish.is_end_of(id);
+            number += 1;
+            stays
+        });
+    }
+
     /// Follows the job's publishes no more until it is read.
     fn lose_track(&mut self) -> Heard {
         self.follows = None;
+        self.missed = true;
         self.publishes.clear();
         self.taking = None;
         Heard::Gap
@@ -344,3 +377,6 @@ fn digest(json: &str) -> u64 {
 fn is_forgotten(json: &str) -> bool {
     json.starts_with(r#"{"type":"forgotten","job_id":"#)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+use std::sync::Mutex;
+
+use super::*;
+
+const LINK: LinkKey = 7;
+
+#[derive(Default)]
+struct Ear(Mutex<Vec<Arc<State>>>);
+
+impl Listener for Ear {
+    fn attached(&self, _states: &[Arc<State>]) {}
+
+    fn update(&self, state: &Arc<State>) {
+        self.0.lock().unwrap().push(Arc::clone(state));
+    }
+
+    fn forgotten(&self) {}
+}
+
+/// A job that is watched and followed; nothing is known of it yet.
+fn followed() -> (Watched, JobId) {
+    let (watched, job) = (Watched::default(), JobId::parse("a").unwrap());
+    drop(watched.attach(&job, Arc::new(Ear::default())));
+    let read = watched.read(&job, nothing(), LINK);
+    assert_eq!(read, (Heard::Done, false));
+    (watched, job)
+}
+
+fn nothing() -> Read {
+    Read { known: false, left: None, serial: 0, states: Vec::new() }
+}
+
+fn publish(status: &str, n: usize) -> String {
+    format!(r#"{{"job_id":"a","status":"{status}","stage":"s","progress":0.5,"message":"{n}"}}"#)
+}
+
+/// What is taken, one after the other, as if the script answered each that the attempt has ended.
+fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some((json, _)) = watched.take(job, TakeKey(LINK, 1)) {
+        all.push(json);
+        watched.taken(job, TakeKey(LINK, 1), None);
+    }
+    all
+}
+
+#[test]
+fn what_is_published_faster_than_taken_is_thinned_out_but_for_ends() {
+    let (watched, job) = followed();
+    let heard = watched.message(&job, &publish("processing", 0), LINK);
+    assert_eq!(heard, Heard::Publish);
+    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
+    for n in 1..20 {
+        let status = if n == 5 || n == 12 { "failed" } else { "processing" };
+        watched.message(&job, &publish(status, n), LINK);
+    }
+    watched.taken(&job, TakeKey(LINK, 0), None);
+    let taken = take_all(&watched, &job);
+    assert!(taken.len() <= CROWD, "{taken:?}");
+    let place = |json: &str| taken.iter().position(|taken| taken == json);
+    let ends = [place(&publish("failed", 5)), place(&publish("failed", 12))];
+    assert!(ends[0].is_some() && ends[0] < ends[1], "{taken:?}");
+    assert_eq!(taken.last(), Some(&publish("processing", 19)));
+}
+
+#[test]
+fn few_that_wait_are_all_taken() {
+    let (watched, job) = followed();
+    for n in 0..CROWD {
+        watched.message(&job, &publish("processing", n), LINK);
+    }
+    let all: Vec<_> = (0..CROWD).map(|n| publish("processing", n)).collect();
+    assert_eq!(take_all(&watched, &job), all);
+}
+
+#[test]
+fn too_many_ends_are_given_up_for_a_read() {
+    let (watched, job) = followed();
+    let heard = (0..=PUBLISHES).map(|n| watched.message(&job, &publish("failed", n), LINK));
+    assert_eq!(heard.last(), Some(Heard::Gap));
+    assert!(watched.take(&job, TakeKey(LINK, 0)).is_none());
+}
+
+/// Another instance may take it after this one has read.
+#[test]
+fn what_was_heard_and_not_taken_is_read_again_soon() {
+    let (watched, job) = followed();
+    watched.message(&job, &publish("processing", 1), LINK);
+    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
+    let heard = watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
+    assert_eq!(heard, Heard::Gap);
+    assert_eq!(watched.message(&job, &publish("completed", 2), LINK), Heard::Done);
+    assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, true), "read again soon");
+    assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, false), "then not");
+}
