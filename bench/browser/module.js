@@ -4,10 +4,9 @@
  *
  *     cargo build --release && MILEPOST=target/release/milepost node bench/browser/module.js
  */
-import { readFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { createRequire } from 'node:module';
 import { setTimeout as pause } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
 
 import { Front } from '../../e2e/browser/front.js';
 import { Server } from '../../e2e/browser/server.js';
@@ -17,47 +16,6 @@ const BOUND = 6 * 1024;
 const SECONDS = Number(process.env['BENCH_SECONDS'] ?? 10);
 const require = createRequire(new URL('../../e2e/package.json', import.meta.url));
 const { chromium } = require('playwright-core');
-const ts = require('typescript');
-
-/**
- * Without its comments, and otherwise as it is.
- * @param {string} text
- */
-function withoutComments(text) {
-  const file = ts.createSourceFile('module.js', text, ts.ScriptTarget.Latest, true);
-  /** From start to end. @type {Map<number, number>} */
-  const comments = new Map();
-  const visit = (/** @type {any} */ node) => {
-    // A comment is looked for before tokens alone: inside of one, a template say, nothing is.
-    if (node.getChildCount(file)) node.getChildren(file).forEach(visit);
-    else for (const range of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? []) comments.set(range.pos, range.end);
-    for (const range of ts.getTrailingCommentRanges(text, node.getEnd()) ?? []) comments.set(range.pos, range.end);
-  };
-  visit(file);
-  let [left, at] = ['', 0];
-  for (const [start, end] of [...comments].sort(([a], [b]) => a - b)) {
-    if (start < at) continue;
-    left += text.slice(at, start);
-    at = end;
-  }
-  // A line that was a comment is no line.
-  return (left + text.slice(at)).replace(/^\s*\n/gm, '');
-}
-
-const bytes = (/** @type {string} */ text) => gzipSync(text, { level: 9 }).length;
-console.log('| gzip -9, bytes | as served | without comments |\n| --- | --- | --- |');
-let isLight = true;
-for (const name of ['milepost.js', 'job-progress.js']) {
-  const text = readFileSync(new URL(`../../web/${name}`, import.meta.url), 'utf8');
-  const bare = withoutComments(text);
-  ts.transpileModule(bare, { reportDiagnostics: true }).diagnostics?.forEach((/** @type {any} */ each) => {
-    throw new Error(`the comments' removal broke ${name}: ${each.messageText}`);
-  });
-  if (name === 'milepost.js') isLight = bytes(bare) < BOUND;
-  console.log(`| ${name} | ${bytes(text)} | ${bytes(bare)} |`);
-}
-console.log(`\nThe core is ${isLight ? 'below' : 'NOT below'} its bound of ${BOUND} bytes.\n`);
-if (!isLight) process.exitCode = 1;
 
 const server = new Server();
 await server.start();
@@ -75,6 +33,19 @@ try {
     const renderers = processInfo.filter((/** @type {any} */ each) => each.type === 'renderer');
     return renderers.reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + each.cpuTime, 0);
   };
+  const size = (/** @type {string} */ path) => /** @type {Promise<number>} */ (new Promise((resolve, reject) => {
+    get(server.url + path, { headers: { 'accept-encoding': 'gzip' } }, async (answer) => {
+      let bytes = 0;
+      for await (const chunk of answer) bytes += chunk.length;
+      resolve(bytes);
+    }).on('error', reject);
+  }));
+  console.log('| as served, gzipped | bytes |\n| --- | --- |');
+  for (const path of ['/milepost.js', '/job-progress.js']) console.log(`| ${path} | ${await size(path)} |`);
+  const isLight = (await size('/milepost.js')) < BOUND;
+  console.log(`\nThe core is ${isLight ? 'below' : 'NOT below'} its bound of ${BOUND} bytes.\n`);
+  if (!isLight) process.exitCode = 1;
+
   const jobs = Array.from({ length: 10 }, (_, n) => `j${n}`);
   const elements = jobs.map((job) => `<job-progress job="${job}"></job-progress>`).join('');
   front.pages.set('/empty', '<!doctype html><title>empty</title>');

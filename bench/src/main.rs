@@ -50,6 +50,8 @@ enum Command {
     Connects(Options),
     /// Figure 7: 10,000 watchers with nothing but pings
     Idle(Options),
+    /// Figure 8: two instances on one Redis, 1,000 jobs with a watcher each, 100 and 1,000 updates a second
+    Redis(Options),
     /// Figure 9: a tenth of the watchers never read
     Stalled(Options),
     /// Figure 11: figures 1, 2 and 5 at 100, 1,000, 10,000 and 19,000 watchers
@@ -62,6 +64,7 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
     Milepost,
+    Shared,
     Uws,
     Nchan,
     Bound,
@@ -71,6 +74,7 @@ impl From<Name> for Kind {
     fn from(name: Name) -> Self {
         match name {
             Name::Milepost => Self::Milepost,
+            Name::Shared => Self::Shared,
             Name::Uws => Self::Uws,
             Name::Nchan => Self::Nchan,
             Name::Bound => Self::Bound,
@@ -130,7 +134,7 @@ struct Figure {
 }
 
 const PEERS: &[Kind] = &[Kind::Milepost, Kind::Uws, Kind::Nchan];
-const ALL: &[Kind] = &Kind::ALL;
+const ALL: &[Kind] = &[Kind::Milepost, Kind::Uws, Kind::Nchan, Kind::Bound];
 
 const LOAD: Load = Load {
     watchers: 10_000,
@@ -216,6 +220,15 @@ const IDLE: Figure = Figure {
     goals: &[Goal::AtMost("server cores", 0.05)],
     pings: true,
 };
+const REDIS: Figure = Figure {
+    name: "redis",
+    title: "Through Redis: two instances, a job for each watcher, 1,000 updates a second",
+    measure: figures::redis::measure,
+    servers: &[Kind::Shared, Kind::Milepost],
+    load: Load { watchers: 1_000, ..LOAD },
+    goals: &[Goal::AtMost("p99 ms", 5.0), Goal::AtMost("p99 ms at a tenth", 5.0)],
+    pings: false,
+};
 const STALLED: Figure = Figure {
     name: "stalled",
     title: "Stalled watchers: a tenth never reads",
@@ -244,6 +257,7 @@ fn main() -> ExitCode {
         Command::Memory(options) => run(&MEMORY, &options, &[]),
         Command::Connects(options) => run(&CONNECTS, &options, &[]),
         Command::Idle(options) => run(&IDLE, &options, &[]),
+        Command::Redis(options) => run(&REDIS, &options, &[]),
         Command::Stalled(options) => run(&STALLED, &options, &[]),
         Command::Growth(options) => [FANOUT, JOBS, MEMORY]
             .iter()
@@ -292,6 +306,8 @@ fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error>
         figure: figure.name,
         title: figure.title,
         goals: figure.goals,
+        // Each figure names its own first.
+        own: figure.servers[0],
         rows: Vec::new(),
         failures: Vec::new(),
     };

@@ -133,7 +133,7 @@ pub(crate) struct Pace {
     pub(crate) end: bool,
 }
 
-/// A reporter on a thread of its own, which reports one job at a steady pace.
+/// A reporter on a thread of its own, which reports jobs at a steady pace, one after the other.
 #[derive(Debug)]
 pub(crate) struct Paced {
     thread: Option<JoinHandle<Result<Stamp, Error>>>,
@@ -141,10 +141,16 @@ pub(crate) struct Paced {
 }
 
 impl Paced {
-    pub(crate) fn start(address: SocketAddr, path: String, updates: Updates, pace: Pace) -> Self {
+    /// Reports to `paths` in turn.
+    pub(crate) fn start(
+        address: SocketAddr,
+        paths: Vec<String>,
+        updates: Updates,
+        pace: Pace,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let run = move || report_paced(address, &path, updates, pace, &stopped);
+        let run = move || report_paced(address, &paths, updates, pace, &stopped);
         Self { thread: Some(std::thread::spawn(run)), stop }
     }
 
@@ -174,7 +180,7 @@ impl Drop for Paced {
 
 fn report_paced(
     address: SocketAddr,
-    path: &str,
+    paths: &[String],
     mut updates: Updates,
     pace: Pace,
     stop: &AtomicBool,
@@ -187,6 +193,9 @@ fn report_paced(
     let mut due = start;
     let mut last = Stamp { number: 0, at: 0 };
     let mut end_left = pace.end;
+    let mut paths = paths.iter().cycle();
+    let mut next_path =
+        || paths.next().ok_or_else(|| Error::Limit("there is no job to report".into()));
     let deadline = start + pace.time + Duration::from_secs(60);
     loop {
         let now = Instant::now();
@@ -198,12 +207,12 @@ fn report_paced(
             end_left = false;
             let (stamp, json) = updates.next(true);
             last = stamp;
-            reporter.queue(path, &json);
+            reporter.queue(next_path()?, &json);
         }
         while !over && due <= now && reporter.in_flight() < pace.depth {
             let (stamp, json) = updates.next(false);
             last = stamp;
-            reporter.queue(path, &json);
+            reporter.queue(next_path()?, &json);
             due += interval;
         }
         // A server that holds the reporter up has lost the turns that passed meanwhile.

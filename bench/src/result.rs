@@ -11,7 +11,7 @@ use crate::error::{Error, doing};
 use crate::figures::{Load, Measures};
 use crate::server::Kind;
 
-/// What is to be reached, always by Milepost.
+/// What is to be reached by the figure's own server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     /// The median, over the rounds, of the first measure divided by another server's.
@@ -37,6 +37,8 @@ pub(crate) struct Results {
     pub(crate) figure: &'static str,
     pub(crate) title: &'static str,
     pub(crate) goals: &'static [Goal],
+    /// Whose goals they are.
+    pub(crate) own: Kind,
     pub(crate) rows: Vec<Row>,
     /// What could not be measured, and why.
     pub(crate) failures: Vec<String>,
@@ -104,7 +106,7 @@ impl Results {
                 for by in Kind::ALL.into_iter().filter(|by| *by != kind) {
                     if let Some(ratio) = self.ratio(size, kind, by) {
                         let (name, by) = (kind.name(), by.name());
-                        if kind == Kind::Milepost || by == "bound" {
+                        if kind == self.own || by == "bound" {
                             let text =
                                 format_args!("- {size}: {first}, {name} / {by}: {ratio:.2}\n");
                             write(&mut out, text);
@@ -129,19 +131,19 @@ impl Results {
     fn goal(&self, goal: Goal, size: usize) -> Option<(String, bool)> {
         match goal {
             Goal::Ratio(by, least) => {
-                let ratio = self.ratio(size, Kind::Milepost, by)?;
+                let ratio = self.ratio(size, self.own, by)?;
                 let text = format!("{ratio:.2} of {}, to reach {least}", by.name());
                 Some((text, ratio >= least))
             }
             Goal::AtLeast(name, least) => {
-                let value = self.median_of(size, Kind::Milepost, name)?;
+                let value = self.median_of(size, self.own, name)?;
                 Some((
                     format!("{name} {}, at least {}", short(value), short(least)),
                     value >= least,
                 ))
             }
             Goal::AtMost(name, most) => {
-                let value = self.median_of(size, Kind::Milepost, name)?;
+                let value = self.median_of(size, self.own, name)?;
                 Some((format!("{name} {}, at most {}", short(value), short(most)), value <= most))
             }
         }
@@ -246,6 +248,7 @@ mod tests {
         let results = Results {
             figure: "f",
             title: "F",
+            own: Kind::Milepost,
             goals: &[Goal::Ratio(Kind::Uws, 1.5), Goal::AtMost("d/CPU-s", 10.0)],
             rows: vec![
                 row(Kind::Milepost, 0, 200.0),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use milepost_redis_servers as redis_servers;
+
 use crate::error::{Error, doing};
 use crate::process::{self, Memory};
 use crate::update::{Clock, Updates};
@@ -17,6 +19,8 @@ use crate::watchers::Watchers;
 pub(crate) enum Kind {
     /// `milepost serve`.
     Milepost,
+    /// Two of them on one Redis.
+    Shared,
     /// The 20-line publish/subscribe server of `peers/uws`, on uWebSockets.
     Uws,
     /// nginx with Nchan, one worker, configured by `peers/nchan`.
@@ -26,11 +30,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Milepost, Self::Uws, Self::Nchan, Self::Bound];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Milepost, Self::Shared, Self::Uws, Self::Nchan, Self::Bound];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Milepost => "milepost",
+            Self::Shared => "milepost, two on Redis",
             Self::Uws => "uws",
             Self::Nchan => "nchan",
             Self::Bound => "bound",
@@ -57,6 +63,9 @@ pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
     child: Child,
+    /// The second instance, and what both stand on; ended after this one.
+    second: Option<Box<Server>>,
+    redis: Option<redis_servers::Server>,
     // Removed after the server has ended.
     _dir: tempfile::TempDir,
 }
@@ -65,13 +74,30 @@ impl Server {
     /// Starts a server and waits until it accepts connections. `pings`: a server that pings only if told to
     /// does so as often as it can (uWebSockets: after 8 s).
     pub(crate) fn start(kind: Kind, commands: &Commands, pings: bool) -> Result<Self, Error> {
+        if kind != Kind::Shared {
+            return Self::instance(kind, commands, pings, None);
+        }
+        let redis = redis_servers::Server::start();
+        let url = redis.url();
+        let mut server = Self::instance(kind, commands, pings, Some(&url))?;
+        server.second = Some(Box::new(Self::instance(kind, commands, pings, Some(&url))?));
+        server.redis = Some(redis);
+        Ok(server)
+    }
+
+    fn instance(
+        kind: Kind,
+        commands: &Commands,
+        pings: bool,
+        redis_url: Option<&str>,
+    ) -> Result<Self, Error> {
         let dir = tempfile::Builder::new()
             .prefix("milepost-bench-")
             .tempdir()
             .map_err(doing("making a folder"))?;
         let port = free_port().map_err(doing("finding a free port"))?;
         let template = match kind {
-            Kind::Milepost => commands.milepost.clone(),
+            Kind::Milepost | Kind::Shared => commands.milepost.clone(),
             Kind::Uws => commands.uws.clone(),
             Kind::Nchan => {
                 let conf = include_str!("../peers/nchan/nginx.conf")
@@ -99,6 +125,8 @@ impl Server {
             Command::new(program)
                 .args(words)
                 .current_dir(root())
+                .env_remove("REDIS_URL")
+                .envs(redis_url.map(|url| ("REDIS_URL", url)))
                 .stdin(Stdio::null())
                 .stdout(file.try_clone()?)
                 .stderr(file)
@@ -106,7 +134,7 @@ impl Server {
         };
         let child = spawn().map_err(|error| {
             let hint = match kind {
-                Kind::Milepost => "; build it: cargo build --release",
+                Kind::Milepost | Kind::Shared => "; build it: cargo build --release",
                 Kind::Uws => {
                     "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
                 }
@@ -116,7 +144,7 @@ impl Server {
             Error::Server(format!("{} does not start: {program}: {error}{hint}", kind.name()))
         })?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut server = Self { kind, address, child, _dir: dir };
+        let mut server = Self { kind, address, child, second: None, redis: None, _dir: dir };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).is_err() {
             let ended = server.child.try_wait().map_err(doing("looking after a server"))?;
@@ -137,13 +165,21 @@ impl Server {
         self.child.id()
     }
 
-    /// Its processor time so far.
-    pub(crate) fn cpu(&self) -> Result<f64, Error> {
-        let cpu = process::cpu(self.child.id());
-        Ok(cpu.map_err(doing(format!("reading the cost of {}", self.kind.name())))?.as_secs_f64())
+    /// Where each of its instances listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let second = self.second.as_ref().map(|second| second.address);
+        std::iter::once(self.address).chain(second).collect()
     }
 
-    /// Its memory now.
+    /// Its processor time so far, that of all instances.
+    pub(crate) fn cpu(&self) -> Result<f64, Error> {
+        let cpu = process::cpu(self.child.id());
+        let cpu = cpu.map_err(doing(format!("reading the cost of {}", self.kind.name())))?;
+        let second = self.second.as_ref().map_or(Ok(0.0), |second| second.cpu())?;
+        Ok(cpu.as_secs_f64() + second)
+    }
+
+    /// Its memory now, that of the first instance.
     pub(crate) fn memory(&self) -> Result<Memory, Error> {
         process::memory(self.child.id()).map_err(doing("reading a server's memory"))
     }

@@ -48,6 +48,11 @@ impl Updates {
         Self { clock, padding: "x".repeat(padding), number: 0 }
     }
 
+    /// The same, numbered on from `last`.
+    pub(crate) fn after(&self, last: u64) -> Self {
+        Self { number: last, ..self.clone() }
+    }
+
     /// The next update's JSON. All have the same length, but for the end, which has another status.
     pub(crate) fn next(&mut self, end: bool) -> (Stamp, String) {
         self.number += 1;

@@ -20,7 +20,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     watchers.connect(server.address, load.watchers, |_| watch_path(&job))?;
     server.settle()?;
     let pace = Pace { rate: load.rate, depth: load.depth, time: WARM_UP + load.time, end: false };
-    let reporter = Paced::start(server.address, report_path(&job), updates, pace);
+    let reporter = Paced::start(server.address, vec![report_path(&job)], updates, pace);
     watchers.turn_for(WARM_UP)?;
     watchers.reset();
     let before = watchers.newest();

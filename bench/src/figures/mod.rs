@@ -7,6 +7,7 @@ pub(crate) mod idle;
 pub(crate) mod jobs;
 pub(crate) mod memory;
 pub(crate) mod overload;
+pub(crate) mod redis;
 pub(crate) mod stalled;
 
 use std::time::{Duration, Instant};

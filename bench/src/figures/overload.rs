@@ -29,9 +29,9 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
 
     let time = WARM_UP + load.time;
     let pace = Pace { rate: load.rate, depth: load.depth, time, end: true };
-    let hot_reporter = Paced::start(server.address, report_path(&hot), updates.clone(), pace);
+    let hot_reporter = Paced::start(server.address, vec![report_path(&hot)], updates.clone(), pace);
     let pace = Pace { rate: QUIET_RATE, depth: 1, time, end: false };
-    let quiet_reporter = Paced::start(server.address, report_path(&quiet), updates, pace);
+    let quiet_reporter = Paced::start(server.address, vec![report_path(&quiet)], updates, pace);
     let over = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&over);
     let bystanding = std::thread::spawn(move || {

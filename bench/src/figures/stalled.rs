@@ -51,7 +51,7 @@ fn readers(
     server.settle()?;
     let before = server.memory()?.pss;
     let pace = Pace { rate: load.rate, depth: load.depth, time: load.time, end: false };
-    let reporter = Paced::start(server.address, report_path(job), updates, pace);
+    let reporter = Paced::start(server.address, vec![report_path(job)], updates, pace);
     // The first half fills the stalled ones' socket buffers, in the kernel; it is not measured.
     watchers.turn_for(load.time / 2)?;
     watchers.reset();
