@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import gc
 import json
 import pickle
@@ -307,7 +308,8 @@ def test_a_job_that_is_dropped_has_failed() -> None:
 def test_a_queued_job_is_queued_until_something_happens() -> None:
     reporter = milepost.Reporter(None)
     beginnings: list[Callable[[Job], object]] = [
-        lambda job: job.__enter__(),
+        # In a context of its own: it is never left.
+        lambda job: contextvars.copy_context().run(job.__enter__),
         lambda job: job.advance(),
         lambda job: job.stage("one"),
         lambda job: job.progress(0.1),

@@ -49,7 +49,7 @@ def test_it_is_a_tqdm() -> None:
 
 def test_a_bar_with_an_id_is_a_job(server: LiveServer, job_id: str) -> None:
     bar = tqdm(range(10), desc="adding", unit="numbers", job=job_id, **quiet())
-    milepost.flush()
+    assert milepost.flush(60)
     assert sum(bar) == 45
     end = until(server, job_id, status="completed")
     assert end["metadata"]["current"] == 10
@@ -60,7 +60,7 @@ def test_a_bar_with_an_id_is_a_job(server: LiveServer, job_id: str) -> None:
 
 def test_a_bar_without_an_id_has_one_of_its_description(server: LiveServer, job_id: str) -> None:
     list(tqdm("abc", desc=job_id, **quiet()))
-    milepost.flush()
+    assert milepost.flush(60)
     assert [each["status"] for each in jobs(server, f"{job_id}-")] == ["completed"]
 
 
@@ -250,7 +250,7 @@ def test_async_loops(server: LiveServer, job_id: str) -> None:
 
 def test_a_disabled_bar_reports_nothing(server: LiveServer, job_id: str) -> None:
     assert list(tqdm("abc", job=job_id, disable=True)) == ["a", "b", "c"]
-    milepost.flush()
+    assert milepost.flush(60)
     assert state(server, job_id) is None
 
 
