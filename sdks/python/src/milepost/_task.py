@@ -1,0 +1,87 @@
+"""A task of a queue's worker, while it runs in this process."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable
+from typing import Any, Optional
+
+from . import _notice
+from ._default import default
+from ._job import Job, _current
+from ._json import encode
+from ._memory import LOCK
+from ._update import Update
+
+STAGE = "processing"
+"""Until the task names one."""
+
+
+class Task:
+    """One run of a task: the job that reports it, which is `milepost.current()` for the task's code."""
+
+    def __init__(self, job_id: str, attempt: int, metadata: Optional[dict[str, object]] = None) -> None:
+        with LOCK:
+            self.job: Job = default().job(id=job_id, attempt=attempt, stage=STAGE, metadata=metadata)
+            # Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt.
+            self.job._record.reopens = True
+        self.outcome: Optional[tuple[str, Any]] = None
+        """An end that the task's code has set outright: it counts if the task leaves without another."""
+        self._token: contextvars.Token[Optional[Job]] = _current.set(self.job)
+
+    @property
+    def attempt(self) -> int:
+        return self.job.attempt or 1
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the task is in the queue again."""
+        return self.job._record.is_handed_over
+
+    def hand_over(self, attempt: int, message: Optional[str]) -> None:
+        """The task is in the queue again: it waits to be run as that attempt, here or elsewhere."""
+        if not self.job._bell.is_foreign and self.job._record.hand_over(
+            queued(self.job.id, attempt, message, None), "queued"
+        ):
+            self.job._ring()
+
+    def let_go(self) -> None:
+        """Somebody else, who sees this process end, tells how the task ended."""
+        with LOCK:
+            self.job._record.is_handed_over = True
+            # What is still to be sent may come after that end, and is no reason for another attempt.
+            self.job._record.reopens = False
+
+    def leave(self) -> None:
+        """The task's code is done, here."""
+        try:
+            _current.reset(self._token)
+        except ValueError:
+            # In another context than it began.
+            pass
+
+
+def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str]) -> Update:
+    """The update of a task that waits in a queue."""
+    update = Update(job_id, "queued")
+    update.stage("queued")
+    update.text("message", message)
+    update.now()
+    if name is not None:
+        update.members("metadata", {"task": encode(name)})
+    update.number("attempt", attempt)
+    return update
+
+
+def quietly(handler: Callable[..., Any]) -> Callable[..., None]:
+    """Nothing that goes wrong with a report reaches the queue or its tasks."""
+
+    @functools.wraps(handler)
+    def call(*arguments: Any, **named: Any) -> None:
+        try:
+            handler(*arguments, **named)
+        except Exception as error:
+            _notice.tell(f"a task is not reported as it should be: {error!r}")
+
+    return call

@@ -1,0 +1,243 @@
+"""Reports Celery's tasks: each is a job whose id is the task's.
+
+    app = Celery("videos", broker=…)
+    milepost.celery.install(app)
+
+To be called in every process that sends or runs tasks, as the module that makes the app does. The tasks stay as they
+are: docs/python-integrations.md says what watchers see of them. Needs the extra `celery`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, Optional
+
+from celery import VERSION, signals
+from celery.app.task import Task as CeleryTask
+from celery.exceptions import Reject, TimeLimitExceeded
+
+from ._default import default, flush, report
+from ._json import describe
+from ._meta import Meta
+from ._task import Task, queued, quietly
+
+__all__ = ["install"]
+
+HEADER = "milepost_attempt"
+"""A message's header: which attempt it is, where that is not the number of retries and one."""
+_OF_CELERY = "celery."
+"""Begins the names of Celery's own tasks, which are not reported."""
+_NO_STAGE = frozenset({"PROGRESS", "STARTED", "PENDING", "RECEIVED", "RETRY"})
+_ENDS = {"SUCCESS": "completed", "FAILURE": "failed", "REVOKED": "cancelled"}
+_FLUSH_TIMEOUT = 2.0
+
+_running: dict[str, Task] = {}
+"""The tasks that run in this process: no more than the pool runs at once."""
+_is_wanted: Optional[Callable[[str], bool]] = None
+_is_installed = False
+
+
+def install(app: Any = None, *, only: Optional[Callable[[str], bool]] = None) -> None:
+    """Reports the tasks that this process sends and runs from now on; once is enough.
+
+    `only` tells of a task's name whether it is reported; Celery's own (`celery.…`) are not. Signals are Celery's
+    process-wide ones, so tasks of all apps of the process are meant, whichever `app` is given. It raises nothing into
+    a task, and no task waits for it.
+    """
+    global _is_installed, _is_wanted
+    _is_wanted = only
+    if _is_installed:
+        return
+    _is_installed = True
+    for signal, handler in (
+        (signals.before_task_publish, _before_publish),
+        (signals.task_prerun, _before_run),
+        (signals.task_postrun, _after_run),
+        (signals.task_failure, _failed),
+        (signals.task_revoked, _revoked),
+        (signals.task_retry, _retried),
+        (signals.celeryd_init, _begin_worker),
+        (signals.worker_process_shutdown, _going_down),
+        (signals.worker_shutdown, _going_down),
+    ):
+        signal.connect(handler, weak=False)
+    CeleryTask.update_state = _reporting(CeleryTask.update_state)
+
+
+def _reports(name: object) -> bool:
+    text = str(name)
+    return not text.startswith(_OF_CELERY) and (_is_wanted is None or bool(_is_wanted(text)))
+
+
+@quietly
+def _before_publish(sender: object = None, headers: Optional[dict[str, Any]] = None, **_: object) -> None:
+    # Before, not after: so it is most likely there before what the worker says.
+    if not headers or "id" not in headers or not _reports(sender):
+        return
+    task_id = str(headers["id"])
+    plain = int(headers.get("retries") or 0) + 1
+    attempt = plain
+    running = _running.get(task_id)
+    if running is None:
+        _queue(task_id, attempt, str(sender))
+    else:
+        attempt = running.attempt + 1
+        running.hand_over(attempt, _reason(plain - 1) if headers.get("retries") else None)
+    if attempt != plain or HEADER in headers:
+        headers[HEADER] = attempt
+
+
+def _queue(task_id: str, attempt: int, name: str, message: Optional[str] = None) -> None:
+    default().give(task_id, queued(task_id, attempt, message, name), "queued", "queued", reopens=False)
+
+
+def _reason(retries: int) -> str:
+    error = sys.exc_info()[1]
+    return f"Retry {retries}" if error is None else f"Retry {retries}: {describe(error)}"
+
+
+@quietly
+def _before_run(task_id: Optional[str] = None, task: Any = None, **_: object) -> None:
+    if task_id is None or not _reports(task.name):
+        return
+    request = task.request
+    attempt = _attempt_of(request)
+    if (request.delivery_info or {}).get("redelivered"):
+        # Another worker had it. If that one is not dead after all, it is not heard any more.
+        attempt += 1
+    _running[task_id] = Task(task_id, attempt, {"task": task.name})
+
+
+def _attempt_of(request: Any) -> int:
+    return int(request.get(HEADER) or (request.retries or 0) + 1)
+
+
+@quietly
+def _after_run(task_id: Optional[str] = None, retval: Any = None, state: Optional[str] = None, **_: object) -> None:
+    run = None if task_id is None else _running.pop(task_id, None)
+    if run is None:
+        return
+    run.leave()
+    job = run.job
+    if state == "SUCCESS":
+        job.complete(retval)
+    elif state == "RETRY":
+        run.hand_over(run.attempt + 1, f"Retry: {describe(getattr(retval, 'exc', None) or retval)}")
+    elif state == "REJECTED" and getattr(retval, "requeue", False):
+        run.hand_over(run.attempt + 1, "Put back into the queue")
+    elif state == "REJECTED" and run.is_handed_over:
+        # The retry could not be sent: nobody will run it.
+        report(job.id, status="failed", error=retval)
+    elif state == "IGNORED":
+        _end(run, *(run.outcome or ("cancelled", "ignored")))
+    elif state in ("FAILURE", "REJECTED"):
+        job.fail(retval)
+    elif _is_ended_by_signal():
+        # By the worker, as the task was revoked or took too long, say: it tells why.
+        run.let_go()
+    else:
+        job.fail(sys.exc_info()[1] or f"it ended as {state}")
+
+
+def _is_ended_by_signal() -> bool:
+    """Whether this is a child of the prefork pool that leaves as it is told to."""
+    error = sys.exc_info()[1]
+    # Billiard's code for signal n is n - 256.
+    return isinstance(error, SystemExit) and isinstance(error.code, int) and -256 < error.code < 0
+
+
+def _end(run: Task, status: str, outcome: Any) -> None:
+    if status == "completed":
+        run.job.complete(outcome)
+    elif status == "failed":
+        run.job.fail(outcome)
+    else:
+        run.job.cancel(outcome)
+
+
+@quietly
+def _failed(sender: Any = None, task_id: Optional[str] = None, exception: object = None, **_: object) -> None:
+    # What fails while it runs here is told after it ran. This is for the worker's parent, whose child was lost, or took
+    # too long; what was rejected has been told by the child.
+    if task_id is not None and task_id not in _running and not isinstance(exception, Reject) and _reports(sender.name):
+        report(task_id, status="failed", error=exception)
+
+
+@quietly
+def _retried(sender: Any = None, request: Any = None, reason: object = None, **_: object) -> None:
+    # This is for a parent that ends its child, as it has lost the broker, or is told to be quick about ending. Others
+    # have been told where the message was published.
+    if request.id in _running or reason is not None or not _reports(sender.name):
+        return
+    if sender.acks_late:
+        _queue(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue")
+    else:
+        # Celery says that it is retried. But its message is gone.
+        report(request.id, status="cancelled", message="The worker was shut down")
+
+
+@quietly
+def _revoked(
+    sender: Any = None, request: Any = None, terminated: bool = False, expired: bool = False, **_: object
+) -> None:
+    if _reports(sender.name):
+        message = "Expired" if expired else "Terminated" if terminated else "Revoked"
+        report(request.id, status="cancelled", message=message)
+
+
+@quietly
+def _begin_worker(**_: object) -> None:
+    # Until 5.7, Celery has no signal for a child that is killed as its task took too long.
+    if VERSION < (5, 7):
+        from celery.worker.request import Request
+
+        Request.on_timeout = _telling_of_timeouts(Request.on_timeout)
+
+
+def _telling_of_timeouts(on_timeout: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(on_timeout)
+    def telling(self: Any, soft: bool, timeout: float) -> Any:
+        if not soft:
+            _failed(self.task, self.id, TimeLimitExceeded(timeout))
+        return on_timeout(self, soft, timeout)
+
+    return telling
+
+
+@quietly
+def _going_down(**_: object) -> None:
+    # A child of the pool leaves without what Python does at an exit.
+    flush(_FLUSH_TIMEOUT)
+
+
+def _reporting(update_state: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(update_state)
+    def reporting(
+        self: Any, task_id: Optional[str] = None, state: Optional[str] = None, meta: Any = None, **named: Any
+    ) -> Any:
+        _state_updated(self, task_id, state, meta)
+        return update_state(self, task_id, state, meta, **named)
+
+    return reporting
+
+
+@quietly
+def _state_updated(task: Any, task_id: Optional[str], state: Optional[str], meta: Any) -> None:
+    job_id = task_id or task.request.id
+    if job_id is None or not _reports(task.name):
+        return
+    run = _running.get(job_id)
+    read = Meta.read(meta)
+    stage = None if state is None or state in _NO_STAGE else state
+    if run is None:
+        # A task that runs elsewhere.
+        if stage not in _ENDS:
+            report(job_id, stage=read.stage or stage, progress=read.share, message=read.message, metadata=read.metadata)
+    elif state in _ENDS:
+        # `update_state("FAILURE", …)` and then `raise Ignore()` is how some tasks fail.
+        text = (meta.get("exc_message") if isinstance(meta, dict) else None) or read.message or state
+        run.outcome = (_ENDS[state], meta if state == "SUCCESS" else text)
+    else:
+        read.show(run.job, stage)

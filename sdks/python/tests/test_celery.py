@@ -1,0 +1,342 @@
+"""Celery's tasks as watchers see them: real workers with forked children, on a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import celery_tasks as tasks
+import pytest
+from live_redis import LiveRedis
+from live_server import LiveServer, eventually
+from live_worker import LiveWorker
+from reported import history, state, until
+
+import milepost
+import milepost.celery
+
+# Celery's own business with Redis' client.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRedis]:
+    redis = LiveRedis(tmp_path_factory.mktemp("broker"))
+    redis.start()
+    tasks.app.conf.update(broker_url=redis.url, result_backend=redis.url)
+    yield redis
+    tasks.app.close()
+    redis.stop()
+
+
+def start_worker(folder: Path, broker: LiveRedis, server: LiveServer, *options: str, **environment: str) -> LiveWorker:
+    command = ["celery", "-A", "celery_tasks", "worker", "--pool", "prefork", "--loglevel", "info", *options]
+    quick = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    given = {"BROKER": broker.url, "MILEPOST_URL": server.url, **environment}
+    return LiveWorker(folder, [*command, *quick], " ready.", given)
+
+
+@pytest.fixture(scope="module")
+def worker(
+    tmp_path_factory: pytest.TempPathFactory, broker: LiveRedis, shared_server: LiveServer
+) -> Iterator[LiveWorker]:
+    """A worker with two children, which the tests share: not to be stopped."""
+    worker = start_worker(tmp_path_factory.mktemp("worker"), broker, shared_server, "--concurrency", "2")
+    yield worker
+    # Not SIGTERM: Celery may take half a minute if it comes just after a task.
+    worker.kill()
+
+
+class Own:
+    """Workers of a test's own, at a queue of its own."""
+
+    def __init__(self, folder: Path, broker: LiveRedis, server: LiveServer) -> None:
+        self.queue = folder.name
+        self._folder = folder
+        self._broker = broker
+        self._server = server
+        self._workers: list[LiveWorker] = []
+
+    def start(self, *options: str, **environment: str) -> LiveWorker:
+        folder = self._folder / f"worker-{len(self._workers)}"
+        folder.mkdir()
+        arguments = ("--queues", self.queue, "--concurrency", "1", *options)
+        self._workers.append(start_worker(folder, self._broker, self._server, *arguments, **environment))
+        return self._workers[-1]
+
+    def send(self, task: Any, *arguments: object) -> Any:
+        return task.apply_async(arguments, queue=self.queue)
+
+    def kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+
+@pytest.fixture
+def own(tmp_path: Path, broker: LiveRedis, server: LiveServer) -> Iterator[Own]:
+    own = Own(tmp_path, broker, server)
+    yield own
+    own.kill()
+
+
+@pytest.fixture(autouse=True)
+def reporting(server: LiveServer) -> Iterator[None]:
+    """The tests send tasks, as a web server does."""
+    reporter = milepost.configure(server.url)
+    yield
+    reporter.close()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    return tmp_path / "gate"
+
+
+def seen(server: LiveServer, job_id: str) -> list[tuple[int, str]]:
+    """The job's attempts and statuses, as they changed."""
+    steps: list[tuple[int, str]] = []
+    for each in history(server, job_id):
+        step = (each["attempt"], each["status"])
+        if not steps or steps[-1] != step:
+            steps.append(step)
+    return steps
+
+
+def pid_of(gate: Path) -> int:
+    file = Path(f"{gate}.pid")
+    return int(eventually(lambda: file.exists() and file.read_text(), "the task's start"))
+
+
+def test_a_task_is_a_job_from_when_it_is_sent(server: LiveServer, broker: LiveRedis) -> None:
+    sent = tasks.add.apply_async((1, 2), queue="nobody")
+    waiting = until(server, sent.id, status="queued", attempt=1)
+    assert waiting["metadata"] == {"task": "celery_tasks.add"}
+
+
+def test_success(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.add.delay(1, 2)
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["attempt"], end["progress"]) == (3, 1, 1.0)
+    assert sent.get(timeout=60) == 3
+    assert seen(server, sent.id)[-1] == (1, "completed")
+
+
+def test_update_state_is_progress(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.count.delay(10, str(gate))
+    half = until(server, sent.id, message="Frame 4")
+    assert (half["status"], half["stage"], half["progress"]) == ("processing", "processing", 0.4)
+    assert half["metadata"]["current"] == 4
+    assert half["metadata"]["task"] == "celery_tasks.count"
+    assert (sent.state, sent.info["current"]) == ("PROGRESS", 4)
+    gate.touch()
+    assert until(server, sent.id, status="completed")["result"] == "counted"
+    assert seen(server, sent.id) == [(1, "queued"), (1, "processing"), (1, "completed")]
+
+
+def test_a_state_of_the_tasks_own_is_a_stage(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.download.delay(str(gate))
+    found = until(server, sent.id, stage="DOWNLOADING", progress=0.4)
+    assert found["metadata"]["url"] == "https://example.com/v"
+    gate.touch()
+    assert "result" not in until(server, sent.id, status="completed")
+
+
+def test_failure(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.fail.delay("no such video")
+    end = until(server, sent.id, status="failed")
+    assert (end["error"], end["message"]) == ("no such video", "Error: no such video")
+
+
+def test_a_retry_is_an_attempt_and_ends_nothing(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.retry.delay(2)
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["attempt"]) == (2, 3)
+    # An attempt that is over in a moment may not be seen to run.
+    steps = [step for step in seen(server, sent.id) if step[1] != "processing"]
+    assert steps[-3:] == [(2, "queued"), (3, "queued"), (3, "completed")]
+    assert {status for _, status in steps[:-1]} == {"queued"}
+    waiting = [each.get("message") for each in history(server, sent.id) if each["status"] == "queued"][-2:]
+    assert waiting == ["Retry 1: the disk is busy", "Retry 2: the disk is busy"]
+
+
+def test_retries_that_are_used_up(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.always_fail.delay()
+    assert until(server, sent.id, status="failed")["error"] == "never"
+    assert seen(server, sent.id)[-1] == (2, "failed")
+
+
+def test_revoked_before_it_runs(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    blocking = [tasks.wait.delay(str(gate.with_name(f"gate-{n}"))) for n in (1, 2)]
+    for each in blocking:
+        until(server, each.id, status="processing")
+    sent = tasks.add.delay(1, 2)
+    sent.revoke()
+    eventually(lambda: f"{sent.id}" in worker.said() and "revoked" in worker.said(), "the worker's hearing of it")
+    for n in (1, 2):
+        gate.with_name(f"gate-{n}").touch()
+    assert until(server, sent.id, status="cancelled")["message"] == "Revoked"
+    for each in blocking:
+        until(server, each.id, status="completed")
+
+
+def test_revoked_while_it_runs(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.wait.delay(str(gate))
+    pid_of(gate)
+    sent.revoke(terminate=True)
+    assert until(server, sent.id, status="cancelled")["message"] == "Terminated"
+
+
+def test_expired(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.add.apply_async((1, 2), expires=-1)
+    assert until(server, sent.id, status="cancelled")["message"] == "Expired"
+
+
+def test_kill_9_of_the_child(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.wait.delay(str(gate))
+    os.kill(pid_of(gate), signal.SIGKILL)
+    end = until(server, sent.id, status="failed")
+    assert "signal 9 (SIGKILL)" in end["error"]
+    assert until(server, tasks.add.delay(1, 2).id, status="completed")["result"] == 3
+
+
+def test_kill_9_of_the_child_of_a_task_that_is_run_again(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.die_once.delay(str(gate))
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["attempt"]) == ("survived", 2)
+    assert not {status for _, status in seen(server, sent.id)} & {"failed", "cancelled"}
+
+
+def test_a_task_that_takes_too_long(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.too_long.delay(str(gate))
+    end = until(server, sent.id, status="failed")
+    assert end["error"].startswith("TimeLimitExceeded(1")
+
+
+def test_exceptions_that_end_the_child(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.leave.delay()
+    until(server, sent.id, status="failed")
+
+
+def test_rejected(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
+    sent = tasks.reject.delay()
+    assert "not for me" in until(server, sent.id, status="failed")["error"]
+    sent = tasks.reject_once.delay(str(gate))
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["attempt"]) == ("accepted", 2)
+
+
+def test_replaced(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.replace.delay()
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["attempt"]) == (5, 2)
+
+
+def test_an_end_that_the_task_wrote_itself(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.fail_by_hand.delay()
+    assert until(server, sent.id, status="failed")["error"] == "['by hand']"
+
+
+def test_results_that_cannot_be_told(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.large.delay()
+    assert "result" not in until(server, sent.id, status="completed")
+    assert len(sent.get(timeout=60)) == 100_000
+    sent = tasks.unknown_to_json.delay()
+    assert "not JSON serializable" in until(server, sent.id, status="failed")["error"]
+
+
+def test_the_tasks_code_finds_its_job(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.with_a_bar.delay()
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["metadata"]["current"]) == (sent.id, 5)
+    assert milepost.current() is None
+
+
+def test_sigterm_to_the_parent_lets_tasks_finish(server: LiveServer, own: Own, gate: Path) -> None:
+    worker = own.start("--max-tasks-per-child", "1")
+    sent = own.send(tasks.wait, str(gate))
+    pid_of(gate)
+    worker.terminate()
+    eventually(lambda: "Warm shutdown" in worker.said(), "the shutdown")
+    until(server, sent.id, status="processing")
+    gate.touch()
+    assert worker.wait() == 0
+    # Nobody is left to tell it: so it was told before.
+    found = state(server, sent.id)
+    assert found is not None
+    assert (found["status"], found["result"]) == ("completed", "waited")
+
+
+def test_sigquit_to_the_parent_ends_tasks(server: LiveServer, own: Own, gate: Path) -> None:
+    worker = own.start()
+    sent = own.send(tasks.wait, str(gate))
+    pid_of(gate)
+    until(server, sent.id, status="processing")
+    worker.process.send_signal(signal.SIGQUIT)
+    worker.wait()
+    assert until(server, sent.id, status="cancelled")["message"] == "The worker was shut down"
+
+
+def test_kill_9_of_the_worker_and_another_takes_over(server: LiveServer, own: Own, gate: Path) -> None:
+    worker = own.start()
+    sent = own.send(tasks.wait_late, str(gate))
+    pid_of(gate)
+    until(server, sent.id, status="processing")
+    worker.kill()
+    found = state(server, sent.id)
+    assert found is not None
+    assert (found["status"], found["attempt"]) == ("processing", 1)
+    gate.touch()
+    # It takes what was delivered before it came, as one does that comes an hour later.
+    own.start(VISIBILITY_TIMEOUT="0")
+    end = until(server, sent.id, status="completed")
+    assert (end["result"], end["attempt"]) == ("waited", 2)
+
+
+def test_a_server_that_is_down_harms_no_task(own: Own, gate: Path) -> None:
+    worker = own.start(MILEPOST_URL="http://127.0.0.1:1")
+    assert own.send(tasks.add, 1, 2).get(timeout=60) == 3
+    gate.touch()
+    assert own.send(tasks.count, 4, str(gate)).get(timeout=60) == "counted"
+    with pytest.raises(ValueError, match="as ever"):
+        own.send(tasks.fail, "as ever").get(timeout=60)
+    eventually(lambda: "reports do not arrive" in worker.said(), "the warning")
+    assert worker.said().count("reports do not arrive") == 1
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    tasks.app.conf.task_always_eager = True
+    yield
+    tasks.app.conf.task_always_eager = False
+
+
+def test_eager_tasks(server: LiveServer, eagerly: None, gate: Path) -> None:
+    gate.touch()
+    assert until(server, tasks.count.delay(4, str(gate)).id, status="completed")["attempt"] == 1
+    assert until(server, tasks.fail.delay("eagerly").id, status="failed")["error"] == "eagerly"
+    end = until(server, tasks.retry.delay(1).id, status="completed")
+    assert (end["result"], end["attempt"]) == (1, 2)
+    assert milepost.current() is None
+
+
+def test_no_fault_of_a_report_reaches_a_task(eagerly: None, monkeypatch: pytest.MonkeyPatch, warnings: Any) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of its own")
+
+    for name in ("Task", "Meta", "report"):
+        monkeypatch.setattr(f"milepost.celery.{name}", fail)
+    assert tasks.add.delay(1, 2).get() == 3
+    assert len(warnings()) == 1
+
+
+def test_only_some_tasks(server: LiveServer, eagerly: None) -> None:
+    milepost.celery.install(only=lambda name: name.endswith(".fail"))
+    try:
+        sent = tasks.add.delay(1, 2)
+        until(server, tasks.fail.delay("reported").id, status="failed")
+        assert state(server, sent.id) is None
+    finally:
+        milepost.celery.install()
