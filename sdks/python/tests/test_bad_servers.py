@@ -209,12 +209,16 @@ def test_one_job_that_is_refused_does_not_hinder_others(fake: Fake, reporter: Ma
 def test_a_server_that_is_full(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:
     server = fake(refuse(503, "broker-full", detail="100 jobs"))
     make = reporter(server.url)
-    work(make, job_id)
+    for number in range(20):
+        work(make, f"{job_id}-{number}")
     assert "100 jobs" in eventually(warnings)[0]
+    assert not make.flush(0.3)
     server.answer = accept
     assert eventually(lambda: make.flush(1))
-    assert server.updates[-1]["status"] == "completed"
-    assert len(warnings()) == 1
+    ended = {update["job_id"] for update in server.updates if update["status"] == "completed"}
+    assert len(ended) == 20
+    # Once for all of them, and once that it is over.
+    assert [warning.partition(":")[0] for warning in warnings()[1:]] == ["reports arrive again"]
 
 
 def test_a_real_server_that_is_full(tmp_path: Path, reporter: Make, warnings: Warnings) -> None:

@@ -137,8 +137,9 @@ def test_a_failure_is_news_once_and_holds_everything_back(scene: Scene) -> None:
     assert 25 < max(waits) <= 30
     assert min(waits[8:]) < 3
     due = scene.schedule.due(scene.now + 40).send
-    assert scene.schedule.answered()
-    assert not scene.schedule.answered()
+    scene.schedule.answered()
+    assert scene.schedule.has_recovered()
+    assert not scene.schedule.has_recovered()
 
 
 def test_a_server_says_how_long_to_leave_it_alone(scene: Scene) -> None:

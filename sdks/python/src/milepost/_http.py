@@ -69,7 +69,7 @@ def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outco
     if problem.name in ("attempt-ended", "attempt-superseded"):
         return AttemptOver(refusal)
     if problem.status >= 500 or problem.status in (408, 429):
-        return Busy(problem.detail, retry_after)
+        return Busy(problem.detail, retry_after, is_full=problem.name == "broker-full")
     return Refused(refusal)
 
 

@@ -36,6 +36,8 @@ class Busy(NamedTuple):
 
     reason: str
     retry_after: Optional[float] = None
+    is_full: bool = False
+    """An end would be taken."""
 
 
 class AttemptOver(NamedTuple):

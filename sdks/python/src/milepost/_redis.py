@@ -14,7 +14,7 @@ from ._outcome import Accepted, AttemptOver, Busy, Lost, Outcome, Refusal, Refus
 from ._redis_client import RedisClient, is_end, say
 from ._transport import Outgoing
 
-_FULL = Busy("Redis has reached its maxmemory")
+_FULL = Busy("Redis has reached its maxmemory", is_full=True)
 _LATE = Busy("Redis did not answer in time")
 
 

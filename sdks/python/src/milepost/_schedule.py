@@ -15,6 +15,7 @@ from typing import NamedTuple, Optional
 from ._backoff import Backoff
 from ._outcome import Accepted, AttemptOver, Busy, Outcome, Refused
 from ._record import Glance, Mark, Record
+from ._trouble import Trouble
 
 GAP = 0.02
 """What comes within this time is sent together; also, as often as this at most is a job sent whose stage changes all
@@ -95,7 +96,7 @@ class Schedule:
         self._hold: Optional[float] = None
         """Nothing is sent before: the server did not answer, or asked for it."""
         self._backoff = Backoff(dice)
-        self._is_failing = False
+        self._trouble = Trouble()
         self._flush_deadline: Optional[float] = None
         self._flush_left: set[int] = set()
         self._most = BATCH
@@ -158,25 +159,30 @@ class Schedule:
             return False
         sent, slot.in_flight = slot.in_flight, None
         next_look = now if sent.ended or not slot.until_end else now + self._pace.interval
-        is_first = slot.backoff.failures == 0
         is_settled = True
         is_news = False
         if isinstance(outcome, Accepted):
             slot.backoff.reset()
             slot.not_before = None
             slot.was_accepted = True
+            self._trouble.taken(record.key, sent.ended)
         elif isinstance(outcome, Refused):
+            self._trouble.gone(record.key)
+            is_news = slot.backoff.failures == 0
             slot.not_before = now + slot.backoff.next()
-            is_news = is_first
         elif isinstance(outcome, Busy):
             is_settled = False
-            wait = min(LONGEST_RETRY_AFTER, max(slot.backoff.next(), outcome.retry_after or 0.0))
-            next_look = slot.not_before = now + wait
-            is_news = is_first
+            if outcome.retry_after is None and self._flush_deadline is not None:
+                wait = FLUSH_RETRY * self._dice.random()
+            else:
+                wait = max(slot.backoff.next(), outcome.retry_after or 0.0)
+            next_look = slot.not_before = now + min(LONGEST_RETRY_AFTER, wait)
+            is_news = self._trouble.delayed(record.key, sent.ended, outcome.is_full)
         elif self._reopens(slot, outcome):
             is_settled = False
             next_look = _AT_ONCE
         else:
+            self._trouble.gone(record.key)
             slot.is_over = True
             is_news = True
         if is_settled:
@@ -198,13 +204,16 @@ class Schedule:
         slot.record.reopen(refusal.attempt + 1)
         return True
 
-    def answered(self) -> bool:
-        """A request was answered. Returns whether that is news: whether requests failed before."""
+    def answered(self) -> None:
+        """A request was answered; what it was answered is to be settled."""
         self._backoff.reset()
         self._hold = None
         self._most = min(BATCH, self._most * 2)
-        was_failing, self._is_failing = self._is_failing, False
-        return was_failing
+        self._trouble.answered()
+
+    def has_recovered(self) -> bool:
+        """After the outcomes of a request: whether it is news that the server takes updates again."""
+        return self._trouble.is_over()
 
     def fail(self, records: Iterable[Record], retry_after: Optional[float], now: float) -> bool:
         """The request with these was not answered, or the server asks to come back later. All of them are due again.
@@ -218,8 +227,7 @@ class Schedule:
         else:
             wait = self._backoff.next()
         self._hold = now + wait
-        was_failing, self._is_failing = self._is_failing, True
-        return not was_failing
+        return self._trouble.failed()
 
     def shrink(self, records: list[Record], now: float) -> None:
         """The server took no batch of this size. They are due again, in smaller ones: at last one by one."""
@@ -292,6 +300,7 @@ class Schedule:
 
     def _remove(self, key: int, now: float) -> None:
         self._flush_left.discard(key)
+        self._trouble.gone(key)
         slot = self._slots.pop(key)
         waiting = self._slots.get(slot.then) if slot.then is not None else None
         if waiting is not None:

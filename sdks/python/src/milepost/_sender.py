@@ -101,11 +101,12 @@ class Sender:
             # A transport that fails in a way of its own: the job's progress is not lost for that.
             self._fail(records, repr(error), None)
             return False
-        if self._schedule.answered():
-            _notice.tell("reports arrive again")
+        self._schedule.answered()
         now = time.monotonic()
         for record, outcome in zip(records, outcomes):
             self._settle(record, outcome, now)
+        if self._schedule.has_recovered():
+            _notice.tell("reports arrive again")
         return True
 
     def _fail(self, records: list[Record], reason: str, retry_after: Optional[float]) -> None:
