@@ -136,6 +136,8 @@ test('a job’s page tells where it is, how it got there and how it ended', asyn
   await reads(page, '.samples', /40 %\s*rendering[^]*10 %\s*analyzing/);
   await server.report('r1', { status: 'completed', result: { video_url: 'https://cdn.example.com/video.mp4', bytes: 12, bad: 'javascript:alert(1)' } });
   await reads(page, '.badge', 'Completed');
+  await reads(page, '.aside', /^took \d+ days · ended \d\d:\d\d$/);
+  await reads(page, '[data-part="begun"]', /^(1 Jan 2024|31 Dec 2023),? \d\d:\d\d$/);
   await reads(page, '.timeline', /Completed/);
   assert.equal(await page.locator('.links a').getAttribute('href'), 'https://cdn.example.com/video.mp4');
   assert.equal(await page.locator('.links a').count(), 1);
@@ -397,6 +399,23 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     await page.goto(`${server.url}/?job=r2`);
     await reads(page, '.empty', 'Nobody has reported');
     assert.deepEqual(await violations(page), [], 'an unknown job');
+
+    await server.report('r3', { status: 'completed', result: { video: 'https://example.com/v.mp4', frames: 2400 } });
+    await page.goto(`${server.url}/?job=r3`);
+    await reads(page, '[data-part="result-section"]', '2400');
+    await page.setViewportSize({ width: 390, height: 844 });
+    assert.deepEqual(await violations(page), [], 'a completed job, 390');
+    await page.setViewportSize({ width: 1280, height: 800 });
+
+    await page.route('**/jobs?*', () => {});
+    await page.goto(server.url);
+    await reads(page, '.skeleton', 'Looking for jobs');
+    assert.deepEqual(await violations(page), [], 'the list is loading');
+    await page.route('**/jobs?*', (route) => route.fulfill({ status: 503, json: { detail: 'the broker does not answer' } }));
+    await page.goto(server.url);
+    await reads(page, '[data-part="fault"]', 'the broker does not answer');
+    assert.deepEqual(await violations(page), [], 'the list could not be loaded');
+    await page.unroute('**/jobs?*');
 
     await page.goto(`${server.url}/try`);
     assert.deepEqual(await violations(page), [], 'try');

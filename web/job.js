@@ -112,13 +112,9 @@ export class Job {
   outlook(now) {
     const rate = this.state?.status === 'processing' && !this.isLate(now) ? this.pace.rate(now) : null;
     if (rate === null || this.share === null) return { rate: '', left: '' };
-    const percent = rate * 100;
-    const perSecond = percent >= 0.095 || percent === 0;
-    const figure = perSecond ? percent : percent * 60;
-    const shown = figure >= 10 ? figure.toFixed(0) : figure >= 0.1 ? figure.toFixed(1) : figure.toFixed(2);
     const left = ((1 - this.share) / rate) * 1000;
     return {
-      rate: `${shown}\u202f%/${perSecond ? 's' : 'min'}`,
+      rate: perTime(rate * 100),
       left: Number.isFinite(left) && this.share < 1 ? `${duration(Math.max(1000, left))} left` : '',
     };
   }
@@ -165,6 +161,16 @@ export function text(value, most = 500) {
   return whole.length > most ? `${whole.slice(0, most)}…` : whole;
 }
 
+/**
+ * By the longest unit of time in which it is a figure that can be read: `2.5 %/s`, `8.4 %/min`.
+ * @param {number} percent a second
+ */
+function perTime(percent) {
+  const [unit, seconds] = percent >= 1 ? ['s', 1] : percent * 60 >= 1 ? ['min', 60] : ['h', 3600];
+  const figure = percent * seconds;
+  return `${figure >= 10 ? figure.toFixed(0) : figure.toFixed(1)}\u202f%/${unit}`;
+}
+
 /** @param {number} ms */
 export function duration(ms) {
   const seconds = Math.round(ms / 1000);
@@ -179,14 +185,16 @@ export function ago(ms) {
 }
 
 /**
- * A time of day; with the date, if it was on another one.
+ * A time of day; with the date, if it was on another day, and its year, if it was in another one.
  * @param {number | null} time
  */
 export function clock(time) {
   if (time === null) return '';
   const date = new Date(time);
-  const sameDay = date.toDateString() === new Date().toDateString();
+  const today = new Date();
+  const isToday = date.toDateString() === today.toDateString();
+  const isThisYear = date.getFullYear() === today.getFullYear();
   /** @type {Intl.DateTimeFormatOptions} */
-  const day = sameDay ? {} : { day: 'numeric', month: 'short' };
-  return new Intl.DateTimeFormat(undefined, { ...day, hour: '2-digit', minute: '2-digit' }).format(date);
+  const day = isToday ? {} : { day: 'numeric', month: 'short', ...(!isThisYear && { year: 'numeric' }) };
+  return new Intl.DateTimeFormat('en-GB', { ...day, hour: '2-digit', minute: '2-digit' }).format(date);
 }

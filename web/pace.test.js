@@ -47,6 +47,11 @@ test('a job tells how fast it is and what is left, while it runs and is heard of
   for (let at = 0; at <= 10_000; at += 1000) job.update(state(at / 40_000), at);
   assert.deepEqual(job.outlook(10_000), { rate: '2.5\u202f%/s', left: '30 s left' });
   assert.deepEqual(job.outlook(30_000), { rate: '', left: '' });
+  for (const [perSecond, rate] of [[1 / 8, '13\u202f%/s'], [1 / 700, '8.6\u202f%/min'], [1 / 60_000, '6.0\u202f%/h']]) {
+    const another = new Job('a');
+    for (let at = 0; at <= 5; at += 1) another.update(state(at * perSecond), at * 1000);
+    assert.equal(another.outlook(5000).rate, rate);
+  }
   job.update(state(0.1, { attempt: 2 }), 11_000);
   assert.deepEqual(job.outlook(11_000), { rate: '', left: '' });
   job.update(state(1, { attempt: 2, status: 'completed' }), 12_000);

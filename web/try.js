@@ -91,6 +91,7 @@ function connect() {
   else url.searchParams.set('server', server);
   history.replaceState(null, '', url);
   write(byId('live-title'), id);
+  byId('live-title').classList.remove('no-job');
   write(byId('toggle'), 'Disconnect');
   byId('toggle').classList.remove('primary');
   parts.page.setAttribute('href', `${server}/?job=${encodeURIComponent(id)}`);
@@ -171,7 +172,7 @@ function paintAside() {
   const { rate, left } = job.outlook(now);
   const isLate = job.isLate(now) && sign.isLive;
   const aside = isLate ? `no word for ${duration(now - job.heard)}` : [rate, left].filter(Boolean).join(' · ');
-  write(parts.aside, job.hasEnded ? clock(timeOf(job.state)) : aside);
+  write(parts.aside, job.hasEnded ? `ended ${clock(timeOf(job.state))}` : aside);
   parts.aside.classList.toggle('late', isLate);
 }
 

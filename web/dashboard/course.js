@@ -56,6 +56,11 @@ export class Course {
     return Math.max(0, (this.samples[0]?.number ?? 1) - 1);
   }
 
+  /** When the first of them was. It may not have been the job's first: see `countBefore`. @returns {number | null} */
+  get begun() {
+    return this.samples[0]?.time ?? null;
+  }
+
   /** What it was busy with, one after the other. */
   get legs() {
     /** @type {Leg[]} */

@@ -139,11 +139,20 @@ export class JobPage {
     let aside = [rate, left].filter(Boolean).join(' · ');
     // While nothing can be heard, silence is not the job's own.
     if (isLate) aside = this.page.sign.isLive ? `no word for ${silent}` : '';
-    if (job.hasEnded) aside = clock(timeOf(job.state));
+    if (job.hasEnded) aside = this.#howLong();
     write(parts.aside, aside);
     parts.aside.classList.toggle('late', isLate);
     write(parts.updated, ago(now - job.heard));
     write(parts.rate, rate || '–');
+  }
+
+  /** Of a job that has ended: how long it took, as far as that is known, and when it ended. */
+  #howLong() {
+    const { begun, countBefore } = this.#course;
+    const ended = timeOf(this.job.state);
+    if (begun === null || ended === null) return '';
+    const took = countBefore === 0 && ended > begun ? `took ${duration(ended - begun)}` : '';
+    return [took, `ended ${clock(ended)}`].filter(Boolean).join(' · ');
   }
 
   /** The states before the one that is shown. Without them all starts now. */
@@ -185,7 +194,7 @@ export class JobPage {
   #drawCourse() {
     this.#isCourseNew = false;
     const { parts } = this;
-    const { samples, legs, countBefore } = this.#course;
+    const { samples, legs, begun, countBefore } = this.#course;
     parts['chart-section'].hidden = samples.filter(({ progress }) => progress !== null).length < 2;
     if (!parts['chart-section'].hidden) {
       drawChart(parts.chart, samples);
@@ -193,6 +202,7 @@ export class JobPage {
     }
     parts['timeline-section'].hidden = legs.length === 0;
     paintTimeline(parts.timeline, legs, countBefore);
+    write(parts.begun, `${countBefore ? 'before ' : ''}${clock(begun)}`);
   }
 
   /** @param {State | null} before */

@@ -96,6 +96,7 @@ export class ListView {
     this.paint();
     this.health.start();
     this.watchers.start();
+    if (!this.#listing.isLoaded) this.#tellReachable(false);
     this.#lookNow();
   }
 
@@ -168,7 +169,7 @@ export class ListView {
     parts.loading.hidden = (listing.isLoaded && !isSearching) || (this.#hasLookedInVain && !listing.isLoaded);
     parts.empty.hidden = !isEmpty;
     parts.tools.hidden = isEmpty;
-    parts.columns.hidden = shown.length === 0;
+    parts.columns.hidden = shown.length === 0 && parts.loading.hidden;
     parts.fault.hidden = listing.isLoaded || !this.#hasLookedInVain;
     write(parts['fault-text'], listing.fault);
     parts['no-match'].hidden = !isVain;
