@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * How smoothly the dashboard scrolls through 10,000 jobs, a tenth of which are reported meanwhile.
+ * How smoothly the dashboard scrolls through 10,000 jobs, a tenth of which are reported meanwhile. Of a machine that is busy otherwise it says little, so what the
+ * page itself does for a frame is told as well.
  *
  *     cargo build --release && MILEPOST=target/release/milepost node bench/browser/scroll.js
  */
@@ -38,6 +39,11 @@ try {
   }));
   await page.evaluate(() => scrollTo(0, 0));
 
+  const control = await page.context().newCDPSession(page);
+  await control.send('Performance.enable');
+  /** What the page was busy with so far, in seconds by name. */
+  const spent = async () => Object.fromEntries((await control.send('Performance.getMetrics')).metrics.map((/** @type {any} */ { name, value }) => [name, value]));
+  const before = await spent();
   let isOver = false;
   const reports = (async () => {
     for (let turn = 1; !isOver; turn += 1) await report((turn % 10) * 1000, (turn % 10) * 1000 + 1000, (turn % 90) / 100 + 0.1);
@@ -60,6 +66,7 @@ try {
     await new Promise((resolve) => setTimeout(resolve, 100));
     return { frames: frames.sort((a, b) => a - b), tasks };
   }, STEP);
+  const after = await spent();
   isOver = true;
   await reports;
 
@@ -67,6 +74,8 @@ try {
   const late = frames.filter((/** @type {number} */ took) => took > 25).length;
   console.log(`| ${frames.length} frames, ${STEP} pixels each, through ${JOBS} jobs | ms |\n| --- | --- |`);
   console.log(`| median | ${at(0.5)} |\n| p95 | ${at(0.95)} |\n| p99 | ${at(0.99)} |\n| longest | ${at(1)} |`);
+  const each = (/** @type {string} */ name) => (((after[`${name}Duration`] - before[`${name}Duration`]) / frames.length) * 1000).toFixed(1);
+  console.log(`| a frame's scripts | ${each('Script')} |\n| a frame's styles and layout | ${(Number(each('RecalcStyle')) + Number(each('Layout'))).toFixed(1)} |`);
   console.log(`\n${late} frames came late (over 25 ms); ${tasks.length} tasks took over 50 ms, the longest ${Math.max(0, ...tasks).toFixed(0)} ms.`);
 } finally {
   await browser.close();
