@@ -89,11 +89,11 @@ pub struct Call {
 
 /// An update that is not a reporter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub enum Left<'a> {
     /// A plain PUBLISH; the one before it has this serial.
     Heard(u64),
-    /// What a plain SETEX left.
-    Found,
+    /// What a plain SETEX left under the job's key, word by word. It is not taken if it is no longer there.
+    Found(&'a str),
 }
 
 impl Call {
@@ -102,7 +102,7 @@ impl Call {
     pub fn report(
         names: Names,
         update: &Update,
-        left: Option<Left>,
+        left: Option<Left<'_>>,
         keeping: &Keeping,
         now: Timestamp,
         deadline: Option<i64>,
@@ -118,11 +118,12 @@ impl Call {
         let origin = match left {
             None => "report",
             Some(Left::Heard(_)) => "publish",
-            Some(Left::Found) => "key",
+            Some(Left::Found(_)) => "key",
         };
         let after = match left {
             Some(Left::Heard(serial)) => serial.to_string(),
-            _ => String::new(),
+            Some(Left::Found(json)) => json.to_owned(),
+            None => String::new(),
         };
         let arguments = vec![
             names.channel(update.job()),
@@ -232,7 +233,7 @@ pub enum Reply {
         /// The publish's serial.
         serial: u64,
     },
-    /// It is of today's worker, and others that came after it were taken before.
+    /// It is of today's worker, and others that came after it were taken before, or it is no longer under the key.
     Stale,
     /// The job is not known, but today's worker left this under its key.
     Adopt(String),
@@ -337,8 +338,8 @@ impl Read {
     }
 }
 
-impl From<Left> for Origin {
-    fn from(_: Left) -> Self {
+impl From<Left<'_>> for Origin {
+    fn from(_: Left<'_>) -> Self {
         Self::Publish
     }
 }

@@ -87,7 +87,7 @@ impl Client {
         now: Timestamp,
     ) -> Result<Option<State>, Failure> {
         let Ok(update) = Update::parse(Some(job), json.as_bytes()) else { return Ok(None) };
-        match self.fold(&update, Some(Left::Found), now, false).await? {
+        match self.fold(&update, Some(Left::Found(json)), now, false).await? {
             Reply::Taken(Taken { state, .. }) => Ok(Some(state)),
             _ => Ok(None),
         }
@@ -96,7 +96,7 @@ impl Client {
     async fn fold(
         &self,
         update: &Update,
-        left: Option<Left>,
+        left: Option<Left<'_>>,
         now: Timestamp,
         regardless: bool,
     ) -> Result<Reply, Failure> {

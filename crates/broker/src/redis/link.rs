@@ -207,8 +207,8 @@ impl Link {
         loop {
             self.takes += 1;
             let key = TakeKey(self.key, self.takes);
-            let Some((json, left)) = self.context.watched.take(job, key) else { return };
-            let Ok(update) = Update::parse(Some(job), json.as_bytes()) else {
+            let Some(publish) = self.context.watched.take(job, key) else { return };
+            let Ok(update) = Update::parse(Some(job), publish.json().as_bytes()) else {
                 // What it is, nobody knows: the old service passed anything on, and pages ignored it.
                 if self.context.watched.taken(job, key, None) == Heard::Gap {
                     self.queue.push(job.clone());
@@ -216,7 +216,8 @@ impl Link {
                 continue;
             };
             let Context { names, keeping, clock, .. } = &self.context;
-            let call = Call::report(*names, &update, Some(left), keeping, clock.now(), None);
+            let call =
+                Call::report(*names, &update, Some(publish.left()), keeping, clock.now(), None);
             self.socket.send(&call.command());
             self.asked.push_back(Asked::Take(job.clone(), key, update.attempt().map(u32::from)));
             return;

@@ -48,16 +48,33 @@ struct Job {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-enum Publish {
-    Heard(String),
+#[derive(Clone, Debug)]
+pub(super) enum Publish {
+    Heard {
+        json: String,
+        /// The serial of the one before it, once it is to be taken.
+        after: u64,
+    },
     /// What a plain SETEX left.
-    Found(String),
+    Found { json: String },
 }
 
 impl Publish {
+    pub(super) fn json(&self) -> &str {
+        let (Self::Heard { json, .. } | Self::Found { json }) = self;
+        json
+    }
+
+    pub(super) fn left(&self) -> Left<'_> {
+        match self {
+            Self::Heard { after, .. } => Left::Heard(*after),
+            Self::Found { json } => Left::Found(json),
+        }
+    }
+
     fn is_end_of(&self, job: &JobId) -> bool {
-        let (Self::Heard(json) | Self::Found(json)) = self;
-        Update::parse(Some(job), json.as_bytes()).is_ok_and(|update| update.status().is_end())
+        Update::parse(Some(job), self.json().as_bytes())
+            .is_ok_and(|update| update.status().is_end())
     }
 }
 
@@ -152,11 +169,12 @@ impl Watched {
         let Some(job) = jobs.get_mut(id) else { return (Heard::Done, false) };
         read.left = read.left.filter(|json| digest(json) != job.last);
         if let Some(json) = &read.left
-            && !std::mem::replace(&mut job.left_first, true)
+            && job.latest.is_none()
             && read.states.is_empty()
+            && !std::mem::replace(&mut job.left_first, true)
         {
             // It is all that is known: it is taken, then the job is read again.
-            job.publishes = VecDeque::from([Publish::Found(json.clone())]);
+            job.publishes = VecDeque::from([Publish::Found { json: json.clone() }]);
             job.taking = None;
             return (Heard::Publish, true);
         }
@@ -189,7 +207,7 @@ impl Watched {
         let is_left = read.left.is_some();
         let read_soon = std::mem::take(&mut job.missed) || is_left;
         if is_left && job.left == read.left && job.publishes.is_empty() {
-            job.publishes.extend(job.left.take().map(Publish::Found));
+            job.publishes.extend(job.left.take().map(|json| Publish::Found { json }));
         } else {
             job.left = read.left;
         }
@@ -221,7 +239,7 @@ impl Watched {
             Err(_) if job.publishes.len() == PUBLISHES => job.lose_track(),
             Err(_) => {
                 job.left = None;
-                job.publishes.push_back(Publish::Heard(json.to_owned()));
+                job.publishes.push_back(Publish::Heard { json: json.to_owned(), after: 0 });
                 job.thin_out(id);
                 job.next_publish()
             }
@@ -229,13 +247,13 @@ impl Watched {
     }
 
     /// The publish to be taken next, if none is on its way; it stays until [`taken`](Self::taken).
-    pub(super) fn take(&self, id: &JobId, key: TakeKey) -> Option<(String, Left)> {
+    pub(super) fn take(&self, id: &JobId, key: TakeKey) -> Option<Publish> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(id).filter(|job| job.taking.is_none())?;
-        let publish = match job.publishes.front()? {
-            Publish::Heard(json) => (json.clone(), Left::Heard(job.serial)),
-            Publish::Found(json) => (json.clone(), Left::Found),
-        };
+        let mut publish = job.publishes.front()?.clone();
+        if let Publish::Heard { after, .. } = &mut publish {
+            *after = job.serial;
+        }
         job.taking = Some(key);
         Some(publish)
     }
@@ -249,9 +267,12 @@ impl Watched {
         };
         job.taking = None;
         let Some(publish) = job.publishes.pop_front() else { return Heard::Done };
-        let (Publish::Heard(json) | Publish::Found(json)) = &publish;
-        let is_found = matches!(publish, Publish::Found(_));
-        job.last = digest(json);
+        let is_found = matches!(publish, Publish::Found { .. });
+        if reply == Some(Reply::Stale) {
+            // Others know more.
+            return job.lose_track();
+        }
+        job.last = digest(publish.json());
         if !job.told {
             return Heard::Gap;
         }
@@ -264,8 +285,6 @@ impl Watched {
                 }
                 (state, serial)
             }
-            // Others know more.
-            Some(Reply::Stale) => return job.lose_track(),
             // It came after the end, or is the end again.
             _ => return job.next_publish(),
         };

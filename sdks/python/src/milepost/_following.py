@@ -53,7 +53,8 @@ class Taken:
         except _foreign.Unreadable:
             # The old service passed anything on, and pages ignored it.
             return
-        (answer,) = client.run([client.report(job_id, update, None, origin=origin, after=after)])
+        before = data.decode() if origin == "key" else after
+        (answer,) = client.run([client.report(job_id, update, None, origin=origin, after=before)])
         if isinstance(answer, Exception) or not answer:
             # There may be no memory for it; what comes next may find some.
             return

@@ -82,7 +82,9 @@ class Redis:
         except _foreign.Unreadable:
             pass_over = True
         else:
-            (answer,) = self._client.run([self._client.report(sent.job_id, update, timeout, origin="key")])
+            (answer,) = self._client.run(
+                [self._client.report(sent.job_id, update, timeout, origin="key", after=found.decode())]
+            )
             # There may be no room for what came before, but always for the end.
             pass_over = isinstance(answer, redis.exceptions.OutOfMemoryError) and is_end(sent.update)
             if not isinstance(answer, Exception):

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import redis
 import redis.cluster
@@ -165,7 +165,7 @@ class RedisClient:
         timeout: Optional[float],
         *,
         origin: str = "report",
-        after: Optional[int] = None,
+        after: Union[int, str, None] = None,
         pass_over: bool = False,
     ) -> Call:
         """A run of the script that folds: see report.lua. With a timeout it is not taken later than that."""

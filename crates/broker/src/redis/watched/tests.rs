@@ -1,5 +1,7 @@
 use std::sync::Mutex;
 
+use milepost_redis::Answer;
+
 use super::*;
 
 const LINK: LinkKey = 7;
@@ -37,8 +39,8 @@ fn publish(status: &str, n: usize) -> String {
 /// What is taken, one after the other, as if the script answered each that the attempt has ended.
 fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
     let mut all = Vec::new();
-    while let Some((json, _)) = watched.take(job, TakeKey(LINK, 1)) {
-        all.push(json);
+    while let Some(publish) = watched.take(job, TakeKey(LINK, 1)) {
+        all.push(publish.json().to_owned());
         watched.taken(job, TakeKey(LINK, 1), None);
     }
     all
@@ -92,4 +94,37 @@ fn what_was_heard_and_not_taken_is_read_again_soon() {
     assert_eq!(watched.message(&job, &publish("completed", 2), LINK), Heard::Done);
     assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, true), "read again soon");
     assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, false), "then not");
+}
+
+#[test]
+fn what_is_found_where_more_is_known_is_not_taken_before_it_was_there_twice() {
+    let (watched, job) = followed();
+    watched.message(&job, &publish("processing", 1), LINK);
+    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
+    let taken = taken(&publish("processing", 1), "1-1");
+    assert_eq!(watched.taken(&job, TakeKey(LINK, 0), Some(taken)), Heard::Done);
+    let left = || Read { known: true, left: Some(publish("processing", 2)), ..nothing() };
+    assert_eq!(watched.read(&job, left(), LINK), (Heard::Done, true));
+    assert_eq!(watched.read(&job, left(), LINK), (Heard::Publish, true));
+}
+
+/// The one that took what came later may be gone before anybody hears of it.
+#[test]
+fn what_was_stale_may_be_found_under_the_key() {
+    let (watched, job) = followed();
+    watched.message(&job, &publish("processing", 1), LINK);
+    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
+    watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
+    let left = || Read { known: true, left: Some(publish("processing", 1)), ..nothing() };
+    let heard = [watched.read(&job, left(), LINK).0, watched.read(&job, left(), LINK).0];
+    assert!(heard.contains(&Heard::Publish), "{heard:?}");
+}
+
+fn taken(json: &str, position: &str) -> Reply {
+    let fields = json.trim_end_matches('}');
+    let state = format!(
+        r#"{fields},"timestamp":"2026-01-01T00:00:00Z","attempt":1,"position":"{position}"}}"#
+    );
+    let answer = Answer(["new", &state, "1"].map(str::to_owned).into());
+    Reply::parse(answer, None).unwrap()
 }

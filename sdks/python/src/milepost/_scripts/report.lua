@@ -8,7 +8,8 @@
 --          {'ended', attempt, status, position}       the attempt has ended
 --          {'superseded', attempt, position}          a later attempt has begun
 --          {'heard', state, serial}                   another instance took this publish: what it led to
---          {'stale'}                                  others have taken publishes that came after this one
+--          {'stale'}                                  others have taken publishes that came after this one; or what was
+--                                                     under the key is no longer there
 --          {'adopt', json}                            what today's worker left under the status key comes first
 --          {'late', milliseconds}                     the caller has given up; the time here
 local status_key, history_key, meta_key, begun_key, expires_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -28,7 +29,7 @@ local most_states, most_bytes = tonumber(ARGV[16]), tonumber(ARGV[17])
 -- The caller waits until then, in milliseconds by this server's clock. What is taken later would overtake what the
 -- caller, or another one, has reported since.
 local deadline = tonumber(ARGV[18])
--- Of a publish: the serial of the one before it.
+-- Of a publish: the serial of the one before it. Of what a plain SETEX left: all of it, as it was found.
 local after = ARGV[19]
 -- Whether what today's worker left is to be passed over: it cannot be read.
 local pass_over = ARGV[20] ~= ''
@@ -81,6 +82,9 @@ if origin ~= 'report' then
     if origin == 'publish' then
       return {'stale'}
     end
+  end
+  if origin == 'key' and redis.call('GET', status_key) ~= after then
+    return {'stale'}
   end
   -- Higher than whatever was there before the job was forgotten.
   serial = math.max(serial + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
