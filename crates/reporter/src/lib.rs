@@ -27,7 +27,11 @@
 //! **The end is told.** It is tried until the server has it, also while the process exits, at most for two
 //! seconds. A job whose last handle is dropped without an outcome has failed.
 //!
-//! The rules are those of `spec/README.md`, sections 2, 10 and 13. [`ProgressReporter`] is the same under the
+//! **Where to** is `http(s)://…` of a Milepost server, or `redis://…` of the Redis or Valkey that servers share:
+//! [`Builder::connect`] has the forms. The latter is the feature `redis`, on by default; without it no async runtime is
+//! compiled.
+//!
+//! The rules are those of `spec/README.md`, sections 2, 10, 13 and 14. [`ProgressReporter`] is the same under the
 //! names of the service before Milepost.
 
 mod backoff;
