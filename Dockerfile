@@ -11,4 +11,5 @@ COPY --from=build --chown=65532:65532 /data /data
 VOLUME /data
 EXPOSE 8084
 ENTRYPOINT ["/usr/local/bin/milepost"]
+# With REDIS_URL, Redis keeps the states: then the command is `serve` alone.
 CMD ["serve", "--data-dir", "/data"]
