@@ -191,8 +191,14 @@ impl Call {
     }
 
     pub(crate) fn probe(names: Names, channel: &str, token: &str) -> Self {
-        let arguments = vec![channel.to_owned(), names.publish().to_owned(), token.to_owned()];
-        Self { script: &PROBE, keys: vec![channel.to_owned()], arguments }
+        let [key, jobs_channel] = Names::probed(channel);
+        let mut keys = vec![channel.to_owned(), key];
+        if !names.is_cluster() {
+            keys.push(INDEX[0].to_owned());
+        }
+        let publish = names.publish().to_owned();
+        let arguments = vec![channel.to_owned(), publish, token.to_owned(), jobs_channel];
+        Self { script: &PROBE, keys, arguments }
     }
 
     /// The command that runs it, if the server knows the script.

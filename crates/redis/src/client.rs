@@ -112,7 +112,7 @@ impl Client {
             match reply {
                 Reply::Late(theirs) if !last => {
                     // It was not late by this clock: then the other one was set since, or is another server's.
-                    connected.is_ahead(theirs - sent);
+                    connected.is_ahead(theirs - wall_clock());
                 }
                 Reply::Late(_) => break,
                 Reply::Taken(Taken { ref state, index: Some(ref index), .. }) => {
@@ -240,7 +240,7 @@ impl Client {
         Ok(answer.0.first().and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
-    /// Writes to the server that has `channel`, and publishes `token` there.
+    /// Writes to the server that has `channel`, looks for jobs there, and publishes `token`.
     ///
     /// # Errors
     /// When it takes no writes, or does not answer.

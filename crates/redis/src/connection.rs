@@ -44,13 +44,13 @@ pub(crate) async fn connect(
         let node = client.get_multiplexed_async_connection_with_config(&config).await?;
         Connection::Node(node)
     };
-    let sent = wall_clock();
     let time = redis::cmd("TIME");
     let (seconds, micros): (i64, i64) = match &mut connection {
         Connection::Node(node) => time.query_async(node).await?,
         Connection::Cluster(cluster) => time.query_async(cluster).await?,
     };
-    let ahead = seconds * 1_000 + micros / 1_000 - sent;
+    // As if the answer had taken no time: rather too little, since a deadline must not come after the caller's.
+    let ahead = seconds * 1_000 + micros / 1_000 - wall_clock();
     Ok((connection, AtomicI64::new(ahead)))
 }
 

@@ -28,6 +28,11 @@ impl Names {
         self.name(CHANNEL, job)
     }
 
+    /// A key and a channel as jobs have, on the server of a channel for probes; no job's, since its name is none.
+    pub(crate) fn probed(channel: &str) -> [String; 2] {
+        ["job_status:", CHANNEL].map(|prefix| format!("{prefix}%{channel}"))
+    }
+
     /// The job whose channel this is; none if it is no job's.
     pub fn job_of(self, channel: &str) -> Option<JobId> {
         let id = channel.strip_prefix(CHANNEL)?;

@@ -241,6 +241,17 @@ pub(crate) async fn redis(
     url: &str,
     servers: impl Send + Sync + 'static,
 ) -> Harness {
+    let it = redis_unproven(settings, url, servers);
+    eventually("Redis is ready", || async { it.broker.probe().await.is_ok() }).await;
+    it
+}
+
+/// The same, which may never be ready.
+pub(crate) fn redis_unproven(
+    settings: &Settings,
+    url: &str,
+    servers: impl Send + Sync + 'static,
+) -> Harness {
     let keeping = Keeping {
         history: NonZeroUsize::new(settings.history).expect("a history of one state or more"),
         ttl: settings.ttl,
@@ -249,7 +260,5 @@ pub(crate) async fn redis(
     };
     let address = Address::parse(url).expect("an address");
     let broker = Arc::new(Redis::new(address, keeping, Arc::new(SystemClock::default())));
-    let it = Harness::new(broker, std::thread::sleep, Some(Box::new(servers)));
-    eventually("Redis is ready", || async { it.broker.probe().await.is_ok() }).await;
-    it
+    Harness::new(broker, std::thread::sleep, Some(Box::new(servers)))
 }

@@ -75,6 +75,34 @@ async fn a_subscription_that_is_not_allowed_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_jobs_are_out_of_reach_is_known() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    for (what, less, more) in [
+        ("key", ["resetkeys", "~milepost:*"], "allkeys"),
+        ("channel", ["resetchannels", "&milepost:*"], "allchannels"),
+    ] {
+        server.answer(&[&["ACL", "SETUSER", "default"], &less[..]].concat());
+        let why = not_ready(&it).await;
+        assert!(why.contains(what), "{why}");
+        server.answer(&["ACL", "SETUSER", "default", more]);
+        ready(&it).await;
+    }
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_taken_for_a_single_server_is_known() {
+    let cluster = Cluster::start(0);
+    let it = harness::redis_unproven(&Settings::default(), &cluster.nodes[0].url(), ());
+    eventually("it is told", || async {
+        it.broker().probe().await.is_err_and(|why| why.to_string().to_lowercase().contains("slot"))
+    })
+    .await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_shard_is_known() {
     let cluster = Cluster::start(0);
     let hosts: Vec<_> = cluster.addresses().iter().map(ToString::to_string).collect();
