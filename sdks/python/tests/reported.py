@@ -22,6 +22,16 @@ def history(server: LiveServer, job_id: str) -> list[dict[str, Any]]:
     return states
 
 
+def steps(server: LiveServer, job_id: str) -> list[tuple[int, str]]:
+    """The job's attempts and statuses, as they changed."""
+    found: list[tuple[int, str]] = []
+    for each in history(server, job_id):
+        step = (each["attempt"], each["status"])
+        if not found or found[-1] != step:
+            found.append(step)
+    return found
+
+
 def jobs(server: LiveServer, prefix: str) -> list[dict[str, Any]]:
     found = _get(server, f"/jobs?prefix={prefix}")
     assert found is not None

@@ -13,7 +13,7 @@ import pytest
 from live_redis import LiveRedis
 from live_server import LiveServer, eventually
 from live_worker import LiveWorker
-from reported import history, state, until
+from reported import history, state, steps, until
 
 import milepost
 import milepost.celery
@@ -95,16 +95,6 @@ def gate(tmp_path: Path) -> Path:
     return tmp_path / "gate"
 
 
-def seen(server: LiveServer, job_id: str) -> list[tuple[int, str]]:
-    """The job's attempts and statuses, as they changed."""
-    steps: list[tuple[int, str]] = []
-    for each in history(server, job_id):
-        step = (each["attempt"], each["status"])
-        if not steps or steps[-1] != step:
-            steps.append(step)
-    return steps
-
-
 def pid_of(gate: Path) -> int:
     file = Path(f"{gate}.pid")
     return int(eventually(lambda: file.exists() and file.read_text(), "the task's start"))
@@ -121,7 +111,7 @@ def test_success(server: LiveServer, worker: LiveWorker) -> None:
     end = until(server, sent.id, status="completed")
     assert (end["result"], end["attempt"], end["progress"]) == (3, 1, 1.0)
     assert sent.get(timeout=60) == 3
-    assert seen(server, sent.id)[-1] == (1, "completed")
+    assert steps(server, sent.id)[-1] == (1, "completed")
 
 
 def test_update_state_is_progress(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
@@ -133,7 +123,7 @@ def test_update_state_is_progress(server: LiveServer, worker: LiveWorker, gate: 
     assert (sent.state, sent.info["current"]) == ("PROGRESS", 4)
     gate.touch()
     assert until(server, sent.id, status="completed")["result"] == "counted"
-    assert seen(server, sent.id) == [(1, "queued"), (1, "processing"), (1, "completed")]
+    assert steps(server, sent.id) == [(1, "queued"), (1, "processing"), (1, "completed")]
 
 
 def test_a_state_of_the_tasks_own_is_a_stage(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
@@ -155,9 +145,9 @@ def test_a_retry_is_an_attempt_and_ends_nothing(server: LiveServer, worker: Live
     end = until(server, sent.id, status="completed")
     assert (end["result"], end["attempt"]) == (2, 3)
     # An attempt that is over in a moment may not be seen to run.
-    steps = [step for step in seen(server, sent.id) if step[1] != "processing"]
-    assert steps[-3:] == [(2, "queued"), (3, "queued"), (3, "completed")]
-    assert {status for _, status in steps[:-1]} == {"queued"}
+    seen = [step for step in steps(server, sent.id) if step[1] != "processing"]
+    assert seen[-3:] == [(2, "queued"), (3, "queued"), (3, "completed")]
+    assert {status for _, status in seen[:-1]} == {"queued"}
     waiting = [each.get("message") for each in history(server, sent.id) if each["status"] == "queued"][-2:]
     assert waiting == ["Retry 1: the disk is busy", "Retry 2: the disk is busy"]
 
@@ -165,7 +155,7 @@ def test_a_retry_is_an_attempt_and_ends_nothing(server: LiveServer, worker: Live
 def test_retries_that_are_used_up(server: LiveServer, worker: LiveWorker) -> None:
     sent = tasks.always_fail.delay()
     assert until(server, sent.id, status="failed")["error"] == "never"
-    assert seen(server, sent.id)[-1] == (2, "failed")
+    assert steps(server, sent.id)[-1] == (2, "failed")
 
 
 def test_revoked_before_it_runs(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
@@ -206,7 +196,7 @@ def test_kill_9_of_the_child_of_a_task_that_is_run_again(server: LiveServer, wor
     sent = tasks.die_once.delay(str(gate))
     end = until(server, sent.id, status="completed")
     assert (end["result"], end["attempt"]) == ("survived", 2)
-    assert not {status for _, status in seen(server, sent.id)} & {"failed", "cancelled"}
+    assert not {status for _, status in steps(server, sent.id)} & {"failed", "cancelled"}
 
 
 def test_a_task_that_takes_too_long(server: LiveServer, worker: LiveWorker, gate: Path) -> None:

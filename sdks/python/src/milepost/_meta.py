@@ -15,8 +15,9 @@ _COUNTED = frozenset({"current", "total", "unit", "rate", "eta_seconds"})
 
 
 class Meta(NamedTuple):
-    """What such a dictionary says: `current` of `total` `unit`s; else `progress` (0…1) or `percent` (0…100); `stage`;
-    the first text of `message`, `description`, `status` and `detail`. All of it is metadata as well."""
+    """What such a dictionary says: `current` of `total` `unit`s; else `percent` (0…100), or `progress`, which is in
+    percent if it is a whole number or above 1, else a part of 1; `stage`; the first text of `message`, `description`,
+    `status` and `detail`. All of it is metadata as well."""
 
     current: Optional[Number] = None
     total: Optional[Number] = None
@@ -32,9 +33,11 @@ class Meta(NamedTuple):
             return cls() if given is None else cls(message=describe(given))
         total = number(given.get("total"))
         progress = number(given.get("progress"))
-        if progress is None and total is None:
+        percent = progress if isinstance(progress, int) or (progress is not None and progress > 1) else None
+        if percent is None and progress is None and total is None:
             percent = number(given.get("percent"))
-            progress = None if percent is None else percent / 100
+        if percent is not None:
+            progress = percent / 100
         stage, unit = given.get("stage"), given.get("unit")
         texts = [given[name] for name in _MESSAGES if isinstance(given.get(name), str)]
         return cls(

@@ -62,6 +62,11 @@ class Task:
             pass
 
 
+def waits(job_id: str, attempt: int, name: str, message: Optional[str] = None) -> None:
+    """A task waits in its queue. Should it run already, that counts."""
+    default().give(job_id, queued(job_id, attempt, message, name), "queued", "queued", reopens=False)
+
+
 def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str]) -> Update:
     """The update of a task that waits in a queue."""
     update = Update(job_id, "queued")

@@ -18,10 +18,10 @@ from celery import VERSION, signals
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Reject, TimeLimitExceeded
 
-from ._default import default, flush, report
+from ._default import flush, report
 from ._json import describe
 from ._meta import Meta
-from ._task import Task, queued, quietly
+from ._task import Task, quietly, waits
 
 __all__ = ["install"]
 
@@ -81,16 +81,12 @@ def _before_publish(sender: object = None, headers: Optional[dict[str, Any]] = N
     attempt = plain
     running = _running.get(task_id)
     if running is None:
-        _queue(task_id, attempt, str(sender))
+        waits(task_id, attempt, str(sender))
     else:
         attempt = running.attempt + 1
         running.hand_over(attempt, _reason(plain - 1) if headers.get("retries") else None)
     if attempt != plain or HEADER in headers:
         headers[HEADER] = attempt
-
-
-def _queue(task_id: str, attempt: int, name: str, message: Optional[str] = None) -> None:
-    default().give(task_id, queued(task_id, attempt, message, name), "queued", "queued", reopens=False)
 
 
 def _reason(retries: int) -> str:
@@ -172,7 +168,7 @@ def _retried(sender: Any = None, request: Any = None, reason: object = None, **_
     if request.id in _running or reason is not None or not _reports(sender.name):
         return
     if sender.acks_late:
-        _queue(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue")
+        waits(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue")
     else:
         # Celery says that it is retried. But its message is gone.
         report(request.id, status="cancelled", message="The worker was shut down")
