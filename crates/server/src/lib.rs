@@ -13,6 +13,7 @@ mod events;
 mod health;
 mod instance;
 mod jobs;
+mod listen;
 mod listing;
 mod metrics;
 mod openapi;
@@ -27,4 +28,5 @@ mod watchers;
 pub mod websocket;
 
 pub use config::{Config, ConfigError, RedisUrl};
+pub use listen::listen;
 pub use server::{RunError, run};

@@ -69,17 +69,19 @@ impl Collector for Scrape {
             ("milepost_active_connections", "Watchers now", watchers),
             ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
             ("milepost_known_jobs", "Jobs that the broker holds", held.jobs),
-            ("milepost_known_jobs_limit", "How many it may hold", config.max_jobs),
         ];
         for (name, help, value) in gauges {
             gauge(&mut encoder, name, help, None, value)?;
         }
-        let bytes = [
-            ("milepost_broker", "What the broker holds of states", held.bytes),
-            ("milepost_broker_limit", "How much it may hold", config.max_bytes),
-        ];
-        for (name, help, value) in bytes {
-            gauge(&mut encoder, name, help, Some(&Unit::Bytes), value)?;
+        let bytes = Some(&Unit::Bytes);
+        let help = "What the broker holds of states";
+        gauge(&mut encoder, "milepost_broker", help, bytes, held.bytes)?;
+        // Redis has limits of its own.
+        if config.redis_url.is_none() {
+            let help = "How many it may hold";
+            gauge(&mut encoder, "milepost_known_jobs_limit", help, None, config.max_jobs)?;
+            let help = "How much it may hold";
+            gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.max_bytes)?;
         }
 
         let help = "Updates reported, by what came of them";

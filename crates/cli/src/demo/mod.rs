@@ -144,10 +144,10 @@ impl Args {
     }
 
     async fn listen(&self) -> io::Result<TcpListener> {
-        match TcpListener::bind(("127.0.0.1", self.port)).await {
+        match milepost_server::listen(("127.0.0.1", self.port)).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 say(&format!("Port {} is taken, so another one is used.", self.port));
-                TcpListener::bind(("127.0.0.1", 0)).await
+                milepost_server::listen(("127.0.0.1", 0)).await
             }
             bound => bound,
         }

@@ -7,7 +7,6 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use milepost_server::Config;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -103,7 +102,7 @@ fn log(settings: &Settings) {
 
 async fn serve(config: Config) -> ExitCode {
     let address = (config.host.clone(), config.port);
-    let listener = match TcpListener::bind(address).await {
+    let listener = match milepost_server::listen(address).await {
         Ok(listener) => listener,
         Err(error) => {
             return complain(

@@ -4,6 +4,7 @@
 use milepost_server::Config;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::support::{Events, Response, Server, drain, quick, until};
 
@@ -31,7 +32,7 @@ async fn who_goes_down_is_not_ready_and_says_so() {
     assert_eq!(server.get("/readyz").await.status, 200);
     server.begin_stop();
     until("the door to be closed", async || {
-        tokio::net::TcpStream::connect(server.address).await.is_err()
+        TcpStream::connect(server.address).await.is_err()
     })
     .await;
     stream.write_all(b"\r\n").await.unwrap();
@@ -258,4 +259,21 @@ async fn a_shard_that_has_much_to_do_still_answers() {
     assert_eq!((batch.status, ready.status), (200, 200));
     let last: Value = serde_json::from_str(batch.body.lines().last().unwrap()).unwrap();
     watcher.until(&last["position"]).await;
+}
+
+/// After a restart all watchers come back at once; who is not let in by the kernel tries again only after seconds.
+#[tokio::test]
+async fn many_may_wait_to_be_accepted() {
+    // Many, or what the kernel allows.
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let many = most.trim().parse().unwrap_or(0).min(1_500);
+    let listener = milepost_server::listen(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..many {
+        waiting.push(TcpStream::connect(address).await.unwrap());
+    }
+    // A connection for which there is no room is established for the client only, once: the second hangs.
+    let (stream, _) = listener.accept().await.unwrap();
+    drop((stream, waiting));
 }
