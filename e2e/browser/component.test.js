@@ -292,6 +292,25 @@ test('without WebSocket it streams, and without that it polls; nobody notices', 
   assert.equal(positions.length, 1);
 });
 
+test('what docs/watching.md says of pages works as it stands there, in a page of another origin', async () => {
+  const text = readFileSync(new URL('../../docs/watching.md', import.meta.url), 'utf8');
+  const blocks = [...text.matchAll(/^```html\n([^]*?)^```$/gm)].map(([, html]) => html);
+  assert.equal(blocks.length, 2);
+  front.pages.set('/elsewhere', `<!doctype html><title>Elsewhere</title>${blocks.join('').replaceAll('http://localhost:8084', server.url)}`);
+  const page = await context.newPage();
+  page.on('pageerror', (error) => faults.push(String(error)));
+  await page.goto(`${front.url}/elsewhere`);
+  const value = () => page.locator('#bar').evaluate((bar) => (bar.hasAttribute('value') ? /** @type {any} */ (bar).value : null));
+  await server.report('job_12345', { progress: 0.5, stage: 'rendering' });
+  await sees(page, 'job_12345', { percent: '50%', stage: 'rendering' });
+  await until('the bar is at half', async () => (await value()) === 0.5);
+  await server.report('job_12345', { progress: null });
+  await until('the total is not known', async () => (await value()) === null);
+  await server.report('job_12345', { status: 'completed' });
+  await sees(page, 'job_12345', { outcome: '✓ Completed' });
+  await until('the bar is full', async () => (await value()) === 1);
+});
+
 test('a job that may not be watched says why', async () => {
   const page = await open(['no%20job']);
   const element = page.locator('job-progress');
