@@ -1,0 +1,100 @@
+"""Endpoints of FastAPI that start a job, and say where to watch it.
+
+    @app.post("/videos", status_code=202)
+    def start(jobs: Annotated[Jobs, Depends()], frames: int) -> Accepted:
+        return jobs.start(milepost.job("video", queued=True), render, frames)
+
+    def render(job: milepost.Job, frames: int) -> None:
+        for frame in job.track(range(frames), stage="rendering"):
+            ...
+
+Needs the extra `fastapi`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, Optional
+
+from fastapi import BackgroundTasks, Response
+from pydantic import BaseModel
+
+from ._job import Job
+
+__all__ = ["Accepted", "Jobs"]
+
+
+class Accepted(BaseModel):
+    """The answer to whoever started a job."""
+
+    job_id: str
+    status: str = "queued"
+    websocket_url: str
+    """Where to watch it."""
+    status_url: str
+    """Where to ask for its present state; the header `Location` has it as well."""
+    message: str = "Job queued"
+
+
+class Jobs:
+    """A dependency: what an endpoint needs to start jobs. `Annotated[Jobs, Depends()]`
+
+    `public_url` is where browsers find the Milepost server, such as `https://progress.example.com`. By default the
+    answer has paths: right where a proxy puts both servers under one address.
+
+        class OurJobs(Jobs):
+            public_url = "https://progress.example.com"
+    """
+
+    public_url: ClassVar[str] = ""
+
+    def __init__(self, tasks: BackgroundTasks, response: Response) -> None:
+        self._tasks = tasks
+        self._response = response
+
+    def start(self, job: Job, work: Callable[..., Any], *arguments: Any, **named: Any) -> Accepted:
+        """Does `work(job, *arguments, **named)` once the answer has been sent, in this process: a coroutine function
+        in the event loop, another one in a thread. The job ends with it, as with a `with` block: what the work returns
+        is its result, unless that is None, and what it raises goes on to the server's log.
+        """
+        self._tasks.add_task(_in_background(job, work), *arguments, **named)
+        return self.accepted(job.id)
+
+    def accepted(self, job_id: object, message: Optional[str] = None) -> Accepted:
+        """The answer, with 202 and `Location`, for a job that somebody else runs: a worker of Celery or RQ, say."""
+        base = self.public_url.rstrip("/")
+        # http becomes ws, https wss.
+        socket_base = f"ws{base[4:]}" if base.startswith("http") else base
+        answer = Accepted(
+            job_id=str(job_id),
+            websocket_url=f"{socket_base}/ws/jobs/{job_id}",
+            status_url=f"{base}/jobs/{job_id}/status",
+        )
+        if message is not None:
+            answer.message = message
+        self._response.status_code = 202
+        self._response.headers["Location"] = answer.status_url
+        return answer
+
+
+def _in_background(job: Job, work: Callable[..., Any]) -> Callable[..., Any]:
+    # Starlette tells by the function whether to call it in a thread.
+    if inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(getattr(work, "__call__", None)):  # noqa: B004
+
+        async def run_async(*arguments: Any, **named: Any) -> None:
+            async with job:
+                _result(job, await work(job, *arguments, **named))
+
+        return run_async
+
+    def run(*arguments: Any, **named: Any) -> None:
+        with job:
+            _result(job, work(job, *arguments, **named))
+
+    return run
+
+
+def _result(job: Job, value: Any) -> None:
+    if value is not None:
+        job.result(value)

@@ -1,0 +1,111 @@
+"""Jobs that a real FastAPI app starts, under uvicorn, as clients and watchers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from live_server import LiveServer, eventually, free_port
+from live_worker import LiveWorker
+from reported import state, until
+
+import milepost
+
+
+class LiveApp:
+    def __init__(self, folder: Path, milepost_url: str) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = ["uvicorn", "fastapi_app:app", "--host", "127.0.0.1", "--port", str(port)]
+        self.worker = LiveWorker(folder, command, "Uvicorn running on", {"MILEPOST_URL": milepost_url})
+
+    def post(self, path: str, **parameters: object) -> httpx.Response:
+        return httpx.post(self.url + path, params=parameters, timeout=60)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, shared_server: LiveServer) -> Iterator[LiveApp]:
+    app = LiveApp(tmp_path_factory.mktemp("app"), shared_server.url)
+    yield app
+    app.worker.kill()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    return tmp_path / "gate"
+
+
+def test_the_answer_says_where_to_watch(server: LiveServer, app: LiveApp, gate: Path) -> None:
+    answer = app.post("/videos", gate=gate)
+    body = answer.json()
+    job_id = body["job_id"]
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/jobs/{job_id}/status"
+    assert body == {
+        "job_id": job_id,
+        "status": "queued",
+        "websocket_url": f"/ws/jobs/{job_id}",
+        "status_url": f"/jobs/{job_id}/status",
+        "message": "Job queued",
+    }
+    # The work goes on while the client has its answer, which leads to the job.
+    until(server, job_id, stage="rendering", progress=0.5)
+    assert httpx.get(server.url + answer.headers["Location"]).json()["progress"] == 0.5
+    gate.touch()
+    states = list(milepost.watch(job_id, url=server.url))
+    assert states[-1].status == "completed"
+    assert states[-1]["result"] == {"frames": 4}
+
+
+def test_work_that_is_a_coroutine(server: LiveServer, app: LiveApp, gate: Path) -> None:
+    job_id = app.post("/async", gate=gate).json()["job_id"]
+    until(server, job_id, status="processing", stage="rendering")
+    gate.touch()
+    assert until(server, job_id, status="completed")["result"] == "async"
+
+
+def test_work_that_fails(server: LiveServer, app: LiveApp) -> None:
+    answer = app.post("/failing")
+    assert answer.status_code == 202
+    assert until(server, answer.json()["job_id"], status="failed")["error"] == "no such video"
+    # It is the log's business as well.
+    eventually(lambda: "ValueError: no such video" in app.worker.said(), "the traceback")
+
+
+def test_an_endpoint_that_raises_after_all(server: LiveServer, app: LiveApp, job_id: str) -> None:
+    assert app.post("/rejected", job_id=job_id).status_code == 409
+    # The exception may keep hold of the job until then.
+    app.post("/collect")
+    assert until(server, job_id, status="failed")["error"] == "dropped without an outcome"
+
+
+def test_a_job_that_another_runs(app: LiveApp) -> None:
+    answer = app.post("/elsewhere")
+    assert answer.status_code == 202
+    body: dict[str, Any] = answer.json()
+    assert body["websocket_url"] == "wss://progress.example.com/ws/jobs/video-7"
+    assert body["status_url"] == "https://progress.example.com/jobs/video-7/status"
+    assert body["message"] == "Somebody else renders it"
+
+
+def test_sigterm_lets_the_work_finish(server: LiveServer, tmp_path: Path, gate: Path) -> None:
+    app = LiveApp(tmp_path, server.url)
+    job_id = app.post("/videos", gate=gate).json()["job_id"]
+    until(server, job_id, status="processing", progress=0.5)
+    app.worker.terminate()
+    gate.touch()
+    app.worker.wait()
+    # Nobody is left to tell it: so it was told before.
+    found = state(server, job_id)
+    assert found is not None
+    assert found["status"] == "completed"
+
+
+def test_a_server_that_is_down_harms_no_answer(tmp_path: Path, gate: Path) -> None:
+    app = LiveApp(tmp_path, "http://127.0.0.1:1")
+    gate.touch()
+    assert [app.post("/videos", gate=gate).status_code for _ in range(3)] == [202] * 3
+    app.worker.kill()
