@@ -48,6 +48,7 @@ const style = /* css */ `
   --_track: var(--job-progress-track, light-dark(#e3e0da, #2f353c));
   --_color: var(--_run);
   display: block;
+  margin-block: 1em;
   color-scheme: inherit;
   color: var(--job-progress-text, inherit);
   font-variant-numeric: tabular-nums;
@@ -125,6 +126,8 @@ export class JobProgress extends Base {
   #watch = null;
   /** @type {State | null} */
   #painted = null;
+  /** How far the bar is; null: that is not known. @type {number | null} */
+  #progress = null;
   /** The first state of this attempt that was seen, and when. @type {{ state: State, at: number } | null} */
   #first = null;
   #frame = 0;
@@ -226,8 +229,12 @@ export class JobProgress extends Base {
     const { state, error } = this.#watch ?? { state: null, error: null };
     const before = this.#painted;
     this.#painted = state;
-    const progress = typeof state?.progress === 'number' ? state.progress : null;
     const hasEnded = !!state && isEnd(state);
+    const told = typeof state?.progress === 'number' ? state.progress : null;
+    // Many workers report 0 with a failure. The bar stays where it got to.
+    const isLost = hasEnded && state.status !== 'completed' && !told && before?.attempt === state.attempt;
+    const progress = isLost ? this.#progress : told;
+    this.#progress = progress;
     // Not known: while it runs without a total, and before it is there.
     const isUnknown = progress === null && !hasEnded && state?.status === 'processing';
     if (state) this.setAttribute('status', state.status);
@@ -237,10 +244,10 @@ export class JobProgress extends Base {
     this.#paintBar(bar, fill, progress, isUnknown, state, before);
     const ended = hasEnded ? /** @type {keyof typeof MARKS} */ (state.status) : null;
     write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : text(state?.stage) || (error ? '' : words.waiting));
-    stage.hidden = !!ended && ['complete', 'error', ended].includes(state?.stage ?? '');
+    stage.hidden = !!ended && ['complete', 'error', 'processing', 'queued', ended].includes(state?.stage ?? '');
     outcome.hidden = !ended;
     write(outcome, ended ? `${MARKS[ended]} ${words[ended]}` : '');
-    write(percent, progress === null ? '' : this.#percent(progress));
+    write(percent, progress === null || (hasEnded && !progress) ? '' : this.#percent(progress));
     write(message, text(state?.message) === `Error: ${text(state?.error)}` ? '' : text(state?.message));
     this.#paintAside(aside, state, progress, hasEnded);
     // While it runs, its place is kept, so that nothing jumps.
