@@ -8,6 +8,7 @@ use milepost_redis_servers::{Data, Persistence, Proxy, Way};
 use crate::failure::Failure;
 use crate::job::{Kind, Order};
 use crate::stage::{Ground, Load, Redis, Stage};
+use crate::trial::BOUND;
 
 /// So many bytes does Redis keep for a subscriber that does not read (its default), and some more.
 const OVERRUN: &str =
@@ -65,6 +66,16 @@ impl Fault {
     /// Those that every test runs.
     pub(crate) const QUICK: [Self; 3] =
         [Self::RedisEmpty, Self::SubscriberKilled, Self::InstanceKilled];
+
+    /// By then, after its end, every watcher has to show something newer.
+    pub(crate) fn bound(self) -> Duration {
+        match self {
+            // There is no other instance: watchers come back by their own backoff, which grew while nobody was there
+            // (`spec/README.md`, section 7), to waits of up to 16 s in two seconds of bad luck.
+            Self::AloneKilled => Duration::from_secs(16),
+            _ => BOUND,
+        }
+    }
 
     /// Whether `/readyz` has to tell: on the first instance, or on all.
     pub(crate) fn is_to_be_told(self, instance: usize) -> bool {

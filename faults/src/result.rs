@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::sight::Wrongs;
-use crate::trial::BOUND;
 
 /// So soon `/readyz` has to tell, and tell that it is over.
 const TOLD: Duration = Duration::from_secs(10);
@@ -62,7 +61,8 @@ pub(crate) struct Readied {
 impl Row {
     /// Watchers that were late after the fault.
     pub(crate) fn late(&self) -> u64 {
-        self.back.iter().filter(|back| back.is_none_or(|back| back > BOUND)).count() as u64
+        let bound = self.fault.bound();
+        self.back.iter().filter(|back| back.is_none_or(|back| back > bound)).count() as u64
     }
 
     /// Everything that is not as it has to be, for a person. `quick`: the faults are too short for `/readyz` to tell.
@@ -73,7 +73,9 @@ impl Row {
                 all.push(format!("{number} {what}"));
             }
         };
-        count(self.late(), "watchers without anything newer 5 s after the fault");
+        let late =
+            format!("watchers without anything newer {:?} after the fault", self.fault.bound());
+        count(self.late(), &late);
         count(self.stale, "watchers without the newest state later");
         count(self.unended, "jobs whose end was not taken");
         count(self.missing_ends, "watchers without the end");
