@@ -244,7 +244,8 @@ impl Link {
                 } else if let (Some(job), Some(Some(json))) =
                     (self.context.names.job_of(&channel), parts.next())
                 {
-                    let heard = self.context.watched.message(&job, &json, self.key);
+                    let heard =
+                        self.context.watched.message(&job, &json, self.key, self.last_frame);
                     self.follow(&job, heard);
                 }
                 Ok(())

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use milepost_protocol::{Epoch, JobId, Position, State, Update};
 use milepost_redis::{Left, Read, Reply, Taken};
@@ -52,6 +53,8 @@ struct Job {
 pub(super) enum Publish {
     Heard {
         json: String,
+        /// When, by the clock's `elapsed`.
+        at: Duration,
         /// The serial of the one before it, once it is to be taken.
         after: u64,
     },
@@ -85,9 +88,10 @@ pub(super) type LinkKey = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TakeKey(pub(super) LinkKey, pub(super) u64);
 
-/// If more publishes of a job wait to be taken, Redis or this instance cannot keep up: only ends and the newest stay.
-const CROWD: usize = 8;
-/// At most so many wait. One more, and all are given up for a read.
+/// If a publish waits so long to be taken, Redis or this instance cannot keep up: of those that wait, only ends and the
+/// newest stay.
+const LATE: Duration = Duration::from_millis(500);
+/// At most so many wait, or the same happens. If all of them are ends, they are given up for a read.
 const PUBLISHES: usize = 64;
 
 /// What a link has to do about a job.
@@ -215,7 +219,7 @@ impl Watched {
     }
 
     /// A message on the job's channel.
-    pub(super) fn message(&self, id: &JobId, json: &str, link: LinkKey) -> Heard {
+    pub(super) fn message(&self, id: &JobId, json: &str, link: LinkKey, now: Duration) -> Heard {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return Heard::Done };
         match State::parse(json) {
@@ -236,11 +240,17 @@ impl Watched {
                 job.missed = true;
                 Heard::Done
             }
-            Err(_) if job.publishes.len() == PUBLISHES => job.lose_track(),
             Err(_) => {
                 job.left = None;
-                job.publishes.push_back(Publish::Heard { json: json.to_owned(), after: 0 });
-                job.thin_out(id);
+                job.publishes.push_back(Publish::Heard {
+                    json: json.to_owned(),
+                    at: now,
+                    after: 0,
+                });
+                job.thin_out(id, now);
+                if job.publishes.len() > PUBLISHES {
+                    return job.lose_track();
+                }
                 job.next_publish()
             }
         }
@@ -352,13 +362,16 @@ impl Job {
         self.latest = position;
     }
 
-    /// Gives up, of too many publishes that wait, those that another one has replaced.
-    fn thin_out(&mut self, id: &JobId) {
-        if self.publishes.len() <= CROWD {
+    /// Gives up, of publishes that wait too long, or are too many, those that another one has replaced.
+    fn thin_out(&mut self, id: &JobId, now: Duration) {
+        let first_stays = self.taking.is_some();
+        let is_late = self.publishes.get(usize::from(first_stays)).is_some_and(
+            |next| matches!(next, Publish::Heard { at, .. } if now.saturating_sub(*at) > LATE),
+        );
+        if !is_late && self.publishes.len() <= PUBLISHES {
             return;
         }
         let newest = self.publishes.len() - 1;
-        let first_stays = self.taking.is_some();
         let mut number = 0;
         self.publishes.retain(|publish| {
             let stays = number == newest || number == 0 && first_stays || publish.is_end_of(id);

@@ -5,6 +5,7 @@ use milepost_redis::Answer;
 use super::*;
 
 const LINK: LinkKey = 7;
+const NOW: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Ear(Mutex<Vec<Arc<State>>>);
@@ -49,16 +50,17 @@ fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
 #[test]
 fn what_is_published_faster_than_taken_is_thinned_out_but_for_ends() {
     let (watched, job) = followed();
-    let heard = watched.message(&job, &publish("processing", 0), LINK);
+    let heard = watched.message(&job, &publish("processing", 0), LINK, NOW);
     assert_eq!(heard, Heard::Publish);
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     for n in 1..20 {
         let status = if n == 5 || n == 12 { "failed" } else { "processing" };
-        watched.message(&job, &publish(status, n), LINK);
+        let late = NOW + (LATE / 10) * u32::try_from(n).unwrap();
+        watched.message(&job, &publish(status, n), LINK, late);
     }
     watched.taken(&job, TakeKey(LINK, 0), None);
     let taken = take_all(&watched, &job);
-    assert!(taken.len() <= CROWD, "{taken:?}");
+    assert!(taken.len() < 13, "{taken:?}");
     let place = |json: &str| taken.iter().position(|taken| taken == json);
     let ends = [place(&publish("failed", 5)), place(&publish("failed", 12))];
     assert!(ends[0].is_some() && ends[0] < ends[1], "{taken:?}");
@@ -66,19 +68,28 @@ fn what_is_published_faster_than_taken_is_thinned_out_but_for_ends() {
 }
 
 #[test]
-fn few_that_wait_are_all_taken() {
+fn those_of_a_burst_are_all_taken() {
     let (watched, job) = followed();
-    for n in 0..CROWD {
-        watched.message(&job, &publish("processing", n), LINK);
+    for n in 0..PUBLISHES {
+        watched.message(&job, &publish("processing", n), LINK, NOW);
     }
-    let all: Vec<_> = (0..CROWD).map(|n| publish("processing", n)).collect();
+    let all: Vec<_> = (0..PUBLISHES).map(|n| publish("processing", n)).collect();
     assert_eq!(take_all(&watched, &job), all);
+}
+
+#[test]
+fn of_too_many_in_a_burst_the_newest_is_taken() {
+    let (watched, job) = followed();
+    for n in 0..=PUBLISHES {
+        watched.message(&job, &publish("processing", n), LINK, NOW);
+    }
+    assert_eq!(take_all(&watched, &job), [publish("processing", PUBLISHES)]);
 }
 
 #[test]
 fn too_many_ends_are_given_up_for_a_read() {
     let (watched, job) = followed();
-    let heard = (0..=PUBLISHES).map(|n| watched.message(&job, &publish("failed", n), LINK));
+    let heard = (0..=PUBLISHES).map(|n| watched.message(&job, &publish("failed", n), LINK, NOW));
     assert_eq!(heard.last(), Some(Heard::Gap));
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_none());
 }
@@ -87,11 +98,11 @@ fn too_many_ends_are_given_up_for_a_read() {
 #[test]
 fn what_was_heard_and_not_taken_is_read_again_soon() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK);
+    watched.message(&job, &publish("processing", 1), LINK, NOW);
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     let heard = watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
     assert_eq!(heard, Heard::Gap);
-    assert_eq!(watched.message(&job, &publish("completed", 2), LINK), Heard::Done);
+    assert_eq!(watched.message(&job, &publish("completed", 2), LINK, NOW), Heard::Done);
     assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, true), "read again soon");
     assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, false), "then not");
 }
@@ -99,7 +110,7 @@ fn what_was_heard_and_not_taken_is_read_again_soon() {
 #[test]
 fn what_is_found_where_more_is_known_is_not_taken_before_it_was_there_twice() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK);
+    watched.message(&job, &publish("processing", 1), LINK, NOW);
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     let taken = taken(&publish("processing", 1), "1-1");
     assert_eq!(watched.taken(&job, TakeKey(LINK, 0), Some(taken)), Heard::Done);
@@ -112,7 +123,7 @@ fn what_is_found_where_more_is_known_is_not_taken_before_it_was_there_twice() {
 #[test]
 fn what_was_stale_may_be_found_under_the_key() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK);
+    watched.message(&job, &publish("processing", 1), LINK, NOW);
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
     let left = || Read { known: true, left: Some(publish("processing", 1)), ..nothing() };
