@@ -31,10 +31,8 @@ async fn who_goes_down_is_not_ready_and_says_so() {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: t\r\n").await.unwrap();
     assert_eq!(server.get("/readyz").await.status, 200);
     server.begin_stop();
-    until("the door to be closed", async || {
-        TcpStream::connect(server.address).await.is_err()
-    })
-    .await;
+    until("the door to be closed", async || TcpStream::connect(server.address).await.is_err())
+        .await;
     stream.write_all(b"\r\n").await.unwrap();
     let answer = Response::parse(&drain(&mut stream).await);
     assert_eq!(answer.status, 503);
