@@ -130,7 +130,13 @@ class Following:
         state = read_state(data)
         if state is not None:
             return self._one(state)
-        return self._publish(data) if self._serial is not None and not _is_forgotten(data) else []
+        if _is_forgotten(data):
+            return []
+        if self._serial is None:
+            # Others may take it, after the read that was made before.
+            self.read_at = min(self.read_at, time.monotonic() + random.uniform(*READ_AGAIN_SOON))
+            return []
+        return self._publish(data)
 
     def _publish(self, data: bytes) -> list[State]:
         """Today's worker has published that."""

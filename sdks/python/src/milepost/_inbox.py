@@ -78,7 +78,7 @@ class Inbox:
             after = earlier.key if earlier is not None and earlier.has_ended else None
             self._queue.put(Begin(record, until_end, after))
 
-    def give(self, job_id: str, update: Update, status: str, stage: Optional[str], reopens: bool) -> None:
+    def give(self, job_id: str, update: Update, status: str, stage: Optional[str], reopens: bool) -> Record:
         """An update that is to be sent as it is. Raises NotTaken."""
         with LOCK:
             record = self._latest.get(job_id)
@@ -88,6 +88,7 @@ class Inbox:
                 self.begin(record, until_end=False)
             if record.give(update, status, stage):
                 self.ring(record)
+            return record
 
     def ring(self, record: Record) -> None:
         """Asks the sender to look at a job at once."""

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Literal, Optional, Union
+from typing import Literal, Optional, TypeVar, Union
 
 from . import _address, _job_id, _json, _notice
 from ._counter import Number, number
@@ -22,6 +22,8 @@ from ._schedule import GAP, Pace
 from ._sender import Sender
 from ._transport import Transport
 from ._update import Update
+
+T = TypeVar("T")
 
 _all: weakref.WeakSet[Reporter] = weakref.WeakSet()
 
@@ -102,16 +104,19 @@ class Reporter:
             self._take(lambda: self._inbox.begin(record))
         return job
 
-    def give(self, job_id: object, update: Update, status: str, stage: Optional[str], *, reopens: bool) -> None:
-        """Tells one update as it is, without a job in hand."""
+    def give(
+        self, job_id: object, update: Update, status: str, stage: Optional[str], *, reopens: bool
+    ) -> Optional[Record]:
+        """Tells one update as it is, without a job in hand. Returns what is known here of the job, if it is told."""
         known = _job_id_of("", job_id)
-        if known is not None and self._url is not None:
-            self._take(lambda: self._inbox.give(known, update, status, stage, reopens))
+        if known is None or self._url is None:
+            return None
+        return self._take(lambda: self._inbox.give(known, update, status, stage, reopens))
 
-    def _take(self, begin: Callable[[], None]) -> None:
+    def _take(self, begin: Callable[[], T]) -> Optional[T]:
         try:
             self._start()
-            begin()
+            return begin()
         except NotTaken as why:
             if not self._has_told_full:
                 self._has_told_full = True
@@ -119,6 +124,7 @@ class Reporter:
         except RuntimeError as error:
             # No thread can be started: the interpreter goes down, or the machine has no more.
             _notice.tell(f"nothing is reported: {error}")
+        return None
 
     def _start(self) -> None:
         with LOCK:

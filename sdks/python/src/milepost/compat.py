@@ -4,7 +4,8 @@
 
 What is different: nothing is lost. State and message are written in one step and in order, an outage of Redis or of the
 server heals with the next report, and an end is told until it has arrived. A job that has ended and is reported anew by
-another worker, or once more by this one, is a new attempt. Calls return at once; `close` waits, two seconds at most.
+another worker, or once more by this one, is a new attempt; a worker that goes on with a job that another one has ended
+is not heard. Calls return at once; `close` waits, two seconds at most.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from typing import Any, Optional
 
 from . import _json, _status
 from ._counter import number
+from ._memory import LOCK
+from ._record import Record
 from ._reporter import Reporter
 from ._update import Update
 
 __all__ = ["ProgressReporter"]
 
 _STATUS_TIMEOUT = 2.0
+MAX_UNDER_WAY = 1_000
+"""So many jobs are remembered that were reported here and did not end here; the oldest is forgotten first."""
 
 
 class ProgressReporter:
@@ -33,6 +38,7 @@ class ProgressReporter:
 
     def __init__(self, redis_url: Optional[str] = None) -> None:
         self._reporter = Reporter(redis_url or os.environ.get("MILEPOST_URL") or os.environ.get("REDIS_URL"))
+        self._under_way: dict[str, Record] = {}
 
     async def initialize(self) -> None:
         """Nothing needs to be done before the first report; kept for the name."""
@@ -102,4 +108,19 @@ class ProgressReporter:
                 except _json.NotJson:
                     pass
         update.text("error", error)
-        self._reporter.give(job_id, update, status, stage, reopens=status == "processing")
+        self._tell(str(job_id), update, status, stage)
+
+    def _tell(self, job_id: str, update: Update, status: str, stage: str) -> None:
+        with LOCK:
+            known = self._under_way.pop(job_id, None)
+            if known is not None and known.is_over:
+                # Another worker has ended it, or taken it over, which was said. This one's end makes room for the next.
+                record: Optional[Record] = known
+            else:
+                # Who has reported the job before, goes on with that attempt and begins no other.
+                reopens = status == "processing" and known is None
+                record = self._reporter.give(job_id, update, status, stage, reopens=reopens)
+            if record is not None and status == "processing":
+                self._under_way[job_id] = record
+                if len(self._under_way) > MAX_UNDER_WAY:
+                    del self._under_way[next(iter(self._under_way))]
