@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import pytest
 from live_redis import LiveRedis
-from live_server import eventually
+from live_server import eventually, free_port
 
 import milepost
 from milepost import _foreign, _redis_address, _redis_client
@@ -383,3 +383,29 @@ def test_watching_while_others_report(redis: LiveRedis, reporter: Make, job_id: 
     if mode == "all":
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
         assert any((state.stage or "").startswith("old") for state in seen)
+
+
+def test_a_cluster(tmp_path: Path, reporter: Make, job_id: str) -> None:
+    bus = str(free_port())
+    server = LiveRedis(tmp_path, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-config-file", "nodes")
+    server.start()
+    try:
+        with server.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            # A dictionary or its text, depending on redis-py; the state comes first.
+            eventually(
+                lambda: "ok" in str(client.execute_command("CLUSTER", "INFO")).split("cluster_slots")[0], "the Cluster"
+            )
+        url = server.url.replace("redis://", "redis+cluster://")
+        states = iter(milepost.watch(job_id, url=url))
+        with reporter(url).job(id=job_id) as job:
+            job.stage("one")
+            first = next(states)
+            while first.stage != "one":
+                first = next(states)
+            job.stage("two")
+            assert next(states).stage == "two"
+        assert [state.status for state in states] == ["completed"]
+        assert milepost.status(job_id, url=url) is not None
+    finally:
+        server.stop()

@@ -13,6 +13,7 @@ from milepost._schedule import BATCH, GAP, Pace, Schedule
 from milepost._update import Update
 
 ACCEPTED = Accepted(1, "1-1")
+SUPERSEDED = AttemptOver(Refusal("attempt-superseded", "another goes on", 3, "1-9"))
 ENDED = AttemptOver(Refusal("attempt-ended", "it has ended", 3, "1-9"))
 REFUSED = Refused(Refusal("invalid-update", "no"))
 
@@ -223,6 +224,18 @@ def test_who_may_reopen_begins_the_next_attempt_unless_it_was_heard_before(scene
     scene.schedule.ring(zombie, scene.now)
     scene.pass_time(1.0)
     assert zombie.attempt is None
+
+
+def test_who_may_join_takes_part_in_a_later_attempt_once(scene: Scene) -> None:
+    record = scene.begin()
+    record.joins = True
+    scene.now += 1
+    (sent,) = scene.schedule.due(scene.now).send
+    assert not scene.schedule.settle(sent, SUPERSEDED, scene.now)
+    assert record.attempt == 3
+    (sent,) = scene.schedule.due(scene.now).send
+    assert scene.schedule.settle(sent, SUPERSEDED, scene.now)
+    assert record.attempt == 3
 
 
 def test_what_is_given_as_it_is_has_no_heartbeat(scene: Scene) -> None:

@@ -49,6 +49,8 @@ class Record:
         """The server says that the attempt is over: nothing more is reported."""
         self.reopens = False
         """Where the latest attempt has ended: whether to begin the next one."""
+        self.joins = False
+        """Where a later attempt has begun already: whether to take part in that."""
         self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
         self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
         self._version = next(_versions)

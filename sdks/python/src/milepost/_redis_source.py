@@ -25,6 +25,7 @@ class RedisSource:
         self._job_id = job_id
         self._closed = threading.Event()
         self.has_connected = False
+        self._all_servers: Any = None
 
     def state(self, timeout: float) -> Optional[State]:
         """The job's present state; what today's worker left is taken first."""
@@ -39,7 +40,8 @@ class RedisSource:
         try:
             # Subscribed first, read then: nothing falls between the two.
             yield from self._follow(subscription, query)
-        except redis.RedisError as error:
+        except (redis.RedisError, OSError, ValueError) as error:
+            # What of its sockets redis-py lets through is a lost connection as well.
             raise Lost(say(error)) from error
         finally:
             try:
@@ -55,6 +57,8 @@ class RedisSource:
             channel = self._client.names.channel(self._job_id)
             if self._client.names.is_cluster:
                 subscription.ssubscribe(channel)
+                # It closes those of its servers with itself.
+                self._all_servers = subscription
                 # There is one channel, so one server.
                 (subscription,) = subscription.node_pubsub_mapping.values()
             else:

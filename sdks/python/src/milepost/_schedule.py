@@ -193,15 +193,21 @@ class Schedule:
         return is_news
 
     def _reopens(self, slot: Slot, outcome: AttemptOver) -> bool:
-        """A worker that was never heard before, and finds the job ended, begins the next attempt, if it may."""
-        refusal = outcome.refusal
-        if not slot.record.reopens or slot.was_accepted or refusal.attempt is None:
+        """A worker that was never heard before, and finds the job ended or at a later attempt, begins the next one or
+        takes part in that one, if it may."""
+        refusal, record = outcome.refusal, slot.record
+        if slot.was_accepted or refusal.attempt is None:
             return False
-        if refusal.problem != "attempt-ended":
+        if refusal.problem == "attempt-ended" and record.reopens:
+            record.reopens = False
+            attempt = refusal.attempt + 1
+        elif refusal.problem == "attempt-superseded" and record.joins:
+            record.joins = False
+            attempt = refusal.attempt
+        else:
             return False
-        slot.record.reopens = False
         slot.sent_at = None
-        slot.record.reopen(refusal.attempt + 1)
+        record.reopen(attempt)
         return True
 
     def answered(self) -> None:

@@ -124,6 +124,8 @@ class Sender:
         elif isinstance(outcome, AttemptOver):
             if is_news:
                 record.refused, record.is_over = outcome.refusal, True
-                _notice.tell(f"nothing more is reported of {record.job_id}: {outcome.refusal.detail}")
+                # That a job waits is no news once it runs, or has run: whoever put it into a queue may be late.
+                if record.status != "queued":
+                    _notice.tell(f"nothing more is reported of {record.job_id}: {outcome.refusal.detail}")
         elif isinstance(outcome, Busy) and is_news:
             _notice.tell(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")

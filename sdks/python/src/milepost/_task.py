@@ -26,6 +26,8 @@ class Task:
             self.job: Job = default().job(id=job_id, attempt=attempt, stage=STAGE, metadata=metadata)
             # Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt.
             self.job._record.reopens = True
+            # An id that was used before: the queue has forgotten how often, the server has not.
+            self.job._record.joins = True
         self.outcome: Optional[tuple[str, Any]] = None
         """An end that the task's code has set outright: it counts if the task leaves without another."""
         self._token: contextvars.Token[Optional[Job]] = _current.set(self.job)
