@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::job::{Kind, Order};
 use crate::stage::{Ground, Load, Redis, Stage};
 use crate::trial::BOUND;
+use crate::watcher::LONGEST_BACKOFF;
 
 /// So many bytes does Redis keep for a subscriber that does not read (its default), and some more.
 const OVERRUN: &str =
@@ -71,8 +72,8 @@ impl Fault {
     pub(crate) fn bound(self) -> Duration {
         match self {
             // There is no other instance: watchers come back by their own backoff, which grew while nobody was there
-            // (`spec/README.md`, section 7), to waits of up to 16 s in two seconds of bad luck.
-            Self::AloneKilled => Duration::from_secs(16),
+            // (`spec/README.md`, section 7).
+            Self::AloneKilled => LONGEST_BACKOFF,
             _ => BOUND,
         }
     }

@@ -17,7 +17,7 @@ use crate::watcher::{Lie, Seen, Watcher};
 /// By then, after a fault, every watcher has to show the newest state.
 pub(crate) const BOUND: Duration = Duration::from_secs(5);
 /// So long is waited to see how late who is too late is.
-const LATEST: Duration = Duration::from_secs(30);
+const LATEST: Duration = Duration::from_secs(40);
 /// Workers that can reach everything again have told their jobs' ends by then.
 const ENDED: Duration = Duration::from_secs(20);
 

@@ -17,7 +17,7 @@ use crate::world::World;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// There are pings every 5 s: who hears nothing for so long has been lost without being told.
 const SILENCE: Duration = Duration::from_secs(15);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Tampers with what a watcher is shown, to prove that it is found out.
 pub(crate) type Lie = fn(&mut Vec<String>, String) -> Vec<String>;
