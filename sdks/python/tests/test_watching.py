@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Optional
@@ -305,6 +306,21 @@ def test_there_has_to_be_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
         milepost.watch("not an id", url="http://localhost")
     monkeypatch.setenv("MILEPOST_URL", "http://localhost:1")
     assert milepost.watch("a").job_id == "a"
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, warnings: Warnings) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for ask in (milepost.watch, milepost.status):
+        with pytest.raises(milepost.NoServer, match=r"redis://….*milepost\[redis\]"):
+            ask("a", url="redis://me:secret@localhost")
+    milepost.Reporter("redis://localhost").job("a")
+    assert "milepost[redis]" in warnings()[0]
+    for module in [*filter(lambda name: name.split(".")[0] == "tqdm", sys.modules), "tqdm"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "milepost._tqdm", raising=False)
+    monkeypatch.delattr(milepost, "_tqdm", raising=False)
+    with pytest.raises(ImportError, match=r"milepost\[tqdm\]"):
+        _ = milepost.tqdm
 
 
 def test_events_come_in_any_pieces() -> None:

@@ -60,7 +60,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only who asks for the bars needs tqdm.
     if name in ("tqdm", "trange"):
-        from . import _tqdm
+        try:
+            from . import _tqdm
+        except ModuleNotFoundError as error:
+            raise ImportError("milepost.tqdm takes the package tqdm, `pip install 'milepost[tqdm]'`") from error
 
         return getattr(_tqdm, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import Optional
 from urllib.parse import urlsplit
@@ -50,3 +51,10 @@ def without_password(url: str) -> str:
     """For people to read: what comes before the host is nobody's business."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
+
+
+def missing_package(url: str) -> Optional[str]:
+    """What has to be installed before such a URL can be used; None: nothing."""
+    if is_redis(url) and importlib.util.find_spec("redis") is None:
+        return "it takes the package redis, `pip install 'milepost[redis]'`"
+    return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class NoServer(ValueError):
-    """There is nothing to watch: no URL was given, and neither MILEPOST_URL nor REDIS_URL is set."""
+    """There is nothing to watch: no URL was given, and neither MILEPOST_URL nor REDIS_URL is set; or the package for
+    such a URL is not installed."""
 
 
 class WatchRefused(Exception):

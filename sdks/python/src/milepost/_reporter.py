@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
 import sys
 import threading
@@ -194,9 +193,9 @@ def _usable(url: Optional[str]) -> Optional[str]:
     except _address.InvalidUrl as error:
         _notice.tell(f"nothing is reported: {error}")
         return None
-    if _address.is_redis(url) and importlib.util.find_spec("redis") is None:
-        shown = _address.without_password(url)
-        _notice.tell(f"nothing is reported to {shown}: it takes the package redis, `pip install 'milepost[redis]'`")
+    missing = _address.missing_package(url)
+    if missing is not None:
+        _notice.tell(f"nothing is reported to {_address.without_password(url)}: {missing}")
         return None
     return url
 

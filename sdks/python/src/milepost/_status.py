@@ -55,7 +55,11 @@ def _server(url: Optional[str]) -> str:
     known = url or _address.from_environment()
     if known is None:
         raise NoServer("there is no server: give a url, or set MILEPOST_URL")
-    return _address.check(known)
+    known = _address.check(known)
+    missing = _address.missing_package(known)
+    if missing is not None:
+        raise NoServer(f"{_address.without_password(known)} cannot be watched: {missing}")
+    return known
 
 
 def _token(token: Optional[str]) -> Optional[str]:
