@@ -104,8 +104,10 @@ impl Client {
         for last in [false, true] {
             let connected = self.connected().await?;
             let (sent, ahead) = (wall_clock(), connected.ahead());
-            let deadline =
-                sent + ahead + i64::try_from(self.patience.as_millis()).unwrap_or(i64::MAX);
+            // Somewhat before the caller gives up, since clocks are read in whole milliseconds: what it was told is lost
+            // must not be taken a moment later.
+            let patience = (self.patience - self.patience / 20).as_millis();
+            let deadline = sent + ahead + i64::try_from(patience).unwrap_or(i64::MAX);
             let call = Call::report(self.names, update, left, &self.keeping, now, Some(deadline));
             let call = if regardless { call.regardless() } else { call };
             let reply = Reply::parse(self.run_on(connected.clone(), &call).await?, named)?;
