@@ -106,7 +106,7 @@ impl Client {
             let (sent, ahead) = (wall_clock(), connected.ahead());
             // Somewhat before the caller gives up, since clocks are read in whole milliseconds: what it was told is lost
             // must not be taken a moment later.
-            let patience = (self.patience - self.patience / 20).as_millis();
+            let patience = self.patience.mul_f64(0.95).as_millis();
             let deadline = sent + ahead + i64::try_from(patience).unwrap_or(i64::MAX);
             let call = Call::report(self.names, update, left, &self.keeping, now, Some(deadline));
             let call = if regardless { call.regardless() } else { call };
