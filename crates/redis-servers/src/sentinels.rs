@@ -70,27 +70,33 @@ impl Sentinels {
     /// Which of the servers is the primary: by the word of most Sentinels, and its own.
     pub fn primary(&self) -> usize {
         eventually("the Sentinels agree on a primary", || {
-            let index = (0..self.servers.len()).find(|index| {
-                let port = self.servers[*index].port().to_string();
-                let says = |sentinel: &&Server| {
-                    let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
-                    let address = sentinel.command(&words).ok();
-                    address.and_then(|address| address.items().get(1)?.text()) == Some(port.clone())
-                };
-                self.sentinels.iter().filter(says).count() >= QUORUM
-            })?;
+            let index = (0..self.servers.len()).find(|index| self.who_say(*index) >= QUORUM)?;
             let role = self.servers[index].command(&["ROLE"]).ok()?;
             (role.items().first()?.text()? == "master").then_some(index)
         })
     }
 
-    /// Kills the primary and waits until another server is the primary; gives both.
+    /// How many Sentinels say that this is the primary.
+    fn who_say(&self, server: usize) -> usize {
+        let port = self.servers[server].port().to_string();
+        let says = |sentinel: &&Server| {
+            let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
+            let address = sentinel.command(&words).ok();
+            address.and_then(|address| address.items().get(1)?.text()) == Some(port.clone())
+        };
+        self.sentinels.iter().filter(says).count()
+    }
+
+    /// Kills the primary and waits until another server is the primary, and all Sentinels know it; gives both.
     pub fn fail_over(&mut self) -> (usize, usize) {
         let before = self.primary();
         self.servers[before].kill();
         let now = eventually("there is a new primary", || {
             let now = self.primary();
             (now != before).then_some(now)
+        });
+        eventually("all Sentinels know the new primary", || {
+            (self.who_say(now) == self.sentinels.len()).then_some(())
         });
         (before, now)
     }

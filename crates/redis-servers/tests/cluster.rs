@@ -1,5 +1,8 @@
 //! A Cluster of three primaries.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use milepost_redis_servers::{Cluster, Data, Error, Options, Reply};
 
 #[test]
@@ -33,7 +36,12 @@ fn a_replica_takes_over() {
     let slot = cluster.slot("a");
     let before = cluster.owner(slot);
     cluster.nodes[before].answer(&["SET", "a", "1"]);
-    cluster.nodes[before].answer(&["WAIT", "1", "5000"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while cluster.nodes[before + 3].command(&["DBSIZE"]).is_ok_and(|keys| keys.integer() != Some(1))
+    {
+        assert!(Instant::now() < deadline, "the replica does not have it");
+        sleep(Duration::from_millis(20));
+    }
     let (from, to) = cluster.fail_over(slot);
     assert_eq!((from, to), (before, before + 3));
     assert_eq!(cluster.nodes[to].answer(&["GET", "a"]), Reply::Text("1".into()));
