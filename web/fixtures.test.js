@@ -36,6 +36,13 @@ test('position.json: which of two states is newer', () => {
   }
 });
 
+test('position.json: which states a watcher must still see', () => {
+  // Only brokers know which epoch the job has left.
+  for (const { seen, state, is_newer: isNewer } of fixture('position').newer.filter(({ left }) => !left)) {
+    assert.equal(!(compare(seen, state) >= 0), isNewer, `${seen} ${state}`);
+  }
+});
+
 test('timestamp.json: the worker’s clock, in milliseconds; pages write none', () => {
   const { read, unreadable } = fixture('timestamp');
   for (const { text, micros } of read) assert.equal(timeOf({ timestamp: text }), Math.floor(micros / 1000), text);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use milepost_protocol::Timestamp;
 use serde_json::json;
 
 use crate::error::{Error, doing};
@@ -151,7 +151,7 @@ impl Results {
 
     /// Writes `<figure>-<seconds>.json` and `.md`; gives the latter's path.
     pub(crate) fn write(&self, dir: &Path) -> Result<PathBuf, Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = Timestamp::now().as_millis() / 1000;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find(|line| line.starts_with("model name")).unwrap_or_default();

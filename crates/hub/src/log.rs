@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use milepost_protocol::{Position, State};
+use milepost_protocol::{Position, Standing, State};
 
 /// Which states a watcher wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,11 +84,11 @@ impl Log {
 
     /// Adds a state, unless it is not newer than the newest.
     pub(crate) fn push(&mut self, state: &Arc<State>, limits: LogLimits) -> bool {
-        if let Some(newest) = self.newest() {
-            let (newest, state) = (newest.position(), state.position());
-            if newest.epoch == state.epoch && newest.number >= state.number {
-                return false;
-            }
+        if self
+            .newest()
+            .is_some_and(|newest| !state.position().is_newer_than(newest.position(), None))
+        {
+            return false;
         }
         if state.status().is_end() {
             let ends = self.ends.get_or_insert_default();
@@ -127,11 +127,10 @@ impl Log {
     /// to the broker, is told of states that were here before, also of those of an earlier epoch.
     pub(crate) fn unseen<'a>(&self, states: &'a [Arc<State>]) -> &'a [Arc<State>] {
         let Some(newest) = self.newest().map(|state| state.position()) else { return states };
-        let comparable = |state: &Arc<State>| state.position().epoch == newest.epoch;
-        let seen =
-            |state: &Arc<State>| comparable(state) && state.position().number <= newest.number;
+        let seen = |state: &Arc<State>| !state.position().is_newer_than(newest, None);
+        let same_epoch = |state: &Arc<State>| state.position().epoch == newest.epoch;
         let after_seen = states.iter().rposition(seen).map(|index| index + 1);
-        let from = after_seen.or_else(|| states.iter().position(comparable)).unwrap_or(0);
+        let from = after_seen.or_else(|| states.iter().position(same_epoch)).unwrap_or(0);
         &states[from..]
     }
 
@@ -150,18 +149,16 @@ impl Log {
     /// The cursor of a watcher that has seen `since`: `spec/README.md`, section 4.
     pub(crate) fn resume(&self, since: Position) -> u64 {
         let Some(newest) = self.newest().map(|state| state.position()) else { return self.next };
-        if newest.epoch != since.epoch {
-            return self.present();
+        match newest.standing_of(since) {
+            Standing::Foreign => return self.present(),
+            Standing::Current | Standing::Ahead => return self.next,
+            Standing::Behind => {}
         }
-        if newest.number <= since.number {
-            return self.next;
-        }
-        let unseen = |state: &State| {
-            state.position().epoch == since.epoch && state.position().number > since.number
-        };
+        // What the log still has of an epoch before has been seen.
+        let unseen = |state: &State| state.position().standing_of(since) == Standing::Behind;
         // There is one: the newest.
         let index = self.states.iter().position(|state| unseen(state)).unwrap_or(0);
-        let missed_more = index == 0 && self.states[0].position().number > since.number + 1;
+        let missed_more = index == 0 && self.states[0].position().has_gap_after(Some(since));
         if !missed_more {
             return self.first() + index as u64;
         }

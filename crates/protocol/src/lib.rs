@@ -1,7 +1,7 @@
 //! What Milepost says on the wire, as `spec/README.md` has it in words: job ids, updates, states and the
 //! fold between them, positions, close codes, problems.
 //!
-//! No I/O and no clock: whoever needs the time passes it in. The cases in `spec/fixtures` are run by this
+//! No I/O, and nothing here reads the clock by itself: whoever needs the time passes it in, from [`Timestamp::now`]. The cases in `spec/fixtures` are run by this
 //! crate's tests, and by those of every SDK.
 
 mod close;

@@ -3,6 +3,12 @@ use std::fmt;
 
 /// One stretch of a job's life in which positions can be compared. A new one begins when the job was
 /// forgotten, or when the broker lost what came after.
+///
+/// For example: a broker has counted states 1, 2 and 3 of a job, in epoch `a`, and a watcher has seen all three. The
+/// broker crashes and restarts with state 2, the last one on disk. If it simply counted on, the next report would become
+/// state 3 once more, and the watcher would take it for the one that it has. So the broker begins epoch `b`, and the
+/// report becomes `b-1`. The watcher has seen `a-3`: the epochs differ, so it knows that the numbers say nothing and
+/// takes the new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
@@ -36,6 +42,27 @@ impl Position {
     /// times a second, would come to the last one after 580,000 years; it stays there.
     pub fn next(self) -> Self {
         Self { number: self.number.saturating_add(1), ..self }
+    }
+
+    /// Whether a state here is *newer* than the one at `seen`: whether somebody who has seen `seen` must still see it.
+    ///
+    /// Within an epoch the higher number is newer. Another epoch is newer too, unless it is `left`: the epoch that the
+    /// job has left for that of `seen`, if that is known. A message from there is late.
+    ///
+    /// Somebody who remembers positions of several epochs must see a state that is newer than all of them.
+    pub fn is_newer_than(self, seen: Self, left: Option<Epoch>) -> bool {
+        match self.standing_of(seen) {
+            Standing::Behind => true,
+            Standing::Current | Standing::Ahead => false,
+            Standing::Foreign => left != Some(self.epoch),
+        }
+    }
+
+    /// Whether states are missing between `seen`, the newest that somebody has seen, and the newer one here. Of another
+    /// epoch, nothing has been seen.
+    pub fn has_gap_after(self, seen: Option<Self>) -> bool {
+        let same_epoch = seen.filter(|seen| seen.epoch == self.epoch);
+        self.number > same_epoch.map_or(1, |seen| seen.next().number)
     }
 
     /// Where a watcher stands that has seen `since`, while the job's present state is here. One that hands

@@ -394,6 +394,7 @@ struct Positions {
     accepted: Vec<ParsedPosition>,
     refused: Vec<String>,
     standings: Vec<StandingCase>,
+    newer: Vec<NewerCase>,
     answers: BTreeMap<String, String>,
 }
 
@@ -411,6 +412,19 @@ struct StandingCase {
     since: String,
     present: String,
     is: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewerCase {
+    seen: String,
+    #[serde(default)]
+    left: Option<String>,
+    state: String,
+    is_newer: bool,
+    /// Of a newer state.
+    #[serde(default)]
+    has_gap: Option<bool>,
 }
 
 fn standing_name(standing: Standing) -> &'static str {
@@ -444,6 +458,18 @@ fn positions() {
             let since = Position::parse(&case.since);
             let standing = since.map_or(Standing::Foreign, |since| present.standing_of(since));
             expect("it", standing_name(standing), case.is.as_str())
+        },
+    );
+    check(
+        &file.newer,
+        |case| format!("{} after {}", case.state, case.seen),
+        |case| {
+            let seen = Position::parse(&case.seen).ok_or("seen is no position")?;
+            let state = Position::parse(&case.state).ok_or("state is no position")?;
+            let left = case.left.as_deref().map(parse_epoch);
+            expect("whether it is newer", state.is_newer_than(seen, left), case.is_newer)?;
+            let gap = case.is_newer.then(|| state.has_gap_after(Some(seen)));
+            expect("whether there is a gap", gap, case.has_gap)
         },
     );
     let named: Vec<&str> = file.answers.keys().map(String::as_str).collect();

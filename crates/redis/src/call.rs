@@ -288,7 +288,7 @@ impl Reply {
             }
             "ended" => Self::Refused(milepost_protocol::Refusal::AttemptEnded {
                 attempt: next()?.parse().map_err(|_| nonsense())?,
-                status: status(&next()?).ok_or_else(nonsense)?,
+                status: Status::from_name(&next()?).ok_or_else(nonsense)?,
                 position: position(next()?)?,
             }),
             "superseded" => Self::Refused(milepost_protocol::Refusal::AttemptSuperseded {
@@ -306,12 +306,6 @@ impl Reply {
             _ => return Err(nonsense()),
         })
     }
-}
-
-fn status(text: &str) -> Option<Status> {
-    [Status::Queued, Status::Processing, Status::Completed, Status::Failed, Status::Cancelled]
-        .into_iter()
-        .find(|status| status.as_str() == text)
 }
 
 /// What is kept of a job.

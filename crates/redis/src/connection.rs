@@ -1,6 +1,7 @@
 use std::sync::atomic::AtomicI64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use milepost_protocol::Timestamp;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -97,8 +98,7 @@ pub(crate) fn not_connected() -> RedisError {
 
 /// This machine's clock, in milliseconds since 1970.
 pub(crate) fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    Timestamp::now().as_millis()
 }
 
 /// The redis crate leaves the choice to rustls, which panics in a program that links more than one. A choice that the

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use milepost_protocol::{JobId, MAX_UPDATE_BYTES, Status, Timestamp};
 use serde::Serialize;
@@ -333,6 +333,5 @@ fn rounded(value: f64) -> f64 {
 
 /// RFC 3339 in UTC.
 pub(crate) fn worker_clock() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)).to_string()
+    Timestamp::now().to_string()
 }

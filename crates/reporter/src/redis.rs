@@ -1,6 +1,6 @@
 use std::fmt;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use milepost_protocol::{JobId, Timestamp, Update};
@@ -67,8 +67,9 @@ impl Redis {
     pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
         let client = Client::new(self.address.clone(), Keeping::default()).with_patience(timeout);
         let asking = || {
-            let states =
-                async { tokio::time::timeout(timeout, client.states(job, 1, now())).await };
+            let states = async {
+                tokio::time::timeout(timeout, client.states(job, 1, Timestamp::now())).await
+            };
             let runtime = runtime()?;
             let answer = runtime.block_on(states);
             runtime.shutdown_background();
@@ -215,7 +216,7 @@ impl Sending {
 
     async fn send(&mut self, client: &Client) {
         let (Self::Waiting(update) | Self::Lost(update, _)) = self else { return };
-        *self = match client.report(update, now()).await {
+        *self = match client.report(update, Timestamp::now()).await {
             Ok(reply) => Self::Settled(outcome(&reply)),
             // Redis is there, so the others' updates may be taken.
             Err(failure @ (RedisFailure::Full(_) | RedisFailure::Refused(_))) => {
@@ -250,11 +251,6 @@ fn lost(reason: &impl fmt::Display) -> Failure {
 
 fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread().enable_all().build().map_err(|error| lost(&error))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub(crate) async fn state(
 /// Whether there is something to answer with: `spec/README.md`, section 4.
 fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
     let Some(position) = state.map(JobState::position) else { return false };
-    !seen.iter().any(|seen| seen.epoch == position.epoch && seen.number >= position.number)
+    seen.iter().all(|seen| position.is_newer_than(*seen, None))
 }
 
 /// A job's present state, without conditions

@@ -23,13 +23,11 @@ impl Cursor {
 
     /// Moves on to `position`; false if a state as new as that, or newer, has been seen in its epoch.
     pub(crate) fn advance(&mut self, position: Position) -> bool {
-        match self.seen.iter().position(|seen| seen.epoch == position.epoch) {
-            Some(index) if position.number <= self.seen[index].number => return false,
-            Some(index) => {
-                self.seen.remove(index);
-            }
-            None => self.seen.truncate(EPOCHS - 1),
+        if !self.seen.iter().all(|seen| position.is_newer_than(*seen, None)) {
+            return false;
         }
+        self.seen.retain(|seen| seen.epoch != position.epoch);
+        self.seen.truncate(EPOCHS - 1);
         self.seen.insert(0, position);
         true
     }

@@ -80,7 +80,7 @@ def test_problems() -> None:
 
 def test_positions() -> None:
     """A watcher takes them as they are, but for not going back within an epoch."""
-    cases = fixture("position.json", "accepted", "refused", "standings", "answers")
+    cases = fixture("position.json", "accepted", "refused", "standings", "newer", "answers")
     for case in cases["accepted"]:
         cursor = Cursor(case["text"])
         assert cursor.latest == case["text"]
@@ -89,6 +89,14 @@ def test_positions() -> None:
         if number > 1:
             assert not Cursor(case["text"]).advance(f"{epoch}-{number - 1}")
         assert Cursor(f"{epoch}-{number}").advance(f"{epoch}-{number + 1}")
+    for case in cases["newer"]:
+        if "left" in case:
+            # Only brokers know which epoch the job has left.
+            continue
+        cursor = Cursor(case["seen"])
+        if case["is_newer"]:
+            assert cursor.misses_before(case["state"]) == case["has_gap"], case
+        assert cursor.advance(case["state"]) == case["is_newer"], case
     for text in cases["refused"]:
         # Whatever else a server of a later version says, it is handed back.
         assert Cursor(text).latest == text

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use milepost_protocol::{JobId, State, Timestamp, Update};
 use milepost_redis::{Address, Client, Failure, Keeping, Reply};
@@ -25,11 +25,11 @@ impl Redis {
     }
 
     pub(super) fn state(&self, job: &JobId) -> Result<Option<State>, RequestError> {
-        self.ask(self.client.states(job, 1, now())).map(|mut states| states.pop())
+        self.ask(self.client.states(job, 1, Timestamp::now())).map(|mut states| states.pop())
     }
 
     pub(super) fn report(&self, update: &Update) -> Result<String, RequestError> {
-        match self.ask(self.client.report(update, now()))? {
+        match self.ask(self.client.report(update, Timestamp::now()))? {
             Reply::Taken(taken) => Ok(taken.state.position().to_string()),
             Reply::Refused(refusal) => Err(RequestError::AttemptOver(refusal)),
             // Somebody deletes and writes the job's keys at this moment.
@@ -61,9 +61,4 @@ impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("address", self.address()).finish_non_exhaustive()
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

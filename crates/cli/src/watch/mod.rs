@@ -5,7 +5,7 @@ mod roster;
 mod view;
 
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Watcher, Watches};
@@ -180,9 +180,6 @@ async fn follow(
 
 /// How long ago the worker reported that state, by its clock and ours. What lies in the future is now.
 fn age(state: &State) -> Duration {
-    let micros =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_micros());
-    let now = Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
     let reported = state.view().timestamp.and_then(|t| Timestamp::parse(&t));
-    reported.map_or(Duration::ZERO, |reported| now.since(reported))
+    reported.map_or(Duration::ZERO, |reported| Timestamp::now().since(reported))
 }

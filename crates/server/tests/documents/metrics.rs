@@ -1,9 +1,9 @@
 //! `GET /metrics` tells what happened.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use crate::support::{Server, until};
+use milepost_protocol::Timestamp;
 use milepost_server::Config;
 
 /// Samples by name and labels, as they are written.
@@ -37,7 +37,7 @@ fn number(samples: &BTreeMap<String, String>, name: &str) -> f64 {
 
 #[tokio::test]
 async fn what_happens_is_counted() {
-    let before = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let before = Timestamp::now().since(Timestamp::from_micros(0)).as_secs_f64();
     let server = Server::with(Config { max_jobs: 2, ..Config::default() }).await;
     let at_start = scrape(&server).await;
     for name in [

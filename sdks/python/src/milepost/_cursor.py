@@ -9,7 +9,7 @@ EPOCHS = 4
 """How many epochs are remembered. One follows another only when the job was forgotten or the broker lost its memory;
 more than two are seen when instances disagree."""
 
-_POSITION = re.compile(r"([1-9a-f][0-9a-f]{0,15})-([1-9][0-9]{0,19})")
+_POSITION = re.compile(r"(0|[1-9a-f][0-9a-f]{0,15})-([1-9][0-9]{0,19})")
 
 
 class Cursor:
