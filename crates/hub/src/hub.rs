@@ -1,17 +1,16 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use milepost_broker::{Broker, Listener, Unavailable};
 use milepost_protocol::{JobId, Position};
 
+use crate::idle::IdleTopics;
+use crate::lease::Lease;
 use crate::log::{LogLimits, Mode};
-use crate::mailbox::Mailbox;
 use crate::sync::{Mutex, MutexGuard};
-use crate::topic::{MAX_SHARDS, Shared, Topic};
+use crate::topic::{MAX_SHARDS, Shared, Topic, TopicMailbox};
 use crate::watch::Watch;
 
 /// How much a hub keeps of the jobs that are watched.
@@ -45,21 +44,6 @@ const STRIPES: u64 = 16;
 /// How long a watcher waits that has seen more than there is.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// The topics that lost their last watcher, in that order.
-///
-/// Bounded: what stands here is removed after the linger time, and takes a watcher each time to get here.
-#[derive(Default)]
-pub(crate) struct Idle {
-    /// With how often the topic had idled then: if it has since, this entry is out of date.
-    topics: Mutex<VecDeque<(Arc<Topic>, u32)>>,
-    watched: AtomicUsize,
-}
-
-/// Keeps a topic in its hub.
-pub struct Lease {
-    topic: Arc<Topic>,
-}
-
 impl Hub {
     /// A hub whose watchers are divided among so many shards (1 to 64).
     pub fn new(broker: Arc<dyn Broker>, shards: usize, limits: HubLimits) -> Self {
@@ -69,7 +53,7 @@ impl Hub {
             shared: Arc::new(Shared {
                 mailboxes: (0..shards).map(|_| Arc::default()).collect(),
                 limits: limits.log,
-                idle: Idle::default(),
+                idle: IdleTopics::default(),
             }),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -78,13 +62,13 @@ impl Hub {
     }
 
     /// The mailboxes of the shards.
-    pub fn mailboxes(&self) -> &[Arc<Mailbox>] {
+    pub fn mailboxes(&self) -> &[Arc<TopicMailbox>] {
         &self.shared.mailboxes
     }
 
     /// How many jobs are watched now.
     pub fn watched(&self) -> usize {
-        self.shared.idle.watched.load(Ordering::Relaxed)
+        self.shared.idle.watched()
     }
 
     /// How many watchers a job has here now.
@@ -104,7 +88,7 @@ impl Hub {
                 .or_insert_with(|| Topic::new(job.clone(), Arc::clone(&self.shared)));
             Lease::new(Arc::clone(topic))
         };
-        let topic = &lease.topic;
+        let topic = lease.topic();
         let attach = || self.broker.attach(job, Arc::clone(topic) as Arc<dyn Listener>);
         // Whoever comes first attaches; the others wait for it.
         if let Some(attached) = topic.attaching() {
@@ -150,19 +134,19 @@ impl Hub {
     /// Runs until it is dropped.
     pub async fn run(&self) {
         loop {
-            let idle = std::mem::take(&mut *self.shared.idle.lock());
+            let idle = self.shared.idle.take();
             tokio::time::sleep(self.linger).await;
-            for (topic, idled) in idle {
-                self.let_go(&topic, idled).await;
+            for (topic, times_idle) in idle {
+                self.remove_idle(&topic, times_idle).await;
             }
         }
     }
 
-    async fn let_go(&self, topic: &Arc<Topic>, idled: u32) {
+    async fn remove_idle(&self, topic: &Arc<Topic>, times_idle: u32) {
         {
             let mut topics = self.stripe(topic.job());
             let inner = topic.lock();
-            if inner.leases > 0 || inner.idled != idled {
+            if inner.leases > 0 || inner.times_idle != times_idle {
                 return;
             }
             drop(inner);
@@ -181,62 +165,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // They hold what holds them.
-        self.shared.idle.lock().clear();
-    }
-}
-
-impl Idle {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Arc<Topic>, u32)>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lease {
-    fn new(topic: Arc<Topic>) -> Self {
-        let leases = {
-            let mut inner = topic.lock();
-            inner.leases += 1;
-            inner.leases
-        };
-        if leases == 1 {
-            topic.shared.idle.watched.fetch_add(1, Ordering::Relaxed);
-        }
-        Self { topic }
-    }
-
-    pub(crate) fn topic(&self) -> &Arc<Topic> {
-        &self.topic
-    }
-}
-
-impl Deref for Lease {
-    type Target = Topic;
-
-    fn deref(&self) -> &Topic {
-        &self.topic
-    }
-}
-
-impl Clone for Lease {
-    fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.topic))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let idled = {
-            let mut inner = self.topic.lock();
-            inner.leases -= 1;
-            if inner.leases > 0 {
-                return;
-            }
-            inner.idled = inner.idled.wrapping_add(1);
-            inner.idled
-        };
-        let idle = &self.topic.shared.idle;
-        idle.watched.fetch_sub(1, Ordering::Relaxed);
-        idle.lock().push_back((Arc::clone(&self.topic), idled));
+        // Idle topics hold `shared`, which holds them.
+        self.shared.idle.take();
     }
 }

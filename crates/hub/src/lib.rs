@@ -10,6 +10,8 @@
 //! No I/O here: what a shard writes to is a [`Wire`], and the time is passed in.
 
 mod hub;
+mod idle;
+mod lease;
 mod log;
 mod mailbox;
 mod pace;
@@ -22,10 +24,11 @@ mod topic;
 mod watch;
 mod watcher;
 
-pub use hub::{Hub, HubLimits, Lease};
+pub use hub::{Hub, HubLimits};
+pub use lease::Lease;
 pub use log::{LogLimits, Mode};
 pub use mailbox::Mailbox;
 pub use shard::Shard;
-pub use topic::Topic;
+pub use topic::{Topic, TopicMailbox};
 pub use watch::Watch;
 pub use watcher::{Gone, Subscribe, WatcherKey, Wire};

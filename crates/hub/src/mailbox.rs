@@ -1,37 +1,41 @@
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use crate::sync::{Mutex, Notify};
-use crate::topic::Topic;
 
-/// Where topics tell a shard that they have something new. One for each shard.
+/// Where topics (`T`) notify a shard that they have new states. One for each shard.
 ///
-/// Bounded: a topic stands in it at most once, because it remembers that it does until the shard reads it.
-#[derive(Default)]
-pub struct Mailbox {
-    topics: Mutex<Vec<Arc<Topic>>>,
+/// Bounded: a topic is in it at most once, because it remembers that it is until the shard reads its log.
+pub struct Mailbox<T> {
+    topics: Mutex<Vec<T>>,
     arrived: Notify,
 }
 
-impl Mailbox {
-    pub(crate) fn push(&self, topic: Arc<Topic>) {
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self { topics: Mutex::default(), arrived: Notify::default() }
+    }
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn push(&self, topic: T) {
         let was_empty = {
             let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
             topics.push(topic);
             topics.len() == 1
         };
-        // Who finds it empty wakes the shard; those that follow rely on that.
+        // Whoever finds the mailbox empty wakes the shard; topics that follow rely on that.
         if was_empty {
             self.arrived.notify_one();
         }
     }
 
-    /// Takes all that is there; `into` is emptied first, and its room used.
-    pub(crate) fn take(&self, into: &mut Vec<Arc<Topic>>) {
+    /// Takes all topics in the mailbox. `into` is cleared first, and its allocation reused.
+    pub(crate) fn take(&self, into: &mut Vec<T>) {
         into.clear();
         std::mem::swap(&mut *self.topics.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 
-    /// Waits until something is there. May return although it was taken meanwhile.
+    /// Waits until a topic is in the mailbox. May also return when it has been taken in the meantime.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
     }

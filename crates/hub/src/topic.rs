@@ -5,7 +5,7 @@ use milepost_broker::Listener;
 use milepost_protocol::{JobId, Position, Standing, State};
 use tokio::sync::OnceCell;
 
-use crate::hub::Idle;
+use crate::idle::IdleTopics;
 use crate::log::{Log, LogLimits};
 use crate::mailbox::Mailbox;
 use crate::sync::{Mutex, MutexGuard, Notify};
@@ -21,11 +21,14 @@ pub struct Topic {
     watchers: AtomicUsize,
 }
 
+/// Where a shard's topics notify it.
+pub type TopicMailbox = Mailbox<Arc<Topic>>;
+
 /// What all topics of a hub share.
 pub(crate) struct Shared {
-    pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
+    pub(crate) mailboxes: Box<[Arc<TopicMailbox>]>,
     pub(crate) limits: LogLimits,
-    pub(crate) idle: Idle,
+    pub(crate) idle: IdleTopics<Arc<Topic>>,
 }
 
 /// At most so many shards: a bit of [`Inner::watched`] for each.
@@ -44,8 +47,8 @@ pub(crate) struct Inner {
     serving: u64,
     /// How many leases keep the topic in the hub.
     pub(crate) leases: u32,
-    /// Counts the times that the last lease was given back.
-    pub(crate) idled: u32,
+    /// How often the last lease was released.
+    pub(crate) times_idle: u32,
     /// Wakes the [`Watch`](crate::Watch)es, if there ever was one.
     notify: Option<Arc<Notify>>,
 }

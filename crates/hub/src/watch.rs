@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use milepost_protocol::{Position, State};
 
-use crate::hub::Lease;
+use crate::lease::Lease;
 use crate::log::{Mode, Next};
 use crate::sync::Notify;
 use crate::topic::Topic;

@@ -10,13 +10,12 @@ use milepost_protocol::{JobId, Timestamp};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::hub::Lease;
+use crate::lease::Lease;
 use crate::log::Mode;
-use crate::mailbox::Mailbox;
 use crate::ping::PingWheel;
 use crate::rate::{Rate, RateTimers};
 use crate::render::Rendered;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicMailbox};
 use crate::watcher::{Gone, Leaving, Subscribe, Watcher, WatcherKey, Wire, write};
 
 /// A share of an instance's watchers, served by one task, which calls it with the time and waits for it
@@ -24,7 +23,7 @@ use crate::watcher::{Gone, Leaving, Subscribe, Watcher, WatcherKey, Wire, write}
 pub struct Shard<W> {
     index: usize,
     clock: Arc<dyn Clock>,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<TopicMailbox>,
     watchers: Slab<Watcher<W>>,
     subscriptions: Slab<Subscription>,
     topics: Slab<LocalTopic>,
@@ -86,7 +85,7 @@ impl<W: Wire> Shard<W> {
     /// The shard that reads that mailbox, which is the hub's at `index`.
     pub fn new(
         index: usize,
-        mailbox: Arc<Mailbox>,
+        mailbox: Arc<TopicMailbox>,
         clock: Arc<dyn Clock>,
         ping_interval: Duration,
     ) -> Self {

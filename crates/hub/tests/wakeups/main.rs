@@ -13,6 +13,10 @@
 
 #[path = "../../src/hub.rs"]
 mod hub;
+#[path = "../../src/idle.rs"]
+mod idle;
+#[path = "../../src/lease.rs"]
+mod lease;
 #[path = "../../src/log.rs"]
 mod log;
 #[path = "../../src/mailbox.rs"]

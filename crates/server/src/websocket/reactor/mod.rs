@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use milepost_broker::{Clock, Unavailable};
-use milepost_hub::{Gone, Hub, Lease, Mailbox, Shard, Subscribe, WatcherKey};
+use milepost_hub::{Gone, Hub, Lease, Shard, Subscribe, TopicMailbox, WatcherKey};
 use milepost_protocol::{CloseCode, JobId};
 use mio::{Events, Interest, Poll, Token};
 use tokio::io::Interest as TokioInterest;
@@ -72,7 +72,7 @@ const READ: usize = 16 << 10;
 /// A shard's handle and its task, which runs until the server has gone down.
 pub(crate) fn shard(
     index: usize,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<TopicMailbox>,
     context: Context,
     config: &Config,
 ) -> io::Result<(ShardHandle, impl Future<Output = ()> + Send + use<>)> {
@@ -135,7 +135,7 @@ impl AsRawFd for Sockets {
 /// The task of one shard: owns its watchers' sockets, and nobody else touches them.
 struct Reactor {
     shard: Shard<Connection>,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<TopicMailbox>,
     sockets: AsyncFd<Sockets>,
     events: Events,
     requested: mpsc::Receiver<Request>,
