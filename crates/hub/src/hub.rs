@@ -13,13 +13,13 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::topic::{MAX_SHARDS, Shared, Topic, TopicMailbox};
 use crate::watch::Watch;
 
-/// How much a hub keeps of the jobs that are watched.
+/// How much of the watched jobs a hub keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
-    /// Of each watched job.
+    /// The log of each watched job.
     pub log: LogLimits,
-    /// How long a job is still listened to after its last watcher has left, so that a page's reload, or a
-    /// watcher's return, costs the broker nothing.
+    /// How long a topic stays attached after its last watcher has left, so that a page's reload, or a watcher that
+    /// returns, costs the broker nothing.
     pub linger: Duration,
 }
 
@@ -29,7 +29,7 @@ impl Default for HubLimits {
     }
 }
 
-/// The topics of an instance: one for each job that is watched here, or was a moment ago.
+/// The topics of an instance: one for each job that is watched here, or was until a moment ago.
 pub struct Hub {
     broker: Arc<dyn Broker>,
     shared: Arc<Shared>,
@@ -41,11 +41,11 @@ pub struct Hub {
 type Topics = HashMap<JobId, Arc<Topic>>;
 
 const STRIPES: u64 = 16;
-/// How long a watcher waits that has seen more than there is.
+/// How long to wait for a state that a watcher has seen and this instance has not.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// A hub whose watchers are divided among so many shards (1 to 64).
+    /// A hub whose watchers are divided among `shards` shards (1 to 64).
     pub fn new(broker: Arc<dyn Broker>, shards: usize, limits: HubLimits) -> Self {
         let shards = shards.clamp(1, MAX_SHARDS);
         Self {
@@ -71,15 +71,15 @@ impl Hub {
         self.shared.idle.watched()
     }
 
-    /// How many watchers a job has here now.
+    /// How many watchers a job has in this instance now.
     pub fn watchers(&self, job: &JobId) -> usize {
         self.stripe(job).get(job).map_or(0, |topic| topic.watchers())
     }
 
-    /// The topic of a job, attached to the broker. One that is there already costs the broker nothing.
+    /// The topic of a job, attached to the broker. If the hub has it already, the broker is not asked.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker is unavailable.
     pub async fn topic(&self, job: &JobId) -> Result<Lease, Unavailable> {
         let lease = {
             let mut topics = self.stripe(job);
@@ -90,19 +90,19 @@ impl Hub {
         };
         let topic = lease.topic();
         let attach = || self.broker.attach(job, Arc::clone(topic) as Arc<dyn Listener>);
-        // Whoever comes first attaches; the others wait for it.
+        // The first caller attaches; others wait for it.
         if let Some(attached) = topic.attaching() {
             attached.get_or_try_init(attach).await?;
-            topic.is_attached_now();
+            topic.mark_attached();
         }
         Ok(lease)
     }
 
-    /// The topic of a job for a watcher that has seen `since`, once it has come that far: another instance may have
-    /// been told more than this one has by now. Waits a second at most; what the watcher was shown may be lost.
+    /// The topic of a job for a watcher that has seen `since`. Another instance may have shown the watcher a state that
+    /// has not arrived here yet, so this waits for it, at most a second: that state may be lost.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker is unavailable.
     pub async fn topic_since(
         &self,
         job: &JobId,
@@ -112,15 +112,15 @@ impl Hub {
         if let Some(since) = since
             && lease.is_behind(since)
         {
-            let _ = tokio::time::timeout(CATCH_UP, lease.comes_to(since)).await;
+            let _ = tokio::time::timeout(CATCH_UP, lease.wait_for(since)).await;
         }
         Ok(lease)
     }
 
-    /// Watches a job by a future rather than through a shard.
+    /// Watches a job with a future instead of a shard.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker is unavailable.
     pub async fn watch(
         &self,
         job: &JobId,
@@ -130,8 +130,8 @@ impl Hub {
         Ok(Watch::new(self.topic_since(job, since).await?, since, mode))
     }
 
-    /// Stops listening to jobs that nobody watches any more, each a moment after its last watcher left.
-    /// Runs until it is dropped.
+    /// Removes topics that nobody watches any more and detaches them from the broker, each a moment after its last
+    /// watcher left. Runs until it is dropped.
     pub async fn run(&self) {
         loop {
             let idle = self.shared.idle.take();
@@ -150,7 +150,7 @@ impl Hub {
                 return;
             }
             drop(inner);
-            // Whoever comes now finds no topic and makes a new one.
+            // From here on, a new watcher finds no topic and makes a new one.
             topics.remove(topic.job());
         }
         let listener = Arc::clone(topic) as Arc<dyn Listener>;

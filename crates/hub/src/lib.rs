@@ -1,13 +1,13 @@
-//! Which watchers watch which job, and what each of them has seen.
+//! Delivers the states of jobs to watchers: which watcher watches which job, and what each has been sent.
 //!
-//! Each watched job has a [`Topic`], whose log holds its latest states. A watcher is a cursor into
-//! that log: no queue and no copy for each watcher, so a slow one costs nothing but its own freshness.
+//! Each watched job has a [`Topic`], whose log holds its latest states. A watcher is a cursor into that log. There is no
+//! queue and no copy for each watcher, so a slow one delays only itself.
 //!
-//! Watchers are divided among shards. Each [`Shard`] belongs to one task, which owns its watchers and
-//! writes to them itself; a topic tells the shards that watch it through their [`Mailbox`]es. What watches
-//! by other means (an HTTP response, a test) holds a [`Watch`].
+//! Watchers are divided among shards. A [`Shard`] owns its watchers and writes to them; a topic notifies the shards that
+//! watch it through their [`Mailbox`]es. A watcher that is not a socket of a shard (an HTTP response, a test) holds a
+//! [`Watch`].
 //!
-//! No I/O here: what a shard writes to is a [`Wire`], and the time is passed in.
+//! No I/O here: a shard writes to a [`Wire`], and the time is passed in.
 
 mod hub;
 mod idle;
@@ -31,4 +31,4 @@ pub use mailbox::Mailbox;
 pub use shard::Shard;
 pub use topic::{Topic, TopicMailbox};
 pub use watch::Watch;
-pub use watcher::{Gone, Subscribe, WatcherKey, Wire};
+pub use watcher::{CloseReason, Subscribe, WatcherKey, Wire};

@@ -3,24 +3,24 @@ use std::sync::Arc;
 
 use milepost_protocol::{Position, Standing, State};
 
-/// Which states a watcher wants.
+/// Which states a watcher asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Every state, as long as it keeps up.
+    /// Every state, as long as the watcher keeps up.
     #[default]
     All,
     /// Only the newest at each moment, and every end.
     Latest,
 }
 
-/// How far back a topic's log reaches.
+/// How long a topic's log may be.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
-    /// At most so many states.
+    /// The most states while watchers are being served.
     pub states: usize,
-    /// At most so many bytes of JSON; the newest state is kept whatever its size.
+    /// The most bytes of JSON. The newest state is kept whatever its size.
     pub bytes: usize,
-    /// At most so many states once every watcher has been served: for those who come back.
+    /// The most states once every watcher has been served. They are for watchers that reconnect.
     pub at_rest: usize,
 }
 
@@ -30,30 +30,36 @@ impl Default for LogLimits {
     }
 }
 
-/// How many ends are kept for watchers that have fallen off the log.
+/// How many ends are kept for watchers whose cursor is before the log's first state.
 const ENDS: usize = 8;
 
 /// The latest states of one job.
 ///
-/// States are numbered as they come in, whatever their positions: a cursor is the number of the first state
-/// that its watcher has not seen.
+/// States are numbered in the order in which they arrive, whatever their positions. A watcher's *cursor* is the number
+/// of the first state that it has not been sent.
+///
+/// For example: a job has been reported five times, and the log has room for three states. They are numbered 3, 4 and 5.
+/// A watcher that was sent everything has cursor 6, and nothing is pending for it. A watcher with cursor 4 is sent states
+/// 4 and 5 in one write, and then has cursor 6 as well. A watcher that last accepted state 1 still has cursor 2: state 2
+/// has left the log, so it is sent state 5, the newest, and before it those of states 2, 3 and 4 that are ends. When the
+/// sixth report arrives, it becomes state 6; it is pending for all three. The log does not know its watchers: a slow
+/// one costs no memory, and only its own cursor falls back.
 pub(crate) struct Log {
     states: VecDeque<Arc<State>>,
     bytes: usize,
-    /// The number that the next state gets, from 1 on: so there is always a cursor before the first.
-    next: u64,
-    /// The latest ends, some of which are no longer in `states`, with their numbers. No watcher skips one,
-    /// unless it stands still while the job ends more often than [`ENDS`] times.
-    /// Boxed: most jobs have none yet.
+    /// The number that the next state will have. Numbers start at 1, so that cursor 0 is before all of them.
+    next_number: u64,
+    /// The latest ends with their numbers; some are no longer in `states`. No watcher skips one, unless the job ends
+    /// more than [`ENDS`] times while its socket accepts nothing. Boxed: most jobs have none yet.
     ends: Option<Box<Ends>>,
 }
 
 type Ends = VecDeque<(u64, Arc<State>)>;
 
-/// What a cursor is to be shown next.
+/// The states that are pending for a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// It has seen everything.
+pub(crate) enum Pending {
+    /// None.
     Nothing,
     /// Every state from this one on.
     From(u64),
@@ -63,7 +69,7 @@ pub(crate) enum Next {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { states: VecDeque::new(), bytes: 0, next: 1, ends: None }
+        Self { states: VecDeque::new(), bytes: 0, next_number: 1, ends: None }
     }
 }
 
@@ -72,17 +78,17 @@ impl Log {
         self.states.back()
     }
 
-    /// The cursor of a watcher that has seen everything.
+    /// The cursor of a watcher that has been sent everything.
     pub(crate) fn end(&self) -> u64 {
-        self.next
+        self.next_number
     }
 
-    /// The number of the oldest state that is still there.
+    /// The number of the oldest state in the log.
     pub(crate) fn first(&self) -> u64 {
-        self.next - self.states.len() as u64
+        self.next_number - self.states.len() as u64
     }
 
-    /// Adds a state, unless it is not newer than the newest.
+    /// Adds a state if it is newer than the newest one; false if it is not.
     pub(crate) fn push(&mut self, state: &Arc<State>, limits: LogLimits) -> bool {
         if self
             .newest()
@@ -95,36 +101,36 @@ impl Log {
             if ends.len() == ENDS {
                 ends.pop_front();
             }
-            ends.push_back((self.next, Arc::clone(state)));
+            ends.push_back((self.next_number, Arc::clone(state)));
         }
         if self.states.capacity() == 0 {
-            // Most jobs at rest have been told one state.
+            // The log of most idle topics has one state.
             self.states.reserve_exact(1);
         }
         self.bytes += state.json().len();
         self.states.push_back(Arc::clone(state));
-        self.next += 1;
-        self.cut(limits.states, limits.bytes);
+        self.next_number += 1;
+        self.truncate(limits.states, limits.bytes);
         true
     }
 
-    /// Every watcher has been served: only those who come back may want more than the newest.
-    pub(crate) fn rest(&mut self, limits: LogLimits) {
+    /// Shortens the log once every watcher has been served: only those that reconnect may need more than the newest.
+    pub(crate) fn shrink(&mut self, limits: LogLimits) {
         if self.states.len() > limits.at_rest {
-            self.cut(limits.at_rest, limits.bytes);
+            self.truncate(limits.at_rest, limits.bytes);
             self.states.shrink_to(limits.at_rest);
         }
     }
 
-    fn cut(&mut self, states: usize, bytes: usize) {
+    fn truncate(&mut self, states: usize, bytes: usize) {
         while self.states.len() > states.max(1) || (self.bytes > bytes && self.states.len() > 1) {
             let Some(oldest) = self.states.pop_front() else { break };
             self.bytes -= oldest.json().len();
         }
     }
 
-    /// Those of a job's latest states that are not here yet. A job that is told anew, after a lost connection
-    /// to the broker, is told of states that were here before, also of those of an earlier epoch.
+    /// Those of a job's latest states that have not been in the log. When the topic is attached again, after a lost
+    /// connection to the broker, it is given states that it had before, also some of an earlier epoch.
     pub(crate) fn unseen<'a>(&self, states: &'a [Arc<State>]) -> &'a [Arc<State>] {
         let Some(newest) = self.newest().map(|state| state.position()) else { return states };
         let seen = |state: &Arc<State>| !state.position().is_newer_than(newest, None);
@@ -134,49 +140,51 @@ impl Log {
         &states[from..]
     }
 
-    /// Forgets the states, not their numbers: cursors stay where they are.
+    /// Drops the states but goes on with their numbers, so that cursors stay valid.
     pub(crate) fn clear(&mut self) {
         self.states = VecDeque::new();
         self.bytes = 0;
         self.ends = None;
     }
 
-    /// The cursor of a watcher that begins with the present state.
+    /// The cursor of a watcher that starts with the present state.
     pub(crate) fn present(&self) -> u64 {
-        self.next.saturating_sub(1).max(self.first())
+        self.next_number.saturating_sub(1).max(self.first())
     }
 
     /// The cursor of a watcher that has seen `since`: `spec/README.md`, section 4.
     pub(crate) fn resume(&self, since: Position) -> u64 {
-        let Some(newest) = self.newest().map(|state| state.position()) else { return self.next };
+        let Some(newest) = self.newest().map(|state| state.position()) else {
+            return self.next_number;
+        };
         match newest.standing_of(since) {
             Standing::Foreign => return self.present(),
-            Standing::Current | Standing::Ahead => return self.next,
+            Standing::Current | Standing::Ahead => return self.next_number,
             Standing::Behind => {}
         }
-        // What the log still has of an epoch before has been seen.
+        // States of an earlier epoch that are still in the log have been seen.
         let unseen = |state: &State| state.position().standing_of(since) == Standing::Behind;
-        // There is one: the newest.
+        // The newest one is unseen.
         let index = self.states.iter().position(|state| unseen(state)).unwrap_or(0);
         let missed_more = index == 0 && self.states[0].position().has_gap_after(Some(since));
         if !missed_more {
             return self.first() + index as u64;
         }
-        // Fallen off: right after the last end that it has seen, so that it gets those after it.
+        // The log no longer has all that it missed. A cursor right after the last end that it has seen gets it the later ends.
         let ends = self.ends.iter().flat_map(|ends| ends.iter());
         let last_seen = ends.take_while(|(_, end)| !unseen(end)).last();
         last_seen.map_or(0, |(number, _)| number + 1).min(self.first() - 1)
     }
 
-    /// What a watcher at `cursor` is to be shown.
-    pub(crate) fn next(&self, cursor: u64, mode: Mode) -> Next {
-        if self.states.is_empty() || cursor >= self.next {
-            return Next::Nothing;
+    /// The states that are pending for a watcher at `cursor`.
+    pub(crate) fn pending(&self, cursor: u64, mode: Mode) -> Pending {
+        if self.states.is_empty() || cursor >= self.next_number {
+            return Pending::Nothing;
         }
         if mode == Mode::All && cursor >= self.first() {
-            return Next::From(cursor);
+            return Pending::From(cursor);
         }
-        Next::Newest
+        Pending::Newest
     }
 
     /// The states from number `from` on, with their numbers.
@@ -190,7 +198,7 @@ impl Log {
         &self,
         cursor: u64,
     ) -> impl Iterator<Item = (u64, &Arc<State>)> {
-        let newest = self.next.saturating_sub(1);
+        let newest = self.next_number.saturating_sub(1);
         let ends = self.ends.iter().flat_map(|ends| ends.iter());
         ends.map(|(number, end)| (*number, end))
             .filter(move |(number, _)| (cursor..newest).contains(number))
@@ -223,10 +231,10 @@ mod tests {
     /// The numbers of the states that a watcher at `cursor` is shown.
     fn shown(log: &Log, cursor: u64, mode: Mode) -> Vec<u64> {
         let number = |state: &Arc<State>| state.position().number;
-        match log.next(cursor, mode) {
-            Next::Nothing => Vec::new(),
-            Next::From(from) => log.from(from).map(|(_, state)| number(state)).collect(),
-            Next::Newest => log
+        match log.pending(cursor, mode) {
+            Pending::Nothing => Vec::new(),
+            Pending::From(from) => log.from(from).map(|(_, state)| number(state)).collect(),
+            Pending::Newest => log
                 .ends_before_newest(cursor)
                 .map(|(_, end)| number(end))
                 .chain(log.newest().map(number))
@@ -242,7 +250,7 @@ mod tests {
     fn an_empty_log_has_nothing_and_what_comes_is_shown() {
         let mut log = Log::default();
         let cursors = [log.present(), log.resume(state(1, 7, "queued").position())];
-        assert_eq!(cursors.map(|cursor| log.next(cursor, Mode::All)), [Next::Nothing; 2]);
+        assert_eq!(cursors.map(|cursor| log.pending(cursor, Mode::All)), [Pending::Nothing; 2]);
         log.push(&state(2, 1, "queued"), LIMITS);
         for mode in [Mode::All, Mode::Latest] {
             assert_eq!(cursors.map(|cursor| shown(&log, cursor, mode)), [[1], [1]]);
@@ -255,7 +263,7 @@ mod tests {
         assert_eq!(shown(&log, log.present(), Mode::All), [2]);
         assert_eq!(shown(&log, log.first(), Mode::All), [1, 2]);
         assert_eq!(shown(&log, log.first(), Mode::Latest), [2]);
-        assert_eq!(log.next(log.end(), Mode::All), Next::Nothing);
+        assert_eq!(log.pending(log.end(), Mode::All), Pending::Nothing);
     }
 
     #[test]
@@ -349,7 +357,7 @@ mod tests {
     #[test]
     fn at_rest_the_log_is_shorter_and_ends_are_still_there() {
         let mut log = log(".E..");
-        log.rest(LIMITS);
+        log.shrink(LIMITS);
         assert_eq!(shown(&log, 3, Mode::All), [3, 4]);
         assert_eq!(shown(&log, 1, Mode::All), [2, 4], "an end is not skipped");
         log.push(&state(1, 5, "processing"), LIMITS);
@@ -362,7 +370,7 @@ mod tests {
         let (behind, present, end) = (1, log.present(), log.end());
         log.clear();
         for cursor in [behind, present, end, log.present()] {
-            assert_eq!(log.next(cursor, Mode::All), Next::Nothing);
+            assert_eq!(log.pending(cursor, Mode::All), Pending::Nothing);
         }
         log.push(&state(2, 1, "processing"), LIMITS);
         for cursor in [behind, present, end] {

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-/// Which watchers have not been sent anything for a while: one wheel for all of them. To send something
-/// costs it nothing but noting the tick; who turns up too early goes back in.
+/// Which watchers are due for a ping because nothing was sent to them for an interval: one timer wheel for all.
 ///
-/// Invariant: a watcher stands in the slot of its `due` tick. Entries whose watcher is gone or due later are
-/// passed over, and there are at most as many as watchers that came within an interval.
+/// Sending a frame only records its tick. A watcher whose entry comes up too early is inserted again.
+///
+/// Invariant: a watcher has an entry in the slot of its `due` tick. Entries of watchers that were removed, or are due
+/// later, are skipped; there are at most as many as watchers that connected within an interval.
 pub(crate) struct PingWheel {
     slots: Vec<Vec<u32>>,
     interval: u32,
@@ -16,8 +17,8 @@ pub(crate) struct PingWheel {
 const TICK: Duration = Duration::from_millis(250);
 
 impl PingWheel {
-    /// A wheel for that interval, of at least one tick and at most an hour. A watcher is due as soon as the
-    /// interval has passed, and at most a tick later.
+    /// A wheel for that interval: at least one tick, at most an hour. A watcher is due once the interval has passed, at
+    /// most a tick later.
     pub(crate) fn new(interval: Duration, now: Duration) -> Self {
         let ticks = (interval.as_millis() / TICK.as_millis()).clamp(1, 14_400);
         let interval = u32::try_from(ticks).unwrap_or(1);
@@ -25,7 +26,7 @@ impl PingWheel {
         Self { slots, interval, origin: now, tick: 0 }
     }
 
-    /// Begins anew, without a watcher: a wheel that nobody needed has stood still.
+    /// Starts again without watchers. A wheel without watchers does not advance.
     pub(crate) fn restart(&mut self, now: Duration) {
         self.slots.iter_mut().for_each(Vec::clear);
         self.origin = now;
@@ -37,7 +38,7 @@ impl PingWheel {
         self.tick
     }
 
-    /// The tick at `elapsed`, which the wheel may be yet to come to.
+    /// The tick at `elapsed`, which the wheel may not have reached yet.
     pub(crate) fn at(&self, elapsed: Duration) -> u32 {
         let passed = elapsed.saturating_sub(self.origin).as_millis() / TICK.as_millis();
         // 34 years.
@@ -49,22 +50,22 @@ impl PingWheel {
         self.tick.saturating_sub(sent) > self.interval
     }
 
-    /// Puts a watcher in that was sent something at the tick `sent`; returns when it is due.
+    /// Inserts a watcher that was last sent a frame at tick `sent`; returns the tick at which it is due.
     pub(crate) fn insert(&mut self, watcher: u32, sent: u32) -> u32 {
-        // Beyond one turn of the wheel it would be met, and passed over, too early.
+        // More than one turn ahead, its entry would come up too early and be skipped.
         let due = sent.min(self.tick).saturating_add(self.interval + 1);
         let slots = self.slots.len();
         self.slots[due as usize % slots].push(watcher);
         due
     }
 
-    /// Goes on to the next tick that has passed at `elapsed`, and takes the watchers due then.
+    /// Advances to the next tick that has passed at `elapsed`, and takes the watchers due then.
     pub(crate) fn advance(&mut self, elapsed: Duration) -> Option<Vec<u32>> {
         let now = self.at(elapsed);
         if self.tick >= now {
             return None;
         }
-        // After a long standstill one turn of the wheel is enough to see everybody.
+        // After a long standstill, one turn of the wheel visits everybody.
         let turn = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.tick = (self.tick + 1).max(now.saturating_sub(turn));
         let slots = self.slots.len();

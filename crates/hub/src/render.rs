@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use milepost_protocol::State;
 
-use crate::log::{Log, Mode, Next};
+use crate::log::{Log, Mode, Pending};
 
-/// A stretch of a log, framed for the wire: contiguous bytes, and where each frame ends. Its room is kept
-/// from one use to the next.
+/// Consecutive states of a log, framed for the wire: contiguous bytes, and where each frame ends. The allocation is
+/// reused.
 #[derive(Default)]
 pub(crate) struct Rendered {
     bytes: Vec<u8>,
@@ -20,18 +20,18 @@ struct Frame {
     is_newest: bool,
 }
 
-/// What became of writing a stretch.
+/// The result of a write that may have been partial.
 pub(crate) struct Written {
-    /// The first state that was not written, nor begun to be.
+    /// The first state of which no byte was written.
     pub(crate) cursor: u64,
-    /// How many frames were begun.
+    /// How many frames were written, the last one perhaps in part.
     pub(crate) frames: u64,
     /// How many of them are ends.
     pub(crate) ends: u64,
-    /// Whether the job has ended with the last of them: nothing newer was there.
+    /// Whether the last of them is an end and the job's newest state.
     pub(crate) at_end: bool,
-    /// The rest of a frame that was begun.
-    pub(crate) rest: std::ops::Range<usize>,
+    /// The unwritten remainder of a frame that was written in part.
+    pub(crate) remainder: std::ops::Range<usize>,
 }
 
 impl Rendered {
@@ -40,7 +40,7 @@ impl Rendered {
         self.frames.clear();
     }
 
-    /// Appends what a watcher at `cursor` is to be shown.
+    /// Appends the states pending for a watcher at `cursor`.
     pub(crate) fn append(
         &mut self,
         log: &Log,
@@ -48,12 +48,12 @@ impl Rendered {
         mode: Mode,
         frame: impl Fn(&State, &mut Vec<u8>),
     ) {
-        match log.next(cursor, mode) {
-            Next::Nothing => {}
-            Next::From(from) => {
+        match log.pending(cursor, mode) {
+            Pending::Nothing => {}
+            Pending::From(from) => {
                 log.from(from).for_each(|(number, state)| self.push(log, number, state, &frame));
             }
-            Next::Newest => {
+            Pending::Newest => {
                 let ends = log.ends_before_newest(cursor);
                 ends.for_each(|(number, end)| self.push(log, number, end, &frame));
                 if let Some(newest) = log.newest() {
@@ -84,7 +84,7 @@ impl Rendered {
         self.frames.is_empty()
     }
 
-    /// Cuts off what comes after the last end; false if nothing does.
+    /// Removes the frames after the last end; false if there are none.
     pub(crate) fn cut_after_ends(&mut self) -> bool {
         let kept = self.frames.iter().rposition(|frame| frame.is_end).map_or(0, |last| last + 1);
         let cut = kept < self.frames.len();
@@ -98,7 +98,7 @@ impl Rendered {
         self.frames.get(index).map(|frame| frame.number)
     }
 
-    /// The first frame whose state has that number or a later one, as an index.
+    /// The index of the first frame whose state has that number or a later one.
     pub(crate) fn index_of(&self, number: u64) -> usize {
         self.frames.partition_point(|frame| frame.number < number)
     }
@@ -113,23 +113,23 @@ impl Rendered {
         if index == 0 { 0 } else { self.frames[index - 1].end }
     }
 
-    /// What it means that `written` bytes from the beginning of the frame at `index` on were written.
+    /// The result of writing `written` bytes, starting with the frame at `index`.
     pub(crate) fn written(&self, index: usize, written: usize) -> Written {
         let end = self.start(index) + written;
-        // Frames that end before `end` are whole; the next was begun if `end` is inside of it.
+        // Frames up to `end` were written whole; the next one was started if `end` is inside of it.
         let whole = index + self.frames[index..].partition_point(|frame| frame.end <= end);
-        let begun =
-            if whole < self.frames.len() && end > self.start(whole) { whole + 1 } else { whole };
-        let rest = if begun > whole { end..self.frames[whole].end } else { end..end };
+        let is_partial = whole < self.frames.len() && end > self.start(whole);
+        let started = whole + usize::from(is_partial);
+        let remainder = if is_partial { end..self.frames[whole].end } else { end..end };
         Written {
-            cursor: begun
+            cursor: started
                 .checked_sub(1)
                 .filter(|last| *last >= index)
                 .map_or(0, |last| self.frames[last].number + 1),
-            frames: (begun - index) as u64,
-            ends: self.frames[index..begun].iter().filter(|frame| frame.is_end).count() as u64,
-            at_end: self.frames[..begun].last().is_some_and(|last| last.is_end && last.is_newest),
-            rest,
+            frames: (started - index) as u64,
+            ends: self.frames[index..started].iter().filter(|frame| frame.is_end).count() as u64,
+            at_end: self.frames[..started].last().is_some_and(|last| last.is_end && last.is_newest),
+            remainder,
         }
     }
 }

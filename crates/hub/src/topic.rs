@@ -10,10 +10,10 @@ use crate::log::{Log, LogLimits};
 use crate::mailbox::Mailbox;
 use crate::sync::{Mutex, MutexGuard, Notify};
 
-/// A watched job: its latest states, and who is to be told of new ones.
+/// A watched job: its latest states, and the shards and [`Watch`](crate::Watch)es to notify of new ones.
 pub struct Topic {
     job: JobId,
-    /// To hand itself to the mailboxes.
+    /// Itself, for the mailboxes.
     this: Weak<Topic>,
     pub(crate) shared: Arc<Shared>,
     inner: Mutex<Inner>,
@@ -31,25 +31,25 @@ pub(crate) struct Shared {
     pub(crate) idle: IdleTopics<Arc<Topic>>,
 }
 
-/// At most so many shards: a bit of [`Inner::watched`] for each.
+/// The most shards: [`Inner`] has a bit for each.
 pub(crate) const MAX_SHARDS: usize = 64;
 
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) log: Log,
-    /// There until the topic is attached to the broker; whoever finds it attaches, or waits for who does.
+    /// Present until the topic is attached to the broker. Whoever finds it attaches, or waits for whoever does.
     attaching: Option<Arc<OnceCell<()>>>,
-    /// The shards that watch the job, a bit for each.
-    watched: u64,
-    /// Those of them that have been told and have not looked yet.
-    told: u64,
-    /// Those of them that have looked and are not through with their watchers.
+    /// The shards whose watchers watch the job, a bit for each.
+    watching: u64,
+    /// Those that have been notified and have not read the log since.
+    notified: u64,
+    /// Those that have read the log and are still serving their watchers.
     serving: u64,
     /// How many leases keep the topic in the hub.
     pub(crate) leases: u32,
     /// How often the last lease was released.
     pub(crate) times_idle: u32,
-    /// Wakes the [`Watch`](crate::Watch)es, if there ever was one.
+    /// Wakes the [`Watch`](crate::Watch)es. Made for the first one.
     notify: Option<Arc<Notify>>,
 }
 
@@ -79,11 +79,11 @@ impl Topic {
         self.watchers.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn watcher_came(&self) {
+    pub(crate) fn add_watcher(&self) {
         self.watchers.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn watcher_left(&self) {
+    pub(crate) fn remove_watcher(&self) {
         self.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -95,53 +95,53 @@ impl Topic {
         self.lock().attaching.clone()
     }
 
-    pub(crate) fn is_attached_now(&self) {
+    pub(crate) fn mark_attached(&self) {
         self.lock().attaching = None;
     }
 
     pub(crate) fn watch(&self, shard: usize) {
-        self.lock().watched |= 1 << shard;
+        self.lock().watching |= 1 << shard;
     }
 
     pub(crate) fn unwatch(&self, shard: usize) {
         let mut inner = self.lock();
-        inner.watched &= !(1 << shard);
-        inner.told &= !(1 << shard);
+        inner.watching &= !(1 << shard);
+        inner.notified &= !(1 << shard);
         inner.serving &= !(1 << shard);
     }
 
-    /// The shard's watchers have been served; see [`Inner::served`].
-    pub(crate) fn served(&self, shard: usize) {
-        self.lock().served(shard, self.shared.limits);
+    /// See [`Inner::end_pass`].
+    pub(crate) fn end_pass(&self, shard: usize) {
+        self.lock().end_pass(shard, self.shared.limits);
     }
 
     pub(crate) fn notify(&self) -> Arc<Notify> {
         Arc::clone(self.lock().notify.get_or_insert_default())
     }
 
-    /// Whether `since` is a state that has not come in here yet.
+    /// Whether `since` is a later state than the newest one here.
     pub(crate) fn is_behind(&self, since: Position) -> bool {
         let inner = self.lock();
         let newest = inner.log.newest();
         newest.is_some_and(|newest| newest.position().standing_of(since) == Standing::Ahead)
     }
 
-    /// Waits until it is there.
-    pub(crate) async fn comes_to(&self, since: Position) {
+    /// Waits until the topic is no longer behind `since`.
+    pub(crate) async fn wait_for(&self, since: Position) {
         let notify = self.notify();
         loop {
-            // Waiting begins before the log is looked at, so that nothing comes in between unnoticed.
-            let mut told = std::pin::pin!(notify.notified());
-            told.as_mut().enable();
+            // The wait begins before the log is read, so that no state arrives unnoticed in between.
+            let mut notified = std::pin::pin!(notify.notified());
+            notified.as_mut().enable();
             if !self.is_behind(since) {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 
     fn push(&self, states: &[Arc<State>]) {
-        let (tell, notify) = {
+        let (mut to_notify, notify) = {
             let mut inner = self.lock();
             let mut pushed = false;
             let states = inner.log.unseen(states);
@@ -151,14 +151,13 @@ impl Topic {
             if !pushed {
                 return;
             }
-            let tell = inner.watched & !inner.told;
-            inner.told |= tell;
-            (tell, inner.notify.clone())
+            let to_notify = inner.watching & !inner.notified;
+            inner.notified |= to_notify;
+            (to_notify, inner.notify.clone())
         };
-        let mut left = tell;
-        while left != 0 {
-            let shard = left.trailing_zeros() as usize;
-            left &= left - 1;
+        while to_notify != 0 {
+            let shard = to_notify.trailing_zeros() as usize;
+            to_notify &= to_notify - 1;
             if let (Some(mailbox), Some(this)) =
                 (self.shared.mailboxes.get(shard), self.this.upgrade())
             {
@@ -172,17 +171,17 @@ impl Topic {
 }
 
 impl Inner {
-    /// The shard reads the log now: it is to be told of what comes after.
-    pub(crate) fn looked(&mut self, shard: usize) {
-        self.told &= !(1 << shard);
+    /// The shard reads the log now: it has to be notified of states that arrive later.
+    pub(crate) fn start_pass(&mut self, shard: usize) {
+        self.notified &= !(1 << shard);
         self.serving |= 1 << shard;
     }
 
-    /// The shard is through with its watchers. If it is the last, the log has done what it is long for.
-    pub(crate) fn served(&mut self, shard: usize, limits: LogLimits) {
+    /// The shard has served all of its watchers. After the last shard, the log may be short again.
+    pub(crate) fn end_pass(&mut self, shard: usize, limits: LogLimits) {
         self.serving &= !(1 << shard);
-        if self.told == 0 && self.serving == 0 {
-            self.log.rest(limits);
+        if self.notified == 0 && self.serving == 0 {
+            self.log.shrink(limits);
         }
     }
 }

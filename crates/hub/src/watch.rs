@@ -3,11 +3,11 @@ use std::sync::Arc;
 use milepost_protocol::{Position, State};
 
 use crate::lease::Lease;
-use crate::log::{Mode, Next};
+use crate::log::{Mode, Pending};
 use crate::sync::Notify;
 use crate::topic::Topic;
 
-/// A watcher that waits by itself, rather than being served by a shard: a cursor and a future.
+/// A watcher that is a future instead of a shard's socket: a cursor, and a wait for new states.
 pub struct Watch {
     lease: Lease,
     notify: Arc<Notify>,
@@ -17,7 +17,7 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(lease: Lease, since: Option<Position>, mode: Mode) -> Self {
-        lease.watcher_came();
+        lease.add_watcher();
         let notify = lease.notify();
         let cursor = {
             let log = &lease.lock().log;
@@ -31,29 +31,29 @@ impl Watch {
         &self.lease
     }
 
-    /// The states to show next, at least one. Safe to drop and call again.
+    /// Waits for pending states and returns them, at least one. Cancel-safe.
     pub async fn next(&mut self) -> Vec<Arc<State>> {
         loop {
-            // Waiting begins before the log is read, so that nothing comes in between unnoticed.
+            // The wait begins before the log is read, so that no state arrives unnoticed in between.
             let notify = Arc::clone(&self.notify);
-            let mut told = std::pin::pin!(notify.notified());
-            told.as_mut().enable();
+            let mut notified = std::pin::pin!(notify.notified());
+            notified.as_mut().enable();
             let states = self.poll();
             if !states.is_empty() {
                 return states;
             }
-            told.await;
+            notified.await;
         }
     }
 
-    /// The states to show now, if there are any.
+    /// Returns the pending states, if any, without waiting.
     pub fn poll(&mut self) -> Vec<Arc<State>> {
         let inner = self.lease.lock();
         let log = &inner.log;
-        let states = match log.next(self.cursor, self.mode) {
-            Next::Nothing => Vec::new(),
-            Next::From(from) => log.from(from).map(|(_, state)| Arc::clone(state)).collect(),
-            Next::Newest => {
+        let states = match log.pending(self.cursor, self.mode) {
+            Pending::Nothing => Vec::new(),
+            Pending::From(from) => log.from(from).map(|(_, state)| Arc::clone(state)).collect(),
+            Pending::Newest => {
                 let ends = log.ends_before_newest(self.cursor).map(|(_, end)| end);
                 ends.chain(log.newest()).cloned().collect()
             }
@@ -65,6 +65,6 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.lease.watcher_left();
+        self.lease.remove_watcher();
     }
 }

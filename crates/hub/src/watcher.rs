@@ -5,86 +5,89 @@ use smallvec::SmallVec;
 
 use crate::log::Mode;
 
-/// What a shard writes to: a connection that does not block.
+/// A connection that a shard writes to without blocking.
 pub trait Wire {
-    /// Writes what it can take now.
+    /// Writes as many bytes as the connection accepts now.
     ///
     /// # Errors
-    /// `WouldBlock` when that is nothing; [`writable`](crate::Shard::writable) is to be called when it can again. Any other
-    /// error is the end of the connection.
+    /// `WouldBlock` when it accepts none; its owner calls [`writable`](crate::Shard::writable) once it accepts some again.
+    /// Any other error ends the connection.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Appends a state in this wire's framing.
     fn frame(state: &State, out: &mut Vec<u8>);
 
-    /// Appends a keepalive in this wire's framing; `job` is there on a wire that watches one job.
+    /// Appends a keepalive in this wire's framing. `job` is given if the wire watches only one.
     fn ping(job: Option<&JobId>, now: Timestamp, out: &mut Vec<u8>);
 }
 
-/// A watcher of a [`Shard`](crate::Shard), until it is removed.
+/// Names a watcher of a [`Shard`](crate::Shard) until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WatcherKey(pub usize);
 
-/// How a watcher wants to be shown a job.
+/// What a watcher asks for when it subscribes to a job.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subscribe {
-    /// The position that it has seen; none: begin with the present state.
+    /// The newest position that it has seen; without one it starts with the present state.
     pub since: Option<Position>,
     /// Every state, or only the newest at each moment.
     pub mode: Mode,
-    /// At most so many updates a second, ends not counted.
+    /// The most updates per second, not counting ends.
     pub max_rate: Option<f64>,
-    /// Whether the watcher is finished after the job's end.
+    /// Whether to close the connection after the job's end.
     pub close_at_end: bool,
 }
 
-/// Why a watcher is to be removed.
+/// Why a watcher has to be removed.
 #[derive(Debug)]
-pub enum Gone {
+pub enum CloseReason {
     /// Its connection failed.
     Failed(io::Error),
-    /// It asked to be closed at the job's end, and has got it.
+    /// It asked to be closed at the job's end, and has been sent the end.
     Finished,
 }
 
-/// A watcher, as its shard has it.
+/// A shard's record of a watcher.
 pub(crate) struct Watcher<W> {
     pub(crate) wire: W,
     pub(crate) subscriptions: SmallVec<[u32; 2]>,
-    /// The rest of a frame that was begun, and control frames behind it. Boxed: few have any.
+    /// The remainder of a frame that was written in part, and control frames after it. Boxed: few watchers have any.
     #[expect(clippy::box_collection, reason = "8 bytes for each watcher instead of 24")]
     pub(crate) unsent: Option<Box<Vec<u8>>>,
-    /// The wire takes nothing now.
+    /// The wire accepts no bytes now.
     pub(crate) blocked: bool,
+    /// Whether it may subscribe to many jobs.
     pub(crate) many: bool,
-    pub(crate) leaving: Leaving,
+    pub(crate) phase: Phase,
+    /// The ping wheel's tick at which the latest frame was sent.
     pub(crate) sent_tick: u32,
+    /// The tick at which the watcher comes up in the ping wheel.
     pub(crate) due_tick: u32,
 }
 
-/// Whether a watcher is to be removed. Told once, in [`take_gone`](crate::Shard::take_gone).
+/// Where a watcher is in its life. A closed one is reported once, by [`take_closed`](crate::Shard::take_closed).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
-    /// It stays.
-    No,
-    /// Once the rest of the end's frame is written.
-    OnceWritten,
-    /// It has all that it wanted.
+pub(crate) enum Phase {
+    /// It receives states.
+    Open,
+    /// It will be finished once the remainder of the end's frame is written.
+    Flushing,
+    /// It has been sent the end that it waited for.
     Finished,
     /// Its connection failed.
     Failed,
 }
 
 impl<W> Watcher<W> {
-    /// Whether it can be shown a state now.
-    pub(crate) fn takes(&self) -> bool {
-        !self.blocked && self.leaving == Leaving::No
+    /// Whether it can be sent a state now.
+    pub(crate) fn is_receptive(&self) -> bool {
+        !self.blocked && self.phase == Phase::Open
     }
 
-    /// Keeps what its wire did not take; returns how much that is by now.
-    pub(crate) fn keep(&mut self, rest: &[u8]) -> usize {
-        if !rest.is_empty() {
-            self.unsent.get_or_insert_default().extend_from_slice(rest);
+    /// Buffers bytes that its wire did not accept; returns how many are buffered now.
+    pub(crate) fn buffer(&mut self, bytes: &[u8]) -> usize {
+        if !bytes.is_empty() {
+            self.unsent.get_or_insert_default().extend_from_slice(bytes);
         }
         self.unsent.as_ref().map_or(0, |unsent| unsent.len())
     }
@@ -93,26 +96,26 @@ impl<W> Watcher<W> {
         &mut self,
         key: WatcherKey,
         error: io::Error,
-        gone: &mut Vec<(WatcherKey, Gone)>,
+        closed: &mut Vec<(WatcherKey, CloseReason)>,
     ) {
         self.blocked = true;
-        if std::mem::replace(&mut self.leaving, Leaving::Failed) != Leaving::Failed {
-            gone.push((key, Gone::Failed(error)));
+        if std::mem::replace(&mut self.phase, Phase::Failed) != Phase::Failed {
+            closed.push((key, CloseReason::Failed(error)));
         }
     }
 
-    /// It has been sent the end that it waited for, all or the beginning of its frame.
-    pub(crate) fn finish(&mut self, key: WatcherKey, gone: &mut Vec<(WatcherKey, Gone)>) {
-        self.leaving = if self.unsent.is_none() {
-            gone.push((key, Gone::Finished));
-            Leaving::Finished
+    /// The end that it waited for has been sent, perhaps in part.
+    pub(crate) fn finish(&mut self, key: WatcherKey, closed: &mut Vec<(WatcherKey, CloseReason)>) {
+        self.phase = if self.unsent.is_none() {
+            closed.push((key, CloseReason::Finished));
+            Phase::Finished
         } else {
-            Leaving::OnceWritten
+            Phase::Flushing
         };
     }
 }
 
-/// Writes as much as the wire takes; `WouldBlock` is nothing.
+/// Writes as much as the wire accepts. `WouldBlock` counts as nothing written.
 pub(crate) fn write<W: Wire>(wire: &mut W, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match wire.write(bytes) {

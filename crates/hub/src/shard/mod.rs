@@ -16,10 +16,10 @@ use crate::ping::PingWheel;
 use crate::rate::{Rate, RateTimers};
 use crate::render::Rendered;
 use crate::topic::{Topic, TopicMailbox};
-use crate::watcher::{Gone, Leaving, Subscribe, Watcher, WatcherKey, Wire, write};
+use crate::watcher::{CloseReason, Phase, Subscribe, Watcher, WatcherKey, Wire, write};
 
-/// A share of an instance's watchers, served by one task, which calls it with the time and waits for it
-/// nowhere. See the crate's documentation.
+/// A share of an instance's watchers. Its owner calls it; it performs no I/O of its own and never waits. See the crate's
+/// documentation.
 pub struct Shard<W> {
     index: usize,
     clock: Arc<dyn Clock>,
@@ -27,20 +27,20 @@ pub struct Shard<W> {
     watchers: Slab<Watcher<W>>,
     subscriptions: Slab<Subscription>,
     topics: Slab<LocalTopic>,
-    /// By the topic's address, which no other topic has while it is here.
+    /// The topics by address, which is unique while the lease is held.
     by_topic: HashMap<usize, u32>,
     ready: VecDeque<u32>,
-    resting: VecDeque<(Duration, u32)>,
+    paused: VecDeque<(Duration, u32)>,
     rates: RateTimers,
     pings: PingWheel,
-    /// Watchers due at the present tick that have not been looked at.
+    /// Watchers due for a ping at the present tick that have not been checked yet.
     due: Vec<u32>,
-    /// Watchers whose connection is at its end, or who have seen all that they wanted.
-    gone: Vec<(WatcherKey, Gone)>,
+    /// Watchers whose connection has failed or that are finished, until they are taken.
+    closed: Vec<(WatcherKey, CloseReason)>,
     frames_sent: u64,
     next_serial: u64,
     arrived: Vec<Arc<Topic>>,
-    /// What a slice is sent, and what a single watcher is.
+    /// Buffers for what a slice, and what a single watcher, is sent.
     rendered: Rendered,
     rendered_one: Rendered,
 }
@@ -64,25 +64,24 @@ impl Subscription {
 struct LocalTopic {
     lease: Lease,
     subscriptions: SmallVec<[u32; 2]>,
-    /// How far the present pass has come.
+    /// The first subscription that the present pass has not served.
     next: u32,
-    /// What the present pass has cost so far, in microseconds.
+    /// How long the present pass has taken so far, in microseconds.
     spent: u32,
-    /// A pass is under way, or to be made.
+    /// A pass is in progress, or queued.
     queued: bool,
-    /// Something came in since the pass began.
-    again: bool,
+    /// States arrived since the pass began: another one has to follow.
+    needs_pass: bool,
 }
 
-/// So many watchers are served before others' jobs get their turn.
+/// How many watchers are served before other jobs get their turn.
 const SLICE: usize = 64;
 
-/// Control frames for a watcher whose wire takes nothing may wait up to so many bytes; whoever feeds it
-/// requests stops reading them long before.
+/// The most bytes buffered for a watcher whose wire accepts nothing. Its owner stops reading requests from it long before.
 const MAX_UNSENT: usize = 256 << 10;
 
 impl<W: Wire> Shard<W> {
-    /// The shard that reads that mailbox, which is the hub's at `index`.
+    /// A shard that reads `mailbox`, which is the hub's at `index`.
     pub fn new(
         index: usize,
         mailbox: Arc<TopicMailbox>,
@@ -99,11 +98,11 @@ impl<W: Wire> Shard<W> {
             topics: Slab::new(),
             by_topic: HashMap::new(),
             ready: VecDeque::new(),
-            resting: VecDeque::new(),
+            paused: VecDeque::new(),
             rates: RateTimers::default(),
             pings,
             due: Vec::new(),
-            gone: Vec::new(),
+            closed: Vec::new(),
             frames_sent: 0,
             next_serial: 0,
             arrived: Vec::new(),
@@ -112,7 +111,7 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Takes a watcher over. It is sent nothing before [`Shard::send`] or [`Shard::subscribe`].
+    /// Adds a watcher. Nothing is sent to it before [`Shard::send`] or [`Shard::subscribe`].
     pub fn admit(&mut self, wire: W, many: bool) -> WatcherKey {
         if self.watchers.is_empty() {
             self.due.clear();
@@ -125,13 +124,13 @@ impl<W: Wire> Shard<W> {
             unsent: None,
             blocked: false,
             many,
-            leaving: Leaving::No,
+            phase: Phase::Open,
             sent_tick: tick,
             due_tick: 0,
         };
-        make_room(&mut self.watchers);
+        grow_by_an_eighth(&mut self.watchers);
         let key = self.watchers.insert(watcher);
-        self.watchers[key].due_tick = self.pings.insert(narrow(key), tick);
+        self.watchers[key].due_tick = self.pings.insert(key_u32(key), tick);
         WatcherKey(key)
     }
 
@@ -160,26 +159,26 @@ impl<W: Wire> Shard<W> {
         self.watchers.get(key.0).map_or(0, |watcher| watcher.subscriptions.len())
     }
 
-    /// How many frames were sent since this was last asked.
+    /// How many frames were sent since the last call.
     pub fn take_frames_sent(&mut self) -> u64 {
         std::mem::take(&mut self.frames_sent)
     }
 
-    /// Watchers to remove, and why.
-    pub fn take_gone(&mut self) -> Vec<(WatcherKey, Gone)> {
-        std::mem::take(&mut self.gone)
+    /// Watchers that have to be removed, and why. Each is returned once.
+    pub fn take_closed(&mut self) -> Vec<(WatcherKey, CloseReason)> {
+        std::mem::take(&mut self.closed)
     }
 
-    /// Whether the watcher's wire takes nothing now. Who reads its requests stops meanwhile, so that their
-    /// answers do not pile up.
+    /// Whether the watcher's wire accepts no bytes now. Meanwhile its owner reads no requests from it, so that answers
+    /// do not pile up.
     pub fn is_blocked(&self, key: WatcherKey) -> bool {
         self.watchers.get(key.0).is_some_and(|watcher| watcher.blocked)
     }
 
-    /// Sends a control frame, behind what is under way.
+    /// Sends a control frame, after whatever is buffered.
     pub fn send(&mut self, key: WatcherKey, frame: &[u8]) {
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
-        if watcher.leaving == Leaving::Failed {
+        if watcher.phase == Phase::Failed {
             return;
         }
         watcher.sent_tick = self.pings.at(self.clock.elapsed());
@@ -189,16 +188,16 @@ impl<W: Wire> Shard<W> {
             Ok(written) if written == frame.len() => {}
             Ok(written) => {
                 watcher.blocked = true;
-                if watcher.keep(&frame[written..]) > MAX_UNSENT {
-                    let flooded = io::Error::other("it asks, but does not read the answers");
-                    watcher.fail(key, flooded, &mut self.gone);
+                if watcher.buffer(&frame[written..]) > MAX_UNSENT {
+                    let error = io::Error::other("it sends requests but does not read the answers");
+                    watcher.fail(key, error, &mut self.closed);
                 }
             }
-            Err(error) => watcher.fail(key, error, &mut self.gone),
+            Err(error) => watcher.fail(key, error, &mut self.closed),
         }
     }
 
-    /// Shows a watcher a job from now on. A job that it watches already is begun anew.
+    /// Subscribes a watcher to a job. An existing subscription to that job is replaced.
     pub fn subscribe(&mut self, key: WatcherKey, lease: Lease, options: Subscribe) {
         self.unsubscribe(key, lease.job());
         let (cursor, ended) = {
@@ -211,21 +210,21 @@ impl<W: Wire> Shard<W> {
         let address = Arc::as_ptr(lease.topic()).addr();
         let topic = *self.by_topic.entry(address).or_insert_with(|| {
             lease.watch(self.index);
-            make_room(&mut self.topics);
-            narrow(self.topics.insert(LocalTopic {
+            grow_by_an_eighth(&mut self.topics);
+            key_u32(self.topics.insert(LocalTopic {
                 lease,
                 subscriptions: SmallVec::new(),
                 next: 0,
                 spent: 0,
                 queued: false,
-                again: false,
+                needs_pass: false,
             }))
         });
         self.next_serial += 1;
         let rate = options.max_rate.map(|rate| Box::new((self.next_serial, Rate::new(rate))));
-        make_room(&mut self.subscriptions);
-        let subscription = narrow(self.subscriptions.insert(Subscription {
-            watcher: narrow(key.0),
+        grow_by_an_eighth(&mut self.subscriptions);
+        let subscription = key_u32(self.subscriptions.insert(Subscription {
+            watcher: key_u32(key.0),
             topic,
             cursor,
             rate,
@@ -233,17 +232,17 @@ impl<W: Wire> Shard<W> {
             close_at_end: options.close_at_end,
         }));
         watcher.subscriptions.push(subscription);
-        if ended && options.close_at_end && watcher.leaving == Leaving::No {
-            // It has seen the end already.
-            watcher.finish(key, &mut self.gone);
+        if ended && options.close_at_end && watcher.phase == Phase::Open {
+            // It has been sent the end already.
+            watcher.finish(key, &mut self.closed);
         }
         let topic = &mut self.topics[topic as usize];
         topic.subscriptions.push(subscription);
-        topic.lease.watcher_came();
+        topic.lease.add_watcher();
         self.serve_one(subscription);
     }
 
-    /// Stops showing a watcher a job; false if it did not watch it.
+    /// Ends a watcher's subscription to a job; false if there was none.
     pub fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) -> bool {
         let Some(watcher) = self.watchers.get_mut(key.0) else { return false };
         let (subscriptions, topics) = (&self.subscriptions, &self.topics);
@@ -257,7 +256,7 @@ impl<W: Wire> Shard<W> {
         true
     }
 
-    /// Stops showing a watcher anything.
+    /// Ends all of a watcher's subscriptions.
     pub fn unsubscribe_all(&mut self, key: WatcherKey) {
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
         for subscription in std::mem::take(&mut watcher.subscriptions) {
@@ -265,28 +264,28 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Gives a watcher back.
+    /// Removes a watcher and returns its wire.
     pub fn remove(&mut self, key: WatcherKey) -> Option<W> {
         let watcher = self.watchers.try_remove(key.0)?;
         for subscription in watcher.subscriptions {
             self.end_subscription(subscription);
         }
-        self.gone.retain(|(gone, _)| *gone != key);
+        self.closed.retain(|(closed, _)| *closed != key);
         Some(watcher.wire)
     }
 
     fn end_subscription(&mut self, key: u32) {
         let subscription = self.subscriptions.remove(key as usize);
         let topic = &mut self.topics[subscription.topic as usize];
-        topic.lease.watcher_left();
+        topic.lease.remove_watcher();
         if let Some(at) = topic.subscriptions.iter().position(|other| *other == key) {
-            // Invariant: a pass under way misses nobody: whoever takes this place has been served already,
-            // or is yet to be.
-            let passed = topic.next as usize;
-            if at < passed {
+            // Invariant: a pass in progress misses nobody. The subscription that is moved into this place stays on its side
+            // of `next`.
+            let next = topic.next as usize;
+            if at < next {
                 topic.next -= 1;
-                topic.subscriptions.swap(at, passed - 1);
-                topic.subscriptions.swap_remove(passed - 1);
+                topic.subscriptions.swap(at, next - 1);
+                topic.subscriptions.swap_remove(next - 1);
             } else {
                 topic.subscriptions.swap_remove(at);
             }
@@ -302,10 +301,10 @@ impl<W: Wire> Shard<W> {
         topic.lease.unwatch(self.index);
     }
 
-    /// The watcher's wire may take something again.
+    /// The watcher's wire may accept bytes again.
     pub fn writable(&mut self, key: WatcherKey) {
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
-        if !watcher.blocked || watcher.leaving == Leaving::Failed {
+        if !watcher.blocked || watcher.phase == Phase::Failed {
             return;
         }
         let unsent = watcher.unsent.get_or_insert_default();
@@ -315,29 +314,29 @@ impl<W: Wire> Shard<W> {
                 watcher.unsent = None;
                 watcher.blocked = false;
                 watcher.sent_tick = self.pings.at(self.clock.elapsed());
-                if watcher.leaving == Leaving::OnceWritten {
-                    watcher.finish(key, &mut self.gone);
+                if watcher.phase == Phase::Flushing {
+                    watcher.finish(key, &mut self.closed);
                 }
                 self.serve_watcher(key);
             }
             Ok(written) => {
                 unsent.drain(..written);
             }
-            Err(error) => watcher.fail(key, error, &mut self.gone),
+            Err(error) => watcher.fail(key, error, &mut self.closed),
         }
     }
 
-    /// Shows a watcher what there is for it now, job by job, as far as its wire goes.
+    /// Sends a watcher what is pending for it, job by job, until its wire is full.
     fn serve_watcher(&mut self, key: WatcherKey) {
         let mut served = 0;
         while let Some(watcher) = self.watchers.get(key.0)
-            && watcher.takes()
+            && watcher.is_receptive()
             && let Some(subscription) = watcher.subscriptions.get(served)
         {
             self.serve_one(*subscription);
             served += 1;
         }
-        // The next time it goes on from there, so that a job with many updates cannot keep the others out.
+        // Next time it continues from there, so that a job with many updates cannot starve the others.
         if let Some(watcher) = self.watchers.get_mut(key.0)
             && served < watcher.subscriptions.len()
         {
@@ -345,12 +344,12 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Does what there is to do now, as far as one slice goes; true if there is more.
+    /// Does one slice of the pending work; true if there is more.
     pub fn serve(&mut self) -> bool {
         self.read_mailbox();
         let now = self.clock.elapsed();
-        self.wake_rested(now);
-        self.wake_rated(now);
+        self.resume_paused(now);
+        self.serve_rate_limited(now);
         self.ping(now);
         let mut budget = SLICE;
         while budget > 0
@@ -362,10 +361,10 @@ impl<W: Wire> Shard<W> {
         !self.ready.is_empty() || !self.due.is_empty() || overdue
     }
 
-    /// When there is something to do again even if nothing comes in, on the clock's `elapsed`.
+    /// When to call [`serve`](Self::serve) again even if no state arrives, on the clock's `elapsed`.
     pub fn wake_at(&self) -> Option<Duration> {
         let ping = (!self.watchers.is_empty()).then(|| self.pings.next());
-        let rest = self.resting.iter().map(|(until, _)| *until).min();
+        let rest = self.paused.iter().map(|(until, _)| *until).min();
         [ping, rest, self.rates.next()].into_iter().flatten().min()
     }
 
@@ -376,7 +375,7 @@ impl<W: Wire> Shard<W> {
             let Some(&key) = self.by_topic.get(&Arc::as_ptr(&topic).addr()) else { continue };
             let local = &mut self.topics[key as usize];
             if std::mem::replace(&mut local.queued, true) {
-                local.again = true;
+                local.needs_pass = true;
             } else {
                 self.ready.push_back(key);
             }
@@ -384,9 +383,9 @@ impl<W: Wire> Shard<W> {
         self.arrived = arrived;
     }
 
-    fn wake_rested(&mut self, now: Duration) {
-        let (ready, resting) = (&mut self.ready, &mut self.resting);
-        resting.retain(|(until, topic)| {
+    fn resume_paused(&mut self, now: Duration) {
+        let (ready, paused) = (&mut self.ready, &mut self.paused);
+        paused.retain(|(until, topic)| {
             let over = *until <= now;
             if over {
                 ready.push_back(*topic);
@@ -395,33 +394,33 @@ impl<W: Wire> Shard<W> {
         });
     }
 
-    /// Serves those whose rate allows it again, as many as a slice has.
-    fn wake_rated(&mut self, now: Duration) {
+    /// Serves the subscriptions whose rate limit allows it again, at most a slice.
+    fn serve_rate_limited(&mut self, now: Duration) {
         for _ in 0..SLICE {
             let Some((key, serial)) = self.rates.take(now) else { return };
             let Some(subscription) = self.subscriptions.get_mut(key as usize) else { continue };
             let Some(rate) = subscription.rate.as_mut().filter(|rate| rate.0 == serial) else {
                 continue;
             };
-            rate.1.woken();
+            rate.1.timer_taken();
             self.serve_one(key);
         }
     }
 
-    /// Pings those who are due, as many as a slice has.
+    /// Pings the watchers that are due, at most a slice.
     fn ping(&mut self, now: Duration) {
         while self.due.is_empty() {
             let Some(due) = self.pings.advance(now) else { return };
             self.due = due;
         }
-        let today = self.clock.now();
+        let now = self.clock.now();
         let slice = self.due.len().saturating_sub(SLICE)..;
         for key in self.due.split_off(slice.start) {
-            self.ping_one(key, today);
+            self.ping_one(key, now);
         }
     }
 
-    fn ping_one(&mut self, key: u32, today: Timestamp) {
+    fn ping_one(&mut self, key: u32, now: Timestamp) {
         let tick = self.pings.now();
         let Some(watcher) = self.watchers.get_mut(key as usize) else { return };
         if watcher.due_tick > tick {
@@ -430,27 +429,27 @@ impl<W: Wire> Shard<W> {
         let silent = self.pings.is_over(watcher.sent_tick);
         let sent = if silent { tick } else { watcher.sent_tick };
         watcher.due_tick = self.pings.insert(key, sent);
-        if silent && watcher.takes() {
+        if silent && watcher.is_receptive() {
             let only = watcher.subscriptions.first().filter(|_| !watcher.many);
             let job = only.map(|subscription| {
                 let topic = self.subscriptions[*subscription as usize].topic;
                 self.topics[topic as usize].lease.job()
             });
             let mut frame = Vec::with_capacity(192);
-            W::ping(job, today, &mut frame);
+            W::ping(job, now, &mut frame);
             self.send(WatcherKey(key as usize), &frame);
         }
     }
 }
 
-/// Room for an eighth more, rather than for as many again: at rest, room is what a watcher mostly costs.
-fn make_room<T>(slab: &mut Slab<T>) {
+/// Reserves capacity for an eighth more, instead of doubling it: for idle watchers, spare capacity is most of the cost.
+fn grow_by_an_eighth<T>(slab: &mut Slab<T>) {
     if slab.len() == slab.capacity() {
         slab.reserve_exact((slab.len() / 8).max(16));
     }
 }
 
-/// Keys are kept in 32 bits: there are fewer watchers than open files.
-fn narrow(key: usize) -> u32 {
+/// Keys are stored in 32 bits: there are fewer watchers than open files.
+fn key_u32(key: usize) -> u32 {
     u32::try_from(key).expect("fewer than 2^32 watchers")
 }

@@ -1,30 +1,33 @@
-//! A pass: a job's new states, written to each of its watchers, a slice at a time.
+//! A pass: a job's new states are written to each of its watchers, a slice at a time.
 
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{SLICE, Shard, narrow};
+use super::{SLICE, Shard, key_u32};
 use crate::log::Mode;
 use crate::pace;
 use crate::render::Rendered;
 use crate::watcher::{WatcherKey, Wire, write};
 
-/// Numbers of a log: behind the last end before the newest state, and behind that.
+/// How far a log reached when a slice was rendered, as cursors.
 #[derive(Clone, Copy)]
 struct Extent {
+    /// After the last end that comes before the newest state: a cursor from here on misses no end.
     after_ends: u64,
+    /// After the newest state.
     end: u64,
 }
 
 impl<W: Wire> Shard<W> {
-    /// Serves up to `budget` of a topic's watchers, and puts it where it belongs then. Returns how many.
+    /// Serves up to `budget` of a topic's subscriptions, then queues the topic again or ends its pass. Returns how many
+    /// were served, at least 1.
     pub(super) fn serve_slice(&mut self, key: u32, budget: usize) -> usize {
         let began = self.clock.elapsed();
         let topic = &mut self.topics[key as usize];
         let from = topic.next as usize;
         let to = topic.subscriptions.len().min(from + budget);
-        topic.next = narrow(to);
+        topic.next = key_u32(to);
         let done = to == topic.subscriptions.len();
         let slice: SmallVec<[u32; SLICE]> = SmallVec::from_slice(&topic.subscriptions[from..to]);
 
@@ -54,29 +57,30 @@ impl<W: Wire> Shard<W> {
         if topic.subscriptions.is_empty() {
             topic.queued = false;
             self.drop_topic(key);
-        } else if std::mem::take(&mut topic.again) {
-            // What came in meanwhile is in the log, which keeps it for the next pass.
-            match pace::rest(Duration::from_micros(spent.into())) {
+        } else if std::mem::take(&mut topic.needs_pass) {
+            // The log keeps the states that arrived during the pass for the next one.
+            match pace::pause(Duration::from_micros(spent.into())) {
                 Duration::ZERO => self.ready.push_back(key),
-                rest => self.resting.push_back((now + rest, key)),
+                pause => self.paused.push_back((now + pause, key)),
             }
         } else {
             topic.queued = false;
-            topic.lease.served(self.index);
+            topic.lease.end_pass(self.index);
         }
     }
 
-    /// Renders what the subscriptions of a slice are to be shown.
+    /// Renders the states that the subscriptions of a slice have pending.
     fn render_for(&self, key: u32, slice: &[u32], rendered: &mut Rendered) -> Extent {
         rendered.clear();
         let mut inner = self.topics[key as usize].lease.lock();
-        inner.looked(self.index);
+        inner.start_pass(self.index);
         let log = &inner.log;
         let behind = slice.iter().filter_map(|subscription| {
             let subscription = &self.subscriptions[*subscription as usize];
             let reachable = subscription.wants_all() && subscription.cursor >= log.first();
-            // One that stands still must not make the others' share larger.
-            let reachable = reachable && self.watchers[subscription.watcher as usize].takes();
+            // A blocked watcher must not make the others' writes start further back.
+            let reachable =
+                reachable && self.watchers[subscription.watcher as usize].is_receptive();
             reachable.then_some(subscription.cursor)
         });
         let newest = log.end().saturating_sub(1);
@@ -86,11 +90,11 @@ impl<W: Wire> Shard<W> {
         Extent { after_ends, end: log.end() }
     }
 
-    /// Writes to one subscription of a slice, out of what was rendered for all of it.
+    /// Writes to one subscription of a slice, from what was rendered for the whole slice.
     fn serve_rendered(&mut self, key: u32, log: Extent, rendered: &Rendered, now: Duration) {
         let Some(subscription) = self.subscriptions.get(key as usize) else { return };
         let nothing_new = rendered.is_empty() || subscription.cursor >= log.end;
-        if nothing_new || !self.watchers[subscription.watcher as usize].takes() {
+        if nothing_new || !self.watchers[subscription.watcher as usize].is_receptive() {
             return;
         }
         let index = rendered.index_of(subscription.cursor);
@@ -103,11 +107,11 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Shows one subscription what there is for it now.
+    /// Sends one subscription what is pending for it.
     pub(super) fn serve_one(&mut self, key: u32) {
         let now = self.clock.elapsed();
         let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return };
-        if !self.watchers[subscription.watcher as usize].takes() {
+        if !self.watchers[subscription.watcher as usize].is_receptive() {
             return;
         }
         let mut rendered = std::mem::take(&mut self.rendered_one);
@@ -130,7 +134,7 @@ impl<W: Wire> Shard<W> {
         self.rendered_one = rendered;
     }
 
-    /// Keeps the timers of subscriptions that are there no more within the number of those that are.
+    /// Bounds the timers of removed subscriptions by the number of present ones.
     fn sweep_rates(&mut self) {
         let subscriptions = &self.subscriptions;
         if self.rates.len() > 2 * subscriptions.len() + SLICE {
@@ -142,8 +146,7 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Writes what was rendered, from the frame at `index` on, to a subscription whose wire takes
-    /// something.
+    /// Writes rendered frames, from the one at `index` on, to a subscription whose watcher is receptive.
     fn write(&mut self, key: u32, rendered: &Rendered, index: usize, now: Duration) {
         let subscription = &mut self.subscriptions[key as usize];
         let watcher_key = WatcherKey(subscription.watcher as usize);
@@ -151,7 +154,7 @@ impl<W: Wire> Shard<W> {
         let bytes = &rendered.bytes()[rendered.start(index)..];
         let written = match write(&mut watcher.wire, bytes) {
             Ok(written) => written,
-            Err(error) => return watcher.fail(watcher_key, error, &mut self.gone),
+            Err(error) => return watcher.fail(watcher_key, error, &mut self.closed),
         };
         watcher.blocked = written < bytes.len();
         let written = rendered.written(index, written);
@@ -159,7 +162,7 @@ impl<W: Wire> Shard<W> {
             return;
         }
         subscription.cursor = written.cursor;
-        watcher.keep(&rendered.bytes()[written.rest]);
+        watcher.buffer(&rendered.bytes()[written.remainder]);
         watcher.sent_tick = self.pings.at(now);
         self.frames_sent += written.frames;
         if let Some(rate) = &mut subscription.rate
@@ -167,9 +170,9 @@ impl<W: Wire> Shard<W> {
         {
             rate.1.sent(now);
         }
-        // A later attempt may have begun: then the end of the one before is not the job's.
+        // If a later attempt has begun, the end that was just sent is not the job's.
         if written.at_end && subscription.close_at_end {
-            watcher.finish(watcher_key, &mut self.gone);
+            watcher.finish(watcher_key, &mut self.closed);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milepost_broker::Clock;
-use milepost_hub::{Gone, LogLimits, Mode, Subscribe};
+use milepost_hub::{CloseReason, LogLimits, Mode, Subscribe};
 
 use crate::stage::{PING_INTERVAL, Stage};
 
@@ -144,7 +144,7 @@ fn an_end_whose_frame_is_partly_written_is_finished_when_it_is_whole() {
     stage.drain();
     stage.make_room(key, &pipe, usize::MAX);
     stage.drain();
-    assert!(matches!(stage.gone()[..], [(gone, Gone::Finished)] if gone == key));
+    assert!(matches!(stage.gone()[..], [(gone, CloseReason::Finished)] if gone == key));
     assert_eq!(pipe.borrow().lines().len(), 1);
     // Its transport may still say goodbye.
     stage.shard.send(key, b"goodbye\n");
@@ -159,7 +159,7 @@ fn who_has_seen_the_end_and_wants_no_more_is_finished_at_once() {
     let options =
         Subscribe { since: Some(end.position()), close_at_end: true, ..Subscribe::default() };
     let (key, pipe) = stage.watch("a", options);
-    assert!(matches!(stage.gone()[..], [(gone, Gone::Finished)] if gone == key));
+    assert!(matches!(stage.gone()[..], [(gone, CloseReason::Finished)] if gone == key));
     assert!(pipe.borrow().bytes.is_empty());
     let (_, stays) = stage.watch("a", Subscribe { close_at_end: false, ..options });
     stage.report("a", r#"{"attempt":2}"#);
@@ -181,7 +181,7 @@ fn a_failed_wire_is_told_once_and_left_alone() {
     stage.shard.send(key, b"anything\n");
     stage.shard.writable(key);
     assert_eq!(stage.writes.get(), writes);
-    assert!(matches!(&stage.gone()[..], [(gone, Gone::Failed(_))] if *gone == key));
+    assert!(matches!(&stage.gone()[..], [(gone, CloseReason::Failed(_))] if *gone == key));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn who_asks_without_reading_the_answers_is_told_to_go() {
     }
     stage.shard.send(key, &answer);
     stage.shard.send(key, &answer);
-    assert!(matches!(&stage.gone()[..], [(gone, Gone::Failed(_))] if *gone == key));
+    assert!(matches!(&stage.gone()[..], [(gone, CloseReason::Failed(_))] if *gone == key));
 }
 
 #[test]

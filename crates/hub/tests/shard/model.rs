@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_broker::Clock;
-use milepost_hub::{Gone, Lease, LogLimits, Mode, Subscribe, WatcherKey};
+use milepost_hub::{CloseReason, Lease, LogLimits, Mode, Subscribe, WatcherKey};
 use milepost_protocol::{Position, State};
 use proptest::prelude::*;
 
@@ -265,8 +265,8 @@ impl Model {
             let found = self.watchers.iter().position(|watcher| watcher.key == key);
             let watcher = self.watchers.remove(found.expect("each is told to go once"));
             match gone {
-                Gone::Failed(_) => prop_assert!(watcher.pipe.borrow().broken),
-                Gone::Finished => {
+                CloseReason::Failed(_) => prop_assert!(watcher.pipe.borrow().broken),
+                CloseReason::Finished => {
                     let pipe = watcher.pipe.borrow();
                     prop_assert!(pipe.frames().1.is_empty(), "the end's frame is whole");
                     let (job, number) = watcher.watches.first_key_value().expect("it watched one");

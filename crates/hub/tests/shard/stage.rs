@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use milepost_broker::embedded::Limits;
 use milepost_broker::{Broker, Clock, Embedded, ManualClock};
-use milepost_hub::{Gone, Hub, HubLimits, Lease, LogLimits, Shard, Subscribe, WatcherKey, Wire};
+use milepost_hub::{
+    CloseReason, Hub, HubLimits, Lease, LogLimits, Shard, Subscribe, WatcherKey, Wire,
+};
 use milepost_protocol::{JobId, State, Timestamp, Update};
 use tokio::runtime::Runtime;
 
@@ -190,7 +192,7 @@ impl Stage {
         turns
     }
 
-    pub(crate) fn gone(&mut self) -> Vec<(WatcherKey, Gone)> {
-        self.shard.take_gone()
+    pub(crate) fn gone(&mut self) -> Vec<(WatcherKey, CloseReason)> {
+        self.shard.take_closed()
     }
 }

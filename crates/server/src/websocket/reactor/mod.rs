@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use milepost_broker::{Clock, Unavailable};
-use milepost_hub::{Gone, Hub, Lease, Shard, Subscribe, TopicMailbox, WatcherKey};
+use milepost_hub::{CloseReason, Hub, Lease, Shard, Subscribe, TopicMailbox, WatcherKey};
 use milepost_protocol::{CloseCode, JobId};
 use mio::{Events, Interest, Poll, Token};
 use tokio::io::Interest as TokioInterest;
@@ -306,10 +306,10 @@ impl Reactor {
     fn settle(&mut self) {
         let counters = &self.context.counters;
         counters.messages_sent.fetch_add(self.shard.take_frames_sent(), Ordering::Relaxed);
-        for (key, gone) in self.shard.take_gone() {
+        for (key, gone) in self.shard.take_closed() {
             match gone {
-                Gone::Finished => self.close(key, CloseCode::Done, "the job has ended"),
-                Gone::Failed(_) => self.remove(key),
+                CloseReason::Finished => self.close(key, CloseCode::Done, "the job has ended"),
+                CloseReason::Failed(_) => self.remove(key),
             }
         }
         let now = self.now();
