@@ -21,7 +21,7 @@ pub(crate) enum ExitCode {
     Usage,
     /// Ctrl-C.
     Interrupted,
-    /// Nobody reads our output any more.
+    /// The reader of stdout has closed it.
     OutputClosed,
     /// Of the command that was run.
     Of(u8),

@@ -6,7 +6,7 @@ use milepost_protocol::{State, Status};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bars::{Face, sanitized};
+use crate::bars::{JobSummary, sanitized};
 use crate::client::{Client, RequestError, ServerArgs};
 use crate::exit::{ExitCode, complain, printed};
 use crate::report::status;
@@ -100,15 +100,15 @@ struct Table {
 
 impl Table {
     fn add(&mut self, state: &State) {
-        let face = Face::of(state);
-        let progress = face
+        let summary = JobSummary::of(state);
+        let progress = summary
             .progress
             .map_or_else(String::new, |p| crate::bars::percent(p).trim_start().to_owned());
         let row = [
             state.job().to_string(),
             state.status().to_string(),
             progress,
-            sanitized(&face.details()).into_owned(),
+            sanitized(&summary.details()).into_owned(),
         ];
         self.rows.push(row);
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use milepost_protocol::{JobId, State};
 
-use crate::bars::{Face, sanitized};
+use crate::bars::{JobSummary, sanitized};
 use crate::client::{Client, ServerArgs};
 use crate::exit::{ExitCode, complain, printed};
 
@@ -38,10 +38,10 @@ impl Args {
 }
 
 fn in_words(state: &State) -> String {
-    let face = Face::of(state);
+    let summary = JobSummary::of(state);
     let view = state.view();
     let mut text = format!("{}: {}", state.job(), state.status());
-    if let Some(progress) = face.progress.filter(|_| !state.status().is_end()) {
+    if let Some(progress) = summary.progress.filter(|_| !state.status().is_end()) {
         let _ = write!(text, ", {}", crate::bars::percent(progress).trim_start());
     }
     text.push('\n');
@@ -50,9 +50,9 @@ fn in_words(state: &State) -> String {
             let _ = writeln!(text, "{name:>10}  {}", sanitized(value));
         }
     };
-    field("stage", Some(&face.stage));
-    field("message", face.message.as_deref());
-    field("error", face.error.as_deref());
+    field("stage", Some(&summary.stage));
+    field("message", summary.message.as_deref());
+    field("error", summary.error.as_deref());
     field("metadata", view.metadata.map(serde_json::value::RawValue::get));
     field("result", view.result.map(serde_json::value::RawValue::get));
     field(

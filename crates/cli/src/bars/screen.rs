@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-use super::{Face, JobBar, MAX_REDRAWS};
+use super::{JobBar, JobSummary, MAX_REDRAWS};
 
 /// What is kept of a line that the command has not ended. Beyond that no bar is drawn until it ends.
 const MAX_PARTIAL_BYTES: usize = 2048;
@@ -25,12 +25,12 @@ struct Inner {
     bars: MultiProgress,
     bar: JobBar,
     /// Where the bar is: it must go before the command's next output.
-    drawn: Drawn,
+    drawn: BarPlace,
     partial: Partial,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drawn {
+enum BarPlace {
     No,
     AtLineStart,
     /// On the line below the command's unfinished one.
@@ -42,7 +42,12 @@ impl Screen {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(MAX_REDRAWS));
         let bar = JobBar::new(&bars, name, 0);
         Self {
-            inner: Mutex::new(Inner { bars, bar, drawn: Drawn::No, partial: Partial::default() }),
+            inner: Mutex::new(Inner {
+                bars,
+                bar,
+                drawn: BarPlace::No,
+                partial: Partial::default(),
+            }),
         }
     }
 
@@ -64,27 +69,27 @@ impl Screen {
     }
 
     /// Draws the bar if there is room for it.
-    pub(crate) fn draw(&self, face: &Face) {
+    pub(crate) fn draw(&self, summary: &JobSummary) {
         let mut inner = self.lock();
         let width = usize::from(console::Term::stderr().size().1);
-        if inner.drawn == Drawn::No {
+        if inner.drawn == BarPlace::No {
             match inner.partial.room(width) {
-                Room::None => return,
-                Room::LineStart => inner.drawn = Drawn::AtLineStart,
-                Room::Below => {
+                Place::None => return,
+                Place::LineStart => inner.drawn = BarPlace::AtLineStart,
+                Place::Below => {
                     if io::stderr().write_all(b"\n").is_err() {
                         return;
                     }
-                    inner.drawn = Drawn::BelowMeter;
+                    inner.drawn = BarPlace::BelowMeter;
                 }
             }
         }
-        inner.bar.show(face, None);
+        inner.bar.show(summary, None);
     }
 
     /// Takes the bar away, for good.
     pub(crate) fn finish(&self) {
-        // Nobody is left to be told that the terminal is gone.
+        // If the terminal is gone, there is nobody to notify.
         let _ = self.lock().clear(&mut io::stderr());
     }
 
@@ -96,16 +101,16 @@ impl Screen {
 
 impl Inner {
     fn clear(&mut self, to: &mut impl Write) -> io::Result<()> {
-        if self.drawn == Drawn::No {
+        if self.drawn == BarPlace::No {
             return Ok(());
         }
         self.bars.clear()?;
-        if self.drawn == Drawn::BelowMeter {
+        if self.drawn == BarPlace::BelowMeter {
             // Back up, and to the column in which the command left the cursor.
             to.write_all(b"\x1b[A\r")?;
             to.write_all(&self.partial.bytes)?;
         }
-        self.drawn = Drawn::No;
+        self.drawn = BarPlace::No;
         Ok(())
     }
 }
@@ -118,7 +123,7 @@ struct Partial {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Room {
+enum Place {
     None,
     LineStart,
     Below,
@@ -165,16 +170,16 @@ impl Partial {
         text
     }
 
-    fn room(&self, width: usize) -> Room {
+    fn room(&self, width: usize) -> Place {
         if self.overflown {
-            return Room::None;
+            return Place::None;
         }
         if self.bytes.is_empty() {
-            return Room::LineStart;
+            return Place::LineStart;
         }
         let text = String::from_utf8_lossy(&self.bytes);
         let fits = console::measure_text_width(text.trim_matches('\r')) < width;
-        if self.bytes.contains(&b'\r') && fits { Room::Below } else { Room::None }
+        if self.bytes.contains(&b'\r') && fits { Place::Below } else { Place::None }
     }
 }
 
@@ -182,7 +187,7 @@ impl Partial {
 mod tests {
     use super::*;
 
-    fn room(pieces: &[&str]) -> Room {
+    fn room(pieces: &[&str]) -> Place {
         let mut partial = Partial::default();
         for piece in pieces {
             partial.push(piece.as_bytes());
@@ -193,15 +198,15 @@ mod tests {
 
     #[test]
     fn a_bar_goes_below_lines_and_meters_and_never_into_a_question() {
-        assert_eq!(room(&[]), Room::LineStart);
-        assert_eq!(room(&["done\n"]), Room::LineStart);
-        assert_eq!(room(&["Password: "]), Room::None);
-        assert_eq!(room(&["\r 42%"]), Room::Below);
-        assert_eq!(room(&["41%\r", "42%\r"]), Room::Below);
-        assert_eq!(room(&["\r 42%", "\n"]), Room::LineStart);
-        assert_eq!(room(&["\r 42% of a line that is too long"]), Room::None);
-        assert_eq!(room(&[&"x".repeat(5000)]), Room::None);
-        assert_eq!(room(&[&"x".repeat(5000), "y\n"]), Room::LineStart);
+        assert_eq!(room(&[]), Place::LineStart);
+        assert_eq!(room(&["done\n"]), Place::LineStart);
+        assert_eq!(room(&["Password: "]), Place::None);
+        assert_eq!(room(&["\r 42%"]), Place::Below);
+        assert_eq!(room(&["41%\r", "42%\r"]), Place::Below);
+        assert_eq!(room(&["\r 42%", "\n"]), Place::LineStart);
+        assert_eq!(room(&["\r 42% of a line that is too long"]), Place::None);
+        assert_eq!(room(&[&"x".repeat(5000)]), Place::None);
+        assert_eq!(room(&[&"x".repeat(5000), "y\n"]), Place::LineStart);
     }
 
     #[test]

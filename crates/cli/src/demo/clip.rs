@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use milepost_reporter::Job;
 
-use crate::run::{CannotStart, Destination, Outcome, Outlet, Reported, Signals, Task};
+use crate::run::{CannotStart, Destination, Outcome, OutputTargets, ReportedJob, Signals, Task};
 
 const SECONDS: u32 = 10;
 
@@ -36,13 +36,13 @@ pub(super) fn render(job: Job, out: &Path) {
             .collect(),
         stage: None,
     };
-    let audience = Reported::new(job);
-    let outlet =
-        Outlet { stdout: Destination::Nothing, stderr: Destination::Nothing, screen: None };
+    let sink = ReportedJob::new(job);
+    let targets =
+        OutputTargets { stdout: Destination::Nothing, stderr: Destination::Nothing, screen: None };
     let outcome = Signals::catch()
         .map_err(|error| CannotStart::new(&task.program, error))
-        .and_then(|mut signals| task.supervise(outlet, &mut signals, &audience));
-    audience.end(&outcome.unwrap_or_else(|error| Outcome::Failed {
+        .and_then(|mut signals| task.supervise(targets, &mut signals, &sink));
+    sink.end(&outcome.unwrap_or_else(|error| Outcome::Failed {
         exit_code: error.exit_code(),
         error: error.to_string(),
     }));

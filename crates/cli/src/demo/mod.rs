@@ -172,6 +172,6 @@ fn job_id(id: &str) -> JobId {
 }
 
 fn say(line: &str) {
-    // Nobody may be reading; the work goes on.
+    // The work continues without a reader.
     let _ = writeln!(io::stdout(), "{line}");
 }

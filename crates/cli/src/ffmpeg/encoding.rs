@@ -12,12 +12,12 @@ use crate::output::ffmpeg::{InputDurations, Sample, Total};
 /// Collects durations and samples, in whatever order they come, and hands on a reading for each piece of news.
 pub(crate) struct Encoding<'a> {
     arguments: Arguments,
-    tell: Box<dyn Fn(Reading) + Send + Sync + 'a>,
-    facts: Mutex<Facts>,
-    over: AtomicBool,
+    on_reading: Box<dyn Fn(Reading) + Send + Sync + 'a>,
+    state: Mutex<EncodingState>,
+    finished: AtomicBool,
 }
 
-struct Facts {
+struct EncodingState {
     /// By input number.
     probed: Vec<Option<Duration>>,
     printed: InputDurations,
@@ -26,71 +26,74 @@ struct Facts {
 }
 
 impl<'a> Encoding<'a> {
-    pub(crate) fn new(arguments: Arguments, tell: impl Fn(Reading) + Send + Sync + 'a) -> Self {
-        let mut facts = Facts {
+    pub(crate) fn new(
+        arguments: Arguments,
+        on_reading: impl Fn(Reading) + Send + Sync + 'a,
+    ) -> Self {
+        let mut state = EncodingState {
             probed: vec![None; arguments.inputs.len()],
             printed: InputDurations::default(),
             total: Total::default(),
             last: Sample::default(),
         };
-        facts.count(&arguments);
-        tell(facts.last.reading(Some(facts.total)));
+        state.count(&arguments);
+        on_reading(state.last.reading(Some(state.total)));
         Self {
             arguments,
-            tell: Box::new(tell),
-            facts: Mutex::new(facts),
-            over: AtomicBool::new(false),
+            on_reading: Box::new(on_reading),
+            state: Mutex::new(state),
+            finished: AtomicBool::new(false),
         }
     }
 
     /// Asks ffprobe for the inputs that it can look at without taking anything from ffmpeg: at most 16 of them.
     pub(crate) fn probe(&self, ffprobe: &OsStr) {
         for (number, input) in self.arguments.inputs.iter().enumerate().take(16) {
-            if self.over.load(Ordering::Relaxed) {
+            if self.finished.load(Ordering::Relaxed) {
                 return;
             }
             if input.can_be_probed()
-                && let Some(duration) = probe(ffprobe, input, &self.over)
+                && let Some(duration) = probe(ffprobe, input, &self.finished)
             {
-                let mut facts = self.lock();
-                facts.probed[number] = Some(duration);
-                self.recount(&mut facts);
+                let mut state = self.lock();
+                state.probed[number] = Some(duration);
+                self.recount(&mut state);
             }
         }
     }
 
     /// ffmpeg has said how far it is.
     pub(crate) fn sample(&self, sample: Sample) {
-        let mut facts = self.lock();
-        facts.last = sample;
-        (self.tell)(sample.reading(Some(facts.total)));
+        let mut state = self.lock();
+        state.last = sample;
+        (self.on_reading)(sample.reading(Some(state.total)));
     }
 
     /// ffmpeg has said something on stderr.
-    pub(crate) fn words(&self, line: &str) {
-        let mut facts = self.lock();
-        if facts.printed.line(line) {
-            self.recount(&mut facts);
+    pub(crate) fn stderr_line(&self, line: &str) {
+        let mut state = self.lock();
+        if state.printed.line(line) {
+            self.recount(&mut state);
         }
     }
 
     /// ffmpeg has exited: no more probing.
-    pub(crate) fn over(&self) {
-        self.over.store(true, Ordering::Relaxed);
+    pub(crate) fn finished(&self) {
+        self.finished.store(true, Ordering::Relaxed);
     }
 
-    fn recount(&self, facts: &mut Facts) {
-        facts.count(&self.arguments);
-        (self.tell)(facts.last.reading(Some(facts.total)));
+    fn recount(&self, state: &mut EncodingState) {
+        state.count(&self.arguments);
+        (self.on_reading)(state.last.reading(Some(state.total)));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Facts> {
+    fn lock(&self) -> MutexGuard<'_, EncodingState> {
         // Each change is an assignment: nothing is left half done.
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Facts {
+impl EncodingState {
     fn count(&mut self, arguments: &Arguments) {
         self.total = arguments.total(|number| {
             let probed = self.probed.get(number).copied().flatten();
@@ -118,7 +121,7 @@ mod tests {
             "Duration: 00:00:04.00, start: 0",
             "Stream #0:0",
         ] {
-            encoding.words(line);
+            encoding.stderr_line(line);
         }
         encoding.sample(Sample { out_time: Some(2.0), ..Sample::default() });
         drop(encoding);

@@ -20,7 +20,7 @@
 use super::{Line, Progress, Reading, scan};
 
 /// Words whose percentage measures a resource or a quality, not work done.
-const NOT_WORK: [&str; 27] = [
+const RESOURCE_WORDS: [&str; 27] = [
     "cpu",
     "gpu",
     "mem",
@@ -89,7 +89,7 @@ impl Meter {
             || is_whole(before, after)
             || in_brackets(before, after).is_some()
             || has_bar(line.text);
-        if !taken || names_no_work(before, after) {
+        if !taken || measures_a_resource(before, after) {
             return None;
         }
         let reading = Reading::at(candidate.progress);
@@ -143,11 +143,11 @@ fn candidate(text: &str) -> Option<Candidate> {
 }
 
 /// Among the words before the number and the two after it. (Training tools write measures after a bar.)
-fn names_no_work(before: &str, after: &str) -> bool {
+fn measures_a_resource(before: &str, after: &str) -> bool {
     let words = |text| str::split(text, |c: char| !c.is_alphabetic()).filter(|w| !w.is_empty());
     words(before)
         .chain(words(after).take(2))
-        .any(|word| NOT_WORK.iter().any(|not| word.eq_ignore_ascii_case(not)))
+        .any(|word| RESOURCE_WORDS.iter().any(|not| word.eq_ignore_ascii_case(not)))
 }
 
 /// `[ 12%] rest`, `(3/10) rest`, also behind a builder's step mark as in `#7 [3/10] RUN make` and `=> [3/10]`.

@@ -1,13 +1,13 @@
 //! `milepost run`: a command as a job.
 
-mod allowance;
 mod child;
-mod contact;
-mod last_words;
+mod delivery;
+mod error_tail;
 mod outcome;
+mod parse_budget;
 mod pip;
 mod relay;
-mod reported;
+mod reported_job;
 mod signals;
 mod supervise;
 mod tracker;
@@ -24,14 +24,14 @@ use milepost_protocol::JobId;
 use milepost_redis::Address;
 use milepost_reporter::Reporter;
 
-use contact::Contact;
+use delivery::ReportDelivery;
 
 pub(crate) use child::CannotStart;
 pub(crate) use outcome::Outcome;
 pub(crate) use relay::Destination;
-pub(crate) use reported::Reported;
+pub(crate) use reported_job::ReportedJob;
 pub(crate) use signals::Signals;
-pub(crate) use supervise::{Outlet, Task};
+pub(crate) use supervise::{OutputTargets, Task};
 
 use crate::bars::{Screen, sanitized};
 use crate::client::{Client, ServerArgs};
@@ -40,7 +40,7 @@ use crate::exit::ExitCode;
 /// How long a server may take to tell whether the job ran before. The command waits for it.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
-/// Run a command as a job: shown here, reported there.
+/// Run a command as a job: shown here, reported to a server.
 ///
 /// The command's output, its stdin, signals and the exit code pass through as they are, and it runs whether the
 /// server can be reached or not. How far it is is taken from what it prints: ffmpeg is asked for its progress;
@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// What to call the job's work [default: the command's own stages, if it names any]
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
-    /// Show no bar and say nothing of our own
+    /// Show no bar and print no messages of Milepost's own
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -89,58 +89,58 @@ impl Args {
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
         let talks = !self.quiet && io::stderr().is_terminal();
         let screen = talks.then(|| Arc::new(Screen::new(job.as_str())));
-        let say = Voice(screen.clone());
+        let announcer = Announcer(screen.clone());
 
         let url = self.server.url();
-        let contact = Arc::new(Contact::new());
+        let delivery = Arc::new(ReportDelivery::new());
         let connected = Reporter::builder()
             .on_notice({
-                let (say, contact) = (say.clone(), Arc::clone(&contact));
+                let (announcer, delivery) = (announcer.clone(), Arc::clone(&delivery));
                 move |notice| {
-                    contact.notice(notice);
-                    say.line(&notice.to_string());
+                    delivery.notice(notice);
+                    announcer.line(&notice.to_string());
                 }
             })
             .connect(url);
-        let (reporter, whereabouts) = match connected {
-            Ok(reporter) => (reporter, whereabouts(url, &job)),
+        let (reporter, location_line) = match connected {
+            Ok(reporter) => (reporter, location_line(url, &job)),
             Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
         };
-        let mut reported = reporter.job(job.as_str());
+        let mut job_handle = reporter.job(job.as_str());
         // An id of our own making has no past.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         if let Some(attempt) = attempt {
-            reported = reported.attempt(attempt);
+            job_handle = job_handle.attempt(attempt);
         }
-        say.line(&whereabouts);
+        announcer.line(&location_line);
 
-        let audience = Reported::new(reported);
+        let sink = ReportedJob::new(job_handle);
         let outcome = (|| {
             let mut signals =
                 Signals::catch().map_err(|error| CannotStart::new(&task.program, error))?;
-            let outlet = Outlet {
+            let outlet = OutputTargets {
                 stdout: destination(&io::stdout(), screen.as_deref()),
                 stderr: destination(&io::stderr(), screen.as_deref()),
                 screen: screen.as_deref(),
             };
-            task.supervise(outlet, &mut signals, &audience)
+            task.supervise(outlet, &mut signals, &sink)
         })();
         let outcome = outcome.unwrap_or_else(|error| {
             // Without us the shell would have said so.
             eprintln!("milepost: {error}");
             Outcome::Failed { exit_code: error.exit_code(), error: error.to_string() }
         });
-        audience.end(&outcome);
-        contact.close(reporter);
+        sink.end(&outcome);
+        delivery.close(reporter);
         ExitCode::Of(outcome.exit_code())
     }
 }
 
 /// Says things of our own, where there is somebody to read them.
 #[derive(Debug, Clone)]
-struct Voice(Option<Arc<Screen>>);
+struct Announcer(Option<Arc<Screen>>);
 
-impl Voice {
+impl Announcer {
     fn line(&self, text: &str) {
         if let Some(screen) = &self.0 {
             screen.say(&format!("milepost: {}", sanitized(text)));
@@ -161,7 +161,7 @@ fn destination<'a>(
 }
 
 /// Where people find the job.
-fn whereabouts(url: &str, job: &JobId) -> String {
+fn location_line(url: &str, job: &JobId) -> String {
     match Address::parse(url) {
         Ok(redis) => format!("{job}: reported to {redis}"),
         Err(_) => format!("{job}: `milepost watch {job}` or {}", page(url, job)),

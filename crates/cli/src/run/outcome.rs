@@ -26,8 +26,8 @@ pub(crate) struct Exit {
     pub(crate) status: ExitStatus,
     pub(crate) took: Duration,
     /// The last signal that asked to stop: Ctrl-C, or one that was sent to us.
-    pub(crate) stop_asked: Option<i32>,
-    pub(crate) handed_on: Option<i32>,
+    pub(crate) stop_signal: Option<i32>,
+    pub(crate) forwarded: Option<i32>,
     /// What the command said of its failure: a JSON line's `error`, or its last words.
     pub(crate) error: Option<String>,
     /// A JSON line's `result`.
@@ -48,8 +48,8 @@ impl Exit {
             return Outcome::Completed { result: Value::Object(result) };
         }
         let died_by = self.status.signal();
-        let own_end = died_by.is_some() && died_by == self.handed_on;
-        if let Some(signal) = self.stop_asked.or_else(|| died_by.filter(|_| own_end)) {
+        let own_end = died_by.is_some() && died_by == self.forwarded;
+        if let Some(signal) = self.stop_signal.or_else(|| died_by.filter(|_| own_end)) {
             return Outcome::Cancelled {
                 reason: format!("Stopped by {}", name(signal)),
                 exit_code,
@@ -87,8 +87,8 @@ mod tests {
         Exit {
             status: ExitStatus::from_raw(raw),
             took: Duration::from_millis(1500),
-            stop_asked: None,
-            handed_on: None,
+            stop_signal: None,
+            forwarded: None,
             error: None,
             result: None,
         }
@@ -99,7 +99,7 @@ mod tests {
         let result = json!({"exit_code": 0, "duration_seconds": 1.5});
         assert_eq!(exit(0).outcome(), Outcome::Completed { result: result.clone() });
         assert_eq!(
-            Exit { stop_asked: Some(2), ..exit(0) }.outcome(),
+            Exit { stop_signal: Some(2), ..exit(0) }.outcome(),
             Outcome::Completed { result }
         );
         let with_output = Exit { result: Some(json!([1])), ..exit(0) }.outcome();
@@ -127,13 +127,13 @@ mod tests {
             matches!(exit(9).outcome(), Outcome::Failed { error, exit_code: 137 } if error == "killed by SIGKILL")
         );
         let cancelled = |exit: Exit| matches!(exit.outcome(), Outcome::Cancelled { .. });
-        assert!(cancelled(Exit { stop_asked: Some(15), handed_on: Some(15), ..exit(15) }));
-        assert!(cancelled(Exit { stop_asked: Some(2), ..exit(2) }), "Ctrl-C");
+        assert!(cancelled(Exit { stop_signal: Some(15), forwarded: Some(15), ..exit(15) }));
+        assert!(cancelled(Exit { stop_signal: Some(2), ..exit(2) }), "Ctrl-C");
         assert!(
-            cancelled(Exit { stop_asked: Some(2), ..exit(255 << 8) }),
+            cancelled(Exit { stop_signal: Some(2), ..exit(255 << 8) }),
             "ffmpeg exits with 255 after Ctrl-C"
         );
-        assert!(cancelled(Exit { handed_on: Some(10), ..exit(10) }), "SIGUSR1 that was sent to us");
-        assert!(!cancelled(Exit { handed_on: Some(10), ..exit(9) }));
+        assert!(cancelled(Exit { forwarded: Some(10), ..exit(10) }), "SIGUSR1 that was sent to us");
+        assert!(!cancelled(Exit { forwarded: Some(10), ..exit(9) }));
     }
 }

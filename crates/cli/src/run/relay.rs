@@ -40,8 +40,8 @@ impl Destination<'_> {
 }
 
 /// What looks at the stream.
-pub(crate) trait Listener {
-    fn hear(&mut self, bytes: &[u8]);
+pub(crate) trait OutputObserver {
+    fn observe(&mut self, bytes: &[u8]);
     /// Nothing came for a moment.
     fn pause(&mut self) {}
     /// The stream is over.
@@ -56,7 +56,7 @@ pub(crate) fn relay(
     mut source: impl Read + AsFd,
     exited: BorrowedFd<'_>,
     mut destination: Destination<'_>,
-    mut listener: impl Listener,
+    mut observer: impl OutputObserver,
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut give_up: Option<Instant> = None;
@@ -77,7 +77,7 @@ pub(crate) fn relay(
             }
             Ok(Ready::Nothing) => {
                 if !paused {
-                    listener.pause();
+                    observer.pause();
                     paused = true;
                 }
                 continue;
@@ -90,14 +90,14 @@ pub(crate) fn relay(
                 if destination.write(&buffer[..n]).is_err() {
                     break;
                 }
-                listener.hear(&buffer[..n]);
+                observer.observe(&buffer[..n]);
                 paused = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
     }
-    listener.end();
+    observer.end();
 }
 
 enum Ready {

@@ -17,7 +17,7 @@ use signal_hook::low_level::siginfo::Cause;
 
 use super::child::SignalTarget;
 
-const HANDED_ON: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
+const FORWARDED: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
 
 /// Catches signals until it is dropped.
 #[derive(Debug)]
@@ -34,21 +34,21 @@ struct Seen {
     /// One that asks to stop.
     stop: AtomicI32,
     /// One that was handed on.
-    handed_on: AtomicI32,
+    forwarded: AtomicI32,
 }
 
 impl Signals {
-    /// From now on no signal ends this process. Call [`Signals::hand_on_to`] soon.
+    /// From now on no signal ends this process. Call [`Signals::forward_to`] soon.
     pub(crate) fn catch() -> io::Result<Self> {
         let ignored = ignored();
         let info = SignalsInfo::<WithOrigin>::new(
-            HANDED_ON.iter().filter(|s| ignored >> (**s - 1) & 1 == 0),
+            FORWARDED.iter().filter(|s| ignored >> (**s - 1) & 1 == 0),
         )?;
         Ok(Self { handle: info.handle(), info: Some(info), seen: Arc::default(), thread: None })
     }
 
     /// Hands on what came since, and what will come.
-    pub(crate) fn hand_on_to(&mut self, target: SignalTarget) {
+    pub(crate) fn forward_to(&mut self, target: SignalTarget) {
         let Some(mut info) = self.info.take() else { return };
         let seen = Arc::clone(&self.seen);
         self.thread = Some(thread::spawn(move || {
@@ -59,20 +59,20 @@ impl Signals {
                 }
                 // The kernel tells the whole group of what happens at the terminal.
                 if matches!(origin.cause, Cause::Sent(_)) && target.send(signal) {
-                    seen.handed_on.store(signal, Ordering::Release);
+                    seen.forwarded.store(signal, Ordering::Release);
                 }
             }
         }));
     }
 
     /// The last signal that asked to stop.
-    pub(crate) fn stop_asked(&self) -> Option<i32> {
+    pub(crate) fn stop_signal(&self) -> Option<i32> {
         Some(self.seen.stop.load(Ordering::Acquire)).filter(|s| *s != 0)
     }
 
     /// The last signal that was handed on.
-    pub(crate) fn handed_on(&self) -> Option<i32> {
-        Some(self.seen.handed_on.load(Ordering::Acquire)).filter(|s| *s != 0)
+    pub(crate) fn forwarded(&self) -> Option<i32> {
+        Some(self.seen.forwarded.load(Ordering::Acquire)).filter(|s| *s != 0)
     }
 }
 

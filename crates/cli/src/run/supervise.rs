@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::allowance::Allowance;
 use super::child::{CannotStart, Running};
-use super::last_words::LastWords;
+use super::error_tail::ErrorTail;
 use super::outcome::{Exit, Outcome};
+use super::parse_budget::ParseBudget;
 use super::pip;
-use super::relay::{Destination, Listener, relay};
+use super::relay::{Destination, OutputObserver, relay};
 use super::signals::Signals;
-use super::tracker::{Audience, Tracker};
+use super::tracker::{ProgressSink, Tracker};
 use crate::bars::{MAX_REDRAWS, Screen};
 use crate::ffmpeg::{self, Arguments, Encoding};
 use crate::output::ffmpeg::{ProgressBlocks, Sample};
@@ -33,19 +33,19 @@ pub(crate) struct Task {
 }
 
 /// Where the command's output goes, and the screen that its bar is drawn on.
-pub(crate) struct Outlet<'a> {
+pub(crate) struct OutputTargets<'a> {
     pub(crate) stdout: Destination<'a>,
     pub(crate) stderr: Destination<'a>,
     pub(crate) screen: Option<&'a Screen>,
 }
 
 impl Task {
-    /// Runs it to its end. No call of the audience and no server can hold it up.
+    /// Runs the command to its end. Neither the sink nor the server can block it.
     pub(crate) fn supervise(
         &self,
-        outlet: Outlet<'_>,
+        targets: OutputTargets<'_>,
         signals: &mut Signals,
-        audience: &dyn Audience,
+        sink: &dyn ProgressSink,
     ) -> Result<Outcome, CannotStart> {
         let begun = Instant::now();
         let mut command = Command::new(&self.program);
@@ -54,7 +54,7 @@ impl Task {
         let progress = ours
             .as_ref()
             .filter(|a| !a.has_progress)
-            .and_then(|a| own_pipe(&mut command, a, outlet.screen.is_some()));
+            .and_then(|a| own_pipe(&mut command, a, targets.screen.is_some()));
         command.args(&self.arguments);
         if std::env::var_os(pip::RAW.0).is_none() && pip::knows_raw(&self.program, &self.arguments)
         {
@@ -62,15 +62,15 @@ impl Task {
         }
         let exit = io::pipe().map_err(|error| CannotStart::new(&self.program, error))?;
         let (running, stdout, stderr) = Running::start(&self.program, &mut command)?;
-        signals.hand_on_to(running.signal_target());
+        signals.forward_to(running.signal_target());
         let stage = self.stage.as_deref().unwrap_or(if ours.is_some() {
             "rendering"
         } else {
             "processing"
         });
-        let tracker = Tracker::new(stage, audience);
-        let mut last_words = LastWords::default();
-        let streams = Streams { running, exit, stdout, stderr, outlet };
+        let tracker = Tracker::new(stage, sink);
+        let mut error_tail = ErrorTail::default();
+        let streams = Streams { running, exit, stdout, stderr, targets };
         let status = match ours {
             Some(arguments) => {
                 let progress = progress.map(|(reader, writer)| {
@@ -79,12 +79,12 @@ impl Task {
                     reader
                 });
                 let ffprobe = ffmpeg::ffprobe_of(&self.program);
-                streams.encode(arguments, progress, &ffprobe, &tracker, &mut last_words)
+                streams.encode(arguments, progress, &ffprobe, &tracker, &mut error_tail)
             }
-            None => streams.read(&tracker, &mut last_words),
+            None => streams.read(&tracker, &mut error_tail),
         };
         tracker.tick();
-        let (result, error) = tracker.take_words();
+        let (result, error) = tracker.take_result_and_error();
         let status = match status {
             Ok(status) => status,
             Err(error) => {
@@ -97,9 +97,9 @@ impl Task {
         let exit = Exit {
             status,
             took: begun.elapsed(),
-            stop_asked: signals.stop_asked(),
-            handed_on: signals.handed_on(),
-            error: error.or_else(|| last_words.text()),
+            stop_signal: signals.stop_signal(),
+            forwarded: signals.forwarded(),
+            error: error.or_else(|| error_tail.text()),
             result,
         };
         Ok(exit.outcome())
@@ -128,20 +128,20 @@ struct Streams<'a> {
     exit: (PipeReader, PipeWriter),
     stdout: ChildStdout,
     stderr: ChildStderr,
-    outlet: Outlet<'a>,
+    targets: OutputTargets<'a>,
 }
 
 impl Streams<'_> {
     /// Any command but ffmpeg: both streams are looked at.
-    fn read(self, tracker: &Tracker<'_>, last_words: &mut LastWords) -> io::Result<ExitStatus> {
-        let Self { running, exit: (exited, exits), stdout, stderr, outlet } = self;
+    fn read(self, tracker: &Tracker<'_>, error_tail: &mut ErrorTail) -> io::Result<ExitStatus> {
+        let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
         thread::scope(|scope| {
             let exited = exited.as_fd();
-            scope.spawn(move || relay(stdout, exited, outlet.stdout, Reader::new(tracker, None)));
+            scope.spawn(move || relay(stdout, exited, targets.stdout, Reader::new(tracker, None)));
             scope.spawn(move || {
-                relay(stderr, exited, outlet.stderr, Reader::new(tracker, Some(last_words)));
+                relay(stderr, exited, targets.stderr, Reader::new(tracker, Some(error_tail)));
             });
-            wait(running, exits, tracker, outlet.screen)
+            wait(running, exits, tracker, targets.screen)
         })
     }
 
@@ -152,20 +152,20 @@ impl Streams<'_> {
         progress: Option<PipeReader>,
         ffprobe: &OsStr,
         tracker: &Tracker<'_>,
-        last_words: &mut LastWords,
+        error_tail: &mut ErrorTail,
     ) -> io::Result<ExitStatus> {
-        let Self { running, exit: (exited, exits), stdout, stderr, outlet } = self;
-        let encoding = Encoding::new(arguments, |reading| tracker.hear(reading));
+        let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
+        let encoding = Encoding::new(arguments, |reading| tracker.observe(reading));
         let (encoding, status_line) = (&encoding, progress.is_none());
         thread::scope(|scope| {
             let exited = exited.as_fd();
-            scope.spawn(move || relay(stdout, exited, outlet.stdout, Nobody));
+            scope.spawn(move || relay(stdout, exited, targets.stdout, IgnoreOutput));
             scope.spawn(move || {
                 relay(
                     stderr,
                     exited,
-                    outlet.stderr,
-                    Stderr::new(encoding, last_words, status_line),
+                    targets.stderr,
+                    Stderr::new(encoding, error_tail, status_line),
                 );
             });
             if let Some(progress) = progress {
@@ -174,8 +174,8 @@ impl Streams<'_> {
                 });
             }
             scope.spawn(move || encoding.probe(ffprobe));
-            let status = wait(running, exits, tracker, outlet.screen);
-            encoding.over();
+            let status = wait(running, exits, tracker, targets.screen);
+            encoding.finished();
             status
         })
     }
@@ -195,7 +195,7 @@ fn wait(
             while is_over.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
                 tracker.tick();
                 if let Some(screen) = screen {
-                    screen.draw(&tracker.face());
+                    screen.draw(&tracker.summary());
                 }
             }
             if let Some(screen) = screen {
@@ -213,8 +213,8 @@ fn wait(
 struct Reader<'a> {
     parser: OutputParser,
     tracker: &'a Tracker<'a>,
-    last_words: Option<&'a mut LastWords>,
-    allowance: Allowance,
+    error_tail: Option<&'a mut ErrorTail>,
+    budget: ParseBudget,
     /// The latest piece that there was no time to look at; what came before it is lost. It is looked at when there is
     /// time again, or nothing comes any more, so that the newest progress and the last words are never missed.
     unread: Vec<u8>,
@@ -223,13 +223,13 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(tracker: &'a Tracker<'a>, last_words: Option<&'a mut LastWords>) -> Self {
-        let allowance = Allowance::new(Instant::now());
+    fn new(tracker: &'a Tracker<'a>, error_tail: Option<&'a mut ErrorTail>) -> Self {
+        let budget = ParseBudget::new(Instant::now());
         Self {
             parser: OutputParser::new(),
             tracker,
-            last_words,
-            allowance,
+            error_tail,
+            budget,
             unread: Vec::new(),
             lost: None,
         }
@@ -237,16 +237,16 @@ impl<'a> Reader<'a> {
 
     fn parse(&mut self, parse: impl FnOnce(&mut OutputParser, &mut dyn FnMut(Event<'_>))) {
         let begun = Instant::now();
-        let Self { parser, tracker, last_words, .. } = self;
+        let Self { parser, tracker, error_tail, .. } = self;
         parse(parser, &mut |event| match event {
-            Event::Progress(reading) => tracker.hear(reading),
+            Event::Progress(reading) => tracker.observe(reading),
             Event::Text(text) => {
-                if let Some(words) = last_words {
-                    words.hear(text);
+                if let Some(tail) = error_tail {
+                    tail.push(text);
                 }
             }
         });
-        self.allowance.spend(begun.elapsed());
+        self.budget.spend(begun.elapsed());
     }
 
     fn catch_up(&mut self) {
@@ -260,9 +260,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Listener for Reader<'_> {
-    fn hear(&mut self, bytes: &[u8]) {
-        if self.allowance.is_left(Instant::now()) {
+impl OutputObserver for Reader<'_> {
+    fn observe(&mut self, bytes: &[u8]) {
+        if self.budget.is_available(Instant::now()) {
             self.catch_up();
             self.parse(|parser, event| parser.push(bytes, event));
         } else {
@@ -297,8 +297,8 @@ impl<'a> Blocks<'a> {
     }
 }
 
-impl Listener for Blocks<'_> {
-    fn hear(&mut self, bytes: &[u8]) {
+impl OutputObserver for Blocks<'_> {
+    fn observe(&mut self, bytes: &[u8]) {
         self.blocks.push(bytes, |sample| self.encoding.sample(sample));
     }
 }
@@ -307,42 +307,42 @@ impl Listener for Blocks<'_> {
 struct Stderr<'a> {
     lines: crate::output::PlainLines,
     encoding: &'a Encoding<'a>,
-    last_words: &'a mut LastWords,
+    error_tail: &'a mut ErrorTail,
     /// The status line is all there is to go by.
     status_line: bool,
 }
 
 impl<'a> Stderr<'a> {
-    fn new(encoding: &'a Encoding<'a>, last_words: &'a mut LastWords, status_line: bool) -> Self {
-        Self { lines: crate::output::PlainLines::new(), encoding, last_words, status_line }
+    fn new(encoding: &'a Encoding<'a>, error_tail: &'a mut ErrorTail, status_line: bool) -> Self {
+        Self { lines: crate::output::PlainLines::new(), encoding, error_tail, status_line }
     }
 
-    fn line(text: &str, encoding: &Encoding<'_>, last_words: &mut LastWords, status_line: bool) {
+    fn line(text: &str, encoding: &Encoding<'_>, error_tail: &mut ErrorTail, status_line: bool) {
         match crate::output::ffmpeg::stats_line(text) {
             Some(sample) if status_line => encoding.sample(sample),
             Some(Sample { .. }) => {}
             None => {
-                encoding.words(text);
-                last_words.hear(text);
+                encoding.stderr_line(text);
+                error_tail.push(text);
             }
         }
     }
 }
 
-impl Listener for Stderr<'_> {
-    fn hear(&mut self, bytes: &[u8]) {
-        let Self { lines, encoding, last_words, status_line } = self;
-        lines.push(bytes, |text| Self::line(text, encoding, last_words, *status_line));
+impl OutputObserver for Stderr<'_> {
+    fn observe(&mut self, bytes: &[u8]) {
+        let Self { lines, encoding, error_tail, status_line } = self;
+        lines.push(bytes, |text| Self::line(text, encoding, error_tail, *status_line));
     }
 
     fn end(&mut self) {
-        let Self { lines, encoding, last_words, status_line } = self;
-        lines.finish(|text| Self::line(text, encoding, last_words, *status_line));
+        let Self { lines, encoding, error_tail, status_line } = self;
+        lines.finish(|text| Self::line(text, encoding, error_tail, *status_line));
     }
 }
 
-struct Nobody;
+struct IgnoreOutput;
 
-impl Listener for Nobody {
-    fn hear(&mut self, _: &[u8]) {}
+impl OutputObserver for IgnoreOutput {
+    fn observe(&mut self, _: &[u8]) {}
 }

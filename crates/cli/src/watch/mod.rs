@@ -1,8 +1,8 @@
 //! `milepost watch`: jobs as they go on, until they end.
 
 mod plain;
-mod roster;
 mod view;
+mod watched_jobs;
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use milepost_watcher::{Connection, Event, Watcher, Watches};
 use crate::client::ServerArgs;
 use crate::exit::{ExitCode, complain};
 use crate::serve::asked_to_stop;
-use roster::{Link, Roster};
 use view::View;
+use watched_jobs::{ConnectionState, WatchedJobs};
 
 /// How often ages and spinners move.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,27 +82,27 @@ pub(crate) async fn watch(
         Ok(watcher) => watcher,
         Err(error) => return complain(error, ExitCode::Usage),
     };
-    let mut roster = Roster::new(jobs, Instant::now());
+    let mut watched_jobs = WatchedJobs::new(jobs, Instant::now());
     let watches = watcher.watch_many();
-    for job in roster.jobs() {
+    for job in watched_jobs.jobs() {
         if let Err(error) = watches.subscribe(job.clone()) {
             return complain(error, ExitCode::Usage);
         }
     }
     let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
-    let mut view = View::new(json, terminal, &roster);
-    let code = follow(watches, &mut roster, &mut view, timeout, stop).await;
+    let mut view = View::new(json, terminal, &watched_jobs);
+    let code = follow(watches, &mut watched_jobs, &mut view, timeout, stop).await;
     if code == ExitCode::Interrupted {
         view.abandon();
     } else {
-        view.leave(&roster);
+        view.leave(&watched_jobs);
     }
     code
 }
 
 async fn follow(
     mut watches: Watches,
-    roster: &mut Roster,
+    watched_jobs: &mut WatchedJobs,
     view: &mut View,
     timeout: Option<Duration>,
     stop: impl Future<Output = ()>,
@@ -115,11 +115,11 @@ async fn follow(
             () = &mut stop => return ExitCode::Interrupted,
             _ = ticks.tick() => {
                 let now = Instant::now();
-                if view.tick(roster, now).is_err() {
+                if view.tick(watched_jobs, now).is_err() {
                     return ExitCode::OutputClosed;
                 }
-                if timeout.is_some_and(|timeout| roster.down_for(now).is_some_and(|down| down >= timeout)) {
-                    return complain(roster.why_down(), ExitCode::Unreachable);
+                if timeout.is_some_and(|timeout| watched_jobs.disconnected_for(now).is_some_and(|down| down >= timeout)) {
+                    return complain(watched_jobs.disconnect_reason(), ExitCode::Unreachable);
                 }
                 continue;
             }
@@ -129,28 +129,29 @@ async fn follow(
         let shown = match event {
             None => break,
             Some(Event::State(state)) => {
-                let index = roster.state(&state, now, age(&state));
-                view.state(roster, index, &state)
+                let index = watched_jobs.state(&state, now, age(&state));
+                view.state(watched_jobs, index, &state)
             }
             Some(Event::Unknown(job)) => {
-                let index = roster.unknown(&job);
-                view.unknown(roster, index)
+                let index = watched_jobs.unknown(&job);
+                view.unknown(watched_jobs, index)
             }
             Some(Event::JobRefused { job, message, .. }) => {
-                let index = roster.refused(&job, message);
-                view.refused(roster, index);
+                let index = watched_jobs.refused(&job, message);
+                view.refused(watched_jobs, index);
                 Ok(())
             }
             Some(Event::Connection(Connection::Connected)) => {
-                view.connected(&roster.link);
-                roster.connected();
+                view.connected(&watched_jobs.link);
+                watched_jobs.connected();
                 Ok(())
             }
             Some(Event::Connection(Connection::Lost { reason, .. })) => {
-                let is_news = matches!(roster.link, Link::Up | Link::Connecting);
-                roster.lost(&reason, now);
+                let is_news =
+                    matches!(watched_jobs.link, ConnectionState::Up | ConnectionState::Connecting);
+                watched_jobs.lost(&reason, now);
                 if is_news {
-                    view.lost(roster);
+                    view.lost(watched_jobs);
                 }
                 Ok(())
             }
@@ -164,7 +165,7 @@ async fn follow(
             return ExitCode::OutputClosed;
         }
         // Not left to the watcher's `close_at_end`: a job may have ended before the last one is subscribed.
-        if let Some(code) = roster.exit_code() {
+        if let Some(code) = watched_jobs.exit_code() {
             watches.close().await;
             return code;
         }

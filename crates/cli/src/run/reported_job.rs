@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use milepost_reporter::Job;
 
 use super::outcome::Outcome;
-use super::tracker::Audience;
-use crate::bars::Face;
+use super::tracker::ProgressSink;
+use crate::bars::JobSummary;
 
 /// Puts what is known of the command into a [`Job`], which sends it in its own time.
-pub(crate) struct Reported {
+pub(crate) struct ReportedJob {
     inner: Mutex<Inner>,
 }
 
@@ -23,7 +23,7 @@ struct Inner {
     keys: BTreeSet<String>,
 }
 
-impl Reported {
+impl ReportedJob {
     pub(crate) fn new(job: Job) -> Self {
         let inner = Inner { job, stage: None, message: None, known: false, keys: BTreeSet::new() };
         Self { inner: Mutex::new(inner) }
@@ -46,36 +46,36 @@ impl Reported {
     }
 }
 
-impl Audience for Reported {
-    fn news(&self, face: &Face) {
+impl ProgressSink for ReportedJob {
+    fn progress_changed(&self, summary: &JobSummary) {
         // Each field is only ever set as a whole.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(message) = &face.message
+        if let Some(message) = &summary.message
             && inner.message.as_ref() != Some(message)
         {
             inner.job.message(message);
             inner.message = Some(message.clone());
         }
-        for (key, value) in &face.metadata {
+        for (key, value) in &summary.metadata {
             inner.job.metadata(key, value);
         }
-        let keys: BTreeSet<String> = face.metadata.keys().cloned().collect();
+        let keys: BTreeSet<String> = summary.metadata.keys().cloned().collect();
         for gone in inner.keys.difference(&keys) {
             inner.job.metadata(gone, ());
         }
         inner.keys = keys;
-        if inner.known && face.progress.is_none() {
+        if inner.known && summary.progress.is_none() {
             // A stage of its own begins without a known total.
-            inner.job = inner.job.stage_within(&face.stage, 0.0..1.0);
-            inner.stage = Some(face.stage.clone());
+            inner.job = inner.job.stage_within(&summary.stage, 0.0..1.0);
+            inner.stage = Some(summary.stage.clone());
         }
-        inner.known = face.progress.is_some();
-        if let Some(progress) = face.progress {
+        inner.known = summary.progress.is_some();
+        if let Some(progress) = summary.progress {
             inner.job.progress(progress);
         }
-        if inner.stage.as_ref() != Some(&face.stage) {
-            inner.job.stage(&face.stage);
-            inner.stage = Some(face.stage.clone());
+        if inner.stage.as_ref() != Some(&summary.stage) {
+            inner.job.stage(&summary.stage);
+            inner.stage = Some(summary.stage.clone());
         }
     }
 }

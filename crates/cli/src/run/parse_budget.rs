@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 /// A quarter of the time that passes, saved up to 100 ms. Ordinary output never comes near; a command that writes
 /// hundreds of megabytes is looked at now and then.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(super) struct ParseBudget {
     saved: Duration,
     /// What was spent beyond what had been saved.
     owed: Duration,
     counted: Instant,
 }
 
-impl Allowance {
+impl ParseBudget {
     const SAVINGS: Duration = Duration::from_millis(100);
     const SHARE: u32 = 4;
 
@@ -21,7 +21,7 @@ impl Allowance {
     }
 
     /// Whether there is anything left.
-    pub(super) fn is_left(&mut self, now: Instant) -> bool {
+    pub(super) fn is_available(&mut self, now: Instant) -> bool {
         let earned = now.saturating_duration_since(self.counted) / Self::SHARE;
         self.counted = now;
         let paid = earned.min(self.owed);
@@ -45,14 +45,14 @@ mod tests {
     fn a_quarter_of_the_time_and_some_savings() {
         let t0 = Instant::now();
         let ms = Duration::from_millis;
-        let mut allowance = Allowance::new(t0);
-        assert!(allowance.is_left(t0));
-        allowance.spend(ms(150));
-        assert!(!allowance.is_left(t0), "the savings are gone, and 50 ms more");
-        assert!(!allowance.is_left(t0 + ms(200)), "paid back, and nothing saved");
-        assert!(allowance.is_left(t0 + ms(204)));
-        assert!(allowance.is_left(t0 + ms(100_000)));
-        allowance.spend(ms(101));
-        assert!(!allowance.is_left(t0 + ms(100_000)), "savings are bounded");
+        let mut budget = ParseBudget::new(t0);
+        assert!(budget.is_available(t0));
+        budget.spend(ms(150));
+        assert!(!budget.is_available(t0), "the savings are gone, and 50 ms more");
+        assert!(!budget.is_available(t0 + ms(200)), "paid back, and nothing saved");
+        assert!(budget.is_available(t0 + ms(204)));
+        assert!(budget.is_available(t0 + ms(100_000)));
+        budget.spend(ms(101));
+        assert!(!budget.is_available(t0 + ms(100_000)), "savings are bounded");
     }
 }

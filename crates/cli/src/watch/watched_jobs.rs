@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, State, Status};
 use milepost_watcher::Lost;
 
-use crate::bars::{Face, duration};
+use crate::bars::{JobSummary, duration};
 use crate::exit::ExitCode;
 
 /// From then on it is said that nothing was heard. A worker's heartbeat comes every 10 s.
@@ -16,7 +16,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(15);
 pub(super) struct Watched {
     pub(super) job: JobId,
     /// None: the server does not know it, or has not said yet.
-    pub(super) face: Option<Face>,
+    pub(super) summary: Option<JobSummary>,
     /// The server has said that it does not know the job.
     pub(super) unknown: bool,
     /// The server does not let it be watched.
@@ -29,7 +29,7 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn status(&self) -> Option<Status> {
-        self.face.as_ref().map(|face| face.status)
+        self.summary.as_ref().map(|summary| summary.status)
     }
 
     fn is_over(&self) -> bool {
@@ -45,7 +45,7 @@ impl Watched {
 
 /// Whether news can arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum ConnectionState {
     /// It never was up.
     Connecting,
     Up,
@@ -57,14 +57,14 @@ pub(super) enum Link {
 
 /// All jobs that are watched, in the order in which they were named.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(super) struct WatchedJobs {
     watched: Vec<Watched>,
-    pub(super) link: Link,
+    pub(super) link: ConnectionState,
     /// Since when there is no connection.
-    down_since: Option<Instant>,
+    disconnected_since: Option<Instant>,
 }
 
-impl Roster {
+impl WatchedJobs {
     /// A job that is named twice is watched once.
     pub(super) fn new(jobs: Vec<JobId>, now: Instant) -> Self {
         let mut watched: Vec<Watched> = Vec::new();
@@ -72,7 +72,7 @@ impl Roster {
             if watched.iter().all(|w| w.job != job) {
                 watched.push(Watched {
                     job,
-                    face: None,
+                    summary: None,
                     unknown: false,
                     refused: None,
                     heard: None,
@@ -80,7 +80,7 @@ impl Roster {
                 });
             }
         }
-        Self { watched, link: Link::Connecting, down_since: Some(now) }
+        Self { watched, link: ConnectionState::Connecting, disconnected_since: Some(now) }
     }
 
     pub(super) fn jobs(&self) -> impl Iterator<Item = &JobId> {
@@ -92,8 +92,8 @@ impl Roster {
     }
 
     pub(super) fn connected(&mut self) {
-        self.link = Link::Up;
-        self.down_since = None;
+        self.link = ConnectionState::Up;
+        self.disconnected_since = None;
         for watched in &mut self.watched {
             watched.fresh = true;
         }
@@ -101,23 +101,25 @@ impl Roster {
 
     pub(super) fn lost(&mut self, reason: &Lost, now: Instant) {
         let was_up = match self.link {
-            Link::Up => true,
-            Link::Connecting => false,
-            Link::Down { was_up, .. } => was_up,
+            ConnectionState::Up => true,
+            ConnectionState::Connecting => false,
+            ConnectionState::Down { was_up, .. } => was_up,
         };
-        self.link = Link::Down { reason: reason.to_string(), was_up };
-        self.down_since.get_or_insert(now);
+        self.link = ConnectionState::Down { reason: reason.to_string(), was_up };
+        self.disconnected_since.get_or_insert(now);
     }
 
     /// For how long there has been no connection.
-    pub(super) fn down_for(&self, now: Instant) -> Option<Duration> {
-        self.down_since.map(|since| now.saturating_duration_since(since))
+    pub(super) fn disconnected_for(&self, now: Instant) -> Option<Duration> {
+        self.disconnected_since.map(|since| now.saturating_duration_since(since))
     }
 
-    pub(super) fn why_down(&self) -> String {
+    pub(super) fn disconnect_reason(&self) -> String {
         match &self.link {
-            Link::Down { reason, .. } => reason.clone(),
-            Link::Connecting | Link::Up => "the server does not answer".to_owned(),
+            ConnectionState::Down { reason, .. } => reason.clone(),
+            ConnectionState::Connecting | ConnectionState::Up => {
+                "the server does not answer".to_owned()
+            }
         }
     }
 
@@ -130,7 +132,7 @@ impl Roster {
         let heard = now.checked_sub(age);
         // After a reconnect the state may be the one that was heard before, and its age is known better than by clocks.
         watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
-        watched.face = Some(Face::of(state));
+        watched.summary = Some(JobSummary::of(state));
         watched.unknown = false;
         Some(index)
     }
@@ -152,28 +154,30 @@ impl Roster {
     }
 
     /// What is to be said beside a job's bar.
-    pub(super) fn remark(&self, watched: &Watched, now: Instant) -> Option<String> {
+    pub(super) fn note(&self, watched: &Watched, now: Instant) -> Option<String> {
         if let Some(refused) = &watched.refused {
             return Some(format!("refused: {refused}"));
         }
         if watched.is_over() {
             return None;
         }
-        let mut remarks = Vec::new();
+        let mut notes = Vec::new();
         match &self.link {
-            Link::Connecting => remarks.push("connecting…".to_owned()),
-            Link::Down { was_up: true, .. } => {
-                remarks.push("connection lost, trying again".to_owned());
+            ConnectionState::Connecting => notes.push("connecting…".to_owned()),
+            ConnectionState::Down { was_up: true, .. } => {
+                notes.push("connection lost, trying again".to_owned());
             }
-            Link::Down { reason, was_up: false } => remarks.push(format!("{reason}; trying again")),
-            Link::Up if watched.unknown && watched.face.is_some() => {
-                remarks.push("forgotten by the server".to_owned());
+            ConnectionState::Down { reason, was_up: false } => {
+                notes.push(format!("{reason}; trying again"))
             }
-            Link::Up if watched.unknown => remarks.push("not known yet".to_owned()),
-            Link::Up => {}
+            ConnectionState::Up if watched.unknown && watched.summary.is_some() => {
+                notes.push("forgotten by the server".to_owned());
+            }
+            ConnectionState::Up if watched.unknown => notes.push("not known yet".to_owned()),
+            ConnectionState::Up => {}
         }
-        remarks.extend(watched.silent_for(now).map(no_word));
-        (!remarks.is_empty()).then(|| remarks.join(" · "))
+        notes.extend(watched.silent_for(now).map(silence_text));
+        (!notes.is_empty()).then(|| notes.join(" · "))
     }
 
     /// Once all are over.
@@ -192,7 +196,7 @@ impl Roster {
     }
 }
 
-pub(super) fn no_word(silent: Duration) -> String {
+pub(super) fn silence_text(silent: Duration) -> String {
     format!("no word for {}", duration(silent.as_secs_f64()))
 }
 
@@ -207,8 +211,8 @@ pub(super) mod tests {
         State::parse(&json).unwrap()
     }
 
-    fn roster(jobs: &[&str], now: Instant) -> Roster {
-        Roster::new(jobs.iter().map(|j| JobId::parse(j).unwrap()).collect(), now)
+    fn watched_jobs(jobs: &[&str], now: Instant) -> WatchedJobs {
+        WatchedJobs::new(jobs.iter().map(|j| JobId::parse(j).unwrap()).collect(), now)
     }
 
     const MOVING: &str = r#""status":"processing","stage":"s","progress":0.5"#;
@@ -220,37 +224,46 @@ pub(super) mod tests {
     #[test]
     fn a_lost_connection_keeps_the_bar_and_says_so() {
         let t0 = Instant::now();
-        let mut roster = roster(&["a"], t0);
-        let remark = |roster: &Roster, at| roster.remark(&roster.watched()[0], at);
-        assert_eq!(remark(&roster, t0).unwrap(), "connecting…");
-        roster.connected();
-        roster.state(&state("a", MOVING), t0, Duration::ZERO);
-        assert_eq!(remark(&roster, t0), None);
-        roster.lost(&Lost::Broken("reset".into()), t0);
-        assert_eq!(remark(&roster, t0).unwrap(), "connection lost, trying again");
-        assert_eq!(roster.watched()[0].face.as_ref().unwrap().progress, Some(0.5));
+        let mut watched_jobs = watched_jobs(&["a"], t0);
+        let note =
+            |watched_jobs: &WatchedJobs, at| watched_jobs.note(&watched_jobs.watched()[0], at);
+        assert_eq!(note(&watched_jobs, t0).unwrap(), "connecting…");
+        watched_jobs.connected();
+        watched_jobs.state(&state("a", MOVING), t0, Duration::ZERO);
+        assert_eq!(note(&watched_jobs, t0), None);
+        watched_jobs.lost(&Lost::Broken("reset".into()), t0);
+        assert_eq!(note(&watched_jobs, t0).unwrap(), "connection lost, trying again");
+        assert_eq!(watched_jobs.watched()[0].summary.as_ref().unwrap().progress, Some(0.5));
         let later = t0 + Duration::from_secs(42);
         assert_eq!(
-            remark(&roster, later).unwrap(),
+            note(&watched_jobs, later).unwrap(),
             "connection lost, trying again · no word for 42 s"
         );
-        assert_eq!(roster.down_for(later), Some(Duration::from_secs(42)));
-        roster.connected();
-        assert_eq!(remark(&roster, later).unwrap(), "no word for 42 s");
-        assert_eq!(roster.down_for(later), None);
+        assert_eq!(watched_jobs.disconnected_for(later), Some(Duration::from_secs(42)));
+        watched_jobs.connected();
+        assert_eq!(note(&watched_jobs, later).unwrap(), "no word for 42 s");
+        assert_eq!(watched_jobs.disconnected_for(later), None);
     }
 
     #[test]
     fn the_first_state_of_a_connection_may_be_old_and_the_next_is_not() {
         let t0 = Instant::now();
-        let mut roster = roster(&["a"], t0);
-        roster.connected();
-        roster.state(&state("a", MOVING), t0, Duration::from_secs(60));
-        assert_eq!(roster.watched()[0].silent_for(t0), Some(Duration::from_secs(60)));
-        roster.state(&state("a", MOVING), t0, Duration::from_secs(60));
-        assert_eq!(roster.watched()[0].silent_for(t0), None, "a worker's clock that is wrong");
-        roster.state(&state("a", &ended("completed")), t0, Duration::ZERO);
-        assert_eq!(roster.watched()[0].silent_for(t0 + Duration::from_secs(600)), None, "an end");
+        let mut watched_jobs = watched_jobs(&["a"], t0);
+        watched_jobs.connected();
+        watched_jobs.state(&state("a", MOVING), t0, Duration::from_secs(60));
+        assert_eq!(watched_jobs.watched()[0].silent_for(t0), Some(Duration::from_secs(60)));
+        watched_jobs.state(&state("a", MOVING), t0, Duration::from_secs(60));
+        assert_eq!(
+            watched_jobs.watched()[0].silent_for(t0),
+            None,
+            "a worker's clock that is wrong"
+        );
+        watched_jobs.state(&state("a", &ended("completed")), t0, Duration::ZERO);
+        assert_eq!(
+            watched_jobs.watched()[0].silent_for(t0 + Duration::from_secs(600)),
+            None,
+            "an end"
+        );
     }
 
     #[test]
@@ -258,11 +271,11 @@ pub(super) mod tests {
         let code = |ends: &[&str]| {
             let names: Vec<String> = (0..ends.len()).map(|n| n.to_string()).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let mut roster = roster(&names, Instant::now());
+            let mut watched_jobs = watched_jobs(&names, Instant::now());
             for (job, status) in names.iter().zip(ends) {
-                roster.state(&state(job, &ended(status)), Instant::now(), Duration::ZERO);
+                watched_jobs.state(&state(job, &ended(status)), Instant::now(), Duration::ZERO);
             }
-            roster.exit_code()
+            watched_jobs.exit_code()
         };
         assert_eq!(code(&["completed", "completed"]), Some(ExitCode::Success));
         assert_eq!(code(&["cancelled", "failed", "completed"]), Some(ExitCode::Failure));
@@ -273,6 +286,6 @@ pub(super) mod tests {
 
     #[test]
     fn a_job_named_twice_is_one() {
-        assert_eq!(roster(&["a", "b", "a"], Instant::now()).jobs().count(), 2);
+        assert_eq!(watched_jobs(&["a", "b", "a"], Instant::now()).jobs().count(), 2);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// A job as it is shown: by the terminal that runs it, and by those that watch it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Face {
+pub(crate) struct JobSummary {
     pub(crate) status: Status,
     pub(crate) stage: String,
     /// 0…1; none if the total is not known.
@@ -18,7 +18,7 @@ pub(crate) struct Face {
     pub(crate) metadata: Map<String, Value>,
 }
 
-impl Face {
+impl JobSummary {
     /// Of a job that nothing is known of yet.
     pub(crate) fn new(status: Status) -> Self {
         Self {
@@ -139,17 +139,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn face(state: &str) -> Face {
+    fn summary(state: &str) -> JobSummary {
         let job =
             r#"{"job_id":"a","timestamp":"2024-01-01T00:00:00Z","attempt":1,"position":"1-1","#;
-        Face::of(&State::parse(&format!("{job}{state}}}")).unwrap())
+        JobSummary::of(&State::parse(&format!("{job}{state}}}")).unwrap())
     }
 
     #[test]
     fn words_for_every_status() {
         let of = |state| {
-            let face = face(state);
-            format!("{}|{}", face.short().trim_start(), face.details())
+            let summary = summary(state);
+            format!("{}|{}", summary.short().trim_start(), summary.details())
         };
         assert_eq!(
             of(
@@ -196,9 +196,9 @@ mod tests {
 
     #[test]
     fn a_message_cannot_steer_the_terminal() {
-        let mut face = Face::new(Status::Processing);
-        face.message = Some("a\x1b[2Jb\nc\r\x07d".to_owned());
-        face.metadata.insert("time_left".to_owned(), json!(3));
-        assert_eq!(face.details(), "ab c  d · 3 s left");
+        let mut summary = JobSummary::new(Status::Processing);
+        summary.message = Some("a\x1b[2Jb\nc\r\x07d".to_owned());
+        summary.metadata.insert("time_left".to_owned(), json!(3));
+        assert_eq!(summary.details(), "ab c  d · 3 s left");
     }
 }

@@ -17,13 +17,13 @@ const FIRST: Duration = Duration::from_secs(1);
 
 /// What the reporter's notices say of the server.
 #[derive(Debug)]
-pub(super) struct Contact {
+pub(super) struct ReportDelivery {
     begun: Instant,
     /// The first report failed, and nothing has arrived since.
     never: AtomicBool,
 }
 
-impl Contact {
+impl ReportDelivery {
     pub(super) fn new() -> Self {
         Self { begun: Instant::now(), never: AtomicBool::new(false) }
     }

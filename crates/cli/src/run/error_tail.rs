@@ -7,12 +7,12 @@ const MAX_LINE_BYTES: usize = 300;
 
 /// The last three lines that are neither blank nor progress, each at most 300 bytes.
 #[derive(Debug, Default)]
-pub(crate) struct LastWords {
+pub(crate) struct ErrorTail {
     lines: VecDeque<String>,
 }
 
-impl LastWords {
-    pub(crate) fn hear(&mut self, line: &str) {
+impl ErrorTail {
+    pub(crate) fn push(&mut self, line: &str) {
         let line = line.trim();
         if line.is_empty() {
             return;
@@ -41,15 +41,15 @@ mod tests {
 
     #[test]
     fn the_last_ones_only_and_not_too_much_of_them() {
-        let mut words = LastWords::default();
-        assert_eq!(words.text(), None);
+        let mut tail = ErrorTail::default();
+        assert_eq!(tail.text(), None);
         for line in ["one", "", "two", "three ", "  ", "four"] {
-            words.hear(line);
+            tail.push(line);
         }
-        assert_eq!(words.text().unwrap(), "two\nthree\nfour");
+        assert_eq!(tail.text().unwrap(), "two\nthree\nfour");
         for _ in 0..5 {
-            words.hear(&"é".repeat(10_000));
+            tail.push(&"é".repeat(10_000));
         }
-        assert!(words.text().unwrap().len() < 1000);
+        assert!(tail.text().unwrap().len() < 1000);
     }
 }
