@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::{HeaderName, Method};
 use milepost_protocol::ProblemType;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -11,22 +11,26 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::instance::Instance;
-use crate::problem::Refused;
-use crate::{events, health, jobs, listing, metrics, openapi, page, report, watchers, websocket};
+use crate::operating::documents::{self, OpenApiText};
+use crate::operating::{health, metrics};
+use crate::reporting::update;
+use crate::response::problem::Refused;
+use crate::watching::{events, jobs, state, watchers};
+use crate::{openapi, pages, websocket};
 
 /// The routes, with what `/openapi.json` says of them: the handlers' annotations name their paths.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Instance>> {
+fn routes() -> OpenApiRouter<Arc<Instance>> {
     OpenApiRouter::with_openapi(openapi::base())
         // Watching.
         .route("/ws/jobs/{job_id}", get(websocket::one_job))
         .route("/ws", get(websocket::many_jobs))
         .routes(routes!(events::stream)) //         /jobs/{job_id}/events
-        .routes(routes!(jobs::state, report::one, report::forget)) // /jobs/{job_id}
-        .routes(routes!(jobs::status)) //           /jobs/{job_id}/status
-        .routes(routes!(jobs::history)) //          /jobs/{job_id}/history
-        .routes(routes!(listing::list)) //          /jobs
-        // Reporting; `report::one` is above.
-        .routes(routes!(report::many)) //           /updates
+        .routes(routes!(state::state, update::one, update::forget)) // /jobs/{job_id}
+        .routes(routes!(state::status)) //           /jobs/{job_id}/status
+        .routes(routes!(state::history)) //          /jobs/{job_id}/history
+        .routes(routes!(jobs::list)) //          /jobs
+        // Reporting; `update::one` is above.
+        .routes(routes!(update::many)) //           /updates
         // Operating.
         .routes(routes!(health::live)) //           /health
         .routes(routes!(health::livez))
@@ -34,14 +38,18 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(health::stats)) //          /ws/stats
         .routes(routes!(watchers::count)) //        /watchers
         .routes(routes!(metrics::text)) //          /metrics
-        .routes(routes!(openapi::json)) //          /openapi.json
-        .routes(routes!(openapi::asyncapi)) //      /asyncapi.yaml
+        .routes(routes!(documents::openapi)) //          /openapi.json
+        .routes(routes!(documents::asyncapi)) //      /asyncapi.yaml
 }
 
 pub(crate) fn router(instance: Arc<Instance>) -> Router {
     let cors = cors(&instance.config.cors_origins);
-    Router::from(routes())
-        .merge(page::routes())
+    let (router, document) = routes().split_for_parts();
+    // A tree of strings and numbers under string keys: it can be written.
+    let document = OpenApiText(document.to_json().unwrap_or_default().into());
+    router
+        .merge(pages::routes())
+        .layer(Extension(document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(cors)

@@ -9,8 +9,8 @@ use milepost_hub::Hub;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::accept;
 use crate::config::{Config, seconds};
+use crate::connection::accept;
 use crate::drain::{Drain, Stage};
 use crate::instance::{Counters, Instance};
 use crate::router::router;

@@ -2,8 +2,8 @@ use milepost_hub::Subscribe;
 use milepost_protocol::{JobId, Problem};
 use serde::Deserialize;
 
-use crate::parameter;
-use crate::problem::{Outcome, Refused};
+use crate::request::parameter;
+use crate::response::problem::{Outcome, Refused};
 
 /// What a client asks for by a text message: `spec/README.md`, sections 5 and 6.
 pub(super) enum Command {

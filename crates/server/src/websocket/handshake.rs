@@ -18,10 +18,10 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Greeting};
 use crate::config::seconds;
-use crate::corked::Corked;
+use crate::connection::corked::Corked;
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
-use crate::parameter::{NamedJob, WatchQuery};
-use crate::problem::{Outcome, Refused};
+use crate::request::parameter::{NamedJob, WatchQuery};
+use crate::response::problem::{Outcome, Refused};
 
 /// `GET /ws/jobs/{job_id}`
 pub(crate) async fn one_job(

@@ -155,7 +155,7 @@ async fn every_route_is_described_and_nothing_else() {
     let router = include_str!("../../src/router.rs");
     let by_hand = router.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
     let by_hand: Vec<_> = by_hand.collect();
-    assert_eq!(by_hand, ["/ws/jobs/{job_id}", "/ws"], "pages are in page.rs");
+    assert_eq!(by_hand, ["/ws/jobs/{job_id}", "/ws"], "pages are in pages.rs");
     assert_eq!(router.matches(".route(").count(), by_hand.len());
 
     // A mode that is refused, so that events come to an end.

@@ -7,7 +7,7 @@ use milepost_hub::{Subscribe, WatcherKey};
 use milepost_protocol::{JobId, Problem, ProblemType};
 
 use super::{Attached, Reactor};
-use crate::problem::Refused;
+use crate::response::problem::Refused;
 use crate::websocket::command::Command;
 use crate::websocket::connection::Phase;
 use crate::websocket::inbound::Inbound;

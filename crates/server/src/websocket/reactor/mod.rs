@@ -26,7 +26,7 @@ use super::message;
 use crate::config::{Config, seconds};
 use crate::drain::Drain;
 use crate::instance::{Counters, WatchingSocket};
-use crate::problem::Refused;
+use crate::response::problem::Refused;
 
 /// What a shard's task needs of the server.
 pub(crate) struct Context {

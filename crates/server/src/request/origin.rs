@@ -9,7 +9,7 @@ use http::request::Parts;
 use milepost_protocol::ProblemType;
 
 use crate::instance::Instance;
-use crate::problem::Refused;
+use crate::response::problem::Refused;
 
 /// That a request which changes something was not sent by a foreign page: a browser says whose page sends it
 /// (RFC 6454, section 7), and sends a plain POST without asking us first. Whatever is not a browser names no

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_hub::Mode;
 use milepost_protocol::{JobId, Position, State as JobState};
@@ -12,8 +12,9 @@ use serde::Deserialize;
 
 use crate::instance::Instance;
 use crate::openapi;
-use crate::parameter::{self, NamedJob};
-use crate::problem::{Outcome, Refused};
+use crate::request::parameter::{self, NamedJob};
+use crate::response::problem::{Outcome, Refused};
+use crate::response::{join, json};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -126,16 +127,4 @@ fn tagged(mut response: Response, state: &JobState) -> Response {
         response.headers_mut().insert(ETAG, tag);
     }
     response
-}
-
-/// States as the elements of a JSON array.
-pub(crate) fn join(states: &[Arc<JobState>]) -> String {
-    states.iter().map(|state| state.json()).collect::<Vec<_>>().join(",")
-}
-
-/// A JSON response that no cache keeps: it is out of date when it arrives.
-pub(crate) fn json(body: String) -> Response {
-    let json = HeaderValue::from_static("application/json");
-    let no_cache = HeaderValue::from_static("no-cache");
-    ([(CONTENT_TYPE, json), (CACHE_CONTROL, no_cache)], body).into_response()
 }

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use crate::config::seconds;
 use crate::instance::{Instance, Watching};
 use crate::openapi;
-use crate::parameter::{self, NamedJob, WatchQuery};
-use crate::problem::Outcome;
+use crate::request::parameter::{self, NamedJob, WatchQuery};
+use crate::response::problem::Outcome;
 use crate::websocket::message;
 
 /// Watch a job by server-sent events

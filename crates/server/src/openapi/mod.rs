@@ -3,25 +3,18 @@
 //! Its types only describe: handlers read and write JSON without them, so that what a worker sends passes through
 //! to the last digit. `tests/openapi.rs` holds real answers against them.
 
-mod parameter;
-mod problem;
+mod parameters;
+mod problems;
 mod schema;
 
-use std::sync::LazyLock;
-
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
-use crate::router;
-
-pub(crate) use parameter::{
+pub(crate) use parameters::{
     CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam, WatchParams,
     WatchersParams,
 };
-pub(crate) use problem::{
+pub(crate) use problems::{
     BatchRefused, ForgetRefused, JobRefused, ListRefused, PollRefused, ReportRefused,
     SocketRefused, WatchRefused, WatchersRefused,
 };
@@ -47,43 +40,13 @@ pub(crate) use schema::{
         (name = "Operating", description = "Health, metrics, and this document.")
     ),
     paths(one_job, many_jobs),
-    components(schemas(schema::Problem, parameter::Mode, parameter::Close)),
+    components(schemas(schema::Problem, parameters::Mode, parameters::Close)),
 )]
 struct Base;
 
 /// The document without the routes that the router adds to it.
 pub(crate) fn base() -> Document {
     Base::openapi()
-}
-
-/// This document, OpenAPI 3.1
-#[utoipa::path(
-    get, path = "/openapi.json", operation_id = "openapi", tag = "Operating",
-    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json")),
-)]
-pub(crate) async fn json() -> Response {
-    static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-        // A tree of strings and numbers under string keys: it can be written.
-        router::routes().into_openapi().to_json().unwrap_or_default()
-    });
-    document("application/json", &DOCUMENT)
-}
-
-/// The WebSockets' messages, AsyncAPI 3.0
-#[utoipa::path(
-    get, path = "/asyncapi.yaml", operation_id = "asyncapi", tag = "Operating",
-    responses((status = 200, description = "AsyncAPI 3.0.", content_type = "application/yaml")),
-)]
-pub(crate) async fn asyncapi() -> Response {
-    document("application/yaml", include_str!("../../../spec/asyncapi.yaml"))
-}
-
-fn document(content_type: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    (headers, text).into_response()
 }
 
 /// Watch one job over WebSocket

@@ -10,7 +10,7 @@ use milepost_hub::{Mode, Subscribe};
 use milepost_protocol::Position;
 use serde::Deserialize;
 
-use crate::problem::{Outcome, Refused};
+use crate::response::problem::{Outcome, Refused};
 
 /// The `{job_id}` of a path, as it stands there: `JobId::parse` says what is wrong with it.
 pub(crate) struct NamedJob(pub(crate) String);

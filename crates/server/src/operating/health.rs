@@ -10,8 +10,8 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 
 use crate::instance::Instance;
-use crate::jobs::json;
 use crate::openapi;
+use crate::response::json;
 
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,10 +8,10 @@ use axum::response::Response;
 use milepost_protocol::JobId;
 
 use crate::instance::Instance;
-use crate::jobs::json;
 use crate::openapi;
-use crate::parameter;
-use crate::problem::{Outcome, Refused};
+use crate::request::parameter;
+use crate::response::json;
+use crate::response::problem::{Outcome, Refused};
 
 /// So many jobs may be asked about at once.
 const MOST: usize = 100;

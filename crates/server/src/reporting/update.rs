@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_broker::Reported;
 use milepost_protocol::{JobId, ProblemType, Update};
 
-use crate::body;
 use crate::instance::Instance;
 use crate::openapi;
-use crate::origin::NotForeign;
-use crate::parameter::NamedJob;
-use crate::problem::{Outcome, Refused};
+use crate::request::body;
+use crate::request::origin::NotForeign;
+use crate::request::parameter::NamedJob;
+use crate::response::problem::{Outcome, Refused};
 
 /// Report an update of a job
 #[utoipa::path(

@@ -18,7 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::instance::Instance;
-use crate::problem::{Outcome, Refused};
+use crate::response::problem::{Outcome, Refused};
 
 /// What the server counts, for Prometheus
 #[utoipa::path(

@@ -8,10 +8,10 @@ use milepost_broker::JobsQuery;
 use milepost_protocol::Status;
 
 use crate::instance::Instance;
-use crate::jobs::{join, json};
 use crate::openapi;
-use crate::parameter;
-use crate::problem::{Outcome, Refused};
+use crate::request::parameter;
+use crate::response::problem::{Outcome, Refused};
+use crate::response::{join, json};
 
 /// The jobs known, in pages
 #[utoipa::path(

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use milepost_protocol::ProblemType;
 
 use crate::config::{Config, seconds};
-use crate::problem::{Outcome, Refused};
+use crate::response::problem::{Outcome, Refused};
 
 /// Reads a request's body of at most `limit` bytes; `too_large` is the problem with a larger one.
 pub(crate) async fn read(

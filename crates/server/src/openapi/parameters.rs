@@ -1,4 +1,7 @@
-#![expect(dead_code, reason = "describes parameters; the handlers read them by `crate::parameter`")]
+#![expect(
+    dead_code,
+    reason = "describes parameters; the handlers read them by `crate::request::parameter`"
+)]
 
 use utoipa::{IntoParams, ToSchema};
 

@@ -17,9 +17,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::config::seconds;
-use crate::corked::Corked;
+use crate::connection::corked::Corked;
 use crate::instance::{Instance, OpenSocket};
-use crate::problem::Refused;
+use crate::response::problem::Refused;
 
 /// Takes connections until the server goes down.
 pub(crate) async fn accept(

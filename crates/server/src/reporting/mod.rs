@@ -1,0 +1,3 @@
+//! What workers send.
+
+pub(crate) mod update;

@@ -1,0 +1,18 @@
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use milepost_protocol::State;
+
+/// States as the elements of a JSON array.
+pub(crate) fn join(states: &[Arc<State>]) -> String {
+    states.iter().map(|state| state.json()).collect::<Vec<_>>().join(",")
+}
+
+/// A JSON response that no cache keeps: it is out of date when it arrives.
+pub(crate) fn json(body: String) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    let no_cache = HeaderValue::from_static("no-cache");
+    ([(CONTENT_TYPE, json), (CACHE_CONTROL, no_cache)], body).into_response()
+}

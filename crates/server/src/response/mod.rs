@@ -1,0 +1,6 @@
+//! What a request is answered with: JSON, or a problem.
+
+mod json;
+pub(crate) mod problem;
+
+pub(crate) use json::{join, json};

@@ -1,0 +1,6 @@
+//! How far jobs are: polling, lists, server-sent events. WebSockets are in [`crate::websocket`].
+
+pub(crate) mod events;
+pub(crate) mod jobs;
+pub(crate) mod state;
+pub(crate) mod watchers;
