@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Drain;
+use crate::supervisor::Supervisor;
 use crate::websocket::ShardHandle;
 
 /// What the requests of one running server share.
@@ -19,11 +20,17 @@ pub(crate) struct Instance {
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) drain: Drain,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) dropped_log_lines: DroppedLogLines,
     pub(crate) started: Timestamp,
     /// Owns the tasks that requests begin: connections, upgrades.
     pub(crate) tasks: TaskTracker,
-    next_shard: AtomicUsize,
+    /// Counts the watchers that were given a shard.
+    pub(crate) next_shard: AtomicUsize,
 }
+
+/// Tells how many log lines were dropped since start.
+pub type DroppedLogLines = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What the server counts: `GET /ws/stats` and `GET /metrics`.
 #[derive(Default)]
@@ -45,31 +52,6 @@ pub(crate) struct Counters {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        config: Config,
-        broker: Arc<dyn Broker>,
-        hub: Arc<Hub>,
-        clock: Arc<dyn Clock>,
-        shards: Box<[ShardHandle]>,
-        counters: Arc<Counters>,
-        drain: Drain,
-    ) -> Arc<Self> {
-        let started = clock.now();
-        let (tasks, next_shard) = (TaskTracker::new(), AtomicUsize::new(0));
-        Arc::new(Self {
-            config,
-            broker,
-            hub,
-            clock,
-            shards,
-            counters,
-            drain,
-            started,
-            tasks,
-            next_shard,
-        })
-    }
-
     /// The shard that the next watcher goes to: each in turn.
     pub(crate) fn next_shard(&self) -> &ShardHandle {
         let next = self.next_shard.fetch_add(1, Ordering::Relaxed);

@@ -16,9 +16,11 @@ mod request;
 mod response;
 mod router;
 mod server;
+mod supervisor;
 mod watching;
 pub mod websocket;
 
 pub use config::{Config, ConfigError, RedisUrl};
 pub use connection::listen;
-pub use server::{RunError, run};
+pub use instance::DroppedLogLines;
+pub use server::{Control, RunError, run, run_with};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use http::{HeaderName, Method};
 use milepost_protocol::ProblemType;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -52,8 +54,14 @@ pub(crate) fn router(instance: Arc<Instance>) -> Router {
         .layer(Extension(document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
         .with_state(instance)
+}
+
+/// A handler's panic is its request's alone. The panic hook has logged it.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Refused::new(ProblemType::Internal, "the server failed at this request").into_response()
 }
 
 async fn not_found(uri: http::Uri) -> Refused {

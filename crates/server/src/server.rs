@@ -1,107 +1,197 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use milepost_broker::embedded::StoreError;
 use milepost_broker::{Broker, Clock, Embedded, Redis, SystemClock};
 use milepost_hub::Hub;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, seconds};
 use crate::connection::accept;
 use crate::drain::{Drain, Stage};
-use crate::instance::{Counters, Instance};
+use crate::instance::{Counters, DroppedLogLines, Instance};
 use crate::router::router;
+use crate::supervisor::Supervisor;
 use crate::websocket;
 
-/// Serves on `listener` until `shutdown` is done, then tells everybody, waits for what is under way as long
+/// How a running server is told to stop, and what it reports about the process around it.
+pub struct Control<S, H> {
+    /// Done when the server is to go down.
+    pub shutdown: S,
+    /// Done when it is to stop waiting for what is under way.
+    pub hurry: H,
+    /// How many log lines were dropped because the log was not read, for `/metrics`. The owner of the log counts.
+    pub dropped_log_lines: DroppedLogLines,
+}
+
+/// Serves on `listener` until `shutdown` is done, then tells every watcher, waits for what is under way as long
 /// as the configuration says, and returns.
 ///
 /// # Errors
-/// When the data directory cannot be used, or the system refuses what a server needs. Nothing was served
-/// then.
+/// When the data directory cannot be used, or the system refuses what a server needs: nothing was served then.
+/// Or when a task failed that the server cannot do without.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let broker = open_broker(&config, Arc::clone(&clock))?;
-    let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
-    let shards = shards.map_or(1, std::num::NonZeroUsize::get);
-    let hub = Hub::new(Arc::clone(&broker), shards, config.hub_limits());
-    let hub = Arc::new(hub);
-    let counters = Arc::<Counters>::default();
-    let (stage, drain) = Drain::new();
+    let control = Control { shutdown, hurry: pending(), dropped_log_lines: Arc::new(|| 0) };
+    run_with(config, listener, control).await
+}
 
-    // Owns the tasks that live as long as the server; connections are owned by the instance.
-    let mut tasks = JoinSet::new();
-    let mut handles = Vec::new();
-    for (index, mailbox) in hub.mailboxes().iter().enumerate() {
-        let context = websocket::Context {
-            hub: Arc::clone(&hub),
-            clock: Arc::clone(&clock),
-            counters: Arc::clone(&counters),
-            drain: drain.clone(),
-        };
-        let (handle, reactor) =
-            websocket::shard(index, Arc::clone(mailbox), context, &config).map_err(RunError::Io)?;
-        handles.push(handle);
-        tasks.spawn(reactor);
-    }
-    let grace = seconds(config.grace_period);
-    let max = config.max_connections.unwrap_or_else(|| accept::most_connections(open_files()));
-    let instance = Instance::new(
-        config,
-        Arc::clone(&broker),
-        Arc::clone(&hub),
-        clock,
-        handles.into(),
-        counters,
-        drain.clone(),
-    );
-    let (stop_broker, broker_stopped) = tokio::sync::watch::channel(false);
-    let broker_task = tokio::spawn(async move { broker.run(broker_stopped).await });
-    let hub_task = tokio::spawn(async move { hub.run().await });
-    let address = listener.local_addr().map_err(RunError::Io)?;
-    tracing::info!(%address, "listening");
-    tasks.spawn(accept::accept(
-        listener,
-        router(Arc::clone(&instance)),
-        Arc::clone(&instance),
-        max,
-    ));
-
-    shutdown.await;
-    tracing::info!("going down");
-    // The receivers live in the tasks; if all are gone there is nobody to tell.
-    let _ = stage.send(Stage::GoingDown);
-    instance.tasks.close();
-    let finish = async {
-        instance.tasks.wait().await;
-        let _ = stage.send(Stage::LastAdmitted);
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task of the server failed");
-            }
-        }
+/// As [`run`], with all that can be told to a running server.
+///
+/// # Errors
+/// As of [`run`].
+pub async fn run_with(
+    config: Config,
+    listener: TcpListener,
+    control: Control<impl Future<Output = ()>, impl Future<Output = ()>>,
+) -> Result<(), RunError> {
+    let mut server = Server::build(config, &listener, control.dropped_log_lines)?;
+    server.start(listener);
+    let failed = tokio::select! {
+        () = control.shutdown => None,
+        task = server.instance.supervisor.fatal() => Some(task),
     };
-    if tokio::time::timeout(grace + seconds(instance.config.drain_period), finish).await.is_err() {
-        tracing::warn!("gave up waiting for connections that do not end");
+    server.shut_down(control.hurry).await;
+    failed.map_or(Ok(()), |task| Err(RunError::Task(task)))
+}
+
+/// A server and all of its long-lived tasks. Dropping it aborts them, and ends its connections.
+struct Server {
+    instance: Arc<Instance>,
+    stage: watch::Sender<Stage>,
+    max_connections: usize,
+    /// The tasks of the shards, not started yet.
+    reactors: Vec<Reactor>,
+    /// The accept loop and the shards' tasks: they end while the server goes down.
+    serving: JoinSet<()>,
+    hub: JoinSet<()>,
+    broker: JoinSet<()>,
+    stop_broker: watch::Sender<bool>,
+}
+
+type Reactor = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Server {
+    /// Everything that may fail is done here, before the first task is started.
+    fn build(
+        config: Config,
+        listener: &TcpListener,
+        dropped_log_lines: DroppedLogLines,
+    ) -> Result<Self, RunError> {
+        let address = listener.local_addr().map_err(RunError::Io)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let broker = open_broker(&config, Arc::clone(&clock))?;
+        let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
+        let shards = shards.map_or(1, std::num::NonZeroUsize::get);
+        let hub = Arc::new(Hub::new(Arc::clone(&broker), shards, config.hub_limits()));
+        let counters = Arc::<Counters>::default();
+        let (stage, drain) = Drain::new();
+        let mut handles = Vec::new();
+        let mut reactors = Vec::<Reactor>::new();
+        for (index, mailbox) in hub.mailboxes().iter().enumerate() {
+            let context = websocket::Context {
+                hub: Arc::clone(&hub),
+                clock: Arc::clone(&clock),
+                counters: Arc::clone(&counters),
+                drain: drain.clone(),
+            };
+            let (handle, reactor) = websocket::shard(index, Arc::clone(mailbox), context, &config)
+                .map_err(RunError::Io)?;
+            handles.push(handle);
+            reactors.push(Box::pin(reactor));
+        }
+        let max_connections =
+            config.max_connections.unwrap_or_else(|| accept::most_connections(open_files()));
+        let supervisor = Supervisor::new(drain.clone());
+        let instance = Arc::new(Instance {
+            started: clock.now(),
+            tasks: TaskTracker::new(),
+            next_shard: AtomicUsize::new(0),
+            config,
+            broker,
+            hub,
+            clock,
+            shards: handles.into(),
+            counters,
+            dropped_log_lines,
+            drain,
+            supervisor,
+        });
+        tracing::info!(%address, "listening");
+        let (serving, hub, broker) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let stop_broker = watch::Sender::new(false);
+        Ok(Self { instance, stage, max_connections, reactors, serving, hub, broker, stop_broker })
     }
-    let _ = stage.send(Stage::Over);
-    tasks.shutdown().await;
+
+    /// Starts every long-lived task, supervised. `ARCHITECTURE.md` says what happens when one fails, and why.
+    fn start(&mut self, listener: TcpListener) {
+        let supervisor = &self.instance.supervisor;
+        for reactor in self.reactors.drain(..) {
+            // Its sockets are lost with it, so it cannot be made anew.
+            self.serving.spawn(supervisor.clone().critical("shard", reactor));
+        }
+        let (broker, stop) = (Arc::clone(&self.instance.broker), self.stop_broker.clone());
+        self.broker.spawn(supervisor.clone().restarting("broker", move || {
+            let (broker, stop) = (Arc::clone(&broker), stop.subscribe());
+            async move { broker.run(stop).await }
+        }));
+        let hub = Arc::clone(&self.instance.hub);
+        self.hub.spawn(supervisor.clone().restarting("hub", move || {
+            let hub = Arc::clone(&hub);
+            async move { hub.run().await }
+        }));
+        let (instance, max) = (Arc::clone(&self.instance), self.max_connections);
+        let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
+        self.serving.spawn(supervisor.clone().restarting("accept", move || {
+            accept::accept(Arc::clone(&listener), router.clone(), Arc::clone(&instance), max)
+        }));
+    }
+
+    async fn shut_down(mut self, hurry: impl Future<Output = ()>) {
+        tracing::info!("going down");
+        let config = &self.instance.config;
+        let patience = seconds(config.grace_period) + seconds(config.drain_period);
+        tokio::select! {
+            finished = tokio::time::timeout(patience, finish(&self.instance, &self.stage, &mut self.serving)) => {
+                if finished.is_err() {
+                    tracing::warn!("the grace period is over; closing the connections that are left");
+                }
+            }
+            () = hurry => tracing::warn!("told to hurry; closing the connections that are left"),
+        }
+        self.stage.send_replace(Stage::Over);
+        self.serving.shutdown().await;
+        self.instance.tasks.close();
+        self.instance.tasks.wait().await;
+        self.hub.shutdown().await;
+        self.stop_broker.send_replace(true);
+        if tokio::time::timeout(CLOSE_BROKER, self.broker.join_next()).await.is_err() {
+            tracing::error!("the broker did not stop in time");
+        }
+        tracing::info!("down");
+    }
+}
+
+/// So long may the broker take to write its last states.
+const CLOSE_BROKER: Duration = Duration::from_secs(10);
+
+/// Lets everything that is under way come to its end.
+async fn finish(instance: &Instance, stage: &watch::Sender<Stage>, serving: &mut JoinSet<()>) {
+    stage.send_replace(Stage::GoingDown);
+    instance.tasks.close();
     instance.tasks.wait().await;
-    hub_task.abort();
-    let _ = hub_task.await;
-    let _ = stop_broker.send(true);
-    if let Err(error) = broker_task.await {
-        tracing::error!(%error, "the broker's task failed");
-    }
-    tracing::info!("down");
-    Ok(())
+    stage.send_replace(Stage::LastAdmitted);
+    while serving.join_next().await.is_some() {}
 }
 
 fn open_broker(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Broker>, RunError> {
@@ -128,6 +218,8 @@ pub enum RunError {
     Store(StoreError),
     /// The system refuses what a server needs.
     Io(io::Error),
+    /// A task failed that the server cannot do without: its name.
+    Task(&'static str),
 }
 
 impl fmt::Display for RunError {
@@ -135,6 +227,9 @@ impl fmt::Display for RunError {
         match self {
             Self::Store(error) => write!(f, "data_dir: {error}"),
             Self::Io(error) => error.fmt(f),
+            Self::Task(name) => {
+                write!(f, "the task {name} failed, and the server cannot do without it")
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::response::problem::Refused;
 
 /// Takes connections until the server goes down.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     router: Router,
     instance: Arc<Instance>,
     max: usize,

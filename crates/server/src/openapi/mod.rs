@@ -18,9 +18,7 @@ pub(crate) use problems::{
     BatchRefused, ForgetRefused, JobRefused, ListRefused, PollRefused, ReportRefused,
     SocketRefused, WatchRefused, WatchersRefused,
 };
-pub(crate) use schema::{
-    Accepted, History, JobList, Liveness, Readiness, State, Stats, Update, Watchers,
-};
+pub(crate) use schema::{History, JobId, JobList, Position, State, Update};
 
 /// What the annotations of the handlers are added to.
 #[derive(OpenApi)]

@@ -1,6 +1,5 @@
 #![expect(dead_code, reason = "describes JSON; the handlers pass it through as text")]
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use milepost_protocol::ProblemType;
@@ -119,24 +118,6 @@ pub(crate) struct State {
     position: Position,
 }
 
-/// The update was taken.
-#[derive(ToSchema)]
-#[schema(examples(
-    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-42"}),
-    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-43", "repeated": true}),
-))]
-pub(crate) struct Accepted {
-    job_id: JobId,
-    /// The attempt that the update belongs to.
-    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
-    attempt: u64,
-    /// The position of the state that the update led to.
-    position: Position,
-    /// The very same end was reported before: this is its answer again.
-    #[schema(nullable = false)]
-    repeated: Option<bool>,
-}
-
 /// A page of the jobs known.
 #[derive(ToSchema)]
 pub(crate) struct JobList {
@@ -157,81 +138,6 @@ pub(crate) struct History {
     /// Oldest first, the present one last; 32 at most (configurable).
     #[schema(min_items = 1)]
     states: Vec<State>,
-}
-
-/// The process works.
-#[derive(ToSchema)]
-#[schema(examples(json!({"status": "healthy", "version": "0.1.0", "timestamp": "2024-01-01T00:00:00.000000Z"})))]
-pub(crate) struct Liveness {
-    #[schema(pattern = "^healthy$")]
-    status: String,
-    version: String,
-    #[schema(format = DateTime)]
-    timestamp: String,
-}
-
-/// Whether an update sent now would arrive, and if not, why.
-#[derive(ToSchema)]
-#[schema(examples(
-    json!({"status": "ready", "checks": {"broker": "ok", "hub": "ok", "server": "ok"}}),
-    json!({"status": "not ready", "checks": {"broker": "ok", "hub": "ok", "server": "going down"}}),
-))]
-pub(crate) struct Readiness {
-    #[schema(pattern = "^(ready|not ready)$")]
-    status: String,
-    checks: Checks,
-}
-
-/// `ok`, or why the check failed.
-#[derive(ToSchema)]
-#[schema(examples(json!({"broker": "ok", "hub": "ok", "server": "ok"})))]
-pub(crate) struct Checks {
-    /// Keeps states and orders updates.
-    broker: String,
-    /// Brings states to watchers.
-    hub: String,
-    /// Whether the server is going down.
-    server: String,
-}
-
-/// As the old service has it.
-#[derive(ToSchema)]
-#[expect(clippy::struct_field_names, reason = "named on the wire")]
-#[schema(examples(json!({
-    "status": "healthy",
-    "stats": {
-        "total_connections": 150, "active_jobs": 25, "messages_sent": 5420, "errors": 0, "active_connections": 45
-    },
-    "timestamp": "2024-01-01T00:00:00.000000Z"
-})))]
-pub(crate) struct Stats {
-    #[schema(pattern = "^healthy$")]
-    status: String,
-    stats: Counts,
-    #[schema(format = DateTime)]
-    timestamp: String,
-}
-
-#[derive(ToSchema)]
-pub(crate) struct Counts {
-    /// Watchers since start.
-    total_connections: u64,
-    /// Jobs watched now.
-    active_jobs: u64,
-    /// Messages sent to watchers since start.
-    messages_sent: u64,
-    /// Faults on the server's side since start.
-    errors: u64,
-    /// Watchers now.
-    active_connections: u64,
-}
-
-/// How many watch a job now, on this instance.
-#[derive(ToSchema)]
-#[schema(examples(json!({"watchers": {"job_12345": 2, "job_12346": 0}})))]
-pub(crate) struct Watchers {
-    /// By job: those asked about.
-    watchers: BTreeMap<String, u64>,
 }
 
 /// A refusal: RFC 9457 problem details.

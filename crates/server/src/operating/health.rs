@@ -8,25 +8,56 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::RETRY_AFTER;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::instance::Instance;
-use crate::openapi;
 use crate::response::json;
 
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How the process is.
+#[derive(Serialize, ToSchema)]
+#[schema(examples(
+    json!({"status": "healthy", "version": "0.1.0", "timestamp": "2024-01-01T00:00:00.000000Z"}),
+    json!({
+        "status": "failing", "failing": ["broker"], "version": "0.1.0", "timestamp": "2024-01-01T00:00:00.000000Z"
+    }),
+))]
+pub(crate) struct Liveness {
+    #[schema(pattern = "^(healthy|failing)$")]
+    status: &'static str,
+    /// The tasks that have failed and do not run again yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    failing: Vec<&'static str>,
+    version: &'static str,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
 /// The process works
+///
+/// All of its long-lived tasks run.
 #[utoipa::path(
     get, path = "/health", operation_id = "health", tag = "Operating",
-    responses((status = 200, description = "It does.", body = openapi::Liveness)),
+    responses(
+        (status = 200, description = "It does.", body = Liveness),
+        (status = 503, description = "It does not: which tasks have failed.", body = Liveness),
+    ),
 )]
 pub(crate) async fn live(State(instance): State<Arc<Instance>>) -> Response {
-    json(format!(
-        r#"{{"status":"healthy","version":"{}","timestamp":"{}"}}"#,
-        env!("CARGO_PKG_VERSION"),
-        instance.clock.now()
-    ))
+    let failing = instance.supervisor.failing();
+    let (status_code, status) = if failing.is_empty() {
+        (StatusCode::OK, "healthy")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "failing")
+    };
+    let (version, timestamp) = (env!("CARGO_PKG_VERSION"), instance.clock.now().to_string());
+    let mut response = json(&Liveness { status, failing, version, timestamp });
+    *response.status_mut() = status_code;
+    response
 }
 
 /// The process works
@@ -34,10 +65,69 @@ pub(crate) async fn live(State(instance): State<Arc<Instance>>) -> Response {
 /// As `/health`, under the name that orchestrators use.
 #[utoipa::path(
     get, path = "/livez", operation_id = "livez", tag = "Operating",
-    responses((status = 200, description = "It does.", body = openapi::Liveness)),
+    responses(
+        (status = 200, description = "It does.", body = Liveness),
+        (status = 503, description = "It does not: which tasks have failed.", body = Liveness),
+    ),
 )]
 pub(crate) async fn livez(instance: State<Arc<Instance>>) -> Response {
     live(instance).await
+}
+
+/// Whether an update sent now would arrive, and if not, why.
+#[derive(Serialize, ToSchema)]
+#[schema(examples(
+    json!({"status": "ready", "checks": {"broker": "ok", "hub": "ok", "server": "ok"}}),
+    json!({"status": "not ready", "checks": {"broker": "ok", "hub": "ok", "server": "going down"}}),
+))]
+pub(crate) struct Readiness {
+    #[schema(pattern = "^(ready|not ready)$")]
+    status: &'static str,
+    checks: Checks,
+}
+
+/// `ok`, or why the check failed.
+#[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"broker": "ok", "hub": "ok", "server": "ok"})))]
+pub(crate) struct Checks {
+    /// Keeps states and orders updates.
+    broker: String,
+    /// Delivers states to watchers.
+    hub: String,
+    /// Whether the server is going down.
+    server: String,
+}
+
+/// What the server counts, as the service before Milepost had it.
+#[derive(Serialize, ToSchema)]
+#[schema(examples(json!({
+    "status": "healthy",
+    "stats": {
+        "total_connections": 150, "active_jobs": 25, "messages_sent": 5420, "errors": 0, "active_connections": 45
+    },
+    "timestamp": "2024-01-01T00:00:00.000000Z"
+})))]
+#[expect(clippy::struct_field_names, reason = "named on the wire")]
+pub(crate) struct Stats {
+    #[schema(pattern = "^healthy$")]
+    status: &'static str,
+    stats: Counts,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Counts {
+    /// Watchers since start.
+    total_connections: u64,
+    /// Jobs watched now.
+    active_jobs: usize,
+    /// Messages sent to watchers since start.
+    messages_sent: u64,
+    /// Faults on the server's side since start.
+    errors: u64,
+    /// Watchers now.
+    active_connections: usize,
 }
 
 /// An update sent now would arrive
@@ -46,8 +136,8 @@ pub(crate) async fn livez(instance: State<Arc<Instance>>) -> Response {
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "Operating",
     responses(
-        (status = 200, description = "It would.", body = openapi::Readiness),
-        (status = 503, description = "It would not: which check failed.", body = openapi::Readiness,
+        (status = 200, description = "It would.", body = Readiness),
+        (status = 503, description = "It would not: which check failed.", body = Readiness,
             headers(("Retry-After" = u32, description = "Seconds after which to ask again."))),
     ),
 )]
@@ -74,13 +164,10 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>) -> Response {
     let server = if draining { Err("going down".to_owned()) } else { Ok(()) };
 
     let ready = broker.is_ok() && hub.is_ok() && !draining;
-    let mut checks = serde_json::Map::new();
-    for (name, check) in [("broker", broker), ("hub", hub), ("server", server)] {
-        checks.insert(name.to_owned(), check.err().unwrap_or_else(|| "ok".to_owned()).into());
-    }
+    let result = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
+    let checks = Checks { broker: result(broker), hub: result(hub), server: result(server) };
     let status = if ready { "ready" } else { "not ready" };
-    let body = serde_json::json!({ "status": status, "checks": checks });
-    let mut response = json(body.to_string());
+    let mut response = json(&Readiness { status, checks });
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
@@ -88,25 +175,24 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>) -> Response {
     response.into_response()
 }
 
-/// What the server counts, as the old service has it
+/// What the server counts, as the service before Milepost had it
 ///
 /// `/metrics` has more.
 #[utoipa::path(
     get, path = "/ws/stats", operation_id = "stats", tag = "Operating",
-    responses((status = 200, description = "The counts.", body = openapi::Stats)),
+    responses((status = 200, description = "The counts.", body = Stats)),
 )]
 pub(crate) async fn stats(State(instance): State<Arc<Instance>>) -> Response {
     let counters = &instance.counters;
-    let body = serde_json::json!({
-        "status": "healthy",
-        "stats": {
-            "total_connections": counters.total_connections.load(Ordering::Relaxed),
-            "active_jobs": instance.hub.watched(),
-            "messages_sent": counters.messages_sent.load(Ordering::Relaxed),
-            "errors": counters.errors.load(Ordering::Relaxed),
-            "active_connections": counters.active_connections.load(Ordering::Relaxed),
+    json(&Stats {
+        status: "healthy",
+        stats: Counts {
+            total_connections: counters.total_connections.load(Ordering::Relaxed),
+            active_jobs: instance.hub.watched(),
+            messages_sent: counters.messages_sent.load(Ordering::Relaxed),
+            errors: counters.errors.load(Ordering::Relaxed),
+            active_connections: counters.active_connections.load(Ordering::Relaxed),
         },
-        "timestamp": instance.clock.now().to_string(),
-    });
-    json(body.to_string())
+        timestamp: instance.clock.now().to_string(),
+    })
 }

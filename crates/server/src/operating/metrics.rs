@@ -44,7 +44,9 @@ struct Scrape(Arc<Instance>);
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Instance { config, broker, hub, counters, started, .. } = &*self.0;
+        let Instance {
+            config, broker, hub, counters, started, supervisor, dropped_log_lines, ..
+        } = &*self.0;
         let held = broker.stats();
         let sockets = counters.sockets.load(Relaxed);
         let watchers = counters.active_connections.load(Relaxed);
@@ -92,7 +94,20 @@ impl Collector for Scrape {
             let labels = [("outcome", outcome)];
             ConstCounter::new(count.load(Relaxed)).encode(updates.encode_family(&labels)?)?;
         }
+        let help = "Times that a long-lived task panicked or ended before it should";
+        let name = "milepost_task_failures";
+        let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (task, status) in supervisor.tasks() {
+            let labels = [("task", task)];
+            ConstCounter::new(status.failures).encode(failures.encode_family(&labels)?)?;
+        }
+        let dropped = dropped_log_lines();
         let counts = [
+            (
+                "milepost_dropped_log_lines",
+                "Log lines dropped because nobody read the log",
+                dropped,
+            ),
             ("milepost_connections", "Watchers since start", connections),
             ("milepost_messages_sent", "Messages sent to watchers", sent),
             ("milepost_errors", "Faults on the server's side", errors),

@@ -11,13 +11,37 @@ use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_broker::Reported;
 use milepost_protocol::{JobId, ProblemType, Update};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::body;
 use crate::request::origin::NotForeign;
 use crate::request::parameter::NamedJob;
+use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
+
+/// The update was taken.
+#[derive(Serialize, ToSchema)]
+#[schema(examples(
+    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-42"}),
+    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-43", "repeated": true}),
+))]
+pub(crate) struct Accepted {
+    #[schema(value_type = openapi::JobId)]
+    job_id: String,
+    /// The attempt that the update belongs to.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
+    attempt: u64,
+    /// The position of the state that the update led to.
+    #[schema(value_type = openapi::Position)]
+    position: String,
+    /// The very same end was reported before: this is its answer again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    repeated: Option<bool>,
+}
 
 /// Report an update of a job
 #[utoipa::path(
@@ -25,7 +49,7 @@ use crate::response::problem::{Outcome, Refused};
     params(openapi::JobPath),
     request_body(content = openapi::Update, description = "What the request says it is does not matter: it is JSON."),
     responses(
-        (status = 200, description = "Taken.", body = openapi::Accepted,
+        (status = 200, description = "Taken.", body = Accepted,
             headers(("ETag" = String, description = "The position, in quotes."))),
         openapi::ReportRefused,
     ),
@@ -39,11 +63,10 @@ pub(crate) async fn one(
 ) -> Outcome<Response> {
     let config = &instance.config;
     let limit = config.max_update_bytes;
-    let json = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, config).await?;
-    let reported = report(&instance, Some(&job), &json).await?;
-    let mut response = answer(&reported).into_response();
+    let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, config).await?;
+    let reported = report(&instance, Some(&job), &body).await?;
+    let mut response = json(&Accepted::from(&reported));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", reported.state.position())) {
         headers.insert(ETAG, tag);
     }
@@ -89,8 +112,8 @@ pub(crate) async fn many(
             report(&instance, None, line).await
         };
         match outcome {
-            Ok(reported) => outcomes.push_str(&answer(&reported)),
-            Err(refused) => outcomes.push_str(&refused.json()),
+            Ok(reported) => push_json(&mut outcomes, &Accepted::from(&reported)),
+            Err(refused) => push_json(&mut outcomes, &refused.0),
         }
         outcomes.push('\n');
     }
@@ -119,6 +142,11 @@ pub(crate) async fn forget(
     }
 }
 
+fn push_json(outcomes: &mut String, outcome: &impl Serialize) {
+    // Structs of strings and numbers; only I/O could fail.
+    outcomes.push_str(&serde_json::to_string(outcome).unwrap_or_default());
+}
+
 async fn report(instance: &Instance, job: Option<&str>, json: &[u8]) -> Outcome<Reported> {
     let taken = async {
         let job = job.map(JobId::parse).transpose()?;
@@ -132,14 +160,14 @@ async fn report(instance: &Instance, job: Option<&str>, json: &[u8]) -> Outcome<
     taken
 }
 
-fn answer(reported: &Reported) -> String {
-    let state = &reported.state;
-    let repeated = if reported.repeated { ",\"repeated\":true" } else { "" };
-    // A job id, a number and a position need no escaping.
-    format!(
-        r#"{{"job_id":"{}","attempt":{},"position":"{}"{repeated}}}"#,
-        state.job(),
-        state.attempt(),
-        state.position()
-    )
+impl From<&Reported> for Accepted {
+    fn from(reported: &Reported) -> Self {
+        let state = &reported.state;
+        Self {
+            job_id: state.job().to_string(),
+            attempt: state.attempt().into(),
+            position: state.position().to_string(),
+            repeated: reported.repeated.then_some(true),
+        }
+    }
 }

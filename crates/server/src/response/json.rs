@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use milepost_protocol::State;
+use serde::Serialize;
 
 /// States as the elements of a JSON array.
 pub(crate) fn join(states: &[Arc<State>]) -> String {
@@ -11,7 +13,14 @@ pub(crate) fn join(states: &[Arc<State>]) -> String {
 }
 
 /// A JSON response that no cache keeps: it is out of date when it arrives.
-pub(crate) fn json(body: String) -> Response {
+pub(crate) fn json<T: Serialize>(value: &T) -> Response {
+    // Structs of strings, numbers and lists; only I/O could fail.
+    json_text(serde_json::to_string(value).unwrap_or_default())
+}
+
+/// The same, of JSON that is text already.
+pub(crate) fn json_text(body: impl Into<Body>) -> Response {
+    let body = body.into();
     let json = HeaderValue::from_static("application/json");
     let no_cache = HeaderValue::from_static("no-cache");
     ([(CONTENT_TYPE, json), (CACHE_CONTROL, no_cache)], body).into_response()

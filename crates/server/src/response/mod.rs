@@ -3,4 +3,4 @@
 mod json;
 pub(crate) mod problem;
 
-pub(crate) use json::{join, json};
+pub(crate) use json::{join, json, json_text};

@@ -11,7 +11,7 @@ use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter;
 use crate::response::problem::{Outcome, Refused};
-use crate::response::{join, json};
+use crate::response::{join, json_text};
 
 /// The jobs known, in pages
 #[utoipa::path(
@@ -26,7 +26,7 @@ pub(crate) async fn list(
     let jobs = instance.broker.jobs(&parse(query.as_deref())?).await?;
     let next = jobs.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next:x}\""));
     let states = join(&jobs.states);
-    Ok(json(format!(r#"{{"jobs":[{states}],"next":{next},"total":{}}}"#, jobs.total)))
+    Ok(json_text(format!(r#"{{"jobs":[{states}],"next":{next},"total":{}}}"#, jobs.total)))
 }
 
 fn parse(query: Option<&str>) -> Outcome<JobsQuery> {

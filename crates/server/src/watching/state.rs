@@ -14,7 +14,7 @@ use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob};
 use crate::response::problem::{Outcome, Refused};
-use crate::response::{join, json};
+use crate::response::{join, json_text};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -114,11 +114,11 @@ pub(crate) async fn history(
         return Err(Refused::unknown_job(&job));
     }
     let states = join(&states);
-    Ok(json(format!(r#"{{"job_id":"{job}","states":[{states}]}}"#)))
+    Ok(json_text(format!(r#"{{"job_id":"{job}","states":[{states}]}}"#)))
 }
 
 fn respond(state: &JobState) -> Response {
-    tagged(json(state.json().to_owned()), state)
+    tagged(json_text(state.json().to_owned()), state)
 }
 
 fn tagged(mut response: Response, state: &JobState) -> Response {

@@ -6,12 +6,22 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use milepost_protocol::JobId;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter;
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
+
+/// How many watch a job now, on this instance.
+#[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"watchers": {"job_12345": 2, "job_12346": 0}})))]
+pub(crate) struct Watchers {
+    /// By job: those asked about.
+    watchers: BTreeMap<String, usize>,
+}
 
 /// So many jobs may be asked about at once.
 const MOST: usize = 100;
@@ -23,16 +33,15 @@ const MOST: usize = 100;
 #[utoipa::path(
     get, path = "/watchers", operation_id = "watchers", tag = "Operating",
     params(openapi::WatchersParams),
-    responses((status = 200, description = "The counts.", body = openapi::Watchers), openapi::WatchersRefused),
+    responses((status = 200, description = "The counts.", body = Watchers), openapi::WatchersRefused),
 )]
 pub(crate) async fn count(
     State(instance): State<Arc<Instance>>,
     RawQuery(query): RawQuery,
 ) -> Outcome<Response> {
     let jobs = parse(query.as_deref())?;
-    let watchers: BTreeMap<&str, usize> =
-        jobs.iter().map(|job| (job.as_str(), instance.hub.watchers(job))).collect();
-    Ok(json(serde_json::json!({ "watchers": watchers }).to_string()))
+    let watchers = jobs.iter().map(|job| (job.to_string(), instance.hub.watchers(job))).collect();
+    Ok(json(&Watchers { watchers }))
 }
 
 fn parse(query: Option<&str>) -> Outcome<Vec<JobId>> {
