@@ -1,7 +1,7 @@
 //! Exit codes, and the one line that goes with a failure.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::process;
 
 /// What the process exits with. `milepost --help` lists them.
@@ -58,7 +58,8 @@ impl From<ExitCode> for process::ExitCode {
 /// Ends with one line on stderr, `milepost: …`, and the code.
 pub(crate) fn complain(problem: impl fmt::Display, code: ExitCode) -> ExitCode {
     let line = problem.to_string().replace(['\n', '\r'], " ");
-    eprintln!("milepost: {line}");
+    // Unlike `eprintln!`, no panic if stderr is closed or full.
+    let _ = writeln!(io::stderr(), "milepost: {line}");
     code
 }
 

@@ -1,17 +1,20 @@
 //! `milepost serve`: the server, configured and told when to stop.
 
+mod log;
 mod settings;
+mod signals;
 
-use std::future::Future;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use milepost_server::Config;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use milepost_server::Control;
 
 use crate::exit::{ExitCode, complain};
+use log::Log;
 use settings::{Settings, Source};
+use signals::Signals;
+
+pub(crate) use signals::asked_to_stop;
 
 /// Run the server.
 ///
@@ -53,14 +56,81 @@ impl Args {
         if self.check {
             return ExitCode::Success;
         }
-        log(&settings);
+        let log = match Log::start(&settings) {
+            Ok(log) => log,
+            Err(error) => return complain(format_args!("cannot log: {error}"), ExitCode::Failure),
+        };
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
                 return complain(format_args!("cannot start: {error}"), ExitCode::Failure);
             }
         };
-        runtime.block_on(serve(settings.config))
+        runtime.block_on(self.serve(settings, &log))
+    }
+
+    async fn serve(&self, mut settings: Settings, log: &Log) -> ExitCode {
+        let config = settings.config.clone();
+        let address = (config.host.clone(), config.port);
+        let listener = match milepost_server::listen(address).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                return complain(
+                    format_args!("cannot listen on {}:{}: {error}", config.host, config.port),
+                    ExitCode::Failure,
+                );
+            }
+        };
+        let signals = match Signals::catch() {
+            Ok(signals) => signals,
+            Err(error) => {
+                return complain(format_args!("cannot catch signals: {error}"), ExitCode::Failure);
+            }
+        };
+        let control = Control {
+            shutdown: signals.stopped(1),
+            hurry: signals.stopped(2),
+            dropped_log_lines: Arc::new(log.dropped()),
+        };
+        let ended = tokio::select! {
+            ended = milepost_server::run_with(config, listener, control) => ended,
+            () = signals.handle(|| self.reload(&mut settings, log)) => Ok(()),
+        };
+        match ended {
+            Ok(()) => ExitCode::Success,
+            Err(error) => complain(error, ExitCode::Failure),
+        }
+    }
+
+    /// Reads the settings again and takes over what can change while the server runs: `log`.
+    fn reload(&self, settings: &mut Settings, log: &Log) {
+        let new = match self.settings() {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: the settings are wrong; keeping those before");
+                return;
+            }
+        };
+        let changed = settings.changed(&new);
+        if changed.is_empty() {
+            tracing::info!("SIGHUP: no setting has changed");
+        }
+        for name in changed {
+            if name != "log" {
+                tracing::warn!(
+                    setting = name,
+                    "SIGHUP: this setting needs a restart; keeping its value"
+                );
+                continue;
+            }
+            match log.set_filter(&new.log) {
+                Ok(()) => {
+                    tracing::info!(log = new.log, "SIGHUP: the log's filter has changed");
+                    settings.set_log(&new);
+                }
+                Err(error) => tracing::error!(error, "SIGHUP: cannot change the log's filter"),
+            }
+        }
     }
 
     fn settings(&self) -> Result<Settings, settings::SettingsError> {
@@ -88,49 +158,4 @@ impl Args {
         source.flags(flags)?;
         source.settings()
     }
-}
-
-fn log(settings: &Settings) {
-    let filter = EnvFilter::builder().parse_lossy(&settings.log);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    // Only this binary sets one.
-    let _ = if settings.log_as_json { builder.json().try_init() } else { builder.try_init() };
-}
-
-async fn serve(config: Config) -> ExitCode {
-    let address = (config.host.clone(), config.port);
-    let listener = match milepost_server::listen(address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            return complain(
-                format_args!("cannot listen on {}:{}: {error}", config.host, config.port),
-                ExitCode::Failure,
-            );
-        }
-    };
-    let shutdown = match asked_to_stop() {
-        Ok(shutdown) => shutdown,
-        Err(error) => {
-            return complain(format_args!("cannot catch signals: {error}"), ExitCode::Failure);
-        }
-    };
-    match milepost_server::run(config, listener, shutdown).await {
-        Ok(()) => ExitCode::Success,
-        Err(error) => complain(error, ExitCode::Failure),
-    }
-}
-
-/// Done on SIGTERM or SIGINT.
-pub(crate) fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
 }

@@ -1,7 +1,7 @@
 //! Where the server's settings come from: defaults < file < environment < flags. Each one is checked under the name
 //! by which it was given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -18,6 +18,29 @@ pub(crate) struct Settings {
     pub(crate) log_as_json: bool,
     /// Which events are logged, as tracing's filters have it: `info`, `milepost_server=debug`.
     pub(crate) log: String,
+    /// What was given, by name; all else has its default.
+    given: BTreeMap<String, Value>,
+}
+
+impl Settings {
+    /// The names of the settings that were given other values there.
+    pub(crate) fn changed(&self, new: &Self) -> Vec<String> {
+        let names = self.given.keys().chain(new.given.keys()).collect::<BTreeSet<_>>();
+        names
+            .into_iter()
+            .filter(|name| self.given.get(*name) != new.given.get(*name))
+            .cloned()
+            .collect()
+    }
+
+    /// Takes over the log's filter.
+    pub(crate) fn set_log(&mut self, new: &Self) {
+        self.log.clone_from(&new.log);
+        match new.given.get("log") {
+            Some(log) => self.given.insert("log".to_owned(), log.clone()),
+            None => self.given.remove("log"),
+        };
+    }
 }
 
 /// A setting that refuses the start.
@@ -116,6 +139,7 @@ impl Source {
     }
 
     pub(crate) fn settings(mut self) -> Result<Settings, SettingsError> {
+        let given = self.given.clone();
         let mut own = |name: &str| self.given.remove(name);
         let log_as_json = own("log_format").is_some_and(|v| v.as_str() == Some("json"));
         let log = own("log")
@@ -127,7 +151,7 @@ impl Source {
             given_as: "configuration".to_owned(),
             problem: error.to_string(),
         })?;
-        Ok(Settings { config, log_as_json, log })
+        Ok(Settings { config, log_as_json, log, given })
     }
 
     /// Text is whatever makes a valid setting: a number, true or false, a list between commas, or itself.

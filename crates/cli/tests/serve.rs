@@ -1,0 +1,182 @@
+//! `milepost serve` as its supervisor sees it: signals, a log that nobody reads, no open files left.
+
+mod support;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::OFlags;
+use support::{binary, eventually, finish, kill, milepost, temporary};
+
+/// The real binary, serving.
+struct Serve {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Serve {
+    fn start(arguments: &[&str], stderr: Stdio) -> Self {
+        Self::of(milepost(&[]), arguments, stderr)
+    }
+
+    /// `command` ends in the binary; its arguments follow.
+    fn of(mut command: Command, arguments: &[&str], stderr: Stdio) -> Self {
+        // Free a moment ago; the log may be of no use to learn the port from.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        command.args(["serve", "--listen", &address.to_string()]).args(arguments);
+        let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        let serve = Self { child, address };
+        eventually("it serves", || {
+            serve.get("/livez").filter(|answer| answer.starts_with("HTTP/1.1 200"))
+        });
+        serve
+    }
+
+    fn signal(&self, name: &str) {
+        kill(name, self.child.id());
+    }
+
+    fn connect(&self) -> Option<TcpStream> {
+        let stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        Some(stream)
+    }
+
+    /// The whole answer; none if there is none.
+    fn get(&self, path: &str) -> Option<String> {
+        let mut stream = self.connect()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        (!answer.is_empty()).then_some(answer)
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let metrics = self.get("/metrics").unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse().unwrap()
+    }
+
+    /// It stops when it is told to, and well.
+    fn stop(self) {
+        self.signal("TERM");
+        self.stopped();
+    }
+
+    fn stopped(self) {
+        assert_eq!(finish(self.child).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_ends_nothing() {
+    let mut serve = Serve::start(&["--set", "drain_period=0"], Stdio::piped());
+    let mut log = BufReader::new(serve.child.stderr.take().unwrap());
+    log.read_line(&mut String::new()).unwrap();
+    drop(log);
+    eventually("lines are dropped", || {
+        serve.signal("USR1");
+        (serve.metric("milepost_dropped_log_lines_total") > 1).then_some(())
+    });
+    assert!(serve.get("/readyz").unwrap().starts_with("HTTP/1.1 200"));
+    serve.stop();
+}
+
+#[test]
+fn a_log_on_a_full_disk_ends_nothing() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let serve = Serve::start(&["--set", "drain_period=0"], full.into());
+    eventually("lines are dropped", || {
+        (serve.metric("milepost_dropped_log_lines_total") > 0).then_some(())
+    });
+    serve.stop();
+}
+
+#[test]
+fn a_log_pipe_that_nobody_reads_blocks_nothing() {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    // Full from the start, so that the first line blocks.
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    let mut filler = File::from(writer.try_clone().unwrap());
+    while filler.write(&[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+
+    let serve = Serve::start(&["--set", "drain_period=0"], Stdio::from(writer));
+    drop(filler);
+    serve.signal("USR1");
+    assert!(serve.get("/readyz").unwrap().starts_with("HTTP/1.1 200"));
+    serve.stop();
+    drop(reader);
+}
+
+#[test]
+fn no_open_files_left_is_survived_without_a_log() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 48; exec \"$0\" \"$@\"", binary()]).stdin(Stdio::null());
+    for variable in ["REDIS_URL", "HOST", "PORT"] {
+        shell.env_remove(variable);
+    }
+    let arguments = ["--set", "max_connections=1000", "--set", "drain_period=0"];
+    let mut serve = Serve::of(shell, &arguments, Stdio::piped());
+    drop(serve.child.stderr.take());
+    let held: Vec<_> = (0..80).map(|_| serve.connect().unwrap()).collect();
+    eventually("no files are left", || {
+        let open = fs::read_dir(format!("/proc/{}/fd", serve.child.id())).unwrap().count();
+        (open >= 47).then_some(())
+    });
+    drop(held);
+    let alive = eventually("it accepts again", || serve.get("/livez"));
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    serve.stop();
+}
+
+#[test]
+fn a_second_sigterm_hurries() {
+    let arguments = ["--set", "grace_period=3600", "--set", "body_timeout=3600"];
+    let serve = Serve::start(&arguments, Stdio::null());
+    let mut slow = serve.connect().unwrap();
+    slow.write_all(
+        b"POST /jobs/a HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+    )
+    .unwrap();
+    // The server waits for the body now.
+    slow.read_exact(&mut [0; 25]).unwrap();
+    serve.signal("TERM");
+    eventually("it goes down", || serve.connect().is_none().then_some(()));
+    serve.signal("TERM");
+    serve.stopped();
+}
+
+#[test]
+fn sighup_reloads_and_user_signals_are_ignored() {
+    let (_folder, path) = temporary();
+    let file = path.join("milepost.toml");
+    fs::write(&file, "log = \"off\"\n").unwrap();
+    let arguments = ["--config", file.to_str().unwrap(), "--set", "drain_period=0"];
+    let mut serve = Serve::start(&arguments, Stdio::piped());
+    let log = serve.child.stderr.take().unwrap();
+    for signal in ["USR1", "USR2", "HUP"] {
+        serve.signal(signal);
+    }
+    assert!(serve.get("/livez").is_some());
+    // Nothing was logged so far: the first line comes after the filter was changed.
+    rustix::io::ioctl_fionbio(&log, true).unwrap();
+    let mut log = log;
+    let nothing = log.read(&mut [0; 64]).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    fs::write(&file, "log = \"info\"\n").unwrap();
+    serve.signal("HUP");
+    let mut line = [0; 4096];
+    eventually("the log says so", || log.read(&mut line).ok());
+    // What cannot be read leaves the settings as they are.
+    fs::write(&file, "log = [").unwrap();
+    serve.signal("HUP");
+    eventually("the log says so", || log.read(&mut line).ok());
+    assert!(serve.get("/livez").is_some());
+    drop(log);
+    serve.stop();
+}
