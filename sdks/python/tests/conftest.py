@@ -79,9 +79,15 @@ def reporter() -> Iterator[Callable[..., milepost.Reporter]]:
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What the logger `milepost` has said."""
+    """What the logger `milepost` has said, after its name."""
     caplog.set_level(logging.DEBUG, "milepost")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "milepost"]
+
+    def said() -> list[str]:
+        messages = [record.getMessage() for record in caplog.records if record.name == "milepost"]
+        assert all(message.startswith("milepost: ") for message in messages), messages
+        return [message[len("milepost: ") :] for message in messages]
+
+    return said
 
 
 @pytest.fixture(scope="session")

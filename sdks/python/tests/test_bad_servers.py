@@ -331,7 +331,8 @@ def test_nothing_is_reported_after_the_reporter_was_closed(fake: Fake, reporter:
     make.job(id="a").complete()
     make.close()
     assert server.updates[-1]["status"] == "completed"
-    assert not any(thread is make._thread for thread in threading.enumerate())
+    assert make._thread is not None
+    assert not make._thread.is_alive
     make.job(id="b").complete()
     make.close()
     assert server.updates[-1]["job_id"] == "a"

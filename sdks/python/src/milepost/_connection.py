@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import encodings.idna  # noqa: F401 The first connection would import it: a fork just then leaves it half done.
 import http.client
-import io
 import socket
-import ssl
 import time
-from typing import Any, Optional, Union
+from typing import Any, Optional
 from urllib.parse import unquote, urlsplit
 
 from ._outcome import Lost
+from ._sockets import Dialer, TimedSocket
 
 _AGENT = "milepost-python"
 
@@ -23,9 +22,10 @@ class Connection:
     def __init__(self, url: str, token: Optional[str]) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
-        self._port = parts.port
+        self._default_port = 443 if parts.scheme == "https" else 80
+        self._port = parts.port or self._default_port
         self._base = parts.path.rstrip("/")
-        self._is_tls = parts.scheme == "https"
+        self._dialer = Dialer(self._host, self._port, parts.scheme == "https")
         self._headers = {"User-Agent": _AGENT}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -69,25 +69,19 @@ class Connection:
         return connection.getresponse()
 
     def _connect(self, deadline: float) -> http.client.HTTPConnection:
-        left = max(0.001, deadline - time.monotonic())
         if self._http is None:
-            connection = self._open(left)
-            connection.connect()
-            assert connection.sock is not None
-            self._socket = TimedSocket(connection.sock)
-            connection.sock = self._socket
+            sock = self._dialer.dial(deadline)
+            connection = http.client.HTTPConnection(self._host, self._port)
+            # The header Host has no port where it is the scheme's own.
+            connection.default_port = self._default_port
+            connection.sock = sock
+            self._socket = sock
             self._http = connection
             if self._is_closed:
                 raise ConnectionAbortedError("closed")
         assert self._socket is not None
         self._socket.deadline = deadline
         return self._http
-
-    def _open(self, timeout: float) -> http.client.HTTPConnection:
-        if self._is_tls:
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
-        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
     def read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         """The whole body. Raises Lost, also where it is longer than the limit."""
@@ -127,52 +121,6 @@ class Connection:
         sock = self._socket
         if sock is not None:
             sock.shut_down()
-
-
-class TimedSocket:
-    """A socket whose every operation is over by a deadline: a server that sends a byte now and then is as late as one
-    that sends nothing. It has as much of a socket as http.client uses."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.deadline = 0.0
-
-    def _wait_at_most(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise socket.timeout("timed out")
-        self._sock.settimeout(left)
-
-    def sendall(self, data: Union[bytes, bytearray, memoryview]) -> None:
-        self._wait_at_most()
-        self._sock.sendall(data)
-
-    def receive_into(self, buffer: Any) -> int:
-        self._wait_at_most()
-        return self._sock.recv_into(buffer)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Receiver(self))
-
-    def shut_down(self) -> None:
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-class _Receiver(io.RawIOBase):
-    def __init__(self, sock: TimedSocket) -> None:
-        self._sock = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._sock.receive_into(buffer)
 
 
 def _say(error: BaseException) -> str:

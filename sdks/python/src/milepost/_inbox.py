@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import NamedTuple, Optional, Union
 
 from ._memory import LOCK
 from ._record import Glance, Record
+from ._threads import Flag
 from ._update import Update
+
+try:
+    # `queue.SimpleQueue` may be gevent's or eventlet's.
+    from _queue import SimpleQueue
+except ImportError:
+    from queue import SimpleQueue
 
 
 class NotTaken(Exception):
@@ -33,7 +39,7 @@ class Flush:
         self.is_last = is_last
         self.left: Optional[int] = None
         """How many jobs' latest states were not sent; None until it is over."""
-        self._is_over = threading.Event()
+        self._is_over = Flag()
 
     def finish(self, left: int) -> None:
         self.left = left

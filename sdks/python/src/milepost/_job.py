@@ -236,6 +236,7 @@ class Job:
     def _ring(self) -> None:
         self._check_process()
         self._bell.ring(self._record)
+        _notice.tell_later_ones()
 
     # As a context manager
 

@@ -8,9 +8,11 @@ that it does not have.
 from __future__ import annotations
 
 import os
-import threading
 
-LOCK = threading.RLock()
+from ._threads import RLock, forget_threads
+
+LOCK = RLock()
 
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_threads)
     os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)

@@ -1,15 +1,41 @@
-"""What a reporter has to say about itself: warnings of the logger `milepost`, and nothing else is ever heard of it."""
+"""What a reporter says about itself: warnings of the logger `milepost`, and nowhere else."""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
+from typing import Deque
+
+from . import _threads
 
 _LOGGER = logging.getLogger("milepost")
+_MAX_LATER = 16
+_later: Deque[str] = deque(maxlen=_MAX_LATER)
+"""Said by the sender where the program's threads are greenlets: their locks, logging's among them, are not for a real
+thread. The program's next call passes it on; of more than 16, the latest."""
 
 
 def tell(message: str) -> None:
+    if _threads.is_own() and _threads.are_greenlets():
+        _later.append(message)
+    else:
+        _log(message)
+
+
+def tell_later_ones() -> None:
+    """Passes on what the sender could not say itself. Called by the program's own threads."""
+    while _later and not _threads.is_own():
+        try:
+            _log(_later.popleft())
+        except IndexError:
+            # Another thread was quicker.
+            return
+
+
+def _log(message: str) -> None:
     try:
-        _LOGGER.warning("%s", message)
+        # Whoever has not set up logging sees the bare text, and has to learn who speaks.
+        _LOGGER.warning("milepost: %s", message)
     except Exception:
         # A handler that raises is no reason for a job to fail.
         pass

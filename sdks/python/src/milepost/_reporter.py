@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from ._memory import LOCK
 from ._record import Record
 from ._schedule import GAP, Pace
 from ._sender import Sender
+from ._threads import Thread
 from ._transport import Transport
 from ._update import Update
 
@@ -52,7 +52,7 @@ class Reporter:
         self._flush_timeout = max(0.001, flush_timeout)
         self._max_jobs = max_jobs
         self._url = _usable(url)
-        self._thread: Optional[threading.Thread] = None
+        self._thread: Optional[Thread] = None
         self._has_told_full = False
         self._inbox = Inbox(max_jobs)
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
@@ -78,6 +78,7 @@ class Reporter:
         queued: bool = False,
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
+        _notice.tell_later_ones()
         job_id = _job_id_of(name, id)
         named = attempt if isinstance(attempt, int) else None
         with LOCK:
@@ -130,9 +131,7 @@ class Reporter:
             if self._thread is not None or self._url is None:
                 return
             sender = Sender(self._inbox, connect(self._url, self._token), self._pace, self._flush_timeout)
-            thread = threading.Thread(target=sender.run, name="milepost", daemon=True)
-            thread.start()
-            self._thread = thread
+            self._thread = Thread(sender.run, "milepost")
         _at_exit_of_worker_processes()
 
     def flush(self, timeout: float = 2.0) -> bool:
@@ -141,12 +140,14 @@ class Reporter:
 
     def _flush(self, deadline: float, is_last: bool) -> Optional[int]:
         thread = self._thread
-        if thread is None or not thread.is_alive():
+        if thread is None or not thread.is_alive:
             return 0
         wish = Flush(deadline, is_last)
         self._inbox.flush(wish)
         # The sender itself says when the time is over; the rest is for when it is still in a request.
-        return wish.wait(max(0.0, deadline - time.monotonic()) + 0.1)
+        left = wish.wait(max(0.0, deadline - time.monotonic()) + 0.1)
+        _notice.tell_later_ones()
+        return left
 
     def close(self) -> None:
         """Sends what has not arrived yet, for `flush_timeout` at most. Nothing is reported from then on."""
