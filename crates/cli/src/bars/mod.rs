@@ -1,12 +1,17 @@
 //! How jobs look in a terminal.
 
-mod job_bar;
+mod bar_line;
+mod block;
+mod cursor;
 mod screen;
 mod summary;
+mod terminal;
 
-pub(crate) use job_bar::JobBar;
+pub(crate) use bar_line::{RowOptions, bar_line};
+pub(crate) use block::Block;
 pub(crate) use screen::Screen;
-pub(crate) use summary::{JobSummary, duration, percent, sanitized};
+pub(crate) use summary::{JobSummary, clock, duration, percent, sanitized};
+pub(crate) use terminal::{Terminal, colours, columns, rows};
 
 /// Redraws a second, at most.
 pub(crate) const MAX_REDRAWS: u8 = 10;

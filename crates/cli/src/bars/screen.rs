@@ -1,96 +1,219 @@
 //! A terminal that a command's output and its bar share.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use super::bar_line::{RowOptions, bar_line};
+use super::cursor::{CursorTracker, Place};
+use super::terminal::{self, Terminal};
+use super::{JobSummary, clock};
+use crate::output;
 
-use super::{JobBar, JobSummary, MAX_REDRAWS};
+/// The first bar comes this late: most commands that ask for a password do so at once, and a short one needs no bar.
+const FIRST_BAR: Duration = Duration::from_millis(300);
 
-/// What is kept of a line that the command has not ended. Beyond that no bar is drawn until it ends.
-const MAX_PARTIAL_BYTES: usize = 2048;
+/// A line that the command lengthens without ending it, such as a row of dots, gets a bar below it after this.
+const PARTIAL_LINE: Duration = Duration::from_secs(2);
 
-/// The bar stands below the command's output, byte for byte what the command wrote.
+/// Two writes closer together than this are a flood: the bar is left to the next tick.
+const FLOOD: Duration = Duration::from_millis(2);
+
+/// Messages that wait for an empty row, at most; the oldest is dropped first.
+const MAX_WAITING: usize = 16;
+
+/// Leaves the bar's row: it is cleared, and all below it.
+const CLEAR: &str = "\r\x1b[J";
+
+/// The bar stands below the command's output, which reaches the terminal byte for byte as it was written.
 ///
-/// The bar is taken away before anything is written and drawn again by [`Screen::draw`]. A line that the
-/// command has not ended is left alone: no bar is drawn meanwhile, since it may be a question; unless it is a
-/// meter that the command draws over in place (with `\r`), below which there is room for the bar.
+/// The cursor rests at the start of the bar's row. Whoever writes to the terminal behind our back writes over the bar,
+/// and a terminal that is resized wraps the bar below the cursor, from where it is erased.
+///
+/// No bar is drawn
+/// - above any of the command's output ([`CursorTracker`]), so not while the command moves the cursor about;
+/// - while the echo is off: a password is asked for;
+/// - over a line that the command has not ended, which may be a question. Below it there is one if the line is drawn
+///   over in place or is a growing row of dots, unless it is a progress bar itself.
+/// - in the background.
 #[derive(Debug)]
 pub(crate) struct Screen {
+    terminal: Terminal,
+    name: String,
+    begun: Instant,
+    taskbar: bool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    bars: MultiProgress,
-    bar: JobBar,
-    /// Where the bar is: it must go before the command's next output.
-    drawn: BarPlace,
-    partial: Partial,
+    cursor: CursorTracker,
+    drawn: Drawn,
+    /// What the bar shows.
+    summary: Option<JobSummary>,
+    /// When the command wrote last.
+    written: Option<Instant>,
+    /// Since when the present row has something on it.
+    row_since: Instant,
+    waiting: VecDeque<String>,
+    /// The percentage that the taskbar shows.
+    taskbar: Option<u8>,
+    finished: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BarPlace {
+/// Where the bar is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Drawn {
     No,
-    AtLineStart,
-    /// On the line below the command's unfinished one.
-    BelowMeter,
+    /// On the cursor's row.
+    Here,
+    /// On the row below the command's unfinished one, which these bytes draw again.
+    Below(Vec<u8>),
 }
 
 impl Screen {
-    pub(crate) fn new(name: &str) -> Self {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(MAX_REDRAWS));
-        let bar = JobBar::new(&bars, name, 0);
+    pub(crate) fn new(terminal: Terminal, name: &str) -> Self {
+        let begun = Instant::now();
+        let inner = Inner {
+            cursor: CursorTracker::default(),
+            drawn: Drawn::No,
+            summary: None,
+            written: None,
+            row_since: begun,
+            waiting: VecDeque::new(),
+            taskbar: None,
+            finished: false,
+        };
         Self {
-            inner: Mutex::new(Inner {
-                bars,
-                bar,
-                drawn: BarPlace::No,
-                partial: Partial::default(),
-            }),
+            terminal,
+            name: name.to_owned(),
+            begun,
+            taskbar: terminal::has_taskbar_progress(),
+            inner: Mutex::new(inner),
         }
     }
 
-    /// Hands the command's output to the terminal behind `to`.
+    /// Hands the command's output to the terminal behind `to`, and the bar after it, in one write.
     pub(crate) fn write(&self, to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.clear(to)?;
-        inner.partial.push(bytes);
-        to.write_all(bytes)
+        let now = Instant::now();
+        let mut out = inner.undrawn();
+        out.extend_from_slice(bytes);
+        inner.cursor.push(bytes);
+        if bytes.contains(&b'\n') {
+            inner.row_since = now;
+        }
+        let flood = inner.written.is_some_and(|at| now.saturating_duration_since(at) < FLOOD);
+        inner.written = Some(now);
+        if !flood {
+            self.append_bar(&mut inner, &mut out, now);
+        }
+        to.write_all(&out)
     }
 
-    /// A line of our own, above what the command has begun and not ended.
+    /// Prints a line of our own. It waits while there is no empty row for it.
     pub(crate) fn say(&self, line: &str) {
         let mut inner = self.lock();
-        let mut stderr = io::stderr();
-        let text = inner.partial.below(line);
-        // If the terminal is gone there is nobody to tell.
-        let _ = inner.clear(&mut stderr).and_then(|()| stderr.write_all(&text));
+        if inner.waiting.len() == MAX_WAITING {
+            inner.waiting.pop_front();
+        }
+        inner.waiting.push_back(line.to_owned());
+        let mut out = inner.undrawn();
+        self.append_bar(&mut inner, &mut out, Instant::now());
+        // If the terminal is gone there is nobody to notify.
+        let _ = io::stderr().write_all(&out);
     }
 
-    /// Draws the bar if there is room for it.
+    /// Draws the bar, where it may be drawn.
     pub(crate) fn draw(&self, summary: &JobSummary) {
         let mut inner = self.lock();
-        let width = usize::from(console::Term::stderr().size().1);
-        if inner.drawn == BarPlace::No {
-            match inner.partial.room(width) {
-                Place::None => return,
-                Place::LineStart => inner.drawn = BarPlace::AtLineStart,
-                Place::Below => {
-                    if io::stderr().write_all(b"\n").is_err() {
-                        return;
-                    }
-                    inner.drawn = BarPlace::BelowMeter;
-                }
+        inner.summary = Some(summary.clone());
+        let mut out = Vec::new();
+        if self.terminal.is_prompting() {
+            if std::mem::replace(&mut inner.drawn, Drawn::No) != Drawn::No {
+                // The prompt was written over the bar's beginning; the rest of the bar goes.
+                out.extend_from_slice(b"\x1b[K");
+                inner.cursor.row_is_opaque();
             }
+        } else {
+            out = inner.undrawn();
+            self.append_bar(&mut inner, &mut out, Instant::now());
         }
-        inner.bar.show(summary, None);
+        let _ = io::stderr().write_all(&out);
     }
 
-    /// Takes the bar away, for good.
+    /// Takes the bar away while the process is stopped.
+    pub(crate) fn suspend(&self) {
+        let _ = io::stderr().write_all(&self.lock().undrawn());
+    }
+
+    /// Takes the bar away for good, and prints what still waits.
     pub(crate) fn finish(&self) {
-        // If the terminal is gone, there is nobody to notify.
-        let _ = self.lock().clear(&mut io::stderr());
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.finished, true) {
+            return;
+        }
+        let mut out = inner.undrawn();
+        if !inner.waiting.is_empty() {
+            out.extend(inner.cursor.to_empty_row());
+            inner.print_waiting(&mut out);
+        }
+        if inner.taskbar.take().is_some() {
+            out.extend_from_slice(b"\x1b]9;4;0;0\x1b\\");
+        }
+        let _ = io::stderr().write_all(&out);
+    }
+
+    /// Where the bar goes now, if anywhere. What waits is printed above it.
+    fn append_bar(&self, inner: &mut Inner, out: &mut Vec<u8>, now: Instant) {
+        if inner.finished || self.terminal.is_prompting() || !self.terminal.is_ours() {
+            return;
+        }
+        let columns = terminal::columns();
+        let aged = now.saturating_duration_since(inner.row_since) >= PARTIAL_LINE;
+        let drawn = match inner.cursor.place(columns) {
+            Place::None => return,
+            Place::RowStart => Drawn::Here,
+            Place::Below(row) => match BelowRow::of(row) {
+                BelowRow::Redrawn => Drawn::Below(row.to_vec()),
+                BelowRow::Dots if aged => Drawn::Below(row.to_vec()),
+                BelowRow::Dots | BelowRow::Nothing => Drawn::No,
+            },
+        };
+        match &drawn {
+            Drawn::Here => inner.print_waiting(out),
+            Drawn::Below(_) => {}
+            Drawn::No => return,
+        }
+        let Some(summary) = inner.summary.as_ref() else { return };
+        if now.saturating_duration_since(self.begun) < FIRST_BAR {
+            return;
+        }
+        let elapsed = now.saturating_duration_since(self.begun);
+        let clock = clock(elapsed);
+        let options = RowOptions {
+            columns,
+            frame: usize::try_from(elapsed.as_millis() / 100).unwrap_or(0),
+            clock: Some(&clock),
+            colours: terminal::colours(),
+            ..RowOptions::default()
+        };
+        if matches!(drawn, Drawn::Below(_)) {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(bar_line(&self.name, Some(summary), options).as_bytes());
+        out.push(b'\r');
+        let percent = taskbar_percent(summary);
+        inner.drawn = drawn;
+        if self.taskbar && inner.taskbar != Some(percent) {
+            inner.taskbar = Some(percent);
+            let sequence = match percent {
+                UNKNOWN => "\x1b]9;4;3;0\x1b\\".to_owned(),
+                percent => format!("\x1b]9;4;1;{percent}\x1b\\"),
+            };
+            out.extend_from_slice(sequence.as_bytes());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -99,87 +222,56 @@ impl Screen {
     }
 }
 
+/// The taskbar's percentage of a job without one.
+const UNKNOWN: u8 = u8::MAX;
+
+fn taskbar_percent(summary: &JobSummary) -> u8 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0…100")]
+    summary.progress.map_or(UNKNOWN, |progress| (progress.clamp(0.0, 1.0) * 100.0) as u8)
+}
+
 impl Inner {
-    fn clear(&mut self, to: &mut impl Write) -> io::Result<()> {
-        if self.drawn == BarPlace::No {
-            return Ok(());
+    /// The bytes that take the bar away and put the cursor where the command left it.
+    fn undrawn(&mut self) -> Vec<u8> {
+        match std::mem::replace(&mut self.drawn, Drawn::No) {
+            Drawn::No => Vec::new(),
+            Drawn::Here => CLEAR.into(),
+            Drawn::Below(row) => [CLEAR.as_bytes(), b"\x1b[A\r", &row].concat(),
         }
-        self.bars.clear()?;
-        if self.drawn == BarPlace::BelowMeter {
-            // Back up, and to the column in which the command left the cursor.
-            to.write_all(b"\x1b[A\r")?;
-            to.write_all(&self.partial.bytes)?;
+    }
+
+    fn print_waiting(&mut self, out: &mut Vec<u8>) {
+        for line in self.waiting.drain(..) {
+            out.extend_from_slice(line.as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
-        self.drawn = BarPlace::No;
-        Ok(())
     }
 }
 
-/// The line that the command has begun and not ended.
-#[derive(Debug, Default)]
-struct Partial {
-    bytes: Vec<u8>,
-    overflown: bool,
-}
-
+/// Whether a row that the command has not ended may have a bar below it.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
-    None,
-    LineStart,
-    Below,
+enum BelowRow {
+    /// It is drawn over in place.
+    Redrawn,
+    /// It grows, by dots or the like.
+    Dots,
+    /// It may be a question, or is a progress bar itself.
+    Nothing,
 }
 
-impl Partial {
-    fn push(&mut self, bytes: &[u8]) {
-        let tail = match bytes.iter().rposition(|b| *b == b'\n') {
-            Some(at) => {
-                self.bytes.clear();
-                self.overflown = false;
-                &bytes[at + 1..]
-            }
-            None => bytes,
-        };
-        self.bytes.extend_from_slice(tail);
-        self.forget_overdrawn();
-        if self.bytes.len() > MAX_PARTIAL_BYTES {
-            self.bytes.clear();
-            self.overflown = true;
+impl BelowRow {
+    fn of(row: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(row);
+        let text = console::strip_ansi_codes(&text);
+        let text = text.trim();
+        if row.contains(&b'\r') || row.contains(&0x08) {
+            return if output::is_progress(text) { Self::Nothing } else { Self::Redrawn };
         }
-    }
-
-    /// Keeps one `\r` before what was drawn last, so that it is known for a meter.
-    fn forget_overdrawn(&mut self) {
-        let content = self.bytes.iter().rposition(|b| *b != b'\r').unwrap_or(0);
-        if let Some(at) = self.bytes[..content].iter().rposition(|b| *b == b'\r') {
-            self.bytes.drain(..at);
+        let mut last = text.chars().rev();
+        match (last.next(), last.next()) {
+            (Some(a), Some(b)) if a == b && ".·#*=-█".contains(a) => Self::Dots,
+            _ => Self::Nothing,
         }
-    }
-
-    /// What puts a line above this one.
-    fn below(&mut self, line: &str) -> Vec<u8> {
-        let mut text = Vec::new();
-        if self.overflown {
-            text.push(b'\n');
-            *self = Self::default();
-        } else if !self.bytes.is_empty() {
-            text.extend_from_slice(b"\r\x1b[K");
-        }
-        text.extend_from_slice(line.as_bytes());
-        text.push(b'\n');
-        text.extend_from_slice(&self.bytes);
-        text
-    }
-
-    fn room(&self, width: usize) -> Place {
-        if self.overflown {
-            return Place::None;
-        }
-        if self.bytes.is_empty() {
-            return Place::LineStart;
-        }
-        let text = String::from_utf8_lossy(&self.bytes);
-        let fits = console::measure_text_width(text.trim_matches('\r')) < width;
-        if self.bytes.contains(&b'\r') && fits { Place::Below } else { Place::None }
     }
 }
 
@@ -187,47 +279,19 @@ impl Partial {
 mod tests {
     use super::*;
 
-    fn room(pieces: &[&str]) -> Place {
-        let mut partial = Partial::default();
-        for piece in pieces {
-            partial.push(piece.as_bytes());
-            assert!(partial.bytes.len() <= MAX_PARTIAL_BYTES);
+    #[test]
+    fn rows_that_may_have_a_bar_below_them() {
+        for (row, expected) in [
+            ("\r⠋ installing", BelowRow::Redrawn),
+            ("\r 42%", BelowRow::Nothing),
+            ("\r 10%|█         | 5/50 [00:00<00:04, 9.9it/s]", BelowRow::Nothing),
+            ("tests/test_a.py ......", BelowRow::Dots),
+            ("Copying files... ", BelowRow::Dots),
+            ("Password: ", BelowRow::Nothing),
+            ("Continue? [y/N] ", BelowRow::Nothing),
+            ("Press a key", BelowRow::Nothing),
+        ] {
+            assert_eq!(BelowRow::of(row.as_bytes()), expected, "{row:?}");
         }
-        partial.room(20)
-    }
-
-    #[test]
-    fn a_bar_goes_below_lines_and_meters_and_never_into_a_question() {
-        assert_eq!(room(&[]), Place::LineStart);
-        assert_eq!(room(&["done\n"]), Place::LineStart);
-        assert_eq!(room(&["Password: "]), Place::None);
-        assert_eq!(room(&["\r 42%"]), Place::Below);
-        assert_eq!(room(&["41%\r", "42%\r"]), Place::Below);
-        assert_eq!(room(&["\r 42%", "\n"]), Place::LineStart);
-        assert_eq!(room(&["\r 42% of a line that is too long"]), Place::None);
-        assert_eq!(room(&[&"x".repeat(5000)]), Place::None);
-        assert_eq!(room(&[&"x".repeat(5000), "y\n"]), Place::LineStart);
-    }
-
-    #[test]
-    fn a_line_of_our_own_goes_above_what_is_not_ended() {
-        let mut partial = Partial::default();
-        assert_eq!(partial.below("us"), b"us\n");
-        partial.push(b"x\nSure? ");
-        assert_eq!(partial.below("us"), b"\r\x1b[Kus\nSure? ");
-        partial.push(&[b'x'; 5000]);
-        assert_eq!(partial.below("us"), b"\nus\n");
-        assert_eq!(partial.below("us"), b"us\n");
-    }
-
-    #[test]
-    fn only_what_was_drawn_last_is_kept() {
-        let mut partial = Partial::default();
-        partial.push(b"one\n\r 41%\r 42%");
-        assert_eq!(partial.bytes, b"\r 42%");
-        partial.push(b"\r");
-        assert_eq!(partial.bytes, b"\r 42%\r");
-        partial.push(b" 43%");
-        assert_eq!(partial.bytes, b"\r 43%");
     }
 }

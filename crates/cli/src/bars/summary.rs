@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::time::Duration;
 
 use milepost_protocol::{State, Status};
 use serde_json::{Map, Value};
@@ -124,6 +125,16 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `0:42`, `3:05`, `1:02:03`: a time that goes on.
+pub(crate) fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{rest:02}"),
+        _ => format!("{hours}:{minutes:02}:{rest:02}"),
+    }
+}
+
 /// Text from elsewhere, without what would steer the terminal.
 pub(crate) fn sanitized(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
@@ -192,6 +203,10 @@ mod tests {
             ["0 s", "42 s", "3:05 min", "1:02:03 h"]
         );
         assert_eq!(duration(f64::INFINITY), duration(1e9));
+        assert_eq!(
+            [0, 42, 185, 3723].map(|s| clock(Duration::from_secs(s))),
+            ["0:00", "0:42", "3:05", "1:02:03"]
+        );
     }
 
     #[test]

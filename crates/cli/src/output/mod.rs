@@ -202,6 +202,14 @@ impl Shape {
     }
 }
 
+/// Whether a row drawn in place is a progress bar, or the like.
+pub(crate) fn is_progress(text: &str) -> bool {
+    let reading = Shape::of(text)
+        .filter(|_| !is_binary(text))
+        .and_then(|shape| Recogniser::default().reading(Line { text, redrawn: true }, shape));
+    reading.is_some_and(|reading| reading.progress.is_some())
+}
+
 /// Bytes that are no text, control characters apart from the tabulator among them.
 fn is_binary(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_control() && b != b'\t')

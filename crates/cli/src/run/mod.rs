@@ -33,7 +33,7 @@ pub(crate) use reported_job::ReportedJob;
 pub(crate) use signals::Signals;
 pub(crate) use supervise::{OutputTargets, Task};
 
-use crate::bars::{Screen, sanitized};
+use crate::bars::{Screen, Terminal, sanitized};
 use crate::client::{Client, ServerArgs};
 use crate::exit::ExitCode;
 
@@ -87,8 +87,8 @@ impl Args {
             stage: self.stage,
         };
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
-        let talks = !self.quiet && io::stderr().is_terminal();
-        let screen = talks.then(|| Arc::new(Screen::new(job.as_str())));
+        let terminal = Terminal::for_bars().filter(|_| !self.quiet);
+        let screen = terminal.map(|terminal| Arc::new(Screen::new(terminal, job.as_str())));
         let announcer = Announcer(screen.clone());
 
         let url = self.server.url();
@@ -121,7 +121,7 @@ impl Args {
             let outlet = OutputTargets {
                 stdout: destination(&io::stdout(), screen.as_deref()),
                 stderr: destination(&io::stderr(), screen.as_deref()),
-                screen: screen.as_deref(),
+                screen: screen.as_ref(),
             };
             task.supervise(outlet, &mut signals, &sink)
         })();

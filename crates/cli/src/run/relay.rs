@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,7 +14,8 @@ use crate::bars::Screen;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long is waited, once the command has exited, for others that hold its output, such as `> >(tee log)`. After
-/// that they lose their reader: waiting on would mean that a command which leaves a server behind never ends.
+/// that a `cat` takes our place: `run` ends when its command does, as without us, and whatever the command left behind
+/// in the background still writes to where it wrote before.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -37,6 +39,14 @@ impl Destination<'_> {
             Self::Nothing => Ok(()),
         }
     }
+
+    /// Leaves the rest of `source` to a process that copies it to here, however long that takes.
+    fn leave_to_cat(self, source: OwnedFd) {
+        let (Self::File(file) | Self::Terminal(file, _)) = self else { return };
+        let cat = Command::new("cat").stdin(source).stdout(file).stderr(Stdio::null()).spawn();
+        // Without a `cat` the writers lose their reader. It outlives us, so nobody waits for it.
+        drop(cat);
+    }
 }
 
 /// What looks at the stream.
@@ -53,7 +63,7 @@ pub(crate) trait OutputObserver {
 /// When nobody takes our output any more, this stops, and the command learns it by the pipe, as it would
 /// have without us.
 pub(crate) fn relay(
-    mut source: impl Read + AsFd,
+    mut source: impl Read + AsFd + Into<OwnedFd>,
     exited: BorrowedFd<'_>,
     mut destination: Destination<'_>,
     mut observer: impl OutputObserver,
@@ -64,7 +74,10 @@ pub(crate) fn relay(
     loop {
         let now = Instant::now();
         let limit = match give_up {
-            Some(at) if at <= now => break,
+            Some(at) if at <= now => {
+                observer.end();
+                return destination.leave_to_cat(source.into());
+            }
             Some(at) => Some(at - now),
             None if paused => None,
             None => Some(PAUSE),

@@ -1,7 +1,7 @@
 //! Signals that reach us while the command runs.
 //!
 //! The command is in our process group, so a Ctrl-C in the terminal reaches it by itself; a signal that another
-//! process sends us is handed on. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here
+//! process sends us is forwarded. Ctrl-Z stops both; the bar goes first. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here
 //! and in the command.
 
 use std::fs;
@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::{self, JoinHandle};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::{Handle, SignalsInfo};
+use signal_hook::low_level::emulate_default_handler;
 use signal_hook::low_level::siginfo::Cause;
 
 use super::child::SignalTarget;
 
-const FORWARDED: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
+const FORWARDED: [i32; 8] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT];
 
 /// Catches signals until it is dropped.
 #[derive(Debug)]
@@ -48,7 +49,12 @@ impl Signals {
     }
 
     /// Hands on what came since, and what will come.
-    pub(crate) fn forward_to(&mut self, target: SignalTarget) {
+    /// `before_stop` is called before Ctrl-Z stops this process.
+    pub(crate) fn forward_to(
+        &mut self,
+        target: SignalTarget,
+        before_stop: impl Fn() + Send + 'static,
+    ) {
         let Some(mut info) = self.info.take() else { return };
         let seen = Arc::clone(&self.seen);
         self.thread = Some(thread::spawn(move || {
@@ -58,8 +64,16 @@ impl Signals {
                     seen.stop.store(signal, Ordering::Release);
                 }
                 // The kernel tells the whole group of what happens at the terminal.
-                if matches!(origin.cause, Cause::Sent(_)) && target.send(signal) {
+                if matches!(origin.cause, Cause::Sent(_))
+                    && target.send(signal)
+                    && !matches!(signal, SIGTSTP | SIGCONT)
+                {
                     seen.forwarded.store(signal, Ordering::Release);
+                }
+                if signal == SIGTSTP {
+                    before_stop();
+                    // It returns when the process is continued; were it not to stop, the command goes on as well.
+                    let _ = emulate_default_handler(SIGTSTP);
                 }
             }
         }));

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub(crate) struct Task {
 pub(crate) struct OutputTargets<'a> {
     pub(crate) stdout: Destination<'a>,
     pub(crate) stderr: Destination<'a>,
-    pub(crate) screen: Option<&'a Screen>,
+    pub(crate) screen: Option<&'a Arc<Screen>>,
 }
 
 impl Task {
@@ -62,7 +63,12 @@ impl Task {
         }
         let exit = io::pipe().map_err(|error| CannotStart::new(&self.program, error))?;
         let (running, stdout, stderr) = Running::start(&self.program, &mut command)?;
-        signals.forward_to(running.signal_target());
+        let suspended = targets.screen.cloned();
+        signals.forward_to(running.signal_target(), move || {
+            if let Some(screen) = &suspended {
+                screen.suspend();
+            }
+        });
         let stage = self.stage.as_deref().unwrap_or(if ours.is_some() {
             "rendering"
         } else {
@@ -141,7 +147,7 @@ impl Streams<'_> {
             scope.spawn(move || {
                 relay(stderr, exited, targets.stderr, Reader::new(tracker, Some(error_tail)));
             });
-            wait(running, exits, tracker, targets.screen)
+            wait(running, exits, tracker, targets.screen.map(Arc::as_ref))
         })
     }
 
@@ -174,7 +180,7 @@ impl Streams<'_> {
                 });
             }
             scope.spawn(move || encoding.probe(ffprobe));
-            let status = wait(running, exits, tracker, targets.screen);
+            let status = wait(running, exits, tracker, targets.screen.map(Arc::as_ref));
             encoding.finished();
             status
         })

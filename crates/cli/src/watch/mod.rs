@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Watcher, Watches};
 
+use crate::bars::Terminal;
 use crate::client::ServerArgs;
 use crate::exit::{ExitCode, complain};
 use crate::serve::asked_to_stop;
@@ -89,14 +90,10 @@ pub(crate) async fn watch(
             return complain(error, ExitCode::Usage);
         }
     }
-    let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
+    let terminal = Terminal::for_bars().filter(|_| io::stdout().is_terminal());
     let mut view = View::new(json, terminal, &watched_jobs);
     let code = follow(watches, &mut watched_jobs, &mut view, timeout, stop).await;
-    if code == ExitCode::Interrupted {
-        view.abandon();
-    } else {
-        view.leave(&watched_jobs);
-    }
+    view.leave(&watched_jobs);
     code
 }
 

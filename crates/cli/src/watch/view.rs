@@ -3,50 +3,43 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
 use milepost_protocol::{State, Status};
 
 use super::plain::LastPrinted;
 use super::watched_jobs::{ConnectionState, WatchedJobs};
-use crate::bars::{JobBar, MAX_REDRAWS, sanitized};
+use crate::bars::{Block, RowOptions, Terminal, bar_line, colours, columns, rows, sanitized};
 
-/// Bars beyond that are not drawn: a terminal has no room for them.
-const MAX_BARS: usize = 100;
+/// Names are cut to this.
+const MAX_NAME: usize = 40;
 
 /// One of three ways to show jobs. An error: nobody reads any more.
 pub(super) enum View {
-    Bars { all: MultiProgress, bars: Vec<JobBar> },
+    Bars { block: Block, begun: Instant, terminal: Terminal },
     Plain { printed: Vec<LastPrinted> },
     Json,
 }
 
 impl View {
-    pub(super) fn new(json: bool, terminal: bool, watched_jobs: &WatchedJobs) -> Self {
+    pub(super) fn new(json: bool, terminal: Option<Terminal>, watched_jobs: &WatchedJobs) -> Self {
         if json {
             return Self::Json;
         }
-        if !terminal {
+        let Some(terminal) = terminal else {
             return Self::Plain {
                 printed: watched_jobs.watched().iter().map(|_| LastPrinted::default()).collect(),
             };
-        }
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(MAX_REDRAWS));
-        let names = || watched_jobs.jobs().take(MAX_BARS);
-        let width = names().map(|job| job.as_str().len()).max().unwrap_or(0).min(40);
-        let bars = names().map(|job| JobBar::new(&all, job.as_str(), width)).collect();
-        Self::Bars { all, bars }
+        };
+        Self::Bars { block: Block::default(), begun: Instant::now(), terminal }
     }
 
     /// Time has passed: ages, spinners, notes.
     pub(super) fn tick(&mut self, watched_jobs: &WatchedJobs, now: Instant) -> io::Result<()> {
         match self {
-            Self::Bars { bars, .. } => {
-                for (bar, watched) in bars.iter_mut().zip(watched_jobs.watched()) {
-                    let note = watched_jobs.note(watched, now);
-                    match &watched.summary {
-                        Some(summary) => bar.show(summary, note.as_deref()),
-                        None => bar.wait(note.as_deref().unwrap_or("")),
-                    }
+            Self::Bars { block, begun, terminal } => {
+                if terminal.is_ours() {
+                    let frame = now.saturating_duration_since(*begun).as_millis() / 100;
+                    let rows = bar_rows(watched_jobs, now, usize::try_from(frame).unwrap_or(0));
+                    block.draw(&rows, &mut io::stderr())?;
                 }
                 Ok(())
             }
@@ -124,22 +117,11 @@ impl View {
         }
     }
 
-    /// Ctrl-C: its echo has moved the cursor, so nothing is drawn any more. What is there stays.
-    pub(super) fn abandon(&mut self) {
-        if let Self::Bars { all, .. } = self {
-            all.set_draw_target(ProgressDrawTarget::hidden());
-            let _ = writeln!(io::stderr());
-        }
-    }
-
     /// The last that was known stays on the terminal; whole errors below.
     pub(super) fn leave(&mut self, watched_jobs: &WatchedJobs) {
-        // If the terminal is gone there is nobody to tell.
-        let _ = self.tick(watched_jobs, Instant::now());
-        let Self::Bars { bars, .. } = self else { return };
-        for bar in bars.iter() {
-            bar.leave();
-        }
+        let Self::Bars { block, .. } = self else { return };
+        // If the terminal is gone there is nobody to notify.
+        let _ = block.leave(&bar_rows(watched_jobs, Instant::now(), 0), &mut io::stderr());
         for watched in watched_jobs.watched().iter().filter(|w| w.status() == Some(Status::Failed))
         {
             if let Some(error) =
@@ -150,6 +132,26 @@ impl View {
             }
         }
     }
+}
+
+/// A row for each job, as many as fit.
+fn bar_rows(watched_jobs: &WatchedJobs, now: Instant, frame: usize) -> Vec<String> {
+    let shown = || watched_jobs.watched().iter().take(rows().saturating_sub(1).max(1));
+    let name_width = shown().map(|w| w.job.as_str().len()).max().unwrap_or(0).min(MAX_NAME);
+    let options = RowOptions {
+        name_width,
+        columns: columns(),
+        frame,
+        colours: colours(),
+        ..RowOptions::default()
+    };
+    shown()
+        .map(|watched| {
+            let note = watched_jobs.note(watched, now);
+            let options = RowOptions { note: note.as_deref(), ..options };
+            bar_line(watched.job.as_str(), watched.summary.as_ref(), options)
+        })
+        .collect()
 }
 
 fn print(line: &str) -> io::Result<()> {

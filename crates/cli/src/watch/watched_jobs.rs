@@ -168,7 +168,7 @@ impl WatchedJobs {
                 notes.push("connection lost, trying again".to_owned());
             }
             ConnectionState::Down { reason, was_up: false } => {
-                notes.push(format!("{reason}; trying again"))
+                notes.push(format!("{reason}; trying again"));
             }
             ConnectionState::Up if watched.unknown && watched.summary.is_some() => {
                 notes.push("forgotten by the server".to_owned());

@@ -102,7 +102,7 @@ impl Drop for Server {
 
 /// The binary, told of no server that could answer.
 pub fn milepost(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_milepost"));
+    let mut command = with_default_signals(env!("CARGO_BIN_EXE_milepost"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MILEPOST_") {
@@ -220,13 +220,21 @@ pub fn require(program: &str) {
 
 /// Runs a shell's line on a terminal of its own. What is written to its stdin is typed there.
 pub fn on_terminal(line: &str) -> Command {
-    let mut command = Command::new("script");
+    let mut command = with_default_signals("script");
     command
         .args(["-qefc", line, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.env("TERM", "xterm");
+    command
+}
+
+/// The program itself, in the same process, with no signal ignored: whoever runs the tests in the background (a shell
+/// without job control, `nohup`) may ignore SIGINT, and that is inherited.
+fn with_default_signals(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,QUIT,HUP,TERM", program]);
     command
 }
 

@@ -1,0 +1,63 @@
+//! The terminal behind stderr: its size, and whether anybody else uses it now.
+
+use std::io::{self, IsTerminal};
+
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
+
+/// Columns where the size cannot be found out.
+const DEFAULT_COLUMNS: usize = 80;
+const DEFAULT_ROWS: usize = 24;
+
+/// What was true of the terminal at the start.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    echoes: bool,
+}
+
+impl Terminal {
+    /// The terminal behind stderr, if bars can be drawn on it: `TERM=dumb` and none at all cannot move the cursor.
+    pub(crate) fn for_bars() -> Option<Self> {
+        let able = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
+        (able && io::stderr().is_terminal()).then(|| Self { echoes: echoes().unwrap_or(true) })
+    }
+
+    /// Whether a program reads a secret, or single keys: it has switched the echo off. A prompt stands there then.
+    pub(crate) fn is_prompting(&self) -> bool {
+        self.echoes && echoes() == Some(false)
+    }
+
+    /// Whether our job is in the foreground; in the background the terminal belongs to others.
+    #[expect(clippy::unused_self, reason = "asked of a terminal only")]
+    pub(crate) fn is_ours(&self) -> bool {
+        tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
+    }
+}
+
+fn echoes() -> Option<bool> {
+    tcgetattr(io::stderr()).ok().map(|modes| modes.local_modes.contains(LocalModes::ECHO))
+}
+
+/// Columns of the terminal behind stderr.
+pub(crate) fn columns() -> usize {
+    console::Term::stderr().size_checked().map_or(DEFAULT_COLUMNS, |(_, columns)| columns.into())
+}
+
+/// Rows of the terminal behind stderr.
+pub(crate) fn rows() -> usize {
+    console::Term::stderr().size_checked().map_or(DEFAULT_ROWS, |(rows, _)| rows.into())
+}
+
+/// Whether stderr gets colours: a terminal, without `NO_COLOR`.
+pub(crate) fn colours() -> bool {
+    console::colors_enabled_stderr()
+}
+
+/// The taskbar's progress (OSC 9;4), for terminals that have it; others may show it as a notification.
+pub(crate) fn has_taskbar_progress() -> bool {
+    let var = |name: &str| std::env::var(name).unwrap_or_default();
+    !var("WT_SESSION").is_empty()
+        || var("ConEmuANSI") == "ON"
+        || matches!(var("TERM_PROGRAM").as_str(), "WezTerm" | "ghostty")
+        || var("VTE_VERSION").parse::<u32>().is_ok_and(|version| version >= 8000)
+}

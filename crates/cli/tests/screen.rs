@@ -1,0 +1,152 @@
+//! What a terminal shows while `milepost run` shares it with a command.
+
+mod support;
+
+use std::io::Write;
+
+use support::{binary, finish, on_terminal, read_until, run, temporary};
+
+/// A line for a shell on a terminal of 24 rows, with nothing to report to.
+fn line(columns: usize, before: &str, script: &str) -> String {
+    format!(
+        "stty cols {columns} rows 24; {before}; MILEPOST_URL=http://127.0.0.1:1 exec {} run --job r1 -- sh -c '{script}'",
+        binary()
+    )
+}
+
+/// The output's pieces, cut where something was drawn anew, and the screen after each.
+fn screens(output: &[u8], columns: u16) -> Vec<String> {
+    let mut terminal = vt100::Parser::new(24, columns, 0);
+    let mut screens = Vec::new();
+    let mut start = 0;
+    for at in 0..=output.len() {
+        if at == output.len() || output[at..].starts_with(b"\r\x1b[J") {
+            terminal.process(&output[start..at]);
+            screens.push(terminal.screen().contents());
+            start = at;
+        }
+    }
+    screens
+}
+
+#[test]
+fn a_command_that_moves_the_cursor_loses_no_line_above() {
+    let script = r#"for i in 1 2 3 4 5; do printf "\router $i\n\rinner $i\033[A"; sleep 0.3; done; echo; echo"#;
+    let output = run(&mut on_terminal(&line(80, "seq 8", script)));
+    assert!(output.status.success());
+    let screens = screens(&output.stdout, 80);
+    for screen in screens.iter().filter(|screen| screen.contains("outer")) {
+        assert!(screen.starts_with("1\n2\n3\n4\n5\n6\n7\n8\n"), "{screen}");
+        let inner = screen.lines().position(|row| row.starts_with("inner")).unwrap();
+        let bar = screen.lines().position(|row| row.contains('━'));
+        assert!(bar.is_none_or(|bar| bar > inner), "{screen}");
+    }
+    let last = screens.last().unwrap();
+    assert!(last.contains("outer 5\ninner 5"), "{last}");
+}
+
+#[test]
+fn a_prompt_for_a_password_is_legible() {
+    let (_folder, folder) = temporary();
+    let go = folder.join("go");
+    let script = format!(
+        r#"echo start; until [ -e {} ]; do sleep 0.05; done; stty -echo; printf "Secret: " >/dev/tty; read x; stty echo; echo >/dev/tty; sleep 0.5; echo "got $x""#,
+        go.display()
+    );
+    let mut child = on_terminal(&line(80, "true", &script)).spawn().unwrap();
+    let mut shown = read_until(child.stdout.as_mut().unwrap(), "━");
+    std::fs::write(&go, "").unwrap();
+    shown.push_str(&read_until(child.stdout.as_mut().unwrap(), "Secret: "));
+    // The rest of the bar is erased behind the prompt.
+    if !shown.ends_with("\x1b[K") {
+        shown.push_str(&read_until(child.stdout.as_mut().unwrap(), "\x1b[K"));
+    }
+    let prompt = screens(shown.as_bytes(), 80).pop().unwrap();
+    assert!(prompt.lines().any(|line| line == "Secret: "), "{prompt}");
+    child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+    let output = finish(child);
+    let rest = String::from_utf8_lossy(&output.stdout);
+    assert!(rest.contains("got word"), "{rest}");
+    let last = screens(&[shown.as_bytes(), &output.stdout].concat(), 80).pop().unwrap();
+    assert!(last.contains("start\n") && last.contains("\nSecret: \n"), "{last}");
+}
+
+#[test]
+fn the_bar_is_there_after_every_line() {
+    let script = r#"sleep 0.5; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "line $i 42"; sleep 0.02; done"#;
+    let output = run(&mut on_terminal(&line(80, "true", script)));
+    let screens = screens(&output.stdout, 80);
+    let (mut lines, mut bars) = (0, 0);
+    for screen in &screens[..screens.len() - 1] {
+        let mut rows = screen.lines().rev();
+        let (last, before) = (rows.next().unwrap_or(""), rows.next().unwrap_or(""));
+        if before.starts_with("line ") || last.starts_with("line ") {
+            lines += 1;
+            bars += usize::from(last.starts_with("r1 "));
+        }
+    }
+    assert!(lines >= 30, "{lines}");
+    assert_eq!(bars, lines);
+    assert!(screens.last().unwrap().ends_with("line 60 42"), "{:?}", screens.last());
+}
+
+#[test]
+fn a_growing_row_of_dots_gets_a_bar_and_a_question_none() {
+    let script = r#"printf copying; i=0; while [ $i -lt 30 ]; do i=$((i+1)); printf .; sleep 0.1; done; echo; printf "Sure? "; sleep 3; echo yes"#;
+    let output = run(&mut on_terminal(&line(80, "true", script)));
+    let screens = screens(&output.stdout, 80);
+    let below = |text: &str| {
+        screens.iter().any(|screen| {
+            let rows: Vec<&str> = screen.lines().collect();
+            rows.windows(2).any(|two| two[0].starts_with(text) && two[1].starts_with("r1 "))
+        })
+    };
+    assert!(below("copying....."), "{screens:?}");
+    assert!(!below("Sure?"), "{screens:?}");
+    let last = screens.last().unwrap();
+    assert!(last.contains(&format!("copying{}\nSure? yes", ".".repeat(30))), "{last}");
+}
+
+#[test]
+fn a_progress_bar_of_the_commands_own_gets_no_second_one() {
+    let script = r#"sleep 0.5; for i in 1 2 3 4 5; do printf "\r %d0%%|##   | $i/10 [00:01<00:05, 1.0it/s]" $i; sleep 0.3; done; echo"#;
+    let output = run(&mut on_terminal(&line(80, "true", script)));
+    for screen in screens(&output.stdout, 80) {
+        // Once it is over, 50 % is below it.
+        let own = (1..5).any(|n| screen.contains(&format!(" {n}0%|##")));
+        assert!(!(own && screen.contains("\nr1 ")), "{screen}");
+    }
+}
+
+#[test]
+fn without_a_terminal_that_can_draw_nothing_is_drawn() {
+    let script = "echo 42%; sleep 1; echo done";
+    let output = run(on_terminal(&line(80, "true", script)).env("TERM", "dumb"));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(!shown.contains('\x1b') && !shown.contains('━'), "{shown:?}");
+    assert!(shown.contains("42%\r\ndone\r\n"), "{shown:?}");
+}
+
+#[test]
+fn at_forty_columns_the_percentage_is_there_and_nothing_wraps() {
+    for job in ["sixteen-letters-", &"x".repeat(49)] {
+        let script = "echo 42%; sleep 1.2";
+        let shell = line(40, "true", script).replace("--job r1", &format!("--job {job}"));
+        let output = run(&mut on_terminal(&shell));
+        let screens = screens(&output.stdout, 40);
+        let bars: Vec<&str> =
+            screens.iter().filter_map(|s| s.lines().find(|row| row.contains('━'))).collect();
+        assert!(!bars.is_empty() && bars.iter().all(|row| row.contains("42 %")), "{screens:?}");
+    }
+}
+
+#[test]
+fn the_taskbar_is_told_and_cleared() {
+    let script = "echo 42%; sleep 1; exit 3";
+    let output = run(on_terminal(&line(80, "true", script)).env("WT_SESSION", "1"));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("\x1b]9;4;1;42\x1b\\"), "{shown:?}");
+    assert_eq!(shown.matches("\x1b]9;4;0;0\x1b\\").count(), 1, "{shown:?}");
+    let plain = run(&mut on_terminal(&line(80, "true", script)));
+    assert!(!String::from_utf8_lossy(&plain.stdout).contains("\x1b]9;4"));
+}
