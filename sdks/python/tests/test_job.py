@@ -6,9 +6,12 @@ import asyncio
 import concurrent.futures
 import contextvars
 import gc
+import itertools
 import json
 import pickle
+import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any, Optional
 
@@ -392,3 +395,52 @@ def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_URL", "http://127.0.0.1:1/")
     assert milepost.configure().url == "http://127.0.0.1:1"
     assert milepost.configure("http://127.0.0.1:2").url == "http://127.0.0.1:2"
+
+
+def interrupted(job: Job, at: int, call: Callable[[], object]) -> bool:
+    """Makes the call, and cancels the job before the call's `at`th line, as a signal handler may. False if it has
+    fewer lines."""
+    lines = itertools.count()
+    cancelled = False
+
+    def trace(frame: types.FrameType, event: str, _: object) -> Any:
+        nonlocal cancelled
+        if event == "line" and next(lines) == at:
+            cancelled = True
+            sys.settrace(None)
+            job.cancel("enough")
+        return None if cancelled else trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return cancelled
+
+
+@pytest.mark.parametrize(
+    "name", ["stage", "message", "metadata", "progress", "advance", "update", "begin", "queue", "complete", "fail"]
+)
+def test_an_end_in_the_middle_of_a_call_stands(name: str) -> None:
+    calls: dict[str, Callable[[Job], object]] = {
+        "stage": lambda job: job.stage("s"),
+        "message": lambda job: job.message("m"),
+        "metadata": lambda job: job.metadata(n=0),
+        "progress": lambda job: job.progress(0.5),
+        "advance": lambda job: job.advance(),
+        "update": lambda job: job.update(current=1, stage="s", message="m"),
+        "begin": lambda job: job.__enter__(),
+        "queue": lambda job: job._record.queue(),
+        "complete": lambda job: job.complete(),
+        "fail": lambda job: job.fail("no"),
+    }
+    for at in itertools.count():
+        job = begin()
+        if not interrupted(job, at, lambda job=job: calls[name](job)):  # type: ignore[misc]
+            break
+        # Where the call is an end itself, it may have been first.
+        expected = {"complete": "completed", "fail": "failed"}.get(name, "cancelled")
+        assert job.status in {"cancelled", expected}, f"before line {at}"
+        assert said(job)["status"] == job.status, f"before line {at}"
+    assert at > 3

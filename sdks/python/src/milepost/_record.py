@@ -37,8 +37,20 @@ class Glance(NamedTuple):
     ended: bool
 
 
+class Last(NamedTuple):
+    """The last update that this process reports of a job."""
+
+    status: str
+    update: Update
+
+
 class Record:
-    """One job of this process. Every change is made under the lock, and counts up `version`."""
+    """One job of this process. Every change is made under the lock, and counts up `version`.
+
+    Invariant: the first end wins. A signal handler may report in the middle of any call here, in the same thread, so
+    the lock does not keep it out: what was checked may have changed before the next line. The end is therefore kept
+    in a place of its own that is set once, by one atomic operation, and overrides everything else.
+    """
 
     def __init__(self, job_id: str, attempt: Optional[int] = None, ttl: Optional[int] = None) -> None:
         self.job_id = job_id
@@ -63,14 +75,19 @@ class Record:
         self._result: Optional[str] = None
         self._counter = self.own
         self._rate = Rate()
-        self._whole: Optional[Encoded] = None
-        """The update as it is sent. An end is told with the very same words each time: so the server knows it."""
-        self._fixed: Optional[Update] = None
+        self._encoded: Optional[tuple[Update, Encoded]] = None
+        """The update as it is sent, if it is the last one or was given whole. An end is sent with the very same words
+        each time: so the server recognises it."""
+        self._given: Optional[Update] = None
+        self._last: dict[str, Last] = {}
         self._has_told_left_out = False
         self.is_handed_over = False
 
     @property
     def status(self) -> str:
+        last = self._last.get("last")
+        if last is not None:
+            return last.status
         if self._status == "queued" and self.own.count().has_moved:
             return "processing"
         return self._status
@@ -82,7 +99,16 @@ class Record:
     @property
     def has_ended(self) -> bool:
         """Also when another process goes on with it: for this one it is over."""
-        return self.is_handed_over or self._status in ENDS
+        return self.is_handed_over or "last" in self._last
+
+    def _finish(self, status: str, update: Update) -> bool:
+        """Makes that the last update. False if there is one already."""
+        last = Last(status, update)
+        # Atomic: nothing comes between the look and the entry, not even a signal handler.
+        if self._last.setdefault("last", last) is not last:
+            return False
+        self._changed(at_once=True)
+        return True
 
     @property
     def counter(self) -> Counter:
@@ -182,11 +208,7 @@ class Record:
                 update.text("error", error)
             else:
                 update.text("message", text)
-            self._fixed = update
-            self._status = status
-            self._whole = None
-            self._changed(at_once=True)
-            return True
+            return self._finish(status, update)
 
     def hand_over(self, update: Update, status: str) -> bool:
         """Another process goes on with the job, and reports it; `update` is the last that this one says of it.
@@ -194,10 +216,11 @@ class Record:
         with LOCK:
             if self.has_ended:
                 return False
-            self._fixed, self._whole = update, update.encode()[0]
-            self._status = status
+            if not self._finish(status, update):
+                return False
+            # As it is: it names the attempt that goes on.
+            self._encoded = (update, update.encode()[0])
             self.is_handed_over = True
-            self._changed(at_once=True)
             return True
 
     def give(self, update: Update, status: str, stage: Optional[str]) -> bool:
@@ -206,8 +229,12 @@ class Record:
         with LOCK:
             if self.has_ended:
                 return False
-            at_once = self._whole is None or (status, stage) != (self._status, self._stage)
-            self._fixed, self._whole = update, whole
+            at_once = self._encoded is None or (status, stage) != (self._status, self._stage)
+            if status in ENDS:
+                at_once = True
+                if not self._finish(status, update):
+                    return False
+            self._given, self._encoded = update, (update, whole)
             self._status, self._stage = status, stage
             self._changed(at_once)
         self._tell_size(left_out)
@@ -217,32 +244,38 @@ class Record:
         """The attempt that was last is over; this is about the next one."""
         with LOCK:
             self._attempt = attempt
-            self._whole = None
+            self._encoded = None
             self._changed(at_once=True)
 
     def glance(self) -> Glance:
         """What the schedule has to know."""
         with LOCK:
             # An update that is whole is that, whatever the counter does meanwhile.
-            count = None if self._fixed is not None else self._counter.count()
+            count = None if self._fixed() is not None else self._counter.count()
             mark = Mark(self._version, self._attempt, count)
             return Glance(mark, self._urgent, self.has_ended)
 
     def encode(self, now: float) -> Encoded:
         """The update that says how the job is now."""
         with LOCK:
-            if self._whole is not None:
-                return self._whole
-            if self._fixed is not None:
-                self._fixed.number("attempt", self._attempt)
-                self._whole, left_out = self._fixed.encode()
-                data = self._whole
+            fixed = self._fixed()
+            if fixed is not None:
+                if self._encoded is not None and self._encoded[0] is fixed:
+                    return self._encoded[1]
+                fixed.number("attempt", self._attempt)
+                data, left_out = fixed.encode()
+                self._encoded = (fixed, data)
             else:
                 count = self._counter.count()
                 rate = self._rate.sample(count.current, now)
                 data, left_out = self._update(self.status, count, rate).encode()
         self._tell_size(left_out)
         return data
+
+    def _fixed(self) -> Optional[Update]:
+        """The update that is sent as it is, whatever the counters do."""
+        last = self._last.get("last")
+        return self._given if last is None else last.update
 
     def _update(self, status: str, count: Count, rate: Optional[float]) -> Update:
         update = Update(self.job_id, status)
