@@ -6,6 +6,7 @@ use std::time::Duration;
 use milepost_broker::{Broker, Listener, Unavailable};
 use milepost_protocol::{JobId, Position};
 
+use crate::batch::{self, Batch};
 use crate::idle::IdleTopics;
 use crate::lease::Lease;
 use crate::log::{LogLimits, Mode};
@@ -130,6 +131,28 @@ impl Hub {
         Ok(Watch::new(self.topic_since(job, since).await?, since, mode))
     }
 
+    /// Does `work`, and wakes the shards that it has new states for at its end only. Each of them is passed to `serve`
+    /// first, which may serve the shard on this thread: it returns true if the shard's task need not be woken.
+    ///
+    /// A batch is for what a thread does without waiting, such as a poll of a connection that reports. After 64
+    /// notifications in one batch, shards are woken at once.
+    pub fn batch<R>(&self, work: impl FnOnce() -> R, serve: impl Fn(usize) -> bool) -> R {
+        let mut owed = Owed {
+            batch: Some(Batch::begin(self.shared.address())),
+            shards: 0,
+            shared: &self.shared,
+        };
+        let result = work();
+        owed.end_batch();
+        while let Some(shard) = batch::shards(owed.shards).next() {
+            if !serve(shard) {
+                self.shared.mailboxes[shard].wake();
+            }
+            owed.shards &= !(1 << shard);
+        }
+        result
+    }
+
     /// Removes topics that nobody watches any more and detaches them from the broker, each a moment after its last
     /// watcher left. Runs until it is dropped.
     pub async fn run(&self) {
@@ -160,6 +183,29 @@ impl Hub {
     fn stripe(&self, job: &JobId) -> MutexGuard<'_, Topics> {
         let index = usize::try_from(self.hasher.hash_one(job) % STRIPES).unwrap_or(0);
         self.stripes[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The wake-ups that a batch owes. Also a panic in it, or in what serves a shard, ends with them.
+struct Owed<'a> {
+    batch: Option<Batch>,
+    /// A bit for each.
+    shards: u64,
+    shared: &'a Shared,
+}
+
+impl Owed<'_> {
+    fn end_batch(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.shards |= batch.end();
+        }
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.end_batch();
+        self.shared.wake(self.shards);
     }
 }
 

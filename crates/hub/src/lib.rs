@@ -9,6 +9,7 @@
 //!
 //! No I/O here: a shard writes to a [`Wire`], and the time is passed in.
 
+mod batch;
 mod hub;
 mod idle;
 mod lease;

@@ -17,16 +17,17 @@ impl<T> Default for Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    pub(crate) fn push(&self, topic: T) {
-        let was_empty = {
-            let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-            topics.push(topic);
-            topics.len() == 1
-        };
-        // Whoever finds the mailbox empty wakes the shard; topics that follow rely on that.
-        if was_empty {
-            self.arrived.notify_one();
-        }
+    /// Adds a topic; true if the mailbox was empty. Then the caller must wake the shard; topics that follow rely on that.
+    #[must_use]
+    pub(crate) fn push(&self, topic: T) -> bool {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.push(topic);
+        topics.len() == 1
+    }
+
+    /// Wakes the shard's task: what [`arrived`](Self::arrived) waits for is there.
+    pub fn wake(&self) {
+        self.arrived.notify_one();
     }
 
     /// Takes all topics in the mailbox. `into` is cleared first, and its allocation reused.
@@ -35,7 +36,7 @@ impl<T> Mailbox<T> {
         std::mem::swap(&mut *self.topics.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 
-    /// Waits until a topic is in the mailbox. May also return when it has been taken in the meantime.
+    /// Waits until the shard is woken. By then the topics may have been taken by whoever else serves the shard.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
     }

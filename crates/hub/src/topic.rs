@@ -5,6 +5,7 @@ use milepost_broker::Listener;
 use milepost_protocol::{JobId, Position, Standing, State};
 use tokio::sync::OnceCell;
 
+use crate::batch;
 use crate::idle::IdleTopics;
 use crate::log::{Log, LogLimits};
 use crate::mailbox::Mailbox;
@@ -29,6 +30,18 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Box<[Arc<TopicMailbox>]>,
     pub(crate) limits: LogLimits,
     pub(crate) idle: IdleTopics<Arc<Topic>>,
+}
+
+impl Shared {
+    /// Tells this hub from others of the process.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Wakes shards, a bit for each.
+    pub(crate) fn wake(&self, shards: u64) {
+        batch::shards(shards).for_each(|shard| self.mailboxes[shard].wake());
+    }
 }
 
 /// The most shards: [`Inner`] has a bit for each.
@@ -141,7 +154,7 @@ impl Topic {
     }
 
     fn push(&self, states: &[Arc<State>]) {
-        let (mut to_notify, notify) = {
+        let (to_notify, notify) = {
             let mut inner = self.lock();
             let mut pushed = false;
             let states = inner.log.unseen(states);
@@ -155,14 +168,10 @@ impl Topic {
             inner.notified |= to_notify;
             (to_notify, inner.notify.clone())
         };
-        while to_notify != 0 {
-            let shard = to_notify.trailing_zeros() as usize;
-            to_notify &= to_notify - 1;
-            if let (Some(mailbox), Some(this)) =
-                (self.shared.mailboxes.get(shard), self.this.upgrade())
-            {
-                mailbox.push(this);
-            }
+        for shard in batch::shards(to_notify) {
+            let Some(this) = self.this.upgrade() else { break };
+            let was_empty = self.shared.mailboxes[shard].push(this);
+            self.shared.wake(batch::to_wake_now(self.shared.address(), shard, was_empty));
         }
         if let Some(notify) = notify {
             notify.notify_waiters();

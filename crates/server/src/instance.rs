@@ -52,6 +52,12 @@ pub(crate) struct Counters {
 }
 
 impl Instance {
+    /// Does `work`, which does not wait, and then serves the watchers of what it has reported, on this thread as far as
+    /// that is little.
+    pub(crate) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.hub.batch(work, |shard| self.shards[shard].serve_in_place())
+    }
+
     /// The shard that the next watcher goes to: each in turn.
     pub(crate) fn next_shard(&self) -> &ShardHandle {
         let next = self.next_shard.fetch_add(1, Ordering::Relaxed);

@@ -344,6 +344,16 @@ impl<W: Wire> Shard<W> {
         }
     }
 
+    /// For a thread that has notified the shard: does the pending work if it is little, at most a slice. False if the
+    /// shard's own task has to be woken.
+    pub fn serve_in_place(&mut self) -> bool {
+        self.read_mailbox();
+        let topics = self.ready.iter().take(SLICE + 1);
+        let pending: usize =
+            topics.map(|key| self.topics[*key as usize].subscriptions.len().max(1)).sum();
+        pending <= SLICE && !self.serve()
+    }
+
     /// Does one slice of the pending work; true if there is more.
     pub fn serve(&mut self) -> bool {
         self.read_mailbox();

@@ -30,6 +30,59 @@ fn a_hot_job_delays_another_by_a_slice_at_most() {
 }
 
 #[test]
+fn in_place_a_shard_does_a_slice_and_leaves_more_to_its_task() {
+    let mut stage = Stage::new(LogLimits::default());
+    let few: Vec<_> = (0..64).map(|_| stage.watch("few", Subscribe::default())).collect();
+    let many: Vec<_> = (0..65).map(|_| stage.watch("many", Subscribe::default())).collect();
+    stage.report("few", "{}");
+    assert!(stage.shard.serve_in_place(), "the task need not be woken");
+    assert!(few.iter().all(|(_, pipe)| pipe.borrow().lines().len() == 1));
+
+    stage.report("many", "{}");
+    assert!(!stage.shard.serve_in_place(), "the task has to be woken");
+    assert!(many.iter().all(|(_, pipe)| pipe.borrow().lines().is_empty()));
+    stage.drain();
+    assert!(many.iter().all(|(_, pipe)| pipe.borrow().lines().len() == 1));
+}
+
+#[test]
+fn a_long_batch_wakes_the_shard_before_it_ends() {
+    let mut stage = Stage::new(LogLimits::default());
+    let jobs: Vec<_> = (0..100).map(|number| format!("job-{number}")).collect();
+    let _watchers: Vec<_> = jobs.iter().map(|job| stage.watch(job, Subscribe::default())).collect();
+    let is_woken = || {
+        let mut arrived = std::pin::pin!(stage.hub.mailboxes()[0].arrived());
+        arrived
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+            .is_ready()
+    };
+    let report = |jobs: &[String]| jobs.iter().for_each(|job| drop(stage.report(job, "{}")));
+    stage.hub.batch(
+        || {
+            report(&jobs[..63]);
+            assert!(!is_woken(), "the end of the batch may be near");
+            report(&jobs[63..]);
+            assert!(is_woken());
+        },
+        |_| true,
+    );
+}
+
+#[test]
+fn what_panics_in_a_batch_leaves_no_shard_asleep() {
+    let mut stage = Stage::new(LogLimits::default());
+    let _watcher = stage.watch("a", Subscribe::default());
+    let panics = std::panic::AssertUnwindSafe(|| {
+        stage.hub.batch(|| drop(stage.report("a", "{}")), |_| panic!("serving fails"));
+    });
+    assert!(std::panic::catch_unwind(panics).is_err());
+    let mut arrived = std::pin::pin!(stage.hub.mailboxes()[0].arrived());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(arrived.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn many_that_are_due_at_once_are_served_in_slices() {
     let mut stage = Stage::new(LogLimits::default());
     let slow = Subscribe { max_rate: Some(1.0), ..Subscribe::default() };

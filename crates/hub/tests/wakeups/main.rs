@@ -11,6 +11,8 @@
     reason = "the hub's modules as they are, of which each model needs a part"
 )]
 
+#[path = "../../src/batch.rs"]
+mod batch;
 #[path = "../../src/hub.rs"]
 mod hub;
 #[path = "../../src/idle.rs"]
@@ -260,6 +262,132 @@ fn states_from_two_threads_wake_once_or_twice_but_never_not() {
         }
         for telling in telling {
             telling.join().expect("it told all");
+        }
+    });
+}
+
+/// A shard that its task and reporting threads share, as the server's do.
+#[derive(Clone)]
+struct SharedShard(Arc<loom::sync::Mutex<Shard<SharedShown>>>);
+
+/// As [`Shown`], for shards that several threads serve.
+#[derive(Clone, Default)]
+struct SharedShown(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl SharedShown {
+    fn all(&self) -> Vec<u8> {
+        self.0.lock().expect("no panic").clone()
+    }
+}
+
+impl Wire for SharedShown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn frame(state: &State, out: &mut Vec<u8>) {
+        Shown::frame(state, out);
+    }
+    fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
+}
+
+impl SharedShard {
+    fn new(hub: &Hub, index: usize) -> Self {
+        let mailbox = Arc::clone(&hub.mailboxes()[index]);
+        let clock = Arc::new(ManualClock::at(Duration::ZERO));
+        let shard = Shard::new(index, mailbox, clock, Duration::from_secs(5));
+        Self(Arc::new(loom::sync::Mutex::new(shard)))
+    }
+
+    fn watch(&self, lease: &lease::Lease) -> SharedShown {
+        let shown = SharedShown::default();
+        let mut shard = self.0.lock().expect("no panic");
+        let key = shard.admit(shown.clone(), false);
+        shard.subscribe(key, lease.clone(), Subscribe::default());
+        shown
+    }
+
+    fn serve_in_place(&self) -> bool {
+        self.0.try_lock().is_ok_and(|mut shard| shard.serve_in_place())
+    }
+
+    /// Serves as the shard's task does, until the newest state is shown, whoever shows it.
+    fn serve_until(&self, hub: &Hub, index: usize, shown: &SharedShown, newest: u8) {
+        loop {
+            while self.0.lock().expect("no panic").serve() {}
+            if shown.all().last() == Some(&newest) {
+                return;
+            }
+            done(hub.mailboxes()[index].arrived());
+        }
+    }
+}
+
+/// Reports in one batch, as the poll of a connection does. If that has shown `shown` its newest state, the shard's task,
+/// which waits for nothing more, is let go.
+fn report_in_batch(
+    hub: &Arc<Hub>,
+    lease: &lease::Lease,
+    (shard, shown): (&SharedShard, &SharedShown),
+    numbers: std::ops::RangeInclusive<u8>,
+) -> loom::thread::JoinHandle<()> {
+    let (hub, shard, shown) = (Arc::clone(hub), shard.clone(), shown.clone());
+    let topic = Arc::clone(lease.topic());
+    loom::thread::spawn(move || {
+        let newest = *numbers.end();
+        let report = || numbers.for_each(|number| topic.update(&state(number)));
+        hub.batch(report, |_| shard.serve_in_place());
+        if shown.all().last() == Some(&newest) {
+            hub.mailboxes()[0].wake();
+        }
+    })
+}
+
+#[test]
+fn a_batch_shows_its_states_or_wakes_the_shard() {
+    check(|| {
+        let hub = Arc::new(hub(1));
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let shard = SharedShard::new(&hub, 0);
+        let shown = shard.watch(&lease);
+        let reporting = report_in_batch(&hub, &lease, (&shard, &shown), 1..=2);
+        shard.serve_until(&hub, 0, &shown, 2);
+        reporting.join().expect("it reported all");
+        assert!(shown.all().is_sorted_by(|earlier, later| earlier < later), "{:?}", shown.all());
+    });
+}
+
+#[test]
+fn a_report_that_relies_on_another_threads_batch_is_shown() {
+    check(|| {
+        let hub = Arc::new(hub(1));
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let other = done(hub.topic(&JobId::parse("b").expect("a job id"))).expect("it attaches");
+        let shard = SharedShard::new(&hub, 0);
+        let shown = [shard.watch(&lease), shard.watch(&other)];
+        let telling = tell(Arc::clone(other.topic()) as Arc<dyn Listener>, 1..=1);
+        let reporting = report_in_batch(&hub, &lease, (&shard, &shown[1]), 1..=1);
+        shard.serve_until(&hub, 0, &shown[1], 1);
+        reporting.join().expect("it reported");
+        telling.join().expect("it told");
+    });
+}
+
+#[test]
+fn two_batches_serve_one_shard() {
+    check(|| {
+        let hub = Arc::new(hub(1));
+        let lease = done(hub.topic(&job())).expect("it attaches");
+        let other = done(hub.topic(&JobId::parse("b").expect("a job id"))).expect("it attaches");
+        let shard = SharedShard::new(&hub, 0);
+        let shown = [shard.watch(&lease), shard.watch(&other)];
+        let reporting = [(&lease, &shown[0]), (&other, &shown[1])]
+            .map(|(lease, shown)| report_in_batch(&hub, lease, (&shard, shown), 1..=1));
+        for shown in &shown {
+            shard.serve_until(&hub, 0, shown, 1);
+        }
+        for reporting in reporting {
+            reporting.join().expect("it reported");
         }
     });
 }

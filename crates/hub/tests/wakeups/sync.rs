@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use loom::sync::Condvar;
 pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::thread_local;
 
 /// As tokio documents it: one permit at most is stored; all that wait are woken, and so is who began to wait
 /// before, but nobody later.

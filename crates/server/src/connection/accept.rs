@@ -144,13 +144,15 @@ async fn serve(stream: TcpStream, open: OpenSocket, router: Router, instance: Ar
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
-            ended = ended || connection.as_mut().poll(cx).is_ready();
-            // Before anything is waited for.
-            match socket.poll_drain(cx) {
-                Poll::Ready(Ok(())) if !ended => Poll::Pending,
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => Poll::Pending,
-            }
+            // Answers leave, and watchers are served, before anything is waited for.
+            instance.batch(|| {
+                ended = ended || connection.as_mut().poll(cx).is_ready();
+                match socket.poll_drain(cx) {
+                    Poll::Ready(Ok(())) if !ended => Poll::Pending,
+                    Poll::Ready(_) => Poll::Ready(()),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
         });
         tokio::select! {
             () = served => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use milepost_hub::WatcherKey;
 use milepost_protocol::CloseCode;
 
-use super::Reactor;
+use super::sockets::Sockets;
 use crate::websocket::connection::Phase;
 use crate::websocket::frame;
 
@@ -15,7 +15,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// … and may say so much before.
 const CLOSING_BYTES: u32 = 1 << 20;
 
-impl Reactor {
+impl Sockets {
     pub(super) fn is_closing(&mut self, key: WatcherKey) -> bool {
         self.shard.wire(key).is_some_and(|connection| connection.phase != Phase::Open)
     }
@@ -64,9 +64,5 @@ impl Reactor {
         let retry_ms = fastrand::u32(200..=3_000);
         let reason = format!(r#"{{"reason":"restart","retry_ms":{retry_ms}}}"#);
         self.close(key, CloseCode::Restart, &reason);
-    }
-
-    pub(super) fn is_down(&self) -> bool {
-        self.shard.is_empty() && self.requested.is_empty()
     }
 }

@@ -1,12 +1,12 @@
 //! What clients say, and what they are told.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use milepost_hub::{Subscribe, WatcherKey};
 use milepost_protocol::{JobId, Problem, ProblemType};
 
-use super::{Attached, Reactor};
+use super::sockets::Sockets;
+use super::{Attach, Attached};
 use crate::response::problem::Refused;
 use crate::websocket::command::Command;
 use crate::websocket::connection::Phase;
@@ -16,7 +16,7 @@ use crate::websocket::{frame, message};
 /// The largest message of a client.
 const MAX_MESSAGE: usize = 64 << 10;
 
-impl Reactor {
+impl Sockets {
     pub(super) fn hear(&mut self, key: WatcherKey, input: &[u8]) {
         let Some(connection) = self.shard.wire(key) else { return };
         if let Phase::Closing { patience } = &mut connection.phase {
@@ -85,15 +85,12 @@ impl Reactor {
         many.requests += 1;
         let request = many.requests;
         many.pending.insert(job.clone(), request);
-        let hub = Arc::clone(&self.context.hub);
-        self.subscribing.spawn(async move {
-            let lease = hub.topic_since(&job, subscribe.since).await;
-            Attached { key, serial, request, job, subscribe, lease }
-        });
+        self.attaching.push(Attach { key, serial, request, job, subscribe });
     }
 
     pub(super) fn attached(&mut self, attached: Attached) {
-        let Attached { key, serial, request, job, subscribe, lease } = attached;
+        let Attached { attach, lease } = attached;
+        let Attach { key, serial, request, job, subscribe } = attach;
         let Some(connection) = self.shard.wire(key).filter(|wire| wire.serial == serial) else {
             return;
         };

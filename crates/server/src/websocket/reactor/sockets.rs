@@ -1,0 +1,269 @@
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use milepost_hub::{CloseReason, Shard, WatcherKey};
+use milepost_protocol::CloseCode;
+use mio::{Events, Interest, Registry, Token};
+
+use super::{Admission, Attach, Context, Greeting};
+use crate::config::{Config, seconds};
+use crate::websocket::connection::{Connection, Many, Phase, Unread};
+use crate::websocket::message;
+
+/// How many bytes are read from a client before others get their turn.
+const READ: usize = 16 << 10;
+
+/// A shard and the sockets of its watchers.
+///
+/// It is behind a lock that its task holds while it works, and a thread that has reported something while it serves the
+/// shard in place. Nothing here waits, and nobody waits for anything while holding the lock.
+pub(super) struct Sockets {
+    pub(super) shard: Shard<Connection>,
+    registry: Registry,
+    /// Subscriptions whose topics the task has to attach to the broker.
+    pub(super) attaching: Vec<Attach>,
+    /// Connections from which there may be more to read.
+    unread: VecDeque<WatcherKey>,
+    /// Connections that were sent a close frame, by when they are dropped.
+    pub(super) closing: VecDeque<(Duration, WatcherKey, u64)>,
+    /// While draining: whom to tell to reconnect elsewhere, and when; the last one first.
+    pub(super) draining: Vec<(Duration, WatcherKey, u64)>,
+    /// For reading from whichever connection: an idle connection has no buffer.
+    buffer: Box<[u8]>,
+    next_serial: u64,
+    pub(super) max_subscriptions: usize,
+    pub(super) drain_period: Duration,
+    pub(super) context: Context,
+    /// When the task wakes up by itself; none while it does not wait.
+    alarm: Option<Duration>,
+}
+
+impl Sockets {
+    pub(super) fn new(
+        shard: Shard<Connection>,
+        registry: Registry,
+        context: Context,
+        config: &Config,
+    ) -> Self {
+        Self {
+            shard,
+            registry,
+            attaching: Vec::new(),
+            unread: VecDeque::new(),
+            closing: VecDeque::new(),
+            draining: Vec::new(),
+            buffer: vec![0; READ].into(),
+            next_serial: 0,
+            max_subscriptions: config.max_subscriptions,
+            drain_period: seconds(config.drain_period),
+            context,
+            alarm: None,
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.context.clock.elapsed()
+    }
+
+    /// Does one slice of the pending work; true if there is more.
+    pub(super) fn serve(&mut self) -> bool {
+        let more = self.shard.serve() | self.read_unread();
+        self.settle();
+        more
+    }
+
+    /// For another thread than the task's: does the pending work if it is little. False if the task has to be woken.
+    pub(super) fn serve_in_place(&mut self) -> bool {
+        let done = self.shard.serve_in_place();
+        self.settle();
+        done && self.is_left_to_the_alarm()
+    }
+
+    /// Whether the task need not be woken before its alarm.
+    pub(super) fn is_left_to_the_alarm(&self) -> bool {
+        let is_idle =
+            self.attaching.is_empty() && self.unread.is_empty() && !self.context.drain.has_begun();
+        is_idle && self.wake_at().is_none_or(|at| self.alarm.is_some_and(|alarm| alarm <= at))
+    }
+
+    /// When there is something to do even if nothing comes in.
+    fn wake_at(&self) -> Option<Duration> {
+        let closing = self.closing.front().map(|(until, ..)| *until);
+        let draining = self.draining.last().map(|(at, ..)| *at);
+        [self.shard.wake_at(), closing, draining].into_iter().flatten().min()
+    }
+
+    /// The task is about to wait: returns until when, at most.
+    pub(super) fn set_alarm(&mut self) -> Option<Duration> {
+        self.alarm = self.wake_at();
+        self.alarm
+    }
+
+    pub(super) fn admit(&mut self, admission: Admission) {
+        let Admission { stream, read, greeting, watching } = admission;
+        self.next_serial += 1;
+        let many = matches!(greeting, Greeting::Many);
+        let connection = Connection {
+            stream: mio::net::TcpStream::from_std(stream),
+            reader: crate::websocket::inbound::Reader::default(),
+            phase: Phase::Open,
+            unread: Unread::Nothing,
+            is_read_closed: false,
+            many: many.then(Box::<Many>::default),
+            serial: self.next_serial,
+            watching,
+        };
+        let key = self.shard.admit(connection, many);
+        let now = self.context.clock.now();
+        match greeting {
+            Greeting::One(lease, subscribe) => {
+                let known = lease.state().is_some();
+                self.say(key, &message::connected(Some((lease.job(), known)), now));
+                self.shard.subscribe(key, lease, subscribe);
+            }
+            Greeting::Many => self.say(key, &message::connected(None, now)),
+            Greeting::Refused(code, refused) => {
+                if code == CloseCode::InternalError {
+                    self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
+                }
+                self.say_problem(key, &refused.0, None);
+                self.close(key, code, &refused.0.detail);
+            }
+        }
+        if !read.is_empty() {
+            self.hear(key, &read);
+        }
+        let Some(connection) = self.shard.wire(key) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.registry.register(&mut connection.stream, Token(key.0), interest) {
+            tracing::warn!(%error, "cannot watch a socket");
+            self.remove(key);
+        } else if self.context.drain.has_begun() {
+            self.close_for_restart(key);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: WatcherKey) {
+        if let Some(mut connection) = self.shard.remove(key) {
+            // Closing the socket takes it out of the kernel's table, whatever this says.
+            let _ = self.registry.deregister(&mut connection.stream);
+        }
+    }
+
+    /// Removes who is gone, and gives up who does not answer a close frame.
+    pub(super) fn settle(&mut self) {
+        let counters = &self.context.counters;
+        counters.messages_sent.fetch_add(self.shard.take_frames_sent(), Ordering::Relaxed);
+        for (key, gone) in self.shard.take_closed() {
+            match gone {
+                CloseReason::Finished => self.close(key, CloseCode::Done, "the job has ended"),
+                CloseReason::Failed(_) => self.remove(key),
+            }
+        }
+        let now = self.now();
+        while let Some((until, key, serial)) = self.closing.front().copied()
+            && until <= now
+        {
+            self.closing.pop_front();
+            if self.is_same(key, serial) {
+                self.remove(key);
+            }
+        }
+        while let Some((at, key, serial)) = self.draining.last().copied()
+            && at <= now
+        {
+            self.draining.pop();
+            if self.is_same(key, serial) {
+                self.close_for_restart(key);
+            }
+        }
+    }
+
+    fn is_same(&mut self, key: WatcherKey, serial: u64) -> bool {
+        self.shard.wire(key).is_some_and(|connection| connection.serial == serial)
+    }
+
+    /// Acts on what the kernel reports: which sockets have something to read, or accept bytes again.
+    pub(super) fn take_events(&mut self, events: &Events) {
+        for event in events {
+            let key = WatcherKey(event.token().0);
+            if event.is_writable() {
+                self.writable(key);
+            }
+            if event.is_read_closed()
+                && let Some(connection) = self.shard.wire(key)
+            {
+                connection.is_read_closed = true;
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.readable(key);
+            }
+        }
+    }
+
+    fn writable(&mut self, key: WatcherKey) {
+        self.shard.writable(key);
+        if self.shard.is_blocked(key) {
+            return;
+        }
+        let Some(connection) = self.shard.wire(key) else { return };
+        if connection.phase != Phase::Open {
+            // Our close frame is out. If the socket is gone already, reading will say so.
+            let _ = connection.stream.shutdown(Shutdown::Write);
+        }
+        if connection.unread == Unread::Parked {
+            connection.unread = Unread::Queued;
+            self.unread.push_back(key);
+        }
+    }
+
+    fn readable(&mut self, key: WatcherKey) {
+        let Some(connection) = self.shard.wire(key) else { return };
+        if connection.unread == Unread::Nothing {
+            connection.unread = Unread::Queued;
+            self.unread.push_back(key);
+        }
+    }
+
+    /// Reads from those of whom there is more to read, once each; true if there is more still.
+    fn read_unread(&mut self) -> bool {
+        for _ in 0..self.unread.len() {
+            let Some(key) = self.unread.pop_front() else { break };
+            let blocked = self.shard.is_blocked(key);
+            let Some(connection) = self.shard.wire(key) else { continue };
+            // Who does not read its answers is not heard until it does: they would pile up.
+            if blocked && connection.phase == Phase::Open {
+                connection.unread = Unread::Parked;
+            } else {
+                connection.unread = Unread::Nothing;
+                self.read(key);
+            }
+        }
+        !self.unread.is_empty()
+    }
+
+    fn read(&mut self, key: WatcherKey) {
+        let Some(connection) = self.shard.wire(key) else { return };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        match connection.stream.read(&mut buffer) {
+            // The client has closed its half without a close frame, or after ours.
+            Ok(0) => self.remove(key),
+            Ok(len) => {
+                self.hear(key, &buffer[..len]);
+                // A buffer that was not filled has emptied the socket; the kernel tells of more, but not
+                // of an end that it has told of already.
+                let is_read_closed = self.shard.wire(key).is_some_and(|wire| wire.is_read_closed);
+                if len == buffer.len() || is_read_closed {
+                    self.readable(key);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.readable(key),
+            Err(_) => self.remove(key),
+        }
+        self.buffer = buffer;
+    }
+}
