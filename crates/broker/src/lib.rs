@@ -1,14 +1,10 @@
-//! Keeps the state of every job, orders its updates and tells whoever is attached.
+//! What keeps the state of every job, orders its updates and notifies listeners.
 //!
-//! [`Broker`] is the contract; `tests/contract` is the suite that every backend passes. [`Embedded`]
-//! lives in the process and needs nothing else; [`Redis`] is for many instances.
+//! [`Broker`] is the contract, and `milepost-broker-contract` the suite of tests that every backend passes. The
+//! backends are crates of their own: `milepost-broker-embedded` and `milepost-broker-redis`.
 
 mod broker;
 mod clock;
-pub mod embedded;
-pub mod redis;
 
 pub use broker::{Broker, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use embedded::Embedded;
-pub use redis::Redis;

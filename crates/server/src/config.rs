@@ -3,8 +3,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use milepost_broker::embedded::Limits;
-use milepost_broker::redis::{Address, InvalidAddress, Keeping};
+use milepost_broker_embedded::Limits;
+use milepost_broker_redis::{Address, InvalidAddress, Keeping};
 use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 

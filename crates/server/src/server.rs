@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use milepost_broker::embedded::StoreError;
-use milepost_broker::{Broker, Clock, Embedded, Redis, SystemClock};
+use milepost_broker::{Broker, Clock, SystemClock};
+use milepost_broker_embedded::{Embedded, StoreError};
+use milepost_broker_redis::Redis;
 use milepost_hub::Hub;
 use tokio::net::TcpListener;
 use tokio::sync::watch;

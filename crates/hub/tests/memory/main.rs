@@ -9,8 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use milepost_broker::embedded::Limits;
-use milepost_broker::{Broker, Embedded, SystemClock};
+use milepost_broker::{Broker, SystemClock};
+use milepost_broker_embedded::{Embedded, Limits};
 use milepost_hub::{Hub, HubLimits, LogLimits, Shard, Subscribe, Wire};
 use milepost_protocol::{JobId, State, Timestamp, Update};
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_broker::embedded::Limits;
-use milepost_broker::{Broker, Clock, Embedded, ManualClock};
+use milepost_broker::{Broker, Clock, ManualClock};
+use milepost_broker_embedded::{Embedded, Limits};
 use milepost_hub::{
     CloseReason, Hub, HubLimits, Lease, LogLimits, Shard, Subscribe, WatcherKey, Wire,
 };

@@ -1,0 +1,227 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use milepost_broker::{Broker, Listener, ReportError, Reported};
+use milepost_protocol::{JobId, State, Update};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a case needs its backend to be set to.
+pub struct Settings {
+    /// How long a job is kept after an update.
+    pub ttl: Duration,
+    /// How long a job is kept after its end.
+    pub ttl_after_end: Duration,
+    /// How many states of a job are kept.
+    pub history: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let hour = Duration::from_secs(3_600);
+        Self { ttl: hour, ttl_after_end: hour, history: 32 }
+    }
+}
+
+/// A backend under test: a broker that is running, and what a case needs beside it.
+pub struct Harness {
+    broker: Arc<dyn Broker>,
+    prefix: String,
+    /// Lets time pass: moves the backend's clock, or waits where there is only the real one.
+    pass: Box<dyn Fn(Duration) + Send + Sync>,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+    /// What has to live as long as the broker.
+    _backend: Option<Box<dyn Send + Sync>>,
+}
+
+impl Harness {
+    /// Runs `broker`. `pass` lets time pass; `backend` has to live as long as the broker.
+    pub fn new(
+        broker: Arc<dyn Broker>,
+        pass: impl Fn(Duration) + Send + Sync + 'static,
+        backend: Option<Box<dyn Send + Sync>>,
+    ) -> Self {
+        static CASES: AtomicUsize = AtomicUsize::new(0);
+        let case = CASES.fetch_add(1, Ordering::Relaxed);
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn({
+            let broker = Arc::clone(&broker);
+            async move { broker.run(stopped).await }
+        });
+        Self {
+            broker,
+            prefix: format!("t{}.{case}.", std::process::id()),
+            pass: Box::new(pass),
+            stop,
+            running,
+            _backend: backend,
+        }
+    }
+
+    /// The broker under test.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// What the ids of this case's jobs begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A job of this case.
+    pub fn job(&self, name: &str) -> JobId {
+        JobId::parse(&format!("{}{name}", self.prefix)).expect("a job id")
+    }
+
+    /// Lets that much time pass for the broker.
+    pub fn pass(&self, seconds: u64) {
+        (self.pass)(Duration::from_secs(seconds));
+    }
+
+    /// Reports an update.
+    ///
+    /// # Errors
+    /// When the broker does not accept it.
+    pub async fn try_report(&self, job: &JobId, json: &str) -> Result<Reported, ReportError> {
+        self.broker.report(update(job, json)).await
+    }
+
+    /// Reports an update that is accepted.
+    pub async fn report(&self, job: &JobId, json: &str) -> Arc<State> {
+        let reported = self.try_report(job, json).await.expect("the update is taken");
+        assert!(!reported.repeated, "{json} is no repetition");
+        reported.state
+    }
+
+    /// The job's present state.
+    pub async fn state(&self, job: &JobId) -> Option<Arc<State>> {
+        self.broker.state(job).await.expect("the backend answers")
+    }
+
+    /// The job's latest states.
+    pub async fn history(&self, job: &JobId) -> Vec<Arc<State>> {
+        self.broker.history(job).await.expect("the backend answers")
+    }
+
+    /// Attaches a listener that records what it is notified of.
+    pub async fn attach(&self, job: &JobId) -> Arc<Recorder> {
+        let recorder = Arc::new(Recorder::default());
+        self.broker.attach(job, recorder.clone()).await.expect("the backend answers");
+        recorder
+    }
+
+    /// Detaches such a listener.
+    pub async fn detach(&self, job: &JobId, recorder: &Arc<Recorder>) {
+        let listener: Arc<dyn Listener> = recorder.clone();
+        self.broker.detach(job, &listener).await;
+    }
+
+    /// Ends the backend as an instance does at shutdown.
+    pub async fn close(self) {
+        self.stop.send_replace(true);
+        self.running.await.expect("the broker ends in peace");
+    }
+}
+
+/// An update that is valid.
+pub fn update(job: &JobId, json: &str) -> Update {
+    Update::parse(Some(job), json.as_bytes()).expect("an update")
+}
+
+/// The numbers of the states' positions.
+pub fn numbers<'a>(states: impl IntoIterator<Item = &'a Arc<State>>) -> Vec<u64> {
+    states.into_iter().map(|state| state.position().number).collect()
+}
+
+/// Waits until something holds that a backend brings about in its own time; a minute at most.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A listener that remembers what it heard.
+#[derive(Default)]
+pub struct Recorder(Mutex<Vec<Notification>>);
+
+/// What a [`Listener`] was notified of.
+#[derive(Clone, Debug)]
+pub enum Notification {
+    /// The states at attachment.
+    Attached(Vec<Arc<State>>),
+    /// A new state.
+    Update(Arc<State>),
+    /// The job was forgotten.
+    Forgotten,
+}
+
+impl Recorder {
+    /// All notifications so far.
+    pub fn notifications(&self) -> Vec<Notification> {
+        self.0.lock().expect("no panic while it was held").clone()
+    }
+
+    /// The state heard last, if the job was not forgotten since.
+    pub fn latest(&self) -> Option<Arc<State>> {
+        match self.notifications().last()? {
+            Notification::Attached(states) => states.last().cloned(),
+            Notification::Update(state) => Some(Arc::clone(state)),
+            Notification::Forgotten => None,
+        }
+    }
+
+    /// The states heard live.
+    pub fn updates(&self) -> Vec<Arc<State>> {
+        let update = |notification| {
+            if let Notification::Update(state) = notification { Some(state) } else { None }
+        };
+        self.notifications().into_iter().filter_map(update).collect()
+    }
+
+    /// The states told first.
+    pub fn attached(&self) -> Vec<Arc<State>> {
+        match self.notifications().first() {
+            Some(Notification::Attached(states)) => states.clone(),
+            other => panic!("the first thing heard is the present, not {other:?}"),
+        }
+    }
+
+    /// Waits until the listener has been notified of that state last.
+    pub async fn hears(self: &Arc<Self>, state: &State) {
+        let position = state.position();
+        eventually("the listener hears of the state", || async {
+            self.latest().is_some_and(|latest| latest.position() == position)
+        })
+        .await;
+    }
+
+    /// Waits until the listener has been notified that the job is forgotten.
+    pub async fn hears_forgotten(self: &Arc<Self>) {
+        eventually("the listener hears that the job is forgotten", || async {
+            matches!(self.notifications().last(), Some(Notification::Forgotten))
+        })
+        .await;
+    }
+
+    fn push(&self, notification: Notification) {
+        self.0.lock().expect("no panic while it was held").push(notification);
+    }
+}
+
+impl Listener for Recorder {
+    fn attached(&self, states: &[Arc<State>]) {
+        self.push(Notification::Attached(states.to_vec()));
+    }
+
+    fn update(&self, state: &Arc<State>) {
+        self.push(Notification::Update(Arc::clone(state)));
+    }
+
+    fn forgotten(&self) {
+        self.push(Notification::Forgotten);
+    }
+}

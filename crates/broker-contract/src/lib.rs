@@ -1,0 +1,75 @@
+//! The contract of [`Broker`](milepost_broker::Broker), as a suite of tests that every backend runs unchanged.
+//!
+//! A backend runs it by a function from [`Settings`] to a [`Harness`] and the macro [`contract!`]. The cases use jobs
+//! whose ids begin with the harness's own prefix, so that several may run against one server at once.
+
+#[doc(hidden)]
+pub mod expiry;
+mod harness;
+#[doc(hidden)]
+pub mod listening;
+#[doc(hidden)]
+pub mod listing;
+#[doc(hidden)]
+pub mod reporting;
+
+pub use harness::{Harness, Notification, Recorder, Settings, eventually, numbers, update};
+
+/// A test for each case of the contract, in a module of the given name. `setup` is an async function from
+/// [`Settings`] to a [`Harness`].
+#[macro_export]
+macro_rules! contract {
+    ($backend:ident, $setup:path) => {
+        mod $backend {
+            $crate::cases! { $setup;
+                reporting::first_update_begins_the_job,
+                reporting::states_are_the_folds,
+                reporting::an_acknowledged_state_is_kept,
+                reporting::an_end_is_latched,
+                reporting::the_same_end_again_is_repeated,
+                reporting::a_higher_attempt_starts_clean_and_a_lower_is_refused,
+                reporting::reports_from_everywhere_have_one_order,
+                reporting::the_first_of_many_ends_wins,
+                reporting::one_end_reported_by_many_is_taken_once,
+                reporting::jobs_do_not_touch_each_other,
+                reporting::a_forgotten_job_begins_anew,
+                reporting::history_is_the_latest_states_and_bounded,
+                reporting::probe_proves_and_stats_count,
+                listening::an_unknown_job_is_told_empty_and_then_live,
+                listening::a_known_job_is_told_up_to_its_present_state,
+                listening::an_ended_job_is_told_its_end,
+                listening::refused_and_repeated_reports_are_not_told,
+                listening::attaching_while_reports_are_under_way_leaves_no_gap,
+                listening::another_listener_takes_the_place,
+                listening::the_one_replaced_cannot_detach_the_other,
+                listening::who_detached_hears_nothing,
+                listening::forgetting_is_told_and_the_next_life_too,
+                listening::a_listener_hears_of_its_own_job_only,
+                expiry::a_job_is_forgotten_after_its_time,
+                expiry::each_update_prolongs,
+                expiry::an_end_has_its_own_time,
+                expiry::a_named_ttl_holds_for_the_updates_after_it,
+                expiry::a_named_ttl_holds_after_the_end_too,
+                expiry::a_ttl_can_be_shortened,
+                expiry::expiry_is_told,
+                listing::the_most_recently_begun_come_first,
+                listing::pages_hold_every_job_once,
+                listing::pages_stay_right_while_jobs_begin,
+                listing::statuses_and_prefix_select,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cases {
+    ($setup:path; $($module:ident::$case:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                $crate::$module::$case(async |settings| $setup(settings).await).await;
+            }
+        )+
+    };
+}

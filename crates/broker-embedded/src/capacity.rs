@@ -1,0 +1,68 @@
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use milepost_protocol::State;
+
+use milepost_broker::Stats;
+
+/// What a state costs beside its JSON: its place in the maps and the allocator's share.
+const STATE_OVERHEAD: usize = 160;
+
+/// How much is held, of how much may be. Shared by the shards; the counts may overshoot by what the shards
+/// do at the same moment.
+pub(crate) struct Capacity {
+    jobs: AtomicUsize,
+    bytes: AtomicUsize,
+    evicted: AtomicU64,
+    max_jobs: usize,
+    max_bytes: usize,
+}
+
+impl Capacity {
+    pub(crate) fn new(max_jobs: usize, max_bytes: usize) -> Self {
+        let (jobs, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { jobs, bytes, evicted: AtomicU64::new(0), max_jobs, max_bytes }
+    }
+
+    /// Why a job, or one more state, does not fit in, although so many bytes were given back for it; none
+    /// if it does.
+    pub(crate) fn exceeded(&self, new_job: bool, state: &State, freed: usize) -> Option<String> {
+        if new_job && self.jobs.load(Ordering::Relaxed) >= self.max_jobs {
+            return Some(format!("it holds {} jobs", self.max_jobs));
+        }
+        (self.bytes.load(Ordering::Relaxed).saturating_sub(freed) + cost(state) > self.max_bytes)
+            .then(|| format!("it holds {} bytes of states", self.max_bytes))
+    }
+
+    pub(crate) fn add_job(&self) {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove_job(&self) {
+        self.jobs.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add(&self, state: &State) {
+        self.bytes.fetch_add(cost(state), Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove(&self, state: &State) {
+        self.bytes.fetch_sub(cost(state), Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            jobs: self.jobs.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What a state counts.
+pub(crate) fn cost(state: &State) -> usize {
+    state.json().len() + STATE_OVERHEAD
+}

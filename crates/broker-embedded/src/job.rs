@@ -1,0 +1,73 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use milepost_protocol::{Epoch, State};
+
+use crate::Limits;
+use crate::capacity::{Capacity, cost};
+use milepost_broker::Listener;
+
+/// What a shard has of a job: that it is known, that somebody listens, or both.
+#[derive(Default)]
+pub(crate) struct Job {
+    pub(crate) known: Option<Known>,
+    pub(crate) listener: Option<Arc<dyn Listener>>,
+}
+
+/// A job that was reported and not yet forgotten.
+pub(crate) struct Known {
+    pub(crate) state: Arc<State>,
+    /// Boxed: most jobs at rest have none.
+    pub(crate) earlier: Option<Box<Earlier>>,
+    /// The epoch of the next state.
+    pub(crate) epoch: Epoch,
+    /// Orders the jobs by when they began.
+    pub(crate) begun: u64,
+    /// In the unit of the shard's queues.
+    pub(crate) expires: u64,
+    /// Under which time the job stands in its queue.
+    pub(crate) queued: u64,
+}
+
+/// The states before the present one, oldest first.
+#[derive(Default)]
+pub(crate) struct Earlier {
+    states: VecDeque<Arc<State>>,
+    /// Of their JSON.
+    bytes: usize,
+}
+
+impl Known {
+    /// Makes `state` the present one and keeps the one before in the history, as far as there is room.
+    pub(crate) fn advance(&mut self, state: Arc<State>, limits: &Limits, capacity: &Capacity) {
+        capacity.add(&state);
+        let previous = std::mem::replace(&mut self.state, state);
+        let earlier = self.earlier.get_or_insert_default();
+        earlier.bytes += previous.json().len();
+        earlier.states.push_back(previous);
+        while earlier.states.len() >= limits.history.get()
+            || earlier.bytes + self.state.json().len() > limits.history_bytes
+        {
+            let Some(oldest) = earlier.states.pop_front() else { break };
+            earlier.bytes -= oldest.json().len();
+            capacity.remove(&oldest);
+        }
+    }
+
+    /// Makes `state` the present one and the only one.
+    pub(crate) fn replace(&mut self, state: Arc<State>, capacity: &Capacity) {
+        self.states().for_each(|state| capacity.remove(state));
+        capacity.add(&state);
+        self.earlier = None;
+        self.state = state;
+    }
+
+    /// What the job counts.
+    pub(crate) fn cost(&self) -> usize {
+        self.states().map(|state| cost(state)).sum()
+    }
+
+    pub(crate) fn states(&self) -> impl Iterator<Item = &Arc<State>> {
+        self.earlier.iter().flat_map(|earlier| &earlier.states).chain([&self.state])
+    }
+}

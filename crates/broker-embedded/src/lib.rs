@@ -1,0 +1,292 @@
+//! The broker inside the process: nothing else to install.
+
+mod capacity;
+mod job;
+mod shard;
+mod store;
+
+use std::collections::BinaryHeap;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use milepost_protocol::{Epoch, JobId, State, Timestamp, Update};
+
+use capacity::Capacity;
+use milepost_broker::{
+    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, SystemClock,
+    Unavailable,
+};
+use shard::{Context, Folded, Listed, Shard, millis};
+use store::Store;
+
+pub use store::StoreError;
+
+/// How much an [`Embedded`] broker keeps, and for how long.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// At most so many jobs.
+    pub max_jobs: usize,
+    /// At most so many bytes of states, histories included, with an allowance for bookkeeping.
+    pub max_bytes: usize,
+    /// At most so many states in a job's history, the present one included.
+    pub history: NonZeroUsize,
+    /// At most so many bytes in a job's history; the present state is kept whatever its size.
+    pub history_bytes: usize,
+    /// How long a job is kept after an update, unless the update says.
+    pub ttl: Duration,
+    /// How long a job is kept after its end, unless an update said.
+    pub ttl_after_end: Duration,
+}
+
+impl Limits {
+    fn ttl_of(&self, state: &State) -> Duration {
+        match state.ttl() {
+            Some(seconds) => Duration::from_secs(seconds.into()),
+            None if state.status().is_end() => self.ttl_after_end,
+            None => self.ttl,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_jobs: 1_000_000,
+            max_bytes: 1 << 30,
+            history: NonZeroUsize::MIN.saturating_add(31),
+            history_bytes: 64 << 10,
+            ttl: Duration::from_secs(3_600),
+            ttl_after_end: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// The embedded broker: sharded by job, each shard behind a lock that is held for one fold at a time.
+///
+/// With a data directory, an end is on disk before its report is acknowledged, and any other state within
+/// a second. A job that comes back from disk keeps its position; what is reported next opens a new epoch,
+/// because positions after that one may have been shown before the restart.
+pub struct Embedded {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    limits: Limits,
+    capacity: Capacity,
+    clock: Arc<dyn Clock>,
+    store: Option<Store>,
+    next_epoch: AtomicU64,
+    last_begun: AtomicU64,
+}
+
+const SHARDS: u64 = 16;
+
+impl Embedded {
+    /// A broker that forgets everything when the process ends.
+    pub fn in_memory(limits: Limits) -> Self {
+        Self::with_clock(limits, Arc::new(SystemClock::default()))
+    }
+
+    /// The same, with another clock.
+    pub fn with_clock(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            capacity: Capacity::new(limits.max_jobs, limits.max_bytes),
+            limits,
+            clock,
+            store: None,
+            next_epoch: AtomicU64::new(random_epoch()),
+            last_begun: AtomicU64::new(0),
+        }
+    }
+
+    /// A broker whose states outlive the process, in that directory; it is made if it is not there.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, another process uses it, or what is in it is not ours.
+    pub fn open(
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        directory: &Path,
+    ) -> Result<Self, StoreError> {
+        let mut broker = Self::with_clock(limits, clock);
+        let (store, records) = Store::open(directory, broker.limits.max_jobs)?;
+        let now = broker.clock.now();
+        for record in records {
+            let left = record.expires.since(now);
+            if left.is_zero() {
+                store.forget(record.state.job().clone());
+                continue;
+            }
+            broker.last_begun.fetch_max(record.begun, Ordering::Relaxed);
+            let epoch = broker.new_epoch();
+            let expires = millis(broker.clock.elapsed() + left);
+            let mut shard = broker.shard(record.state.job());
+            shard.begin(record.state, epoch, record.begun, expires, &broker.capacity);
+        }
+        broker.store = Some(store);
+        Ok(broker)
+    }
+
+    /// Forgets the jobs whose time is over. [`Broker::run`] does this each second.
+    pub fn expire(&self) {
+        /// So many under one lock, so that a report does not wait for all of them.
+        const SLICE: usize = 256;
+        for shard in &self.shards {
+            while lock(shard).expire(SLICE, self.context()) {}
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            limits: &self.limits,
+            capacity: &self.capacity,
+            store: self.store.as_ref(),
+            now: self.clock.now(),
+            elapsed: self.clock.elapsed(),
+        }
+    }
+
+    fn shard(&self, job: &JobId) -> MutexGuard<'_, Shard> {
+        let index = self.hasher.hash_one(job) % SHARDS;
+        lock(&self.shards[usize::try_from(index).unwrap_or(0)])
+    }
+
+    fn new_epoch(&self) -> Epoch {
+        Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed).max(1))
+    }
+
+    /// A number for a job that begins now: the time, but never the same twice.
+    fn begin(&self, now: Timestamp) -> u64 {
+        let micros = u64::try_from(now.as_micros()).unwrap_or(0);
+        let later = |last: u64| micros.max(last.saturating_add(1));
+        self.last_begun
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)))
+            .map_or(micros, later)
+    }
+
+    /// Gives up the job that has ended and would expire first; false if none has ended.
+    fn evict_one(&self) -> bool {
+        let first = self
+            .shards
+            .iter()
+            .filter_map(|shard| Some((lock(shard).first_to_evict()?, shard)))
+            .min_by_key(|(expires, _)| *expires);
+        // Where another thread was faster there is room again: worth another look in any case.
+        first.map(|(_, shard)| lock(shard).evict(self.context())).is_some()
+    }
+
+    fn fold(&self, update: &Update) -> Result<Folded, ReportError> {
+        let mut tight = false;
+        loop {
+            let context = self.context();
+            let birth = || (self.new_epoch(), self.begin(context.now));
+            let folded = self.shard(update.job()).fold(update, context, tight, birth);
+            match folded {
+                // Each turn gives up a job that has ended, so the turns are as many as there are such jobs.
+                Err(ReportError::Full(_)) if self.evict_one() => {}
+                Err(ReportError::Full(_)) if !tight => tight = true,
+                folded => return folded,
+            }
+        }
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // A shard is never left half-changed by a panic: what may panic comes before the first change.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn random_epoch() -> u64 {
+    // Without randomness the time will do: what must differ are two lives of one job.
+    getrandom::u64()
+        .unwrap_or_else(|_| u64::try_from(SystemClock::default().now().as_micros()).unwrap_or(1))
+}
+
+#[async_trait]
+impl Broker for Embedded {
+    async fn report(&self, update: Update) -> Result<Reported, ReportError> {
+        let Folded { state, repeated } = self.fold(&update)?;
+        if let Some(store) = &self.store
+            && state.status().is_end()
+        {
+            // Invariant: an end is on disk before it is acknowledged, also when it is acknowledged again.
+            store.flush().await?;
+        }
+        Ok(Reported { state, repeated })
+    }
+
+    async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
+        Ok(self.shard(job).state(job))
+    }
+
+    async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+        Ok(self.shard(job).history(job))
+    }
+
+    async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
+        self.shard(job).attach(job, listener);
+        Ok(())
+    }
+
+    async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
+        self.shard(job).detach(job, listener);
+    }
+
+    async fn forget(&self, job: &JobId) -> Result<bool, Unavailable> {
+        let known = self.shard(job).forget(job, self.context());
+        if let Some(store) = &self.store
+            && known
+        {
+            store.flush().await?;
+        }
+        Ok(known)
+    }
+
+    async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable> {
+        // The page and one more, which tells whether there is a next page.
+        let most = query.limit.saturating_add(1);
+        let mut latest: BinaryHeap<Listed> = BinaryHeap::new();
+        for shard in &self.shards {
+            lock(shard).list(query, most, &mut latest);
+        }
+        let mut listed = latest.into_sorted_vec();
+        let next = (listed.len() == most).then(|| {
+            listed.pop();
+            listed.last().map_or(0, |last| last.begun)
+        });
+        let states = listed.into_iter().map(|job| job.state).collect();
+        Ok(Jobs { states, next, total: self.capacity.stats().jobs })
+    }
+
+    async fn probe(&self) -> Result<(), Unavailable> {
+        match &self.store {
+            Some(store) => store.flush().await,
+            None => Ok(()),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        self.capacity.stats()
+    }
+
+    async fn run(&self, mut stop: tokio::sync::watch::Receiver<bool>) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = second.tick() => self.expire(),
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        if let Some(store) = &self.store
+            && let Err(error) = store.close().await
+        {
+            tracing::error!(%error, "the latest states are not on disk");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
+
+use crate::Limits;
+use crate::capacity::Capacity;
+use crate::job::{Job, Known};
+use crate::store::{Record, Store};
+use milepost_broker::{JobsQuery, Listener, ReportError};
+
+/// The jobs whose ids hash to the same lock.
+///
+/// Invariant: every known job stands in exactly one queue, under `Known::queued`, a time that is not after
+/// the one at which it expires. So an update that prolongs a job's life costs the queues nothing: a job
+/// that comes to the front too early goes back in under its present time.
+#[derive(Default)]
+pub(crate) struct Shard {
+    jobs: HashMap<JobId, Box<Job>>,
+    running: Queue,
+    /// Those that have ended, which are given up first when the broker is full.
+    ended: Queue,
+}
+
+/// By milliseconds of the clock's `elapsed`.
+type Queue = BTreeSet<(u64, JobId)>;
+
+/// What the shards share.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) capacity: &'a Capacity,
+    pub(crate) store: Option<&'a Store>,
+    pub(crate) now: Timestamp,
+    pub(crate) elapsed: Duration,
+}
+
+pub(crate) struct Folded {
+    pub(crate) state: Arc<State>,
+    pub(crate) repeated: bool,
+}
+
+/// A job in a list; the greatest is the first to be cut off.
+pub(crate) struct Listed {
+    pub(crate) begun: u64,
+    pub(crate) state: Arc<State>,
+}
+
+impl Shard {
+    /// `tight`: the job gives its history up for the new state, where there is no room otherwise.
+    pub(crate) fn fold(
+        &mut self,
+        update: &Update,
+        context: Context<'_>,
+        tight: bool,
+        birth: impl FnOnce() -> (Epoch, u64),
+    ) -> Result<Folded, ReportError> {
+        let known = self.jobs.get(update.job()).and_then(|job| job.known.as_ref());
+        let previous = known.map(|known| known.state.as_ref());
+        let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
+
+        let state = match fold(previous, update, Origin::Report, epoch, context.now) {
+            Ok(Fold::New(state)) => Arc::new(state),
+            Ok(Fold::Repeated) => {
+                let known = known.expect("only a known job has an end to repeat");
+                return Ok(Folded { state: Arc::clone(&known.state), repeated: true });
+            }
+            Err(refusal) => return Err(ReportError::Refused(refusal)),
+        };
+        let bound = context.capacity.exceeded(known.is_none(), &state, 0);
+        let replaces = tight && known.is_some() && bound.is_some();
+        let latches = known.is_some() && state.status().is_end();
+        if let Some(bound) = bound
+            && !latches
+        {
+            let freed = known.filter(|_| tight).map_or(0, Known::cost);
+            if freed == 0 || context.capacity.exceeded(false, &state, freed).is_some() {
+                return Err(ReportError::Full(bound));
+            }
+        }
+
+        let ttl = context.limits.ttl_of(&state);
+        if let Some(store) = context.store {
+            let expires = context.now + ttl;
+            store.save(Record { state: Arc::clone(&state), begun, expires });
+        }
+        let expires = millis(context.elapsed + ttl);
+        if known.is_none() {
+            self.begin(Arc::clone(&state), epoch, begun, expires, context.capacity);
+        } else {
+            self.advance(Arc::clone(&state), expires, replaces, context);
+        }
+        if let Some(listener) = self.jobs.get(state.job()).and_then(|job| job.listener.as_ref()) {
+            listener.update(&state);
+        }
+        Ok(Folded { state, repeated: false })
+    }
+
+    /// Adds a job that is not known, reported now or found on disk.
+    pub(crate) fn begin(
+        &mut self,
+        state: Arc<State>,
+        epoch: Epoch,
+        begun: u64,
+        expires: u64,
+        capacity: &Capacity,
+    ) {
+        capacity.add_job();
+        capacity.add(&state);
+        let id = state.job().clone();
+        self.queue(state.status().is_end()).insert((expires, id.clone()));
+        let known = Known { state, earlier: None, epoch, begun, expires, queued: expires };
+        self.jobs.entry(id).or_default().known = Some(known);
+    }
+
+    /// Makes `state` the present one of a job that is known.
+    fn advance(&mut self, state: Arc<State>, expires: u64, replaces: bool, context: Context<'_>) {
+        let Some(job) = self.jobs.get_mut(state.job()) else { return };
+        let Some(known) = &mut job.known else { return };
+        let was_end = known.state.status().is_end();
+        let is_end = state.status().is_end();
+        known.expires = expires;
+        if was_end != is_end || expires < known.queued {
+            let queues = [&mut self.running, &mut self.ended];
+            queues[usize::from(was_end)].remove(&(known.queued, state.job().clone()));
+            let queues = [&mut self.running, &mut self.ended];
+            queues[usize::from(is_end)].insert((expires, state.job().clone()));
+            known.queued = expires;
+        }
+        if replaces {
+            known.replace(state, context.capacity);
+        } else {
+            known.advance(state, context.limits, context.capacity);
+        }
+    }
+
+    fn queue(&mut self, ended: bool) -> &mut Queue {
+        if ended { &mut self.ended } else { &mut self.running }
+    }
+
+    fn known(&self, job: &JobId) -> Option<&Known> {
+        self.jobs.get(job)?.known.as_ref()
+    }
+
+    pub(crate) fn state(&self, job: &JobId) -> Option<Arc<State>> {
+        self.known(job).map(|known| Arc::clone(&known.state))
+    }
+
+    pub(crate) fn history(&self, job: &JobId) -> Vec<Arc<State>> {
+        self.known(job).map(|known| known.states().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn attach(&mut self, job: &JobId, listener: Arc<dyn Listener>) {
+        listener.attached(&self.history(job));
+        self.jobs.entry(job.clone()).or_default().listener = Some(listener);
+    }
+
+    pub(crate) fn detach(&mut self, id: &JobId, listener: &Arc<dyn Listener>) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.listener.as_ref().is_some_and(|attached| Arc::ptr_eq(attached, listener)) {
+            job.listener = None;
+            if job.known.is_none() {
+                self.jobs.remove(id);
+            }
+        }
+    }
+
+    pub(crate) fn forget(&mut self, id: &JobId, context: Context<'_>) -> bool {
+        let Some(job) = self.jobs.get_mut(id) else { return false };
+        let Some(known) = job.known.take() else { return false };
+        context.capacity.remove_job();
+        known.states().for_each(|state| context.capacity.remove(state));
+        match &job.listener {
+            Some(listener) => listener.forgotten(),
+            None => {
+                self.jobs.remove(id);
+            }
+        }
+        self.queue(known.state.status().is_end()).remove(&(known.queued, id.clone()));
+        if let Some(store) = context.store {
+            store.forget(id.clone());
+        }
+        true
+    }
+
+    /// Forgets the jobs whose time is over, at most so many; true if there may be more.
+    pub(crate) fn expire(&mut self, mut most: usize, context: Context<'_>) -> bool {
+        let now = millis(context.elapsed);
+        for ended in [false, true] {
+            while let Some((time, id)) = self.first(ended)
+                && time <= now
+            {
+                if most == 0 {
+                    return true;
+                }
+                most -= 1;
+                self.forget(&id, context);
+            }
+        }
+        false
+    }
+
+    /// When the job expires that would be given up first.
+    pub(crate) fn first_to_evict(&mut self) -> Option<u64> {
+        self.first(true).map(|(time, _)| time)
+    }
+
+    /// Gives up the job that has ended and would expire first.
+    pub(crate) fn evict(&mut self, context: Context<'_>) -> bool {
+        let Some((_, id)) = self.first(true) else { return false };
+        context.capacity.count_evicted();
+        self.forget(&id, context)
+    }
+
+    /// The job of a queue that expires first, and when.
+    fn first(&mut self, ended: bool) -> Option<(u64, JobId)> {
+        loop {
+            let (time, id) = self.queue(ended).first()?.clone();
+            let Some(known) = self.jobs.get_mut(&id).and_then(|job| job.known.as_mut()) else {
+                unreachable!("a job in a queue is known");
+            };
+            if known.expires == time {
+                return Some((time, id));
+            }
+            let later = known.expires;
+            known.queued = later;
+            let queue = self.queue(ended);
+            queue.pop_first();
+            queue.insert((later, id));
+        }
+    }
+
+    /// Adds the jobs that match to `latest`, which keeps the `most` that began last.
+    pub(crate) fn list(&self, query: &JobsQuery, most: usize, latest: &mut BinaryHeap<Listed>) {
+        for (id, job) in &self.jobs {
+            let Some(known) = &job.known else { continue };
+            let matches = query.after.is_none_or(|after| known.begun < after)
+                && (query.statuses.is_empty() || query.statuses.contains(&known.state.status()))
+                && id.as_str().starts_with(&query.prefix);
+            let too_old = latest.len() >= most
+                && latest.peek().is_some_and(|oldest| known.begun < oldest.begun);
+            if matches && !too_old {
+                latest.push(Listed { begun: known.begun, state: Arc::clone(&known.state) });
+                if latest.len() > most {
+                    latest.pop();
+                }
+            }
+        }
+    }
+}
+
+/// A moment of the clock's `elapsed` in the queues' unit.
+pub(crate) fn millis(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Ord for Listed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.begun.cmp(&self.begun)
+    }
+}
+
+impl PartialOrd for Listed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.begun == other.begun
+    }
+}
+
+impl Eq for Listed {}

@@ -1,0 +1,171 @@
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use redis::{ConnectionAddr, ConnectionInfo};
+use redis_protocol::codec::Resp3;
+use redis_protocol::resp3::types::BytesFrame;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_util::codec::Decoder;
+
+/// A connection to Redis on which frames come in their order, subscriptions and answers alike: RESP3.
+///
+/// A client library hands out published messages on one way and answers on another, and the order between the two is
+/// lost. It is what makes attaching without a gap simple: what came before the answer to a read is in it.
+pub(crate) struct Socket {
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    received: BytesMut,
+    codec: Resp3,
+    /// What is still to be sent.
+    pub(crate) unsent: BytesMut,
+    /// Whether something was sent that may still be held back on its way through TLS.
+    unflushed: bool,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Socket {
+    /// Connects, and says the login.
+    ///
+    /// # Errors
+    /// When there is no connection, or the server refuses it.
+    pub(crate) async fn connect(info: &ConnectionInfo) -> io::Result<Self> {
+        let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
+            info.addr()
+        else {
+            return Err(io::Error::other("only TCP and TLS are supported"));
+        };
+        let tcp = TcpStream::connect((host.as_str(), *port)).await?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+            Box::new(TlsConnector::from(tls()).connect(name, tcp).await?)
+        } else {
+            Box::new(tcp)
+        };
+        let (reader, writer) = tokio::io::split(stream);
+        let mut socket = Self {
+            reader,
+            writer,
+            received: BytesMut::new(),
+            codec: Resp3::default(),
+            unsent: BytesMut::new(),
+            unflushed: false,
+        };
+        let settings = info.redis_settings();
+        let mut hello = redis::cmd("HELLO");
+        hello.arg(3);
+        if let Some(password) = settings.password() {
+            hello.arg("AUTH").arg(settings.username().unwrap_or("default")).arg(password);
+        }
+        hello.arg("SETNAME").arg("milepost");
+        socket.send(&hello);
+        while socket.is_sending() {
+            socket.write().await?;
+        }
+        loop {
+            match socket.next()? {
+                Some(frame) => match error_of(&frame) {
+                    None => return Ok(socket),
+                    Some(error) => return Err(io::Error::other(error.to_owned())),
+                },
+                None => socket.read().await?,
+            }
+        }
+    }
+
+    /// Adds a command to what is to be sent.
+    pub(crate) fn send(&mut self, command: &redis::Cmd) {
+        self.unsent.extend_from_slice(&command.get_packed_command());
+    }
+
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.unsent.is_empty() || self.unflushed
+    }
+
+    /// Reads and writes as far as it goes at the moment: returns when something was read, or all is written. May be
+    /// dropped at any moment.
+    pub(crate) async fn progress(&mut self) -> io::Result<()> {
+        let Self { reader, writer, received, unsent, unflushed, .. } = self;
+        let sending = !unsent.is_empty() || *unflushed;
+        tokio::select! {
+            read = read(reader, received) => read,
+            written = write(writer, unsent, unflushed), if sending => written,
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        read(&mut self.reader, &mut self.received).await
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        write(&mut self.writer, &mut self.unsent, &mut self.unflushed).await
+    }
+
+    /// The next frame that has come in whole.
+    ///
+    /// # Errors
+    /// When it is no RESP3.
+    pub(crate) fn next(&mut self) -> io::Result<Option<BytesFrame>> {
+        self.codec.decode(&mut self.received).map_err(io::Error::other)
+    }
+}
+
+async fn read(reader: &mut ReadHalf<Box<dyn Stream>>, into: &mut BytesMut) -> io::Result<()> {
+    /// Room for a good many updates in one read.
+    const READ: usize = 64 << 10;
+    into.reserve(READ);
+    match reader.read_buf(into).await? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection")),
+        _ => Ok(()),
+    }
+}
+
+async fn write(
+    writer: &mut WriteHalf<Box<dyn Stream>>,
+    unsent: &mut BytesMut,
+    unflushed: &mut bool,
+) -> io::Result<()> {
+    while !unsent.is_empty() {
+        *unflushed = true;
+        if writer.write_buf(unsent).await? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+    }
+    writer.flush().await?;
+    *unflushed = false;
+    Ok(())
+}
+
+/// What the frame says is wrong; none if it is no error.
+pub(crate) fn error_of(frame: &BytesFrame) -> Option<&str> {
+    match frame {
+        BytesFrame::SimpleError { data, .. } => Some(data),
+        BytesFrame::BlobError { data, .. } => std::str::from_utf8(data).ok(),
+        _ => None,
+    }
+}
+
+/// The frame as text; a number as its digits.
+pub(crate) fn text_of(frame: BytesFrame) -> Option<String> {
+    match frame {
+        BytesFrame::BlobString { data, .. } | BytesFrame::SimpleString { data, .. } => {
+            String::from_utf8(data.into()).ok()
+        }
+        BytesFrame::Number { data, .. } => Some(data.to_string()),
+        _ => None,
+    }
+}
+
+/// The certificates that this system trusts; `SSL_CERT_FILE` names others.
+fn tls() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,212 @@
+//! Redis killed, frozen, full, read-only, mute: what the broker says meanwhile, and that it is well afterwards.
+
+use std::time::Duration;
+
+use milepost_broker::ReportError;
+use milepost_redis_servers::{Cluster, Data, Options, Persistence, Server};
+
+use crate::support;
+use crate::{instance_of, message};
+use milepost_broker_contract::{Harness, Settings, eventually};
+
+/// Waits until the probe fails, and returns what it says.
+async fn not_ready(it: &Harness) -> String {
+    eventually("it is not ready", || async { it.broker().probe().await.is_err() }).await;
+    it.broker().probe().await.err().map(|why| why.to_string()).unwrap_or_default()
+}
+
+async fn ready(it: &Harness) {
+    eventually("it is ready", || async { it.broker().probe().await.is_ok() }).await;
+}
+
+/// Reports, again and again, until it is taken.
+async fn report_at_last(it: &Harness, name: &str, json: &str) -> milepost_broker::Reported {
+    let job = it.job(name);
+    loop {
+        match it.try_report(&job, json).await {
+            Ok(reported) => return reported,
+            Err(ReportError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_are_flushed_are_loaded_again() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    server.answer(&["SCRIPT", "FLUSH"]);
+    it.report(&job, "{}").await;
+    server.answer(&["SCRIPT", "FLUSH"]);
+    let listener = it.attach(&job).await;
+    server.answer(&["SCRIPT", "FLUSH"]);
+    crate::publish(&server, &job, &crate::update(&job, 1));
+    eventually("it is told", || async { listener.updates().len() == 1 }).await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_server_is_known() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    server.answer(&["REPLICAOF", "127.0.0.1", "1"]);
+    let why = not_ready(&it).await;
+    assert!(why.contains(&server.address().to_string()), "{why}");
+    it.try_report(&it.job("a"), "{}").await.expect_err("it takes no writes");
+    server.answer(&["REPLICAOF", "NO", "ONE"]);
+    ready(&it).await;
+    it.report(&it.job("a"), "{}").await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_not_allowed_is_known() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    server.answer(&["ACL", "SETUSER", "default", "resetchannels"]);
+    let why = not_ready(&it).await;
+    assert!(why.contains("no subscription") || why.contains("NOPERM"), "{why}");
+    server.answer(&["ACL", "SETUSER", "default", "allchannels"]);
+    ready(&it).await;
+    let listener = it.attach(&it.job("a")).await;
+    let state = it.report(&it.job("a"), "{}").await;
+    listener.hears(&state).await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_jobs_are_out_of_reach_is_known() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    for (what, less, more) in [
+        ("key", ["resetkeys", "~milepost:*"], "allkeys"),
+        ("channel", ["resetchannels", "&milepost:*"], "allchannels"),
+    ] {
+        server.answer(&[&["ACL", "SETUSER", "default"], &less[..]].concat());
+        let why = not_ready(&it).await;
+        assert!(why.contains(what), "{why}");
+        server.answer(&["ACL", "SETUSER", "default", more]);
+        ready(&it).await;
+    }
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_taken_for_a_single_server_is_known() {
+    let cluster = Cluster::start(0);
+    let it = support::redis_unproven(&Settings::default(), &cluster.nodes[0].url(), ());
+    eventually("it is told", || async {
+        it.broker().probe().await.is_err_and(|why| why.to_string().to_lowercase().contains("slot"))
+    })
+    .await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_shard_is_known() {
+    let cluster = Cluster::start(0);
+    let hosts: Vec<_> = cluster.addresses().iter().map(ToString::to_string).collect();
+    let url = format!("redis+cluster://{}", hosts.join(","));
+    let it = support::redis(&Settings::default(), &url, ()).await;
+    cluster.nodes[1].freeze();
+    not_ready(&it).await;
+    cluster.nodes[1].thaw();
+    ready(&it).await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_comes_to_too_late_is_not_taken() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    it.report(&job, r#"{"message":"before"}"#).await;
+    server.freeze();
+    it.try_report(&job, r#"{"message":"too late"}"#).await.expect_err("nobody answers");
+    server.thaw();
+    let after = report_at_last(&it, "a", r#"{"message":"after"}"#).await;
+    assert_eq!(it.state(&job).await, Some(after.state));
+    ready(&it).await;
+    let told: Vec<_> = it.history(&job).await.iter().map(|state| message(state)).collect();
+    assert_eq!(told, ["before", "after"]);
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_still_takes_ends() {
+    let server = Server::with(Options { max_memory: Some(4 << 20), ..Options::default() });
+    let it = instance_of(&server).await;
+    it.report(&it.job("early"), "{}").await;
+    let filler = format!(r#"{{"metadata":"{}"}}"#, "x".repeat(50_000));
+    let full = async {
+        for n in 0.. {
+            if let Err(error) = it.try_report(&it.job(&n.to_string()), &filler).await {
+                return error;
+            }
+        }
+        unreachable!("there are that many numbers")
+    };
+    assert!(matches!(full.await, ReportError::Full(_)));
+    assert!(matches!(it.try_report(&it.job("new"), "{}").await, Err(ReportError::Full(_))));
+    let end = it.report(&it.job("early"), r#"{"status":"completed"}"#).await;
+    assert_eq!(it.state(&it.job("early")).await, Some(end));
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_what_follows_is_of_another_epoch() {
+    let server = Server::with(Options::default().persistence(Persistence::Snapshot));
+    let mut server = server;
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    let listener = it.attach(&job).await;
+    it.report(&job, r#"{"message":"1"}"#).await;
+    server.answer(&["SAVE"]);
+    let lost = it.report(&job, r#"{"message":"2, lost"}"#).await;
+    listener.hears(&lost).await;
+
+    server.restart(Data::Kept);
+    let third = report_at_last(&it, "a", r#"{"message":"3"}"#).await.state;
+    assert_ne!(third.position().epoch, lost.position().epoch, "2 was shown, and is another state");
+    listener.hears(&third).await;
+    server.restart(Data::Lost);
+    let fourth = report_at_last(&it, "a", r#"{"message":"4"}"#).await.state;
+    listener.hears(&fourth).await;
+
+    let heard: Vec<_> = listener.updates().iter().map(|state| message(state)).collect();
+    assert_eq!(heard, ["1", "2, lost", "3", "4"]);
+    ready(&it).await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_rights_of_the_contract_suffices() {
+    let spec = include_str!("../../../../spec/README.md");
+    let (_, rights) = spec.split_once("for an ACL: `").expect("the contract names the commands");
+    let (commands, rights) = rights.split_once('`').expect("and then keys");
+    let keys = rights.split('`').nth(1).expect("the keys");
+    let channels = rights.split('`').nth(3).expect("the channels");
+    let rules = format!("{commands} {keys} {channels}");
+    // Redis 7.0 does not know this one.
+    let rules: Vec<_> =
+        rules.split_whitespace().filter(|rule| *rule != "+client|setinfo").collect();
+    let rules = rules.join(" ");
+    let user = Some(("milepost".to_owned(), "secret".to_owned(), rules));
+    let server = Server::with(Options { user, ..Options::default() });
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    let listener = it.attach(&job).await;
+    let state = it.report(&job, "{}").await;
+    listener.hears(&state).await;
+    assert_eq!(it.broker().jobs(&jobs()).await.expect("an answer").states, [state]);
+    assert!(it.broker().forget(&job).await.expect("an answer"));
+    listener.hears_forgotten().await;
+    it.detach(&job, &listener).await;
+    it.close().await;
+}
+
+fn jobs() -> milepost_broker::JobsQuery {
+    let (statuses, prefix) = (Vec::new(), String::new());
+    milepost_broker::JobsQuery { statuses, prefix, limit: 10, after: None }
+}

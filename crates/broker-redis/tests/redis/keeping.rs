@@ -1,0 +1,72 @@
+//! What lies in Redis: how much of it, and for how long.
+
+use std::time::Duration;
+
+use milepost_redis_servers::Server;
+
+use crate::instance_of;
+use crate::support;
+use milepost_broker_contract::{Settings, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jobs_memory_is_bounded() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let (small, large) = (it.job("small"), it.job("large"));
+    for n in 0..200 {
+        it.report(&small, &format!(r#"{{"progress":0.5,"message":"update {n} {:200}"}}"#, ""))
+            .await;
+        it.report(&large, &format!(r#"{{"metadata":"{n}{}"}}"#, "x".repeat(60_000))).await;
+    }
+    let used = |job: &str| -> i64 {
+        let keys = ["job_status", "job_history", "job_meta"];
+        let usage =
+            |key| server.answer(&["MEMORY", "USAGE", &format!("{key}:{job}"), "SAMPLES", "0"]);
+        keys.iter().map(|key| usage(key).integer().expect("a number")).sum()
+    };
+    // 32 states and the newest once more; 64 KiB and the newest twice.
+    assert!(used(small.as_str()) < 33 * 500 + 1_000, "{}", used(small.as_str()));
+    assert!(used(large.as_str()) < 200_000, "{}", used(large.as_str()));
+    assert_eq!(it.history(&small).await.len(), 32);
+    assert_eq!(it.history(&large).await.len(), 1);
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_a_job_whose_time_is_over() {
+    let server = Server::start();
+    let second = Duration::from_secs(1);
+    let settings = Settings { ttl: 2 * second, ttl_after_end: second, ..Settings::default() };
+    let it = support::redis(&settings, &server.url(), ()).await;
+    for name in ["a", "b"] {
+        it.report(&it.job(name), "{}").await;
+    }
+    it.report(&it.job("b"), r#"{"status":"completed"}"#).await;
+    eventually("only the probe's key is left", || async {
+        let keys = server.answer(&["KEYS", "*"]);
+        keys.items()
+            .iter()
+            .all(|key| key.text().is_some_and(|key| key.starts_with("milepost:probe:")))
+    })
+    .await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_watched_jobs_are_subscribed() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let subscribed = |name: &str| {
+        let counts =
+            server.answer(&["PUBSUB", "NUMSUB", &format!("job_progress:{}", it.job(name))]);
+        counts.items()[1].integer()
+    };
+    for name in ["a", "b"] {
+        it.report(&it.job(name), "{}").await;
+    }
+    let listener = it.attach(&it.job("a")).await;
+    assert_eq!([subscribed("a"), subscribed("b")], [Some(1), Some(0)]);
+    it.detach(&it.job("a"), &listener).await;
+    eventually("it is left", || async { subscribed("a") == Some(0) }).await;
+    it.close().await;
+}

@@ -1,0 +1,36 @@
+//! Redis brokers under test.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use milepost_broker::SystemClock;
+use milepost_broker_contract::{Harness, Settings, eventually};
+use milepost_broker_redis::{Address, Keeping, Redis};
+
+/// The Redis broker on that server, with the real clock.
+pub(crate) async fn redis(
+    settings: &Settings,
+    url: &str,
+    servers: impl Send + Sync + 'static,
+) -> Harness {
+    let it = redis_unproven(settings, url, servers);
+    eventually("Redis is ready", || async { it.broker().probe().await.is_ok() }).await;
+    it
+}
+
+/// The same, which may never be ready.
+pub(crate) fn redis_unproven(
+    settings: &Settings,
+    url: &str,
+    servers: impl Send + Sync + 'static,
+) -> Harness {
+    let keeping = Keeping {
+        history: NonZeroUsize::new(settings.history).expect("a history of one state or more"),
+        ttl: settings.ttl,
+        ttl_after_end: settings.ttl_after_end,
+        ..Keeping::default()
+    };
+    let address = Address::parse(url).expect("an address");
+    let broker = Arc::new(Redis::new(address, keeping, Arc::new(SystemClock::default())));
+    Harness::new(broker, std::thread::sleep, Some(Box::new(servers)))
+}
