@@ -1,6 +1,6 @@
 """Reports under the names that workers of the earlier service call, and asks what is known: `check_status.py [JOB_ID]`.
 
-The work is to count the prime numbers below 20,000. `MILEPOST_URL` or `REDIS_URL` says where to report.
+The work is to count the prime numbers below 20,000. `MILEPOST_URL` says where to report.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from live_redis import LiveRedis
 from live_server import OURS, LiveServer
 
 import milepost
+from milepost import _boundary
 
 # What is set where the tests run is not for them.
 for name in list(os.environ):
@@ -81,6 +82,7 @@ def reporter() -> Iterator[Callable[..., milepost.Reporter]]:
 def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the logger `milepost` has said, after its name."""
     caplog.set_level(logging.DEBUG, "milepost")
+    _boundary._warned.clear()
 
     def said() -> list[str]:
         messages = [record.getMessage() for record in caplog.records if record.name == "milepost"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from typing import Any, Optional
@@ -63,3 +64,8 @@ def _get(server: LiveServer, path: str) -> Any:
         if error.code != 404:
             raise
         return None
+
+
+def without_frame(text: Optional[str]) -> Optional[str]:
+    """An error's text without the line where it was raised."""
+    return text and re.sub(r" \([^()]+:\d+( in [^()]+)?\)$", "", text)

@@ -9,13 +9,17 @@ import gc
 import itertools
 import json
 import pickle
+import re
 import sys
 import threading
 import types
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from datetime import timedelta
 from typing import Any, Optional
 
 import pytest
+from fake_server import FakeServer
+from reported import without_frame
 
 import milepost
 from milepost._inbox import Inbox
@@ -245,9 +249,9 @@ class Own(Exception):
 @pytest.mark.parametrize(
     ("raised", "status", "message"),
     [
-        (ValueError("no"), "failed", "Error: no"),
+        (ValueError("no"), "failed", "Error: ValueError: no"),
         (Own(), "failed", "Error: Own"),
-        (KeyError("k"), "failed", "Error: 'k'"),
+        (KeyError("k"), "failed", "Error: KeyError: 'k'"),
         (KeyboardInterrupt(), "cancelled", "interrupted"),
         (SystemExit(), "cancelled", "the process exits"),
         (SystemExit(0), "cancelled", "the process exits"),
@@ -275,7 +279,9 @@ def test_a_block_that_raises(job: Job, raised: BaseException, status: str, messa
 
     with pytest.raises(type(raised)):
         without_a_loop() if is_async else in_block()
-    assert (said(job)["status"], said(job)["message"]) == (status, message)
+    assert (said(job)["status"], without_frame(said(job)["message"])) == (status, message)
+    if status == "failed" and isinstance(raised, Exception):
+        assert re.search(r" \(test_job.py:\d+ in in_(async_)?block\)$", said(job)["message"])
 
 
 def test_the_first_end_counts(job: Job) -> None:
@@ -296,7 +302,7 @@ def test_an_exception_whose_text_cannot_be_had(job: Job) -> None:
 
     with pytest.raises(Rude), job:
         raise Rude
-    assert said(job)["error"] == "Rude"
+    assert without_frame(said(job)["error"]) == "Rude"
 
 
 def test_a_job_that_is_dropped_has_failed() -> None:
@@ -359,8 +365,132 @@ def test_what_a_worker_says_wrongly_does_not_hurt_it(warnings: Callable[[], list
     job.complete()
     assert warnings() == [
         "'not an id' is no job id, this job is not reported: a job id has no ' '",
+        "total is ignored: it takes a finite number, not 'many'",
         "not reported of not an id: the metadata: 'int' object has no attribute 'items'",
     ]
+
+
+class Rude:
+    """Whatever is asked of it, it raises."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("rude")
+
+    __int__ = __str__ = __repr__ = __len__ = __iter__ = __float__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("rude")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("rude")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("rude")
+
+
+RUDE: Any = Rude()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda job: job.progress(RUDE),
+        lambda job: job.total(RUDE),
+        lambda job: job.advance(RUDE),
+        lambda job: job.update(current=RUDE, total=RUDE, progress=RUDE, unit=RUDE, metadata={"a": 1}),
+        lambda job: job.update(metadata=RUDE),
+        lambda job: job.update(stage=RUDE, message=RUDE),
+        lambda job: job.message(RUDE),
+        lambda job: job.metadata(RUDE),
+        lambda job: job.metadata(a=RUDE),
+        lambda job: job.result(RUDE),
+        lambda job: job.complete(RUDE, message=RUDE),
+        lambda job: job.fail(RUDE),
+        lambda job: job.cancel(RUDE),
+        lambda job: job.stage(RUDE, total=RUDE, unit=RUDE, within=RUDE).advance(RUDE),
+        lambda job: job.stage("s", within=(0.5,)).total(RUDE),
+        lambda job: job.stage("s", within=(RUDE, "x")).progress(RUDE),
+        lambda job: list(job.track("abc", RUDE, stage="s", unit=RUDE, within="x")),
+        lambda job: setattr(job, "progress", RUDE),
+        lambda job: setattr(job, "total", RUDE),
+        lambda job: milepost.report(RUDE, status=RUDE, stage=RUDE, progress=RUDE, message=RUDE),
+        lambda job: milepost.report("a", metadata=RUDE, result=RUDE, error=RUDE, attempt=RUDE, ttl=RUDE),
+        lambda job: milepost.Reporter(RUDE).job(RUDE),
+        lambda job: milepost.Reporter(None, interval=RUDE, heartbeat=RUDE, flush_timeout=RUDE, max_jobs=RUDE),
+        lambda job: milepost.job(RUDE, id=RUDE, total=RUDE, unit=RUDE, stage=RUDE, message=RUDE).complete(),
+        lambda job: milepost.job(metadata=RUDE, attempt=RUDE, ttl=RUDE, queued=RUDE).complete(),
+        lambda job: milepost.flush(RUDE),
+    ],
+)
+def test_nothing_that_is_passed_raises(
+    job: Job, call: Callable[[Job], object], fake: Callable[..., FakeServer], warnings: Callable[[], list[str]]
+) -> None:
+    server = fake()
+    reporter = milepost.configure(server.url)
+    call(job)
+    with milepost.job(id="after") as after:
+        after.progress(0.5)
+    assert milepost.flush(60)
+    assert server.updates[-1]["status"] == "completed"
+    reporter.close()
+
+
+def test_a_time_to_live_may_be_a_timedelta() -> None:
+    job = milepost.Reporter(None).job(id="a", ttl=timedelta(hours=1))
+    assert said(job)["ttl"] == 3600
+
+
+def test_a_message_is_taken_back(job: Job) -> None:
+    for nothing in ("", None):
+        job.message("something")
+        job.message(nothing)
+        assert "message" not in said(job)
+
+
+def test_a_progress_in_percent_is_warned_of_once(job: Job, warnings: Callable[[], list[str]]) -> None:
+    for _ in range(3):
+        job.progress(51)
+    job.progress(1.0000001)
+    assert said(job)["progress"] == 1.0
+    assert warnings() == ["progress is between 0 and 1, so 51 counts as 1; 50 % is 0.5"]
+
+
+def test_progress_and_total_may_be_assigned(job: Job) -> None:
+    job.progress = 0.5
+    assert (said(job)["progress"], float(job.progress), repr(job.progress)) == (0.5, 0.5, "0.5")
+    job.progress = None
+    job.total = 4
+    job.advance()
+    assert (said(job)["progress"], job.total.value) == (0.25, 4)
+    with job.stage("s") as stage:
+        stage.total = 10
+        stage.progress = 0.7
+        assert said(job)["progress"] == 0.7
+
+
+def test_a_status_that_is_none_is_warned_of(fake: Callable[..., FakeServer], warnings: Callable[[], list[str]]) -> None:
+    server = fake()
+    reporter = milepost.configure(server.url)
+    for _ in range(2):
+        milepost.report("a", status="done")
+    assert milepost.flush(60)
+    reporter.close()
+    assert server.updates[-1]["status"] == "processing"
+    expected = "queued, processing, cancelled, completed, failed"
+    assert warnings() == [f"status 'done' counts as processing: it is none of {expected}"]
+
+
+def test_an_attempt_that_is_none_stops_no_other_job(
+    fake: Callable[..., FakeServer], warnings: Callable[[], list[str]]
+) -> None:
+    server = fake()
+    reporter = milepost.configure(server.url)
+    milepost.report("a", attempt="1\n2")  # type: ignore[arg-type]
+    milepost.job(id="b").complete()
+    assert milepost.flush(60)
+    reporter.close()
+    assert {update["job_id"] for update in server.updates} == {"a", "b"}
+    assert warnings() == ["attempt is ignored: it takes a finite number, not '1\\n2'"]
 
 
 def test_the_same_id_is_the_same_job_while_it_goes_on() -> None:
@@ -390,7 +520,10 @@ def test_passwords_are_not_shown(warnings: Callable[[], list[str]]) -> None:
 
 def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert milepost.configure().url is None
+    # That is mostly the program's own Redis.
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    assert milepost.configure().url is None
+    monkeypatch.setenv("MILEPOST_URL", "redis://127.0.0.1:1")
     assert milepost.configure().url == "redis://127.0.0.1:1"
     monkeypatch.setenv("MILEPOST_URL", "http://127.0.0.1:1/")
     assert milepost.configure().url == "http://127.0.0.1:1"

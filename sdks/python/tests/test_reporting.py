@@ -143,7 +143,7 @@ def test_one_update_without_a_job(server: LiveServer, job_id: str) -> None:
     assert milepost.flush(60)
     assert state(server, job_id).status == "completed"
     failed = state(server, job_id + "b")
-    assert (failed.error, failed.message, failed.progress) == ("no", "Error: no", 0.5)
+    assert (failed.error, failed.message, failed.progress) == ("ValueError: no", "Error: ValueError: no", 0.5)
     reporter.close()
     milepost.configure()
 

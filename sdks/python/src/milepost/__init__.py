@@ -10,7 +10,7 @@
     for state in milepost.watch("vid-42"):
         print(state.status, state.progress)
 
-`MILEPOST_URL` says where the server is (`http(s)://…` or `redis(s)://…`), else `REDIS_URL`; without either, nothing is
+`MILEPOST_URL` says where the server is (`http(s)://…` or `redis(s)://…`); without it, nothing is
 reported, quietly. Reporting never hurts the job: no call raises, waits for a server or makes memory grow; a background
 thread sends, at most five updates a second of each job; what goes wrong is a warning of the logger `milepost`, once.
 """

@@ -9,14 +9,17 @@ from urllib.parse import urlsplit
 
 from . import _redis_address
 
+_LEAST_REDIS = 5
+
 
 class InvalidUrl(ValueError):
     """A URL that is neither a Milepost server's nor a Redis'; the message says what is wrong with it."""
 
 
 def from_environment() -> Optional[str]:
-    """`MILEPOST_URL`, else `REDIS_URL`; None if neither is set."""
-    return os.environ.get("MILEPOST_URL") or os.environ.get("REDIS_URL") or None
+    """`MILEPOST_URL`; None if it is not set. `REDIS_URL` is mostly the program's own Redis: only `milepost.compat`,
+    which takes the place of a reporter that used it, reports there."""
+    return os.environ.get("MILEPOST_URL") or None
 
 
 def check(url: str) -> str:
@@ -53,8 +56,35 @@ def without_password(url: str) -> str:
     return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
 
 
+def check_redis() -> None:
+    """Raises ImportError if the module `redis` is there and cannot be used: it is too old, or another one."""
+    import redis
+
+    version = getattr(redis, "VERSION", None)
+    where = getattr(redis, "__file__", None) or "built in"
+    try:
+        is_usable = tuple(version or ())[:1] >= (_LEAST_REDIS,)
+    except Exception:
+        is_usable = False
+    if not is_usable:
+        found = getattr(redis, "__version__", None)
+        what = f"redis-py {found} is too old" if found else f"the module redis ({where}) is not redis-py"
+        raise ImportError(f"{what}; it takes redis-py {_LEAST_REDIS}.0 or later, `pip install 'milepost[redis]'`")
+
+
+def explain(error: Exception) -> str:
+    """Why a transport cannot be made, for people."""
+    return str(error) if isinstance(error, ImportError) and str(error) else f"{type(error).__name__}: {error}"
+
+
 def missing_package(url: str) -> Optional[str]:
     """What has to be installed before such a URL can be used; None: nothing."""
-    if is_redis(url) and importlib.util.find_spec("redis") is None:
-        return "it takes the package redis, `pip install 'milepost[redis]'`"
+    if is_redis(url):
+        try:
+            is_there = importlib.util.find_spec("redis") is not None
+        except ValueError:
+            # Somebody has put a module there that came from no file.
+            is_there = True
+        if not is_there:
+            return "it takes the package redis, `pip install 'milepost[redis]'`"
     return None

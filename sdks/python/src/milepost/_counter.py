@@ -29,7 +29,7 @@ class Count(NamedTuple):
 
 
 class Counter:
-    """A count, its total and its unit; or a progress that was given outright, which goes before the count.
+    """A count, its total and its unit; or a progress that was given outright, which overrides the count.
 
     What a loop counts costs it no Python code: `track` zips its items with an iterator of ticks, and how many
     ticks are left tells how far all the loops of this counter are.
@@ -38,7 +38,7 @@ class Counter:
     __slots__ = ("_base", "_begun", "_given", "_ticks", "_total", "end", "start", "unit")
 
     def __init__(self, within: tuple[float, float] = (0.0, 1.0), unit: Optional[str] = None) -> None:
-        start, end = (min(1.0, max(0.0, bound)) for bound in within)
+        start, end = (float(min(1.0, max(0.0, bound))) for bound in within)
         self.start = start
         self.end = max(start, end)
         self.unit = unit
@@ -54,9 +54,14 @@ class Counter:
             next(self._ticks)
             return
         value = number(by)
-        if value is not None:
-            with LOCK:
-                self._base += value
+        if value is None:
+            # Imported here: what is wrong with arguments is known above this.
+            from ._argument import given_number
+
+            given_number(by, "advance")
+            return
+        with LOCK:
+            self._base += value
 
     def set(self, current: Number) -> None:
         with LOCK:
@@ -113,6 +118,11 @@ class Counter:
         return self._total
 
     @property
+    def given(self) -> Optional[float]:
+        """The progress that was given outright."""
+        return self._given
+
+    @property
     def is_used(self) -> bool:
         """Whether it has anything to show."""
         return self._total is not None or self._given is not None or bool(self._begun or self._base)
@@ -142,7 +152,7 @@ def number(value: object) -> Optional[Number]:
         return None
     try:
         as_float = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # its own methods may raise anything
         return None
     if not math.isfinite(as_float):
         return None

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Literal, Optional, Union
 
 from . import _address, _json
-from ._counter import Number, number
+from ._argument import given_progress, given_seconds, given_text, given_whole
+from ._boundary import harmless, warn_once
+from ._counter import Number
 from ._job import Job
 from ._memory import LOCK
 from ._reporter import Reporter
 from ._update import ENDS, Update
 
+_STATUSES = ("queued", "processing", *sorted(ENDS))
 _reporter: Optional[Reporter] = None
 
 
@@ -27,12 +31,12 @@ def configure(
 ) -> Reporter:
     """Sets where `job` and `report` report to from now on, instead of where the environment says: see `Reporter`.
 
-    `url` None: `MILEPOST_URL`, else `REDIS_URL`. `token` None: `MILEPOST_TOKEN`. Jobs that have begun go on where
+    `url` None: `MILEPOST_URL`. `token` None: `MILEPOST_TOKEN`. Jobs that have begun go on where
     they began.
     """
     global _reporter
     reporter = Reporter(
-        url or _address.from_environment(),
+        _address.from_environment() if url is None else url,
         token=token or os.environ.get("MILEPOST_TOKEN") or None,
         interval=interval,
         heartbeat=heartbeat,
@@ -68,7 +72,7 @@ def job(
     message: Optional[str] = None,
     metadata: Optional[Mapping[str, object]] = None,
     attempt: Union[int, Literal["next"], None] = None,
-    ttl: Optional[float] = None,
+    ttl: Union[float, timedelta, None] = None,
     queued: bool = False,
 ) -> Job:
     """Begins a job, whose watchers see it from now on.
@@ -103,6 +107,7 @@ def job(
     )
 
 
+@harmless
 def report(
     id: object,
     *,
@@ -114,32 +119,34 @@ def report(
     result: object = None,
     error: Optional[object] = None,
     attempt: Optional[int] = None,
-    ttl: Optional[float] = None,
+    ttl: Union[float, timedelta, None] = None,
 ) -> None:
     """Reports one update, without a job in hand: that a job waits in a queue, say, which another process will run.
 
     It says all that is known: what is left out is not shown any more, but for stage and progress, which stay. There is
     no heartbeat, and a job that is left alone stays as it was. It returns at once, and raises nothing.
     """
-    known = status if status == "queued" or status in ENDS else "processing"
+    known = status if status in _STATUSES else "processing"
+    if known != status:
+        warn_once(f"status {_json.describe(status)!r} counts as processing: it is none of {', '.join(_STATUSES)}")
     update = Update(str(id), known)
-    update.stage(None if stage is None else _json.describe(stage))
-    value = number(progress)
+    update.stage(None if stage is None else given_text(stage))
+    value = given_progress(progress)
     if value is not None:
         update.progress(min(1.0, max(0.0, value)))
-    text = None if error is None else _json.describe(error)
+    text = None if error is None else _json.describe_error(error)
     said = message if message is not None or text is None else f"Error: {text}"
-    update.text("message", None if said is None else _json.describe(said))
+    update.text("message", None if said is None else given_text(said))
     update.now()
     for name, given in (("metadata", metadata), ("result", result)):
         if given is not None:
             try:
                 update.json(name, _json.encode(given))
-            except _json.NotJson:
-                pass
+            except _json.NotJson as why:
+                warn_once(f"the {name} of {_json.describe(id)} is left out, it is not JSON: {why}")
     update.text("error", text)
-    update.number("attempt", attempt)
-    update.number("ttl", None if ttl is None else int(ttl))
+    update.number("attempt", given_whole(attempt, "attempt"))
+    update.number("ttl", given_seconds(ttl, "ttl"))
     default().give(id, update, known, stage, reopens=False)
 
 

@@ -8,7 +8,10 @@ from types import TracebackType
 from typing import Any, NoReturn, Optional, Protocol, TypeVar, overload
 
 from . import _json, _notice
-from ._counter import Counter, Number, number
+from ._argument import given_number, given_part, given_progress, given_text
+from ._assignable import Assignable
+from ._boundary import harmless
+from ._counter import Counter, Number
 from ._outcome import Refusal
 from ._record import Record
 from ._stage import Stage
@@ -88,15 +91,34 @@ class Job:
         """So many more are done: of `total`, in `unit`s."""
         self._own.advance(by)
 
+    @property
+    def total(self) -> Assignable[Number]:
+        """How many there are to do: `total = n`, or `total(n)`; None: not known."""
+        return Assignable(self._own.total, self._set_total)
+
+    @total.setter
     def total(self, total: Optional[Number]) -> None:
-        """How many there are to do; None: not known."""
-        self._own.set_total(number(total))
+        self._set_total(total)
 
+    @harmless
+    def _set_total(self, total: Optional[Number]) -> None:
+        self._own.set_total(given_number(total, "total"))
+
+    @property
+    def progress(self) -> Assignable[float]:
+        """How far the job is, 0…1, where that is not counted: `progress = 0.4`, or `progress(0.4)`.
+        It overrides the count; None: as counted."""
+        return Assignable(self._own.given, self._set_progress)
+
+    @progress.setter
     def progress(self, progress: Optional[float]) -> None:
-        """How far the job is, 0…1, where that is known otherwise than by counting. It goes before the count.
-        None: as counted."""
-        self._own.set_progress(number(progress))
+        self._set_progress(progress)
 
+    @harmless
+    def _set_progress(self, progress: Optional[float]) -> None:
+        self._own.set_progress(given_progress(progress))
+
+    @harmless
     def update(
         self,
         *,
@@ -111,7 +133,7 @@ class Job:
         """Several things at once; what is None stays as it is. `current` is how many are done."""
         if stage is not None:
             self._enter(stage, self._own)
-        self._own.update(current, total, progress, unit)
+        self._own.update(given_number(current, "current"), given_number(total, "total"), given_progress(progress), unit)
         if message is not None:
             self.message(message)
         if metadata:
@@ -159,7 +181,7 @@ class Job:
         self._record.show(self._own)
         if unit is not None:
             self._own.unit = unit
-        return track(items, self._own, number(total))
+        return track(items, self._own, given_number(total, "total"))
 
     def stage(
         self,
@@ -176,18 +198,21 @@ class Job:
         shown again, if it has one. `within` is the part of the job's progress that the stage takes, such as
         `(0.25, 1.0)`; by default all of it, so that the bar starts anew.
         """
-        counter = Counter(within or (0.0, 1.0), unit)
-        counter.set_total(number(total))
-        self._enter(name, counter if within is not None or counter.is_used else None)
+        part = given_part(within, "within")
+        counter = Counter(part or (0.0, 1.0), unit)
+        counter.set_total(given_number(total, "total"))
+        self._enter(name, counter if part is not None or counter.is_used else None)
         return Stage(name, self._record, counter)
 
     # What there is to say of it
 
-    def message(self, text: str) -> None:
-        """What is going on, for people. Cut at 8,192 bytes."""
+    @harmless
+    def message(self, text: Optional[str]) -> None:
+        """What is going on, for people. Cut at 8,192 bytes. None, or an empty text: nothing any more."""
         self._check_process()
-        self._record.message(_json.describe(text))
+        self._record.message(given_text(text) or None)
 
+    @harmless
     def metadata(self, values: Optional[Mapping[str, object]] = None, /, **more: object) -> None:
         """Facts of the worker's own, shown to watchers until they are set anew. Anything that JSON can hold; dates,
         numpy's numbers and the like are turned into it. All of a job's have 48 KiB; what is beyond is passed
@@ -195,6 +220,7 @@ class Job:
         self._check_process()
         self._record.metadata(values, more)
 
+    @harmless
     def result(self, value: object) -> None:
         """What comes of the job: told when it completes. Anything that JSON can hold, at most 65,536 bytes with the
         rest; large results belong elsewhere, with their URL in here."""
@@ -202,22 +228,26 @@ class Job:
 
     # How it ends
 
+    @harmless
     def complete(self, result: object = None, *, message: Optional[str] = None) -> None:
         """The job did what it was for."""
         if result is not None:
             self._record.result(result)
         self._end("completed", None if message is None else _json.describe(message))
 
+    @harmless
     def fail(self, error: object) -> None:
-        """The job could not do it: an exception, or a text. Cut at 8,192 bytes."""
-        self._end("failed", _json.describe(error))
+        """The job could not do it: an exception, of which its type and its last frame are told too, or a text. Cut at
+        8,192 bytes."""
+        self._end("failed", _json.describe_error(error))
 
+    @harmless
     def cancel(self, reason: object = "cancelled") -> None:
         """Somebody called the job off."""
         self._end("cancelled", _json.describe(reason))
 
     def _enter(self, stage: str, counter: Optional[Counter]) -> None:
-        if self._record.enter(_json.describe(stage), counter):
+        if self._record.enter(given_text(stage) or None, counter):
             self._ring()
 
     def _check_process(self) -> None:
@@ -304,7 +334,7 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
         return (
             ("cancelled", "cancelled")
             if type(error).__name__ == "CancelledError"
-            else ("failed", _json.describe(error))
+            else ("failed", _json.describe_error(error))
         )
     if isinstance(error, KeyboardInterrupt):
         return "cancelled", "interrupted"
@@ -312,7 +342,7 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
         return _outcome_of_exit(error.code)
     if isinstance(error, GeneratorExit) or type(error).__name__ == "CancelledError":
         return "cancelled", "cancelled"
-    return "failed", _json.describe(error)
+    return "failed", _json.describe_error(error)
 
 
 def _outcome_of_exit(code: object) -> tuple[str, str]:

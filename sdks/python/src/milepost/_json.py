@@ -77,9 +77,38 @@ def cut(text: str, limit: int) -> str:
     return data[:limit].decode("utf-8", "ignore") if len(data) > limit else clean(text)
 
 
-def describe(error: object) -> str:
-    """What an exception says, or its name if it says nothing."""
+def describe(value: object) -> str:
+    """What a value says of itself, or its type's name if it says nothing."""
+    if isinstance(value, str):
+        return clean(value)
     try:
-        return clean(str(error)) or type(error).__name__
+        return clean(str(value)) or type(value).__name__
     except Exception:
-        return type(error).__name__
+        return type(value).__name__
+
+
+def describe_error(error: object) -> str:
+    """For an exception its type, what it says, and where it was raised: `KeyError: 'x' (load.py:12 in read)`. For
+    anything else what it says."""
+    if not isinstance(error, BaseException):
+        return describe(error)
+    kind, text = type(error).__name__, describe(error)
+    said = kind if text in ("", kind) else f"{kind}: {text}"
+    place = _place_of(error)
+    return f"{said} ({place})" if place else said
+
+
+def _place_of(error: BaseException) -> str:
+    """The last frame of an exception; empty where it was not raised."""
+    try:
+        trace = error.__traceback__
+        if trace is None:
+            return ""
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        code = trace.tb_frame.f_code
+        file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+        function = "" if code.co_name == "<module>" else f" in {code.co_name}"
+        return clean(f"{file}:{trace.tb_lineno}{function}")
+    except Exception:
+        return ""

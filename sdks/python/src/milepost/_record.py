@@ -154,7 +154,8 @@ class Record:
                 self._rate = Rate()
                 self._changed()
 
-    def message(self, text: str) -> None:
+    def message(self, text: Optional[str]) -> None:
+        """None takes back what was said before."""
         with LOCK:
             if text != self._message:
                 self._message = text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class NoServer(ValueError):
-    """There is nothing to watch: no URL was given, and neither MILEPOST_URL nor REDIS_URL is set; or the package for
-    such a URL is not installed."""
+    """There is nothing to watch: no URL was given, and MILEPOST_URL is not set; or the package for such a URL is not
+    installed, or cannot be used."""
 
 
 class WatchRefused(Exception):

@@ -8,10 +8,13 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Literal, Optional, TypeVar, Union
 
 from . import _address, _job_id, _json, _notice
-from ._counter import Number, number
+from ._argument import given_mapping, given_number, given_seconds, given_text, given_whole
+from ._boundary import harmless, warn_once
+from ._counter import Number
 from ._inbox import Flush, Inbox, NotTaken
 from ._job import Job
 from ._memory import LOCK
@@ -48,13 +51,14 @@ class Reporter:
         max_jobs: int = 10_000,
     ) -> None:
         self._token = token
-        self._pace = Pace(max(interval, GAP), max(heartbeat, interval, GAP))
-        self._flush_timeout = max(0.001, flush_timeout)
-        self._max_jobs = max_jobs
+        interval = _seconds(interval, "interval", 0.2)
+        self._pace = Pace(max(interval, GAP), max(_seconds(heartbeat, "heartbeat", 10.0), interval, GAP))
+        self._flush_timeout = max(0.001, _seconds(flush_timeout, "flush_timeout", 2.0))
+        self._max_jobs = int(_seconds(max_jobs, "max_jobs", 10_000))
         self._url = _usable(url)
         self._thread: Optional[Thread] = None
         self._has_told_full = False
-        self._inbox = Inbox(max_jobs)
+        self._inbox = Inbox(self._max_jobs)
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         _all.add(self)
 
@@ -74,32 +78,51 @@ class Reporter:
         message: Optional[str] = None,
         metadata: Optional[Mapping[str, object]] = None,
         attempt: Union[int, Literal["next"], None] = None,
-        ttl: Optional[float] = None,
+        ttl: Union[float, timedelta, None] = None,
         queued: bool = False,
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
+        begun = self._begin(name, id, total, unit, stage, message, metadata, attempt, ttl, queued)
+        # Whatever went wrong was said; the program has a job in hand all the same, of which nobody hears.
+        return begun if begun is not None else Job(Record(_json.describe(id if id is not None else name)), self._inbox)
+
+    @harmless
+    def _begin(
+        self,
+        name: str,
+        id: Optional[object],
+        total: Optional[Number],
+        unit: Optional[str],
+        stage: Optional[str],
+        message: Optional[str],
+        metadata: Optional[Mapping[str, object]],
+        attempt: Union[int, Literal["next"], None],
+        ttl: object,
+        queued: bool,
+    ) -> Job:
         _notice.tell_later_ones()
         job_id = _job_id_of(name, id)
-        named = attempt if isinstance(attempt, int) else None
+        named = None if attempt == "next" else given_whole(attempt, "attempt")
         with LOCK:
             running = None if job_id is None else self._jobs.get(job_id)
             if running is not None and running._goes_on and named in (None, running.attempt):
                 return running
-            record = Record(job_id or _json.describe(id)[:128], named, None if ttl is None else int(ttl))
+            record = Record(job_id or _json.describe(id)[:128], named, given_seconds(ttl, "ttl"))
             record.reopens = attempt == "next"
-            record.own.unit = unit
-            record.own.set_total(number(total))
+            record.own.unit = None if unit is None else given_text(unit)
+            record.own.set_total(given_number(total, "total"))
             job = Job(record, self._inbox)
             if job_id is not None:
                 self._jobs[job_id] = job
         if queued:
             record.queue()
         if stage is not None:
-            record.enter(_json.describe(stage))
+            record.enter(given_text(stage) or None)
         if message is not None:
-            record.message(_json.describe(message))
-        if metadata:
-            record.metadata(metadata)
+            record.message(given_text(message) or None)
+        known = given_mapping(metadata, "metadata")
+        if known:
+            record.metadata(known)
         if job_id is not None and self._url is not None:
             self._take(lambda: self._inbox.begin(record))
         return job
@@ -111,6 +134,7 @@ class Reporter:
         known = _job_id_of("", job_id)
         if known is None or self._url is None:
             return None
+        _notice.tell_later_ones()
         return self._take(lambda: self._inbox.give(known, update, status, stage, reopens))
 
     def _take(self, begin: Callable[[], T]) -> Optional[T]:
@@ -123,7 +147,11 @@ class Reporter:
                 _notice.tell(f"further jobs are not reported: {why}")
         except RuntimeError as error:
             # No thread can be started: the interpreter goes down, or the machine has no more.
-            _notice.tell(f"nothing is reported: {error}")
+            warn_once(f"nothing is reported: {error}")
+        except Exception as error:
+            # What the transport needs is not there, or is not what it should be. That will not change by itself.
+            url, self._url = self._url or "", None
+            _notice.tell(f"nothing is reported to {_address.without_password(url)}: {_address.explain(error)}")
         return None
 
     def _start(self) -> None:
@@ -136,7 +164,8 @@ class Reporter:
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Waits, so many seconds at most, until all that was said so far has arrived. Returns whether it has."""
-        return self._flush(time.monotonic() + timeout, is_last=False) == 0
+        left = self._flush(time.monotonic() + _seconds(timeout, "timeout", 2.0), is_last=False)
+        return left == 0
 
     def _flush(self, deadline: float, is_last: bool) -> Optional[int]:
         thread = self._thread
@@ -175,9 +204,15 @@ class Reporter:
         self._jobs = weakref.WeakValueDictionary()
 
 
+def _seconds(value: object, name: str, default: float) -> float:
+    found = given_number(value.total_seconds() if isinstance(value, timedelta) else value, name)
+    return default if found is None else found
+
+
 def connect(url: str, token: Optional[str]) -> Transport:
     """The transport for that kind of URL. Nothing is sent yet."""
     if _address.is_redis(url):
+        _address.check_redis()
         from ._redis import Redis
 
         return Redis(url)
@@ -187,14 +222,14 @@ def connect(url: str, token: Optional[str]) -> Transport:
 
 
 def _usable(url: Optional[str]) -> Optional[str]:
-    if not url:
+    if url is None or (isinstance(url, str) and not url):
         return None
     try:
-        url = _address.check(url)
-    except _address.InvalidUrl as error:
-        _notice.tell(f"nothing is reported: {error}")
+        url = _address.check(str(url))
+        missing = _address.missing_package(url)
+    except Exception as error:  # it may be no text at all
+        _notice.tell(f"nothing is reported: {_json.describe(error)}")
         return None
-    missing = _address.missing_package(url)
     if missing is not None:
         _notice.tell(f"nothing is reported to {_address.without_password(url)}: {missing}")
         return None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Optional, Protocol
 
 from . import _address
+from ._refused import NoServer
 from ._state import State
 
 
@@ -47,8 +48,12 @@ class Source(Protocol):
 def open_source(url: str, token: Optional[str], job_id: str) -> Source:
     """The source for that kind of URL. Nothing is asked yet."""
     if _address.is_redis(url):
-        from ._redis_source import RedisSource
-
+        try:
+            _address.check_redis()
+            from ._redis_source import RedisSource
+        except Exception as error:
+            shown = _address.without_password(url)
+            raise NoServer(f"{shown} cannot be watched: {_address.explain(error)}") from error
         return RedisSource(url, job_id)
     from ._http_source import HttpSource
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Any, Optional, TypeVar, overload
 
-from ._counter import Counter, Number, number
+from ._argument import given_number, given_progress
+from ._assignable import Assignable
+from ._boundary import harmless
+from ._counter import Counter, Number
 from ._record import Record
 from ._track import AsyncTrack, Track, track
 
@@ -30,21 +33,42 @@ class Stage:
     def name(self) -> str:
         return self._name
 
+    @harmless
     def advance(self, by: Number = 1) -> None:
         """So many more are done, of the stage's total. It takes bytes as well as counts: `on_chunk=s.advance`."""
         self._show()
         self._counter.advance(by)
 
+    @property
+    def total(self) -> Assignable[Number]:
+        """How many there are to do in this stage: `total = n`, or `total(n)`; None: not known."""
+        return Assignable(self._counter.total, self._set_total)
+
+    @total.setter
     def total(self, total: Optional[Number]) -> None:
-        """How many there are to do in this stage; None: not known."""
-        self._show()
-        self._counter.set_total(number(total))
+        self._set_total(total)
 
+    @harmless
+    def _set_total(self, total: Optional[Number]) -> None:
+        self._show()
+        self._counter.set_total(given_number(total, "total"))
+
+    @property
+    def progress(self) -> Assignable[float]:
+        """How far the stage is, 0…1, where that is not counted: `progress = 0.4`, or `progress(0.4)`.
+        It overrides the count; None: as counted."""
+        return Assignable(self._counter.given, self._set_progress)
+
+    @progress.setter
     def progress(self, progress: Optional[float]) -> None:
-        """How far the stage is, 0…1. It goes before the count. None: as counted."""
-        self._show()
-        self._counter.set_progress(number(progress))
+        self._set_progress(progress)
 
+    @harmless
+    def _set_progress(self, progress: Optional[float]) -> None:
+        self._show()
+        self._counter.set_progress(given_progress(progress))
+
+    @harmless
     def update(
         self,
         *,
@@ -55,7 +79,9 @@ class Stage:
     ) -> None:
         """Several things at once; what is None stays as it is. `current` is how many are done."""
         self._show()
-        self._counter.update(current, total, progress, unit)
+        self._counter.update(
+            given_number(current, "current"), given_number(total, "total"), given_progress(progress), unit
+        )
 
     @overload
     def track(self, items: AsyncIterable[T], total: Optional[Number] = None) -> AsyncTrack[T]: ...
@@ -66,7 +92,7 @@ class Stage:
     def track(self, items: Any, total: Optional[Number] = None) -> Any:
         """The items, counted in this stage: see `Job.track()`."""
         self._show()
-        return track(items, self._counter, number(total))
+        return track(items, self._counter, given_number(total, "total"))
 
     def _show(self) -> None:
         if self._record.counter is not self._counter and not self._has_left:

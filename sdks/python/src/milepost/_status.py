@@ -42,7 +42,7 @@ def watch(
 ) -> Watch:
     """The job's states, for `for` or `async for`: the present one first, then each newer one; done after the end.
 
-    `url` is the server's address; None: what `MILEPOST_URL`, else `REDIS_URL` says. `token` is sent as
+    `url` is the server's address; None: what `MILEPOST_URL` says. `token` is sent as
     `Authorization: Bearer`; None: `MILEPOST_TOKEN`. `since` is the position of a state that is known already. `mode`
     `latest`: only the newest state at each moment; `max_rate`: at most so many a second, 0.01…1000; ends are never left
     out. A connection that is silent for `silence` seconds is given up, and made anew. Raises InvalidJobId, InvalidUrl,

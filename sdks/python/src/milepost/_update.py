@@ -48,7 +48,7 @@ class Update:
 
     def number(self, name: str, value: Optional[int]) -> None:
         if value is not None:
-            self._fields[name] = str(value)
+            self._fields[name] = str(int(value))
 
     def json(self, name: str, value: Optional[str]) -> None:
         if value is not None:

@@ -1,0 +1,76 @@
+"""What callers pass: understood where it is clear what they mean, else ignored with one warning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Optional
+
+from ._boundary import warn_once
+from ._counter import Number, number
+from ._json import describe
+
+_ROUNDING = 0.001
+"""A progress so far outside of 0…1 is one that was rounded, not one in percent."""
+
+
+def given_number(value: object, name: str) -> Optional[Number]:
+    """A finite number; None for None, and for what is none."""
+    found = number(value)
+    if found is None and value is not None:
+        warn_once(f"{name} is ignored: it takes a finite number, not {_shown(value)}")
+    return found
+
+
+def given_progress(value: object, name: str = "progress") -> Optional[float]:
+    """A number between 0 and 1."""
+    found = given_number(value, name)
+    if found is not None and not -_ROUNDING <= found <= 1 + _ROUNDING:
+        warn_once(f"{name} is between 0 and 1, so {found} counts as {min(1, max(0, found))}; 50 % is 0.5")
+    return found
+
+
+def given_whole(value: object, name: str) -> Optional[int]:
+    """A whole number, as an attempt is."""
+    found = given_number(value, name)
+    return None if found is None else int(found)
+
+
+def given_seconds(value: object, name: str) -> Optional[int]:
+    """Whole seconds, also of a timedelta."""
+    return given_whole(value.total_seconds() if isinstance(value, timedelta) else value, name)
+
+
+def given_part(value: object, name: str) -> Optional[tuple[float, float]]:
+    """A part of the whole, such as (0.25, 1.0)."""
+    if value is None:
+        return None
+    try:
+        start, end = (number(bound) for bound in value)  # type: ignore[attr-defined]
+    except Exception:
+        start = end = None
+    if start is None or end is None:
+        warn_once(f"{name} is ignored: it takes two numbers such as (0.25, 1.0), not {_shown(value)}")
+        return None
+    return start, end
+
+
+def given_text(value: object) -> str:
+    """A text; empty for None."""
+    return "" if value is None else value if isinstance(value, str) else describe(value)
+
+
+def given_mapping(value: object, name: str) -> Optional[Mapping[Any, object]]:
+    if value is None or isinstance(value, Mapping):
+        return value
+    warn_once(f"{name} is ignored: it takes a dictionary, not {_shown(value)}")
+    return None
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = ""
+    kind = type(value).__name__
+    return text if 0 < len(text) <= 40 else f"a value of the type {kind}"
