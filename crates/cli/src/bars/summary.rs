@@ -81,7 +81,8 @@ impl JobSummary {
             }
             let left = ["time_left", "eta_seconds"]
                 .iter()
-                .find_map(|name| self.metadata.get(*name)?.as_f64());
+                .find_map(|name| self.metadata.get(*name)?.as_f64())
+                .filter(|seconds| *seconds >= 1.0);
             parts.extend(left.map(|seconds| Cow::Owned(format!("{} left", duration(seconds)))));
         }
         parts.join(" · ")

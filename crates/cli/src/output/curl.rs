@@ -3,7 +3,7 @@
 use super::{Line, Progress, Reading, scan};
 
 pub(super) fn read(line: Line<'_>) -> Option<Reading> {
-    row(line.text).or_else(|| hashes(line))
+    row(line.text).or_else(|| parallel_row(line.text)).or_else(|| hashes(line))
 }
 
 /// `% total, % received, % sent, speed down, up, time total, spent, left, speed now`.
@@ -30,6 +30,27 @@ fn row(text: &str) -> Option<Reading> {
             .with("rate", rate)
             .with("transferred", if up_percent > down_percent || down == "0" { up } else { down })
             .with("total", known.then_some(total))
+            .with("time_left", scan::clock(left)),
+    )
+}
+
+/// Of `-Z`: `DL% UL% Dled Uled Xfers Live Total Current Left Speed`; `--` for a percentage that is not known.
+fn parallel_row(text: &str) -> Option<Reading> {
+    let columns: [&str; 10] = text.split_ascii_whitespace().collect::<Vec<_>>().try_into().ok()?;
+    let [down_percent, up_percent, down, up, _, _, total, current, left, speed] = columns;
+    let percent = |column: &str| column.parse::<u8>().ok().filter(|p| *p <= 100);
+    let valid = [down_percent, up_percent].iter().all(|c| *c == "--" || percent(c).is_some())
+        && [down, up, speed].iter().all(|c| is_size(c))
+        && [total, current, left].iter().all(|c| is_time(c));
+    if !valid {
+        return None;
+    }
+    let percent = percent(down_percent).or_else(|| percent(up_percent));
+    let progress = percent.map_or(Progress::Unknown, |p| Progress::percent(p.into()));
+    Some(
+        Reading::at(progress)
+            .with("rate", (speed != "0").then(|| format!("{speed}B/s")))
+            .with("transferred", if down == "0" { up } else { down })
             .with("time_left", scan::clock(left)),
     )
 }

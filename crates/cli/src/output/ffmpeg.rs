@@ -213,6 +213,28 @@ impl InputDurations {
     }
 }
 
+/// ffmpeg's status lines where its arguments are not known: behind a shell, `nice` or `timeout`. The total is the longest
+/// `Duration:` of the inputs that it prints.
+#[derive(Debug, Default)]
+pub(super) struct StatusLines {
+    durations: InputDurations,
+}
+
+impl StatusLines {
+    pub(super) fn note(&mut self, text: &str) {
+        if text.starts_with("Input #0,") {
+            // The next ffmpeg of a script.
+            self.durations = InputDurations::default();
+        }
+        self.durations.line(text);
+    }
+
+    pub(super) fn read(&self, text: &str) -> Option<Reading> {
+        let seconds = self.durations.seconds.iter().flatten().copied().reduce(f64::max);
+        stats_line(text).map(|sample| sample.reading(Some(Total { seconds, frames: None })))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

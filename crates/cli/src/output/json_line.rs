@@ -1,6 +1,6 @@
 //! A line that is a JSON object: `{"progress":0.4,"stage":"encode","message":"…"}`.
 //!
-//! Understood are `progress` (0…1; once one is over 1, they are percentages), `percent` or `percentage` (0…100),
+//! Understood are `progress` (0…1; once one is over 1, they are percentages), `percent` or `percentage` (0…100), `percent_done` (0…1),
 //! `current` (or `completed`, `done`) with `total`, `stage`, `message`, `status` (text that is no status of ours names
 //! the stage), `metadata` (an object), `result` and `error`. An object with none of them is text. How the job ends is
 //! the command's exit code's to say, not a line's.
@@ -36,6 +36,7 @@ impl JsonLines {
             },
             result: object.get("result").filter(|r| !r.is_null()).cloned(),
             error: texts("error"),
+            bytes: None,
         };
         if reading == Reading::default() {
             return None;
@@ -43,10 +44,18 @@ impl JsonLines {
         if let Some((done, total)) = counts {
             reading = reading.with("done", done).with("total", total);
         }
+        // restic's.
+        let seconds =
+            object.get("seconds_remaining").filter(|_| object.contains_key("percent_done"));
+        reading = reading.with("time_left", seconds.cloned());
         Some(reading)
     }
 
     fn progress(&mut self, object: &Map<String, Value>) -> Option<Progress> {
+        // restic's is a fraction.
+        if let Some(fraction) = object.get("percent_done").and_then(number) {
+            return Some(Progress::percent(fraction * 100.0));
+        }
         for name in ["percent", "percentage"] {
             if let Some(percent) = object.get(name).and_then(number) {
                 return Some(Progress::percent(percent));

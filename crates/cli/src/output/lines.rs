@@ -11,6 +11,10 @@ pub(crate) struct RawLine<'a> {
     pub(crate) redrawn: bool,
     /// More than [`MAX_LINE_BYTES`]; only the beginning is here.
     pub(crate) cut: bool,
+    /// The row on which it is drawn: newlines move down, `ESC [ A` moves up.
+    pub(crate) row: i64,
+    /// Some row of this stream was drawn above the lowest one.
+    pub(crate) stacked: bool,
 }
 
 /// What came between the line before and this one.
@@ -33,11 +37,22 @@ pub(crate) struct LineSplitter {
     before: Gap,
     /// The buffered line was ended by `\r` and waits for the byte that tells `\r\n` from a redraw.
     returned: bool,
+    row: i64,
+    /// Rows that the cursor was moved up by, in all.
+    moved_up: i64,
 }
 
 impl LineSplitter {
     pub(crate) fn new() -> Self {
-        Self { buffer: Vec::new(), cut: false, lost: false, before: Gap::NewLine, returned: false }
+        Self {
+            buffer: Vec::new(),
+            cut: false,
+            lost: false,
+            before: Gap::NewLine,
+            returned: false,
+            row: 0,
+            moved_up: 0,
+        }
     }
 
     /// Takes the next piece of output and hands each line that it completes to `line`.
@@ -79,6 +94,8 @@ impl LineSplitter {
             bytes: &self.buffer,
             redrawn: self.returned || self.before == Gap::Back,
             cut: self.cut,
+            row: self.row - rows_up(&self.buffer).0,
+            stacked: self.moved_up > 0,
         })
     }
 
@@ -96,15 +113,43 @@ impl LineSplitter {
     }
 
     fn end(&mut self, after: Gap, line: &mut impl FnMut(RawLine<'_>)) {
+        let (up_before, up_after) = rows_up(&self.buffer);
+        self.moved_up = self.moved_up.saturating_add(up_before + up_after);
+        self.row -= up_before;
         if !self.buffer.is_empty() && !self.lost {
             let redrawn = self.before == Gap::Back || after == Gap::Back;
-            line(RawLine { bytes: &self.buffer, redrawn, cut: self.cut });
+            let (row, stacked) = (self.row, self.moved_up > 0);
+            line(RawLine { bytes: &self.buffer, redrawn, cut: self.cut, row, stacked });
         }
+        self.row -= up_after;
+        self.row += i64::from(after == Gap::NewLine);
         self.buffer.clear();
         self.cut = false;
         self.lost = false;
         self.before = after;
     }
+}
+
+/// How many rows the line moves the cursor up before its text, and after that has begun.
+fn rows_up(line: &[u8]) -> (i64, i64) {
+    let (mut before, mut after, mut text) = (0, 0, false);
+    let mut rest = line;
+    while let Some(&first) = rest.first() {
+        let Some(sequence) = rest.strip_prefix(b"\x1b[") else {
+            // Without an escape there is nothing more to find.
+            let Some(next) = rest.iter().position(|b| *b == 0x1b) else { break };
+            text |= next > 0;
+            rest = &rest[next.max(usize::from(first == 0x1b))..];
+            continue;
+        };
+        let digits = sequence.iter().take_while(|b| b.is_ascii_digit() || **b == b';').count();
+        if matches!(sequence.get(digits), Some(b'A' | b'F')) {
+            let rows = str::from_utf8(&sequence[..digits]).ok().and_then(|n| n.parse().ok());
+            *(if text { &mut after } else { &mut before }) += rows.unwrap_or(1).clamp(1, 1000);
+        }
+        rest = &sequence[sequence.len().min(digits + 1)..];
+    }
+    (before, after)
 }
 
 #[cfg(test)]

@@ -9,9 +9,14 @@
 //! - the line is nothing else, but for `progress` before it and `done`, `complete`, `completed` or
 //!   `finished` after it: `42%`, `Progress: 42%`, `42% done`, `3/10`; or
 //! - a bar is drawn beside it: `[####    ] 50%`, `45/100 [===>....]`; or
+//! - a percentage stands in brackets at the line's end: `test_a.py ....  [ 20%]`; or
 //! - the line is drawn over in place (ended or begun by `\r` or `\b`); or
 //! - the line before it of this kind had the same words before the number, and a lower number of the same
 //!   total: `Rendering 10%`, `Rendering 20%`. The first such line is not taken, the second is.
+//!
+//! A step that begins is not done: `Step 3/10 : RUN make`, `#7 [3/10] RUN make`, `[3/4] Linking dependencies...` are two of
+//! ten and two of four. Tries are not work: `attempt 2/30`, `worker 4/4 started`. Sizes (`1.2/18.3 MB`) and numbers with
+//! thousands separators are counts as well.
 //!
 //! A line that names a resource or a rating there instead of work (`cpu`, `memory`, `disk`, `battery`,
 //! `accuracy`, …) is never taken. What is taken for progress wrongly is put right by the next line and by the
@@ -20,7 +25,7 @@
 use super::{Line, Progress, Reading, scan};
 
 /// Words whose percentage measures a resource or a quality, not work done.
-const RESOURCE_WORDS: [&str; 27] = [
+const RESOURCE_WORDS: [&str; 29] = [
     "cpu",
     "gpu",
     "mem",
@@ -48,6 +53,37 @@ const RESOURCE_WORDS: [&str; 27] = [
     "off",
     "confidence",
     "volume",
+    "flash",
+    "cover",
+];
+
+/// Before a count: it is of tries or of those who work, not of work.
+const NOT_COUNTED: [&str; 16] = [
+    "attempt", "attempts", "try", "tries", "retry", "retries", "retrying", "worker", "workers",
+    "thread", "threads", "process", "rank", "replica", "port", "channel",
+];
+
+/// Before a count: what it names begins with this line.
+const STEP_WORDS: [&str; 8] = ["step", "stage", "phase", "task", "epoch", "pass", "round", "part"];
+
+/// After a count that is the whole line: what is counted.
+const COUNTED: [&str; 16] = [
+    "rows",
+    "records",
+    "files",
+    "items",
+    "bytes",
+    "lines",
+    "images",
+    "frames",
+    "documents",
+    "pages",
+    "tasks",
+    "tests",
+    "chunks",
+    "blocks",
+    "steps",
+    "objects",
 ];
 
 const MAX_WORDS: usize = 64;
@@ -58,8 +94,13 @@ const DONE_WORDS: [&str; 4] = ["done", "complete", "completed", "finished"];
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     value: f64,
-    total: u64,
+    total: f64,
     progress: Progress,
+    /// Done and in all, in bytes.
+    bytes: Option<(f64, f64)>,
+    /// Counted one by one, not in percent or in bytes.
+    count: Option<scan::Count>,
+    is_percent: bool,
     start: usize,
     end: usize,
 }
@@ -75,7 +116,7 @@ struct Last {
     /// What stood before the number, without digits; at most [`MAX_WORDS`] characters.
     words: String,
     value: f64,
-    total: u64,
+    total: f64,
 }
 
 impl Meter {
@@ -84,19 +125,33 @@ impl Meter {
         let before = line.text[..candidate.start].trim();
         let after = line.text[candidate.end..].trim();
         let rises = self.rises(before, candidate);
+        let begins = candidate.count.filter(|_| begins_a_step(before, after));
         let taken = rises
+            || begins.is_some()
             || line.redrawn
             || is_whole(before, after)
             || in_brackets(before, after).is_some()
+            || candidate.is_percent && before.ends_with('[') && after == "]"
             || has_bar(line.text);
-        if !taken || measures_a_resource(before, after) {
+        if !taken
+            || measures_a_resource(before, after)
+            || candidate.count.is_some() && counts_tries(before)
+        {
             return None;
         }
-        let reading = Reading::at(candidate.progress);
-        let reading = match in_brackets(before, after) {
+        let progress = match begins {
+            Some(count) => Progress::of(count.done.saturating_sub(1), count.total),
+            None => candidate.progress,
+        };
+        let reading = Reading::at(progress);
+        let message = in_brackets(before, after).or_else(|| begins.map(|_| step_name(after)));
+        let reading = match message {
+            // axel draws dots there.
+            Some(rest) if rest.starts_with("...") => reading,
             Some(rest) => reading.message(rest),
             None => reading.message(label(before)),
         };
+        let reading = Reading { bytes: candidate.bytes, ..reading };
         Some(match scan::count(line.text) {
             Some(count) => reading.with("done", count.done).with("total", count.total),
             None => reading,
@@ -108,8 +163,9 @@ impl Meter {
         let words = || before.chars().filter(|c| !c.is_ascii_digit()).take(MAX_WORDS);
         let Candidate { value, total, .. } = candidate;
         let last = self.last.get_or_insert_default();
-        let rises = last.total == total
+        let rises = last.total.total_cmp(&total).is_eq()
             && last.value < value
+            && !is_table_row(before)
             && !last.words.is_empty()
             && last.words.chars().eq(words());
         last.words.clear();
@@ -121,33 +177,96 @@ impl Meter {
 
 fn candidate(text: &str) -> Option<Candidate> {
     let mut percents = scan::percents(text);
-    if let Some(percent) = percents.next() {
+    let percent = percents.next();
+    // zstd's percentage is how small the output is.
+    if let Some(percent) = percent.filter(|percent| !text[..percent.start].ends_with("==> ")) {
         return percents.next().is_none().then_some(Candidate {
             value: percent.value,
-            total: 100,
+            total: 100.0,
             progress: Progress::percent(percent.value),
+            bytes: scan::amount(text).filter(|a| a.in_bytes).map(|a| (a.done, a.total)),
+            count: None,
+            is_percent: true,
             start: percent.start,
             end: percent.end,
         });
     }
-    let count = scan::count(text)?;
-    #[expect(clippy::cast_precision_loss, reason = "only compared with the value before")]
-    let value = count.done as f64;
+    if let Some(count) = scan::count(text) {
+        #[expect(clippy::cast_precision_loss, reason = "only compared with the value before")]
+        let (value, total) = (count.done as f64, count.total as f64);
+        return Some(Candidate {
+            value,
+            total,
+            progress: Progress::of(count.done, count.total),
+            bytes: None,
+            count: Some(count),
+            is_percent: false,
+            start: count.start,
+            end: count.end,
+        });
+    }
+    let amount = scan::amount(text)?;
     Some(Candidate {
-        value,
-        total: count.total,
-        progress: Progress::of(count.done, count.total),
-        start: count.start,
-        end: count.end,
+        value: amount.done,
+        total: amount.total,
+        progress: Progress::ratio(amount.done, amount.total),
+        bytes: amount.in_bytes.then_some((amount.done, amount.total)),
+        count: None,
+        is_percent: false,
+        start: amount.start,
+        end: amount.end,
     })
+}
+
+fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty())
+}
+
+fn is_one_of(word: &str, list: &[&str]) -> bool {
+    list.iter().any(|other| word.eq_ignore_ascii_case(other))
+}
+
+/// `attempt 2/30`, `Worker 4/4 started`.
+fn counts_tries(before: &str) -> bool {
+    words(before).next_back().is_some_and(|word| is_one_of(word, &NOT_COUNTED))
+}
+
+/// Whether a line is printed when the step begins that its count names: `Step 3/10 : RUN make`, `#7 [builder 3/10] COPY`,
+/// `=> [3/10] RUN`, `[3/4] Linking dependencies...`.
+fn begins_a_step(before: &str, after: &str) -> bool {
+    if words(after).next_back().is_some_and(|word| is_one_of(word, &DONE_WORDS)) {
+        return false;
+    }
+    let mark = before.trim_start_matches(['[', '(', ' ']);
+    let is_step = mark.len() <= 12 && is_one_of(mark.trim_end(), &STEP_WORDS);
+    let builder = before.starts_with("=> [")
+        || before.strip_prefix('#').is_some_and(|rest| {
+            let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            digits.len() < rest.len() && digits.starts_with(" [")
+        });
+    let bracketed =
+        in_brackets(before, after).is_some_and(|rest| rest.ends_with("...") || rest.ends_with('…'));
+    is_step || builder || bracketed
+}
+
+fn step_name(after: &str) -> &str {
+    after.trim_start_matches([']', ')', ':', ' ', '-'])
+}
+
+/// A row of a table: a file's name and columns of numbers, as coverage prints it.
+fn is_table_row(before: &str) -> bool {
+    let mut columns = before.split("  ").filter(|column| !column.trim().is_empty());
+    let name = columns.next().unwrap_or("");
+    let is_number = |column: &str| {
+        column.trim().bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
+    };
+    let numbers = columns.filter(|column| is_number(column)).count();
+    numbers >= 2 || numbers == 1 && name.contains('.')
 }
 
 /// Among the words before the number and the two after it. (Training tools write measures after a bar.)
 fn measures_a_resource(before: &str, after: &str) -> bool {
-    let words = |text| str::split(text, |c: char| !c.is_alphabetic()).filter(|w| !w.is_empty());
-    words(before)
-        .chain(words(after).take(2))
-        .any(|word| RESOURCE_WORDS.iter().any(|not| word.eq_ignore_ascii_case(not)))
+    words(before).chain(words(after).take(2)).any(|word| is_one_of(word, &RESOURCE_WORDS))
 }
 
 /// `[ 12%] rest`, `(3/10) rest`, also behind a builder's step mark as in `#7 [3/10] RUN make` and `=> [3/10]`.
@@ -170,7 +289,7 @@ fn is_whole(before: &str, after: &str) -> bool {
     let before = before.trim_end_matches([':', ' ']);
     let labelled = before.is_empty() || before.eq_ignore_ascii_case("progress");
     let after = after.trim_matches(|c: char| c.is_ascii_punctuation() || c == '…');
-    labelled && (after.is_empty() || DONE_WORDS.iter().any(|word| after.eq_ignore_ascii_case(word)))
+    labelled && (after.is_empty() || is_one_of(after, &DONE_WORDS) || is_one_of(after, &COUNTED))
 }
 
 /// A bar: between `[` and `]`, `|` and `|` or `(` and `)`, or at the line's beginning, at least four characters, all of
@@ -232,8 +351,17 @@ mod tests {
             ("[100%] Built target x", 1.0),
             ("[3/10] Linking", 0.3),
             ("(3/10) upgrading zlib", 0.3),
-            ("#7 [3/10] RUN make", 0.3),
-            ("=> [3/10] RUN make", 0.3),
+            ("#7 [3/10] RUN make", 0.2),
+            ("#5 [builder 2/2] RUN cargo build", 0.5),
+            ("=> [3/10] RUN make", 0.2),
+            ("[4/4] Building fresh packages...", 0.75),
+            ("Step 3/10 : RUN make", 0.2),
+            ("STEP 1/5: FROM debian", 0.0),
+            ("Epoch 2/4", 0.25),
+            ("tests/test_a.py ........   [ 20%]", 0.2),
+            ("1,000 of 20,000 rows", 0.05),
+            ("1.5/3.0 MB", 0.5),
+            ("Progress: 1.5 GiB / 3.0 GiB", 0.5),
             ("3/10", 0.3),
             ("Progress: 3/10", 0.3),
             ("[#####     ] 50%", 0.5),
@@ -266,7 +394,10 @@ mod tests {
             "2024-01-01 10:00:00 [info] 3/10 workers up",
             "up 50%, down 20%",
             "Discount: 15%",
-            "Step 3/10 : RUN make",
+            "attempt 2/30",
+            "Worker 4/4 started",
+            "RAM:   [=         ]   9.7% (used 31792 bytes from 327680 bytes)",
+            "Flash: [==        ]  20.5% (used 268513 bytes from 1310720 bytes)",
         ] {
             assert_eq!(taken(&[line], false), [None], "{line}");
         }
@@ -286,8 +417,14 @@ mod tests {
             [None, Some(0.2), None]
         );
         assert_eq!(
-            taken(&["Epoch 1/3 begins", "Epoch 2/3 begins"], false),
+            taken(&["Loaded shard 1/3 now", "Loaded shard 2/3 now"], false),
             [None, Some(2.0 / 3.0)]
+        );
+        assert_eq!(taken(&["Worker 1/4 started", "Worker 2/4 started"], false), [None, None]);
+        assert_eq!(taken(&["try 1/4", "try 2/4"], false), [None, None]);
+        assert_eq!(
+            taken(&["step_1.py      20     15    25%", "step_2.py      20     10    50%"], false),
+            [None, None]
         );
         assert_eq!(taken(&["CPU 10% now", "CPU 20% now"], false), [None, None]);
         assert_eq!(taken(&["10% cotton", "20% linen"], false), [None, None]);

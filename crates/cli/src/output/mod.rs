@@ -6,23 +6,37 @@
 //! A line is taken for progress by the first of these that fits:
 //!
 //! 1. a JSON object with a field of ours ([`json_line`]);
-//! 2. a format that only one tool writes: pip, tqdm, curl, rsync, wget, git, ffmpeg (a module each);
+//! 2. a format that only one tool writes: pip, tqdm, curl, rsync, wget, git, ffmpeg, yt-dlp, aria2, pv, dd, rclone,
+//!    restic, Blender (a module each);
 //! 3. a percentage or a count that is *shaped* like progress ([`meter`] states the rule).
+//!
+//! Of several bars in one stream the outermost is the job's, or their sum ([`concurrent`]). A bar that has come to 100 % is
+//! a phase's once other text follows: then how far the command is is unknown again. OSC 9;4, by which a program tells the
+//! terminal how far it is, is read too ([`osc`]).
 //!
 //! Anything else is text. A line with control characters or bytes that are not UTF-8 is never progress.
 
+mod aria2;
+mod blender;
+mod concurrent;
 mod curl;
+mod dd;
 pub(crate) mod ffmpeg;
 mod git;
 mod json_line;
 mod lines;
 mod meter;
+mod osc;
 mod pip;
+mod pv;
+mod rclone;
 mod reading;
+mod restic;
 mod rsync;
 mod scan;
 mod tqdm;
 mod wget;
+mod yt_dlp;
 
 use std::borrow::Cow;
 
@@ -55,6 +69,7 @@ pub(crate) struct Line<'a> {
 pub struct OutputParser {
     lines: LineSplitter,
     recogniser: Recogniser,
+    osc: osc::TaskbarProgress,
 }
 
 impl Default for OutputParser {
@@ -66,13 +81,25 @@ impl Default for OutputParser {
 impl OutputParser {
     /// For a new stream.
     pub fn new() -> Self {
-        Self { lines: LineSplitter::new(), recogniser: Recogniser::default() }
+        Self {
+            lines: LineSplitter::new(),
+            recogniser: Recogniser::default(),
+            osc: osc::TaskbarProgress::default(),
+        }
+    }
+
+    /// For a program whose lines are a number from 0 to 100 and nothing else, such as `pv -n`.
+    #[must_use]
+    pub fn with_bare_percentages(mut self) -> Self {
+        self.recogniser.bare_percentages = true;
+        self
     }
 
     /// Takes the next piece and hands on what each line that it completes says.
     pub fn push(&mut self, bytes: &[u8], mut event: impl FnMut(Event<'_>)) {
-        let Self { lines, recogniser } = self;
+        let Self { lines, recogniser, osc } = self;
         lines.push(bytes, |raw| recogniser.line(raw, &mut event));
+        osc.push(bytes, |reading| event(Event::Progress(reading)));
     }
 
     /// Some of the output is missing here. What follows is passed over up to the next line, unless it begins one.
@@ -83,7 +110,7 @@ impl OutputParser {
     /// For when nothing came for a moment: what a line that has not ended yet says. Tools that draw in
     /// place write the line's end only when they draw the next one.
     pub fn pause(&mut self, mut event: impl FnMut(Event<'_>)) {
-        let Self { lines, recogniser } = self;
+        let Self { lines, recogniser, .. } = self;
         if let Some(raw) = lines.pending()
             && (raw.redrawn || raw.bytes.contains(&b'%'))
         {
@@ -97,7 +124,7 @@ impl OutputParser {
 
     /// The stream is over.
     pub fn finish(&mut self, mut event: impl FnMut(Event<'_>)) {
-        let Self { lines, recogniser } = self;
+        let Self { lines, recogniser, .. } = self;
         lines.finish(|raw| recogniser.line(raw, &mut event));
     }
 }
@@ -140,19 +167,46 @@ fn plain<T>(raw: RawLine<'_>, with: impl FnOnce(&str) -> T) -> Option<T> {
 struct Recogniser {
     json: json_line::JsonLines,
     meter: meter::Meter,
+    rsync: rsync::Rsync,
+    yt_dlp: yt_dlp::YtDlp,
+    ffmpeg: ffmpeg::StatusLines,
+    bars: concurrent::Bars,
+    bare_percentages: bool,
+    /// The last reading was a bar at its end.
+    at_end: bool,
 }
 
 impl Recogniser {
     fn line(&mut self, raw: RawLine<'_>, event: &mut impl FnMut(Event<'_>)) {
         plain(raw, |text| {
-            let progress = Shape::of(text).filter(|_| !raw.cut && !is_binary(text));
-            let reading =
-                progress.and_then(|shape| self.reading(Line { text, redrawn: raw.redrawn }, shape));
-            match reading {
-                Some(reading) => event(Event::Progress(reading)),
-                None => event(Event::Text(scan::prefix(text, MAX_METER_BYTES))),
+            let readable = !raw.cut && !is_binary(text);
+            if readable {
+                self.note(text);
             }
+            let shape = Shape::of(text).filter(|_| readable);
+            let reading = shape.and_then(|shape| {
+                let reading = self.reading(Line { text, redrawn: raw.redrawn }, shape)?;
+                Some(if shape.is_object { reading } else { self.bars.observe(&raw, reading) })
+            });
+            let Some(reading) = reading else {
+                if std::mem::take(&mut self.at_end) {
+                    event(Event::Progress(Reading::at(Progress::Unknown)));
+                }
+                return event(Event::Text(scan::prefix(text, MAX_METER_BYTES)));
+            };
+            if reading.progress.is_some() {
+                let is_object = shape.is_some_and(|shape| shape.is_object);
+                self.at_end = !is_object && reading.fraction().is_some_and(|f| f >= 1.0);
+            }
+            event(Event::Progress(reading));
         });
+    }
+
+    /// Takes what a line that is no progress says about the lines that will be.
+    fn note(&mut self, text: &str) {
+        self.rsync.note(text);
+        self.yt_dlp.note(text);
+        self.ffmpeg.note(text);
     }
 
     fn reading(&mut self, line: Line<'_>, shape: Shape) -> Option<Reading> {
@@ -160,11 +214,25 @@ impl Recogniser {
         if shape.is_object {
             return self.json.read(text);
         }
+        if self.bare_percentages
+            && let Ok(percent) = text.parse::<f64>()
+        {
+            return (0.0..=100.0)
+                .contains(&percent)
+                .then(|| Reading::at(Progress::percent(percent)));
+        }
         pip::read(text)
-            .or_else(|| ffmpeg::stats_line(text).map(|s| s.reading(None)))
+            .or_else(|| self.ffmpeg.read(text))
+            .or_else(|| self.yt_dlp.read(text))
+            .or_else(|| aria2::read(text))
             .or_else(|| tqdm::read(line))
+            .or_else(|| pv::read(text))
+            .or_else(|| rclone::read(text))
+            .or_else(|| restic::read(text))
+            .or_else(|| dd::read(text))
+            .or_else(|| blender::read(text))
             .or_else(|| curl::read(line))
-            .or_else(|| rsync::read(text).filter(|_| shape.has_percent))
+            .or_else(|| self.rsync.read(text).filter(|_| shape.has_percent))
             .or_else(|| wget::read(text))
             .or_else(|| git::read(text).filter(|_| shape.has_percent))
             .or_else(|| self.meter.read(line))
@@ -194,7 +262,7 @@ impl Shape {
             percent |= *byte == b'%';
             mark |= matches!(byte, b'/' | b'[' | b'=');
         }
-        // pip and counts in words; rows of curl and of wget.
+        // pip and counts in words; rows of curl, wget, dd, pv.
         let words = || text.contains(" of ") || text.contains("-:-") || text.contains(" ..");
         let row = || text.starts_with(|c: char| c.is_ascii_digit());
         (digit && (percent || mark || words() || row()))

@@ -17,6 +17,11 @@ impl Progress {
         Self::Fraction((percent / 100.0).clamp(0.0, 1.0))
     }
 
+    /// `done` of `total`, in any unit.
+    pub(crate) fn ratio(done: f64, total: f64) -> Self {
+        if total > 0.0 { Self::Fraction((done / total).clamp(0.0, 1.0)) } else { Self::Unknown }
+    }
+
     /// `done` of `total`.
     #[expect(clippy::cast_precision_loss, reason = "a bar needs no more than 53 bits")]
     pub(crate) fn of(done: u64, total: u64) -> Self {
@@ -42,6 +47,8 @@ pub struct Reading {
     pub result: Option<Value>,
     /// The error that a JSON line names.
     pub error: Option<String>,
+    /// Bytes done and in all, where the line tells both: bars of which this is known can be added up.
+    pub(crate) bytes: Option<(f64, f64)>,
 }
 
 /// Bound of a text that is shown to people, in bytes.
@@ -60,6 +67,19 @@ impl Reading {
     pub(crate) fn message(mut self, message: &str) -> Self {
         self.message = text(message);
         self
+    }
+
+    pub(crate) fn bytes(mut self, done: f64, total: f64) -> Self {
+        self.bytes = Some((done, total));
+        self
+    }
+
+    /// The fraction, where there is one.
+    pub(crate) fn fraction(&self) -> Option<f64> {
+        match self.progress {
+            Some(Progress::Fraction(fraction)) => Some(fraction),
+            _ => None,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

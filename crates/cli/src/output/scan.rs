@@ -113,6 +113,158 @@ pub(super) fn count(text: &str) -> Option<Count> {
     None
 }
 
+/// A size: `12`, `1,234,567`, `1.20MB`, `400.0KiB`, `57k`, `1.5 GiB`; in units of one.
+///
+/// A comma before three digits at the end of the number groups thousands. Powers are of 1024 for `KiB` and so on, else of
+/// 1000.
+pub(super) fn size(text: &str) -> Option<f64> {
+    let digits =
+        text.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b',')).count();
+    let (number, unit) = text.split_at(digits);
+    if !number.starts_with(|c: char| c.is_ascii_digit()) || digits > 24 {
+        return None;
+    }
+    let grouped = number
+        .split(',')
+        .skip(1)
+        .all(|group| group.split('.').next().is_some_and(|g| g.len() == 3));
+    let number = if grouped { number.replace(',', "") } else { number.replace(',', ".") };
+    let number = number.parse::<f64>().ok()?;
+    Some(number * scale(unit.trim_start())?)
+}
+
+/// What a unit of size multiplies by. None: it is no such unit.
+fn scale(unit: &str) -> Option<f64> {
+    let unit =
+        ["bytes", "byte", "B", "b"].iter().find_map(|end| unit.strip_suffix(end)).unwrap_or(unit);
+    let (prefix, base) = match unit.strip_suffix('i') {
+        Some(prefix) => (prefix, 1024.0_f64),
+        None => (unit, 1000.0),
+    };
+    let power = match prefix {
+        "" => 0,
+        "k" | "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        "P" => 5,
+        _ => return None,
+    };
+    Some(base.powi(power))
+}
+
+/// A whole number of units, for metadata.
+pub(super) fn whole(number: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0…2^53"
+    )]
+    let whole = number.clamp(0.0, 9e15).round() as u64;
+    whole
+}
+
+/// Seconds out of `4m51s`, `1h2m`, `51s`.
+pub(super) fn spelled_time(text: &str) -> Option<f64> {
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number = rest[..digits].parse::<u32>().ok()?;
+        let factor = match rest[digits..].chars().next()? {
+            'd' => 86_400.0,
+            'h' => 3600.0,
+            'm' => 60.0,
+            's' => 1.0,
+            _ => return None,
+        };
+        seconds += f64::from(number) * factor;
+        rest = &rest[digits + 1..];
+    }
+    (!text.is_empty()).then_some(seconds)
+}
+
+/// Sizes: how much of how much, and where that stands in its line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Amount {
+    pub(super) done: f64,
+    pub(super) total: f64,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// The unit is one of bytes.
+    pub(super) in_bytes: bool,
+}
+
+/// The first `1.2/18.3 MB`, `1.2 MiB / 3.4 MiB`, `452k/1.00M` or `1,000 of 20,000`, which [`count`] does not take.
+pub(super) fn amount(text: &str) -> Option<Amount> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_digit() {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        let number = number_end(bytes, start);
+        at = number;
+        if is_glued(text[..start].chars().next_back()) {
+            continue;
+        }
+        let unit = unit_end(text, number);
+        let Some(gap) = ["/", " / ", " of "].iter().find(|gap| text[unit..].starts_with(**gap))
+        else {
+            continue;
+        };
+        let after_gap = &text[unit + gap.len()..];
+        let second = text.len() - after_gap.trim_start_matches(' ').len();
+        if !bytes.get(second).is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
+        let end = unit_end(text, number_end(bytes, second));
+        let ends = !text[end..].starts_with(|c: char| c.is_alphanumeric() || "/\\_-".contains(c));
+        let second_number = number_end(bytes, second);
+        let own = text[number..unit].trim();
+        let of = text[second_number..end].trim();
+        let (Some(done), Some(total)) = (
+            // `1.2/18.3 MB`: one unit for both.
+            size(&format!("{}{}", &text[start..number], if own.is_empty() { of } else { own })),
+            size(&text[second..end]),
+        ) else {
+            continue;
+        };
+        if ends && done <= total && total > 0.0 {
+            return Some(Amount {
+                done,
+                total,
+                start,
+                end,
+                in_bytes: of.ends_with(['B', 'b']) || of == "bytes",
+            });
+        }
+    }
+    None
+}
+
+fn number_end(bytes: &[u8], from: usize) -> usize {
+    let mut end = from;
+    while bytes.get(end).is_some_and(|b| {
+        b.is_ascii_digit()
+            || matches!(b, b'.' | b',') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit)
+    }) {
+        end += 1;
+    }
+    end
+}
+
+/// Behind the unit of size at this place, if there is one.
+fn unit_end(text: &str, from: usize) -> usize {
+    let rest = &text[from..];
+    let space = usize::from(rest.starts_with(' '));
+    let letters = rest[space..].bytes().take_while(u8::is_ascii_alphabetic).count();
+    let unit = &rest[space..space + letters];
+    if letters > 0 && scale(unit).is_some() { from + space + letters } else { from }
+}
+
 /// Punctuation that ends a clause, as in `3/10: linking` or `3/10...`.
 fn ends_a_sentence(rest: &str) -> bool {
     let tail = rest.trim_start_matches(['.', ':']);
@@ -183,6 +335,48 @@ mod tests {
             "99999999999999999999/99999999999999999999",
         ] {
             assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("12", 12.0),
+            ("1,234,567", 1_234_567.0),
+            ("1.20MB", 1_200_000.0),
+            ("1,5 GiB", 1.5 * 1024.0 * 1024.0 * 1024.0),
+            ("400.0KiB", 409_600.0),
+            ("57k", 57_000.0),
+            ("3 bytes", 3.0),
+        ] {
+            assert_eq!(size(text), Some(expected), "{text}");
+        }
+        for none in ["", "MB", "1.2.3", "12it", "12 apples", "-1", "1e9"] {
+            assert_eq!(size(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn amounts() {
+        let of = |text| amount(text).map(|a| (a.done, a.total, a.in_bytes));
+        assert_eq!(of("1.2/18.3 MB 1.3 MB/s"), Some((1.2e6, 18.3e6, true)));
+        assert_eq!(
+            of("1.2 MiB / 3.4 MiB = 0.345"),
+            Some((1.2 * 1024.0 * 1024.0, 3.4 * 1024.0 * 1024.0, true))
+        );
+        assert_eq!(of("452k/1.00M [00:01"), Some((452e3, 1e6, false)));
+        assert_eq!(of("1,000 of 20,000 rows"), Some((1000.0, 20_000.0, false)));
+        for none in ["v1.2/3.4.5", "a/1.2/3", "3.4/1.2 MB", "1.2 of the", "", "1.2/3x"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn spelled_times() {
+        assert_eq!(spelled_time("4m51s"), Some(291.0));
+        assert_eq!(spelled_time("1h2m"), Some(3720.0));
+        for none in ["", "4", "m", "4x", "--"] {
+            assert_eq!(spelled_time(none), None, "{none}");
         }
     }
 

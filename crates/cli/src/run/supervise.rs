@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -87,7 +88,7 @@ impl Task {
                 let ffprobe = ffmpeg::ffprobe_of(&self.program);
                 streams.encode(arguments, progress, &ffprobe, &tracker, &mut error_tail)
             }
-            None => streams.read(&tracker, &mut error_tail),
+            None => streams.read(|| self.parser(), &tracker, &mut error_tail),
         };
         tracker.tick();
         let (result, error) = tracker.take_result_and_error();
@@ -109,6 +110,21 @@ impl Task {
             result,
         };
         Ok(exit.outcome())
+    }
+}
+
+impl Task {
+    /// `pv -n` prints bare numbers; those of other programs may be anything.
+    fn parser(&self) -> OutputParser {
+        let parser = OutputParser::new();
+        let is_pv = Path::new(&self.program).file_name() == Some(OsStr::new("pv"));
+        let numeric = self.arguments.iter().filter_map(|a| a.to_str()).any(|argument| {
+            argument == "--numeric"
+                || argument.starts_with('-')
+                    && !argument.starts_with("--")
+                    && argument.contains('n')
+        });
+        if is_pv && numeric { parser.with_bare_percentages() } else { parser }
     }
 }
 
@@ -139,13 +155,26 @@ struct Streams<'a> {
 
 impl Streams<'_> {
     /// Any command but ffmpeg: both streams are looked at.
-    fn read(self, tracker: &Tracker<'_>, error_tail: &mut ErrorTail) -> io::Result<ExitStatus> {
+    fn read(
+        self,
+        parser: impl Fn() -> OutputParser,
+        tracker: &Tracker<'_>,
+        error_tail: &mut ErrorTail,
+    ) -> io::Result<ExitStatus> {
         let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
+        let (stdout_parser, stderr_parser) = (parser(), parser());
         thread::scope(|scope| {
             let exited = exited.as_fd();
-            scope.spawn(move || relay(stdout, exited, targets.stdout, Reader::new(tracker, None)));
             scope.spawn(move || {
-                relay(stderr, exited, targets.stderr, Reader::new(tracker, Some(error_tail)));
+                relay(stdout, exited, targets.stdout, Reader::new(stdout_parser, tracker, None));
+            });
+            scope.spawn(move || {
+                relay(
+                    stderr,
+                    exited,
+                    targets.stderr,
+                    Reader::new(stderr_parser, tracker, Some(error_tail)),
+                );
             });
             wait(running, exits, tracker, targets.screen.map(Arc::as_ref))
         })
@@ -229,16 +258,13 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(tracker: &'a Tracker<'a>, error_tail: Option<&'a mut ErrorTail>) -> Self {
+    fn new(
+        parser: OutputParser,
+        tracker: &'a Tracker<'a>,
+        error_tail: Option<&'a mut ErrorTail>,
+    ) -> Self {
         let budget = ParseBudget::new(Instant::now());
-        Self {
-            parser: OutputParser::new(),
-            tracker,
-            error_tail,
-            budget,
-            unread: Vec::new(),
-            lost: None,
-        }
+        Self { parser, tracker, error_tail, budget, unread: Vec::new(), lost: None }
     }
 
     fn parse(&mut self, parse: impl FnOnce(&mut OutputParser, &mut dyn FnMut(Event<'_>))) {
