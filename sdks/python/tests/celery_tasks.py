@@ -36,6 +36,11 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+@app.task
+def many(number: int) -> list[int]:
+    return list(range(number))
+
+
 @app.task(bind=True)
 def count(self: Any, total: int, gate: str) -> str:
     for current in range(total):

@@ -62,6 +62,11 @@ def start_failing(jobs: Here) -> Accepted:
     return jobs.start(milepost.job("video", queued=True), fail)
 
 
+@app.post("/large")
+def start_large(jobs: Here) -> Accepted:
+    return jobs.start(milepost.job("video", queued=True), lambda job: "x" * 60_000)
+
+
 @app.post("/rejected")
 def reject(jobs: Here, job_id: str) -> Accepted:
     jobs.start(milepost.job(id=job_id, queued=True), fail)

@@ -114,6 +114,12 @@ def test_success(server: LiveServer, worker: LiveWorker) -> None:
     assert steps(server, sent.id)[-1] == (1, "completed")
 
 
+def test_a_large_result_is_not_reported(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.many.delay(20_000)
+    assert "result" not in until(server, sent.id, status="completed")
+    assert len(sent.get(timeout=60)) == 20_000
+
+
 def test_update_state_is_progress(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
     sent = tasks.count.delay(10, str(gate))
     half = until(server, sent.id, message="Frame 4")

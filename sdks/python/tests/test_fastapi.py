@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fake_server import Answer, FakeServer, Request, accept
 from live_server import LiveServer, eventually, free_port
 from live_worker import LiveWorker
 from reported import state, until
@@ -103,6 +105,29 @@ def test_sigterm_lets_the_work_finish(server: LiveServer, tmp_path: Path, gate: 
     found = state(server, job_id)
     assert found is not None
     assert found["status"] == "completed"
+
+
+@pytest.mark.parametrize("path", ["/videos", "/async"])
+def test_sigterm_waits_for_an_end_that_takes_its_time(
+    fake: Callable[..., FakeServer], tmp_path: Path, gate: Path, path: str
+) -> None:
+    def slowly(request: Request) -> Answer:
+        time.sleep(0.08)
+        return accept(request)
+
+    milepost_server = fake(slowly)
+    app = LiveApp(tmp_path, milepost_server.url)
+    ids = {app.post(path, gate=gate).json()["job_id"] for _ in range(3)}
+    gate.touch()
+    app.worker.terminate()
+    app.worker.wait()
+    ended = {update["job_id"] for update in milepost_server.updates if update["status"] == "completed"}
+    assert ended == ids
+
+
+def test_a_large_result_that_nobody_asked_for(server: LiveServer, app: LiveApp) -> None:
+    end = until(server, app.post("/large").json()["job_id"], status="completed")
+    assert "result" not in end
 
 
 def test_a_server_that_is_down_harms_no_answer(tmp_path: Path, gate: Path) -> None:

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import pytest
+from fake_server import Answer, FakeServer, Request, accept
 from live_redis import LiveRedis
 from live_server import ENVIRONMENT, PATIENCE, LiveServer, eventually, free_port
 from reported import without_frame
@@ -272,6 +275,52 @@ def test_processes_of_multiprocessing(server: LiveServer, job_id: str, method: s
     assert (state(server, job_id).status, state(server, job_id).metadata["current"]) == ("completed", 4)
     statuses = [state(server, f"{job_id}-{number}").status for number in range(4)]
     assert statuses == ["completed", "completed", "failed", "completed"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_that_is_terminated(fake: Callable[..., FakeServer], job_id: str, method: str, tmp_path: Path) -> None:
+    """As `with Pool()` does with its children, as soon as the last result is there."""
+
+    def slowly(request: Request) -> Answer:
+        time.sleep(0.02)
+        return accept(request)
+
+    server = fake(slowly)
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(f"""
+            import multiprocessing
+            import milepost
+            def work(n):
+                with milepost.job(id=f"{job_id}-{{n}}") as job:
+                    job.stage("work")
+            if __name__ == "__main__":
+                with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                    pool.map(work, range(18), chunksize=1)
+        """)
+    )
+    assert Worker(program, server.url).finish() == (0, "")
+    ended = {update["job_id"] for update in server.updates if update["status"] == "completed"}
+    assert len(ended) == 18
+
+
+def test_the_end_of_a_job_in_a_pool_waits_in_vain_only_once(job_id: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(f"""
+            import multiprocessing
+            import milepost
+            def work(n):
+                with milepost.job(id=f"{job_id}-{{n}}"):
+                    pass
+                return milepost._default.default()._inbox.waits_in_vain
+            if __name__ == "__main__":
+                with multiprocessing.get_context("fork").Pool(1) as pool:
+                    assert pool.map(work, range(50), chunksize=1) == [1] * 50
+        """)
+    )
+    code, errors = Worker(program, f"http://127.0.0.1:{free_port()}").finish()
+    assert code == 0, errors
 
 
 def test_a_child_of_multiprocessing_that_leaves_its_job_open(server: LiveServer, job_id: str) -> None:

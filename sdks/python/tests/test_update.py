@@ -183,3 +183,16 @@ def test_metadata_is_bounded(warnings: Any) -> None:
     assert len(warnings()) == 1
     record.metadata({"key1": "shorter"})
     assert sent(record)["metadata"]["key1"] == "shorter"
+
+
+def test_what_is_small_is_told_in_few_steps() -> None:
+    from decimal import Decimal
+
+    from milepost._result import is_small
+
+    for small in (None, True, 1, 1.5, "a", {"a": [1, 2]}, Decimal(1), list(range(300)), {"a": {"b": None}}):
+        assert is_small(small), small
+    itself: list[object] = []
+    itself.append(itself)
+    for large in ("x" * 5000, list(range(10_000_000)), {n: n for n in range(5000)}, 10**20_000, object(), itself):
+        assert not is_small(large)

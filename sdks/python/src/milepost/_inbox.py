@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from queue import Empty
 from typing import NamedTuple, Optional, Union
 
@@ -69,6 +70,8 @@ class Inbox:
         self._occupied = 0
         self._rung: set[int] = set()
         self._is_closed = False
+        self._is_vain = False
+        self.waits_in_vain = 0
 
     def begin(self, record: Record, until_end: bool = True) -> None:
         """A job of which is told from now on. Raises NotTaken."""
@@ -102,6 +105,22 @@ class Inbox:
             if record.key not in self._rung and not self._is_closed and not self.is_foreign:
                 self._rung.add(record.key)
                 self._queue.put(Ring(record))
+
+    def deliver(self, record: Record, timeout: float) -> None:
+        """Waits, at most so many seconds, until what was said of a job has been sent; not at all after a wait that was
+        in vain, until something has arrived."""
+        with LOCK:
+            if self._is_vain or self.is_foreign or self._latest.get(record.job_id) is not record:
+                return
+        wish = Flush(time.monotonic() + timeout, is_last=False)
+        self.flush(wish)
+        if wish.wait(timeout) != 0:
+            self._is_vain = True
+            self.waits_in_vain += 1
+
+    def has_arrived(self) -> None:
+        """The server has answered."""
+        self._is_vain = False
 
     def release(self, record: Record, seen: Glance) -> bool:
         """The sender is done with a job, unless something was said since it looked: then it stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 from collections.abc import AsyncIterable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Optional, Protocol, TypeVar, overload
@@ -20,6 +21,10 @@ from ._track import AsyncTrack, Track, length_of, track
 T = TypeVar("T")
 J = TypeVar("J", bound="Job")
 
+_POOL_DELIVERY = 0.5
+"""How long the end of a job waits until it has arrived, in a child of multiprocessing: its pool may end it at any
+moment, and without a word."""
+
 _current: contextvars.ContextVar[Optional[Job]] = contextvars.ContextVar("milepost_job", default=None)
 
 
@@ -31,6 +36,8 @@ class Bell(Protocol):
         """Whether it belongs to the process that this one was forked from."""
 
     def ring(self, record: Record) -> None: ...
+
+    def deliver(self, record: Record, timeout: float) -> None: ...
 
 
 class Job:
@@ -258,10 +265,17 @@ class Job:
                 "what is said of it here is not reported"
             )
 
-    def _end(self, status: str, text: Optional[str]) -> None:
+    def _end(self, status: str, text: Optional[str], waits: bool = True) -> None:
         # A fork's copy of the job says nothing of how the job ends.
         if not self._bell.is_foreign and self._record.end(status, text):
             self._ring()
+            if waits and _is_pool_child():
+                self._deliver(_POOL_DELIVERY)
+
+    @harmless
+    def _deliver(self, timeout: float) -> None:
+        """Waits, so many seconds at most, until what was said has arrived."""
+        self._bell.deliver(self._record, timeout)
 
     def _ring(self) -> None:
         self._check_process()
@@ -307,7 +321,7 @@ class Job:
 
     def __del__(self) -> None:
         try:
-            self._end("failed", "dropped without an outcome")
+            self._end("failed", "dropped without an outcome", waits=False)
         except Exception:
             # While the interpreter goes down, anything may be gone.
             pass
@@ -325,6 +339,11 @@ class Job:
 def current() -> Optional[Job]:
     """The job whose `with` block this code runs in, if any: the innermost of this thread or task."""
     return _current.get()
+
+
+def _is_pool_child() -> bool:
+    parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    return parent is not None and parent() is not None
 
 
 def outcome_of(error: BaseException) -> tuple[str, str]:

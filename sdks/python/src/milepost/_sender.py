@@ -102,6 +102,7 @@ class Sender:
             self._fail(records, repr(error), None)
             return False
         self._schedule.answered()
+        self._inbox.has_arrived()
         now = time.monotonic()
         for record, outcome in zip(records, outcomes):
             self._settle(record, outcome, now)

@@ -21,6 +21,7 @@ from celery.exceptions import Reject, TimeLimitExceeded
 from ._default import flush, report
 from ._json import describe
 from ._meta import Meta
+from ._result import is_small
 from ._task import Task, quietly, waits
 
 __all__ = ["install"]
@@ -118,7 +119,7 @@ def _after_run(task_id: Optional[str] = None, retval: Any = None, state: Optiona
     run.leave()
     job = run.job
     if state == "SUCCESS":
-        job.complete(retval)
+        job.complete(retval if is_small(retval) else None)
     elif state == "RETRY":
         run.hand_over(run.attempt + 1, f"Retry: {describe(getattr(retval, 'exc', None) or retval)}")
     elif state == "REJECTED" and getattr(retval, "requeue", False):

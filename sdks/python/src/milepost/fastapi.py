@@ -13,6 +13,7 @@ Needs the extra `fastapi`.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Optional
@@ -21,8 +22,13 @@ from fastapi import BackgroundTasks, Response
 from pydantic import BaseModel
 
 from ._job import Job
+from ._result import is_small
 
 __all__ = ["Accepted", "Jobs"]
+
+_DELIVERY = 1.0
+"""How long the work waits, in seconds, until its end has arrived: a server that is told to stop waits for the work, and
+then leaves without what Python does at an exit."""
 
 
 class Accepted(BaseModel):
@@ -56,7 +62,8 @@ class Jobs:
     def start(self, job: Job, work: Callable[..., Any], *arguments: Any, **named: Any) -> Accepted:
         """Does `work(job, *arguments, **named)` once the answer has been sent, in this process: a coroutine function
         in the event loop, another one in a thread. The job ends with it, as with a `with` block: what the work returns
-        is its result, unless that is None, and what it raises goes on to the server's log.
+        is its result, if that is small (some 4 KiB), and what it raises goes on to the server's log. It waits, a second
+        at most, until the end has arrived.
         """
         self._tasks.add_task(_in_background(job, work), *arguments, **named)
         return self.accepted(job.id)
@@ -83,18 +90,24 @@ def _in_background(job: Job, work: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(getattr(work, "__call__", None)):  # noqa: B004
 
         async def run_async(*arguments: Any, **named: Any) -> None:
-            async with job:
-                _result(job, await work(job, *arguments, **named))
+            try:
+                async with job:
+                    _result(job, await work(job, *arguments, **named))
+            finally:
+                await asyncio.to_thread(job._deliver, _DELIVERY)
 
         return run_async
 
     def run(*arguments: Any, **named: Any) -> None:
-        with job:
-            _result(job, work(job, *arguments, **named))
+        try:
+            with job:
+                _result(job, work(job, *arguments, **named))
+        finally:
+            job._deliver(_DELIVERY)
 
     return run
 
 
 def _result(job: Job, value: Any) -> None:
-    if value is not None:
+    if value is not None and is_small(value):
         job.result(value)

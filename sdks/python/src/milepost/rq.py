@@ -21,6 +21,7 @@ from rq.worker import BaseWorker
 from ._default import default, flush, report
 from ._json import describe
 from ._meta import Meta
+from ._result import is_small
 from ._status import status
 from ._task import Task, quietly, waits
 
@@ -153,7 +154,7 @@ def _end(job: Job, is_horse: bool) -> None:
         run.leave()
         end, outcome = run.outcome or (None, None)
         if end == "completed":
-            run.job.complete(outcome)
+            run.job.complete(outcome if is_small(outcome) else None)
         elif end == "failed":
             run.job.fail(outcome)
         elif end == "queued":
