@@ -2,14 +2,14 @@ use std::fmt;
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// Where a server is: its base URL, taken apart.
+/// A server's base URL, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) tls: bool,
     /// Without the brackets of an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// What goes before the paths of the contract: empty, or `/…` without a slash at its end.
+    /// The prefix of all paths: empty, or `/…` without a slash at its end.
     prefix: String,
     authority: String,
 }

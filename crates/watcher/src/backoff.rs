@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-/// How long to wait after the nth failure in a row: drawn at random from the whole of a span that starts
-/// short and doubles (`spec/README.md`, section 7).
+/// How long to wait after the nth failure in a row: a random part of a span that starts short and doubles
+/// (`spec/README.md`, section 7).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Backoff {
     pub(crate) first: Duration,

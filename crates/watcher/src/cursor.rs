@@ -4,7 +4,7 @@ use milepost_protocol::Position;
 /// broker lost its memory; more than two are seen when instances disagree.
 const EPOCHS: usize = 4;
 
-/// How far a job has been seen.
+/// How much of a job has been seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cursor {
     /// The newest position seen in each epoch, the latest epoch first.

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use milepost_protocol::{JobId, State};
 
-/// What a watcher learns.
+/// What a watcher reports to its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A job is now in this state.
     State(Arc<State>),
-    /// The server has no state of this job: nobody has reported it yet, or it was forgotten. Said after each
-    /// connection; the job stays watched.
+    /// The server has no state of this job: nobody has reported it yet, or it was forgotten. Reported after each connect;
+    /// the job stays watched.
     Unknown(JobId),
-    /// The server refuses to let this job be watched; it is not watched any more. Only where many jobs share
-    /// a socket: elsewhere [`Connection::Refused`] says so.
-    JobRefused {
+    /// The server rejected the subscription to this job, which is no longer watched. Only where many jobs share a socket:
+    /// elsewhere the event is [`Connection::Rejected`].
+    JobRejected {
         /// The job.
         job: JobId,
         /// The problem's name (`spec/README.md`, section 11), such as `too-many-subscriptions`.
@@ -22,22 +22,22 @@ pub enum Event {
         /// What is wrong, for people.
         message: String,
     },
-    /// The connection changed. It says nothing about the jobs.
+    /// The connection changed. This says nothing about the jobs.
     Connection(Connection),
 }
 
 impl Event {
-    /// The job that it is about, if it is about one.
+    /// The job that the event is about, if it is about one.
     pub fn job(&self) -> Option<&JobId> {
         match self {
             Self::State(state) => Some(state.job()),
-            Self::Unknown(job) | Self::JobRefused { job, .. } => Some(job),
+            Self::Unknown(job) | Self::JobRejected { job, .. } => Some(job),
             Self::Connection(_) => None,
         }
     }
 }
 
-/// Whether news can arrive.
+/// Whether states can arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connection {
     /// The server has answered.
@@ -45,56 +45,56 @@ pub enum Connection {
     /// The connection is lost, or could not be made. The next attempt is made after `retry_in`.
     Lost {
         /// Why.
-        reason: Lost,
+        reason: ConnectionError,
         /// How long from now to the next attempt.
         retry_in: Duration,
     },
-    /// It is over as asked for: every job has ended, or the server closed with 1000. No event follows.
+    /// Closed as requested: every job has ended, or the server closed with 1000. No event follows.
     Done,
-    /// The server refuses and would refuse again, so no further attempt is made. No event follows.
-    Refused(Refused),
+    /// The server rejected the watcher and would again, so no further attempt is made. No event follows.
+    Rejected(Rejection),
 }
 
 impl Connection {
     /// Whether no event follows.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Done | Self::Refused(_))
+        matches!(self, Self::Done | Self::Rejected(_))
     }
 }
 
 /// Why a connection was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// It could not be made; the text says why.
+pub enum ConnectionError {
+    /// No connection could be made; the text says why.
     Unreachable(String),
-    /// The server, or what stands before it, answered with this HTTP status instead of a WebSocket.
-    NotNow {
+    /// The server, or a proxy, answered with this HTTP status instead of a WebSocket.
+    HttpStatus {
         /// The HTTP status.
         status: u16,
         /// What the answer says, for people; may be empty.
         detail: String,
     },
-    /// The server closed it with a code that allows to come back.
+    /// The server closed the connection with a code that allows reconnecting.
     Closed {
-        /// The close code; none if it named none.
+        /// The close code, if the close frame had one.
         code: Option<u16>,
         /// Why, for people; may be empty.
         reason: String,
     },
-    /// It broke off; the text says how.
+    /// The connection broke; the text says how.
     Broken(String),
-    /// Nothing was heard for so long.
-    Silent(Duration),
+    /// Nothing arrived for this long.
+    Timeout(Duration),
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(detail) => write!(f, "the server cannot be reached: {detail}"),
-            Self::NotNow { status, detail } if detail.is_empty() => {
+            Self::HttpStatus { status, detail } if detail.is_empty() => {
                 write!(f, "the server answered with HTTP status {status}")
             }
-            Self::NotNow { status, detail } => {
+            Self::HttpStatus { status, detail } => {
                 write!(f, "the server answered with HTTP status {status}: {detail}")
             }
             Self::Closed { code: Some(code), reason } if reason.is_empty() => {
@@ -105,22 +105,22 @@ impl fmt::Display for Lost {
             }
             Self::Closed { code: None, .. } => f.write_str("the server closed the connection"),
             Self::Broken(detail) => write!(f, "the connection broke: {detail}"),
-            Self::Silent(after) => write!(f, "nothing was heard for {after:?}"),
+            Self::Timeout(after) => write!(f, "nothing arrived for {after:?}"),
         }
     }
 }
 
-/// Why a server will not have this watcher, now or later.
+/// Why a server rejects this watcher for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It closed with this code (`spec/README.md`, section 7).
+pub enum Rejection {
+    /// It closed the connection with this code (`spec/README.md`, section 7).
     Closed {
         /// The close code.
         code: u16,
-        /// What the server said is wrong.
+        /// The server's explanation.
         reason: String,
     },
-    /// It answered the first connection with this HTTP status.
+    /// It answered the first connection attempt with this HTTP status.
     Http {
         /// The HTTP status.
         status: u16,
@@ -129,18 +129,20 @@ pub enum Refused {
     },
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed { code, reason } => write!(f, "the server refused with {code}: {reason}"),
+            Self::Closed { code, reason } => {
+                write!(f, "the server rejected the watcher with {code}: {reason}")
+            }
             Self::Http { status, detail } if detail.is_empty() => {
-                write!(f, "the server refused with HTTP status {status}")
+                write!(f, "the server rejected the watcher with HTTP status {status}")
             }
             Self::Http { status, detail } => {
-                write!(f, "the server refused with HTTP status {status}: {detail}")
+                write!(f, "the server rejected the watcher with HTTP status {status}: {detail}")
             }
         }
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Rejection {}

@@ -8,12 +8,12 @@ use crate::event::Event;
 use crate::mailbox::Mailbox;
 use crate::options::Mode;
 
-/// What the caller and the task that watches share. The lock is held for moments only.
+/// What the caller and the watching task share. The lock is held only briefly.
 pub(crate) struct Exchange {
     inner: Mutex<Inner>,
-    /// There is something in the mailbox, or nothing will be any more.
+    /// Notified when the mailbox has an event, or the task has finished.
     pub(crate) for_caller: Notify,
-    /// There are wishes, or the caller wants to close.
+    /// Notified when there are requests, or the caller closes.
     pub(crate) for_task: Notify,
 }
 
@@ -21,17 +21,17 @@ pub(crate) struct Inner {
     pub(crate) mailbox: Mailbox,
     /// The jobs that the caller watches, of a [`Watches`](crate::Watches). At most [`MAX_JOBS`](crate::MAX_JOBS).
     pub(crate) jobs: HashSet<JobId>,
-    /// What the caller wants and the task has not seen yet: the latest wish for each job. At most three times as many.
-    pub(crate) wishes: HashMap<JobId, Wish>,
+    /// The caller's latest request for each job, until the task takes it. At most three times [`MAX_JOBS`](crate::MAX_JOBS).
+    pub(crate) requests: HashMap<JobId, Request>,
     pub(crate) closing: bool,
     pub(crate) finished: bool,
 }
 
 impl Inner {
-    /// A job that the session has left by itself may be watched again, once the caller knows.
-    pub(crate) fn leave_what_is_over(&mut self, event: &Event, close_at_end: bool) {
+    /// Once the caller knows that the session has stopped watching a job, it may watch it again.
+    pub(crate) fn forget_ended(&mut self, event: &Event, close_at_end: bool) {
         match event {
-            Event::JobRefused { job, .. } => {
+            Event::JobRejected { job, .. } => {
                 self.jobs.remove(job);
             }
             Event::State(state) if close_at_end && state.status().is_end() => {
@@ -42,10 +42,10 @@ impl Inner {
     }
 }
 
-/// What the caller wants done about one job.
-pub(crate) enum Wish {
-    Watch(Option<Position>),
-    Leave,
+/// A caller's request for one job.
+pub(crate) enum Request {
+    Subscribe(Option<Position>),
+    Unsubscribe,
 }
 
 impl Exchange {
@@ -53,7 +53,7 @@ impl Exchange {
         let inner = Inner {
             mailbox: Mailbox::new(mode),
             jobs: HashSet::new(),
-            wishes: HashMap::new(),
+            requests: HashMap::new(),
             closing: false,
             finished: false,
         };
@@ -61,14 +61,14 @@ impl Exchange {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing under this lock leaves it half changed.
+        // Nothing that is done under this lock leaves the data half changed.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn emit(&self, event: Event) {
         let mut inner = self.lock();
-        // The caller may have left the job, or left it and come back, while this was on its way.
-        if event.job().is_some_and(|job| inner.wishes.contains_key(job)) {
+        // The caller may have unsubscribed from the job, or subscribed again, while this event was on its way.
+        if event.job().is_some_and(|job| inner.requests.contains_key(job)) {
             return;
         }
         let jobs = inner.jobs.len().max(1);
@@ -78,10 +78,10 @@ impl Exchange {
     }
 }
 
-/// Tells the caller that nothing follows, however the task ends.
-pub(crate) struct Finish(Arc<Exchange>);
+/// Marks the exchange as finished when the task ends, however it ends.
+pub(crate) struct FinishGuard(Arc<Exchange>);
 
-impl Finish {
+impl FinishGuard {
     pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
         Self(exchange)
     }
@@ -91,7 +91,7 @@ impl Finish {
     }
 }
 
-impl Drop for Finish {
+impl Drop for FinishGuard {
     fn drop(&mut self) {
         self.0.lock().finished = true;
         self.0.for_caller.notify_one();

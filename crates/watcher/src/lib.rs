@@ -12,7 +12,7 @@
 //!         Event::Connection(Connection::Lost { reason, retry_in }) => {
 //!             eprintln!("{reason}; again in {retry_in:?}");
 //!         }
-//!         Event::Connection(Connection::Refused(refusal)) => return Err(refusal.into()),
+//!         Event::Connection(Connection::Rejected(refusal)) => return Err(refusal.into()),
 //!         _ => {}
 //!     }
 //! }
@@ -20,16 +20,16 @@
 //! # }
 //! ```
 //!
-//! The rules are those of `spec/README.md`, sections 4 to 7. What the crate adds to them:
+//! The rules are in `spec/README.md`, sections 4 to 7. The crate adds:
 //!
-//! - Whether the connection works and how the job is are told apart: see [`Connection`].
+//! - The state of the connection is reported apart from the states of the jobs: see [`Connection`].
 //! - After a lost connection it resumes at the last state that it saw. It never yields a state twice, nor an
 //!   older one after a newer one of the same epoch.
-//! - A connection on which nothing arrives is given up: see [`Watcher::silence`].
+//! - A connection on which nothing arrives is replaced: see [`Watcher::silence`].
 //! - A caller that is slower than the job skips to its newest state; it never misses an end. What waits for
 //!   the caller is bounded: see [`Watch::next`].
 //!
-//! `session` decides and does no I/O; `watch` gives it a socket, a clock and dice.
+//! `session` decides and does no I/O; `watch` gives it a socket, a clock and random numbers.
 
 mod address;
 mod backoff;
@@ -46,7 +46,7 @@ mod watch;
 mod watcher;
 
 pub use address::InvalidUrl;
-pub use event::{Connection, Event, Lost, Refused};
+pub use event::{Connection, ConnectionError, Event, Rejection};
 pub use mailbox::MAX_ENDS;
 pub use options::Mode;
 pub use watch::{MAX_JOBS, TooManyJobs, Watch, Watches};

@@ -5,10 +5,10 @@ use tokio::time;
 
 use crate::socket::{ConnectError, Incoming, Socket};
 
-/// How long the server has to agree when the connection is closed from here.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the server has to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A watcher's connection, in whatever condition.
+/// A watcher's connection: down, being made, or up.
 pub(crate) enum Link {
     Down,
     Connecting(Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>),
@@ -16,22 +16,22 @@ pub(crate) enum Link {
 }
 
 /// What happens on a [`Link`].
-pub(crate) enum Heard {
+pub(crate) enum LinkEvent {
     Opened(Box<Socket>),
-    NotOpened(ConnectError),
+    ConnectFailed(ConnectError),
     Incoming(Incoming),
 }
 
 impl Link {
-    /// What happens next on it: for ever nothing, if it is down. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Heard {
+    /// Waits for the next event; for ever if the link is down. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> LinkEvent {
         match self {
             Self::Down => std::future::pending().await,
             Self::Connecting(attempt) => match attempt.await {
-                Ok(socket) => Heard::Opened(Box::new(socket)),
-                Err(error) => Heard::NotOpened(error),
+                Ok(socket) => LinkEvent::Opened(Box::new(socket)),
+                Err(error) => LinkEvent::ConnectFailed(error),
             },
-            Self::Up(socket) => Heard::Incoming(socket.next().await),
+            Self::Up(socket) => LinkEvent::Incoming(socket.next().await),
         }
     }
 
@@ -41,11 +41,11 @@ impl Link {
         }
     }
 
-    /// Says goodbye, if it is up, and waits until it is closed.
+    /// Sends a close frame, if the link is up, and waits until the connection is closed.
     pub(crate) async fn close(self) {
         if let Self::Up(socket) = self {
-            // A server that does not answer is left without a goodbye.
-            let _ = time::timeout(GOODBYE, socket.close()).await;
+            // If the server does not answer in time, the connection is dropped.
+            let _ = time::timeout(CLOSE_TIMEOUT, socket.close()).await;
         }
     }
 }

@@ -6,16 +6,16 @@ use milepost_protocol::{JobId, State};
 use crate::event::Event;
 use crate::options::Mode;
 
-/// How many ends of a job wait for a slow caller: those of its latest attempts. It is what a server keeps
-/// for a watcher whose socket stands still (`spec/README.md`, section 5).
+/// How many ends of a job wait for a slow caller: those of its latest attempts. A server keeps as many for a watcher whose
+/// socket accepts nothing (`spec/README.md`, section 5).
 pub const MAX_ENDS: usize = 8;
 
-/// How many events may wait before what is out of date among them is thrown away…
+/// How many events may wait before outdated ones are dropped, …
 const ROOM: usize = 64;
-/// …and how many more for each job, so that this need not be done again at once.
+/// … and how many more for each job, so that this is not repeated at once.
 const ROOM_PER_JOB: usize = 2 * (MAX_ENDS + 3);
 
-/// What has happened and the caller has not fetched yet, oldest first. Never more than
+/// Events that the caller has not fetched yet, oldest first. Never more than
 /// `64 + 22 × jobs` events.
 pub(crate) struct Mailbox {
     mode: Mode,
@@ -38,16 +38,16 @@ impl Mailbox {
         }
         self.events.push_back(event);
         if self.events.len() > ROOM + ROOM_PER_JOB * jobs {
-            self.thin_out();
+            self.coalesce();
         }
     }
 
-    /// Forgets what waits of this job.
+    /// Drops the events of this job.
     pub(crate) fn forget(&mut self, job: &JobId) {
         self.events.retain(|event| event.job() != Some(job));
     }
 
-    /// Of one job at most one state that is no end waits in this mode, and it is its newest.
+    /// In this mode at most one state of a job that is not an end waits: its newest.
     fn remove_outdated_by(&mut self, event: &Event) {
         let Event::State(new) = event else { return };
         let same_job = |event: &Event| matches!(event, Event::State(old) if old.job() == new.job());
@@ -57,11 +57,11 @@ impl Mailbox {
         }
     }
 
-    /// Keeps, of each job, the newest state and the last ends, and the newest word on each other subject.
-    fn thin_out(&mut self) {
+    /// Keeps the newest state and the last ends of each job, and the newest event of each other kind.
+    fn coalesce(&mut self) {
         let mut newest = HashSet::new();
         let mut ends: HashMap<JobId, usize> = HashMap::new();
-        let mut said = HashSet::new();
+        let mut kinds = HashSet::new();
         let mut kept = VecDeque::with_capacity(self.events.len());
         for event in self.events.drain(..).rev() {
             let keep = match &event {
@@ -69,9 +69,9 @@ impl Mailbox {
                     let is_newest = newest.insert(state.job().clone());
                     is_newest || is_one_of_the_last_ends(state, &mut ends)
                 }
-                Event::Unknown(job) => said.insert((Some(job.clone()), 0)),
-                Event::JobRefused { job, .. } => said.insert((Some(job.clone()), 1)),
-                Event::Connection(_) => said.insert((None, 2)),
+                Event::Unknown(job) => kinds.insert((Some(job.clone()), 0)),
+                Event::JobRejected { job, .. } => kinds.insert((Some(job.clone()), 1)),
+                Event::Connection(_) => kinds.insert((None, 2)),
             };
             if keep {
                 kept.push_front(event);
@@ -98,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Connection, Lost};
+    use crate::event::{Connection, ConnectionError};
 
     fn state(job: &str, number: u64, status: &str) -> Event {
         let json = format!(
@@ -212,7 +212,7 @@ mod tests {
                     Step::Lose => {
                         losses += 1;
                         let retry_in = Duration::from_secs(losses);
-                        let reason = Lost::Broken(String::new());
+                        let reason = ConnectionError::Broken(String::new());
                         let lost = Connection::Lost { reason, retry_in };
                         mailbox.push(Event::Connection(lost), 3);
                     }

@@ -18,7 +18,7 @@ pub(crate) enum Message {
         known: bool,
     },
     /// A subscription that was refused.
-    Refused {
+    Rejected {
         job: JobId,
         problem: String,
         message: String,
@@ -47,7 +47,7 @@ impl Message {
             ("error", job) => match (job, head.problem) {
                 (Some(job), Some(problem)) => {
                     let message = head.message.unwrap_or_default().into_owned();
-                    Self::Refused { job, problem: problem.into_owned(), message }
+                    Self::Rejected { job, problem: problem.into_owned(), message }
                 }
                 _ => Self::Error { message: head.message.unwrap_or_default().into_owned() },
             },
@@ -72,13 +72,13 @@ struct Head<'a> {
 
 /// The `retry_ms` of a close reason, and the reason in it: section 7.
 #[derive(Deserialize)]
-pub(crate) struct ComeBack<'a> {
+pub(crate) struct RetryHint<'a> {
     #[serde(borrow, default)]
     pub(crate) reason: Cow<'a, str>,
     pub(crate) retry_ms: u64,
 }
 
-impl<'a> ComeBack<'a> {
+impl<'a> RetryHint<'a> {
     pub(crate) fn parse(reason: &'a str) -> Option<Self> {
         serde_json::from_str(reason).ok()
     }
@@ -174,7 +174,7 @@ mod tests {
         let refused =
             r#"{"type":"error","problem":"too-many-subscriptions","message":"m","job_id":"a"}"#;
         assert!(
-            matches!(Message::parse(refused), Message::Refused { problem, .. } if problem == "too-many-subscriptions")
+            matches!(Message::parse(refused), Message::Rejected { problem, .. } if problem == "too-many-subscriptions")
         );
         let fault = Message::Error { message: "m".into() };
         assert_eq!(Message::parse(r#"{"type":"error","message":"m"}"#), fault);

@@ -5,29 +5,29 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, Position, Reconnect, State};
 
 use crate::cursor::Cursor;
-use crate::event::{Connection, Event, Lost, Refused};
-use crate::message::{self, ComeBack, Message};
+use crate::event::{Connection, ConnectionError, Event, Rejection};
+use crate::message::{self, Message, RetryHint};
 use crate::options::Options;
 
-/// The longest wait that a server can ask for. One that asks for more is asked again after this.
+/// The longest wait that a server can ask for. If it asks for more, the watcher reconnects after this.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
-/// A connection that lasted so long ends the row of failures that the backoff counts.
+/// A connection that lasted this long resets the backoff.
 const STABLE: Duration = Duration::from_secs(5);
 /// How long the server has to close the socket after the end, where it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a watcher does, without sockets, clock or dice: those who have them pass in what happened, the
-/// time and a `draw` out of 0…1, and then do what [`poll`](Self::poll) says.
+/// The logic of a watcher, without sockets, clock or random numbers. The caller passes in what happened, the time and a
+/// random `draw` from 0 to 1, and then does what [`poll`](Self::poll) returns.
 pub(crate) struct Session {
     endpoint: Endpoint,
     options: Options,
     jobs: HashMap<JobId, Cursor>,
     phase: Phase,
-    /// Whether a server has ever said `connected`: then it is there, and a 404 may be a restart's.
+    /// Whether a server has ever sent `connected`. Then it exists, and a 404 may be caused by a restart.
     ever_connected: bool,
-    /// The latest fault that the server told on this socket. It says why the socket closes then.
+    /// The latest `error` message on this socket. It explains why the socket closes afterwards.
     fault: Option<String>,
-    /// What the caller has to do. Each input adds at most two more than there are jobs.
+    /// What the caller has to do. Each input adds at most two outputs more than there are jobs.
     output: VecDeque<Output>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum Endpoint {
 enum Phase {
     /// Until it is time to connect.
     Waiting { until: Instant },
-    /// Until the socket is open and the server has said `connected`.
+    /// Until the socket is open and the server has sent `connected`.
     Connecting { deadline: Instant, open: bool },
     /// While messages arrive.
     Connected { since: Instant, heard: Instant, ended: Option<Instant> },
@@ -51,7 +51,7 @@ enum Phase {
     Stopped,
 }
 
-/// What the session wants done.
+/// What the caller has to do for the session.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Output {
     /// Open a socket at this path, with its query.
@@ -60,8 +60,8 @@ pub(crate) enum Output {
     Send(String),
     /// Drop the socket, or the attempt to open it.
     Disconnect,
-    /// Tell the caller.
-    Tell(Event),
+    /// Report this event to the program that watches.
+    Emit(Event),
 }
 
 impl Session {
@@ -86,12 +86,12 @@ impl Session {
         }
     }
 
-    /// What to do next; none until something happens or the [deadline](Self::deadline) is there.
+    /// What to do next; none until something happens or the [deadline](Self::deadline) passes.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         self.output.pop_front()
     }
 
-    /// When to call [`on_deadline`](Self::on_deadline), unless something happens before.
+    /// When to call [`on_deadline`](Self::on_deadline), unless something happens earlier.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
@@ -108,7 +108,7 @@ impl Session {
         self.phase == Phase::Stopped
     }
 
-    /// The deadline may have come; before it, this does nothing.
+    /// The deadline may have passed. If it has not, this does nothing.
     pub(crate) fn on_deadline(&mut self, now: Instant, draw: f64) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -117,7 +117,7 @@ impl Session {
             Phase::Waiting { .. } => self.connect(now),
             Phase::Connected { ended: Some(_), .. } => self.stop(Connection::Done),
             Phase::Connecting { .. } | Phase::Connected { .. } => {
-                self.on_lost(Lost::Silent(self.options.silence), now, draw);
+                self.on_lost(ConnectionError::Timeout(self.options.silence), now, draw);
             }
             Phase::Stopped => {}
         }
@@ -148,8 +148,8 @@ impl Session {
         }
     }
 
-    /// A frame arrived that says nothing: a ping of the WebSocket itself, a binary one.
-    pub(crate) fn on_sign_of_life(&mut self, now: Instant) {
+    /// A frame without meaning arrived: a WebSocket ping, or a binary message.
+    pub(crate) fn on_activity(&mut self, now: Instant) {
         if let Phase::Connected { heard, .. } = &mut self.phase {
             *heard = now;
         }
@@ -157,16 +157,16 @@ impl Session {
 
     /// A text frame arrived.
     pub(crate) fn on_text(&mut self, text: &str, now: Instant) {
-        self.on_sign_of_life(now);
+        self.on_activity(now);
         match Message::parse(text) {
             Message::Connected { known } => self.on_connected(known, now),
             Message::State(state) => self.on_state(state, now),
             Message::Subscribed { job, known: false } if self.jobs.contains_key(&job) => {
-                self.tell(Event::Unknown(job));
+                self.emit(Event::Unknown(job));
             }
-            Message::Refused { job, problem, message } => {
+            Message::Rejected { job, problem, message } => {
                 if matches!(self.endpoint, Endpoint::Many) && self.jobs.remove(&job).is_some() {
-                    self.tell(Event::JobRefused { job, problem, message });
+                    self.emit(Event::JobRejected { job, problem, message });
                     self.stop_if_all_ended();
                 }
             }
@@ -179,9 +179,9 @@ impl Session {
         let Phase::Connecting { open: true, .. } = self.phase else { return };
         self.phase = Phase::Connected { since: now, heard: now, ended: None };
         self.ever_connected = true;
-        self.tell(Event::Connection(Connection::Connected));
+        self.emit(Event::Connection(Connection::Connected));
         if let (Endpoint::One(job), Some(false)) = (&self.endpoint, known) {
-            self.tell(Event::Unknown(job.clone()));
+            self.emit(Event::Unknown(job.clone()));
         }
     }
 
@@ -193,9 +193,9 @@ impl Session {
         }
         let ends = state.status().is_end() && self.options.close_at_end;
         let job = state.job().clone();
-        self.output.push_back(Output::Tell(Event::State(Arc::new(state))));
+        self.output.push_back(Output::Emit(Event::State(Arc::new(state))));
         match self.endpoint {
-            // It is the server that closes after the end. A later attempt may be on its way already.
+            // The server closes after the end. A later attempt may be on its way already.
             Endpoint::One(_) => *ended = ends.then_some(now),
             Endpoint::Many if ends => {
                 self.unsubscribe(&job);
@@ -216,26 +216,26 @@ impl Session {
         if self.is_waiting() {
             return;
         }
-        let told = ComeBack::parse(reason);
-        let text = match (&told, self.fault.take()) {
+        let hint = RetryHint::parse(reason);
+        let text = match (&hint, self.fault.take()) {
             (_, Some(fault)) => fault,
-            (Some(told), None) => told.reason.clone().into_owned(),
+            (Some(hint), None) => hint.reason.clone().into_owned(),
             (None, None) => reason.to_owned(),
         };
         let wait = match code.map_or(Reconnect::Backoff, Reconnect::for_code) {
             Reconnect::No => {
                 return self.stop(match code {
                     Some(1000) | None => Connection::Done,
-                    Some(code) => Connection::Refused(Refused::Closed { code, reason: text }),
+                    Some(code) => Connection::Rejected(Rejection::Closed { code, reason: text }),
                 });
             }
             Reconnect::After { min, max } => Some(min + max.saturating_sub(min).mul_f64(draw)),
             Reconnect::AsTold => {
-                told.map(|told| Duration::from_millis(told.retry_ms).min(LONGEST_WAIT))
+                hint.map(|hint| Duration::from_millis(hint.retry_ms).min(LONGEST_WAIT))
             }
             Reconnect::Backoff => None,
         };
-        self.lose(Lost::Closed { code, reason: text }, wait, now, draw);
+        self.lose(ConnectionError::Closed { code, reason: text }, wait, now, draw);
     }
 
     /// The server answered the attempt to connect with this HTTP status. `retry_after` is its header.
@@ -250,19 +250,19 @@ impl Session {
         if self.is_waiting() {
             return;
         }
-        // 408, 425 and 429 say by their definition that the same request may succeed later.
+        // By their definition, 408, 425 and 429 mean that the same request may succeed later.
         let for_good = status < 500 && !matches!(status, 408 | 425 | 429);
         if for_good && !self.ever_connected {
-            return self.stop(Connection::Refused(Refused::Http { status, detail }));
+            return self.stop(Connection::Rejected(Rejection::Http { status, detail }));
         }
-        // The header is the same for everybody, so the backoff's jitter goes on top of it.
+        // All watchers get the same header, so the backoff's jitter is added to it.
         let wait = retry_after
             .map(|after| after.min(LONGEST_WAIT).saturating_add(self.options.backoff.next(draw)));
-        self.lose(Lost::NotNow { status, detail }, wait, now, draw);
+        self.lose(ConnectionError::HttpStatus { status, detail }, wait, now, draw);
     }
 
     /// The connection broke, or could not be made.
-    pub(crate) fn on_lost(&mut self, reason: Lost, now: Instant, draw: f64) {
+    pub(crate) fn on_lost(&mut self, reason: ConnectionError, now: Instant, draw: f64) {
         if !self.is_waiting() {
             self.lose(reason, None, now, draw);
         }
@@ -272,8 +272,8 @@ impl Session {
         matches!(self.phase, Phase::Waiting { .. } | Phase::Stopped)
     }
 
-    /// Waits and comes back; without a `wait`, with the backoff.
-    fn lose(&mut self, reason: Lost, wait: Option<Duration>, now: Instant, draw: f64) {
+    /// Waits and reconnects: after `wait`, or else with the backoff.
+    fn lose(&mut self, reason: ConnectionError, wait: Option<Duration>, now: Instant, draw: f64) {
         if let Phase::Connected { since, ended, .. } = self.phase {
             if ended.is_some() {
                 return self.stop(Connection::Done);
@@ -285,7 +285,7 @@ impl Session {
         let retry_in = wait.unwrap_or_else(|| self.options.backoff.next(draw));
         self.phase = Phase::Waiting { until: now + retry_in };
         self.output.push_back(Output::Disconnect);
-        self.tell(Event::Connection(Connection::Lost { reason, retry_in }));
+        self.emit(Event::Connection(Connection::Lost { reason, retry_in }));
     }
 
     /// Watches one more job, from the state after `since`. One that is watched already starts anew.
@@ -299,7 +299,7 @@ impl Session {
         self.jobs.insert(job, Cursor::new(since));
     }
 
-    /// Watches the job no more.
+    /// Stops watching the job.
     pub(crate) fn unsubscribe(&mut self, job: &JobId) {
         if self.jobs.remove(job).is_some() && self.is_open() {
             self.output.push_back(Output::Send(message::unsubscribe(job)));
@@ -312,11 +312,11 @@ impl Session {
 
     fn stop(&mut self, how: Connection) {
         self.phase = Phase::Stopped;
-        self.tell(Event::Connection(how));
+        self.emit(Event::Connection(how));
     }
 
-    fn tell(&mut self, event: Event) {
-        self.output.push_back(Output::Tell(event));
+    fn emit(&mut self, event: Event) {
+        self.output.push_back(Output::Emit(event));
     }
 }
 

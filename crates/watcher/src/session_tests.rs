@@ -79,7 +79,7 @@ fn states(outputs: &[Output]) -> Vec<String> {
     outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Tell(Event::State(state)) => Some(state.position().to_string()),
+            Output::Emit(Event::State(state)) => Some(state.position().to_string()),
             _ => None,
         })
         .collect()
@@ -89,7 +89,7 @@ fn connections(outputs: &[Output]) -> Vec<Connection> {
     outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Tell(Event::Connection(connection)) => Some(connection.clone()),
+            Output::Emit(Event::Connection(connection)) => Some(connection.clone()),
             _ => None,
         })
         .collect()
@@ -129,7 +129,7 @@ fn a_job_that_is_not_known_is_told_and_stays_watched() {
     world.session.on_open();
     world.outputs();
     let outputs = world.hear(r#"{"type":"connected","job_id":"a","known":false}"#);
-    assert!(outputs.contains(&Output::Tell(Event::Unknown(job("a")))));
+    assert!(outputs.contains(&Output::Emit(Event::Unknown(job("a")))));
     assert_eq!(states(&world.hear(&state("a", "queued", "e-1"))), ["e-1"]);
 }
 
@@ -139,7 +139,7 @@ fn it_resumes_at_the_last_state_seen_and_yields_none_twice() {
     world.connect();
     world.hear(&state("a", "processing", "e-1"));
     world.hear(&state("a", "processing", "e-4"));
-    world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5);
+    world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5);
     assert_eq!(retry_in(&world.outputs()), Duration::from_millis(500));
     assert_eq!(world.connect(), "/ws/jobs/a?since=e-4");
     assert_eq!(states(&world.hear(&state("a", "processing", "e-4"))), [""; 0]);
@@ -193,7 +193,7 @@ fn the_error_message_before_the_close_is_the_reason() {
     world.session.on_open();
     world.hear(r#"{"type":"error","message":"max_rate: 'x' is not a number","timestamp":""}"#);
     let reason = "max_rate: 'x' is not a number".to_owned();
-    let refused = Connection::Refused(Refused::Closed { code: 4400, reason });
+    let refused = Connection::Rejected(Rejection::Closed { code: 4400, reason });
     world.outputs();
     assert_eq!(connections(&world.closed(4400, "bad-request")), [refused]);
 }
@@ -204,18 +204,18 @@ fn failures_in_a_row_wait_longer_and_a_connection_that_lasts_ends_the_row() {
     for expected in [500, 1000, 2000, 4000, 8000, 15_000, 15_000] {
         world.pass_to_deadline();
         world.outputs();
-        world.session.on_lost(Lost::Unreachable("refused".into()), world.now, 0.5);
+        world.session.on_lost(ConnectionError::Unreachable("refused".into()), world.now, 0.5);
         assert_eq!(retry_in(&world.outputs()), Duration::from_millis(expected));
     }
     world.connect();
     world.outputs();
     world.pass(STABLE);
-    world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5);
+    world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5);
     assert_eq!(retry_in(&world.outputs()), Duration::from_millis(500));
     // One that is cut off at once does not.
     world.connect();
     world.outputs();
-    world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5);
+    world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5);
     assert_eq!(retry_in(&world.outputs()), Duration::from_secs(1));
 }
 
@@ -229,11 +229,11 @@ fn a_silent_connection_is_given_up_and_pings_keep_it() {
         assert_eq!(world.hear(PING), []);
     }
     world.pass(Duration::from_secs(14));
-    world.session.on_sign_of_life(world.now);
+    world.session.on_activity(world.now);
     assert_eq!(world.pass_to_deadline(), Duration::from_secs(15));
     let outputs = world.outputs();
     assert_eq!(outputs[0], Output::Disconnect);
-    let reason = Lost::Silent(Duration::from_secs(15));
+    let reason = ConnectionError::Timeout(Duration::from_secs(15));
     assert!(
         matches!(&connections(&outputs)[0], Connection::Lost { reason: r, .. } if *r == reason)
     );
@@ -276,8 +276,8 @@ fn an_http_status_is_final_only_at_first_and_only_if_it_would_be_the_same_again(
     };
     for status in [200, 301, 400, 401, 404, 426] {
         let mut world = World::one(Options::default(), None);
-        let refused = Refused::Http { status, detail: "detail".into() };
-        assert_eq!(connections(&answer(&mut world, status, None)), [Connection::Refused(refused)]);
+        let refused = Rejection::Http { status, detail: "detail".into() };
+        assert_eq!(connections(&answer(&mut world, status, None)), [Connection::Rejected(refused)]);
     }
     for status in [408, 429, 500, 502, 503] {
         let mut world = World::one(Options::default(), None);
@@ -308,7 +308,7 @@ fn with_close_at_end_a_connection_lost_after_the_end_is_no_loss() {
         (|world: &mut World| world.session.on_close(Some(1000), "", world.now, 0.5))
             as fn(&mut World),
         |world| world.session.on_close(Some(1012), "", world.now, 0.5),
-        |world| world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5),
+        |world| world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5),
         |world| assert_eq!(world.pass_to_deadline(), GRACE),
     ] {
         let mut world = World::one(options, None);
@@ -329,7 +329,7 @@ fn with_close_at_end_a_later_attempt_that_is_on_its_way_is_waited_for() {
     world.hear(&state("a", "failed", "e-2"));
     assert_eq!(states(&world.hear(&state("a", "processing", "e-3"))), ["e-3"]);
     world.outputs();
-    world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5);
+    world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5);
     assert!(!world.session.is_stopped());
 }
 
@@ -345,7 +345,7 @@ fn many_jobs_are_subscribed_again_after_a_loss_each_at_its_own_position() {
         [r#"{"type":"subscribe","job_id":"a"}"#, r#"{"type":"subscribe","job_id":"b"}"#]
     );
     world.hear(&state("b", "processing", "e-3"));
-    world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5);
+    world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5);
     world.outputs();
     world.session.subscribe(job("c"), Position::parse("f-1"));
     assert_eq!(world.outputs(), []);
@@ -382,13 +382,13 @@ fn a_refused_subscription_is_told_and_not_tried_again() {
     world.connect();
     world.outputs();
     let text = r#"{"type":"error","problem":"too-many-subscriptions","message":"at most 0","job_id":"a","timestamp":""}"#;
-    let refused = Event::JobRefused {
+    let refused = Event::JobRejected {
         job: job("a"),
         problem: "too-many-subscriptions".into(),
         message: "at most 0".into(),
     };
-    assert_eq!(world.hear(text), [Output::Tell(refused)]);
-    world.session.on_lost(Lost::Broken("cut".into()), world.now, 0.5);
+    assert_eq!(world.hear(text), [Output::Emit(refused)]);
+    world.session.on_lost(ConnectionError::Broken("cut".into()), world.now, 0.5);
     world.outputs();
     world.connect();
     assert_eq!(sent(&world.outputs()), [""; 0]);
@@ -469,7 +469,7 @@ proptest! {
                 }
                 Input::Text(text) => world.session.on_text(&text, now),
                 Input::Close(code) => world.session.on_close(Some(code), "", now, draw),
-                Input::Lost => world.session.on_lost(Lost::Broken(String::new()), now, draw),
+                Input::Lost => world.session.on_lost(ConnectionError::Broken(String::new()), now, draw),
                 Input::Http(status) => world.session.on_http(status, String::new(), None, now, draw),
                 Input::Pass(ms) => world.pass(Duration::from_millis(ms.into())),
                 Input::PassToDeadline if had_stopped => {}
@@ -490,20 +490,20 @@ proptest! {
                         prop_assert!(open, "no socket to drop");
                         open = false;
                     }
-                    Output::Tell(Event::State(state)) => {
+                    Output::Emit(Event::State(state)) => {
                         let position = state.position();
                         let before = told.insert(position.epoch, position.number);
                         prop_assert!(before.is_none_or(|before| before < position.number));
                         last = Some(position);
                     }
-                    Output::Tell(Event::Connection(connection)) => {
+                    Output::Emit(Event::Connection(connection)) => {
                         if let Connection::Lost { retry_in, .. } = connection {
                             prop_assert!(retry_in <= Duration::from_secs(30));
                         }
                         stopped += u32::from(connection.is_final());
                     }
                     Output::Send(text) => prop_assert!(false, "{} is sent", text),
-                    Output::Tell(_) => {}
+                    Output::Emit(_) => {}
                 }
             }
             prop_assert_eq!(world.session.is_stopped(), stopped == 1);

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, http};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use crate::address::{Address, InvalidUrl};
-use crate::event::Lost;
+use crate::event::ConnectionError;
 
 /// The largest message taken. An update has 64 KiB unless the operator says otherwise.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -109,17 +109,17 @@ fn problem_detail(body: &[u8]) -> Option<String> {
 /// An open WebSocket.
 pub(crate) struct Socket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// At most as many as the session's inputs add while the server does not read: one for each
-    /// subscription and its end.
+    /// Bounded by what the session adds while the server does not read: one message for each subscription and one for its
+    /// end.
     unsent: VecDeque<String>,
 }
 
 /// What arrives on a socket.
 pub(crate) enum Incoming {
     Text(Utf8Bytes),
-    SignOfLife,
+    Activity,
     Closed { code: Option<u16>, reason: String },
-    Lost(Lost),
+    Failed(ConnectionError),
 }
 
 impl Socket {
@@ -127,18 +127,18 @@ impl Socket {
         self.unsent.push_back(text);
     }
 
-    /// The next that arrives. Meanwhile what is unsent is sent: a server that waits for us to read before
-    /// it reads itself gets on. Cancel-safe.
+    /// Waits for the next frame, and sends what is unsent meanwhile: a server may wait for us to read before it reads.
+    /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Incoming {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Incoming> {
         if let Poll::Ready(Err(error)) = self.poll_send(context) {
-            // What the server said before it stopped listening may still be there to read: why it closed.
+            // The server's last frames may still be readable. They say why it closed.
             self.unsent.clear();
             if !matches!(error, tungstenite::Error::Io(_)) {
-                return Poll::Ready(Incoming::Lost(Lost::Broken(error.to_string())));
+                return Poll::Ready(Incoming::Failed(ConnectionError::Broken(error.to_string())));
             }
         }
         Pin::new(&mut self.socket).poll_next(context).map(|arrived| match arrived {
@@ -148,8 +148,8 @@ impl Socket {
                 let reason = close.map(|close| close.reason.to_string()).unwrap_or_default();
                 Incoming::Closed { code, reason }
             }
-            Some(Ok(_)) => Incoming::SignOfLife,
-            Some(Err(error)) => Incoming::Lost(Lost::Broken(error.to_string())),
+            Some(Ok(_)) => Incoming::Activity,
+            Some(Err(error)) => Incoming::Failed(ConnectionError::Broken(error.to_string())),
             None => Incoming::Closed { code: None, reason: String::new() },
         })
     }
@@ -165,12 +165,12 @@ impl Socket {
         socket.poll_flush(context)
     }
 
-    /// Says goodbye with 1000 and waits for the server to close. How long is the caller's to limit.
+    /// Sends a close frame with 1000 and waits for the server to close. The caller limits how long.
     pub(crate) async fn close(mut self) {
-        let goodbye = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
-        if self.socket.close(Some(goodbye)).await.is_err() {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        if self.socket.close(Some(frame)).await.is_err() {
             return;
         }
-        while !matches!(self.next().await, Incoming::Lost(_) | Incoming::Closed { .. }) {}
+        while !matches!(self.next().await, Incoming::Failed(_) | Incoming::Closed { .. }) {}
     }
 }

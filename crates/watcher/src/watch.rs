@@ -6,9 +6,9 @@ use milepost_protocol::{JobId, Position};
 use tokio::task::JoinHandle;
 use tokio::time;
 
-use crate::event::{Event, Lost};
-use crate::exchange::{Exchange, Finish, Wish};
-use crate::link::{Heard, Link};
+use crate::event::{ConnectionError, Event};
+use crate::exchange::{Exchange, FinishGuard, Request};
+use crate::link::{Link, LinkEvent};
 use crate::options::Options;
 use crate::session::{Endpoint, Output, Session};
 use crate::socket::{ConnectError, Dialer, Incoming};
@@ -22,15 +22,15 @@ pub struct Watch(pub(crate) Running);
 
 impl Watch {
     /// The next event; none after the last one, which is [`Done`](crate::Connection::Done) or
-    /// [`Refused`](crate::Connection::Refused). Cancel-safe.
+    /// [`Rejected`](crate::Connection::Rejected). Cancel-safe.
     ///
-    /// For a caller that is slow, 64 events wait, and 22 more for each job. When that is full, each job's
-    /// newest state is kept, its last [eight](crate::MAX_ENDS) ends, and the connection's newest condition.
+    /// For a slow caller, 64 events wait, and 22 more for each job. When that bound is reached, the newest state and the
+    /// last [eight](crate::MAX_ENDS) ends of each job are kept, and the newest event of the connection.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.next().await
     }
 
-    /// Says goodbye to the server and waits until the connection is closed, at most a second.
+    /// Closes the connection and waits for the server to answer, at most a second.
     pub async fn close(self) {
         self.0.close().await;
     }
@@ -41,10 +41,10 @@ impl Watch {
 pub struct Watches(pub(crate) Running);
 
 impl Watches {
-    /// Watches one more job, from its present state on. One that is watched already is left as it is.
+    /// Watches one more job, from its present state on. Does nothing if it is watched already.
     ///
     /// # Errors
-    /// When [`MAX_JOBS`] are watched. The server's own limit shows as an [`Event::JobRefused`].
+    /// When [`MAX_JOBS`] are watched. The server's own limit leads to an [`Event::JobRejected`].
     pub fn subscribe(&self, job: JobId) -> Result<(), TooManyJobs> {
         self.0.subscribe(job, None)
     }
@@ -57,7 +57,7 @@ impl Watches {
         self.0.subscribe(job, Some(since))
     }
 
-    /// Watches the job no more. No event of it follows.
+    /// Stops watching the job. No event of it follows.
     pub fn unsubscribe(&self, job: &JobId) {
         self.0.unsubscribe(job);
     }
@@ -73,7 +73,7 @@ impl Watches {
     }
 }
 
-/// As many jobs are watched as can be over one connection.
+/// The connection watches as many jobs as one can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyJobs;
 
@@ -85,7 +85,7 @@ impl fmt::Display for TooManyJobs {
 
 impl std::error::Error for TooManyJobs {}
 
-/// The task that watches, and what it shares with the caller.
+/// The watching task, and what it shares with the caller.
 pub(crate) struct Running {
     exchange: Arc<Exchange>,
     close_at_end: bool,
@@ -107,7 +107,8 @@ impl Running {
     ) -> Self {
         let exchange = Arc::new(Exchange::new(options.mode));
         let session = Session::new(endpoint, options, since, Instant::now());
-        let task = tokio::spawn(run(session, dialer.clone(), Finish::new(Arc::clone(&exchange))));
+        let task =
+            tokio::spawn(run(session, dialer.clone(), FinishGuard::new(Arc::clone(&exchange))));
         Self { exchange, close_at_end: options.close_at_end, task }
     }
 
@@ -116,7 +117,7 @@ impl Running {
             {
                 let mut inner = self.exchange.lock();
                 if let Some(event) = inner.mailbox.pop() {
-                    inner.leave_what_is_over(&event, self.close_at_end);
+                    inner.forget_ended(&event, self.close_at_end);
                     return Some(event);
                 }
                 if inner.finished {
@@ -130,7 +131,7 @@ impl Running {
     async fn close(mut self) {
         self.exchange.lock().closing = true;
         self.exchange.for_task.notify_one();
-        // It ends by itself within `GOODBYE`. That it may have panicked is not the caller's concern any more.
+        // The task ends within `CLOSE_TIMEOUT`. Whether it panicked no longer concerns the caller.
         let _ = (&mut self.task).await;
     }
 
@@ -139,12 +140,12 @@ impl Running {
         if inner.finished || inner.jobs.contains(&job) {
             return Ok(());
         }
-        // Wishes may outnumber jobs only while the task has not come to look at them.
-        if inner.jobs.len() >= MAX_JOBS || inner.wishes.len() >= 2 * MAX_JOBS {
+        // Requests may outnumber jobs only until the task takes them.
+        if inner.jobs.len() >= MAX_JOBS || inner.requests.len() >= 2 * MAX_JOBS {
             return Err(TooManyJobs);
         }
         inner.jobs.insert(job.clone());
-        inner.wishes.insert(job, Wish::Watch(since));
+        inner.requests.insert(job, Request::Subscribe(since));
         drop(inner);
         self.exchange.for_task.notify_one();
         Ok(())
@@ -154,7 +155,7 @@ impl Running {
         let mut inner = self.exchange.lock();
         if !inner.finished && inner.jobs.remove(job) {
             inner.mailbox.forget(job);
-            inner.wishes.insert(job.clone(), Wish::Leave);
+            inner.requests.insert(job.clone(), Request::Unsubscribe);
             drop(inner);
             self.exchange.for_task.notify_one();
         }
@@ -163,13 +164,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The task holds the socket, so this closes it. There is nothing else to wait for.
+        // The task owns the socket, so this closes it.
         self.task.abort();
     }
 }
 
-/// Gives the session its socket, its clock and its dice, until it has stopped or the caller wants it closed.
-async fn run(mut session: Session, dialer: Dialer, finish: Finish) {
+/// Drives the session with a socket, a clock and random numbers until it stops or the caller closes it.
+async fn run(mut session: Session, dialer: Dialer, finish: FinishGuard) {
     let exchange = finish.exchange();
     let mut link = Link::Down;
     loop {
@@ -180,7 +181,7 @@ async fn run(mut session: Session, dialer: Dialer, finish: Finish) {
                 }
                 Output::Send(text) => link.send(text),
                 Output::Disconnect => link = Link::Down,
-                Output::Tell(event) => exchange.tell(event),
+                Output::Emit(event) => exchange.emit(event),
             }
         }
         if session.is_stopped() {
@@ -193,9 +194,9 @@ async fn run(mut session: Session, dialer: Dialer, finish: Finish) {
                 if exchange.lock().closing {
                     break;
                 }
-                grant_wishes(exchange, &mut session);
+                apply_requests(exchange, &mut session);
             }
-            heard = link.next() => pass_on(heard, &mut link, &mut session),
+            heard = link.next() => handle(heard, &mut link, &mut session),
             () = sleep_until(deadline) => session.on_deadline(Instant::now(), fastrand::f64()),
         }
     }
@@ -209,37 +210,37 @@ async fn sleep_until(deadline: Option<time::Instant>) {
     }
 }
 
-fn pass_on(heard: Heard, link: &mut Link, session: &mut Session) {
+fn handle(heard: LinkEvent, link: &mut Link, session: &mut Session) {
     let now = Instant::now();
     let draw = fastrand::f64();
     match heard {
-        Heard::Opened(socket) => {
+        LinkEvent::Opened(socket) => {
             *link = Link::Up(socket);
             session.on_open();
         }
-        Heard::NotOpened(ConnectError::Unreachable(detail)) => {
-            session.on_lost(Lost::Unreachable(detail), now, draw);
+        LinkEvent::ConnectFailed(ConnectError::Unreachable(detail)) => {
+            session.on_lost(ConnectionError::Unreachable(detail), now, draw);
         }
-        Heard::NotOpened(ConnectError::Http { status, detail, retry_after }) => {
+        LinkEvent::ConnectFailed(ConnectError::Http { status, detail, retry_after }) => {
             session.on_http(status, detail, retry_after, now, draw);
         }
-        Heard::Incoming(Incoming::Text(text)) => session.on_text(&text, now),
-        Heard::Incoming(Incoming::SignOfLife) => session.on_sign_of_life(now),
-        Heard::Incoming(Incoming::Closed { code, reason }) => {
+        LinkEvent::Incoming(Incoming::Text(text)) => session.on_text(&text, now),
+        LinkEvent::Incoming(Incoming::Activity) => session.on_activity(now),
+        LinkEvent::Incoming(Incoming::Closed { code, reason }) => {
             session.on_close(code, &reason, now, draw);
         }
-        Heard::Incoming(Incoming::Lost(reason)) => session.on_lost(reason, now, draw),
+        LinkEvent::Incoming(Incoming::Failed(reason)) => session.on_lost(reason, now, draw),
     }
-    // While frames come without a pause, the loop's own timer is never looked at.
+    // While frames arrive without a pause, the loop never polls its own timer.
     session.on_deadline(now, draw);
 }
 
-fn grant_wishes(exchange: &Exchange, session: &mut Session) {
-    let wishes = std::mem::take(&mut exchange.lock().wishes);
-    for (job, wish) in wishes {
-        match wish {
-            Wish::Watch(since) => session.subscribe(job, since),
-            Wish::Leave => session.unsubscribe(&job),
+fn apply_requests(exchange: &Exchange, session: &mut Session) {
+    let requests = std::mem::take(&mut exchange.lock().requests);
+    for (job, request) in requests {
+        match request {
+            Request::Subscribe(since) => session.subscribe(job, since),
+            Request::Unsubscribe => session.unsubscribe(&job),
         }
     }
 }

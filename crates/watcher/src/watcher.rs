@@ -26,15 +26,15 @@ impl Watcher {
         Ok(Self { dialer: Dialer::new(base_url)?, options: Options::default() })
     }
 
-    /// Which states to be sent: all of them, unless told otherwise.
+    /// Which states to receive. All of them by default.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.options.mode = mode;
         self
     }
 
-    /// At most so many states a second of each job, each the newest then. Ends come at once.
+    /// The most states per second of each job, each the newest at that moment. Ends are sent at once.
     ///
-    /// Servers take 0.01…1000; what is outside of that is brought inside, and NaN is no limit.
+    /// Servers accept 0.01 to 1000. Other values are clamped; NaN means no limit.
     pub fn max_rate(mut self, states_per_second: f64) -> Self {
         self.options.max_rate =
             (!states_per_second.is_nan()).then(|| states_per_second.clamp(0.01, 1000.0));
@@ -42,22 +42,21 @@ impl Watcher {
     }
 
     /// Whether to stop with [`Connection::Done`](crate::Connection::Done) when every job watched has ended.
-    /// It is off unless told otherwise: a job that has ended may be tried again.
+    /// Off by default: a job that has ended may be tried again.
     pub fn close_at_end(mut self, close: bool) -> Self {
         self.options.close_at_end = close;
         self
     }
 
-    /// After how long without a word a connection is given up and made anew; also how long making it may
-    /// take. 15 seconds unless told otherwise, which is three of the server's pings. At least 1 ms.
+    /// How long nothing may arrive before the watcher reconnects; also how long connecting may take. 15 seconds by default,
+    /// which is three of the server's pings. At least 1 ms.
     pub fn silence(mut self, limit: Duration) -> Self {
         self.options.silence = limit.max(Duration::from_millis(1));
         self
     }
 
-    /// How long to wait, at most, after the first failure in a row, and after many: in between it doubles,
-    /// and each wait is drawn at random from the whole of it. 1 and 30 seconds unless told otherwise. A
-    /// server that says when to come back is obeyed.
+    /// The longest wait after the first failure in a row, and after many. It doubles in between, and each wait is drawn at
+    /// random from zero to that. 1 and 30 seconds by default. If the server says when to reconnect, that is used instead.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.options.backoff = Backoff::new(first, longest);
         self

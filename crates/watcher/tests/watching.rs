@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use milepost_protocol::{JobId, Position};
-use milepost_watcher::{Connection, Event, Lost, Mode, Refused, Watch, Watcher, Watches};
+use milepost_watcher::{
+    Connection, ConnectionError, Event, Mode, Rejection, Watch, Watcher, Watches,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -129,7 +131,7 @@ trait Next {
         }
     }
 
-    async fn next_loss(&mut self) -> Lost {
+    async fn next_loss(&mut self) -> ConnectionError {
         loop {
             match self.next_connection().await {
                 Connection::Lost { reason, .. } => return reason,
@@ -180,7 +182,10 @@ async fn cut_off_between_states_it_resumes_and_shows_none_twice() {
     assert_eq!(watch.next_state().await, "e-2");
     assert_eq!(watch.next_state().await, "e-3");
     drop(socket);
-    assert!(matches!(watch.next_loss().await, Lost::Broken(_) | Lost::Closed { code: None, .. }));
+    assert!(matches!(
+        watch.next_loss().await,
+        ConnectionError::Broken(_) | ConnectionError::Closed { code: None, .. }
+    ));
     let (mut socket, path) = server.greet().await;
     assert_eq!(path, "/ws/jobs/a?since=e-3");
     socket.say(state("a", "processing", 3)).await;
@@ -209,7 +214,7 @@ async fn a_restart_is_told_and_waited_for_as_asked() {
     let (socket, _) = server.greet().await;
     assert_eq!(watch.next_connection().await, Connection::Connected);
     socket.close(1012, r#"{"reason":"restart","retry_ms":23}"#).await;
-    let reason = Lost::Closed { code: Some(1012), reason: "restart".into() };
+    let reason = ConnectionError::Closed { code: Some(1012), reason: "restart".into() };
     let retry_in = Duration::from_millis(23);
     assert_eq!(watch.next_connection().await, Connection::Lost { reason, retry_in });
     server.greet().await;
@@ -223,8 +228,8 @@ async fn a_refusal_ends_it_with_the_server_s_words() {
     let (mut socket, _) = server.accept().await;
     socket.say(r#"{"type":"error","message":"mode 'x' is none","timestamp":""}"#).await;
     socket.close(4400, "bad-request").await;
-    let refused = Refused::Closed { code: 4400, reason: "mode 'x' is none".into() };
-    assert_eq!(watch.next_event().await, Event::Connection(Connection::Refused(refused)));
+    let refused = Rejection::Closed { code: 4400, reason: "mode 'x' is none".into() };
+    assert_eq!(watch.next_event().await, Event::Connection(Connection::Rejected(refused)));
     assert_eq!(timeout(PATIENCE, watch.next()).await.unwrap(), None);
     assert_eq!(watch.next().await, None);
 }
@@ -240,8 +245,8 @@ async fn an_http_refusal_ends_it_with_the_problem_s_detail() {
         body.len()
     );
     tcp.write_all(answer.as_bytes()).await.unwrap();
-    let refused = Refused::Http { status: 404, detail: "nothing is here".into() };
-    assert_eq!(watch.next_connection().await, Connection::Refused(refused));
+    let refused = Rejection::Http { status: 404, detail: "nothing is here".into() };
+    assert_eq!(watch.next_connection().await, Connection::Rejected(refused));
 }
 
 #[tokio::test]
@@ -254,7 +259,7 @@ async fn a_full_server_is_tried_again() {
     )
     .await
     .unwrap();
-    assert!(matches!(watch.next_loss().await, Lost::NotNow { status: 503, .. }));
+    assert!(matches!(watch.next_loss().await, ConnectionError::HttpStatus { status: 503, .. }));
     server.greet().await;
     assert_eq!(watch.next_connection().await, Connection::Connected);
 }
@@ -272,7 +277,7 @@ async fn garbage_in_messages_is_passed_over_and_garbage_in_frames_is_a_loss() {
     assert_eq!(watch.next_state().await, "e-1");
     // Reserved bits that nobody agreed on.
     socket.0.get_mut().write_all(b"\xf1\x02hi").await.unwrap();
-    assert!(matches!(watch.next_loss().await, Lost::Broken(_)));
+    assert!(matches!(watch.next_loss().await, ConnectionError::Broken(_)));
     assert_eq!(server.greet().await.1, "/ws/jobs/a?since=e-1");
 }
 
@@ -283,7 +288,7 @@ async fn a_message_too_large_to_take_is_a_loss() {
     let (mut socket, _) = server.greet().await;
     // Refused by its header: 1 GiB is announced.
     socket.0.get_mut().write_all(b"\x81\x7f\0\0\0\0\x40\0\0\0").await.unwrap();
-    assert!(matches!(watch.next_loss().await, Lost::Broken(_)));
+    assert!(matches!(watch.next_loss().await, ConnectionError::Broken(_)));
 }
 
 #[tokio::test]
@@ -294,7 +299,7 @@ async fn a_server_that_goes_silent_is_left() {
     let (mut silent, _) = server.greet().await;
     silent.say(state("a", "processing", 1)).await;
     assert_eq!(watch.next_state().await, "e-1");
-    assert_eq!(watch.next_loss().await, Lost::Silent(limit));
+    assert_eq!(watch.next_loss().await, ConnectionError::Timeout(limit));
     // It has closed the silent one, and resumes at another.
     assert_eq!(silent.hear().await, None);
     assert_eq!(server.greet().await.1, "/ws/jobs/a?since=e-1");
@@ -306,7 +311,7 @@ async fn a_server_that_accepts_and_never_answers_is_left() {
     let limit = Duration::from_millis(50);
     let mut watch = server.watcher().silence(limit).watch(job("a"));
     let half_open = server.tcp().await;
-    assert_eq!(watch.next_loss().await, Lost::Silent(limit));
+    assert_eq!(watch.next_loss().await, ConnectionError::Timeout(limit));
     drop(half_open);
 }
 
@@ -317,7 +322,7 @@ async fn a_server_that_is_not_there_is_tried_until_it_is() {
     let watcher = server.watcher();
     drop(server);
     let mut watch = watcher.watch(job("a"));
-    assert!(matches!(watch.next_loss().await, Lost::Unreachable(_)));
+    assert!(matches!(watch.next_loss().await, ConnectionError::Unreachable(_)));
     let server = Server { listener: TcpListener::bind(address).await.unwrap() };
     server.greet().await;
     while watch.next_connection().await != Connection::Connected {}

@@ -133,7 +133,7 @@ async fn follow(
                 let index = watched_jobs.unknown(&job);
                 view.unknown(watched_jobs, index)
             }
-            Some(Event::JobRefused { job, message, .. }) => {
+            Some(Event::JobRejected { job, message, .. }) => {
                 let index = watched_jobs.refused(&job, message);
                 view.refused(watched_jobs, index);
                 Ok(())
@@ -152,7 +152,7 @@ async fn follow(
                 }
                 Ok(())
             }
-            Some(Event::Connection(Connection::Refused(reason))) => {
+            Some(Event::Connection(Connection::Rejected(reason))) => {
                 refused = Some(reason);
                 Ok(())
             }

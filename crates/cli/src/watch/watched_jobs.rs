@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use milepost_protocol::{JobId, State, Status};
-use milepost_watcher::Lost;
+use milepost_watcher::ConnectionError;
 
 use crate::bars::{JobSummary, duration};
 use crate::exit::ExitCode;
@@ -99,7 +99,7 @@ impl WatchedJobs {
         }
     }
 
-    pub(super) fn lost(&mut self, reason: &Lost, now: Instant) {
+    pub(super) fn lost(&mut self, reason: &ConnectionError, now: Instant) {
         let was_up = match self.link {
             ConnectionState::Up => true,
             ConnectionState::Connecting => false,
@@ -231,7 +231,7 @@ pub(super) mod tests {
         watched_jobs.connected();
         watched_jobs.state(&state("a", MOVING), t0, Duration::ZERO);
         assert_eq!(note(&watched_jobs, t0), None);
-        watched_jobs.lost(&Lost::Broken("reset".into()), t0);
+        watched_jobs.lost(&ConnectionError::Broken("reset".into()), t0);
         assert_eq!(note(&watched_jobs, t0).unwrap(), "connection lost, trying again");
         assert_eq!(watched_jobs.watched()[0].summary.as_ref().unwrap().progress, Some(0.5));
         let later = t0 + Duration::from_secs(42);
