@@ -73,7 +73,7 @@ pub(crate) fn duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
 
 /// Appends `text` as a JSON string.
 pub(crate) fn push_string(out: &mut String, text: &str) {
-    if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+    if !any(text, |b| b < b' ' || b == b'"' || b == b'\\') {
         out.push('"');
         out.push_str(text);
         out.push('"');
@@ -83,10 +83,20 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
     }
 }
 
+/// Whether there is a line break, between tokens: inside JSON strings they are escaped.
+pub(crate) fn has_line_break(json: &str) -> bool {
+    any(json, |b| b == b'\n' || b == b'\r')
+}
+
+/// Whether a byte is such. Looks at all of them, so that the compiler compares many at once.
+fn any(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |found, b| found | is_such(b))
+}
+
 /// The same JSON without the line breaks between its tokens, which would cut a server-sent event or an
 /// NDJSON line in two. Inside JSON strings there are none: they are escaped there.
 pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
-    if json.bytes().any(|b| b == b'\n' || b == b'\r') {
+    if has_line_break(json) {
         Cow::Owned(json.chars().filter(|&c| c != '\n' && c != '\r').collect())
     } else {
         Cow::Borrowed(json)

@@ -91,8 +91,12 @@ impl Update {
         update.fields.push_str("\",\"status\":\"");
         update.fields.push_str(status.as_str());
         update.fields.push('"');
+        let has_line_breaks = json::has_line_break(text);
         for (name, value) in &fields.0 {
             update.add(name, value)?;
+        }
+        if has_line_breaks {
+            update.fields = json::on_one_line(&update.fields).into_owned();
         }
         Ok(update)
     }
@@ -143,7 +147,7 @@ impl Update {
         self.fields.push(',');
         json::push_string(&mut self.fields, name);
         self.fields.push(':');
-        self.fields.push_str(&json::on_one_line(value));
+        self.fields.push_str(value);
     }
 
     /// The job that it is about.
