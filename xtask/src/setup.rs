@@ -5,13 +5,14 @@ use crate::root;
 use crate::step::{Failure, Outcome, Shell, Step};
 
 /// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("valgrind", "valgrind"),
 ];
 
 /// What the tests need, installed where it is missing.

@@ -14,6 +14,11 @@ pub(crate) fn steps() -> Vec<Step> {
         "tests of every crate, and of the documentation",
         Shell::cargo().args("test --workspace"),
     ));
+    steps.push(Step::command(
+        "instructions",
+        "what a report and its delivery take, counted and compared with budgets",
+        Shell::cargo().args("run --quiet --profile instructions -p milepost-instructions"),
+    ));
     steps.push(Step::new("web", "tests of the pages' own code", || {
         let tests = files_in("web", ".test.js");
         if tests.is_empty() {
