@@ -56,6 +56,9 @@ enum Command {
     Stalled(Options),
     /// Figure 11: figures 1, 2 and 5 at 100, 1,000, 10,000 and 19,000 watchers
     Growth(Options),
+    /// The ratios to uWebSockets and the bound in under five minutes: fan-out, jobs, memory and connects, with less load
+    #[command(long_flag = "quick")]
+    Quick(Options),
     /// The peer `bound` itself, which the benchmarks start
     #[command(hide = true)]
     Bound { port: u16 },
@@ -88,8 +91,9 @@ struct Options {
     /// Servers, measured in turn in each round [default: those that the figure is about]
     #[arg(long, value_delimiter = ',')]
     servers: Vec<Name>,
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
-    rounds: u16,
+    /// Rounds [default: 5; with --quick: 3]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: Option<u16>,
     /// Watchers (with a job each, where the figure has many jobs)
     #[arg(long)]
     watchers: Option<usize>,
@@ -123,6 +127,7 @@ struct Options {
 }
 
 /// A figure with its own load and its goals.
+#[derive(Clone, Copy)]
 struct Figure {
     name: &'static str,
     title: &'static str,
@@ -262,6 +267,7 @@ fn main() -> ExitCode {
         Command::Growth(options) => [FANOUT, JOBS, MEMORY]
             .iter()
             .try_for_each(|figure| run(figure, &options, &[100, 1_000, 10_000, MAX_SOCKETS])),
+        Command::Quick(options) => quick(&options),
         Command::Bound { port } => {
             bound::serve(port).map_err(error::doing(format!("serving on port {port}")))
         }
@@ -273,6 +279,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Measures what most changes touch, with less load. What `options` says overrides that.
+fn quick(options: &Options) -> Result<(), Error> {
+    const QUICK: &[(&Figure, &[Kind], &[usize], usize)] = &[
+        (&FANOUT, &[Kind::Milepost, Kind::Uws, Kind::Bound], &[2_000], 200_000),
+        (&JOBS, &[Kind::Milepost, Kind::Uws], &[100, 1_000, 10_000], 60_000),
+        (&MEMORY, &[Kind::Milepost, Kind::Uws], &[1_000, 10_000], 10_000),
+        (&CONNECTS, &[Kind::Milepost, Kind::Uws], &[5_000], 5_000),
+    ];
+    for (figure, servers, sizes, deliveries) in QUICK {
+        let figure = Figure { servers, ..**figure };
+        let options = Options {
+            rounds: options.rounds.or(Some(3)),
+            deliveries: options.deliveries.or(Some(*deliveries)),
+            ..options.clone()
+        };
+        let sizes = if options.watchers.is_some() { &[] } else { *sizes };
+        run(&figure, &options, sizes)?;
+    }
+    Ok(())
 }
 
 /// Measures a figure: in each round each server once, freshly started, at each size.
@@ -311,7 +338,7 @@ fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error>
         rows: Vec::new(),
         failures: Vec::new(),
     };
-    for round in 0..usize::from(options.rounds) {
+    for round in 0..usize::from(options.rounds.unwrap_or(5)) {
         for &watchers in sizes {
             for &kind in &kinds {
                 let load = Load { watchers, ..load };
