@@ -3,8 +3,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_broker::embedded::Limits;
-use milepost_broker::{Broker, Clock, Embedded, ManualClock};
+use milepost_broker::{Broker, Clock, ManualClock};
+use milepost_broker_embedded::{Embedded, Limits};
 use milepost_hub::{Hub, HubLimits, Mode, Shard, Subscribe, Wire};
 use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
 use milepost_server::websocket::frame;
