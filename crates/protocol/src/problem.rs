@@ -47,13 +47,15 @@ pub enum ProblemType {
     BrokerUnavailable,
     /// The server holds as many connections as it may.
     TooManyConnections,
+    /// The server has no memory left for this.
+    ServerFull,
     /// The server is going down.
     ShuttingDown,
 }
 
 impl ProblemType {
     /// Every type.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidJobId,
         Self::InvalidJson,
         Self::InvalidParameter,
@@ -75,6 +77,7 @@ impl ProblemType {
         Self::BrokerFull,
         Self::BrokerUnavailable,
         Self::TooManyConnections,
+        Self::ServerFull,
         Self::ShuttingDown,
     ];
 
@@ -109,6 +112,7 @@ impl ProblemType {
             Self::TooManyConnections => {
                 ("too-many-connections", 503, "The server holds as many connections as it may")
             }
+            Self::ServerFull => ("server-full", 503, "The server has no memory left for this"),
             Self::ShuttingDown => ("shutting-down", 503, "The server is going down"),
         }
     }

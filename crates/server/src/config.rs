@@ -8,6 +8,8 @@ use milepost_broker_redis::{Address, InvalidAddress, Keeping};
 use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
+use crate::memory::{self, Budget};
+
 /// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,8 +25,12 @@ pub struct Config {
     pub redis_url: Option<RedisUrl>,
     /// The embedded broker holds at most so many jobs; at the bound those that have ended are given up.
     pub max_jobs: usize,
-    /// The embedded broker holds at most so many bytes of states; at the bound, likewise.
-    pub max_bytes: usize,
+    /// How much resident memory the process should stay under, in bytes. None: three quarters of the cgroup's limit, or
+    /// half of the machine's memory.
+    pub memory_limit: Option<usize>,
+    /// The embedded broker holds at most so many bytes of states; at the bound, likewise. None: half of the memory
+    /// limit, 1 GiB at most.
+    pub max_bytes: Option<usize>,
     /// So many states of each job are kept, the present one included, for watchers that come back.
     pub history: NonZeroUsize,
     /// How long a job is kept after an update, unless the update says.
@@ -70,7 +76,8 @@ impl Default for Config {
             data_dir: None,
             redis_url: None,
             max_jobs: limits.max_jobs,
-            max_bytes: limits.max_bytes,
+            memory_limit: None,
+            max_bytes: None,
             history: limits.history,
             ttl: limits.ttl.as_secs_f64(),
             ttl_after_end: limits.ttl_after_end.as_secs_f64(),
@@ -131,7 +138,8 @@ impl Config {
         }
         let sizes = [
             ("max_jobs", self.max_jobs, 1),
-            ("max_bytes", self.max_bytes, 1 << 20),
+            ("memory_limit", self.memory_limit.unwrap_or(MIN_MEMORY), MIN_MEMORY),
+            ("max_bytes", self.max_bytes.unwrap_or(1 << 20), 1 << 20),
             ("max_update_bytes", self.max_update_bytes, 1_024),
             ("max_batch_bytes", self.max_batch_bytes, 1_024),
             ("max_batch_lines", self.max_batch_lines, 1),
@@ -143,16 +151,35 @@ impl Config {
                 return Err(ConfigError(format!("{key} is {value}; it must be at least {min}")));
             }
         }
+        if let (Some(memory_limit), Some(max_bytes)) = (self.memory_limit, self.max_bytes)
+            && max_bytes > memory_limit / 2
+        {
+            let states = memory_limit / 2;
+            let error =
+                format!("max_bytes is {max_bytes}; of memory_limit, states may use half: {states}");
+            return Err(ConfigError(error));
+        }
         if self.max_update_bytes > 16 << 20 {
             return Err(ConfigError("max_update_bytes must be at most 16777216".to_owned()));
         }
         Ok(())
     }
 
-    pub(crate) fn broker_limits(&self) -> Limits {
+    /// The memory budget, of which the parts are measured out here.
+    pub(crate) fn budget(&self) -> Budget {
+        let limit = self.memory_limit.unwrap_or_else(memory::detect);
+        Budget::new(limit, self.max_batch_bytes.max(self.max_update_bytes))
+    }
+
+    /// How many bytes of states the embedded broker may hold.
+    pub(crate) fn states_limit(&self, budget: &Budget) -> usize {
+        self.max_bytes.unwrap_or_else(|| budget.states.min(Limits::default().max_bytes))
+    }
+
+    pub(crate) fn broker_limits(&self, budget: &Budget) -> Limits {
         Limits {
             max_jobs: self.max_jobs,
-            max_bytes: self.max_bytes,
+            max_bytes: self.states_limit(budget),
             history: self.history,
             ttl: seconds(self.ttl),
             ttl_after_end: seconds(self.ttl_after_end),
@@ -173,6 +200,9 @@ impl Config {
         HubLimits { log: LogLimits::default(), linger: seconds(self.linger) }
     }
 }
+
+/// With less, the shares would be too small to be of use.
+const MIN_MEMORY: usize = 64 << 20;
 
 /// A URL of Redis, read where it comes in. Shows no password.
 #[derive(Clone, Debug, Deserialize)]

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Drain;
+use crate::memory::Budget;
 use crate::supervisor::Supervisor;
 use crate::websocket::ShardHandle;
 
@@ -19,6 +20,7 @@ pub(crate) struct Instance {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) memory: Budget,
     pub(crate) drain: Drain,
     pub(crate) supervisor: Supervisor,
     pub(crate) dropped_log_lines: DroppedLogLines,

@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod drain;
 mod instance;
+mod memory;
 mod openapi;
 mod operating;
 mod pages;

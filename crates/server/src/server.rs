@@ -18,6 +18,7 @@ use crate::config::{Config, seconds};
 use crate::connection::accept;
 use crate::drain::{Drain, Stage};
 use crate::instance::{Counters, DroppedLogLines, Instance};
+use crate::memory::Budget;
 use crate::router::router;
 use crate::supervisor::Supervisor;
 use crate::websocket;
@@ -91,7 +92,8 @@ impl Server {
     ) -> Result<Self, RunError> {
         let address = listener.local_addr().map_err(RunError::Io)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let broker = open_broker(&config, Arc::clone(&clock))?;
+        let memory = config.budget();
+        let broker = open_broker(&config, &memory, Arc::clone(&clock))?;
         let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
         let shards = shards.map_or(1, std::num::NonZeroUsize::get);
         let hub = Arc::new(Hub::new(Arc::clone(&broker), shards, config.hub_limits()));
@@ -125,10 +127,11 @@ impl Server {
             shards: handles.into(),
             counters,
             dropped_log_lines,
+            memory,
             drain,
             supervisor,
         });
-        tracing::info!(%address, "listening");
+        tracing::info!(%address, memory_limit = instance.memory.limit, "listening");
         let (serving, hub, broker) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         let stop_broker = watch::Sender::new(false);
         Ok(Self { instance, stage, max_connections, reactors, serving, hub, broker, stop_broker })
@@ -195,12 +198,16 @@ async fn finish(instance: &Instance, stage: &watch::Sender<Stage>, serving: &mut
     while serving.join_next().await.is_some() {}
 }
 
-fn open_broker(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Broker>, RunError> {
+fn open_broker(
+    config: &Config,
+    memory: &Budget,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Broker>, RunError> {
     if let Some(url) = &config.redis_url {
         tracing::info!(address = %url.0, "states are kept in Redis");
         return Ok(Arc::new(Redis::new(url.0.clone(), config.keeping(), clock)));
     }
-    let limits = config.broker_limits();
+    let limits = config.broker_limits(memory);
     Ok(Arc::new(match &config.data_dir {
         Some(directory) => Embedded::open(limits, clock, directory).map_err(RunError::Store)?,
         None => Embedded::with_clock(limits, clock),

@@ -28,7 +28,8 @@ pub(crate) use schema::{History, JobId, JobList, Position, State, Update};
         description = "How far a long-running job is, live. The rules behind this are in `spec/README.md`. \
             A reader ignores fields and problem types that it does not know: both may be added.\n\n\
             Every refusal is `application/problem+json` (RFC 9457). Besides those named at each operation, \
-            any request may meet `not-found` (404), `method-not-allowed` (405) and `too-many-connections` (503).",
+            any request may meet `not-found` (404), `method-not-allowed` (405), `internal` (500), `too-many-connections`, \
+            `server-full` and `shutting-down` (503).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     servers((url = "/", description = "This server")),

@@ -229,6 +229,7 @@ pub(super) fn problem_example(kind: ProblemType) -> Value {
         T::UnknownJob => ("job_12345 was never reported here, or is forgotten", json!({})),
         T::RequestTimeout => ("the body was not there after 30 s", json!({})),
         T::BrokerFull => ("the broker is full: it holds 1000000 jobs", json!({})),
+        T::ServerFull => ("the memory for bodies is in use: 16777216 bytes", json!({})),
         T::TooManyConnections => ("it holds 10000", json!({})),
         other => (other.title(), json!({})),
     };

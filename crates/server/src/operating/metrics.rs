@@ -18,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::instance::Instance;
+use crate::memory::Share;
 use crate::response::problem::{Outcome, Refused};
 
 /// What the server counts, for Prometheus
@@ -45,7 +46,15 @@ struct Scrape(Arc<Instance>);
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Instance {
-            config, broker, hub, counters, started, supervisor, dropped_log_lines, ..
+            config,
+            memory,
+            broker,
+            hub,
+            counters,
+            started,
+            supervisor,
+            dropped_log_lines,
+            ..
         } = &*self.0;
         let held = broker.stats();
         let sockets = counters.sockets.load(Relaxed);
@@ -83,7 +92,29 @@ impl Collector for Scrape {
             let help = "How many it may hold";
             gauge(&mut encoder, "milepost_known_jobs_limit", help, None, config.max_jobs)?;
             let help = "How much it may hold";
-            gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.max_bytes)?;
+            gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.states_limit(memory))?;
+        }
+
+        let help = "Resident memory that the process should stay under";
+        gauge(&mut encoder, "milepost_memory_limit", help, bytes, memory.limit)?;
+        type Value = fn(&Share) -> usize;
+        let of_shares: [(&str, &str, Value); 2] = [
+            ("milepost_memory_share", "Memory in use, of each share that is counted", Share::used),
+            ("milepost_memory_share_limit", "Memory that the share may use", Share::limit),
+        ];
+        for (name, help, value) in of_shares {
+            let mut family = encoder.encode_descriptor(name, help, bytes, MetricType::Gauge)?;
+            for share in memory.shares() {
+                let gauge = ConstGauge::new(i64::try_from(value(share)).unwrap_or(i64::MAX));
+                gauge.encode(family.encode_family(&[("share", share.name())])?)?;
+            }
+        }
+        let help = "What was refused because its share of the memory was in use";
+        let name = "milepost_memory_refusals";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for share in memory.shares() {
+            let counter = ConstCounter::new(share.refused());
+            counter.encode(family.encode_family(&[("share", share.name())])?)?;
         }
 
         let help = "Updates reported, by what came of them";

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::instance::Instance;
 use crate::openapi;
-use crate::request::body;
+use crate::request::body::{self, Whole};
 use crate::request::origin::NotForeign;
 use crate::request::parameter::NamedJob;
 use crate::response::json;
@@ -63,8 +63,8 @@ pub(crate) async fn one(
 ) -> Outcome<Response> {
     let config = &instance.config;
     let limit = config.max_update_bytes;
-    let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, config).await?;
-    let reported = report(&instance, Some(&job), &body).await?;
+    let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await?;
+    let reported = report(&instance, Some(&job), &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", reported.state.position())) {
@@ -96,13 +96,18 @@ pub(crate) async fn many(
 ) -> Outcome<Response> {
     let config = &instance.config;
     let limit = config.max_batch_bytes;
-    let batch = body::read(&headers, body, limit, ProblemType::BatchTooLarge, config).await?;
+    let Whole { bytes: batch, mut held } =
+        body::read(&headers, body, limit, ProblemType::BatchTooLarge, &instance).await?;
     let lines = || batch.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let most = config.max_batch_lines;
     if lines().nth(most).is_some() {
         let detail = format!("at most {most} lines are allowed");
         return Err(Refused::new(ProblemType::BatchTooLarge, detail));
     }
+    /// More than most outcomes take.
+    const OUTCOME: usize = 256;
+    let count = lines().count();
+    held.grow_to(batch.len() + count * OUTCOME)?;
     let mut outcomes = String::new();
     for line in lines() {
         let outcome = if line.len() > config.max_update_bytes {

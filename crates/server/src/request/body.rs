@@ -1,12 +1,20 @@
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use milepost_protocol::ProblemType;
 
-use crate::config::{Config, seconds};
+use crate::config::seconds;
+use crate::instance::Instance;
+use crate::memory::Held;
 use crate::response::problem::{Outcome, Refused};
+
+/// A request's whole body. Its memory is taken from the budget until it is dropped.
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Held,
+}
 
 /// Reads a request's body of at most `limit` bytes; `too_large` is the problem with a larger one.
 pub(crate) async fn read(
@@ -14,24 +22,52 @@ pub(crate) async fn read(
     body: Body,
     limit: usize,
     too_large: ProblemType,
-    config: &Config,
-) -> Outcome<Bytes> {
-    let refuse = || Refused::new(too_large, format!("at most {limit} bytes are allowed"));
+    instance: &Instance,
+) -> Outcome<Whole> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limit)
-    {
-        return Err(refuse());
+    let announced = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
+    if announced > limit {
+        return Err(refuse(too_large, limit));
     }
-    let collect = Limited::new(body, limit).collect();
-    match tokio::time::timeout(seconds(config.body_timeout), collect).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refuse()),
-        Ok(Err(error)) => {
-            Err(Refused::new(ProblemType::IncompleteBody, format!("the body broke off: {error}")))
+    let timeout = instance.config.body_timeout;
+    let collect = collect(body, announced, limit, too_large, instance);
+    tokio::time::timeout(seconds(timeout), collect).await.unwrap_or_else(|_| {
+        let detail = format!("the body had not arrived after {timeout} s");
+        Err(Refused::new(ProblemType::RequestTimeout, detail))
+    })
+}
+
+async fn collect(
+    mut body: Body,
+    announced: usize,
+    limit: usize,
+    too_large: ProblemType,
+    instance: &Instance,
+) -> Outcome<Whole> {
+    // What is only announced takes no memory yet, but for a small body, which is read in one go.
+    let mut bytes = BytesMut::with_capacity(announced.min(16 << 10));
+    let mut held = instance.memory.bodies.take(bytes.capacity())?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refused::new(ProblemType::IncompleteBody, format!("the body broke off: {error}"))
+        })?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        let len = bytes.len() + chunk.len();
+        if len > limit {
+            return Err(refuse(too_large, limit));
         }
-        Err(_) => {
-            let detail = format!("the body was not there after {} s", config.body_timeout);
-            Err(Refused::new(ProblemType::RequestTimeout, detail))
+        if len > bytes.capacity() {
+            // Before it is copied, both the old buffer and the new one are there.
+            let capacity = len.max(bytes.capacity() * 2).min(limit);
+            held.grow_to(capacity + bytes.capacity())?;
+            bytes.reserve(capacity - bytes.len());
+            held.shrink_to(bytes.capacity().max(capacity));
         }
+        bytes.extend_from_slice(&chunk);
     }
+    Ok(Whole { bytes: bytes.freeze(), held })
+}
+
+fn refuse(too_large: ProblemType, limit: usize) -> Refused {
+    Refused::new(too_large, format!("at most {limit} bytes are allowed"))
 }

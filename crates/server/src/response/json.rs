@@ -1,16 +1,8 @@
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use milepost_protocol::State;
 use serde::Serialize;
-
-/// States as the elements of a JSON array.
-pub(crate) fn join(states: &[Arc<State>]) -> String {
-    states.iter().map(|state| state.json()).collect::<Vec<_>>().join(",")
-}
 
 /// A JSON response that no cache keeps: it is out of date when it arrives.
 pub(crate) fn json<T: Serialize>(value: &T) -> Response {

@@ -1,6 +1,7 @@
 //! What a request is answered with: JSON, or a problem.
 
+pub(crate) mod body;
 mod json;
 pub(crate) mod problem;
 
-pub(crate) use json::{join, json, json_text};
+pub(crate) use json::{json, json_text};

@@ -1,17 +1,26 @@
 //! `GET /jobs`: the jobs known, in pages.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use milepost_broker::JobsQuery;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
+use milepost_broker::{Jobs, JobsQuery};
 use milepost_protocol::Status;
 
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter;
+use crate::response::body::{pieces, text_bytes};
+use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
-use crate::response::{join, json_text};
+
+/// The broker is asked for so many jobs at first, and then for as many as have about so many bytes together.
+const FIRST_CHUNK: usize = 16;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// The jobs known, in pages
 #[utoipa::path(
@@ -23,10 +32,83 @@ pub(crate) async fn list(
     State(instance): State<Arc<Instance>>,
     RawQuery(query): RawQuery,
 ) -> Outcome<Response> {
-    let jobs = instance.broker.jobs(&parse(query.as_deref())?).await?;
-    let next = jobs.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next:x}\""));
-    let states = join(&jobs.states);
-    Ok(json_text(format!(r#"{{"jobs":[{states}],"next":{next},"total":{}}}"#, jobs.total)))
+    let mut page = Page::new(parse(query.as_deref())?, instance);
+    // What goes wrong at once is a problem; later on, all that is left is to break the response off.
+    let first = page.next_chunk().await?;
+    let rest = stream::unfold(page, async |mut page| {
+        let chunk = page.next_chunk().await.transpose()?;
+        let chunk = chunk.map_err(|refused| std::io::Error::other(refused.0.detail));
+        Some((chunk, page))
+    });
+    let chunks = stream::iter(first).map(Ok).chain(rest);
+    Ok(json_text(Body::from_stream(in_pieces(chunks))))
+}
+
+fn in_pieces(
+    chunks: impl Stream<Item = std::io::Result<Bytes>>,
+) -> impl Stream<Item = std::io::Result<Bytes>> {
+    chunks.map_ok(|chunk| stream::iter(pieces(chunk).map(Ok))).try_flatten()
+}
+
+/// A page on its way. It asks the broker for a part of itself each time, so that it holds no more than that.
+struct Page {
+    instance: Arc<Instance>,
+    query: JobsQuery,
+    /// So many jobs are still to come, unless there are fewer.
+    left: usize,
+    /// How many jobs to ask for next.
+    chunk: usize,
+    begun: bool,
+    ended: bool,
+}
+
+impl Page {
+    fn new(query: JobsQuery, instance: Arc<Instance>) -> Self {
+        let left = query.limit;
+        Self { instance, query, left, chunk: FIRST_CHUNK, begun: false, ended: false }
+    }
+
+    /// The next part of the JSON; none after the last.
+    async fn next_chunk(&mut self) -> Outcome<Option<Bytes>> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.query.limit = self.left.min(self.chunk);
+        let jobs = self.instance.broker.jobs(&self.query).await?;
+        let bytes: usize = jobs.states.iter().map(|state| state.json().len() + 1).sum();
+        // The states are held while they are copied.
+        let mut held = self.instance.memory.responses.take(2 * bytes + 128)?;
+        let text = self.encode(&jobs, bytes + 128);
+        let average = bytes / jobs.states.len().max(1);
+        self.chunk = (CHUNK_BYTES / average.max(1)).clamp(1, 1_000);
+        drop(jobs);
+        held.shrink_to(text.capacity());
+        Ok(Some(text_bytes(text, held)))
+    }
+
+    fn encode(&mut self, jobs: &Jobs, capacity: usize) -> String {
+        let mut text = String::with_capacity(capacity);
+        if !std::mem::replace(&mut self.begun, true) {
+            text.push_str("{\"jobs\":[");
+        } else if !jobs.states.is_empty() {
+            text.push(',');
+        }
+        for (index, state) in jobs.states.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(state.json());
+        }
+        self.left = self.left.saturating_sub(jobs.states.len());
+        self.query.after = jobs.next;
+        if jobs.next.is_none() || self.left == 0 {
+            self.ended = true;
+            let next = jobs.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next:x}\""));
+            // Writing into a String cannot fail.
+            let _ = write!(text, "],\"next\":{next},\"total\":{}}}", jobs.total);
+        }
+        text
+    }
 }
 
 fn parse(query: Option<&str>) -> Outcome<JobsQuery> {

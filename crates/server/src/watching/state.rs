@@ -13,8 +13,9 @@ use serde::Deserialize;
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob};
+use crate::response::body::{in_pieces, state_bytes, text_bytes};
+use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
-use crate::response::{join, json_text};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -64,9 +65,9 @@ pub(crate) async fn state(
         }
     }
     match state {
-        Some(state) if is_news(Some(&state), &seen) => Ok(respond(&state)),
+        Some(state) if is_news(Some(&state), &seen) => respond(&instance, state),
         // RFC 9110, section 15.4.5: with the headers that a 200 would have.
-        Some(state) => Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), &state)),
+        Some(state) => Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), state.position())),
         None => Err(Refused::unknown_job(&job)),
     }
 }
@@ -95,7 +96,8 @@ pub(crate) async fn status(
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     let state = instance.broker.state(&job).await?;
-    state.map(|state| respond(&state)).ok_or_else(|| Refused::unknown_job(&job))
+    let state = state.ok_or_else(|| Refused::unknown_job(&job))?;
+    respond(&instance, state)
 }
 
 /// A job's latest states
@@ -113,17 +115,24 @@ pub(crate) async fn history(
     if states.is_empty() {
         return Err(Refused::unknown_job(&job));
     }
-    let states = join(&states);
-    Ok(json_text(format!(r#"{{"job_id":"{job}","states":[{states}]}}"#)))
+    // The states are held while they are copied.
+    let bytes: usize = states.iter().map(|state| state.json().len() + 1).sum();
+    let mut held = instance.memory.responses.take(2 * bytes + 256)?;
+    let states: Vec<&str> = states.iter().map(|state| state.json()).collect();
+    let text = format!(r#"{{"job_id":"{job}","states":[{}]}}"#, states.join(","));
+    held.shrink_to(text.capacity());
+    Ok(json_text(in_pieces(text_bytes(text, held))))
 }
 
-fn respond(state: &JobState) -> Response {
-    tagged(json_text(state.json().to_owned()), state)
+fn respond(instance: &Instance, state: Arc<JobState>) -> Outcome<Response> {
+    let held = instance.memory.responses.take(state.json().len())?;
+    let position = state.position();
+    Ok(tagged(json_text(in_pieces(state_bytes(state, held))), position))
 }
 
-fn tagged(mut response: Response, state: &JobState) -> Response {
+fn tagged(mut response: Response, position: Position) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", state.position())) {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{position}\"")) {
         response.headers_mut().insert(ETAG, tag);
     }
     response

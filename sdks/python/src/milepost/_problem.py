@@ -28,6 +28,7 @@ PROBLEMS = {
     "broker-unavailable": (503, "The broker does not answer"),
     "too-many-connections": (503, "The server holds as many connections as it may"),
     "too-many-subscriptions": (400, "The socket watches as many jobs as it may"),
+    "server-full": (503, "The server has no memory left for this"),
     "shutting-down": (503, "The server is going down"),
 }
 """Each problem's HTTP status and title."""

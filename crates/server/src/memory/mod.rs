@@ -1,0 +1,159 @@
+//! The process' memory budget: `memory_limit`, divided into shares, each with its use, its refusals and a metric.
+//!
+//! What others can make grow is taken from a share first. What does not fit is refused, and the server goes on.
+
+mod limit;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use milepost_protocol::ProblemType;
+
+use crate::response::problem::{Outcome, Refused};
+
+pub(crate) use limit::detect;
+
+/// The budget of this process. What is left over by the shares is for the runtime, sockets and the allocator.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// How much resident memory the process should stay under, in bytes.
+    pub(crate) limit: usize,
+    /// For the embedded broker's states. The broker counts them itself.
+    pub(crate) states: usize,
+    /// For watched jobs, those with watchers and those that linger. The hub counts them itself.
+    pub(crate) subscriptions: usize,
+    /// For the bodies of requests while they are read and understood.
+    pub(crate) bodies: Arc<Share>,
+    /// For what was handed to connections and not sent yet.
+    pub(crate) responses: Arc<Share>,
+}
+
+/// What one kind of data may use.
+#[derive(Debug)]
+pub(crate) struct Share {
+    name: &'static str,
+    limit: usize,
+    used: AtomicUsize,
+    refused: AtomicU64,
+}
+
+/// A part of a share, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    share: Arc<Share>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Divides `limit` bytes; a body of `max_body` bytes fits in any case.
+    pub(crate) fn new(limit: usize, max_body: usize) -> Self {
+        let part = |sixty_fourths: usize| limit / 64 * sixty_fourths;
+        Self {
+            limit,
+            states: part(32),
+            subscriptions: part(6),
+            bodies: Share::new("bodies", part(8).max(max_body.saturating_mul(3))),
+            responses: Share::new("responses", part(4)),
+        }
+    }
+
+    /// The shares that are counted here.
+    pub(crate) fn shares(&self) -> [&Share; 2] {
+        [&self.bodies, &self.responses]
+    }
+}
+
+impl Share {
+    pub(crate) fn new(name: &'static str, limit: usize) -> Arc<Self> {
+        Arc::new(Self { name, limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
+    }
+
+    /// Takes so many bytes.
+    ///
+    /// # Errors
+    /// `server-full` if they do not fit.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Outcome<Held> {
+        let mut held = Held { share: Arc::clone(self), bytes: 0 };
+        held.grow_to(bytes)?;
+        Ok(held)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    /// Holds at least so many bytes from now on.
+    ///
+    /// # Errors
+    /// `server-full` if they do not fit; what was held before is held still.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Outcome<()> {
+        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let Share { name, limit, used, refused } = &*self.share;
+        let within = |used: usize| used.checked_add(more).filter(|used| used <= limit);
+        if used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+            refused.fetch_add(1, Ordering::Relaxed);
+            let detail = format!("the memory for {name} is in use: {limit} bytes");
+            return Err(Refused::new(ProblemType::ServerFull, detail));
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Gives back what is held beyond so many bytes.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.share.used.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_holds_its_limit_and_not_a_byte_more() {
+        let share = Share::new("bodies", 100);
+        let mut first = share.take(60).ok().expect("room");
+        assert!(share.take(41).is_err());
+        let second = share.take(40).ok().expect("room");
+        assert!(first.grow_to(61).is_err());
+        assert_eq!((share.used(), share.refused()), (100, 2));
+        drop(second);
+        assert!(first.grow_to(100).is_ok());
+        first.shrink_to(10);
+        assert_eq!(share.used(), 10);
+        drop(first);
+        assert_eq!(share.used(), 0);
+    }
+
+    #[test]
+    fn the_shares_leave_room_for_the_rest() {
+        let budget = Budget::new(256 << 20, 8 << 20);
+        let shares: usize = budget.shares().iter().map(|share| share.limit()).sum();
+        let all = budget.states + budget.subscriptions + shares;
+        assert!(all <= budget.limit / 8 * 7, "{all}");
+    }
+}
