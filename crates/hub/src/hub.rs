@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -22,11 +23,28 @@ pub struct HubLimits {
     /// How long a topic stays attached after its last watcher has left, so that a page's reload, or a watcher that
     /// returns, costs the broker nothing.
     pub linger: Duration,
+    /// The most topics, those that linger included. At the bound, a job that has no topic yet is refused.
+    pub max_topics: usize,
+}
+
+/// Why a job cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchError {
+    /// The broker is unavailable.
+    Unavailable(Unavailable),
+    /// The hub holds as many topics as it may: so many.
+    Full(usize),
+}
+
+impl From<Unavailable> for WatchError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
 }
 
 impl Default for HubLimits {
     fn default() -> Self {
-        Self { log: LogLimits::default(), linger: Duration::from_secs(10) }
+        Self { log: LogLimits::default(), linger: Duration::from_secs(10), max_topics: 1_000_000 }
     }
 }
 
@@ -37,6 +55,8 @@ pub struct Hub {
     stripes: Box<[Mutex<Topics>]>,
     hasher: RandomState,
     linger: Duration,
+    topics: AtomicUsize,
+    max_topics: usize,
 }
 
 type Topics = HashMap<JobId, Arc<Topic>>;
@@ -59,6 +79,8 @@ impl Hub {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             linger: limits.linger,
+            topics: AtomicUsize::new(0),
+            max_topics: limits.max_topics,
         }
     }
 
@@ -72,6 +94,11 @@ impl Hub {
         self.shared.idle.watched()
     }
 
+    /// How many topics there are: of jobs that are watched now, or were until a moment ago.
+    pub fn topics(&self) -> usize {
+        self.topics.load(Ordering::Relaxed)
+    }
+
     /// How many watchers a job has in this instance now.
     pub fn watchers(&self, job: &JobId) -> usize {
         self.stripe(job).get(job).map_or(0, |topic| topic.watchers())
@@ -80,10 +107,15 @@ impl Hub {
     /// The topic of a job, attached to the broker. If the hub has it already, the broker is not asked.
     ///
     /// # Errors
-    /// When the broker is unavailable.
-    pub async fn topic(&self, job: &JobId) -> Result<Lease, Unavailable> {
+    /// When the broker is unavailable, or the hub is full.
+    pub async fn topic(&self, job: &JobId) -> Result<Lease, WatchError> {
         let lease = {
             let mut topics = self.stripe(job);
+            if !topics.contains_key(job) {
+                let within = |topics: usize| (topics < self.max_topics).then_some(topics + 1);
+                let added = self.topics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+                added.map_err(|_| WatchError::Full(self.max_topics))?;
+            }
             let topic = topics
                 .entry(job.clone())
                 .or_insert_with(|| Topic::new(job.clone(), Arc::clone(&self.shared)));
@@ -108,7 +140,7 @@ impl Hub {
         &self,
         job: &JobId,
         since: Option<Position>,
-    ) -> Result<Lease, Unavailable> {
+    ) -> Result<Lease, WatchError> {
         let lease = self.topic(job).await?;
         if let Some(since) = since
             && lease.is_behind(since)
@@ -127,7 +159,7 @@ impl Hub {
         job: &JobId,
         since: Option<Position>,
         mode: Mode,
-    ) -> Result<Watch, Unavailable> {
+    ) -> Result<Watch, WatchError> {
         Ok(Watch::new(self.topic_since(job, since).await?, since, mode))
     }
 
@@ -174,7 +206,9 @@ impl Hub {
             }
             drop(inner);
             // From here on, a new watcher finds no topic and makes a new one.
-            topics.remove(topic.job());
+            if topics.remove(topic.job()).is_some() {
+                self.topics.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         let listener = Arc::clone(topic) as Arc<dyn Listener>;
         self.broker.detach(topic.job(), &listener).await;

@@ -25,7 +25,7 @@ mod topic;
 mod watch;
 mod watcher;
 
-pub use hub::{Hub, HubLimits};
+pub use hub::{Hub, HubLimits, WatchError};
 pub use lease::Lease;
 pub use log::{LogLimits, Mode};
 pub use mailbox::Mailbox;

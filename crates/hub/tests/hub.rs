@@ -207,7 +207,7 @@ async fn after_a_failure_the_next_one_tries_again() {
     fake.next(Attach::Fail);
     for _ in 0..2 {
         let error = hub.topic(&job("a")).await.err().expect("it fails");
-        assert_eq!(error, Unavailable("on purpose".to_owned()));
+        assert_eq!(error, Unavailable("on purpose".to_owned()).into());
     }
     assert_eq!(hub.watched(), 0);
     let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches now");

@@ -196,8 +196,14 @@ impl Config {
         }
     }
 
-    pub(crate) fn hub_limits(&self) -> HubLimits {
-        HubLimits { log: LogLimits::default(), linger: seconds(self.linger) }
+    pub(crate) fn hub_limits(&self, budget: &Budget) -> HubLimits {
+        /// What a topic without a state takes, with its subscription and its places in tables and queues.
+        const TOPIC: usize = 1_024;
+        HubLimits {
+            log: LogLimits::default(),
+            linger: seconds(self.linger),
+            max_topics: budget.subscriptions / TOPIC,
+        }
     }
 }
 

@@ -96,7 +96,7 @@ impl Server {
         let broker = open_broker(&config, &memory, Arc::clone(&clock))?;
         let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
         let shards = shards.map_or(1, std::num::NonZeroUsize::get);
-        let hub = Arc::new(Hub::new(Arc::clone(&broker), shards, config.hub_limits()));
+        let hub = Arc::new(Hub::new(Arc::clone(&broker), shards, config.hub_limits(&memory)));
         let counters = Arc::<Counters>::default();
         let (stage, drain) = Drain::new();
         let mut handles = Vec::new();

@@ -79,6 +79,7 @@ impl Collector for Scrape {
             ("milepost_open_sockets", "Sockets open, watchers or not", sockets),
             ("milepost_active_connections", "Watchers now", watchers),
             ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
+            ("milepost_topics", "Jobs watched now or until a moment ago", hub.topics()),
             ("milepost_known_jobs", "Jobs that the broker holds", held.jobs),
         ];
         for (name, help, value) in gauges {

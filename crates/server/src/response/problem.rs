@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use milepost_broker::{ReportError, Unavailable};
+use milepost_hub::WatchError;
 use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
 
 /// A problem on its way to being a response.
@@ -55,6 +56,18 @@ impl From<Unavailable> for Refused {
     fn from(unavailable: Unavailable) -> Self {
         tracing::warn!(%unavailable, "a request failed");
         Self::new(ProblemType::BrokerUnavailable, unavailable.to_string())
+    }
+}
+
+impl From<WatchError> for Refused {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Unavailable(unavailable) => unavailable.into(),
+            WatchError::Full(max) => {
+                let detail = format!("this instance watches as many jobs as it may: {max}");
+                Self::new(ProblemType::ServerFull, detail)
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use milepost_hub::Wire;
 use milepost_protocol::{JobId, State, Timestamp};
@@ -53,6 +54,8 @@ pub(super) struct Many {
     /// With a number that tells a request from one before for the same job.
     pub(super) pending: HashMap<JobId, u64>,
     pub(super) requests: u64,
+    /// When the present window began, in the clock's `elapsed`, and how many requests had been made until then.
+    pub(super) window: (Duration, u64),
 }
 
 impl Wire for Connection {

@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use milepost_hub::Subscribe;
+use milepost_hub::{Subscribe, WatchError};
 use milepost_protocol::{CloseCode, JobId, ProblemType};
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
@@ -35,7 +35,10 @@ pub(crate) async fn one_job(
         match wanted {
             Ok((job, subscribe)) => match instance.hub.topic_since(&job, subscribe.since).await {
                 Ok(lease) => Greeting::One(lease, subscribe),
-                Err(unavailable) => Greeting::Refused(CloseCode::InternalError, unavailable.into()),
+                Err(full @ WatchError::Full(_)) => {
+                    Greeting::Refused(CloseCode::TryAgainLater, full.into())
+                }
+                Err(error) => Greeting::Refused(CloseCode::InternalError, error.into()),
             },
             // A browser does not let its page see an HTTP status: say it on the socket.
             Err(refused) => Greeting::Refused(CloseCode::BadRequest, refused),

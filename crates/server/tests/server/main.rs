@@ -10,6 +10,7 @@ mod events;
 mod frames;
 mod handshake;
 mod listing;
+mod memory;
 mod operating;
 mod pages;
 mod polling;

@@ -1,6 +1,7 @@
 //! What clients say, and what they are told.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use milepost_hub::{Subscribe, WatcherKey};
 use milepost_protocol::{JobId, Problem, ProblemType};
@@ -15,6 +16,9 @@ use crate::websocket::{frame, message};
 
 /// The largest message of a client.
 const MAX_MESSAGE: usize = 64 << 10;
+
+/// In such a time a socket may subscribe twice as often as it may hold subscriptions.
+const WINDOW: Duration = Duration::from_secs(10);
 
 impl Sockets {
     pub(super) fn hear(&mut self, key: WatcherKey, input: &[u8]) {
@@ -81,7 +85,18 @@ impl Sockets {
             self.say_problem(key, &problem, Some(job.as_str()));
             return;
         }
+        let now = self.now();
         let Some(many) = self.shard.wire(key).and_then(|wire| wire.many.as_mut()) else { return };
+        if now.saturating_sub(many.window.0) >= WINDOW {
+            many.window = (now, many.requests);
+        }
+        // A job that was unsubscribed still lingers, so these are bounded as well.
+        if many.requests - many.window.1 >= 2 * max as u64 {
+            let detail = format!("at most {} subscriptions in {} s", 2 * max, WINDOW.as_secs());
+            let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
+            self.say_problem(key, &problem, Some(job.as_str()));
+            return;
+        }
         many.requests += 1;
         let request = many.requests;
         many.pending.insert(job.clone(), request);
@@ -109,9 +124,9 @@ impl Sockets {
                 self.say(key, &message::subscribed(&job, known, self.context.clock.now()));
                 self.shard.subscribe(key, lease, subscribe);
             }
-            Err(unavailable) => {
+            Err(error) => {
                 self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
-                self.say_problem(key, &Refused::from(unavailable).0, Some(job.as_str()));
+                self.say_problem(key, &Refused::from(error).0, Some(job.as_str()));
             }
         }
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use milepost_broker::{Clock, Unavailable};
-use milepost_hub::{Hub, Lease, Shard, Subscribe, TopicMailbox, WatcherKey};
+use milepost_broker::Clock;
+use milepost_hub::{Hub, Lease, Shard, Subscribe, TopicMailbox, WatchError, WatcherKey};
 use milepost_protocol::{CloseCode, JobId};
 use mio::{Events, Poll};
 use tokio::io::Interest as TokioInterest;
@@ -175,7 +175,7 @@ struct Attach {
 /// The same, with the topic.
 struct Attached {
     attach: Attach,
-    lease: Result<Lease, Unavailable>,
+    lease: Result<Lease, WatchError>,
 }
 
 /// What the task does next.

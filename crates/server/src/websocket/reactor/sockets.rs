@@ -130,7 +130,13 @@ impl Sockets {
                     self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
                 }
                 self.say_problem(key, &refused.0, None);
-                self.close(key, code, &refused.0.detail);
+                if code == CloseCode::TryAgainLater {
+                    let retry_ms = fastrand::u32(1_000..=5_000);
+                    let reason = format!(r#"{{"reason":"full","retry_ms":{retry_ms}}}"#);
+                    self.close(key, code, &reason);
+                } else {
+                    self.close(key, code, &refused.0.detail);
+                }
             }
         }
         if !read.is_empty() {

@@ -1,0 +1,134 @@
+//! What others can make grow has a bound: `docs/operating.md`, "Memory".
+
+use milepost_server::Config;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Response, Server, quick, until, within};
+
+/// A server with the smallest budget.
+fn small() -> Config {
+    Config { memory_limit: Some(64 << 20), max_batch_bytes: 1 << 20, ..quick() }
+}
+
+async fn metric(server: &Server, name: &str) -> f64 {
+    let metrics = server.get("/metrics").await.body;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("{name} in {metrics}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn bodies_in_flight_beyond_their_share_are_refused() {
+    let server = Server::with(small()).await;
+    // Each has sent all but the last byte of a batch of 1 MiB; the share has 8 MiB.
+    let head = "POST /updates HTTP/1.1\r\nhost: t\r\ncontent-length: 1048576\r\n\r\n";
+    let part = vec![b' '; (1 << 20) - 1];
+    let mut connections = Vec::new();
+    for _ in 0..16 {
+        let mut stream = server.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&part).await.unwrap();
+        connections.push(stream);
+    }
+    let name = "milepost_memory_refusals_total{share=\"bodies\"}";
+    until("some to be refused", async || metric(&server, name).await > 0.0).await;
+    let used = metric(&server, "milepost_memory_share_bytes{share=\"bodies\"}").await;
+    assert!(used <= f64::from(8 << 20), "{used}");
+    // Who was let in is served, the others know why they are not.
+    let mut problems = Vec::new();
+    for mut stream in connections {
+        let _ = stream.write_all(b" ").await;
+        let mut answer = vec![0; 4096];
+        let len = within("an answer", stream.read(&mut answer)).await.unwrap();
+        let answer = Response::parse(&answer[..len]);
+        match answer.status {
+            200 => {}
+            _ => problems.push(answer.problem()),
+        }
+    }
+    assert!(!problems.is_empty() && problems.len() < 16, "{problems:?}");
+    assert!(problems.iter().all(|problem| problem == "server-full"), "{problems:?}");
+    let share = "milepost_memory_share_bytes{share=\"bodies\"}";
+    until("all to be given back", async || metric(&server, share).await == 0.0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_that_nobody_reads_holds_little() {
+    let server = Server::with(Config { memory_limit: Some(256 << 20), ..quick() }).await;
+    let update = json!({ "message": "x".repeat(60_000) }).to_string();
+    for n in 0..300 {
+        assert_eq!(server.report(&format!("j{n}"), &update).await.status, 200);
+    }
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /jobs?limit=1000 HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+        // The answer has begun.
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        unread.push(stream);
+    }
+    let used = metric(&server, "milepost_memory_share_bytes{share=\"responses\"}").await;
+    assert!(used < f64::from(16 << 20), "{used}");
+    // Whoever reads gets all of it.
+    let all = server.get("/jobs?limit=1000").await.json();
+    assert_eq!(all["jobs"].as_array().unwrap().len(), 300);
+    assert_eq!((&all["next"], &all["total"]), (&Value::Null, &json!(300)));
+    drop(unread);
+    let share = "milepost_memory_share_bytes{share=\"responses\"}";
+    until("all to be given back", async || metric(&server, share).await == 0.0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_subscriptions_is_refused() {
+    let server = Server::with(Config { max_subscriptions: 10, linger: 60.0, ..quick() }).await;
+    let mut watcher = server.watch("/ws").await;
+    watcher.next().await;
+    for n in 0..40 {
+        for kind in ["subscribe", "unsubscribe"] {
+            watcher.say(&json!({"type": kind, "job_id": format!("j{n}")}).to_string()).await;
+        }
+    }
+    let mut refused = 0;
+    let mut done = 0;
+    while done < 40 {
+        let message = watcher.next().await;
+        refused += usize::from(message["problem"] == "too-many-subscriptions");
+        done += usize::from(message["type"] == "unsubscribed");
+    }
+    assert!(refused >= 20, "{refused}");
+    assert!(metric(&server, "milepost_topics").await <= 20.0);
+    watcher.hears_nothing().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn watched_jobs_beyond_their_share_are_refused() {
+    let server = Server::with(Config { linger: 60.0, max_subscriptions: 10_000, ..small() }).await;
+    // 3/32 of 64 MiB, 1 KiB each: 6,144 jobs.
+    let mut watcher = server.watch("/ws").await;
+    watcher.next().await;
+    for n in 0..6_200 {
+        watcher.say(&json!({"type": "subscribe", "job_id": format!("j{n}")}).to_string()).await;
+        let answer = watcher.next().await;
+        if n >= 6_144 {
+            assert_eq!(answer["problem"], "server-full", "{answer}");
+        } else {
+            assert_eq!(answer["type"], "subscribed", "{answer}");
+        }
+    }
+    let (code, reason) = {
+        let mut late = server.watch("/ws/jobs/late").await;
+        assert_eq!(late.next().await["problem"], "server-full");
+        late.closed().await
+    };
+    assert_eq!(code, 1013);
+    assert!(serde_json::from_str::<Value>(&reason).unwrap()["retry_ms"].is_u64(), "{reason}");
+    // A job that has a topic is still watched, and every job still answers.
+    assert_eq!(server.watch("/ws/jobs/j1").await.next().await["type"], "connected");
+    assert_eq!(server.report("late", "{}").await.status, 200);
+    assert_eq!(server.get("/jobs/late").await.status, 200);
+    assert_eq!(server.get("/jobs/late2?wait=1").await.problem(), "server-full");
+    server.stop().await;
+}
