@@ -7,7 +7,7 @@ use std::{env, fs, io};
 
 use flate2::{Compression, GzBuilder};
 
-const WEB: &str = "../../web";
+const WEB: &str = "web";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");

@@ -25,7 +25,7 @@ pub(crate) async fn openapi(Extension(OpenApiText(text)): Extension<OpenApiText>
     responses((status = 200, description = "AsyncAPI 3.0.", content_type = "application/yaml")),
 )]
 pub(crate) async fn asyncapi() -> Response {
-    let text = include_str!("../../../../spec/asyncapi.yaml");
+    let text = include_str!("../../asyncapi.yaml");
     document("application/yaml", Bytes::from_static(text.as_bytes()))
 }
 
