@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import io
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 from live_server import ENVIRONMENT, LiveServer
 from reported import history, jobs, state, until
+from test_processes import Worker
 
 import milepost
 from milepost import tqdm, trange
@@ -215,6 +219,121 @@ def test_a_loop_that_is_left(server: LiveServer, job_id: str) -> None:
         if item == 4:
             break
     assert until(server, job_id, status="cancelled")["message"] == "the loop was left at 4 of 10"
+
+
+IN_ORDER = {
+    "break": "for x in bar:\n    if x == 4: break",
+    "return": "def f():\n    for x in bar:\n        if x == 4: return x\nf()",
+    "a block": "for x in bar:\n    with open('/dev/null'):\n        if x == 4: break",
+    "finally": "for x in bar:\n    try:\n        if x == 4: break\n    finally: pass",
+    "enumerate": "for n, x in enumerate(bar):\n    if x == 4: break",
+    "a generator": "def f():\n    for x in bar: yield x\nfor x in f():\n    if x == 4: break",
+}
+
+
+@pytest.mark.parametrize("way", IN_ORDER)
+def test_a_loop_that_is_left_in_order_is_cancelled_at_once(server: LiveServer, job_id: str, way: str) -> None:
+    bar = tqdm(range(10), job=job_id, **quiet())
+    exec(textwrap.dedent(IN_ORDER[way]), {"bar": bar})
+    assert bar._reported is None
+    assert until(server, job_id, status="cancelled")["message"] == "the loop was left at 4 of 10"
+
+
+RAISES = {
+    "a call": "def step(x):\n    if x == 7: raise RuntimeError('CUDA OOM')\nfor x in bar: step(x)",
+    "raise": "for x in bar:\n    if x == 7: raise RuntimeError('CUDA OOM')",
+    "enumerate": "for n, x in enumerate(bar):\n    if x == 7: raise RuntimeError('CUDA OOM')",
+    "a function": "def train():\n    for x in bar:\n        if x == 7: raise RuntimeError('CUDA OOM')\ntrain()",
+    "an inner loop": "def g():\n    raise RuntimeError('CUDA OOM')\n    yield\nfor x in bar:\n    for y in g(): pass",
+    "finally": "try:\n    for x in bar:\n        if x == 7: raise RuntimeError('CUDA OOM')\nfinally: time.sleep(0.1)",
+    "a thread": "import threading\ndef train():\n    for x in bar:\n        if x == 7: raise RuntimeError('CUDA OOM')\n"
+    "t = threading.Thread(target=train)\nt.start()\nt.join()",
+}
+
+
+@pytest.mark.parametrize("way", RAISES)
+def test_an_exception_in_a_loop_that_nobody_catches(server: LiveServer, job_id: str, way: str) -> None:
+    code = f"bar = milepost.tqdm(range(30), job={job_id!r})\n{RAISES[way]}"
+    Worker(code, server.url).finish()
+    end = until(server, job_id, status="failed")
+    assert end["error"].startswith("RuntimeError: CUDA OOM (<string>:")
+
+
+def test_control_c_in_a_loop(server: LiveServer, job_id: str) -> None:
+    code = f"for x in milepost.tqdm(range(30), job={job_id!r}):\n    if x == 7: os.kill(os.getpid(), signal.SIGINT)"
+    Worker(code, server.url).finish()
+    assert until(server, job_id, status="cancelled")["message"] == "interrupted"
+
+
+def test_an_exception_in_a_loop_that_is_caught(
+    server: LiveServer, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(name: str) -> None:
+        for item in tqdm(range(10), job=name, **quiet()):
+            if item == 4:
+                raise ValueError("odd")
+
+    # By somebody who opens the next bar while handling it.
+    try:
+        work(job_id)
+    except ValueError:
+        list(tqdm("abc", **quiet()))
+    assert until(server, job_id, status="failed")["error"].startswith("ValueError: odd (test_tqdm.py:")
+    # By somebody of whom nothing more is heard.
+    monkeypatch.setattr("milepost._left_loop.PATIENCE", 0.05)
+    with contextlib.suppress(ValueError):
+        work(f"{job_id}-b")
+    assert until(server, f"{job_id}-b", status="cancelled")["message"] == "the loop was left at 4 of 10"
+
+
+def test_a_bar_that_is_full_and_never_closed(server: LiveServer, job_id: str) -> None:
+    code = f"""
+        bar = milepost.tqdm(total=200, job={job_id!r})
+        for _ in range(200):
+            bar.update()
+        again = milepost.tqdm(range(3), job="{job_id}-b")
+        for _ in milepost.tqdm(range(3), desc="{job_id}-c"): pass
+        last = milepost.tqdm(total=5, job="{job_id}-d")
+        last.update(5)
+        half = milepost.tqdm(total=5, job="{job_id}-e")
+        half.update(2)
+    """
+    code_, _ = Worker(code, server.url).finish()
+    assert code_ == 0
+    end = until(server, job_id, status="completed")
+    assert (end["progress"], end["metadata"]["current"]) == (1.0, 200)
+    until(server, f"{job_id}-d", status="completed")
+    assert until(server, f"{job_id}-e", status="failed")["error"] == "the process ended without an outcome"
+
+
+def test_loops_in_a_row_are_jobs_of_their_own(server: LiveServer, job_id: str) -> None:
+    bar = tqdm(total=20, job=job_id, file=io.StringIO())
+    for _ in range(20):
+        bar.update()
+    list(tqdm("abc", desc=f"next-{job_id}", **quiet()))
+    assert milepost.flush(60)
+    assert [each["status"] for each in jobs(server, f"next-{job_id}")] == ["completed"]
+    until(server, job_id, status="completed")
+
+
+def test_bars_in_a_pool_of_threads_belong_to_the_job_around_it(server: LiveServer, job_id: str) -> None:
+    def work(number: int) -> int:
+        return len(list(tqdm(range(5), desc=f"pool-{job_id}", **quiet())))
+
+    with milepost.job(id=job_id) as job, concurrent.futures.ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(work, range(6))) == [5] * 6
+        assert not job.has_ended
+    until(server, job_id, status="completed")
+    assert jobs(server, f"pool-{job_id}") == []
+    # Of two jobs, nobody can tell which one it is.
+    with (
+        milepost.job(id=f"{job_id}-1"),
+        milepost.job(id=f"{job_id}-2"),
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(work, 1).result()
+    assert milepost.flush(60)
+    assert [each["status"] for each in jobs(server, f"pool-{job_id}")] == ["completed"]
 
 
 def test_a_bar_that_is_dropped(server: LiveServer, job_id: str) -> None:

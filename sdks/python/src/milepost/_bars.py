@@ -10,7 +10,8 @@ from typing import Any, Optional, Union
 
 from ._counter import Counter, number
 from ._default import job as begin_job
-from ._job import Job, current, outcome_of
+from ._job import Job, current, of_other_threads, outcome_of
+from ._left_loop import LeftLoop, left, look_around, uncaught
 from ._memory import LOCK
 
 MAX_SHOWN = 8
@@ -42,9 +43,13 @@ class Reported:
     """What one bar of tqdm's tells of its job. Nothing here waits."""
 
     def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
+        look_around()
+        self._bar = weakref.ref(bar)
         self._counter = Counter(unit=str(bar.unit))
         self._stage = _description(bar)
         self._said: Optional[str] = None
+        self._left: Optional[LeftLoop] = None
+        """The loop, once it was left by an exception that is still on its way."""
         self._furthest = 0.0
         """How far nested bars got in the main bar's present item. It does not go back when one follows another."""
         self._place = _place()
@@ -53,6 +58,8 @@ class Reported:
         with LOCK:
             self._owns = False
             self.job = self._find(job)
+            if self._owns:
+                self.job._finish = self._leave
             self._bars = _of_job.setdefault(self.job, Bars())
             self._bars.open.append(self)
             _of_place.setdefault(self._place, []).append(self)
@@ -63,8 +70,12 @@ class Reported:
         if isinstance(job, Job):
             return job
         if job is None:
+            for bar in list(_of_place.get(self._place, [])):
+                # It was never closed, and it is no part of what comes now.
+                if bar._owns and bar._is_full:
+                    bar._leave()
             around = [bar.job for bar in reversed(_of_place.get(self._place, [])) if not bar._is_full]
-            found = current() or next(iter(around), None)
+            found = current() or next(iter(around), None) or of_other_threads()
             if found is not None:
                 return found
         self._owns = True
@@ -78,8 +89,23 @@ class Reported:
 
     @property
     def _is_full(self) -> bool:
-        total = self._counter.total
-        return total is not None and self._counter.current >= total > 0
+        total, done = self._counter.total, self._counter.current
+        bar = self._bar()
+        if bar is not None:
+            # It counts more often than it is drawn.
+            total, done = number(bar.total), number(bar.n) or 0
+        return total is not None and done >= total > 0
+
+    def _leave(self) -> None:
+        """Nobody will close the bar any more."""
+        bar, error = self._bar(), uncaught()
+        if bar is not None and self in self._bars.open:
+            if self._is_full or error is not None:
+                self.close(bar, True, None if self._is_full else error)
+            else:
+                self.look(bar)
+        elif self._left is not None:
+            self._left.settle(error)
 
     def describe(self) -> dict[str, object]:
         known: dict[str, object] = {"current": self._counter.current}
@@ -155,10 +181,7 @@ class Reported:
 
     def _end(self, is_dropped: bool, error: Optional[BaseException]) -> None:
         if isinstance(error, GeneratorExit):
-            # `break`, `return` and an exception in the loop's body look the same from here.
-            count = self._counter.count()
-            of = "" if count.total is None else f" of {count.total}"
-            self.job.cancel(f"the loop was left at {count.current}{of}")
+            self._left = left(self._end_left)
         elif error is not None:
             status, text = outcome_of(error)
             self.job._end(status, text)
@@ -166,6 +189,15 @@ class Reported:
             self.job.fail("dropped without an outcome")
         else:
             self.job.complete()
+
+    def _end_left(self, error: Optional[BaseException]) -> None:
+        if error is not None:
+            status, text = outcome_of(error)
+            self.job._end(status, text)
+        else:
+            count = self._counter.count()
+            of = "" if count.total is None else f" of {count.total}"
+            self.job.cancel(f"the loop was left at {count.current}{of}")
 
 
 def _description(bar: Any) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import AsyncIterable, Iterable, Mapping
+import threading
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Optional, Protocol, TypeVar, overload
 
@@ -26,6 +27,8 @@ _POOL_DELIVERY = 0.5
 moment, and without a word."""
 
 _current: contextvars.ContextVar[Optional[Job]] = contextvars.ContextVar("milepost_job", default=None)
+_entered: list[Job] = []
+"""The jobs whose blocks are open in this process, once for each block."""
 
 
 class Bell(Protocol):
@@ -59,6 +62,8 @@ class Job:
         self._own = record.own
         self._tokens: list[contextvars.Token[Optional[Job]]] = []
         self._has_told_foreign = False
+        self._finish: Optional[Callable[[], None]] = None
+        """Ends the job at the process' exit, where something else than the program has it in hand."""
 
     # What it is
 
@@ -272,6 +277,13 @@ class Job:
             if waits and _is_pool_child():
                 self._deliver(_POOL_DELIVERY)
 
+    def _leave(self, reason: str) -> None:
+        """The process ends: what has no outcome has failed, unless it is known better."""
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish()
+        self._end("failed", reason, waits=False)
+
     @harmless
     def _deliver(self, timeout: float) -> None:
         """Waits, so many seconds at most, until what was said has arrived."""
@@ -288,6 +300,7 @@ class Job:
         if self._record.begin():
             self._ring()
         self._tokens.append(_current.set(self))
+        _entered.append(self)
         return self
 
     def __exit__(
@@ -296,6 +309,8 @@ class Job:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
+        if self in _entered:
+            _entered.remove(self)
         if self._tokens:
             try:
                 _current.reset(self._tokens.pop())
@@ -339,6 +354,15 @@ class Job:
 def current() -> Optional[Job]:
     """The job whose `with` block this code runs in, if any: the innermost of this thread or task."""
     return _current.get()
+
+
+def of_other_threads() -> Optional[Job]:
+    """For a thread that was not told to which job it belongs, as in a pool of threads: the job whose block is open in
+    another thread, if there is only one in this process."""
+    if threading.current_thread() is threading.main_thread():
+        return None
+    found = {job.id: job for job in list(_entered) if job._goes_on and not job._bell.is_foreign}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _is_pool_child() -> bool:

@@ -17,6 +17,7 @@ from ._boundary import harmless, warn_once
 from ._counter import Number
 from ._inbox import Flush, Inbox, NotTaken
 from ._job import Job
+from ._left_loop import uncaught
 from ._memory import LOCK
 from ._record import Record
 from ._schedule import GAP, Pace
@@ -190,8 +191,10 @@ class Reporter:
 
     def _exit(self, deadline: float) -> None:
         """The process ends: what has no outcome has failed."""
+        error = None if hasattr(sys, "ps1") else uncaught()
+        reason = "the process ended without an outcome" if error is None else _json.describe_error(error)
         for job in list(self._jobs.values()):
-            job.fail("the process ended without an outcome")
+            job._leave(reason)
         left = self._flush(deadline, is_last=False)
         if left != 0:
             _tell_undelivered(left)
