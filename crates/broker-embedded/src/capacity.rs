@@ -58,6 +58,7 @@ impl Capacity {
             jobs: self.jobs.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             evicted: self.evicted.load(Ordering::Relaxed),
+            ..Stats::default()
         }
     }
 }

@@ -8,6 +8,7 @@ mod health;
 mod link;
 mod links;
 mod queue;
+mod refusals;
 mod socket;
 mod watched;
 
@@ -56,6 +57,7 @@ impl Redis {
             clock,
             watched: Arc::default(),
             health: Arc::default(),
+            refusals: Arc::default(),
         };
         let token = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         Self {
@@ -120,11 +122,11 @@ impl Broker for Redis {
                 Ok(Reported { state: Arc::new(taken.state), repeated: taken.repeated })
             }
             Ok(Reply::Refused(refusal)) => Err(ReportError::Refused(refusal)),
-            Ok(_) => Err(ReportError::Unavailable(Unavailable("Redis does not settle".to_owned()))),
+            Ok(_) => Err(ReportError::Unavailable(Unavailable(
+                "unexpected reply from the report script".to_owned(),
+            ))),
             Err(Failure::Full(detail)) => Err(ReportError::Full(detail)),
-            Err(Failure::Unavailable(detail) | Failure::Refused(detail)) => {
-                Err(ReportError::Unavailable(Unavailable(detail)))
-            }
+            Err(failure) => Err(ReportError::Unavailable(unavailable(failure))),
         }
     }
 
@@ -144,11 +146,16 @@ impl Broker for Redis {
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
         let told = self.context.watched.attach(job, Arc::clone(&listener));
         self.push(job);
-        if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, told).await {
+        let answer = tokio::time::timeout(PATIENCE, told).await;
+        if let Ok(Ok(Ok(()))) = answer {
             return Ok(());
         }
         self.detach(job, &listener).await;
-        let why = self.context.health.check(self.context.clock.elapsed()).err();
+        let why = if let Ok(Ok(Err(reason))) = answer {
+            Some(reason)
+        } else {
+            self.context.health.check(self.context.clock.elapsed()).err()
+        };
         Err(Unavailable(why.unwrap_or_else(|| "no answer from Redis in time".to_owned())))
     }
 
@@ -209,10 +216,13 @@ impl Broker for Redis {
     }
 
     fn stats(&self) -> Stats {
+        let (refused, unreadable) = self.context.refusals.counts();
         Stats {
             jobs: self.jobs.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             evicted: 0,
+            refused,
+            unreadable,
         }
     }
 
@@ -229,6 +239,9 @@ impl Broker for Redis {
 }
 
 fn unavailable(failure: Failure) -> Unavailable {
-    let (Failure::Full(detail) | Failure::Unavailable(detail) | Failure::Refused(detail)) = failure;
+    let (Failure::Full(detail)
+    | Failure::Unavailable(detail)
+    | Failure::Unreadable(detail)
+    | Failure::Refused(detail)) = failure;
     Unavailable(detail)
 }

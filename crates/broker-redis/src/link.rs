@@ -10,7 +10,8 @@ use redis_protocol::resp3::types::BytesFrame;
 
 use crate::health::Health;
 use crate::queue::Queue;
-use crate::socket::{Socket, error_of, text_of};
+use crate::refusals::Refusals;
+use crate::socket::{Socket, bytes_of, error_of, text_of};
 use crate::watched::{Heard, LinkKey, TakeKey, Watched, Wish};
 use milepost_broker::Clock;
 
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) watched: Arc<Watched>,
     pub(crate) health: Arc<Health>,
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 /// The subscriptions at one server, and the reads and takes that go with them.
@@ -55,7 +57,8 @@ pub(crate) struct Link {
 }
 
 enum Asked {
-    Subscribe,
+    /// The job; none for the channel of the probes.
+    Subscribe(Option<JobId>),
     Unsubscribe(JobId),
     Read(JobId),
     Take(JobId, TakeKey, Option<u32>),
@@ -114,7 +117,7 @@ impl Link {
         };
         link.load();
         let channel = link.probe.clone();
-        link.subscribe(&channel);
+        link.subscribe(&channel, None);
         link
     }
 
@@ -160,7 +163,7 @@ impl Link {
         };
         if !self.subscribed.contains_key(&job) {
             self.subscribed.insert(job.clone(), false);
-            self.subscribe(&self.context.names.channel(&job));
+            self.subscribe(&self.context.names.channel(&job), Some(job.clone()));
         }
         let most = self.context.keeping.history.get();
         let read = Call::read(self.context.names, &job, after, most);
@@ -169,10 +172,10 @@ impl Link {
         self.reads += 1;
     }
 
-    fn subscribe(&mut self, channel: &str) {
+    fn subscribe(&mut self, channel: &str, job: Option<JobId>) {
         let command = self.command("SUBSCRIBE", channel);
         self.socket.send(&command);
-        self.asked.push_back(Asked::Subscribe);
+        self.asked.push_back(Asked::Subscribe(job));
     }
 
     /// `name`, or what it is called for the channels of a Cluster.
@@ -208,8 +211,8 @@ impl Link {
             self.takes += 1;
             let key = TakeKey(self.key, self.takes);
             let Some(publish) = self.context.watched.take(job, key) else { return };
-            let Ok(update) = Update::parse(Some(job), publish.json().as_bytes()) else {
-                // What it is, nobody knows: the old service passed anything on, and pages ignored it.
+            let parsed = Update::parse(Some(job), publish.json().as_bytes());
+            let Ok(update) = parsed.inspect_err(|reason| self.refuse(job, reason)) else {
                 if self.context.watched.taken(job, key, None) == Heard::Gap {
                     self.queue.push(job.clone());
                 }
@@ -233,25 +236,22 @@ impl Link {
 
     /// A message, or that a subscription begins or ends.
     fn push(&mut self, data: Vec<BytesFrame>) -> Result<(), Ended> {
-        let mut parts = data.into_iter().map(text_of);
-        let (Some(Some(kind)), Some(Some(channel))) = (parts.next(), parts.next()) else {
-            return Ok(());
-        };
+        let mut parts = data.into_iter();
+        let mut text = || parts.next().and_then(text_of);
+        let (Some(kind), Some(channel)) = (text(), text()) else { return Ok(()) };
         match kind.as_str() {
             "message" | "smessage" => {
                 if channel == self.probe {
                     self.context.health.heard(&self.node, self.last_frame);
-                } else if let (Some(job), Some(Some(json))) =
-                    (self.context.names.job_of(&channel), parts.next())
+                } else if let (Some(job), Some(message)) =
+                    (self.context.names.job_of(&channel), parts.next().and_then(bytes_of))
                 {
-                    let heard =
-                        self.context.watched.message(&job, &json, self.key, self.last_frame);
-                    self.follow(&job, heard);
+                    self.message(&job, &message);
                 }
                 Ok(())
             }
             "subscribe" | "ssubscribe" => {
-                if matches!(self.asked.front(), Some(Asked::Subscribe)) {
+                if matches!(self.asked.front(), Some(Asked::Subscribe(_))) {
                     self.asked.pop_front();
                 }
                 Ok(())
@@ -271,6 +271,40 @@ impl Link {
         }
     }
 
+    /// Something was published on the job's channel, by anybody.
+    fn message(&mut self, job: &JobId, message: &[u8]) {
+        /// What the fold adds to an update at most.
+        const ADDED_BY_THE_FOLD: usize = 4 << 10;
+        let limit = self.context.keeping.max_update_bytes;
+        if message.len() > limit.saturating_add(ADDED_BY_THE_FOLD) {
+            self.refuse(job, &format!("it has more than {limit} bytes"));
+            // If it is a state after all, from a reporter with another limit, a read finds it.
+            return self.follow(job, Heard::Gap);
+        }
+        match std::str::from_utf8(message) {
+            Ok(json) => match self.context.watched.message(job, json, self.key, self.last_frame) {
+                Ok(heard) => self.follow(job, heard),
+                Err(reason) => self.refuse(job, &reason),
+            },
+            Err(reason) => self.refuse(job, &reason),
+        }
+    }
+
+    /// Refuses what a legacy worker has written.
+    fn refuse(&self, job: &JobId, reason: &dyn std::fmt::Display) {
+        self.context.refusals.update(job, reason, self.context.clock.elapsed());
+    }
+
+    /// What a legacy worker has set under the job's key, if it can be an update.
+    fn legacy_value(&self, job: &JobId, value: Vec<u8>) -> Option<String> {
+        let limit = self.context.keeping.max_update_bytes;
+        if value.len() > limit {
+            self.refuse(job, &format!("it has more than {limit} bytes"));
+            return None;
+        }
+        String::from_utf8(value).inspect_err(|reason| self.refuse(job, reason)).ok()
+    }
+
     fn answer(&mut self, frame: BytesFrame) -> Result<(), Ended> {
         let Some(asked) = self.asked.pop_front() else {
             return Err(io::Error::other("an answer that nobody asked for").into());
@@ -283,27 +317,62 @@ impl Link {
             return self.refused(asked, &error);
         }
         let answer = match frame {
-            BytesFrame::Array { data, .. } => data.into_iter().filter_map(text_of).collect(),
-            frame => text_of(frame).into_iter().collect(),
+            BytesFrame::Array { data, .. } => data.into_iter().map(bytes_of).collect(),
+            frame => Some(bytes_of(frame).into_iter().collect()),
         };
-        let answer = Answer(answer);
+        let answer = Answer(answer.unwrap_or_default());
         match asked {
-            Asked::Read(job) => {
-                let read = Read::parse(answer).map_err(io::Error::other)?;
-                let (heard, is_left) = self.context.watched.read(&job, read, self.key);
-                self.follow(&job, heard);
-                self.read_again(job, is_left);
-            }
-            Asked::Take(job, key, named) => {
-                let reply = Reply::parse(answer, named).map_err(io::Error::other)?;
-                let heard = self.context.watched.taken(&job, key, Some(reply));
-                self.follow(&job, heard);
-            }
-            Asked::Load | Asked::Subscribe | Asked::Unsubscribe(_) => {}
+            Asked::Read(job) => match Read::parse(answer, &job) {
+                Ok(mut read) => {
+                    let left = read.left.take();
+                    let left = left.and_then(|left| self.legacy_value(&job, left));
+                    let (heard, is_left) = self.context.watched.read(&job, read, left, self.key);
+                    self.follow(&job, heard);
+                    self.read_again(job, is_left);
+                }
+                Err(reason) => self.unreadable(Asked::Read(job), &reason.to_string()),
+            },
+            Asked::Take(job, key, named) => match Reply::parse(answer, named) {
+                Ok(reply) => {
+                    if let Reply::Refused(refusal) = &reply {
+                        self.refuse(&job, refusal);
+                    }
+                    let heard = self.context.watched.taken(&job, key, Some(reply));
+                    self.follow(&job, heard);
+                }
+                Err(reason) => {
+                    self.unreadable(Asked::Take(job, key, named), &reason.to_string());
+                }
+            },
+            Asked::Load | Asked::Subscribe(_) | Asked::Unsubscribe(_) => {}
         }
         Ok(())
     }
 
+    /// What Redis answered for one job is that job's trouble alone.
+    fn unreadable(&mut self, asked: Asked, reason: &str) {
+        let (Asked::Read(job) | Asked::Take(job, ..) | Asked::Subscribe(Some(job))) = &asked else {
+            return;
+        };
+        self.context.refusals.unreadable(job, &reason, self.context.clock.elapsed());
+        match asked {
+            Asked::Take(job, key, _) => {
+                let heard = self.context.watched.taken(&job, key, None);
+                self.follow(&job, heard);
+            }
+            Asked::Subscribe(Some(job)) => {
+                self.subscribed.remove(&job);
+                self.context.watched.unreadable(&job, reason);
+            }
+            Asked::Read(job) => {
+                self.context.watched.unreadable(&job, reason);
+                self.read_again(job, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Redis answered with an error.
     fn refused(&mut self, asked: Asked, error: &str) -> Result<(), Ended> {
         let code = error.split(' ').next().unwrap_or_default();
         match (code, asked) {
@@ -328,7 +397,15 @@ impl Link {
                 self.follow(&job, heard);
                 Ok(())
             }
-            _ => Err(io::Error::other(error.to_owned()).into()),
+            // This server has nothing for anybody now.
+            ("READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH", _)
+            | (_, Asked::Load | Asked::Subscribe(None) | Asked::Unsubscribe(_)) => {
+                Err(io::Error::other(error.to_owned()).into())
+            }
+            (_, asked) => {
+                self.unreadable(asked, error);
+                Ok(())
+            }
         }
     }
 

@@ -154,11 +154,16 @@ pub(crate) fn error_of(frame: &BytesFrame) -> Option<&str> {
 
 /// The frame as text; a number as its digits.
 pub(crate) fn text_of(frame: BytesFrame) -> Option<String> {
+    bytes_of(frame).and_then(|bytes| String::from_utf8(bytes).ok())
+}
+
+/// The frame as bytes, which need not be text; a number as its digits.
+pub(crate) fn bytes_of(frame: BytesFrame) -> Option<Vec<u8>> {
     match frame {
         BytesFrame::BlobString { data, .. } | BytesFrame::SimpleString { data, .. } => {
-            String::from_utf8(data.into()).ok()
+            Some(data.into())
         }
-        BytesFrame::Number { data, .. } => Some(data.to_string()),
+        BytesFrame::Number { data, .. } => Some(data.to_string().into_bytes()),
         _ => None,
     }
 }

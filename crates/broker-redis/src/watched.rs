@@ -46,7 +46,7 @@ struct Job {
     /// A digest of the publish taken last, which the worker will have written under the key.
     last: u64,
     /// Who waits for `told`.
-    waiting: Vec<oneshot::Sender<()>>,
+    waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -119,8 +119,12 @@ impl Watched {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a listener in place; the answer comes when it has been told the present.
-    pub(crate) fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> oneshot::Receiver<()> {
+    /// Puts a listener in place; the answer comes when it has been told the present, or the job cannot be read.
+    pub(crate) fn attach(
+        &self,
+        job: &JobId,
+        listener: Arc<dyn Listener>,
+    ) -> oneshot::Receiver<Result<(), String>> {
         let (told, receiver) = oneshot::channel();
         let job_now = Job {
             listener,
@@ -167,12 +171,28 @@ impl Watched {
         }
     }
 
-    /// The job as it was read over a link. Whether something is left that only the next read can tell.
-    pub(crate) fn read(&self, id: &JobId, mut read: Read, link: LinkKey) -> (Heard, bool) {
+    /// The job cannot be read: whoever waits for it learns why.
+    pub(crate) fn unreadable(&self, id: &JobId, reason: &str) {
+        if let Some(job) = self.jobs().get_mut(id) {
+            job.waiting.drain(..).for_each(|waiting| {
+                let _ = waiting.send(Err(reason.to_owned()));
+            });
+        }
+    }
+
+    /// The job as it was read over a link, and what a legacy worker set under its key. Whether something is left that
+    /// only the next read can tell.
+    pub(crate) fn read(
+        &self,
+        id: &JobId,
+        read: Read,
+        left: Option<String>,
+        link: LinkKey,
+    ) -> (Heard, bool) {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return (Heard::Done, false) };
-        read.left = read.left.filter(|json| digest(json) != job.last);
-        if let Some(json) = &read.left
+        let left = left.filter(|json| digest(json) != job.last);
+        if let Some(json) = &left
             && job.latest.is_none()
             && read.states.is_empty()
             && !std::mem::replace(&mut job.left_first, true)
@@ -204,38 +224,44 @@ impl Watched {
             job.listener.attached(&states);
         }
         job.waiting.drain(..).for_each(|waiting| {
-            let _ = waiting.send(());
+            let _ = waiting.send(Ok(()));
         });
         // A worker writes the key after it has published: the key may be older than what was heard. If it is the same
         // at the next read, and nothing was heard meanwhile, it is not.
-        let is_left = read.left.is_some();
+        let is_left = left.is_some();
         let read_soon = std::mem::take(&mut job.missed) || is_left;
-        if is_left && job.left == read.left && job.publishes.is_empty() {
+        if is_left && job.left == left && job.publishes.is_empty() {
             job.publishes.extend(job.left.take().map(|json| Publish::Found { json }));
         } else {
-            job.left = read.left;
+            job.left = left;
         }
         (job.next_publish(), read_soon)
     }
 
     /// A message on the job's channel.
-    pub(crate) fn message(&self, id: &JobId, json: &str, link: LinkKey, now: Duration) -> Heard {
+    ///
+    /// # Errors
+    /// When it names another job.
+    pub(crate) fn message(
+        &self,
+        id: &JobId,
+        json: &str,
+        link: LinkKey,
+        now: Duration,
+    ) -> Result<Heard, &'static str> {
         let mut jobs = self.jobs();
-        let Some(job) = jobs.get_mut(id) else { return Heard::Done };
-        match State::parse(json) {
+        let Some(job) = jobs.get_mut(id) else { return Ok(Heard::Done) };
+        Ok(match State::parse(json) {
+            Ok(state) if state.job() != id => return Err("it names another job than its channel"),
             Ok(state) => {
                 if job.told {
-                    job.tell_next(&Arc::new(state))
+                    job.tell_heard(&Arc::new(state))
                 } else {
                     Heard::Done
                 }
             }
-            Err(_) if is_forgotten(json) => {
-                if job.told {
-                    job.forget();
-                }
-                Heard::Done
-            }
+            // Anybody may say so. A read knows.
+            Err(_) if is_forgotten(json) => Heard::Gap,
             Err(_) if job.follows != Some(link) => {
                 job.missed = true;
                 Heard::Done
@@ -249,11 +275,11 @@ impl Watched {
                 });
                 job.thin_out(id, now);
                 if job.publishes.len() > PUBLISHES {
-                    return job.lose_track();
+                    return Ok(job.lose_track());
                 }
                 job.next_publish()
             }
-        }
+        })
     }
 
     /// The publish to be taken next, if none is on its way; it stays until [`taken`](Self::taken).
@@ -334,6 +360,20 @@ impl Job {
     /// Tells a state that came alone; if some before it did not come, it is for a read to tell them all.
     fn tell_next(&mut self, state: &Arc<State>) -> Heard {
         if self.is_news(state.position()) && self.misses_some_before(state.position()) {
+            return Heard::Gap;
+        }
+        self.tell(state);
+        Heard::Done
+    }
+
+    /// Tells a state that was heard, if it comes right after the one before it. What else it may be, a read knows:
+    /// anybody may publish.
+    fn tell_heard(&mut self, state: &Arc<State>) -> Heard {
+        let position = state.position();
+        if !self.is_news(position) {
+            return Heard::Done;
+        }
+        if self.latest.map(Position::next) != Some(position) {
             return Heard::Gap;
         }
         self.tell(state);

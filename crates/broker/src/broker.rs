@@ -172,4 +172,8 @@ pub struct Stats {
     pub bytes: usize,
     /// Jobs given up early because the broker was full, since start.
     pub evicted: u64,
+    /// Updates refused that nobody else counts, since nobody waits for an answer: those of legacy workers, since start.
+    pub refused: u64,
+    /// How often the backend held something for a job that is not a state of it, since start.
+    pub unreadable: u64,
 }

@@ -102,11 +102,14 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    pub(crate) fn command(&mut self, words: &[&str]) -> Result<Reply, Error> {
-        let mut request = vec![format!("*{}\r\n", words.len())];
-        request.extend(words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())));
-        let request = request.concat();
-        self.stream.get_mut().write_all(request.as_bytes())?;
+    pub(crate) fn command<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<Reply, Error> {
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words.iter().map(AsRef::as_ref) {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        self.stream.get_mut().write_all(&request)?;
         read(&mut self.stream, 0)
     }
 }

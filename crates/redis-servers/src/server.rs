@@ -126,12 +126,12 @@ impl Server {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Runs one command, as a user that may do everything, on a connection of its own that needs neither network nor
+    /// Runs one command, whose words need not be text, as a user that may do everything, on a connection of its own that needs neither network nor
     /// TLS.
     ///
     /// # Errors
     /// If the server refuses it, is down, or does not answer within 5 s.
-    pub fn command(&self, words: &[&str]) -> Result<Reply, Error> {
+    pub fn command<W: AsRef<[u8]>>(&self, words: &[W]) -> Result<Reply, Error> {
         let mut client = Client::connect(&self.socket())?;
         if self.has_passwords() {
             client.command(&["AUTH", OWN_USER, OWN_PASSWORD])?;
@@ -140,9 +140,12 @@ impl Server {
     }
 
     /// The same, where nothing else than an answer will do: panics on an error.
-    pub fn answer(&self, words: &[&str]) -> Reply {
+    pub fn answer<W: AsRef<[u8]>>(&self, words: &[W]) -> Reply {
         let answer = self.command(words);
-        answer.unwrap_or_else(|error| panic!("{}: {}: {error}", self.port, words.join(" ")))
+        answer.unwrap_or_else(|error| {
+            let words = words.iter().map(|word| String::from_utf8_lossy(word.as_ref()));
+            panic!("{}: {}: {error}", self.port, words.collect::<Vec<_>>().join(" "))
+        })
     }
 
     /// Ends the server as `kill -9` does: it saves nothing and says goodbye to nobody.

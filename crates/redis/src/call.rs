@@ -20,6 +20,8 @@ pub struct Keeping {
     pub history: NonZeroUsize,
     /// At most so many bytes in its history; the present state is kept whatever its size.
     pub history_bytes: usize,
+    /// The largest update of a legacy worker, in bytes.
+    pub max_update_bytes: usize,
 }
 
 impl Default for Keeping {
@@ -30,6 +32,7 @@ impl Default for Keeping {
             ttl_after_end: hour,
             history: NonZeroUsize::MIN.saturating_add(31),
             history_bytes: 64 << 10,
+            max_update_bytes: milepost_protocol::MAX_UPDATE_BYTES,
         }
     }
 }
@@ -221,9 +224,13 @@ fn new_epoch(now: Timestamp) -> Epoch {
     Epoch(random.unwrap_or_else(|| now.as_micros().unsigned_abs()).max(1))
 }
 
-/// What a script answered: texts, or numbers as texts.
+/// What a script answered: a number as its digits. What others wrote under a job's keys need not be text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer(pub Vec<String>);
+pub struct Answer(pub Vec<Vec<u8>>);
+
+fn text(bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_| Failure::unreadable("UTF-8"))
+}
 
 /// What became of an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,8 +248,8 @@ pub enum Reply {
     },
     /// It is of today's worker, and others that came after it were taken before, or it is no longer under the key.
     Stale,
-    /// The job is not known, but today's worker left this under its key.
-    Adopt(String),
+    /// The job is not known, but a legacy worker set this under its key. It need not be text.
+    Adopt(Vec<u8>),
     /// The caller's time was over by the server's clock, which says this many milliseconds.
     Late(i64),
 }
@@ -264,12 +271,12 @@ impl Reply {
     /// Reads what the report script answered. `named` is the attempt that the update named.
     ///
     /// # Errors
-    /// When it is none of its answers.
+    /// [`Failure::Unreadable`] when it is none of its answers.
     pub fn parse(answer: Answer, named: Option<u32>) -> Result<Self, Failure> {
-        let nonsense = || Failure::nonsense("an answer of the report script");
+        let nonsense = || Failure::unreadable("a state");
         let mut parts = answer.0.into_iter();
-        let kind = parts.next().ok_or_else(nonsense)?;
-        let mut next = || parts.next().ok_or_else(nonsense);
+        let mut next = || text(parts.next().ok_or_else(nonsense)?);
+        let kind = next()?;
         let state = |json: String| State::parse(&json).map_err(|_| nonsense());
         let position = |text: String| Position::parse(&text).ok_or_else(nonsense);
         Ok(match kind.as_str() {
@@ -301,7 +308,7 @@ impl Reply {
                 serial: next()?.parse().map_err(|_| nonsense())?,
             },
             "stale" => Self::Stale,
-            "adopt" => Self::Adopt(next()?),
+            "adopt" => Self::Adopt(parts.next().ok_or_else(nonsense)?),
             "late" => Self::Late(next()?.parse().map_err(|_| nonsense())?),
             _ => return Err(nonsense()),
         })
@@ -313,8 +320,8 @@ impl Reply {
 pub struct Read {
     /// Whether there is anything.
     pub known: bool,
-    /// What today's worker left under the key, unless it is the newest state.
-    pub left: Option<String>,
+    /// What a legacy worker set under the key, unless it is the newest state. It need not be text.
+    pub left: Option<Vec<u8>>,
     /// The serial of the publish taken last; 0 if none was.
     pub serial: u64,
     /// The states that were asked for, oldest first.
@@ -322,16 +329,20 @@ pub struct Read {
 }
 
 impl Read {
-    /// Reads what the read script answered.
+    /// Reads what the read script answered for `job`.
     ///
     /// # Errors
-    /// When it is none of its answers.
-    pub fn parse(answer: Answer) -> Result<Self, Failure> {
+    /// [`Failure::Unreadable`] when it is none of its answers.
+    pub fn parse(answer: Answer, job: &JobId) -> Result<Self, Failure> {
         let mut parts = answer.0.into_iter();
         let Some(left) = parts.next() else { return Ok(Self::default()) };
-        let serial = parts.next().and_then(|serial| serial.parse().ok());
-        let serial = serial.ok_or_else(|| Failure::nonsense("a serial"))?;
-        let state = |json: String| State::parse(&json).map_err(|_| Failure::nonsense("states"));
+        let serial = text(parts.next().unwrap_or_default())?.parse();
+        let serial = serial.map_err(|_| Failure::unreadable("a serial"))?;
+        let state = |json: Vec<u8>| match State::parse(&text(json)?) {
+            Ok(state) if state.job() == job => Ok(state),
+            Ok(_) => Err(Failure::unreadable("states of this job")),
+            Err(_) => Err(Failure::unreadable("states")),
+        };
         let states = parts.rev().map(state).collect::<Result<_, _>>()?;
         let left = Some(left).filter(|left| !left.is_empty());
         Ok(Self { known: true, left, serial, states })

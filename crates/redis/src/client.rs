@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt};
 use milepost_protocol::{JobId, State, Timestamp, Update};
@@ -83,10 +83,16 @@ impl Client {
     async fn adopt(
         &self,
         job: &JobId,
-        json: &str,
+        json: &[u8],
         now: Timestamp,
     ) -> Result<Option<State>, Failure> {
-        let Ok(update) = Update::parse(Some(job), json.as_bytes()) else { return Ok(None) };
+        if json.len() > self.keeping.max_update_bytes {
+            return Ok(None);
+        }
+        let (Ok(update), Ok(json)) = (Update::parse(Some(job), json), std::str::from_utf8(json))
+        else {
+            return Ok(None);
+        };
         match self.fold(&update, Some(Left::Found(json)), now, false).await? {
             Reply::Taken(Taken { state, .. }) => Ok(Some(state)),
             _ => Ok(None),
@@ -127,10 +133,10 @@ impl Client {
         Err(Failure::Unavailable("Redis did not answer in time".to_owned()))
     }
 
-    /// A job's newest `most` states, oldest first. What today's worker left is taken first.
+    /// A job's newest `most` states, oldest first. What a legacy worker set under the job's key is folded first.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// When Redis does not answer, or [`Failure::Unreadable`].
     pub async fn states(
         &self,
         job: &JobId,
@@ -138,7 +144,7 @@ impl Client {
         now: Timestamp,
     ) -> Result<Vec<State>, Failure> {
         let call = Call::read(self.names, job, None, most);
-        let mut read = Read::parse(self.run(&call).await?)?;
+        let mut read = Read::parse(self.run_again(&call).await?, job)?;
         if let Some(left) = &read.left
             && let Some(state) = self.adopt(job, left, now).await?
         {
@@ -149,7 +155,7 @@ impl Client {
         Ok(read.states)
     }
 
-    /// The newest state of each job, many at once; none of those that are not known.
+    /// The newest state of each job, many at once; none of those that are not known, or cannot be read.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -160,9 +166,14 @@ impl Client {
     ) -> Result<Vec<Option<State>>, Failure> {
         /// So many questions are under way at once.
         const AT_ONCE: usize = 64;
-        let states = jobs.into_iter().map(|job| async move { self.states(&job, 1, now).await });
-        let states = futures_util::stream::iter(states).buffered(AT_ONCE);
-        states.map_ok(|mut states| states.pop()).try_collect().await
+        let newest = jobs.into_iter().map(|job| async move {
+            match self.states(&job, 1, now).await {
+                Ok(mut states) => Ok(states.pop()),
+                Err(Failure::Unreadable(_)) => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        });
+        futures_util::stream::iter(newest).buffered(AT_ONCE).try_collect().await
     }
 
     /// Forgets a job; false if it was not known.
@@ -178,7 +189,7 @@ impl Client {
             }
             self.pipeline(&pipeline).await?;
         }
-        Ok(answer.0.first().is_some_and(|keys| keys != "0"))
+        Ok(answer.0.first().is_some_and(|keys| keys != b"0"))
     }
 
     /// Jobs of the index, the most recently begun first, each with when it began: at most `most` that began
@@ -239,7 +250,8 @@ impl Client {
     /// When Redis does not answer.
     pub async fn expire(&self, most: usize) -> Result<usize, Failure> {
         let answer = self.run(&Call::expire(most)).await?;
-        Ok(answer.0.first().and_then(|count| count.parse().ok()).unwrap_or(0))
+        let count = answer.0.into_iter().next().and_then(|count| String::from_utf8(count).ok());
+        Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
     /// Writes to the server that has `channel`, looks for jobs there, and publishes `token`.
@@ -315,6 +327,17 @@ impl Client {
         self.run_on(self.connected().await?, call).await
     }
 
+    /// Runs a script that changes nothing; once more if the connection was lost, which may have been long ago.
+    async fn run_again(&self, call: &Call) -> Result<Answer, Failure> {
+        let (connected, begun) = (self.connected().await?, Instant::now());
+        match self.run_on(connected.clone(), call).await {
+            Err(Failure::Unavailable(_)) if self.was_lost(&connected, begun) => {
+                self.run(call).await
+            }
+            answer => answer,
+        }
+    }
+
     async fn run_on(&self, connected: Connected, call: &Call) -> Result<Answer, Failure> {
         let command = call.command();
         let mut result = self.send(connected, &command).await;
@@ -327,16 +350,21 @@ impl Client {
                 Err(error) => Err(error),
             };
         }
-        let value = result.map_err(|error| Failure::from(&error))?;
+        let value = result.map_err(|error| Failure::of_script(&error))?;
         let Value::Array(parts) = value else {
-            return Ok(Answer(text(value).into_iter().collect()));
+            return Ok(Answer(bytes(value).into_iter().collect()));
         };
-        let parts: Option<Vec<String>> = parts.into_iter().map(text).collect();
+        let parts: Option<Vec<_>> = parts.into_iter().map(bytes).collect();
         parts.map(Answer).ok_or_else(|| Failure::nonsense("text"))
     }
 
     async fn query<T: redis::FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
-        let value = self.send(self.connected().await?, command).await;
+        let (connected, begun) = (self.connected().await?, Instant::now());
+        let mut value = self.send(connected.clone(), command).await;
+        // Nothing that is asked here changes anything.
+        if value.is_err() && self.was_lost(&connected, begun) {
+            value = self.send(self.connected().await?, command).await;
+        }
         let value = value.and_then(|value| Ok(T::from_redis_value(value)?));
         value.map_err(|error| Failure::from(&error))
     }
@@ -382,6 +410,13 @@ impl Client {
         }
     }
 
+    /// Whether this connection turned out to be lost. After a timeout it is given up too, but there is no time to try
+    /// again.
+    fn was_lost(&self, connected: &Connected, begun: Instant) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        !Arc::ptr_eq(&current.0, &connected.0) && begun.elapsed() < self.patience / 2
+    }
+
     async fn connected(&self) -> Result<Connected, Failure> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let made = tokio::time::timeout(
@@ -423,10 +458,14 @@ async fn send(connected: &Connected, command: &Cmd) -> RedisResult<Value> {
 }
 
 fn text(value: Value) -> Option<String> {
+    bytes(value).and_then(|bytes| String::from_utf8(bytes).ok())
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
-        Value::Int(number) => Some(number.to_string()),
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into_bytes()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
         _ => None,
     }
 }

@@ -10,6 +10,9 @@ pub enum Failure {
     /// It is there, and answered with an error, such as `NOPERM`, `MISCONF`, or `WRONGTYPE` for a job whose keys somebody
     /// else has written. Another job's may be done.
     Refused(String),
+    /// What lies under this job's keys is not what Milepost keeps there: a value of another type, bytes that are not
+    /// UTF-8, or no state. Somebody else has written it. Other jobs are not concerned.
+    Unreadable(String),
     /// It has no memory left (`maxmemory` with `noeviction`). Nothing was done.
     Full(String),
 }
@@ -18,13 +21,29 @@ impl Failure {
     /// Without a connection nothing is done, whatever the reason.
     pub(crate) fn to_connect(error: &RedisError) -> Self {
         match Self::from(error) {
-            Self::Refused(detail) | Self::Full(detail) => Self::Unavailable(detail),
+            Self::Refused(detail) | Self::Full(detail) | Self::Unreadable(detail) => {
+                Self::Unavailable(detail)
+            }
             unavailable @ Self::Unavailable(_) => unavailable,
         }
     }
 
     pub(crate) fn nonsense(what: &str) -> Self {
         Self::Unavailable(format!("Redis answered with something else than {what}"))
+    }
+
+    pub(crate) fn unreadable(what: &str) -> Self {
+        Self::Unreadable(format!("the job's keys in Redis hold something else than {what}"))
+    }
+
+    /// The same, where a script that concerns one job answered it: an error of the script itself comes from what lies
+    /// under the job's keys.
+    pub(crate) fn of_script(error: &RedisError) -> Self {
+        let is_jobs = matches!(error.code(), Some("WRONGTYPE" | "ERR"));
+        match Self::from(error) {
+            Self::Refused(detail) if is_jobs => Self::Unreadable(detail),
+            failure => failure,
+        }
     }
 }
 
@@ -49,9 +68,10 @@ impl From<&RedisError> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(detail) | Self::Refused(detail) | Self::Full(detail) => {
-                f.write_str(detail)
-            }
+            Self::Unavailable(detail)
+            | Self::Refused(detail)
+            | Self::Unreadable(detail)
+            | Self::Full(detail) => f.write_str(detail),
         }
     }
 }

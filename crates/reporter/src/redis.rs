@@ -219,9 +219,11 @@ impl Sending {
         *self = match client.report(update, Timestamp::now()).await {
             Ok(reply) => Self::Settled(outcome(&reply)),
             // Redis is there, so the others' updates may be taken.
-            Err(failure @ (RedisFailure::Full(_) | RedisFailure::Refused(_))) => {
-                Self::Settled(busy(&failure))
-            }
+            Err(
+                failure @ (RedisFailure::Full(_)
+                | RedisFailure::Refused(_)
+                | RedisFailure::Unreadable(_)),
+            ) => Self::Settled(busy(&failure)),
             Err(failure) => Self::Lost(update.clone(), failure),
         };
     }

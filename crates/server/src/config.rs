@@ -192,6 +192,7 @@ impl Config {
             history: self.history,
             ttl: seconds(self.ttl),
             ttl_after_end: seconds(self.ttl_after_end),
+            max_update_bytes: self.max_update_bytes,
             ..Keeping::default()
         }
     }

@@ -24,7 +24,7 @@ impl Listener for Ear {
 fn followed() -> (Watched, JobId) {
     let (watched, job) = (Watched::default(), JobId::parse("a").unwrap());
     drop(watched.attach(&job, Arc::new(Ear::default())));
-    let read = watched.read(&job, nothing(), LINK);
+    let read = watched.read(&job, nothing(), None, LINK);
     assert_eq!(read, (Heard::Done, false));
     (watched, job)
 }
@@ -50,13 +50,13 @@ fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
 #[test]
 fn what_is_published_faster_than_taken_is_thinned_out_but_for_ends() {
     let (watched, job) = followed();
-    let heard = watched.message(&job, &publish("processing", 0), LINK, NOW);
+    let heard = watched.message(&job, &publish("processing", 0), LINK, NOW).unwrap();
     assert_eq!(heard, Heard::Publish);
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     for n in 1..20 {
         let status = if n == 5 || n == 12 { "failed" } else { "processing" };
         let late = NOW + (LATE / 10) * u32::try_from(n).unwrap();
-        watched.message(&job, &publish(status, n), LINK, late);
+        watched.message(&job, &publish(status, n), LINK, late).unwrap();
     }
     watched.taken(&job, TakeKey(LINK, 0), None);
     let taken = take_all(&watched, &job);
@@ -71,7 +71,7 @@ fn what_is_published_faster_than_taken_is_thinned_out_but_for_ends() {
 fn those_of_a_burst_are_all_taken() {
     let (watched, job) = followed();
     for n in 0..PUBLISHES {
-        watched.message(&job, &publish("processing", n), LINK, NOW);
+        watched.message(&job, &publish("processing", n), LINK, NOW).unwrap();
     }
     let all: Vec<_> = (0..PUBLISHES).map(|n| publish("processing", n)).collect();
     assert_eq!(take_all(&watched, &job), all);
@@ -81,7 +81,7 @@ fn those_of_a_burst_are_all_taken() {
 fn of_too_many_in_a_burst_the_newest_is_taken() {
     let (watched, job) = followed();
     for n in 0..=PUBLISHES {
-        watched.message(&job, &publish("processing", n), LINK, NOW);
+        watched.message(&job, &publish("processing", n), LINK, NOW).unwrap();
     }
     assert_eq!(take_all(&watched, &job), [publish("processing", PUBLISHES)]);
 }
@@ -89,7 +89,8 @@ fn of_too_many_in_a_burst_the_newest_is_taken() {
 #[test]
 fn too_many_ends_are_given_up_for_a_read() {
     let (watched, job) = followed();
-    let heard = (0..=PUBLISHES).map(|n| watched.message(&job, &publish("failed", n), LINK, NOW));
+    let heard =
+        (0..=PUBLISHES).map(|n| watched.message(&job, &publish("failed", n), LINK, NOW).unwrap());
     assert_eq!(heard.last(), Some(Heard::Gap));
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_none());
 }
@@ -98,36 +99,39 @@ fn too_many_ends_are_given_up_for_a_read() {
 #[test]
 fn what_was_heard_and_not_taken_is_read_again_soon() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK, NOW);
+    watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     let heard = watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
     assert_eq!(heard, Heard::Gap);
-    assert_eq!(watched.message(&job, &publish("completed", 2), LINK, NOW), Heard::Done);
-    assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, true), "read again soon");
-    assert_eq!(watched.read(&job, nothing(), LINK), (Heard::Done, false), "then not");
+    assert_eq!(watched.message(&job, &publish("completed", 2), LINK, NOW).unwrap(), Heard::Done);
+    assert_eq!(watched.read(&job, nothing(), None, LINK), (Heard::Done, true), "read again soon");
+    assert_eq!(watched.read(&job, nothing(), None, LINK), (Heard::Done, false), "then not");
 }
 
 #[test]
 fn what_is_found_where_more_is_known_is_not_taken_before_it_was_there_twice() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK, NOW);
+    watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     let taken = taken(&publish("processing", 1), "1-1");
     assert_eq!(watched.taken(&job, TakeKey(LINK, 0), Some(taken)), Heard::Done);
-    let left = || Read { known: true, left: Some(publish("processing", 2)), ..nothing() };
-    assert_eq!(watched.read(&job, left(), LINK), (Heard::Done, true));
-    assert_eq!(watched.read(&job, left(), LINK), (Heard::Publish, true));
+    let known = || Read { known: true, ..nothing() };
+    let left = || Some(publish("processing", 2));
+    assert_eq!(watched.read(&job, known(), left(), LINK), (Heard::Done, true));
+    assert_eq!(watched.read(&job, known(), left(), LINK), (Heard::Publish, true));
 }
 
 /// The one that took what came later may be gone before anybody hears of it.
 #[test]
 fn what_was_stale_may_be_found_under_the_key() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK, NOW);
+    watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
-    let left = || Read { known: true, left: Some(publish("processing", 1)), ..nothing() };
-    let heard = [watched.read(&job, left(), LINK).0, watched.read(&job, left(), LINK).0];
+    let known = || Read { known: true, ..nothing() };
+    let left = || Some(publish("processing", 1));
+    let heard =
+        [watched.read(&job, known(), left(), LINK).0, watched.read(&job, known(), left(), LINK).0];
     assert!(heard.contains(&Heard::Publish), "{heard:?}");
 }
 
@@ -136,6 +140,6 @@ fn taken(json: &str, position: &str) -> Reply {
     let state = format!(
         r#"{fields},"timestamp":"2026-01-01T00:00:00Z","attempt":1,"position":"{position}"}}"#
     );
-    let answer = Answer(["new", &state, "1"].map(str::to_owned).into());
+    let answer = Answer(["new", &state, "1"].map(|part| part.as_bytes().to_vec()).into());
     Reply::parse(answer, None).unwrap()
 }

@@ -2,6 +2,7 @@
 //! and survived. Real servers, broken on purpose.
 
 mod faults;
+mod hostile;
 mod keeping;
 #[path = "../support/mod.rs"]
 mod support;

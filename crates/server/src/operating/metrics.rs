@@ -124,7 +124,10 @@ impl Collector for Scrape {
         let outcomes = [("accepted", &counters.updates), ("refused", &counters.refusals)];
         for (outcome, count) in outcomes {
             let labels = [("outcome", outcome)];
-            ConstCounter::new(count.load(Relaxed)).encode(updates.encode_family(&labels)?)?;
+            // Nobody waits for the answer to a legacy worker's update, so the broker counts it.
+            let legacy = if outcome == "refused" { held.refused } else { 0 };
+            ConstCounter::new(count.load(Relaxed) + legacy)
+                .encode(updates.encode_family(&labels)?)?;
         }
         let help = "Times that a long-lived task panicked or ended before it should";
         let name = "milepost_task_failures";
@@ -144,6 +147,7 @@ impl Collector for Scrape {
             ("milepost_messages_sent", "Messages sent to watchers", sent),
             ("milepost_errors", "Faults on the server's side", errors),
             ("milepost_evicted_jobs", "Jobs given up early for want of room", held.evicted),
+            ("milepost_unreadable_jobs", "Times that a job could not be read", held.unreadable),
         ];
         for (name, help, count) in counts {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

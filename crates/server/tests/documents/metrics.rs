@@ -46,6 +46,7 @@ async fn what_happens_is_counted() {
         "milepost_connections_total",
         "milepost_errors_total",
         "milepost_evicted_jobs_total",
+        "milepost_unreadable_jobs_total",
         "milepost_known_jobs",
         "milepost_messages_sent_total",
         "milepost_updates_total{outcome=\"accepted\"}",

@@ -1,0 +1,262 @@
+//! What comes from Redis is input: whatever lies under one job's keys, or is published on its channel, is that job's
+//! trouble alone.
+
+use std::sync::Arc;
+
+use milepost_broker::JobsQuery;
+use milepost_broker_contract::{Harness, Recorder, eventually, numbers};
+use milepost_protocol::JobId;
+use milepost_redis_servers::Server;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::{instance_of, message, publish, update};
+
+/// A job that is well, beside one that is not.
+struct Healthy {
+    job: JobId,
+    listener: Arc<Recorder>,
+    reported: u64,
+}
+
+impl Healthy {
+    async fn new(it: &Harness) -> Self {
+        let job = it.job("healthy");
+        Self { listener: it.attach(&job).await, job, reported: 0 }
+    }
+
+    /// Reports, and sees that every state so far has arrived in order, by the subscription.
+    async fn step(&mut self, it: &Harness) {
+        let state = it.report(&self.job, "{}").await;
+        self.reported += 1;
+        self.listener.hears(&state).await;
+        assert_eq!(numbers(&self.listener.updates()), (1..=self.reported).collect::<Vec<_>>());
+    }
+}
+
+async fn lists(it: &Harness, job: &JobId) -> bool {
+    let query = JobsQuery { statuses: vec![], prefix: String::new(), limit: 100, after: None };
+    let jobs = it.broker().jobs(&query).await.expect("a page, whatever is wrong with one job");
+    jobs.states.iter().any(|state| state.job() == job)
+}
+
+#[derive(Clone, Debug)]
+enum Attack {
+    Write(&'static str, Value),
+    Publish(Vec<u8>),
+    ForgeState { other_job: bool, epoch: u64, ahead: u64 },
+    Forgotten,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Text(Vec<u8>),
+    Hash(Vec<u8>, Vec<u8>),
+    List(Vec<u8>),
+    Set(Vec<u8>),
+    Sorted(Vec<u8>),
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let update = r#"{"status":"processing","message":"#;
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        prop::collection::vec(any::<u8>(), 0..9)
+            .prop_map(move |tail| { [update.as_bytes(), b"\"", &tail, b"\"}"].concat() }),
+        (1..3_000_usize).prop_map(|depth| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"metadata":{{"a":{open}{close}}}}}"#).into_bytes()
+        }),
+        Just(vec![b'x'; 200_000]),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let fields = ["number", "epoch", "serial", "state", "x"];
+    prop_oneof![
+        bytes().prop_map(Value::Text),
+        (prop::sample::select(fields.to_vec()), bytes())
+            .prop_map(|(field, value)| Value::Hash(field.as_bytes().to_vec(), value)),
+        bytes().prop_map(Value::List),
+        bytes().prop_map(Value::Set),
+        bytes().prop_map(Value::Sorted),
+    ]
+}
+
+fn attack() -> impl Strategy<Value = Attack> {
+    let keys = vec!["job_status:", "job_history:", "job_meta:"];
+    prop_oneof![
+        4 => (prop::sample::select(keys), value()).prop_map(|(key, value)| Attack::Write(key, value)),
+        2 => bytes().prop_map(Attack::Publish),
+        2 => (any::<bool>(), 1..3_u64, 0..5_u64).prop_map(|(other_job, epoch, ahead)| {
+            Attack::ForgeState { other_job, epoch, ahead }
+        }),
+        1 => Just(Attack::Forgotten),
+    ]
+}
+
+fn run(server: &Server, job: &JobId, other: &JobId, attack: &Attack) {
+    let channel = format!("job_progress:{job}");
+    let publish = |message: &[u8]| {
+        server.answer(&[&b"PUBLISH"[..], channel.as_bytes(), message]);
+    };
+    match attack {
+        Attack::Write(prefix, value) => {
+            let key = format!("{prefix}{job}");
+            let key = key.as_bytes();
+            server.answer(&[&b"DEL"[..], key]);
+            match value {
+                Value::Text(text) => server.answer(&[&b"SET"[..], key, text]),
+                Value::Hash(field, value) => server.answer(&[&b"HSET"[..], key, field, value]),
+                Value::List(text) => server.answer(&[&b"LPUSH"[..], key, text]),
+                Value::Set(text) => server.answer(&[&b"SADD"[..], key, text]),
+                Value::Sorted(text) => server.answer(&[&b"ZADD"[..], key, b"1", text]),
+            };
+        }
+        Attack::Publish(message) => publish(message),
+        Attack::ForgeState { other_job, epoch, ahead } => {
+            let named = if *other_job { other } else { job };
+            publish(forged(named, &format!("{epoch}-{ahead}"), "completed").as_bytes());
+        }
+        Attack::Forgotten => {
+            publish(format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#).as_bytes());
+        }
+    }
+}
+
+fn forged(job: &JobId, position: &str, status: &str) -> String {
+    format!(
+        r#"{{"job_id":"{job}","status":"{status}","stage":"s","message":"FORGED","timestamp":"2026-01-01T00:00:00Z","attempt":1,"position":"{position}"}}"#
+    )
+}
+
+#[test]
+fn one_jobs_bad_data_is_its_own_trouble() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = Server::start();
+    runtime.block_on(async {
+        let it = instance_of(&server).await;
+        let mut healthy = Healthy::new(&it).await;
+        let attacks = prop::collection::vec(attack(), 1..6);
+        let mut runner = TestRunner::default();
+        for case in 0..100 {
+            let attacks = attacks.new_tree(&mut runner).expect("a case").current();
+            let job = it.job(&format!("bad{case}"));
+            if case % 2 == 0 {
+                it.report(&job, "{}").await;
+            }
+            let recorder = Arc::new(Recorder::default());
+            let _ = it.broker().attach(&job, recorder.clone()).await;
+            for attack in &attacks {
+                run(&server, &job, &healthy.job, attack);
+                healthy.step(&it).await;
+                let _ = it.broker().state(&job).await;
+            }
+            let again = Arc::new(Recorder::default());
+            let _ = it.broker().attach(&job, again.clone()).await;
+            healthy.step(&it).await;
+            it.detach(&job, &again).await;
+            assert!(lists(&it, &healthy.job).await, "{attacks:?}");
+            it.broker().probe().await.expect("the instance is ready");
+        }
+        it.close().await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_an_unreadable_job_is_told_why() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let mut healthy = Healthy::new(&it).await;
+    let job = it.job("bad");
+    server.answer(&["HSET", &format!("job_status:{job}"), "a", "b"]);
+    let attached = it.broker().attach(&job, Arc::new(Recorder::default())).await;
+    let reason = attached.expect_err("it cannot be read").to_string();
+    assert!(reason.contains("WRONGTYPE"), "{reason}");
+    assert!(it.broker().state(&job).await.is_err());
+    assert!(it.broker().stats().unreadable > 0);
+    healthy.step(&it).await;
+    server.answer(&["DEL", &format!("job_status:{job}")]);
+    assert!(it.attach(&job).await.attached().is_empty(), "and it is well again");
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_message_is_refused_and_cuts_nothing() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let mut healthy = Healthy::new(&it).await;
+    let job = it.job("a");
+    let listener = it.attach(&job).await;
+    let mut publish_huge = async |megabytes: usize| {
+        let text = "x".repeat(megabytes << 20);
+        publish(&server, &job, &format!(r#"{{"status":"processing","message":"{text}"}}"#));
+        healthy.step(&it).await;
+    };
+    for megabytes in [1, 12] {
+        publish_huge(megabytes).await;
+    }
+    assert_eq!(it.broker().stats().refused, 2);
+    assert!(!server.log().contains("output buffer limits"), "{}", server.log());
+    // Here Redis itself cuts the connection (`client-output-buffer-limit pubsub 32mb`). Nothing is missed even so.
+    publish_huge(30).await;
+    assert!(server.log().contains("output buffer limits"), "{}", server.log());
+    publish(&server, &job, &update(&job, 1));
+    eventually("what can be read is told", || async { listener.latest().is_some() }).await;
+    assert_eq!(
+        listener.updates().iter().map(|state| message(state)).collect::<Vec<_>>(),
+        ["frame 1"]
+    );
+    it.close().await;
+}
+
+/// Whoever may publish can do no more than a legacy worker may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_state_is_not_believed() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    let unknown = it.attach(&job).await;
+    publish(&server, &job, &forged(&job, "1-1", "completed"));
+    let first = it.report(&job, "{}").await;
+    unknown.hears(&first).await;
+    let epoch = first.position().to_string();
+    let epoch = epoch.split('-').next().expect("an epoch");
+    for position in ["1-1".to_owned(), format!("{epoch}-9")] {
+        publish(&server, &job, &forged(&job, &position, "completed"));
+        publish(&server, &job, &forged(&it.job("b"), &position, "processing"));
+    }
+    publish(&server, &job, &format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#));
+    let second = it.report(&job, "{}").await;
+    unknown.hears(&second).await;
+    let told = unknown.updates();
+    assert_eq!(
+        told,
+        [first, second],
+        "{:?}",
+        told.iter().map(|state| state.json()).collect::<Vec<_>>()
+    );
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_workers_refused_update_is_counted() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    let listener = it.attach(&job).await;
+    let refused = [
+        r#"{"status":"running"}"#,
+        r#"{"progress":"50"}"#,
+        r#"{"progress":NaN}"#,
+        r#"{"timestamp":1700000000}"#,
+    ];
+    for json in refused {
+        publish(&server, &job, json);
+    }
+    publish(&server, &job, &update(&job, 1));
+    eventually("what can be read is told", || async { listener.latest().is_some() }).await;
+    assert_eq!(it.broker().stats().refused, refused.len() as u64);
+    it.close().await;
+}
