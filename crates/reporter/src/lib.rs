@@ -28,8 +28,7 @@
 //! seconds. A job whose last handle is dropped without an outcome has failed.
 //!
 //! **Where to** is `http(s)://…` of a Milepost server, or `redis://…` of the Redis or Valkey that servers share:
-//! [`Builder::connect`] has the forms. The latter is the feature `redis`, on by default; without it no async runtime is
-//! compiled.
+//! [`Builder::connect`] has the forms. The latter needs the feature `redis`; without it no async runtime is compiled.
 //!
 //! The rules are those of `spec/README.md`, sections 2, 10, 13 and 14. [`ProgressReporter`] is the same under the
 //! names of the service before Milepost.
