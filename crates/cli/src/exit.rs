@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process;
 
+use crate::bars::sanitized;
+
 /// What the process exits with. `milepost --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitCode {
@@ -29,8 +31,8 @@ pub(crate) enum ExitCode {
 
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 all went well (watch: all jobs completed), 1 failed or refused, 3 cancelled, \
-4 the server cannot be reached, 5 the job is not known, 64 wrong usage or configuration, 130 interrupted; \
+Exit codes: 0 all went well (watch: all jobs completed; report: always, without --strict), 1 failed or refused, \
+3 cancelled, 4 the server cannot be reached or does not answer, 5 the job is not known, 64 wrong usage or configuration, 130 interrupted; \
 run: the command's own.";
 
 impl ExitCode {
@@ -57,10 +59,15 @@ impl From<ExitCode> for process::ExitCode {
 
 /// Ends with one line on stderr, `milepost: …`, and the code.
 pub(crate) fn complain(problem: impl fmt::Display, code: ExitCode) -> ExitCode {
-    let line = problem.to_string().replace(['\n', '\r'], " ");
-    // Unlike `eprintln!`, no panic if stderr is closed or full.
-    let _ = writeln!(io::stderr(), "milepost: {line}");
+    warn(problem);
     code
+}
+
+/// One line on stderr. It may hold a server's words, which cannot steer the terminal.
+pub(crate) fn warn(problem: impl fmt::Display) {
+    let line = format!("milepost: {}\n", sanitized(&problem.to_string()));
+    // Unlike `eprintln!`, no panic if stderr is closed or full.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// After printing to stdout: ends quietly when nobody reads our output any more.

@@ -2,13 +2,13 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use milepost_protocol::{State, Status};
+use milepost_protocol::{State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bars::{JobSummary, sanitized};
 use crate::client::{Client, RequestError, ServerArgs};
-use crate::exit::{ExitCode, complain, printed};
+use crate::exit::{ExitCode, complain, printed, warn};
 use crate::report::status;
 
 /// The most that a server gives at once.
@@ -56,7 +56,7 @@ impl Args {
                 Err(error) => return complain(&error, error.exit_code()),
             };
             let Ok(page) = serde_json::from_str::<Page<'_>>(&json) else {
-                return complain("the server's list of jobs cannot be read", ExitCode::Failure);
+                return complain(RequestError::UnreadableList, ExitCode::Failure);
             };
             left = left.saturating_sub(page.jobs.len());
             for job in &page.jobs {
@@ -72,6 +72,9 @@ impl Args {
             if left == 0 || after.is_none() || page.jobs.is_empty() {
                 break;
             }
+        }
+        if table.rows.is_empty() && !self.json {
+            warn("no such jobs are known");
         }
         let width =
             io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1));
@@ -93,9 +96,28 @@ impl Args {
     }
 }
 
+/// The states of a page, those that can be read.
+pub(crate) fn listed(json: &str) -> Result<Vec<State>, RequestError> {
+    let page: Page<'_> = serde_json::from_str(json).map_err(|_| RequestError::UnreadableList)?;
+    Ok(page.jobs.iter().filter_map(|job| State::parse(job.get()).ok()).collect())
+}
+
+/// How long ago the job was reported, in its largest unit.
+fn age(state: &State) -> String {
+    let reported = state.view().timestamp.and_then(|text| Timestamp::parse(&text));
+    let Some(reported) = reported else { return String::new() };
+    let seconds = Timestamp::now().since(reported).as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
 #[derive(Default)]
 struct Table {
-    rows: Vec<[String; 4]>,
+    rows: Vec<[String; 5]>,
 }
 
 impl Table {
@@ -108,6 +130,7 @@ impl Table {
             state.job().to_string(),
             state.status().to_string(),
             progress,
+            age(state),
             sanitized(&summary.details()).into_owned(),
         ];
         self.rows.push(row);
@@ -115,9 +138,9 @@ impl Table {
 
     /// Nothing at all if there are no rows.
     fn text(&self, width: Option<usize>) -> String {
-        let header = ["JOB", "STATUS", "DONE", "DETAILS"].map(str::to_owned);
+        let header = ["JOB", "STATUS", "DONE", "UPDATED", "DETAILS"].map(str::to_owned);
         let rows = || std::iter::once(&header).chain(&self.rows);
-        let widths: [usize; 3] = std::array::from_fn(|column| {
+        let widths: [usize; 4] = std::array::from_fn(|column| {
             rows().map(|row| console::measure_text_width(&row[column])).max().unwrap_or(0)
         });
         let mut text = String::new();
@@ -132,7 +155,7 @@ impl Table {
                 ));
                 line.push_str("  ");
             }
-            line.push_str(&row[3]);
+            line.push_str(&row[4]);
             let line = width.map_or_else(
                 || line.as_str().into(),
                 |width| console::truncate_str(&line, width, "…"),

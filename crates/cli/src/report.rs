@@ -2,21 +2,25 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use milepost_protocol::{JobId, Status, Update};
 use serde_json::{Map, Value};
 
-use crate::client::{Client, ServerArgs};
-use crate::exit::{ExitCode, complain, printed};
+use crate::client::{Client, RequestError, ServerArgs};
+use crate::exit::{ExitCode, complain, printed, warn};
 
 /// Report how far a job is, and print its position.
+///
+/// A report that does not arrive is said on stderr, and the exit code is 0 all the same: a script is not stopped because
+/// nobody can watch it. With --strict it is not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
     #[arg(value_parser = JobId::parse)]
     job: JobId,
     /// 0…1, or "unknown"
-    #[arg(long, value_name = "P", value_parser = progress)]
+    #[arg(long, value_name = "P", value_parser = progress, allow_hyphen_values = true)]
     progress: Option<Value>,
     /// What the job is busy with
     #[arg(long, value_name = "NAME")]
@@ -42,6 +46,12 @@ pub(crate) struct Args {
     /// Seconds that the job is kept after this
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=i64::from(milepost_protocol::MAX_TTL_SECONDS)))]
     ttl: Option<u32>,
+    /// How long the report may take
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = timeout)]
+    timeout: Duration,
+    /// Exit with 1 if the report is refused and with 4 if it does not arrive
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -53,14 +63,68 @@ impl Args {
             Ok(update) => update,
             Err(error) => return complain(error, ExitCode::Usage),
         };
-        let client = Client::new(self.server.url());
-        match client.and_then(|client| client.report(&update, &json)) {
+        let client = Client::with_timeout(self.server.url(), self.timeout);
+        let position = client.and_then(|client| match client.report(&update, &json) {
+            Err(error) if error.is_too_large() => self.report_shortened(&client, error),
+            answer => answer,
+        });
+        match position {
             Ok(position) => printed(writeln!(io::stdout(), "{position}")),
-            Err(error) => complain(&error, error.exit_code()),
+            Err(error) if self.strict || error.exit_code() == ExitCode::Usage => {
+                complain(&error, error.exit_code())
+            }
+            Err(error) => {
+                warn(format_args!("{} was not reported: {error}", self.job));
+                ExitCode::Success
+            }
         }
     }
 
+    /// An end is never lost for what it carries: it is sent again without, and names what is missing.
+    fn report_shortened(
+        &self,
+        client: &Client,
+        too_large: RequestError,
+    ) -> Result<String, RequestError> {
+        if !self.status.is_some_and(Status::is_end) {
+            return Err(too_large);
+        }
+        let mut update = self.fields();
+        let mut truncated = Vec::new();
+        for name in ["result", "metadata"] {
+            if update.remove(name).is_some() {
+                truncated.push(name);
+            }
+        }
+        for name in ["error", "message"] {
+            if let Some(Value::String(text)) = update.get_mut(name)
+                && text.len() > MAX_SHORTENED
+            {
+                // The last lines say why.
+                let mut start = text.len() - MAX_SHORTENED;
+                while !text.is_char_boundary(start) {
+                    start += 1;
+                }
+                text.drain(..start);
+                truncated.push(name);
+            }
+        }
+        update.insert("truncated".to_owned(), truncated.clone().into());
+        let json = Value::Object(update).to_string();
+        let Ok(update) = Update::parse(Some(&self.job), json.as_bytes()) else {
+            return Err(too_large);
+        };
+        let position = client.report(&update, &json)?;
+        let missing = truncated.join(", ");
+        warn(format_args!("{} was reported without all of its {missing}: {too_large}", self.job));
+        Ok(position)
+    }
+
     fn update(&self) -> String {
+        Value::Object(self.fields()).to_string()
+    }
+
+    fn fields(&self) -> Map<String, Value> {
         let mut update = Map::new();
         let mut set = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -78,8 +142,20 @@ impl Args {
         set("error", self.error.clone().map(Value::from));
         set("attempt", self.attempt.map(Value::from));
         set("ttl", self.ttl.map(Value::from));
-        Value::Object(update).to_string()
+        update
     }
+}
+
+/// Bytes that are kept of a text that is too long.
+const MAX_SHORTENED: usize = 4096;
+
+/// More is no timeout.
+const MAX_TIMEOUT_SECONDS: f64 = 3600.0;
+
+fn timeout(text: &str) -> Result<Duration, BadValue> {
+    let seconds = text.parse::<f64>().map_err(|_| BadValue::Timeout)?;
+    let allowed = seconds > 0.0 && seconds <= MAX_TIMEOUT_SECONDS;
+    allowed.then(|| Duration::from_secs_f64(seconds)).ok_or(BadValue::Timeout)
 }
 
 /// An argument that cannot be understood.
@@ -89,6 +165,7 @@ enum BadValue {
     Status,
     Json(serde_json::Error),
     Pair,
+    Timeout,
 }
 
 impl fmt::Display for BadValue {
@@ -100,6 +177,9 @@ impl fmt::Display for BadValue {
                 write!(f, "it must be one of {}", names.join(", "))
             }
             Self::Json(error) => write!(f, "it is not JSON: {error}"),
+            Self::Timeout => {
+                write!(f, "it must be seconds, more than 0 and at most {MAX_TIMEOUT_SECONDS}")
+            }
             Self::Pair => f.write_str("it must be KEY=VALUE"),
         }
     }
@@ -174,6 +254,9 @@ mod tests {
             ["--progress", "40%"],
             ["--progress", "1.5"],
             ["--progress", "NaN"],
+            ["--progress", "-0.1"],
+            ["--timeout", "0"],
+            ["--timeout", "soon"],
             ["--status", "ok"],
             ["--result", "{"],
             ["--metadata", "k"],
@@ -181,5 +264,7 @@ mod tests {
         ] {
             assert!(update(&line).is_err(), "{line:?}");
         }
+        let negative = update(&["--progress", "-0.1"]).unwrap_err().to_string();
+        assert!(negative.contains("must be a number from 0 to 1"), "{negative}");
     }
 }

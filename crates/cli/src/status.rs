@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use milepost_protocol::{JobId, State};
 
+use serde_json::value::RawValue;
+
 use crate::bars::{JobSummary, sanitized};
 use crate::client::{Client, ServerArgs};
 use crate::exit::{ExitCode, complain, printed};
@@ -51,10 +53,17 @@ fn in_words(state: &State) -> String {
         }
     };
     field("stage", Some(&summary.stage));
-    field("message", summary.message.as_deref());
+    // A legacy worker's message is its error once more.
+    let repeats = |message: &&str| {
+        summary.error.as_deref().is_some_and(|error| message.trim_start_matches("Error: ") == error)
+    };
+    field("message", summary.message.as_deref().filter(|message| !repeats(message)));
     field("error", summary.error.as_deref());
-    field("metadata", view.metadata.map(serde_json::value::RawValue::get));
-    field("result", view.result.map(serde_json::value::RawValue::get));
+    field(
+        "metadata",
+        view.metadata.map(RawValue::get).filter(|json| !matches!(*json, "null" | "{}")),
+    );
+    field("result", view.result.map(RawValue::get).filter(|json| *json != "null"));
     field(
         "attempt",
         Some(&state.attempt().to_string()).filter(|_| state.attempt() > 1).map(String::as_str),

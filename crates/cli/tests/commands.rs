@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -36,9 +36,81 @@ fn a_refusal_is_one_line() {
     let server = Server::start();
     server.report("a", r#"{"status":"completed"}"#);
     let (code, out, err) =
-        code_and_streams(&mut server.milepost(&["report", "a", "--progress", "0.5"]));
+        code_and_streams(&mut server.milepost(&["report", "a", "--progress", "0.5", "--strict"]));
     assert_eq!((code, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
     assert!(err.starts_with("milepost: ") && err.contains("attempt 1"), "{err}");
+}
+
+#[test]
+fn a_script_goes_on_though_its_reports_do_not_arrive() {
+    let script = format!("set -e; {} report x --progress 0.1; echo next", support::binary());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    for url in ["http://127.0.0.1:1", &silent_url] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).env("MILEPOST_URL", url);
+        shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (code, out, err) = code_and_streams(&mut shell);
+        assert_eq!((code, out.as_str(), err.lines().count()), (0, "next\n", 1), "{err}");
+        assert!(err.starts_with("milepost: x was not reported: "), "{err}");
+    }
+    // Wrong usage is the script's fault.
+    let mut wrong = milepost(&["report", "x", "--progress", "-0.1"]);
+    let (code, _, err) = code_and_streams(&mut wrong);
+    assert_eq!(code, 64);
+    assert!(err.contains("'-0.1'") && err.contains("from 0 to 1"), "{err}");
+}
+
+/// A server that answers each request with this.
+fn answering(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_redirect_is_an_error_that_names_the_address() {
+    let url = answering(
+        "HTTP/1.1 301 Moved\r\nLocation: https://elsewhere.example/\r\nContent-Length: 0\r\n\r\n",
+    );
+    let line = ["report", "a", "--status", "completed", "--strict", "--server", &url];
+    let (code, out, err) = code_and_streams(&mut milepost(&line));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("redirects to https://elsewhere.example/"), "{err}");
+}
+
+#[test]
+fn words_of_the_server_do_not_steer_the_terminal() {
+    let url = answering(concat!(
+        "HTTP/1.1 409 No\r\nContent-Length: 154\r\n\r\n",
+        r#"{"type":"urn:milepost:problem:attempt-ended","title":"t","status":409,"#,
+        r#""detail":"a\u001b]52;c;aGk=\u0007b\u001b]0;title\u0007c\u001b[2Jd\u009b2Je\n"}      "#
+    ));
+    for line in [&["report", "a", "--strict"][..], &["status", "a"], &["jobs"], &["report", "a"]] {
+        let (_, _, err) = code_and_streams(milepost(line).env("MILEPOST_URL", &url));
+        assert_eq!(err.lines().count(), 1, "{err:?}");
+        assert!(!err.trim_end_matches('\n').chars().any(char::is_control), "{err:?}");
+    }
+}
+
+#[test]
+fn an_end_that_is_too_large_is_sent_again_without_what_is_too_large() {
+    let server = Server::start();
+    let large = serde_json::to_string(&"x".repeat(90_000)).unwrap();
+    let line = ["report", "a", "--status", "completed", "--result", &large, "--message", "done"];
+    let (code, _, err) = code_and_streams(&mut server.milepost(&line));
+    assert_eq!(code, 0, "{err}");
+    let state = server.job("a");
+    assert_eq!((&state["status"], &state["message"]), (&"completed".into(), &"done".into()));
+    assert_eq!((&state["result"], &state["truncated"]), (&Value::Null, &json!(["result"])));
+    assert!(err.contains("without all of its result"), "{err}");
 }
 
 #[test]
@@ -59,7 +131,7 @@ fn what_goes_wrong_has_its_exit_code_and_one_line() {
         (server.milepost(&["report", "a", "--stage", &"x".repeat(300)]), 64),
         (server.milepost(&["watch", "a", "--server", "nonsense"]), 64),
         (milepost(&["status", "a"]), 4),
-        (milepost(&["report", "a"]), 4),
+        (milepost(&["report", "a", "--strict"]), 4),
         (milepost(&["jobs"]), 4),
         (milepost(&["status", "a", "--server", "ftp://x"]), 64),
         (milepost(&["status", "a", "--server", &other_url]), 1),
@@ -77,8 +149,8 @@ fn what_goes_wrong_has_its_exit_code_and_one_line() {
 #[test]
 fn jobs_is_a_table_that_can_be_filtered() {
     let server = Server::start();
-    let (code, out, _) = code_and_streams(&mut server.milepost(&["jobs"]));
-    assert_eq!((code, out.as_str()), (0, ""));
+    let (code, out, err) = code_and_streams(&mut server.milepost(&["jobs"]));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "milepost: no such jobs are known\n"));
     for n in 0..5 {
         server.report(&format!("a-{n}"), r#"{"progress":0.5,"stage":"s"}"#);
     }
@@ -91,8 +163,9 @@ fn jobs_is_a_table_that_can_be_filtered() {
     };
     let table = lines(&[]);
     assert_eq!(table.len(), 7);
-    assert_eq!(table[0], "JOB  STATUS      DONE  DETAILS");
-    assert!(table.iter().any(|line| line == "a-3  processing  50 %  s"), "{table:?}");
+    assert_eq!(table[0], "JOB  STATUS      DONE  UPDATED  DETAILS");
+    let row = table.iter().find(|line| line.starts_with("a-3  processing  50 %  ")).unwrap();
+    assert!(row.ends_with(" s ago  s"), "{table:?}");
     assert_eq!(lines(&["--status", "failed,cancelled"]).len(), 2);
     assert_eq!(lines(&["--prefix", "a-"]).len(), 6);
     let limited = lines(&["--limit", "2", "--json"]);

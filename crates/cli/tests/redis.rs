@@ -83,7 +83,8 @@ fn report_and_status_ask_redis_itself() {
     assert_eq!(code_and_streams(&mut told_of(&url, &["status", "nobody"])).0, 5);
     let end = ["report", "a", "--status", "completed"];
     assert_eq!(code_and_streams(&mut told_of(&url, &end)).0, 0);
-    let (code, _, err) = code_and_streams(&mut told_of(&url, &line));
+    let late = ["report", "a", "--progress", "0.5", "--strict"];
+    let (code, _, err) = code_and_streams(&mut told_of(&url, &late));
     assert!(code == 1 && err.starts_with("milepost: attempt 1 is completed"), "{err}");
 }
 
@@ -97,8 +98,8 @@ fn what_goes_wrong_with_redis_has_its_exit_code_and_one_line() {
         (&url, &["watch", "a"][..], 64, "only a Milepost server"),
         (&url, &["jobs"], 64, "only a Milepost server"),
         (&"redis://:secret@h/x".to_owned(), &["status", "a"], 64, "database \"x\""),
-        (&wrong, &["report", "a"], 4, "authentication"),
-        (&nobody, &["report", "a"], 4, "refused"),
+        (&wrong, &["report", "a", "--strict"], 4, "authentication"),
+        (&nobody, &["report", "a", "--strict"], 4, "refused"),
         (&nobody, &["status", "a"], 4, "refused"),
     ] {
         let (code, out, err) = code_and_streams(&mut told_of(url, line));
@@ -107,7 +108,7 @@ fn what_goes_wrong_with_redis_has_its_exit_code_and_one_line() {
         assert!(!err.contains("secret"), "{err}");
     }
     server.answer(&["CONFIG", "SET", "maxmemory", "1"]);
-    let (code, _, err) = code_and_streams(&mut told_of(&url, &["report", "a"]));
+    let (code, _, err) = code_and_streams(&mut told_of(&url, &["report", "a", "--strict"]));
     assert!(code == 1 && err.contains("maxmemory"), "{err}");
 }
 

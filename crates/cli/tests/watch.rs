@@ -111,6 +111,61 @@ fn without_a_server_it_gives_up_if_it_is_told_to() {
 }
 
 #[test]
+fn an_unknown_job_ends_with_the_timeout_and_is_no_failure() {
+    let server = Server::start();
+    server.report("a", r#"{"status":"completed"}"#);
+    let output = run(&mut server.milepost(&["watch", "a", "nobody", "--timeout", "6"]));
+    assert_eq!(output.status.code(), Some(5));
+    let lines = text(&output.stdout);
+    assert!(lines.contains("a done") && lines.contains("nobody is not known yet"), "{lines}");
+}
+
+#[test]
+fn a_prefix_names_the_jobs_that_have_not_ended() {
+    let server = Server::start();
+    for (id, update) in
+        [("x-1", r#"{"progress":0.5}"#), ("x-2", r#"{"status":"failed"}"#), ("y", "{}")]
+    {
+        server.report(id, update);
+    }
+    let child = watching(&server, &["--prefix", "x-"]);
+    server.report("x-1", r#"{"status":"completed"}"#);
+    let output = finish(child);
+    let lines = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{lines}");
+    assert!(lines.lines().all(|line| line.starts_with("x-1 ")), "{lines}");
+    let none = run(&mut server.milepost(&["watch", "--prefix", "z"]));
+    assert_eq!(none.status.code(), Some(0));
+    assert_eq!(run(&mut server.milepost(&["watch"])).status.code(), Some(64));
+}
+
+#[test]
+fn where_not_all_jobs_fit_what_matters_is_shown_and_the_rest_counted() {
+    let server = Server::start();
+    let names: Vec<String> = (10..40).map(|n| format!("j{n}")).collect();
+    for name in &names {
+        let queued = name != "j17" && name != "j38";
+        let update = if queued { r#"{"status":"queued"}"# } else { r#"{"progress":0.5}"# };
+        server.report(name, update);
+    }
+    let line = format!(
+        "stty rows 8 cols 80; exec {} watch {} --server {}",
+        binary(),
+        names.join(" "),
+        server.url()
+    );
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let shown = support::read_until(child.stdout.as_mut().unwrap(), "and 24 more: 24 queued");
+    assert!(shown.contains("j17\x1b") && shown.contains("j38\x1b"), "{shown:?}");
+    for name in &names {
+        server.report(name, r#"{"status":"completed"}"#);
+    }
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("30 completed"));
+}
+
+#[test]
 fn ctrl_c_is_130() {
     let server = Server::start();
     let child = watching(&server, &["a"]);

@@ -13,7 +13,8 @@ pub enum Event {
     /// the job stays watched.
     Unknown(JobId),
     /// The server rejected the subscription to this job, which is no longer watched. Only where many jobs share a socket:
-    /// elsewhere the event is [`Connection::Rejected`].
+    /// elsewhere the event is [`Connection::Rejected`]. If the server cannot serve the job for the moment, the job stays watched and
+    /// the watcher subscribes again.
     JobRejected {
         /// The job.
         job: JobId,

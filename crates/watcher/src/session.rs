@@ -1,8 +1,8 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, Position, Reconnect, State};
+use milepost_protocol::{JobId, Position, ProblemType, Reconnect, State};
 
 use crate::cursor::Cursor;
 use crate::event::{Connection, ConnectionError, Event, Rejection};
@@ -13,6 +13,8 @@ use crate::options::Options;
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// A connection that lasted this long resets the backoff.
 const STABLE: Duration = Duration::from_secs(5);
+/// How long until a job is subscribed to again that the server could not serve.
+const RESUBSCRIBE: Duration = Duration::from_secs(2);
 /// How long the server has to close the socket after the end, where it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -25,6 +27,9 @@ pub(crate) struct Session {
     phase: Phase,
     /// Whether a server has ever sent `connected`. Then it exists, and a 404 may be caused by a restart.
     ever_connected: bool,
+    /// Jobs that the server could not serve for the moment, and when they are subscribed to again.
+    unserved: HashSet<JobId>,
+    resubscribe_at: Option<Instant>,
     /// The latest `error` message on this socket. It explains why the socket closes afterwards.
     fault: Option<String>,
     /// What the caller has to do. Each input adds at most two outputs more than there are jobs.
@@ -81,6 +86,8 @@ impl Session {
             jobs,
             phase: Phase::Waiting { until: now },
             ever_connected: false,
+            unserved: HashSet::new(),
+            resubscribe_at: None,
             fault: None,
             output: VecDeque::new(),
         }
@@ -93,6 +100,12 @@ impl Session {
 
     /// When to call [`on_deadline`](Self::on_deadline), unless something happens earlier.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let again = self.resubscribe_at.filter(|_| self.is_open());
+        let of_phase = self.phase_deadline()?;
+        Some(again.map_or(of_phase, |again| again.min(of_phase)))
+    }
+
+    fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
             Phase::Connecting { deadline, .. } => Some(deadline),
@@ -110,7 +123,10 @@ impl Session {
 
     /// The deadline may have passed. If it has not, this does nothing.
     pub(crate) fn on_deadline(&mut self, now: Instant, draw: f64) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        if self.is_open() && self.resubscribe_at.is_some_and(|at| at <= now) {
+            self.resubscribe();
+        }
+        if self.phase_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         match self.phase {
@@ -123,6 +139,16 @@ impl Session {
         }
     }
 
+    fn resubscribe(&mut self) {
+        self.resubscribe_at = None;
+        for job in std::mem::take(&mut self.unserved) {
+            if let Some(cursor) = self.jobs.get(&job) {
+                let text = message::subscribe(&job, cursor.latest(), &self.options);
+                self.output.push_back(Output::Send(text));
+            }
+        }
+    }
+
     fn connect(&mut self, now: Instant) {
         let path = match &self.endpoint {
             Endpoint::One(job) => {
@@ -132,6 +158,9 @@ impl Session {
             Endpoint::Many => "/ws".to_owned(),
         };
         self.fault = None;
+        // All jobs are subscribed to anew.
+        self.unserved.clear();
+        self.resubscribe_at = None;
         self.phase = Phase::Connecting { deadline: now + self.options.silence, open: false };
         self.output.push_back(Output::Connect(path));
     }
@@ -163,6 +192,13 @@ impl Session {
             Message::State(state) => self.on_state(state, now),
             Message::Subscribed { job, known: false } if self.jobs.contains_key(&job) => {
                 self.emit(Event::Unknown(job));
+            }
+            Message::Rejected { job, problem, .. } if is_temporary(&problem) => {
+                // The server's own trouble, such as a broker that restarts: the job stays watched.
+                if matches!(self.endpoint, Endpoint::Many) && self.jobs.contains_key(&job) {
+                    self.unserved.insert(job);
+                    self.resubscribe_at.get_or_insert(now + RESUBSCRIBE);
+                }
             }
             Message::Rejected { job, problem, message } => {
                 if matches!(self.endpoint, Endpoint::Many) && self.jobs.remove(&job).is_some() {
@@ -318,6 +354,11 @@ impl Session {
     fn emit(&mut self, event: Event) {
         self.output.push_back(Output::Emit(event));
     }
+}
+
+/// Whether the same request may succeed later.
+fn is_temporary(problem: &str) -> bool {
+    ProblemType::ALL.iter().any(|known| known.name() == problem && known.status() >= 500)
 }
 
 #[cfg(test)]

@@ -377,6 +377,28 @@ fn a_job_that_was_left_is_heard_of_no_more() {
 }
 
 #[test]
+fn a_job_that_cannot_be_served_now_is_subscribed_again() {
+    let mut world = World::many(Options::default(), &["a", "b"]);
+    world.connect();
+    world.outputs();
+    let text = r#"{"type":"error","problem":"broker-unavailable","message":"m","job_id":"a"}"#;
+    assert_eq!(world.hear(text), []);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.outputs(), []);
+    world.pass_to_deadline();
+    let subscribe = r#"{"type":"subscribe","job_id":"a"}"#.to_owned();
+    assert_eq!(world.outputs(), [Output::Send(subscribe)]);
+    assert_eq!(world.hear(text), [], "and again");
+    // A new connection subscribes to all of them, once.
+    world.session.on_lost(ConnectionError::Broken("reset".into()), world.now, 0.5);
+    world.outputs();
+    world.connect();
+    world.outputs();
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.outputs(), []);
+}
+
+#[test]
 fn a_refused_subscription_is_told_and_not_tried_again() {
     let mut world = World::many(Options::default(), &["a"]);
     world.connect();

@@ -3,7 +3,7 @@
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 use milepost_protocol::Status;
 
-use super::JobSummary;
+use super::{JobSummary, sanitized};
 
 /// Columns of a bar that has room.
 const FULL_BAR: usize = 28;
@@ -102,7 +102,8 @@ pub(crate) fn bar_line(
 
 fn details(summary: Option<&JobSummary>, options: RowOptions<'_>) -> String {
     let details = summary.map(JobSummary::details).unwrap_or_default();
-    let parts = [options.clock.unwrap_or(""), &details, options.note.unwrap_or("")];
+    let note = sanitized(options.note.unwrap_or(""));
+    let parts = [options.clock.unwrap_or(""), &details, &note];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(" · ")
 }

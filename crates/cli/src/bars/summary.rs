@@ -138,12 +138,17 @@ pub(crate) fn clock(time: Duration) -> String {
 
 /// Text from elsewhere, without what would steer the terminal.
 pub(crate) fn sanitized(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
+    if text.chars().any(steers) {
         let plain = console::strip_ansi_codes(text);
-        Cow::Owned(plain.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+        Cow::Owned(plain.chars().map(|c| if steers(c) { ' ' } else { c }).collect())
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// Control characters, and those that reorder what stands beside them.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

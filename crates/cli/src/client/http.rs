@@ -30,6 +30,8 @@ impl Http {
         let agent = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
+            // Followed, a POST becomes a GET, and nothing is reported.
+            .max_redirects(0)
             .build()
             .into();
         Ok(Self { agent, url: url.trim_end_matches('/').to_owned() })
@@ -78,6 +80,13 @@ impl Http {
             url: url(),
             source: Box::new(source),
         })?;
+        if status.is_redirection() {
+            let location = answer.headers().get("location").and_then(|l| l.to_str().ok());
+            return Err(RequestError::Redirected {
+                url: url(),
+                location: location.unwrap_or("elsewhere").to_owned(),
+            });
+        }
         if status == StatusCode::OK {
             return Ok(text);
         }

@@ -6,7 +6,7 @@ mod redis;
 use std::fmt;
 use std::time::Duration;
 
-use milepost_protocol::{InvalidState, JobId, Problem, Refusal, State, Update};
+use milepost_protocol::{InvalidState, JobId, Problem, ProblemType, Refusal, State, Update};
 use milepost_redis::{Address, Failure, InvalidAddress};
 
 use crate::exit::ExitCode;
@@ -74,9 +74,21 @@ pub(crate) enum RequestError {
         status: u16,
     },
     InvalidState(InvalidState),
+    UnreadableList,
+    /// The server is at another address.
+    Redirected {
+        url: String,
+        location: String,
+    },
 }
 
 impl RequestError {
+    /// Whether the same update might be taken if it were smaller.
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Refused(problem)
+            if ProblemType::from_uri(&problem.uri) == Some(ProblemType::UpdateTooLarge))
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::InvalidUrl { .. } | Self::InvalidRedisUrl(_) | Self::NeedsServer(_) => {
@@ -89,6 +101,8 @@ impl RequestError {
             | Self::AttemptOver(_)
             | Self::Redis { .. }
             | Self::NotMilepost { .. }
+            | Self::Redirected { .. }
+            | Self::UnreadableList
             | Self::InvalidState(_) => ExitCode::Failure,
         }
     }
@@ -121,6 +135,10 @@ impl fmt::Display for RequestError {
             Self::NotMilepost { url, status } => {
                 write!(f, "{url} answers with HTTP status {status}, which is not Milepost")
             }
+            Self::Redirected { url, location } => {
+                write!(f, "{url} redirects to {location}: name that server's URL")
+            }
+            Self::UnreadableList => f.write_str("the server's list of jobs cannot be read"),
             Self::InvalidState(error) => write!(f, "the server's state cannot be read: {error}"),
         }
     }

@@ -8,17 +8,21 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use milepost_protocol::{JobId, State, Timestamp};
-use milepost_watcher::{Connection, Event, Watcher, Watches};
+use milepost_watcher::{Connection, Event, Rejection, Watcher, Watches};
 
 use crate::bars::Terminal;
-use crate::client::ServerArgs;
-use crate::exit::{ExitCode, complain};
+use crate::client::{Client, RequestError, ServerArgs};
+use crate::exit::{ExitCode, complain, warn};
+use crate::jobs::listed;
 use crate::serve::asked_to_stop;
 use view::View;
 use watched_jobs::{ConnectionState, WatchedJobs};
 
 /// How often ages and spinners move.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Jobs that are watched by a prefix, at most: what one connection watches.
+const MAX_LISTED: &str = "1000";
 
 /// Watch jobs until they have ended.
 ///
@@ -27,16 +31,24 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
-    4 no connection within --timeout, 64 wrong usage, 130 interrupted."
+    4 no connection within --timeout, or the server refuses, 5 a job is not known within --timeout, 64 wrong usage, \
+    130 interrupted. Only a job that failed gives 1."
 )]
 pub(crate) struct Args {
     /// The jobs' ids
-    #[arg(required = true, value_name = "JOB", value_parser = JobId::parse)]
+    #[arg(required_unless_present_any = ["all", "prefix"], value_name = "JOB", value_parser = JobId::parse)]
     jobs: Vec<JobId>,
+    /// All jobs that have not ended now
+    #[arg(long, conflicts_with = "jobs")]
+    all: bool,
+    /// All jobs whose id begins so, and that have not ended now
+    #[arg(long, value_name = "TEXT", conflicts_with = "jobs")]
+    prefix: Option<String>,
     /// Print each state as JSON, on a line of its own
     #[arg(long)]
     json: bool,
-    /// Give up when there is no connection for so many seconds [default: never]
+    /// Give up when there is no connection for so many seconds, and on a job that is not known for so long
+    /// [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: Option<u32>,
     #[command(flatten)]
@@ -49,10 +61,18 @@ impl Args {
             Ok(url) => url,
             Err(error) => return complain(&error, error.exit_code()),
         };
+        let jobs = match self.named_or_listed(url) {
+            Ok(jobs) if jobs.is_empty() => {
+                warn("there is no such job that has not ended");
+                return ExitCode::Success;
+            }
+            Ok(jobs) => jobs,
+            Err(error) => return complain(&error, error.exit_code()),
+        };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                return complain(format_args!("cannot start: {error}"), ExitCode::Failure);
+                return complain(format_args!("cannot start: {error}"), ExitCode::Unreachable);
             }
         };
         runtime.block_on(async {
@@ -61,13 +81,23 @@ impl Args {
                 Err(error) => {
                     return complain(
                         format_args!("cannot catch signals: {error}"),
-                        ExitCode::Failure,
+                        ExitCode::Unreachable,
                     );
                 }
             };
             let timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-            watch(url, self.jobs, self.json, timeout, stop).await
+            watch(url, jobs, self.json, timeout, stop).await
         })
+    }
+
+    fn named_or_listed(&self, url: &str) -> Result<Vec<JobId>, RequestError> {
+        if !self.all && self.prefix.is_none() {
+            return Ok(self.jobs.clone());
+        }
+        let mut query = vec![("status", "queued"), ("status", "processing"), ("limit", MAX_LISTED)];
+        query.extend(self.prefix.as_deref().map(|prefix| ("prefix", prefix)));
+        let states = Client::new(url)?.jobs(&query).and_then(|json| listed(&json))?;
+        Ok(states.iter().map(|state| state.job().clone()).collect())
     }
 }
 
@@ -108,55 +138,27 @@ async fn follow(
     let mut ticks = tokio::time::interval(TICK);
     let mut refused = None;
     loop {
-        let event = tokio::select! {
+        let shown = tokio::select! {
             () = &mut stop => return ExitCode::Interrupted,
             _ = ticks.tick() => {
                 let now = Instant::now();
-                if view.tick(watched_jobs, now).is_err() {
-                    return ExitCode::OutputClosed;
+                let shown = view.tick(watched_jobs, now);
+                if let Some(timeout) = timeout {
+                    if watched_jobs.disconnected_for(now).is_some_and(|down| down >= timeout) {
+                        return complain(watched_jobs.disconnect_reason(), ExitCode::Unreachable);
+                    }
+                    watched_jobs.give_up_unknown(now, timeout);
                 }
-                if timeout.is_some_and(|timeout| watched_jobs.disconnected_for(now).is_some_and(|down| down >= timeout)) {
-                    return complain(watched_jobs.disconnect_reason(), ExitCode::Unreachable);
+                shown
+            }
+            event = watches.next() => match event {
+                None => return ended_early(refused),
+                Some(Event::Connection(Connection::Rejected(reason))) => {
+                    refused = Some(reason);
+                    Ok(())
                 }
-                continue;
-            }
-            event = watches.next() => event,
-        };
-        let now = Instant::now();
-        let shown = match event {
-            None => break,
-            Some(Event::State(state)) => {
-                let index = watched_jobs.state(&state, now, age(&state));
-                view.state(watched_jobs, index, &state)
-            }
-            Some(Event::Unknown(job)) => {
-                let index = watched_jobs.unknown(&job);
-                view.unknown(watched_jobs, index)
-            }
-            Some(Event::JobRejected { job, message, .. }) => {
-                let index = watched_jobs.refused(&job, message);
-                view.refused(watched_jobs, index);
-                Ok(())
-            }
-            Some(Event::Connection(Connection::Connected)) => {
-                view.connected(&watched_jobs.link);
-                watched_jobs.connected();
-                Ok(())
-            }
-            Some(Event::Connection(Connection::Lost { reason, .. })) => {
-                let is_news =
-                    matches!(watched_jobs.link, ConnectionState::Up | ConnectionState::Connecting);
-                watched_jobs.lost(&reason, now);
-                if is_news {
-                    view.lost(watched_jobs);
-                }
-                Ok(())
-            }
-            Some(Event::Connection(Connection::Rejected(reason))) => {
-                refused = Some(reason);
-                Ok(())
-            }
-            Some(Event::Connection(Connection::Done)) => Ok(()),
+                Some(event) => take(event, watched_jobs, view),
+            },
         };
         if shown.is_err() {
             return ExitCode::OutputClosed;
@@ -167,12 +169,51 @@ async fn follow(
             return code;
         }
     }
+}
+
+/// The watcher's own end. Whatever it is, it is no job's outcome.
+fn ended_early(refused: Option<Rejection>) -> ExitCode {
     match refused {
-        Some(refused) => complain(refused, ExitCode::Failure),
+        Some(refused) => complain(refused, ExitCode::Unreachable),
         None => complain(
             "the server closed the connection before the jobs have ended",
             ExitCode::Unreachable,
         ),
+    }
+}
+
+/// Keeps what an event says, and shows it.
+fn take(event: Event, watched_jobs: &mut WatchedJobs, view: &mut View) -> io::Result<()> {
+    let now = Instant::now();
+    match event {
+        Event::State(state) => {
+            let index = watched_jobs.state(&state, now, age(&state));
+            view.state(watched_jobs, index, &state)
+        }
+        Event::Unknown(job) => {
+            watched_jobs.unknown(&job, now);
+            Ok(())
+        }
+        Event::JobRejected { job, message, .. } => {
+            let index = watched_jobs.refused(&job, message);
+            view.refused(watched_jobs, index);
+            Ok(())
+        }
+        Event::Connection(Connection::Connected) => {
+            view.connected(&watched_jobs.link);
+            watched_jobs.connected();
+            Ok(())
+        }
+        Event::Connection(Connection::Lost { reason, .. }) => {
+            let is_news =
+                matches!(watched_jobs.link, ConnectionState::Up | ConnectionState::Connecting);
+            watched_jobs.lost(&reason, now);
+            if is_news {
+                view.lost(watched_jobs);
+            }
+            Ok(())
+        }
+        Event::Connection(Connection::Done | Connection::Rejected(_)) => Ok(()),
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct LastPrinted {
     step: Option<u32>,
     /// After how long a silence the next line is due; none: no silence has been printed.
     silence: Option<Duration>,
+    /// It was printed that the server does not know the job.
+    unknown: bool,
 }
 
 impl LastPrinted {
@@ -44,6 +46,18 @@ impl LastPrinted {
                 .trim_end()
                 .to_owned(),
         )
+    }
+
+    /// A line, once, when the server has not known the job for a while.
+    pub(super) fn unknown(&mut self, watched: &Watched, now: Instant) -> Option<String> {
+        let is_unknown = watched.unknown_for(now).is_some();
+        let before = std::mem::replace(&mut self.unknown, is_unknown);
+        let what = if watched.summary.is_some() {
+            "is forgotten by the server"
+        } else {
+            "is not known yet"
+        };
+        (is_unknown && !before).then(|| format!("{} {what}", watched.job))
     }
 
     /// A line when nothing is heard any more, and again each time that the silence has doubled.

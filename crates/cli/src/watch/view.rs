@@ -6,8 +6,9 @@ use std::time::Instant;
 use milepost_protocol::{State, Status};
 
 use super::plain::LastPrinted;
-use super::watched_jobs::{ConnectionState, WatchedJobs};
+use super::watched_jobs::{ConnectionState, Watched, WatchedJobs};
 use crate::bars::{Block, RowOptions, Terminal, bar_line, colours, columns, rows, sanitized};
+use crate::exit::warn;
 
 /// Names are cut to this.
 const MAX_NAME: usize = 40;
@@ -45,7 +46,8 @@ impl View {
             }
             Self::Plain { printed } => {
                 for (printed, watched) in printed.iter_mut().zip(watched_jobs.watched()) {
-                    if let Some(line) = printed.silence(watched, now) {
+                    let lines = [printed.unknown(watched, now), printed.silence(watched, now)];
+                    for line in lines.into_iter().flatten() {
                         print(&line)?;
                     }
                 }
@@ -75,29 +77,10 @@ impl View {
         }
     }
 
-    pub(super) fn unknown(
-        &mut self,
-        watched_jobs: &WatchedJobs,
-        index: Option<usize>,
-    ) -> io::Result<()> {
-        match (self, index) {
-            (Self::Plain { .. }, Some(index)) => {
-                let watched = &watched_jobs.watched()[index];
-                let what = if watched.summary.is_some() {
-                    "is forgotten by the server"
-                } else {
-                    "is not known yet"
-                };
-                print(&format!("{} {what}", watched.job))
-            }
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn refused(&self, watched_jobs: &WatchedJobs, index: Option<usize>) {
         if let (Self::Plain { .. } | Self::Json, Some(index)) = (self, index) {
             let watched = &watched_jobs.watched()[index];
-            complain(&format!(
+            warn(format_args!(
                 "{}: {}",
                 watched.job,
                 watched.refused.as_deref().unwrap_or("refused")
@@ -107,13 +90,13 @@ impl View {
 
     pub(super) fn lost(&self, watched_jobs: &WatchedJobs) {
         if !matches!(self, Self::Bars { .. }) {
-            complain(&format!("{}; trying again", watched_jobs.disconnect_reason()));
+            warn(format_args!("{}; trying again", watched_jobs.disconnect_reason()));
         }
     }
 
     pub(super) fn connected(&self, before: &ConnectionState) {
         if matches!(before, ConnectionState::Down { .. }) && !matches!(self, Self::Bars { .. }) {
-            complain("connected again");
+            warn("connected again");
         }
     }
 
@@ -131,36 +114,65 @@ impl View {
                 let _ = writeln!(io::stderr(), "{}: {}", watched.job, lines.join("\n  "));
             }
         }
+        if watched_jobs.watched().len() > 1 {
+            let _ = writeln!(io::stderr(), "{}", counts(watched_jobs.watched().iter()));
+        }
     }
 }
 
-/// A row for each job, as many as fit.
+/// A row for each job. Where not all fit those that matter most are shown, and the others are counted.
 fn bar_rows(watched_jobs: &WatchedJobs, now: Instant, frame: usize) -> Vec<String> {
-    let shown = || watched_jobs.watched().iter().take(rows().saturating_sub(1).max(1));
-    let name_width = shown().map(|w| w.job.as_str().len()).max().unwrap_or(0).min(MAX_NAME);
+    let all = watched_jobs.watched();
+    let room = rows().saturating_sub(1).max(1);
+    let mut shown: Vec<usize> = (0..all.len()).collect();
+    if all.len() > room {
+        shown.sort_by_key(|index| all[*index].rank(now));
+        shown.truncate(room.saturating_sub(1));
+        shown.sort_unstable();
+    }
+    let names = shown.iter().map(|index| all[*index].job.as_str().len());
     let options = RowOptions {
-        name_width,
+        name_width: names.max().unwrap_or(0).min(MAX_NAME),
         columns: columns(),
         frame,
         colours: colours(),
         ..RowOptions::default()
     };
-    shown()
-        .map(|watched| {
+    let mut rows: Vec<String> = shown
+        .iter()
+        .map(|index| {
+            let watched = &all[*index];
             let note = watched_jobs.note(watched, now);
             let options = RowOptions { note: note.as_deref(), ..options };
             bar_line(watched.job.as_str(), watched.summary.as_ref(), options)
         })
-        .collect()
+        .collect();
+    if shown.len() < all.len() {
+        let hidden = all.iter().enumerate().filter(|(index, _)| !shown.contains(index));
+        let counts = counts(hidden.map(|(_, watched)| watched));
+        let line = format!("… and {} more: {counts}", all.len() - shown.len());
+        rows.push(console::truncate_str(&line, columns().saturating_sub(1), "…").into_owned());
+    }
+    rows
+}
+
+/// `3 completed, 1 failed`.
+fn counts<'a>(jobs: impl Iterator<Item = &'a Watched>) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for watched in jobs {
+        let name = watched.status().map_or("not known", Status::as_str);
+        match counts.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    counts.sort_unstable();
+    let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    parts.join(", ")
 }
 
 fn print(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
-}
-
-fn complain(line: &str) {
-    // A closed stderr is ignored: the results go to stdout.
-    let _ = writeln!(io::stderr(), "milepost: {line}");
 }

@@ -11,14 +11,19 @@ use crate::exit::ExitCode;
 /// From then on it is said that nothing was heard. A worker's heartbeat comes every 10 s.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
+/// From then on it is said that the server does not know a job: it may be about to begin.
+const UNKNOWN: Duration = Duration::from_secs(5);
+
 /// One job that is watched.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) job: JobId,
     /// None: the server does not know it, or has not said yet.
     pub(super) summary: Option<JobSummary>,
-    /// The server has said that it does not know the job.
-    pub(super) unknown: bool,
+    /// Since when the server does not know the job, as it said.
+    unknown_since: Option<Instant>,
+    /// It was not known for too long.
+    given_up: bool,
     /// The server does not let it be watched.
     pub(super) refused: Option<String>,
     /// When the worker was last heard.
@@ -33,7 +38,26 @@ impl Watched {
     }
 
     fn is_over(&self) -> bool {
-        self.refused.is_some() || self.status().is_some_and(Status::is_end)
+        self.refused.is_some() || self.given_up || self.status().is_some_and(Status::is_end)
+    }
+
+    /// For how long the server has not known the job, if that is long enough to be said.
+    pub(super) fn unknown_for(&self, now: Instant) -> Option<Duration> {
+        let unknown = now.saturating_duration_since(self.unknown_since?);
+        (unknown >= UNKNOWN).then_some(unknown)
+    }
+
+    /// What comes first where not all rows fit: what failed or is silent, then what runs, then what waits, then the rest.
+    pub(super) fn rank(&self, now: Instant) -> u8 {
+        match self.status() {
+            Some(Status::Failed) => 0,
+            _ if self.silent_for(now).is_some() || self.refused.is_some() => 0,
+            Some(Status::Processing) => 1,
+            Some(Status::Cancelled) => 2,
+            None => 3,
+            Some(Status::Queued) => 4,
+            Some(Status::Completed) => 5,
+        }
     }
 
     /// For how long nothing was heard of a job that goes on, if that is long.
@@ -73,7 +97,8 @@ impl WatchedJobs {
                 watched.push(Watched {
                     job,
                     summary: None,
-                    unknown: false,
+                    unknown_since: None,
+                    given_up: false,
                     refused: None,
                     heard: None,
                     fresh: true,
@@ -133,14 +158,24 @@ impl WatchedJobs {
         // After a reconnect the state may be the one that was heard before, and its age is known better than by clocks.
         watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
         watched.summary = Some(JobSummary::of(state));
-        watched.unknown = false;
+        watched.unknown_since = None;
+        watched.given_up = false;
         Some(index)
     }
 
-    pub(super) fn unknown(&mut self, job: &JobId) -> Option<usize> {
-        let index = self.index(job)?;
-        self.watched[index].unknown = true;
-        Some(index)
+    pub(super) fn unknown(&mut self, job: &JobId, now: Instant) {
+        if let Some(index) = self.index(job) {
+            self.watched[index].unknown_since.get_or_insert(now);
+        }
+    }
+
+    /// Gives up on the jobs that have not been known for so long.
+    pub(super) fn give_up_unknown(&mut self, now: Instant, timeout: Duration) {
+        for watched in &mut self.watched {
+            watched.given_up |= watched
+                .unknown_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= timeout);
+        }
     }
 
     pub(super) fn refused(&mut self, job: &JobId, message: String) -> Option<usize> {
@@ -158,6 +193,9 @@ impl WatchedJobs {
         if let Some(refused) = &watched.refused {
             return Some(format!("refused: {refused}"));
         }
+        if watched.given_up {
+            return Some("not known, given up".to_owned());
+        }
         if watched.is_over() {
             return None;
         }
@@ -170,10 +208,12 @@ impl WatchedJobs {
             ConnectionState::Down { reason, was_up: false } => {
                 notes.push(format!("{reason}; trying again"));
             }
-            ConnectionState::Up if watched.unknown && watched.summary.is_some() => {
+            ConnectionState::Up if watched.unknown_since.is_some() && watched.summary.is_some() => {
                 notes.push("forgotten by the server".to_owned());
             }
-            ConnectionState::Up if watched.unknown => notes.push("not known yet".to_owned()),
+            ConnectionState::Up if watched.unknown_since.is_some() => {
+                notes.push("not known yet".to_owned());
+            }
             ConnectionState::Up => {}
         }
         notes.extend(watched.silent_for(now).map(silence_text));
@@ -185,9 +225,14 @@ impl WatchedJobs {
         let mut code = ExitCode::Success;
         for watched in &self.watched {
             match watched.status() {
-                _ if watched.refused.is_some() => code = ExitCode::Failure,
+                // A job's failure is the worst, then a cancellation; our own trouble is neither.
                 Some(Status::Failed) => code = ExitCode::Failure,
-                Some(Status::Cancelled) if code == ExitCode::Success => code = ExitCode::Cancelled,
+                Some(Status::Cancelled) if code != ExitCode::Failure => code = ExitCode::Cancelled,
+                _ if watched.refused.is_some() && code == ExitCode::Success => {
+                    code = ExitCode::Unreachable;
+                }
+                _ if watched.given_up && code == ExitCode::Success => code = ExitCode::UnknownJob,
+                _ if watched.refused.is_some() || watched.given_up => {}
                 Some(Status::Completed | Status::Cancelled) => {}
                 Some(Status::Queued | Status::Processing) | None => return None,
             }
@@ -197,7 +242,7 @@ impl WatchedJobs {
 }
 
 pub(super) fn silence_text(silent: Duration) -> String {
-    format!("no word for {}", duration(silent.as_secs_f64()))
+    format!("silent for {}", duration(silent.as_secs_f64()))
 }
 
 #[cfg(test)]
@@ -237,11 +282,11 @@ pub(super) mod tests {
         let later = t0 + Duration::from_secs(42);
         assert_eq!(
             note(&watched_jobs, later).unwrap(),
-            "connection lost, trying again · no word for 42 s"
+            "connection lost, trying again · silent for 42 s"
         );
         assert_eq!(watched_jobs.disconnected_for(later), Some(Duration::from_secs(42)));
         watched_jobs.connected();
-        assert_eq!(note(&watched_jobs, later).unwrap(), "no word for 42 s");
+        assert_eq!(note(&watched_jobs, later).unwrap(), "silent for 42 s");
         assert_eq!(watched_jobs.disconnected_for(later), None);
     }
 
@@ -282,6 +327,25 @@ pub(super) mod tests {
         assert_eq!(code(&["failed", "cancelled"]), Some(ExitCode::Failure));
         assert_eq!(code(&["completed", "cancelled"]), Some(ExitCode::Cancelled));
         assert_eq!(code(&["completed", "processing"]), None);
+    }
+
+    #[test]
+    fn an_unknown_job_is_given_up_after_the_timeout_and_is_no_failure() {
+        let t0 = Instant::now();
+        let mut jobs = watched_jobs(&["a", "b"], t0);
+        jobs.connected();
+        jobs.state(&state("a", &ended("completed")), t0, Duration::ZERO);
+        let b = JobId::parse("b").unwrap();
+        jobs.unknown(&b, t0);
+        assert_eq!(jobs.watched()[1].unknown_for(t0 + Duration::from_secs(4)), None);
+        assert!(jobs.watched()[1].unknown_for(t0 + Duration::from_secs(5)).is_some());
+        let timeout = Duration::from_secs(10);
+        jobs.give_up_unknown(t0 + Duration::from_secs(9), timeout);
+        assert_eq!(jobs.exit_code(), None);
+        jobs.give_up_unknown(t0 + timeout, timeout);
+        assert_eq!(jobs.exit_code(), Some(ExitCode::UnknownJob));
+        jobs.refused(&b, "no".to_owned());
+        assert_eq!(jobs.exit_code(), Some(ExitCode::Unreachable), "no outcome of a job");
     }
 
     #[test]
