@@ -71,6 +71,11 @@ def retry(self: Any, failures: int) -> int:
     return int(self.request.retries)
 
 
+@app.task(bind=True)
+def retry_later(self: Any) -> None:
+    raise self.retry(exc=ValueError("not yet"), countdown=3600)
+
+
 @app.task(autoretry_for=(OSError,), max_retries=1, default_retry_delay=0.1)
 def always_fail() -> None:
     raise OSError("never")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -41,8 +42,8 @@ def test_a_server_that_is_down_and_comes_up(fake: Fake, reporter: Make, job_id: 
     assert eventually(lambda: make.flush(1))
     assert server.updates[-1]["status"] == "completed"
     first, second = warnings()
-    assert first.startswith("reports do not arrive, the job goes on: ")
-    assert second == "reports arrive again"
+    assert first.startswith("reports do not arrive at http://127.0.0.1:")
+    assert re.fullmatch(r"reports arrive at http://127.0.0.1:\d+ again", second)
 
 
 def test_a_server_that_never_answers(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:
@@ -218,7 +219,7 @@ def test_a_server_that_is_full(fake: Fake, reporter: Make, job_id: str, warnings
     ended = {update["job_id"] for update in server.updates if update["status"] == "completed"}
     assert len(ended) == 20
     # Once for all of them, and once that it is over.
-    assert [warning.partition(":")[0] for warning in warnings()[1:]] == ["reports arrive again"]
+    assert [warning.partition(" at ")[0] for warning in warnings()[1:]] == ["reports arrive"]
 
 
 def test_a_real_server_that_is_full(tmp_path: Path, reporter: Make, warnings: Warnings) -> None:

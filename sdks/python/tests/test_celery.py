@@ -33,7 +33,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRedis]:
 
 
 def start_worker(folder: Path, broker: LiveRedis, server: LiveServer, *options: str, **environment: str) -> LiveWorker:
-    command = ["celery", "-A", "celery_tasks", "worker", "--pool", "prefork", "--loglevel", "info", *options]
+    pool = [] if "--pool" in options else ["--pool", "prefork"]
+    command = ["celery", "-A", "celery_tasks", "worker", *pool, "--loglevel", "info", *options]
     quick = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     given = {"BROKER": broker.url, "MILEPOST_URL": server.url, **environment}
     return LiveWorker(folder, [*command, *quick], " ready.", given)
@@ -155,8 +156,18 @@ def test_a_retry_is_an_attempt_and_ends_nothing(server: LiveServer, worker: Live
     seen = [step for step in steps(server, sent.id) if step[1] != "processing"]
     assert seen[-3:] == [(2, "queued"), (3, "queued"), (3, "completed")]
     assert {status for _, status in seen[:-1]} == {"queued"}
-    waiting = [each.get("message") for each in history(server, sent.id) if each["status"] == "queued"][-2:]
-    assert waiting == ["Retry 1: the disk is busy", "Retry 2: the disk is busy"]
+    waiting = [without_frame(each.get("message")) for each in history(server, sent.id) if each["status"] == "queued"][
+        -2:
+    ]
+    assert waiting == ["Retry 1: OSError: the disk is busy", "Retry 2: OSError: the disk is busy"]
+
+
+def test_a_retry_names_its_task_and_its_reason(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.retry_later.delay()
+    waiting = until(server, sent.id, status="queued", attempt=2)
+    assert waiting["metadata"] == {"task": "celery_tasks.retry_later"}
+    assert waiting["message"] == "Retry 1: ValueError: not yet"
+    sent.revoke()
 
 
 def test_retries_that_are_used_up(server: LiveServer, worker: LiveWorker) -> None:
@@ -177,6 +188,7 @@ def test_revoked_before_it_runs(server: LiveServer, worker: LiveWorker, gate: Pa
     assert until(server, sent.id, status="cancelled")["message"] == "Revoked"
     for each in blocking:
         until(server, each.id, status="completed")
+    assert until(server, sent.id)["metadata"] == {"task": "celery_tasks.add"}
 
 
 def test_revoked_while_it_runs(server: LiveServer, worker: LiveWorker, gate: Path) -> None:
@@ -184,6 +196,17 @@ def test_revoked_while_it_runs(server: LiveServer, worker: LiveWorker, gate: Pat
     pid_of(gate)
     sent.revoke(terminate=True)
     assert until(server, sent.id, status="cancelled")["message"] == "Terminated"
+    assert until(server, sent.id)["metadata"]["task"].startswith("celery_tasks.")
+
+
+def test_revoked_in_a_pool_of_greenlets(server: LiveServer, own: Own, gate: Path) -> None:
+    pytest.importorskip("gevent")
+    own.start("--pool", "gevent")
+    sent = own.send(tasks.wait, str(gate))
+    until(server, sent.id, status="processing")
+    sent.revoke(terminate=True)
+    end = until(server, sent.id, status="cancelled")
+    assert end["metadata"] == {"task": "celery_tasks.wait"}
 
 
 def test_expired(server: LiveServer, worker: LiveWorker) -> None:
@@ -210,6 +233,7 @@ def test_a_task_that_takes_too_long(server: LiveServer, worker: LiveWorker, gate
     sent = tasks.too_long.delay(str(gate))
     end = until(server, sent.id, status="failed")
     assert end["error"].startswith("TimeLimitExceeded: ")
+    assert end["metadata"]["task"].startswith("celery_tasks.")
 
 
 def test_exceptions_that_end_the_child(server: LiveServer, worker: LiveWorker) -> None:

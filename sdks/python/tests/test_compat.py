@@ -278,7 +278,7 @@ def test_a_zombie_is_refused(server: LiveServer, job_id: str, warnings: Warnings
     found = milepost.status(job_id, url=server.url)
     assert found is not None
     assert (found.status, found.progress, found.attempt) == ("processing", 0.0, 2)
-    assert [warning.partition(":")[0] for warning in warnings()] == [f"nothing more is reported of {job_id}"]
+    assert [warning.partition(" at ")[0] for warning in warnings()] == [f"{job_id} is not shown"]
 
 
 def test_nothing_is_lost_while_redis_is_away(own_redis: LiveRedis, job_id: str, warnings: Warnings) -> None:

@@ -136,7 +136,7 @@ def test_a_server_that_is_down_is_warned_of_once(job_id: str, kind: str, tmp_pat
     code_, errors = Worker(program(tmp_path, kind, "after", code), url).finish()
     assert code_ == 0
     first, second = errors.strip().splitlines()
-    assert first.startswith("milepost: reports do not arrive, the job goes on: ")
+    assert first.startswith("milepost: reports do not arrive at http://127.0.0.1:")
     assert second == "milepost: the last states of 1 job did not arrive in time"
 
 

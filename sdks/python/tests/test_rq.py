@@ -141,7 +141,7 @@ def test_a_retry_is_an_attempt_and_ends_nothing(server: LiveServer, queue: Queue
     assert seen[-3:] == [(2, "queued"), (3, "queued"), (3, "completed")]
     assert {status for _, status in seen[:-1]} == {"queued"}
     waiting = [each for each in history(server, sent.id) if each["status"] == "queued"]
-    assert waiting[-1]["message"] == "Retry: the disk is busy"
+    assert without_frame(waiting[-1]["message"]) == "Retry: OSError: the disk is busy"
 
 
 def test_retries_that_are_used_up(server: LiveServer, queue: Queue) -> None:

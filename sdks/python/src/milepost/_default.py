@@ -11,6 +11,7 @@ from . import _address, _json
 from ._argument import given_progress, given_seconds, given_text, given_whole
 from ._boundary import harmless, warn_once
 from ._counter import Number
+from ._interactive import hint_no_server
 from ._job import Job
 from ._memory import LOCK
 from ._reporter import Reporter
@@ -93,7 +94,10 @@ def job(
     A second call with the id of a job of this process that goes on returns that job. Nothing is ever raised: an id that
     is none is warned of, and the job is not reported.
     """
-    return default().job(
+    reporter = default()
+    if reporter.url is None:
+        hint_no_server()
+    return reporter.job(
         name,
         id=id,
         total=total,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from queue import Empty
 from typing import NamedTuple, Optional, Union
+from urllib.parse import quote
 
 from ._memory import LOCK
 from ._record import Glance, Record
@@ -60,7 +61,8 @@ class Inbox:
     The queue may be written by signal handlers and finalisers, and holds no lock that a fork could catch.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, server: Optional[str] = None) -> None:
+        self._server = server
         self.is_foreign = False
         """Whether it belongs to the process that this one was forked from."""
         self._limit = limit
@@ -117,6 +119,10 @@ class Inbox:
         if wish.wait(timeout) != 0:
             self._is_vain = True
             self.waits_in_vain += 1
+
+    def page_of(self, job_id: str) -> Optional[str]:
+        """Where people watch a job of this server's."""
+        return None if self._server is None else f"{self._server}/?job={quote(job_id)}"
 
     def has_arrived(self) -> None:
         """The server has answered."""

@@ -14,6 +14,7 @@ from ._argument import given_number, given_part, given_progress, given_text
 from ._assignable import Assignable
 from ._boundary import harmless
 from ._counter import Counter, Number
+from ._interactive import hint_page
 from ._outcome import Refusal
 from ._record import Record
 from ._stage import Stage
@@ -41,6 +42,8 @@ class Bell(Protocol):
     def ring(self, record: Record) -> None: ...
 
     def deliver(self, record: Record, timeout: float) -> None: ...
+
+    def page_of(self, job_id: str) -> Optional[str]: ...
 
 
 class Job:
@@ -71,6 +74,11 @@ class Job:
     def id(self) -> str:
         """The job's id."""
         return self._record.job_id
+
+    @property
+    def url(self) -> Optional[str]:
+        """The page where people watch it; None if it is reported to no Milepost server."""
+        return self._bell.page_of(self.id)
 
     @property
     def status(self) -> str:
@@ -301,6 +309,7 @@ class Job:
             self._ring()
         self._tokens.append(_current.set(self))
         _entered.append(self)
+        hint_page(self.url)
         return self
 
     def __exit__(
@@ -383,7 +392,7 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
         return "cancelled", "interrupted"
     if isinstance(error, SystemExit):
         return _outcome_of_exit(error.code)
-    if isinstance(error, GeneratorExit) or type(error).__name__ == "CancelledError":
+    if isinstance(error, GeneratorExit) or type(error).__name__ in ("CancelledError", "GreenletExit"):
         return "cancelled", "cancelled"
     return "failed", _json.describe_error(error)
 

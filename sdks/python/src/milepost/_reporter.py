@@ -59,7 +59,7 @@ class Reporter:
         self._url = _usable(url)
         self._thread: Optional[Thread] = None
         self._has_told_full = False
-        self._inbox = Inbox(self._max_jobs)
+        self._inbox = Inbox(self._max_jobs, _server_of(self._url))
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         _all.add(self)
 
@@ -159,7 +159,13 @@ class Reporter:
         with LOCK:
             if self._thread is not None or self._url is None:
                 return
-            sender = Sender(self._inbox, connect(self._url, self._token), self._pace, self._flush_timeout)
+            sender = Sender(
+                self._inbox,
+                connect(self._url, self._token),
+                self._pace,
+                self._flush_timeout,
+                _address.without_password(self._url),
+            )
             self._thread = Thread(sender.run, "milepost")
         _at_exit_of_worker_processes()
 
@@ -202,9 +208,17 @@ class Reporter:
     def _after_fork(self) -> None:
         """In the child: its parent has the thread, the connection and the jobs."""
         self._inbox.is_foreign = True
-        self._inbox = Inbox(self._max_jobs)
+        self._inbox = Inbox(self._max_jobs, _server_of(self._url))
         self._thread = None
         self._jobs = weakref.WeakValueDictionary()
+
+
+def _server_of(url: Optional[str]) -> Optional[str]:
+    """Where a browser finds that server; without the password, which is not for the screen."""
+    if url is None or _address.is_redis(url):
+        return None
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _seconds(value: object, name: str, default: float) -> float:

@@ -8,7 +8,7 @@ from typing import Optional
 
 from . import _notice
 from ._inbox import Begin, Flush, Inbox, Ring
-from ._outcome import Accepted, AttemptOver, Busy, Failure, LeaveAlone, NoBatch, Outcome, Refused
+from ._outcome import Accepted, AttemptOver, Busy, Failure, LeaveAlone, NoBatch, Outcome, Refusal, Refused
 from ._record import Record
 from ._schedule import Pace, Schedule
 from ._transport import Outgoing, Transport
@@ -18,7 +18,9 @@ BATCH_BYTES = 1 << 20
 
 
 class Sender:
-    def __init__(self, inbox: Inbox, transport: Transport, pace: Pace, request_timeout: float) -> None:
+    def __init__(self, inbox: Inbox, transport: Transport, pace: Pace, request_timeout: float, server: str) -> None:
+        self._server = server
+        """Its URL, for people."""
         self._inbox = inbox
         self._transport = transport
         self._request_timeout = request_timeout
@@ -107,12 +109,12 @@ class Sender:
         for record, outcome in zip(records, outcomes):
             self._settle(record, outcome, now)
         if self._schedule.has_recovered():
-            _notice.tell("reports arrive again")
+            _notice.tell(f"reports arrive at {self._server} again")
         return True
 
     def _fail(self, records: list[Record], reason: str, retry_after: Optional[float]) -> None:
         if self._schedule.fail(records, retry_after, time.monotonic()):
-            _notice.tell(f"reports do not arrive, the job goes on: {reason}")
+            _notice.tell(f"reports do not arrive at {self._server}, the job goes on: {reason}")
 
     def _settle(self, record: Record, outcome: Outcome, now: float) -> None:
         is_news = self._schedule.settle(record, outcome, now)
@@ -127,6 +129,19 @@ class Sender:
                 record.refused, record.is_over = outcome.refusal, True
                 # That a job waits is no news once it runs, or has run: whoever put it into a queue may be late.
                 if record.status != "queued":
-                    _notice.tell(f"nothing more is reported of {record.job_id}: {outcome.refusal.detail}")
+                    _notice.tell(self._say_why_not(record.job_id, outcome.refusal))
         elif isinstance(outcome, Busy) and is_news:
             _notice.tell(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")
+
+    def _say_why_not(self, job_id: str, refusal: Refusal) -> str:
+        if refusal.problem == "attempt-ended":
+            which = "it" if refusal.attempt is None else f"attempt {refusal.attempt}"
+            return (
+                f"{job_id} is not shown at {self._server}, as {which} has ended there already; "
+                f'to run the same id again: milepost.job(id="{job_id}", attempt="next")'
+            )
+        if refusal.problem == "attempt-superseded":
+            return (
+                f"{job_id} is not shown any more at {self._server}: another worker has begun attempt {refusal.attempt}"
+            )
+        return f"nothing more is reported of {job_id} to {self._server}: {refusal.detail}"

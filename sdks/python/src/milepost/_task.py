@@ -22,6 +22,7 @@ class Task:
     """One run of a task: the job that reports it, which is `milepost.current()` for the task's code."""
 
     def __init__(self, job_id: str, attempt: int, metadata: Optional[dict[str, object]] = None) -> None:
+        self.metadata = metadata
         with LOCK:
             self.job: Job = default().job(id=job_id, attempt=attempt, stage=STAGE, metadata=metadata)
             # Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt.
@@ -37,6 +38,11 @@ class Task:
         return self.job.attempt or 1
 
     @property
+    def _name(self) -> Optional[str]:
+        name = (self.metadata or {}).get("task")
+        return None if name is None else str(name)
+
+    @property
     def is_handed_over(self) -> bool:
         """Whether the task is in the queue again."""
         return self.job._record.is_handed_over
@@ -44,7 +50,7 @@ class Task:
     def hand_over(self, attempt: int, message: Optional[str]) -> None:
         """The task is in the queue again: it waits to be run as that attempt, here or elsewhere."""
         if not self.job._bell.is_foreign and self.job._record.hand_over(
-            queued(self.job.id, attempt, message, None), "queued"
+            queued(self.job.id, attempt, message, self._name), "queued"
         ):
             self.job._ring()
 

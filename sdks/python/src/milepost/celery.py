@@ -9,6 +9,7 @@ are: docs/python-integrations.md says what watchers see of them. Needs the extra
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from celery.app.task import Task as CeleryTask
 from celery.exceptions import Reject, TimeLimitExceeded
 
 from ._default import flush, report
-from ._json import describe
+from ._json import describe_error
 from ._meta import Meta
 from ._result import is_small
 from ._task import Task, quietly, waits
@@ -34,6 +35,7 @@ _NO_STAGE = frozenset({"PROGRESS", "STARTED", "PENDING", "RECEIVED", "RETRY"})
 _ENDS = {"SUCCESS": "completed", "FAILURE": "failed", "REVOKED": "cancelled"}
 _FLUSH_TIMEOUT = 2.0
 
+_retried_for: contextvars.ContextVar[object] = contextvars.ContextVar("milepost_retried_for", default=None)
 _running: dict[str, Task] = {}
 """The tasks that run in this process: no more than the pool runs at once."""
 _is_wanted: Optional[Callable[[str], bool]] = None
@@ -65,6 +67,7 @@ def install(app: Any = None, *, only: Optional[Callable[[str], bool]] = None) ->
     ):
         signal.connect(handler, weak=False)
     CeleryTask.update_state = _reporting(CeleryTask.update_state)
+    CeleryTask.retry = _with_reason(CeleryTask.retry)
 
 
 def _reports(name: object) -> bool:
@@ -91,8 +94,22 @@ def _before_publish(sender: object = None, headers: Optional[dict[str, Any]] = N
 
 
 def _reason(retries: int) -> str:
-    error = sys.exc_info()[1]
-    return f"Retry {retries}" if error is None else f"Retry {retries}: {describe(error)}"
+    error = _retried_for.get() or sys.exc_info()[1]
+    return f"Retry {retries}" if error is None else f"Retry {retries}: {describe_error(error)}"
+
+
+def _with_reason(retry: Callable[..., Any]) -> Callable[..., Any]:
+    """`retry(exc=…)` publishes the message of the next attempt before anybody else hears of the reason."""
+
+    @functools.wraps(retry)
+    def retrying(self: Any, args: Any = None, kwargs: Any = None, exc: Any = None, *more: Any, **named: Any) -> Any:
+        token = _retried_for.set(exc)
+        try:
+            return retry(self, args, kwargs, exc, *more, **named)
+        finally:
+            _retried_for.reset(token)
+
+    return retrying
 
 
 @quietly
@@ -121,12 +138,12 @@ def _after_run(task_id: Optional[str] = None, retval: Any = None, state: Optiona
     if state == "SUCCESS":
         job.complete(retval if is_small(retval) else None)
     elif state == "RETRY":
-        run.hand_over(run.attempt + 1, f"Retry: {describe(getattr(retval, 'exc', None) or retval)}")
+        run.hand_over(run.attempt + 1, f"Retry: {describe_error(getattr(retval, 'exc', None) or retval)}")
     elif state == "REJECTED" and getattr(retval, "requeue", False):
         run.hand_over(run.attempt + 1, "Put back into the queue")
     elif state == "REJECTED" and run.is_handed_over:
         # The retry could not be sent: nobody will run it.
-        report(job.id, status="failed", error=retval)
+        report(job.id, status="failed", error=retval, metadata=run.metadata)
     elif state == "IGNORED":
         _end(run, *(run.outcome or ("cancelled", "ignored")))
     elif state in ("FAILURE", "REJECTED"):
@@ -134,6 +151,9 @@ def _after_run(task_id: Optional[str] = None, retval: Any = None, state: Optiona
     elif _is_ended_by_signal():
         # By the worker, as the task was revoked or took too long, say: it tells why.
         run.let_go()
+    elif type(sys.exc_info()[1]).__name__ == "GreenletExit":
+        # So a pool of greenlets ends a task that was revoked.
+        job.cancel("Terminated")
     else:
         job.fail(sys.exc_info()[1] or f"it ended as {state}")
 
@@ -159,7 +179,7 @@ def _failed(sender: Any = None, task_id: Optional[str] = None, exception: object
     # What fails while it runs here is told after it ran. This is for the worker's parent, whose child was lost, or took
     # too long; what was rejected has been told by the child.
     if task_id is not None and task_id not in _running and not isinstance(exception, Reject) and _reports(sender.name):
-        report(task_id, status="failed", error=exception)
+        report(task_id, status="failed", error=exception, metadata={"task": sender.name})
 
 
 @quietly
@@ -172,7 +192,7 @@ def _retried(sender: Any = None, request: Any = None, reason: object = None, **_
         waits(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue")
     else:
         # Celery says that it is retried. But its message is gone.
-        report(request.id, status="cancelled", message="The worker was shut down")
+        report(request.id, status="cancelled", message="The worker was shut down", metadata={"task": sender.name})
 
 
 @quietly
@@ -181,7 +201,7 @@ def _revoked(
 ) -> None:
     if _reports(sender.name):
         message = "Expired" if expired else "Terminated" if terminated else "Revoked"
-        report(request.id, status="cancelled", message=message)
+        report(request.id, status="cancelled", message=message, metadata={"task": sender.name})
 
 
 @quietly
@@ -231,7 +251,8 @@ def _state_updated(task: Any, task_id: Optional[str], state: Optional[str], meta
     if run is None:
         # A task that runs elsewhere.
         if stage not in _ENDS:
-            report(job_id, stage=read.stage or stage, progress=read.share, message=read.message, metadata=read.metadata)
+            metadata = {"task": task.name, **(read.metadata or {})}
+            report(job_id, stage=read.stage or stage, progress=read.share, message=read.message, metadata=metadata)
     elif state in _ENDS:
         # `update_state("FAILURE", …)` and then `raise Ignore()` is how some tasks fail.
         text = (meta.get("exc_message") if isinstance(meta, dict) else None) or read.message or state

@@ -19,7 +19,7 @@ from rq.job import Job
 from rq.worker import BaseWorker
 
 from ._default import default, flush, report
-from ._json import describe
+from ._json import describe_error
 from ._meta import Meta
 from ._result import is_small
 from ._status import status
@@ -101,7 +101,11 @@ class SimpleWorker(Reporting, rq.SimpleWorker):
 
 @quietly
 def _begin(job: Job) -> None:
-    _running[job.id] = Task(job.id, _attempt_of(job), {"task": job.func_name})
+    _running[job.id] = Task(job.id, _attempt_of(job), _metadata(job))
+
+
+def _metadata(job: Job) -> dict[str, object]:
+    return {"task": str(job.func_name)}
 
 
 def _attempt_of(job: Job) -> int:
@@ -135,16 +139,16 @@ def _attempt_at_server(job_id: str) -> Optional[int]:
 @quietly
 def _settle(job: Job, end: str, outcome: object) -> None:
     if end == "failed" and job.get_status(refresh=False) in _WAITING:
-        end, outcome = "queued", f"Retry: {describe(outcome)}"
+        end, outcome = "queued", f"Retry: {describe_error(outcome)}"
     run = _running.get(job.id)
     if run is not None:
         run.outcome = (end, outcome)
     elif end == "queued":
         waits(job.id, _attempt_of(job), str(job.func_name), str(outcome))
     elif end == "cancelled":
-        report(job.id, status=end, message=str(outcome))
+        report(job.id, status=end, message=str(outcome), metadata=_metadata(job))
     else:
-        report(job.id, status=end, error=outcome)
+        report(job.id, status=end, error=outcome, metadata=_metadata(job))
 
 
 @quietly
@@ -174,7 +178,7 @@ def _abandoned(job: Job, kind: object, error: object, traceback: object) -> None
         if job.retries_left:
             waits(job.id, _attempt_of(job), str(job.func_name), "Retry: its worker is gone")
         else:
-            report(job.id, status="failed", error="its worker is gone")
+            report(job.id, status="failed", error="its worker is gone", metadata=_metadata(job))
 
 
 def _saved(job: Job) -> None:
@@ -191,7 +195,7 @@ def _meta_saved(job: Job) -> None:
 
 @quietly
 def _cancelled(job: Job) -> None:
-    report(job.id, status="cancelled", message="Cancelled")
+    report(job.id, status="cancelled", message="Cancelled", metadata=_metadata(job))
 
 
 def _then(method: Callable[..., Any], after: Callable[[Job], None]) -> Callable[..., Any]:

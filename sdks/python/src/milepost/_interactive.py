@@ -1,0 +1,42 @@
+"""What people at a terminal are told: where to watch, or what to set. Once each, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Optional
+
+_has_shown_page = False
+_has_hinted = False
+
+
+def is_interactive() -> bool:
+    """Whether somebody looks at the standard error."""
+    try:
+        return sys.stderr.isatty()
+    except Exception:
+        return False
+
+
+def hint_page(url: Optional[str]) -> None:
+    """Shows where the first job is watched."""
+    global _has_shown_page
+    if url is not None and not _has_shown_page and is_interactive():
+        _has_shown_page = True
+        _write(f"watch at {url}")
+
+
+def hint_no_server() -> None:
+    """Nothing is reported, as nobody said where to."""
+    global _has_hinted
+    if not _has_hinted and is_interactive() and "MILEPOST_URL" not in os.environ:
+        _has_hinted = True
+        _write("nothing is reported: MILEPOST_URL is not set. `milepost serve` is at http://localhost:8084 by default")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(f"milepost: {text}\n")
+    except Exception:
+        # Whatever stands in for the terminal.
+        pass
