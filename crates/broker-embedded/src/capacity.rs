@@ -7,7 +7,7 @@ use milepost_broker::Stats;
 /// What a state costs beside its JSON: its place in the maps and the allocator's share.
 const STATE_OVERHEAD: usize = 160;
 
-/// How much is held, of how much may be. Shared by the shards; the counts may overshoot by what the shards
+/// How much is held, of how much may be. Shared by the stripes; the counts may overshoot by what the stripes
 /// do at the same moment.
 pub(crate) struct Capacity {
     jobs: AtomicUsize,

@@ -7,7 +7,7 @@ use crate::Limits;
 use crate::capacity::{Capacity, cost};
 use milepost_broker::Listener;
 
-/// What a shard has of a job: that it is known, that somebody listens, or both.
+/// What a stripe has of a job: that it is known, that somebody listens, or both.
 #[derive(Default)]
 pub(crate) struct Job {
     pub(crate) known: Option<Known>,
@@ -23,7 +23,7 @@ pub(crate) struct Known {
     pub(crate) epoch: Epoch,
     /// Orders the jobs by when they began.
     pub(crate) begun: u64,
-    /// In the unit of the shard's queues.
+    /// In the unit of the stripe's queues.
     pub(crate) expires: u64,
     /// Under which time the job stands in its queue.
     pub(crate) queued: u64,

@@ -2,10 +2,10 @@
 
 mod capacity;
 mod job;
-mod shard;
+mod page;
 mod store;
+mod stripe;
 
-use std::collections::BinaryHeap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,8 +21,9 @@ use milepost_broker::{
     Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, SystemClock,
     Unavailable,
 };
-use shard::{Context, Folded, Listed, Shard, millis};
+use page::Page;
 use store::Store;
+use stripe::{Context, Folded, Room, Stripe, millis};
 
 pub use store::StoreError;
 
@@ -66,13 +67,13 @@ impl Default for Limits {
     }
 }
 
-/// The embedded broker: sharded by job, each shard behind a lock that is held for one fold at a time.
+/// The embedded broker: sharded by job, each stripe behind a lock that is held for one fold at a time.
 ///
 /// With a data directory, an end is on disk before its report is acknowledged, and any other state within
 /// a second. A job that comes back from disk keeps its position; what is reported next opens a new epoch,
 /// because positions after that one may have been shown before the restart.
 pub struct Embedded {
-    shards: Box<[Mutex<Shard>]>,
+    stripes: Box<[Mutex<Stripe>]>,
     hasher: RandomState,
     limits: Limits,
     capacity: Capacity,
@@ -82,7 +83,7 @@ pub struct Embedded {
     last_begun: AtomicU64,
 }
 
-const SHARDS: u64 = 16;
+const STRIPES: u64 = 16;
 
 impl Embedded {
     /// A broker that forgets everything when the process ends.
@@ -93,7 +94,7 @@ impl Embedded {
     /// The same, with another clock.
     pub fn with_clock(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             capacity: Capacity::new(limits.max_jobs, limits.max_bytes),
             limits,
@@ -125,8 +126,8 @@ impl Embedded {
             broker.last_begun.fetch_max(record.begun, Ordering::Relaxed);
             let epoch = broker.new_epoch();
             let expires = millis(broker.clock.elapsed() + left);
-            let mut shard = broker.shard(record.state.job());
-            shard.begin(record.state, epoch, record.begun, expires, &broker.capacity);
+            let mut stripe = broker.stripe(record.state.job());
+            stripe.begin(record.state, epoch, record.begun, expires, &broker.capacity);
         }
         broker.store = Some(store);
         Ok(broker)
@@ -136,8 +137,8 @@ impl Embedded {
     pub fn expire(&self) {
         /// So many under one lock, so that a report does not wait for all of them.
         const SLICE: usize = 256;
-        for shard in &self.shards {
-            while lock(shard).expire(SLICE, self.context()) {}
+        for stripe in &self.stripes {
+            while lock(stripe).expire(SLICE, self.context()) {}
         }
     }
 
@@ -151,9 +152,9 @@ impl Embedded {
         }
     }
 
-    fn shard(&self, job: &JobId) -> MutexGuard<'_, Shard> {
-        let index = self.hasher.hash_one(job) % SHARDS;
-        lock(&self.shards[usize::try_from(index).unwrap_or(0)])
+    fn stripe(&self, job: &JobId) -> MutexGuard<'_, Stripe> {
+        let index = self.hasher.hash_one(job) % STRIPES;
+        lock(&self.stripes[usize::try_from(index).unwrap_or(0)])
     }
 
     fn new_epoch(&self) -> Epoch {
@@ -172,33 +173,39 @@ impl Embedded {
     /// Gives up the job that has ended and would expire first; false if none has ended.
     fn evict_one(&self) -> bool {
         let first = self
-            .shards
+            .stripes
             .iter()
-            .filter_map(|shard| Some((lock(shard).first_to_evict()?, shard)))
+            .filter_map(|stripe| Some((lock(stripe).first_to_evict()?, stripe)))
             .min_by_key(|(expires, _)| *expires);
         // Where another thread was faster there is room again: worth another look in any case.
-        first.map(|(_, shard)| lock(shard).evict(self.context())).is_some()
+        first.map(|(_, stripe)| lock(stripe).evict(self.context())).is_some()
     }
 
     fn fold(&self, update: &Update) -> Result<Folded, ReportError> {
-        let mut tight = false;
+        let mut room = Room::Free;
         loop {
             let context = self.context();
             let birth = || (self.new_epoch(), self.begin(context.now));
-            let folded = self.shard(update.job()).fold(update, context, tight, birth);
+            let folded = self.stripe(update.job()).fold(update, context, room, birth);
             match folded {
                 // Each turn gives up a job that has ended, so the turns are as many as there are such jobs.
                 Err(ReportError::Full(_)) if self.evict_one() => {}
-                Err(ReportError::Full(_)) if !tight => tight = true,
+                Err(full @ ReportError::Full(_)) => {
+                    room = match room {
+                        Room::Free => Room::OfHistory,
+                        Room::OfHistory => Room::BeyondBound,
+                        Room::BeyondBound => return Err(full),
+                    }
+                }
                 folded => return folded,
             }
         }
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    // A shard is never left half-changed by a panic: what may panic comes before the first change.
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
+    // A stripe is never left half-changed by a panic: what may panic comes before the first change.
+    stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn random_epoch() -> u64 {
@@ -221,24 +228,24 @@ impl Broker for Embedded {
     }
 
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
-        Ok(self.shard(job).state(job))
+        Ok(self.stripe(job).state(job))
     }
 
     async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
-        Ok(self.shard(job).history(job))
+        Ok(self.stripe(job).history(job))
     }
 
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
-        self.shard(job).attach(job, listener);
+        self.stripe(job).attach(job, listener);
         Ok(())
     }
 
     async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
-        self.shard(job).detach(job, listener);
+        self.stripe(job).detach(job, listener);
     }
 
     async fn forget(&self, job: &JobId) -> Result<bool, Unavailable> {
-        let known = self.shard(job).forget(job, self.context());
+        let known = self.stripe(job).forget(job, self.context());
         if let Some(store) = &self.store
             && known
         {
@@ -248,18 +255,9 @@ impl Broker for Embedded {
     }
 
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable> {
-        // The page and one more, which tells whether there is a next page.
-        let most = query.limit.saturating_add(1);
-        let mut latest: BinaryHeap<Listed> = BinaryHeap::new();
-        for shard in &self.shards {
-            lock(shard).list(query, most, &mut latest);
-        }
-        let mut listed = latest.into_sorted_vec();
-        let next = (listed.len() == most).then(|| {
-            listed.pop();
-            listed.last().map_or(0, |last| last.begun)
-        });
-        let states = listed.into_iter().map(|job| job.state).collect();
+        let page = Page::new(&self.stripes, query).collect().await;
+        let next = page.has_more.then(|| page.listed.last().map_or(0, |last| last.begun));
+        let states = page.listed.into_iter().map(|job| job.state).collect();
         Ok(Jobs { states, next, total: self.capacity.stats().jobs })
     }
 

@@ -163,12 +163,19 @@ fn write(path: &Path, database: Database, pending: &Pending) {
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
 
-        let written = if jobs.is_empty() { Ok(()) } else { commit(path, &mut database, &jobs) };
+        let written = if jobs.is_empty() {
+            Ok(())
+        } else {
+            // redb meets some failures by an assertion of its own. The next commit opens the file anew.
+            let commit = AssertUnwindSafe(|| commit(path, &mut database, &jobs));
+            let committed = catch_unwind(commit).map_err(|_| "it panicked".to_owned());
+            committed.and_then(|committed| committed.map_err(|error| error.to_string()))
+        };
         match &written {
             Ok(()) => failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "states are not on disk; trying again");
+                    tracing::error!(error, "states are not on disk; trying again");
                 }
                 put_back(pending, jobs);
             }

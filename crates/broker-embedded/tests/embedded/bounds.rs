@@ -116,6 +116,38 @@ async fn at_its_bound_in_bytes_ended_jobs_go_first_then_histories_then_it_refuse
 }
 
 #[tokio::test]
+async fn ends_evict_earlier_ends_instead_of_growing() {
+    let (broker, _) = in_memory(Limits { max_bytes: 100_000, ..Limits::default() });
+    for n in 0..100 {
+        report(&broker, &format!("job-{n}"), "{}").await;
+    }
+    let end = format!(r#"{{"status":"completed","result":"{}"}}"#, "x".repeat(20_000));
+    for n in 0..100 {
+        let id = format!("job-{n}");
+        report(&broker, &id, &end).await;
+        assert_eq!(state(&broker, &id).await.expect("kept").status(), Status::Completed);
+        assert!(broker.stats().bytes <= 100_000, "{:?}", broker.stats());
+    }
+    assert!(broker.stats().evicted >= 90, "{:?}", broker.stats());
+}
+
+#[tokio::test]
+async fn an_end_exceeds_the_bound_by_itself_at_most() {
+    let (broker, _) = in_memory(Limits { max_bytes: 20_000, ..Limits::default() });
+    let large = format!(r#"{{"message":"{}"}}"#, "x".repeat(1_000));
+    let mut jobs = 0;
+    while !is_full(&broker, &format!("job-{jobs}"), &large).await {
+        jobs += 1;
+    }
+    // Nothing that has ended is left to evict, and each end is larger than what its job held.
+    let end = format!(r#"{{"status":"failed","error":"{}"}}"#, "x".repeat(15_000));
+    for n in 0..jobs {
+        report(&broker, &format!("job-{n}"), &end).await;
+        assert!(broker.stats().bytes <= 20_000 + 16_000, "{:?}", broker.stats());
+    }
+}
+
+#[tokio::test]
 async fn histories_are_given_up_for_room_and_kept_where_there_is_some() {
     let (broker, _) = in_memory(Limits { max_bytes: 8_000, ..Limits::default() });
     let json = format!(r#"{{"message":"{}"}}"#, "x".repeat(500));

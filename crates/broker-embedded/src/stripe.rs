@@ -1,5 +1,4 @@
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +16,19 @@ use milepost_broker::{JobsQuery, Listener, ReportError};
 /// the one at which it expires. So an update that prolongs a job's life costs the queues nothing: a job
 /// that comes to the front too early goes back in under its present time.
 #[derive(Default)]
-pub(crate) struct Shard {
+pub(crate) struct Stripe {
     jobs: HashMap<JobId, Box<Job>>,
     running: Queue,
-    /// Those that have ended, which are given up first when the broker is full.
+    /// Those that have ended, which are evicted first when the broker is full.
     ended: Queue,
+    /// The known jobs in the order in which they began.
+    by_begun: BTreeMap<u64, JobId>,
 }
 
 /// By milliseconds of the clock's `elapsed`.
 type Queue = BTreeSet<(u64, JobId)>;
 
-/// What the shards share.
+/// What the stripes share.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
@@ -42,19 +43,30 @@ pub(crate) struct Folded {
     pub(crate) repeated: bool,
 }
 
-/// A job in a list; the greatest is the first to be cut off.
+/// Where the room for a new state may come from, if the broker is full and no ended job is left to evict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Only from what is free.
+    Free,
+    /// From the job's own history as well.
+    OfHistory,
+    /// For the end of a known job, from beyond the bound.
+    BeyondBound,
+}
+
+/// A job in a list.
 pub(crate) struct Listed {
     pub(crate) begun: u64,
     pub(crate) state: Arc<State>,
 }
 
-impl Shard {
-    /// `tight`: the job gives its history up for the new state, where there is no room otherwise.
+impl Stripe {
+    /// Folds the update into its job's state, if there is room for the new state.
     pub(crate) fn fold(
         &mut self,
         update: &Update,
         context: Context<'_>,
-        tight: bool,
+        room: Room,
         birth: impl FnOnce() -> (Epoch, u64),
     ) -> Result<Folded, ReportError> {
         let known = self.jobs.get(update.job()).and_then(|job| job.known.as_ref());
@@ -70,13 +82,14 @@ impl Shard {
             Err(refusal) => return Err(ReportError::Refused(refusal)),
         };
         let bound = context.capacity.exceeded(known.is_none(), &state, 0);
-        let replaces = tight && known.is_some() && bound.is_some();
+        let replaces = room != Room::Free && known.is_some() && bound.is_some();
         let latches = known.is_some() && state.status().is_end();
-        if let Some(bound) = bound
-            && !latches
-        {
-            let freed = known.filter(|_| tight).map_or(0, Known::cost);
-            if freed == 0 || context.capacity.exceeded(false, &state, freed).is_some() {
+        if let Some(bound) = bound {
+            let freed = known.filter(|_| replaces).map_or(0, Known::cost);
+            let fits = freed > 0 && context.capacity.exceeded(false, &state, freed).is_none();
+            // An end is never refused. It can be evicted from now on, so the next one makes its room of this one's.
+            let may_exceed = latches && room == Room::BeyondBound;
+            if !fits && !may_exceed {
                 return Err(ReportError::Full(bound));
             }
         }
@@ -111,6 +124,7 @@ impl Shard {
         capacity.add(&state);
         let id = state.job().clone();
         self.queue(state.status().is_end()).insert((expires, id.clone()));
+        self.by_begun.insert(begun, id.clone());
         let known = Known { state, earlier: None, epoch, begun, expires, queued: expires };
         self.jobs.entry(id).or_default().known = Some(known);
     }
@@ -179,6 +193,7 @@ impl Shard {
             }
         }
         self.queue(known.state.status().is_end()).remove(&(known.queued, id.clone()));
+        self.by_begun.remove(&known.begun);
         if let Some(store) = context.store {
             store.forget(id.clone());
         }
@@ -232,22 +247,29 @@ impl Shard {
         }
     }
 
-    /// Adds the jobs that match to `latest`, which keeps the `most` that began last.
-    pub(crate) fn list(&self, query: &JobsQuery, most: usize, latest: &mut BinaryHeap<Listed>) {
-        for (id, job) in &self.jobs {
-            let Some(known) = &job.known else { continue };
-            let matches = query.after.is_none_or(|after| known.begun < after)
-                && (query.statuses.is_empty() || query.statuses.contains(&known.state.status()))
-                && id.as_str().starts_with(&query.prefix);
-            let too_old = latest.len() >= most
-                && latest.peek().is_some_and(|oldest| known.begun < oldest.begun);
-            if matches && !too_old {
-                latest.push(Listed { begun: known.begun, state: Arc::clone(&known.state) });
-                if latest.len() > most {
-                    latest.pop();
-                }
+    /// Adds jobs that match the query and began before `before` to `listed`, the most recently begun first, until
+    /// there are `most`. Looks at `SLICE` jobs at most, so that the lock is not held for long; where it stopped,
+    /// or none if it came to the end.
+    pub(crate) fn list(
+        &self,
+        query: &JobsQuery,
+        before: u64,
+        most: usize,
+        listed: &mut VecDeque<Listed>,
+    ) -> Option<u64> {
+        const SLICE: usize = 1_024;
+        for (looked_at, (begun, id)) in self.by_begun.range(..before).rev().enumerate() {
+            if listed.len() == most || looked_at == SLICE {
+                return Some(*begun + 1);
+            }
+            let Some(known) = self.known(id) else { continue };
+            let status = known.state.status();
+            let wanted = query.statuses.is_empty() || query.statuses.contains(&status);
+            if wanted && id.as_str().starts_with(&query.prefix) {
+                listed.push_back(Listed { begun: *begun, state: Arc::clone(&known.state) });
             }
         }
+        None
     }
 }
 
@@ -255,23 +277,3 @@ impl Shard {
 pub(crate) fn millis(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
-
-impl Ord for Listed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.begun.cmp(&self.begun)
-    }
-}
-
-impl PartialOrd for Listed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Listed {
-    fn eq(&self, other: &Self) -> bool {
-        self.begun == other.begun
-    }
-}
-
-impl Eq for Listed {}
