@@ -1,0 +1,47 @@
+"""Runs a program as one job, without a change to it.
+
+    python -m milepost train.py --epochs 3
+
+Its tqdm bars are the job's progress; it is completed when the program is done, and failed by an exception that nobody
+catches. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; by default the id is made from the file's
+name.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Literal, Union
+
+from . import job
+from ._follow import follow_tqdm
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0].startswith("-"):
+        print("usage: python -m milepost PROGRAM.py [ARGUMENT…]", file=sys.stderr)
+        raise SystemExit(0 if arguments in (["-h"], ["--help"]) else 2)
+    program = arguments[0]
+    if not Path(program).exists():
+        print(f"milepost: there is no file {program}", file=sys.stderr)
+        raise SystemExit(2)
+    sys.argv = arguments
+    sys.path[0] = str(Path(program).resolve().parent)
+    follow_tqdm()
+    named = os.environ.get("MILEPOST_ATTEMPT", "")
+    attempt: Union[int, Literal["next"]] = int(named) if named.isascii() and named.isdigit() else "next"
+    with job(Path(program).stem, id=os.environ.get("MILEPOST_JOB") or None, attempt=attempt) as running:
+        try:
+            runpy.run_path(program, run_name="__main__")
+        except SystemExit as left:
+            if left.code is None or left.code == 0:
+                # So many programs say that they are done.
+                running.complete()
+            raise
+
+
+if __name__ == "__main__":
+    main()

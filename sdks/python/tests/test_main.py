@@ -1,0 +1,80 @@
+"""`python -m milepost program.py`: nothing in the program changes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_server import ENVIRONMENT, LiveServer
+from reported import history, jobs, until
+from test_processes import SOURCE
+
+
+def run(folder: Path, code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    program = folder / "train.py"
+    program.write_text(code)
+    return subprocess.run(
+        [sys.executable, "-m", "milepost", str(program), *arguments],
+        env={**ENVIRONMENT, "PYTHONPATH": SOURCE, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_program_with_bars_is_one_job(server: LiveServer, job_id: str, tmp_path: Path) -> None:
+    (tmp_path / "neighbour.py").write_text("WORDS = 'ab'\n")
+    code = """
+import sys, time
+from neighbour import WORDS
+from tqdm import tqdm
+from tqdm.auto import trange
+for epoch in tqdm(WORDS, desc="epoch"):
+    for batch in trange(3, desc="batch"):
+        time.sleep(0.1)
+print(__name__, sys.argv[1:])
+"""
+    done = run(tmp_path, code, "--fast", MILEPOST_URL=server.url, MILEPOST_JOB=job_id)
+    assert (done.returncode, done.stdout) == (0, "__main__ ['--fast']\n")
+    assert "milepost" not in done.stderr
+    end = until(server, job_id, status="completed")
+    assert (end["progress"], end["attempt"]) == (1.0, 1)
+    assert "epoch" in {each.get("stage") for each in history(server, job_id)}
+    assert jobs(server, "epoch") == jobs(server, "batch") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "wanted"),
+    [
+        ("raise RuntimeError('CUDA OOM')", 1, {"status": "failed", "error": "RuntimeError: CUDA OOM (train.py:1)"}),
+        ("import sys; sys.exit(0)", 0, {"status": "completed"}),
+        ("import sys; sys.exit(3)", 3, {"status": "failed", "error": "exit status 3"}),
+        ("raise KeyboardInterrupt", -2, {"status": "cancelled"}),
+    ],
+)
+def test_how_a_program_ends(
+    server: LiveServer, job_id: str, tmp_path: Path, code: str, exit_code: int, wanted: dict[str, Any]
+) -> None:
+    done = run(tmp_path, code, MILEPOST_URL=server.url, MILEPOST_JOB=job_id, MILEPOST_ATTEMPT="2")
+    assert done.returncode in (exit_code, 130)
+    until(server, job_id, attempt=2, **wanted)
+
+
+def test_an_exception_in_a_loop(server: LiveServer, job_id: str, tmp_path: Path) -> None:
+    code = "from tqdm import tqdm\nfor n in tqdm(range(9)):\n    1 / (3 - n)\n"
+    assert run(tmp_path, code, MILEPOST_URL=server.url, MILEPOST_JOB=job_id).returncode == 1
+    until(server, job_id, status="failed", error="ZeroDivisionError: division by zero (train.py:3)")
+
+
+def test_without_a_server_the_program_runs_as_ever(tmp_path: Path) -> None:
+    done = run(tmp_path, "print('done')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_file_that_is_not_there() -> None:
+    command = [sys.executable, "-m", "milepost", "nowhere.py"]
+    done = subprocess.run(command, env={**ENVIRONMENT, "PYTHONPATH": SOURCE}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "milepost: there is no file nowhere.py\n")
