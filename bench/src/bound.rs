@@ -50,10 +50,10 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
                 }
             } else if let Some(mut connection) = asking.remove(&event.token()) {
                 match answer(&mut connection, &mut watchers) {
-                    Ok(Asked::More) => {
+                    Ok(Request::More) => {
                         asking.insert(event.token(), connection);
                     }
-                    Ok(Asked::Watch(job)) => {
+                    Ok(Request::Watch(job)) => {
                         poll.registry().deregister(&mut connection.stream)?;
                         watchers.entry(job).or_default().push(connection.stream);
                     }
@@ -65,7 +65,7 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
     }
 }
 
-enum Asked {
+enum Request {
     More,
     Watch(String),
 }
@@ -73,7 +73,7 @@ enum Asked {
 fn answer(
     connection: &mut Connection,
     watchers: &mut HashMap<String, Vec<TcpStream>>,
-) -> io::Result<Asked> {
+) -> io::Result<Request> {
     let mut buffer = [0; 16 * 1024];
     loop {
         match connection.stream.read(&mut buffer) {
@@ -97,7 +97,7 @@ fn answer(
                  Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
             );
             connection.stream.write_all(text.as_bytes())?;
-            return Ok(Asked::Watch(job.to_owned()));
+            return Ok(Request::Watch(job.to_owned()));
         }
         let length = request
             .headers
@@ -118,5 +118,5 @@ fn answer(
     }
     connection.bytes.drain(..taken);
     connection.stream.write_all(&answers)?;
-    Ok(Asked::More)
+    Ok(Request::More)
 }

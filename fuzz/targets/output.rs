@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use milepost_cli::output::{Event, OutputParser, Progress, Reading};
 
 #[derive(Debug, PartialEq)]
-enum Said {
+enum Outcome {
     Progress(Reading),
     Text(String),
 }
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     read(&pieces, true);
 });
 
-fn read(pieces: &[&[u8]], pauses: bool) -> Vec<Said> {
+fn read(pieces: &[&[u8]], pauses: bool) -> Vec<Outcome> {
     let mut parser = OutputParser::new();
     let mut said = Vec::new();
     for piece in pieces {
@@ -36,7 +36,7 @@ fn read(pieces: &[&[u8]], pauses: bool) -> Vec<Said> {
     said
 }
 
-fn check(event: Event<'_>) -> Said {
+fn check(event: Event<'_>) -> Outcome {
     match event {
         Event::Progress(reading) => {
             if let Some(Progress::Fraction(fraction)) = reading.progress {
@@ -46,11 +46,11 @@ fn check(event: Event<'_>) -> Said {
             for text in texts.into_iter().flatten() {
                 assert!(!text.is_empty() && text.len() <= 240, "{reading:?}");
             }
-            Said::Progress(reading)
+            Outcome::Progress(reading)
         }
         Event::Text(text) => {
             assert!(!text.is_empty() && text.len() <= 1024, "{} bytes", text.len());
-            Said::Text(text.to_owned())
+            Outcome::Text(text.to_owned())
         }
     }
 }

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-/// Why a WebSocket is closed by the server. The code tells whether to come back.
+/// Why the server closes a WebSocket. The code says whether to reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseCode {
     /// The job has ended and the watcher asked to be closed then, or the client closed.
     Done,
-    /// The client broke RFC 6455.
+    /// The client violated RFC 6455.
     ProtocolError,
     /// A text message that is not UTF-8.
     InvalidText,
@@ -13,27 +13,27 @@ pub enum CloseCode {
     MessageTooLarge,
     /// A fault on the server's side.
     InternalError,
-    /// The server is going down; another, or the next, will answer.
+    /// The server is shutting down. Another one, or the restarted one, will answer.
     Restart,
     /// The server is full.
     TryAgainLater,
-    /// The job id or a parameter was refused.
+    /// The job id or a parameter was rejected.
     BadRequest,
 }
 
-/// Whether, and when, a client that was closed should come back.
+/// Whether and when a client should reconnect after its connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// It should not: it would fare the same again.
+    /// It should not: the outcome would be the same.
     No,
-    /// After a delay drawn at random between these two.
+    /// After a random delay between these two.
     After {
         /// The shortest delay.
         min: Duration,
         /// The longest delay.
         max: Duration,
     },
-    /// After the `retry_ms` of the close reason; where there is none, with a backoff.
+    /// After the `retry_ms` of the close reason, or with a backoff if there is none.
     AsTold,
     /// With a backoff: the first try after 0–1 s, doubled up to 30 s, jittered over its whole length.
     Backoff,
@@ -82,7 +82,7 @@ impl CloseCode {
 }
 
 impl Reconnect {
-    /// What a client does that was closed with this code, known or not.
+    /// What a client does after a close with this code, known or not.
     pub fn for_code(code: u16) -> Self {
         match CloseCode::ALL.into_iter().find(|known| known.code() == code) {
             Some(

@@ -6,12 +6,12 @@ use serde_json::value::RawValue;
 use crate::json;
 use crate::{Epoch, Position, State, Status, Timestamp, Update};
 
-/// Where an update comes from, which decides whether its worker can be told that it was refused.
+/// Where an update comes from. Only a reporter learns that its update was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A reporter, which is told.
+    /// A reporter.
     Report,
-    /// Today's workers' plain `PUBLISH`, which can't be.
+    /// A legacy publish, to which there is no answer.
     Publish,
 }
 
@@ -24,7 +24,7 @@ pub enum Fold {
     Repeated,
 }
 
-/// Why an update does nothing to its job.
+/// Why an update is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It belongs to an attempt that has ended.
@@ -49,8 +49,8 @@ pub enum Refusal {
 
 /// The one place where updates become states: `spec/README.md`, section 3.
 ///
-/// `previous` is the job's present state, `epoch` the one in which the broker counts now, `now` the time to
-/// give to an update that has none.
+/// `previous` is the job's present state, `epoch` the broker's present epoch for the job, and `now` the timestamp for an
+/// update without one.
 ///
 /// # Errors
 /// When the update belongs to an attempt that has ended or was superseded.
@@ -75,11 +75,11 @@ pub fn fold(
     let mut json = String::with_capacity(update.fields.len() + 160);
     json.push('{');
     json.push_str(&update.fields);
-    if !(update.has.stage && update.has.progress) {
+    if !(update.given.stage && update.given.progress) {
         carry_over(&mut json, update, same_attempt);
     }
     // Writing into a String cannot fail.
-    if !update.has.timestamp {
+    if !update.given.timestamp {
         let _ = write!(json, ",\"timestamp\":\"{now}\"");
     }
     let carried_ttl = previous.and_then(|state| state.ttl);
@@ -89,7 +89,7 @@ pub fn fold(
     let _ = write!(json, ",\"attempt\":{attempt},\"position\":\"{position}\"}}");
 
     Ok(Fold::New(State {
-        // The one that is there already, so that the update's may go.
+        // The previous state's job id, so that the update's allocation can be freed.
         job: previous.map_or(&update.job, |state| &state.job).clone(),
         status: update.status,
         attempt,
@@ -99,7 +99,7 @@ pub fn fold(
     }))
 }
 
-/// The attempt that the update belongs to; none if it repeats that attempt's end.
+/// The attempt that the update belongs to, or none if it repeats that attempt's end.
 fn attempt(
     previous: Option<&State>,
     update: &Update,
@@ -122,7 +122,7 @@ fn attempt(
         return Ok(Some(state.attempt));
     }
     if origin == Origin::Publish && named.is_none() && update.status == Status::Processing {
-        // There is no attempt after the last number: then the end stands, as for everybody.
+        // If attempts have reached the last number, the end is final for legacy publishes as well.
         if let Some(next) = state.attempt.checked_add(1) {
             return Ok(Some(next));
         }
@@ -137,14 +137,14 @@ fn attempt(
     })
 }
 
-/// Whether the state was made of that very update: its JSON begins with the fields as reported, and what
-/// follows is only what the fold adds.
+/// Whether the state was made from this very update: its JSON begins with the fields as reported, followed only by
+/// fields that the fold adds.
 fn repeats(state: &State, update: &Update) -> bool {
     let added = state.json.get(1..).and_then(|json| json.strip_prefix(update.fields.as_str()));
     let Some(added) = added.and_then(|rest| rest.strip_prefix(',')) else { return false };
     let added = format!("{{{added}");
     let Ok(json::Fields(added)) = serde_json::from_str(&added) else { return false };
-    // What the update has stands in its own fields, and no field stands twice.
+    // Fields of the update are among its own fields, and no field appears twice.
     let of_the_fold = ["stage", "progress", "timestamp", "ttl", "attempt", "position"];
     added.iter().all(|(name, _)| of_the_fold.contains(&name.as_ref()))
 }
@@ -155,7 +155,7 @@ fn carry_over(json: &mut String, update: &Update, same_attempt: Option<&State>) 
     struct Carried<'a> {
         #[serde(borrow, default)]
         stage: Option<&'a RawValue>,
-        // Not behind an Option, which would take a null for absent.
+        // A plain Option would read a null as absent.
         #[serde(borrow, default, deserialize_with = "present")]
         progress: Option<&'a RawValue>,
     }
@@ -168,7 +168,7 @@ fn carry_over(json: &mut String, update: &Update, same_attempt: Option<&State>) 
         same_attempt.and_then(|state| serde_json::from_str(&state.json).ok()).unwrap_or_default();
     let completed = update.status == Status::Completed;
 
-    if !update.has.stage {
+    if !update.given.stage {
         let stage = match update.status {
             Status::Completed => r#""complete""#,
             status => match (carried.stage, status) {
@@ -181,7 +181,7 @@ fn carry_over(json: &mut String, update: &Update, same_attempt: Option<&State>) 
         json.push_str(",\"stage\":");
         json.push_str(stage);
     }
-    if !update.has.progress {
+    if !update.given.progress {
         let progress = if completed { Some("1.0") } else { carried.progress.map(RawValue::get) };
         if let Some(progress) = progress {
             json.push_str(",\"progress\":");

@@ -12,7 +12,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
-/// Where in its job's life a state stands. On the wire `<epoch>-<number>`, opaque to clients.
+/// The position of a state in its job's life. On the wire `<epoch>-<number>`, opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The stretch in which `number` counts.
@@ -22,7 +22,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Reads a position; none if the text is not one, which a client's memory of another server may be.
+    /// Parses a position. None if the text is not one, such as a position of another server.
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, number) = text.split_once('-')?;
         let canonical_hex = !epoch.is_empty()
@@ -38,8 +38,8 @@ impl Position {
         Some(Self { epoch, number: number.parse().ok()? })
     }
 
-    /// The position of the next state in the same epoch. A job that reported without a pause, a million
-    /// times a second, would come to the last one after 580,000 years; it stays there.
+    /// The position of the next state in the same epoch. At a million states per second, the last number is reached after
+    /// 580,000 years; it then stays the same.
     pub fn next(self) -> Self {
         Self { number: self.number.saturating_add(1), ..self }
     }
@@ -65,8 +65,8 @@ impl Position {
         self.number > same_epoch.map_or(1, |seen| seen.next().number)
     }
 
-    /// Where a watcher stands that has seen `since`, while the job's present state is here. One that hands
-    /// back something else than a position is [`Standing::Foreign`] too.
+    /// How `since`, which a watcher has seen, compares with the position here, the job's present one. A watcher that
+    /// presents something that is not a position is [`Standing::Foreign`] as well.
     pub fn standing_of(self, since: Self) -> Standing {
         if since.epoch != self.epoch {
             return Standing::Foreign;
@@ -79,14 +79,14 @@ impl Position {
     }
 }
 
-/// How a position that a client hands back compares with the present one: `spec/README.md`, section 4.
+/// How a position that a client presents compares with the job's present one: `spec/README.md`, section 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Same epoch, lower number: the watcher gets what it missed, or the newest state.
     Behind,
-    /// The very same: nothing until there is something newer.
+    /// The same position: nothing until there is a newer state.
     Current,
-    /// Same epoch, higher number, which another instance may have told it: as [`Current`](Self::Current).
+    /// Same epoch, higher number, perhaps from another instance: treated as [`Current`](Self::Current).
     Ahead,
     /// Another epoch, or not a position at all: the whole state.
     Foreign,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::json;
 use crate::{InvalidJobId, JobId, Position, Status};
 
-/// A job as the updates so far make it: what every watcher is shown, on every transport, as the same JSON.
+/// A job as its updates so far describe it. Every watcher receives the same JSON, on every transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub(crate) job: JobId,
@@ -21,10 +21,10 @@ pub struct State {
 }
 
 impl State {
-    /// Reads a state that a server sent or a store kept.
+    /// Parses a state that a server sent or a store kept.
     ///
     /// # Errors
-    /// When it is not JSON, or lacks a field that every state has.
+    /// When it is not JSON, or a field that every state has is missing.
     pub fn parse(json: &str) -> Result<Self, InvalidState> {
         let head: Head<'_> =
             serde_json::from_str(json).map_err(|error| InvalidState::Json(error.to_string()))?;
@@ -43,7 +43,7 @@ impl State {
         &self.job
     }
 
-    /// How far the job is in its life.
+    /// The job's status.
     pub fn status(&self) -> Status {
         self.status
     }
@@ -53,24 +53,24 @@ impl State {
         self.attempt
     }
 
-    /// Where in the job's life this state stands.
+    /// The state's position in the job's life.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// For how many seconds the worker asked the job to be kept, if it did.
+    /// For how many seconds to keep the job, if its worker said so.
     pub fn ttl(&self) -> Option<u32> {
         self.ttl
     }
 
-    /// The state as everybody is shown it: one line of JSON.
+    /// The state as every watcher receives it: one line of JSON.
     pub fn json(&self) -> &str {
         &self.json
     }
 
     /// The fields that a person looks at.
     pub fn view(&self) -> StateView<'_> {
-        // Whatever made this state has read these fields with these types before.
+        // These fields were checked with these types when the state was made.
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 }
@@ -78,10 +78,10 @@ impl State {
 /// The fields of a [`State`] that a person looks at.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct StateView<'a> {
-    /// What the job is busy with.
+    /// What the job is doing.
     #[serde(borrow, default)]
     pub stage: Cow<'a, str>,
-    /// 0…1; none if the total is not known.
+    /// 0…1, or none if the total is unknown.
     #[serde(default, deserialize_with = "nearest")]
     pub progress: Option<f64>,
     /// For people.
@@ -101,7 +101,7 @@ pub struct StateView<'a> {
     pub metadata: Option<&'a RawValue>,
 }
 
-/// The float nearest to the digits, as every other reader has it: `serde_json`'s own may be the one beside it.
+/// The float nearest to the digits, as other languages parse it. `serde_json`'s own may be the one next to it.
 fn nearest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     let text = Option::<&RawValue>::deserialize(deserializer)?;
     text.map(|text| text.get().parse().map_err(D::Error::custom)).transpose()

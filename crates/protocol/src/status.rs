@@ -2,19 +2,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How far a job is in its life: `queued` → `processing` → one of the three ends.
+/// A job's status: `queued` → `processing` → one of the three ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Accepted, not begun.
+    /// Accepted, not started.
     Queued,
-    /// Being worked on.
+    /// In progress.
     Processing,
-    /// An end: the job did what it was for.
+    /// An end: the job succeeded.
     Completed,
-    /// An end: the job could not do it.
+    /// An end: the job failed.
     Failed,
-    /// An end: somebody called the job off.
+    /// An end: the job was cancelled.
     Cancelled,
 }
 
@@ -34,12 +34,12 @@ impl Status {
         }
     }
 
-    /// The status with that name on the wire, if there is one.
+    /// Parses a status by its name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
-    /// Whether nothing comes after it in the same attempt.
+    /// Whether it is final within an attempt.
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// A moment in UTC, to the microsecond, as a server or worker reads it off its clock.
+/// A moment in UTC, to the microsecond, by a server's or a worker's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
 
@@ -35,8 +35,8 @@ impl Timestamp {
         self.0.as_millisecond()
     }
 
-    /// Reads RFC 3339, or the same without a zone, which is UTC: what Python's
-    /// `datetime.utcnow().isoformat()` writes, and today's workers send.
+    /// Parses RFC 3339, or the same without a zone, which is UTC: what Python's
+    /// `datetime.utcnow().isoformat()` writes, and legacy workers send.
     pub fn parse(text: &str) -> Option<Self> {
         let zoned = text.parse::<jiff::Timestamp>();
         let moment = match zoned {

@@ -16,37 +16,36 @@ pub const MAX_STAGE_BYTES: usize = 256;
 /// The longest time that an update may ask for its job to be kept, in seconds: 30 days.
 pub const MAX_TTL_SECONDS: u32 = 2_592_000;
 
-/// What a worker reports: how its job is now, in full. `spec/README.md`, section 2.
+/// What a worker reports about its job: its present, in full. `spec/README.md`, section 2.
 ///
-/// Parsed once, where it comes in. What is left is the JSON of the fields as they will be shown, and what
-/// the [fold](fn@crate::fold) has to know of them.
+/// Parsed once, on arrival. It holds the JSON of the fields as watchers will see them, and what the
+/// [fold](fn@crate::fold) needs to know about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     pub(crate) job: JobId,
     pub(crate) status: Status,
     pub(crate) attempt: Option<NonZeroU32>,
     pub(crate) ttl: Option<u32>,
-    pub(crate) has: Has,
+    pub(crate) given: GivenFields,
     /// `"job_id":"…","status":"…"` and the other fields as reported, without the braces.
     pub(crate) fields: String,
 }
 
-/// Which of the fields that the fold adds are there already.
+/// Which of the fields that the fold would add the update has itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Has {
+pub(crate) struct GivenFields {
     pub(crate) stage: bool,
     pub(crate) progress: bool,
     pub(crate) timestamp: bool,
 }
 
 impl Update {
-    /// Reads an update of `job`, the one that the URL or the channel names. Without that, the update has to
-    /// name its job itself.
+    /// Parses an update of `job`, which the URL or the channel names. Without it, the update has to name its job.
     ///
-    /// Its size is for the caller to check, who knows the limit.
+    /// The caller checks the size, since it knows the limit.
     ///
     /// # Errors
-    /// When it is not JSON, not an object, or a field is not what section 2 says; the error names the field.
+    /// When it is not JSON, not an object, or a field violates section 2. The error names the field.
     pub fn parse(job: Option<&JobId>, json: &[u8]) -> Result<Self, InvalidUpdate> {
         let text = std::str::from_utf8(json).map_err(InvalidUpdate::not_utf8)?;
         let fields = parse_object(text)?;
@@ -83,7 +82,7 @@ impl Update {
             status,
             attempt: None,
             ttl: None,
-            has: Has::default(),
+            given: GivenFields::default(),
             fields: String::with_capacity(text.len() + 96),
         };
         update.fields.push_str("\"job_id\":\"");
@@ -102,18 +101,18 @@ impl Update {
     }
 
     fn add(&mut self, name: &str, value: &RawValue) -> Result<(), InvalidUpdate> {
-        let given = present(value).is_some();
+        let is_given = present(value).is_some();
         match name {
             "job_id" | "status" | "position" => return Ok(()),
             "progress" => {
-                self.has.progress = true;
-                if given {
+                self.given.progress = true;
+                if is_given {
                     let clamped = parse_progress(value)?;
                     self.push(name, clamped.unwrap_or(value.get()));
                     return Ok(());
                 }
             }
-            _ if !given && is_known(name) => return Ok(()),
+            _ if !is_given && is_known(name) => return Ok(()),
             "stage" => {
                 let stage = string(name, value)?;
                 if stage.len() > MAX_STAGE_BYTES {
@@ -121,18 +120,18 @@ impl Update {
                         format!("has {} bytes, at most {MAX_STAGE_BYTES} are allowed", stage.len());
                     return Err(InvalidUpdate::field(name, detail));
                 }
-                self.has.stage = true;
+                self.given.stage = true;
             }
             "timestamp" => {
                 string(name, value)?;
-                self.has.timestamp = true;
+                self.given.timestamp = true;
             }
             "message" | "error" => {
                 string(name, value)?;
             }
             "attempt" => {
                 let attempt = integer(name, value, u32::MAX)?;
-                // Told in the state by the fold, whether named here or not.
+                // The fold adds the attempt to the state, whether the update names it or not.
                 self.attempt = NonZeroU32::new(attempt);
                 return Ok(());
             }
@@ -150,40 +149,40 @@ impl Update {
         self.fields.push_str(value);
     }
 
-    /// The job that it is about.
+    /// The update's job.
     pub fn job(&self) -> &JobId {
         &self.job
     }
 
-    /// The status that it reports.
+    /// The reported status.
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// The attempt that it names, if it names one.
+    /// The attempt, if the update names one.
     pub fn attempt(&self) -> Option<NonZeroU32> {
         self.attempt
     }
 
-    /// For how many seconds it asks the job to be kept, if it does.
+    /// For how many seconds to keep the job, if the update says so.
     pub fn ttl(&self) -> Option<u32> {
         self.ttl
     }
 
-    /// `"job_id":"…","status":"…"` and the other fields as they will be shown, without the braces. For a fold
-    /// that runs elsewhere, as are the following.
+    /// `"job_id":"…","status":"…"` and the other fields as watchers will see them, without the braces. This and the
+    /// following are for a fold that runs elsewhere, in Redis.
     pub fn fields(&self) -> &str {
         &self.fields
     }
 
     /// Whether it has a timestamp.
     pub fn has_timestamp(&self) -> bool {
-        self.has.timestamp
+        self.given.timestamp
     }
 
     /// Its stage and its progress as JSON, as far as it has them.
     pub fn stage_and_progress(&self) -> [Option<String>; 2] {
-        if !(self.has.stage || self.has.progress) {
+        if !(self.given.stage || self.given.progress) {
             return [None, None];
         }
         let object = format!("{{{}}}", self.fields);
@@ -205,7 +204,7 @@ fn present(value: &RawValue) -> Option<&RawValue> {
 
 fn parse_object(text: &str) -> Result<Fields<'_>, InvalidUpdate> {
     serde_json::from_str(text).map_err(|error| {
-        // At a first token that opens no object serde_json stops: the rest may be JSON or not.
+        // serde_json stops at a first token that does not open an object. The rest may or may not be JSON.
         let not_json = if error.is_data() {
             serde_json::from_str::<IgnoredAny>(text).err()
         } else {
@@ -219,7 +218,7 @@ fn parse_object(text: &str) -> Result<Fields<'_>, InvalidUpdate> {
 }
 
 fn explain(text: &str, error: &serde_json::Error) -> String {
-    // What Python's json.dumps writes for a float that is no number, and JSON does not have.
+    // Python's json.dumps writes these for floats that are not numbers. They are not JSON.
     for token in ["NaN", "Infinity"] {
         if text.contains(token) {
             return format!("{error} ({token} is not JSON; leave such a value out or send null)");
@@ -263,7 +262,7 @@ fn parse_status(name: &str) -> Result<Status, InvalidUpdate> {
     })
 }
 
-/// The text to show instead, if the progress is outside of 0…1.
+/// The clamped value as text, if the progress is outside of 0…1.
 fn parse_progress(value: &RawValue) -> Result<Option<&'static str>, InvalidUpdate> {
     let text = value.get();
     let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
@@ -285,7 +284,7 @@ fn parse_progress(value: &RawValue) -> Result<Option<&'static str>, InvalidUpdat
     }
 }
 
-/// As much of a refused value as an error message can take.
+/// The beginning of an invalid value, short enough for an error message.
 fn excerpt(text: &str) -> String {
     const LONGEST: usize = 60;
     if text.chars().nth(LONGEST).is_none() {
@@ -295,7 +294,7 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-/// Why something is not an update.
+/// Why a text is not an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidUpdate {
     /// It is not JSON in UTF-8.
@@ -305,9 +304,9 @@ pub enum InvalidUpdate {
     },
     /// It is JSON, but not an object.
     NotAnObject,
-    /// It names its job by something that is not a job id.
+    /// Its `job_id` is not a job id.
     JobId(InvalidJobId),
-    /// A field is not what it must be.
+    /// A field is invalid.
     Field {
         /// The field's name.
         name: String,

@@ -199,7 +199,7 @@ fn the_error_message_before_the_close_is_the_reason() {
 }
 
 #[test]
-fn failures_in_a_row_wait_longer_and_a_connection_that_lasts_ends_the_row() {
+fn failures_wait_longer_until_a_connection_lasts() {
     let mut world = World::one(Options::default(), None);
     for expected in [500, 1000, 2000, 4000, 8000, 15_000, 15_000] {
         world.pass_to_deadline();
@@ -240,7 +240,7 @@ fn a_silent_connection_is_given_up_and_pings_keep_it() {
 }
 
 #[test]
-fn a_server_that_opens_and_never_says_connected_is_given_up_whatever_else_it_says() {
+fn a_server_that_never_says_connected_times_out() {
     let mut world = World::one(Options::default(), None);
     world.pass_to_deadline();
     world.session.on_open();
@@ -267,7 +267,7 @@ fn garbage_changes_nothing() {
 }
 
 #[test]
-fn an_http_status_is_final_only_at_first_and_only_if_it_would_be_the_same_again() {
+fn an_http_status_is_final_at_first_and_if_it_would_recur() {
     let answer = |world: &mut World, status, after| {
         world.pass_to_deadline();
         world.outputs();
@@ -322,7 +322,7 @@ fn with_close_at_end_a_connection_lost_after_the_end_is_no_loss() {
 }
 
 #[test]
-fn with_close_at_end_a_later_attempt_that_is_on_its_way_is_waited_for() {
+fn close_at_end_waits_for_a_later_attempt_on_its_way() {
     let options = Options { close_at_end: true, ..Options::default() };
     let mut world = World::one(options, Some("e-1"));
     world.connect();
@@ -334,7 +334,7 @@ fn with_close_at_end_a_later_attempt_that_is_on_its_way_is_waited_for() {
 }
 
 #[test]
-fn many_jobs_are_subscribed_again_after_a_loss_each_at_its_own_position() {
+fn after_a_loss_each_job_resumes_at_its_own_position() {
     let mut world = World::many(Options::default(), &["a", "b"]);
     assert_eq!(world.connect(), "/ws");
     let outputs = world.outputs();
@@ -417,7 +417,7 @@ fn a_refused_subscription_is_told_and_not_tried_again() {
 }
 
 #[test]
-fn with_close_at_end_many_jobs_are_left_one_by_one_and_the_last_ends_it() {
+fn close_at_end_leaves_many_jobs_one_by_one() {
     let options = Options { close_at_end: true, ..Options::default() };
     let mut world = World::many(options, &["a", "b"]);
     world.connect();

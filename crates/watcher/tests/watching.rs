@@ -265,7 +265,7 @@ async fn a_full_server_is_tried_again() {
 }
 
 #[tokio::test]
-async fn garbage_in_messages_is_passed_over_and_garbage_in_frames_is_a_loss() {
+async fn garbage_messages_are_ignored_garbage_frames_are_a_loss() {
     let server = Server::start().await;
     let mut watch = server.watcher().watch(job("a"));
     let (mut socket, _) = server.greet().await;
@@ -425,7 +425,7 @@ async fn many_jobs_share_a_socket_and_resume_each_for_itself() {
 }
 
 #[tokio::test]
-async fn a_thousand_subscriptions_get_through_to_a_server_that_answers_each() {
+async fn a_thousand_subscriptions_reach_a_server_that_answers_each() {
     let server = Server::start().await;
     let mut watches = server.watcher().watch_many();
     for number in 0..1000 {

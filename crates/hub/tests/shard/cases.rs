@@ -181,7 +181,7 @@ fn a_busy_job_does_not_keep_others_off_a_narrow_wire() {
 }
 
 #[test]
-fn an_end_whose_frame_is_partly_written_is_finished_when_it_is_whole() {
+fn a_partly_written_end_finishes_once_it_is_whole() {
     let mut stage = Stage::new(LogLimits::default());
     let (key, pipe) = stage.admit(20, false);
     stage.subscribe(key, "a", Subscribe { close_at_end: true, ..Subscribe::default() });

@@ -5,17 +5,17 @@ use serde::Deserialize;
 use crate::request::parameter;
 use crate::response::problem::{Outcome, Refused};
 
-/// What a client asks for by a text message: `spec/README.md`, sections 5 and 6.
+/// A client's text message: `spec/README.md`, sections 5 and 6.
 pub(super) enum Command {
     Ping,
     Subscribe(JobId, Subscribe),
     Unsubscribe(JobId),
-    /// It asks for something that it cannot have; with the job id as it gave it.
+    /// An invalid command, with the job id as the client wrote it.
     Refused(Box<Problem>, Option<String>),
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct Fields {
     #[serde(default)]
     job_id: Option<serde_json::Value>,
     #[serde(default)]
@@ -27,8 +27,8 @@ struct Said {
 }
 
 impl Command {
-    /// Reads a message; none if it is nothing that is asked for, which is ignored. `many` says whether the
-    /// connection is for many jobs: on one for one job there is nothing to subscribe to.
+    /// Parses a message; none if it is not a command, in which case it is ignored. `many` says whether the connection is
+    /// for many jobs: on one for a single job there is nothing to subscribe to.
     pub(super) fn parse(text: &str, many: bool) -> Option<Self> {
         #[derive(Deserialize)]
         struct Kind {
@@ -48,20 +48,20 @@ impl Command {
             serde_json::Value::String(job) => Some(job),
             other => Some(other.to_string()),
         };
-        let said = match serde_json::from_str::<Said>(text) {
-            Ok(said) => said,
+        let fields = match serde_json::from_str::<Fields>(text) {
+            Ok(fields) => fields,
             Err(error) => {
                 let problem = Problem::parameter(&kind, format!("cannot be read: {error}"));
                 return Some(Self::Refused(Box::new(problem), named));
             }
         };
         let command =
-            if subscribing { said.subscribe() } else { said.job().map(Self::Unsubscribe) };
+            if subscribing { fields.subscribe() } else { fields.job().map(Self::Unsubscribe) };
         Some(command.unwrap_or_else(|refused| Self::Refused(refused.0, named)))
     }
 }
 
-impl Said {
+impl Fields {
     fn job(&self) -> Outcome<JobId> {
         match &self.job_id {
             Some(serde_json::Value::String(job)) => Ok(JobId::parse(job)?),

@@ -10,48 +10,47 @@ use super::inbound::Reader;
 use super::{frame, message};
 use crate::instance::WatchingSocket;
 
-/// A watcher's socket, as its shard has it.
+/// A watcher's socket and its state in the shard.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) reader: Reader,
     pub(super) phase: Phase,
     pub(super) unread: Unread,
-    /// The kernel has said that the client closed its half, or both.
+    /// The kernel has reported that the client closed its side, or both.
     pub(super) is_read_closed: bool,
-    /// On a socket for many jobs.
+    /// Present on a socket for many jobs.
     pub(super) many: Option<Box<Many>>,
-    /// Tells this connection from one before under the same key.
+    /// Distinguishes this connection from earlier ones with the same key.
     pub(super) serial: u64,
     #[expect(dead_code, reason = "counts the watcher and its socket until it is dropped")]
     pub(super) watching: WatchingSocket,
 }
 
-/// How far the connection is in its life.
+/// Whether the connection is open or closing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// A close frame was sent, or waits to be; what the client still says is read and thrown away, at most
-    /// so many bytes more.
+    /// A close frame was sent, or is buffered. Bytes from the client are discarded, at most `allowance` more.
     Closing {
-        patience: u32,
+        allowance: u32,
     },
 }
 
-/// Whether there is something to read.
+/// Whether the socket may have bytes to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// Not that the kernel had said.
+    /// The kernel has not reported any.
     Nothing,
-    /// There is, and it will be read in its turn.
+    /// It has, and will be read in its turn.
     Queued,
-    /// There is, and it will be read when the client has read what waits for it.
+    /// It has, and will be read once the client has read what is buffered for it.
     Parked,
 }
 
-/// What a socket for many jobs has asked for and not got yet.
+/// Subscriptions of a socket for many jobs that are not attached yet.
 #[derive(Default)]
 pub(super) struct Many {
-    /// With a number that tells a request from one before for the same job.
+    /// By job, with a number that distinguishes the request from earlier ones for the same job.
     pub(super) pending: HashMap<JobId, u64>,
     pub(super) requests: u64,
     /// When the present window began, in the clock's `elapsed`, and how many requests had been made until then.

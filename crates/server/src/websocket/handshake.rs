@@ -16,7 +16,7 @@ use milepost_protocol::{CloseCode, JobId, ProblemType};
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
-use super::reactor::{Admission, Greeting};
+use super::reactor::{Admission, Welcome};
 use crate::config::seconds;
 use crate::connection::corked::Corked;
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
@@ -34,14 +34,14 @@ pub(crate) async fn one_job(
     upgrade(instance, request, move |instance| async move {
         match wanted {
             Ok((job, subscribe)) => match instance.hub.topic_since(&job, subscribe.since).await {
-                Ok(lease) => Greeting::One(lease, subscribe),
+                Ok(lease) => Welcome::One(lease, subscribe),
                 Err(full @ WatchError::Full(_)) => {
-                    Greeting::Refused(CloseCode::TryAgainLater, full.into())
+                    Welcome::Refused(CloseCode::TryAgainLater, full.into())
                 }
-                Err(error) => Greeting::Refused(CloseCode::InternalError, error.into()),
+                Err(error) => Welcome::Refused(CloseCode::InternalError, error.into()),
             },
-            // A browser does not let its page see an HTTP status: say it on the socket.
-            Err(refused) => Greeting::Refused(CloseCode::BadRequest, refused),
+            // A browser hides the HTTP status from its page, so the reason is sent on the socket.
+            Err(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
         }
     })
 }
@@ -55,11 +55,11 @@ pub(crate) async fn many_jobs(
     State(instance): State<Arc<Instance>>,
     request: Request,
 ) -> Outcome<Response> {
-    upgrade(instance, request, |_| async { Greeting::Many })
+    upgrade(instance, request, |_| async { Welcome::Many })
 }
 
-/// Answers the handshake, and has the socket brought to a shard when hyper has let go of it.
-fn upgrade<F: Future<Output = Greeting> + Send>(
+/// Answers the handshake, and passes the socket to a shard once hyper has released it.
+fn upgrade<F: Future<Output = Welcome> + Send>(
     instance: Arc<Instance>,
     mut request: Request,
     greet: impl FnOnce(Arc<Instance>) -> F + Send + 'static,
@@ -75,23 +75,23 @@ fn upgrade<F: Future<Output = Greeting> + Send>(
     };
     let owner = Arc::clone(&instance);
     owner.tasks.spawn(async move {
-        // A client that went away meanwhile is nobody's fault.
+        // If the client has disconnected in the meantime, there is nothing to do.
         let Ok(upgraded) = upgraded.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Corked>>() else { return };
         let watching = WatchingSocket::new(open);
         let Ok(stream) = parts.io.into_inner().uncork().await else { return };
-        // A socket of which the system says that it is none has gone.
+        // If setting options fails, the peer has disconnected.
         if tune(&stream, &instance).is_err() {
             return;
         }
         let Ok(stream) = stream.into_std() else { return };
-        let greeting = tokio::select! {
-            greeting = greet(Arc::clone(&instance)) => greeting,
+        let welcome = tokio::select! {
+            welcome = greet(Arc::clone(&instance)) => welcome,
             () = instance.drain.over() => return,
         };
         let read: Bytes = parts.read_buf;
         let shard = instance.next_shard();
-        shard.admit(Admission { stream, read, greeting, watching }).await;
+        shard.admit(Admission { stream, read, welcome, watching }).await;
     });
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
@@ -133,17 +133,17 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// What a watcher's socket needs.
+/// Sets the options of a watcher's socket.
 fn tune(stream: &TcpStream, instance: &Instance) -> std::io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     let stall = seconds(instance.config.stall_timeout);
     socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(stall / 2))?;
     #[cfg(target_os = "linux")]
     {
-        // A watcher that stops reading has little old news queued for it in the kernel, so that it sees
-        // the present almost at once when it reads again.
+        // The kernel queues little for a watcher that stops reading, so that it sees the present almost at once when it
+        // reads again.
         socket.set_tcp_notsent_lowat(16 << 10)?;
-        // A peer that is gone, or takes nothing for so long, is given up by the kernel.
+        // The kernel drops a peer that is gone or accepts nothing for this long.
         socket.set_tcp_user_timeout(Some(stall))?;
     }
     Ok(())

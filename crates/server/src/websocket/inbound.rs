@@ -1,16 +1,16 @@
-//! What clients say: RFC 6455, sections 5.4 to 5.6.
+//! Frames from clients: RFC 6455, sections 5.4 to 5.6.
 
 use milepost_protocol::CloseCode;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::frame::parse_header;
 
-/// What a client said.
+/// A message, or a control frame, from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inbound {
     /// A whole text message.
     Text(String),
-    /// A whole binary message, whose content nobody wants.
+    /// A whole binary message, which is ignored.
     Binary,
     /// To be answered with the same payload.
     Ping(Vec<u8>),
@@ -18,7 +18,7 @@ pub enum Inbound {
     Close(Option<u16>),
 }
 
-/// How a client broke the protocol.
+/// How a client violated the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// With which code to close.
@@ -27,10 +27,9 @@ pub struct Violation {
     pub reason: &'static str,
 }
 
-/// Makes messages of a client's bytes, however they are cut.
+/// Assembles messages from a client's bytes, however they are split.
 ///
-/// Holds what is not complete yet: at most a frame's header and one message of `limit` bytes. A client
-/// that says nothing costs nothing.
+/// It buffers what is incomplete: at most a frame's header and one message of `limit` bytes. An idle client costs nothing.
 #[derive(Debug, Default)]
 pub struct Reader {
     partial: Option<Box<Partial>>,

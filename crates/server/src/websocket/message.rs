@@ -1,4 +1,4 @@
-//! What the server says to a watcher beside updates: `spec/README.md`, sections 5 and 6. Job ids, positions
+//! The server's messages to a watcher besides states: `spec/README.md`, sections 5 and 6. Job ids, positions
 //! and timestamps need no escaping.
 
 use milepost_protocol::{JobId, Timestamp};

@@ -1,8 +1,7 @@
 //! WebSocket: `spec/README.md`, sections 5 to 7, on top of RFC 6455.
 //!
-//! The handshake is HTTP's ([`handshake`]). After it the bare socket goes to a shard's [`reactor`], a task
-//! that owns the sockets of its watchers: it reads what they say ([`inbound`], [`command`]) and writes
-//! what the hub's shard has for them ([`connection`]).
+//! The handshake is HTTP ([`handshake`]). After it the bare socket goes to a shard ([`reactor`]), which reads its frames
+//! ([`inbound`], [`command`]) and writes what the hub's shard has for it ([`connection`]).
 
 mod command;
 mod connection;

@@ -1,4 +1,4 @@
-//! How connections end: one by one, or all when the server goes down.
+//! Closing connections: one by one, or all of them when the server shuts down.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::sockets::Sockets;
 use crate::websocket::connection::Phase;
 use crate::websocket::frame;
 
-/// After a close frame, a client has so long to answer, …
+/// How long a client has to answer a close frame, …
 const CLOSING: Duration = Duration::from_secs(2);
-/// … and may say so much before.
+/// … and how many bytes it may send before that.
 const CLOSING_BYTES: u32 = 1 << 20;
 
 impl Sockets {
@@ -26,15 +26,15 @@ impl Sockets {
         self.begin_close(key, &frame);
     }
 
-    /// Sends a close frame. Then the client has a while to answer it, or to close the socket, and what it
-    /// says in between is read: bytes that nobody reads would make the kernel throw our frame away.
+    /// Sends a close frame. The client then has a while to answer it or to close the socket. Until then its bytes are read
+    /// and discarded: unread bytes would make the kernel reset the connection and drop our frame.
     pub(super) fn begin_close(&mut self, key: WatcherKey, frame: &[u8]) {
         let until = self.now() + CLOSING;
         let Some(connection) = self.shard.wire(key) else { return };
         if connection.phase != Phase::Open {
             return;
         }
-        connection.phase = Phase::Closing { patience: CLOSING_BYTES };
+        connection.phase = Phase::Closing { allowance: CLOSING_BYTES };
         let serial = connection.serial;
         self.closing.push_back((until, key, serial));
         self.shard.unsubscribe_all(key);
@@ -42,12 +42,12 @@ impl Sockets {
         if !self.shard.is_blocked(key)
             && let Some(connection) = self.shard.wire(key)
         {
-            // If it is gone already, reading will say so.
+            // If the peer has disconnected, the next read reports it.
             let _ = connection.stream.shutdown(Shutdown::Write);
         }
     }
 
-    /// Tells everybody to come back, over the drain period, so that they do not all come at once.
+    /// Schedules the close of every connection, spread over the drain period so that clients do not reconnect all at once.
     pub(super) fn begin_drain(&mut self) {
         let (now, period) = (self.now(), self.drain_period);
         for key in self.shard.keys() {
@@ -56,7 +56,7 @@ impl Sockets {
                 self.draining.push((at, key, connection.serial));
             }
         }
-        // The next one is the last.
+        // The next one to close is at the end.
         self.draining.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));
     }
 

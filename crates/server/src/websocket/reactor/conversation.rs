@@ -1,4 +1,4 @@
-//! What clients say, and what they are told.
+//! Messages from clients, and the answers to them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,32 +14,32 @@ use crate::websocket::connection::Phase;
 use crate::websocket::inbound::Inbound;
 use crate::websocket::{frame, message};
 
-/// The largest message of a client.
+/// The largest message accepted from a client.
 const MAX_MESSAGE: usize = 64 << 10;
 
 /// In such a time a socket may subscribe twice as often as it may hold subscriptions.
 const WINDOW: Duration = Duration::from_secs(10);
 
 impl Sockets {
-    pub(super) fn hear(&mut self, key: WatcherKey, input: &[u8]) {
+    pub(super) fn receive(&mut self, key: WatcherKey, input: &[u8]) {
         let Some(connection) = self.shard.wire(key) else { return };
-        if let Phase::Closing { patience } = &mut connection.phase {
-            let said = u32::try_from(input.len()).unwrap_or(u32::MAX);
-            match patience.checked_sub(said) {
-                Some(left) => *patience = left,
+        if let Phase::Closing { allowance } = &mut connection.phase {
+            let len = u32::try_from(input.len()).unwrap_or(u32::MAX);
+            match allowance.checked_sub(len) {
+                Some(remaining) => *allowance = remaining,
                 None => self.remove(key),
             }
             return;
         }
         let mut reader = std::mem::take(&mut connection.reader);
-        let heard = reader.read(input, MAX_MESSAGE, |message| {
+        let result = reader.read(input, MAX_MESSAGE, |message| {
             self.answer(key, message);
             !self.is_closing(key)
         });
         if let Some(connection) = self.shard.wire(key) {
             connection.reader = reader;
         }
-        if let Err(violation) = heard {
+        if let Err(violation) = result {
             self.close(key, violation.code, violation.reason);
         }
     }
@@ -60,11 +60,13 @@ impl Sockets {
                 let many = self.shard.wire(key).is_some_and(|wire| wire.many.is_some());
                 match Command::parse(&text, many) {
                     None => {}
-                    Some(Command::Ping) => self.say(key, &message::pong(self.context.clock.now())),
+                    Some(Command::Ping) => {
+                        self.send_text(key, &message::pong(self.context.clock.now()));
+                    }
                     Some(Command::Subscribe(job, wanted)) => self.subscribe(key, job, wanted),
                     Some(Command::Unsubscribe(job)) => self.unsubscribe(key, &job),
                     Some(Command::Refused(problem, job)) => {
-                        self.say_problem(key, &problem, job.as_deref());
+                        self.send_problem(key, &problem, job.as_deref());
                     }
                 }
             }
@@ -78,11 +80,11 @@ impl Sockets {
         let serial = connection.serial;
         let Some(many) = &mut connection.many else { return };
         let is_full = subscribed + many.pending.len() >= max;
-        // Subscribed anew is not one more; what it was shown before is over then.
+        // Subscribing again is not one more subscription: it ends the one before.
         if is_full && !many.pending.contains_key(&job) && !self.shard.unsubscribe(key, &job) {
             let detail = format!("at most {max} jobs are allowed on a socket");
             let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
-            self.say_problem(key, &problem, Some(job.as_str()));
+            self.send_problem(key, &problem, Some(job.as_str()));
             return;
         }
         let now = self.now();
@@ -94,7 +96,7 @@ impl Sockets {
         if many.requests - many.window.1 >= 2 * max as u64 {
             let detail = format!("at most {} subscriptions in {} s", 2 * max, WINDOW.as_secs());
             let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
-            self.say_problem(key, &problem, Some(job.as_str()));
+            self.send_problem(key, &problem, Some(job.as_str()));
             return;
         }
         many.requests += 1;
@@ -110,7 +112,7 @@ impl Sockets {
             return;
         };
         let Some(many) = &mut connection.many else { return };
-        // Unsubscribed, or subscribed anew, meanwhile.
+        // The client has unsubscribed, or subscribed again, in the meantime.
         if many.pending.get(&job) != Some(&request) {
             return;
         }
@@ -121,12 +123,12 @@ impl Sockets {
         match lease {
             Ok(lease) => {
                 let known = lease.state().is_some();
-                self.say(key, &message::subscribed(&job, known, self.context.clock.now()));
+                self.send_text(key, &message::subscribed(&job, known, self.context.clock.now()));
                 self.shard.subscribe(key, lease, subscribe);
             }
             Err(error) => {
                 self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
-                self.say_problem(key, &Refused::from(error).0, Some(job.as_str()));
+                self.send_problem(key, &Refused::from(error).0, Some(job.as_str()));
             }
         }
     }
@@ -136,18 +138,18 @@ impl Sockets {
             many.pending.remove(job);
         }
         self.shard.unsubscribe(key, job);
-        self.say(key, &message::unsubscribed(job, self.context.clock.now()));
+        self.send_text(key, &message::unsubscribed(job, self.context.clock.now()));
     }
 
-    pub(super) fn say(&mut self, key: WatcherKey, message: &str) {
+    pub(super) fn send_text(&mut self, key: WatcherKey, message: &str) {
         let mut frame = Vec::with_capacity(message.len() + 4);
         frame::text(message, &mut frame);
         self.shard.send(key, &frame);
     }
 
-    pub(super) fn say_problem(&mut self, key: WatcherKey, problem: &Problem, job: Option<&str>) {
+    pub(super) fn send_problem(&mut self, key: WatcherKey, problem: &Problem, job: Option<&str>) {
         let name = ProblemType::from_uri(&problem.uri).map_or("internal", ProblemType::name);
         let now = self.context.clock.now();
-        self.say(key, &message::error(name, &problem.detail, job, now));
+        self.send_text(key, &message::error(name, &problem.detail, job, now));
     }
 }

@@ -24,7 +24,7 @@ use crate::drain::Drain;
 use crate::instance::{Counters, WatchingSocket};
 use crate::response::problem::Refused;
 
-/// What a shard's task needs of the server.
+/// The parts of the server that a shard needs.
 pub(crate) struct Context {
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -32,22 +32,22 @@ pub(crate) struct Context {
     pub(crate) drain: Drain,
 }
 
-/// A socket on its way from the handshake to its shard.
+/// A socket that is passed from the handshake to its shard.
 pub(super) struct Admission {
     pub(super) stream: std::net::TcpStream,
-    /// What came right behind the handshake.
+    /// Bytes that arrived right after the handshake.
     pub(super) read: Bytes,
-    pub(super) greeting: Greeting,
+    pub(super) welcome: Welcome,
     pub(super) watching: WatchingSocket,
 }
 
-/// What a new watcher is told.
-pub(super) enum Greeting {
-    /// One job from now on.
+/// How a new connection starts.
+pub(super) enum Welcome {
+    /// Subscribed to one job.
     One(Lease, Subscribe),
-    /// Nothing before it subscribes.
+    /// Without subscriptions, for many jobs.
     Many,
-    /// Why it is closed at once.
+    /// Rejected: it is told why, and closed.
     Refused(CloseCode, Refused),
 }
 

@@ -8,7 +8,7 @@ use milepost_hub::{CloseReason, Shard, WatcherKey};
 use milepost_protocol::CloseCode;
 use mio::{Events, Interest, Registry, Token};
 
-use super::{Admission, Attach, Context, Greeting};
+use super::{Admission, Attach, Context, Welcome};
 use crate::config::{Config, seconds};
 use crate::websocket::connection::{Connection, Many, Phase, Unread};
 use crate::websocket::message;
@@ -103,9 +103,9 @@ impl Sockets {
     }
 
     pub(super) fn admit(&mut self, admission: Admission) {
-        let Admission { stream, read, greeting, watching } = admission;
+        let Admission { stream, read, welcome, watching } = admission;
         self.next_serial += 1;
-        let many = matches!(greeting, Greeting::Many);
+        let many = matches!(welcome, Welcome::Many);
         let connection = Connection {
             stream: mio::net::TcpStream::from_std(stream),
             reader: crate::websocket::inbound::Reader::default(),
@@ -118,18 +118,18 @@ impl Sockets {
         };
         let key = self.shard.admit(connection, many);
         let now = self.context.clock.now();
-        match greeting {
-            Greeting::One(lease, subscribe) => {
+        match welcome {
+            Welcome::One(lease, subscribe) => {
                 let known = lease.state().is_some();
-                self.say(key, &message::connected(Some((lease.job(), known)), now));
+                self.send_text(key, &message::connected(Some((lease.job(), known)), now));
                 self.shard.subscribe(key, lease, subscribe);
             }
-            Greeting::Many => self.say(key, &message::connected(None, now)),
-            Greeting::Refused(code, refused) => {
+            Welcome::Many => self.send_text(key, &message::connected(None, now)),
+            Welcome::Refused(code, refused) => {
                 if code == CloseCode::InternalError {
                     self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
                 }
-                self.say_problem(key, &refused.0, None);
+                self.send_problem(key, &refused.0, None);
                 if code == CloseCode::TryAgainLater {
                     let retry_ms = fastrand::u32(1_000..=5_000);
                     let reason = format!(r#"{{"reason":"full","retry_ms":{retry_ms}}}"#);
@@ -140,7 +140,7 @@ impl Sockets {
             }
         }
         if !read.is_empty() {
-            self.hear(key, &read);
+            self.receive(key, &read);
         }
         let Some(connection) = self.shard.wire(key) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -154,17 +154,17 @@ impl Sockets {
 
     pub(super) fn remove(&mut self, key: WatcherKey) {
         if let Some(mut connection) = self.shard.remove(key) {
-            // Closing the socket takes it out of the kernel's table, whatever this says.
+            // Closing the socket removes it from the epoll instance even if this fails.
             let _ = self.registry.deregister(&mut connection.stream);
         }
     }
 
-    /// Removes who is gone, and gives up who does not answer a close frame.
+    /// Removes closed watchers, and connections that do not answer a close frame in time.
     pub(super) fn settle(&mut self) {
         let counters = &self.context.counters;
         counters.messages_sent.fetch_add(self.shard.take_frames_sent(), Ordering::Relaxed);
-        for (key, gone) in self.shard.take_closed() {
-            match gone {
+        for (key, reason) in self.shard.take_closed() {
+            match reason {
                 CloseReason::Finished => self.close(key, CloseCode::Done, "the job has ended"),
                 CloseReason::Failed(_) => self.remove(key),
             }
@@ -217,7 +217,7 @@ impl Sockets {
         }
         let Some(connection) = self.shard.wire(key) else { return };
         if connection.phase != Phase::Open {
-            // Our close frame is out. If the socket is gone already, reading will say so.
+            // Our close frame is sent. If the peer has disconnected, the next read reports it.
             let _ = connection.stream.shutdown(Shutdown::Write);
         }
         if connection.unread == Unread::Parked {
@@ -234,13 +234,13 @@ impl Sockets {
         }
     }
 
-    /// Reads from those of whom there is more to read, once each; true if there is more still.
+    /// Reads once from each connection that may have unread bytes; true if some still have.
     fn read_unread(&mut self) -> bool {
         for _ in 0..self.unread.len() {
             let Some(key) = self.unread.pop_front() else { break };
             let blocked = self.shard.is_blocked(key);
             let Some(connection) = self.shard.wire(key) else { continue };
-            // Who does not read its answers is not heard until it does: they would pile up.
+            // A client that does not read its answers is not read from: more answers would pile up.
             if blocked && connection.phase == Phase::Open {
                 connection.unread = Unread::Parked;
             } else {
@@ -255,12 +255,12 @@ impl Sockets {
         let Some(connection) = self.shard.wire(key) else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
         match connection.stream.read(&mut buffer) {
-            // The client has closed its half without a close frame, or after ours.
+            // The client has closed its side without a close frame, or after ours.
             Ok(0) => self.remove(key),
             Ok(len) => {
-                self.hear(key, &buffer[..len]);
-                // A buffer that was not filled has emptied the socket; the kernel tells of more, but not
-                // of an end that it has told of already.
+                self.receive(key, &buffer[..len]);
+                // A read that does not fill the buffer has emptied the socket. The kernel reports further bytes, but not an
+                // end that it has reported already.
                 let is_read_closed = self.shard.wire(key).is_some_and(|wire| wire.is_read_closed);
                 if len == buffer.len() || is_read_closed {
                     self.readable(key);
