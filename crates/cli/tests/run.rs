@@ -129,6 +129,15 @@ fn a_failure_has_the_last_words_of_stderr() {
 }
 
 #[test]
+fn a_failure_that_says_nothing_on_stderr_has_the_last_lines_of_stdout() {
+    let server = Server::start();
+    let script = "for i in $(seq 30); do echo line $i; done; exit 4";
+    run(&mut server.milepost(&["run", "--job", "f", "--", "sh", "-c", script]));
+    let error = server.job("f")["error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("line 11\n") && error.ends_with("\nline 30"), "{error}");
+}
+
+#[test]
 fn in_a_flood_of_output_the_last_of_it_is_heard() {
     let server = Server::start();
     let script = "yes '42% of a line' | head -n 3000000; echo '[ 77%] x'; echo lost >&2; exit 4";
@@ -272,7 +281,10 @@ fn on_a_terminal_there_is_a_bar_below_the_output_and_it_is_gone_at_the_end() {
         "{shown:?}"
     );
     assert!(shown.contains("━") && shown.contains("42 %"), "{shown:?}");
-    assert!(shown.ends_with("\r\x1b[J"), "the bar is taken away: {shown:?}");
+    let end = format!("milepost: bar-1 completed in 0:01 · {}/?job=bar-1", server.url());
+    let (before, after) = shown.rsplit_once("\r\x1b[J").expect("the bar is taken away");
+    assert!(before.contains("last\r\n") && after.trim_end().starts_with(&end[..30]), "{shown:?}");
+    assert!(after.trim_end().ends_with(&end[end.len() - 20..]), "{shown:?}");
     let quiet = run(&mut on_terminal(&line.replace("--job", "--quiet --job")));
     assert_eq!(text(&quiet.stdout), "first\r\n42%\r\nlast\r\n");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bar_line::{RowOptions, bar_line};
 use super::cursor::{CursorTracker, Place};
 use super::terminal::{self, Terminal};
-use super::{JobSummary, clock};
+use super::{JobSummary, clock, sanitized};
 use crate::output;
 
 /// The first bar comes this late: most commands that ask for a password do so at once, and a short one needs no bar.
@@ -162,6 +162,15 @@ impl Screen {
         if inner.taskbar.take().is_some() {
             out.extend_from_slice(b"\x1b]9;4;0;0\x1b\\");
         }
+        let _ = io::stderr().write_all(&out);
+    }
+
+    /// After [`finish`](Self::finish): a line below everything.
+    pub(crate) fn say_last(&self, line: &str) {
+        let inner = self.lock();
+        let mut out = inner.cursor.to_empty_row();
+        out.extend_from_slice(sanitized(line).as_bytes());
+        out.extend_from_slice(b"\r\n");
         let _ = io::stderr().write_all(&out);
     }
 

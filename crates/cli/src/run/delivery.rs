@@ -39,7 +39,8 @@ impl ReportDelivery {
     }
 
     /// Waits until the end has arrived: two seconds at most, and a moment if the server was never there.
-    pub(super) fn close(&self, reporter: Reporter) {
+    /// Whether it has.
+    pub(super) fn close(&self, reporter: Reporter) -> bool {
         // In two goes, not in many: a request takes no longer than the flush that it is of, and the way may be long.
         let arrived = reporter.flush(SHORT)
             || (!self.never.load(Ordering::Relaxed) && reporter.flush(LONG.saturating_sub(SHORT)));
@@ -49,5 +50,6 @@ impl ReportDelivery {
             // Dropping it would wait again. The process ends, and with it the reporter's thread.
             std::mem::forget(reporter);
         }
+        arrived
     }
 }

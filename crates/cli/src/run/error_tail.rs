@@ -1,11 +1,11 @@
-//! What a command said last on stderr: why it failed, most of the time.
+//! What a command printed last: why it failed, most of the time.
 
 use std::collections::VecDeque;
 
-const MAX_LINES: usize = 3;
+const MAX_LINES: usize = 20;
 const MAX_LINE_BYTES: usize = 300;
 
-/// The last three lines that are neither blank nor progress, each at most 300 bytes.
+/// The last 20 lines that are neither blank nor progress, each at most 300 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorTail {
     lines: VecDeque<String>,
@@ -46,10 +46,10 @@ mod tests {
         for line in ["one", "", "two", "three ", "  ", "four"] {
             tail.push(line);
         }
-        assert_eq!(tail.text().unwrap(), "two\nthree\nfour");
-        for _ in 0..5 {
+        assert_eq!(tail.text().unwrap(), "one\ntwo\nthree\nfour");
+        for _ in 0..50 {
             tail.push(&"é".repeat(10_000));
         }
-        assert!(tail.text().unwrap().len() < 1000);
+        assert!(tail.text().unwrap().len() <= 20 * 301);
     }
 }

@@ -18,7 +18,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use milepost_protocol::JobId;
 use milepost_redis::Address;
@@ -102,6 +102,7 @@ impl Args {
                 }
             })
             .connect(url);
+        let connects = connected.is_ok();
         let (reporter, location_line) = match connected {
             Ok(reporter) => (reporter, location_line(url, &job)),
             Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
@@ -114,6 +115,7 @@ impl Args {
         }
         announcer.line(&location_line);
 
+        let begun = Instant::now();
         let sink = ReportedJob::new(job_handle);
         let outcome = (|| {
             let mut signals =
@@ -130,8 +132,14 @@ impl Args {
             eprintln!("milepost: {error}");
             Outcome::Failed { exit_code: error.exit_code(), error: error.to_string() }
         });
+        let took = begun.elapsed();
         sink.end(&outcome);
-        delivery.close(reporter);
+        let reported = delivery.close(reporter) && connects;
+        if let Some(screen) = &screen {
+            let where_to =
+                if reported { page_or_redis(url, &job) } else { "not reported".to_owned() };
+            screen.say_last(&format!("milepost: {job} {} · {where_to}", outcome.in_words(took)));
+        }
         ExitCode::Of(outcome.exit_code())
     }
 }
@@ -165,6 +173,14 @@ fn location_line(url: &str, job: &JobId) -> String {
     match Address::parse(url) {
         Ok(redis) => format!("{job}: reported to {redis}"),
         Err(_) => format!("{job}: `milepost watch {job}` or {}", page(url, job)),
+    }
+}
+
+/// The job's page, or the Redis that has it.
+fn page_or_redis(url: &str, job: &JobId) -> String {
+    match Address::parse(url) {
+        Ok(redis) => redis.to_string(),
+        Err(_) => page(url, job),
     }
 }
 

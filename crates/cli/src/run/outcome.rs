@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::child;
 use super::signals::name;
+use crate::bars::clock;
 
 /// The end of a job that is a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +65,21 @@ impl Exit {
 }
 
 impl Outcome {
+    /// How it ended, in words: `completed in 1:23`, `failed after 0:12 with exit code 3`.
+    pub(crate) fn in_words(&self, took: Duration) -> String {
+        let took = clock(took);
+        match self {
+            Self::Completed { .. } => format!("completed in {took}"),
+            Self::Failed { exit_code, .. } => {
+                format!("failed after {took} with exit code {exit_code}")
+            }
+            Self::Cancelled { reason, .. } => {
+                let reason = reason.replacen("Stopped", "stopped", 1);
+                format!("cancelled after {took}, {reason}")
+            }
+        }
+    }
+
     /// What our own process exits with: the command's code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -119,6 +135,16 @@ mod tests {
         assert!(
             matches!(exit(3 << 8).outcome(), Outcome::Failed { error, .. } if error == "exited with code 3")
         );
+    }
+
+    #[test]
+    fn an_outcome_in_words() {
+        let of = |raw, stop_signal| {
+            Exit { stop_signal, ..exit(raw) }.outcome().in_words(Duration::from_secs(83))
+        };
+        assert_eq!(of(0, None), "completed in 1:23");
+        assert_eq!(of(3 << 8, None), "failed after 1:23 with exit code 3");
+        assert_eq!(of(15, Some(15)), "cancelled after 1:23, stopped by SIGTERM");
     }
 
     #[test]

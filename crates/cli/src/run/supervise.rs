@@ -77,6 +77,8 @@ impl Task {
         });
         let tracker = Tracker::new(stage, sink);
         let mut error_tail = ErrorTail::default();
+        // Where stderr is silent.
+        let mut output_tail = ErrorTail::default();
         let streams = Streams { running, exit, stdout, stderr, targets };
         let status = match ours {
             Some(arguments) => {
@@ -88,7 +90,7 @@ impl Task {
                 let ffprobe = ffmpeg::ffprobe_of(&self.program);
                 streams.encode(arguments, progress, &ffprobe, &tracker, &mut error_tail)
             }
-            None => streams.read(|| self.parser(), &tracker, &mut error_tail),
+            None => streams.read(|| self.parser(), &tracker, [&mut output_tail, &mut error_tail]),
         };
         tracker.tick();
         let (result, error) = tracker.take_result_and_error();
@@ -106,7 +108,7 @@ impl Task {
             took: begun.elapsed(),
             stop_signal: signals.stop_signal(),
             forwarded: signals.forwarded(),
-            error: error.or_else(|| error_tail.text()),
+            error: error.or_else(|| error_tail.text()).or_else(|| output_tail.text()),
             result,
         };
         Ok(exit.outcome())
@@ -159,21 +161,22 @@ impl Streams<'_> {
         self,
         parser: impl Fn() -> OutputParser,
         tracker: &Tracker<'_>,
-        error_tail: &mut ErrorTail,
+        [output_tail, error_tail]: [&mut ErrorTail; 2],
     ) -> io::Result<ExitStatus> {
         let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
         let (stdout_parser, stderr_parser) = (parser(), parser());
         thread::scope(|scope| {
             let exited = exited.as_fd();
             scope.spawn(move || {
-                relay(stdout, exited, targets.stdout, Reader::new(stdout_parser, tracker, None));
+                let reader = Reader::new(stdout_parser, tracker, output_tail);
+                relay(stdout, exited, targets.stdout, reader);
             });
             scope.spawn(move || {
                 relay(
                     stderr,
                     exited,
                     targets.stderr,
-                    Reader::new(stderr_parser, tracker, Some(error_tail)),
+                    Reader::new(stderr_parser, tracker, error_tail),
                 );
             });
             wait(running, exits, tracker, targets.screen.map(Arc::as_ref))
@@ -248,7 +251,7 @@ fn wait(
 struct Reader<'a> {
     parser: OutputParser,
     tracker: &'a Tracker<'a>,
-    error_tail: Option<&'a mut ErrorTail>,
+    tail: &'a mut ErrorTail,
     budget: ParseBudget,
     /// The latest piece that there was no time to look at; what came before it is lost. It is looked at when there is
     /// time again, or nothing comes any more, so that the newest progress and the last words are never missed.
@@ -258,25 +261,17 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(
-        parser: OutputParser,
-        tracker: &'a Tracker<'a>,
-        error_tail: Option<&'a mut ErrorTail>,
-    ) -> Self {
+    fn new(parser: OutputParser, tracker: &'a Tracker<'a>, tail: &'a mut ErrorTail) -> Self {
         let budget = ParseBudget::new(Instant::now());
-        Self { parser, tracker, error_tail, budget, unread: Vec::new(), lost: None }
+        Self { parser, tracker, tail, budget, unread: Vec::new(), lost: None }
     }
 
     fn parse(&mut self, parse: impl FnOnce(&mut OutputParser, &mut dyn FnMut(Event<'_>))) {
         let begun = Instant::now();
-        let Self { parser, tracker, error_tail, .. } = self;
+        let Self { parser, tracker, tail, .. } = self;
         parse(parser, &mut |event| match event {
             Event::Progress(reading) => tracker.observe(reading),
-            Event::Text(text) => {
-                if let Some(tail) = error_tail {
-                    tail.push(text);
-                }
-            }
+            Event::Text(text) => tail.push(text),
         });
         self.budget.spend(begun.elapsed());
     }
