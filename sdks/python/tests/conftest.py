@@ -13,7 +13,7 @@ from live_redis import LiveRedis
 from live_server import OURS, LiveServer
 
 import milepost
-from milepost import _boundary
+from milepost import _boundary, _job
 
 # What is set where the tests run is not for them.
 for name in list(os.environ):
@@ -21,6 +21,14 @@ for name in list(os.environ):
         del os.environ[name]
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def no_job_is_open() -> Iterator[None]:
+    """What a test leaves open is not for the next one."""
+    yield
+    _job._current.set(None)
+    _job._entered.clear()
 
 
 @pytest.fixture

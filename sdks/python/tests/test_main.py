@@ -12,6 +12,8 @@ from live_server import ENVIRONMENT, LiveServer
 from reported import history, jobs, until
 from test_processes import SOURCE
 
+import milepost
+
 
 def run(folder: Path, code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     program = folder / "train.py"
@@ -78,3 +80,23 @@ def test_a_file_that_is_not_there() -> None:
     command = [sys.executable, "-m", "milepost", "nowhere.py"]
     done = subprocess.run(command, env={**ENVIRONMENT, "PYTHONPATH": SOURCE}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "milepost: there is no file nowhere.py\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        ("pass", {"status": "completed", "progress": 1.0}),
+        ("if n == 4: break", {"status": "cancelled", "message": "the loop was left at 4 of 9"}),
+        ("1 / (3 - n)", {"status": "failed", "error": "ZeroDivisionError: division by zero (<string>:3)"}),
+    ],
+)
+def test_a_loop_that_is_a_job(server: LiveServer, job_id: str, body: str, wanted: dict[str, Any]) -> None:
+    code = f"import milepost\nfor n in milepost.track(range(9), 'export', id={job_id!r}):\n    {body}"
+    environment = {**ENVIRONMENT, "PYTHONPATH": SOURCE, "MILEPOST_URL": server.url}
+    subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL, timeout=60)
+    until(server, job_id, **wanted)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = (Path(SOURCE).parent / "pyproject.toml").read_text()
+    assert f'version = "{milepost.__version__}"' in project

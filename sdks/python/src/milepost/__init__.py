@@ -28,11 +28,14 @@ from ._signal import exit_on_signal
 from ._stage import Stage
 from ._state import State
 from ._status import status, watch
+from ._tracked import track
 from ._watch import Watch
 
 if TYPE_CHECKING:
     from ._tqdm import tqdm as tqdm
     from ._tqdm import trange as trange
+
+__version__ = "0.1.0"
 
 __all__ = [
     "InvalidJobId",
@@ -46,6 +49,7 @@ __all__ = [
     "Unreachable",
     "Watch",
     "WatchRefused",
+    "__version__",
     "configure",
     "current",
     "exit_on_signal",
@@ -53,6 +57,7 @@ __all__ = [
     "job",
     "report",
     "status",
+    "track",
     "watch",
 ]
 
