@@ -48,7 +48,7 @@ pub(crate) fn steps() -> Vec<Step> {
             Ok(Outcome::Passed)
         }),
         Step::new("tsc", "types of JavaScript, strict", || {
-            for project in ["e2e/tsconfig.json", "e2e/tsconfig.web.json"] {
+            for project in ["e2e/tsconfig.json", "web/tsconfig.json"] {
                 Shell::new("node")
                     .arg(node_modules("typescript/bin/tsc"))
                     .arg("-p")

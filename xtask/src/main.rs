@@ -4,7 +4,9 @@ mod bench;
 mod faults;
 mod fuzz;
 mod lint;
+mod metadata;
 mod msrv;
+mod release;
 mod setup;
 mod step;
 mod test;
@@ -24,6 +26,7 @@ Usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]    fuzz all targets, or one, each so long (60)
   bench [ARGUMENT…]              the benchmarks, release build; `cargo xtask bench --help`
   faults [NAME…] [ARGUMENT…]     every fault, or one, release build; `cargo xtask faults --help`
+  release --dry-run              pack crates, wheel and npm package; install each in an empty place and run it
   steps                          the names of all steps
 ";
 
@@ -38,6 +41,10 @@ fn main() -> ExitCode {
         "lint" => run(rest, lint::steps()),
         "setup" => run(rest, setup::steps()),
         "fuzz" => match fuzz::steps(rest) {
+            Ok(steps) => step::run(steps, None),
+            Err(why) => refuse(&why),
+        },
+        "release" => match release::steps(rest) {
             Ok(steps) => step::run(steps, None),
             Err(why) => refuse(&why),
         },

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::step::{Failure, Outcome, Shell};
-use crate::target_directory;
+use crate::{metadata, target_directory};
 
 /// Checks the oldest Rust that the workspace claims to build with, `rust-version` in its `Cargo.toml`.
 ///
@@ -13,7 +13,7 @@ use crate::target_directory;
 /// - No dependency in `Cargo.lock` names a later Rust.
 /// - With that toolchain installed, the workspace is compiled with it. The hosted workflow always does.
 pub(crate) fn check() -> Result<Outcome, Failure> {
-    let packages = packages()?;
+    let packages = metadata::packages()?;
     let oldest = oldest(&packages)?;
     let mut found = Vec::new();
     for package in &packages {
@@ -51,19 +51,6 @@ pub(crate) fn check() -> Result<Outcome, Failure> {
         .arg(target_directory().join("xtask/msrv"))
         .run()?;
     Ok(Outcome::Passed)
-}
-
-/// Every package in `Cargo.lock`, as cargo describes it.
-fn packages() -> Result<Vec<Value>, Failure> {
-    let output = Shell::cargo().args("metadata --format-version 1 --locked").output();
-    let output = output.ok_or_else(|| Failure::Found("cargo metadata fails here".into()))?;
-    match serde_json::from_slice::<Value>(&output) {
-        Ok(mut metadata) => match metadata["packages"].take() {
-            Value::Array(packages) => Ok(packages),
-            _ => Err(Failure::Found("cargo metadata names no packages".into())),
-        },
-        Err(error) => Err(Failure::Found(format!("cargo metadata: {error}"))),
-    }
 }
 
 /// The one version that our crates promise.

@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 /// What the tests need, installed where it is missing.
 pub(crate) fn steps() -> Vec<Step> {
     vec![
+        Step::new("plan", "what the next steps install", || Ok(plan())),
         Step::new("tools", "Python, Node, and what comes from the distribution", tools),
         Step::new("python", "the tests' own Python environment", python),
         Step::new("node", "the tests' own Node packages", || node("e2e")),
@@ -35,19 +36,42 @@ pub(crate) fn node_modules(file: &str) -> PathBuf {
     root().join("e2e/node_modules").join(file)
 }
 
-fn tools() -> Result<Outcome, Failure> {
-    at_least("python3", "import sys; print('%d.%d' % sys.version_info[:2])", "-c", (3, 9))?;
-    at_least("node", "process.versions.node", "-p", (20, 0))?;
+/// Says what is about to be installed, and where, before anything is.
+fn plan() -> Outcome {
+    let mut plan = Vec::new();
+    let packages = missing();
+    if !packages.is_empty() {
+        plan.push(format!("Debian packages, on this machine: {}", packages.join(", ")));
+    }
+    if !python_is_installed() {
+        plan.push("Python packages of e2e/requirements.txt, in target/xtask/venv".into());
+    }
+    for folder in ["e2e", "sdks/typescript"].iter().filter(|folder| !node_is_installed(folder)) {
+        plan.push(format!("Node packages of {folder}/package-lock.json, in {folder}/node_modules"));
+    }
+    if plan.is_empty() {
+        return Outcome::Skipped("everything is installed".into());
+    }
+    println!("{}", plan.join("\n"));
+    Outcome::Passed
+}
 
-    let mut missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| !is_installed(program))
-        .map(|(_, package)| *package)
-        .collect();
+/// The Debian packages of programs that are not there.
+fn missing() -> Vec<&'static str> {
+    let absent = PROGRAMS.iter().filter(|(program, _)| !is_installed(program));
+    let mut missing: Vec<_> = absent.map(|(_, package)| *package).collect();
     if Shell::new("python3").args("-c").arg("import ensurepip, venv").output().is_none() {
         missing.push("python3-venv");
     }
     missing.dedup();
+    missing
+}
+
+fn tools() -> Result<Outcome, Failure> {
+    at_least("python3", "import sys; print('%d.%d' % sys.version_info[:2])", "-c", (3, 9))?;
+    at_least("node", "process.versions.node", "-p", (20, 0))?;
+
+    let missing = missing();
     if missing.is_empty() {
         return Ok(Outcome::Passed);
     }
@@ -101,10 +125,19 @@ fn at_least(program: &str, code: &str, flag: &str, wanted: (u32, u32)) -> Result
     Ok(())
 }
 
+/// What the tests' Python environment is made from, and the copy of it that tells what is installed.
+fn requirements() -> (PathBuf, PathBuf) {
+    (root().join("e2e/requirements.txt"), root().join("target/xtask/venv/requirements.txt"))
+}
+
+fn python_is_installed() -> bool {
+    let (requirements, installed) = requirements();
+    same(&requirements, &installed) && venv("python").exists()
+}
+
 fn python() -> Result<Outcome, Failure> {
-    let requirements = root().join("e2e/requirements.txt");
-    let installed = root().join("target/xtask/venv/requirements.txt");
-    if same(&requirements, &installed) && venv("python").exists() {
+    let (requirements, installed) = requirements();
+    if python_is_installed() {
         return Ok(Outcome::Skipped("installed already".into()));
     }
     Shell::new("python3").args("-m venv --clear target/xtask/venv").run()?;
@@ -113,10 +146,20 @@ fn python() -> Result<Outcome, Failure> {
     remember(&requirements, &installed)
 }
 
-fn node(folder: &str) -> Result<Outcome, Failure> {
+/// A folder's lock file, and the copy of it that tells what is installed.
+fn locks(folder: &str) -> (PathBuf, PathBuf) {
     let folder = root().join(folder);
-    let lock = folder.join("package-lock.json");
-    let installed = folder.join("node_modules/.xtask-lock.json");
+    (folder.join("package-lock.json"), folder.join("node_modules/.xtask-lock.json"))
+}
+
+fn node_is_installed(folder: &str) -> bool {
+    let (lock, installed) = locks(folder);
+    same(&lock, &installed)
+}
+
+fn node(folder: &str) -> Result<Outcome, Failure> {
+    let (lock, installed) = locks(folder);
+    let folder = root().join(folder);
     if same(&lock, &installed) {
         return Ok(Outcome::Skipped("installed already".into()));
     }
