@@ -1,0 +1,41 @@
+"""The Python of README and docs/python.md runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from live_server import ENVIRONMENT, LiveServer
+from test_processes import SOURCE
+
+PACKAGE = Path(SOURCE).parent
+PAGES = [PACKAGE / "README.md", PACKAGE.parents[1] / "docs" / "python.md", PACKAGE.parents[1] / "README.md"]
+# What a reader has of their own.
+PRELUDE = """
+frames, size, file, url = range(3), 3, "a file", "https://example.com/v"
+encode = print
+put = lambda file, on_chunk: on_chunk(3)
+"""
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=["package", "guide", "root"])
+def test_the_blocks_of_a_page(server: LiveServer, page: Path) -> None:
+    found = blocks(page)
+    assert found
+    # One after the other: some watch what those before have reported.
+    program = PRELUDE + "\n".join(found)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={**ENVIRONMENT, "PYTHONPATH": SOURCE, "MILEPOST_URL": server.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
