@@ -359,3 +359,14 @@ def test_a_cursor_remembers_so_many_epochs() -> None:
     assert not cursor.advance("63-5")
     assert cursor.advance("1-1")
     assert len(cursor._seen) == EPOCHS
+
+
+def test_waiting_for_an_end(server: LiveServer, job_id: str) -> None:
+    reporter = milepost.Reporter(server.url)
+    job = reporter.job(id=job_id)
+    with pytest.raises(TimeoutError, match=f"{job_id} has not ended within 0.2 s"):
+        milepost.wait(job_id, url=server.url, timeout=0.2)
+    threading.Timer(0.1, lambda: job.complete(7)).start()
+    end = milepost.wait(job_id, url=server.url, timeout=60)
+    assert (end.status, end.result) == ("completed", 7)
+    reporter.close()

@@ -27,7 +27,7 @@ from ._reporter import Reporter
 from ._signal import exit_on_signal
 from ._stage import Stage
 from ._state import State
-from ._status import status, watch
+from ._status import status, wait, watch
 from ._tracked import track
 from ._watch import Watch
 
@@ -58,6 +58,7 @@ __all__ = [
     "report",
     "status",
     "track",
+    "wait",
     "watch",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Optional
 
 from . import _address, _job_id
@@ -49,6 +50,29 @@ def watch(
     NoServer; the loop may raise WatchRefused.
     """
     return Watch(_server(url), _token(token), _job_id.parse(str(job_id)), since, mode, max_rate, silence)
+
+
+def wait(
+    job_id: object, *, timeout: Optional[float] = None, url: Optional[str] = None, token: Optional[str] = None
+) -> State:
+    """Waits for the job's end, and returns that state. It may be a job that nobody has reported yet.
+
+    `timeout` is in seconds; None: for ever. In asyncio, `await asyncio.to_thread(milepost.wait, job_id)`. `url` and
+    `token` as for `watch`. Raises TimeoutError, WatchRefused, InvalidJobId, InvalidUrl, NoServer.
+    """
+    watching = watch(job_id, url=url, token=token, mode="latest")
+    timer = None if timeout is None else threading.Timer(timeout, watching.close)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        for state in watching:
+            if state.has_ended:
+                return state
+    finally:
+        if timer is not None:
+            timer.cancel()
+    raise TimeoutError(f"{watching.job_id} has not ended within {timeout} s")
 
 
 def _server(url: Optional[str]) -> str:
