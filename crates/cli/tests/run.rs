@@ -138,6 +138,22 @@ fn a_failure_that_says_nothing_on_stderr_has_the_last_lines_of_stdout() {
 }
 
 #[test]
+fn in_ci_there_are_lines_on_stderr_and_stdout_is_the_commands() {
+    let server = Server::start();
+    let script =
+        r#"for n in 0 5 20 40; do echo "{\"progress\":0.$n,\"stage\":\"s\"}"; sleep 0.3; done"#;
+    let output =
+        run(server.milepost(&["run", "--job", "c", "--", "sh", "-c", script]).env("CI", "true"));
+    assert_eq!(text(&output.stdout).lines().count(), 4);
+    let err = text(&output.stderr);
+    assert!(err.contains(&format!("milepost: c: `milepost watch c` or {}", server.url())), "{err}");
+    assert!(err.contains("milepost: c: 40 %  s\n"), "{err}");
+    assert!(err.lines().last().unwrap().starts_with("milepost: c completed in 0:0"), "{err}");
+    let quiet = run(server.milepost(&["run", "-q", "--", "true"]).env("CI", "true"));
+    assert_eq!(text(&quiet.stderr), "");
+}
+
+#[test]
 fn in_a_flood_of_output_the_last_of_it_is_heard() {
     let server = Server::start();
     let script = "yes '42% of a line' | head -n 3000000; echo '[ 77%] x'; echo lost >&2; exit 4";

@@ -1,6 +1,7 @@
 //! `milepost run`: a command as a job.
 
 mod child;
+mod ci_log;
 mod delivery;
 mod error_tail;
 mod outcome;
@@ -24,6 +25,7 @@ use milepost_protocol::JobId;
 use milepost_redis::Address;
 use milepost_reporter::Reporter;
 
+use ci_log::CiLog;
 use delivery::ReportDelivery;
 
 pub(crate) use child::CannotStart;
@@ -35,7 +37,7 @@ pub(crate) use supervise::{OutputTargets, Task};
 
 use crate::bars::{Screen, Terminal, sanitized};
 use crate::client::{Client, ServerArgs};
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, warn};
 
 /// How long a server may take to tell whether the job ran before. The command waits for it.
 const LOOK_UP: Duration = Duration::from_millis(500);
@@ -89,7 +91,8 @@ impl Args {
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
         let terminal = Terminal::for_bars().filter(|_| !self.quiet);
         let screen = terminal.map(|terminal| Arc::new(Screen::new(terminal, job.as_str())));
-        let announcer = Announcer(screen.clone());
+        let logs = screen.is_none() && !self.quiet && ci_log::is_ci();
+        let announcer = Announcer { screen: screen.clone(), logs };
 
         let url = self.server.url();
         let delivery = Arc::new(ReportDelivery::new());
@@ -125,7 +128,7 @@ impl Args {
                 stderr: destination(&io::stderr(), screen.as_deref()),
                 screen: screen.as_ref(),
             };
-            task.supervise(outlet, &mut signals, &sink)
+            task.supervise(outlet, &mut signals, &CiLog::new(job.as_str(), &sink, logs))
         })();
         let outcome = outcome.unwrap_or_else(|error| {
             // Without us the shell would have said so.
@@ -135,23 +138,34 @@ impl Args {
         let took = begun.elapsed();
         sink.end(&outcome);
         let reported = delivery.close(reporter) && connects;
-        if let Some(screen) = &screen {
-            let where_to =
-                if reported { page_or_redis(url, &job) } else { "not reported".to_owned() };
-            screen.say_last(&format!("milepost: {job} {} · {where_to}", outcome.in_words(took)));
-        }
+        let where_to = if reported { page_or_redis(url, &job) } else { "not reported".to_owned() };
+        announcer.last_line(&format!("{job} {} · {where_to}", outcome.in_words(took)));
         ExitCode::Of(outcome.exit_code())
     }
 }
 
 /// Says things of our own, where there is somebody to read them.
 #[derive(Debug, Clone)]
-struct Announcer(Option<Arc<Screen>>);
+struct Announcer {
+    screen: Option<Arc<Screen>>,
+    /// To a CI system's log.
+    logs: bool,
+}
 
 impl Announcer {
     fn line(&self, text: &str) {
-        if let Some(screen) = &self.0 {
-            screen.say(&format!("milepost: {}", sanitized(text)));
+        match &self.screen {
+            Some(screen) => screen.say(&format!("milepost: {}", sanitized(text))),
+            None if self.logs => warn(text),
+            None => {}
+        }
+    }
+
+    /// Once the command has ended.
+    fn last_line(&self, text: &str) {
+        match &self.screen {
+            Some(screen) => screen.say_last(&format!("milepost: {text}")),
+            None => self.line(text),
         }
     }
 }

@@ -113,6 +113,7 @@ pub fn milepost(arguments: &[&str]) -> Command {
         .env_remove("PORT")
         .env_remove("HOST")
         .env_remove("REDIS_URL")
+        .env_remove("CI")
         .env("MILEPOST_URL", "http://127.0.0.1:1");
     command
 }
