@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from live_server import ENVIRONMENT, LiveServer
@@ -100,3 +100,29 @@ def test_a_loop_that_is_a_job(server: LiveServer, job_id: str, body: str, wanted
 def test_the_version_is_that_of_the_package() -> None:
     project = (Path(SOURCE).parent / "pyproject.toml").read_text()
     assert f'version = "{milepost.__version__}"' in project
+
+
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:1", "ftp://host", "http://me:secret@127.0.0.1:1"])
+def test_a_check_says_what_is_wrong(url: Optional[str], tmp_path: Path) -> None:
+    where = {} if url is None else {"MILEPOST_URL": url}
+    done = check(tmp_path, **where)
+    assert done.returncode == 1
+    assert done.stderr.startswith("milepost: ")
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_a_check_of_a_server_that_answers(server: LiveServer, tmp_path: Path) -> None:
+    done = check(tmp_path, MILEPOST_URL=server.url)
+    assert (done.returncode, done.stdout) == (0, f"milepost: {server.url} answers\n")
+
+
+def check(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "milepost", "check"],
+        cwd=folder,
+        env={**ENVIRONMENT, "PYTHONPATH": SOURCE, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

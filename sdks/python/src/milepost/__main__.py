@@ -1,6 +1,7 @@
 """Runs a program as one job, without a change to it.
 
     python -m milepost train.py --epochs 3
+    python -m milepost check                 # whether the server answers
 
 Its tqdm bars are the job's progress; it is completed when the program is done, and failed by an exception that nobody
 catches. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; by default the id is made from the file's
@@ -15,16 +16,33 @@ import sys
 from pathlib import Path
 from typing import Literal, Union
 
-from . import job
+from . import job, status
+from ._address import without_password
 from ._follow import follow_tqdm
+
+_PATIENCE = 5.0
+
+
+def check() -> int:
+    """Says whether the server that `MILEPOST_URL` names answers, and if not, why. Returns the exit code."""
+    shown = without_password(os.environ.get("MILEPOST_URL") or "")
+    try:
+        status("milepost-check", timeout=_PATIENCE)
+    except Exception as error:
+        print(f"milepost: {shown + ': ' if shown else ''}{error}", file=sys.stderr)
+        return 1
+    print(f"milepost: {shown} answers")
+    return 0
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
-        print("usage: python -m milepost PROGRAM.py [ARGUMENT…]", file=sys.stderr)
+        print("usage: python -m milepost PROGRAM.py [ARGUMENT…], or python -m milepost check", file=sys.stderr)
         raise SystemExit(0 if arguments in (["-h"], ["--help"]) else 2)
     program = arguments[0]
+    if arguments == ["check"] and not Path("check").exists():
+        raise SystemExit(check())
     if not Path(program).exists():
         print(f"milepost: there is no file {program}", file=sys.stderr)
         raise SystemExit(2)
