@@ -12,6 +12,7 @@ mod exit;
 mod ffmpeg;
 mod jobs;
 mod manual;
+mod open;
 pub mod output;
 mod report;
 mod run;
@@ -41,6 +42,7 @@ enum Command {
     Report(report::Args),
     Status(status::Args),
     Jobs(jobs::Args),
+    Open(open::Args),
     Serve(serve::Args),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -63,6 +65,7 @@ pub fn main() -> process::ExitCode {
         Command::Report(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Jobs(args) => args.run(),
+        Command::Open(args) => args.run(),
         Command::Serve(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),

@@ -61,6 +61,20 @@ fn a_script_goes_on_though_its_reports_do_not_arrive() {
     assert!(err.contains("'-0.1'") && err.contains("from 0 to 1"), "{err}");
 }
 
+#[test]
+fn open_hands_the_jobs_page_to_the_browser() {
+    let (_folder, folder) = temporary();
+    let (browser, seen) = (folder.join("browser"), folder.join("seen"));
+    std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" >{}\n", seen.display())).unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(&browser).status().unwrap().success());
+    let line = ["open", "a", "--server", "http://host:1/"];
+    let (code, _, err) = code_and_streams(milepost(&line).env("BROWSER", &browser));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(std::fs::read_to_string(seen).unwrap(), "http://host:1/?job=a\n");
+    let (code, _, err) = code_and_streams(milepost(&line).env("BROWSER", "/nonexistent"));
+    assert!(code == 1 && err.contains("the page is http://host:1/?job=a"), "{err}");
+}
+
 /// A server that answers each request with this.
 fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
