@@ -53,7 +53,7 @@ pub struct Config {
     pub header_timeout: f64,
     /// How long a request's body may take.
     pub body_timeout: f64,
-    /// How long a watcher's socket may take nothing at all before it is given up.
+    /// How long a client may take nothing of what it has asked for before its connection is closed.
     pub stall_timeout: f64,
     /// How long a job is still listened to after its last watcher left.
     pub linger: f64,

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use http::Version;
 use milepost_broker::{Broker, Clock};
 use milepost_hub::Hub;
-use milepost_protocol::Timestamp;
+use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::memory::Budget;
+use crate::response::problem::{Outcome, Refused};
 use crate::supervisor::Supervisor;
 use crate::websocket::ShardHandle;
 
@@ -21,6 +23,8 @@ pub(crate) struct Instance {
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Budget,
+    /// At most so many connections; of HTTP/2, each stream that watches is one.
+    pub(crate) max_connections: usize,
     pub(crate) drain: Drain,
     pub(crate) supervisor: Supervisor,
     pub(crate) dropped_log_lines: DroppedLogLines,
@@ -58,6 +62,21 @@ impl Instance {
     /// that is little.
     pub(crate) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
         self.hub.batch(work, |shard| self.shards[shard].serve_in_place())
+    }
+
+    /// Counts a watcher's stream as a connection, where a connection has many streams.
+    ///
+    /// # Errors
+    /// `too-many-connections` if there are as many as allowed.
+    pub(crate) fn count_stream(&self, version: Version) -> Outcome<Option<OpenSocket>> {
+        if version != Version::HTTP_2 {
+            return Ok(None);
+        }
+        let open = OpenSocket::new(&self.counters, self.max_connections);
+        open.map(Some).ok_or_else(|| {
+            let detail = format!("it holds {}", self.max_connections);
+            Refused::new(ProblemType::TooManyConnections, detail)
+        })
     }
 
     /// The shard that the next watcher goes to: each in turn.

@@ -71,7 +71,6 @@ pub async fn run_with(
 struct Server {
     instance: Arc<Instance>,
     stage: watch::Sender<Stage>,
-    max_connections: usize,
     /// The tasks of the shards, not started yet.
     reactors: Vec<Reactor>,
     /// The accept loop and the shards' tasks: they end while the server goes down.
@@ -128,13 +127,14 @@ impl Server {
             counters,
             dropped_log_lines,
             memory,
+            max_connections,
             drain,
             supervisor,
         });
         tracing::info!(%address, memory_limit = instance.memory.limit, "listening");
         let (serving, hub, broker) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         let stop_broker = watch::Sender::new(false);
-        Ok(Self { instance, stage, max_connections, reactors, serving, hub, broker, stop_broker })
+        Ok(Self { instance, stage, reactors, serving, hub, broker, stop_broker })
     }
 
     /// Starts every long-lived task, supervised. `ARCHITECTURE.md` says what happens when one fails, and why.
@@ -154,10 +154,10 @@ impl Server {
             let hub = Arc::clone(&hub);
             async move { hub.run().await }
         }));
-        let (instance, max) = (Arc::clone(&self.instance), self.max_connections);
+        let instance = Arc::clone(&self.instance);
         let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
         self.serving.spawn(supervisor.clone().restarting("accept", move || {
-            accept::accept(Arc::clone(&listener), router.clone(), Arc::clone(&instance), max)
+            accept::accept(Arc::clone(&listener), router.clone(), Arc::clone(&instance))
         }));
     }
 

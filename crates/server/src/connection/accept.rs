@@ -1,34 +1,25 @@
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use milepost_protocol::ProblemType;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tokio::time::Instant;
 
-use crate::config::seconds;
-use crate::connection::corked::Corked;
+use crate::connection::serve::{Admitted, serve};
 use crate::instance::{Instance, OpenSocket};
 use crate::response::problem::Refused;
 
+/// So many connections more are taken by a full server, for operators.
+const RESERVE: usize = 32;
+/// A full server says so in the log at most so often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 /// Takes connections until the server goes down.
-pub(crate) async fn accept(
-    listener: Arc<TcpListener>,
-    router: Router,
-    instance: Arc<Instance>,
-    max: usize,
-) {
-    let mut failing = false;
+pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance: Arc<Instance>) {
+    let max = instance.max_connections;
+    let (mut failing, mut told_full) = (false, None::<Instant>);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -37,11 +28,21 @@ pub(crate) async fn accept(
         match accepted {
             Ok((stream, _)) => {
                 failing = false;
-                let Some(open) = OpenSocket::new(&instance.counters, max) else {
-                    turn_away(&stream, max);
-                    continue;
+                let (open, admitted) = if let Some(open) = OpenSocket::new(&instance.counters, max)
+                {
+                    (open, Admitted::All)
+                } else {
+                    if told_full.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                        told_full = Some(Instant::now());
+                        tracing::warn!(max, "as many connections as allowed; refusing more");
+                    }
+                    let Some(open) = OpenSocket::new(&instance.counters, max + RESERVE) else {
+                        turn_away(&stream, max);
+                        continue;
+                    };
+                    (open, Admitted::Operators { max })
                 };
-                let serve = serve(stream, open, router.clone(), Arc::clone(&instance));
+                let serve = serve(stream, open, admitted, router.clone(), Arc::clone(&instance));
                 instance.tasks.spawn(serve);
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -70,118 +71,9 @@ fn turn_away(stream: &TcpStream, max: usize) {
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{problem}",
         problem.len()
     );
+    // What has arrived is read, or the kernel would reset the connection and throw the answer away.
+    let _ = stream.try_read(&mut [0; 16 << 10]);
     let _ = stream.try_write(response.as_bytes());
-}
-
-/// Serves one connection to its end.
-async fn serve(stream: TcpStream, open: OpenSocket, router: Router, instance: Arc<Instance>) {
-    let timeout = seconds(instance.config.header_timeout);
-    let drain = instance.drain.clone();
-    let begun = tokio::select! {
-        begun = tokio::time::timeout(timeout, speaks_http2(&stream)) => begun,
-        () = drain.begun() => return,
-    };
-    let Ok(Ok(speaks_http2)) = begun else { return };
-    // Without it, small writes would wait for acknowledgements of those before.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        if request.headers().contains_key(http::header::UPGRADE) {
-            request.extensions_mut().insert(open.clone());
-        }
-        router.clone().oneshot(request)
-    });
-    // What a connection ends with is its client's doing: nothing to log.
-    if speaks_http2 {
-        let requested = Arc::new(AtomicBool::new(false));
-        let has_requested = Arc::clone(&requested);
-        let service = service_fn(move |request| {
-            requested.store(true, Ordering::Relaxed);
-            service.call(request)
-        });
-        let mut builder = http2::Builder::new(Owned(instance.tasks.clone()));
-        builder
-            .timer(TokioTimer::new())
-            .keep_alive_interval(timeout)
-            .keep_alive_timeout(timeout)
-            .max_concurrent_streams(256)
-            .max_header_list_size(32 << 10);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // hyper looks whether a client is there after the preface only, and there are clients without one.
-        let says_nothing = async {
-            tokio::time::sleep(timeout).await;
-            if has_requested.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            _ = connection.as_mut() => {}
-            () = says_nothing => {}
-            () = drain.begun() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    _ = connection => {}
-                    () = drain.over() => {}
-                }
-            }
-        }
-    } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(timeout)
-            .max_headers(64)
-            .max_buf_size(64 << 10);
-        let io = Corked::new(stream);
-        let socket = io.clone();
-        let mut connection =
-            pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-        let mut begun = pin!(drain.begun());
-        let (mut told, mut ended) = (false, false);
-        let served = poll_fn(|cx| {
-            if !told && begun.as_mut().poll(cx).is_ready() {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            // Answers leave, and watchers are served, before anything is waited for.
-            instance.batch(|| {
-                ended = ended || connection.as_mut().poll(cx).is_ready();
-                match socket.poll_drain(cx) {
-                    Poll::Ready(Ok(())) if !ended => Poll::Pending,
-                    Poll::Ready(_) => Poll::Ready(()),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-        });
-        tokio::select! {
-            () = served => {}
-            () = drain.over() => {}
-        }
-    }
-}
-
-/// Has the streams of an HTTP/2 connection among the tasks that the server waits for.
-#[derive(Clone)]
-struct Owned(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Owned
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn(stream);
-    }
-}
-
-/// Whether the client begins as HTTP/2 with prior knowledge does (RFC 9113, section 3.4): no method of
-/// HTTP/1.1 begins so. Looks at the bytes without taking them, so that whoever speaks HTTP/1.1 has the bare
-/// socket. Who sends less than that at first is taken to speak HTTP/1.1.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    const PREFACE: &[u8; 3] = b"PRI";
-    let mut seen = [0; PREFACE.len()];
-    let len = stream.peek(&mut seen).await?;
-    Ok(seen[..len] == *PREFACE)
 }
 
 /// The most connections, when the configuration does not say: the open files that are left.

@@ -1,12 +1,16 @@
 //! Answers to requests that came together leave together.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::memory::{Held, Share};
 
 /// A socket that collects what is written to it until the connection has nothing more to do for now.
 ///
@@ -20,14 +24,21 @@ struct Socket {
     stream: TcpStream,
     /// At most [`MOST`] bytes and one write more.
     collected: Vec<u8>,
+    /// For what is collected, if it is much.
+    held: Held,
 }
+
+/// So much is collected for any connection, however little memory there is.
+const LITTLE: usize = 8 << 10;
 
 /// With so much collected, a write waits until the client has taken some.
 const MOST: usize = 64 << 10;
 
 impl Corked {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(Mutex::new(Some(Socket { stream, collected: Vec::new() }))))
+    /// What is collected takes from `responses`. A connection that does not fit is cut off.
+    pub(crate) fn new(stream: TcpStream, responses: &Arc<Share>) -> Self {
+        let held = responses.nothing();
+        Self(Arc::new(Mutex::new(Some(Socket { stream, collected: Vec::new(), held }))))
     }
 
     /// Sends what was collected. Pending while the socket takes no more of it.
@@ -50,6 +61,13 @@ impl Corked {
         Ok(socket.stream)
     }
 
+    /// Takes the socket back, with its sending half closed; none if it has failed, or was taken before.
+    pub(crate) fn shut_down_write(&self) -> Option<TcpStream> {
+        let socket = self.lock().take()?;
+        SockRef::from(&socket.stream).shutdown(Shutdown::Write).ok()?;
+        Some(socket.stream)
+    }
+
     /// No call that is made under the lock waits.
     fn lock(&self) -> MutexGuard<'_, Option<Socket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,6 +85,7 @@ impl Socket {
         }
         // A connection that rests holds no buffer.
         self.collected = Vec::new();
+        self.held.shrink_to(0);
         Poll::Ready(Ok(()))
     }
 }
@@ -96,6 +115,11 @@ impl AsyncWrite for Corked {
         };
         if socket.collected.len() >= MOST {
             ready!(socket.poll_drain(cx))?;
+        }
+        let len = socket.collected.len() + bytes.len();
+        // hyper holds about as much again.
+        if len > LITTLE && socket.held.grow_to(2 * len).is_err() {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
         socket.collected.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

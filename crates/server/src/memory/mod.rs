@@ -73,9 +73,14 @@ impl Share {
     /// # Errors
     /// `server-full` if they do not fit.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Outcome<Held> {
-        let mut held = Held { share: Arc::clone(self), bytes: 0 };
+        let mut held = self.nothing();
         held.grow_to(bytes)?;
         Ok(held)
+    }
+
+    /// Holds nothing yet.
+    pub(crate) fn nothing(self: &Arc<Self>) -> Held {
+        Held { share: Arc::clone(self), bytes: 0 }
     }
 
     pub(crate) fn name(&self) -> &'static str {

@@ -18,7 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::instance::Instance;
-use crate::memory::Share;
+use crate::memory::{Budget, Share};
 use crate::response::problem::{Outcome, Refused};
 
 /// What the server counts, for Prometheus
@@ -96,27 +96,7 @@ impl Collector for Scrape {
             gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.states_limit(memory))?;
         }
 
-        let help = "Resident memory that the process should stay under";
-        gauge(&mut encoder, "milepost_memory_limit", help, bytes, memory.limit)?;
-        type Value = fn(&Share) -> usize;
-        let of_shares: [(&str, &str, Value); 2] = [
-            ("milepost_memory_share", "Memory in use, of each share that is counted", Share::used),
-            ("milepost_memory_share_limit", "Memory that the share may use", Share::limit),
-        ];
-        for (name, help, value) in of_shares {
-            let mut family = encoder.encode_descriptor(name, help, bytes, MetricType::Gauge)?;
-            for share in memory.shares() {
-                let gauge = ConstGauge::new(i64::try_from(value(share)).unwrap_or(i64::MAX));
-                gauge.encode(family.encode_family(&[("share", share.name())])?)?;
-            }
-        }
-        let help = "What was refused because its share of the memory was in use";
-        let name = "milepost_memory_refusals";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for share in memory.shares() {
-            let counter = ConstCounter::new(share.refused());
-            counter.encode(family.encode_family(&[("share", share.name())])?)?;
-        }
+        encode_memory(&mut encoder, memory)?;
 
         let help = "Updates reported, by what came of them";
         let mut updates =
@@ -155,6 +135,32 @@ impl Collector for Scrape {
         }
         Ok(())
     }
+}
+
+fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget) -> fmt::Result {
+    type Value = fn(&Share) -> usize;
+    let bytes = Some(&Unit::Bytes);
+    let help = "Resident memory that the process should stay under";
+    gauge(encoder, "milepost_memory_limit", help, bytes, memory.limit)?;
+    let of_shares: [(&str, &str, Value); 2] = [
+        ("milepost_memory_share", "Memory in use, of each share that is counted", Share::used),
+        ("milepost_memory_share_limit", "Memory that the share may use", Share::limit),
+    ];
+    for (name, help, value) in of_shares {
+        let mut family = encoder.encode_descriptor(name, help, bytes, MetricType::Gauge)?;
+        for share in memory.shares() {
+            let gauge = ConstGauge::new(i64::try_from(value(share)).unwrap_or(i64::MAX));
+            gauge.encode(family.encode_family(&[("share", share.name())])?)?;
+        }
+    }
+    let help = "What was refused because its share of the memory was in use";
+    let name = "milepost_memory_refusals";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for share in memory.shares() {
+        let counter = ConstCounter::new(share.refused());
+        counter.encode(family.encode_family(&[("share", share.name())])?)?;
+    }
+    Ok(())
 }
 
 fn gauge(

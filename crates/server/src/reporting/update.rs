@@ -73,6 +73,9 @@ pub(crate) async fn one(
     Ok(response)
 }
 
+/// More than the answer to one line of a batch takes.
+const OUTCOME: usize = 256;
+
 /// Report many updates, each of any job
 ///
 /// NDJSON: each line an update with its `job_id`, at most 8 MiB and 10,000 lines (configurable). Empty lines are
@@ -104,8 +107,6 @@ pub(crate) async fn many(
         let detail = format!("at most {most} lines are allowed");
         return Err(Refused::new(ProblemType::BatchTooLarge, detail));
     }
-    /// More than most outcomes take.
-    const OUTCOME: usize = 256;
     let count = lines().count();
     held.grow_to(batch.len() + count * OUTCOME)?;
     let mut outcomes = String::new();

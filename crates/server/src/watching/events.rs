@@ -10,17 +10,18 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use milepost_hub::{Mode, Watch};
 use milepost_protocol::{JobId, State as JobState};
 use tokio::time::Instant;
 
 use crate::config::seconds;
-use crate::instance::{Instance, Watching};
+use crate::instance::{Instance, OpenSocket, Watching};
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
+use crate::response::body::{pieces, text_bytes};
 use crate::response::problem::Outcome;
 use crate::websocket::message;
 
@@ -42,6 +43,7 @@ pub(crate) async fn stream(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     RawQuery(query): RawQuery,
+    version: Version,
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
@@ -51,6 +53,7 @@ pub(crate) async fn stream(
         None => wanted.since,
     };
     let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };
+    let stream = instance.count_stream(version)?;
     let watch = instance.hub.watch(&job, since, mode).await?;
 
     let present = watch.topic().state();
@@ -66,6 +69,7 @@ pub(crate) async fn stream(
     opening.push_str("\n\n");
     let events = Events {
         watching: Watching::new(&instance.counters),
+        stream,
         interval: wanted.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
         not_before: Instant::now(),
         opening: Some(opening),
@@ -76,7 +80,7 @@ pub(crate) async fn stream(
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
         // nginx would collect events otherwise.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
@@ -87,6 +91,8 @@ pub(crate) async fn stream(
 struct Events {
     #[expect(dead_code, reason = "counts the watcher until it is dropped")]
     watching: Watching,
+    #[expect(dead_code, reason = "counts the stream until it is dropped")]
+    stream: Option<OpenSocket>,
     instance: Arc<Instance>,
     watch: Watch,
     opening: Option<String>,
@@ -100,10 +106,13 @@ struct Events {
 
 impl Events {
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        futures_util::stream::unfold(self, |mut events| async move {
+        let chunks = futures_util::stream::unfold(self, |mut events| async move {
             let chunk = events.next().await?;
-            Some((Ok(Bytes::from(chunk)), events))
-        })
+            // Without memory for it the stream ends; its client comes back, and is shown the newest state.
+            let held = events.instance.memory.responses.take(chunk.capacity()).ok()?;
+            Some((text_bytes(chunk, held), events))
+        });
+        chunks.flat_map(|chunk| futures_util::stream::iter(pieces(chunk).map(Ok)))
     }
 
     async fn next(&mut self) -> Option<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use milepost_hub::Mode;
 use milepost_protocol::{JobId, Position, State as JobState};
 use serde::Deserialize;
@@ -39,6 +39,7 @@ pub(crate) async fn state(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     RawQuery(query): RawQuery,
+    version: Version,
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
@@ -48,6 +49,7 @@ pub(crate) async fn state(
 
     let mut state = instance.broker.state(&job).await?;
     if !wait.is_zero() && !is_news(state.as_deref(), &seen) {
+        let _counted = instance.count_stream(version)?;
         let present = state.as_ref().map(|state| state.position());
         let mut watch = instance.hub.watch(&job, present, Mode::Latest).await?;
         let news = async {

@@ -30,7 +30,7 @@ async fn the_first_event_is_connected_and_says_when_to_come_back() {
     for _ in 0..8 {
         let mut events = Events::open(&server, "/jobs/a/events", "").await;
         assert_eq!(events.head.header("content-type"), Some("text/event-stream"));
-        assert_eq!(events.head.header("cache-control"), Some("no-cache"));
+        assert_eq!(events.head.header("cache-control"), Some("no-cache, no-transform"));
         let connected = events.next_block().await.unwrap();
         let retry: u32 = connected.retry.as_deref().unwrap().parse().unwrap();
         assert!((1_000..=5_000).contains(&retry), "{retry}");

@@ -6,6 +6,7 @@ mod support;
 
 mod agreement;
 mod codec;
+mod connections;
 mod events;
 mod frames;
 mod handshake;

@@ -1,0 +1,296 @@
+//! One connection, from its first byte to its end.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use milepost_protocol::ProblemType;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::config::seconds;
+use crate::connection::corked::Corked;
+use crate::connection::stall::Stalls;
+use crate::instance::{Instance, OpenSocket};
+use crate::response::problem::Refused;
+
+/// Whom a connection serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Everybody.
+    All,
+    /// Operators alone: the server holds as many other connections as it may, so many.
+    Operators { max: usize },
+}
+
+/// A connection of the reserve is there for a question or two.
+const RESERVE_TIME: Duration = Duration::from_secs(5);
+
+/// What operators ask; a full server still answers it.
+const OPERATORS: [&str; 5] = ["/health", "/livez", "/readyz", "/metrics", "/ws/stats"];
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    open: OpenSocket,
+    admitted: Admitted,
+    router: Router,
+    instance: Arc<Instance>,
+) {
+    let drain = instance.drain.clone();
+    let timeout = seconds(instance.config.header_timeout);
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(timeout, speaks_http2(&stream)) => begun,
+        () = drain.begun() => return,
+    };
+    let Ok(Ok(speaks_http2)) = begun else { return };
+    if tune(&stream, seconds(instance.config.stall_timeout)).is_err() {
+        return;
+    }
+    let open = Arc::new(open);
+    let (stalls, refused) = (Stalls::default(), Arc::default());
+    let requests = Requests { router, admitted, open, instance, stalls, refused };
+    let served = async {
+        if speaks_http2 {
+            serve_http2(stream, requests).await;
+        } else {
+            serve_http1(stream, requests).await;
+        }
+    };
+    match admitted {
+        Admitted::All => served.await,
+        // Whoever is cut off here is told nothing; it was told that the server is full.
+        Admitted::Operators { .. } => drop(tokio::time::timeout(RESERVE_TIME, served).await),
+    }
+}
+
+/// Small writes do not wait for acknowledgements, and a peer that takes nothing is given up by the kernel.
+fn tune(stream: &TcpStream, stall: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(stall))?;
+    Ok(())
+}
+
+/// What all requests of a connection share.
+#[derive(Clone)]
+struct Requests {
+    router: Router,
+    admitted: Admitted,
+    /// Shared, because a clone of it counts.
+    open: Arc<OpenSocket>,
+    instance: Arc<Instance>,
+    stalls: Stalls,
+    /// A request with a body was refused, so that its client may be sending still.
+    refused: Arc<AtomicBool>,
+}
+
+impl Requests {
+    async fn answer(self, mut request: Request<Incoming>) -> Response {
+        let has_body = !request.body().is_end_stream();
+        if let Some(refused) = self.refuse(&request) {
+            self.refused.fetch_or(has_body, Ordering::Relaxed);
+            let mut response = refused.into_response();
+            if request.version() < http::Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            return response;
+        }
+        if request.headers().contains_key(http::header::UPGRADE) {
+            request.extensions_mut().insert(OpenSocket::clone(&self.open));
+        }
+        let is_http2 = request.version() == http::Version::HTTP_2;
+        let response = match self.router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if has_body && !response.status().is_success() {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        response.map(|body: Body| {
+            // With HTTP/1, what fits into the connection's own buffer never waits.
+            let is_small = body.size_hint().exact().is_some_and(|len| len <= 4 << 10);
+            if is_small && !is_http2 { body } else { self.stalls.watch(body) }
+        })
+    }
+
+    fn refuse(&self, request: &Request<Incoming>) -> Option<Refused> {
+        let path = request.uri().path();
+        if let Admitted::Operators { max } = self.admitted
+            && !OPERATORS.contains(&path)
+        {
+            let detail = format!("it holds {max}");
+            return Some(Refused::new(ProblemType::TooManyConnections, detail));
+        }
+        if self.instance.drain.has_begun()
+            && matches!(*request.method(), Method::POST | Method::DELETE)
+        {
+            let detail = "send it again: to another instance, or once this one is back";
+            return Some(Refused::new(ProblemType::ShuttingDown, detail));
+        }
+        None
+    }
+}
+
+async fn serve_http2(stream: TcpStream, requests: Requests) {
+    let timeout = seconds(requests.instance.config.header_timeout);
+    let stall = seconds(requests.instance.config.stall_timeout);
+    let (drain, stalls) = (requests.instance.drain.clone(), requests.stalls.clone());
+    let mut builder = http2::Builder::new(Owned(requests.instance.tasks.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(timeout)
+        .keep_alive_timeout(timeout)
+        .max_concurrent_streams(256)
+        // So much of each stream's response, and of all requests' bodies together, is held for the connection.
+        .max_send_buf_size(16 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_header_list_size(32 << 10);
+    let requested = Arc::new(AtomicBool::new(false));
+    let has_requested = Arc::clone(&requested);
+    let service = service_fn(move |request| {
+        requested.store(true, Ordering::Relaxed);
+        let requests = requests.clone();
+        async move { Ok::<_, std::convert::Infallible>(requests.answer(request).await) }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // hyper looks whether a client is there after the preface only, and there are clients without one.
+    let says_nothing = async {
+        tokio::time::sleep(timeout).await;
+        if has_requested.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    // What a connection ends with is its client's doing: nothing to log.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = says_nothing => {}
+        () = stalls.stalled(stall) => {}
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = connection => {}
+                () = stalls.stalled(stall) => {}
+                () = drain.over() => {}
+            }
+        }
+    }
+}
+
+async fn serve_http1(stream: TcpStream, requests: Requests) {
+    let instance = Arc::clone(&requests.instance);
+    let refused = Arc::clone(&requests.refused);
+    let stall = seconds(requests.instance.config.stall_timeout);
+    let (drain, stalls) = (requests.instance.drain.clone(), requests.stalls.clone());
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(seconds(requests.instance.config.header_timeout))
+        .max_headers(64)
+        .max_buf_size(64 << 10);
+    let service = service_fn(move |request| {
+        let requests = requests.clone();
+        async move { Ok::<_, std::convert::Infallible>(requests.answer(request).await) }
+    });
+    let io = Corked::new(stream, &instance.memory.responses);
+    let socket = io.clone();
+    {
+        let mut connection =
+            pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+        let mut begun = pin!(drain.begun());
+        let (mut told, mut ended) = (false, false);
+        let served = poll_fn(|cx| {
+            if !told && begun.as_mut().poll(cx).is_ready() {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // Answers leave, and watchers are served, before anything is waited for.
+            instance.batch(|| {
+                ended = ended || connection.as_mut().poll(cx).is_ready();
+                match socket.poll_drain(cx) {
+                    Poll::Ready(Ok(())) if !ended => Poll::Pending,
+                    Poll::Ready(_) => Poll::Ready(()),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+        });
+        tokio::select! {
+            () = served => {}
+            () = stalls.stalled(stall) => return,
+            () = drain.over() => return,
+        }
+    }
+    if !refused.load(Ordering::Relaxed) {
+        return;
+    }
+    tokio::select! {
+        () = linger(&socket) => {}
+        () = drain.over() => {}
+    }
+}
+
+/// Reads on for a while after the last answer, and throws away what comes. A client that was refused early is
+/// sending still: bytes that nobody reads would make the kernel reset the connection, and throw the answer away.
+async fn linger(socket: &Corked) {
+    /// So much is read, …
+    const BYTES: usize = 32 << 20;
+    /// … for so long, …
+    const TIME: Duration = Duration::from_secs(5);
+    /// … and the client pauses no longer than this.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let Some(stream) = socket.shut_down_write() else { return };
+    let reading = async {
+        let mut buffer = vec![0; 16 << 10];
+        let mut left = BYTES;
+        while left > 0 {
+            let ready = tokio::time::timeout(PAUSE, stream.readable()).await;
+            if !matches!(ready, Ok(Ok(()))) {
+                return;
+            }
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(len) => left = left.saturating_sub(len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(TIME, reading).await;
+}
+
+/// Has the streams of an HTTP/2 connection among the tasks that the server waits for.
+#[derive(Clone)]
+struct Owned(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Owned
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+/// Whether the client begins as HTTP/2 with prior knowledge does (RFC 9113, section 3.4): no method of
+/// HTTP/1.1 begins so. Looks at the bytes without taking them, so that whoever speaks HTTP/1.1 has the bare
+/// socket. Who sends less than that at first is taken to speak HTTP/1.1.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8; 3] = b"PRI";
+    let mut seen = [0; PREFACE.len()];
+    let len = stream.peek(&mut seen).await?;
+    Ok(seen[..len] == *PREFACE)
+}
