@@ -74,7 +74,7 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// Variables that begin with `MILEPOST_` and are not the server's settings.
-const OTHERS: [&str; 2] = ["MILEPOST_URL", "MILEPOST_CONFIG"];
+const OTHERS: [&str; 3] = ["MILEPOST_URL", "MILEPOST_CONFIG", "MILEPOST_TOKEN"];
 
 /// Collects settings; what comes later goes before.
 #[derive(Debug, Default)]
@@ -303,7 +303,12 @@ mod tests {
         assert!(
             settings(
                 "",
-                &[("MILEPOST_URL", "http://x"), ("PATH", "/bin"), ("MILEPOST_CONFIG", "x")],
+                &[
+                    ("MILEPOST_URL", "http://x"),
+                    ("MILEPOST_TOKEN", "secret"),
+                    ("PATH", "/bin"),
+                    ("MILEPOST_CONFIG", "x"),
+                ],
                 &[]
             )
             .is_ok()
