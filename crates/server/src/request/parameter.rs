@@ -64,7 +64,17 @@ impl WatchQuery {
 
 /// A position that is none is foreign: the watcher begins with the present state.
 pub(crate) fn since(text: Option<&str>) -> Option<Position> {
-    text.and_then(Position::parse)
+    let text = text?.trim();
+    let text = text.strip_prefix("W/").unwrap_or(text);
+    parse_position(text.trim_matches('"'))
+}
+
+/// A position, perhaps with the suffix that a proxy's content coding adds to an entity tag (Apache: `-gzip`; others:
+/// `;gzip`).
+fn parse_position(text: &str) -> Option<Position> {
+    let coding = |end: &str| matches!(end, "gzip" | "br" | "deflate" | "zstd");
+    let bare = text.rsplit_once(['-', ';']).filter(|(_, end)| coding(end)).map(|(bare, _)| bare);
+    Position::parse(bare.unwrap_or(text))
 }
 
 pub(crate) fn mode(text: Option<&str>) -> Outcome<Mode> {
@@ -98,7 +108,7 @@ pub(crate) fn if_none_match(headers: &HeaderMap) -> Vec<Position> {
     tags.filter_map(|tag| {
         let tag = tag.trim();
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
-        Position::parse(tag.strip_prefix('"')?.strip_suffix('"')?)
+        parse_position(tag.strip_prefix('"')?.strip_suffix('"')?)
     })
     .collect()
 }

@@ -1,5 +1,8 @@
 //! Where errors become responses.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
@@ -54,8 +57,19 @@ impl From<InvalidUpdate> for Refused {
 
 impl From<Unavailable> for Refused {
     fn from(unavailable: Unavailable) -> Self {
-        tracing::warn!(%unavailable, "a request failed");
+        warn_now_and_then(&unavailable);
         Self::new(ProblemType::BrokerUnavailable, unavailable.to_string())
+    }
+}
+
+/// While the broker is down, every request fails: the log says so once a minute.
+fn warn_now_and_then(unavailable: &Unavailable) {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    const AGAIN: Duration = Duration::from_secs(60);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|told| told.elapsed() >= AGAIN) {
+        *told = Some(Instant::now());
+        tracing::warn!(%unavailable, "requests fail; saying so once a minute");
     }
 }
 

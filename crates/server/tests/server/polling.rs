@@ -193,3 +193,21 @@ async fn a_head_request_has_the_head_only() {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     assert_eq!(answer.header("etag"), Some(format!("\"{position}\"").as_str()));
 }
+
+#[tokio::test]
+async fn a_tag_with_a_proxys_suffix_is_understood() {
+    let server = Server::start().await;
+    let tag = server.report("a", "{}").await.header("etag").unwrap().trim_matches('"').to_owned();
+    for seen in [
+        format!("\"{tag}-gzip\""),
+        format!("\"{tag};gzip\""),
+        format!("W/\"{tag}\""),
+        format!("W/\"{tag}-br\""),
+    ] {
+        let header = format!("if-none-match: {seen}\r\n");
+        assert_eq!(server.request("GET", "/jobs/a", &header, "").await.status, 304, "{seen}");
+    }
+    let other = "if-none-match: \"1-1-gzip\"\r\n";
+    assert_eq!(server.request("GET", "/jobs/a", other, "").await.status, 200);
+    server.stop().await;
+}
