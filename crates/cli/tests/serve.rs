@@ -1,5 +1,7 @@
 //! `milepost serve` as its supervisor sees it: signals, a log that nobody reads, no open files left.
 
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
+
 mod support;
 
 use std::fs::{self, File, OpenOptions};
