@@ -105,9 +105,12 @@ impl Config {
     /// # Errors
     /// When a key is unknown or a value is bad: which, and why.
     pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
-        let config: Self = table
+        let mut config: Self = table
             .try_into()
             .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
+        for origin in &mut config.cors_origins {
+            *origin = parse_origin(origin)?;
+        }
         config.check()?;
         Ok(config)
     }
@@ -208,6 +211,30 @@ impl Config {
     }
 }
 
+/// An origin as browsers send it (RFC 6454, section 6.2): in lower case, without a slash at its end.
+fn parse_origin(text: &str) -> Result<String, ConfigError> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let bad = |why: &str| ConfigError(format!("cors_origins has {text:?}; {why}"));
+    let origin = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+    let (scheme, host) =
+        origin.split_once("://").ok_or_else(|| bad("an origin is like https://app.example.com"))?;
+    if host.contains('*') {
+        return Err(bad("a part of a host cannot be *: name each origin"));
+    }
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if host.is_empty()
+        || !host.bytes().all(is_host)
+        || scheme.is_empty()
+        || !scheme.bytes().all(is_scheme)
+    {
+        return Err(bad("an origin is a scheme, a host and perhaps a port, and nothing else"));
+    }
+    Ok(origin)
+}
+
 /// With less, the shares would be too small to be of use.
 const MIN_MEMORY: usize = 64 << 20;
 
@@ -241,3 +268,31 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_understood_or_refused() {
+        let parsed = |text| parse_origin(text).ok();
+        for same in
+            ["https://app.example.com", "https://app.example.com/", "HTTPS://App.Example.com"]
+        {
+            assert_eq!(parsed(same).as_deref(), Some("https://app.example.com"), "{same}");
+        }
+        for good in ["*", "http://localhost:3000", "http://[::1]:3000", "chrome-extension://abc"] {
+            assert_eq!(parsed(good).as_deref(), Some(good));
+        }
+        for bad in [
+            "",
+            "app.example.com",
+            "https://*.example.com",
+            "\"https://a\"",
+            "https://a/b",
+            "https://",
+        ] {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+}
