@@ -81,7 +81,8 @@ fn read(name: &str) -> String {
     parser.push(&bytes, &mut take);
     parser.finish(&mut take);
     lines.dedup();
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 #[test]
