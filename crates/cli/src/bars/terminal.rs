@@ -22,7 +22,8 @@ impl Terminal {
         (able && io::stderr().is_terminal()).then(|| Self { echoes: echoes().unwrap_or(true) })
     }
 
-    /// Whether a program reads a secret, or single keys: it has switched the echo off. A prompt stands there then.
+    /// Whether a program asks for a secret: it has switched the echo off and still reads whole lines. A program that reads
+    /// single keys, as ffmpeg does for as long as it runs, switches off both.
     pub(crate) fn is_prompting(&self) -> bool {
         self.echoes && echoes() == Some(false)
     }
@@ -34,8 +35,10 @@ impl Terminal {
     }
 }
 
+/// Whether what is typed is shown, or each key is read by itself.
 fn echoes() -> Option<bool> {
-    tcgetattr(io::stderr()).ok().map(|modes| modes.local_modes.contains(LocalModes::ECHO))
+    let modes = tcgetattr(io::stderr()).ok()?.local_modes;
+    Some(modes.contains(LocalModes::ECHO) || !modes.contains(LocalModes::ICANON))
 }
 
 /// Columns of the terminal behind stderr.
