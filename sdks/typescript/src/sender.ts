@@ -2,13 +2,9 @@
  * Sends the newest states of jobs, no more often than it should: the protocol's section 13. Jobs that report to one
  * server share a sender: one request at a time, for all that are due.
  */
+import { MAX_UPDATE_BYTES, type Update, encode } from './update.js';
 
-export interface Update {
-  job_id: string;
-  status: 'queued' | 'processing' | 'completed' | 'failed' | 'cancelled';
-  stage?: string;
-  [field: string]: unknown;
-}
+export type { Update } from './update.js';
 
 /** Between two updates of a job, in milliseconds. */
 const PACE = 200;
@@ -18,9 +14,12 @@ const PATIENCE = 10_000;
 const LONGEST_BACKOFF = 30_000;
 /** A server that names a longer time is come back to all the same. */
 const LONGEST_RETRY_AFTER = 600_000;
-/** In one request: updates, and about so many characters. */
+/** In one request: updates, and about so many bytes. */
 const MOST_LINES = 500;
-const MOST_CHARS = 1 << 20;
+const MOST_BYTES = 1 << 20;
+const MOST_REDIRECTS = 3;
+/** An update of so many bytes is not made smaller for a server that refuses it as too large. */
+const SMALLEST = 1_024;
 
 /** A job as its sender sees it. What is not sent yet is not kept: it is asked for when it is. So memory is bounded. */
 export interface Slot {
@@ -37,6 +36,14 @@ interface Entry {
   isUrgent: boolean;
   isUnderWay: boolean;
   hasRefusal: boolean;
+  hasToldTruncated: boolean;
+  /** At most so many bytes in an update: less than the default, once the server has refused a larger one. */
+  limit: number;
+  /** The server finds the end invalid: it is sent without the worker's own data. */
+  isBare: boolean;
+  /** What was sent last. */
+  sentSize: number;
+  sentEnd: boolean;
   sentAt: number;
   /** Told when nothing is left to send. */
   settled: (() => void)[];
@@ -122,13 +129,25 @@ export class Sender {
 
   /** Where and as what a process that must end now can send these; null if the server is not there anyway. */
   lastRequest(updates: readonly Update[]): { url: string; headers: Record<string, string>; body: string } | null {
-    return this.#isFailing ? null : { url: `${this.#url}/updates`, headers: this.#headers, body: updates.map(encode).join('\n') };
+    return this.#isFailing ? null : { url: `${this.#url}/updates`, headers: this.#headers, body: updates.map((update) => encode(update).json).join('\n') };
   }
 
   #add(slot: Slot): Entry {
     const { hasHeartbeat } = slot;
-    const fresh = { isChanged: false, isUrgent: false, isUnderWay: false, hasRefusal: false, sentAt: -Infinity };
-    const entry: Entry = { hasHeartbeat, ...fresh, settled: [] };
+    const entry: Entry = {
+      hasHeartbeat,
+      isChanged: false,
+      isUrgent: false,
+      isUnderWay: false,
+      hasRefusal: false,
+      hasToldTruncated: false,
+      limit: MAX_UPDATE_BYTES,
+      isBare: false,
+      sentSize: 0,
+      sentEnd: false,
+      sentAt: -Infinity,
+      settled: [],
+    };
     this.#entries.set(slot, entry);
     senders.set(this.#key, this);
     return entry;
@@ -173,7 +192,7 @@ export class Sender {
       else this.#succeed();
     } else if (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429) {
       this.#failures = 0;
-      for (const [slot, entry] of batch) this.#refuse(slot, entry, answer.text);
+      for (const [slot, entry] of batch) this.#refuse(slot, entry, answer.status, answer.text);
     } else {
       for (const [, entry] of batch) entry.isChanged = true;
       this.#fail(answer.text, answer.retryAfter);
@@ -189,14 +208,20 @@ export class Sender {
     const now = performance.now();
     const batch: [Slot, Entry][] = [];
     const lines: string[] = [];
-    let chars = 0;
+    let bytes = 0;
     for (const [slot, entry] of this.#entries) {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
-      const line = encode(slot.update());
-      if (batch.length && chars + line.length > MOST_CHARS) break;
-      chars += line.length;
-      lines.push(line);
+      const update = slot.update();
+      const { json, size, truncated } = encode(update, entry.limit, entry.isBare);
+      if (batch.length && bytes + size > MOST_BYTES) break;
+      bytes += size;
+      lines.push(json);
+      if (truncated.length && !entry.hasToldTruncated) {
+        entry.hasToldTruncated = true;
+        warn(slot.warn, `not reported whole of ${slot.id}: ${truncated.join(', ')}; an update is JSON of at most ${entry.limit} bytes`);
+      }
+      [entry.sentSize, entry.sentEnd] = [size, !['queued', 'processing'].includes(update.status)];
       batch.push([slot, entry]);
       [entry.isChanged, entry.isUrgent, entry.isUnderWay, entry.sentAt] = [false, false, true, now];
       if (batch.length >= this.#mostLines) break;
@@ -206,8 +231,7 @@ export class Sender {
 
   async #post(path: string, type: string, body: string): Promise<{ status: number; text: string; retryAfter: number }> {
     try {
-      const headers = { ...this.#headers, 'content-type': type };
-      const response = await fetch(this.#url + path, { method: 'POST', headers, body, signal: AbortSignal.timeout(PATIENCE) });
+      const response = await post(this.#url + path, { ...this.#headers, 'content-type': type }, body);
       const retryAfter = Number(response.headers.get('retry-after')) * 1000 || 0;
       return { status: response.status, text: await response.text(), retryAfter: Math.min(retryAfter, LONGEST_RETRY_AFTER) };
     } catch (error) {
@@ -219,7 +243,7 @@ export class Sender {
   #onOutcome(slot: Slot, entry: Entry, line: string): string {
     const { status = 200 } = parse(line) as { status?: number };
     entry.isChanged ||= status >= 500;
-    if (status >= 400 && status < 500) this.#refuse(slot, entry, line);
+    if (status >= 400 && status < 500) this.#refuse(slot, entry, status, line);
     else entry.hasRefusal = false;
     return status >= 500 ? line : '';
   }
@@ -230,8 +254,19 @@ export class Sender {
     this.#failures = 0;
   }
 
-  /** Sent again, it would be refused again. */
-  #refuse(slot: Slot, entry: Entry, why: string): void {
+  /**
+   * Sent again as it is, it would be refused again. One that is too large is sent smaller, and an end that is invalid
+   * without the worker's own data: what an end carries is no reason to lose it.
+   */
+  #refuse(slot: Slot, entry: Entry, status: number, why: string): void {
+    const isSmaller = status === 413 && entry.sentSize > SMALLEST;
+    const isBarer = status === 400 && entry.sentEnd && !entry.isBare;
+    if (isSmaller) entry.limit = Math.max(SMALLEST, Math.floor(entry.sentSize / 2));
+    if (isBarer) entry.isBare = true;
+    if (isSmaller || isBarer) {
+      [entry.isChanged, entry.isUrgent] = [true, true];
+      return;
+    }
     if (!entry.hasRefusal) warn(slot.warn, `the server refuses what is reported: ${detail(why)}`);
     entry.hasRefusal = true;
   }
@@ -264,21 +299,30 @@ function due({ hasHeartbeat, isChanged, isUrgent, isUnderWay, sentAt }: Entry): 
   return isUrgent ? -Infinity : sentAt + (isChanged ? PACE : HEARTBEAT);
 }
 
+/**
+ * Posts, and follows the redirects that keep the method and the body (RFC 9110, section 15.4). Another redirect would
+ * turn the report into a GET, whose answer looks like success.
+ */
+async function post(url: string, headers: Record<string, string>, body: string): Promise<Response> {
+  const signal = AbortSignal.timeout(PATIENCE);
+  for (let hops = 0; ; hops += 1) {
+    const response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' });
+    const { status } = response;
+    if (status < 300 || status >= 400) return response;
+    const target = new URL(response.headers.get('location') ?? '', url);
+    await response.body?.cancel();
+    if (![307, 308].includes(status) || hops === MOST_REDIRECTS) throw new Error(`${url} redirects to ${target.href}: report to that address`);
+    // Credentials stay with the host that they are for.
+    if (target.host !== new URL(url).host || (url.startsWith('https:') && target.protocol === 'http:')) delete headers['authorization'];
+    url = target.href;
+  }
+}
+
 function warn(to: (message: string) => void, message: string): void {
   try {
     to(`milepost: ${message}`);
   } catch {
     // A logger that throws is no reason for a job to fail.
-  }
-}
-
-/** JSON; without what a worker gave that JSON cannot hold. */
-function encode(update: Update): string {
-  try {
-    return JSON.stringify(update);
-  } catch {
-    const { metadata: _, result: __, ...rest } = update;
-    return JSON.stringify(rest);
   }
 }
 
