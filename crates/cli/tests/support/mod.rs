@@ -234,7 +234,8 @@ pub fn on_terminal(line: &str) -> Command {
 /// The program itself, in the same process, with no signal ignored: whoever runs the tests in the background (a shell
 /// without job control, `nohup`) may ignore SIGINT, and that is inherited.
 fn with_default_signals(program: &str) -> Command {
-    let mut command = Command::new("env");
+    // By its path: a test may give the binary a PATH without anything.
+    let mut command = Command::new("/usr/bin/env");
     command.args(["--default-signal=INT,QUIT,HUP,TERM", program]);
     command
 }
