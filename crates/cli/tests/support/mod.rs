@@ -102,19 +102,9 @@ impl Drop for Server {
 
 /// The binary, told of no server that could answer.
 pub fn milepost(arguments: &[&str]) -> Command {
-    let mut command = with_default_signals(env!("CARGO_BIN_EXE_milepost"));
+    let mut command = isolated(env!("CARGO_BIN_EXE_milepost"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MILEPOST_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .env_remove("PORT")
-        .env_remove("HOST")
-        .env_remove("REDIS_URL")
-        .env_remove("CI")
-        .env("MILEPOST_URL", "http://127.0.0.1:1");
+    command.env("MILEPOST_URL", "http://127.0.0.1:1");
     command
 }
 
@@ -221,7 +211,7 @@ pub fn require(program: &str) {
 
 /// Runs a shell's line on a terminal of its own. What is written to its stdin is typed there.
 pub fn on_terminal(line: &str) -> Command {
-    let mut command = with_default_signals("script");
+    let mut command = isolated("script");
     command
         .args(["-qefc", line, "/dev/null"])
         .stdin(Stdio::piped())
@@ -231,12 +221,19 @@ pub fn on_terminal(line: &str) -> Command {
     command
 }
 
-/// The program itself, in the same process, with no signal ignored: whoever runs the tests in the background (a shell
-/// without job control, `nohup`) may ignore SIGINT, and that is inherited.
-fn with_default_signals(program: &str) -> Command {
+/// The program, unaffected by how the tests were started: no signal is ignored (a shell without job control and `nohup`
+/// ignore SIGINT, which is inherited), and no variable that Milepost reads is set (CI systems set `CI`).
+fn isolated(program: &str) -> Command {
     // By its path: a test may give the binary a PATH without anything.
     let mut command = Command::new("/usr/bin/env");
     command.args(["--default-signal=INT,QUIT,HUP,TERM", program]);
+    for (name, _) in std::env::vars_os() {
+        let is_read = name.to_string_lossy().starts_with("MILEPOST_")
+            || ["PORT", "HOST", "REDIS_URL", "CI"].iter().any(|read| name == *read);
+        if is_read {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
