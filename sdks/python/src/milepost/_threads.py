@@ -113,6 +113,21 @@ class Flag:
         return self._is_set
 
 
+def _import_what_hubs_need() -> None:
+    """Has gevent import what it imports when a thread gets its first hub.
+
+    redis-py uses gevent's sockets in the sender, which gives that thread a hub. If another thread gets its first one at
+    the same moment, as the main thread does at its exit, both wait for the same import, whose lock needs a hub: for
+    ever. What is imported before there are two threads is not waited for.
+    """
+    config = getattr(sys.modules.get("gevent"), "config", None)
+    for setting in ("loop", "format_context", "resolver", "threadpool"):
+        try:
+            getattr(config, setting)
+        except Exception:  # another gevent, or one that is set up wrongly: it says so where it is used
+            pass
+
+
 class Thread:
     """A real thread, which the process' exit does not wait for. Raises RuntimeError if none can be started."""
 
@@ -120,6 +135,7 @@ class Thread:
         self._run = run
         self._ended = Flag()
         if are_greenlets():
+            _import_what_hubs_need()
             _start_new_thread(self._main, ())
         else:
             # Debuggers and profilers know these by name.
