@@ -72,6 +72,19 @@ fn a_prompt_for_a_password_is_legible() {
 }
 
 #[test]
+fn a_command_that_reads_single_keys_has_its_bar() {
+    // What ffmpeg does to the terminal for as long as it runs.
+    let script = "stty -echo -icanon; echo 42%; read key; stty sane";
+    let mut child = on_terminal(&line(80, "true", script)).spawn().unwrap();
+    let shown = read_until(child.stdout.as_mut().unwrap(), "━");
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    let output = finish(child);
+    let screens = screens(&[shown.as_bytes(), &output.stdout].concat(), 80);
+    let bars = screens.iter().filter(|screen| screen.contains("━") && screen.contains("42 %"));
+    assert!(bars.count() > 0, "{screens:?}");
+}
+
+#[test]
 fn the_bar_is_there_after_every_line() {
     let script = r#"sleep 0.5; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "line $i 42"; sleep 0.02; done"#;
     let output = run(&mut on_terminal(&line(80, "true", script)));

@@ -10,19 +10,21 @@
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use milepost_server::Config;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 /// Nothing here takes as long, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Server {
     runtime: Option<Runtime>,
@@ -159,18 +161,30 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// What the stream says up to those words, and perhaps some more.
-pub fn read_until(stream: &mut impl Read, words: &str) -> String {
+/// What the stream says up to those words, and perhaps some more. It fails if they do not come.
+pub fn read_until(stream: &mut (impl Read + AsFd), words: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
+        wait_readable(stream, deadline).unwrap_or_else(|| {
+            panic!("it did not say {words:?}, but {:?}", String::from_utf8_lossy(&bytes))
+        });
         let n = stream.read(&mut buffer).unwrap();
-        assert!(n > 0, "it ended before it said {words:?}");
+        assert!(n > 0, "it ended before it said {words:?}: {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend_from_slice(&buffer[..n]);
         let text = String::from_utf8_lossy(&bytes);
         if text.contains(words) {
             return text.into_owned();
         }
     }
+}
+
+/// Waits until there is something to read, or the end. None if the deadline passed.
+fn wait_readable(stream: &impl AsFd, deadline: Instant) -> Option<()> {
+    let left = deadline.checked_duration_since(Instant::now())?;
+    let timeout = Timespec::try_from(left).unwrap();
+    let mut polled = [PollFd::new(stream, PollFlags::IN)];
+    (poll(&mut polled, Some(&timeout)).unwrap() > 0).then_some(())
 }
 
 /// Sends a signal, as `kill -NAME` does.
