@@ -37,9 +37,9 @@ fn main() -> ExitCode {
         None => ("help", &[][..]),
     };
     match command {
-        "test" => run(rest, test::steps()),
-        "lint" => run(rest, lint::steps()),
-        "setup" => run(rest, setup::steps()),
+        "test" => run(command, rest, test::steps()),
+        "lint" => run(command, rest, lint::steps()),
+        "setup" => run(command, rest, setup::steps()),
         "fuzz" => match fuzz::steps(rest) {
             Ok(steps) => step::run(steps, None),
             Err(why) => refuse(&why),
@@ -65,13 +65,13 @@ fn main() -> ExitCode {
 }
 
 /// Runs all `steps`, or those that are named.
-fn run(named: &[String], steps: Vec<Step>) -> ExitCode {
+fn run(command: &str, named: &[String], steps: Vec<Step>) -> ExitCode {
     if let Some(unknown) = named.iter().find(|name| steps.iter().all(|step| step.name != **name)) {
         let known: Vec<_> = steps.iter().map(|step| step.name).collect();
         return refuse(&format!("there is no step {unknown}; there are {}", known.join(", ")));
     }
     let chosen = |step: &Step| named.is_empty() || named.iter().any(|name| *name == step.name);
-    step::run(steps.into_iter().filter(chosen).collect(), Some("cargo xtask test"))
+    step::run(steps.into_iter().filter(chosen).collect(), Some(command))
 }
 
 fn refuse(why: &str) -> ExitCode {

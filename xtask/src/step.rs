@@ -1,17 +1,26 @@
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::root;
+use crate::{root, target_directory};
 
 /// One thing that has to pass.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     run: Box<dyn FnOnce() -> Result<Outcome, Failure>>,
+    /// It mostly waits, for servers and browsers: it may run beside another such step.
+    waits: bool,
 }
+
+/// How many steps that mostly wait run at a time.
+const AT_A_TIME: usize = 2;
 
 /// What came of a step that did not fail.
 pub(crate) enum Outcome {
@@ -23,7 +32,7 @@ pub(crate) enum Outcome {
 /// Why a step failed.
 pub(crate) enum Failure {
     /// A command could not be started.
-    Start { command: String, error: std::io::Error },
+    Start { command: String, error: io::Error },
     /// A command ended badly.
     Exit { command: String, status: ExitStatus },
     /// Something is not as it has to be: in full, for a person.
@@ -36,7 +45,16 @@ impl Step {
         about: &'static str,
         run: impl FnOnce() -> Result<Outcome, Failure> + 'static,
     ) -> Self {
-        Self { name, about, run: Box::new(run) }
+        Self { name, about, run: Box::new(run), waits: false }
+    }
+
+    /// A step that mostly waits.
+    pub(crate) fn waiting(
+        name: &'static str,
+        about: &'static str,
+        run: impl FnOnce() -> Result<Outcome, Failure> + 'static,
+    ) -> Self {
+        Self { waits: true, ..Self::new(name, about, run) }
     }
 
     /// A step that is one command.
@@ -45,39 +63,115 @@ impl Step {
     }
 }
 
-/// Runs the steps one after the other, up to the first that fails, and says how long each took. `alone` is the
-/// command that runs one of them, given its name.
+/// What came of a step.
+struct Row {
+    name: &'static str,
+    took: Duration,
+    outcome: Result<Outcome, Failure>,
+}
+
+/// Runs the steps one after the other, up to the first that fails, and prints how long each took. Neighbours that mostly
+/// wait run side by side, and their output is printed when each ends. `alone` is the xtask command that runs one step,
+/// given its name.
 pub(crate) fn run(steps: Vec<Step>, alone: Option<&str>) -> ExitCode {
     let begun = Instant::now();
-    let mut rows: Vec<(&str, Duration, String)> = Vec::new();
-    let mut failed = None;
-    for step in steps {
-        println!("\n── {}: {}", step.name, step.about);
-        let started = Instant::now();
-        let (row, failure) = match (step.run)() {
-            Ok(Outcome::Passed) => ("passed".to_owned(), None),
-            Ok(Outcome::Skipped(why)) => (format!("skipped: {why}"), None),
-            Err(failure) => ("FAILED".to_owned(), Some(failure)),
-        };
-        println!("── {}: {row}, {}", step.name, seconds(started.elapsed()));
-        rows.push((step.name, started.elapsed(), row));
-        if let Some(failure) = failure {
-            failed = Some((step.name, failure));
+    let mut rows: Vec<Row> = Vec::new();
+    let mut steps = steps.into_iter().peekable();
+    while let Some(step) = steps.next() {
+        let mut group = vec![step];
+        while alone.is_some() && group[0].waits && steps.peek().is_some_and(|next| next.waits) {
+            group.extend(steps.next());
+        }
+        rows.extend(match (alone, group.len()) {
+            (Some(alone), 2..) => side_by_side(&group, alone),
+            _ => group.into_iter().map(one).collect(),
+        });
+        if rows.iter().any(|row| row.outcome.is_err()) {
             break;
         }
     }
 
-    println!();
-    for (name, took, row) in &rows {
-        println!("{name:<10} {:>8}  {row}", seconds(*took));
+    if rows.len() > 1 {
+        println!();
+        for row in &rows {
+            println!("{:<10} {:>8}  {}", row.name, seconds(row.took), row.result());
+        }
+        println!("{:<10} {:>8}", "all", seconds(begun.elapsed()));
     }
-    println!("{:<10} {:>8}", "all", seconds(begun.elapsed()));
-    let Some((name, failure)) = failed else { return ExitCode::SUCCESS };
-    eprintln!("\n{name} failed: {failure}");
-    if let Some(command) = alone {
-        eprintln!("It alone: {command} {name}");
+    let mut code = ExitCode::SUCCESS;
+    for Row { name, outcome, .. } in rows {
+        if let Err(failure) = outcome {
+            code = ExitCode::FAILURE;
+            eprintln!("\n{name} failed: {failure}");
+            if let Some(command) = alone {
+                eprintln!("To run it alone: cargo xtask {command} {name}");
+            }
+        }
     }
-    ExitCode::FAILURE
+    code
+}
+
+fn one(step: Step) -> Row {
+    println!("\n── {}: {}", step.name, step.about);
+    let started = Instant::now();
+    let row = Row { name: step.name, outcome: (step.run)(), took: started.elapsed() };
+    println!("── {}: {}, {}", row.name, row.result(), seconds(row.took));
+    row
+}
+
+/// Runs each step in a process of its own.
+fn side_by_side(steps: &[Step], alone: &str) -> Vec<Row> {
+    let names: Vec<&'static str> = steps.iter().map(|step| step.name).collect();
+    println!("\n── {} at a time: {}", AT_A_TIME, names.join(", "));
+    let waiting = Mutex::new(names.into_iter());
+    let next = || waiting.lock().ok().and_then(|mut names| names.next());
+    let rows = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(name) = next() {
+                    let started = Instant::now();
+                    let outcome = in_a_process(name, alone).map(|()| Outcome::Passed);
+                    let row = Row { name, outcome, took: started.elapsed() };
+                    if let Ok(mut rows) = rows.lock() {
+                        rows.push(row);
+                    }
+                }
+            });
+        }
+    });
+    rows.into_inner().unwrap_or_default()
+}
+
+/// Runs a step as `cargo xtask COMMAND NAME` would, and prints all that it wrote when it has ended.
+fn in_a_process(name: &str, alone: &str) -> Result<(), Failure> {
+    let command = format!("cargo xtask {alone} {name}");
+    let failed = |error| Failure::Start { command: command.clone(), error };
+    let folder = target_directory().join("xtask/output");
+    let path = folder.join(name);
+    let status = fs::create_dir_all(&folder)
+        .and_then(|()| {
+            let output = File::create(&path)?;
+            Command::new(std::env::current_exe()?)
+                .args([alone, name])
+                .stdin(Stdio::null())
+                .stdout(output.try_clone()?)
+                .stderr(output)
+                .status()
+        })
+        .map_err(failed)?;
+    fs::read(&path).and_then(|output| io::stdout().write_all(&output)).map_err(failed)?;
+    if status.success() { Ok(()) } else { Err(Failure::Exit { command, status }) }
+}
+
+impl Row {
+    fn result(&self) -> String {
+        match &self.outcome {
+            Ok(Outcome::Passed) => "passed".to_owned(),
+            Ok(Outcome::Skipped(why)) => format!("skipped: {why}"),
+            Err(_) => "FAILED".to_owned(),
+        }
+    }
 }
 
 fn seconds(duration: Duration) -> String {

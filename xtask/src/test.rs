@@ -27,22 +27,22 @@ pub(crate) fn steps() -> Vec<Step> {
         tests.iter().fold(Shell::new("node").arg("--test"), Shell::arg).run()?;
         Ok(Outcome::Passed)
     }));
-    steps.push(Step::new("browser", "the pages and the component, in Chromium", || {
+    steps.push(Step::waiting("browser", "the pages and the component, in Chromium", || {
         let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/browser/component.test.js";
         Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
         Ok(Outcome::Passed)
     }));
-    steps.push(Step::new("typescript", "the npm package, as it is published", || {
+    steps.push(Step::waiting("typescript", "the npm package, as it is published", || {
         let npm = Shell::new("npm").args("test").env("MILEPOST", binary()?);
         npm.current_dir(&root().join("sdks/typescript")).run()?;
         Ok(Outcome::Passed)
     }));
-    steps.push(Step::new("pytest", "the Python package, and what it plugs into", || {
+    steps.push(Step::waiting("pytest", "the Python package, and what it plugs into", || {
         let pytest = Shell::new(venv("python")).args("-m pytest").env("MILEPOST", binary()?);
         pytest.current_dir(&root().join("sdks/python")).run()?;
         Ok(Outcome::Passed)
     }));
-    steps.push(Step::new("e2e", "the binary, with the tools that people use", || {
+    steps.push(Step::waiting("e2e", "the binary, with the tools that people use", || {
         let binary = binary()?;
         Shell::new(venv("python"))
             .args("-W error -m unittest discover --start-directory e2e --verbose")
