@@ -1,9 +1,9 @@
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use milepost_broker::{Broker, Listener, Unavailable};
 use milepost_protocol::{JobId, Position};
 
@@ -59,7 +59,8 @@ pub struct Hub {
     max_topics: usize,
 }
 
-type Topics = HashMap<JobId, Arc<Topic>>;
+/// By job. A topic names its job itself.
+type Topics = HashTable<Arc<Topic>>;
 
 const STRIPES: u64 = 16;
 /// How long to wait for a state that a watcher has seen and this instance has not.
@@ -76,7 +77,7 @@ impl Hub {
                 limits: limits.log,
                 idle: IdleTopics::default(),
             }),
-            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            stripes: (0..STRIPES).map(|_| Mutex::new(Topics::new())).collect(),
             hasher: RandomState::new(),
             linger: limits.linger,
             topics: AtomicUsize::new(0),
@@ -101,7 +102,9 @@ impl Hub {
 
     /// How many watchers a job has in this instance now.
     pub fn watchers(&self, job: &JobId) -> usize {
-        self.stripe(job).get(job).map_or(0, |topic| topic.watchers())
+        let hash = self.hasher.hash_one(job);
+        let topics = self.stripe(hash);
+        topics.find(hash, |topic| topic.job() == job).map_or(0, |topic| topic.watchers())
     }
 
     /// The topic of a job, attached to the broker. If the hub has it already, the broker is not asked.
@@ -109,18 +112,7 @@ impl Hub {
     /// # Errors
     /// When the broker is unavailable, or the hub is full.
     pub async fn topic(&self, job: &JobId) -> Result<Lease, WatchError> {
-        let lease = {
-            let mut topics = self.stripe(job);
-            if !topics.contains_key(job) {
-                let within = |topics: usize| (topics < self.max_topics).then_some(topics + 1);
-                let added = self.topics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
-                added.map_err(|_| WatchError::Full(self.max_topics))?;
-            }
-            let topic = topics
-                .entry(job.clone())
-                .or_insert_with(|| Topic::new(job.clone(), Arc::clone(&self.shared)));
-            Lease::new(Arc::clone(topic))
-        };
+        let lease = self.lease(job)?;
         let topic = lease.topic();
         let attach = || self.broker.attach(job, Arc::clone(topic) as Arc<dyn Listener>);
         // The first caller attaches; others wait for it.
@@ -129,6 +121,22 @@ impl Hub {
             topic.mark_attached();
         }
         Ok(lease)
+    }
+
+    fn lease(&self, job: &JobId) -> Result<Lease, WatchError> {
+        let hash = self.hasher.hash_one(job);
+        let mut topics = self.stripe(hash);
+        if let Some(topic) = topics.find(hash, |topic| topic.job() == job) {
+            return Ok(Lease::new(Arc::clone(topic)));
+        }
+        let within = |topics: usize| (topics < self.max_topics).then_some(topics + 1);
+        let added = self.topics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+        added.map_err(|_| WatchError::Full(self.max_topics))?;
+        let topic = Topic::new(job.clone(), Arc::clone(&self.shared));
+        let hash_of = |topic: &Arc<Topic>| self.hasher.hash_one(topic.job());
+        topics.insert_unique(hash, Arc::clone(&topic), hash_of);
+        // Under the stripe's lock: whoever removes idle topics looks for a lease under it.
+        Ok(Lease::new(topic))
     }
 
     /// The topic of a job for a watcher that has seen `since`. Another instance may have shown the watcher a state that
@@ -199,14 +207,16 @@ impl Hub {
 
     async fn remove_idle(&self, topic: &Arc<Topic>, times_idle: u32) {
         {
-            let mut topics = self.stripe(topic.job());
+            let hash = self.hasher.hash_one(topic.job());
+            let mut topics = self.stripe(hash);
             let inner = topic.lock();
             if inner.leases > 0 || inner.times_idle != times_idle {
                 return;
             }
             drop(inner);
             // From here on, a new watcher finds no topic and makes a new one.
-            if topics.remove(topic.job()).is_some() {
+            if let Ok(entry) = topics.find_entry(hash, |other| other.job() == topic.job()) {
+                entry.remove();
                 self.topics.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -214,8 +224,9 @@ impl Hub {
         self.broker.detach(topic.job(), &listener).await;
     }
 
-    fn stripe(&self, job: &JobId) -> MutexGuard<'_, Topics> {
-        let index = usize::try_from(self.hasher.hash_one(job) % STRIPES).unwrap_or(0);
+    /// The stripe of a job with that hash. The table inside of it uses the hash's other bits.
+    fn stripe(&self, hash: u64) -> MutexGuard<'_, Topics> {
+        let index = usize::try_from((hash >> 32) % STRIPES).unwrap_or(0);
         self.stripes[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

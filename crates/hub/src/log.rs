@@ -45,16 +45,33 @@ const ENDS: usize = 8;
 /// sixth report arrives, it becomes state 6; it is pending for all three. The log does not know its watchers: a slow
 /// one costs no memory, and only its own cursor falls back.
 pub(crate) struct Log {
-    states: VecDeque<Arc<State>>,
-    bytes: usize,
+    newest: Option<Arc<State>>,
+    /// What came before the newest state. Boxed: an idle job's log has one state, and an idle job costs little.
+    past: Option<Box<Past>>,
     /// The number that the next state will have. Numbers start at 1, so that cursor 0 is before all of them.
     next_number: u64,
-    /// The latest ends with their numbers; some are no longer in `states`. No watcher skips one, unless the job ends
-    /// more than [`ENDS`] times while its socket accepts nothing. Boxed: most jobs have none yet.
-    ends: Option<Box<Ends>>,
 }
 
-type Ends = VecDeque<(u64, Arc<State>)>;
+#[derive(Default)]
+struct Past {
+    /// Oldest first.
+    states: VecDeque<Arc<State>>,
+    /// The bytes of their JSON.
+    bytes: usize,
+    /// The latest ends with their numbers; some are no longer in `states`. No watcher skips one, unless the job ends
+    /// more than [`ENDS`] times while its socket accepts nothing.
+    ends: VecDeque<(u64, Arc<State>)>,
+}
+
+impl Past {
+    /// Drops the oldest states, so that at most `states` are left and at most `bytes` of JSON.
+    fn truncate(&mut self, states: usize, bytes: usize) {
+        while self.states.len() > states || self.bytes > bytes {
+            let Some(oldest) = self.states.pop_front() else { break };
+            self.bytes -= oldest.json().len();
+        }
+    }
+}
 
 /// The states that are pending for a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +86,13 @@ pub(crate) enum Pending {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { states: VecDeque::new(), bytes: 0, next_number: 1, ends: None }
+        Self { newest: None, past: None, next_number: 1 }
     }
 }
 
 impl Log {
     pub(crate) fn newest(&self) -> Option<&Arc<State>> {
-        self.states.back()
+        self.newest.as_ref()
     }
 
     /// The cursor of a watcher that has been sent everything.
@@ -85,30 +102,41 @@ impl Log {
 
     /// The number of the oldest state in the log.
     pub(crate) fn first(&self) -> u64 {
-        self.next_number - self.states.len() as u64
+        self.next_number - self.len() as u64
+    }
+
+    fn len(&self) -> usize {
+        self.past.as_ref().map_or(0, |past| past.states.len()) + usize::from(self.newest.is_some())
+    }
+
+    /// Oldest first.
+    fn states(&self) -> impl Iterator<Item = &Arc<State>> {
+        self.past.iter().flat_map(|past| &past.states).chain(&self.newest)
+    }
+
+    fn ends(&self) -> impl Iterator<Item = (u64, &Arc<State>)> {
+        let ends = self.past.iter().flat_map(|past| &past.ends);
+        ends.map(|(number, end)| (*number, end))
     }
 
     /// Adds a state if it is newer than the newest one; false if it is not.
     pub(crate) fn push(&mut self, state: &Arc<State>, limits: LogLimits) -> bool {
-        if self
-            .newest()
-            .is_some_and(|newest| !state.position().is_newer_than(newest.position(), None))
+        if let Some(newest) = &self.newest
+            && !state.position().is_newer_than(newest.position(), None)
         {
             return false;
         }
-        if state.status().is_end() {
-            let ends = self.ends.get_or_insert_default();
-            if ends.len() == ENDS {
-                ends.pop_front();
+        if let Some(previous) = self.newest.replace(Arc::clone(state)) {
+            let past = self.past.get_or_insert_default();
+            if previous.status().is_end() {
+                if past.ends.len() == ENDS {
+                    past.ends.pop_front();
+                }
+                past.ends.push_back((self.next_number - 1, Arc::clone(&previous)));
             }
-            ends.push_back((self.next_number, Arc::clone(state)));
+            past.bytes += previous.json().len();
+            past.states.push_back(previous);
         }
-        if self.states.capacity() == 0 {
-            // The log of most idle topics has one state.
-            self.states.reserve_exact(1);
-        }
-        self.bytes += state.json().len();
-        self.states.push_back(Arc::clone(state));
         self.next_number += 1;
         self.truncate(limits.states, limits.bytes);
         true
@@ -116,16 +144,19 @@ impl Log {
 
     /// Shortens the log once every watcher has been served: only those that reconnect may need more than the newest.
     pub(crate) fn shrink(&mut self, limits: LogLimits) {
-        if self.states.len() > limits.at_rest {
+        if self.len() > limits.at_rest {
             self.truncate(limits.at_rest, limits.bytes);
-            self.states.shrink_to(limits.at_rest);
+            if let Some(past) = &mut self.past {
+                past.states.shrink_to(limits.at_rest);
+            }
         }
     }
 
+    /// The newest state is kept whatever its size.
     fn truncate(&mut self, states: usize, bytes: usize) {
-        while self.states.len() > states.max(1) || (self.bytes > bytes && self.states.len() > 1) {
-            let Some(oldest) = self.states.pop_front() else { break };
-            self.bytes -= oldest.json().len();
+        let newest = self.newest.as_ref().map_or(0, |newest| newest.json().len());
+        if let Some(past) = &mut self.past {
+            past.truncate(states.saturating_sub(1), bytes.saturating_sub(newest));
         }
     }
 
@@ -142,9 +173,8 @@ impl Log {
 
     /// Drops the states but goes on with their numbers, so that cursors stay valid.
     pub(crate) fn clear(&mut self) {
-        self.states = VecDeque::new();
-        self.bytes = 0;
-        self.ends = None;
+        self.newest = None;
+        self.past = None;
     }
 
     /// The cursor of a watcher that starts with the present state.
@@ -165,20 +195,22 @@ impl Log {
         // States of an earlier epoch that are still in the log have been seen.
         let unseen = |state: &State| state.position().standing_of(since) == Standing::Behind;
         // The newest one is unseen.
-        let index = self.states.iter().position(|state| unseen(state)).unwrap_or(0);
-        let missed_more = index == 0 && self.states[0].position().has_gap_after(Some(since));
+        let (index, oldest_unseen) =
+            self.states().enumerate().find(|(_, state)| unseen(state)).unzip();
+        let index = index.unwrap_or(0);
+        let has_gap = |state: &Arc<State>| state.position().has_gap_after(Some(since));
+        let missed_more = index == 0 && oldest_unseen.is_some_and(has_gap);
         if !missed_more {
             return self.first() + index as u64;
         }
         // The log no longer has all that it missed. A cursor right after the last end that it has seen gets it the later ends.
-        let ends = self.ends.iter().flat_map(|ends| ends.iter());
-        let last_seen = ends.take_while(|(_, end)| !unseen(end)).last();
+        let last_seen = self.ends().take_while(|(_, end)| !unseen(end)).last();
         last_seen.map_or(0, |(number, _)| number + 1).min(self.first() - 1)
     }
 
     /// The states that are pending for a watcher at `cursor`.
     pub(crate) fn pending(&self, cursor: u64, mode: Mode) -> Pending {
-        if self.states.is_empty() || cursor >= self.next_number {
+        if self.newest.is_none() || cursor >= self.next_number {
             return Pending::Nothing;
         }
         if mode == Mode::All && cursor >= self.first() {
@@ -190,7 +222,7 @@ impl Log {
     /// The states from number `from` on, with their numbers.
     pub(crate) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Arc<State>)> {
         let skip = usize::try_from(from.saturating_sub(self.first())).unwrap_or(usize::MAX);
-        (self.first()..).zip(&self.states).skip(skip)
+        (self.first()..).zip(self.states()).skip(skip)
     }
 
     /// The ends from `cursor` on that come before the newest state.
@@ -199,9 +231,7 @@ impl Log {
         cursor: u64,
     ) -> impl Iterator<Item = (u64, &Arc<State>)> {
         let newest = self.next_number.saturating_sub(1);
-        let ends = self.ends.iter().flat_map(|ends| ends.iter());
-        ends.map(|(number, end)| (*number, end))
-            .filter(move |(number, _)| (cursor..newest).contains(number))
+        self.ends().filter(move |(number, _)| (cursor..newest).contains(number))
     }
 }
 

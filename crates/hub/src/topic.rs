@@ -50,8 +50,8 @@ pub(crate) const MAX_SHARDS: usize = 64;
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) log: Log,
-    /// Present until the topic is attached to the broker. Whoever finds it attaches, or waits for whoever does.
-    attaching: Option<Arc<OnceCell<()>>>,
+    /// Who waits for something. Boxed: of an idle topic, nobody does.
+    waiting: Option<Box<Waiting>>,
     /// The shards whose watchers watch the job, a bit for each.
     watching: u64,
     /// Those that have been notified and have not read the log since.
@@ -62,17 +62,24 @@ pub(crate) struct Inner {
     pub(crate) leases: u32,
     /// How often the last lease was released.
     pub(crate) times_idle: u32,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Present until the topic is attached to the broker. Whoever finds it attaches, or waits for whoever does.
+    attaching: Option<Arc<OnceCell<()>>>,
     /// Wakes the [`Watch`](crate::Watch)es. Made for the first one.
     notify: Option<Arc<Notify>>,
 }
 
 impl Topic {
     pub(crate) fn new(job: JobId, shared: Arc<Shared>) -> Arc<Self> {
+        let waiting = Waiting { attaching: Some(Arc::default()), notify: None };
         Arc::new_cyclic(|this| Self {
             job,
             this: Weak::clone(this),
             shared,
-            inner: Mutex::new(Inner { attaching: Some(Arc::default()), ..Inner::default() }),
+            inner: Mutex::new(Inner { waiting: Some(Box::new(waiting)), ..Inner::default() }),
             watchers: AtomicUsize::new(0),
         })
     }
@@ -105,11 +112,17 @@ impl Topic {
     }
 
     pub(crate) fn attaching(&self) -> Option<Arc<OnceCell<()>>> {
-        self.lock().attaching.clone()
+        self.lock().waiting.as_ref()?.attaching.clone()
     }
 
     pub(crate) fn mark_attached(&self) {
-        self.lock().attaching = None;
+        let mut inner = self.lock();
+        if let Some(waiting) = &mut inner.waiting {
+            waiting.attaching = None;
+            if waiting.notify.is_none() {
+                inner.waiting = None;
+            }
+        }
     }
 
     pub(crate) fn watch(&self, shard: usize) {
@@ -129,7 +142,8 @@ impl Topic {
     }
 
     pub(crate) fn notify(&self) -> Arc<Notify> {
-        Arc::clone(self.lock().notify.get_or_insert_default())
+        let mut inner = self.lock();
+        Arc::clone(inner.waiting.get_or_insert_default().notify.get_or_insert_default())
     }
 
     /// Whether `since` is a later state than the newest one here.
@@ -166,7 +180,8 @@ impl Topic {
             }
             let to_notify = inner.watching & !inner.notified;
             inner.notified |= to_notify;
-            (to_notify, inner.notify.clone())
+            let notify = inner.waiting.as_ref().and_then(|waiting| waiting.notify.clone());
+            (to_notify, notify)
         };
         for shard in batch::shards(to_notify) {
             let Some(this) = self.this.upgrade() else { break };

@@ -1,10 +1,11 @@
 mod pass;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use milepost_broker::Clock;
 use milepost_protocol::{JobId, Timestamp};
 use slab::Slab;
@@ -27,8 +28,8 @@ pub struct Shard<W> {
     watchers: Slab<Watcher<W>>,
     subscriptions: Slab<Subscription>,
     topics: Slab<LocalTopic>,
-    /// The topics by address, which is unique while the lease is held.
-    by_topic: HashMap<usize, u32>,
+    /// The keys of `topics`, by the topic's address, which is unique while the lease is held.
+    by_address: HashTable<u32>,
     ready: VecDeque<u32>,
     paused: VecDeque<(Duration, u32)>,
     rates: RateTimers,
@@ -96,7 +97,7 @@ impl<W: Wire> Shard<W> {
             watchers: Slab::new(),
             subscriptions: Slab::new(),
             topics: Slab::new(),
-            by_topic: HashMap::new(),
+            by_address: HashTable::new(),
             ready: VecDeque::new(),
             paused: VecDeque::new(),
             rates: RateTimers::default(),
@@ -207,18 +208,23 @@ impl<W: Wire> Shard<W> {
             (cursor, at_end && cursor == log.end())
         };
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
-        let address = Arc::as_ptr(lease.topic()).addr();
-        let topic = *self.by_topic.entry(address).or_insert_with(|| {
+        let topic = local_key(&self.by_address, &self.topics, lease.topic());
+        let topic = topic.unwrap_or_else(|| {
+            let hash = hash_of(lease.topic());
             lease.watch(self.index);
             grow_by_an_eighth(&mut self.topics);
-            key_u32(self.topics.insert(LocalTopic {
+            let topics = &mut self.topics;
+            let key = key_u32(topics.insert(LocalTopic {
                 lease,
                 subscriptions: SmallVec::new(),
                 next: 0,
                 spent: 0,
                 queued: false,
                 needs_pass: false,
-            }))
+            }));
+            let rehash = |key: &u32| hash_of(topics[*key as usize].lease.topic());
+            self.by_address.insert_unique(hash, key, rehash);
+            key
         });
         self.next_serial += 1;
         let rate = options.max_rate.map(|rate| Box::new((self.next_serial, Rate::new(rate))));
@@ -297,7 +303,10 @@ impl<W: Wire> Shard<W> {
 
     fn drop_topic(&mut self, key: u32) {
         let topic = self.topics.remove(key as usize);
-        self.by_topic.remove(&Arc::as_ptr(topic.lease.topic()).addr());
+        let hash = hash_of(topic.lease.topic());
+        if let Ok(entry) = self.by_address.find_entry(hash, |other| *other == key) {
+            entry.remove();
+        }
         topic.lease.unwatch(self.index);
     }
 
@@ -382,7 +391,7 @@ impl<W: Wire> Shard<W> {
         let mut arrived = std::mem::take(&mut self.arrived);
         self.mailbox.take(&mut arrived);
         for topic in arrived.drain(..) {
-            let Some(&key) = self.by_topic.get(&Arc::as_ptr(&topic).addr()) else { continue };
+            let Some(key) = local_key(&self.by_address, &self.topics, &topic) else { continue };
             let local = &mut self.topics[key as usize];
             if std::mem::replace(&mut local.queued, true) {
                 local.needs_pass = true;
@@ -450,6 +459,21 @@ impl<W: Wire> Shard<W> {
             self.send(WatcherKey(key as usize), &frame);
         }
     }
+}
+
+/// The key of a topic that is among a shard's.
+fn local_key(keys: &HashTable<u32>, topics: &Slab<LocalTopic>, topic: &Arc<Topic>) -> Option<u32> {
+    let is_it = |key: &u32| Arc::ptr_eq(topics[*key as usize].lease.topic(), topic);
+    keys.find(hash_of(topic), is_it).copied()
+}
+
+/// A hash of a topic's address, which nobody outside chooses.
+fn hash_of(topic: &Arc<Topic>) -> u64 {
+    /// 2^64 divided by the golden ratio.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let product = (Arc::as_ptr(topic).addr() as u64).wrapping_mul(SPREAD);
+    // The low bits of an address are zero, and so are those of the product.
+    product ^ (product >> 32)
 }
 
 /// Reserves capacity for an eighth more, instead of doubling it: for idle watchers, spare capacity is most of the cost.
