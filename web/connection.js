@@ -10,7 +10,7 @@ const BLINK = 700;
 /** … that is back sooner than this is not worth a notice, in milliseconds. */
 const HICCUP = 2500;
 
-const WORDS = { connecting: 'Connecting', open: 'Live', reconnecting: 'Reconnecting', offline: 'Offline', closed: 'Not connected' };
+const WORDS = { connecting: 'Connecting', open: 'Live', reconnecting: 'Reconnecting', offline: 'Offline', closed: 'Not connected', failed: 'Not a Milepost server' };
 
 export class ConnectionSign {
   /** `closed`: none is wanted. @type {Connection} */

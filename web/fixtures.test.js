@@ -8,7 +8,9 @@ import { readFileSync } from 'node:fs';
 import { mock, test } from 'node:test';
 
 import { Job, timeOf } from './job.js';
-import { compare, isEnd, reconnectDelay, watch } from './milepost.js';
+import { isEnd, watch } from './milepost.js';
+import { reconnectDelay } from './milepost/delay.js';
+import { compare } from './milepost/state.js';
 
 const fixture = (name) => JSON.parse(readFileSync(new URL(`../spec/fixtures/${name}.json`, import.meta.url), 'utf8'));
 
@@ -133,7 +135,7 @@ test('problems.json: a job that may not be watched is told of with the detail, a
     let asked = 0;
     const answer = mock.method(globalThis, 'fetch', async () => {
       asked += 1;
-      return new Response(JSON.stringify({ type, status, title, detail: `${title}: because` }), { status });
+      return new Response(JSON.stringify({ type, status, title, detail: `${title}: because` }), { status, headers: { 'content-type': 'application/problem+json' } });
     });
     const told = [];
     const watching = watch('j', { url: `http://server-${++servers}`, onError: ({ message }) => told.push(message) });

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { Host, Session, watch } from './milepost.js';
+import { watch } from './milepost/watch.js';
+import { Session } from './milepost/session.js';
+import { SharedSession } from './milepost/shared-session.js';
 
 /** What a server sees of a socket. */
 class FakeSocket {
@@ -43,6 +45,8 @@ function fakeFetch(url, { headers, signal }) {
   });
 }
 
+const problem = { 'content-type': 'application/problem+json' };
+
 let now = 0;
 const RealWebSocket = globalThis.WebSocket;
 const sessions = [];
@@ -73,8 +77,8 @@ const state = (position, more = {}) => ({ job_id: 'a', status: 'processing', sta
 
 function start(url = 'http://x') {
   const told = [];
-  const session = new Session(url, undefined, (news) => {
-    told.push(news.t === 'state' ? news.state.position : news.t === 'link' ? news.link : `${news.job} ${news.t} ${news.why ?? ''}`.trim());
+  const session = new Session(url, undefined, (message) => {
+    told.push(message.t === 'state' ? message.state.position : message.t === 'connection' ? message.connection : `${message.job} ${message.t} ${message.reason ?? ''}`.trim());
   });
   sessions.push(session);
   return { session, told };
@@ -201,7 +205,7 @@ test('where a WebSocket fails twice, events are streamed, and a socket is tried 
   const { session, told } = await withoutSockets();
   assert.equal(requests[0].url, 'http://x/jobs/a/events?since=e-1');
   let events;
-  requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }));
+  requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }), { 'content-type': 'text/event-stream' });
   const say = async (text) => {
     events.enqueue(new TextEncoder().encode(text));
     await settle();
@@ -230,7 +234,7 @@ test('where a WebSocket fails twice, events are streamed, and a socket is tried 
 test('a stream on which nothing comes is given up', async () => {
   const { told } = await withoutSockets();
   let events;
-  requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }));
+  requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }), { 'content-type': 'text/event-stream' });
   await settle();
   events.enqueue(new TextEncoder().encode('event: connected\ndata: {"known":false}\n\n'));
   await settle();
@@ -249,13 +253,13 @@ test('where streaming fails as well, it polls', async () => {
   await settle();
   pass(2000);
   await settle();
-  requests[1].answer(404);
+  requests[1].answer(404, '{}', problem);
   await settle();
   pass(4000);
   await settle();
   assert.equal(requests[2].url, 'http://x/jobs/a?wait=0');
   assert.equal(requests[2].headers['if-none-match'], '"e-1"');
-  requests[2].answer(200, JSON.stringify(state('e-2')));
+  requests[2].answer(200, JSON.stringify(state('e-2')), { 'content-type': 'application/json' });
   await settle();
   pass(500);
   await settle();
@@ -283,7 +287,7 @@ test('a server that says when to come back is left alone until then', async () =
   pass(4000);
   await settle();
   // It polls now, and the job is not known.
-  requests[2].answer(404, '{}', { 'retry-after': '20' });
+  requests[2].answer(404, '{}', { ...problem, 'retry-after': '20' });
   await settle();
   pass(29_999);
   await settle();
@@ -291,7 +295,7 @@ test('a server that says when to come back is left alone until then', async () =
   pass(1);
   await settle();
   assert.equal(requests.length, 4);
-  requests[3].answer(404, '{}', { 'retry-after': '1e300' });
+  requests[3].answer(404, '{}', { ...problem, 'retry-after': '1e300' });
   await settle();
   pass(599_999);
   await settle();
@@ -299,7 +303,7 @@ test('a server that says when to come back is left alone until then', async () =
   assert.deepEqual(told, ['open', 'a unknown', 'a unknown']);
 });
 
-test('what is refused is not asked for again; what has no room is polled', async () => {
+test('what is rejected is not asked for again; what has no room is polled', async () => {
   const { session, told } = start();
   session.watch('a', undefined, {});
   session.watch('b', undefined, {});
@@ -308,23 +312,23 @@ test('what is refused is not asked for again; what has no room is polled', async
   socket.say({ type: 'error', problem: 'invalid-parameter', message: 'too slow', job_id: 'a' });
   socket.say({ type: 'error', problem: 'too-many-subscriptions', message: 'full', job_id: 'b' });
   await settle();
-  assert.deepEqual(told, ['open', 'a refused too slow']);
+  assert.deepEqual(told, ['open', 'a rejected too slow']);
   assert.deepEqual(requests.map((request) => request.url), ['http://x/jobs/b?wait=15']);
   requests[0].fail();
   await settle();
   pass(5000);
   await settle();
-  requests[1].answer(200, JSON.stringify(state('e-1', { job_id: 'b' })));
+  requests[1].answer(200, JSON.stringify(state('e-1', { job_id: 'b' })), { 'content-type': 'application/json' });
   await settle();
   assert.deepEqual(told.at(-1), 'e-1');
   assert.equal(socket.isOpen, true);
 });
 
 test('a host watches a job once for all pages, at what satisfies all of them', () => {
-  const host = new Host('http://x', undefined);
+  const host = new SharedSession('http://x', undefined);
   sessions.push(host.session);
   const [one, two] = [[], []];
-  const ports = [(news) => one.push(news), (news) => two.push(news)];
+  const ports = [(message) => one.push(message), (message) => two.push(message)];
   for (const port of ports) host.receive(port, { t: 'open' });
   host.receive(ports[0], { t: 'watch', key: '1', job: 'a', pace: { mode: 'latest', max_rate: 5 } });
   const [socket] = FakeSocket.all;
@@ -345,7 +349,7 @@ test('a host watches a job once for all pages, at what satisfies all of them', (
 });
 
 test('who comes without a position is shown the present state, whatever the others knew already', () => {
-  const host = new Host('http://x', undefined);
+  const host = new SharedSession('http://x', undefined);
   sessions.push(host.session);
   host.receive(() => {}, { t: 'watch', key: '1', job: 'a', since: 'e-5', pace: {} });
   FakeSocket.all[0].greet();
@@ -446,11 +450,11 @@ test('an iteration ends with the job, with a signal, or with why the job may not
   assert.deepEqual(await seen, []);
   assert.deepEqual(await all(watched({ signal: stop.signal }).watching), []);
 
-  const refused = watched();
-  refused.socket().greet();
-  refused.socket().say({ type: 'error', problem: 'invalid-job-id', message: 'no such id', job_id: 'a' });
-  await assert.rejects(all(refused.watching), /no such id/);
-  assert.deepEqual(refused.told, ['open', 'closed', 'no such id']);
+  const rejected = watched();
+  rejected.socket().greet();
+  rejected.socket().say({ type: 'error', problem: 'invalid-job-id', message: 'no such id', job_id: 'a' });
+  await assert.rejects(all(rejected.watching), /no such id/);
+  assert.deepEqual(rejected.told, ['open', 'closed', 'no such id']);
 
   const closed = watched();
   closed.socket().greet();
@@ -476,3 +480,33 @@ test('any number of watches share a socket, and one that throws stops no other',
   assert.deepEqual(faults, ['mine']);
   for (const each of [bad, good, other]) each.close();
 });
+
+test('a socket that a policy blocks, error without close, is replaced at once', async () => {
+  const { session, told } = start();
+  session.watch('a', undefined, {});
+  FakeSocket.all[0].onerror();
+  pass(100);
+  await settle();
+  assert.equal(requests.length, 1);
+  assert.match(requests[0].url, /\/jobs\/a\/events/);
+  assert.deepEqual(told, []);
+});
+
+for (const [what, status, type] of [['a page', 200, 'text/html'], ['another service', 404, 'application/json']]) {
+  test(`${what} in place of a Milepost server fails the watch and says what came back`, async () => {
+    const warn = mock.method(console, 'warn', () => {});
+    const seen = [];
+    const watching = watch('a', { url: `http://${status}.example`, onConnection: (now) => seen.push(now), onError: ({ message }) => seen.push(message) });
+    FakeSocket.all[0].end();
+    pass(60_000);
+    FakeSocket.all[1].end();
+    pass(60_000);
+    requests[0].answer(status, '<!doctype html>', { 'content-type': type });
+    await settle();
+    assert.equal(watching.connection, 'failed');
+    const message = `no Milepost server at http://${status}.example:  answered ${status} ${type}`;
+    assert.deepEqual(seen, ['failed', message]);
+    assert.deepEqual(warn.mock.calls.map(({ arguments: [text] }) => text), [`milepost: ${message}`]);
+    await assert.rejects((async () => { for await (const state of watching) assert.fail(state); })(), /no Milepost server/);
+  });
+}

@@ -295,6 +295,48 @@ test('without WebSocket it streams, and without that it polls; nobody notices', 
   assert.equal(positions.length, 1);
 });
 
+test('a policy that forbids WebSockets: requests replace the socket', async () => {
+  // In this page, not in a worker, which has a policy of its own. A socket that is waited for would time out after 10 s.
+  const prepare = () => {
+    Reflect.deleteProperty(window, 'SharedWorker');
+    const { setTimeout: real } = window;
+    /** @type {any} */ (window).setTimeout = (/** @type {() => void} */ act, /** @type {number} */ ms) => real(act, ms >= 10_000 ? 1e8 : ms);
+  };
+  await server.report('a', { progress: 0.5 });
+  const page = await open(['a'], { head: `<meta http-equiv="content-security-policy" content="connect-src http:">`, prepare });
+  await sees(page, 'a', { percent: '50%' });
+  await server.report('a', { progress: 0.75 });
+  await sees(page, 'a', { percent: '75%' });
+});
+
+test('two copies of the module on one origin each have a worker', async () => {
+  await server.report('a', { progress: 0.5 });
+  const module = await (await fetch(`${server.url}/milepost.js`)).text();
+  for (const version of ['v1', 'v2']) front.scripts.set(`/${version}/milepost.js`, module);
+  /** @type {import('playwright-core').Page[]} */
+  const pages = [];
+  for (const version of ['v1', 'v2']) {
+    front.pages.set(`/${version}/`, `<!doctype html><title>Copy</title><script type="module">
+      import { watch } from './milepost.js';
+      watch('a', { url: '/', onState: ({ progress }) => (document.title = String(progress)) });</script>`);
+    const page = await context.newPage();
+    pages.push(page);
+    // Without a worker, tabs would elect one of them by this.
+    await page.addInitScript(() => {
+      /** @type {any} */ (window).BroadcastChannel = class {
+        constructor() {
+          document.title = 'no worker';
+          throw new Error('no worker');
+        }
+      };
+    });
+    await page.goto(`${front.url}/${version}/`);
+    await until('a title', async () => /^(0|no)/.test(await page.title()));
+    assert.equal(await page.title(), '0.5');
+  }
+  await connections(2);
+});
+
 test('what docs/watching.md says of pages works as it stands there, in a page of another origin', async () => {
   const text = readFileSync(new URL('../../docs/watching.md', import.meta.url), 'utf8');
   const blocks = [...text.matchAll(/^```html\n([^]*?)^```$/gm)].map(([, html]) => html);

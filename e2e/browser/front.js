@@ -13,6 +13,8 @@ const FILES = process.env['WEB_FILES'];
 export class Front {
   /** By path. @type {Map<string, string>} */
   pages = new Map();
+  /** By path. @type {Map<string, string>} */
+  scripts = new Map();
   /** What is not let through. @type {RegExp | null} */
   blocked = null;
   isCut = false;
@@ -92,9 +94,13 @@ export class Front {
   #pass(incoming, outgoing) {
     const path = incoming.url ?? '/';
     const page = this.pages.get(path);
+    const script = this.scripts.get(path);
     if (this.blocked?.test(path)) return void outgoing.writeHead(502).end();
     if (page !== undefined) {
       return void outgoing.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page);
+    }
+    if (script !== undefined) {
+      return void outgoing.writeHead(200, { 'content-type': 'text/javascript' }).end(script);
     }
     if (FILES && /^\/[\w-]+\.js$/.test(path)) {
       return void outgoing.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(FILES + path));

@@ -1,7 +1,7 @@
 // What npm gets: the browser's modules as the server serves them, with types generated from their comments, and the
-// rest compiled.
+// rest compiled. `bundle.js` makes web/milepost.js.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -25,9 +25,8 @@ function withoutComments(script) {
 
 rmSync(`${here}dist`, { recursive: true, force: true });
 mkdirSync(`${here}dist`);
-for (const file of ['milepost.js', 'job-progress.js']) {
-  writeFileSync(`${here}dist/${file}`, withoutComments(readFileSync(`${here}../../web/${file}`, 'utf8')));
-}
+writeFileSync(`${here}dist/job-progress.js`, withoutComments(readFileSync(`${here}../../web/job-progress.js`, 'utf8')));
+for (const file of ['milepost.js', 'milepost.d.ts']) copyFileSync(`${here}../../web/${file}`, `${here}dist/${file}`);
 for (const project of ['tsconfig.web.json', 'tsconfig.json']) {
   execFileSync(process.execPath, [tsc, '-p', here + project], { stdio: 'inherit' });
 }

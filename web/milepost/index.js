@@ -1,0 +1,40 @@
+// @ts-check
+/**
+ * Watches jobs of a Milepost server: in a browser, in a worker, in Node 20 and later. Nothing to install, nothing
+ * to build.
+ *
+ *     import { watch } from '/milepost.js';
+ *     for await (const state of watch('render-7')) bar.value = state.progress ?? 0;
+ *
+ * All watches of a page share one WebSocket, and so do the tabs of one browser. Where a WebSocket is not possible,
+ * server-sent events or polling replace it. A lost connection is made again and resumes where it was. Comments refer
+ * to the sections of `spec/README.md`.
+ *
+ * These sources are bundled into `web/milepost.js` by `node sdks/typescript/bundle.js`.
+ */
+
+import { watch as watchJob } from './watch.js';
+import { runAsWorker } from './worker.js';
+
+/**
+ * @typedef {import('./state.js').State} State
+ * @typedef {import('./messages.js').Connection} Connection
+ * @typedef {import('./watch.js').WatchOptions} WatchOptions
+ * @typedef {Omit<import('./watch.js').Watch, 'options' | 'client' | 'pace' | 'command' | 'onConnection' | 'onMessage'>} Watch
+ */
+
+export { isEnd } from './state.js';
+
+/**
+ * Watches a job until its end.
+ *
+ * @param {string} jobId
+ * @param {WatchOptions} [options]
+ * @returns {Watch} to be iterated over, or closed
+ * @throws {TypeError} if `url` is no URL
+ */
+export function watch(jobId, options) {
+  return watchJob(jobId, options);
+}
+
+runAsWorker();

@@ -1,0 +1,436 @@
+// @ts-check
+/** The connection to one server: a WebSocket, else server-sent events, else polling. */
+
+import { reconnectDelay, retryAfter } from './delay.js';
+import { parseObject } from './json.js';
+import { compare, isEnd } from './state.js';
+
+/**
+ * @typedef {import('./messages.js').Connection} Connection
+ * @typedef {import('./messages.js').JobMessage} JobMessage
+ * @typedef {import('./messages.js').Message} Message
+ * @typedef {import('./messages.js').Pace} Pace
+ * @typedef {import('./state.js').State} State
+ */
+
+/**
+ * @typedef {{ since: string | undefined, pace: Pace, ended?: boolean, stop?: AbortController | undefined }} Job
+ */
+
+/** How long a connection may take to be made, in milliseconds. */
+const TIMEOUT = 10_000;
+/** So many jobs hold a request of their own where there is no WebSocket: browsers allow six for each host. */
+const MAX_HELD = 3;
+
+/** An `error` of a socket without a `close` for so long means that the socket was blocked, in milliseconds. */
+const BLOCKED = 100;
+/** In place of a close code: go on without a socket, at once. */
+const BLOCKED_CODE = 0;
+/** In place of a close code: what answers is no Milepost server. */
+const FOREIGN = 4404;
+
+const now = () => performance.now();
+
+/**
+ * One server, any number of jobs, by the best way there is. Begins with the first job, rests after the last one.
+ * It passes on every state that arrives; the receiver ignores those that are not newer than what it has.
+ * @internal
+ */
+export class Session {
+  /** @type {Map<string, Job>} */
+  #jobs = new Map();
+  /** 0: WebSocket, 1: server-sent events, 2: polling. */
+  #level = 0;
+  /** Failures to connect at this level, in a row. */
+  #failedConnects = 0;
+  #failures = 0;
+  /** @type {Connection} */
+  #connection = 'connecting';
+  #serverError = '';
+  /** A Milepost server has answered at this address. */
+  #isProven = false;
+  #lastMessageAt = 0;
+  /** What closes the socket that is tried or in use. @type {(() => void) | null} */
+  #disconnect = null;
+  /** The socket in use. @type {WebSocket | null} */
+  #socket = null;
+  /** Requests are in use. */
+  #usesRequests = false;
+  #heldRequests = 0;
+  /** Timers by name, or by job: no job's id has a space. @type {Record<string, ReturnType<typeof setTimeout>>} */
+  #timers = {};
+
+  /**
+   * @param {string} url
+   * @param {string | undefined} token
+   * @param {(message: Message) => void} notify
+   */
+  constructor(url, token, notify) {
+    this.base = url.replace(/^ws/, 'http').replace(/\/+$/, '');
+    this.token = token;
+    this.notify = notify;
+  }
+
+  /**
+   * Watches a job from `since` on; anew, if it is watched already.
+   * @param {string} id
+   * @param {string | undefined} since
+   * @param {Pace} pace
+   */
+  watch(id, since, pace) {
+    this.#stopRequest(id);
+    this.#jobs.set(id, { since, pace });
+    this.#setTimer(' rest');
+    if (this.#socket) this.#subscribe(id);
+    else if (this.#usesRequests) this.#request(id);
+    else if (!this.#disconnect && !this.#timers[' retry']) this.#start();
+  }
+
+  /** @param {string} id */
+  unwatch(id) {
+    this.#stopRequest(id);
+    if (!this.#jobs.delete(id)) return;
+    this.#send({ type: 'unsubscribe', job_id: id });
+    if (!this.#jobs.size) this.#setTimer(' rest', 100, () => this.close());
+  }
+
+  /** The network or the page has changed: comes back now rather than later, and doubts a quiet connection. */
+  probe() {
+    if (this.#socket) return this.#ping(3000);
+    if (!this.#timers[' retry'] && !this.#usesRequests) return;
+    this.#failedConnects = this.#failures = this.#level = 0;
+    this.#closeAll();
+    this.#start();
+  }
+
+  close() {
+    this.#jobs.clear();
+    this.#closeAll();
+    this.#setConnection('connecting');
+  }
+
+  /** @returns {void} */
+  #start() {
+    this.#setTimer(' retry');
+    if (!this.#jobs.size) return;
+    // Node 20 has no WebSocket.
+    if (!this.#level && !globalThis.WebSocket) this.#level = 1;
+    if (!this.#level) return this.#openSocket();
+    this.#usesRequests = true;
+    for (const id of this.#jobs.keys()) this.#request(id);
+  }
+
+  #openSocket() {
+    const query = new URLSearchParams(this.token && { token: this.token });
+    /** @type {WebSocket} */
+    let socket;
+    try {
+      socket = new WebSocket(`${this.base.replace(/^http/, 'ws')}/ws?${query}`);
+    } catch (error) {
+      return this.#onLost(4400, String(error));
+    }
+    const disconnect = () => {
+      this.#setTimer(' greeting');
+      this.#setTimer(' blocked');
+      socket.onclose = socket.onerror = socket.onmessage = null;
+      socket.close();
+      this.#disconnect = this.#socket = null;
+    };
+    const onClose = (/** @type {number} */ code, /** @type {string} */ reason) => {
+      disconnect();
+      if (this.#usesRequests) this.#retrySocketLater();
+      else this.#onLost(code, reason);
+    };
+    this.#disconnect = disconnect;
+    this.#serverError = '';
+    this.#setTimer(' greeting', TIMEOUT, () => onClose(1006, ''));
+    socket.onclose = (event) => onClose(event.code, event.reason);
+    // Where a page's policy forbids the socket, Chromium fires `error` and never `close`.
+    socket.onerror = () => this.#setTimer(' blocked', BLOCKED, () => {
+      this.#level = 1;
+      onClose(BLOCKED_CODE, '');
+    });
+    socket.onmessage = (event) => {
+      this.#lastMessageAt = now();
+      this.#setTimer(' dead');
+      const message = parseObject(event.data);
+      // A state may have a `type` of its worker's own. It is what has a position.
+      if (typeof message?.position === 'string') this.#onState(message);
+      else if (message?.type === 'connected') {
+        this.#setTimer(' greeting');
+        this.#stopRequests();
+        this.#socket = socket;
+        this.#level = 0;
+        this.#isProven = true;
+        this.#onOpen();
+        for (const id of this.#jobs.keys()) this.#subscribe(id);
+        this.#checkAlive();
+      } else if (message?.type === 'subscribed') this.#onSubscribed(message.job_id, message.known);
+      else if (message?.type === 'error') this.#onError(message);
+    };
+  }
+
+  /** Pings a connection on which nothing arrives, not even pings, and gives it up if no answer comes. */
+  #checkAlive() {
+    this.#setTimer(' listen', 2500, () => {
+      if (now() - this.#lastMessageAt > TIMEOUT) this.#ping(5000);
+      this.#checkAlive();
+    });
+  }
+
+  /** @param {number} patience in milliseconds */
+  #ping(patience) {
+    if (this.#timers[' dead']) return;
+    this.#send({ type: 'ping' });
+    this.#setTimer(' dead', patience, () => this.#onLost(1006, ''));
+  }
+
+  /** @param {string} id */
+  #subscribe(id) {
+    const job = this.#jobs.get(id);
+    this.#send({ type: 'subscribe', job_id: id, since: job?.since, ...job?.pace });
+  }
+
+  /** @param {object} command */
+  #send(command) {
+    this.#socket?.send(JSON.stringify(command));
+  }
+
+  /** @param {State} state */
+  #onState(state) {
+    const job = this.#jobs.get(state.job_id);
+    if (!job) return;
+    if (!(compare(job.since, state.position) > 0)) job.since = state.position;
+    this.notify({ t: 'state', job: state.job_id, state });
+  }
+
+  /**
+   * @param {string} id
+   * @param {unknown} known
+   */
+  #onSubscribed(id, known) {
+    if (known === false && this.#jobs.has(id)) this.notify({ t: 'unknown', job: id });
+  }
+
+  /** @param {{ problem?: string, message?: string, job_id?: string }} message */
+  #onError({ problem, message = '', job_id: id = '' }) {
+    if (!this.#jobs.has(id)) this.#serverError = message;
+    else if (/^invalid/.test(problem ?? '')) this.#reject(id, message);
+    // The socket has no room for this job now: it gets requests of its own.
+    else this.#request(id);
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} reason
+   */
+  #reject(id, reason) {
+    this.unwatch(id);
+    this.notify({ t: 'rejected', job: id, reason });
+  }
+
+  /**
+   * One job, without a socket.
+   * @param {string} id
+   */
+  async #request(id) {
+    const job = this.#jobs.get(id);
+    if (!job) return;
+    for (;;) {
+      const stop = (job.stop = new AbortController());
+      const guard = (/** @type {number} */ ms) => this.#setTimer(id, ms, () => stop.abort());
+      const isHeld = this.#heldRequests < MAX_HELD;
+      this.#heldRequests += Number(isHeld);
+      let pause = 0;
+      try {
+        guard(2 * TIMEOUT);
+        if (isHeld && this.#level === 1 && !job.ended) await this.#stream(id, job, stop.signal, guard);
+        else pause = await this.#poll(id, job, stop.signal, isHeld);
+      } catch (error) {
+        const { code, reason = '' } = /** @type {any} */ (error);
+        if (job.stop !== stop) return;
+        if (code === 4400) return this.#reject(id, reason);
+        if (!this.#socket) return this.#onLost(code, reason);
+        pause = Math.max(5000, parseObject(reason)?.retry_ms || 0);
+      } finally {
+        this.#heldRequests -= Number(isHeld);
+      }
+      if (job.stop !== stop) return;
+      await new Promise((resolve) => this.#setTimer(id, pause, () => resolve(null)));
+    }
+  }
+
+  /** @param {string} id */
+  #stopRequest(id) {
+    const job = this.#jobs.get(id);
+    this.#setTimer(id);
+    job?.stop?.abort();
+    // What is still under way changes nothing any more.
+    if (job) job.stop = undefined;
+  }
+
+  /**
+   * @param {string} path
+   * @param {AbortSignal} signal
+   * @param {Record<string, string>} [headers]
+   */
+  async #get(path, signal, headers = {}) {
+    if (this.token) headers['authorization'] = `Bearer ${this.token}`;
+    const response = await fetch(`${this.base}/jobs/${path}`, { headers, signal, cache: 'no-store' });
+    const { ok, status } = response;
+    this.#proveServer(response);
+    if (ok || status === 304 || status === 404) return response;
+    const retry = retryAfter(response);
+    if (retry) throw { code: 1013, reason: `{"retry_ms":${retry}}` };
+    const reason = parseObject(await response.text())?.detail;
+    throw { code: [400, 401, 403].includes(status) ? 4400 : 1006, reason };
+  }
+
+  /**
+   * A wrong address often leads to a page, or to another service. Once a Milepost server has answered here, another
+   * answer is taken for a passing failure.
+   * @param {Response} response
+   */
+  #proveServer({ ok, status, url, headers }) {
+    const type = headers.get('content-type') ?? '';
+    this.#isProven ||= (ok ? /json|event-stream/ : /problem.json/).test(type) || status === 204 || status === 304;
+    if (this.#isProven || !(ok || status === 404)) return;
+    throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: ${url} answered ${status} ${type}`.trim() };
+  }
+
+  /**
+   * Section 8. With `fetch`: `EventSource` knows no headers, and Node has none.
+   * @param {string} id
+   * @param {Job} job
+   * @param {AbortSignal} signal
+   * @param {(ms: number) => void} guard
+   */
+  async #stream(id, job, signal, guard) {
+    const query = Object.entries({ since: job.since, ...job.pace }).filter(([, value]) => value);
+    const path = `${encodeURIComponent(id)}/events?${new URLSearchParams(/** @type {[string, string][]} */ (query))}`;
+    const { body, status } = await this.#get(path, signal);
+    job.ended = status === 204;
+    if (job.ended) return;
+    if (status === 404 || !body) throw {};
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    // Until a keepalive was seen, how often they come is not known.
+    let [text, reason, gap, lastAt] = ['', '', 2 * TIMEOUT, now()];
+    while (!job.ended) {
+      const { done, value } = await reader.read();
+      if (signal.aborted || done || text.length > 1e7) throw { code: 1012, reason };
+      const events = (text + value).split('\n\n');
+      text = events.pop() ?? '';
+      for (const lines of events) {
+        this.#onOpen();
+        // A state is one line. A comment has no name.
+        const fields = Object.fromEntries(lines.split('\n').map((line) => line.split(/: ?(.*)/)));
+        const message = parseObject(fields.data);
+        if (fields.retry) reason = `{"retry_ms":${fields.retry}}`;
+        if (!message) gap = Math.max(5000, now() - lastAt);
+        else if (fields.event === 'end') job.ended = true;
+        else if (fields.event) this.#onSubscribed(id, message.known);
+        else this.#onState(message);
+      }
+      lastAt = now();
+      guard(3 * gap);
+    }
+  }
+
+  /**
+   * Section 9.
+   * @param {string} id
+   * @param {Job} job
+   * @param {AbortSignal} signal
+   * @param {boolean} isHeld whether the server may hold the answer until there is message
+   * @returns {Promise<number>} how long to wait before the next one, in milliseconds
+   */
+  async #poll(id, job, signal, isHeld) {
+    const began = now();
+    // The first request is not held, so that the connection shows as open at once.
+    const wait = isHeld && this.#connection === 'open' ? 15 : 0;
+    const path = `${encodeURIComponent(id)}?wait=${wait}`;
+    const response = await this.#get(path, signal, job.since ? { 'if-none-match': `"${job.since}"` } : {});
+    const { status } = response;
+    const state = status === 200 && (await response.json());
+    if (this.#usesRequests) this.#onOpen();
+    if (status === 404) this.#onSubscribed(id, false);
+    if (state) {
+      job.ended = isEnd(state);
+      this.#onState(state);
+    }
+    const pause = isHeld ? 1000 / (job.pace.max_rate ?? 2) : Math.max(2000, 100 * this.#jobs.size);
+    return Math.max(pause + began - now(), retryAfter(response));
+  }
+
+  #onOpen() {
+    this.#failedConnects = 0;
+    this.#setConnection('open');
+    // A connection that lasts so long ends a row of failures.
+    if (!this.#timers[' stable']) this.#setTimer(' stable', 5000, () => (this.#failures = 0));
+    if (this.#usesRequests) this.#retrySocketLater();
+  }
+
+  /** While requests are in use, a socket is tried beside them now and then. */
+  #retrySocketLater() {
+    if (this.#timers[' climb'] || this.#disconnect || !globalThis.WebSocket) return;
+    this.#setTimer(' climb', 3 * TIMEOUT, () => this.#openSocket());
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
+  #onLost(code, reason) {
+    const isMiss = this.#connection !== 'open';
+    this.#closeAll();
+    if (code === BLOCKED_CODE) return this.#start();
+    if (isMiss && ++this.#failedConnects === 2) {
+      this.#failedConnects = 0;
+      this.#level = (this.#level + 1) % 3;
+    }
+    const wait = reconnectDelay(code, reason, this.#failures, Math.random());
+    this.#failures += 1;
+    if (code === FOREIGN) return this.#setConnection('failed', reason);
+    if (wait === null) return this.#setConnection('closed', this.#serverError || reason);
+    this.#setConnection('connecting');
+    this.#setTimer(' retry', wait, () => this.#start());
+  }
+
+  #closeAll() {
+    for (const name of Object.keys(this.#timers)) this.#setTimer(name);
+    this.#disconnect?.();
+    this.#stopRequests();
+  }
+
+  #stopRequests() {
+    this.#usesRequests = false;
+    this.#setTimer(' climb');
+    for (const id of this.#jobs.keys()) this.#stopRequest(id);
+  }
+
+  /**
+   * Sets the timer of that name, or without `act`, stops it.
+   * @param {string} name
+   * @param {number} [ms]
+   * @param {() => void} [act]
+   */
+  #setTimer(name, ms, act) {
+    clearTimeout(this.#timers[name]);
+    delete this.#timers[name];
+    if (!act) return;
+    this.#timers[name] = setTimeout(() => {
+      delete this.#timers[name];
+      act();
+    }, ms);
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {string} [reason]
+   */
+  #setConnection(connection, reason = '') {
+    if (connection === this.#connection) return;
+    this.#connection = connection;
+    this.notify({ t: 'connection', connection, reason });
+  }
+}

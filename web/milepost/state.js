@@ -1,0 +1,38 @@
+// @ts-check
+/** A job's state as the server sends it, and what can be read from it alone. */
+
+/**
+ * A job as the updates so far make it; fields that a worker adds pass through.
+ * @typedef {Known & { [field: string]: unknown }} State
+ *
+ * @typedef {object} Known
+ * @property {string} job_id
+ * @property {'queued' | 'processing' | 'completed' | 'failed' | 'cancelled'} status the last three are ends
+ * @property {string} stage
+ * @property {number | null} [progress] 0…1; null: the total is not known
+ * @property {string} [message]
+ * @property {string} timestamp the worker's clock, RFC 3339; without a zone it is UTC
+ * @property {unknown} [metadata]
+ * @property {unknown} [result]
+ * @property {string} [error]
+ * @property {number} attempt 1, 2, …
+ * @property {string} position where in the job's life this stands, for `since`
+ */
+
+/** @param {State} state */
+export const isEnd = (state) => ['completed', 'failed', 'cancelled'].includes(state.status);
+
+/**
+ * How `since` compares with a state at `present` (section 4): below 0: behind; 0: the same; above 0: ahead.
+ * NaN is foreign: positions of different epochs cannot be compared.
+ * @param {string | undefined} since
+ * @param {string} present
+ * @internal
+ */
+export function compare(since, present) {
+  const [epoch, number] = present.split('-');
+  const [seenEpoch, seen] = (since ?? '').split('-');
+  if (epoch !== seenEpoch || !number || !seen) return NaN;
+  // Numbers go up to 2^64, beyond what a JavaScript number holds.
+  return seen.length - number.length || (seen < number ? -1 : Number(seen > number));
+}
