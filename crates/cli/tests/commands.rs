@@ -164,7 +164,7 @@ fn what_goes_wrong_has_its_exit_code_and_one_line() {
 fn jobs_is_a_table_that_can_be_filtered() {
     let server = Server::start();
     let (code, out, err) = code_and_streams(&mut server.milepost(&["jobs"]));
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "milepost: no such jobs are known\n"));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "milepost: the server knows no jobs\n"));
     for n in 0..5 {
         server.report(&format!("a-{n}"), r#"{"progress":0.5,"stage":"s"}"#);
     }
@@ -177,9 +177,20 @@ fn jobs_is_a_table_that_can_be_filtered() {
     };
     let table = lines(&[]);
     assert_eq!(table.len(), 7);
-    assert_eq!(table[0], "JOB  STATUS      DONE  UPDATED  DETAILS");
+    let titles: Vec<&str> = table[0].split_whitespace().collect();
+    assert!(titles.starts_with(&["JOB", "STATUS", "DONE"]), "{titles:?}");
+    assert!(titles.ends_with(&["UPDATED", "DETAILS"]), "{titles:?}");
     let row = table.iter().find(|line| line.starts_with("a-3  processing  50 %  ")).unwrap();
     assert!(row.ends_with(" s ago  s"), "{table:?}");
+    let ids = |arguments: &[&str]| -> String {
+        lines(arguments)[1..].iter().map(|line| line.split(' ').next().unwrap()).collect()
+    };
+    assert_eq!(ids(&["--sort", "job"]), "a-0a-1a-2a-3a-4b");
+    assert_eq!(ids(&["--sort", "status", "--limit", "2"]), "a-4b");
+    let (code, out, err) = code_and_streams(&mut server.milepost(&["jobs", "--prefix", "z"]));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "milepost: no such jobs are known\n"));
+    let (code, _, err) = code_and_streams(&mut server.milepost(&["jobs", "--watch"]));
+    assert!(code == 64 && err.contains("needs a terminal"), "{err}");
     assert_eq!(lines(&["--status", "failed,cancelled"]).len(), 2);
     assert_eq!(lines(&["--prefix", "a-"]).len(), 6);
     let limited = lines(&["--limit", "2", "--json"]);

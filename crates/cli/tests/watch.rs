@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::process::Child;
 
 use milepost_server::Config;
@@ -163,6 +164,25 @@ fn where_not_all_jobs_fit_what_matters_is_shown_and_the_rest_counted() {
     let output = finish(child);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("30 completed"));
+}
+
+#[test]
+fn a_table_of_jobs_follows_what_changes() {
+    let server = Server::start();
+    let line =
+        format!("stty rows 5 cols 80; exec {} jobs --watch --server {}", binary(), server.url());
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let stdout = child.stdout.as_mut().unwrap();
+    support::read_until(stdout, "the server knows no jobs");
+    server.report("first", r#"{"progress":0.5,"message":"half"}"#);
+    support::read_until(stdout, "half");
+    for n in 0..5 {
+        server.report(&format!("j{n}"), r#"{"progress":0.5}"#);
+    }
+    support::read_until(stdout, "… and 4 more");
+    // Ctrl-C, typed.
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    assert_eq!(finish(child).status.code(), Some(130));
 }
 
 #[test]

@@ -6,12 +6,14 @@ mod cursor;
 mod screen;
 mod summary;
 mod terminal;
+mod times;
 
 pub(crate) use bar_line::{RowOptions, bar_line};
 pub(crate) use block::Block;
 pub(crate) use screen::Screen;
 pub(crate) use summary::{JobSummary, clock, duration, percent, sanitized};
 pub(crate) use terminal::{Terminal, colours, columns, rows};
+pub(crate) use times::{JobTimes, ago, utc};
 
 /// Redraws a second, at most.
 pub(crate) const MAX_REDRAWS: u8 = 10;

@@ -59,12 +59,16 @@ impl JobSummary {
         }
     }
 
+    /// The stage, unless it says no more than the status.
+    pub(crate) fn own_stage(&self) -> Option<&str> {
+        let stage = self.stage.as_str();
+        (!matches!(stage, "" | "processing" | "queued" | "complete" | "error")).then_some(stage)
+    }
+
     /// Everything else that is worth saying, in one line.
     pub(crate) fn details(&self) -> String {
         let mut parts: Vec<Cow<'_, str>> = Vec::new();
-        if !matches!(self.stage.as_str(), "" | "processing" | "queued" | "complete" | "error") {
-            parts.push(sanitized(&self.stage));
-        }
+        parts.extend(self.own_stage().map(sanitized));
         let words = match self.status {
             Status::Failed => self.error.as_deref().map(last_line).or(self.message.as_deref()),
             _ => self.message.as_deref(),

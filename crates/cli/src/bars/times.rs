@@ -1,0 +1,106 @@
+//! When a job began, was last reported and ended.
+
+use std::time::Duration;
+
+use milepost_protocol::{State, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The moments in a job's present attempt, as far as its state has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JobTimes {
+    /// By the server's clock.
+    pub(crate) started: Option<Timestamp>,
+    /// The latest report: by the server's clock, or the worker's where the state has no other.
+    pub(crate) reported: Option<Timestamp>,
+    /// None while the job goes on.
+    pub(crate) ended: Option<Timestamp>,
+}
+
+/// Fields of the state. They may be of any type: a worker's own pass through.
+#[derive(Default, Deserialize)]
+struct Fields {
+    #[serde(default)]
+    started_at: Value,
+    #[serde(default)]
+    last_seen_at: Value,
+    #[serde(default)]
+    ended_at: Value,
+    #[serde(default)]
+    timestamp: Value,
+}
+
+impl JobTimes {
+    pub(crate) fn of(state: &State) -> Self {
+        let fields: Fields = serde_json::from_str(state.json()).unwrap_or_default();
+        let moment = |value: &Value| value.as_str().and_then(Timestamp::parse);
+        let reported = moment(&fields.last_seen_at).or_else(|| moment(&fields.timestamp));
+        let ended = moment(&fields.ended_at).or(reported);
+        Self {
+            started: moment(&fields.started_at),
+            reported,
+            ended: ended.filter(|_| state.status().is_end()),
+        }
+    }
+
+    /// From the start to the end, or until now.
+    pub(crate) fn took(&self, now: Timestamp) -> Option<Duration> {
+        Some(self.ended.unwrap_or(now).since(self.started?))
+    }
+}
+
+/// `2026-01-01 00:00:00 UTC`.
+pub(crate) fn utc(moment: Timestamp) -> String {
+    let text = moment.to_string();
+    // RFC 3339 with microseconds: what comes before them is the date, a T and the time.
+    let seconds = text.split('.').next().unwrap_or_default();
+    format!("{} UTC", seconds.replacen('T', " ", 1))
+}
+
+/// How long ago that was, in its largest unit. What lies in the future is now.
+pub(crate) fn ago(moment: Timestamp, now: Timestamp) -> String {
+    let seconds = now.since(moment).as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        86_400..172_800 => "1 day ago".to_owned(),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(fields: &str) -> JobTimes {
+        let json = format!(r#"{{"job_id":"a",{fields},"attempt":1,"position":"1-1"}}"#);
+        JobTimes::of(&State::parse(&json).unwrap())
+    }
+
+    #[test]
+    fn a_job_took_from_its_start_to_its_end_or_until_now() {
+        let now = Timestamp::parse("2026-01-01T00:10:00Z").unwrap();
+        let start = r#""started_at":"2026-01-01T00:00:00Z","timestamp":"2026-01-01T00:02:00Z""#;
+        let took = |fields: &str| times(fields).took(now).map(|took| took.as_secs());
+        assert_eq!(took(&format!(r#""status":"processing",{start}"#)), Some(600));
+        assert_eq!(took(&format!(r#""status":"completed",{start}"#)), Some(120));
+        let ended = format!(r#""status":"failed",{start},"ended_at":"2026-01-01T00:03:00Z""#);
+        assert_eq!(took(&ended), Some(180));
+        assert_eq!(took(r#""status":"completed","timestamp":"2026-01-01T00:02:00Z""#), None);
+        // A worker's own field of that name.
+        assert_eq!(took(r#""status":"processing","started_at":{"x":1}"#), None);
+    }
+
+    #[test]
+    fn the_age_is_in_its_largest_unit() {
+        let now = Timestamp::parse("2026-01-10T00:00:00Z").unwrap();
+        let ago = |text: &str| ago(Timestamp::parse(text).unwrap(), now);
+        assert_eq!(ago("2026-01-10T00:00:09Z"), "0 s ago");
+        assert_eq!(ago("2026-01-09T23:59:01Z"), "59 s ago");
+        assert_eq!(ago("2026-01-09T23:01:00Z"), "59 min ago");
+        assert_eq!(ago("2026-01-09T00:30:00Z"), "23 h ago");
+        assert_eq!(ago("2026-01-08T23:00:00Z"), "1 day ago");
+        assert_eq!(ago("2026-01-08T00:00:00Z"), "2 days ago");
+    }
+}

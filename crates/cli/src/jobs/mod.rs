@@ -1,0 +1,228 @@
+//! `milepost jobs`: what a server knows, as a table.
+
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_protocol::{State, Status, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::bars::{Block, Terminal, columns, rows};
+use crate::client::{Client, RequestError, ServerArgs};
+use crate::exit::{ExitCode, complain, printed, warn};
+use crate::report::status;
+use crate::serve::asked_to_stop;
+use table::{Row, SortKey, lines, sort};
+
+/// The most that a server gives at once.
+const PAGE: usize = 1000;
+
+/// How often `--watch` asks.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// List the jobs that the server knows.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Only those with this status; may be given several times, or with commas
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status)]
+    status: Vec<Status>,
+    /// Only those whose id begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// At most so many: the most recently begun
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    limit: u32,
+    /// Sort those listed
+    #[arg(long, value_name = "KEY", value_enum, default_value_t = SortKey::Begun)]
+    sort: SortKey,
+    /// Sort the other way round
+    #[arg(long)]
+    reverse: bool,
+    /// Show the table until Ctrl-C, and what changes in it
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// As JSON, a state on each line, in the server's order
+    #[arg(long, conflicts_with_all = ["sort", "reverse"])]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// `spec/README.md`, section 10.
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    jobs: Vec<&'a RawValue>,
+    next: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let client = match Client::new(self.server.url()) {
+            Ok(client) => client,
+            Err(error) => return complain(&error, error.exit_code()),
+        };
+        if self.watch {
+            let Some(terminal) = Terminal::for_bars().filter(|_| io::stdout().is_terminal()) else {
+                let instead = "--watch needs a terminal; elsewhere use milepost watch --all";
+                return complain(instead, ExitCode::Usage);
+            };
+            return self.keep_showing(client, &terminal);
+        }
+        if self.json {
+            return match self.each(&client, |json| writeln!(io::stdout(), "{json}")) {
+                Ok(printing) => printed(printing),
+                Err(error) => complain(&error, error.exit_code()),
+            };
+        }
+        match self.rows(&client) {
+            Ok(rows) if rows.is_empty() => {
+                warn(self.none_known());
+                ExitCode::Success
+            }
+            Ok(rows) => {
+                let columns = io::stdout()
+                    .is_terminal()
+                    .then(|| usize::from(console::Term::stdout().size().1));
+                let mut text = lines(&rows, columns, Timestamp::now()).join("\n");
+                text.push('\n');
+                printed(io::stdout().write_all(text.as_bytes()))
+            }
+            Err(error) => complain(&error, error.exit_code()),
+        }
+    }
+
+    fn none_known(&self) -> &'static str {
+        let all = self.status.is_empty() && self.prefix.is_none();
+        if all { "the server knows no jobs" } else { "no such jobs are known" }
+    }
+
+    /// Draws the table anew each second, until it is interrupted.
+    fn keep_showing(self, client: Client, terminal: &Terminal) -> ExitCode {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                return complain(format_args!("cannot start: {error}"), ExitCode::Failure);
+            }
+        };
+        let code = runtime.block_on(async {
+            let stop = match asked_to_stop() {
+                Ok(stop) => stop,
+                Err(error) => {
+                    let what = format_args!("cannot catch signals: {error}");
+                    return complain(what, ExitCode::Failure);
+                }
+            };
+            tokio::pin!(stop);
+            let (this, client) = (Arc::new(self), Arc::new(client));
+            let mut shown = Vec::new();
+            let mut block = Block::default();
+            loop {
+                let (asking, asked) = (Arc::clone(&this), Arc::clone(&client));
+                let answer = tokio::task::spawn_blocking(move || asking.rows(&asked));
+                let answer = tokio::select! {
+                    () = &mut stop => break,
+                    answer = answer => answer,
+                };
+                let note = match answer {
+                    Ok(Ok(rows)) => {
+                        shown = rows;
+                        shown.is_empty().then(|| this.none_known().to_owned())
+                    }
+                    Ok(Err(error)) => Some(format!("{error}; trying again")),
+                    Err(error) => Some(error.to_string()),
+                };
+                if terminal.is_ours()
+                    && block.draw(&screen(&shown, note.as_deref()), &mut io::stderr()).is_err()
+                {
+                    return ExitCode::OutputClosed;
+                }
+                tokio::select! {
+                    () = &mut stop => break,
+                    () = tokio::time::sleep(REFRESH) => {}
+                }
+            }
+            // If the terminal is gone there is nobody to show it to.
+            let _ = block.leave(&screen(&shown, None), &mut io::stderr());
+            ExitCode::Interrupted
+        });
+        // A request that is under way is not waited for.
+        runtime.shutdown_background();
+        code
+    }
+
+    /// The jobs asked for, sorted.
+    fn rows(&self, client: &Client) -> Result<Vec<Row>, RequestError> {
+        let mut rows = Vec::new();
+        // Keeping a row cannot fail.
+        let _: io::Result<()> = self.each(client, |json| {
+            rows.extend(State::parse(json).ok().as_ref().map(Row::of));
+            Ok(())
+        })?;
+        sort(&mut rows, self.sort, self.reverse, Timestamp::now());
+        Ok(rows)
+    }
+
+    /// Calls `take` with the JSON of each job, page by page, until it fails.
+    fn each(
+        &self,
+        client: &Client,
+        mut take: impl FnMut(&str) -> io::Result<()>,
+    ) -> Result<io::Result<()>, RequestError> {
+        let mut left = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let mut after = None;
+        loop {
+            let json = self.page(client, left.min(PAGE), after.as_deref())?;
+            let page: Page<'_> =
+                serde_json::from_str(&json).map_err(|_| RequestError::UnreadableList)?;
+            left = left.saturating_sub(page.jobs.len());
+            for job in &page.jobs {
+                if let Err(error) = take(job.get()) {
+                    return Ok(Err(error));
+                }
+            }
+            after = page.next;
+            if left == 0 || after.is_none() || page.jobs.is_empty() {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    fn page(
+        &self,
+        client: &Client,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<String, RequestError> {
+        let limit = limit.to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        query.extend(self.status.iter().map(|s| ("status", s.as_str())));
+        query.extend(self.prefix.as_deref().map(|p| ("prefix", p)));
+        query.extend(after.map(|a| ("after", a)));
+        client.jobs(&query)
+    }
+}
+
+/// As much of the table as fits the terminal, and a note below.
+fn screen(jobs: &[Row], note: Option<&str>) -> Vec<String> {
+    let columns = columns().saturating_sub(1);
+    let mut screen = lines(jobs, Some(columns), Timestamp::now());
+    let room = rows().saturating_sub(1 + usize::from(note.is_some())).max(2);
+    if screen.len() > room {
+        let hidden = screen.len() - room + 1;
+        screen.truncate(room - 1);
+        screen.push(format!("… and {hidden} more"));
+    }
+    screen.extend(note.map(|note| console::truncate_str(note, columns, "…").into_owned()));
+    screen
+}
+
+/// The states of a page, those that can be read.
+pub(crate) fn listed(json: &str) -> Result<Vec<State>, RequestError> {
+    let page: Page<'_> = serde_json::from_str(json).map_err(|_| RequestError::UnreadableList)?;
+    Ok(page.jobs.iter().filter_map(|job| State::parse(job.get()).ok()).collect())
+}

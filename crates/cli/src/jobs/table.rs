@@ -1,0 +1,194 @@
+//! Jobs as rows of text.
+
+use std::cmp::{Ordering, Reverse};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use milepost_protocol::{State, Status, Timestamp};
+
+use crate::bars::{JobSummary, JobTimes, ago, clock, percent, sanitized};
+
+const TITLES: [&str; 7] = ["JOB", "STATUS", "DONE", "STARTED", "TOOK", "UPDATED", "DETAILS"];
+
+/// What a table is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SortKey {
+    /// The most recently begun first, as the server lists them
+    Begun,
+    /// By id
+    Job,
+    /// What runs first, then what waits, failed, was cancelled, completed
+    Status,
+    /// The furthest first
+    Progress,
+    /// The longest first
+    Took,
+    /// The most recently reported first
+    Updated,
+}
+
+/// A job as a row.
+#[derive(Debug)]
+pub(super) struct Row {
+    job: String,
+    status: Status,
+    progress: Option<f64>,
+    times: JobTimes,
+    details: String,
+}
+
+impl Row {
+    pub(super) fn of(state: &State) -> Self {
+        let summary = JobSummary::of(state);
+        Self {
+            job: state.job().to_string(),
+            status: state.status(),
+            progress: summary.progress,
+            times: JobTimes::of(state),
+            details: sanitized(&summary.details()).into_owned(),
+        }
+    }
+
+    fn compare(&self, other: &Self, key: SortKey, now: Timestamp) -> Ordering {
+        match key {
+            SortKey::Begun => Ordering::Equal,
+            SortKey::Job => self.job.cmp(&other.job),
+            SortKey::Status => rank(self.status).cmp(&rank(other.status)),
+            SortKey::Progress => {
+                let progress = |row: &Self| row.progress.unwrap_or(-1.0);
+                progress(other).total_cmp(&progress(self))
+            }
+            SortKey::Took => Reverse(self.times.took(now)).cmp(&Reverse(other.times.took(now))),
+            SortKey::Updated => Reverse(self.times.reported).cmp(&Reverse(other.times.reported)),
+        }
+    }
+
+    fn cells(&self, now: Timestamp) -> [String; TITLES.len()] {
+        let since = |moment: Option<Timestamp>| moment.map(|moment| ago(moment, now));
+        let took = self.times.took(now).map(|took| clock(Duration::from_secs(took.as_secs())));
+        [
+            self.job.clone(),
+            self.status.to_string(),
+            self.progress.map(|p| percent(p).trim_start().to_owned()).unwrap_or_default(),
+            since(self.times.started).unwrap_or_default(),
+            took.unwrap_or_default(),
+            since(self.times.reported).unwrap_or_default(),
+            self.details.clone(),
+        ]
+    }
+}
+
+fn rank(status: Status) -> u8 {
+    match status {
+        Status::Processing => 0,
+        Status::Queued => 1,
+        Status::Failed => 2,
+        Status::Cancelled => 3,
+        Status::Completed => 4,
+    }
+}
+
+/// Rows that are equal keep their order.
+pub(super) fn sort(rows: &mut [Row], key: SortKey, reverse: bool, now: Timestamp) {
+    rows.sort_by(|a, b| a.compare(b, key, now));
+    if reverse {
+        rows.reverse();
+    }
+}
+
+/// The table's lines, cut to `columns` if there are any; the titles first. Columns without anything are left out.
+pub(super) fn lines(rows: &[Row], columns: Option<usize>, now: Timestamp) -> Vec<String> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut table = vec![TITLES.map(str::to_owned)];
+    table.extend(rows.iter().map(|row| row.cells(now)));
+    let widths: [usize; TITLES.len()] = std::array::from_fn(|column| {
+        let filled = table[1..].iter().any(|row| !row[column].is_empty());
+        let widths = table.iter().map(|row| console::measure_text_width(&row[column]));
+        if filled { widths.max().unwrap_or(0) } else { 0 }
+    });
+    table.iter().map(|row| line(row, &widths, columns)).collect()
+}
+
+fn line(row: &[String], widths: &[usize], columns: Option<usize>) -> String {
+    let mut line = String::new();
+    for (cell, width) in row.iter().zip(widths).filter(|(_, width)| **width > 0) {
+        line.push_str(&console::pad_str(cell, *width, console::Alignment::Left, None));
+        line.push_str("  ");
+    }
+    let line = line.trim_end();
+    match columns {
+        Some(columns) => console::truncate_str(line, columns, "…").into_owned(),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(fields: &str) -> Row {
+        let json = format!(r#"{{{fields},"attempt":1,"position":"1-1"}}"#);
+        Row::of(&State::parse(&json).unwrap())
+    }
+
+    fn rows() -> Vec<Row> {
+        [
+            r#""job_id":"b","status":"processing","stage":"cut","progress":0.5,"started_at":"2026-01-01T00:00:00Z","last_seen_at":"2026-01-01T00:00:50Z""#,
+            r#""job_id":"c","status":"queued","stage":"queued","last_seen_at":"2026-01-01T00:00:59Z""#,
+            r#""job_id":"a","status":"completed","stage":"complete","progress":1.0,"started_at":"2026-01-01T00:00:00Z","last_seen_at":"2026-01-01T00:00:05Z","ended_at":"2026-01-01T00:00:05Z""#,
+        ]
+        .map(row)
+        .into()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-01-01T00:01:00Z").unwrap()
+    }
+
+    #[test]
+    fn a_table_has_age_duration_status_and_progress() {
+        assert_eq!(
+            lines(&rows(), None, now()),
+            [
+                "JOB  STATUS      DONE   STARTED    TOOK  UPDATED   DETAILS",
+                "b    processing  50 %   1 min ago  1:00  10 s ago  cut",
+                "c    queued                              1 s ago",
+                "a    completed   100 %  1 min ago  0:05  55 s ago",
+            ]
+        );
+        assert!(lines(&[], None, now()).is_empty());
+    }
+
+    #[test]
+    fn columns_without_anything_are_left_out_and_rows_do_not_wrap() {
+        let waits = row(r#""job_id":"c","status":"queued","stage":"queued""#);
+        assert_eq!(lines(&[waits], None, now()), ["JOB  STATUS", "c    queued"]);
+        for columns in 1..80 {
+            for line in lines(&rows(), Some(columns), now()) {
+                assert!(console::measure_text_width(&line) <= columns, "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_sorted_by_what_was_asked_for() {
+        for (key, expected) in [
+            (SortKey::Begun, "bca"),
+            (SortKey::Job, "abc"),
+            (SortKey::Status, "bca"),
+            (SortKey::Progress, "abc"),
+            (SortKey::Took, "bac"),
+            (SortKey::Updated, "cba"),
+        ] {
+            let order = |reverse| -> String {
+                let mut rows = rows();
+                sort(&mut rows, key, reverse, now());
+                rows.iter().map(|row| row.job.as_str()).collect()
+            };
+            assert_eq!(order(false), expected, "{key:?}");
+            assert_eq!(order(true), expected.chars().rev().collect::<String>(), "{key:?}");
+        }
+    }
+}
