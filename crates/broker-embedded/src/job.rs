@@ -1,15 +1,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use milepost_protocol::{Epoch, State};
+use milepost_protocol::{Epoch, JobId, State};
 
 use crate::Limits;
 use crate::capacity::{Capacity, cost};
 use milepost_broker::Listener;
 
 /// What a stripe has of a job: that it is known, that somebody listens, or both.
-#[derive(Default)]
 pub(crate) struct Job {
+    pub(crate) id: JobId,
     pub(crate) known: Option<Known>,
     pub(crate) listener: Option<Arc<dyn Listener>>,
 }

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod job;
+mod jobs;
 mod page;
 mod store;
 mod stripe;

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fo
 
 use crate::Limits;
 use crate::capacity::Capacity;
-use crate::job::{Job, Known};
+use crate::job::Known;
+use crate::jobs::{Jobs, Key};
 use crate::store::{Record, Store};
 use milepost_broker::{JobsQuery, Listener, ReportError};
 
@@ -17,16 +18,16 @@ use milepost_broker::{JobsQuery, Listener, ReportError};
 /// that comes to the front too early goes back in under its present time.
 #[derive(Default)]
 pub(crate) struct Stripe {
-    jobs: HashMap<JobId, Box<Job>>,
+    jobs: Jobs,
     running: Queue,
     /// Those that have ended, which are evicted first when the broker is full.
     ended: Queue,
     /// The known jobs in the order in which they began.
-    by_begun: BTreeMap<u64, JobId>,
+    by_begun: BTreeMap<u64, Key>,
 }
 
 /// By milliseconds of the clock's `elapsed`.
-type Queue = BTreeSet<(u64, JobId)>;
+type Queue = BTreeSet<(u64, Key)>;
 
 /// What the stripes share.
 #[derive(Clone, Copy)]
@@ -69,7 +70,8 @@ impl Stripe {
         room: Room,
         birth: impl FnOnce() -> (Epoch, u64),
     ) -> Result<Folded, ReportError> {
-        let known = self.jobs.get(update.job()).and_then(|job| job.known.as_ref());
+        let found = self.jobs.find(update.job());
+        let known = found.and_then(|key| self.jobs.get(key)?.known.as_ref());
         let previous = known.map(|known| known.state.as_ref());
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
@@ -100,12 +102,14 @@ impl Stripe {
             store.save(Record { state: Arc::clone(&state), begun, expires });
         }
         let expires = millis(context.elapsed + ttl);
-        if known.is_none() {
-            self.begin(Arc::clone(&state), epoch, begun, expires, context.capacity);
-        } else {
-            self.advance(Arc::clone(&state), expires, replaces, context);
-        }
-        if let Some(listener) = self.jobs.get(state.job()).and_then(|job| job.listener.as_ref()) {
+        let key = match found.filter(|_| known.is_some()) {
+            Some(key) => {
+                self.advance(key, Arc::clone(&state), expires, replaces, context);
+                key
+            }
+            None => self.begin(Arc::clone(&state), epoch, begun, expires, context.capacity),
+        };
+        if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(&state);
         }
         Ok(Folded { state, repeated: false })
@@ -119,28 +123,36 @@ impl Stripe {
         begun: u64,
         expires: u64,
         capacity: &Capacity,
-    ) {
+    ) -> Key {
         capacity.add_job();
         capacity.add(&state);
-        let id = state.job().clone();
-        self.queue(state.status().is_end()).insert((expires, id.clone()));
-        self.by_begun.insert(begun, id.clone());
-        let known = Known { state, earlier: None, epoch, begun, expires, queued: expires };
-        self.jobs.entry(id).or_default().known = Some(known);
+        let is_end = state.status().is_end();
+        let (key, job) = self.jobs.find_or_insert(state.job());
+        job.known = Some(Known { state, earlier: None, epoch, begun, expires, queued: expires });
+        self.queue(is_end).insert((expires, key));
+        self.by_begun.insert(begun, key);
+        key
     }
 
     /// Makes `state` the present one of a job that is known.
-    fn advance(&mut self, state: Arc<State>, expires: u64, replaces: bool, context: Context<'_>) {
-        let Some(job) = self.jobs.get_mut(state.job()) else { return };
+    fn advance(
+        &mut self,
+        key: Key,
+        state: Arc<State>,
+        expires: u64,
+        replaces: bool,
+        context: Context<'_>,
+    ) {
+        let Some(job) = self.jobs.get_mut(key) else { return };
         let Some(known) = &mut job.known else { return };
         let was_end = known.state.status().is_end();
         let is_end = state.status().is_end();
         known.expires = expires;
         if was_end != is_end || expires < known.queued {
             let queues = [&mut self.running, &mut self.ended];
-            queues[usize::from(was_end)].remove(&(known.queued, state.job().clone()));
+            queues[usize::from(was_end)].remove(&(known.queued, key));
             let queues = [&mut self.running, &mut self.ended];
-            queues[usize::from(is_end)].insert((expires, state.job().clone()));
+            queues[usize::from(is_end)].insert((expires, key));
             known.queued = expires;
         }
         if replaces {
@@ -155,7 +167,7 @@ impl Stripe {
     }
 
     fn known(&self, job: &JobId) -> Option<&Known> {
-        self.jobs.get(job)?.known.as_ref()
+        self.jobs.get(self.jobs.find(job)?)?.known.as_ref()
     }
 
     pub(crate) fn state(&self, job: &JobId) -> Option<Arc<State>> {
@@ -168,34 +180,38 @@ impl Stripe {
 
     pub(crate) fn attach(&mut self, job: &JobId, listener: Arc<dyn Listener>) {
         listener.attached(&self.history(job));
-        self.jobs.entry(job.clone()).or_default().listener = Some(listener);
+        self.jobs.find_or_insert(job).1.listener = Some(listener);
     }
 
     pub(crate) fn detach(&mut self, id: &JobId, listener: &Arc<dyn Listener>) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(key) = self.jobs.find(id) else { return };
+        let Some(job) = self.jobs.get_mut(key) else { return };
         if job.listener.as_ref().is_some_and(|attached| Arc::ptr_eq(attached, listener)) {
             job.listener = None;
             if job.known.is_none() {
-                self.jobs.remove(id);
+                self.jobs.remove(key);
             }
         }
     }
 
     pub(crate) fn forget(&mut self, id: &JobId, context: Context<'_>) -> bool {
-        let Some(job) = self.jobs.get_mut(id) else { return false };
+        self.jobs.find(id).is_some_and(|key| self.forget_known(key, context))
+    }
+
+    /// False if the job is not known, but only listened for.
+    fn forget_known(&mut self, key: Key, context: Context<'_>) -> bool {
+        let Some(job) = self.jobs.get_mut(key) else { return false };
         let Some(known) = job.known.take() else { return false };
         context.capacity.remove_job();
         known.states().for_each(|state| context.capacity.remove(state));
         match &job.listener {
             Some(listener) => listener.forgotten(),
-            None => {
-                self.jobs.remove(id);
-            }
+            None => self.jobs.remove(key),
         }
-        self.queue(known.state.status().is_end()).remove(&(known.queued, id.clone()));
+        self.queue(known.state.status().is_end()).remove(&(known.queued, key));
         self.by_begun.remove(&known.begun);
         if let Some(store) = context.store {
-            store.forget(id.clone());
+            store.forget(known.state.job().clone());
         }
         true
     }
@@ -204,14 +220,14 @@ impl Stripe {
     pub(crate) fn expire(&mut self, mut most: usize, context: Context<'_>) -> bool {
         let now = millis(context.elapsed);
         for ended in [false, true] {
-            while let Some((time, id)) = self.first(ended)
+            while let Some((time, key)) = self.first(ended)
                 && time <= now
             {
                 if most == 0 {
                     return true;
                 }
                 most -= 1;
-                self.forget(&id, context);
+                self.forget_known(key, context);
             }
         }
         false
@@ -224,26 +240,26 @@ impl Stripe {
 
     /// Gives up the job that has ended and would expire first.
     pub(crate) fn evict(&mut self, context: Context<'_>) -> bool {
-        let Some((_, id)) = self.first(true) else { return false };
+        let Some((_, key)) = self.first(true) else { return false };
         context.capacity.count_evicted();
-        self.forget(&id, context)
+        self.forget_known(key, context)
     }
 
     /// The job of a queue that expires first, and when.
-    fn first(&mut self, ended: bool) -> Option<(u64, JobId)> {
+    fn first(&mut self, ended: bool) -> Option<(u64, Key)> {
         loop {
-            let (time, id) = self.queue(ended).first()?.clone();
-            let Some(known) = self.jobs.get_mut(&id).and_then(|job| job.known.as_mut()) else {
+            let (time, key) = *self.queue(ended).first()?;
+            let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else {
                 unreachable!("a job in a queue is known");
             };
             if known.expires == time {
-                return Some((time, id));
+                return Some((time, key));
             }
             let later = known.expires;
             known.queued = later;
             let queue = self.queue(ended);
             queue.pop_first();
-            queue.insert((later, id));
+            queue.insert((later, key));
         }
     }
 
@@ -258,14 +274,16 @@ impl Stripe {
         listed: &mut VecDeque<Listed>,
     ) -> Option<u64> {
         const SLICE: usize = 1_024;
-        for (looked_at, (begun, id)) in self.by_begun.range(..before).rev().enumerate() {
+        for (looked_at, (begun, key)) in self.by_begun.range(..before).rev().enumerate() {
             if listed.len() == most || looked_at == SLICE {
                 return Some(*begun + 1);
             }
-            let Some(known) = self.known(id) else { continue };
+            let Some(known) = self.jobs.get(*key).and_then(|job| job.known.as_ref()) else {
+                continue;
+            };
             let status = known.state.status();
             let wanted = query.statuses.is_empty() || query.statuses.contains(&status);
-            if wanted && id.as_str().starts_with(&query.prefix) {
+            if wanted && known.state.job().as_str().starts_with(&query.prefix) {
                 listed.push_back(Listed { begun: *begun, state: Arc::clone(&known.state) });
             }
         }
