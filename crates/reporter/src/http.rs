@@ -31,6 +31,9 @@ enum Answer {
     Problem(Problem),
 }
 
+/// Redirects of one request that are followed.
+const MAX_REDIRECTS: usize = 5;
+
 /// An answer's body is not read beyond this, a batch's beyond so much for each update.
 const MAX_ANSWER: u64 = 65_536;
 
@@ -84,10 +87,22 @@ impl Http {
         updates: usize,
         timeout: Duration,
     ) -> Result<(Response<Body>, Vec<u8>), ureq::Error> {
-        let request = self.agent.post(format!("{}{path}", self.base)).content_type(content_type);
-        let mut response = request.config().timeout_global(Some(timeout)).build().send(body)?;
-        let answer = read(&mut response, updates)?;
-        Ok((response, answer))
+        let begun = Instant::now();
+        let mut url = format!("{}{path}", self.base);
+        let mut hops = 0;
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+            let request = self.agent.post(&url).content_type(content_type);
+            let mut response = request.config().timeout_global(Some(left)).build().send(body)?;
+            match redirected(&response).filter(|_| hops < MAX_REDIRECTS) {
+                Some(location) => url = location,
+                None => {
+                    let answer = read(&mut response, updates)?;
+                    return Ok((response, answer));
+                }
+            }
+            hops += 1;
+        }
     }
 
     /// A connection that was kept may have been closed by the server just now. Then the same goes out once
@@ -125,6 +140,8 @@ impl Http {
             (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
                 Ok(outcome(&problem, retry_after(&response)))
             }
+            // A proxy's own bound on bodies.
+            (413, _) => Ok(Outcome::Unacceptable { reason: too_large() }),
             (400..=499, _) if !is_passing(&response) => Ok(Outcome::Refused {
                 reason: format!("the server answered {}", response.status()),
             }),
@@ -203,6 +220,7 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
         _ if problem.status >= 500 || matches!(problem.status, 408 | 429) => {
             Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
         }
+        _ if matches!(problem.status, 400 | 413 | 422) => Outcome::Unacceptable { reason },
         _ => Outcome::Refused { reason },
     }
 }
@@ -221,7 +239,30 @@ fn whole_request(response: &Response<Body>, answer: Option<Answer>) -> Failure {
         };
         return Failure::Busy { retry_after: retry_after(response), reason };
     }
+    if status.is_redirection() {
+        let location = response.headers().get("location").and_then(|to| to.to_str().ok());
+        let reason = format!(
+            "the address is another one: {status}, {}",
+            location.unwrap_or("without saying where to")
+        );
+        return Failure::Lost { reason };
+    }
     nonsense(response)
+}
+
+fn too_large() -> String {
+    "the server answered 413: the update is too large".to_owned()
+}
+
+/// Where to send the same request again: a redirect that keeps method and body, to an address that is whole. One that
+/// would turn the report into a GET is not followed.
+fn redirected(response: &Response<Body>) -> Option<String> {
+    if !matches!(response.status().as_u16(), 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get("location")?.to_str().ok()?;
+    let uri: Uri = location.parse().ok()?;
+    matches!(uri.scheme_str(), Some("http" | "https")).then(|| location.to_owned())
 }
 
 /// In seconds. The other form, a date, is taken as none: the backoff serves as well.

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use milepost_protocol::{JobId, MAX_TTL_SECONDS};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::Counter;
+use crate::encode;
 use crate::notice::Notice;
-use crate::record::{End, Record};
+use crate::record::{End, MAX_TEXT, Record};
 use crate::reporter::Owner;
 use crate::sender::tell_left_out;
 use crate::track::{Track, TrackStream};
+use crate::update::Part;
 use crate::wrap::{WrapRead, WrapWrite};
 
 /// A handle on one job, to say how far it is.
@@ -168,9 +169,15 @@ impl Job {
     /// The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`, where they are known; one that
     /// is set here goes before.
     pub fn metadata(&self, key: &str, value: impl Serialize) {
-        if let Some(handle) = &self.handle
-            && let Err(reason) = handle.record.metadata(key, &value)
-        {
+        let Some(handle) = &self.handle else { return };
+        let set = match encode::json(&value) {
+            Ok(value) => handle.record.metadata(key, value),
+            Err(reason) => {
+                handle.record.leave_out(Part::Metadata);
+                Err(format!("the metadata {key:?}: {reason}"))
+            }
+        };
+        if let Err(reason) = set {
             handle.tell_left_out(reason);
         }
     }
@@ -209,36 +216,31 @@ impl Job {
         self.end(End::Completed { result: None });
     }
 
-    /// The job did what it was for, and this came of it. A result that is not JSON, or too large for an
-    /// update, is left out with a notice.
+    /// The job did what it was for, and this came of it. A result that is not JSON, or too large for
+    /// an update, is left out: watchers see `truncated: ["result"]`, and a notice says why.
     pub fn complete_with(self, result: impl Serialize) {
-        let result = self.to_json(&result);
-        self.end(End::Completed { result });
+        let Some(handle) = &self.handle else { return };
+        let result = encode::json(&result).map_err(|reason| {
+            handle.record.leave_out(Part::Result);
+            handle.tell_left_out(format!("the result: {reason}"));
+        });
+        self.end(End::Completed { result: result.ok() });
     }
 
     /// The job could not do it. The error is cut at 8,192 bytes.
     pub fn fail(self, error: impl fmt::Display) {
-        self.end(End::Failed { error: error.to_string() });
+        self.end(End::Failed { error: encode::text(&error, MAX_TEXT) });
     }
 
     /// Somebody called the job off.
     pub fn cancel(self, reason: impl fmt::Display) {
-        self.end(End::Cancelled { reason: reason.to_string() });
+        self.end(End::Cancelled { reason: encode::text(&reason, MAX_TEXT) });
     }
 
     fn end(self, end: End) {
         if let Some(handle) = &self.handle {
             handle.end(end);
         }
-    }
-
-    fn to_json(&self, value: &impl Serialize) -> Option<Box<RawValue>> {
-        let handle = self.handle.as_ref()?;
-        to_raw_value(value)
-            .map_err(|error| {
-                handle.tell_left_out(format!("the result, which is not JSON: {error}"));
-            })
-            .ok()
     }
 
     fn with_record(&self, change: impl FnOnce(&Record)) {
@@ -270,7 +272,7 @@ impl Handle {
 
     fn end(&self, end: End) {
         if let Some(left_out) = self.record.end(end) {
-            tell_left_out(self.owner.notices(), &self.record, left_out);
+            tell_left_out(self.owner.notices(), &self.record, &left_out);
             self.ring();
         }
     }

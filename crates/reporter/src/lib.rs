@@ -36,6 +36,7 @@
 mod backoff;
 mod builder;
 mod counter;
+mod encode;
 mod http;
 mod inbox;
 mod job;

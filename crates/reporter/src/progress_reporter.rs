@@ -3,13 +3,14 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, Status};
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::builder::{Builder, url_of};
+use crate::encode;
 use crate::record::worker_clock;
 use crate::reporter::Reporter;
 use crate::server::{InvalidUrl, Server};
-use crate::update::{Metadata, Progress, Update};
+use crate::update::{LeftOut, Metadata, Part, Progress, Update};
 
 /// The reporter under the names that the workers of the service before Milepost call, with the messages
 /// that they send (`spec/README.md`, section 13). New workers do better with [`Reporter`] and its
@@ -64,11 +65,13 @@ impl ProgressReporter {
         message: &str,
         metadata: impl Serialize,
     ) {
+        let (metadata, truncated) = json(&metadata, Part::Metadata);
         self.reporter.give(job_id, |job| Update {
+            metadata: metadata.map(Metadata::Given),
+            truncated,
             stage: Some(stage.to_owned()),
             progress: (!progress.is_nan()).then(|| Progress(Some(progress.clamp(0.0, 1.0)))),
             message: Some(message.to_owned()),
-            metadata: json(&metadata).map(Metadata::Given),
             ..update(job, Status::Processing)
         });
     }
@@ -86,11 +89,13 @@ impl ProgressReporter {
 
     /// The job is done, and this came of it. The message of today's workers is `Job completed`.
     pub fn report_complete(&self, job_id: &str, result: impl Serialize, message: &str) {
+        let (result, truncated) = json(&result, Part::Result);
         self.reporter.give(job_id, |job| Update {
+            truncated,
             stage: Some("complete".to_owned()),
             progress: Some(Progress(Some(1.0))),
             message: Some(message.to_owned()),
-            result: json(&result),
+            result,
             ..update(job, Status::Completed)
         });
     }
@@ -115,7 +120,12 @@ fn update(job: &JobId, status: Status) -> Update {
     Update::new(job, status, worker_clock())
 }
 
-/// None for `null`, as Python's `None` is, and for what is not JSON.
-fn json(value: &impl Serialize) -> Option<Box<RawValue>> {
-    to_raw_value(value).ok().filter(|json| json.get() != "null")
+/// None for `null`, as Python's `None` is, and for what cannot be sent, which is then left out.
+fn json(value: &impl Serialize, part: Part) -> (Option<Box<RawValue>>, LeftOut) {
+    let mut left_out = LeftOut::default();
+    let json = encode::json(value);
+    if json.is_err() {
+        left_out.insert(part);
+    }
+    (json.ok().filter(|json| json.get() != "null"), left_out)
 }

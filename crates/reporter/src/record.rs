@@ -4,16 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use milepost_protocol::{JobId, MAX_UPDATE_BYTES, Status, Timestamp};
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
 use crate::schedule::{Glance, Key, Mark};
-use crate::update::{LeftOut, Metadata, Progress, Update, cut};
+use crate::update::{LeftOut, Metadata, Part, Progress, Update, cut};
 
 /// Texts of a worker are kept up to this many bytes.
-const MAX_TEXT: usize = 8_192;
+pub(crate) const MAX_TEXT: usize = 8_192;
 
 /// All that is known here of one job: written by the worker's calls, read by the sender.
 #[derive(Debug)]
@@ -46,8 +45,18 @@ struct Facts {
     rate: Rate,
     /// An update that is complete as it is: an end, or one given through the old names. An end is told with
     /// the very same words each time, which is how the server knows it again (section 3).
-    whole: Option<Arc<str>>,
+    whole: Option<Whole>,
     ended: bool,
+    /// What could not be encoded when it was given.
+    truncated: LeftOut,
+    /// How often the server would not take an update of this job as large as it was: each one is shrunk so often.
+    shrinks: u8,
+}
+
+#[derive(Debug)]
+struct Whole {
+    update: Update,
+    json: Arc<str>,
 }
 
 /// How a job came out.
@@ -80,6 +89,8 @@ impl Record {
                 rate: Rate::default(),
                 whole: None,
                 ended: false,
+                truncated: LeftOut::default(),
+                shrinks: 0,
             }),
         }
     }
@@ -127,14 +138,14 @@ impl Record {
     }
 
     /// # Errors
-    /// What to say, where the value is not JSON or there is no room for it.
-    pub(crate) fn metadata(&self, key: &str, value: &impl Serialize) -> Result<(), String> {
-        let value = to_raw_value(value)
-            .map_err(|error| format!("the metadata {key:?}, which is not JSON: {error}"))?;
+    /// What to say, where there is no room for the value.
+    pub(crate) fn metadata(&self, key: &str, value: Box<RawValue>) -> Result<(), String> {
         let mut facts = self.facts();
         let present = facts.metadata.get(key).map_or(0, |value| key.len() + value.get().len());
         let bytes = facts.metadata_bytes - present + key.len() + value.get().len();
         if bytes > MAX_UPDATE_BYTES {
+            facts.truncated.insert(Part::Metadata);
+            facts.change();
             return Err(format!(
                 "the metadata {key:?}: with it, all of the metadata is over {MAX_UPDATE_BYTES} bytes"
             ));
@@ -143,6 +154,33 @@ impl Record {
         facts.metadata.insert(key.to_owned(), value);
         facts.change();
         Ok(())
+    }
+
+    /// A part that was given cannot be encoded: watchers are told that it is missing.
+    pub(crate) fn leave_out(&self, part: Part) {
+        let mut facts = self.facts();
+        facts.truncated.insert(part);
+        facts.change();
+    }
+
+    /// The server refused what an update of this job contains. Returns whether it can be sent with less.
+    ///
+    /// `ended`: whether that update was the end.
+    pub(crate) fn shrink(&self, ended: bool) -> bool {
+        let mut facts = self.facts();
+        if facts.ended != ended {
+            // There is another one to send by now.
+            return true;
+        }
+        if let Some(whole) = &mut facts.whole {
+            let smaller = whole.update.shrink();
+            whole.json = whole.update.encode().into();
+            return smaller;
+        }
+        let mut update = facts.update(&self.job, facts.counter.count(), None);
+        let smaller = (0..=facts.shrinks).all(|_| update.shrink());
+        facts.shrinks += u8::from(smaller);
+        smaller
     }
 
     /// Names the attempt. Another than before starts clean, with the job's own counter. Returns whether
@@ -158,6 +196,7 @@ impl Record {
         facts.message = None;
         facts.metadata.clear();
         facts.metadata_bytes = 0;
+        facts.truncated = LeftOut::default();
         facts.counter = Arc::clone(counter);
         facts.rate = Rate::default();
         facts.change_at_once();
@@ -195,19 +234,24 @@ impl Record {
                 update.result = result;
             }
             End::Failed { mut error } => {
-                cut(&mut error, MAX_TEXT);
+                if cut(&mut error, MAX_TEXT) {
+                    update.truncated.insert(Part::Error);
+                }
                 update.status = Status::Failed;
                 update.message = Some(format!("Error: {error}"));
                 update.error = Some(error);
             }
             End::Cancelled { mut reason } => {
-                cut(&mut reason, MAX_TEXT);
+                if cut(&mut reason, MAX_TEXT) {
+                    update.truncated.insert(Part::Message);
+                }
                 update.status = Status::Cancelled;
                 update.message = Some(reason);
             }
         }
-        let (json, left_out) = update.encode();
-        facts.whole = Some(json.into());
+        let json = update.encode().into();
+        let left_out = update.truncated.clone();
+        facts.whole = Some(Whole { update, json });
         facts.change_at_once();
         facts.ended = true;
         Some(left_out)
@@ -222,13 +266,14 @@ impl Record {
     }
 
     /// Takes an update as it was given. Returns whether watchers are to see it at once.
-    pub(crate) fn give(&self, update: Update) -> (bool, LeftOut) {
+    pub(crate) fn give(&self, mut update: Update) -> (bool, LeftOut) {
         let ended = update.status.is_end();
         let stage = update.stage.clone();
-        let (json, left_out) = update.encode();
+        let json = update.encode().into();
+        let left_out = update.truncated.clone();
         let mut facts = self.facts();
         let at_once = ended || facts.whole.is_none() || facts.stage != stage;
-        facts.whole = Some(json.into());
+        facts.whole = Some(Whole { update, json });
         facts.stage = stage;
         if at_once {
             facts.change_at_once();
@@ -255,14 +300,17 @@ impl Record {
     pub(crate) fn encode(&self, now: Instant) -> (Arc<str>, LeftOut) {
         let mut facts = self.facts();
         if let Some(whole) = &facts.whole {
-            return (Arc::clone(whole), LeftOut::Nothing);
+            return (Arc::clone(&whole.json), LeftOut::default());
         }
         let count = facts.counter.count();
         let rate = facts.rate.sample(count.current, now);
-        let update = facts.update(&self.job, count, rate);
+        let mut update = facts.update(&self.job, count, rate);
+        let shrinks = facts.shrinks;
         drop(facts);
-        let (json, left_out) = update.encode();
-        (json.into(), left_out)
+        for _ in 0..shrinks {
+            update.shrink();
+        }
+        (update.encode().into(), update.truncated)
     }
 
     /// Whether this is the first time that something of the job is left out.
@@ -294,6 +342,7 @@ impl Facts {
             metadata: self.metadata(count, rate),
             attempt: self.attempt,
             ttl: self.ttl,
+            truncated: self.truncated.clone(),
             ..Update::new(job, status, worker_clock())
         }
     }

@@ -99,7 +99,7 @@ impl Reporter {
         let Some(owner) = &self.owner else { return };
         let Some(id) = owner.ready(id) else { return };
         match owner.inbox.give(&id, update(&id)) {
-            Ok((record, left_out)) => tell_left_out(&owner.notices, &record, left_out),
+            Ok((record, left_out)) => tell_left_out(&owner.notices, &record, &left_out),
             Err(why) => owner.tell_not_taken(why),
         }
     }

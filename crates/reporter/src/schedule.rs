@@ -58,7 +58,9 @@ pub(crate) struct Pace {
 pub(crate) enum Outcome {
     /// It has a position.
     Accepted,
-    /// Never as it is.
+    /// What it contains is too large or not valid: with less, it may be taken.
+    Unacceptable { reason: String },
+    /// Never as it is, whatever is left out.
     Refused { reason: String },
     /// Not now; for this job only. `full`: an end would be taken.
     Busy { retry_after: Option<Duration>, reason: String, full: bool },
@@ -210,7 +212,7 @@ impl Schedule {
                 self.trouble.taken(key, sent.ended);
                 None
             }
-            Outcome::Refused { reason } => {
+            Outcome::Refused { reason } | Outcome::Unacceptable { reason } => {
                 self.trouble.gone(key);
                 let first = slot.backoff.failures() == 0;
                 slot.not_before = Some(now + slot.backoff.next(&mut self.random));
@@ -240,6 +242,20 @@ impl Schedule {
         }
         self.look(key, next);
         remark
+    }
+
+    /// Whether the update that is in flight is the job's end; none if nothing is.
+    pub(crate) fn sent_end(&self, key: Key) -> Option<bool> {
+        Some(self.slots.get(&key)?.in_flight?.ended)
+    }
+
+    /// The update that is in flight was not taken, and is to be sent at once in another form.
+    pub(crate) fn send_again(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.in_flight = None;
+            slot.sent_at = None;
+            self.look(key, self.start);
+        }
     }
 
     /// A request was answered; its outcomes are to be [settled](Self::settle).

@@ -112,7 +112,7 @@ impl Sender {
     fn encode(&self, key: Key, now: Instant) -> (Key, Arc<Record>, Arc<str>) {
         let record = Arc::clone(&self.records[&key]);
         let (json, left_out) = record.encode(now);
-        tell_left_out(&self.notices, &record, left_out);
+        tell_left_out(&self.notices, &record, &left_out);
         (key, record, json)
     }
 
@@ -159,6 +159,21 @@ impl Sender {
 
     fn settle(&mut self, key: Key, record: &Record, outcome: Outcome, now: Instant) {
         let job = record.job.clone();
+        let outcome = match outcome {
+            Outcome::Unacceptable { reason } => {
+                let Some(ended) = self.schedule.sent_end(key) else { return };
+                if record.shrink(ended) {
+                    self.schedule.send_again(key);
+                    if record.first_left_out() {
+                        let reason = format!("a part that the server refuses: {reason}");
+                        self.notices.tell(&Notice::LeftOut { job, reason });
+                    }
+                    return;
+                }
+                Outcome::Refused { reason }
+            }
+            outcome => outcome,
+        };
         let notice = match self.schedule.settle(key, outcome, now) {
             None => return,
             Some(Remark::Refused { reason }) => Notice::Refused { job, reason },
@@ -198,15 +213,9 @@ fn fitting(updates: &[(Key, Arc<Record>, Arc<str>)]) -> usize {
 }
 
 /// Says once for each job that it has more to tell than a server takes.
-pub(crate) fn tell_left_out(notices: &NoticeHook, record: &Record, left_out: LeftOut) {
-    let what = match left_out {
-        LeftOut::Nothing => return,
-        LeftOut::Metadata => "the metadata",
-        LeftOut::Result => "the metadata and the result",
-        LeftOut::Text => "the metadata, the result and the end of the message",
-    };
-    if record.first_left_out() {
-        let reason = format!("{what}: an update has at most {MAX_UPDATE_BYTES} bytes");
+pub(crate) fn tell_left_out(notices: &NoticeHook, record: &Record, left_out: &LeftOut) {
+    if !left_out.is_empty() && record.first_left_out() {
+        let reason = format!("{left_out}: an update has at most {MAX_UPDATE_BYTES} bytes");
         notices.tell(&Notice::LeftOut { job: record.job.clone(), reason });
     }
 }

@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use milepost_protocol::{JobId, MAX_STAGE_BYTES, MAX_UPDATE_BYTES, Status};
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub(crate) struct Update {
     pub(crate) attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<u32>,
+    #[serde(skip_serializing_if = "LeftOut::is_empty")]
+    pub(crate) truncated: LeftOut,
 }
 
 /// 0…1, or `null`: the total is not known.
@@ -41,17 +44,24 @@ pub(crate) enum Metadata {
     Given(Box<RawValue>),
 }
 
-/// What had to be left out of an update so that it is not larger than a server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LeftOut {
-    Nothing,
+/// A part of an update that may be dropped or cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Part {
+    Error,
+    Message,
     Metadata,
     Result,
-    Text,
 }
 
-/// Texts longer than this many bytes are cut where even without metadata and result there is no room.
-const SHORT_TEXT: usize = 1_024;
+/// The parts that an update lacks, or has in a shorter form: they were too large, or could not be encoded. Watchers see
+/// it as `truncated`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct LeftOut(BTreeSet<Part>);
+
+/// The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough.
+const SHORT_TEXTS: [usize; 2] = [1_024, 128];
 
 impl Update {
     /// An update of which only the job, the status and the worker's clock are known.
@@ -68,30 +78,54 @@ impl Update {
             error: None,
             attempt: None,
             ttl: None,
+            truncated: LeftOut::default(),
         }
     }
 
-    /// The JSON of the update, at most [`MAX_UPDATE_BYTES`]: what does not fit is left out, the metadata
-    /// first, then the result, and at last the texts are cut. So an end is never too large to be told.
-    pub(crate) fn encode(mut self) -> (String, LeftOut) {
+    /// The JSON of the update, at most [`MAX_UPDATE_BYTES`]: [shrunk](Self::shrink) as often as it takes.
+    pub(crate) fn encode(&mut self) -> String {
         if let Some(stage) = &mut self.stage {
             cut(stage, MAX_STAGE_BYTES);
         }
-        for step in [LeftOut::Nothing, LeftOut::Metadata, LeftOut::Result] {
-            match step {
-                LeftOut::Metadata => self.metadata = None,
-                LeftOut::Result => self.result = None,
-                LeftOut::Nothing | LeftOut::Text => {}
-            }
+        loop {
             let json = self.to_json();
-            if json.len() <= MAX_UPDATE_BYTES {
-                return (json, step);
+            if json.len() <= MAX_UPDATE_BYTES || !self.shrink() {
+                return json;
             }
         }
-        for text in [&mut self.message, &mut self.error].into_iter().flatten() {
-            cut(text, SHORT_TEXT);
+    }
+
+    /// Drops the larger one of metadata and result; without either, cuts the texts. `truncated` names what was touched.
+    /// Returns whether there was anything left to drop or cut: after four times, there is not.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let metadata = self.metadata.as_ref().map_or(0, Metadata::len);
+        let result = self.result.as_ref().map_or(0, |result| result.get().len());
+        if metadata > 0 && metadata >= result {
+            self.metadata = None;
+            self.truncated.insert(Part::Metadata);
+            return true;
         }
-        (self.to_json(), LeftOut::Text)
+        if result > 0 {
+            self.result = None;
+            self.truncated.insert(Part::Result);
+            return true;
+        }
+        for limit in SHORT_TEXTS {
+            let mut any = false;
+            let texts = [(&mut self.error, Part::Error), (&mut self.message, Part::Message)];
+            for (text, part) in
+                texts.into_iter().filter_map(|(text, part)| Some((text.as_mut()?, part)))
+            {
+                if cut(text, limit) {
+                    any = true;
+                    self.truncated.insert(part);
+                }
+            }
+            if any {
+                return true;
+            }
+        }
+        false
     }
 
     /// Strings, finite numbers and JSON that has been checked: serialising these does not fail. Were it to,
@@ -103,12 +137,54 @@ impl Update {
     }
 }
 
-/// Shortens a text to at most `limit` bytes, between two characters.
-pub(crate) fn cut(text: &mut String, limit: usize) {
-    if text.len() > limit {
-        let boundary = (0..=limit).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(boundary.unwrap_or(0));
+impl Metadata {
+    /// About as many bytes as its JSON has.
+    fn len(&self) -> usize {
+        match self {
+            Self::Keyed(values) => {
+                values.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum()
+            }
+            Self::Given(value) => value.get().len(),
+        }
     }
+}
+
+impl LeftOut {
+    pub(crate) fn insert(&mut self, part: Part) {
+        self.0.insert(part);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// For people: `the metadata and the result`.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, part) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str(" and ")?;
+            }
+            f.write_str(match part {
+                Part::Error => "the end of the error",
+                Part::Message => "the end of the message",
+                Part::Metadata => "the metadata",
+                Part::Result => "the result",
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Shortens a text to at most `limit` bytes, between two characters. Returns whether it was longer.
+pub(crate) fn cut(text: &mut String, limit: usize) -> bool {
+    if text.len() <= limit {
+        return false;
+    }
+    let boundary = (0..=limit).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(boundary.unwrap_or(0));
+    true
 }
 
 #[cfg(test)]
@@ -124,23 +200,44 @@ mod tests {
         RawValue::from_string(format!("\"{}\"", "x".repeat(len))).unwrap()
     }
 
-    #[test]
-    fn what_fits_is_sent_whole_and_the_rest_loses_metadata_before_the_result() {
-        let small =
-            Update { result: Some(raw(9)), metadata: Some(Metadata::Given(raw(9))), ..update() };
-        assert_eq!(small.encode().1, LeftOut::Nothing);
+    fn encoded(mut update: Update) -> (serde_json::Value, String) {
+        let json: serde_json::Value = serde_json::from_str(&update.encode()).unwrap();
+        let truncated = json["truncated"].to_string();
+        (json, truncated)
+    }
 
-        let both = Update {
-            result: Some(raw(40_000)),
-            metadata: Some(Metadata::Given(raw(40_000))),
+    #[test]
+    fn only_the_part_that_is_too_large_is_dropped_and_it_is_named() {
+        let with = |metadata, result| Update {
+            metadata: Some(Metadata::Given(raw(metadata))),
+            result: Some(raw(result)),
             ..update()
         };
-        let (json, left_out) = both.encode();
-        assert_eq!(left_out, LeftOut::Metadata);
-        assert!(json.contains("\"result\"") && !json.contains("\"metadata\""));
+        let (json, truncated) = encoded(with(9, 9));
+        assert!(json.get("truncated").is_none(), "{truncated}");
+        let (json, truncated) = encoded(with(9, 70_000));
+        assert_eq!((truncated.as_str(), json["metadata"].is_null()), (r#"["result"]"#, false));
+        let (json, truncated) = encoded(with(70_000, 9));
+        assert_eq!((truncated.as_str(), json["result"].is_null()), (r#"["metadata"]"#, false));
+        assert_eq!(encoded(with(40_000, 40_000)).1, r#"["metadata"]"#);
+        assert_eq!(encoded(with(70_000, 70_000)).1, r#"["metadata","result"]"#);
+    }
 
-        let huge = Update { result: Some(raw(MAX_UPDATE_BYTES)), ..update() };
-        assert_eq!(huge.encode().1, LeftOut::Result);
+    #[test]
+    fn an_update_shrinks_to_next_to_nothing_in_four_steps() {
+        let mut update = Update {
+            metadata: Some(Metadata::Given(raw(9))),
+            result: Some(raw(90)),
+            error: Some("x".repeat(5_000)),
+            ..update()
+        };
+        let steps = std::iter::from_fn(|| update.shrink().then(|| update.to_json().len()));
+        assert_eq!(steps.take(9).count(), 4);
+        assert!(update.to_json().len() < 300);
+        assert_eq!(
+            update.truncated.to_string(),
+            "the end of the error and the metadata and the result"
+        );
     }
 
     proptest! {
@@ -149,7 +246,7 @@ mod tests {
         fn every_update_is_valid_and_within_the_limit(
             stage in any::<String>(), message in any::<String>(), times in 1usize..3_000, len in 0usize..70_000,
         ) {
-            let (json, _) = Update {
+            let json = Update {
                 stage: Some(stage.repeat(times)),
                 message: Some(message.repeat(times)),
                 error: Some("\u{1}".repeat(len)),

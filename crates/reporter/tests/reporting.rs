@@ -433,7 +433,7 @@ fn an_attempt_that_is_over_is_not_reported_to_any_more() {
 
 #[test]
 fn an_update_that_is_refused_is_told_once() {
-    let refused = Mode::Problem { name: "invalid-update", status: 422, retry_after: None };
+    let refused = Mode::Problem { name: "origin-not-allowed", status: 403, retry_after: None };
     let server = FakeServer::with_mode(refused);
     let (reporter, notices) = connect(&server);
     let job = reporter.job("a");
@@ -526,6 +526,92 @@ fn at_the_bound_further_jobs_are_not_reported_and_ended_ones_make_room() {
     while reporter.job("three").id().is_none() {
         assert!(Instant::now() < deadline, "no room was made");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn an_end_larger_than_the_server_takes_is_sent_without_its_result() {
+    let server = FakeServer::with_mode(Mode::Limit(1_024));
+    let (reporter, notices) = connect(&server);
+    let (one, two) = (reporter.job("one"), reporter.job("two"));
+    one.metadata("codec", "h264");
+    one.complete_with("y".repeat(5_000));
+    two.fail("z".repeat(5_000));
+    reporter.close();
+    let end = server.updates("one").pop().unwrap();
+    assert_eq!((&end["status"], &end["result"]), (&json!("completed"), &Value::Null));
+    assert_eq!(
+        (&end["metadata"], &end["truncated"]),
+        (&json!({"codec": "h264"}), &json!(["result"]))
+    );
+    let end = server.updates("two").pop().unwrap();
+    assert_eq!(end["status"], "failed");
+    assert_eq!(end["error"], "z".repeat(128));
+    assert_eq!(end["truncated"], json!(["error", "message"]));
+    assert_eq!(notices.count(|n| matches!(n, Notice::LeftOut { .. })), 2);
+    assert_eq!(notices.count(|n| matches!(n, Notice::Refused { .. })), 0);
+}
+
+#[test]
+fn a_job_whose_metadata_is_too_large_goes_on_without() {
+    let server = FakeServer::with_mode(Mode::Limit(1_024));
+    let (reporter, _) = connect(&server);
+    let job = reporter.job("a");
+    job.metadata("large", "x".repeat(5_000));
+    job.stage("reading");
+    server.wait_for("a", |update| update["stage"] == "reading");
+    job.stage("writing");
+    let update = server.wait_for("a", |update| update["stage"] == "writing");
+    assert_eq!((&update["metadata"], &update["truncated"]), (&Value::Null, &json!(["metadata"])));
+}
+
+#[test]
+fn a_result_that_panics_or_never_ends_is_left_out_and_the_job_completes() {
+    struct Rude;
+    impl serde::Serialize for Rude {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("a fault of the worker's own")
+        }
+    }
+    struct Endless;
+    impl serde::Serialize for Endless {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(std::iter::repeat(1))
+        }
+    }
+    let server = FakeServer::start();
+    let (reporter, _) = connect(&server);
+    reporter.job("rude").complete_with(Rude);
+    reporter.job("endless").complete_with(Endless);
+    reporter.close();
+    for job in ["rude", "endless"] {
+        let end = server.updates(job).pop().unwrap();
+        assert_eq!((&end["status"], &end["truncated"]), (&json!("completed"), &json!(["result"])));
+    }
+}
+
+#[test]
+fn a_redirect_that_keeps_the_method_is_followed() {
+    let server = FakeServer::start();
+    let front = FakeServer::with_mode(Mode::Redirect { status: 308, to: server.url() });
+    let (reporter, notices) = connect(&front);
+    reporter.job("a").complete();
+    assert!(reporter.flush(Duration::from_secs(10)));
+    assert_eq!(server.updates("a").pop().unwrap()["status"], "completed");
+    assert_eq!(notices.all(), []);
+}
+
+#[test]
+fn a_redirect_that_would_make_it_a_get_is_a_failure_that_says_where_to() {
+    for status in [301, 302, 303] {
+        let server = FakeServer::start();
+        let front = FakeServer::with_mode(Mode::Redirect { status, to: server.url() });
+        let (reporter, notices) = connect(&front);
+        reporter.job("a").complete();
+        assert!(!reporter.flush(Duration::from_millis(100)));
+        assert_eq!(server.requests(), []);
+        let says = |n: &Notice| n.to_string().contains(&server.url());
+        assert_eq!(notices.count(|n| matches!(n, Notice::Failing { .. }) && says(n)), 1);
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) enum Mode {
     Garbage,
     /// It takes no batches.
     NoBatch,
+    /// It takes no update larger than so many bytes, and no larger batch.
+    Limit(usize),
+    /// It redirects every request to this address.
+    Redirect { status: u16, to: String },
     /// It answers with this problem; in a batch, for each update.
     Problem { name: &'static str, status: u16, retry_after: Option<u64> },
 }
@@ -230,29 +234,43 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
         Mode::NoBatch if path == "/updates" => {
             Some(http(413, None, &problem("batch-too-large", 413).to_string()))
         }
+        Mode::Limit(limit) if length > limit && path == "/updates" => {
+            Some(http(413, None, &problem("batch-too-large", 413).to_string()))
+        }
+        Mode::Limit(limit) if length > limit => {
+            Some(http(413, None, &problem("update-too-large", 413).to_string()))
+        }
+        Mode::Redirect { status, ref to } => {
+            let location = format!("Location: {to}{path}\r\nContent-Length: 0\r\n\r\n");
+            Some(format!("HTTP/1.1 {status} Elsewhere\r\n{location}"))
+        }
         Mode::Problem { name, status, retry_after } => Some(if path == "/updates" {
             http(200, None, &format!("{}\n", problem(name, status)).repeat(lines.len()))
         } else {
             http(status, retry_after, &problem(name, status).to_string())
         }),
-        Mode::Serve | Mode::NoBatch | Mode::HangUpOnTheSecond if method == "GET" => {
+        Mode::Serve | Mode::NoBatch | Mode::Limit(_) | Mode::HangUpOnTheSecond
+            if method == "GET" =>
+        {
             let job = path.split('/').nth(2).unwrap_or_default();
             Some(match state.updates.iter().rfind(|update| update["job_id"] == job) {
                 Some(update) => http(200, None, &update.to_string()),
                 None => http(404, None, &problem("unknown-job", 404).to_string()),
             })
         }
-        Mode::Serve | Mode::NoBatch | Mode::HangUpOnTheSecond => Some(if path == "/updates" {
-            let outcomes: Vec<String> =
-                lines.into_iter().map(|update| state.fold(update).to_string() + "\n").collect();
-            http(200, None, &outcomes.concat())
-        } else {
-            let job = lines[0]["job_id"].as_str().unwrap();
-            assert_eq!(path, format!("/jobs/{job}"));
-            let outcome = state.fold(lines[0].clone());
-            let status = outcome["status"].as_u64().unwrap_or(200);
-            http(u16::try_from(status).unwrap(), None, &outcome.to_string())
-        }),
+        Mode::Serve | Mode::NoBatch | Mode::Limit(_) | Mode::HangUpOnTheSecond => {
+            Some(if path == "/updates" {
+                let outcomes: Vec<String> =
+                    lines.into_iter().map(|update| state.fold(update).to_string() + "\n").collect();
+                http(200, None, &outcomes.concat())
+            } else {
+                let job = lines[0]["job_id"].as_str().unwrap();
+                assert_eq!(path, format!("/jobs/{job}"));
+                let outcome = state.fold(lines[0].clone());
+                let status = outcome["status"].as_u64().unwrap_or(200);
+                http(u16::try_from(status).unwrap(), None, &outcome.to_string())
+            })
+        }
     };
     drop(state);
     let sent = answer.and_then(|answer| {
