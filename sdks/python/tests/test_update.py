@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import datetime
 import decimal
@@ -9,6 +10,7 @@ import enum
 import json
 import math
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 from milepost import _json
 from milepost._record import Record
-from milepost._update import MAX_UPDATE_BYTES, LeftOut, Update
+from milepost._update import MAX_UPDATE_BYTES, Update
 
 
 def sent(record: Record) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class Rude:
         (Colour.RED, "Colour.RED"),
         (Number(), 0.5),
         ({"n": Number()}, {"n": 0.5}),
-        ({(1, 2): 3, 4: 5, None: 6}, {"(1, 2)": 3, "4": 5, "None": 6}),
+        ({(1, 2): 3, 4: 5, None: 6}, {"(1, 2)": 3, "4": 5, "null": 6}),
         ("\udcff", "?"),
         (ValueError("no"), "no"),
         (b"x", "b'x'"),
@@ -158,21 +160,91 @@ def test_no_update_is_too_large(text: str, size: int) -> None:
     update.text("error", text * size)
     update.json("metadata", json.dumps("m" * size))
     update.json("result", json.dumps("r" * size))
-    encoded, left_out = update.encode()
-    data = encoded.data
+    data = update.encode().data
     assert len(data) <= MAX_UPDATE_BYTES
     assert len(json.loads(data)["stage"].encode()) <= 256
-    assert (left_out is LeftOut.NOTHING) == (size == 10)
+    assert (not update.truncated) == (size == 10)
 
 
-def test_metadata_goes_before_the_result() -> None:
+@pytest.mark.parametrize(
+    ("metadata", "result", "truncated"),
+    [
+        (9, 9, []),
+        (9, 70_000, ["result"]),
+        (70_000, 9, ["metadata"]),
+        (40_000, 40_000, ["metadata"]),
+        (70_000, 70_000, ["metadata", "result"]),
+    ],
+)
+def test_only_the_part_that_is_too_large_is_dropped_and_named(metadata: int, result: int, truncated: list[str]) -> None:
     update = Update("a", "completed")
-    update.json("metadata", json.dumps("m" * 40_000))
-    update.json("result", json.dumps("r" * 40_000))
-    encoded, left_out = update.encode()
-    data = encoded.data
-    assert left_out is LeftOut.METADATA
-    assert set(json.loads(data)) == {"job_id", "status", "result"}
+    update.json("metadata", json.dumps("m" * metadata))
+    update.json("result", json.dumps("r" * result))
+    data = json.loads(update.encode().data)
+    assert data.get("truncated", []) == truncated
+    assert {"metadata", "result"} - set(data) == set(truncated)
+
+
+class Endless(collections.abc.Mapping[str, int]):
+    """More than anybody has time for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            self.asked += 1
+            yield "x"
+
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+
+class Array:
+    """As numpy's and torch's: it knows its size before it is converted."""
+
+    def __init__(self, **size: object) -> None:
+        self.__dict__.update(size)
+
+    def tolist(self) -> list[object]:
+        raise AssertionError("converted")
+
+
+def test_a_huge_value_is_given_up_early() -> None:
+    endless = Endless()
+    huge: list[object] = [endless, "x" * 10_000_000, list(range(10_000_000)), b"x" * 10_000_000, 10**100_000]
+    arrays = [Array(size=10_000_000), Array(size=lambda: "torch.Size", numel=lambda: 10_000_000)]
+    for value in [*huge, *arrays, {"deep": [huge[2]]}]:
+        with pytest.raises(_json.TooLarge):
+            _json.encode(value)
+    assert endless.asked <= MAX_UPDATE_BYTES
+
+
+def test_an_update_shrinks_to_next_to_nothing_in_four_steps() -> None:
+    update = Update("a", "failed")
+    update.text("error", "x" * 5_000)
+    update.json("metadata", "1")
+    update.json("result", "222")
+    assert [update.shrink() for _ in range(5)] == [True, True, True, True, False]
+    assert len(update.encode().data) < 300
+    assert update.truncated == ("error", "metadata", "result")
+
+
+def test_a_result_that_cannot_be_sent_is_named_and_a_later_one_is_sent(warnings: Any) -> None:
+    record = Record("a")
+    record.result("x" * 70_000)
+    assert "truncated" not in sent(record)
+    record.end("completed", None)
+    assert sent(record)["truncated"] == ["result"]
+    record = Record("b")
+    record.result(Rude())
+    record.result(1)
+    record.end("completed", None)
+    assert (sent(record)["result"], sent(record).get("truncated")) == (1, None)
+    assert len(warnings()) == 2
 
 
 def test_metadata_is_bounded(warnings: Any) -> None:

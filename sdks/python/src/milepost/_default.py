@@ -147,7 +147,8 @@ def report(
             try:
                 update.json(name, _json.encode(given))
             except _json.NotJson as why:
-                warn_once(f"the {name} of {_json.describe(id)} is left out, it is not JSON: {why}")
+                update.leave_out(name)
+                warn_once(f"the {name} of {_json.describe(id)} is left out: {why}")
     update.text("error", text)
     update.number("attempt", given_whole(attempt, "attempt"))
     update.number("ttl", given_seconds(ttl, "ttl"))

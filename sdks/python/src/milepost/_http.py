@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from . import _problem
 from ._connection import Connection
-from ._outcome import Accepted, AttemptOver, Busy, LeaveAlone, Lost, NoBatch, Outcome, Refusal, Refused
+from ._outcome import Accepted, AttemptOver, Busy, LeaveAlone, Lost, NoBatch, Outcome, Refusal, Refused, Unacceptable
 from ._transport import Outgoing
 
 MAX_ANSWER = 1 << 18
@@ -46,6 +46,9 @@ class Http:
         problem = _problem.read(answer)
         if problem is not None and problem.is_about_the_job:
             return outcome_of(problem, _retry_after(response))
+        if response.status == 413:
+            # A proxy's own bound on bodies.
+            return Unacceptable(Refusal("", "the server answered 413: the update is too large"))
         if 400 <= response.status < 500 and not _is_passing(response):
             return Refused(Refusal("", f"the server answered {response.status} {response.reason}"))
         raise _whole_request(response, problem)
@@ -70,6 +73,8 @@ def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outco
         return AttemptOver(refusal)
     if problem.status >= 500 or problem.status in (408, 429):
         return Busy(problem.detail, retry_after, is_full=problem.name == "broker-full")
+    if problem.status in (400, 413, 422):
+        return Unacceptable(refusal)
     return Refused(refusal)
 
 

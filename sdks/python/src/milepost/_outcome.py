@@ -25,8 +25,14 @@ class Accepted(NamedTuple):
     position: Optional[str] = None
 
 
+class Unacceptable(NamedTuple):
+    """What it contains is too large or not valid: with less, it may be taken."""
+
+    refusal: Refusal
+
+
 class Refused(NamedTuple):
-    """Never as it is."""
+    """Never as it is, whatever is left out."""
 
     refusal: Refusal
 
@@ -46,7 +52,7 @@ class AttemptOver(NamedTuple):
     refusal: Refusal
 
 
-Outcome = Union[Accepted, Refused, Busy, AttemptOver]
+Outcome = Union[Accepted, Unacceptable, Refused, Busy, AttemptOver]
 
 
 class Failure(Exception):

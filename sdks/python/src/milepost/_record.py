@@ -11,7 +11,7 @@ from ._counter import Count, Counter, Number
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
-from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, Encoded, LeftOut, Update
+from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, Encoded, Update
 
 MAX_METADATA_BYTES = 49_152
 """Of all of a job's metadata: there has to be room for the rest of an update."""
@@ -81,6 +81,10 @@ class Record:
         self._given: Optional[Update] = None
         self._last: dict[str, Last] = {}
         self._has_told_left_out = False
+        self._left_out: set[str] = set()
+        """The parts that could not be encoded when they were given."""
+        self._shrinks = 0
+        """How often the server would not take an update as large as it was: each one is shrunk so often."""
         self.is_handed_over = False
 
     @property
@@ -166,13 +170,13 @@ class Record:
         try:
             values = {_json.name(key): value for mapping in mappings if mapping for key, value in mapping.items()}
         except Exception as error:  # it is no mapping, or a rude one
-            self.tell_left_out(f"the metadata: {_json.describe(error)}")
+            self._leave_out("metadata", f"the metadata: {_json.describe(error)}")
             return
         for key, value in values.items():
             try:
                 text = _json.encode(value)
             except _json.NotJson as error:
-                self.tell_left_out(f"the metadata {key!r}, which is not JSON: {error}")
+                self._leave_out("metadata", f"the metadata {key!r}: {error}")
                 continue
             with LOCK:
                 present = _size(key, self._metadata[key]) if key in self._metadata else 0
@@ -183,14 +187,16 @@ class Record:
                     self._metadata_bytes = size
                     self._changed()
             if size > MAX_METADATA_BYTES:
-                self.tell_left_out(f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes")
+                self._leave_out("metadata", f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes")
 
     def result(self, value: object) -> None:
         """What comes of the job, should it complete."""
         try:
             self._result = _json.encode(value)
+            self._left_out.discard("result")
         except _json.NotJson as error:
-            self.tell_left_out(f"the result, which is not JSON: {error}")
+            self._result = None
+            self._leave_out("result", f"the result: {error}")
 
     def end(self, status: str, text: Optional[str]) -> bool:
         """Ends the job; `text` is the error, or why it was cancelled. The first end wins: False if there was one."""
@@ -205,6 +211,8 @@ class Record:
                 update.json("result", self._result)
             elif status == "failed":
                 error = _json.cut(text or "", MAX_TEXT_BYTES)
+                if error != (text or ""):
+                    update.leave_out("error")
                 update.text("message", f"Error: {error}", MAX_TEXT_BYTES + 16)
                 update.text("error", error)
             else:
@@ -220,13 +228,13 @@ class Record:
             if not self._finish(status, update):
                 return False
             # As it is: it names the attempt that goes on.
-            self._encoded = (update, update.encode()[0])
+            self._encoded = (update, update.encode())
             self.is_handed_over = True
             return True
 
     def give(self, update: Update, status: str, stage: Optional[str]) -> bool:
         """Takes an update as it is. Returns whether watchers are to see it at once."""
-        whole, left_out = update.encode()
+        whole = update.encode()
         with LOCK:
             if self.has_ended:
                 return False
@@ -238,7 +246,7 @@ class Record:
             self._given, self._encoded = update, (update, whole)
             self._status, self._stage = status, stage
             self._changed(at_once)
-        self._tell_size(left_out)
+        self._tell_size(update)
         return at_once
 
     def reopen(self, attempt: int) -> None:
@@ -264,14 +272,34 @@ class Record:
                 if self._encoded is not None and self._encoded[0] is fixed:
                     return self._encoded[1]
                 fixed.number("attempt", self._attempt)
-                data, left_out = fixed.encode()
+                update = fixed
+                data = fixed.encode()
                 self._encoded = (fixed, data)
             else:
                 count = self._counter.count()
                 rate = self._rate.sample(count.current, now)
-                data, left_out = self._update(self.status, count, rate).encode()
-        self._tell_size(left_out)
+                update = self._update(self.status, count, rate)
+                for _ in range(self._shrinks):
+                    update.shrink()
+                data = update.encode()
+        self._tell_size(update)
         return data
+
+    def shrink(self, is_end: bool) -> bool:
+        """The server refused what an update contains, which was the end or not. Returns whether it can be sent with
+        less."""
+        with LOCK:
+            if is_end != self.has_ended:
+                # There is another one to send by now.
+                return True
+            fixed = self._fixed()
+            if fixed is not None:
+                self._encoded = None
+                return fixed.shrink()
+            update = self._update(self.status, self._counter.count(), None)
+            is_smaller = all(update.shrink() for _ in range(self._shrinks + 1))
+            self._shrinks += is_smaller
+            return is_smaller
 
     def _fixed(self) -> Optional[Update]:
         """The update that is sent as it is, whatever the counters do."""
@@ -287,6 +315,8 @@ class Record:
         update.members("metadata", {**self._counted(count, rate), **self._metadata})
         update.number("attempt", self._attempt)
         update.number("ttl", self._ttl)
+        # What comes of a job is missing only from its end.
+        update.leave_out(*(self._left_out if status == "completed" else self._left_out - {"result"}))
         return update
 
     def _counted(self, count: Count, rate: Optional[float]) -> dict[str, str]:
@@ -305,9 +335,16 @@ class Record:
                 known["eta_seconds"] = _json.encode(round(eta, 1))
         return known
 
-    def _tell_size(self, left_out: LeftOut) -> None:
-        if left_out is not LeftOut.NOTHING:
-            self.tell_left_out(f"{left_out.value}: an update has at most {MAX_UPDATE_BYTES} bytes")
+    def _leave_out(self, part: str, why: str) -> None:
+        with LOCK:
+            self._left_out.add(part)
+            self._changed()
+        self.tell_left_out(why)
+
+    def _tell_size(self, update: Update) -> None:
+        if update.truncated:
+            parts = " and ".join(update.truncated)
+            self.tell_left_out(f"{parts}: an update has at most {MAX_UPDATE_BYTES} bytes")
 
     def tell_left_out(self, what: str) -> None:
         """Says once for each job that a part of it cannot be reported."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 from ._backoff import Backoff
-from ._outcome import Accepted, AttemptOver, Busy, Outcome, Refused
+from ._outcome import Accepted, AttemptOver, Busy, Outcome, Refused, Unacceptable
 from ._record import Glance, Mark, Record
 from ._trouble import Trouble
 
@@ -166,7 +166,7 @@ class Schedule:
             slot.not_before = None
             slot.was_accepted = True
             self._trouble.taken(record.key, sent.ended)
-        elif isinstance(outcome, Refused):
+        elif isinstance(outcome, (Refused, Unacceptable)):
             self._trouble.gone(record.key)
             is_news = slot.backoff.failures == 0
             slot.not_before = now + slot.backoff.next()
@@ -191,6 +191,18 @@ class Schedule:
             self._flush_left.discard(record.key)
         self._look(record.key, next_look)
         return is_news
+
+    def sent(self, record: Record) -> Optional[Glance]:
+        """What is in flight of the job."""
+        slot = self._slots.get(record.key)
+        return None if slot is None else slot.in_flight
+
+    def send_again(self, record: Record) -> None:
+        """The update that is in flight was not taken, and is to be sent at once in another form."""
+        slot = self._slots.get(record.key)
+        if slot is not None:
+            slot.in_flight = slot.sent_at = None
+            self._look(record.key, _AT_ONCE)
 
     def _reopens(self, slot: Slot, outcome: AttemptOver) -> bool:
         """A worker that was never heard before, and finds the job ended or at a later attempt, begins the next one or

@@ -8,7 +8,18 @@ from typing import Optional
 
 from . import _notice
 from ._inbox import Begin, Flush, Inbox, Ring
-from ._outcome import Accepted, AttemptOver, Busy, Failure, LeaveAlone, NoBatch, Outcome, Refusal, Refused
+from ._outcome import (
+    Accepted,
+    AttemptOver,
+    Busy,
+    Failure,
+    LeaveAlone,
+    NoBatch,
+    Outcome,
+    Refusal,
+    Refused,
+    Unacceptable,
+)
 from ._record import Record
 from ._schedule import Pace, Schedule
 from ._transport import Outgoing, Transport
@@ -117,6 +128,13 @@ class Sender:
             _notice.tell(f"reports do not arrive at {self._server}, the job goes on: {reason}")
 
     def _settle(self, record: Record, outcome: Outcome, now: float) -> None:
+        if isinstance(outcome, Unacceptable):
+            sent = self._schedule.sent(record)
+            if sent is not None and record.shrink(sent.ended):
+                self._schedule.send_again(record)
+                record.tell_left_out(f"a part that the server refuses: {outcome.refusal.detail}")
+                return
+            outcome = Refused(outcome.refusal)
         is_news = self._schedule.settle(record, outcome, now)
         if isinstance(outcome, Accepted):
             record.refused = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from enum import Enum
 from typing import Optional
 
 from ._json import clean, cut
@@ -16,25 +15,29 @@ MAX_TTL = 2_592_000
 MAX_ATTEMPT = 4_294_967_295
 ENDS = frozenset({"completed", "failed", "cancelled"})
 
-_SHORT_TEXT_BYTES = 1_024
-
-
-class LeftOut(Enum):
-    """What had to be left out, so that the update is not larger than a server takes."""
-
-    NOTHING = ""
-    METADATA = "the metadata"
-    RESULT = "the metadata and the result"
-    TEXT = "the metadata, the result and the end of the message"
+_SHORT_TEXTS = (1_024, 128)
+"""The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough."""
+_LARGE = ("metadata", "result")
+_TEXTS = ("error", "message")
 
 
 class Update:
     """An update's fields; each value that is a worker's own is JSON already."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_truncated")
 
     def __init__(self, job_id: str, status: str) -> None:
         self._fields = {"job_id": quote(job_id), "status": quote(status)}
+        self._truncated: set[str] = set()
+
+    @property
+    def truncated(self) -> tuple[str, ...]:
+        """The names of the parts that the update lacks, or has in a shorter form."""
+        return tuple(sorted(self._truncated))
+
+    def leave_out(self, *names: str) -> None:
+        """Parts that were given are missing or cut: watchers see their names as `truncated`."""
+        self._truncated.update(names)
 
     def text(self, name: str, value: Optional[str], limit: int = MAX_TEXT_BYTES) -> None:
         if value is not None:
@@ -62,20 +65,38 @@ class Update:
         """The worker's clock: RFC 3339 in UTC. It orders nothing."""
         self._fields["timestamp"] = quote(timestamp())
 
-    def encode(self) -> tuple[Encoded, LeftOut]:
-        """The update in UTF-8, at most 65,536 bytes: what does not fit is left out, the metadata first, then the
-        result, and at last the texts are cut. So an end is never too large to be told."""
-        fields = dict(self._fields)
-        for left_out in (LeftOut.NOTHING, LeftOut.METADATA, LeftOut.RESULT):
-            if left_out is not LeftOut.NOTHING:
-                fields.pop(left_out.name.lower(), None)
+    def encode(self) -> Encoded:
+        """The update in UTF-8, at most 65,536 bytes: shrunk as often as it takes. So an end is never too large to be
+        sent."""
+        while True:
+            fields = dict(self._fields)
+            if self._truncated:
+                fields["truncated"] = json.dumps(self.truncated, separators=(",", ":"))
             encoded = Encoded(fields)
-            if len(encoded.data) <= MAX_UPDATE_BYTES:
-                return encoded, left_out
-        for name in ("message", "error"):
-            if name in fields:
-                fields[name] = quote(cut(json.loads(fields[name]), _SHORT_TEXT_BYTES))
-        return Encoded(fields), LeftOut.TEXT
+            if len(encoded.data) <= MAX_UPDATE_BYTES or not self.shrink():
+                return encoded
+
+    def shrink(self) -> bool:
+        """Drops the larger one of metadata and result; without either, cuts the texts. Returns whether there was
+        anything left to drop or cut: after four times, there is not."""
+        large = [name for name in _LARGE if name in self._fields]
+        if large:
+            dropped = max(large, key=lambda name: len(self._fields[name].encode()))
+            del self._fields[dropped]
+            self.leave_out(dropped)
+            return True
+        for limit in _SHORT_TEXTS:
+            longer = [name for name in _TEXTS if len(self._text_of(name).encode()) > limit]
+            for name in longer:
+                self._fields[name] = quote(cut(self._text_of(name), limit))
+            self.leave_out(*longer)
+            if longer:
+                return True
+        return False
+
+    def _text_of(self, name: str) -> str:
+        text: str = json.loads(self._fields.get(name, '""'))
+        return text
 
 
 class Encoded:
