@@ -94,13 +94,11 @@ impl Http {
             let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
             let request = self.agent.post(&url).content_type(content_type);
             let mut response = request.config().timeout_global(Some(left)).build().send(body)?;
-            match redirected(&response).filter(|_| hops < MAX_REDIRECTS) {
-                Some(location) => url = location,
-                None => {
-                    let answer = read(&mut response, updates)?;
-                    return Ok((response, answer));
-                }
-            }
+            let Some(location) = redirected(&response).filter(|_| hops < MAX_REDIRECTS) else {
+                let answer = read(&mut response, updates)?;
+                return Ok((response, answer));
+            };
+            url = location;
             hops += 1;
         }
     }
@@ -141,7 +139,7 @@ impl Http {
                 Ok(outcome(&problem, retry_after(&response)))
             }
             // A proxy's own bound on bodies.
-            (413, _) => Ok(Outcome::Unacceptable { reason: too_large() }),
+            (413, _) => Ok(Outcome::Unacceptable { reason: too_large(), too_large: true }),
             (400..=499, _) if !is_passing(&response) => Ok(Outcome::Refused {
                 reason: format!("the server answered {}", response.status()),
             }),
@@ -220,7 +218,9 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
         _ if problem.status >= 500 || matches!(problem.status, 408 | 429) => {
             Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
         }
-        _ if matches!(problem.status, 400 | 413 | 422) => Outcome::Unacceptable { reason },
+        _ if matches!(problem.status, 400 | 413 | 422) => {
+            Outcome::Unacceptable { reason, too_large: problem.status == 413 }
+        }
         _ => Outcome::Refused { reason },
     }
 }

@@ -51,6 +51,8 @@ struct Facts {
     truncated: LeftOut,
     /// How often the server would not take an update of this job as large as it was: each one is shrunk so often.
     shrinks: u8,
+    /// Why the server does not take an update whole; said once it has taken the rest.
+    refused_part: Option<String>,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Record {
                 ended: false,
                 truncated: LeftOut::default(),
                 shrinks: 0,
+                refused_part: None,
             }),
         }
     }
@@ -311,6 +314,16 @@ impl Record {
             update.shrink();
         }
         (update.encode().into(), update.truncated)
+    }
+
+    /// The server refuses a part of this job's updates, for this reason.
+    pub(crate) fn refuse_part(&self, reason: String) {
+        self.facts().refused_part = Some(reason);
+    }
+
+    /// Why the server took only a part of an update; none if it took all, or that was asked for before.
+    pub(crate) fn take_refused_part(&self) -> Option<String> {
+        self.facts().refused_part.take()
     }
 
     /// Whether this is the first time that something of the job is left out.

@@ -58,8 +58,8 @@ pub(crate) struct Pace {
 pub(crate) enum Outcome {
     /// It has a position.
     Accepted,
-    /// What it contains is too large or not valid: with less, it may be taken.
-    Unacceptable { reason: String },
+    /// What it contains is too large, or not valid: with less, it may be taken.
+    Unacceptable { reason: String, too_large: bool },
     /// Never as it is, whatever is left out.
     Refused { reason: String },
     /// Not now; for this job only. `full`: an end would be taken.
@@ -212,7 +212,7 @@ impl Schedule {
                 self.trouble.taken(key, sent.ended);
                 None
             }
-            Outcome::Refused { reason } | Outcome::Unacceptable { reason } => {
+            Outcome::Refused { reason } | Outcome::Unacceptable { reason, .. } => {
                 self.trouble.gone(key);
                 let first = slot.backoff.failures() == 0;
                 slot.not_before = Some(now + slot.backoff.next(&mut self.random));

@@ -160,20 +160,25 @@ impl Sender {
     fn settle(&mut self, key: Key, record: &Record, outcome: Outcome, now: Instant) {
         let job = record.job.clone();
         let outcome = match outcome {
-            Outcome::Unacceptable { reason } => {
+            Outcome::Unacceptable { reason, too_large } => {
                 let Some(ended) = self.schedule.sent_end(key) else { return };
-                if record.shrink(ended) {
+                // What is invalid says what to mend as long as the job goes on. Its end must arrive all the same.
+                if (too_large || ended) && record.shrink(ended) {
+                    record.refuse_part(reason);
                     self.schedule.send_again(key);
-                    if record.first_left_out() {
-                        let reason = format!("a part that the server refuses: {reason}");
-                        self.notices.tell(&Notice::LeftOut { job, reason });
-                    }
                     return;
                 }
                 Outcome::Refused { reason }
             }
             outcome => outcome,
         };
+        if outcome == Outcome::Accepted
+            && let Some(reason) = record.take_refused_part()
+            && record.first_left_out()
+        {
+            let reason = format!("a part that the server refuses: {reason}");
+            self.notices.tell(&Notice::LeftOut { job: job.clone(), reason });
+        }
         let notice = match self.schedule.settle(key, outcome, now) {
             None => return,
             Some(Remark::Refused { reason }) => Notice::Refused { job, reason },

@@ -433,7 +433,7 @@ fn an_attempt_that_is_over_is_not_reported_to_any_more() {
 
 #[test]
 fn an_update_that_is_refused_is_told_once() {
-    let refused = Mode::Problem { name: "origin-not-allowed", status: 403, retry_after: None };
+    let refused = Mode::Problem { name: "invalid-update", status: 422, retry_after: None };
     let server = FakeServer::with_mode(refused);
     let (reporter, notices) = connect(&server);
     let job = reporter.job("a");
@@ -445,7 +445,8 @@ fn an_update_that_is_refused_is_told_once() {
     job.complete();
     reporter.close();
     assert_eq!(notices.all().len(), 1);
-    assert_eq!(server.requests().len(), 7, "the first, five that were asked for, the end");
+    let requests = "the first, five that were asked for, the end, and without metadata";
+    assert_eq!(server.requests().len(), 8, "{requests}");
 }
 
 #[test]

@@ -171,8 +171,9 @@ def test_a_server_that_refuses(fake: Fake, reporter: Make, job_id: str, warnings
     assert make.flush(60)
     assert job.refused == milepost.Refusal("invalid-update", "stage is too long")
     assert warnings() == [f"an update of {job_id} was refused: stage is too long"]
-    # An end that is refused is given up.
-    assert [update["status"] for update in server.updates].count("completed") == 1
+    # An end that is refused is sent without metadata, then without the result too, and then given up.
+    ends = [update for update in server.updates if update["status"] == "completed"]
+    assert [sorted({"metadata", "result"} & set(end)) for end in ends] == [["metadata", "result"], ["result"], []]
 
 
 def test_a_refusal_that_says_nothing(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:

@@ -85,8 +85,10 @@ def test_what_cannot_be_encoded_is_left_out_alone(server: LiveServer, reporter: 
     assert state["metadata"] == {"name": "a?", "loss": None}
 
 
-def test_the_old_names_too(small_server: LiveServer, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILEPOST_URL", small_server.url)
+def test_an_update_that_is_given_whole_too(
+    small_server: LiveServer, reporter: Make, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milepost._default, "_reporter", reporter(small_server.url))
     milepost.report(job_id, status="completed", result="x" * 100_000, message="done")
     state = awaited(small_server, job_id, lambda state: state["status"] == "completed")
     assert (state["truncated"], state["message"]) == (["result"], "done")

@@ -48,7 +48,7 @@ class Http:
             return outcome_of(problem, _retry_after(response))
         if response.status == 413:
             # A proxy's own bound on bodies.
-            return Unacceptable(Refusal("", "the server answered 413: the update is too large"))
+            return Unacceptable(Refusal("", "the server answered 413: the update is too large"), is_too_large=True)
         if 400 <= response.status < 500 and not _is_passing(response):
             return Refused(Refusal("", f"the server answered {response.status} {response.reason}"))
         raise _whole_request(response, problem)
@@ -74,7 +74,7 @@ def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outco
     if problem.status >= 500 or problem.status in (408, 429):
         return Busy(problem.detail, retry_after, is_full=problem.name == "broker-full")
     if problem.status in (400, 413, 422):
-        return Unacceptable(refusal)
+        return Unacceptable(refusal, is_too_large=problem.status == 413)
     return Refused(refusal)
 
 

@@ -26,9 +26,10 @@ class Accepted(NamedTuple):
 
 
 class Unacceptable(NamedTuple):
-    """What it contains is too large or not valid: with less, it may be taken."""
+    """What it contains is too large, or not valid: with less, it may be taken."""
 
     refusal: Refusal
+    is_too_large: bool
 
 
 class Refused(NamedTuple):

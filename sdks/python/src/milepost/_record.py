@@ -81,6 +81,8 @@ class Record:
         self._given: Optional[Update] = None
         self._last: dict[str, Last] = {}
         self._has_told_left_out = False
+        self.refused_part: Optional[str] = None
+        """Why the server does not take an update whole; said once it has taken the rest."""
         self._left_out: set[str] = set()
         """The parts that could not be encoded when they were given."""
         self._shrinks = 0
@@ -234,6 +236,7 @@ class Record:
 
     def give(self, update: Update, status: str, stage: Optional[str]) -> bool:
         """Takes an update as it is. Returns whether watchers are to see it at once."""
+        before = update.truncated
         whole = update.encode()
         with LOCK:
             if self.has_ended:
@@ -246,7 +249,7 @@ class Record:
             self._given, self._encoded = update, (update, whole)
             self._status, self._stage = status, stage
             self._changed(at_once)
-        self._tell_size(update)
+        self._tell_size(before, update)
         return at_once
 
     def reopen(self, attempt: int) -> None:
@@ -272,7 +275,7 @@ class Record:
                 if self._encoded is not None and self._encoded[0] is fixed:
                     return self._encoded[1]
                 fixed.number("attempt", self._attempt)
-                update = fixed
+                update, before = fixed, fixed.truncated
                 data = fixed.encode()
                 self._encoded = (fixed, data)
             else:
@@ -281,8 +284,9 @@ class Record:
                 update = self._update(self.status, count, rate)
                 for _ in range(self._shrinks):
                     update.shrink()
+                before = update.truncated
                 data = update.encode()
-        self._tell_size(update)
+        self._tell_size(before, update)
         return data
 
     def shrink(self, is_end: bool) -> bool:
@@ -341,10 +345,11 @@ class Record:
             self._changed()
         self.tell_left_out(why)
 
-    def _tell_size(self, update: Update) -> None:
-        if update.truncated:
-            parts = " and ".join(update.truncated)
-            self.tell_left_out(f"{parts}: an update has at most {MAX_UPDATE_BYTES} bytes")
+    def _tell_size(self, before: tuple[str, ...], update: Update) -> None:
+        """Says what encoding the update has dropped or cut, beside what was `truncated` before."""
+        parts = [part for part in update.truncated if part not in before]
+        if parts:
+            self.tell_left_out(f"{' and '.join(parts)}: an update has at most {MAX_UPDATE_BYTES} bytes")
 
     def tell_left_out(self, what: str) -> None:
         """Says once for each job that a part of it cannot be reported."""

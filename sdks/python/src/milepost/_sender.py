@@ -130,14 +130,18 @@ class Sender:
     def _settle(self, record: Record, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Unacceptable):
             sent = self._schedule.sent(record)
-            if sent is not None and record.shrink(sent.ended):
+            # What is invalid says what to mend as long as the job goes on. Its end must arrive all the same.
+            if sent is not None and (outcome.is_too_large or sent.ended) and record.shrink(sent.ended):
                 self._schedule.send_again(record)
-                record.tell_left_out(f"a part that the server refuses: {outcome.refusal.detail}")
+                record.refused_part = outcome.refusal.detail
                 return
             outcome = Refused(outcome.refusal)
         is_news = self._schedule.settle(record, outcome, now)
         if isinstance(outcome, Accepted):
             record.refused = None
+            if record.refused_part is not None:
+                record.tell_left_out(f"a part that the server refuses: {record.refused_part}")
+                record.refused_part = None
         elif isinstance(outcome, Refused):
             record.refused = outcome.refusal
             if is_news:
