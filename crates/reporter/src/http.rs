@@ -94,7 +94,8 @@ impl Http {
             let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
             let request = self.agent.post(&url).content_type(content_type);
             let mut response = request.config().timeout_global(Some(left)).build().send(body)?;
-            let Some(location) = redirected(&response).filter(|_| hops < MAX_REDIRECTS) else {
+            let Some(location) = redirected(&url, &response).filter(|_| hops < MAX_REDIRECTS)
+            else {
                 let answer = read(&mut response, updates)?;
                 return Ok((response, answer));
             };
@@ -254,13 +255,21 @@ fn too_large() -> String {
     "the server answered 413: the update is too large".to_owned()
 }
 
-/// Where to send the same request again: a redirect that keeps method and body, to an address that is whole. One that
-/// would turn the report into a GET is not followed.
-fn redirected(response: &Response<Body>) -> Option<String> {
+/// Where to send the same request again: a redirect that keeps method and body. One that would turn the report into a
+/// GET is not followed. `url` is the address that redirects.
+fn redirected(url: &str, response: &Response<Body>) -> Option<String> {
     if !matches!(response.status().as_u16(), 307 | 308) {
         return None;
     }
     let location = response.headers().get("location")?.to_str().ok()?;
+    if location.starts_with('/') {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = rest.split('/').next()?;
+        return Some(match location.strip_prefix("//") {
+            Some(other) => format!("{scheme}://{other}"),
+            None => format!("{scheme}://{authority}{location}"),
+        });
+    }
     let uri: Uri = location.parse().ok()?;
     matches!(uri.scheme_str(), Some("http" | "https")).then(|| location.to_owned())
 }

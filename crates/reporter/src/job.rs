@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::counter::Counter;
 use crate::encode;
 use crate::notice::Notice;
-use crate::record::{End, MAX_TEXT, Record};
+use crate::record::{End, Record};
 use crate::reporter::Owner;
 use crate::sender::tell_left_out;
 use crate::track::{Track, TrackStream};
-use crate::update::Part;
+use crate::update::{MAX_TEXT_BYTES, Part};
 use crate::wrap::{WrapRead, WrapWrite};
 
 /// A handle on one job, to say how far it is.
@@ -229,12 +229,12 @@ impl Job {
 
     /// The job could not do it. The error is cut at 8,192 bytes.
     pub fn fail(self, error: impl fmt::Display) {
-        self.end(End::Failed { error: encode::text(&error, MAX_TEXT) });
+        self.end(End::Failed { error: encode::text(&error, MAX_TEXT_BYTES) });
     }
 
     /// Somebody called the job off.
     pub fn cancel(self, reason: impl fmt::Display) {
-        self.end(End::Cancelled { reason: encode::text(&reason, MAX_TEXT) });
+        self.end(End::Cancelled { reason: encode::text(&reason, MAX_TEXT_BYTES) });
     }
 
     fn end(self, end: End) {

@@ -9,10 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
 use crate::schedule::{Glance, Key, Mark};
-use crate::update::{LeftOut, Metadata, Part, Progress, Update, cut};
-
-/// Texts of a worker are kept up to this many bytes.
-pub(crate) const MAX_TEXT: usize = 8_192;
+use crate::update::{LeftOut, MAX_TEXT_BYTES, Metadata, Part, Progress, Update, cut};
 
 /// All that is known here of one job: written by the worker's calls, read by the sender.
 #[derive(Debug)]
@@ -124,7 +121,8 @@ impl Record {
     }
 
     pub(crate) fn message(&self, mut text: String) {
-        cut(&mut text, MAX_TEXT);
+        // One character more than an update has, so that it shows that the text was longer.
+        cut(&mut text, MAX_TEXT_BYTES + char::MAX.len_utf8());
         let mut facts = self.facts();
         if facts.message.as_ref() != Some(&text) {
             facts.message = Some(text);
@@ -236,18 +234,12 @@ impl Record {
                 update.message = Some("Job completed".to_owned());
                 update.result = result;
             }
-            End::Failed { mut error } => {
-                if cut(&mut error, MAX_TEXT) {
-                    update.truncated.insert(Part::Error);
-                }
+            End::Failed { error } => {
                 update.status = Status::Failed;
                 update.message = Some(format!("Error: {error}"));
                 update.error = Some(error);
             }
-            End::Cancelled { mut reason } => {
-                if cut(&mut reason, MAX_TEXT) {
-                    update.truncated.insert(Part::Message);
-                }
+            End::Cancelled { reason } => {
                 update.status = Status::Cancelled;
                 update.message = Some(reason);
             }

@@ -60,6 +60,9 @@ pub(crate) enum Part {
 #[serde(transparent)]
 pub(crate) struct LeftOut(BTreeSet<Part>);
 
+/// An error or a message has at most so many bytes.
+pub(crate) const MAX_TEXT_BYTES: usize = 8_192;
+
 /// The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough.
 const SHORT_TEXTS: [usize; 2] = [1_024, 128];
 
@@ -87,6 +90,7 @@ impl Update {
         if let Some(stage) = &mut self.stage {
             cut(stage, MAX_STAGE_BYTES);
         }
+        self.cut_texts(MAX_TEXT_BYTES);
         loop {
             let json = self.to_json();
             if json.len() <= MAX_UPDATE_BYTES || !self.shrink() {
@@ -110,22 +114,19 @@ impl Update {
             self.truncated.insert(Part::Result);
             return true;
         }
-        for limit in SHORT_TEXTS {
-            let mut any = false;
-            let texts = [(&mut self.error, Part::Error), (&mut self.message, Part::Message)];
-            for (text, part) in
-                texts.into_iter().filter_map(|(text, part)| Some((text.as_mut()?, part)))
-            {
-                if cut(text, limit) {
-                    any = true;
-                    self.truncated.insert(part);
-                }
-            }
-            if any {
-                return true;
+        SHORT_TEXTS.into_iter().any(|limit| self.cut_texts(limit))
+    }
+
+    /// Cuts error and message to so many bytes. Returns whether one was longer.
+    fn cut_texts(&mut self, limit: usize) -> bool {
+        let mut any = false;
+        for (text, part) in [(&mut self.error, Part::Error), (&mut self.message, Part::Message)] {
+            if text.as_mut().is_some_and(|text| cut(text, limit)) {
+                any = true;
+                self.truncated.insert(part);
             }
         }
-        false
+        any
     }
 
     /// Strings, finite numbers and JSON that has been checked: serialising these does not fail. Were it to,

@@ -607,12 +607,12 @@ fn a_redirect_that_would_make_it_a_get_is_a_failure_that_says_where_to() {
     for status in [301, 302, 303] {
         let server = FakeServer::start();
         let front = FakeServer::with_mode(Mode::Redirect { status, to: server.url() });
-        let (reporter, notices) = connect(&front);
+        let (builder, notices) = builder();
+        let reporter =
+            builder.flush_timeout(Duration::from_millis(200)).connect(&front.url()).unwrap();
         reporter.job("a").complete();
-        assert!(!reporter.flush(Duration::from_millis(100)));
+        notices.wait_for(|n| is_failing(n) && n.to_string().contains(&server.url()));
         assert_eq!(server.requests(), []);
-        let says = |n: &Notice| n.to_string().contains(&server.url());
-        assert_eq!(notices.count(|n| matches!(n, Notice::Failing { .. }) && says(n)), 1);
     }
 }
 

@@ -339,3 +339,42 @@ def test_nothing_is_reported_after_the_reporter_was_closed(fake: Fake, reporter:
     make.close()
     assert server.updates[-1]["job_id"] == "a"
     assert warnings() == ["further jobs are not reported: the reporter is closed"]
+
+
+def redirect(status: int, to: str) -> Callable[[Request], bytes]:
+    return lambda request: http(status, "", f"Location: {to}{request.path}")
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_that_keeps_the_method_is_followed(
+    fake: Fake, reporter: Make, job_id: str, warnings: Warnings, status: int
+) -> None:
+    server = fake(accept)
+    front = fake(redirect(status, server.url))
+    make = reporter(front.url, token="secret")
+    work(make, job_id)
+    assert make.flush(2)
+    assert server.updates[-1]["status"] == "completed"
+    assert "authorization" in front.requests[-1].headers
+    assert "authorization" not in server.requests[-1].headers
+    assert warnings() == []
+
+
+def test_a_redirect_to_a_path_keeps_host_and_credentials(fake: Fake, reporter: Make, job_id: str) -> None:
+    server = fake(lambda request: accept(request) if request.path.startswith("/v2/") else redirect(307, "/v2")(request))
+    make = reporter(server.url, token="secret")
+    work(make, job_id)
+    assert make.flush(2)
+    assert server.requests[-1].headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(("status", "requests"), [(301, 1), (302, 1), (303, 1), (308, 6)])
+def test_another_redirect_or_a_circle_is_a_failure_that_names_the_address(
+    fake: Fake, reporter: Make, job_id: str, warnings: Warnings, status: int, requests: int
+) -> None:
+    server = fake(lambda request: http(status, "", "Location: /again"))
+    make = reporter(server.url, flush_timeout=0.05)
+    make.job(id=job_id).stage("one")
+    assert "redirects to /again:" in eventually(warnings)[0]
+    assert [request.method for request in server.requests[:requests]] == ["POST"] * requests
+    assert server.requests[requests - 1].path.count("again") == (requests > 1)

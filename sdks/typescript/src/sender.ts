@@ -2,7 +2,7 @@
  * Sends the newest states of jobs, no more often than it should: the protocol's section 13. Jobs that report to one
  * server share a sender: one request at a time, for all that are due.
  */
-import { MAX_UPDATE_BYTES, type Update, encode } from './update.js';
+import { MAX_UPDATE_BYTES, type Update, canReduce, encode } from './update.js';
 
 export type { Update } from './update.js';
 
@@ -17,9 +17,8 @@ const LONGEST_RETRY_AFTER = 600_000;
 /** In one request: updates, and about so many bytes. */
 const MOST_LINES = 500;
 const MOST_BYTES = 1 << 20;
-const MOST_REDIRECTS = 3;
-/** An update of so many bytes is not made smaller for a server that refuses it as too large. */
-const SMALLEST = 1_024;
+/** Redirects that one request follows: those that keep its method and its body. */
+const MAX_REDIRECTS = 5;
 
 /** A job as its sender sees it. What is not sent yet is not kept: it is asked for when it is. So memory is bounded. */
 export interface Slot {
@@ -37,13 +36,12 @@ interface Entry {
   isUnderWay: boolean;
   hasRefusal: boolean;
   hasToldTruncated: boolean;
-  /** At most so many bytes in an update: less than the default, once the server has refused a larger one. */
-  limit: number;
-  /** The server finds the end invalid: it is sent without the worker's own data. */
-  isBare: boolean;
+  /** How often the server has refused what an update contains: each is sent with so much less. */
+  reductions: number;
+  /** Why; said once the server has taken the rest. */
+  refusedPart: string;
   /** What was sent last. */
-  sentSize: number;
-  sentEnd: boolean;
+  sent: Update | undefined;
   sentAt: number;
   /** Told when nothing is left to send. */
   settled: (() => void)[];
@@ -141,10 +139,9 @@ export class Sender {
       isUnderWay: false,
       hasRefusal: false,
       hasToldTruncated: false,
-      limit: MAX_UPDATE_BYTES,
-      isBare: false,
-      sentSize: 0,
-      sentEnd: false,
+      reductions: 0,
+      refusedPart: '',
+      sent: undefined,
       sentAt: -Infinity,
       settled: [],
     };
@@ -213,15 +210,15 @@ export class Sender {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
       const update = slot.update();
-      const { json, size, truncated } = encode(update, entry.limit, entry.isBare);
+      const { json, size, truncated } = encode(update, entry.reductions);
       if (batch.length && bytes + size > MOST_BYTES) break;
       bytes += size;
       lines.push(json);
-      if (truncated.length && !entry.hasToldTruncated) {
+      if (truncated.length && !entry.hasToldTruncated && !entry.reductions) {
         entry.hasToldTruncated = true;
-        warn(slot.warn, `not reported whole of ${slot.id}: ${truncated.join(', ')}; an update is JSON of at most ${entry.limit} bytes`);
+        warn(slot.warn, `not reported whole of ${slot.id}: ${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
       }
-      [entry.sentSize, entry.sentEnd] = [size, !['queued', 'processing'].includes(update.status)];
+      entry.sent = update;
       batch.push([slot, entry]);
       [entry.isChanged, entry.isUrgent, entry.isUnderWay, entry.sentAt] = [false, false, true, now];
       if (batch.length >= this.#mostLines) break;
@@ -244,8 +241,17 @@ export class Sender {
     const { status = 200 } = parse(line) as { status?: number };
     entry.isChanged ||= status >= 500;
     if (status >= 400 && status < 500) this.#refuse(slot, entry, status, line);
-    else entry.hasRefusal = false;
+    else this.#onAccepted(slot, entry);
     return status >= 500 ? line : '';
+  }
+
+  #onAccepted(slot: Slot, entry: Entry): void {
+    if (entry.refusedPart && !entry.hasToldTruncated) {
+      entry.hasToldTruncated = true;
+      warn(slot.warn, `not reported whole of ${slot.id}: the server refuses a part of it: ${entry.refusedPart}`);
+    }
+    entry.refusedPart = '';
+    entry.hasRefusal = false;
   }
 
   #succeed(): void {
@@ -255,15 +261,15 @@ export class Sender {
   }
 
   /**
-   * Sent again as it is, it would be refused again. One that is too large is sent smaller, and an end that is invalid
-   * without the worker's own data: what an end carries is no reason to lose it.
+   * Sent again as it is, it would be refused again. What is too large is sent again with less, and so is an end that is
+   * invalid: what an end carries is no reason to lose it. What is invalid while the job goes on is its worker's to mend.
    */
   #refuse(slot: Slot, entry: Entry, status: number, why: string): void {
-    const isSmaller = status === 413 && entry.sentSize > SMALLEST;
-    const isBarer = status === 400 && entry.sentEnd && !entry.isBare;
-    if (isSmaller) entry.limit = Math.max(SMALLEST, Math.floor(entry.sentSize / 2));
-    if (isBarer) entry.isBare = true;
-    if (isSmaller || isBarer) {
+    const { sent } = entry;
+    const isEnd = sent !== undefined && !['queued', 'processing'].includes(sent.status);
+    if (sent && (status === 413 || (isEnd && (status === 400 || status === 422))) && canReduce(sent, entry.reductions)) {
+      entry.reductions += 1;
+      entry.refusedPart = detail(why);
       [entry.isChanged, entry.isUrgent] = [true, true];
       return;
     }
@@ -311,7 +317,7 @@ async function post(url: string, headers: Record<string, string>, body: string):
     if (status < 300 || status >= 400) return response;
     const target = new URL(response.headers.get('location') ?? '', url);
     await response.body?.cancel();
-    if (![307, 308].includes(status) || hops === MOST_REDIRECTS) throw new Error(`${url} redirects to ${target.href}: report to that address`);
+    if (![307, 308].includes(status) || hops === MAX_REDIRECTS) throw new Error(`${url} redirects to ${target.href}: report to that address`);
     // Credentials stay with the host that they are for.
     if (target.host !== new URL(url).host || (url.startsWith('https:') && target.protocol === 'http:')) delete headers['authorization'];
     url = target.href;

@@ -9,12 +9,14 @@ export interface Update {
 
 /** The largest update that a server takes unless it is configured otherwise, in bytes. */
 export const MAX_UPDATE_BYTES = 65_536;
-/** Texts are cut to so many bytes where there is no room for more. */
-const SHORT_TEXT_BYTES = 1_024;
 const MAX_STAGE_BYTES = 256;
+/** Longer texts are cut, also where there is room. */
+const MAX_TEXT_BYTES = 8_192;
+/** The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough. */
+const SHORT_TEXT_BYTES = [1_024, 128];
 /** Dropped if there is no room for them, the largest first. */
 const DROPPED = ['metadata', 'result'];
-const CUT = ['message', 'error'];
+const TEXTS = ['error', 'message'];
 
 /** An update as it is sent. */
 export interface Encoded {
@@ -26,39 +28,60 @@ export interface Encoded {
 }
 
 /**
- * The JSON of an update, at most `limit` bytes; a limit below 1,024 is not kept. A field that JSON cannot hold is left
- * out, and so is what there is no room for, so that an end is never lost for what it carries. The update names those
- * fields as `truncated`. `isBare` leaves out all of the worker's own data.
+ * The JSON of an update, at most 65,536 bytes. What JSON cannot hold is left out, and so is what there is no room for, so
+ * that an end is never lost for what it carries: the larger one of metadata and result, then the other; then the texts
+ * are cut. The update names those fields as `truncated`. `reductions` says how many of these steps are taken in any case,
+ * as the server has refused more; see `canReduce`.
  *
  * Never throws, and stops at the limit whatever a field holds.
  */
-export function encode(update: Update, limit = MAX_UPDATE_BYTES, isBare = false): Encoded {
+export function encode(update: Update, reductions = 0): Encoded {
   const fields = new Map<string, string>();
-  const truncated: string[] = [];
+  const truncated = new Set<string>();
   for (const [name, value] of Object.entries(update)) {
-    const text = isBare && DROPPED.includes(name) ? null : encodeField(name, value, limit);
-    if (text === null) truncated.push(name);
+    const text = encodeField(name, value);
+    if (text === null) truncated.add(name);
     else if (text !== undefined) fields.set(name, text);
+    if (TEXTS.includes(name) && typeof value === 'string' && size(value) > MAX_TEXT_BYTES) truncated.add(name);
   }
   let encoded = join(fields, truncated);
-  while (encoded.size > limit) {
-    const [largest] = DROPPED.filter((name) => fields.has(name)).sort((a, b) => size(fields.get(b)) - size(fields.get(a)));
-    if (largest === undefined) break;
-    fields.delete(largest);
-    truncated.push(largest);
+  for (let step = 0; step < reductions || encoded.size > MAX_UPDATE_BYTES; step += 1) {
+    if (!reduce(fields, truncated)) break;
     encoded = join(fields, truncated);
   }
-  if (encoded.size <= limit) return encoded;
-  for (const name of CUT) {
-    const text = update[name];
-    if (typeof text !== 'string' || size(text) <= SHORT_TEXT_BYTES) continue;
-    fields.set(name, JSON.stringify(cut(text.slice(0, SHORT_TEXT_BYTES).toWellFormed(), Math.min(SHORT_TEXT_BYTES, limit >> 3))));
-    truncated.push(name);
-  }
-  return join(fields, truncated);
+  return encoded;
 }
 
-function join(fields: ReadonlyMap<string, string>, truncated: readonly string[]): Encoded {
+/** Whether the update can be sent with less than after so many reductions. */
+export function canReduce(update: Update, reductions: number): boolean {
+  return encode(update, reductions).json !== encode(update, reductions + 1).json;
+}
+
+/** Returns whether there was anything left to drop or to cut. */
+function reduce(fields: Map<string, string>, truncated: Set<string>): boolean {
+  const [largest] = DROPPED.filter((name) => fields.has(name)).sort((a, b) => size(fields.get(b)) - size(fields.get(a)));
+  if (largest !== undefined) {
+    fields.delete(largest);
+    truncated.add(largest);
+    return true;
+  }
+  for (const limit of SHORT_TEXT_BYTES) {
+    const longer = TEXTS.filter((name) => size(textOf(fields, name)) > limit);
+    for (const name of longer) {
+      fields.set(name, JSON.stringify(cut(textOf(fields, name), limit)));
+      truncated.add(name);
+    }
+    if (longer.length) return true;
+  }
+  return false;
+}
+
+function textOf(fields: ReadonlyMap<string, string>, name: string): string {
+  return JSON.parse(fields.get(name) ?? '""') as string;
+}
+
+function join(fields: ReadonlyMap<string, string>, names: ReadonlySet<string>): Encoded {
+  const truncated = [...names].sort();
   const members = [...fields].map(([name, value]) => `${JSON.stringify(name)}:${value}`);
   if (truncated.length) members.push(`"truncated":${JSON.stringify(truncated)}`);
   const json = `{${members.join(',')}}`;
@@ -68,11 +91,14 @@ function join(fields: ReadonlyMap<string, string>, truncated: readonly string[])
 class TooLarge extends Error {}
 
 /** A field's JSON. Null: JSON cannot hold it, or it exceeds the limit by itself. Undefined: JSON has nothing for it. */
-function encodeField(name: string, value: unknown, limit: number): string | null | undefined {
+function encodeField(name: string, value: unknown): string | null | undefined {
+  const limit = MAX_UPDATE_BYTES;
   if (typeof value === 'string') {
     // A lone surrogate is no character, and a server refuses it.
-    const text = value.slice(0, limit).toWellFormed();
-    return JSON.stringify(name === 'stage' ? cut(text, MAX_STAGE_BYTES) : text);
+    const text = value.slice(0, limit + 1).toWellFormed();
+    if (DROPPED.includes(name) && size(text) > limit) return null;
+    const longest = name === 'stage' ? MAX_STAGE_BYTES : TEXTS.includes(name) ? MAX_TEXT_BYTES : Infinity;
+    return JSON.stringify(cut(text, longest));
   }
   let room = limit;
   const take = (bytes: number): void => {

@@ -51,7 +51,7 @@ const ends = {
   'a BigInt': [(j) => j.complete({ rows: 1n }), 'completed', ['result']],
   'a toJSON that throws': [(j) => j.complete(hostile), 'completed', ['result']],
   'metadata of 70 KB': [(j) => ((j.metadata = { log: 'x'.repeat(70_000) }), j.complete({ ok: true })), 'completed', ['metadata']],
-  'an error of 90 KB': [(j) => j.fail('x'.repeat(90_000)), 'failed', ['message', 'error']],
+  'an error of 90 KB': [(j) => j.fail('x'.repeat(90_000)), 'failed', ['error', 'message']],
   'half a character': [(j) => j.fail('\ud83d no'), 'failed', undefined],
 };
 for (const [name, [end, status, truncated]] of Object.entries(ends)) {
@@ -75,18 +75,24 @@ test('a server that takes less is sent less', options, async () => {
   assert.deepEqual([status, truncated, metadata], ['completed', ['result'], { rows: 4 }]);
 });
 
-test('an end that the server finds invalid is sent without the data', async () => {
-  const ends = [];
-  const server = createServer(async (request, response) => {
-    const update = JSON.parse(Buffer.concat(await request.toArray()).toString());
-    if (update.status === 'completed') ends.push(update);
-    response.writeHead('result' in update ? 400 : 200).end('{}');
+for (const invalid of [400, 422]) {
+  test(`an end that is answered with ${invalid} is sent with less, step by step`, async () => {
+    const ends = [];
+    const warned = [];
+    const server = createServer(async (request, response) => {
+      const update = JSON.parse(Buffer.concat(await request.toArray()).toString());
+      if (update.status === 'completed') ends.push(update);
+      response.writeHead('metadata' in update ? invalid : 200).end('{"detail":"no such value"}');
+    });
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    started.push({ kill: () => (server.closeAllConnections(), server.close()) });
+    const url = `http://127.0.0.1:${server.address().port}`;
+    const j = new Job('x', { url, metadata: { unit: 'rows' }, warn: (text) => warned.push(text) });
+    await j.complete({ rows: 4, columns: ['id', 'name'] });
+    assert.deepEqual(ends.map(({ truncated }) => truncated), [undefined, ['result'], ['metadata', 'result']]);
+    assert.match(warned.at(-1), /a part of it: no such value/);
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  started.push({ kill: () => (server.closeAllConnections(), server.close()) });
-  await job('x', { url: `http://127.0.0.1:${server.address().port}`, ...quiet }, () => ({ rows: 4 }));
-  assert.deepEqual(ends.map(({ result, truncated }) => [result, truncated]), [[{ rows: 4 }, undefined], [undefined, ['result']]]);
-});
+}
 
 test('the old names lose no end either', options, async () => {
   const reporter = new ProgressReporter({ url, ...quiet });

@@ -8,7 +8,7 @@ import http.client
 import socket
 import time
 from typing import Any, Optional
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from ._outcome import Lost
 from ._sockets import Dialer, TimedSocket
@@ -25,6 +25,7 @@ class Connection:
         self._default_port = 443 if parts.scheme == "https" else 80
         self._port = parts.port or self._default_port
         self._base = parts.path.rstrip("/")
+        self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._dialer = Dialer(self._host, self._port, parts.scheme == "https")
         self._headers = {"User-Agent": _AGENT}
         if token:
@@ -67,6 +68,23 @@ class Connection:
         connection = self._connect(deadline)
         connection.request(method, self._base + path, body, {**self._headers, **(headers or {})})
         return connection.getresponse()
+
+    def redirected(self, path: str, location: str) -> tuple[Connection, str]:
+        """The connection and the path to which an answer to a request for `path` redirects. Credentials are sent to the
+        same host only, and never in the clear where they were not before. Raises Lost."""
+        here = urlsplit(f"{self._origin}{self._base}{path}")
+        try:
+            there = urlsplit(urljoin(here.geturl(), location))
+            if there.scheme not in ("http", "https") or not there.hostname:
+                raise ValueError("it is no address of HTTP")
+            connection = Connection(f"{there.scheme}://{there.netloc}", None)
+        except ValueError as error:
+            raise Lost(f"the server redirects to {location[:200]}: {error}") from error
+        is_same_host = (there.hostname, connection._port) == (self._host, self._port)
+        if is_same_host and (here.scheme, there.scheme) != ("https", "http"):
+            connection._headers = self._headers
+        query = f"?{there.query}" if there.query else ""
+        return connection, f"{there.path}{query}"
 
     def _connect(self, deadline: float) -> http.client.HTTPConnection:
         if self._http is None:

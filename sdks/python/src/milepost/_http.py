@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import time
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -14,6 +16,9 @@ from ._transport import Outgoing
 
 MAX_ANSWER = 1 << 18
 """An answer's body is not read beyond this, a batch's beyond 64 KiB for each update, or 16 MiB."""
+
+MAX_REDIRECTS = 5
+"""Redirects that one request follows: those that keep its method and its body."""
 
 
 class Http:
@@ -31,10 +36,22 @@ class Http:
     def _post(
         self, path: str, kind: str, body: bytes, updates: int, timeout: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        headers = {"Content-Type": kind}
-        response = self._connection.ask("POST", path, timeout, body=body, headers=headers)
+        deadline = time.monotonic() + timeout
         limit = max(MAX_ANSWER, min(updates << 16, 1 << 24))
-        return response, self._connection.read(response, limit)
+        connection = self._connection
+        for redirects in itertools.count():
+            timeout = max(0.001, deadline - time.monotonic())
+            try:
+                response = connection.ask("POST", path, timeout, body=body, headers={"Content-Type": kind})
+                answer = connection.read(response, limit)
+            finally:
+                if connection is not self._connection:
+                    connection.release()
+            location = response.getheader("Location")
+            if response.status not in (307, 308) or location is None or redirects == MAX_REDIRECTS:
+                break
+            connection, path = connection.redirected(path, location)
+        return response, answer
 
     def _send_one(self, update: Outgoing, timeout: float) -> Outcome:
         response, body = self._post(f"/jobs/{update.job_id}", "application/json", update.update.data, 1, timeout)
@@ -115,6 +132,9 @@ def _whole_request(response: http.client.HTTPResponse, problem: Optional[_proble
     if response.status >= 500 or _is_passing(response):
         said = problem.detail if problem is not None else response.reason
         return LeaveAlone(f"the server answered {response.status}: {said}", _retry_after(response))
+    if 300 <= response.status < 400:
+        location = response.getheader("Location") or "an address that it does not name"
+        return Lost(f"the server answered {response.status} and redirects to {location}: report to that address")
     return _nonsense(response)
 
 

@@ -11,7 +11,7 @@ from ._counter import Count, Counter, Number
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
-from ._update import ENDS, MAX_ATTEMPT, MAX_TEXT_BYTES, MAX_TTL, MAX_UPDATE_BYTES, Encoded, Update
+from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, Encoded, Update
 
 MAX_METADATA_BYTES = 49_152
 """Of all of a job's metadata: there has to be room for the rest of an update."""
@@ -212,11 +212,8 @@ class Record:
                 update.text("message", text if text is not None else "Job completed")
                 update.json("result", self._result)
             elif status == "failed":
-                error = _json.cut(text or "", MAX_TEXT_BYTES)
-                if error != (text or ""):
-                    update.leave_out("error")
-                update.text("message", f"Error: {error}", MAX_TEXT_BYTES + 16)
-                update.text("error", error)
+                update.text("message", f"Error: {text or ''}")
+                update.text("error", text or "")
             else:
                 update.text("message", text)
             return self._finish(status, update)

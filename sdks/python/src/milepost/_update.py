@@ -39,12 +39,17 @@ class Update:
         """Parts that were given are missing or cut: watchers see their names as `truncated`."""
         self._truncated.update(names)
 
-    def text(self, name: str, value: Optional[str], limit: int = MAX_TEXT_BYTES) -> None:
+    def text(self, name: str, value: Optional[str]) -> None:
+        """The error or the message. A longer one is cut, which `truncated` says."""
         if value is not None:
-            self._fields[name] = quote(cut(value, limit))
+            short = cut(value, MAX_TEXT_BYTES)
+            self._fields[name] = quote(short)
+            if len(short) < len(value):
+                self.leave_out(name)
 
     def stage(self, value: Optional[str]) -> None:
-        self.text("stage", value, MAX_STAGE_BYTES)
+        if value is not None:
+            self._fields["stage"] = quote(cut(value, MAX_STAGE_BYTES))
 
     def progress(self, value: Optional[float]) -> None:
         self._fields["progress"] = "null" if value is None else repr(float(value))
