@@ -115,7 +115,7 @@ fn words_of_the_server_do_not_steer_the_terminal() {
 }
 
 #[test]
-fn an_end_that_is_too_large_is_sent_again_without_what_is_too_large() {
+fn an_end_that_is_too_large_is_sent_without_that_part() {
     let server = Server::start();
     let large = serde_json::to_string(&"x".repeat(90_000)).unwrap();
     let line = ["report", "a", "--status", "completed", "--result", &large, "--message", "done"];

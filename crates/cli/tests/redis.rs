@@ -49,7 +49,7 @@ fn run_reports_straight_to_redis_and_again_as_the_next_attempt() {
 }
 
 #[test]
-fn run_waits_for_a_redis_that_is_far_away_and_not_for_one_that_is_not_there() {
+fn run_waits_for_a_distant_redis_but_not_for_an_absent_one() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let delay = Duration::from_millis(100);
@@ -160,7 +160,7 @@ fn documented_rights() -> String {
 }
 
 #[test]
-fn the_server_trusts_whom_it_is_told_to_and_needs_no_more_rights_than_the_contract_lists() {
+fn the_server_uses_ssl_cert_file_and_the_listed_rights() {
     let rights = documented_rights();
     assert!(rights.contains("+evalsha") && rights.contains("~job_*"), "{rights}");
     let user = Some(("milepost".to_owned(), "secret".to_owned(), rights));

@@ -129,7 +129,7 @@ fn a_failure_has_the_last_words_of_stderr() {
 }
 
 #[test]
-fn a_failure_that_says_nothing_on_stderr_has_the_last_lines_of_stdout() {
+fn a_failure_with_empty_stderr_has_the_last_lines_of_stdout() {
     let server = Server::start();
     let script = "for i in $(seq 30); do echo line $i; done; exit 4";
     run(&mut server.milepost(&["run", "--job", "f", "--", "sh", "-c", script]));
@@ -194,7 +194,7 @@ fn a_job_that_is_run_again_is_a_new_attempt() {
 }
 
 #[test]
-fn a_signal_that_is_sent_to_us_reaches_the_command_and_cancels_the_job() {
+fn a_signal_reaches_the_command_and_cancels_the_job() {
     let server = Server::start();
     let mut child = server
         .milepost(&[
@@ -221,7 +221,7 @@ fn a_signal_that_is_sent_to_us_reaches_the_command_and_cancels_the_job() {
 }
 
 #[test]
-fn a_command_that_dies_by_a_signal_of_ours_is_cancelled_and_by_another_has_failed() {
+fn only_a_forwarded_signal_counts_as_cancelled() {
     let server = Server::start();
     for (job, to_us, signal, code, status) in [
         ("a", true, "INT", 130, "cancelled"),
@@ -280,7 +280,7 @@ fn ctrl_c_in_a_terminal_reaches_the_command_once() {
 }
 
 #[test]
-fn on_a_terminal_there_is_a_bar_below_the_output_and_it_is_gone_at_the_end() {
+fn the_bar_is_below_the_output_and_removed_at_the_end() {
     let server = Server::start();
     let line = format!(
         "{} run --job bar-1 --server {} -- sh -c 'echo first; echo 42%; sleep 1; echo last'",

@@ -57,7 +57,7 @@ fn a_render_reports_frames_speed_and_time_left() {
 }
 
 #[test]
-fn the_total_of_a_file_comes_from_ffprobe_even_if_ffmpeg_says_nothing() {
+fn ffprobe_gives_the_total_when_ffmpeg_prints_none() {
     require("ffmpeg");
     require("ffprobe");
     let server = Server::start();

@@ -141,7 +141,7 @@ fn a_prefix_names_the_jobs_that_have_not_ended() {
 }
 
 #[test]
-fn where_not_all_jobs_fit_what_matters_is_shown_and_the_rest_counted() {
+fn what_matters_is_shown_first_and_the_rest_is_counted() {
     let server = Server::start();
     let names: Vec<String> = (10..40).map(|n| format!("j{n}")).collect();
     for name in &names {

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_known_after_a_second_and_forgets_what_is_long_ago() {
+    fn the_rate_is_known_after_a_second_and_forgets_old_samples() {
         let start = Instant::now();
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
         let mut rate = Rate::default();

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_arriving_is_worse_than_some_waiting_and_both_end_together() {
+    fn an_outage_outranks_a_delay_and_both_end_together() {
         let mut trouble = Trouble::default();
         assert!(trouble.delayed(1, false, false) && trouble.failed());
         trouble.answered();

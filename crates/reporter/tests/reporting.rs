@@ -291,7 +291,7 @@ fn the_same_id_is_the_same_job_while_it_is_under_way() {
 }
 
 #[test]
-fn a_server_that_is_down_is_told_once_and_gets_the_end_when_it_is_up() {
+fn an_outage_is_logged_once_and_the_end_arrives_after_it() {
     let address = FakeServer::start().stop();
     let (builder, notices) = builder();
     let reporter = builder.connect(&format!("http://{address}")).unwrap();
@@ -335,7 +335,7 @@ fn a_server_that_dies_and_comes_back_sees_the_newest_state() {
 }
 
 #[test]
-fn a_connection_that_the_server_closed_between_two_updates_is_no_failure() {
+fn a_connection_closed_between_two_updates_is_no_failure() {
     let server = FakeServer::start();
     let (reporter, notices) = connect(&server);
     let job = reporter.job("a");
@@ -351,7 +351,7 @@ fn a_connection_that_the_server_closed_between_two_updates_is_no_failure() {
 }
 
 #[test]
-fn a_connection_that_the_server_closes_under_a_request_is_no_failure() {
+fn a_connection_closed_during_a_request_is_no_failure() {
     let server = FakeServer::with_mode(Mode::HangUpOnTheSecond);
     let (reporter, notices) = connect(&server);
     let job = reporter.job("a");
@@ -365,7 +365,7 @@ fn a_connection_that_the_server_closes_under_a_request_is_no_failure() {
 }
 
 #[test]
-fn a_server_that_never_answers_does_not_hold_the_worker_at_its_exit() {
+fn a_server_that_never_answers_does_not_delay_the_exit() {
     let server = FakeServer::with_mode(Mode::Hang);
     let (builder, notices) = builder();
     let reporter =
@@ -510,7 +510,7 @@ fn a_server_that_takes_no_batches_gets_the_jobs_one_by_one() {
 }
 
 #[test]
-fn at_the_bound_further_jobs_are_not_reported_and_ended_ones_make_room() {
+fn at_the_bound_new_jobs_are_dropped_and_ended_ones_evicted() {
     let server = FakeServer::start();
     let (builder, notices) = builder();
     let reporter = builder.max_jobs(2).connect(&server.url()).unwrap();
@@ -695,7 +695,7 @@ fn the_old_names_send_the_old_messages() {
 }
 
 #[test]
-fn under_the_old_names_an_end_is_never_overwritten_by_what_follows() {
+fn the_legacy_methods_never_overwrite_an_end() {
     let address = FakeServer::start().stop();
     let progress = ProgressReporter::new(&format!("http://{address}")).unwrap();
     progress.report_complete("a", 1, "Job completed");

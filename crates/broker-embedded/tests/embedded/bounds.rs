@@ -45,7 +45,7 @@ async fn at_its_bound_in_jobs_it_refuses_new_ones_only() {
 }
 
 #[tokio::test]
-async fn ended_jobs_are_given_up_in_the_order_in_which_they_would_expire() {
+async fn ended_jobs_are_evicted_in_the_order_of_their_expiry() {
     let (broker, _) = in_memory(Limits { max_jobs: 40, ..Limits::default() });
     // Spread over the locks, and not in the order of their expiry.
     for n in 0_u32..40 {
@@ -81,7 +81,7 @@ async fn what_prolongs_an_ended_job_counts_when_one_is_given_up() {
 }
 
 #[tokio::test]
-async fn at_its_bound_in_bytes_ended_jobs_go_first_then_histories_then_it_refuses() {
+async fn max_bytes_evicts_ended_jobs_then_histories_then_rejects() {
     let (broker, _) = in_memory(Limits { max_bytes: 20_000, ..Limits::default() });
     let large = format!(r#"{{"message":"{}"}}"#, "x".repeat(1_000));
     report(&broker, "ended", END).await;

@@ -48,7 +48,7 @@ fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
 }
 
 #[test]
-fn what_is_published_faster_than_taken_is_thinned_out_but_for_ends() {
+fn a_backlog_of_publishes_coalesces_but_keeps_ends() {
     let (watched, job) = followed();
     let heard = watched.message(&job, &publish("processing", 0), LINK, NOW).unwrap();
     assert_eq!(heard, Heard::Publish);
@@ -109,7 +109,7 @@ fn what_was_heard_and_not_taken_is_read_again_soon() {
 }
 
 #[test]
-fn what_is_found_where_more_is_known_is_not_taken_before_it_was_there_twice() {
+fn a_key_is_folded_only_if_two_reads_find_it_unchanged() {
     let (watched, job) = followed();
     watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());

@@ -65,7 +65,7 @@ async fn instances_agree_on_what_they_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_between_the_two_commands_is_told_what_was_published() {
+async fn a_watcher_between_publish_and_setex_sees_the_publish() {
     let server = Server::start();
     let it = instance_of(&server).await;
     let job = it.job("a");

@@ -291,7 +291,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_first_state_of_a_connection_may_be_old_and_the_next_is_not() {
+    fn only_the_first_state_of_a_connection_may_be_old() {
         let t0 = Instant::now();
         let mut watched_jobs = watched_jobs(&["a"], t0);
         watched_jobs.connected();
@@ -330,7 +330,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_unknown_job_is_given_up_after_the_timeout_and_is_no_failure() {
+    fn an_unknown_job_times_out_without_failing() {
         let t0 = Instant::now();
         let mut jobs = watched_jobs(&["a", "b"], t0);
         jobs.connected();

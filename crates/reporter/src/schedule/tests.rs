@@ -114,7 +114,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 #[test]
-fn a_new_job_is_sent_after_a_moment_and_then_with_heartbeats_only() {
+fn an_idle_job_is_sent_once_then_only_heartbeats() {
     let mut bench = Bench::with_job(1);
     assert!(bench.due().is_empty());
     bench.run_for(HEARTBEAT * 3 + ms(100));
@@ -176,7 +176,7 @@ fn many_jobs_go_together_ends_first() {
 }
 
 #[test]
-fn a_batch_that_is_too_large_is_halved_down_to_one_and_grows_again() {
+fn a_batch_too_large_is_halved_down_to_one_and_grows_again() {
     let mut bench = Bench::new();
     for key in 1..=8 {
         bench.begin(key, None);
@@ -280,7 +280,7 @@ fn the_end_of_an_attempt_that_is_over_is_not_sent() {
 }
 
 #[test]
-fn a_job_that_is_not_taken_now_is_tried_later_and_others_are_not_held() {
+fn a_deferred_job_is_retried_and_delays_no_other() {
     let mut bench = Bench::with_job(1);
     bench.now += ms(50);
     let busy = Outcome::Busy {
@@ -327,7 +327,7 @@ fn a_flush_sends_everything_now_and_says_when_it_is_over() {
 }
 
 #[test]
-fn a_flush_breaks_the_backoff_tries_often_and_gives_up_at_its_deadline() {
+fn a_flush_interrupts_the_backoff_and_ends_at_its_deadline() {
     let mut bench = Bench::with_job(1);
     bench.run(bench.now + Duration::from_secs(100), false);
     bench.end(1);

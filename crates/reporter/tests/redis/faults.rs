@@ -81,7 +81,7 @@ fn redis_that_is_frozen_holds_nobody_up() {
 }
 
 #[test]
-fn a_network_that_swallows_everything_holds_up_neither_the_job_nor_its_exit() {
+fn a_black_hole_delays_neither_the_job_nor_its_exit() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let (builder, notices) = builder();
@@ -122,7 +122,7 @@ fn a_connection_that_leads_nowhere_is_given_up() {
 }
 
 #[test]
-fn redis_without_memory_takes_ends_and_what_it_does_not_take_is_told_once() {
+fn a_full_redis_accepts_ends_and_is_logged_once() {
     let server = Server::start();
     let (reporter, notices) = connect(&server.url());
     let mut jobs: Vec<Job> = (0..5).map(|n| reporter.job(&format!("job-{n}"))).collect();
@@ -194,7 +194,7 @@ fn an_end_needs_no_memory_for_what_todays_worker_left() {
 }
 
 #[test]
-fn redis_that_became_a_replica_takes_nothing_until_it_is_a_primary() {
+fn a_replica_accepts_nothing_until_it_is_a_primary() {
     let server = Server::start();
     let (reporter, notices) = connect(&server.url());
     let job = reporter.job("a");
@@ -236,7 +236,7 @@ fn a_password_that_changed_is_said_without_the_password() {
 }
 
 #[test]
-fn scripts_that_are_flushed_and_connections_that_are_closed_are_no_failure() {
+fn flushed_scripts_and_closed_connections_are_no_failure() {
     let server = Server::start();
     let (reporter, notices) = connect(&server.url());
     let job = reporter.job("a");
@@ -256,7 +256,7 @@ fn scripts_that_are_flushed_and_connections_that_are_closed_are_no_failure() {
 }
 
 #[test]
-fn redis_that_lost_everything_knows_the_job_again_without_the_worker_doing_anything() {
+fn a_heartbeat_restores_a_job_that_redis_lost() {
     let mut server = Server::start();
     let (builder, notices) = builder();
     let builder = builder.heartbeat(Duration::from_millis(100));
@@ -276,7 +276,7 @@ fn redis_that_lost_everything_knows_the_job_again_without_the_worker_doing_anyth
 }
 
 #[test]
-fn an_attempt_that_is_over_is_not_revived_and_does_not_hinder_others() {
+fn an_ended_attempt_stays_ended_and_hinders_no_other() {
     let server = Server::start();
     let (first, _) = connect(&server.url());
     first.job("a").complete_with(1);
@@ -307,7 +307,7 @@ fn an_attempt_that_is_over_is_not_revived_and_does_not_hinder_others() {
 }
 
 #[test]
-fn a_job_that_is_reported_all_the_time_is_kept_and_counted_once_per_interval() {
+fn a_busy_job_is_sent_once_per_interval_and_kept() {
     let server = Server::start();
     let (reporter, notices) = connect(&server.url());
     let job = reporter.job("a");

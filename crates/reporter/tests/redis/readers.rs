@@ -73,7 +73,7 @@ fn assert_readable(message: &Value, job: &str) {
 }
 
 #[test]
-fn a_plain_subscriber_and_a_plain_get_understand_what_is_written() {
+fn a_plain_subscriber_and_a_plain_get_read_states() {
     let server = Server::start();
     let mut subscriber = Subscriber::of(&server, "job_12345");
     let (reporter, notices) = connect(&server.url());
@@ -141,7 +141,7 @@ fn what_todays_worker_left_is_a_status_and_goes_on_from_there() {
 }
 
 #[test]
-fn a_status_may_be_asked_for_in_an_async_program_and_where_nobody_answers() {
+fn get_status_works_in_async_programs_and_without_a_server() {
     let server = Server::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

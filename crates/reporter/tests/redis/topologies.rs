@@ -104,7 +104,7 @@ fn the_child_that_speaks_tls() {
 }
 
 #[test]
-fn after_a_failover_under_sentinel_the_end_arrives_at_the_new_primary() {
+fn after_a_sentinel_failover_the_end_reaches_the_new_primary() {
     let mut all = Sentinels::start(1);
     let (reporter, notices) = connect(&of_sentinels(&all));
     let job = reporter.job("a");
@@ -135,7 +135,7 @@ fn report_until(job: &Job, notices: &Notices, wanted: fn(&Notice) -> bool) -> No
 }
 
 #[test]
-fn in_a_cluster_jobs_are_everywhere_and_a_part_that_is_away_takes_only_its_own_along() {
+fn a_lost_cluster_node_affects_only_the_jobs_in_its_slots() {
     let options = Options::default().line("cluster-require-full-coverage no");
     let mut cluster = Cluster::with(0, &options);
     let (reporter, notices) = connect(&of_cluster(&cluster));
@@ -176,7 +176,7 @@ fn in_a_cluster_jobs_are_everywhere_and_a_part_that_is_away_takes_only_its_own_a
 }
 
 #[test]
-fn after_a_failover_in_a_cluster_the_end_arrives_at_the_new_primary() {
+fn after_a_cluster_failover_the_end_reaches_the_new_primary() {
     let mut cluster = Cluster::start(1);
     let (reporter, notices) = connect(&of_cluster(&cluster));
     let job = reporter.job("a");

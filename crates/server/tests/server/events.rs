@@ -50,7 +50,7 @@ async fn the_first_event_is_connected_and_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn each_state_is_an_event_with_its_position_and_the_json_of_everywhere() {
+async fn each_state_is_an_event_with_its_position_and_the_same_json() {
     let server = Server::start().await;
     report(&server, "a", r#"{"message":"a\nb\r\n","n":1.50}"#).await;
     let mut events = Events::open(&server, "/jobs/a/events", "").await;
@@ -68,7 +68,7 @@ async fn each_state_is_an_event_with_its_position_and_the_json_of_everywhere() {
 }
 
 #[tokio::test]
-async fn after_the_end_the_stream_closes_and_who_comes_back_is_told_to_stop() {
+async fn the_stream_closes_after_the_end_and_a_return_gets_204() {
     let server = Server::start().await;
     let mut events = open(&server, "/jobs/a/events").await;
     report(&server, "a", "{}").await;

@@ -23,7 +23,7 @@ async fn open(server: &Server) -> Raw {
 }
 
 #[tokio::test]
-async fn whoever_breaks_the_protocol_is_closed_with_the_code_that_says_so() {
+async fn a_protocol_violation_closes_with_its_code() {
     let server = Server::start().await;
     let mut bystander = bystander(&server).await;
     let mut huge_header = vec![0x82, 0xff];
@@ -101,7 +101,7 @@ async fn messages_up_to_the_limit_are_heard_whole_and_in_fragments() {
 }
 
 #[tokio::test]
-async fn pings_between_the_fragments_of_a_message_are_answered_before_it() {
+async fn pings_between_fragments_are_answered_before_the_message() {
     let server = Server::start().await;
     let mut raw = open(&server).await;
     let message = [
@@ -193,7 +193,7 @@ async fn a_close_that_must_not_be_sent_breaks_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_client_may_go_on_talking_while_it_is_closed_but_not_for_ever() {
+async fn a_client_may_keep_sending_during_the_close_for_a_while() {
     let server = Server::start().await;
     let mut raw = open(&server).await;
     raw.send(&masked(0x83, b"")).await;
@@ -243,7 +243,7 @@ async fn a_socket_that_is_half_closed_or_reset_is_let_go() {
 }
 
 #[tokio::test]
-async fn whoever_floods_without_reading_the_answers_is_not_heard_and_harms_nobody() {
+async fn a_flood_without_reading_the_answers_is_parked() {
     let server = Server::start().await;
     let mut bystander = bystander(&server).await;
     let mut raw = open(&server).await;

@@ -16,7 +16,7 @@ async fn list(server: &Server, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn jobs_are_listed_with_their_states_the_most_recently_begun_first() {
+async fn jobs_are_listed_with_their_states_newest_first() {
     let server = Server::start().await;
     assert_eq!(list(&server, "").await, json!({ "jobs": [], "next": null, "total": 0 }));
     for job in ["a", "b", "c"] {

@@ -204,7 +204,7 @@ async fn pages_of_any_origin_may_read_and_not_report() {
 }
 
 #[tokio::test]
-async fn pages_of_a_named_origin_may_report_and_those_of_others_nothing() {
+async fn only_pages_of_a_named_origin_may_report() {
     let cors_origins = vec!["https://mine.example".to_owned()];
     let server = Server::with(Config { cors_origins, ..quick() }).await;
     for method in ["GET", "POST", "DELETE"] {
@@ -219,7 +219,7 @@ async fn pages_of_a_named_origin_may_report_and_those_of_others_nothing() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_may_not_report_even_where_a_browser_does_not_ask_first() {
+async fn a_foreign_page_may_not_report_without_a_preflight_either() {
     let cors_origins = vec!["*".to_owned(), "https://mine.example".to_owned()];
     let server = Server::with(Config { cors_origins, ..quick() }).await;
     // The harness asks for the host `test`.

@@ -104,7 +104,7 @@ async fn a_wait_ends_with_the_news() {
 }
 
 #[tokio::test]
-async fn a_wait_for_a_job_that_was_forgotten_ends_when_it_is_reported_again() {
+async fn a_wait_for_a_forgotten_job_ends_when_it_is_reported_again() {
     let server = Server::start().await;
     report(&server, "{}").await;
     let seen = format!("\"{}\"", report(&server, "{}").await);

@@ -297,7 +297,7 @@ async fn a_deleted_job_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_full_refuses_new_jobs_and_goes_on_with_the_others() {
+async fn a_full_broker_rejects_new_jobs_and_serves_the_others() {
     let server = Server::with(Config { max_jobs: 2, ..quick() }).await;
     server.report("a", "{}").await;
     server.report("b", "{}").await;

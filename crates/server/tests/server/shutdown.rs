@@ -110,7 +110,7 @@ async fn a_handshake_under_way_ends_with_a_close_frame() {
 }
 
 #[tokio::test]
-async fn who_never_answers_holds_nobody_up_for_longer_than_the_grace_period() {
+async fn a_silent_peer_delays_the_exit_by_the_grace_period_at_most() {
     let config =
         Config { grace_period: 0.5, body_timeout: 600.0, header_timeout: 600.0, ..quick() };
     let mut server = Server::with(config).await;

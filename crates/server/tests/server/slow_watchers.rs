@@ -28,7 +28,7 @@ fn large(step: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_watcher_that_does_not_read_delays_nobody_and_then_sees_the_newest() {
+async fn a_watcher_that_does_not_read_later_sees_the_newest_state() {
     let server = Server::with(one_shard()).await;
     let mut stalled = Raw::over(narrow(&server).await, "/ws/jobs/a", &[]).await;
     assert_eq!(stalled.next().await["type"], "connected");

@@ -155,7 +155,7 @@ async fn a_ping_is_answered_and_all_else_ignored() {
 }
 
 #[tokio::test]
-async fn the_socket_stays_open_after_the_end_and_shows_the_next_attempt() {
+async fn the_socket_stays_open_for_the_next_attempt() {
     let server = Server::start().await;
     let mut watcher = server.watch("/ws/jobs/a?close=never").await;
     watcher.next().await;
@@ -355,7 +355,7 @@ async fn watchers_that_connect_at_the_same_moment_get_everything_once() {
 }
 
 #[tokio::test]
-async fn watchers_that_connect_between_reports_miss_nothing_and_see_nothing_twice() {
+async fn watchers_that_connect_between_reports_miss_nothing() {
     let server = Server::start().await;
     let reports = report_many(&server, "a", 40);
     let watch = async {
@@ -375,7 +375,7 @@ async fn watchers_that_connect_between_reports_miss_nothing_and_see_nothing_twic
 }
 
 #[tokio::test]
-async fn a_job_that_was_deleted_is_shown_anew_when_it_is_reported_again() {
+async fn a_deleted_job_is_shown_again_when_it_is_reported_again() {
     let server = Server::start().await;
     let mut watcher = server.watch("/ws/jobs/a").await;
     watcher.next().await;
