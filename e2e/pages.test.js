@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { PATIENCE, Server, Wire, launch, until, violations } from './site.js';
+import { PATIENCE, Server, Wire, launch, serveFiles, until, violations } from './site.js';
 
 /** @type {import('playwright-core').Browser} */
 let browser;
@@ -36,6 +36,7 @@ afterEach(async () => {
 async function open(path, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   leftovers.push(() => context.close());
+  await serveFiles(context);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   page.on('pageerror', (error) => faults.push(String(error)));
@@ -69,6 +70,17 @@ async function reads(page, selector, text) {
   } catch {
     assert.match(found.replaceAll('\u202f', ' '), wanted, selector);
   }
+}
+
+/**
+ * Types the id that `/try` asks for, and goes on.
+ * @param {import('playwright-core').Page} page
+ * @param {string} job
+ * @param {string} action
+ */
+async function confirm(page, job, action) {
+  await page.locator('#confirm-id').fill(job);
+  await page.locator('#confirm').getByRole('button', { name: action }).click();
 }
 
 /** @param {string} job */
@@ -422,6 +434,9 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     await page.goto(`${server.url}/try?job=r1`);
     await reads(page, '#live', 'Out of memory');
     await page.getByRole('button', { name: 'Report failure' }).click();
+    await reads(page, '#confirm', 'Another worker reported it');
+    assert.deepEqual(await violations(page), [], 'try, with a question');
+    await confirm(page, 'r1', 'Report failure');
     await reads(page, '#trouble', 'The attempt has ended');
     assert.deepEqual(await violations(page), [], 'try, with trouble');
   });
@@ -478,6 +493,27 @@ test('/try reports a failure, a cancellation and a new attempt, and says what is
   await until('its failure', async () => (await server.state('mine')).error === 'The page that did the job was closed');
 });
 
+test('/try ends a job of another worker only for who types its id', async () => {
+  await server.report('prod-migration', { stage: 'copying', progress: 0.4 });
+  const page = await open('/try?job=prod-migration');
+  await reads(page, '#live', '40 %');
+  for (const name of ['Report failure', 'Report cancellation', 'New attempt', 'Run a sample job']) {
+    await page.getByRole('button', { name }).click();
+    await reads(page, '#confirm', /did not start that job[^]*prod-migration/);
+    assert.equal(await page.locator('#confirm').getByRole('button', { name }).isDisabled(), true);
+    await page.locator('#confirm-id').fill('prod');
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Escape');
+    await until('the question is gone', async () => !(await page.locator('#confirm').isVisible()));
+  }
+  const { status, stage, attempt } = await server.state('prod-migration');
+  assert.deepEqual([status, stage, attempt], ['processing', 'copying', 1]);
+  await page.getByRole('button', { name: 'Report failure' }).click();
+  await confirm(page, 'prod-migration', 'Report failure');
+  await reads(page, '#live', /Failed[^]*Somebody pressed the button/);
+  noFaults();
+});
+
 test('/try keeps a bounded log', async () => {
   const page = await open('/try?job=chatty');
   await reads(page, '#connection-text', 'Live');
@@ -498,6 +534,7 @@ test('/try watches a server of another origin, and says what it takes to report 
   await reads(page, '#live', '50 %');
   noFaults();
   await page.getByRole('button', { name: 'Report failure' }).click();
+  await confirm(page, 'far', 'Report failure');
   await reads(page, '#trouble', /did not get through[^]*--set cors_origins=http:\/\/127\.0\.0\.1:\d+/);
 
   const friend = new Server(`cors_origins=${server.url}`);

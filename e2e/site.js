@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -139,7 +139,25 @@ export class Wire {
 export function launch() {
   return chromium.launch({
     executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--no-first-run', '--disable-dev-shm-usage'],
+    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--no-first-run', '--disable-dev-shm-usage',
+      // A page that comes from no address may not open sockets on this machine.
+      ...(FILES ? ['--disable-features=LocalNetworkAccessChecks'] : [])],
+  });
+}
+
+/** A folder with the pages' files, in place of those in the binary, while one works on them. */
+const FILES = process.env['WEB_FILES'];
+
+/** @param {import('playwright-core').BrowserContext} context */
+export async function serveFiles(context) {
+  if (!FILES) return;
+  const types = { html: 'text/html', css: 'text/css', js: 'text/javascript' };
+  await context.route(/^http:\/\/127\.0\.0\.1:\d+\/(try|[\w/-]+\.(js|css))?(\?.*)?$/, (route) => {
+    const path = new URL(route.request().url()).pathname;
+    const name = path === '/' ? '/index.html' : path === '/try' ? '/try.html' : path;
+    if (!existsSync(FILES + name)) return route.fallback();
+    const type = types[/** @type {keyof typeof types} */ (name.split('.').at(-1) ?? '')];
+    return route.fulfill({ body: readFileSync(FILES + name), contentType: `${type}; charset=utf-8` });
   });
 }
 

@@ -2,6 +2,7 @@
 /** The page at `/try`: watches one job of any server, and reports a sample job to it. */
 
 import { announce } from './announce.js';
+import { confirmByTyping } from './confirm.js';
 import { ConnectionSign } from './connection.js';
 import { paintResult } from './dashboard/details.js';
 import { Job, clock, duration, isLater, timeOf } from './job.js';
@@ -25,11 +26,18 @@ for (const part of live.querySelectorAll('[data-part]')) {
   parts[part.getAttribute('data-part') ?? ''] = /** @type {HTMLElement} */ (part);
 }
 
-/** What is watched. @type {{ watches: Watches, job: Job, server: string } | null} */
+/**
+ * What is watched. `isKnown`: whether somebody has reported the job; true if the server does not say in time.
+ * @type {{ watches: Watches, job: Job, server: string, isKnown: Promise<boolean> } | null}
+ */
 let watched = null;
 /** What is done here. @type {{ stop: AbortController, reports: Reports, attempt: number } | null} */
 let work = null;
 let isPlanned = false;
+/** So long may a server take to say whether it knows a job, in milliseconds. */
+const PATIENCE = 5000;
+/** The jobs that this page began, by server and id. @type {Set<string>} */
+const begun = new Set();
 
 const sign = new ConnectionSign(() => watched?.watches.hurry());
 const asked = new URL(location.href).searchParams;
@@ -45,10 +53,10 @@ byId('connect').addEventListener('submit', (event) => {
 });
 // Another job or server is another watch.
 for (const field of [serverField, jobField]) field.addEventListener('input', () => watched && disconnect());
-byId('run').addEventListener('click', () => run(nextAttempt(false)));
-byId('attempt').addEventListener('click', () => run(nextAttempt(true)));
-byId('fail').addEventListener('click', () => end({ status: 'failed', error: 'Somebody pressed the button', message: 'Error: Somebody pressed the button' }));
-byId('cancel').addEventListener('click', () => end({ status: 'cancelled', message: 'Cancelled by hand' }));
+onClick('run', false, () => run(nextAttempt(false)));
+onClick('attempt', false, () => run(nextAttempt(true)));
+onClick('fail', true, () => end({ status: 'failed', error: 'Somebody pressed the button', message: 'Error: Somebody pressed the button' }));
+onClick('cancel', true, () => end({ status: 'cancelled', message: 'Cancelled by hand' }));
 byId('clear').addEventListener('click', () => {
   log.replaceChildren();
   paintLog();
@@ -68,12 +76,23 @@ function connect() {
   const id = jobField.value.trim();
   if (!server || !id) return;
   const job = new Job(id);
+  let answer = (/** @type {boolean} */ _isKnown) => {};
+  /** @type {Promise<boolean>} */
+  const isKnown = new Promise((resolve) => {
+    answer = resolve;
+    setTimeout(resolve, PATIENCE, true);
+  });
   const watches = new Watches(server, {
-    onState,
+    onState: (state) => {
+      answer(true);
+      onState(state);
+    },
     onUnknown: () => {
+      answer(false);
       if (!job.state) write(parts.message, 'Nobody has reported this job yet. Run a sample job, or report it from elsewhere.');
     },
     onRefused: (_, reason) => {
+      answer(true);
       disconnect();
       note('refused', reason);
       write(parts.message, reason);
@@ -83,7 +102,7 @@ function connect() {
       note(connection === 'open' ? 'connected' : connection, server);
     },
   });
-  watched = { watches, job, server };
+  watched = { watches, job, server, isKnown };
   watches.watch(id, undefined, { maxRate: 20 });
   const url = new URL(location.href);
   url.searchParams.set('job', id);
@@ -213,6 +232,41 @@ function reporter() {
     // Of what a server takes no more, no more is done.
     if (answer.status >= 400 && answer.status < 500) work?.stop.abort();
   });
+}
+
+/**
+ * Reports from a button, unless the job is another worker's and nobody confirms it.
+ * @param {string} id of the button
+ * @param {boolean} isEnd whether it ends the job
+ * @param {() => Promise<void>} report
+ */
+function onClick(id, isEnd, report) {
+  const button = byId(id);
+  button.addEventListener('click', async () => {
+    if (await mayReport(button.textContent ?? '', isEnd)) await report();
+  });
+}
+
+/**
+ * Whether this page may report to the job: it began it, nobody has reported it yet, or a person has typed its id.
+ * @param {string} action
+ * @param {boolean} isEnd
+ */
+async function mayReport(action, isEnd) {
+  const server = readServer();
+  const id = jobField.value.trim();
+  if (!server || !jobField.reportValidity()) return false;
+  const key = `${server} ${id}`;
+  if (!watched) connect();
+  const isNew = (await watched?.isKnown) === false && !watched?.job.state;
+  if (begun.has(key) || isNew) {
+    begun.add(key);
+    return true;
+  }
+  const consequence = isEnd
+    ? 'Another worker reported it. If it runs, it ends for that worker and for everybody who watches it.'
+    : 'Another worker reported it. Everybody who watches it will see this page’s reports instead of that worker’s.';
+  return confirmByTyping(id, action, consequence);
 }
 
 /** @param {number} attempt */

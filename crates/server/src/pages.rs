@@ -54,6 +54,7 @@ const ASSETS: &[Asset] = &[
     web!(HTML "try.html", "/try"),
     web!(CSS "try.css"),
     web!(SCRIPT "try.js"),
+    web!(SCRIPT "confirm.js"),
     web!(SCRIPT "reports.js"),
     web!(SCRIPT "sample.js"),
     // Of both pages.
