@@ -8,6 +8,8 @@ RUN cargo build --release --locked -p milepost && mkdir /data
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /milepost/target/release/milepost /usr/local/bin/milepost
 COPY --from=build --chown=65532:65532 /data /data
+# All of the container's addresses: with MILEPOST_INSECURE=true only, since whoever reaches them may do everything.
+ENV HOST=0.0.0.0
 VOLUME /data
 EXPOSE 8084
 ENTRYPOINT ["/usr/local/bin/milepost"]

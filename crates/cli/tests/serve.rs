@@ -182,3 +182,19 @@ fn sighup_reloads_and_user_signals_are_ignored() {
     drop(log);
     serve.stop();
 }
+
+#[test]
+fn others_reach_it_only_if_that_is_accepted() {
+    for arguments in [
+        &["serve", "--listen", "0.0.0.0:0"][..],
+        &["serve", "--listen", "[::]:0", "--check"],
+        &["serve", "--set", "host=192.0.2.1"],
+    ] {
+        let refused = support::run(&mut milepost(arguments));
+        let line = support::text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(64), "{line}");
+        assert!(line.contains("--insecure") && line.lines().count() == 1, "{line}");
+    }
+    let mut accepted = milepost(&["serve", "--listen", "0.0.0.0:0", "--insecure", "--check"]);
+    assert_eq!(support::run(&mut accepted).status.code(), Some(0));
+}

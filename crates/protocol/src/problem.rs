@@ -11,9 +11,13 @@ pub enum ProblemType {
     InvalidJson,
     /// A parameter is not allowed.
     InvalidParameter,
+    /// The header `Host` is missing, or is no name of a server.
+    InvalidHost,
+    /// The server does not answer to this name.
+    HostNotAllowed,
     /// The socket watches as many jobs as it may.
     TooManySubscriptions,
-    /// A page of this origin may not report.
+    /// A page of this origin may not do this.
     OriginNotAllowed,
     /// There is nothing at this address.
     NotFound,
@@ -55,10 +59,12 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every type.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidJobId,
         Self::InvalidJson,
         Self::InvalidParameter,
+        Self::InvalidHost,
+        Self::HostNotAllowed,
         Self::TooManySubscriptions,
         Self::OriginNotAllowed,
         Self::NotFound,
@@ -86,11 +92,15 @@ impl ProblemType {
             Self::InvalidJobId => ("invalid-job-id", 400, "The job id is not allowed"),
             Self::InvalidJson => ("invalid-json", 400, "The body is not JSON"),
             Self::InvalidParameter => ("invalid-parameter", 400, "A parameter is not allowed"),
+            Self::InvalidHost => ("invalid-host", 400, "The header Host is missing or invalid"),
+            Self::HostNotAllowed => {
+                ("host-not-allowed", 421, "The server does not answer to this name")
+            }
             Self::TooManySubscriptions => {
                 ("too-many-subscriptions", 400, "The socket watches as many jobs as it may")
             }
             Self::OriginNotAllowed => {
-                ("origin-not-allowed", 403, "A page of this origin may not report")
+                ("origin-not-allowed", 403, "A page of this origin may not do this")
             }
             Self::NotFound => ("not-found", 404, "There is nothing at this address"),
             Self::UnknownJob => ("unknown-job", 404, "The job is not known"),

@@ -8,14 +8,15 @@ use milepost_broker_redis::{Address, InvalidAddress, Keeping};
 use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
+use crate::access::host;
 use crate::memory::{self, Budget};
 
 /// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address to listen on.
-    pub host: String,
+    /// The address to listen on. None: 127.0.0.1.
+    pub host: Option<String>,
     /// The port to listen on; 0: any that is free.
     pub port: u16,
     /// Where states are kept that outlive a restart; none: in memory only.
@@ -63,6 +64,12 @@ pub struct Config {
     pub grace_period: f64,
     /// Web origins whose pages may read (and, if named rather than `*`, report) by HTTP.
     pub cors_origins: Vec<String>,
+    /// The names by which clients reach the server, besides IP addresses, `localhost` and names without a dot; `*`: any.
+    pub hosts: Vec<String>,
+    /// Lets the server listen where others than this machine reach it, though it asks nobody for credentials.
+    pub insecure: bool,
+    /// Which pages may show the server's pages in a frame: sources of the directive `frame-ancestors` (CSP).
+    pub frame_ancestors: Vec<String>,
     /// Into how many shards watchers are divided; none: one for each core.
     pub shards: Option<NonZeroUsize>,
 }
@@ -71,7 +78,7 @@ impl Default for Config {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
-            host: "0.0.0.0".to_owned(),
+            host: None,
             port: 8084,
             data_dir: None,
             redis_url: None,
@@ -94,6 +101,9 @@ impl Default for Config {
             drain_period: 1.0,
             grace_period: 10.0,
             cors_origins: vec!["*".to_owned()],
+            hosts: Vec::new(),
+            insecure: false,
+            frame_ancestors: vec!["'self'".to_owned()],
             shards: None,
         }
     }
@@ -110,6 +120,12 @@ impl Config {
             .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
         for origin in &mut config.cors_origins {
             *origin = parse_origin(origin)?;
+        }
+        for host in &mut config.hosts {
+            *host = host::parse_setting(host)?;
+        }
+        for ancestor in &config.frame_ancestors {
+            check_frame_ancestor(ancestor)?;
         }
         config.check()?;
         Ok(config)
@@ -235,6 +251,18 @@ fn parse_origin(text: &str) -> Result<String, ConfigError> {
     Ok(origin)
 }
 
+/// A source of `frame-ancestors`; what would end the directive or the header is refused.
+fn check_frame_ancestor(source: &str) -> Result<(), ConfigError> {
+    let is_source = |byte: u8| byte.is_ascii_graphic() && !b",;".contains(&byte);
+    if !source.is_empty() && source.bytes().all(is_source) {
+        return Ok(());
+    }
+    let error = format!(
+        "frame_ancestors has {source:?}; a source is 'self', 'none' or like https://app.example.com"
+    );
+    Err(ConfigError(error))
+}
+
 /// With less, the shares would be too small to be of use.
 const MIN_MEMORY: usize = 64 << 20;
 
@@ -259,6 +287,12 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 /// A key or a value of the configuration that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(error: String) -> Self {
+        Self(error)
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Hosts;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::memory::Budget;
@@ -17,6 +18,7 @@ use crate::websocket::ShardHandle;
 /// What the requests of one running server share.
 pub(crate) struct Instance {
     pub(crate) config: Config,
+    pub(crate) hosts: Hosts,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -77,6 +79,11 @@ impl Instance {
             let detail = format!("it holds {}", self.max_connections);
             Refused::new(ProblemType::TooManyConnections, detail)
         })
+    }
+
+    /// Whether everybody who reaches this server may know what is behind it: hosts, and what they answered.
+    pub(crate) fn shows_details(&self) -> bool {
+        !self.config.insecure
     }
 
     /// The shard that the next watcher goes to: each in turn.

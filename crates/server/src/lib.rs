@@ -4,6 +4,7 @@
 //! `router`. Handlers are grouped by whom they serve: `watching`, `reporting`, `operating`. WebSockets leave HTTP after the handshake and belong to the
 //! hub's shards from then on (`websocket`).
 
+mod access;
 mod config;
 mod connection;
 mod drain;

@@ -5,9 +5,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, VARY,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -72,24 +75,43 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "milepost.js"),
 ];
 
-/// `GET` of each page and of what it loads.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+/// `GET` of each page and of what it loads. `frame_ancestors`: which pages may show one in a frame.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>(frame_ancestors: &[String]) -> Router<S> {
+    let policy = policy(frame_ancestors);
     ASSETS.iter().fold(Router::new(), |router, asset| {
-        router.route(asset.path, get(async move |headers: HeaderMap| respond(asset, &headers)))
+        let policy = policy.clone();
+        router.route(
+            asset.path,
+            get(async move |headers: HeaderMap| respond(asset, &policy, &headers)),
+        )
     })
 }
 
-fn respond(asset: &Asset, request: &HeaderMap) -> Response {
-    // What a job says is shown as text; should a page ever forget that, nothing foreign runs.
-    const POLICY: &str = "default-src 'self'; connect-src *; img-src 'self' data:; \
-                          frame-ancestors 'self'; base-uri 'none'; form-action 'self'";
+/// What a job says is shown as text; should a page ever forget that, nothing foreign runs.
+fn policy(frame_ancestors: &[String]) -> HeaderValue {
+    let ancestors = frame_ancestors.join(" ");
+    let policy = format!(
+        "default-src 'self'; connect-src *; img-src 'self' data:; object-src 'none'; \
+         frame-ancestors {ancestors}; base-uri 'none'; form-action 'self'"
+    );
+    // The setting was checked where it came in.
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+fn respond(asset: &Asset, policy: &HeaderValue, request: &HeaderMap) -> Response {
     let tag = asset.tag();
+    // Modules are for the pages of others too; what a page shows is for itself.
+    let shared_with = if asset.content_type == HTML { "same-origin" } else { "cross-origin" };
     // Asked about each time, so that a page is never of another version than its server.
     let mut headers = HeaderMap::from_iter([
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (CONTENT_SECURITY_POLICY, policy.clone()),
         (CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (VARY, HeaderValue::from_static("accept-encoding")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (OPENER_POLICY, HeaderValue::from_static("same-origin")),
+        (RESOURCE_POLICY, HeaderValue::from_static(shared_with)),
     ]);
     headers.extend(HeaderValue::try_from(&tag).map(|tag| (ETAG, tag)));
     if listed(request, IF_NONE_MATCH).any(|known| known == tag || known == "*") {

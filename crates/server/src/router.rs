@@ -46,11 +46,12 @@ fn routes() -> OpenApiRouter<Arc<Instance>> {
 
 pub(crate) fn router(instance: Arc<Instance>) -> Router {
     let cors = cors(&instance.config.cors_origins);
+    let pages = pages::routes(&instance.config.frame_ancestors);
     let (router, document) = routes().split_for_parts();
     // A tree of strings and numbers under string keys: it can be written.
     let document = OpenApiText(document.to_json().unwrap_or_default().into());
     router
-        .merge(pages::routes())
+        .merge(pages)
         .layer(Extension(document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)

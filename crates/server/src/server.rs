@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, seconds};
+use crate::access::Hosts;
+use crate::config::{Config, ConfigError, seconds};
 use crate::connection::accept;
 use crate::drain::{Drain, Stage};
 use crate::instance::{Counters, DroppedLogLines, Instance};
@@ -90,6 +91,7 @@ impl Server {
         dropped_log_lines: DroppedLogLines,
     ) -> Result<Self, RunError> {
         let address = listener.local_addr().map_err(RunError::Io)?;
+        config.check_exposure(address.ip()).map_err(RunError::Exposed)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let memory = config.budget();
         let broker = open_broker(&config, &memory, Arc::clone(&clock))?;
@@ -119,6 +121,7 @@ impl Server {
             started: clock.now(),
             tasks: TaskTracker::new(),
             next_shard: AtomicUsize::new(0),
+            hosts: Hosts::new(&config),
             config,
             broker,
             hub,
@@ -224,6 +227,8 @@ fn open_files() -> u64 {
 pub enum RunError {
     /// The data directory cannot be used.
     Store(StoreError),
+    /// Others than this machine would reach a server that asks nobody for credentials.
+    Exposed(ConfigError),
     /// The system refuses what a server needs.
     Io(io::Error),
     /// A task failed that the server cannot do without: its name.
@@ -234,6 +239,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => write!(f, "data_dir: {error}"),
+            Self::Exposed(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Task(name) => {
                 write!(f, "the task {name} failed, and the server cannot do without it")

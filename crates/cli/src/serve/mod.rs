@@ -7,7 +7,7 @@ mod signals;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use milepost_server::Control;
+use milepost_server::{Control, RunError};
 
 use crate::exit::{ExitCode, complain};
 use log::Log;
@@ -24,7 +24,7 @@ pub(crate) use signals::asked_to_stop;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Args {
-    /// The address to listen on, and the port: `127.0.0.1:8084`, `[::1]:8084`; or the port alone, on all addresses
+    /// The address to listen on, and the port: `127.0.0.1:8084`, `[::1]:8084`; or the port alone, on 127.0.0.1
     #[arg(long, value_name = "[HOST:]PORT")]
     listen: Option<String>,
     /// The port to listen on; 0: any that is free
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// How the log on stderr looks [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
+    /// Listen where others than this machine reach it, though whoever does may watch, report and delete
+    #[arg(long)]
+    insecure: bool,
     /// Check the configuration and exit
     #[arg(long)]
     check: bool,
@@ -53,6 +56,9 @@ impl Args {
             Ok(settings) => settings,
             Err(error) => return complain(error, ExitCode::Usage),
         };
+        if let Err(error) = settings.config.check_host() {
+            return complain(error, ExitCode::Usage);
+        }
         if self.check {
             return ExitCode::Success;
         }
@@ -71,12 +77,12 @@ impl Args {
 
     async fn serve(&self, mut settings: Settings, log: &Log) -> ExitCode {
         let config = settings.config.clone();
-        let address = (config.host.clone(), config.port);
-        let listener = match milepost_server::listen(address).await {
+        let (host, port) = (config.host().to_owned(), config.port);
+        let listener = match milepost_server::listen((host.as_str(), port)).await {
             Ok(listener) => listener,
             Err(error) => {
                 return complain(
-                    format_args!("cannot listen on {}:{}: {error}", config.host, config.port),
+                    format_args!("cannot listen on {host}:{port}: {error}"),
                     ExitCode::Failure,
                 );
             }
@@ -98,6 +104,7 @@ impl Args {
         };
         match ended {
             Ok(()) => ExitCode::Success,
+            Err(error @ RunError::Exposed(_)) => complain(error, ExitCode::Usage),
             Err(error) => complain(error, ExitCode::Failure),
         }
     }
@@ -143,6 +150,9 @@ impl Args {
         }
         if let Some(directory) = &self.data_dir {
             flags.push(("data_dir".to_owned(), directory.to_string_lossy().into_owned()));
+        }
+        if self.insecure {
+            flags.push(("insecure".to_owned(), "true".to_owned()));
         }
         if let Some(format) = &self.log_format {
             flags.push(("log_format".to_owned(), format.clone()));

@@ -136,6 +136,10 @@ impl Requests {
             let detail = format!("it holds {max}");
             return Some(Refused::new(ProblemType::TooManyConnections, detail));
         }
+        let (version, uri, headers) = (request.version(), request.uri(), request.headers());
+        if let Err(refused) = self.instance.hosts.check(version, uri, headers) {
+            return Some(refused);
+        }
         if self.instance.drain.has_begun()
             && matches!(*request.method(), Method::POST | Method::DELETE)
         {

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::instance::Instance;
 use crate::response::json;
+use crate::response::problem::warn_now_and_then;
 
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -146,7 +147,11 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>) -> Response {
         let probe = tokio::time::timeout(PATIENCE, instance.broker.probe()).await;
         match probe {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(unavailable)) => Err(unavailable.to_string()),
+            Ok(Err(unavailable)) if instance.shows_details() => Err(unavailable.to_string()),
+            Ok(Err(unavailable)) => {
+                warn_now_and_then(&unavailable);
+                Err("not available; the server's log says why".to_owned())
+            }
             Err(_) => Err("no answer".to_owned()),
         }
     };

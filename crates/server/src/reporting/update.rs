@@ -14,10 +14,10 @@ use milepost_protocol::{JobId, ProblemType, Update};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::origin::NotForeign;
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::body::{self, Whole};
-use crate::request::origin::NotForeign;
 use crate::request::parameter::NamedJob;
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};

@@ -1,5 +1,4 @@
-//! What a request carries: its body, its parameters, and the page that sent it.
+//! What a request carries: its body and its parameters.
 
 pub(crate) mod body;
-pub(crate) mod origin;
 pub(crate) mod parameter;

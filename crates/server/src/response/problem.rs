@@ -58,12 +58,13 @@ impl From<InvalidUpdate> for Refused {
 impl From<Unavailable> for Refused {
     fn from(unavailable: Unavailable) -> Self {
         warn_now_and_then(&unavailable);
-        Self::new(ProblemType::BrokerUnavailable, unavailable.to_string())
+        // What it says may name hosts and scripts, which are the operator's business.
+        Self::new(ProblemType::BrokerUnavailable, "try again; the server's log says why")
     }
 }
 
 /// While the broker is down, every request fails: the log says so once a minute.
-fn warn_now_and_then(unavailable: &Unavailable) {
+pub(crate) fn warn_now_and_then(unavailable: &Unavailable) {
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
     const AGAIN: Duration = Duration::from_secs(60);
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
+use crate::access::origin;
 use crate::config::seconds;
 use crate::connection::corked::Corked;
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
@@ -65,6 +66,7 @@ fn upgrade<F: Future<Output = Welcome> + Send>(
     greet: impl FnOnce(Arc<Instance>) -> F + Send + 'static,
 ) -> Outcome<Response> {
     let accept = accept_key(request.method(), request.version(), request.headers())?;
+    origin::check_handshake(&instance, request.headers())?;
     let upgraded = request.extensions_mut().remove::<OnUpgrade>();
     let open = request.extensions_mut().remove::<OpenSocket>();
     let (Some(upgraded), Some(open)) = (upgraded, open) else {

@@ -1,0 +1,55 @@
+//! Who may reach a server that asks nobody for credentials.
+
+use std::net::IpAddr;
+
+use crate::config::{Config, ConfigError};
+
+impl Config {
+    /// Where to listen: an address, or a name that is looked up.
+    pub fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or("127.0.0.1")
+    }
+
+    /// Whether the server may listen at that address.
+    ///
+    /// # Errors
+    /// When others than this machine could reach it there, and it asks nobody for credentials.
+    pub fn check_exposure(&self, address: IpAddr) -> Result<(), ConfigError> {
+        if self.insecure || address.to_canonical().is_loopback() {
+            return Ok(());
+        }
+        Err(ConfigError::new(format!(
+            "whoever reaches {address} could watch, report and delete every job: listen on 127.0.0.1, or accept \
+             that with --insecure"
+        )))
+    }
+
+    /// The same of the setting `host`, as far as it can be told before it is looked up.
+    ///
+    /// # Errors
+    /// As of [`check_exposure`](Self::check_exposure).
+    pub fn check_host(&self) -> Result<(), ConfigError> {
+        self.host().parse().map_or(Ok(()), |address| self.check_exposure(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_reaches_a_server_without_credentials() {
+        let refused = |host: &str, insecure| {
+            let config = Config { host: Some(host.to_owned()), insecure, ..Config::default() };
+            config.check_host().is_err()
+        };
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost"] {
+            assert!(!refused(host, false), "{host}");
+        }
+        for host in ["0.0.0.0", "::", "192.168.1.2", "::ffff:10.0.0.1"] {
+            assert!(refused(host, false), "{host}");
+            assert!(!refused(host, true), "{host}");
+        }
+        assert!(Config::default().check_host().is_ok());
+    }
+}
