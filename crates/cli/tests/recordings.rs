@@ -49,7 +49,7 @@ impl Shown {
             let value = reading.metadata.get(name)?;
             Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
         };
-        if !reading.metadata.is_empty() {
+        if reading.resets || !reading.metadata.is_empty() {
             self.rate = text("rate").unwrap_or_default();
             self.left = text("time_left").unwrap_or_default();
         }

@@ -11,7 +11,7 @@ const MAX_BARS: usize = 64;
 /// Puts the bars of a stream together: the sum where all tell their size in bytes, else the outermost one.
 ///
 /// Bars are at once if one is drawn above another (the outermost is the highest), or if they take turns though none is
-/// complete (the outermost is the first).
+/// complete, one of them behind another (the outermost is the first).
 #[derive(Debug, Default)]
 pub(super) struct Bars {
     /// By row, where rows are drawn above others.
@@ -48,7 +48,9 @@ impl Bars {
         match known {
             Some(index) => {
                 let complete = self.turns[index].fraction().is_none_or(|f| f >= 1.0);
-                self.take_turns |= index != self.last && !complete;
+                // One bar may change its words to and fro, but it does not go back.
+                let behind = reading.fraction() < self.turns[self.last].fraction();
+                self.take_turns |= index != self.last && !complete && behind;
                 self.turns[index] = reading.clone();
                 self.last = index;
             }

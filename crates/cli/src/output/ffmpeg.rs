@@ -156,6 +156,12 @@ impl ProgressBlocks {
     }
 }
 
+/// Whether ffmpeg prints this line after its last status line: `video:83kB audio:0kB …`, `[libx264 @ 0x55] frame I:2`.
+pub(super) fn is_statistic(text: &str) -> bool {
+    text.starts_with("video:") && text.contains("muxing overhead")
+        || text.starts_with('[') && text.contains(" @ 0x")
+}
+
 /// `frame=   83 fps= 76 q=29.0 size=     256kB time=00:00:01.10 bitrate=1906.7kbits/s speed=1.01x`.
 pub(crate) fn stats_line(text: &str) -> Option<Sample> {
     let known =

@@ -37,6 +37,7 @@ impl JsonLines {
             result: object.get("result").filter(|r| !r.is_null()).cloned(),
             error: texts("error"),
             bytes: None,
+            resets: false,
         };
         if reading == Reading::default() {
             return None;

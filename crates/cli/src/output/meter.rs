@@ -148,10 +148,14 @@ impl Meter {
         let reading = match message {
             // axel draws dots there.
             Some(rest) if rest.starts_with("...") => reading,
-            Some(rest) => reading.message(rest),
+            Some(rest) => match remaining(rest) {
+                Some(seconds) => reading.with("time_left", seconds),
+                None => reading.message(without_eta(rest)),
+            },
             None => reading.message(label(before)),
         };
         let reading = Reading { bytes: candidate.bytes, ..reading };
+        let reading = reading.with("time_left", scan::eta(line.text));
         Some(match scan::count(line.text) {
             Some(count) => reading.with("done", count.done).with("total", count.total),
             None => reading,
@@ -179,7 +183,9 @@ fn candidate(text: &str) -> Option<Candidate> {
     let mut percents = scan::percents(text);
     let percent = percents.next();
     // zstd's percentage is how small the output is.
-    if let Some(percent) = percent.filter(|percent| !text[..percent.start].ends_with("==> ")) {
+    if let Some(percent) =
+        percent.filter(|percent| !text[..percent.start].trim_end().ends_with("==>"))
+    {
         return percents.next().is_none().then_some(Candidate {
             value: percent.value,
             total: 100.0,
@@ -316,9 +322,31 @@ fn has_bar(text: &str) -> bool {
     solid >= 4
 }
 
+/// What stands before the number, without a bracket that the number is in: `(Reading database ... 5%`.
 fn label(before: &str) -> &str {
     let label = before.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')').trim();
-    if label.chars().any(char::is_alphabetic) { label } else { "" }
+    let opened = label.find(['(', '[']).filter(|at| !label[*at..].contains([')', ']']));
+    let label = match opened {
+        Some(0) => &label[1..],
+        Some(at) => label[..at].trim_end(),
+        None => label,
+    };
+    // sox prints `In:42.0%`.
+    if label != "In" && label.chars().any(char::is_alphabetic) { label } else { "" }
+}
+
+/// Seconds out of oggenc's `[ 0m02s remaining] /`.
+fn remaining(text: &str) -> Option<f64> {
+    let (time, _spinner) = text.strip_prefix('[')?.split_once(" remaining]")?;
+    scan::spelled_time(time.trim())
+}
+
+/// The text without the times that the bar shows by itself: x264's `24/300 frames, 61.17 fps, eta 0:00:04`.
+fn without_eta(text: &str) -> &str {
+    match text.rsplit_once(", eta ") {
+        Some((rest, time)) if scan::clock(time).is_some() => rest,
+        _ => text,
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!
 //! 1. a JSON object with a field of ours ([`json_line`]);
 //! 2. a format that only one tool writes: pip, tqdm, curl, rsync, wget, git, ffmpeg, yt-dlp, aria2, pv, dd, rclone,
-//!    restic, Blender (a module each);
+//!    restic, ddrescue, Blender (a module each);
 //! 3. a percentage or a count that is *shaped* like progress ([`meter`] states the rule).
 //!
 //! Of several bars in one stream the outermost is the job's, or their sum ([`concurrent`]). A bar that has come to 100 % is
@@ -21,6 +21,7 @@ mod blender;
 mod concurrent;
 mod curl;
 mod dd;
+mod ddrescue;
 pub(crate) mod ffmpeg;
 mod git;
 mod json_line;
@@ -189,8 +190,9 @@ impl Recogniser {
                 Some(if shape.is_object { reading } else { self.bars.observe(&raw, reading) })
             });
             let Some(reading) = reading else {
-                if std::mem::take(&mut self.at_end) {
-                    event(Event::Progress(Reading::at(Progress::Unknown)));
+                if self.at_end && !says_over(text) && !goes_with_a_meter(text) {
+                    self.at_end = false;
+                    event(Event::Progress(Reading::phase_over(text)));
                 }
                 return event(Event::Text(scan::prefix(text, MAX_METER_BYTES)));
             };
@@ -230,6 +232,7 @@ impl Recogniser {
             .or_else(|| rclone::read(text))
             .or_else(|| restic::read(text))
             .or_else(|| dd::read(text))
+            .or_else(|| ddrescue::read(text))
             .or_else(|| blender::read(text))
             .or_else(|| curl::read(line))
             .or_else(|| self.rsync.read(text).filter(|_| shape.has_percent))
@@ -276,6 +279,20 @@ pub(crate) fn is_progress(text: &str) -> bool {
         .filter(|_| !is_binary(text))
         .and_then(|shape| Recogniser::default().reading(Line { text, redrawn: true }, shape));
     reading.is_some_and(|reading| reading.progress.is_some())
+}
+
+/// Whether a line after 100 % says that this was all: `Done.`, `==== 100 passed in 0.11s ====`, `‘out’ saved [600/600]`.
+fn says_over(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    words.any(|word| OVER_WORDS.iter().any(|over| word.eq_ignore_ascii_case(over)))
+}
+
+const OVER_WORDS: [&str; 8] =
+    ["done", "complete", "completed", "finished", "passed", "failed", "saved", "successfully"];
+
+/// Whether a tool prints this line together with its meter.
+fn goes_with_a_meter(text: &str) -> bool {
+    ddrescue::is_row(text) || rclone::is_row(text) || ffmpeg::is_statistic(text)
 }
 
 /// Bytes that are no text, control characters apart from the tabulator among them.

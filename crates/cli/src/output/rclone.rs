@@ -2,6 +2,11 @@
 
 use super::{Progress, Reading, scan};
 
+/// Whether the line is another row of the statistics.
+pub(super) fn is_row(text: &str) -> bool {
+    text.starts_with("Elapsed time:") || text.starts_with("Transferring:") || text.starts_with("* ")
+}
+
 pub(super) fn read(text: &str) -> Option<Reading> {
     if text.starts_with("Transferred:") && !text.contains("B/s") || text.starts_with("Checks:") {
         // Of files; of bytes is said as well.

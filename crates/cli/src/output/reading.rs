@@ -47,6 +47,8 @@ pub struct Reading {
     pub result: Option<Value>,
     /// The error that a JSON line names.
     pub error: Option<String>,
+    /// What was said of rates, counts and times before no longer holds.
+    pub resets: bool,
     /// Bytes done and in all, where the line tells both: bars of which this is known can be added up.
     pub(crate) bytes: Option<(f64, f64)>,
 }
@@ -57,6 +59,11 @@ const MAX_TEXT_BYTES: usize = 240;
 impl Reading {
     pub(crate) fn at(progress: Progress) -> Self {
         Self { progress: Some(progress), ..Self::default() }
+    }
+
+    /// A bar has come to its end, and the command goes on with this.
+    pub(crate) fn phase_over(next: &str) -> Self {
+        Self { resets: true, ..Self::at(Progress::Unknown) }.message(next)
     }
 
     pub(crate) fn stage(mut self, stage: &str) -> Self {

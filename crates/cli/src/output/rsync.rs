@@ -31,7 +31,9 @@ impl Rsync {
         let reading =
             Reading::default().with("bytes", scan::whole(row.bytes)).with("rate", row.rate);
         let Some((remaining, total, known)) = row.files else {
-            let reading = reading.with("time_left", row.time);
+            // The time is the file's.
+            let of_all = self.files.is_none() && !self.many;
+            let reading = reading.with("time_left", row.time.filter(|_| of_all));
             return Some(Reading { progress: Some(self.within(row.percent / 100.0)), ..reading });
         };
         let done = total.saturating_sub(remaining);

@@ -184,6 +184,19 @@ pub(super) fn spelled_time(text: &str) -> Option<f64> {
     (!text.is_empty()).then_some(seconds)
 }
 
+/// Seconds behind `ETA` in a line: `ETA: 0:00:12`, `eta 2s`. None if the time is not known yet.
+pub(super) fn eta(text: &str) -> Option<f64> {
+    let at = ["ETA", "eta"].iter().find_map(|word| {
+        let at = text.find(word)?;
+        let glued = text[..at].ends_with(|c: char| c.is_alphanumeric());
+        (!glued).then_some(at + word.len())
+    })?;
+    let time = text[at..].trim_start_matches([':', ' ']);
+    let end = time.find(|c: char| !(c.is_ascii_alphanumeric() || c == ':')).unwrap_or(time.len());
+    let time = &time[..end];
+    if time.contains(':') { clock(time) } else { spelled_time(time) }
+}
+
 /// Sizes: how much of how much, and where that stands in its line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Amount {
@@ -259,7 +272,8 @@ fn number_end(bytes: &[u8], from: usize) -> usize {
 /// Behind the unit of size at this place, if there is one.
 fn unit_end(text: &str, from: usize) -> usize {
     let rest = &text[from..];
-    let space = usize::from(rest.starts_with(' '));
+    // zstd aligns: `0   B /  57.2 MiB`.
+    let space = rest.bytes().take(3).take_while(|b| *b == b' ').count();
     let letters = rest[space..].bytes().take_while(u8::is_ascii_alphabetic).count();
     let unit = &rest[space..space + letters];
     if letters > 0 && scale(unit).is_some() { from + space + letters } else { from }
@@ -377,6 +391,20 @@ mod tests {
         assert_eq!(spelled_time("1h2m"), Some(3720.0));
         for none in ["", "4", "m", "4x", "--"] {
             assert_eq!(spelled_time(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn etas() {
+        for (text, expected) in [
+            ("9 of 40 | Elapsed Time: 0:00:00 ETA: 0:01:02", Some(62.0)),
+            ("7.48 fps, eta 0:00:39", Some(39.0)),
+            ("12.2MB/s    eta 1m 2s", Some(60.0)),
+            ("ETA:  --:--:--", None),
+            ("beta 2s", None),
+            ("ETA", None),
+        ] {
+            assert_eq!(eta(text), expected, "{text}");
         }
     }
 

@@ -22,11 +22,15 @@ fn dots(text: &str) -> Option<Reading> {
                 .with("rate", format!("{rate}B/s"))
         });
     };
-    let rate = rest[percent.end..].split(['=', ' ']).find(|c| !c.is_empty());
+    let columns = &rest[percent.end..];
+    let mut columns = columns.split(' ').filter(|column| !column.is_empty());
+    // In the last row: `12.3M=4.9s`, the time that it took.
+    let rate = columns.next().and_then(|rate| rate.split('=').next());
     Some(
         Reading::at(Progress::percent(percent.value))
             .with("bytes", kilobytes.saturating_mul(1024))
-            .with("rate", rate.map(|r| format!("{r}B/s"))),
+            .with("rate", rate.map(|r| format!("{r}B/s")))
+            .with("time_left", columns.next().and_then(scan::spelled_time)),
     )
 }
 
@@ -43,6 +47,7 @@ fn bar(text: &str) -> Option<Reading> {
         Reading::at(Progress::percent(percent.value))
             .message(&text[..percent.start])
             .with("transferred", size)
-            .with("rate", rate),
+            .with("rate", rate)
+            .with("time_left", scan::eta(rest)),
     )
 }

@@ -54,7 +54,7 @@ impl<'a> Tracker<'a> {
             summary.stage = stage;
         }
         summary.message = reading.message.or_else(|| summary.message.take());
-        if !reading.metadata.is_empty() {
+        if reading.resets || !reading.metadata.is_empty() {
             summary.metadata = reading.metadata;
         }
         if at_once {
