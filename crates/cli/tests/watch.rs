@@ -21,8 +21,9 @@ fn watching(server: &Server, arguments: &[&str]) -> Child {
     child
 }
 
+/// Since the start: one that a watcher before has not closed yet may end meanwhile.
 fn connections(server: &Server) -> u64 {
-    server.get("/ws/stats").unwrap()["stats"]["active_connections"].as_u64().unwrap()
+    server.get("/ws/stats").unwrap()["stats"]["total_connections"].as_u64().unwrap()
 }
 
 #[test]
@@ -73,6 +74,7 @@ fn several_jobs_end_with_the_worst_outcome() {
     server.report("b", r#"{"status":"failed","error":"broken"}"#);
     let output = finish(child);
     assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "milepost: 3 jobs: 2 completed, 1 failed (failed: b)\n");
     let lines = text(&output.stdout);
     assert!(
         lines.contains("late done") && lines.contains("a done") && lines.contains("b failed"),
@@ -158,12 +160,15 @@ fn what_matters_is_shown_first_and_the_rest_is_counted() {
     let mut child = on_terminal(&line).spawn().unwrap();
     let shown = support::read_until(child.stdout.as_mut().unwrap(), "and 24 more: 24 queued");
     assert!(shown.contains("j17\x1b") && shown.contains("j38\x1b"), "{shown:?}");
+    let (stdin, stdout) = (child.stdin.as_mut().unwrap(), child.stdout.as_mut().unwrap());
+    stdin.write_all(b"\x1b[B").unwrap();
+    support::read_until(stdout, "and 24 more: 1 processing, 23 queued, 1 above");
     for name in &names {
         server.report(name, r#"{"status":"completed"}"#);
     }
     let output = finish(child);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("30 completed"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("30 jobs: 30 completed"));
 }
 
 #[test]

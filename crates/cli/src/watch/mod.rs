@@ -1,6 +1,8 @@
 //! `milepost watch`: jobs as they go on, until they end.
 
+mod keys;
 mod plain;
+mod rows;
 mod view;
 mod watched_jobs;
 
@@ -26,7 +28,7 @@ const MAX_LISTED: &str = "1000";
 
 /// Watch jobs until they have ended.
 ///
-/// On a terminal: a bar each. Elsewhere: a line for each new stage, each 5 % and the outcome. A lost connection is
+/// On a terminal: a bar each; where not all fit, arrow keys scroll, q leaves. Elsewhere: a line for each new stage, each 5 % and the outcome. A lost connection is
 /// made anew; the last that was heard stays visible.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -162,6 +164,9 @@ async fn follow(
         };
         if shown.is_err() {
             return ExitCode::OutputClosed;
+        }
+        if view.is_quit() {
+            return ExitCode::Interrupted;
         }
         // Not left to the watcher's `close_at_end`: a job may have ended before the last one is subscribed.
         if let Some(code) = watched_jobs.exit_code() {

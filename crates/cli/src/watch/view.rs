@@ -5,19 +5,28 @@ use std::time::Instant;
 
 use milepost_protocol::{State, Status};
 
+use super::keys::{Key, Keys};
 use super::plain::LastPrinted;
-use super::watched_jobs::{ConnectionState, Watched, WatchedJobs};
-use crate::bars::{Block, RowOptions, Terminal, bar_line, colours, columns, rows, sanitized};
+use super::rows::{Scroll, rows, summary};
+use super::watched_jobs::{ConnectionState, WatchedJobs};
+use crate::bars::{Block, Terminal, columns, sanitized};
 use crate::exit::warn;
-
-/// Names are cut to this.
-const MAX_NAME: usize = 40;
 
 /// One of three ways to show jobs. An error: nobody reads any more.
 pub(super) enum View {
-    Bars { block: Block, begun: Instant, terminal: Terminal },
+    Bars(Bars),
     Plain { printed: Vec<LastPrinted> },
     Json,
+}
+
+/// What is drawn on a terminal.
+pub(super) struct Bars {
+    block: Block,
+    begun: Instant,
+    terminal: Terminal,
+    keys: Option<Keys>,
+    scroll: Scroll,
+    quit: bool,
 }
 
 impl View {
@@ -30,20 +39,20 @@ impl View {
                 printed: watched_jobs.watched().iter().map(|_| LastPrinted::default()).collect(),
             };
         };
-        Self::Bars { block: Block::default(), begun: Instant::now(), terminal }
+        Self::Bars(Bars {
+            block: Block::default(),
+            begun: Instant::now(),
+            terminal,
+            keys: Keys::new(),
+            scroll: Scroll::default(),
+            quit: false,
+        })
     }
 
     /// Time has passed: ages, spinners, notes.
     pub(super) fn tick(&mut self, watched_jobs: &WatchedJobs, now: Instant) -> io::Result<()> {
         match self {
-            Self::Bars { block, begun, terminal } => {
-                if terminal.is_ours() {
-                    let frame = now.saturating_duration_since(*begun).as_millis() / 100;
-                    let rows = bar_rows(watched_jobs, now, usize::try_from(frame).unwrap_or(0));
-                    block.draw(&rows, &mut io::stderr())?;
-                }
-                Ok(())
-            }
+            Self::Bars(bars) => bars.tick(watched_jobs, now),
             Self::Plain { printed } => {
                 for (printed, watched) in printed.iter_mut().zip(watched_jobs.watched()) {
                     let lines = [printed.unknown(watched, now), printed.silence(watched, now)];
@@ -65,7 +74,7 @@ impl View {
     ) -> io::Result<()> {
         match self {
             // The next tick draws it.
-            Self::Bars { .. } => Ok(()),
+            Self::Bars(_) => Ok(()),
             Self::Json => print(state.json()),
             Self::Plain { printed } => {
                 let line = index.and_then(|index| {
@@ -89,22 +98,30 @@ impl View {
     }
 
     pub(super) fn lost(&self, watched_jobs: &WatchedJobs) {
-        if !matches!(self, Self::Bars { .. }) {
+        if !matches!(self, Self::Bars(_)) {
             warn(format_args!("{}; trying again", watched_jobs.disconnect_reason()));
         }
     }
 
     pub(super) fn connected(&self, before: &ConnectionState) {
-        if matches!(before, ConnectionState::Down { .. }) && !matches!(self, Self::Bars { .. }) {
+        if matches!(before, ConnectionState::Down { .. }) && !matches!(self, Self::Bars(_)) {
             warn("connected again");
         }
     }
 
     /// The last that was known stays on the terminal; whole errors below.
     pub(super) fn leave(&mut self, watched_jobs: &WatchedJobs) {
-        let Self::Bars { block, .. } = self else { return };
+        let summary = summary(watched_jobs.watched());
+        let bars = match self {
+            Self::Bars(bars) => bars,
+            Self::Plain { .. } => return summary.into_iter().for_each(warn),
+            Self::Json => return,
+        };
+        bars.keys = None;
+        let size = bars.size();
+        let rows = rows(watched_jobs, Instant::now(), 0, Scroll::default(), size);
         // If the terminal is gone there is nobody to notify.
-        let _ = block.leave(&bar_rows(watched_jobs, Instant::now(), 0), &mut io::stderr());
+        let _ = bars.block.leave(&rows, &mut io::stderr());
         for watched in watched_jobs.watched().iter().filter(|w| w.status() == Some(Status::Failed))
         {
             if let Some(error) =
@@ -114,61 +131,37 @@ impl View {
                 let _ = writeln!(io::stderr(), "{}: {}", watched.job, lines.join("\n  "));
             }
         }
-        if watched_jobs.watched().len() > 1 {
-            let _ = writeln!(io::stderr(), "{}", counts(watched_jobs.watched().iter()));
+        if let Some(summary) = summary {
+            let _ = writeln!(io::stderr(), "{summary}");
         }
+    }
+
+    /// Whether somebody at the terminal wants to leave.
+    pub(super) fn is_quit(&self) -> bool {
+        matches!(self, Self::Bars(Bars { quit: true, .. }))
     }
 }
 
-/// A row for each job. Where not all fit those that matter most are shown, and the others are counted.
-fn bar_rows(watched_jobs: &WatchedJobs, now: Instant, frame: usize) -> Vec<String> {
-    let all = watched_jobs.watched();
-    let room = rows().saturating_sub(1).max(1);
-    let mut shown: Vec<usize> = (0..all.len()).collect();
-    if all.len() > room {
-        shown.sort_by_key(|index| all[*index].rank(now));
-        shown.truncate(room.saturating_sub(1));
-        shown.sort_unstable();
-    }
-    let names = shown.iter().map(|index| all[*index].job.as_str().len());
-    let options = RowOptions {
-        name_width: names.max().unwrap_or(0).min(MAX_NAME),
-        columns: columns(),
-        frame,
-        colours: colours(),
-        ..RowOptions::default()
-    };
-    let mut rows: Vec<String> = shown
-        .iter()
-        .map(|index| {
-            let watched = &all[*index];
-            let note = watched_jobs.note(watched, now);
-            let options = RowOptions { note: note.as_deref(), ..options };
-            bar_line(watched.job.as_str(), watched.summary.as_ref(), options)
-        })
-        .collect();
-    if shown.len() < all.len() {
-        let hidden = all.iter().enumerate().filter(|(index, _)| !shown.contains(index));
-        let counts = counts(hidden.map(|(_, watched)| watched));
-        let line = format!("… and {} more: {counts}", all.len() - shown.len());
-        rows.push(console::truncate_str(&line, columns().saturating_sub(1), "…").into_owned());
-    }
-    rows
-}
-
-/// `3 completed, 1 failed`.
-fn counts<'a>(jobs: impl Iterator<Item = &'a Watched>) -> String {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
-    for watched in jobs {
-        let name = watched.status().map_or("not known", Status::as_str);
-        match counts.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((name, 1)),
+impl Bars {
+    fn tick(&mut self, watched_jobs: &WatchedJobs, now: Instant) -> io::Result<()> {
+        if !self.terminal.is_ours() {
+            return Ok(());
         }
+        let size = self.size();
+        for key in self.keys.as_ref().map(Keys::pressed).unwrap_or_default() {
+            self.quit |= key == Key::Quit;
+            self.scroll.press(key, watched_jobs.watched().len(), size[0]);
+        }
+        let frame = now.saturating_duration_since(self.begun).as_millis() / 100;
+        let frame = usize::try_from(frame).unwrap_or(0);
+        self.block.draw(&rows(watched_jobs, now, frame, self.scroll, size), &mut io::stderr())
     }
-    counts.sort_unstable();
-    let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    parts.join(", ")
+
+    /// Rows for jobs, and columns.
+    #[expect(clippy::unused_self, reason = "the size of this terminal")]
+    fn size(&self) -> [usize; 2] {
+        [crate::bars::rows().saturating_sub(1).max(1), columns()]
+    }
 }
 
 fn print(line: &str) -> io::Result<()> {
