@@ -154,6 +154,34 @@ fn in_ci_there_are_lines_on_stderr_and_stdout_is_the_commands() {
 }
 
 #[test]
+fn in_github_actions_stages_are_groups_and_failures_errors() {
+    let server = Server::start();
+    let (_folder, folder) = temporary();
+    let summary = folder.join("summary");
+    let script = r#"echo '{"stage":"fetch"}'; sleep 0.3; echo '{"stage":"cut"}'; sleep 0.3; echo 'no: 5%' >&2; exit 3"#;
+    let mut command = server.milepost(&["run", "--job", "g", "--", "sh", "-c", script]);
+    command.env("CI", "true").env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
+    let output = run(&mut command);
+    assert_eq!(output.status.code(), Some(3));
+    let err = text(&output.stderr);
+    let commands: Vec<&str> = err.lines().filter(|line| line.starts_with("::")).collect();
+    assert_eq!(
+        commands[..4],
+        ["::group::g: fetch", "::endgroup::", "::group::g: cut", "::endgroup::"],
+        "{err}"
+    );
+    assert!(commands[4].starts_with("::error title=g failed after 0%3A0"), "{err}");
+    assert!(commands[4].ends_with("::no: 5%25"), "{err}");
+    let table = std::fs::read_to_string(summary).unwrap();
+    let row = table.lines().nth(2).unwrap();
+    assert!(
+        row.starts_with(&format!("| [g]({}/?job=g) | failed: no: 5% | 0:0", server.url())),
+        "{row}"
+    );
+    assert!(row.contains("| fetch 0:0") && row.contains(", cut 0:0"), "{row}");
+}
+
+#[test]
 fn in_a_flood_of_output_the_last_of_it_is_heard() {
     let server = Server::start();
     let script = "yes '42% of a line' | head -n 3000000; echo '[ 77%] x'; echo lost >&2; exit 4";

@@ -4,14 +4,20 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::github::{self, SummaryRow};
+use super::outcome::Outcome;
 use super::tracker::ProgressSink;
-use crate::bars::{JobSummary, sanitized};
+use crate::bars::{JobSummary, clock, sanitized};
+use crate::exit::warn;
 
 /// A line is due for each such part of the way, in percent.
 const STEP: u8 = 10;
 
 /// Something that goes on gets a line this often.
 const AT_LEAST: Duration = Duration::from_secs(30);
+
+/// Stages that the summary of a step names, at most.
+const MAX_STAGES: usize = 64;
 
 /// Whether this runs in a CI system. Elsewhere a pipe's reader expects the command's output and nothing else.
 pub(super) fn is_ci() -> bool {
@@ -23,6 +29,8 @@ pub(super) struct CiLog<'a> {
     job: &'a str,
     next: &'a dyn ProgressSink,
     printed: Option<Mutex<Printed>>,
+    /// In GitHub Actions stages are groups, and a failure is an error above the log.
+    github: bool,
 }
 
 /// What the last line said.
@@ -31,15 +39,50 @@ struct Printed {
     stage: String,
     step: Option<u8>,
     at: Instant,
+    /// The command's own stages, and when each began.
+    stages: Vec<(String, Instant)>,
 }
 
 impl<'a> CiLog<'a> {
     /// Without `prints` it only passes on.
     pub(super) fn new(job: &'a str, next: &'a dyn ProgressSink, prints: bool) -> Self {
         let now = Instant::now();
-        let printed =
-            prints.then(|| Mutex::new(Printed { stage: String::new(), step: None, at: now }));
-        Self { job, next, printed }
+        let printed = prints.then(|| Mutex::new(Printed::new(now)));
+        Self { job, next, printed, github: prints && github::is_here() }
+    }
+
+    /// The command has ended so. `link` is where its job is shown.
+    pub(super) fn finish(self, outcome: &Outcome, took: Duration, link: Option<&str>) {
+        let Some(printed) = self.printed.filter(|_| self.github) else { return };
+        let stages = printed.into_inner().unwrap_or_else(PoisonError::into_inner).stages;
+        if !stages.is_empty() {
+            print(github::END_GROUP);
+        }
+        if let Outcome::Failed { error, .. } = outcome {
+            let title = format!("{} {}", self.job, outcome.in_words(took));
+            print(&github::error(&title, error));
+        }
+        // Empty if it is run by hand.
+        let path = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+        let Some(path) = path else { return };
+        let ends = stages.iter().skip(1).map(|(_, begun)| *begun).chain([Instant::now()]);
+        let stages: Vec<(String, String)> = stages
+            .iter()
+            .zip(ends)
+            .map(|((stage, begun), end)| {
+                (stage.clone(), clock(end.saturating_duration_since(*begun)))
+            })
+            .collect();
+        let row = SummaryRow {
+            job: self.job,
+            link,
+            outcome: &outcome.in_short(),
+            took: &clock(took),
+            stages: &stages,
+        };
+        if let Err(error) = row.append_to(path.as_ref()) {
+            warn(format_args!("the step's summary cannot be written: {error}"));
+        }
     }
 }
 
@@ -48,16 +91,42 @@ impl ProgressSink for CiLog<'_> {
         self.next.progress_changed(summary);
         let Some(printed) = &self.printed else { return };
         let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = printed.stages.is_empty();
+        if printed.enters(summary, Instant::now()) && self.github {
+            if !is_first {
+                print(github::END_GROUP);
+            }
+            print(&github::group(&format!("{}: {}", self.job, summary.stage)));
+        }
         if printed.is_due(summary, Instant::now()) {
             let (short, details) = (summary.short(), summary.details());
             let line = format!("milepost: {}: {}  {details}", self.job, short.trim_start());
-            // Without a reader the command goes on.
-            let _ = writeln!(io::stderr(), "{}", sanitized(line.trim_end()));
+            print(&sanitized(line.trim_end()));
         }
     }
 }
 
+fn print(line: &str) {
+    // Without a reader the command goes on.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 impl Printed {
+    fn new(now: Instant) -> Self {
+        Self { stage: String::new(), step: None, at: now, stages: Vec::new() }
+    }
+
+    /// Whether a stage of the command's own begins. Remembers it.
+    fn enters(&mut self, summary: &JobSummary, now: Instant) -> bool {
+        let Some(stage) = summary.own_stage() else { return false };
+        let enters = self.stages.last().is_none_or(|(last, _)| last != stage);
+        let fits = enters && self.stages.len() < MAX_STAGES;
+        if fits {
+            self.stages.push((stage.to_owned(), now));
+        }
+        fits
+    }
+
     fn is_due(&mut self, summary: &JobSummary, now: Instant) -> bool {
         #[expect(
             clippy::cast_possible_truncation,
@@ -86,7 +155,7 @@ mod tests {
     #[test]
     fn stages_ten_percent_and_half_minutes_are_due() {
         let t0 = Instant::now();
-        let mut printed = Printed { stage: String::new(), step: None, at: t0 };
+        let mut printed = Printed::new(t0);
         let at = |progress: f64, stage: &str| JobSummary {
             progress: Some(progress),
             stage: stage.to_owned(),

@@ -4,6 +4,7 @@ mod child;
 mod ci_log;
 mod delivery;
 mod error_tail;
+mod github;
 mod outcome;
 mod parse_budget;
 mod pip;
@@ -120,6 +121,7 @@ impl Args {
 
         let begun = Instant::now();
         let sink = ReportedJob::new(job_handle);
+        let log = CiLog::new(job.as_str(), &sink, logs);
         let outcome = (|| {
             let mut signals =
                 Signals::catch().map_err(|error| CannotStart::new(&task.program, error))?;
@@ -128,7 +130,7 @@ impl Args {
                 stderr: destination(&io::stderr(), screen.as_deref()),
                 screen: screen.as_ref(),
             };
-            task.supervise(outlet, &mut signals, &CiLog::new(job.as_str(), &sink, logs))
+            task.supervise(outlet, &mut signals, &log)
         })();
         let outcome = outcome.unwrap_or_else(|error| {
             // Without us the shell would have said so.
@@ -136,6 +138,8 @@ impl Args {
             Outcome::Failed { exit_code: error.exit_code(), error: error.to_string() }
         });
         let took = begun.elapsed();
+        let link = Some(page(url, &job)).filter(|_| connects && Address::parse(url).is_err());
+        log.finish(&outcome, took, link.as_deref());
         sink.end(&outcome);
         let reported = delivery.close(reporter) && connects;
         let where_to = if reported { page_or_redis(url, &job) } else { "not reported".to_owned() };

@@ -80,6 +80,18 @@ impl Outcome {
         }
     }
 
+    /// In a word, and why: `failed: no disk`.
+    pub(crate) fn in_short(&self) -> String {
+        match self {
+            Self::Completed { .. } => "completed".to_owned(),
+            Self::Failed { error, .. } => {
+                let last = error.lines().rfind(|line| !line.trim().is_empty());
+                format!("failed: {}", last.unwrap_or_default())
+            }
+            Self::Cancelled { reason, .. } => format!("cancelled: {reason}"),
+        }
+    }
+
     /// What our own process exits with: the command's code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -243,7 +243,9 @@ fn isolated(program: &str) -> Command {
     command.args(["--default-signal=INT,QUIT,HUP,TERM", program]);
     for (name, _) in std::env::vars_os() {
         let is_read = name.to_string_lossy().starts_with("MILEPOST_")
-            || ["PORT", "HOST", "REDIS_URL", "CI"].iter().any(|read| name == *read);
+            || ["PORT", "HOST", "REDIS_URL", "CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"]
+                .iter()
+                .any(|read| name == *read);
         if is_read {
             command.env_remove(name);
         }
