@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Update};
-use milepost_redis::{Answer, Call, Keeping, Names, Node, Read, Reply};
+use milepost_redis::{Answer, Call, Keeping, Names, Node, Read, Reply, Report};
 use redis_protocol::resp3::types::BytesFrame;
 
 use crate::health::Health;
@@ -190,7 +190,7 @@ impl Link {
     }
 
     fn load(&mut self) {
-        for script in Call::read_or_report() {
+        for script in Call::of_subscriptions() {
             self.socket.send(&script.load());
             self.asked.push_back(Asked::Load);
         }
@@ -219,8 +219,8 @@ impl Link {
                 continue;
             };
             let Context { names, keeping, clock, .. } = &self.context;
-            let call =
-                Call::report(*names, &update, Some(publish.left()), keeping, clock.now(), None);
+            let report = Report::new(&update, Some(publish.left()), clock.now());
+            let call = Call::report(*names, &report, keeping);
             self.socket.send(&call.command());
             self.asked.push_back(Asked::Take(job.clone(), key, update.attempt().map(u32::from)));
             return;

@@ -313,7 +313,9 @@ impl Watched {
             return Heard::Gap;
         }
         let (state, serial) = match reply {
-            Some(Reply::Taken(Taken { repeated: false, state, serial, .. })) => (state, serial),
+            Some(Reply::Taken(Taken { repeated: false, state, serial, .. })) => {
+                (state, serial.unwrap_or(job.serial))
+            }
             Some(Reply::Heard { state, serial }) => {
                 if is_found {
                     // It was taken long ago, and is no news.

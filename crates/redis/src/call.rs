@@ -1,12 +1,12 @@
-use std::borrow::Cow;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use milepost_protocol::{Epoch, JobId, Origin, Position, State, Status, Timestamp, Update};
 use redis::Cmd;
 
 use crate::Failure;
+use crate::arguments::Arguments;
 use crate::names::{INDEX, Names};
 
 /// How long, and how much of, a job is kept.
@@ -40,54 +40,59 @@ impl Default for Keeping {
 /// One of the scripts in `scripts/`.
 #[derive(Debug)]
 pub struct Script {
-    code: &'static str,
+    /// Files, one after the other.
+    code: &'static [&'static str],
     /// Whether it may write while the server is out of memory: an end of a job has to be kept.
     whatever_memory: bool,
     hash: OnceLock<String>,
 }
 
 impl Script {
-    const fn new(code: &'static str) -> Self {
+    const fn new(code: &'static [&'static str]) -> Self {
         Self { code, whatever_memory: false, hash: OnceLock::new() }
+    }
+
+    const fn whatever_memory(code: &'static [&'static str]) -> Self {
+        Self { code, whatever_memory: true, hash: OnceLock::new() }
     }
 
     fn hash(&self) -> &str {
         self.hash.get_or_init(|| redis::Script::new(&self.code()).get_hash().to_owned())
     }
 
-    fn code(&self) -> Cow<'static, str> {
-        if self.whatever_memory {
-            format!("#!lua flags=allow-oom\n{}", self.code).into()
-        } else {
-            self.code.into()
-        }
+    fn code(&self) -> String {
+        let flags = if self.whatever_memory { "#!lua flags=allow-oom\n" } else { "" };
+        format!("{flags}{}", self.code.concat())
     }
 
     /// The command after which the server knows the script.
     pub fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(self.code().as_bytes());
+        command.arg("LOAD").arg(self.code());
         command
     }
 }
 
-static REPORT: Script = Script::new(include_str!("scripts/report.lua"));
-static REPORT_END: Script = Script {
-    code: include_str!("scripts/report.lua"),
-    whatever_memory: true,
-    hash: OnceLock::new(),
-};
-static READ: Script = Script::new(include_str!("scripts/read.lua"));
-static FORGET: Script = Script::new(include_str!("scripts/forget.lua"));
-static EXPIRE: Script = Script::new(include_str!("scripts/expire.lua"));
-static PROBE: Script = Script::new(include_str!("scripts/probe.lua"));
+/// The fold of what reporters send, without what legacy workers need.
+const FOLD: &[&str] = &["local legacy\n", include_str!("scripts/report.lua")];
+const LEGACY_FOLD: &[&str] =
+    &[include_str!("scripts/legacy.lua"), include_str!("scripts/report.lua")];
+
+static REPORT: Script = Script::new(FOLD);
+static REPORT_END: Script = Script::whatever_memory(FOLD);
+static LEGACY: Script = Script::new(LEGACY_FOLD);
+static LEGACY_END: Script = Script::whatever_memory(LEGACY_FOLD);
+static READ: Script = Script::new(&[include_str!("scripts/read.lua")]);
+static FORGET: Script = Script::new(&[include_str!("scripts/forget.lua")]);
+static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);
+static PROBE: Script = Script::new(&[include_str!("scripts/probe.lua")]);
 
 /// One run of a script.
 #[derive(Debug)]
 pub struct Call {
     script: &'static Script,
     keys: Vec<String>,
-    arguments: Vec<String>,
+    arguments: Vec<Vec<u8>>,
 }
 
 /// An update that is not a reporter's.
@@ -99,66 +104,106 @@ pub enum Left<'a> {
     Found(&'a str),
 }
 
+/// What identifies a server as long as it has lost no state that it took: another one does after a restart or a
+/// promotion. Valid on the connection over which it was asked for, for a moment: [`ServerId::VALID`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerId {
+    id: Arc<str>,
+    /// By the server's clock, in milliseconds.
+    until: i64,
+}
+
+impl ServerId {
+    /// How long an answer is believed. A server cannot be demoted, receive another one's data and be promoted again in
+    /// less; a report that comes to it while it is demoted is refused, and ends the connection.
+    pub const VALID: Duration = Duration::from_millis(100);
+
+    /// As a script answered that was sent at `sent`, in milliseconds by the server's clock, or later.
+    pub fn new(id: &str, sent: i64) -> Self {
+        let valid = i64::try_from(Self::VALID.as_millis()).unwrap_or(0);
+        Self { id: id.into(), until: sent.saturating_add(valid) }
+    }
+}
+
+/// What the report script folds.
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    /// The update.
+    pub update: &'a Update,
+    /// If it is a legacy worker's: how it came.
+    pub left: Option<Left<'a>>,
+    /// The time, for an update without a timestamp.
+    pub now: Timestamp,
+    /// Until when the caller waits, in milliseconds by the server's clock.
+    pub deadline: Option<i64>,
+    /// The server's identity. Without it the script asks, which takes Redis some microseconds.
+    pub server: Option<ServerId>,
+    /// Whether to ignore what a legacy worker left under the job's key.
+    pub ignore_key: bool,
+}
+
+impl<'a> Report<'a> {
+    /// A reporter's update, or a legacy worker's.
+    pub fn new(update: &'a Update, left: Option<Left<'a>>, now: Timestamp) -> Self {
+        Self { update, left, now, deadline: None, server: None, ignore_key: false }
+    }
+
+    fn arguments(&self, names: Names, keeping: &Keeping) -> Arguments {
+        let Self { update, left, now, deadline, server, ignore_key } = self;
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
+        let moment = |millis: i64| u64::try_from(millis).unwrap_or(0);
+        let [stage, progress] = update.stage_and_progress();
+        let arguments = Arguments::default()
+            .text("channel", Some(&names.channel(update.job())))
+            .text("publish", Some(names.publish()))
+            .text("job", Some(update.job().as_str()))
+            .text(
+                "origin",
+                Some(match left {
+                    None => "report",
+                    Some(Left::Heard(_)) => "publish",
+                    Some(Left::Found(_)) => "key",
+                }),
+            )
+            .text("fields", Some(update.fields()))
+            .text("status", Some(update.status().as_str()))
+            .number("named", update.attempt().map(|attempt| u32::from(attempt).into()))
+            .number("ttl", update.ttl().map(u64::from))
+            .text("stage", stage.as_deref())
+            .text("progress", progress.as_deref())
+            .text("now", (!update.has_timestamp()).then(|| now.to_string()).as_deref())
+            .text("new_epoch", Some(&format!("{:x}", new_epoch(*now).0)))
+            .number("keep", millis(keeping.ttl))
+            .number("keep_ended", millis(keeping.ttl_after_end))
+            .number("max_states", u64::try_from(keeping.history.get()).ok())
+            .number("max_bytes", u64::try_from(keeping.history_bytes).ok())
+            .number("deadline", deadline.map(moment))
+            .text("server", server.as_ref().map(|server| &*server.id))
+            .number("server_until", server.as_ref().map(|server| moment(server.until)));
+        match left {
+            Some(Left::Heard(serial)) => arguments.number("after", Some(*serial)),
+            Some(Left::Found(value)) => arguments.text("after", Some(value)),
+            None => arguments.text("after", None),
+        }
+        .flag("ignore_key", *ignore_key)
+    }
+}
+
 impl Call {
-    /// Reports an update, or takes one that somebody left (`left`). Until `deadline`, in milliseconds by the
-    /// server's clock, the caller waits.
-    pub fn report(
-        names: Names,
-        update: &Update,
-        left: Option<Left<'_>>,
-        keeping: &Keeping,
-        now: Timestamp,
-        deadline: Option<i64>,
-    ) -> Self {
-        let script = if update.status().is_end() { &REPORT_END } else { &REPORT };
-        let mut keys: Vec<_> = names.keys(update.job()).into();
+    /// Reports an update, or folds one that a legacy worker sent.
+    pub fn report(names: Names, report: &Report<'_>, keeping: &Keeping) -> Self {
+        let is_end = report.update.status().is_end();
+        let script = match (&report.left, is_end) {
+            (None, false) => &REPORT,
+            (None, true) => &REPORT_END,
+            (Some(_), false) => &LEGACY,
+            (Some(_), true) => &LEGACY_END,
+        };
+        let mut keys: Vec<_> = names.keys(report.update.job()).into();
         if !names.is_cluster() {
             keys.extend(INDEX.map(str::to_owned));
         }
-        let number = |number: Option<u32>| number.map_or_else(String::new, |n| n.to_string());
-        let millis = |duration: Duration| duration.as_millis().to_string();
-        let [stage, progress] = update.stage_and_progress();
-        let origin = match left {
-            None => "report",
-            Some(Left::Heard(_)) => "publish",
-            Some(Left::Found(_)) => "key",
-        };
-        let after = match left {
-            Some(Left::Heard(serial)) => serial.to_string(),
-            Some(Left::Found(json)) => json.to_owned(),
-            None => String::new(),
-        };
-        let arguments = vec![
-            names.channel(update.job()),
-            names.publish().to_owned(),
-            update.job().to_string(),
-            origin.to_owned(),
-            update.fields().to_owned(),
-            update.status().to_string(),
-            number(update.attempt().map(u32::from)),
-            number(update.ttl()),
-            stage.unwrap_or_default(),
-            progress.unwrap_or_default(),
-            if update.has_timestamp() { "1".to_owned() } else { String::new() },
-            now.to_string(),
-            format!("{:x}", new_epoch(now).0),
-            millis(keeping.ttl),
-            millis(keeping.ttl_after_end),
-            keeping.history.to_string(),
-            keeping.history_bytes.to_string(),
-            deadline.map_or_else(String::new, |deadline| deadline.to_string()),
-            after,
-            String::new(),
-        ];
-        Self { script, keys, arguments }
-    }
-
-    /// The same report, whatever somebody left under the job's key.
-    pub(crate) fn regardless(mut self) -> Self {
-        if let Some(last) = self.arguments.last_mut() {
-            "1".clone_into(last);
-        }
-        self
+        Self { script, keys, arguments: vec![report.arguments(names, keeping).into_bytes()] }
     }
 
     /// Reads a job's states after a position, the newest `most`.
@@ -167,13 +212,13 @@ impl Call {
         Self {
             script: &READ,
             keys: names.keys(job).into(),
-            arguments: vec![after, most.to_string()],
+            arguments: vec![after.into_bytes(), most.to_string().into_bytes()],
         }
     }
 
-    /// The scripts of [`report`](Self::report) and [`read`](Self::read).
-    pub fn read_or_report() -> [&'static Script; 3] {
-        [&READ, &REPORT, &REPORT_END]
+    /// The scripts that read a job and fold what legacy workers sent.
+    pub fn of_subscriptions() -> [&'static Script; 3] {
+        [&READ, &LEGACY, &LEGACY_END]
     }
 
     pub(crate) fn forget(names: Names, job: &JobId) -> Self {
@@ -181,15 +226,20 @@ impl Call {
         if !names.is_cluster() {
             keys.extend(INDEX.map(str::to_owned));
         }
-        let arguments = vec![names.channel(job), names.publish().to_owned(), job.to_string()];
-        Self { script: &FORGET, keys, arguments }
+        let channel = names.channel(job);
+        let arguments = [&*channel, names.publish(), job.as_str()];
+        Self {
+            script: &FORGET,
+            keys,
+            arguments: arguments.map(|text| text.as_bytes().to_vec()).into(),
+        }
     }
 
     pub(crate) fn expire(most: usize) -> Self {
         Self {
             script: &EXPIRE,
             keys: INDEX.map(str::to_owned).into(),
-            arguments: vec![most.to_string()],
+            arguments: vec![most.to_string().into_bytes()],
         }
     }
 
@@ -199,9 +249,12 @@ impl Call {
         if !names.is_cluster() {
             keys.push(INDEX[0].to_owned());
         }
-        let publish = names.publish().to_owned();
-        let arguments = vec![channel.to_owned(), publish, token.to_owned(), jobs_channel];
-        Self { script: &PROBE, keys, arguments }
+        let arguments = [channel, names.publish(), token, &jobs_channel];
+        Self {
+            script: &PROBE,
+            keys,
+            arguments: arguments.map(|text| text.as_bytes().to_vec()).into(),
+        }
     }
 
     /// The command that runs it, if the server knows the script.
@@ -261,10 +314,18 @@ pub struct Taken {
     pub state: State,
     /// Whether it is an end reported again, which changed nothing.
     pub repeated: bool,
-    /// The serial of the publish that was taken last.
-    pub serial: u64,
+    /// Of a legacy publish: its serial.
+    pub serial: Option<u64>,
+    /// The server's identity, if the script had to ask for it.
+    pub server: Option<String>,
     /// What the index of jobs is to be told, where that is on another server.
     pub(crate) index: Option<[String; 2]>,
+}
+
+impl Taken {
+    fn plain(state: State, repeated: bool) -> Self {
+        Self { state, repeated, serial: None, server: None, index: None }
+    }
 }
 
 impl Reply {
@@ -280,19 +341,16 @@ impl Reply {
         let state = |json: String| State::parse(&json).map_err(|_| nonsense());
         let position = |text: String| Position::parse(&text).ok_or_else(nonsense);
         Ok(match kind.as_str() {
+            json if json.starts_with('{') => Self::Taken(Taken::plain(state(kind)?, false)),
             "new" => {
                 let state = state(next()?)?;
-                let serial = next()?.parse().map_err(|_| nonsense())?;
-                let index = match (next(), next()) {
-                    (Ok(begun), Ok(expires)) => Some([begun, expires]),
-                    _ => None,
-                };
-                Self::Taken(Taken { state, repeated: false, serial, index })
+                let mut set = || next().map(|text| Some(text).filter(|text| !text.is_empty()));
+                let serial = set()?.map(|serial| serial.parse()).transpose();
+                let (serial, server) = (serial.map_err(|_| nonsense())?, set()?);
+                let index = set()?.zip(set()?).map(|(begun, expires)| [begun, expires]);
+                Self::Taken(Taken { state, repeated: false, serial, server, index })
             }
-            "repeated" => {
-                let (state, serial, index) = (state(next()?)?, 0, None);
-                Self::Taken(Taken { state, repeated: true, serial, index })
-            }
+            "repeated" => Self::Taken(Taken::plain(state(next()?)?, true)),
             "ended" => Self::Refused(milepost_protocol::Refusal::AttemptEnded {
                 attempt: next()?.parse().map_err(|_| nonsense())?,
                 status: Status::from_name(&next()?).ok_or_else(nonsense)?,
@@ -352,5 +410,22 @@ impl Read {
 impl From<Left<'_>> for Origin {
     fn from(_: Left<'_>) -> Self {
         Self::Publish
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_come_as_the_script_names_them() {
+        let script = include_str!("scripts/report.lua");
+        let (names, _) = script.split_once("= cmsgpack.unpack(ARGV[1])").unwrap();
+        let (_, names) = names.split_once("\nlocal ").unwrap();
+        let names: Vec<_> = names.split([',', ' ', '\n']).filter(|name| !name.is_empty()).collect();
+        let update = Update::parse(None, br#"{"job_id":"a"}"#).unwrap();
+        let report = Report::new(&update, None, Timestamp::from_micros(0));
+        let arguments = report.arguments(Names::new(false), &Keeping::default());
+        assert_eq!(arguments.names(), names);
     }
 }

@@ -9,7 +9,7 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInf
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-use crate::call::{Answer, Call, Keeping, Left, Read, Reply, Taken};
+use crate::call::{Answer, Call, Keeping, Left, Read, Reply, Report, ServerId, Taken};
 use crate::connection::{Connection, PATIENCE, connect, not_connected, primary, wall_clock};
 use crate::failure::{is_elsewhere, spoils_connection};
 use crate::names::{INDEX, Names};
@@ -31,7 +31,15 @@ pub struct Client {
 }
 
 #[derive(Clone, Default)]
-struct Connected(Arc<OnceCell<(Connection, AtomicI64)>>);
+struct Connected(Arc<OnceCell<Live>>);
+
+struct Live {
+    connection: Connection,
+    /// By how many milliseconds the server's clock is ahead of this one's.
+    ahead: AtomicI64,
+    /// As the report script answered over this connection. Behind a Cluster's there are many servers: none.
+    server: Mutex<Option<ServerId>>,
+}
 
 impl Client {
     /// A client of the Redis at that address. Connects to nothing yet.
@@ -104,18 +112,19 @@ impl Client {
         update: &Update,
         left: Option<Left<'_>>,
         now: Timestamp,
-        regardless: bool,
+        ignore_key: bool,
     ) -> Result<Reply, Failure> {
         let named = update.attempt().map(u32::from);
         for last in [false, true] {
             let connected = self.connected().await?;
-            let (sent, ahead) = (wall_clock(), connected.ahead());
+            let sent = wall_clock() + connected.ahead();
             // Somewhat before the caller gives up, since clocks are read in whole milliseconds: what it was told is lost
-            // must not be taken a moment later.
+            // must not be folded a moment later.
             let patience = self.patience.mul_f64(0.95).as_millis();
-            let deadline = sent + ahead + i64::try_from(patience).unwrap_or(i64::MAX);
-            let call = Call::report(self.names, update, left, &self.keeping, now, Some(deadline));
-            let call = if regardless { call.regardless() } else { call };
+            let deadline = Some(sent + i64::try_from(patience).unwrap_or(i64::MAX));
+            let server = connected.server();
+            let report = Report { deadline, server, ignore_key, ..Report::new(update, left, now) };
+            let call = Call::report(self.names, &report, &self.keeping);
             let reply = Reply::parse(self.run_on(connected.clone(), &call).await?, named)?;
             match reply {
                 Reply::Late(theirs) if !last => {
@@ -123,8 +132,13 @@ impl Client {
                     connected.is_ahead(theirs - wall_clock());
                 }
                 Reply::Late(_) => break,
-                Reply::Taken(Taken { ref state, index: Some(ref index), .. }) => {
-                    self.index(state.job(), index).await;
+                Reply::Taken(ref taken) => {
+                    if let Some(id) = &taken.server {
+                        connected.is_server(id, sent);
+                    }
+                    if let Some(index) = &taken.index {
+                        self.index(update.job(), index).await;
+                    }
                     return Ok(reply);
                 }
                 reply => return Ok(reply),
@@ -421,7 +435,10 @@ impl Client {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let made = tokio::time::timeout(
             self.patience,
-            current.0.get_or_try_init(|| connect(&self.address, self.patience)),
+            current.0.get_or_try_init(|| async {
+                let (connection, ahead) = connect(&self.address, self.patience).await?;
+                Ok(Live { connection, ahead: ahead.into(), server: Mutex::default() })
+            }),
         );
         match made.await {
             Ok(Ok(_)) => Ok(current),
@@ -433,17 +450,31 @@ impl Client {
 
 impl Connected {
     fn connection(&self) -> Option<Connection> {
-        self.0.get().map(|(connection, _)| connection.clone())
+        self.0.get().map(|live| live.connection.clone())
     }
 
     /// By how many milliseconds the server's clock is ahead of this one's.
     fn ahead(&self) -> i64 {
-        self.0.get().map_or(0, |(_, ahead)| ahead.load(Ordering::Relaxed))
+        self.0.get().map_or(0, |live| live.ahead.load(Ordering::Relaxed))
     }
 
     fn is_ahead(&self, by: i64) {
-        if let Some((_, ahead)) = self.0.get() {
-            ahead.fetch_max(by, Ordering::Relaxed);
+        if let Some(live) = self.0.get() {
+            live.ahead.fetch_max(by, Ordering::Relaxed);
+        }
+    }
+
+    fn server(&self) -> Option<ServerId> {
+        self.0.get()?.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The report script answered this when it was sent at `sent`, by the server's clock.
+    fn is_server(&self, id: &str, sent: i64) {
+        if let Some(live) = self.0.get()
+            && matches!(live.connection, Connection::Node(_))
+        {
+            let server = Some(ServerId::new(id, sent));
+            *live.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
         }
     }
 }

@@ -1,4 +1,3 @@
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use milepost_protocol::Timestamp;
@@ -25,7 +24,7 @@ pub(crate) enum Connection {
 pub(crate) async fn connect(
     address: &Address,
     patience: Duration,
-) -> RedisResult<(Connection, AtomicI64)> {
+) -> RedisResult<(Connection, i64)> {
     if address.tls {
         choose_cryptography();
     }
@@ -52,7 +51,7 @@ pub(crate) async fn connect(
     };
     // As if the answer had taken no time: rather too little, since a deadline must not come after the caller's.
     let ahead = seconds * 1_000 + micros / 1_000 - wall_clock();
-    Ok((connection, AtomicI64::new(ahead)))
+    Ok((connection, ahead))
 }
 
 /// The server that takes writes, where there is one.

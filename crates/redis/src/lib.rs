@@ -6,6 +6,7 @@
 //! `milepost-protocol` passes.
 
 mod address;
+mod arguments;
 mod call;
 mod client;
 mod connection;
@@ -14,7 +15,7 @@ mod names;
 mod slots;
 
 pub use address::{Address, InvalidAddress};
-pub use call::{Answer, Call, Keeping, Left, Read, Reply, Script, Taken};
+pub use call::{Answer, Call, Keeping, Left, Read, Reply, Report, Script, ServerId, Taken};
 pub use client::Client;
 pub use failure::Failure;
 pub use names::{INDEX, Names};

@@ -18,9 +18,9 @@ impl Names {
         Self { cluster }
     }
 
-    /// The keys of a job: its state, its history, and what the fold has to know of it.
-    pub(crate) fn keys(self, job: &JobId) -> [String; 3] {
-        ["job_status:", "job_history:", "job_meta:"].map(|prefix| self.name(prefix, job))
+    /// The keys of a job: its state, and the hash with its latest states and what the fold has to know of it.
+    pub(crate) fn keys(self, job: &JobId) -> [String; 2] {
+        ["job_status:", "job_meta:"].map(|prefix| self.name(prefix, job))
     }
 
     /// Where the job's states are published.

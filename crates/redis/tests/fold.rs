@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
-use milepost_redis::{Address, Call, Client, Keeping, Left, Reply, Taken};
+use milepost_redis::{Address, Call, Client, Keeping, Left, Reply, Report, Taken};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -44,7 +44,8 @@ impl<'a> Twice<'a> {
             Origin::Publish => Some(Left::Heard(self.serial)),
         };
         let names = self.client.names();
-        let call = Call::report(names, &update, left, self.client.keeping(), now, None);
+        let report = Report::new(&update, left, now);
+        let call = Call::report(names, &report, self.client.keeping());
         let answer = self.runtime.block_on(self.client.run(&call)).expect("an answer");
         let named = update.attempt().map(u32::from);
         let reply = Reply::parse(answer, named).expect("one of its answers");
@@ -60,7 +61,7 @@ impl<'a> Twice<'a> {
                 Ok(Fold::New(expected)),
                 Reply::Taken(Taken { state, repeated: false, serial, .. }),
             ) => {
-                self.serial = serial;
+                self.serial = serial.unwrap_or(self.serial);
                 assert_eq!(state, expected, "{json}");
                 self.present = Some(state);
             }

@@ -139,16 +139,18 @@ async fn a_full_server_still_takes_ends() {
     let it = instance_of(&server).await;
     it.report(&it.job("early"), "{}").await;
     let filler = format!(r#"{{"metadata":"{}"}}"#, "x".repeat(50_000));
-    let full = async {
-        for n in 0.. {
-            if let Err(error) = it.try_report(&it.job(&n.to_string()), &filler).await {
-                return error;
+    // Where there is no room for a large update, there may be some for a small one.
+    for update in [filler.as_str(), "{}"] {
+        let full = async {
+            for n in 0.. {
+                if let Err(error) = it.try_report(&it.job(&n.to_string()), update).await {
+                    return error;
+                }
             }
-        }
-        unreachable!("there are that many numbers")
-    };
-    assert!(matches!(full.await, ReportError::Full(_)));
-    assert!(matches!(it.try_report(&it.job("new"), "{}").await, Err(ReportError::Full(_))));
+            unreachable!("there are that many numbers")
+        };
+        assert!(matches!(full.await, ReportError::Full(_)));
+    }
     let end = it.report(&it.job("early"), r#"{"status":"completed"}"#).await;
     assert_eq!(it.state(&it.job("early")).await, Some(end));
     it.close().await;

@@ -73,7 +73,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let fields = ["number", "epoch", "serial", "state", "x"];
+    let fields = ["meta", "0", "1", "x"];
     prop_oneof![
         bytes().prop_map(Value::Text),
         (prop::sample::select(fields.to_vec()), bytes())
@@ -85,7 +85,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn attack() -> impl Strategy<Value = Attack> {
-    let keys = vec!["job_status:", "job_history:", "job_meta:"];
+    let keys = vec!["job_status:", "job_meta:"];
     prop_oneof![
         4 => (prop::sample::select(keys), value()).prop_map(|(key, value)| Attack::Write(key, value)),
         2 => bytes().prop_map(Attack::Publish),

@@ -1,13 +1,13 @@
 -- Forgets a job and tells so.
 --
--- KEYS  status, history, meta; and, where they are on the same server: begun, expires (the index of jobs)
+-- KEYS  status; the job's hash; and, where they are on the same server: begun, expires (the index of jobs)
 -- ARGV  channel, PUBLISH or SPUBLISH, job
 --
 -- Answers how many of the job's keys there were.
-local known = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-if KEYS[4] then
+local known = redis.call('DEL', KEYS[1], KEYS[2])
+if KEYS[3] then
+  redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('ZREM', KEYS[4], ARGV[3])
-  redis.call('ZREM', KEYS[5], ARGV[3])
 end
 if known > 0 then
   redis.call(ARGV[2], ARGV[1], '{"type":"forgotten","job_id":"' .. ARGV[3] .. '"}')

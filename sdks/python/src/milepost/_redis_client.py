@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from ._outcome import Lost
 from ._redis_address import RedisAddress, parse
+from ._redis_arguments import Argument, encode
 from ._update import ENDS, Encoded, quote, timestamp
 
 TTL_MS = 3_600_000
@@ -35,16 +36,25 @@ _INDEX = ("{milepost}:begun", "{milepost}:expires")
 
 
 class Script:
-    def __init__(self, name: str, whatever_memory: bool = False) -> None:
-        text = resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
+    def __init__(self, *parts: str, whatever_memory: bool = False) -> None:
+        text = "".join(parts)
         # An end has to be kept, also by a server that is out of memory.
         self.text = f"#!lua flags=allow-oom\n{text}" if whatever_memory else text
         self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-REPORT = Script("report.lua")
-REPORT_END = Script("report.lua", whatever_memory=True)
-READ = Script("read.lua")
+def _file(name: str) -> str:
+    return resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
+
+
+_FOLD = ("local legacy\n", _file("report.lua"))
+"""The fold of what reporters send, without what legacy workers need."""
+_LEGACY_FOLD = (_file("legacy.lua"), _file("report.lua"))
+REPORT = Script(*_FOLD)
+REPORT_END = Script(*_FOLD, whatever_memory=True)
+LEGACY = Script(*_LEGACY_FOLD)
+LEGACY_END = Script(*_LEGACY_FOLD, whatever_memory=True)
+READ = Script(_file("read.lua"))
 
 
 class Call(NamedTuple):
@@ -52,7 +62,14 @@ class Call(NamedTuple):
 
     script: Script
     keys: list[str]
-    arguments: list[str]
+    arguments: Union[list[str], dict[str, Argument]]
+    """Those of the script that folds have names."""
+
+    @property
+    def words(self) -> list[Any]:
+        arguments = self.arguments
+        values = [encode(arguments)] if isinstance(arguments, dict) else arguments
+        return [self.script.hash, len(self.keys), *self.keys, *values]
 
 
 class Names:
@@ -66,7 +83,7 @@ class Names:
         return f"{prefix}:{{{job_id}}}" if self.is_cluster else f"{prefix}:{job_id}"
 
     def keys(self, job_id: str) -> list[str]:
-        return [self.name(prefix, job_id) for prefix in ("job_status", "job_history", "job_meta")]
+        return [self.name(prefix, job_id) for prefix in ("job_status", "job_meta")]
 
     def channel(self, job_id: str) -> str:
         return self.name("job_progress", job_id)
@@ -148,13 +165,13 @@ class RedisClient:
             return [self._evaluate_alone(connection, call) for call in calls]
         pipeline = connection.pipeline(transaction=False)
         for call in calls:
-            pipeline.evalsha(call.script.hash, len(call.keys), *call.keys, *call.arguments)
+            pipeline.evalsha(*call.words)
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         return answers
 
     def _evaluate_alone(self, connection: Any, call: Call) -> Any:
         try:
-            return connection.evalsha(call.script.hash, len(call.keys), *call.keys, *call.arguments)
+            return connection.evalsha(*call.words)
         except redis.ResponseError as error:
             return error
 
@@ -170,34 +187,39 @@ class RedisClient:
     ) -> Call:
         """A run of the script that folds: see report.lua. With a timeout it is not taken later than that."""
         fields = dict(update.fields)
-        attempt = fields.pop("attempt", "")
-        status = _status(update)
+        attempt = fields.pop("attempt", None)
         keys = self.names.keys(job_id)
         if not self.names.is_cluster:
             keys += _INDEX
-        arguments = [
-            self.names.channel(job_id),
-            self.names.publish,
-            job_id,
-            origin,
-            ",".join(f"{quote(name)}:{value}" for name, value in fields.items()),
-            status,
-            attempt,
-            fields.get("ttl", ""),
-            fields.get("stage", ""),
-            fields.get("progress", ""),
-            "1" if "timestamp" in fields else "",
-            timestamp(),
-            f"{secrets.randbits(64) or 1:x}",
-            str(TTL_MS),
-            str(TTL_MS),
-            str(MAX_STATES),
-            str(MAX_HISTORY_BYTES),
-            "" if timeout is None else str(int(_clock() + self._ahead + timeout * 1_000)),
-            "" if after is None else str(after),
-            "1" if pass_over else "",
-        ]
-        return Call(REPORT_END if is_end(update) else REPORT, keys, arguments)
+        arguments: dict[str, Argument] = {
+            "channel": self.names.channel(job_id),
+            "publish": self.names.publish,
+            "job": job_id,
+            "origin": origin,
+            "fields": ",".join(f"{quote(name)}:{value}" for name, value in fields.items()),
+            "status": _status(update),
+            "named": None if attempt is None else int(attempt),
+            "ttl": int(fields["ttl"]) if "ttl" in fields else None,
+            "stage": fields.get("stage"),
+            "progress": fields.get("progress"),
+            "now": None if "timestamp" in fields else timestamp(),
+            "new_epoch": f"{secrets.randbits(64) or 1:x}",
+            "keep": TTL_MS,
+            "keep_ended": TTL_MS,
+            "max_states": MAX_STATES,
+            "max_bytes": MAX_HISTORY_BYTES,
+            "deadline": None if timeout is None else int(_clock() + self._ahead + timeout * 1_000),
+            # The connection of redis-py may be made anew by itself, and lead to another server: the script asks.
+            "server": None,
+            "server_until": None,
+            "after": after,
+            "ignore_key": pass_over,
+        }
+        if origin == "report":
+            script = REPORT_END if is_end(update) else REPORT
+        else:
+            script = LEGACY_END if is_end(update) else LEGACY
+        return Call(script, keys, arguments)
 
     def was_late(self, theirs: bytes, timeout: float, since: float) -> bool:
         """The server says that a report came too late. Whether it did; else the clocks are apart, and it may be sent
@@ -215,10 +237,10 @@ class RedisClient:
     def tell_index(self, job_id: str, answer: Sequence[bytes]) -> None:
         """In a Cluster the index is told apart, as the report script's answer says. What is lost here is told again
         before long."""
-        if answer[0] != b"new" or len(answer) < 5:
+        if answer[0] != b"new" or not answer[4]:
             return
         try:
-            for key, score in zip(_INDEX, answer[3:5]):
+            for key, score in zip(_INDEX, answer[4:6]):
                 self.connection().zadd(key, {job_id: float(score)})
         except (redis.RedisError, Lost):
             pass

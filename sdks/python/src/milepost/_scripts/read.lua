@@ -1,32 +1,43 @@
 -- Reads a job's latest states: spec/README.md, section 14.
 --
--- KEYS  status, history, meta
+-- KEYS  status; the job's hash (report.lua says what is in it)
 -- ARGV  1  the position after which states are wanted; empty: all
 --       2  at most so many states
 --
--- Answers {left, serial, state, …}: the newest state first. `left` is what today's worker left under the status key;
--- empty if that is the newest state, or there is nothing. `serial` is that of the publish taken last, or 0. No element
--- at all: the job is not known.
-local newest = redis.call('LINDEX', KEYS[2], 0)
-local left = redis.call('GET', KEYS[1])
-if not newest then
-  return left and {left, '0'} or {}
+-- Answers {legacy, serial, state, …}: the newest state first. `legacy` is what a legacy worker set under the status key;
+-- empty if that is the newest state, or there is nothing. `serial` is that of the legacy publish folded last, or 0. No
+-- element at all: the job is not known.
+local LAYOUT = 1
+
+local value = redis.call('GET', KEYS[1])
+local meta = redis.call('HGET', KEYS[2], 'meta')
+local layout, expires, epoch, number, ring, written, oldest, taken, _
+if meta then
+  layout, expires, _, epoch, number, _, _, _, _, _, ring, written, oldest, _, _, _, taken = cmsgpack.unpack(meta)
 end
-local answer = {'', redis.call('HGET', KEYS[3], 'serial') or '0'}
-if left and left ~= newest then
-  answer[1] = left
+local time = redis.call('TIME')
+if layout ~= LAYOUT or expires <= time[1] * 1000 + math.floor(time[2] / 1000) then
+  return value and {value, '0'} or {}
 end
-local most = tonumber(ARGV[2])
-local epoch, number = string.match(ARGV[1], '^(%x+)-(%d+)$')
-if epoch then
-  local present = redis.call('HMGET', KEYS[3], 'epoch', 'number')
-  if present[1] == epoch then
-    most = math.min(most, tonumber(present[2]) - tonumber(number))
+local newest = redis.call('HGET', KEYS[2], tostring((written - 1) % ring))
+local answer = {'', string.match(taken or '', ' (%d+):%d+:%x+$') or '0'}
+if value and value ~= newest then
+  answer[1] = value
+end
+local most = math.min(tonumber(ARGV[2]), written - oldest)
+local after_epoch, after_number = string.match(ARGV[1], '^(%x+)-(%d+)$')
+if after_epoch == epoch then
+  most = math.min(most, number - tonumber(after_number))
+end
+-- No more at once than Lua's stack takes.
+local SLICE = 1000
+for first = 1, most, SLICE do
+  local fields = {}
+  for n = first, math.min(most, first + SLICE - 1) do
+    fields[#fields + 1] = tostring((written - n) % ring)
   end
-end
-if most > 0 then
-  for _, state in ipairs(redis.call('LRANGE', KEYS[2], 0, most - 1)) do
-    answer[#answer + 1] = state
+  for _, state in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
+    answer[#answer + 1] = state or nil
   end
 end
 return answer

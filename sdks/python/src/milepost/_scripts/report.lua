@@ -1,93 +1,79 @@
--- Folds an update into its job's state, keeps it and tells it, in one step: spec/README.md, sections 3 and 14.
+-- Folds an update into its job's state, stores the state and publishes it, in one step: spec/README.md, sections 3 and 14.
 --
--- KEYS  status, history, meta; and, where they are on the same server: begun, expires (the index of jobs)
--- ARGV  as named below. What may be missing is an empty string.
+-- KEYS  status; the job's hash; and, unless this is a Cluster: begun, expires (the index of jobs)
+--       The hash has what the fold has to know in `meta`, and the latest states in `0` to `ring - 1`: state number n of those
+--       that were ever written is in the field n modulo `ring`.
+-- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
 --
--- Answers  {'new', state, serial} and, where there is an index to be kept elsewhere: begun, expires
---          {'repeated', state}                        the end that the job has already
---          {'ended', attempt, status, position}       the attempt has ended
---          {'superseded', attempt, position}          a later attempt has begun
---          {'heard', state, serial}                   another instance took this publish: what it led to
---          {'stale'}                                  others have taken publishes that came after this one; or what was
---                                                     under the key is no longer there
---          {'adopt', json}                            what today's worker left under the status key comes first
---          {'late', milliseconds}                     the caller has given up; the time here
-local status_key, history_key, meta_key, begun_key, expires_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local channel, publish, job = ARGV[1], ARGV[2], ARGV[3]
--- 'report'; 'publish': a plain PUBLISH; 'key': what a plain SETEX left.
-local origin = ARGV[4]
--- The update: its fields as JSON without the braces, and what the fold has to know of them.
-local fields, status, named = ARGV[5], ARGV[6], tonumber(ARGV[7])
-local ttl, stage, progress, has_timestamp = ARGV[8], ARGV[9], ARGV[10], ARGV[11] ~= ''
--- RFC 3339, for an update without a timestamp.
-local now = ARGV[12]
--- Hex, for a job that begins, or a server that may have lost states.
-local new_epoch = ARGV[13]
--- Milliseconds that a job is kept after an update, after its end; states and bytes of its history.
-local keep, keep_ended = tonumber(ARGV[14]), tonumber(ARGV[15])
-local most_states, most_bytes = tonumber(ARGV[16]), tonumber(ARGV[17])
--- The caller waits until then, in milliseconds by this server's clock. What is taken later would overtake what the
--- caller, or another one, has reported since.
-local deadline = tonumber(ARGV[18])
--- Of a publish: the serial of the one before it. Of what a plain SETEX left: all of it, as it was found.
-local after = ARGV[19]
--- Whether what today's worker left is to be passed over: it cannot be read.
-local pass_over = ARGV[20] ~= ''
+-- Answers  state                                           it was folded
+--          {'new', state, serial, server, begun, expires}  it was folded, and there is more to say: the serial of the legacy
+--                                                          publish; the server's identity, where it was asked for; what
+--                                                          the caller has to write to the index. '' where there is none
+--          {'repeated', state}                             the end that the job has already
+--          {'ended', attempt, status, position}            the attempt has ended
+--          {'superseded', attempt, position}               a later attempt has begun
+--          {'adopt', json}                                 a legacy worker's value under the status key comes first
+--          {'late', milliseconds}                          the deadline has passed; the time here
+--          and what legacy.lua answers
+local channel, publish, job, origin, fields, status, named, ttl, stage, progress, now, new_epoch,
+  keep, keep_ended, max_states, max_bytes, deadline, server, server_until, after, ignore_key
+  = cmsgpack.unpack(ARGV[1])
+-- channel, publish          where to publish the state, and with which command
+-- job                       its id
+-- origin                    'report', or what a legacy worker did: 'publish', 'key'
+-- fields                    the update: its fields as JSON, without the braces
+-- status, named, ttl, stage, progress
+--                           those of them that the fold reads. `named` is the attempt; stage and progress are JSON
+-- now                       the time as RFC 3339, if the update has no timestamp
+-- new_epoch                 hex, for a job that begins, or a server that may have lost states
+-- keep, keep_ended          how long a job is kept after an update, and after its end, in milliseconds
+-- max_states, max_bytes     the bounds of the history; the newest state is kept whatever its size. The first holds from the
+--                           job's beginning on: it is `ring`
+-- deadline                  the caller waits until then, in milliseconds by this server's clock. An update that is folded
+--                           later would overtake what has been reported since
+-- server, server_until      the server's identity, as an answer over this connection gave it, and until when it may be
+--                           believed, in milliseconds by this server's clock
+-- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read
+-- ignore_key                whether to ignore what a legacy worker left under the status key: it cannot be read
+local status_key, job_key, begun_key, expires_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local call = redis.call
 
-local MOST_HEARD = 32
-local MOST_ATTEMPTS = 4294967295
+local MAX_ATTEMPT = 4294967295
+-- Of the values in a job's meta. A job whose meta has another layout begins anew.
+local LAYOUT = 1
 
-local function digits(number)
-  return string.format('%.0f', number)
-end
-
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local time = call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 if deadline and now_ms > deadline then
-  return {'late', digits(now_ms)}
+  return {'late', tostring(now_ms)}
 end
 
-local meta = redis.call('HMGET', meta_key, 'run', 'epoch', 'number', 'attempt', 'status', 'ttl', 'stage', 'progress',
-  'bytes', 'heard', 'begun', 'indexed', 'serial')
-local known = meta[2] ~= false
-local run, epoch, number, latest = meta[1], meta[2], tonumber(meta[3] or 0), tonumber(meta[4] or 0)
-local previous_status, previous_ttl = meta[5], meta[6] or ''
-local heard = meta[10] or ''
-
-if not known and origin == 'report' and not pass_over then
-  local left = redis.call('GET', status_key)
-  if left then
-    return {'adopt', left}
-  end
+-- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
+-- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
+local layout, expires, known_server, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
+  ring, written, oldest, bytes, begun, indexed, taken
+local meta = call('HGET', job_key, 'meta')
+if meta then
+  layout, expires, known_server, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
+    written, oldest, bytes, begun, indexed, taken = cmsgpack.unpack(meta)
 end
+local known = layout == LAYOUT and expires > now_ms
 
--- Every instance that watches the job hears its publishes in the same order, and the first one has each taken. What was
--- taken has a serial. An instance knows that of the publish before this one: if others were taken since, this one is
--- among them, or was missed by who took those, and is old news.
-local serial = tonumber(meta[13] or 0)
-local print
+local serial, digest
 if origin ~= 'report' then
-  print = string.sub(redis.sha1hex(fields), 1, 16)
-  local since = -1
-  if origin == 'publish' then
-    since = tonumber(after) or -1
+  local answer
+  answer, serial, digest = legacy.look_up(origin, fields, after, time, known and taken, epoch, number, status_key,
+    function(ago)
+      return call('HGET', job_key, tostring((written - 1 - ago) % ring))
+    end)
+  if answer then
+    return answer
   end
-  if serial > since then
-    for its, at in string.gmatch(heard, '(%d+):(%d+):' .. print) do
-      if tonumber(its) > since then
-        local state = at ~= '0' and redis.call('LINDEX', history_key, number - tonumber(at))
-        return {'heard', state or redis.call('LINDEX', history_key, 0), its}
-      end
-    end
-    if origin == 'publish' then
-      return {'stale'}
-    end
+elseif not known and not ignore_key then
+  local value = call('GET', status_key)
+  if value then
+    return {'adopt', value}
   end
-  if origin == 'key' and redis.call('GET', status_key) ~= after then
-    return {'stale'}
-  end
-  -- Higher than whatever was there before the job was forgotten.
-  serial = math.max(serial + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
 end
 
 local attempt
@@ -96,37 +82,42 @@ if not known then
 elseif named and named > latest then
   attempt = named
 elseif named and named < latest then
-  return {'superseded', digits(latest), epoch .. '-' .. digits(number)}
-elseif previous_status == 'completed' or previous_status == 'failed' or previous_status == 'cancelled' then
-  if origin ~= 'report' and not named and status == 'processing' and latest < MOST_ATTEMPTS then
+  return {'superseded', tostring(latest), epoch .. '-' .. number}
+elseif known_status == 'completed' or known_status == 'failed' or known_status == 'cancelled' then
+  if origin ~= 'report' and not named and status == 'processing' and latest < MAX_ATTEMPT then
     attempt = latest + 1
   else
-    local state = redis.call('LINDEX', history_key, 0)
+    local state = call('HGET', job_key, tostring((written - 1) % ring))
     local start = '{' .. fields .. ','
     if state and string.sub(state, 1, #start) == start then
-      -- The same end if what follows is only what the fold adds.
-      local of_the_fold = {stage = true, progress = true, timestamp = true, ttl = true, attempt = true, position = true}
+      -- The same end if all that follows was added by the fold.
+      local by_the_fold = {stage = true, progress = true, timestamp = true, ttl = true, attempt = true, position = true}
       local readable, added = pcall(cjson.decode, '{' .. string.sub(state, #start + 1))
       local same = readable
       if readable then
         for name in pairs(added) do
-          same = same and of_the_fold[name]
+          same = same and by_the_fold[name]
         end
       end
       if same then
         return {'repeated', state}
       end
     end
-    return {'ended', digits(latest), previous_status, epoch .. '-' .. digits(number)}
+    return {'ended', tostring(latest), known_status, epoch .. '-' .. number}
   end
 else
   attempt = latest
 end
 
--- A server that was restarted, or took a lost one's place, may have lost states that were shown: then what follows
--- must not look like one of them.
-local server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-if known and run == server then
+-- A server that was restarted, or promoted, may have lost states that were shown: what follows must not look like one
+-- of them. The replication id changes with both, also if the process stays the same.
+local asked
+if not server or now_ms > server_until then
+  server = string.match(call('INFO', 'replication'), 'master_replid:(%x+)')
+    or string.match(call('INFO', 'server'), 'run_id:(%x+)') or ''
+  asked = server
+end
+if known and known_server == server then
   number = number + 1
 else
   epoch, number = new_epoch, 1
@@ -134,12 +125,12 @@ end
 local same_attempt = known and attempt == latest
 local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
 
-local json = {'{', fields}
-if stage == '' then
+local added = ''
+if not stage then
   if status == 'completed' then
     stage = '"complete"'
-  elseif same_attempt and meta[7] and meta[7] ~= '' then
-    stage = meta[7]
+  elseif same_attempt and known_stage then
+    stage = known_stage
   elseif status == 'failed' then
     stage = '"error"'
   elseif status == 'queued' then
@@ -147,77 +138,75 @@ if stage == '' then
   else
     stage = '"processing"'
   end
-  json[#json + 1] = ',"stage":' .. stage
+  added = ',"stage":' .. stage
 end
-if progress == '' then
+if not progress then
   if status == 'completed' then
     progress = '1.0'
-  elseif same_attempt and meta[8] then
-    progress = meta[8]
+  elseif same_attempt then
+    progress = known_progress
   end
-  if progress ~= '' then
-    json[#json + 1] = ',"progress":' .. progress
+  if progress then
+    added = added .. ',"progress":' .. progress
   end
 end
-if not has_timestamp then
-  json[#json + 1] = ',"timestamp":"' .. now .. '"'
+if now then
+  added = added .. ',"timestamp":"' .. now .. '"'
 end
-if ttl == '' and previous_ttl ~= '' then
-  ttl = previous_ttl
-  json[#json + 1] = ',"ttl":' .. ttl
+if not ttl and known and known_ttl then
+  ttl = known_ttl
+  added = added .. ',"ttl":' .. ttl
 end
-json[#json + 1] = ',"attempt":' .. digits(attempt) .. ',"position":"' .. epoch .. '-' .. digits(number) .. '"}'
-local state = table.concat(json)
+local state = '{' .. fields .. added .. ',"attempt":' .. attempt .. ',"position":"' .. epoch .. '-' .. number .. '"}'
 
 local life = is_end and keep_ended or keep
-if ttl ~= '' then
-  life = tonumber(ttl) * 1000
+if ttl then
+  life = ttl * 1000
 end
+expires = now_ms + life
 
 -- The first write is one that a server without memory refuses: after it, it would refuse none.
-redis.call('SET', status_key, state, 'PX', digits(life))
+call('SET', status_key, state, 'PXAT', tostring(expires))
 if not known then
-  redis.call('DEL', history_key)
+  call('DEL', job_key)
+  ring, written, oldest, bytes = max_states, 0, 0, 0
+  begun, indexed, taken = time[1] * 1000000 + time[2], nil, nil
 end
-local states = redis.call('LPUSH', history_key, state)
-local bytes = (known and tonumber(meta[9]) or 0) + #state
-while states > 1 and (states > most_states or bytes > most_bytes) do
-  bytes = bytes - #redis.call('RPOP', history_key)
-  states = states - 1
+local slot = tostring(written % ring)
+if written - oldest == ring then
+  bytes = bytes - call('HSTRLEN', job_key, slot)
+  oldest = oldest + 1
 end
-if known and run ~= server then
-  -- Numbers count anew: those of what was taken before say nothing any more.
-  heard = string.gsub(heard, ':%d+:', ':0:')
+bytes, written = bytes + #state, written + 1
+while bytes > max_bytes and oldest < written - 1 do
+  local its_slot = tostring(oldest % ring)
+  bytes, oldest = bytes - call('HSTRLEN', job_key, its_slot), oldest + 1
+  call('HDEL', job_key, its_slot)
 end
-if print then
-  heard = heard .. ' ' .. digits(serial) .. ':' .. digits(number) .. ':' .. print
-  local _, count = string.gsub(heard, ' ', ' ')
-  if count > MOST_HEARD then
-    heard = string.sub(heard, string.find(heard, ' ', 2, true), -1)
-  end
+if digest then
+  taken = legacy.add(taken, serial, epoch, number, digest)
 end
-
-local begun = meta[11] or (time[1] .. string.format('%06d', tonumber(time[2])))
--- The index forgets a job somewhat later than the job's keys expire, so that it need not be touched each time.
-local indexed, expires = tonumber(meta[12] or 0), now_ms + life
-local index = not known or expires > indexed or expires + life / 2 < indexed
-if index then
+-- The hash and the index forget a job somewhat later than its state expires, so that they need not be told each time.
+local is_due = not indexed or expires > indexed or expires + life / 2 < indexed
+if is_due then
   indexed = expires + math.floor(life / 4)
 end
-redis.call('HSET', meta_key, 'run', server, 'epoch', epoch, 'number', digits(number), 'attempt', digits(attempt),
-  'status', status, 'ttl', ttl, 'stage', stage, 'progress', progress, 'bytes', digits(bytes), 'heard', heard,
-  'begun', begun, 'indexed', digits(indexed), 'serial', digits(serial))
-redis.call('PEXPIRE', history_key, digits(life))
-redis.call('PEXPIRE', meta_key, digits(life))
-
-if index and begun_key then
-  redis.call('ZADD', begun_key, begun, job)
-  redis.call('ZADD', expires_key, digits(indexed), job)
+call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, epoch, number, attempt, status, ttl,
+  stage, progress, ring, written, oldest, bytes, begun, indexed, taken))
+if is_due then
+  call('PEXPIREAT', job_key, tostring(indexed))
+end
+if is_due and begun_key then
+  call('ZADD', begun_key, string.format('%.0f', begun), job)
+  call('ZADD', expires_key, tostring(indexed), job)
 end
 if origin == 'report' then
-  redis.call(publish, channel, state)
+  call(publish, channel, state)
 end
-if index and not begun_key then
-  return {'new', state, digits(serial), begun, digits(indexed)}
+
+local index_apart = is_due and not begun_key
+if digest or asked or index_apart then
+  return {'new', state, serial and string.format('%.0f', serial) or '', asked or '',
+    index_apart and string.format('%.0f', begun) or '', index_apart and tostring(indexed) or ''}
 end
-return {'new', state, digits(serial)}
+return state

@@ -1,0 +1,107 @@
+//! The one argument of the report script: `MessagePack` values, one after the other, in the order in which `report.lua` names
+//! them. The Python package has the same encoder; both are held to `spec/fixtures/redis_arguments.json`.
+
+/// The arguments of `report.lua`, encoded. A missing one is nil.
+#[derive(Debug, Default)]
+pub(crate) struct Arguments {
+    bytes: Vec<u8>,
+    names: Vec<&'static str>,
+}
+
+impl Arguments {
+    /// With one more, which the script calls `name`.
+    pub(crate) fn text(mut self, name: &'static str, value: Option<&str>) -> Self {
+        self.names.push(name);
+        match value {
+            Some(value) => self.push_text(value),
+            None => self.bytes.push(0xc0),
+        }
+        self
+    }
+
+    /// The same for a number.
+    pub(crate) fn number(mut self, name: &'static str, value: Option<u64>) -> Self {
+        self.names.push(name);
+        match value {
+            Some(value) => self.push_number(value),
+            None => self.bytes.push(0xc0),
+        }
+        self
+    }
+
+    pub(crate) fn flag(mut self, name: &'static str, value: bool) -> Self {
+        self.names.push(name);
+        self.bytes.push(if value { 0xc3 } else { 0xc2 });
+        self
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// In their order.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    fn push_text(&mut self, text: &str) {
+        let length = text.len();
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(length), _) if length < 32 => self.bytes.push(0xa0 | length),
+            (_, Ok(length)) => {
+                self.bytes.push(0xda);
+                self.bytes.extend(length.to_be_bytes());
+            }
+            (_, Err(_)) => {
+                self.bytes.push(0xdb);
+                // An update has far less than 4 GiB.
+                self.bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+            }
+        }
+        self.bytes.extend(text.as_bytes());
+    }
+
+    fn push_number(&mut self, number: u64) {
+        match (u8::try_from(number), u32::try_from(number)) {
+            (Ok(number), _) if number < 128 => self.bytes.push(number),
+            (_, Ok(number)) => {
+                self.bytes.push(0xce);
+                self.bytes.extend(number.to_be_bytes());
+            }
+            (_, Err(_)) => {
+                self.bytes.push(0xcf);
+                self.bytes.extend(number.to_be_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn encodes_what_the_fixtures_say() {
+        let text = include_str!("../../../spec/fixtures/redis_arguments.json");
+        let fixture: Value = serde_json::from_str(text).unwrap();
+        let cases = fixture["cases"].as_array().unwrap();
+        assert!(cases.len() > 3);
+        for case in cases {
+            let given = case["values"].as_array().unwrap();
+            let arguments =
+                given.iter().fold(Arguments::default(), |arguments, value| match value {
+                    Value::Number(number) => arguments.number("", number.as_u64()),
+                    Value::Bool(flag) => arguments.flag("", *flag),
+                    value => arguments.text("", value.as_str()),
+                });
+            let hex = arguments.into_bytes().iter().fold(String::new(), |mut hex, byte| {
+                hex += &format!("{byte:02x}");
+                hex
+            });
+            assert_eq!(hex, case["hex"].as_str().unwrap());
+        }
+    }
+}
