@@ -1,5 +1,5 @@
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::idle::IdleTopics;
 use crate::lease::Lease;
 use crate::log::{LogLimits, Mode};
 use crate::sync::{Mutex, MutexGuard};
-use crate::topic::{MAX_SHARDS, Shared, Topic, TopicMailbox};
+use crate::topic::{LogBytes, MAX_SHARDS, Shared, Topic, TopicMailbox};
 use crate::watch::Watch;
 
 /// How much of the watched jobs a hub keeps.
@@ -25,6 +25,9 @@ pub struct HubLimits {
     pub linger: Duration,
     /// The most topics, those that linger included. At the bound, a job that has no topic yet is refused.
     pub max_topics: usize,
+    /// The most bytes of JSON in all logs. At the bound, a log keeps its newest state and its newest end only, and a job
+    /// that has no topic yet is refused.
+    pub max_log_bytes: usize,
 }
 
 /// Why a job cannot be watched.
@@ -34,6 +37,8 @@ pub enum WatchError {
     Unavailable(Unavailable),
     /// The hub holds as many topics as it may: so many.
     Full(usize),
+    /// The logs hold as many bytes as they may: so many.
+    LogsFull(usize),
 }
 
 impl From<Unavailable> for WatchError {
@@ -44,7 +49,12 @@ impl From<Unavailable> for WatchError {
 
 impl Default for HubLimits {
     fn default() -> Self {
-        Self { log: LogLimits::default(), linger: Duration::from_secs(10), max_topics: 1_000_000 }
+        Self {
+            log: LogLimits::default(),
+            linger: Duration::from_secs(10),
+            max_topics: 1_000_000,
+            max_log_bytes: usize::MAX,
+        }
     }
 }
 
@@ -57,6 +67,8 @@ pub struct Hub {
     linger: Duration,
     topics: AtomicUsize,
     max_topics: usize,
+    refused_topics: AtomicU64,
+    refused_logs: AtomicU64,
 }
 
 /// By job. A topic names its job itself.
@@ -75,6 +87,7 @@ impl Hub {
             shared: Arc::new(Shared {
                 mailboxes: (0..shards).map(|_| Arc::default()).collect(),
                 limits: limits.log,
+                log_bytes: LogBytes::new(limits.max_log_bytes),
                 idle: IdleTopics::default(),
             }),
             stripes: (0..STRIPES).map(|_| Mutex::new(Topics::new())).collect(),
@@ -82,6 +95,8 @@ impl Hub {
             linger: limits.linger,
             topics: AtomicUsize::new(0),
             max_topics: limits.max_topics,
+            refused_topics: AtomicU64::new(0),
+            refused_logs: AtomicU64::new(0),
         }
     }
 
@@ -98,6 +113,21 @@ impl Hub {
     /// How many topics there are: of jobs that are watched now, or were until a moment ago.
     pub fn topics(&self) -> usize {
         self.topics.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of JSON the logs hold.
+    pub fn log_bytes(&self) -> usize {
+        self.shared.log_bytes.held()
+    }
+
+    /// How many jobs were refused since start because there were too many topics.
+    pub fn refused_topics(&self) -> u64 {
+        self.refused_topics.load(Ordering::Relaxed)
+    }
+
+    /// How many jobs were refused since start because the logs were full.
+    pub fn refused_logs(&self) -> u64 {
+        self.refused_logs.load(Ordering::Relaxed)
     }
 
     /// How many watchers a job has in this instance now.
@@ -129,14 +159,27 @@ impl Hub {
         if let Some(topic) = topics.find(hash, |topic| topic.job() == job) {
             return Ok(Lease::new(Arc::clone(topic)));
         }
-        let within = |topics: usize| (topics < self.max_topics).then_some(topics + 1);
-        let added = self.topics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
-        added.map_err(|_| WatchError::Full(self.max_topics))?;
+        self.count_topic()?;
         let topic = Topic::new(job.clone(), Arc::clone(&self.shared));
         let hash_of = |topic: &Arc<Topic>| self.hasher.hash_one(topic.job());
         topics.insert_unique(hash, Arc::clone(&topic), hash_of);
         // Under the stripe's lock: whoever removes idle topics looks for a lease under it.
         Ok(Lease::new(topic))
+    }
+
+    /// Counts one more topic.
+    fn count_topic(&self) -> Result<(), WatchError> {
+        let logs = &self.shared.log_bytes;
+        if logs.is_full() {
+            self.refused_logs.fetch_add(1, Ordering::Relaxed);
+            return Err(WatchError::LogsFull(logs.limit()));
+        }
+        let within = |topics: usize| (topics < self.max_topics).then_some(topics + 1);
+        let added = self.topics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+        added.map(drop).map_err(|_| {
+            self.refused_topics.fetch_add(1, Ordering::Relaxed);
+            WatchError::Full(self.max_topics)
+        })
     }
 
     /// The topic of a job for a watcher that has seen `since`. Another instance may have shown the watcher a state that

@@ -61,9 +61,25 @@ struct Past {
     /// The latest ends with their numbers; some are no longer in `states`. No watcher skips one, unless the job ends
     /// more than [`ENDS`] times while its socket accepts nothing.
     ends: VecDeque<(u64, Arc<State>)>,
+    /// The bytes of their JSON, those that are among the states included.
+    ends_bytes: usize,
 }
 
 impl Past {
+    fn push_end(&mut self, number: u64, end: &Arc<State>) {
+        self.truncate_ends(ENDS - 1);
+        self.ends_bytes += end.json().len();
+        self.ends.push_back((number, Arc::clone(end)));
+    }
+
+    /// Drops the oldest ends, so that at most so many are left.
+    fn truncate_ends(&mut self, most: usize) {
+        while self.ends.len() > most {
+            let Some((_, oldest)) = self.ends.pop_front() else { break };
+            self.ends_bytes -= oldest.json().len();
+        }
+    }
+
     /// Drops the oldest states, so that at most `states` are left and at most `bytes` of JSON.
     fn truncate(&mut self, states: usize, bytes: usize) {
         while self.states.len() > states || self.bytes > bytes {
@@ -129,10 +145,7 @@ impl Log {
         if let Some(previous) = self.newest.replace(Arc::clone(state)) {
             let past = self.past.get_or_insert_default();
             if previous.status().is_end() {
-                if past.ends.len() == ENDS {
-                    past.ends.pop_front();
-                }
-                past.ends.push_back((self.next_number - 1, Arc::clone(&previous)));
+                past.push_end(self.next_number - 1, &previous);
             }
             past.bytes += previous.json().len();
             past.states.push_back(previous);
@@ -140,6 +153,23 @@ impl Log {
         self.next_number += 1;
         self.truncate(limits.states, limits.bytes);
         true
+    }
+
+    /// How many bytes of JSON the log holds. An end that is among the states counts twice, unless it is the newest.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let newest = self.newest.as_ref().map_or(0, |newest| newest.json().len());
+        newest + self.past.as_ref().map_or(0, |past| past.bytes + past.ends_bytes)
+    }
+
+    /// Drops all that a watcher can do without: what is left is the newest state and the newest end before it.
+    pub(crate) fn shrink_to_newest(&mut self) {
+        let Some(past) = &mut self.past else { return };
+        past.truncate(0, 0);
+        past.states.shrink_to_fit();
+        past.truncate_ends(1);
+        if past.ends.is_empty() {
+            self.past = None;
+        }
     }
 
     /// Shortens the log once every watcher has been served: only those that reconnect may need more than the newest.
@@ -392,6 +422,34 @@ mod tests {
         assert_eq!(shown(&log, 1, Mode::All), [2, 4], "an end is not skipped");
         log.push(&state(1, 5, "processing"), LIMITS);
         assert_eq!(shown(&log, 3, Mode::All), [3, 4, 5], "it grows again");
+    }
+
+    #[test]
+    fn shrunk_to_the_newest_it_holds_one_state_and_one_end() {
+        let mut log = log("EE..");
+        log.shrink_to_newest();
+        assert_eq!(shown(&log, 1, Mode::All), [2, 4]);
+        assert_eq!(shown(&log, 3, Mode::All), [4]);
+        let sizes = [state(1, 4, "processing"), state(1, 2, "failed")].map(|s| s.json().len());
+        assert_eq!(log.held_bytes(), sizes.iter().sum::<usize>());
+        log.clear();
+        assert_eq!(log.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_held_is_counted() {
+        let counted = |log: &Log| {
+            let ends = log.ends().map(|(_, end)| end);
+            log.states().chain(ends).map(|state| state.json().len()).sum::<usize>()
+        };
+        for states in ["", ".", "E", ".E.E......", "E.E.E.E.E.E.E.E.E.E."] {
+            let mut log = log(states);
+            assert_eq!(log.held_bytes(), counted(&log), "{states}");
+            log.shrink(LIMITS);
+            assert_eq!(log.held_bytes(), counted(&log), "{states}, at rest");
+            log.shrink_to_newest();
+            assert_eq!(log.held_bytes(), counted(&log), "{states}, the newest");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub type TopicMailbox = Mailbox<Arc<Topic>>;
 pub(crate) struct Shared {
     pub(crate) mailboxes: Box<[Arc<TopicMailbox>]>,
     pub(crate) limits: LogLimits,
+    /// What all logs hold together.
+    pub(crate) log_bytes: LogBytes,
     pub(crate) idle: IdleTopics<Arc<Topic>>,
 }
 
@@ -41,6 +43,43 @@ impl Shared {
     /// Wakes shards, a bit for each.
     pub(crate) fn wake(&self, shards: u64) {
         batch::shards(shards).for_each(|shard| self.mailboxes[shard].wake());
+    }
+}
+
+/// How many bytes of JSON the logs of all topics hold together, and how many they should.
+pub(crate) struct LogBytes {
+    held: AtomicUsize,
+    limit: usize,
+}
+
+impl LogBytes {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { held: AtomicUsize::new(0), limit }
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.held() >= self.limit
+    }
+
+    /// Changes a log, and counts what it holds before and after. Called under the topic's lock.
+    pub(crate) fn count<R>(&self, log: &mut Log, change: impl FnOnce(&mut Log) -> R) -> R {
+        let before = log.held_bytes();
+        let result = change(log);
+        self.held.fetch_add(log.held_bytes().wrapping_sub(before), Ordering::Relaxed);
+        if self.is_full() {
+            let before = log.held_bytes();
+            log.shrink_to_newest();
+            self.held.fetch_sub(before - log.held_bytes(), Ordering::Relaxed);
+        }
+        result
     }
 }
 
@@ -138,7 +177,7 @@ impl Topic {
 
     /// See [`Inner::end_pass`].
     pub(crate) fn end_pass(&self, shard: usize) {
-        self.lock().end_pass(shard, self.shared.limits);
+        self.lock().end_pass(shard, &self.shared);
     }
 
     pub(crate) fn notify(&self) -> Arc<Notify> {
@@ -170,11 +209,13 @@ impl Topic {
     fn push(&self, states: &[Arc<State>]) {
         let (to_notify, notify) = {
             let mut inner = self.lock();
-            let mut pushed = false;
-            let states = inner.log.unseen(states);
-            for state in states {
-                pushed |= inner.log.push(state, self.shared.limits);
-            }
+            let pushed = self.shared.log_bytes.count(&mut inner.log, |log| {
+                let mut pushed = false;
+                for state in log.unseen(states) {
+                    pushed |= log.push(state, self.shared.limits);
+                }
+                pushed
+            });
             if !pushed {
                 return;
             }
@@ -202,10 +243,10 @@ impl Inner {
     }
 
     /// The shard has served all of its watchers. After the last shard, the log may be short again.
-    pub(crate) fn end_pass(&mut self, shard: usize, limits: LogLimits) {
+    pub(crate) fn end_pass(&mut self, shard: usize, shared: &Shared) {
         self.serving &= !(1 << shard);
         if self.notified == 0 && self.serving == 0 {
-            self.log.shrink(limits);
+            shared.log_bytes.count(&mut self.log, |log| log.shrink(shared.limits));
         }
     }
 }
@@ -220,6 +261,12 @@ impl Listener for Topic {
     }
 
     fn forgotten(&self) {
-        self.lock().log.clear();
+        self.shared.log_bytes.count(&mut self.lock().log, Log::clear);
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        self.forgotten();
     }
 }

@@ -187,7 +187,8 @@ impl Config {
     /// The memory budget, of which the parts are measured out here.
     pub(crate) fn budget(&self) -> Budget {
         let limit = self.memory_limit.unwrap_or_else(memory::detect);
-        Budget::new(limit, self.max_batch_bytes.max(self.max_update_bytes))
+        let largest_body = self.max_batch_bytes.max(self.max_update_bytes);
+        Budget::new(limit, largest_body, self.redis_url.is_some())
     }
 
     /// How many bytes of states the embedded broker may hold.
@@ -217,12 +218,11 @@ impl Config {
     }
 
     pub(crate) fn hub_limits(&self, budget: &Budget) -> HubLimits {
-        /// What a topic without a state takes, with its subscription and its places in tables and queues.
-        const TOPIC: usize = 1_024;
         HubLimits {
             log: LogLimits::default(),
             linger: seconds(self.linger),
-            max_topics: budget.subscriptions / TOPIC,
+            max_topics: budget.subscriptions / memory::TOPIC_BYTES,
+            max_log_bytes: budget.logs,
         }
     }
 }

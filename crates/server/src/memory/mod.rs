@@ -13,6 +13,9 @@ use crate::response::problem::{Outcome, Refused};
 
 pub(crate) use limit::detect;
 
+/// What a topic without a state takes, with its subscription and its places in tables and queues.
+pub(crate) const TOPIC_BYTES: usize = 1_024;
+
 /// The budget of this process. What is left over by the shares is for the runtime, sockets and the allocator.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -22,6 +25,8 @@ pub(crate) struct Budget {
     pub(crate) states: usize,
     /// For watched jobs, those with watchers and those that linger. The hub counts them itself.
     pub(crate) subscriptions: usize,
+    /// For the logs of watched jobs. The hub counts them itself.
+    pub(crate) logs: usize,
     /// For the bodies of requests while they are read and understood.
     pub(crate) bodies: Arc<Share>,
     /// For what was handed to connections and not sent yet.
@@ -45,13 +50,16 @@ pub(crate) struct Held {
 }
 
 impl Budget {
-    /// Divides `limit` bytes; a body of `max_body` bytes fits in any case.
-    pub(crate) fn new(limit: usize, max_body: usize) -> Self {
+    /// Divides `limit` bytes; a body of `max_body` bytes fits in any case. With `shared_states`, another process keeps the
+    /// states, and logs get their share: the hub's copy of a state is the only one here.
+    pub(crate) fn new(limit: usize, max_body: usize, shared_states: bool) -> Self {
         let part = |sixty_fourths: usize| limit / 64 * sixty_fourths;
+        let (states, logs) = if shared_states { (0, 36) } else { (32, 4) };
         Self {
             limit,
-            states: part(32),
+            states: part(states),
             subscriptions: part(6),
+            logs: part(logs),
             bodies: Share::new("bodies", part(8).max(max_body.saturating_mul(3))),
             responses: Share::new("responses", part(4)),
         }
@@ -156,9 +164,11 @@ mod tests {
 
     #[test]
     fn the_shares_leave_room_for_the_rest() {
-        let budget = Budget::new(256 << 20, 8 << 20);
-        let shares: usize = budget.shares().iter().map(|share| share.limit()).sum();
-        let all = budget.states + budget.subscriptions + shares;
-        assert!(all <= budget.limit / 8 * 7, "{all}");
+        for shared_states in [false, true] {
+            let budget = Budget::new(256 << 20, 8 << 20, shared_states);
+            let shares: usize = budget.shares().iter().map(|share| share.limit()).sum();
+            let all = budget.states + budget.subscriptions + budget.logs + shares;
+            assert!(all <= budget.limit / 8 * 7, "{all}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use milepost_hub::Hub;
 use milepost_protocol::ProblemType;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
@@ -18,7 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::instance::Instance;
-use crate::memory::{Budget, Share};
+use crate::memory::{Budget, Share, TOPIC_BYTES};
 use crate::response::problem::{Outcome, Refused};
 
 /// What the server counts, for Prometheus
@@ -96,7 +97,7 @@ impl Collector for Scrape {
             gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.states_limit(memory))?;
         }
 
-        encode_memory(&mut encoder, memory)?;
+        encode_memory(&mut encoder, memory, hub)?;
 
         let help = "Updates reported, by what came of them";
         let mut updates =
@@ -137,28 +138,51 @@ impl Collector for Scrape {
     }
 }
 
-fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget) -> fmt::Result {
-    type Value = fn(&Share) -> usize;
+/// What a share of the memory holds.
+struct ShareUse {
+    name: &'static str,
+    used: usize,
+    limit: usize,
+    refused: u64,
+}
+
+impl From<&Share> for ShareUse {
+    fn from(share: &Share) -> Self {
+        let (name, limit) = (share.name(), share.limit());
+        Self { name, used: share.used(), limit, refused: share.refused() }
+    }
+}
+
+fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget, hub: &Hub) -> fmt::Result {
     let bytes = Some(&Unit::Bytes);
     let help = "Resident memory that the process should stay under";
     gauge(encoder, "milepost_memory_limit", help, bytes, memory.limit)?;
-    let of_shares: [(&str, &str, Value); 2] = [
-        ("milepost_memory_share", "Memory in use, of each share that is counted", Share::used),
-        ("milepost_memory_share_limit", "Memory that the share may use", Share::limit),
+    let [bodies, responses] = memory.shares().map(ShareUse::from);
+    let subscriptions = ShareUse {
+        name: "subscriptions",
+        used: hub.topics() * TOPIC_BYTES,
+        limit: memory.subscriptions,
+        refused: hub.refused_topics(),
+    };
+    let (used, limit) = (hub.log_bytes(), memory.logs);
+    let logs = ShareUse { name: "logs", used, limit, refused: hub.refused_logs() };
+    let shares = [bodies, responses, subscriptions, logs];
+    let of_shares: [(&str, &str, fn(&ShareUse) -> usize); 2] = [
+        ("milepost_memory_share", "Memory in use, of each share that is counted", |of| of.used),
+        ("milepost_memory_share_limit", "Memory that the share may use", |of| of.limit),
     ];
     for (name, help, value) in of_shares {
         let mut family = encoder.encode_descriptor(name, help, bytes, MetricType::Gauge)?;
-        for share in memory.shares() {
+        for share in &shares {
             let gauge = ConstGauge::new(i64::try_from(value(share)).unwrap_or(i64::MAX));
-            gauge.encode(family.encode_family(&[("share", share.name())])?)?;
+            gauge.encode(family.encode_family(&[("share", share.name)])?)?;
         }
     }
     let help = "What was refused because its share of the memory was in use";
     let name = "milepost_memory_refusals";
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for share in memory.shares() {
-        let counter = ConstCounter::new(share.refused());
-        counter.encode(family.encode_family(&[("share", share.name())])?)?;
+    for share in &shares {
+        ConstCounter::new(share.refused).encode(family.encode_family(&[("share", share.name)])?)?;
     }
     Ok(())
 }

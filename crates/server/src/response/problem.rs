@@ -82,6 +82,11 @@ impl From<WatchError> for Refused {
                 let detail = format!("this instance watches as many jobs as it may: {max}");
                 Self::new(ProblemType::ServerFull, detail)
             }
+            WatchError::LogsFull(max) => {
+                let detail =
+                    format!("the memory for the logs of watched jobs is in use: {max} bytes");
+                Self::new(ProblemType::ServerFull, detail)
+            }
         }
     }
 }

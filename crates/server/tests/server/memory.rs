@@ -132,3 +132,43 @@ async fn watched_jobs_beyond_their_share_are_refused() {
     assert_eq!(server.get("/jobs/late2?wait=1").await.problem(), "server-full");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn logs_beyond_their_share_keep_the_newest_state_and_end() {
+    let server =
+        Server::with(Config { linger: 60.0, history: 1.try_into().unwrap(), ..small() }).await;
+    let large = |status: &str, attempt: u32| {
+        let message = "x".repeat(60_000);
+        json!({"status": status, "attempt": attempt, "message": message}).to_string()
+    };
+    // 1/16 of 64 MiB for logs: 70 of these. Each watched job may keep 8 ends: 20 jobs, 160 of these.
+    let mut watchers = Vec::new();
+    for n in 0..20 {
+        let job = format!("j{n}");
+        watchers.push(server.watch(&format!("/ws/jobs/{job}?mode=latest")).await);
+        for attempt in 1..=8 {
+            assert_eq!(server.report(&job, &large("failed", attempt)).await.status, 200);
+        }
+    }
+    let used = metric(&server, "milepost_memory_share_bytes{share=\"logs\"}").await;
+    let limit = metric(&server, "milepost_memory_share_limit_bytes{share=\"logs\"}").await;
+    // A log whose newest state no longer fits keeps it all the same, and its newest end.
+    assert!(used <= limit + 20.0 * 2.0 * 61_000.0, "{used} of {limit}");
+    // Whoever watches has the last end.
+    for (n, watcher) in watchers.iter_mut().enumerate() {
+        let job = format!("j{n}");
+        let end = async { while watcher.next().await["attempt"] != 8 {} };
+        within(&format!("the last end of {job}"), end).await;
+    }
+    // 40 jobs of two copies each fill the share; then one more job is refused.
+    for n in 20..45 {
+        let job = format!("j{n}");
+        assert_eq!(server.report(&job, &large("failed", 1)).await.status, 200);
+        watchers.push(server.watch(&format!("/ws/jobs/{job}")).await);
+    }
+    let mut late = server.watch("/ws/jobs/late").await;
+    let refusal = late.next().await;
+    assert_eq!(refusal["problem"], "server-full", "{refusal}");
+    assert!(metric(&server, "milepost_memory_refusals_total{share=\"logs\"}").await >= 1.0);
+    server.stop().await;
+}
