@@ -73,10 +73,20 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Variables that begin with `MILEPOST_` and are not the server's settings.
-const OTHERS: [&str; 3] = ["MILEPOST_URL", "MILEPOST_CONFIG", "MILEPOST_TOKEN"];
+/// Variables that begin with `MILEPOST_` and are for other programs: reporters, watchers, the Python package's command.
+const OTHERS: [&str; 5] =
+    ["MILEPOST_URL", "MILEPOST_CONFIG", "MILEPOST_TOKEN", "MILEPOST_JOB", "MILEPOST_ATTEMPT"];
 
-/// Collects settings; what comes later goes before.
+/// Whether Kubernetes sets the variable in every container beside a service called `milepost`. Its `MILEPOST_PORT` is
+/// `tcp://10.0.0.1:8084`, and no port.
+fn is_of_kubernetes(name: &str, value: &OsString) -> bool {
+    let is_url = value.to_str().is_some_and(|value| value.contains("://"));
+    name.starts_with("MILEPOST_SERVICE_")
+        || name.starts_with("MILEPOST_PORT_")
+        || (name == "MILEPOST_PORT" && is_url)
+}
+
+/// Collects settings; later sources override earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     given: BTreeMap<String, Value>,
@@ -112,7 +122,7 @@ impl Source {
                 // As for reporters, empty counts as not set.
                 "REDIS_URL" if value.is_empty() => continue,
                 "HOST" | "PORT" | "REDIS_URL" => name.to_lowercase(),
-                other if OTHERS.contains(&other) => continue,
+                other if OTHERS.contains(&other) || is_of_kubernetes(other, &value) => continue,
                 other => match other.strip_prefix("MILEPOST_") {
                     Some(setting) => setting.to_lowercase(),
                     None => continue,
@@ -123,7 +133,7 @@ impl Source {
             };
             ours.push((name.into_owned(), setting, value.to_owned()));
         }
-        // The short names first, so that MILEPOST_PORT goes before PORT.
+        // The short names first, so that MILEPOST_PORT overrides PORT.
         ours.sort_by_key(|(name, ..)| name.starts_with("MILEPOST_"));
         for (name, setting, value) in ours {
             self.give_text(&setting, &value, name)?;
@@ -257,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn later_sources_go_before() {
+    fn later_sources_override_earlier_ones() {
         let port =
             |file, environment, flags| settings(file, environment, flags).unwrap().config.port;
         assert_eq!(port("", &[], &[]), 8084);
@@ -308,6 +318,11 @@ mod tests {
                     ("MILEPOST_TOKEN", "secret"),
                     ("PATH", "/bin"),
                     ("MILEPOST_CONFIG", "x"),
+                    ("MILEPOST_JOB", "nightly"),
+                    ("MILEPOST_ATTEMPT", "2"),
+                    ("MILEPOST_SERVICE_HOST", "10.0.0.1"),
+                    ("MILEPOST_PORT", "tcp://10.0.0.1:8084"),
+                    ("MILEPOST_PORT_8084_TCP_ADDR", "10.0.0.1"),
                 ],
                 &[]
             )
