@@ -15,8 +15,8 @@ pub(crate) use parameters::{
     WatchersParams,
 };
 pub(crate) use problems::{
-    BatchRefused, ForgetRefused, JobRefused, ListRefused, PollRefused, ReportRefused,
-    SocketRefused, WatchRefused, WatchersRefused,
+    BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, PollRefused,
+    ReportRefused, SocketRefused, WatchRefused, WatchersRefused,
 };
 pub(crate) use schema::{History, JobId, JobList, Position, State, Update};
 

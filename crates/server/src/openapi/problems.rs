@@ -22,16 +22,17 @@ macro_rules! refusals {
 }
 
 refusals! {
-    ForgetRefused: InvalidJobId OriginNotAllowed UnknownJob BrokerUnavailable;
+    ForgetRefused: InvalidJobId InvalidParameter OriginNotAllowed UnknownJob BrokerUnavailable;
     JobRefused: InvalidJobId UnknownJob BrokerUnavailable;
+    HistoryRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable;
     PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable;
     WatchRefused: InvalidJobId InvalidParameter BrokerUnavailable;
     SocketRefused: InvalidParameter UpgradeRequired;
     ListRefused: InvalidParameter BrokerUnavailable;
     WatchersRefused: InvalidParameter;
-    ReportRefused: InvalidJobId InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
+    ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
         UpdateTooLarge InvalidUpdate BrokerFull BrokerUnavailable;
-    BatchRefused: IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge;
+    BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge;
 }
 
 /// One response for each status, with an example of each problem.

@@ -18,7 +18,8 @@ use crate::access::origin::NotForeign;
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::body::{self, Whole};
-use crate::request::parameter::NamedJob;
+use crate::request::headers::Unconditional;
+use crate::request::parameter::{NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
 
@@ -58,6 +59,8 @@ pub(crate) async fn one(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     _: NotForeign,
+    _: NoParameters,
+    _: Unconditional,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome<Response> {
@@ -94,6 +97,8 @@ const OUTCOME: usize = 256;
 pub(crate) async fn many(
     State(instance): State<Arc<Instance>>,
     _: NotForeign,
+    _: NoParameters,
+    _: Unconditional,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome<Response> {
@@ -139,6 +144,8 @@ pub(crate) async fn forget(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     _: NotForeign,
+    _: NoParameters,
+    _: Unconditional,
 ) -> Outcome<StatusCode> {
     let job = JobId::parse(&job)?;
     if instance.broker.forget(&job).await? {

@@ -1,4 +1,5 @@
-//! What a request carries: its body and its parameters.
+//! What a request carries: its body, its parameters and its headers.
 
 pub(crate) mod body;
+pub(crate) mod headers;
 pub(crate) mod parameter;

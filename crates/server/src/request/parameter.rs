@@ -8,7 +8,6 @@ use http::HeaderMap;
 use http::request::Parts;
 use milepost_hub::{Mode, Subscribe};
 use milepost_protocol::Position;
-use serde::Deserialize;
 
 use crate::response::problem::{Outcome, Refused};
 
@@ -25,9 +24,44 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
     }
 }
 
-/// A query's parameters, as they stand in the URL. Others are ignored, as browsers' cache busters ask.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// Understood everywhere and ignored: browsers' cache busters.
+const CACHE_BUSTER: &str = "_";
+
+/// The query's parameters as pairs, in their order, because some may be given several times.
+///
+/// # Errors
+/// When one is none of `known`.
+pub(crate) fn pairs(query: Option<&str>, known: &[&str]) -> Outcome<Vec<(String, String)>> {
+    let pairs = decode(query)?;
+    for (name, _) in &pairs {
+        if name != CACHE_BUSTER && !known.contains(&name.as_str()) {
+            return Err(unknown(name, known));
+        }
+    }
+    Ok(pairs)
+}
+
+fn unknown(name: &str, known: &[&str]) -> Refused {
+    let known = match known {
+        [] => "this address takes none".to_owned(),
+        known => format!("known here: {}", known.join(", ")),
+    };
+    Refused::parameter(name, format!("is not known; {known}"))
+}
+
+/// No parameters, as one of a handler's arguments: refuses a request that has some.
+pub(crate) struct NoParameters;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParameters {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        pairs(parts.uri.query(), &[]).map(|_| Self)
+    }
+}
+
+/// The parameters of watching, as they stand in the URL.
+#[derive(Debug, Default)]
 pub(crate) struct WatchQuery {
     pub(crate) since: Option<String>,
     pub(crate) mode: Option<String>,
@@ -36,8 +70,39 @@ pub(crate) struct WatchQuery {
 }
 
 impl WatchQuery {
-    pub(crate) fn parse(query: Option<&str>) -> Outcome<Self> {
-        from_query(query)
+    /// Parses the query of a transport that understands the parameters `known`.
+    pub(crate) fn parse(query: Option<&str>, known: &[&str]) -> Outcome<Self> {
+        Self::from_pairs(pairs(query, known)?)
+    }
+
+    /// Parses the query of a transport that legacy pages use: the service before Milepost ignored what it did not know,
+    /// so what is not known here is returned, for the client to be told.
+    pub(crate) fn parse_leniently(query: Option<&str>) -> Outcome<(Self, Vec<String>)> {
+        const KNOWN: [&str; 4] = ["since", "mode", "max_rate", "close"];
+        /// So many are told, and so much of each.
+        const MOST: (usize, usize) = (8, 64);
+        let is_known = |(name, _): &(String, String)| KNOWN.contains(&name.as_str());
+        let (known, unknown): (Vec<_>, Vec<_>) = decode(query)?.into_iter().partition(is_known);
+        let unknown = unknown.into_iter().map(|(name, _)| name).filter(|name| name != CACHE_BUSTER);
+        let unknown = unknown.take(MOST.0).map(|name| name.chars().take(MOST.1).collect());
+        Ok((Self::from_pairs(known)?, unknown.collect()))
+    }
+
+    fn from_pairs(pairs: Vec<(String, String)>) -> Outcome<Self> {
+        let mut parsed = Self::default();
+        for (name, value) in pairs {
+            let field = match name.as_str() {
+                "since" => &mut parsed.since,
+                "mode" => &mut parsed.mode,
+                "max_rate" => &mut parsed.max_rate,
+                "close" => &mut parsed.close,
+                _ => continue,
+            };
+            if field.replace(value).is_some() {
+                return Err(Refused::parameter(&name, "is given more than once"));
+            }
+        }
+        Ok(parsed)
     }
 
     pub(crate) fn subscribe(&self) -> Outcome<Subscribe> {
@@ -93,9 +158,14 @@ pub(crate) fn max_rate(rate: Option<f64>, shown: &str) -> Outcome<f64> {
     })
 }
 
-/// `?wait=`, in seconds.
-pub(crate) fn wait(text: Option<&str>) -> Outcome<Duration> {
-    let Some(text) = text else { return Ok(Duration::ZERO) };
+/// `?wait=`, in seconds, the only parameter of a poll.
+pub(crate) fn wait(query: Option<&str>) -> Outcome<Duration> {
+    let pairs = pairs(query, &["wait"])?;
+    let mut waits = pairs.iter().filter(|(name, _)| name == "wait").map(|(_, wait)| wait);
+    let Some(text) = waits.next() else { return Ok(Duration::ZERO) };
+    if waits.next().is_some() {
+        return Err(Refused::parameter("wait", "is given more than once"));
+    }
     let seconds = text.parse::<f64>().ok().filter(|wait| (0.0..=60.0).contains(wait));
     let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     wait.ok_or_else(|| Refused::parameter("wait", format!("is {text:?}; it is 0 to 60 seconds")))
@@ -113,11 +183,9 @@ pub(crate) fn if_none_match(headers: &HeaderMap) -> Vec<Position> {
     .collect()
 }
 
-/// Reads a query into its parameters.
-pub(crate) fn from_query<T: Default + for<'de> Deserialize<'de>>(
-    query: Option<&str>,
-) -> Outcome<T> {
-    let Some(query) = query else { return Ok(T::default()) };
+/// Decodes a query.
+fn decode(query: Option<&str>) -> Outcome<Vec<(String, String)>> {
+    let Some(query) = query else { return Ok(Vec::new()) };
     let uri = http::Uri::builder().path_and_query(format!("/?{query}")).build();
     let parsed = uri.map_err(|error| error.to_string()).and_then(|uri| {
         axum::extract::Query::try_from_uri(&uri).map_err(|error| error.to_string())

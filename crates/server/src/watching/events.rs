@@ -47,7 +47,8 @@ pub(crate) async fn stream(
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
-    let wanted = WatchQuery::parse(query.as_deref())?.subscribe()?;
+    let wanted =
+        WatchQuery::parse(query.as_deref(), &["since", "mode", "max_rate"])?.subscribe()?;
     let since = match headers.get("last-event-id") {
         Some(id) => parameter::since(id.to_str().ok()),
         None => wanted.since,
@@ -65,7 +66,11 @@ pub(crate) async fn stream(
     }
     let mut opening = format!("retry: {}\n", fastrand::u32(1_000..=5_000));
     opening.push_str("event: connected\ndata: ");
-    opening.push_str(&message::connected(Some((&job, present.is_some())), instance.clock.now()));
+    opening.push_str(&message::connected(
+        Some((&job, present.is_some())),
+        &[],
+        instance.clock.now(),
+    ));
     opening.push_str("\n\n");
     let events = Events {
         watching: Watching::new(&instance.counters),

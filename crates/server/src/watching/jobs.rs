@@ -113,7 +113,7 @@ impl Page {
 
 fn parse(query: Option<&str>) -> Outcome<JobsQuery> {
     // Pairs, because `status` may be given several times.
-    let pairs: Vec<(String, String)> = parameter::from_query(query)?;
+    let pairs = parameter::pairs(query, &["status", "prefix", "limit", "after"])?;
     let mut parsed =
         JobsQuery { statuses: Vec::new(), prefix: String::new(), limit: 100, after: None };
     for (name, value) in pairs {

@@ -8,20 +8,13 @@ use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use milepost_hub::Mode;
 use milepost_protocol::{JobId, Position, State as JobState};
-use serde::Deserialize;
 
 use crate::instance::Instance;
 use crate::openapi;
-use crate::request::parameter::{self, NamedJob};
+use crate::request::parameter::{self, NamedJob, NoParameters};
 use crate::response::body::{in_pieces, state_bytes, text_bytes};
 use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PollQuery {
-    wait: Option<String>,
-}
 
 /// A job's present state
 #[utoipa::path(
@@ -43,8 +36,7 @@ pub(crate) async fn state(
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
-    let query: PollQuery = parameter::from_query(query.as_deref())?;
-    let wait = parameter::wait(query.wait.as_deref())?;
+    let wait = parameter::wait(query.as_deref())?;
     let seen = parameter::if_none_match(&headers);
 
     let mut state = instance.broker.state(&job).await?;
@@ -106,11 +98,12 @@ pub(crate) async fn status(
 #[utoipa::path(
     get, path = "/jobs/{job_id}/history", operation_id = "history", tag = "Watching",
     params(openapi::JobPath),
-    responses((status = 200, description = "The states.", body = openapi::History), openapi::JobRefused),
+    responses((status = 200, description = "The states.", body = openapi::History), openapi::HistoryRefused),
 )]
 pub(crate) async fn history(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
+    _: NoParameters,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     let states = instance.broker.history(&job).await?;

@@ -46,7 +46,7 @@ pub(crate) async fn count(
 
 fn parse(query: Option<&str>) -> Outcome<Vec<JobId>> {
     // Pairs, because `job_id` may be given several times.
-    let pairs: Vec<(String, String)> = parameter::from_query(query)?;
+    let pairs = parameter::pairs(query, &["job_id"])?;
     let named = pairs.iter().filter(|(name, _)| name == "job_id");
     let mut jobs = Vec::new();
     for id in named.flat_map(|(_, ids)| ids.split(',')) {

@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
+
 use milepost_hub::Subscribe;
 use milepost_protocol::{JobId, Problem};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::request::parameter;
 use crate::response::problem::{Outcome, Refused};
@@ -16,6 +19,9 @@ pub(super) enum Command {
 
 #[derive(Deserialize)]
 struct Fields {
+    /// Every other field.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, IgnoredAny>,
     #[serde(default)]
     job_id: Option<serde_json::Value>,
     #[serde(default)]
@@ -55,13 +61,26 @@ impl Command {
                 return Some(Self::Refused(Box::new(problem), named));
             }
         };
-        let command =
-            if subscribing { fields.subscribe() } else { fields.job().map(Self::Unsubscribe) };
+        let command = fields.check_known().and_then(|()| {
+            if subscribing { fields.subscribe() } else { fields.job().map(Self::Unsubscribe) }
+        });
         Some(command.unwrap_or_else(|refused| Self::Refused(refused.0, named)))
     }
 }
 
 impl Fields {
+    /// A misspelt field would be missed by its client only.
+    fn check_known(&self) -> Outcome<()> {
+        match self.unknown.keys().find(|name| *name != "type") {
+            Some(name) => {
+                let detail =
+                    format!("{name:?} is not known; known here: job_id, since, mode, max_rate");
+                Err(Refused::parameter(name, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn job(&self) -> Outcome<JobId> {
         match &self.job_id {
             Some(serde_json::Value::String(job)) => Ok(JobId::parse(job)?),

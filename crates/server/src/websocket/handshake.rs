@@ -21,7 +21,7 @@ use crate::access::origin;
 use crate::config::seconds;
 use crate::connection::corked::Corked;
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
-use crate::request::parameter::{NamedJob, WatchQuery};
+use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
 
 /// `GET /ws/jobs/{job_id}`
@@ -34,29 +34,40 @@ pub(crate) async fn one_job(
     let wanted = parse(&job, query.as_deref());
     upgrade(instance, request, move |instance| async move {
         match wanted {
-            Ok((job, subscribe)) => match instance.hub.topic_since(&job, subscribe.since).await {
-                Ok(lease) => Welcome::One(lease, subscribe),
-                Err(full @ WatchError::Full(_)) => {
-                    Welcome::Refused(CloseCode::TryAgainLater, full.into())
+            Ok((job, subscribe, ignored)) => {
+                match instance.hub.topic_since(&job, subscribe.since).await {
+                    Ok(lease) => Welcome::One(lease, subscribe, ignored),
+                    Err(full @ (WatchError::Full(_) | WatchError::LogsFull(_))) => {
+                        Welcome::Refused(CloseCode::TryAgainLater, full.into())
+                    }
+                    Err(error) => Welcome::Refused(CloseCode::InternalError, error.into()),
                 }
-                Err(error) => Welcome::Refused(CloseCode::InternalError, error.into()),
-            },
+            }
             // A browser hides the HTTP status from its page, so the reason is sent on the socket.
             Err(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
         }
     })
 }
 
-fn parse(job: &str, query: Option<&str>) -> Outcome<(JobId, Subscribe)> {
-    Ok((JobId::parse(job)?, WatchQuery::parse(query)?.subscribe()?))
+fn parse(job: &str, query: Option<&str>) -> Outcome<(JobId, Subscribe, Vec<String>)> {
+    let job = JobId::parse(job)?;
+    let (wanted, ignored) = WatchQuery::parse_leniently(query)?;
+    Ok((job, wanted.subscribe()?, ignored))
 }
 
 /// `GET /ws`
 pub(crate) async fn many_jobs(
     State(instance): State<Arc<Instance>>,
+    RawQuery(query): RawQuery,
     request: Request,
 ) -> Outcome<Response> {
-    upgrade(instance, request, |_| async { Welcome::Many })
+    let wanted = parameter::pairs(query.as_deref(), &[]);
+    upgrade(instance, request, |_| async {
+        match wanted {
+            Ok(_) => Welcome::Many,
+            Err(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
+        }
+    })
 }
 
 /// Answers the handshake, and passes the socket to a shard once hyper has released it.

@@ -3,12 +3,17 @@
 
 use milepost_protocol::{JobId, Timestamp};
 
-/// The first message; `job` and whether it is known, on a connection of one job.
-pub(crate) fn connected(job: Option<(&JobId, bool)>, now: Timestamp) -> String {
+/// The first message; `job` and whether it is known, on a connection of one job. `ignored` are the parameters that the
+/// server does not know.
+pub(crate) fn connected(job: Option<(&JobId, bool)>, ignored: &[String], now: Timestamp) -> String {
     const MESSAGE: &str = "Connected to job progress stream";
+    let ignored = match ignored {
+        [] => String::new(),
+        names => format!(r#","ignored":{}"#, serde_json::json!(names)),
+    };
     match job {
         Some((job, known)) => format!(
-            r#"{{"type":"connected","job_id":"{job}","message":"{MESSAGE}","timestamp":"{now}","known":{known}}}"#
+            r#"{{"type":"connected","job_id":"{job}","message":"{MESSAGE}","timestamp":"{now}","known":{known}{ignored}}}"#
         ),
         None => format!(r#"{{"type":"connected","message":"{MESSAGE}","timestamp":"{now}"}}"#),
     }

@@ -211,3 +211,66 @@ async fn a_tag_with_a_proxys_suffix_is_understood() {
     assert_eq!(server.request("GET", "/jobs/a", other, "").await.status, 200);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn parameters_that_are_not_known_are_refused_by_name() {
+    let server = Server::start().await;
+    report(&server, r#"{"progress":0.1}"#).await;
+    for (path, named, known) in [
+        ("/jobs/a?wiat=30", "wiat", "wait"),
+        ("/jobs/a?since=x", "since", "wait"),
+        ("/jobs/a/history?limit=3", "limit", "none"),
+        ("/jobs/a/events?max_rte=5", "max_rte", "since, mode, max_rate"),
+        ("/jobs/a/events?close=end", "close", "since, mode, max_rate"),
+        ("/jobs?stauts=failed", "stauts", "status, prefix, limit, after"),
+        ("/watchers?job=a", "job", "job_id"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-parameter"),
+            "{path}"
+        );
+        let error = &answer.json()["errors"][0];
+        assert_eq!(error["parameter"], named, "{path}");
+        assert!(error["detail"].as_str().unwrap().contains(known), "{path}: {error}");
+    }
+    for (method, path) in
+        [("POST", "/jobs/a?ttl=60"), ("POST", "/updates?x=1"), ("DELETE", "/jobs/a?force=1")]
+    {
+        let answer = server.request(method, path, "", "{}").await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-parameter"),
+            "{path}"
+        );
+    }
+    assert_eq!(server.get("/jobs/a?wait=0&wait=1").await.problem(), "invalid-parameter");
+    // What legacy clients ask, what probes ask, and browsers' cache busters.
+    for path in [
+        "/jobs/a/status?x=1",
+        "/health?x=1",
+        "/ws/stats?x",
+        "/metrics?name[]=x",
+        "/jobs/a?_=1&wait=0",
+    ] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_with_a_condition_or_compressed_is_refused() {
+    let server = Server::start().await;
+    report(&server, r#"{"progress":0.1}"#).await;
+    for header in ["if-match: \"a-1\"", "if-none-match: *", "content-encoding: gzip"] {
+        for (method, path) in [("POST", "/jobs/a"), ("POST", "/updates"), ("DELETE", "/jobs/a")] {
+            let answer = server.request(method, path, &format!("{header}\r\n"), "{}").await;
+            assert_eq!(answer.problem(), "invalid-parameter", "{method} {path} {header}");
+            assert_eq!(answer.json()["errors"][0]["parameter"], header.split(':').next().unwrap());
+        }
+    }
+    let plain = server.request("POST", "/jobs/a", "content-encoding: identity\r\n", "{}").await;
+    assert_eq!(plain.status, 200);
+    server.stop().await;
+}

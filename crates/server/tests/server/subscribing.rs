@@ -217,3 +217,30 @@ async fn a_deleted_job_stays_subscribed() {
     assert_eq!(watcher.next().await["position"], reported["position"]);
     watcher.hears_nothing().await;
 }
+
+#[tokio::test]
+async fn a_field_or_parameter_that_is_not_known_is_named() {
+    let server = Server::start().await;
+    // A legacy page's socket opens, and is told what was ignored.
+    let mut one = server.watch("/ws/jobs/a?max_rte=5&_=1&client=x").await;
+    assert_eq!(one.next().await["ignored"], json!(["max_rte", "client"]));
+    assert!(server.watch("/ws/jobs/a?_=1").await.next().await["ignored"].is_null());
+    let mut twice = server.watch("/ws/jobs/a?mode=all&mode=latest").await;
+    assert_eq!(twice.next().await["problem"], "invalid-parameter");
+    assert_eq!(twice.closed().await.0, 4400);
+
+    let mut many = server.watch("/ws").await;
+    many.next().await;
+    many.say(r#"{"type":"subscribe","job_id":"a","max_rte":5}"#).await;
+    let refused = many.next().await;
+    assert_eq!(
+        (&refused["problem"], &refused["job_id"]),
+        (&json!("invalid-parameter"), &json!("a"))
+    );
+    assert!(refused["message"].as_str().unwrap().contains("max_rte"), "{refused}");
+    assert_eq!(subscribe(&mut many, json!({ "job_id": "a", "max_rate": 5 })).await, false);
+    let mut filtered = server.watch("/ws?job_id=a").await;
+    assert_eq!(filtered.next().await["problem"], "invalid-parameter");
+    assert_eq!(filtered.closed().await.0, 4400);
+    server.stop().await;
+}

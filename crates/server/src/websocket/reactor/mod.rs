@@ -43,8 +43,8 @@ pub(super) struct Admission {
 
 /// How a new connection starts.
 pub(super) enum Welcome {
-    /// Subscribed to one job.
-    One(Lease, Subscribe),
+    /// Subscribed to one job. Of the address, these parameters are ignored.
+    One(Lease, Subscribe, Vec<String>),
     /// Without subscriptions, for many jobs.
     Many,
     /// Rejected: it is told why, and closed.

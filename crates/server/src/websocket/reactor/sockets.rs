@@ -119,12 +119,13 @@ impl Sockets {
         let key = self.shard.admit(connection, many);
         let now = self.context.clock.now();
         match welcome {
-            Welcome::One(lease, subscribe) => {
+            Welcome::One(lease, subscribe, ignored) => {
                 let known = lease.state().is_some();
-                self.send_text(key, &message::connected(Some((lease.job(), known)), now));
+                let job = Some((lease.job(), known));
+                self.send_text(key, &message::connected(job, &ignored, now));
                 self.shard.subscribe(key, lease, subscribe);
             }
-            Welcome::Many => self.send_text(key, &message::connected(None, now)),
+            Welcome::Many => self.send_text(key, &message::connected(None, &[], now)),
             Welcome::Refused(code, refused) => {
                 if code == CloseCode::InternalError {
                     self.context.counters.errors.fetch_add(1, Ordering::Relaxed);
