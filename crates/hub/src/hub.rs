@@ -69,6 +69,8 @@ pub struct Hub {
     max_topics: usize,
     refused_topics: AtomicU64,
     refused_logs: AtomicU64,
+    /// What the logs held when they were all shortened last.
+    shortened_to: AtomicUsize,
 }
 
 /// By job. A topic names its job itself.
@@ -97,6 +99,7 @@ impl Hub {
             max_topics: limits.max_topics,
             refused_topics: AtomicU64::new(0),
             refused_logs: AtomicU64::new(0),
+            shortened_to: AtomicUsize::new(0),
         }
     }
 
@@ -142,6 +145,7 @@ impl Hub {
     /// # Errors
     /// When the broker is unavailable, or the hub is full.
     pub async fn topic(&self, job: &JobId) -> Result<Lease, WatchError> {
+        self.shorten_logs();
         let lease = self.lease(job)?;
         let topic = lease.topic();
         let attach = || self.broker.attach(job, Arc::clone(topic) as Arc<dyn Listener>);
@@ -165,6 +169,26 @@ impl Hub {
         topics.insert_unique(hash, Arc::clone(&topic), hash_of);
         // Under the stripe's lock: whoever removes idle topics looks for a lease under it.
         Ok(Lease::new(topic))
+    }
+
+    /// If the logs are full, shortens them until there is some room again. If that was tried and not much has been added
+    /// since, it is not tried again.
+    fn shorten_logs(&self) {
+        let logs = &self.shared.log_bytes;
+        let (limit, tried) = (logs.limit(), self.shortened_to.load(Ordering::Relaxed));
+        if !logs.is_full() || logs.held() < tried.saturating_add(limit / 64) {
+            return;
+        }
+        for stripe in &self.stripes {
+            let topics = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            for topic in topics.iter() {
+                if logs.held() < limit / 16 * 15 {
+                    break;
+                }
+                logs.shorten(&mut topic.lock().log);
+            }
+        }
+        self.shortened_to.store(logs.held(), Ordering::Relaxed);
     }
 
     /// Counts one more topic.

@@ -75,11 +75,16 @@ impl LogBytes {
         let result = change(log);
         self.held.fetch_add(log.held_bytes().wrapping_sub(before), Ordering::Relaxed);
         if self.is_full() {
-            let before = log.held_bytes();
-            log.shrink_to_newest();
-            self.held.fetch_sub(before - log.held_bytes(), Ordering::Relaxed);
+            self.shorten(log);
         }
         result
+    }
+
+    /// Drops all of a log that its watchers can do without. Called under the topic's lock.
+    pub(crate) fn shorten(&self, log: &mut Log) {
+        let before = log.held_bytes();
+        log.shrink_to_newest();
+        self.held.fetch_sub(before - log.held_bytes(), Ordering::Relaxed);
     }
 }
 

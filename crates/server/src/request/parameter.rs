@@ -24,8 +24,9 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
     }
 }
 
-/// Understood everywhere and ignored: browsers' cache busters.
-const CACHE_BUSTER: &str = "_";
+/// Not for this server, and left alone everywhere: browsers' cache busters, and what a page passes to a proxy that checks
+/// who may watch, since a browser sends no header of a page's choice with a WebSocket or an event stream.
+const FOR_OTHERS: [&str; 2] = ["_", "token"];
 
 /// The query's parameters as pairs, in their order, because some may be given several times.
 ///
@@ -34,11 +35,15 @@ const CACHE_BUSTER: &str = "_";
 pub(crate) fn pairs(query: Option<&str>, known: &[&str]) -> Outcome<Vec<(String, String)>> {
     let pairs = decode(query)?;
     for (name, _) in &pairs {
-        if name != CACHE_BUSTER && !known.contains(&name.as_str()) {
+        if !is_known(name, known) {
             return Err(unknown(name, known));
         }
     }
     Ok(pairs)
+}
+
+fn is_known(name: &str, known: &[&str]) -> bool {
+    known.contains(&name) || FOR_OTHERS.contains(&name)
 }
 
 fn unknown(name: &str, known: &[&str]) -> Refused {
@@ -81,10 +86,10 @@ impl WatchQuery {
         const KNOWN: [&str; 4] = ["since", "mode", "max_rate", "close"];
         /// So many are told, and so much of each.
         const MOST: (usize, usize) = (8, 64);
-        let is_known = |(name, _): &(String, String)| KNOWN.contains(&name.as_str());
-        let (known, unknown): (Vec<_>, Vec<_>) = decode(query)?.into_iter().partition(is_known);
-        let unknown = unknown.into_iter().map(|(name, _)| name).filter(|name| name != CACHE_BUSTER);
-        let unknown = unknown.take(MOST.0).map(|name| name.chars().take(MOST.1).collect());
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            decode(query)?.into_iter().partition(|(name, _)| is_known(name, &KNOWN));
+        let unknown = unknown.into_iter().take(MOST.0);
+        let unknown = unknown.map(|(name, _)| name.chars().take(MOST.1).collect());
         Ok((Self::from_pairs(known)?, unknown.collect()))
     }
 

@@ -252,7 +252,7 @@ async fn parameters_that_are_not_known_are_refused_by_name() {
         "/health?x=1",
         "/ws/stats?x",
         "/metrics?name[]=x",
-        "/jobs/a?_=1&wait=0",
+        "/jobs/a?_=1&wait=0&token=x",
     ] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
     }
