@@ -162,6 +162,30 @@ test('a job’s page tells where it is, how it got there and how it ended', asyn
   noFaults();
 });
 
+test('a job’s page shows all of a long error, message and metadata on demand', async () => {
+  const error = `Traceback (most recent call last):\n${'  File "worker.py", line 7, in step\n    run()\n'.repeat(40)}ValueError: no such table: orders`;
+  const keys = Object.fromEntries(Array.from({ length: 70 }, (_, index) => [`key_${index}`, index === 0 ? `${'x'.repeat(600)}END` : index]));
+  await server.report('r1', { progress: 0.5, metadata: keys, message: `${'m'.repeat(1200)}END` });
+  const page = await open('/?job=r1', { permissions: ['clipboard-read', 'clipboard-write'] });
+  await reads(page, '.message', /m… Show all 1,203 characters$/);
+  await page.locator('.message button').click();
+  await reads(page, '.message', /mEND$/);
+  await page.getByRole('button', { name: 'Show all 603 characters' }).click();
+  await reads(page, '[data-part="metadata"]', /xEND/);
+  await page.getByRole('button', { name: '20 more' }).click();
+  await reads(page, '[data-part="metadata"]', 'key_69');
+  await server.report('r1', { status: 'failed', error });
+  await reads(page, '.error-summary', /^ValueError: no such table: orders$/);
+  await page.getByText('All 82 lines').click();
+  await reads(page, '.block-error pre', /^Traceback[^]*orders$/);
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await reads(page, '.block-error button', 'Copied');
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), error);
+  await page.goto(server.url);
+  await reads(page, row('r1'), 'ValueError: no such table: orders');
+  noFaults();
+});
+
 test('a job that nobody has reported appears on its page when somebody does; a bad id is refused', async () => {
   const page = await open('/?job=later');
   await reads(page, '.empty', /Nobody has reported this job yet[^]*curl -X POST/);
@@ -406,7 +430,7 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     assert.deepEqual(await violations(page), [], 'a running job');
     await server.report('r1', { status: 'failed', error: 'Out of memory', result: 'https://example.com/', metadata: { fps: 24 } });
     await reads(page, '.block-error', 'Out of memory');
-    for (const summary of await page.locator('summary').all()) await summary.click();
+    for (const summary of await page.locator('summary:visible').all()) await summary.click();
     assert.deepEqual(await violations(page), [], 'a failed job');
     await page.goto(`${server.url}/?job=r2`);
     await reads(page, '.empty', 'Nobody has reported');

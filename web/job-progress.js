@@ -6,16 +6,17 @@
  *     <job-progress job="render-7"></job-progress>
  *
  * Attributes: `job`; `url`, where the server is, if it is not where the page comes from; `token`; `label`, the bar's
- * name for those who hear it, by default the job's id; `max-rate`, updates a second, 20 by default.
+ * name for those who hear it, by default the job's id; `max-rate`, updates a second, 20 by default; `errors`, what is
+ * shown of a failure: `summary`, the line that names the cause, by default; `full`, all of it on demand; `hidden`.
  *
  * Styled by custom properties, `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `track`, `text`,
  * `soft-text`, `height`, `radius`; and by parts: `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
- * `aside`, `outcome`, `error`, `result`. The attribute `status` is the job's.
+ * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's.
  *
  * Events, none of which bubbles: `job-state` and `job-end` with the state as `detail`, `job-connection`.
  */
 
-import { isEnd, watch } from './milepost.js';
+import { errorSummary, isEnd, watch } from './milepost.js';
 
 /** @typedef {import('./milepost.js').State} State */
 /** @typedef {import('./milepost.js').Watch} Watch */
@@ -31,6 +32,10 @@ export const words = {
   reconnecting: 'Reconnecting…',
   offline: 'Offline',
   result: 'Result',
+  unavailable: 'Not available',
+  copy: 'Copy',
+  /** @param {number} count */
+  lines: (count) => `All ${count} lines`,
   /** @param {string} time */
   left: (time) => `${time} left`,
 };
@@ -86,7 +91,11 @@ p { margin: 0; }
 .is-unknown .fill { inline-size: 30% !important; animation: pass 1.6s ease-in-out infinite; }
 .is-unknown:dir(rtl) .fill { animation-direction: reverse; animation-name: pass-rtl; }
 .is-stale { opacity: 0.6; }
-.error { color: var(--_color); font-size: 0.875em; overflow-wrap: anywhere; white-space: pre-wrap; }
+.error { color: var(--_color); font-size: 0.875em; overflow-wrap: anywhere; }
+.trace { font-size: 0.875em; }
+.trace summary { cursor: pointer; inline-size: fit-content; color: var(--_soft); }
+.trace pre { margin: 0.4em 0; max-block-size: 20em; overflow: auto; padding: 0.6em 0.8em; background: color-mix(in srgb, var(--_track) 45%, transparent); white-space: pre-wrap; overflow-wrap: anywhere; }
+.trace button { font: inherit; }
 .result { font-size: 0.875em; overflow-wrap: anywhere; }
 .result a { color: var(--_run); text-underline-offset: 0.2em; }
 .ears { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -105,13 +114,22 @@ p { margin: 0; }
   .fill { background: Highlight; forced-color-adjust: none; }
 }`;
 
-const body = /* html */ `
-<div class="row" part="head"><span class="outcome" part="outcome" hidden></span><span class="stage" part="stage"></span><span class="percent" part="percent"></span></div>
-<div class="bar" part="bar" role="progressbar"><div class="fill" part="fill"></div></div>
-<div class="row foot" part="foot"><span class="message" part="message"></span><span class="aside" part="aside"></span></div>
-<p class="error" part="error" hidden></p>
-<p class="result" part="result" hidden></p>
-<p class="ears" role="status" aria-live="polite"></p>`;
+/** The parts, by class. `dir`: a worker's texts have a direction of their own. */
+const body = () => [
+  make('div', { class: 'row', part: 'head' },
+    make('span', { class: 'outcome', part: 'outcome', hidden: '' }),
+    make('span', { class: 'stage', part: 'stage', dir: 'auto' }),
+    make('span', { class: 'percent', part: 'percent' })),
+  make('div', { class: 'bar', part: 'bar', role: 'progressbar' }, make('div', { class: 'fill', part: 'fill' })),
+  make('div', { class: 'row foot', part: 'foot' },
+    make('span', { class: 'message', part: 'message', dir: 'auto' }),
+    make('span', { class: 'aside', part: 'aside' })),
+  make('p', { class: 'error', part: 'error', dir: 'auto', hidden: '' }),
+  make('details', { class: 'trace', part: 'trace', hidden: '' },
+    make('summary', {}), make('pre', { tabindex: '0', dir: 'auto' }), make('button', { type: 'button' })),
+  make('p', { class: 'result', part: 'result', dir: 'auto', hidden: '' }),
+  make('p', { class: 'ears', role: 'status', 'aria-live': 'polite' }),
+];
 
 /** Shapes beside the words, so that an outcome is not told by its colour alone. */
 const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
@@ -120,7 +138,7 @@ const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
 const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
 
 export class JobProgress extends Base {
-  static observedAttributes = ['job', 'url', 'token', 'label', 'max-rate'];
+  static observedAttributes = ['job', 'url', 'token', 'label', 'max-rate', 'errors'];
 
   /** @type {Watch | null} */
   #watch = null;
@@ -138,14 +156,15 @@ export class JobProgress extends Base {
   constructor() {
     super();
     const root = this.attachShadow({ mode: 'open' });
-    root.innerHTML = body;
-    // No style element: a page's policy may not allow one.
+    // No markup and no style element: a page's policy may allow neither.
+    root.append(...body());
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(style);
     root.adoptedStyleSheets = [sheet];
     for (const part of root.querySelectorAll('[class]')) {
       this.#parts[part.classList[part.classList.length - 1] ?? ''] = /** @type {HTMLElement} */ (part);
     }
+    root.querySelector('button')?.addEventListener('click', () => copy(root.querySelector('pre')));
   }
 
   /** The newest state; null: none is known yet. */
@@ -174,7 +193,7 @@ export class JobProgress extends Base {
   attributeChangedCallback(name, before, now) {
     // Before it is connected, and while a parsed element becomes this one, there is nothing to change.
     if (before === now || !this.#isOn) return;
-    if (name === 'label') return this.#plan();
+    if (name === 'label' || name === 'errors') return this.#plan();
     this.#stop();
     this.#start();
   }
@@ -243,16 +262,20 @@ export class JobProgress extends Base {
 
     this.#paintBar(bar, fill, progress, isUnknown, state, before);
     const ended = hasEnded ? /** @type {keyof typeof MARKS} */ (state.status) : null;
-    write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : text(state?.stage) || (error ? '' : words.waiting));
+    const isHidden = this.getAttribute('errors') === 'hidden';
+    const nothing = !error ? words.waiting : isHidden ? words.unavailable : '';
+    write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : text(state?.stage) || nothing);
     stage.hidden = !!ended && ['complete', 'error', 'processing', 'queued', ended].includes(state?.stage ?? '');
     outcome.hidden = !ended;
     write(outcome, ended ? `${MARKS[ended]} ${words[ended]}` : '');
     write(percent, progress === null || (hasEnded && !progress) ? '' : this.#percent(progress));
-    write(message, text(state?.message) === `Error: ${text(state?.error)}` ? '' : text(state?.message));
+    // Many workers repeat the error as the message; and a message may tell what is not to be shown.
+    const isError = ended === 'failed' && (isHidden || text(state?.message).includes(text(state?.error) || '\n'));
+    write(message, isError ? '' : text(state?.message));
     this.#paintAside(aside, state, progress, hasEnded);
     // While it runs, its place is kept, so that nothing jumps.
     foot.hidden = hasEnded && !message.textContent;
-    this.#paintText('error', error ? error.message : ended ? text(state?.error) : '');
+    this.#paintError(error ? error.message : ended ? text(state?.error) : '');
     this.#paintResult(ended === 'completed' ? state?.result : undefined);
     this.#speak(before, state, progress, ended);
   }
@@ -313,15 +336,19 @@ export class JobProgress extends Base {
     write(aside, words.left(this.#duration(((1 - progress) / gained) * (now - first.at))));
   }
 
-  /**
-   * @param {string} name
-   * @param {string} said
-   */
-  #paintText(name, said) {
-    const part = this.#parts[name];
-    if (!part) return;
-    part.hidden = !said;
-    write(part, said);
+  /** @param {string} error */
+  #paintError(error) {
+    const { error: part, trace } = this.#parts;
+    const [, whole, button] = trace?.children ?? [];
+    if (!part || !trace || !whole || !button) return;
+    const shown = this.getAttribute('errors') ?? 'summary';
+    const summary = errorSummary(error);
+    part.hidden = !summary || shown === 'hidden';
+    write(part, part.hidden ? '' : summary);
+    trace.hidden = shown !== 'full' || summary === error.trim();
+    write(whole, trace.hidden ? '' : error);
+    write(trace.children[0], words.lines(error.trim().split('\n').length));
+    write(button, words.copy);
   }
 
   /**
@@ -356,7 +383,7 @@ export class JobProgress extends Base {
     const isOn = before.attempt === state.attempt;
     if (ended) {
       if (isOn && isEnd(before)) return;
-      const error = ended === 'failed' && text(state.error);
+      const error = ended === 'failed' && this.getAttribute('errors') !== 'hidden' && errorSummary(state.error);
       write(ears, `${label}: ${words[ended]}${error ? `. ${error}` : ''}`);
     } else if (!isOn || before.stage !== state.stage || quarter(progress) > quarter(before.progress)) {
       write(ears, [text(state.stage), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
@@ -389,11 +416,35 @@ export class JobProgress extends Base {
 }
 
 /**
- * @param {HTMLElement} part
+ * @param {string} tag
+ * @param {Record<string, string>} attributes
+ * @param {Node[]} children
+ */
+function make(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/**
+ * @param {Element | undefined} part
  * @param {string} said
  */
 function write(part, said) {
-  if (part.textContent !== said) part.textContent = said;
+  if (part && part.textContent !== said) part.textContent = said;
+}
+
+/**
+ * Copies a part's text. Where a page may not use the clipboard, the text is selected instead.
+ * @param {Element | null | undefined} part
+ */
+async function copy(part) {
+  try {
+    await navigator.clipboard.writeText(part?.textContent ?? '');
+  } catch {
+    if (part) getSelection()?.selectAllChildren(part);
+  }
 }
 
 /** @param {unknown} value */

@@ -1,6 +1,7 @@
 // @ts-check
 /** A job as a page shows it: what is read out of its state, and what is remembered of the states before. */
 
+import { errorSummary } from './milepost.js';
 import { Pace } from './pace.js';
 
 /** @typedef {import('./milepost.js').State} State */
@@ -87,13 +88,19 @@ export class Job {
     return repeats.includes(stage) ? '' : stage;
   }
 
+  /** All of a failure's error. */
   get error() {
-    return this.state?.status === 'failed' ? text(this.state.error) : '';
+    return this.state?.status === 'failed' ? text(this.state.error, Infinity) : '';
   }
 
-  /** The message, unless it only repeats the error. */
+  /** The line of the error that names its cause. */
+  get errorSummary() {
+    return errorSummary(this.error);
+  }
+
+  /** All of the message, unless it only repeats the error. */
   get message() {
-    const message = text(this.state?.message);
+    const message = text(this.state?.message, Infinity);
     return this.error && (message === this.error || message === `Error: ${this.error}`) ? '' : message;
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The latest that happened, the latest first, and no more than can be kept. */
 
-import { Job, timeOf } from './job.js';
+import { Job, text, timeOf } from './job.js';
 import { element } from './paint.js';
 
 /** @typedef {import('./milepost.js').State} State */
@@ -13,7 +13,7 @@ export function stateItem(state) {
   const job = new Job(state.job_id);
   job.update(state, 0);
   const what = job.hasEnded ? job.word : job.stage || job.word;
-  return logItem(timeOf(state), job.percent, what, job.message || job.error, state.status);
+  return logItem(timeOf(state), job.percent, what, text(job.message || job.errorSummary), state.status);
 }
 
 /**

@@ -4,7 +4,7 @@
 import { announce } from './announce.js';
 import { confirmByTyping } from './confirm.js';
 import { ConnectionSign } from './connection.js';
-import { paintResult } from './dashboard/details.js';
+import { paintError, paintResult, paintText } from './dashboard/details.js';
 import { Job, clock, duration, isLater, timeOf } from './job.js';
 import { logItem, logOnTop, stateItem } from './log.js';
 import { byId, element, paint, write } from './paint.js';
@@ -36,6 +36,7 @@ let work = null;
 let isPlanned = false;
 /** So long may a server take to say whether it knows a job, in milliseconds. */
 const PATIENCE = 5000;
+const MOST_MESSAGE_CHARS = 1000;
 /** The jobs that this page began, by server and id. @type {Set<string>} */
 const begun = new Set();
 
@@ -160,7 +161,7 @@ function onState(state) {
   job.update(state, performance.now());
   logOnTop(log, stateItem(state));
   paintLog();
-  if (job.hasEnded) announce(`${job.outcome}${job.error ? `: ${job.error}` : ''}`);
+  if (job.hasEnded) announce(`${job.outcome}${job.error ? `: ${job.errorSummary}` : ''}`);
   else if (before?.stage !== state.stage && job.stage) announce(`${job.stage}, ${job.percent}`);
   if (isPlanned) return;
   isPlanned = true;
@@ -177,9 +178,8 @@ function paintJob() {
   parts.more.hidden = false;
   write(parts.status, job.state.attempt > 1 ? `${job.word}, attempt ${job.state.attempt}` : job.word);
   write(parts.percent, job.percent);
-  write(parts.message, job.message);
-  write(parts.error, job.error);
-  parts['error-section'].hidden = !job.error;
+  paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
+  paintError(parts, job);
   paintResult(parts, job.state.result);
   paintAside();
 }

@@ -153,6 +153,39 @@ test('a failure is told in words; the next attempt begins anew, and does not gli
   await sees(page, 'a', { outcome: '✕ Failed', percent: '10%', now: '10' });
 });
 
+const TRACEBACK = `Traceback (most recent call last):\n${'  File "worker.py", line 7, in step\n    run()\n'.repeat(40)}ValueError: no such table: orders`;
+const CAUSE = 'ValueError: no such table: orders';
+
+for (const [errors, expected] of /** @type {const} */ ([['summary', CAUSE], ['full', CAUSE], ['hidden', '']])) {
+  test(`errors="${errors}": what is shown of a traceback`, async () => {
+    const page = await open(['a'], { attributes: `errors="${errors}"` });
+    await server.report('a', { progress: 0.5, stage: 'import' });
+    await sees(page, 'a', { percent: '50%' });
+    const height = () => page.locator('job-progress').evaluate((each) => each.getBoundingClientRect().height);
+    const before = await height();
+    await server.report('a', { status: 'failed', error: TRACEBACK, message: `Error: ${TRACEBACK}` });
+    await sees(page, 'a', { outcome: '✕ Failed', error: expected, message: '', heard: expected ? `a: Failed. ${CAUSE}` : 'a: Failed' });
+    assert.ok((await height()) < before + 60, `${await height()} px`);
+    const text = await page.locator('job-progress').evaluate((each) => each.shadowRoot?.textContent ?? '');
+    assert.equal(text.includes('worker.py'), errors === 'full');
+    if (errors !== 'full') return;
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByText('All 82 lines').click();
+    await page.getByRole('button', { name: 'Copy' }).click();
+    await until('the copy', async () => (await page.evaluate(() => navigator.clipboard.readText())) === TRACEBACK);
+    assert.ok((await height()) < 600, `${await height()} px`);
+  });
+}
+
+test('a policy that requires trusted types, and a text from right to left', async () => {
+  const head = `<meta http-equiv="content-security-policy" content="require-trusted-types-for 'script'; trusted-types 'none'">`;
+  await server.report('a', { progress: 0.5, message: 'שלום: 3 קבצים' });
+  const page = await open(['a'], { head });
+  await sees(page, 'a', { percent: '50%' });
+  const direction = await page.locator('job-progress .message').evaluate((part) => getComputedStyle(part).direction);
+  assert.equal(direction, 'rtl');
+});
+
 test('a page that is loaded again at 50 % shows it at once', async () => {
   const page = await open(['a']);
   await server.report('a', { progress: 0.5, stage: 'rendering', message: 'half' });

@@ -8,13 +8,14 @@ import { build, paint, write } from '../paint.js';
 import { ask, curl, heardAt, home, jobUrl } from '../server.js';
 import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
-import { paintMetadata, paintResult } from './details.js';
+import { paintError, paintMetadata, paintResult, paintText } from './details.js';
 import { paintTimeline } from './timeline.js';
 import { Watchers } from './watchers.js';
 
 /** @typedef {import('../milepost.js').State} State */
 
 const MOST_UNLOGGED = 200;
+const MOST_MESSAGE_CHARS = 1000;
 
 export class JobPage {
   #course = new Course();
@@ -117,9 +118,8 @@ export class JobPage {
     paint(this.root, parts, job);
     write(parts.status, job.state.attempt > 1 ? `${job.word}, attempt ${job.state.attempt}` : job.word);
     write(parts.percent, job.percent);
-    write(parts.message, job.message);
-    write(parts.error, job.error);
-    parts['error-section'].hidden = !job.error;
+    paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
+    paintError(parts, job);
     paintResult(parts, job.state.result);
     paintMetadata(parts, job.state.metadata);
     write(parts.attempt, String(job.state.attempt));
@@ -209,7 +209,7 @@ export class JobPage {
   #announceChange(before) {
     const { job } = this;
     if (!before || !job.state) return;
-    if (job.hasEnded) return announce(`${job.outcome}${job.error ? `: ${job.error}` : ''}`);
+    if (job.hasEnded) return announce(`${job.outcome}${job.error ? `: ${job.errorSummary}` : ''}`);
     if (before.stage !== job.state.stage && job.stage) announce(`${job.stage}, ${job.percent}`);
     const quarter = (/** @type {unknown} */ progress) => (typeof progress === 'number' ? Math.floor(progress * 4) : 0);
     if (quarter(job.state.progress) > quarter(before.progress)) announce(job.percent);

@@ -222,7 +222,7 @@ export class ListView {
     paint(root, parts, job);
     write(parts.status, job.word);
     write(parts.percent, job.percent);
-    write(parts.message, job.error || job.message);
+    write(parts.message, job.errorSummary || job.message);
     paintWatchers(row, this.watchers.of(job.id));
     this.#paintTimes(row);
   }

@@ -5,6 +5,7 @@
  */
 
 import { Job, isLater } from '../job.js';
+import { errorSummary } from '../milepost.js';
 import { ask, heardAt, home } from '../server.js';
 
 /** @typedef {import('../milepost.js').State} State */
@@ -251,5 +252,5 @@ export class Listing {
  */
 function slim({ job_id, status, stage, progress, message, error, timestamp, attempt, position }) {
   const cut = (/** @type {unknown} */ value) => (typeof value === 'string' ? value.slice(0, 300) : undefined);
-  return { job_id, status, stage, progress, message: cut(message), error: cut(error), timestamp, attempt, position };
+  return { job_id, status, stage, progress, message: cut(message), error: error === undefined ? error : errorSummary(error), timestamp, attempt, position };
 }

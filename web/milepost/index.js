@@ -23,6 +23,7 @@ import { runAsWorker } from './worker.js';
  * @typedef {Omit<import('./watch.js').Watch, 'options' | 'client' | 'pace' | 'command' | 'onConnection' | 'onMessage'>} Watch
  */
 
+export { errorSummary } from './error.js';
 export { isEnd } from './state.js';
 
 /**
