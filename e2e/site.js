@@ -145,6 +145,22 @@ export function launch() {
   });
 }
 
+/**
+ * Changes states on their way to a page, as another server would send them.
+ * @param {import('playwright-core').BrowserContext} context
+ * @param {(state: any) => object} change
+ */
+export async function changeStates(context, change) {
+  await context.routeWebSocket(/\/ws/, (socket) => {
+    const upstream = socket.connectToServer();
+    socket.onMessage((message) => upstream.send(message));
+    upstream.onMessage((message) => {
+      const parsed = JSON.parse(message.toString());
+      socket.send(parsed.position ? JSON.stringify({ ...parsed, ...change(parsed) }) : message);
+    });
+  });
+}
+
 /** A folder with the pages' files, in place of those in the binary, while one works on them. */
 const FILES = process.env['WEB_FILES'];
 

@@ -9,9 +9,10 @@
  * name for those who hear it, by default the job's id; `max-rate`, updates a second, 20 by default; `errors`, what is
  * shown of a failure: `summary`, the line that names the cause, by default; `full`, all of it on demand; `hidden`.
  *
- * Styled by custom properties, `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `track`, `text`,
+ * Styled by custom properties, `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `warning`, `track`, `text`,
  * `soft-text`, `height`, `radius`; and by parts: `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
- * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's.
+ * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's; `health` is there while its
+ * worker is silent (`lost`) or does not advance (`stalled`).
  *
  * Events, none of which bubbles: `job-state` and `job-end` with the state as `detail`, `job-connection`.
  */
@@ -38,20 +39,26 @@ export const words = {
   lines: (count) => `All ${count} lines`,
   /** @param {string} time */
   left: (time) => `${time} left`,
+  /** @param {string} time */
+  lost: (time) => `Silent for ${time}`,
+  /** @param {string} time */
+  stalled: (time) => `No progress for ${time}`,
 };
 
-/** A time left is told after so many milliseconds of watching. */
-const OBSERVED = 2000;
+/** How often a running job is looked at for what time alone changes, in milliseconds. */
+const TICK = 1000;
 
 const style = /* css */ `
 :host {
   --_run: var(--job-progress-color, light-dark(#2a6ea6, #5ba3dc));
   --_good: var(--job-progress-success, light-dark(#2c7a4b, #58b27d));
   --_bad: var(--job-progress-failure, light-dark(#b5372d, #ee7b6f));
+  --_warn: var(--job-progress-warning, light-dark(#8a5a00, #dba94a));
   --_gone: var(--job-progress-cancelled, light-dark(#6a7078, #959ca4));
   --_soft: var(--job-progress-soft-text, light-dark(#5d646c, #a3aab2));
   --_track: var(--job-progress-track, light-dark(#e3e0da, #2f353c));
   --_color: var(--_run);
+  --_stripes: repeating-linear-gradient(135deg, var(--_color) 0 0.4em, var(--_track) 0.4em 0.8em);
   display: block;
   margin-block: 1em;
   color-scheme: inherit;
@@ -63,6 +70,8 @@ const style = /* css */ `
 :host([status="completed"]) { --_color: var(--_good); }
 :host([status="failed"]) { --_color: var(--_bad); }
 :host([status="cancelled"]) { --_color: var(--_gone); }
+:host([health]) { --_color: var(--_warn); }
+:host([health]) .aside { color: var(--_warn); }
 p { margin: 0; }
 [hidden] { display: none !important; }
 .row { display: flex; gap: 0.75em; align-items: baseline; min-block-size: 1.4em; }
@@ -91,6 +100,8 @@ p { margin: 0; }
 .is-unknown .fill { inline-size: 30% !important; animation: pass 1.6s ease-in-out infinite; }
 .is-unknown:dir(rtl) .fill { animation-direction: reverse; animation-name: pass-rtl; }
 .is-stale { opacity: 0.6; }
+.is-stale .fill { animation-play-state: paused !important; }
+:host([health]) .is-unknown .fill { animation: none; inline-size: 100% !important; background: var(--_stripes); }
 .error { color: var(--_color); font-size: 0.875em; overflow-wrap: anywhere; }
 .trace { font-size: 0.875em; }
 .trace summary { cursor: pointer; inline-size: fit-content; color: var(--_soft); }
@@ -106,7 +117,7 @@ p { margin: 0; }
   .is-unknown .fill {
     animation: none !important;
     inline-size: 100% !important;
-    background: repeating-linear-gradient(135deg, var(--_color) 0 0.4em, var(--_track) 0.4em 0.8em);
+    background: var(--_stripes);
   }
 }
 @media (forced-colors: active) {
@@ -146,9 +157,11 @@ export class JobProgress extends Base {
   #painted = null;
   /** How far the bar is; null: that is not known. @type {number | null} */
   #progress = null;
-  /** The first state of this attempt that was seen, and when. @type {{ state: State, at: number } | null} */
-  #first = null;
+  /** @type {import('./milepost.js').Health} */
+  #health = 'ok';
   #frame = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #isOn = false;
   /** @type {Record<string, HTMLElement>} */
   #parts = {};
@@ -201,8 +214,9 @@ export class JobProgress extends Base {
   #start() {
     this.#isOn = true;
     const job = this.getAttribute('job');
-    this.#painted = this.#first = null;
+    this.#painted = null;
     this.removeAttribute('status');
+    this.removeAttribute('health');
     if (job) {
       const tell = (/** @type {string} */ name, /** @type {unknown} */ detail) =>
         this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -232,6 +246,7 @@ export class JobProgress extends Base {
     this.#isOn = false;
     this.#watch?.close();
     this.#watch = null;
+    clearTimeout(this.#timer);
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
   }
@@ -257,6 +272,11 @@ export class JobProgress extends Base {
     // Not known: while it runs without a total, and before it is there.
     const isUnknown = progress === null && !hasEnded && state?.status === 'processing';
     if (state) this.setAttribute('status', state.status);
+    const health = this.#watch?.health ?? 'ok';
+    this.toggleAttribute('health', health !== 'ok');
+    if (health !== 'ok') this.setAttribute('health', health);
+    clearTimeout(this.#timer);
+    if (state && !hasEnded) this.#timer = setTimeout(() => this.#plan(), TICK);
     const { bar, fill, stage, outcome, percent, foot, message, aside } = this.#parts;
     if (!bar || !fill || !stage || !outcome || !percent || !foot || !message || !aside) return;
 
@@ -272,12 +292,14 @@ export class JobProgress extends Base {
     // Many workers repeat the error as the message; and a message may tell what is not to be shown.
     const isError = ended === 'failed' && (isHidden || text(state?.message).includes(text(state?.error) || '\n'));
     write(message, isError ? '' : text(state?.message));
-    this.#paintAside(aside, state, progress, hasEnded);
+    this.#paintAside(aside, health, hasEnded);
     // While it runs, its place is kept, so that nothing jumps.
     foot.hidden = hasEnded && !message.textContent;
     this.#paintError(error ? error.message : ended ? text(state?.error) : '');
     this.#paintResult(ended === 'completed' ? state?.result : undefined);
     this.#speak(before, state, progress, ended);
+    if (health !== this.#health && health !== 'ok' && before === state) write(this.#parts['ears'], `${this.#label}: ${aside.textContent}`);
+    this.#health = health;
   }
 
   /**
@@ -295,7 +317,7 @@ export class JobProgress extends Base {
     const isForward = !!before && before.attempt === state?.attempt && (progress ?? 0) >= (Number(before.progress) || 0);
     fill.style.transition = isForward ? '' : 'none';
     fill.style.inlineSize = `${(progress ?? 0) * 100}%`;
-    bar.setAttribute('aria-label', this.getAttribute('label') ?? this.getAttribute('job') ?? '');
+    bar.setAttribute('aria-label', this.#label);
     const values = progress === null ? null : {
       'aria-valuemin': '0',
       'aria-valuemax': '100',
@@ -310,30 +332,19 @@ export class JobProgress extends Base {
   }
 
   /**
-   * The connection while there is none, else the time left.
+   * The connection while there is none, else how long the worker was silent, else the time left.
    * @param {HTMLElement} aside
-   * @param {State | null} state
-   * @param {number | null} progress
+   * @param {import('./milepost.js').Health} health
    * @param {boolean} hasEnded
    */
-  #paintAside(aside, state, progress, hasEnded) {
+  #paintAside(aside, health, hasEnded) {
     const { connection } = this;
-    if (connection !== 'open') {
-      return write(aside, hasEnded || connection === 'closed' ? '' : words[connection]);
-    }
-    const now = performance.now();
-    if (state && this.#first?.state.attempt !== state.attempt) this.#first = { state, at: now };
-    const first = this.#first;
-    const since = typeof first?.state.progress === 'number' ? first.state.progress : null;
-    write(aside, '');
-    if (!first || hasEnded || progress === null) return;
-    if (since === null) {
-      this.#first = state && { state, at: now };
-      return;
-    }
-    const gained = progress - since;
-    if (gained <= 0.01 || now - first.at < OBSERVED) return;
-    write(aside, words.left(this.#duration(((1 - progress) / gained) * (now - first.at))));
+    const { silentFor, standsFor, timeLeft } = this.#watch ?? {};
+    if (hasEnded || connection === 'closed') write(aside, '');
+    else if (connection !== 'open') write(aside, words[connection]);
+    else if (health === 'lost') write(aside, words.lost(this.#duration(silentFor ?? 0)));
+    else if (health === 'stalled') write(aside, words.stalled(this.#duration(standsFor ?? 0)));
+    else write(aside, timeLeft ? words.left(this.#duration(timeLeft)) : '');
   }
 
   /** @param {string} error */
@@ -378,7 +389,7 @@ export class JobProgress extends Base {
   #speak(before, state, progress, ended) {
     const ears = this.#parts['ears'];
     if (!ears || !before || !state || before.position === state.position) return;
-    const label = this.getAttribute('label') ?? this.getAttribute('job');
+    const label = this.#label;
     const quarter = (/** @type {unknown} */ of) => (typeof of === 'number' ? Math.floor(of * 4) : 0);
     const isOn = before.attempt === state.attempt;
     if (ended) {
@@ -388,6 +399,11 @@ export class JobProgress extends Base {
     } else if (!isOn || before.stage !== state.stage || quarter(progress) > quarter(before.progress)) {
       write(ears, [text(state.stage), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
     }
+  }
+
+  /** The bar's name for those who hear it. */
+  get #label() {
+    return this.getAttribute('label') ?? this.getAttribute('job') ?? '';
   }
 
   get #language() {

@@ -1,14 +1,11 @@
 // @ts-check
 /** A job as a page shows it: what is read out of its state, and what is remembered of the states before. */
 
-import { errorSummary } from './milepost.js';
-import { Pace } from './pace.js';
+import { Outlook, errorSummary } from './milepost.js';
 
 /** @typedef {import('./milepost.js').State} State */
 
 export const ENDS = ['completed', 'failed', 'cancelled'];
-/** How long a running job may be silent before the page says so, in milliseconds. Reporters speak every 10 s. */
-const LATE = 15_000;
 
 /** @type {Record<string, string>} */
 export const WORDS = { queued: 'Queued', processing: 'Running', completed: 'Completed', failed: 'Failed', cancelled: 'Cancelled' };
@@ -17,11 +14,9 @@ export const WORDS = { queued: 'Queued', processing: 'Running', completed: 'Comp
 export class Job {
   /** @type {State | null} */
   state = null;
-  /** When it was last heard of, on the clock of `performance.now()`. */
-  heard = 0;
   /** How far it has been in this attempt, 0…1. */
   furthest = 0;
-  pace = new Pace();
+  #outlook = new Outlook();
 
   /** @param {string} id */
   constructor(id) {
@@ -30,18 +25,13 @@ export class Job {
 
   /**
    * @param {State} state
-   * @param {number} heard
+   * @param {number} now the server's clock, in milliseconds since 1970, as everywhere below
    */
-  update(state, heard) {
-    if (state.attempt !== this.state?.attempt) {
-      this.furthest = 0;
-      this.pace = new Pace();
-    }
+  update(state, now) {
+    if (state.attempt !== this.state?.attempt) this.furthest = 0;
     this.state = state;
-    this.heard = heard;
-    const progress = progressOf(state);
-    this.furthest = Math.max(this.furthest, progress ?? 0);
-    if (progress !== null && state.status === 'processing') this.pace.note(heard, progress);
+    this.furthest = Math.max(this.furthest, progressOf(state) ?? 0);
+    this.#outlook.note(state, now);
   }
 
   /**
@@ -104,12 +94,33 @@ export class Job {
     return this.error && (message === this.error || message === `Error: ${this.error}`) ? '' : message;
   }
 
+  /** @param {number} now */
+  health(now) {
+    return this.#outlook.health(now);
+  }
+
   /**
-   * Whether a running job has been silent for longer than reporters are.
+   * What is wrong with the worker of a running job: `Silent for 12 min`, `No progress for 12 min`, or nothing.
    * @param {number} now
    */
-  isLate(now) {
-    return this.state?.status === 'processing' && now - this.heard > LATE;
+  trouble(now) {
+    const health = this.health(now);
+    if (health === 'lost') return `Silent for ${duration(this.#outlook.silentFor(now) ?? 0)}`;
+    return health === 'stalled' ? `No progress for ${duration(this.#outlook.standsFor(now) ?? 0)}` : '';
+  }
+
+  /** When it ended, by the server's clock if the state has it; null: it has not, or that cannot be read. */
+  get ended() {
+    return this.hasEnded ? Date.parse(text(this.state?.ended_at)) || timeOf(this.state) : null;
+  }
+
+  /**
+   * How long ago it was last reported, in milliseconds. The worker's clock is not asked while it runs.
+   * @param {number} now
+   */
+  age(now) {
+    const age = this.#outlook.silentFor(now) ?? now - (this.ended ?? timeOf(this.state) ?? now);
+    return Math.max(0, age);
   }
 
   /**
@@ -117,13 +128,8 @@ export class Job {
    * @param {number} now
    */
   outlook(now) {
-    const rate = this.state?.status === 'processing' && !this.isLate(now) ? this.pace.rate(now) : null;
-    if (rate === null || this.share === null) return { rate: '', left: '' };
-    const left = ((1 - this.share) / rate) * 1000;
-    return {
-      rate: perTime(rate * 100),
-      left: Number.isFinite(left) && this.share < 1 ? `${duration(Math.max(1000, left))} left` : '',
-    };
+    const [rate, left] = [this.#outlook.rate(now), this.#outlook.timeLeft(now)];
+    return { rate: rate === null ? '' : perTime(rate * 100), left: left === null ? '' : `${duration(Math.max(1000, left))} left` };
   }
 }
 

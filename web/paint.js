@@ -43,6 +43,22 @@ export function paint(root, parts, job) {
 }
 
 /**
+ * The one look of a worker that is silent, or whose job does not advance. While the server cannot be heard, silence is
+ * not the job's own.
+ * @param {HTMLElement} root
+ * @param {Job} job
+ * @param {number} now the server's clock
+ * @param {boolean} isLive
+ * @returns {string} what is wrong, or nothing
+ */
+export function paintHealth(root, job, now, isLive) {
+  const health = isLive ? job.health(now) : 'ok';
+  if (health === 'ok') delete root.dataset.health;
+  else root.dataset.health = health;
+  return health === 'ok' ? '' : job.trouble(now);
+}
+
+/**
  * @param {HTMLElement} bar
  * @param {HTMLElement} fill
  * @param {Job} job

@@ -1,10 +1,6 @@
 // @ts-check
 /** What the server is asked over HTTP. */
 
-import { timeOf } from './job.js';
-
-/** @typedef {import('./milepost.js').State} State */
-
 /** Where the server is that this page came from, without a slash at the end. */
 export function home() {
   return new URL('.', document.baseURI).href.replace(/\/$/, '');
@@ -27,16 +23,6 @@ export async function ask(url) {
   const date = Date.parse(response.headers.get('date') ?? '');
   const { ok, status } = response;
   return { ok, status, body: await response.json(), now: Number.isNaN(date) ? Date.now() : date };
-}
-
-/**
- * When a state that was found, not heard, was reported, on the clock of `performance.now()`.
- * @param {State} state
- * @param {number} serverNow
- */
-export function heardAt(state, serverNow) {
-  const age = serverNow - (timeOf(state) ?? serverNow);
-  return performance.now() - Math.max(0, age);
 }
 
 /**

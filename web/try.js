@@ -5,9 +5,9 @@ import { announce } from './announce.js';
 import { confirmByTyping } from './confirm.js';
 import { ConnectionSign } from './connection.js';
 import { paintError, paintResult, paintText } from './dashboard/details.js';
-import { Job, clock, duration, isLater, timeOf } from './job.js';
+import { Job, clock, isLater } from './job.js';
 import { logItem, logOnTop, stateItem } from './log.js';
-import { byId, element, paint, write } from './paint.js';
+import { byId, element, paint, paintHealth, write } from './paint.js';
 import { Reports } from './reports.js';
 import { doSampleJob } from './sample.js';
 import { home } from './server.js';
@@ -134,6 +134,7 @@ function disconnect() {
 /** Nothing is shown of a job that was watched before. */
 function clearJob() {
   delete live.dataset.status;
+  delete live.dataset.health;
   parts.bar.dataset.total = 'none';
   delete parts.fill.dataset.share;
   parts.badge.hidden = true;
@@ -158,7 +159,7 @@ function onState(state) {
   if (!job) return;
   const before = job.state;
   if (before && !isLater(state, before)) return;
-  job.update(state, performance.now());
+  job.update(state, watched?.watches.now ?? Date.now());
   logOnTop(log, stateItem(state));
   paintLog();
   if (job.hasEnded) announce(`${job.outcome}${job.error ? `: ${job.errorSummary}` : ''}`);
@@ -187,12 +188,10 @@ function paintJob() {
 function paintAside() {
   const job = watched?.job;
   if (!job?.state) return;
-  const now = performance.now();
+  const now = watched?.watches.now ?? Date.now();
   const { rate, left } = job.outlook(now);
-  const isLate = job.isLate(now) && sign.isLive;
-  const aside = isLate ? `no word for ${duration(now - job.heard)}` : [rate, left].filter(Boolean).join(' · ');
-  write(parts.aside, job.hasEnded ? `ended ${clock(timeOf(job.state))}` : aside);
-  parts.aside.classList.toggle('late', isLate);
+  const trouble = paintHealth(live, job, now, sign.isLive);
+  write(parts.aside, job.hasEnded ? `ended ${clock(job.ended)}` : trouble || [rate, left].filter(Boolean).join(' · '));
 }
 
 /**
@@ -308,7 +307,7 @@ function showTrouble(trouble) {
   const isForeign = new URL(server).origin !== location.origin;
   const what = element('p', [answer.title, answer.detail].filter(Boolean).join(': '));
   box.replaceChildren(what);
-  if (answer.status !== 0 || !isForeign) return;
+  if (![0, 403].includes(answer.status) || !isForeign) return;
   const why = element('p', 'This page came from another origin than that server. Any page may watch it, but only one that it names may report: start it with ');
   why.append(element('code', `--set cors_origins=${location.origin}`), `. Or open ${server}/try, which needs no setting.`);
   box.append(why);

@@ -71,6 +71,12 @@ export class Watches {
     for (const job of [...this.#watches.keys()]) this.unwatch(job);
   }
 
+  /** The server's clock, in milliseconds since 1970. */
+  get now() {
+    const [first] = this.#watches.values();
+    return first?.serverNow ?? Date.now();
+  }
+
   /** Comes back now rather than later: whoever is asked to must believe that the network is there. */
   hurry() {
     dispatchEvent(new Event('online'));

@@ -9,6 +9,7 @@ import { chromium } from 'playwright-core';
 
 import { Front } from './front.js';
 import { Server, until } from './server.js';
+import { changeStates } from '../site.js';
 
 /** @type {import('playwright-core').Browser} */
 let browser;
@@ -176,6 +177,33 @@ for (const [errors, expected] of /** @type {const} */ ([['summary', CAUSE], ['fu
     assert.ok((await height()) < 600, `${await height()} px`);
   });
 }
+
+test('a silent worker: the bar stands, and how long it is silent takes the place of the time left', async () => {
+  const minutes = 60_000;
+  let silent = 0;
+  await changeStates(context, () => (silent ? { last_seen_at: new Date(Date.now() - silent).toISOString(), health: undefined } : {}));
+  const prepare = () => Reflect.deleteProperty(window, 'SharedWorker');
+  const page = await open(['a', 'b'], { prepare });
+  const colour = (/** @type {string} */ job) => page.locator(`job-progress[job=${job}] .fill`).evaluate((fill) => getComputedStyle(fill).backgroundColor);
+  for (let step = 0; step <= 12; step += 1) {
+    await server.report('a', { progress: 0.3 + step / 100 });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  await server.report('b', { progress: null });
+  await until('a time left', async () => /left$/.test((await see(page, 'a')).aside));
+  const before = await colour('a');
+  silent = 12 * minutes;
+  await server.report('a', { progress: 0.99 });
+  await server.report('b', { progress: null, message: 'counting' });
+  await sees(page, 'a', { percent: '99%', aside: 'Silent for 12 min' });
+  await sees(page, 'b', { message: 'counting', aside: 'Silent for 12 min' });
+  assert.equal(await page.locator('job-progress[job=b] .fill').evaluate((fill) => getComputedStyle(fill).animationName), 'none');
+  await until('another colour', async () => (await colour('a')) !== before);
+  silent = 0;
+  await server.report('a', { progress: 0.99, message: 'on again' });
+  await sees(page, 'a', { message: 'on again', aside: '' });
+  assert.equal(await page.locator('job-progress[job=a]').getAttribute('health'), null);
+});
 
 test('a policy that requires trusted types, and a text from right to left', async () => {
   const head = `<meta http-equiv="content-security-policy" content="require-trusted-types-for 'script'; trusted-types 'none'">`;

@@ -2,10 +2,10 @@
 /** One job, large: where it is, how it got there, and what it says of itself. */
 
 import { announce } from '../announce.js';
-import { Job, ago, clock, duration, timeOf } from '../job.js';
+import { Job, ago, clock, duration } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
-import { build, paint, write } from '../paint.js';
-import { ask, curl, heardAt, home, jobUrl } from '../server.js';
+import { build, paint, paintHealth, write } from '../paint.js';
+import { ask, curl, home, jobUrl } from '../server.js';
 import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
 import { paintError, paintMetadata, paintResult, paintText } from './details.js';
@@ -16,6 +16,8 @@ import { Watchers } from './watchers.js';
 
 const MOST_UNLOGGED = 200;
 const MOST_MESSAGE_CHARS = 1000;
+/** In place of `Running`. */
+const HEALTH = { ok: '', lost: 'Silent', stalled: 'Not advancing' };
 
 export class JobPage {
   #course = new Course();
@@ -23,7 +25,6 @@ export class JobPage {
   #logged = new Set();
   /** @type {State[]} */
   #unlogged = [];
-  #isSilenceKnown = false;
   #isHistoryLoaded = false;
   #isCourseNew = false;
 
@@ -83,9 +84,8 @@ export class JobPage {
   onState(state) {
     const { job } = this;
     if (!job.state) this.#loadHistory().catch(() => {});
-    else this.#isSilenceKnown = true;
     const before = job.state;
-    job.update(state, performance.now());
+    job.update(state, this.page.watches.now);
     this.#course.add(state);
     this.#isCourseNew = true;
     this.#unlogged.push(state);
@@ -116,7 +116,6 @@ export class JobPage {
     parts.known.hidden = false;
     this.root.querySelector('.badge')?.removeAttribute('hidden');
     paint(this.root, parts, job);
-    write(parts.status, job.state.attempt > 1 ? `${job.word}, attempt ${job.state.attempt}` : job.word);
     write(parts.percent, job.percent);
     paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
     paintError(parts, job);
@@ -132,24 +131,20 @@ export class JobPage {
   tick() {
     const { job, parts } = this;
     if (!job.state) return;
-    const now = performance.now();
-    const silent = duration(Math.max(0, now - job.heard));
-    const isLate = job.isLate(now);
+    const { now } = this.page.watches;
+    const trouble = paintHealth(this.root, job, now, this.page.sign.isLive);
+    const word = trouble ? HEALTH[job.health(now)] : job.word;
+    write(parts.status, job.state.attempt > 1 ? `${word}, attempt ${job.state.attempt}` : word);
     const { rate, left } = job.outlook(now);
-    let aside = [rate, left].filter(Boolean).join(' · ');
-    // While nothing can be heard, silence is not the job's own.
-    if (isLate) aside = this.page.sign.isLive ? `no word for ${silent}` : '';
-    if (job.hasEnded) aside = this.#howLong();
-    write(parts.aside, aside);
-    parts.aside.classList.toggle('late', isLate);
-    write(parts.updated, ago(now - job.heard));
+    write(parts.aside, job.hasEnded ? this.#howLong() : trouble || [rate, left].filter(Boolean).join(' · '));
+    write(parts.updated, ago(job.age(now)));
     write(parts.rate, rate || '–');
   }
 
   /** Of a job that has ended: how long it took, as far as that is known, and when it ended. */
   #howLong() {
     const { begun, countBefore } = this.#course;
-    const ended = timeOf(this.job.state);
+    const { ended } = this.job;
     if (begun === null || ended === null) return '';
     const took = countBefore === 0 && ended > begun ? `took ${duration(ended - begun)}` : '';
     return [took, `ended ${clock(ended)}`].filter(Boolean).join(' · ');
@@ -158,7 +153,7 @@ export class JobPage {
   /** The states before the one that is shown. Without them all starts now. */
   async #loadHistory() {
     const { job, parts } = this;
-    const { ok, body, now } = await ask(`${jobUrl(home(), job.id)}/history`);
+    const { ok, body } = await ask(`${jobUrl(home(), job.id)}/history`);
     if (!ok) return;
     this.#isHistoryLoaded = true;
     /** @type {State[]} */
@@ -172,9 +167,6 @@ export class JobPage {
       this.#logged.add(state.position);
       parts.log.append(stateItem(state));
     }
-    // Only now is it known how old the first state was: it was found, not heard.
-    if (!this.#isSilenceKnown && job.state) job.heard = Math.min(job.heard, heardAt(job.state, now));
-    this.#isSilenceKnown = true;
     this.page.paintSoon();
   }
 

@@ -3,7 +3,7 @@
 
 import { announce } from '../announce.js';
 import { ago } from '../job.js';
-import { build, paint, write } from '../paint.js';
+import { build, paint, paintHealth, write } from '../paint.js';
 import { curl, home } from '../server.js';
 import { Health } from './health.js';
 import { FILTERS, Listing } from './listing.js';
@@ -122,7 +122,7 @@ export class ListView {
 
   /** @param {State} state */
   onState(state) {
-    const change = this.#listing.update(state);
+    const change = this.#listing.update(state, this.page.watches.now);
     if (!change) return;
     const { job, isOtherStatus } = change;
     this.#changed.add(job);
@@ -228,17 +228,14 @@ export class ListView {
   }
 
   /** @param {Row} row */
-  #paintTimes({ job, parts }) {
-    const now = performance.now();
-    // While nothing can be heard, silence is not the job's own.
-    const isLate = job.isLate(now) && this.page.sign.isLive;
+  #paintTimes({ job, parts, root }) {
+    const { now } = this.page.watches;
+    const trouble = paintHealth(root, job, now, this.page.sign.isLive && this.#watched.has(job.id));
     const { rate, left } = job.outlook(now);
     const isRunning = job.state?.status === 'processing';
-    write(parts.left, isLate ? 'No word' : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.word);
-    write(parts.age, ago(now - job.heard));
+    write(parts.left, trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.word);
+    write(parts.age, ago(job.age(now)));
     write(parts.rate, left && rate);
-    parts.left.classList.toggle('late', isLate);
-    parts.age.classList.toggle('late', isLate);
   }
 
   #filter() {

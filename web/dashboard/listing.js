@@ -6,7 +6,7 @@
 
 import { Job, isLater } from '../job.js';
 import { errorSummary } from '../milepost.js';
-import { ask, heardAt, home } from '../server.js';
+import { ask, home } from '../server.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /** @typedef {{ status: string, search: string }} Filter */
@@ -98,13 +98,14 @@ export class Listing {
   /**
    * A state that was heard of a job in the list.
    * @param {State} state
+   * @param {number} now the server's clock
    * @returns {{ job: Job, isOtherStatus: boolean } | null}
    */
-  update(state) {
+  update(state, now) {
     const job = this.jobs.get(state.job_id);
     if (!job) return null;
     const before = job.state?.status;
-    job.update(slim(state), performance.now());
+    job.update(slim(state), now);
     if (before !== state.status) this.#shown = null;
     return { job, isOtherStatus: before !== state.status };
   }
@@ -197,19 +198,19 @@ export class Listing {
     this.total = body.total;
     /** @type {State[]} */
     const states = body.jobs;
-    return { jobs: states.map((state) => this.#found(state, heardAt(state, now))), next: /** @type {string | null} */ (body.next) };
+    return { jobs: states.map((state) => this.#found(state, now)), next: /** @type {string | null} */ (body.next) };
   }
 
   /**
    * @param {State} state
-   * @param {number} heard
+   * @param {number} now the server's clock
    */
-  #found(state, heard) {
+  #found(state, now) {
     let job = this.jobs.get(state.job_id);
     if (!job) this.jobs.set(state.job_id, (job = new Job(state.job_id)));
     // One that is watched is known better than it was found.
     if (!job.state || isLater(state, job.state)) {
-      job.update(slim(state), heard);
+      job.update(slim(state), now);
       this.#shown = null;
     }
     return job;
@@ -250,7 +251,7 @@ export class Listing {
  * @param {State} state
  * @returns {State}
  */
-function slim({ job_id, status, stage, progress, message, error, timestamp, attempt, position }) {
+function slim({ message, error, metadata: _, result: _result, ...state }) {
   const cut = (/** @type {unknown} */ value) => (typeof value === 'string' ? value.slice(0, 300) : undefined);
-  return { job_id, status, stage, progress, message: cut(message), error: error === undefined ? error : errorSummary(error), timestamp, attempt, position };
+  return { ...state, message: cut(message), error: error === undefined ? error : errorSummary(error) };
 }

@@ -22,6 +22,8 @@ export class Client {
   /** @type {Connection} */
   connection = 'connecting';
   reason = '';
+  /** The server's clock less this page's, in milliseconds. */
+  skew = 0;
   /** @type {((command: Command) => void) | null} */
   #post = null;
   #hasLeft = false;
@@ -67,6 +69,10 @@ export class Client {
 
   /** @param {Message} message */
   #receive = (message) => {
+    if (message.t === 'clock') {
+      this.skew = message.skew;
+      return;
+    }
     if (message.t === 'connection') ({ connection: this.connection, reason: this.reason } = message);
     if (this.connection === 'failed' && message.t === 'connection') console.warn(`milepost: ${this.reason}`);
     for (const watch of this.#watches) {

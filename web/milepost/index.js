@@ -19,11 +19,13 @@ import { runAsWorker } from './worker.js';
 /**
  * @typedef {import('./state.js').State} State
  * @typedef {import('./messages.js').Connection} Connection
+ * @typedef {import('./outlook.js').Health} Health
  * @typedef {import('./watch.js').WatchOptions} WatchOptions
  * @typedef {Omit<import('./watch.js').Watch, 'options' | 'client' | 'pace' | 'command' | 'onConnection' | 'onMessage'>} Watch
  */
 
 export { errorSummary } from './error.js';
+export { Outlook } from './outlook.js';
 export { isEnd } from './state.js';
 
 /**

@@ -24,6 +24,9 @@ const MAX_HELD = 3;
 
 /** An `error` of a socket without a `close` for so long means that the socket was blocked, in milliseconds. */
 const BLOCKED = 100;
+/** A difference of clocks that is no smaller than this is a change, in milliseconds. */
+const MIN_SKEW = 250;
+
 /** In place of a close code: go on without a socket, at once. */
 const BLOCKED_CODE = 0;
 /** In place of a close code: what answers is no Milepost server. */
@@ -49,6 +52,7 @@ export class Session {
   #serverError = '';
   /** A Milepost server has answered at this address. */
   #isProven = false;
+  #skew = 0;
   #lastMessageAt = 0;
   /** What closes the socket that is tried or in use. @type {(() => void) | null} */
   #disconnect = null;
@@ -155,8 +159,9 @@ export class Session {
       this.#setTimer(' dead');
       const message = parseObject(event.data);
       // A state may have a `type` of its worker's own. It is what has a position.
-      if (typeof message?.position === 'string') this.#onState(message);
-      else if (message?.type === 'connected') {
+      if (typeof message?.position === 'string') return this.#onState(message);
+      this.#onClock(message?.timestamp);
+      if (message?.type === 'connected') {
         this.#setTimer(' greeting');
         this.#stopRequests();
         this.#socket = socket;
@@ -194,6 +199,14 @@ export class Session {
   /** @param {object} command */
   #send(command) {
     this.#socket?.send(JSON.stringify(command));
+  }
+
+  /** @param {string | null | undefined} stamp what the server's clock shows */
+  #onClock(stamp) {
+    const skew = Date.parse(stamp ?? '') - Date.now();
+    if (!(Math.abs(skew - this.#skew) >= MIN_SKEW)) return;
+    this.#skew = skew;
+    this.notify({ t: 'clock', skew });
   }
 
   /** @param {State} state */
@@ -279,6 +292,8 @@ export class Session {
     const response = await fetch(`${this.base}/jobs/${path}`, { headers, signal, cache: 'no-store' });
     const { ok, status } = response;
     this.#proveServer(response);
+    // It shows whole seconds, and to the same origin only.
+    if (!this.#skew) this.#onClock(response.headers.get('date'));
     if (ok || status === 304 || status === 404) return response;
     const retry = retryAfter(response);
     if (retry) throw { code: 1013, reason: `{"retry_ms":${retry}}` };

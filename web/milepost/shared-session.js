@@ -25,6 +25,8 @@ export class SharedSession {
   #ports = new Set();
   /** @type {Message} */
   #connection = { t: 'connection', connection: 'connecting', reason: '' };
+  /** @type {Message | null} */
+  #clock = null;
 
   /**
    * @param {string} url
@@ -42,6 +44,7 @@ export class SharedSession {
     if (command.t === 'open') {
       this.#ports.add(port);
       port(this.#connection);
+      if (this.#clock) port(this.#clock);
       // The page holds this lock as long as it lives.
       if (command.lock) navigator.locks.request(command.lock, () => this.#leave(port));
     } else if (command.t === 'watch') this.#watch(port, command);
@@ -95,6 +98,7 @@ export class SharedSession {
   #notify(message) {
     let ports = this.#ports;
     if (message.t === 'connection') this.#connection = message;
+    else if (message.t === 'clock') this.#clock = message;
     else {
       const job = this.#jobs.get(message.job);
       if (!job) return;

@@ -15,6 +15,11 @@
  * @property {unknown} [metadata]
  * @property {unknown} [result]
  * @property {string} [error]
+ * @property {string} [started_at] when the attempt began to run, by the server's clock, RFC 3339
+ * @property {string} [last_seen_at] of a running job: when its worker was last heard of, by the server's clock
+ * @property {string} [progressed_at] of a running job: when it last advanced, by the server's clock
+ * @property {string} [ended_at] when the attempt ended, by the server's clock
+ * @property {'ok' | 'stalled' | 'lost'} [health]
  * @property {number} attempt 1, 2, …
  * @property {string} position where in the job's life this stands, for `since`
  */

@@ -2,12 +2,14 @@
 /** A watched job, as a page sees it. */
 
 import { Client, PAGE } from './client.js';
+import { Outlook } from './outlook.js';
 import { compare, isEnd } from './state.js';
 
 /**
  * @typedef {import('./messages.js').Connection} Connection
  * @typedef {import('./messages.js').JobMessage} JobMessage
  * @typedef {import('./messages.js').Pace} Pace
+ * @typedef {import('./outlook.js').Health} Health
  * @typedef {import('./messages.js').WatchCommand} WatchCommand
  * @typedef {import('./state.js').State} State
  */
@@ -52,6 +54,7 @@ export class Watch {
   #isFailed = false;
   #wasOpen = false;
   #lastEnd = '';
+  #outlook = new Outlook();
 
   /**
    * @param {string} jobId
@@ -77,6 +80,35 @@ export class Watch {
   /** The newest position, where another watch could resume. */
   get position() {
     return this.#newestPositions.at(-1);
+  }
+
+  /** The server's clock, in milliseconds since 1970: ages are told by it, whatever the clock of this device shows. */
+  get serverNow() {
+    return Date.now() + this.client.skew;
+  }
+
+  /** How long the job will still take, in milliseconds; null: that cannot be told (yet), or not any more. */
+  get timeLeft() {
+    return this.connection === 'open' ? this.#outlook.timeLeft(this.serverNow) : null;
+  }
+
+  /** For how long a running job's worker has not been heard of, in milliseconds; null: it does not run. */
+  get silentFor() {
+    return this.#outlook.silentFor(this.serverNow);
+  }
+
+  /** For how long a running job has not advanced, in milliseconds; null: it does not run. */
+  get standsFor() {
+    return this.#outlook.standsFor(this.serverNow);
+  }
+
+  /**
+   * Whether the worker of a job that has not ended is heard of and advances: what the server says of it; if it says
+   * nothing, a worker that was silent for half a minute is `lost`. A lost connection is not the worker's silence.
+   * @returns {Health}
+   */
+  get health() {
+    return this.connection === 'open' ? this.#outlook.health(this.serverNow) : 'ok';
   }
 
   /** Ends the watch; its last state stays. */
@@ -158,6 +190,7 @@ export class Watch {
     const others = this.#newestPositions.filter((seen) => isNaN(compare(seen, position)));
     this.#newestPositions = [...others.slice(-3), position];
     this.state = state;
+    this.#outlook.note(state, this.serverNow);
     this.known = true;
     const last = this.#queue.at(-1);
     if (last && !isEnd(last)) this.#queue.pop();

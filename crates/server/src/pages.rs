@@ -66,7 +66,6 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "connection.js"),
     web!(SCRIPT "job.js"),
     web!(SCRIPT "log.js"),
-    web!(SCRIPT "pace.js"),
     web!(SCRIPT "paint.js"),
     web!(SCRIPT "server.js"),
     web!(SCRIPT "watches.js"),
