@@ -104,6 +104,7 @@ impl Builder {
             server.transport(self.flush_timeout),
             self.notices.clone(),
             self.flush_timeout,
+            Box::new(Instant::now),
         );
         Reporter::new(Owner::new(inbox, sender, self.notices, self.flush_timeout, self.max_jobs))
     }

@@ -31,6 +31,17 @@ enum Answer {
     Problem(Problem),
 }
 
+/// A server's answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// In seconds. The other form of the header, a date, is taken as none: the backoff serves as well.
+    pub(crate) retry_after: Option<Duration>,
+    /// Where a redirect leads to.
+    pub(crate) location: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
 /// Redirects of one request that are followed.
 const MAX_REDIRECTS: usize = 5;
 
@@ -72,10 +83,10 @@ impl Http {
         match response.status().as_u16() {
             200 => {
                 let body = read(&mut response, 1).map_err(|e| lost(&e))?;
-                serde_json::from_slice(&body).map(Some).map_err(|_| nonsense(&response))
+                serde_json::from_slice(&body).map(Some).map_err(|_| nonsense(200))
             }
             404 => Ok(None),
-            _ => Err(nonsense(&response)),
+            status => Err(nonsense(status)),
         }
     }
 
@@ -86,7 +97,7 @@ impl Http {
         body: &str,
         updates: usize,
         timeout: Duration,
-    ) -> Result<(Response<Body>, Vec<u8>), ureq::Error> {
+    ) -> Result<Reply, ureq::Error> {
         let begun = Instant::now();
         let mut url = format!("{}{path}", self.base);
         let mut hops = 0;
@@ -94,10 +105,10 @@ impl Http {
             let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
             let request = self.agent.post(&url).content_type(content_type);
             let mut response = request.config().timeout_global(Some(left)).build().send(body)?;
-            let Some(location) = redirected(&url, &response).filter(|_| hops < MAX_REDIRECTS)
-            else {
-                let answer = read(&mut response, updates)?;
-                return Ok((response, answer));
+            let location = redirected(&url, &response).filter(|_| hops < MAX_REDIRECTS);
+            let Some(location) = location else {
+                let body = read(&mut response, updates)?;
+                return Ok(Reply::new(&response, body));
             };
             url = location;
             hops += 1;
@@ -113,7 +124,7 @@ impl Http {
         body: &str,
         updates: usize,
         timeout: Duration,
-    ) -> Result<(Response<Body>, Vec<u8>), Failure> {
+    ) -> Result<Reply, Failure> {
         let begun = Instant::now();
         self.post(path, content_type, body, updates, timeout)
             .or_else(|error| {
@@ -129,23 +140,8 @@ impl Http {
 
     fn send_one(&self, update: Outgoing<'_>, timeout: Duration) -> Result<Outcome, Failure> {
         let path = format!("/jobs/{}", update.job);
-        let (response, body) =
-            self.post_fresh(&path, "application/json", update.json, 1, timeout)?;
-        let answer = serde_json::from_slice::<Answer>(&body).ok();
-        match (response.status().as_u16(), answer) {
-            (200, Some(Answer::Accepted { job_id, .. })) if job_id == update.job.as_str() => {
-                Ok(Outcome::Accepted)
-            }
-            (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
-                Ok(outcome(&problem, retry_after(&response)))
-            }
-            // A proxy's own bound on bodies.
-            (413, _) => Ok(Outcome::Unacceptable { reason: too_large(), too_large: true }),
-            (400..=499, _) if !is_passing(&response) => Ok(Outcome::Refused {
-                reason: format!("the server answered {}", response.status()),
-            }),
-            (_, answer) => Err(whole_request(&response, answer)),
-        }
+        let reply = self.post_fresh(&path, "application/json", update.json, 1, timeout)?;
+        reply.outcome(update)
     }
 
     fn send_batch(
@@ -158,14 +154,84 @@ impl Http {
             lines.push_str(update.json);
             lines.push('\n');
         }
-        let (response, body) =
+        let reply =
             self.post_fresh("/updates", "application/x-ndjson", &lines, updates.len(), timeout)?;
-        match response.status().as_u16() {
-            200 => read_outcomes(updates, &body, retry_after(&response))
-                .ok_or_else(|| nonsense(&response)),
-            400..=499 if !is_passing(&response) => Err(Failure::NoBatch),
-            _ => Err(whole_request(&response, serde_json::from_slice(&body).ok())),
+        reply.outcomes(updates)
+    }
+}
+
+impl Reply {
+    fn new(response: &Response<Body>, body: Vec<u8>) -> Self {
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        let seconds = header("retry-after").and_then(|seconds| seconds.trim().parse().ok());
+        Self {
+            status: response.status().as_u16(),
+            retry_after: seconds.map(Duration::from_secs),
+            location: header("location").map(str::to_owned),
+            body,
         }
+    }
+
+    /// What became of the one update that was sent.
+    ///
+    /// # Errors
+    /// When the answer is about the server, or makes no sense.
+    pub(crate) fn outcome(&self, update: Outgoing<'_>) -> Result<Outcome, Failure> {
+        let answer = serde_json::from_slice::<Answer>(&self.body).ok();
+        match (self.status, answer) {
+            (200, Some(Answer::Accepted { job_id, .. })) if job_id == update.job.as_str() => {
+                Ok(Outcome::Accepted)
+            }
+            (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
+                Ok(outcome(&problem, self.retry_after))
+            }
+            // A proxy's own bound on bodies, most often.
+            (400 | 413 | 422, _) => Ok(Outcome::Unacceptable {
+                reason: format!("the server answered {}", self.status),
+                too_large: self.status == 413,
+            }),
+            (400..=499, _) if !self.is_passing() => {
+                Ok(Outcome::Refused { reason: format!("the server answered {}", self.status) })
+            }
+            (_, answer) => Err(self.failure(answer)),
+        }
+    }
+
+    /// What became of each update of a batch, in order.
+    ///
+    /// # Errors
+    /// When the answer is about the server or the batch, or makes no sense.
+    pub(crate) fn outcomes(&self, updates: &[Outgoing<'_>]) -> Result<Vec<Outcome>, Failure> {
+        match self.status {
+            200 => read_outcomes(updates, &self.body, self.retry_after)
+                .ok_or_else(|| nonsense(self.status)),
+            400..=499 if !self.is_passing() => Err(Failure::NoBatch),
+            _ => Err(self.failure(serde_json::from_slice(&self.body).ok())),
+        }
+    }
+
+    /// Timeout and too many requests: 4xx that say nothing of the update.
+    fn is_passing(&self) -> bool {
+        matches!(self.status, 408 | 429)
+    }
+
+    fn failure(&self, answer: Option<Answer>) -> Failure {
+        let status = self.status;
+        if status >= 500 || self.is_passing() {
+            let reason = match answer {
+                Some(Answer::Problem(problem)) => format!("{status}: {}", problem.detail),
+                _ => format!("the server answered {status}"),
+            };
+            return Failure::Busy { retry_after: self.retry_after, reason };
+        }
+        if (300..400).contains(&status) {
+            let location = self.location.as_deref().unwrap_or("an address that it does not name");
+            let reason = format!(
+                "the server answered {status} and redirects to {location}: report to that address"
+            );
+            return Failure::Lost { reason };
+        }
+        nonsense(status)
     }
 }
 
@@ -226,35 +292,6 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
     }
 }
 
-/// Timeout and too many requests: 4xx that say nothing of the update.
-fn is_passing(response: &Response<Body>) -> bool {
-    matches!(response.status().as_u16(), 408 | 429)
-}
-
-fn whole_request(response: &Response<Body>, answer: Option<Answer>) -> Failure {
-    let status = response.status();
-    if status.is_server_error() || is_passing(response) {
-        let reason = match answer {
-            Some(Answer::Problem(problem)) => format!("{status}: {}", problem.detail),
-            _ => format!("the server answered {status}"),
-        };
-        return Failure::Busy { retry_after: retry_after(response), reason };
-    }
-    if status.is_redirection() {
-        let location = response.headers().get("location").and_then(|to| to.to_str().ok());
-        let reason = format!(
-            "the address is another one: {status}, {}",
-            location.unwrap_or("without saying where to")
-        );
-        return Failure::Lost { reason };
-    }
-    nonsense(response)
-}
-
-fn too_large() -> String {
-    "the server answered 413: the update is too large".to_owned()
-}
-
 /// Where to send the same request again: a redirect that keeps method and body. One that would turn the report into a
 /// GET is not followed. `url` is the address that redirects.
 fn redirected(url: &str, response: &Response<Body>) -> Option<String> {
@@ -274,21 +311,13 @@ fn redirected(url: &str, response: &Response<Body>) -> Option<String> {
     matches!(uri.scheme_str(), Some("http" | "https")).then(|| location.to_owned())
 }
 
-/// In seconds. The other form, a date, is taken as none: the backoff serves as well.
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
 fn read(response: &mut Response<Body>, updates: usize) -> Result<Vec<u8>, ureq::Error> {
     let limit = MAX_ANSWER.saturating_mul(u64::try_from(updates).unwrap_or(u64::MAX)).min(16 << 20);
     response.body_mut().with_config().limit(limit.max(4 * MAX_ANSWER)).read_to_vec()
 }
 
-fn nonsense(response: &Response<Body>) -> Failure {
-    Failure::Lost {
-        reason: format!("what answers ({}) is not a Milepost server", response.status()),
-    }
+fn nonsense(status: u16) -> Failure {
+    Failure::Lost { reason: format!("what answers ({status}) is not a Milepost server") }
 }
 
 fn lost(error: &ureq::Error) -> Failure {

@@ -248,7 +248,7 @@ impl State {
 }
 
 impl Mail {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.arrived.is_empty() && self.rung.is_empty() && self.flush_by.is_none() && !self.close
     }
 }

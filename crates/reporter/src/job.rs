@@ -96,8 +96,14 @@ impl Job {
 
     /// `n` more are done. One relaxed atomic addition.
     #[inline]
-    pub fn inc(&self, n: u64) {
+    pub fn advance(&self, n: u64) {
         self.counter.inc(n);
+    }
+
+    /// The same as [`advance`](Self::advance).
+    #[inline]
+    pub fn inc(&self, n: u64) {
+        self.advance(n);
     }
 
     /// `n` are done.
@@ -164,7 +170,7 @@ impl Job {
     }
 
     /// A fact of the worker's own, shown to watchers as `metadata` until it is set anew. All of a job's
-    /// have 65,536 bytes; what is beyond that, or is not JSON, is passed over with a notice.
+    /// have 49,152 bytes; what is beyond that, or is not JSON, is passed over with a notice.
     ///
     /// The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`, where they are known; one that
     /// is set here goes before.

@@ -3,13 +3,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use milepost_protocol::{JobId, MAX_UPDATE_BYTES, Status, Timestamp};
+use milepost_protocol::{JobId, Status, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
 use crate::schedule::{Glance, Key, Mark};
 use crate::update::{LeftOut, MAX_TEXT_BYTES, Metadata, Part, Progress, Update, cut};
+
+/// Of all of a job's metadata: there has to be room for the rest of an update.
+const MAX_METADATA_BYTES: usize = 49_152;
 
 /// All that is known here of one job: written by the worker's calls, read by the sender.
 #[derive(Debug)]
@@ -144,11 +147,11 @@ impl Record {
         let mut facts = self.facts();
         let present = facts.metadata.get(key).map_or(0, |value| key.len() + value.get().len());
         let bytes = facts.metadata_bytes - present + key.len() + value.get().len();
-        if bytes > MAX_UPDATE_BYTES {
+        if bytes > MAX_METADATA_BYTES {
             facts.truncated.insert(Part::Metadata);
             facts.change();
             return Err(format!(
-                "the metadata {key:?}: with it, all of the metadata is over {MAX_UPDATE_BYTES} bytes"
+                "the metadata {key:?}: with it, all of the metadata is over {MAX_METADATA_BYTES} bytes"
             ));
         }
         facts.metadata_bytes = bytes;
@@ -305,7 +308,9 @@ impl Record {
         for _ in 0..shrinks {
             update.shrink();
         }
-        (update.encode().into(), update.truncated)
+        let json = update.encode().into();
+        // What the server refuses is said once it has taken the rest.
+        (json, if shrinks > 0 { LeftOut::default() } else { update.truncated })
     }
 
     /// The server refuses a part of this job's updates, for this reason.

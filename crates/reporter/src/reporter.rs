@@ -78,6 +78,16 @@ impl Reporter {
         Self { owner: Some(Arc::new(owner)) }
     }
 
+    /// What the thread would run, for whoever runs it on a clock of its own. Nothing is sent beside it.
+    #[cfg(test)]
+    pub(crate) fn take_sender(&self) -> Option<Box<Sender>> {
+        let sending = &self.owner.as_ref()?.sending;
+        match std::mem::replace(&mut *sending.lock().unwrap(), Sending::Over) {
+            Sending::NotBegun(sender) => Some(sender),
+            Sending::Thread(_) | Sending::Over => None,
+        }
+    }
+
     /// Begins a job, or gives another handle on one that is under way. Never fails: with an id that is not
     /// allowed, or when as many jobs as may be are under way ([`Builder::max_jobs`]), the handle reports
     /// nothing and a [`Notice`] says so.

@@ -24,7 +24,11 @@ pub(crate) struct Sender {
     /// The flush that is under way, by number.
     flush: Option<u64>,
     closing: bool,
+    clock: Clock,
 }
+
+/// What time it is.
+pub(crate) type Clock = Box<dyn Fn() -> Instant + Send>;
 
 /// Bytes of updates in one request, at most (a server takes 8 MiB); one update is smaller.
 const BATCH_BYTES: usize = 1 << 20;
@@ -36,6 +40,7 @@ impl Sender {
         transport: Box<dyn Transport>,
         notices: NoticeHook,
         request_timeout: Duration,
+        clock: Clock,
     ) -> Self {
         Self {
             inbox,
@@ -46,28 +51,32 @@ impl Sender {
             request_timeout,
             flush: None,
             closing: false,
+            clock,
         }
     }
 
     /// Works until the reporter is closed and flushed.
     pub(crate) fn run(mut self) {
-        loop {
-            let mail = self.inbox.wait(self.schedule.wake_at());
-            self.take(mail, Instant::now());
-            self.send_due();
-            let now = Instant::now();
-            if let Some(left) = self.schedule.flush_over(now) {
-                if self.closing && left > 0 {
-                    self.notices.tell(&Notice::Undelivered { jobs: left });
-                }
-                if let Some(number) = self.flush.take() {
-                    self.inbox.flush_is_over(number, left);
-                }
-                if self.closing {
-                    return;
-                }
-            }
+        let mut mail = Mail::default();
+        while self.turn(mail) {
+            mail = self.inbox.wait(self.schedule.wake_at());
         }
+    }
+
+    /// Takes what the worker's calls left, and sends what is due. Returns whether there will be more to do.
+    fn turn(&mut self, mail: Mail) -> bool {
+        self.take(mail, (self.clock)());
+        self.send_due();
+        if let Some(left) = self.schedule.flush_over((self.clock)()) {
+            if self.closing && left > 0 {
+                self.notices.tell(&Notice::Undelivered { jobs: left });
+            }
+            if let Some(number) = self.flush.take() {
+                self.inbox.flush_is_over(number, left);
+            }
+            return !self.closing;
+        }
+        true
     }
 
     fn take(&mut self, mail: Mail, now: Instant) {
@@ -89,7 +98,7 @@ impl Sender {
 
     /// Sends what is due, in as many requests as it takes.
     fn send_due(&mut self) {
-        let now = Instant::now();
+        let now = (self.clock)();
         let records = &self.records;
         let due = self.schedule.due(now, |key| records[&key].glance());
         for (key, seen) in due.done {
@@ -102,7 +111,7 @@ impl Sender {
             let (request, after) = rest.split_at(fitting(rest));
             if !self.send(request) {
                 let keys: Vec<Key> = after.iter().map(|(key, ..)| *key).collect();
-                self.schedule.put_back(&keys, Instant::now());
+                self.schedule.put_back(&keys, (self.clock)());
                 return;
             }
             rest = after;
@@ -121,10 +130,10 @@ impl Sender {
         let keys: Vec<Key> = updates.iter().map(|(key, ..)| *key).collect();
         let outgoing: Vec<Outgoing<'_>> =
             updates.iter().map(|(_, record, json)| Outgoing { job: &record.job, json }).collect();
-        let left = self.schedule.time_left(Instant::now()).unwrap_or(self.request_timeout);
+        let left = self.schedule.time_left((self.clock)()).unwrap_or(self.request_timeout);
         let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
         let answer = self.transport.send(&outgoing, timeout);
-        let now = Instant::now();
+        let now = (self.clock)();
         match answer {
             Ok(outcomes) => {
                 self.schedule.answered();
@@ -224,3 +233,6 @@ pub(crate) fn tell_left_out(notices: &NoticeHook, record: &Record, left_out: &Le
         notices.tell(&Notice::LeftOut { job: record.job.clone(), reason });
     }
 }
+
+#[cfg(test)]
+mod fixtures;

@@ -34,7 +34,7 @@ def fixture(name: str, *keys: str) -> dict[str, Any]:
 
 
 def test_each_file_is_run_or_there_is_a_reason() -> None:
-    here = {"job-id.json", "problems.json", "position.json"}
+    here = {"job-id.json", "problems.json", "position.json", "reporter.json"}
     assert {path.name for path in FIXTURES.glob("*.json")} == here | set(ELSEWHERE)
 
 

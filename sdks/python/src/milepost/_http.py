@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
 import time
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import _problem
 from ._connection import Connection
-from ._outcome import Accepted, AttemptOver, Busy, LeaveAlone, Lost, NoBatch, Outcome, Refusal, Refused, Unacceptable
+from ._outcome import (
+    Accepted,
+    AttemptOver,
+    Busy,
+    Failure,
+    LeaveAlone,
+    Lost,
+    NoBatch,
+    Outcome,
+    Refusal,
+    Refused,
+    Unacceptable,
+)
 from ._transport import Outgoing
 
 MAX_ANSWER = 1 << 18
@@ -33,9 +44,7 @@ class Http:
     def close(self) -> None:
         self._connection.release()
 
-    def _post(
-        self, path: str, kind: str, body: bytes, updates: int, timeout: float
-    ) -> tuple[http.client.HTTPResponse, bytes]:
+    def _post(self, path: str, kind: str, body: bytes, updates: int, timeout: float) -> Reply:
         deadline = time.monotonic() + timeout
         limit = max(MAX_ANSWER, min(updates << 16, 1 << 24))
         connection = self._connection
@@ -51,37 +60,87 @@ class Http:
             if response.status not in (307, 308) or location is None or redirects == MAX_REDIRECTS:
                 break
             connection, path = connection.redirected(path, location)
-        return response, answer
+        return Reply(
+            response.status, response.reason, retry_after(response.getheader("Retry-After")), location or "", answer
+        )
 
     def _send_one(self, update: Outgoing, timeout: float) -> Outcome:
-        response, body = self._post(f"/jobs/{update.job_id}", "application/json", update.update.data, 1, timeout)
-        answer = _read(body)
-        if response.status == 200:
+        path = f"/jobs/{update.job_id}"
+        return self._post(path, "application/json", update.update.data, 1, timeout).outcome(update)
+
+    def _send_batch(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
+        lines = b"".join(update.update.data + b"\n" for update in updates)
+        reply = self._post("/updates", "application/x-ndjson", lines, len(updates), timeout)
+        return reply.outcomes(updates)
+
+
+class Reply(NamedTuple):
+    """A server's answer, read whole."""
+
+    status: int
+    reason: str
+    retry_after: Optional[float]
+    """In seconds."""
+    location: str
+    """Where a redirect leads to."""
+    body: bytes
+
+    def outcome(self, update: Outgoing) -> Outcome:
+        """What became of the one update that was sent. Raises Failure where the answer is about the server, or makes
+        no sense."""
+        answer = _read(self.body)
+        if self.status == 200:
             accepted = _accepted(answer, update)
             if accepted is not None:
                 return accepted
         problem = _problem.read(answer)
         if problem is not None and problem.is_about_the_job:
-            return outcome_of(problem, _retry_after(response))
-        if response.status == 413:
-            # A proxy's own bound on bodies.
-            return Unacceptable(Refusal("", "the server answered 413: the update is too large"), is_too_large=True)
-        if 400 <= response.status < 500 and not _is_passing(response):
-            return Refused(Refusal("", f"the server answered {response.status} {response.reason}"))
-        raise _whole_request(response, problem)
+            return outcome_of(problem, self.retry_after)
+        refusal = Refusal("", f"the server answered {self.status} {self.reason}")
+        if self.status in (400, 413, 422):
+            # A proxy's own bound on bodies, most often.
+            return Unacceptable(refusal, is_too_large=self.status == 413)
+        if 400 <= self.status < 500 and not self._is_passing:
+            return Refused(refusal)
+        raise self._failure(problem)
 
-    def _send_batch(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
-        lines = b"".join(update.update.data + b"\n" for update in updates)
-        response, body = self._post("/updates", "application/x-ndjson", lines, len(updates), timeout)
-        if response.status == 200:
-            answers = [_read(line) for line in body.split(b"\n") if line.strip()]
+    def outcomes(self, updates: Sequence[Outgoing]) -> list[Outcome]:
+        """What became of each update of a batch, in order. Raises Failure where the answer is about the server or the
+        batch, or makes no sense."""
+        if self.status == 200:
+            answers = [_read(line) for line in self.body.split(b"\n") if line.strip()]
             if len(answers) != len(updates):
-                raise _nonsense(response)
-            retry_after = _retry_after(response)
-            return [_outcome(*pair, retry_after, response) for pair in zip(updates, answers)]
-        if 400 <= response.status < 500 and not _is_passing(response):
-            raise NoBatch(f"the server answered {response.status} {response.reason}")
-        raise _whole_request(response, _problem.read(_read(body)))
+                raise self._nonsense()
+            return [self._outcome(update, answer) for update, answer in zip(updates, answers)]
+        if 400 <= self.status < 500 and not self._is_passing:
+            raise NoBatch(f"the server answered {self.status} {self.reason}")
+        raise self._failure(_problem.read(_read(self.body)))
+
+    def _outcome(self, update: Outgoing, answer: Any) -> Outcome:
+        accepted = _accepted(answer, update)
+        if accepted is not None:
+            return accepted
+        problem = _problem.read(answer)
+        if problem is None:
+            raise self._nonsense()
+        return outcome_of(problem, self.retry_after)
+
+    @property
+    def _is_passing(self) -> bool:
+        """Timeout and too many requests: 4xx that say nothing of the update."""
+        return self.status in (408, 429)
+
+    def _failure(self, problem: Optional[_problem.Problem]) -> Failure:
+        if self.status >= 500 or self._is_passing:
+            said = problem.detail if problem is not None else self.reason
+            return LeaveAlone(f"the server answered {self.status}: {said}", self.retry_after)
+        if 300 <= self.status < 400:
+            location = self.location or "an address that it does not name"
+            return Lost(f"the server answered {self.status} and redirects to {location}: report to that address")
+        return self._nonsense()
+
+    def _nonsense(self) -> Lost:
+        return Lost(f"what answers ({self.status} {self.reason}) is not a Milepost server")
 
 
 def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outcome:
@@ -93,18 +152,6 @@ def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outco
     if problem.status in (400, 413, 422):
         return Unacceptable(refusal, is_too_large=problem.status == 413)
     return Refused(refusal)
-
-
-def _outcome(
-    update: Outgoing, answer: Any, retry_after: Optional[float], response: http.client.HTTPResponse
-) -> Outcome:
-    accepted = _accepted(answer, update)
-    if accepted is not None:
-        return accepted
-    problem = _problem.read(answer)
-    if problem is None:
-        raise _nonsense(response)
-    return outcome_of(problem, retry_after)
 
 
 def _accepted(answer: Any, update: Outgoing) -> Optional[Accepted]:
@@ -121,29 +168,6 @@ def _read(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _is_passing(response: http.client.HTTPResponse) -> bool:
-    """Timeout and too many requests: 4xx that say nothing of the update."""
-    return response.status in (408, 429)
-
-
-def _whole_request(response: http.client.HTTPResponse, problem: Optional[_problem.Problem]) -> Exception:
-    if response.status >= 500 or _is_passing(response):
-        said = problem.detail if problem is not None else response.reason
-        return LeaveAlone(f"the server answered {response.status}: {said}", _retry_after(response))
-    if 300 <= response.status < 400:
-        location = response.getheader("Location") or "an address that it does not name"
-        return Lost(f"the server answered {response.status} and redirects to {location}: report to that address")
-    return _nonsense(response)
-
-
-def _nonsense(response: http.client.HTTPResponse) -> Lost:
-    return Lost(f"what answers ({response.status} {response.reason}) is not a Milepost server")
-
-
-def _retry_after(response: http.client.HTTPResponse) -> Optional[float]:
-    return retry_after(response.getheader("Retry-After"))
 
 
 def retry_after(header: Optional[str]) -> Optional[float]:

@@ -111,6 +111,10 @@ class Job:
         """So many more are done: of `total`, in `unit`s."""
         self._own.advance(by)
 
+    def inc(self, by: Number = 1) -> None:
+        """The same as `advance`."""
+        self._own.advance(by)
+
     @property
     def total(self) -> Assignable[Number]:
         """How many there are to do: `total = n`, or `total(n)`; None: not known."""

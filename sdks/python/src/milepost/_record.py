@@ -11,7 +11,7 @@ from ._counter import Count, Counter, Number
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
-from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, Encoded, Update
+from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, TEXTS, Encoded, Update
 
 MAX_METADATA_BYTES = 49_152
 """Of all of a job's metadata: there has to be room for the rest of an update."""
@@ -216,7 +216,9 @@ class Record:
                 update.text("error", text or "")
             else:
                 update.text("message", text)
-            return self._finish(status, update)
+            is_first = self._finish(status, update)
+        self._tell_size(self._left_out, update)
+        return is_first
 
     def hand_over(self, update: Update, status: str) -> bool:
         """Another process goes on with the job, and reports it; `update` is the last that this one says of it.
@@ -233,7 +235,8 @@ class Record:
 
     def give(self, update: Update, status: str, stage: Optional[str]) -> bool:
         """Takes an update as it is. Returns whether watchers are to see it at once."""
-        before = update.truncated
+        # A text that was cut is yet to be said.
+        before = set(update.truncated).difference(TEXTS)
         whole = update.encode()
         with LOCK:
             if self.has_ended:
@@ -272,7 +275,7 @@ class Record:
                 if self._encoded is not None and self._encoded[0] is fixed:
                     return self._encoded[1]
                 fixed.number("attempt", self._attempt)
-                update, before = fixed, fixed.truncated
+                update, before = fixed, set(fixed.truncated)
                 data = fixed.encode()
                 self._encoded = (fixed, data)
             else:
@@ -281,7 +284,8 @@ class Record:
                 update = self._update(self.status, count, rate)
                 for _ in range(self._shrinks):
                     update.shrink()
-                before = update.truncated
+                # What the server refuses is said once it has taken the rest.
+                before = set(update.truncated) if self._shrinks else self._left_out
                 data = update.encode()
         self._tell_size(before, update)
         return data
@@ -342,7 +346,7 @@ class Record:
             self._changed()
         self.tell_left_out(why)
 
-    def _tell_size(self, before: tuple[str, ...], update: Update) -> None:
+    def _tell_size(self, before: set[str], update: Update) -> None:
         """Says what encoding the update has dropped or cut, beside what was `truncated` before."""
         parts = [part for part in update.truncated if part not in before]
         if parts:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import Optional
 
 from . import _notice
-from ._inbox import Begin, Flush, Inbox, Ring
+from ._inbox import Begin, Flush, Inbox, Mail, Ring
 from ._outcome import (
     Accepted,
     AttemptOver,
@@ -29,7 +30,15 @@ BATCH_BYTES = 1 << 20
 
 
 class Sender:
-    def __init__(self, inbox: Inbox, transport: Transport, pace: Pace, request_timeout: float, server: str) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        transport: Transport,
+        pace: Pace,
+        request_timeout: float,
+        server: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._server = server
         """Its URL, for people."""
         self._inbox = inbox
@@ -37,11 +46,12 @@ class Sender:
         self._request_timeout = request_timeout
         self._schedule = Schedule(pace, random.Random())
         self._flushes: list[Flush] = []
+        self._clock = clock
 
     def run(self) -> None:
         """Works until it is closed and flushed."""
         try:
-            while self._turn():
+            while self.turn(self._inbox.wait(self._patience())):
                 pass
         except Exception as error:
             _notice.tell(f"nothing is reported any more, by a fault of its own: {error!r}")
@@ -51,11 +61,18 @@ class Sender:
                 flush.finish(len(self._schedule))
             self._transport.close()
 
-    def _turn(self) -> bool:
-        now = time.monotonic()
-        wake_at = self._schedule.wake_at()
-        for mail in self._inbox.wait(None if wake_at is None else max(0.0, wake_at - now)):
-            now = time.monotonic()
+    def _patience(self) -> Optional[float]:
+        wake_at = self.wake_at()
+        return None if wake_at is None else max(0.0, wake_at - self._clock())
+
+    def wake_at(self) -> Optional[float]:
+        """When there is something to do, if no call comes before."""
+        return self._schedule.wake_at()
+
+    def turn(self, arrived: list[Mail]) -> bool:
+        """Takes what the worker's calls left, and sends what is due. Returns whether there will be more to do."""
+        for mail in arrived:
+            now = self._clock()
             if isinstance(mail, Begin):
                 self._schedule.add(mail.record, mail.until_end, mail.after, now)
             elif isinstance(mail, Ring):
@@ -64,7 +81,7 @@ class Sender:
                 self._flushes.append(mail)
                 self._schedule.flush(now, mail.deadline)
         self._send_due()
-        left = self._schedule.flush_over(time.monotonic())
+        left = self._schedule.flush_over(self._clock())
         if left is None:
             return True
         flushes, self._flushes = self._flushes, []
@@ -73,7 +90,7 @@ class Sender:
         return not any(flush.is_last for flush in flushes)
 
     def _send_due(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         due = self._schedule.due(now)
         for record, seen in due.done:
             if not self._inbox.release(record, seen):
@@ -86,7 +103,7 @@ class Sender:
             update = record.encode(now)
             if updates and size + len(update.data) > BATCH_BYTES:
                 if not self._send(request, updates):
-                    self._schedule.put_back(due.send[index:], time.monotonic())
+                    self._schedule.put_back(due.send[index:], self._clock())
                     return
                 request, updates, size = [], [], 0
             request.append(record)
@@ -97,12 +114,12 @@ class Sender:
 
     def _send(self, records: list[Record], updates: list[Outgoing]) -> bool:
         """Returns whether the server can be sent more."""
-        left = self._schedule.time_left(time.monotonic())
+        left = self._schedule.time_left(self._clock())
         timeout = self._request_timeout if left is None else min(self._request_timeout, left)
         try:
             outcomes = self._transport.send(updates, max(0.001, timeout))
         except NoBatch:
-            self._schedule.shrink(records, time.monotonic())
+            self._schedule.shrink(records, self._clock())
             return False
         except LeaveAlone as failure:
             self._fail(records, str(failure), failure.retry_after)
@@ -116,7 +133,7 @@ class Sender:
             return False
         self._schedule.answered()
         self._inbox.has_arrived()
-        now = time.monotonic()
+        now = self._clock()
         for record, outcome in zip(records, outcomes):
             self._settle(record, outcome, now)
         if self._schedule.has_recovered():
@@ -124,7 +141,7 @@ class Sender:
         return True
 
     def _fail(self, records: list[Record], reason: str, retry_after: Optional[float]) -> None:
-        if self._schedule.fail(records, retry_after, time.monotonic()):
+        if self._schedule.fail(records, retry_after, self._clock()):
             _notice.tell(f"reports do not arrive at {self._server}, the job goes on: {reason}")
 
     def _settle(self, record: Record, outcome: Outcome, now: float) -> None:

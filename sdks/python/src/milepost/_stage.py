@@ -39,6 +39,10 @@ class Stage:
         self._show()
         self._counter.advance(by)
 
+    def inc(self, by: Number = 1) -> None:
+        """The same as `advance`."""
+        self.advance(by)
+
     @property
     def total(self) -> Assignable[Number]:
         """How many there are to do in this stage: `total = n`, or `total(n)`; None: not known."""

@@ -18,7 +18,7 @@ ENDS = frozenset({"completed", "failed", "cancelled"})
 _SHORT_TEXTS = (1_024, 128)
 """The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough."""
 _LARGE = ("metadata", "result")
-_TEXTS = ("error", "message")
+TEXTS = ("error", "message")
 
 
 class Update:
@@ -91,7 +91,7 @@ class Update:
             self.leave_out(dropped)
             return True
         for limit in _SHORT_TEXTS:
-            longer = [name for name in _TEXTS if len(self._text_of(name).encode()) > limit]
+            longer = [name for name in TEXTS if len(self._text_of(name).encode()) > limit]
             for name in longer:
                 self._fields[name] = quote(cut(self._text_of(name), limit))
             self.leave_out(*longer)
