@@ -1,7 +1,7 @@
 /** Today's way to report, job by job, under the names that workers know from Python. */
 import type { State } from 'milepost';
 import { describe } from './process.js';
-import { Sender, type Slot, type Update } from './sender.js';
+import { type Change, Sender, type Slot, type Update } from './sender.js';
 
 export interface ReporterOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
@@ -50,7 +50,7 @@ export class ProgressReporter {
       ...((given || progress === null) && { progress: given ? Math.min(1, Math.max(0, progress)) : null }),
       message,
       ...(metadata !== undefined && { metadata }),
-    }, known?.['stage'] !== stage);
+    }, known?.['stage'] !== stage ? 'at once' : 'routine');
   }
 
   /** It has failed. Resolves when that was told, or after two seconds. */
@@ -87,32 +87,34 @@ export class ProgressReporter {
   }
 
   async #end(jobId: string, end: Update): Promise<void> {
-    const slot = this.#tell(jobId, end, true);
+    const slot = this.#tell(jobId, end, 'end');
+    // Whoever reports it from now on begins it anew. The sender keeps the end until it has arrived.
+    this.#jobs.delete(jobId);
     await this.#sender?.flush(slot, PATIENCE);
-    // Somebody may have begun it anew meanwhile.
-    if (this.#jobs.get(jobId)?.update.status !== end.status) return;
-    this.#forget(slot);
   }
 
-  #tell(jobId: string, update: Update, isUrgent: boolean): Slot {
+  #tell(jobId: string, update: Update, change: Change): Slot {
     const timed = { ...update, timestamp: new Date().toISOString() };
-    const job = this.#jobs.get(jobId) ?? { slot: this.#slot(jobId), update: timed };
+    const job = this.#jobs.get(jobId) ?? this.#begin(jobId, timed);
     job.update = timed;
     this.#jobs.delete(jobId);
     this.#jobs.set(jobId, job);
-    this.#sender?.changed(job.slot, isUrgent);
     const [oldest] = this.#jobs.values();
     if (oldest && this.#jobs.size > MOST_JOBS) this.#forget(oldest.slot);
+    this.#sender?.changed(job.slot, change);
     return job.slot;
   }
 
   #forget(slot: Slot): void {
-    if (this.#jobs.get(slot.id)?.slot === slot) this.#jobs.delete(slot.id);
+    this.#jobs.delete(slot.id);
     this.#sender?.remove(slot);
   }
 
-  #slot(id: string): Slot {
-    const empty: Update = { job_id: id, status: 'processing' };
-    return { id, update: () => this.#jobs.get(id)?.update ?? empty, warn: this.#warn, hasHeartbeat: false };
+  #begin(id: string, update: Update): { slot: Slot; update: Update } {
+    const job: { slot: Slot; update: Update } = {
+      slot: { id, update: () => job.update, warn: this.#warn, hasHeartbeat: false },
+      update,
+    };
+    return job;
   }
 }

@@ -5,7 +5,7 @@
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
 import { type Running, describe, enter, leave } from './process.js';
-import { Sender, type Slot, type Update } from './sender.js';
+import { type Change, Sender, type Slot, type Update } from './sender.js';
 
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
@@ -17,7 +17,7 @@ export interface JobOptions {
   token?: string;
   /** The job's id; by default its name and a UUID. */
   id?: string;
-  /** How much there is to do, in the units of `inc`. If absent, it is not known. */
+  /** How much there is to do, in the units of `advance`. If absent, it is not known. */
   total?: number;
   stage?: string;
   message?: string;
@@ -68,7 +68,7 @@ export class Job implements Running {
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
     enter(this);
-    this.#changed(true);
+    this.#changed();
   }
 
   /** Aborted when the job should stop: by the signal that it was given, by SIGTERM or SIGINT. */
@@ -85,7 +85,7 @@ export class Job implements Running {
   set stage(stage: string | undefined) {
     if (stage === this.#stage || this.hasEnded) return;
     this.#stage = stage;
-    this.#changed(true);
+    this.#changed('at once');
   }
 
   /** 0…1; null: the total is not known. */
@@ -126,10 +126,15 @@ export class Job implements Running {
   }
 
   /** So many more are done, of `total`. */
-  inc(by = 1): void {
+  advance(by = 1): void {
     this.#done += by;
     this.#progress = undefined;
     this.#changed();
+  }
+
+  /** The same as `advance`. */
+  inc(by = 1): void {
+    this.advance(by);
   }
 
   /** How much there is to do, now that it is known. */
@@ -155,14 +160,14 @@ export class Job implements Running {
   *#track<T>(items: Iterable<T>): IterableIterator<T> {
     for (const item of items) {
       yield item;
-      this.inc();
+      this.advance();
     }
   }
 
   async *#trackAsync<T>(items: AsyncIterable<T>): AsyncIterableIterator<T> {
     for await (const item of items) {
       yield item;
-      this.inc();
+      this.advance();
     }
   }
 
@@ -186,15 +191,14 @@ export class Job implements Running {
       this.#status = status;
       // Told again, it is the very same end.
       this.#endedAt = new Date().toISOString();
-      this.#changed(true);
+      this.#changed('end');
     }
     await this.#sender?.flush(this.#slot, FLUSH);
-    this.#sender?.remove(this.#slot);
     leave(this);
   }
 
-  #changed(isUrgent = false): void {
-    this.#sender?.changed(this.#slot, isUrgent);
+  #changed(change?: Change): void {
+    this.#sender?.changed(this.#slot, change);
   }
 
   /** Asks the job to stop. @internal */

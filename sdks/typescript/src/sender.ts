@@ -2,25 +2,27 @@
  * Sends the newest states of jobs, no more often than it should: the protocol's section 13. Jobs that report to one
  * server share a sender: one request at a time, for all that are due.
  */
+import { type Outcome, send } from './answer.js';
 import { MAX_UPDATE_BYTES, type Update, canReduce, encode } from './update.js';
 
 export type { Update } from './update.js';
 
-/** Between two updates of a job, in milliseconds. */
-const PACE = 200;
+/** What is due within this time is sent together; a job whose stage changes all the time is sent no more often. All in milliseconds. */
+const GAP = 20;
+/** Between two routine updates of a job. */
+const INTERVAL = 200;
 const HEARTBEAT = 10_000;
-/** A request that takes longer has failed, in milliseconds. */
-const PATIENCE = 10_000;
-const LONGEST_BACKOFF = 30_000;
-/** A server that names a longer time is come back to all the same. */
-const LONGEST_RETRY_AFTER = 600_000;
+const MAX_BACKOFF = 30_000;
+const MAX_RETRY_AFTER = 300_000;
+/** Between two tries during a flush, at most: there is no time for more. */
+const MAX_FLUSH_RETRY = 250;
 /** In one request: updates, and about so many bytes. */
-const MOST_LINES = 500;
-const MOST_BYTES = 1 << 20;
-/** Redirects that one request follows: those that keep its method and its body. */
-const MAX_REDIRECTS = 5;
+const MAX_BATCH = 1_000;
+const MAX_BATCH_BYTES = 1 << 20;
+/** Jobs of one server: those under way, and those whose end has not arrived. */
+const MAX_JOBS = 10_000;
 
-/** A job as its sender sees it. What is not sent yet is not kept: it is asked for when it is. So memory is bounded. */
+/** A job as its sender sees it. What is pending is not kept: it is asked for when it is sent. So memory is bounded. */
 export interface Slot {
   readonly id: string;
   readonly update: () => Update;
@@ -29,12 +31,30 @@ export interface Slot {
   readonly hasHeartbeat: boolean;
 }
 
+/** How soon a change is sent: routine updates are 200 ms apart; the others go at once. */
+export type Change = 'routine' | 'at once' | 'end';
+
+interface Flush {
+  readonly deadline: number;
+  readonly end: () => void;
+}
+
 interface Entry {
   readonly hasHeartbeat: boolean;
+  /** Since when the job is known here. */
+  readonly since: number;
   isChanged: boolean;
   isUrgent: boolean;
   isUnderWay: boolean;
-  hasRefusal: boolean;
+  hasEnded: boolean;
+  /** The server says that the attempt is over: nothing more is sent. */
+  isOver: boolean;
+  sentAt: number;
+  /** The job's own rejections and delays in a row. */
+  failures: number;
+  notBefore: number;
+  /** The server does not take it now; whether it would prove something if it took its end. */
+  waits: '' | 'for room' | 'for the server';
   hasToldTruncated: boolean;
   /** How often the server has refused what an update contains: each is sent with so much less. */
   reductions: number;
@@ -42,10 +62,11 @@ interface Entry {
   refusedPart: string;
   /** What was sent last. */
   sent: Update | undefined;
-  sentAt: number;
-  /** Told when nothing is left to send. */
-  settled: (() => void)[];
+  flushes: Flush[];
 }
+
+/** What was said of an outage: nothing, that some jobs wait, that nothing arrives. */
+type Told = 0 | 1 | 2;
 
 /** By server and token; only those that have jobs. */
 const senders = new Map<string, Sender>();
@@ -55,9 +76,12 @@ export class Sender {
   readonly #url: string;
   readonly #headers: Record<string, string>;
   readonly #entries = new Map<Slot, Entry>();
-  #mostLines = MOST_LINES;
+  #maxBatch = MAX_BATCH;
   #isSending = false;
+  /** The latest request came to nothing. */
   #isFailing = false;
+  #told: Told = 0;
+  #hasToldFull = false;
   #failures = 0;
   /** No request before this, on the clock of `performance.now()`. */
   #notBefore = -Infinity;
@@ -82,12 +106,16 @@ export class Sender {
     return senders.get(key) ?? new Sender(key, base, token);
   }
 
-  /** There is something new to say of a job; at once, if it is urgent. */
-  changed(slot: Slot, isUrgent = false): void {
+  /** There is something new to say of a job. */
+  changed(slot: Slot, change: Change = 'routine'): void {
     const entry = this.#entries.get(slot) ?? this.#add(slot);
-    if (entry.isChanged && !isUrgent) return;
+    if (!entry || entry.hasEnded) return;
+    entry.hasEnded = change === 'end';
+    if (entry.isOver) return entry.hasEnded ? this.remove(slot) : undefined;
+    if (entry.isChanged && change === 'routine') return;
     entry.isChanged = true;
-    entry.isUrgent ||= isUrgent;
+    entry.isUrgent ||= change !== 'routine';
+    if (entry.hasEnded) entry.notBefore = -Infinity;
     this.#plan(due(entry));
   }
 
@@ -96,28 +124,33 @@ export class Sender {
     return new Promise((resolve) => {
       const entry = this.#entries.get(slot);
       if (!entry || !(entry.isChanged || entry.isUnderWay)) return resolve();
-      const end = (): void => {
-        clearTimeout(timer);
-        resolve();
+      const flush: Flush = {
+        deadline: performance.now() + ms,
+        end: () => {
+          clearTimeout(timer);
+          entry.flushes = entry.flushes.filter((each) => each !== flush);
+          resolve();
+        },
       };
       // This one keeps the process alive.
-      const timer = setTimeout(end, ms);
-      entry.settled.push(end);
-      entry.isUrgent = entry.isChanged;
-      // An end does not wait for a backoff to pass.
-      if (this.#isFailing) [this.#failures, this.#notBefore] = [0, -Infinity];
+      const timer = setTimeout(flush.end, ms);
+      entry.flushes.push(flush);
+      // It waits for no backoff to pass.
+      entry.notBefore = this.#notBefore = -Infinity;
       this.#plan(due(entry));
     });
   }
 
   /** Nothing is sent of it any more. */
   remove(slot: Slot): void {
+    const entry = this.#entries.get(slot);
     this.#entries.delete(slot);
+    for (const flush of entry?.flushes ?? []) flush.end();
     if (this.#entries.size) return;
     clearTimeout(this.#timer);
     this.#timerAt = Infinity;
     // One that is failing has told so, and does not tell it of each new job.
-    if (!this.#isFailing) senders.delete(this.#key);
+    if (!this.#told) senders.delete(this.#key);
   }
 
   /** All that is known of every job. */
@@ -130,20 +163,29 @@ export class Sender {
     return this.#isFailing ? null : { url: `${this.#url}/updates`, headers: this.#headers, body: updates.map((update) => encode(update).json).join('\n') };
   }
 
-  #add(slot: Slot): Entry {
-    const { hasHeartbeat } = slot;
+  #add(slot: Slot): Entry | undefined {
+    if (this.#entries.size >= MAX_JOBS) {
+      if (!this.#hasToldFull) warn(slot.warn, `further jobs are not reported: ${MAX_JOBS} are reported already, which is the limit`);
+      this.#hasToldFull = true;
+      return undefined;
+    }
     const entry: Entry = {
-      hasHeartbeat,
+      hasHeartbeat: slot.hasHeartbeat,
+      since: performance.now(),
       isChanged: false,
       isUrgent: false,
       isUnderWay: false,
-      hasRefusal: false,
+      hasEnded: false,
+      isOver: false,
+      sentAt: -Infinity,
+      failures: 0,
+      notBefore: -Infinity,
+      waits: '',
       hasToldTruncated: false,
       reductions: 0,
       refusedPart: '',
       sent: undefined,
-      sentAt: -Infinity,
-      settled: [],
+      flushes: [],
     };
     this.#entries.set(slot, entry);
     senders.set(this.#key, this);
@@ -172,118 +214,135 @@ export class Sender {
     const [batch, lines] = this.#take();
     if (!batch.length) return this.#planNext();
     this.#isSending = true;
-    const [only] = batch;
-    const answer = batch.length === 1 && only
-      ? await this.#post(`/jobs/${encodeURIComponent(only[0].id)}`, 'application/json', lines)
-      : await this.#post('/updates', 'application/x-ndjson', lines);
+    const answer = await send(this.#url, this.#headers, batch.map(([slot]) => slot.id), lines);
     this.#isSending = false;
     for (const [, entry] of batch) entry.isUnderWay = false;
-    if (answer.status === 413 && batch.length > 1) {
-      // The server takes less at once.
-      this.#mostLines = Math.ceil(batch.length / 2);
-      for (const [, entry] of batch) entry.isChanged = true;
-    } else if (answer.status >= 200 && answer.status < 300) {
-      const outcomes = batch.length > 1 ? answer.text.split('\n').filter(Boolean) : [];
-      const broken = batch.map(([slot, entry], n) => this.#onOutcome(slot, entry, outcomes[n] ?? '')).find(Boolean);
-      if (broken) this.#fail(broken, 0);
-      else this.#succeed();
-    } else if (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429) {
-      this.#failures = 0;
-      for (const [slot, entry] of batch) this.#refuse(slot, entry, answer.status, answer.text);
+    if (Array.isArray(answer)) {
+      this.#onAnswer(batch, answer);
     } else {
-      for (const [, entry] of batch) entry.isChanged = true;
-      this.#fail(answer.text, answer.retryAfter);
+      for (const [, entry] of batch) {
+        entry.isChanged = true;
+        entry.sentAt = -Infinity;
+      }
+      if (answer.is === 'no batch') this.#maxBatch = Math.max(1, Math.floor(batch.length / 2));
+      else this.#fail(answer.reason, answer.retryAfter);
     }
-    for (const [, entry] of batch) {
-      if (!entry.isChanged) for (const settle of entry.settled.splice(0)) settle();
-    }
+    for (const [slot, entry] of batch) this.#settle(slot, entry);
     this.#planNext();
   }
 
+  /** Ends the flushes of a job of which all was sent, or cannot be sent in time; an end that has arrived is forgotten. */
+  #settle(slot: Slot, entry: Entry): void {
+    if (!entry.isChanged && entry.hasEnded) return this.remove(slot);
+    const notBefore = Math.max(this.#notBefore, entry.notBefore);
+    for (const flush of entry.flushes) if (!entry.isChanged || notBefore >= flush.deadline) flush.end();
+  }
+
   /** What is due now, up to what fits in a request, and that request's lines. */
-  #take(): [[Slot, Entry][], string] {
+  #take(): [[Slot, Entry][], string[]] {
     const now = performance.now();
     const batch: [Slot, Entry][] = [];
     const lines: string[] = [];
     let bytes = 0;
+    if (now + 1 < this.#notBefore) return [batch, lines];
     for (const [slot, entry] of this.#entries) {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
       const update = slot.update();
       const { json, size, truncated } = encode(update, entry.reductions);
-      if (batch.length && bytes + size > MOST_BYTES) break;
+      if (batch.length && bytes + size > MAX_BATCH_BYTES) break;
       bytes += size;
       lines.push(json);
-      if (truncated.length && !entry.hasToldTruncated && !entry.reductions) {
-        entry.hasToldTruncated = true;
-        warn(slot.warn, `not reported whole of ${slot.id}: ${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
-      }
+      if (truncated.length && !entry.reductions) tellTruncated(slot, entry, `${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
       entry.sent = update;
       batch.push([slot, entry]);
       [entry.isChanged, entry.isUrgent, entry.isUnderWay, entry.sentAt] = [false, false, true, now];
-      if (batch.length >= this.#mostLines) break;
+      if (batch.length >= this.#maxBatch) break;
     }
-    return [batch, lines.join('\n')];
+    return [batch, lines];
   }
 
-  async #post(path: string, type: string, body: string): Promise<{ status: number; text: string; retryAfter: number }> {
-    try {
-      const response = await post(this.#url + path, { ...this.#headers, 'content-type': type }, body);
-      const retryAfter = Number(response.headers.get('retry-after')) * 1000 || 0;
-      return { status: response.status, text: await response.text(), retryAfter: Math.min(retryAfter, LONGEST_RETRY_AFTER) };
-    } catch (error) {
-      return { status: 0, text: String((error as { cause?: unknown }).cause ?? error), retryAfter: 0 };
+  #onAnswer(batch: readonly [Slot, Entry][], outcomes: readonly Outcome[]): void {
+    let isProven = this.#isFailing;
+    [this.#isFailing, this.#failures, this.#notBefore] = [false, 0, -Infinity];
+    this.#maxBatch = Math.min(MAX_BATCH, this.#maxBatch * 2);
+    for (const [n, [slot, entry]] of batch.entries()) {
+      const outcome = outcomes[n];
+      if (outcome) isProven = this.#onOutcome(slot, entry, outcome) || isProven;
     }
+    if (!isProven || !this.#told || [...this.#entries.values()].some(({ waits }) => waits)) return;
+    this.#told = 0;
+    this.#say('reports arrive again');
   }
 
-  /** What a line of a batch was answered with; returned, if it has to be sent again. */
-  #onOutcome(slot: Slot, entry: Entry, line: string): string {
-    const { status = 200 } = parse(line) as { status?: number };
-    entry.isChanged ||= status >= 500;
-    if (status >= 400 && status < 500) this.#refuse(slot, entry, status, line);
-    else this.#onAccepted(slot, entry);
-    return status >= 500 ? line : '';
-  }
-
-  #onAccepted(slot: Slot, entry: Entry): void {
-    if (entry.refusedPart && !entry.hasToldTruncated) {
-      entry.hasToldTruncated = true;
-      warn(slot.warn, `not reported whole of ${slot.id}: the server refuses a part of it: ${entry.refusedPart}`);
+  /** Returns whether it proves that the server takes updates. */
+  #onOutcome(slot: Slot, entry: Entry, outcome: Outcome): boolean {
+    if (outcome.is === 'busy') {
+      this.#delay(entry, outcome.retryAfter);
+      entry.waits = outcome.isFull && !isEnd(entry.sent) ? 'for room' : 'for the server';
+      this.#tell(1, `an update of ${slot.id} is not taken now, it is tried again: ${outcome.reason}`);
+      return false;
     }
-    entry.refusedPart = '';
-    entry.hasRefusal = false;
-  }
-
-  #succeed(): void {
-    if (this.#isFailing) this.#say('reports progress again');
-    this.#isFailing = false;
-    this.#failures = 0;
+    const { waits } = entry;
+    entry.waits = '';
+    switch (outcome.is) {
+      case 'accepted':
+        if (entry.refusedPart) tellTruncated(slot, entry, `the server refuses a part of it: ${entry.refusedPart}`);
+        [entry.refusedPart, entry.failures, entry.notBefore] = ['', 0, -Infinity];
+        // A full server takes an end all the same.
+        return !isEnd(entry.sent) || waits === 'for the server';
+      case 'over':
+        entry.isOver = true;
+        entry.isChanged = false;
+        warn(slot.warn, `nothing more is reported of ${slot.id}: ${outcome.reason}`);
+        return false;
+      default:
+        this.#reject(slot, entry, outcome.reason, outcome.is === 'unacceptable' ? outcome : undefined);
+        return false;
+    }
   }
 
   /**
-   * Sent again as it is, it would be refused again. What is too large is sent again with less, and so is an end that is
+   * Sent again as it is, it would be rejected again. What is too large is sent again with less, and so is an end that is
    * invalid: what an end carries is no reason to lose it. What is invalid while the job goes on is its worker's to mend.
    */
-  #refuse(slot: Slot, entry: Entry, status: number, why: string): void {
+  #reject(slot: Slot, entry: Entry, reason: string, content?: { isTooLarge: boolean }): void {
     const { sent } = entry;
-    const isEnd = sent !== undefined && !['queued', 'processing'].includes(sent.status);
-    if (sent && (status === 413 || (isEnd && (status === 400 || status === 422))) && canReduce(sent, entry.reductions)) {
+    if (sent && content && (content.isTooLarge || isEnd(sent)) && canReduce(sent, entry.reductions)) {
       entry.reductions += 1;
-      entry.refusedPart = detail(why);
-      [entry.isChanged, entry.isUrgent] = [true, true];
+      entry.refusedPart = reason;
+      [entry.isChanged, entry.isUrgent, entry.sentAt] = [true, true, -Infinity];
       return;
     }
-    if (!entry.hasRefusal) warn(slot.warn, `the server refuses what is reported: ${detail(why)}`);
-    entry.hasRefusal = true;
+    if (!entry.failures) warn(slot.warn, `an update of ${slot.id} was rejected: ${reason}`);
+    entry.notBefore = performance.now() + backoff(entry.failures);
+    entry.failures += 1;
   }
 
-  #fail(why: string, retryAfter: number): void {
+  #delay(entry: Entry, retryAfter: number): void {
+    const wait = entry.flushes.length && !retryAfter ? Math.random() * MAX_FLUSH_RETRY : Math.max(backoff(entry.failures), retryAfter);
+    entry.failures += 1;
+    entry.notBefore = performance.now() + Math.min(wait, MAX_RETRY_AFTER);
+    [entry.isChanged, entry.sentAt] = [true, -Infinity];
+  }
+
+  #fail(reason: string, retryAfter: number): void {
+    const isFlushing = [...this.#entries.values()].some(({ flushes }) => flushes.length);
+    const wait = retryAfter
+      // Those that were told the same time do not all come at once.
+      ? Math.min(retryAfter, MAX_RETRY_AFTER) * (1 + Math.random() / 4)
+      : isFlushing ? Math.random() * MAX_FLUSH_RETRY : backoff(this.#failures);
     this.#failures += 1;
-    const backoff = Math.random() * Math.min(LONGEST_BACKOFF, 1000 * 2 ** Math.min(this.#failures - 1, 10));
-    // Those that were told the same time do not all come at once.
-    this.#notBefore = performance.now() + Math.max(backoff, retryAfter * (1 + Math.random()));
-    if (!this.#isFailing) this.#say(`progress cannot be reported, the job goes on: ${detail(why)}`);
+    this.#notBefore = performance.now() + wait;
     this.#isFailing = true;
+    this.#tell(2, `reports do not arrive, the job goes on: ${reason}`);
+  }
+
+  /** Says of an outage what is worse than what was said of it before. */
+  #tell(what: Told, message: string): void {
+    if (what <= this.#told) return;
+    this.#told = what;
+    this.#say(message);
   }
 
   #say(message: string): void {
@@ -300,28 +359,29 @@ export async function flush(ms = 2000): Promise<void> {
 }
 
 /** When it is to be sent, on the clock of `performance.now()`. */
-function due({ hasHeartbeat, isChanged, isUrgent, isUnderWay, sentAt }: Entry): number {
-  if (isUnderWay || !(isChanged || hasHeartbeat)) return Infinity;
-  return isUrgent ? -Infinity : sentAt + (isChanged ? PACE : HEARTBEAT);
+function due(entry: Entry): number {
+  const { isChanged, sentAt, notBefore } = entry;
+  if (entry.isUnderWay || entry.isOver) return Infinity;
+  if (!isChanged) return entry.hasHeartbeat && !entry.hasEnded ? Math.max(sentAt + HEARTBEAT, notBefore) : Infinity;
+  if (entry.hasEnded || entry.flushes.length) return notBefore;
+  if (entry.isUrgent) return Math.max(sentAt + GAP, notBefore);
+  // What the worker says in its job's first moment is in the first state.
+  return Math.max(entry.since + GAP, sentAt + INTERVAL, notBefore);
 }
 
-/**
- * Posts, and follows the redirects that keep the method and the body (RFC 9110, section 15.4). Another redirect would
- * turn the report into a GET, whose answer looks like success.
- */
-async function post(url: string, headers: Record<string, string>, body: string): Promise<Response> {
-  const signal = AbortSignal.timeout(PATIENCE);
-  for (let hops = 0; ; hops += 1) {
-    const response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' });
-    const { status } = response;
-    if (status < 300 || status >= 400) return response;
-    const target = new URL(response.headers.get('location') ?? '', url);
-    await response.body?.cancel();
-    if (![307, 308].includes(status) || hops === MAX_REDIRECTS) throw new Error(`${url} redirects to ${target.href}: report to that address`);
-    // Credentials stay with the host that they are for.
-    if (target.host !== new URL(url).host || (url.startsWith('https:') && target.protocol === 'http:')) delete headers['authorization'];
-    url = target.href;
-  }
+/** Drawn from 0 to a window that starts at 1 s and doubles with each failure in a row, up to 30 s. */
+function backoff(failures: number): number {
+  return Math.random() * Math.min(MAX_BACKOFF, 1000 * 2 ** Math.min(failures, 5));
+}
+
+function isEnd(update: Update | undefined): boolean {
+  return update !== undefined && update.status !== 'queued' && update.status !== 'processing';
+}
+
+/** Once for each job. */
+function tellTruncated(slot: Slot, entry: Entry, what: string): void {
+  if (!entry.hasToldTruncated) warn(slot.warn, `not reported whole of ${slot.id}: ${what}`);
+  entry.hasToldTruncated = true;
 }
 
 function warn(to: (message: string) => void, message: string): void {
@@ -330,16 +390,4 @@ function warn(to: (message: string) => void, message: string): void {
   } catch {
     // A logger that throws is no reason for a job to fail.
   }
-}
-
-function parse(text: string): object {
-  try {
-    return Object(JSON.parse(text)) as object;
-  } catch {
-    return {};
-  }
-}
-
-function detail(text: string): string {
-  return String((parse(text) as { detail?: unknown }).detail ?? text.slice(0, 200));
 }

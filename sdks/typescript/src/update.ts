@@ -10,6 +10,8 @@ export interface Update {
 /** The largest update that a server takes unless it is configured otherwise, in bytes. */
 export const MAX_UPDATE_BYTES = 65_536;
 const MAX_STAGE_BYTES = 256;
+/** There has to be room for the rest of an update. */
+const MAX_METADATA_BYTES = 49_152;
 /** Longer texts are cut, also where there is room. */
 const MAX_TEXT_BYTES = 8_192;
 /** The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough. */
@@ -92,7 +94,7 @@ class TooLarge extends Error {}
 
 /** A field's JSON. Null: JSON cannot hold it, or it exceeds the limit by itself. Undefined: JSON has nothing for it. */
 function encodeField(name: string, value: unknown): string | null | undefined {
-  const limit = MAX_UPDATE_BYTES;
+  const limit = name === 'metadata' ? MAX_METADATA_BYTES : MAX_UPDATE_BYTES;
   if (typeof value === 'string') {
     // A lone surrogate is no character, and a server refuses it.
     const text = value.slice(0, limit + 1).toWellFormed();
@@ -107,11 +109,12 @@ function encodeField(name: string, value: unknown): string | null | undefined {
   };
   try {
     // Each value takes a comma, at least.
-    return JSON.stringify(bounded(value, limit), (key, each: unknown) => {
+    const text = JSON.stringify(bounded(value, limit), (key, each: unknown) => {
       take(key.length + 1);
       if (typeof each === 'string') take(each.length);
       return bounded(each, room);
     }) as string | undefined;
+    return size(text) > limit ? null : text;
   } catch {
     // A cycle, a BigInt, a `toJSON` that throws; or too large.
     return null;

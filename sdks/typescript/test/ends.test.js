@@ -82,7 +82,9 @@ for (const invalid of [400, 422]) {
     const server = createServer(async (request, response) => {
       const update = JSON.parse(Buffer.concat(await request.toArray()).toString());
       if (update.status === 'completed') ends.push(update);
-      response.writeHead('metadata' in update ? invalid : 200).end('{"detail":"no such value"}');
+      const problem = { type: 'urn:milepost:problem:invalid-update', status: invalid, detail: 'no such value' };
+      const answer = 'metadata' in update && update.status === 'completed' ? problem : { job_id: update.job_id, position: '1-1' };
+      response.writeHead(answer.status ?? 200).end(JSON.stringify(answer));
     });
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
     started.push({ kill: () => (server.closeAllConnections(), server.close()) });

@@ -14,8 +14,10 @@ let status = 200;
 let headers = {};
 /** The requests' paths, and how many updates each had. */
 let asked = [];
-/** What the server answers a line of a batch with; by default that it was taken. */
+/** What the server answers an update with; by default that it was taken. */
 let outcome = () => ({});
+const taken = ({ job_id }) => ({ job_id, position: '1-1' });
+const refused = (name, status, detail) => ({ type: `urn:milepost:problem:${name}`, status, detail, position: undefined });
 let server;
 let url;
 
@@ -27,7 +29,7 @@ const listen = (port = 0) => new Promise((resolve) => {
       const updates = body.split('\n').map((line) => ({ path: request.url, ...(line && JSON.parse(line)) }));
       asked.push([request.url, updates.length]);
       told.push(...updates);
-      const answer = request.url === '/updates' && status === 200 ? updates.map((update) => JSON.stringify(outcome(update))).join('\n') : '{"detail":"because"}';
+      const answer = status === 200 ? updates.map((update) => JSON.stringify({ ...taken(update), ...outcome(update) })).join('\n') : JSON.stringify(refused('invalid-update', status, 'because'));
       if (status) response.writeHead(status, headers).end(answer);
     });
   }).listen(port, '127.0.0.1', () => resolve((url = `http://127.0.0.1:${server.address().port}`)));
@@ -123,7 +125,7 @@ test('a server that goes is told of once, and once when it is back, with the new
   j.progress = 0.7;
   await listen(Number(port));
   await until('it is back', () => warned.length === 2);
-  assert.match(warned[0], /cannot be reported, the job goes on/);
+  assert.match(warned[0], /do not arrive, the job goes on/);
   assert.match(warned[1], /again/);
   assert.deepEqual([told.at(-1).stage, told.at(-1).progress], ['later', 0.7]);
   await j.complete();
@@ -140,7 +142,7 @@ test('a server that refuses is told of once, and the job goes on', async () => {
     return 1;
   });
   assert.equal(result, 1);
-  assert.deepEqual(warned, ['milepost: the server refuses what is reported: because']);
+  assert.deepEqual(warned, ['milepost: an update of j was rejected: because']);
 });
 
 test('what JSON cannot hold harms nobody', async () => {
@@ -158,7 +160,7 @@ test('what JSON cannot hold harms nobody', async () => {
 });
 
 test('jobs of one server share requests; a line that is refused is told of by its own job', async () => {
-  outcome = ({ job_id }) => (job_id === 'j7' ? { status: 422, detail: 'not that' } : {});
+  outcome = ({ job_id }) => (job_id === 'j7' ? refused('invalid-update', 422, 'not that') : {});
   const jobs = Array.from({ length: 20 }, (_, n) => new Job('x', { ...options(), id: `j${n}`, warn: (text) => warned.push(`${n} ${text}`) }));
   await until('all of them', () => new Set(told.map((update) => update.job_id)).size === 20);
   for (let step = 1; step <= 50; step += 1) {
@@ -172,10 +174,7 @@ test('jobs of one server share requests; a line that is refused is told of by it
   const ends = told.filter((update) => update.status === 'completed');
   // The refused one is sent once more, without its result.
   assert.deepEqual(ends.map((end) => end.result ?? -1).sort((a, b) => a - b), [-1, ...jobs.keys()]);
-  assert.deepEqual(warned, [
-    '7 milepost: the server refuses what is reported: not that',
-    '7 milepost: not reported whole of j7: the server refuses a part of it: not that',
-  ]);
+  assert.deepEqual(warned, ['7 milepost: an update of j7 was rejected: not that']);
 });
 
 test('a server that takes less at once is sent less at once', async () => {
@@ -189,12 +188,12 @@ test('a server that takes less at once is sent less at once', async () => {
 
 test('a line that the server has no room for now is sent again', async () => {
   let refusals = 2;
-  outcome = ({ job_id }) => (job_id === 'b' && refusals-- > 0 ? { status: 503, detail: 'full' } : {});
+  outcome = ({ job_id }) => (job_id === 'b' && refusals-- > 0 ? refused('broker-full', 503, 'full') : {});
   const [a, b] = ['a', 'b'].map((id) => new Job('x', { ...options(), id, stage: '1' }));
   await until('that it was refused, and told again', () => refusals < 0 || told.filter(({ job_id }) => job_id === 'b').length > 2);
   await Promise.all([a.complete(), b.complete()]);
   assert.equal(told.filter(({ status }) => status === 'completed').length >= 2, true);
-  assert.match(warned[0], /cannot be reported, the job goes on: full/);
+  assert.match(warned[0], /an update of b is not taken now, it is tried again: full/);
 });
 
 test('a server that says when to come back is left alone until then; an end asks once all the same', async (t) => {
@@ -221,11 +220,11 @@ test('a server that says when to come back is left alone until then; an end asks
   const j = new Job('x', { ...options(), url: 'http://full' });
   await pass(500);
   assert.equal(sent, 1);
-  for (let n = 0; n < 59; n += 1) {
+  for (let n = 0; n < 44; n += 1) {
     j.stage = `${n}`;
     await pass(1000);
   }
-  assert.equal(sent, 1, 'within 40 s and half of that');
+  assert.equal(sent, 1, 'within 40 s and an eighth of that');
   await pass(2000);
   assert.equal(sent, 2);
   const ended = j.complete();
@@ -318,8 +317,9 @@ test('a quiet job says every ten seconds that it is there; changes are held to f
   });
   mock.method(performance, 'now', () => now);
   mock.method(globalThis, 'fetch', async (_, { body }) => {
-    sent.push({ at: now, progress: JSON.parse(body).progress });
-    return new Response('{}');
+    const update = JSON.parse(body);
+    sent.push({ at: now, progress: update.progress });
+    return new Response(JSON.stringify(taken(update)));
   });
   mock.timers.enable({ apis: ['setTimeout'] });
   const pass = async (ms) => {

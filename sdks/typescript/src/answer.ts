@@ -1,0 +1,146 @@
+/** Posts updates, and reads what the server answers: the protocol's sections 10 and 11. */
+
+/** What became of one update. Times are in milliseconds. */
+export type Outcome =
+  | { readonly is: 'accepted' }
+  /** With less in it, it may be accepted. */
+  | { readonly is: 'unacceptable'; readonly reason: string; readonly isTooLarge: boolean }
+  | { readonly is: 'rejected'; readonly reason: string }
+  /** Not now, for this job only. A full server takes an end all the same. */
+  | { readonly is: 'busy'; readonly reason: string; readonly retryAfter: number; readonly isFull: boolean }
+  /** The attempt has ended, or a later one has begun. */
+  | { readonly is: 'over'; readonly reason: string };
+
+/** Why it is not known what became of the updates. To send them again is safe. */
+export type Failure =
+  | { readonly is: 'unavailable'; readonly reason: string; readonly retryAfter: number }
+  /** The server does not take a batch, or not such a large one. */
+  | { readonly is: 'no batch' };
+
+interface Reply {
+  readonly status: number;
+  readonly text: string;
+  readonly retryAfter: number;
+}
+
+interface Problem {
+  readonly name: string;
+  readonly status: number;
+  readonly detail: string;
+}
+
+/** A request that takes longer has failed, in milliseconds. */
+const PATIENCE = 10_000;
+/** Redirects that one request follows: those that keep its method and its body. */
+const MAX_REDIRECTS = 5;
+const PROBLEM = 'urn:milepost:problem:';
+
+/** Sends the updates, at least one, to the server at `base`. Returns an outcome for each, in order. Never throws. */
+export async function send(
+  base: string,
+  headers: Record<string, string>,
+  jobs: readonly string[],
+  lines: readonly string[],
+): Promise<Outcome[] | Failure> {
+  const [job = ''] = jobs;
+  const isOne = jobs.length === 1;
+  const path = isOne ? `/jobs/${encodeURIComponent(job)}` : '/updates';
+  const type = isOne ? 'application/json' : 'application/x-ndjson';
+  let reply: Reply;
+  try {
+    const response = await post(base + path, { ...headers, 'content-type': type }, lines.join('\n'));
+    const retryAfter = Number(response.headers.get('retry-after')) * 1000 || 0;
+    reply = { status: response.status, text: await response.text(), retryAfter };
+  } catch (error) {
+    return { is: 'unavailable', reason: String((error as { cause?: unknown }).cause ?? error), retryAfter: 0 };
+  }
+  return isOne ? readOne(reply, job) : readBatch(reply, jobs);
+}
+
+function readOne(reply: Reply, job: string): Outcome[] | Failure {
+  const { status } = reply;
+  if (status === 200 && isAccepted(reply.text, job)) return [{ is: 'accepted' }];
+  const problem = readProblem(reply.text);
+  if (problem && isAboutTheJob(problem)) return [outcomeOf(problem, reply.retryAfter)];
+  const reason = `the server answered ${status}`;
+  // A proxy's own bound on bodies, most often.
+  if ([400, 413, 422].includes(status)) return [{ is: 'unacceptable', reason, isTooLarge: status === 413 }];
+  if (isFinal(status)) return [{ is: 'rejected', reason }];
+  return failure(reply, problem);
+}
+
+function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
+  if (reply.status !== 200) return isFinal(reply.status) ? { is: 'no batch' } : failure(reply, readProblem(reply.text));
+  const lines = reply.text.split('\n').filter((line) => line.trim());
+  const outcomes = lines.map((line, n): Outcome | null => {
+    if (isAccepted(line, jobs[n])) return { is: 'accepted' };
+    const problem = readProblem(line);
+    return problem && outcomeOf(problem, reply.retryAfter);
+  });
+  const known = outcomes.filter((outcome) => outcome !== null);
+  return known.length === jobs.length ? known : failure(reply, null);
+}
+
+function isAccepted(text: string, job: string | undefined): boolean {
+  const { job_id, position } = parse(text) as { job_id?: unknown; position?: unknown };
+  return job_id === job && typeof position === 'string';
+}
+
+function readProblem(text: string): Problem | null {
+  const { type, status, detail, title } = parse(text) as Record<string, unknown>;
+  if (typeof type !== 'string' || typeof status !== 'number') return null;
+  const name = type.startsWith(PROBLEM) ? type.slice(PROBLEM.length) : '';
+  return { name, status, detail: String(detail || title || type).slice(0, 300) };
+}
+
+/** The others are the server's own, and a whole request's. */
+function isAboutTheJob({ name, status }: Problem): boolean {
+  return name === 'broker-full' || isFinal(status);
+}
+
+/** 4xx; without timeout and too many requests, which say nothing of the update. */
+function isFinal(status: number): boolean {
+  return status >= 400 && status < 500 && status !== 408 && status !== 429;
+}
+
+function outcomeOf({ name, status, detail: reason }: Problem, retryAfter: number): Outcome {
+  if (name === 'attempt-ended' || name === 'attempt-superseded') return { is: 'over', reason };
+  if (!isFinal(status)) return { is: 'busy', reason, retryAfter, isFull: name === 'broker-full' };
+  if ([400, 413, 422].includes(status)) return { is: 'unacceptable', reason, isTooLarge: status === 413 };
+  return { is: 'rejected', reason };
+}
+
+function failure({ status, retryAfter }: Reply, problem: Problem | null): Failure {
+  const isServers = status >= 500 || status === 408 || status === 429;
+  const reason = isServers
+    ? `the server answered ${status}${problem ? `: ${problem.detail}` : ''}`
+    : `what answers (${status}) is not a Milepost server`;
+  return { is: 'unavailable', reason, retryAfter };
+}
+
+/**
+ * Posts, and follows the redirects that keep the method and the body (RFC 9110, section 15.4). Another redirect would
+ * turn the report into a GET, whose answer looks like success.
+ */
+async function post(url: string, headers: Record<string, string>, body: string): Promise<Response> {
+  const signal = AbortSignal.timeout(PATIENCE);
+  for (let hops = 0; ; hops += 1) {
+    const response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' });
+    const { status } = response;
+    if (status < 300 || status >= 400) return response;
+    const target = new URL(response.headers.get('location') ?? '', url);
+    await response.body?.cancel();
+    if (![307, 308].includes(status) || hops === MAX_REDIRECTS) throw new Error(`${url} redirects to ${target.href}: report to that address`);
+    // Credentials stay with the host that they are for.
+    if (target.host !== new URL(url).host || (url.startsWith('https:') && target.protocol === 'http:')) delete headers['authorization'];
+    url = target.href;
+  }
+}
+
+function parse(text: string): object {
+  try {
+    return Object(JSON.parse(text)) as object;
+  } catch {
+    return {};
+  }
+}
