@@ -1,10 +1,9 @@
 use std::fmt::{self, Write as _};
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-
-use crate::json;
-use crate::{Epoch, Position, State, Status, Timestamp, Update};
+use crate::attribute::number;
+use crate::layout::{Layout, Span};
+use crate::update::SERVER_FIELDS;
+use crate::{Attribute, Epoch, Position, State, Status, Timestamp, Update, json, stages};
 
 /// Where an update comes from. Only a reporter learns that its update was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +48,8 @@ pub enum Refusal {
 
 /// The one place where updates become states: `spec/README.md`, section 3.
 ///
-/// `previous` is the job's present state, `epoch` the broker's present epoch for the job, and `now` the timestamp for an
-/// update without one.
+/// `previous` is the job's present state, `epoch` the broker's present epoch for the job, and `now` the
+/// server's clock.
 ///
 /// # Errors
 /// When the update belongs to an attempt that has ended or was superseded.
@@ -72,21 +71,21 @@ pub fn fold(
     };
     let same_attempt = previous.filter(|state| state.attempt == attempt);
 
-    let mut json = String::with_capacity(update.fields.len() + 160);
-    json.push('{');
-    json.push_str(&update.fields);
-    if !(update.given.stage && update.given.progress) {
-        carry_over(&mut json, update, same_attempt);
-    }
-    // Writing into a String cannot fail.
-    if !update.given.timestamp {
-        let _ = write!(json, ",\"timestamp\":\"{now}\"");
-    }
     let carried_ttl = previous.and_then(|state| state.ttl);
-    if let (None, Some(ttl)) = (update.ttl, carried_ttl) {
-        let _ = write!(json, ",\"ttl\":{ttl}");
+    let mut next = Next::of(update, same_attempt);
+    next.add_stage();
+    next.add_progress();
+    next.carry_attributes();
+    if !update.has_timestamp {
+        next.add("timestamp", format_args!("\"{now}\""));
     }
-    let _ = write!(json, ",\"attempt\":{attempt},\"position\":\"{position}\"}}");
+    if let (None, Some(ttl)) = (update.ttl, carried_ttl) {
+        next.add("ttl", format_args!("{ttl}"));
+    }
+    next.add_moments(now);
+    next.add("attempt", format_args!("{attempt}"));
+    next.add("position", format_args!("\"{position}\""));
+    next.json.push('}');
 
     Ok(Fold::New(State {
         // The previous state's job id, so that the update's allocation can be freed.
@@ -95,7 +94,8 @@ pub fn fold(
         attempt,
         ttl: update.ttl.or(carried_ttl),
         position,
-        json: json.into_boxed_str(),
+        json: next.json.into_boxed_str(),
+        layout: next.layout,
     }))
 }
 
@@ -145,48 +145,162 @@ fn repeats(state: &State, update: &Update) -> bool {
     let added = format!("{{{added}");
     let Ok(json::Fields(added)) = serde_json::from_str(&added) else { return false };
     // Fields of the update are among its own fields, and no field appears twice.
-    let of_the_fold = ["stage", "progress", "timestamp", "ttl", "attempt", "position"];
-    added.iter().all(|(name, _)| of_the_fold.contains(&name.as_ref()))
+    added.iter().all(|(name, _)| is_added_by_the_fold(name, state))
 }
 
-/// Adds the stage and the progress that the update leaves out.
-fn carry_over(json: &mut String, update: &Update, same_attempt: Option<&State>) {
-    #[derive(Deserialize, Default)]
-    struct Carried<'a> {
-        #[serde(borrow, default)]
-        stage: Option<&'a RawValue>,
-        // A plain Option would read a null as absent.
-        #[serde(borrow, default, deserialize_with = "present")]
-        progress: Option<&'a RawValue>,
-    }
-    fn present<'de: 'a, 'a, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<&'a RawValue>, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(Some)
-    }
-    let carried: Carried<'_> =
-        same_attempt.and_then(|state| serde_json::from_str(&state.json).ok()).unwrap_or_default();
-    let completed = update.status == Status::Completed;
+fn is_added_by_the_fold(name: &str, state: &State) -> bool {
+    matches!(name, "stage" | "progress" | "timestamp" | "ttl" | "attempt")
+        || SERVER_FIELDS.contains(&name)
+        || Attribute::from_name(name).is_some_and(|attribute| state.attribute(attribute).is_some())
+}
 
-    if !update.given.stage {
-        let stage = match update.status {
+/// The state that an update leads to, while it is written.
+struct Next<'a> {
+    update: &'a Update,
+    /// The state before, if it is of the same attempt.
+    previous: Option<&'a State>,
+    json: String,
+    layout: Layout,
+}
+
+impl<'a> Next<'a> {
+    fn of(update: &'a Update, previous: Option<&'a State>) -> Self {
+        let mut json = String::with_capacity(update.fields.len() + 320);
+        json.push('{');
+        json.push_str(&update.fields);
+        Self { update, previous, json, layout: update.layout.moved(1) }
+    }
+
+    /// Adds a field; returns where its value stands.
+    fn add(&mut self, name: &str, value: fmt::Arguments<'_>) -> Span {
+        // Writing into a String cannot fail.
+        let _ = write!(self.json, ",\"{name}\":");
+        let start = self.json.len();
+        let _ = self.json.write_fmt(value);
+        Span::new(&(start..self.json.len()))
+    }
+
+    /// A value of the previous state in the same attempt.
+    fn carried(&self, span: impl Fn(&Layout) -> Span) -> Option<&'a str> {
+        self.previous.and_then(|state| span(&state.layout).get(&state.json))
+    }
+
+    /// The stage that the update leaves out.
+    fn add_stage(&mut self) {
+        if self.layout.stage.is_given() {
+            return;
+        }
+        let stage = match self.update.status {
             Status::Completed => r#""complete""#,
-            status => match (carried.stage, status) {
-                (Some(stage), _) => stage.get(),
+            status => match (self.carried(|layout| layout.stage), status) {
+                (Some(stage), _) => stage,
                 (None, Status::Failed) => r#""error""#,
                 (None, Status::Queued) => r#""queued""#,
                 (None, _) => r#""processing""#,
             },
         };
-        json.push_str(",\"stage\":");
-        json.push_str(stage);
+        self.layout.stage = self.add("stage", format_args!("{stage}"));
     }
-    if !update.given.progress {
-        let progress = if completed { Some("1.0") } else { carried.progress.map(RawValue::get) };
-        if let Some(progress) = progress {
-            json.push_str(",\"progress\":");
-            json.push_str(progress);
+
+    /// The progress that the update leaves out.
+    fn add_progress(&mut self) {
+        if self.layout.progress.is_given() {
+            return;
         }
+        let worked_out = || self.of_total().or_else(|| self.of_stages());
+        self.layout.progress = if self.update.status == Status::Completed {
+            self.add("progress", format_args!("1.0"))
+        } else if let Some(progress) = worked_out() {
+            self.add("progress", format_args!("{}", Ratio(progress)))
+        } else if let Some(progress) = self.carried(|layout| layout.progress) {
+            self.add("progress", format_args!("{progress}"))
+        } else {
+            return;
+        };
+    }
+
+    /// `current` of `total`.
+    fn of_total(&self) -> Option<f64> {
+        let current = number(self.update.value("current")?)?;
+        let total = number(self.update.value("total")?)?;
+        (total > 0.0).then(|| current / total)
+    }
+
+    /// How far the stage is, among those declared. A stage that has just begun is at 0.
+    fn of_stages(&self) -> Option<f64> {
+        let declared = self.layout.attribute(Attribute::Stages).get(&self.json).or_else(|| {
+            let is_over = self.update.cleared.contains(&Attribute::Stages);
+            self.carried(|layout| layout.attribute(Attribute::Stages)).filter(|_| !is_over)
+        })?;
+        let stage = self.layout.stage.get(&self.json)?;
+        let stage_progress = match self.update.value("stage_progress") {
+            Some(progress) => number(progress)?.clamp(0.0, 1.0),
+            None if self.carried(|layout| layout.stage) != Some(stage) => 0.0,
+            None => return None,
+        };
+        stages::progress(declared, stage, stage_progress)
+    }
+
+    /// The attributes that hold on: those that the update neither sets nor clears.
+    fn carry_attributes(&mut self) {
+        let Some(previous) = self.previous else { return };
+        for (attribute, span) in &previous.layout.attributes {
+            let is_set = self.update.layout.attribute(*attribute).is_given();
+            if is_set || self.update.cleared.contains(attribute) {
+                continue;
+            }
+            if let Some(value) = span.get(&previous.json) {
+                let span = self.add(attribute.as_str(), format_args!("{value}"));
+                self.layout.attributes.push((*attribute, span));
+            }
+        }
+    }
+
+    /// When the attempt began, was heard and progressed last, and ended.
+    fn add_moments(&mut self, now: Timestamp) {
+        let now = now.with_millis();
+        if let Some(started_at) = self.carried(|layout| layout.started_at) {
+            self.layout.started_at = self.add("started_at", format_args!("{started_at}"));
+        } else if self.update.status != Status::Queued {
+            self.layout.started_at = self.add("started_at", format_args!("\"{now}\""));
+        }
+        if self.update.status.is_end() {
+            // It was heard last then, and progressed last.
+            self.add("ended_at", format_args!("\"{now}\""));
+            return;
+        }
+        self.add("last_seen_at", format_args!("\"{now}\""));
+        let progressed_at = self.carried(|layout| layout.progressed_at);
+        self.layout.progressed_at = match progressed_at.filter(|_| !self.has_progressed()) {
+            Some(progressed_at) => self.add("progressed_at", format_args!("{progressed_at}")),
+            None => self.add("progressed_at", format_args!("\"{now}\"")),
+        };
+    }
+
+    /// Whether the status, the stage, the progress or `current` is another one than in the state before.
+    fn has_progressed(&self) -> bool {
+        let Some(previous) = self.previous else { return true };
+        let changed = |span: fn(&Layout) -> Span| {
+            span(&self.layout).get(&self.json) != span(&previous.layout).get(&previous.json)
+        };
+        previous.status != self.update.status
+            || changed(|layout| layout.stage)
+            || changed(|layout| layout.progress)
+            || self.layout.current.is_given() && changed(|layout| layout.current)
+    }
+}
+
+/// A progress that the fold works out: within 0…1, with at most six decimals, so that it is written the same wherever
+/// the fold runs.
+struct Ratio(f64);
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clamped = if self.0 > 0.0 { self.0.min(1.0) } else { 0.0 };
+        let decimals = format!("{clamped:.6}");
+        let short = decimals.trim_end_matches('0');
+        let point = if short.ends_with('.') { "0" } else { "" };
+        write!(f, "{short}{point}")
     }
 }
 

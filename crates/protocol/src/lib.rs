@@ -4,17 +4,21 @@
 //! No I/O, and nothing here reads the clock by itself: whoever needs the time passes it in, from [`Timestamp::now`]. The cases in `spec/fixtures` are run by this
 //! crate's tests, and by those of every SDK.
 
+mod attribute;
 mod close;
 mod fold;
 mod job_id;
 mod json;
+mod layout;
 mod position;
 mod problem;
+mod stages;
 mod state;
 mod status;
 mod timestamp;
 mod update;
 
+pub use attribute::{Attribute, MAX_ATTRIBUTE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES};
 pub use close::{CloseCode, Reconnect};
 pub use fold::{Fold, Origin, Refusal, fold};
 pub use job_id::{InvalidJobId, JobId};
@@ -23,4 +27,6 @@ pub use problem::{FieldError, Problem, ProblemType};
 pub use state::{InvalidState, State, StateView};
 pub use status::Status;
 pub use timestamp::Timestamp;
-pub use update::{InvalidUpdate, MAX_STAGE_BYTES, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, Update};
+pub use update::{
+    InvalidUpdate, MAX_STAGE_BYTES, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, SERVER_FIELDS, Update,
+};

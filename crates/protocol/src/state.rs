@@ -6,8 +6,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::json;
-use crate::{InvalidJobId, JobId, Position, Status};
+use crate::attribute::{number, text};
+use crate::json::{self, Fields};
+use crate::layout::{Layout, Span};
+use crate::{Attribute, InvalidJobId, JobId, Position, Status};
 
 /// A job as its updates so far describe it. Every watcher receives the same JSON, on every transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct State {
     pub(crate) ttl: Option<u32>,
     pub(crate) position: Position,
     pub(crate) json: Box<str>,
+    /// Where in `json` the values stand that the next fold needs.
+    pub(crate) layout: Layout,
 }
 
 impl State {
@@ -26,15 +30,26 @@ impl State {
     /// # Errors
     /// When it is not JSON, or a field that every state has is missing.
     pub fn parse(json: &str) -> Result<Self, InvalidState> {
-        let head: Head<'_> =
-            serde_json::from_str(json).map_err(|error| InvalidState::Json(error.to_string()))?;
+        let json = json::on_one_line(json);
+        let fields: Fields<'_> =
+            serde_json::from_str(&json).map_err(|error| InvalidState::Json(error.to_string()))?;
+        if let Some(name) = json::duplicate(&fields) {
+            return Err(InvalidState::Json(format!("{name} is given twice")));
+        }
+        let mut layout = Layout::default();
+        for (name, value) in &fields.0 {
+            layout.note(name, value, Span::of(value, &json));
+        }
         Ok(Self {
-            job: JobId::parse(&head.job_id).map_err(InvalidState::JobId)?,
-            status: head.status,
-            attempt: head.attempt.get(),
-            ttl: head.ttl,
-            position: Position::parse(&head.position).ok_or(InvalidState::Position)?,
-            json: json::on_one_line(json).into(),
+            job: JobId::parse(&fields.parsed::<Text<'_>>("job_id")?.0)
+                .map_err(InvalidState::JobId)?,
+            status: fields.parsed("status")?,
+            attempt: fields.parsed::<NonZeroU32>("attempt")?.get(),
+            ttl: fields.optional("ttl")?,
+            position: Position::parse(&fields.parsed::<Text<'_>>("position")?.0)
+                .ok_or(InvalidState::Position)?,
+            layout,
+            json: json.into(),
         })
     }
 
@@ -68,6 +83,20 @@ impl State {
         &self.json
     }
 
+    /// The value of an attribute as JSON, if the attempt has it.
+    pub fn attribute(&self, attribute: Attribute) -> Option<&str> {
+        self.layout.attribute(attribute).get(&self.json)
+    }
+
+    /// The text, or the texts, that are the value of an attribute; none if the attempt does not have it.
+    pub fn texts(&self, attribute: Attribute) -> Vec<Box<str>> {
+        let Some(json) = self.attribute(attribute) else { return Vec::new() };
+        match text(json) {
+            Some(text) => vec![text.into()],
+            None => serde_json::from_str(json).unwrap_or_default(),
+        }
+    }
+
     /// The fields that a person looks at.
     pub fn view(&self) -> StateView<'_> {
         // These fields were checked with these types when the state was made.
@@ -99,6 +128,55 @@ pub struct StateView<'a> {
     /// The worker's own, as JSON.
     #[serde(borrow, default)]
     pub metadata: Option<&'a RawValue>,
+    /// The kind of job.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    pub name: Option<Cow<'a, str>>,
+    /// Words to find the job by.
+    #[serde(borrow, default, deserialize_with = "texts_or_none")]
+    pub tags: Vec<Cow<'a, str>>,
+    /// How much is done, in `unit`s.
+    #[serde(default, deserialize_with = "number_or_none")]
+    pub current: Option<f64>,
+    /// How much there is to do, in `unit`s.
+    #[serde(default, deserialize_with = "number_or_none")]
+    pub total: Option<f64>,
+    /// What `current` and `total` count.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    pub unit: Option<Cow<'a, str>>,
+    /// When the attempt began, by the server's clock; none while it is queued.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    pub started_at: Option<Cow<'a, str>>,
+    /// When the worker was heard last, by the server's clock; none after the end.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    pub last_seen_at: Option<Cow<'a, str>>,
+    /// When its status, stage, progress or `current` changed last, by the server's clock; none after the end.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    pub progressed_at: Option<Cow<'a, str>>,
+    /// When the attempt ended, by the server's clock.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    pub ended_at: Option<Cow<'a, str>>,
+}
+
+// A worker may have fields of its own by these names, of another type: to people they are as good as none.
+
+fn text_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Cow<'de, str>>, D::Error> {
+    let value = <&RawValue>::deserialize(deserializer)?;
+    Ok(text(value.get()))
+}
+
+fn texts_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Cow<'de, str>>, D::Error> {
+    let value = <&RawValue>::deserialize(deserializer)?;
+    let texts = serde_json::from_str::<Vec<Text<'de>>>(value.get()).unwrap_or_default();
+    Ok(texts.into_iter().map(|Text(text)| text).collect())
+}
+
+fn number_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = <&RawValue>::deserialize(deserializer)?;
+    Ok(number(value.get()))
 }
 
 /// The float nearest to the digits, as other languages parse it. `serde_json`'s own may be the one next to it.
@@ -108,15 +186,19 @@ fn nearest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D:
 }
 
 #[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    job_id: Cow<'a, str>,
-    status: Status,
-    attempt: NonZeroU32,
-    #[serde(default)]
-    ttl: Option<u32>,
-    #[serde(borrow)]
-    position: Cow<'a, str>,
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Fields<'a> {
+    fn optional<T: Deserialize<'a>>(&self, wanted: &str) -> Result<Option<T>, InvalidState> {
+        let found = self.0.iter().find(|(name, _)| name == wanted);
+        let Some((_, value)) = found else { return Ok(None) };
+        serde_json::from_str(value.get())
+            .map_err(|error| InvalidState::Json(format!("{wanted}: {error}")))
+    }
+
+    fn parsed<T: Deserialize<'a>>(&self, wanted: &str) -> Result<T, InvalidState> {
+        self.optional(wanted)?.ok_or_else(|| InvalidState::Json(format!("{wanted} is missing")))
+    }
 }
 
 /// Why a text is not a state.

@@ -46,6 +46,11 @@ impl Timestamp {
         Some(Self::from_micros(moment.as_microsecond()))
     }
 
+    /// RFC 3339 in UTC with milliseconds: how the fold writes the moments that it adds.
+    pub fn with_millis(self) -> impl fmt::Display {
+        WithMillis(self)
+    }
+
     /// How long `self` is after `earlier`; zero if it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.as_micros() - earlier.as_micros()).unwrap_or(0))
@@ -65,5 +70,13 @@ impl Add<Duration> for Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.6}", self.0)
+    }
+}
+
+struct WithMillis(Timestamp);
+
+impl fmt::Display for WithMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0.0)
     }
 }

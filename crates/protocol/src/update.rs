@@ -6,8 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::attribute::number;
 use crate::json::{self, Fields};
-use crate::{InvalidJobId, JobId, Status};
+use crate::layout::{Layout, Span};
+use crate::{Attribute, InvalidJobId, JobId, Status};
 
 /// The largest update, in bytes of JSON, unless configured otherwise.
 pub const MAX_UPDATE_BYTES: usize = 65_536;
@@ -26,18 +28,29 @@ pub struct Update {
     pub(crate) status: Status,
     pub(crate) attempt: Option<NonZeroU32>,
     pub(crate) ttl: Option<u32>,
-    pub(crate) given: GivenFields,
+    pub(crate) has_timestamp: bool,
     /// `"job_id":"…","status":"…"` and the other fields as reported, without the braces.
     pub(crate) fields: String,
+    /// Where in `fields` the values stand that the fold needs.
+    pub(crate) layout: Layout,
+    pub(crate) total: Span,
+    pub(crate) stage_progress: Span,
+    /// The attributes that end with this update: those that are null, or of another type.
+    pub(crate) cleared: Vec<Attribute>,
 }
 
-/// Which of the fields that the fold would add the update has itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct GivenFields {
-    pub(crate) stage: bool,
-    pub(crate) progress: bool,
-    pub(crate) timestamp: bool,
-}
+/// The fields that only the server sets. In an update they are dropped.
+pub const SERVER_FIELDS: [&str; 9] = [
+    "position",
+    "started_at",
+    "last_seen_at",
+    "progressed_at",
+    "ended_at",
+    "health",
+    "children",
+    "requested",
+    "log",
+];
 
 impl Update {
     /// Parses an update of `job`, which the URL or the channel names. Without it, the update has to name its job.
@@ -82,20 +95,20 @@ impl Update {
             status,
             attempt: None,
             ttl: None,
-            given: GivenFields::default(),
+            has_timestamp: false,
             fields: String::with_capacity(text.len() + 96),
+            layout: Layout::default(),
+            total: Span::default(),
+            stage_progress: Span::default(),
+            cleared: Vec::new(),
         };
         update.fields.push_str("\"job_id\":\"");
         update.fields.push_str(update.job.as_str());
         update.fields.push_str("\",\"status\":\"");
         update.fields.push_str(status.as_str());
         update.fields.push('"');
-        let has_line_breaks = json::has_line_break(text);
         for (name, value) in &fields.0 {
             update.add(name, value)?;
-        }
-        if has_line_breaks {
-            update.fields = json::on_one_line(&update.fields).into_owned();
         }
         Ok(update)
     }
@@ -103,14 +116,14 @@ impl Update {
     fn add(&mut self, name: &str, value: &RawValue) -> Result<(), InvalidUpdate> {
         let is_given = present(value).is_some();
         match name {
-            "job_id" | "status" | "position" => return Ok(()),
+            "job_id" | "status" => return Ok(()),
             "progress" => {
-                self.given.progress = true;
-                if is_given {
-                    let clamped = parse_progress(value)?;
-                    self.push(name, clamped.unwrap_or(value.get()));
-                    return Ok(());
+                if is_given && let Some(clamped) = parse_progress(value)? {
+                    self.layout.progress = self.push(name, clamped);
+                } else {
+                    self.layout.progress = self.push(name, value.get());
                 }
+                return Ok(());
             }
             _ if !is_given && is_known(name) => return Ok(()),
             "stage" => {
@@ -120,11 +133,10 @@ impl Update {
                         format!("has {} bytes, at most {MAX_STAGE_BYTES} are allowed", stage.len());
                     return Err(InvalidUpdate::field(name, detail));
                 }
-                self.given.stage = true;
             }
             "timestamp" => {
                 string(name, value)?;
-                self.given.timestamp = true;
+                self.has_timestamp = true;
             }
             "message" | "error" => {
                 string(name, value)?;
@@ -136,17 +148,39 @@ impl Update {
                 return Ok(());
             }
             "ttl" => self.ttl = Some(integer(name, value, MAX_TTL_SECONDS)?),
-            _ => {}
+            "total" if number(value.get()).is_some() => {
+                self.total = self.push(name, value.get());
+                return Ok(());
+            }
+            "stage_progress" if number(value.get()).is_some() => {
+                self.stage_progress = self.push(name, value.get());
+                return Ok(());
+            }
+            _ if SERVER_FIELDS.contains(&name) => return Ok(()),
+            _ => {
+                if let Some(attribute) = Attribute::from_name(name)
+                    && !attribute.accepts(value)
+                {
+                    self.cleared.push(attribute);
+                    if !is_given {
+                        return Ok(());
+                    }
+                }
+            }
         }
-        self.push(name, value.get());
+        let span = self.push(name, value.get());
+        self.layout.note(name, value, span);
         Ok(())
     }
 
-    fn push(&mut self, name: &str, value: &str) {
+    /// Adds a field, and returns where its value stands.
+    fn push(&mut self, name: &str, value: &str) -> Span {
         self.fields.push(',');
         json::push_string(&mut self.fields, name);
         self.fields.push(':');
-        self.fields.push_str(value);
+        let start = self.fields.len();
+        self.fields.push_str(&json::on_one_line(value));
+        Span::new(&(start..self.fields.len()))
     }
 
     /// The update's job.
@@ -177,20 +211,32 @@ impl Update {
 
     /// Whether it has a timestamp.
     pub fn has_timestamp(&self) -> bool {
-        self.given.timestamp
+        self.has_timestamp
     }
 
-    /// Its stage and its progress as JSON, as far as it has them.
-    pub fn stage_and_progress(&self) -> [Option<String>; 2] {
-        if !(self.given.stage || self.given.progress) {
-            return [None, None];
-        }
-        let object = format!("{{{}}}", self.fields);
-        let fields = parse_object(&object).map_or_else(|_| Vec::new(), |fields| fields.0);
-        ["stage", "progress"].map(|wanted| {
-            let field = fields.iter().find(|(name, _)| name == wanted);
-            field.map(|(_, value)| value.get().to_owned())
-        })
+    /// The field's value as JSON, if the update has it and the fold acts on it: one of `stage`, `progress`, `current`,
+    /// `total` and `stage_progress`.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let span = match name {
+            "stage" => self.layout.stage,
+            "progress" => self.layout.progress,
+            "current" => self.layout.current,
+            "total" => self.total,
+            "stage_progress" => self.stage_progress,
+            _ => return None,
+        };
+        span.get(&self.fields)
+    }
+
+    /// The attributes that the update sets, in its order, as JSON.
+    pub fn attributes(&self) -> impl Iterator<Item = (Attribute, &str)> {
+        let attributes = self.layout.attributes.iter();
+        attributes.filter_map(|(attribute, span)| Some((*attribute, span.get(&self.fields)?)))
+    }
+
+    /// The attributes that end with the update: it says `null`, or has a field of that name that is of another type.
+    pub fn cleared(&self) -> &[Attribute] {
+        &self.cleared
     }
 }
 

@@ -74,9 +74,13 @@ impl Script {
 }
 
 /// The fold of what reporters send, without what legacy workers need.
-const FOLD: &[&str] = &["local legacy\n", include_str!("scripts/report.lua")];
-const LEGACY_FOLD: &[&str] =
-    &[include_str!("scripts/legacy.lua"), include_str!("scripts/report.lua")];
+const FOLD: &[&str] =
+    &["local legacy\n", include_str!("scripts/attempt.lua"), include_str!("scripts/report.lua")];
+const LEGACY_FOLD: &[&str] = &[
+    include_str!("scripts/legacy.lua"),
+    include_str!("scripts/attempt.lua"),
+    include_str!("scripts/report.lua"),
+];
 
 static REPORT: Script = Script::new(FOLD);
 static REPORT_END: Script = Script::whatever_memory(FOLD);
@@ -152,7 +156,6 @@ impl<'a> Report<'a> {
         let Self { update, left, now, deadline, server, ignore_key } = self;
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
         let moment = |millis: i64| u64::try_from(millis).unwrap_or(0);
-        let [stage, progress] = update.stage_and_progress();
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
             .text("publish", Some(names.publish()))
@@ -169,9 +172,13 @@ impl<'a> Report<'a> {
             .text("status", Some(update.status().as_str()))
             .number("named", update.attempt().map(|attempt| u32::from(attempt).into()))
             .number("ttl", update.ttl().map(u64::from))
-            .text("stage", stage.as_deref())
-            .text("progress", progress.as_deref())
-            .text("now", (!update.has_timestamp()).then(|| now.to_string()).as_deref())
+            .text("stage", update.value("stage"))
+            .text("progress", update.value("progress"))
+            .text("current", update.value("current"))
+            .text("total", update.value("total"))
+            .text("stage_progress", update.value("stage_progress"))
+            .text("given_attributes", given_attributes(update).as_deref())
+            .flag("has_timestamp", update.has_timestamp())
             .text("new_epoch", Some(&format!("{:x}", new_epoch(*now).0)))
             .number("keep", millis(keeping.ttl))
             .number("keep_ended", millis(keeping.ttl_after_end))
@@ -269,6 +276,15 @@ impl Call {
     pub fn script(&self) -> &'static Script {
         self.script
     }
+}
+
+/// The attributes that the update sets or ends, as `attempt.lua` reads them: most updates have none.
+fn given_attributes(update: &Update) -> Option<String> {
+    let set = update.attributes().map(|(attribute, value)| (attribute.as_str(), value));
+    let ended = update.cleared().iter().map(|attribute| (attribute.as_str(), ""));
+    let lines: String =
+        set.chain(ended).map(|(name, value)| format!(",\"{name}\":{value}\n")).collect();
+    Some(lines).filter(|lines| !lines.is_empty())
 }
 
 fn new_epoch(now: Timestamp) -> Epoch {

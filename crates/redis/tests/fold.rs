@@ -56,6 +56,10 @@ impl<'a> Twice<'a> {
             (_, Some(previous)) => previous.position().epoch,
             (_, None) => Epoch(1),
         };
+        let now = match &reply {
+            Reply::Taken(Taken { state, repeated: false, .. }) => clock_of(state, &update),
+            _ => now,
+        };
         match (fold(previous, &update, origin, epoch, now), reply) {
             (
                 Ok(Fold::New(expected)),
@@ -75,6 +79,16 @@ impl<'a> Twice<'a> {
         let states = self.runtime.block_on(states).expect("an answer");
         assert_eq!(states.last(), self.present.as_ref(), "what is kept");
     }
+}
+
+/// What Redis' clock said when it folded the update.
+fn clock_of(state: &State, update: &Update) -> Timestamp {
+    let view = state.view();
+    let moment = match update.has_timestamp() {
+        false => view.timestamp,
+        true => view.ended_at.or(view.last_seen_at),
+    };
+    Timestamp::parse(&moment.expect("a moment")).expect("RFC 3339")
 }
 
 fn with_redis(test: impl FnOnce(&Client, &Runtime)) {
@@ -127,6 +141,16 @@ fn the_fixtures() {
     });
 }
 
+const STAGES: &[&str] = &[
+    r#"["a","b \" \u00e9"]"#,
+    r#"["x",{"id":"a","weight":2.5,"skipped":false},{"id":"b \" é","label":null,"weight":null}]"#,
+    r#"[{"id":"a","weight":1e-3},{"id":"z","weight":7.1,"skipped":true},{"id":"b \" é"},"y"]"#,
+    r#"[{"id":"a","weight":9e307},{"id":"","weight":1}]"#,
+    r#"[{"id":"a","weight":9e307},{"id":"q","weight":9e307}]"#,
+    "[]",
+    "null",
+];
+
 /// Fields that matter to the fold, and some that do not.
 fn any_update() -> impl Strategy<Value = String> {
     let field = |name: &'static str, values: &'static [&'static str]| {
@@ -145,6 +169,20 @@ fn any_update() -> impl Strategy<Value = String> {
             "null",
         ],
     );
+    let of_the_attempt = (
+        field("name", &["\"a\"", "\"\\u00e9\"", "\"\"", "null", "{\"x\":1}"]),
+        field("tags", &["[]", "[ \"a\" , \"b,\\\"unit\\\":1\" ]", "null", "7"]),
+        field("stages", STAGES),
+        field("artifacts", &["[{\"name\":\"x\",\"url\":\"y\",\"stages\":[\"b\"]}]", "null"]),
+        field("heartbeat", &["10", "1.50", "0", "null"]),
+        field("current", &["1", "2.5", "-3", "1e400", "\"x\"", "null"]),
+        field("total", &["3", "7e0", "0", "-1", "0.1", "null"]),
+        field("stage_progress", &["0.5", "0.333", "-0.0", "9", "null", "true"]),
+        field("started_at", &["\"2024-01-01T00:00:00Z\"", "null"]),
+    );
+    let of_the_attempt = of_the_attempt.prop_map(|(a, b, c, d, e, f, g, h, i)| {
+        [a, b, c, d, e, f, g, h, i].into_iter().flatten().collect::<Vec<_>>()
+    });
     let fields = (
         status,
         field("stage", &["\"a\"", "\"b \\\" \\u00e9\"", "\"\"", "null"]),
@@ -155,10 +193,15 @@ fn any_update() -> impl Strategy<Value = String> {
         field("message", &["\"m\"", "\"%d %s {} \\n\"", "null"]),
         field("x", &["{\"deep\":[1,{\"stage\":2}]}", "123456789012345678901234567890", "\"ü\""]),
     );
-    fields.prop_map(|(a, b, c, d, e, f, g, h)| {
-        let given: Vec<_> = [h, g, a, b, c, d, e, f].into_iter().flatten().collect();
-        format!("{{{}}}", given.join(","))
-    })
+    let of_the_attempt = prop_oneof![Just(Vec::new()), of_the_attempt];
+    (fields, of_the_attempt, any::<bool>()).prop_map(
+        |((a, b, c, d, e, f, g, h), mut more, last)| {
+            let mut given: Vec<_> = [h, g, a, b, c, d, e, f].into_iter().flatten().collect();
+            let at = if last { given.len() } else { 0 };
+            given.splice(at..at, more.drain(..));
+            format!("{{{}}}", given.join(","))
+        },
+    )
 }
 
 #[test]

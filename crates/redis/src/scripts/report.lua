@@ -15,16 +15,18 @@
 --          {'adopt', json}                                 a legacy worker's value under the status key comes first
 --          {'late', milliseconds}                          the deadline has passed; the time here
 --          and what legacy.lua answers
-local channel, publish, job, origin, fields, status, named, ttl, stage, progress, now, new_epoch,
-  keep, keep_ended, max_states, max_bytes, deadline, server, server_until, after, ignore_key
+local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
+  given_attributes, has_timestamp, new_epoch, keep, keep_ended, max_states, max_bytes, deadline, server, server_until,
+  after, ignore_key
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
 -- origin                    'report', or what a legacy worker did: 'publish', 'key'
 -- fields                    the update: its fields as JSON, without the braces
--- status, named, ttl, stage, progress
---                           those of them that the fold reads. `named` is the attempt; stage and progress are JSON
--- now                       the time as RFC 3339, if the update has no timestamp
+-- status, named, ttl, stage, progress, current, total, stage_progress
+--                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
+-- given_attributes          those that the update sets or ends: see attempt.lua
+-- has_timestamp             whether the update has one
 -- new_epoch                 hex, for a job that begins, or a server that may have lost states
 -- keep, keep_ended          how long a job is kept after an update, and after its end, in milliseconds
 -- max_states, max_bytes     the bounds of the history; the newest state is kept whatever its size. The first holds from the
@@ -51,11 +53,12 @@ end
 -- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
 -- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
 local layout, expires, known_server, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
-  ring, written, oldest, bytes, begun, indexed, taken
+  ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
-    written, oldest, bytes, begun, indexed, taken = cmsgpack.unpack(meta)
+    written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes
+    = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
 
@@ -91,12 +94,13 @@ elseif known_status == 'completed' or known_status == 'failed' or known_status =
     local start = '{' .. fields .. ','
     if state and string.sub(state, 1, #start) == start then
       -- The same end if all that follows was added by the fold.
-      local by_the_fold = {stage = true, progress = true, timestamp = true, ttl = true, attempt = true, position = true}
+      local by_the_fold = {stage = true, progress = true, timestamp = true, ttl = true, attempt = true, position = true,
+        started_at = true, ended_at = true, health = true, children = true, requested = true, log = true}
       local readable, added = pcall(cjson.decode, '{' .. string.sub(state, #start + 1))
       local same = readable
       if readable then
         for name in pairs(added) do
-          same = same and by_the_fold[name]
+          same = same and (by_the_fold[name] or attribute(known_attributes, name))
         end
       end
       if same then
@@ -140,22 +144,52 @@ if not stage then
   end
   added = ',"stage":' .. stage
 end
+if not same_attempt then
+  known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
+  started_at, progressed_at = nil, nil
+end
+local attributes, carried = carry(known_attributes, given_attributes)
 if not progress then
   if status == 'completed' then
     progress = '1.0'
-  elseif same_attempt then
-    progress = known_progress
+  elseif current and total and tonumber(total) > 0 then
+    progress = decimals(tonumber(current) / tonumber(total))
+  elseif attributes and (stage_progress or known_stage ~= stage) then
+    local stages = attribute(attributes, 'stages')
+    local far = math.max(0, math.min(tonumber(stage_progress or 0), 1))
+    progress = stages and of_stages(stages, stage, far)
   end
+  progress = progress or known_progress
   if progress then
     added = added .. ',"progress":' .. progress
   end
 end
-if now then
-  added = added .. ',"timestamp":"' .. now .. '"'
+if carried then
+  added = added .. string.gsub(carried, '\n', '')
+end
+local now_seconds = moment(time[1])
+local now = now_seconds .. string.format('.%03dZ', math.floor(time[2] / 1000))
+if not has_timestamp then
+  added = added .. ',"timestamp":"' .. now_seconds .. string.format('.%06dZ', time[2]) .. '"'
 end
 if not ttl and known and known_ttl then
   ttl = known_ttl
   added = added .. ',"ttl":' .. ttl
+end
+if not started_at and status ~= 'queued' then
+  started_at = now
+end
+if started_at then
+  added = added .. ',"started_at":"' .. started_at .. '"'
+end
+if is_end then
+  added = added .. ',"ended_at":"' .. now .. '"'
+else
+  if not progressed_at or known_status ~= status or known_stage ~= stage or known_progress ~= progress
+    or current and known_current ~= current then
+    progressed_at = now
+  end
+  added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
 end
 local state = '{' .. fields .. added .. ',"attempt":' .. attempt .. ',"position":"' .. epoch .. '-' .. number .. '"}'
 
@@ -192,7 +226,7 @@ if is_due then
   indexed = expires + math.floor(life / 4)
 end
 call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, epoch, number, attempt, status, ttl,
-  stage, progress, ring, written, oldest, bytes, begun, indexed, taken))
+  stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes))
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
 end

@@ -73,21 +73,61 @@ pub(crate) struct Update {
     /// Seconds that the job is kept after this and each later update.
     #[schema(minimum = 1, maximum = 2_592_000)]
     ttl: Option<u32>,
+    /// How much is done, in units: a number. Without a `progress`, it is `current / total`.
+    current: Option<Value>,
+    /// How much there is to do, in units: a number.
+    total: Option<Value>,
+    /// How far the stage is, a number from 0 to 1: with declared `stages`, the progress follows from it.
+    stage_progress: Option<Value>,
+    /// An attribute, as those below: it stays until the attempt ends or an update sets it again, and `null` clears it. A
+    /// value of another type is the worker's own, and passes through. `name`: the kind of job, 1 to 64 bytes.
+    #[schema(examples("render"))]
+    name: Option<Value>,
+    /// Words to find the job by: at most 16, of 1 to 64 bytes.
+    #[schema(examples(json!(["gpu", "nightly"])))]
+    tags: Option<Value>,
+    /// The stages that the job goes through: ids, or objects with `id`, `label`, `weight` and `skipped`.
+    #[schema(examples(json!(["fetch", {"id": "encode", "label": "Encode", "weight": 2}])))]
+    stages: Option<Value>,
+    /// The job that this one is a part of.
+    parent_id: Option<Value>,
+    /// How much of its parent this job is: a number above 0.
+    weight: Option<Value>,
+    /// How many children the job is going to have.
+    children_expected: Option<Value>,
+    /// What `current` and `total` count: 1 to 32 bytes.
+    #[schema(examples("frames"))]
+    unit: Option<Value>,
+    /// Whether the worker answers requests to cancel: true or false.
+    cancellable: Option<Value>,
+    /// How often the worker reports at least, in seconds.
+    heartbeat: Option<Value>,
+    /// After so many seconds without progress the job is stalled.
+    stall_after: Option<Value>,
+    /// After so many seconds of silence the server ends the job.
+    lost_after: Option<Value>,
+    /// Links to what the job made: objects with `name`, `url`, `media_type` and `size`.
+    artifacts: Option<Value>,
+    /// The W3C trace context that the job belongs to.
+    traceparent: Option<Value>,
 }
 
-/// A job as the updates so far make it. Besides these fields, whatever the worker reported, untouched.
+/// A job as the updates so far make it. Besides these fields, the attributes (see `Update`), and whatever the worker
+/// reported, untouched.
 #[derive(ToSchema)]
 #[schema(examples(
     json!({
         "job_id": "job_12345", "status": "processing", "stage": "rendering", "progress": 0.75,
         "message": "Rendering frame 1500/2000", "timestamp": "2024-01-01T00:00:00Z",
-        "metadata": {"current_frame": 1500, "total_frames": 2000},
-        "attempt": 1, "position": "8f3a6c01d2e4b597-42"
+        "metadata": {"current_frame": 1500, "total_frames": 2000}, "name": "render",
+        "started_at": "2024-01-01T00:00:00.000Z", "last_seen_at": "2024-01-01T00:00:07.500Z",
+        "progressed_at": "2024-01-01T00:00:07.500Z", "attempt": 1, "position": "8f3a6c01d2e4b597-42"
     }),
     json!({
         "job_id": "job_12345", "status": "completed", "message": "Job completed",
         "result": {"video_url": "https://cdn.example.com/video.mp4"}, "stage": "complete", "progress": 1.0,
-        "timestamp": "2024-01-01T00:00:00.000000Z", "attempt": 1, "position": "8f3a6c01d2e4b597-43"
+        "timestamp": "2024-01-01T00:00:09.000000Z", "started_at": "2024-01-01T00:00:00.000Z",
+        "ended_at": "2024-01-01T00:00:09.000Z", "attempt": 1, "position": "8f3a6c01d2e4b597-43"
     }),
 ))]
 pub(crate) struct State {
@@ -113,6 +153,18 @@ pub(crate) struct State {
     /// Seconds that the job is kept after each update, if its worker asked.
     #[schema(nullable = false, minimum = 1, maximum = 2_592_000)]
     ttl: Option<u32>,
+    /// When the attempt began, by the server's clock: RFC 3339 in UTC with milliseconds. Absent while it is queued.
+    #[schema(nullable = false, examples("2024-01-01T00:00:00.000Z"))]
+    started_at: Option<String>,
+    /// When the worker was heard last, by the server's clock. Absent after the end.
+    #[schema(nullable = false)]
+    last_seen_at: Option<String>,
+    /// When its status, stage, progress or `current` changed last, by the server's clock. Absent after the end.
+    #[schema(nullable = false)]
+    progressed_at: Option<String>,
+    /// When the attempt ended, by the server's clock.
+    #[schema(nullable = false)]
+    ended_at: Option<String>,
     #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
     attempt: u64,
     position: Position,
@@ -129,6 +181,19 @@ pub(crate) struct JobList {
     next: Option<String>,
     /// How many jobs are known, whether they match or not.
     total: u64,
+    /// How many match, but for `status`, in each status: if it was asked for. At most 10,000 are counted.
+    #[schema(nullable = false)]
+    counts: Option<StatusCounts>,
+}
+
+/// How many jobs there are in each status.
+#[derive(ToSchema)]
+pub(crate) struct StatusCounts {
+    queued: u64,
+    processing: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
 }
 
 /// A job's latest states.

@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any, NoReturn, Optional
 
+from ._attributes import ATTRIBUTES, SERVER_FIELDS
 from ._update import ENDS, MAX_ATTEMPT, MAX_STAGE_BYTES, MAX_TTL, MAX_UPDATE_BYTES, Encoded, quote
 
 STATUSES = ENDS | {"queued", "processing"}
@@ -35,11 +36,14 @@ def read(job_id: str, data: bytes) -> Encoded:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise Unreadable(f"it is not JSON: {error}") from None
     fields = {"job_id": quote(job_id), "status": quote("processing")}
+    ended = []
     for name, (value, text) in given.items():
         kept = _field(job_id, name, value, text)
         if kept is not None:
             fields[name] = kept
-    return Encoded(fields)
+        elif name in ATTRIBUTES:
+            ended.append(name)
+    return Encoded(fields, ended)
 
 
 def _fields(text: str) -> dict[str, tuple[Any, str]]:
@@ -79,7 +83,7 @@ def _expect(text: str, at: int, wanted: str) -> int:
 
 def _field(job_id: str, name: str, value: Any, text: str) -> Optional[str]:
     """The field as it is kept; None if it counts as absent."""
-    if name == "position":
+    if name in SERVER_FIELDS or (name in ATTRIBUTES and value is None):
         return None
     if name == "progress":
         return _progress(value, text)

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from ._outcome import Lost
 from ._redis_address import RedisAddress, parse
 from ._redis_arguments import Argument, encode
-from ._update import ENDS, Encoded, quote, timestamp
+from ._update import ENDS, Encoded, quote
 
 TTL_MS = 3_600_000
 """How long a job is kept after an update that says nothing of it, and after its end."""
@@ -47,9 +47,9 @@ def _file(name: str) -> str:
     return resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
 
 
-_FOLD = ("local legacy\n", _file("report.lua"))
+_FOLD = ("local legacy\n", _file("attempt.lua"), _file("report.lua"))
 """The fold of what reporters send, without what legacy workers need."""
-_LEGACY_FOLD = (_file("legacy.lua"), _file("report.lua"))
+_LEGACY_FOLD = (_file("legacy.lua"), _file("attempt.lua"), _file("report.lua"))
 REPORT = Script(*_FOLD)
 REPORT_END = Script(*_FOLD, whatever_memory=True)
 LEGACY = Script(*_LEGACY_FOLD)
@@ -202,7 +202,11 @@ class RedisClient:
             "ttl": int(fields["ttl"]) if "ttl" in fields else None,
             "stage": fields.get("stage"),
             "progress": fields.get("progress"),
-            "now": None if "timestamp" in fields else timestamp(),
+            "current": update.number("current"),
+            "total": update.number("total"),
+            "stage_progress": update.number("stage_progress"),
+            "given_attributes": update.attributes(),
+            "has_timestamp": "timestamp" in fields,
             "new_epoch": f"{secrets.randbits(64) or 1:x}",
             "keep": TTL_MS,
             "keep_ended": TTL_MS,

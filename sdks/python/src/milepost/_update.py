@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Optional
 
+from ._attributes import ATTRIBUTES, accepts, is_number
 from ._json import clean, cut
 
 MAX_UPDATE_BYTES = 65_536
@@ -107,11 +109,27 @@ class Update:
 class Encoded:
     """An update that does not change any more: its fields as JSON, `job_id` first, `status` second."""
 
-    __slots__ = ("data", "fields")
+    __slots__ = ("data", "ended", "fields")
 
-    def __init__(self, fields: dict[str, str]) -> None:
+    def __init__(self, fields: dict[str, str], ended: Sequence[str] = ()) -> None:
         self.fields = fields
+        self.ended = ended
+        """The attributes that were null."""
         self.data = ("{" + ",".join(f"{quote(name)}:{value}" for name, value in fields.items()) + "}").encode()
+
+    def number(self, name: str) -> Optional[str]:
+        """The field as it is written, if it is a number."""
+        text = self.fields.get(name)
+        return text if text is not None and is_number(json.loads(text)) else None
+
+    def attributes(self) -> Optional[str]:
+        """The attributes that it sets or ends, as attempt.lua reads them; None for most updates, which have none."""
+        given = {name: text for name, text in self.fields.items() if name in ATTRIBUTES}
+        lines = [
+            f',"{name}":{text if accepts(name, json.loads(text), text) else ""}\n' for name, text in given.items()
+        ]
+        lines += [f',"{name}":\n' for name in self.ended]
+        return "".join(lines) or None
 
 
 def timestamp() -> str:

@@ -1,0 +1,98 @@
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+use crate::Attribute;
+use crate::attribute::number;
+
+/// Where in an update's or a state's JSON the values stand that the fold needs, so that it need not read the JSON again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) stage: Span,
+    pub(crate) progress: Span,
+    pub(crate) current: Span,
+    pub(crate) started_at: Span,
+    pub(crate) progressed_at: Span,
+    /// In the order in which they stand there.
+    pub(crate) attributes: Vec<(Attribute, Span)>,
+}
+
+/// The bytes of a value; empty if there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(range: &Range<usize>) -> Self {
+        // A text of 4 GiB is none that anybody may send.
+        let [start, end] = [range.start, range.end].map(|at| u32::try_from(at).unwrap_or(0));
+        Self { start, end }
+    }
+
+    /// The span of a value in the text that it was read from.
+    pub(crate) fn of(value: &RawValue, text: &str) -> Self {
+        let start = value.get().as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        Self::new(&(start..start + value.get().len()))
+    }
+
+    pub(crate) fn is_given(self) -> bool {
+        self.end > self.start
+    }
+
+    /// The value, if there is one.
+    pub(crate) fn get(self, text: &str) -> Option<&str> {
+        text.get(self.start as usize..self.end as usize).filter(|value| !value.is_empty())
+    }
+
+    fn moved(self, by: u32) -> Self {
+        if self.is_given() { Self { start: self.start + by, end: self.end + by } } else { self }
+    }
+}
+
+impl Layout {
+    /// Remembers where a field's value stands, if the fold needs it.
+    pub(crate) fn note(&mut self, name: &str, value: &RawValue, span: Span) {
+        match name {
+            "stage" => self.stage = span,
+            "progress" => self.progress = span,
+            "current" if number(value.get()).is_some() => self.current = span,
+            "started_at" if is_moment(value) => self.started_at = span,
+            "progressed_at" if is_moment(value) => self.progressed_at = span,
+            _ => {
+                if let Some(attribute) = Attribute::from_name(name)
+                    && attribute.accepts(value)
+                {
+                    self.attributes.push((attribute, span));
+                }
+            }
+        }
+    }
+
+    /// The same when so many bytes stand before the text.
+    pub(crate) fn moved(&self, by: u32) -> Self {
+        Self {
+            stage: self.stage.moved(by),
+            progress: self.progress.moved(by),
+            current: self.current.moved(by),
+            started_at: self.started_at.moved(by),
+            progressed_at: self.progressed_at.moved(by),
+            attributes: self
+                .attributes
+                .iter()
+                .map(|(attribute, span)| (*attribute, span.moved(by)))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn attribute(&self, wanted: Attribute) -> Span {
+        let found = self.attributes.iter().find(|(attribute, _)| *attribute == wanted);
+        found.map(|(_, span)| *span).unwrap_or_default()
+    }
+}
+
+/// Whether it may be a moment as the fold writes it. States of older versions may have a worker's own field there.
+fn is_moment(value: &RawValue) -> bool {
+    value.get().len() == r#""2024-05-06T07:08:09.123Z""#.len() && value.get().starts_with('"')
+}

@@ -1,0 +1,87 @@
+-- What the fold carries through an attempt, and what it works out: attributes, moments, and progress by stages. The rules
+-- are in spec/README.md, sections 2 and 3; crates/protocol has them in Rust. Both have to agree to the last byte.
+--
+-- The attributes of an attempt are one text. Each of them is a line, `,"name":value`, in the order in which they stand in the
+-- latest state. An attribute that an update ends is a line without a value.
+
+-- A moment in UTC as RFC 3339, without its fraction and zone.
+local function moment(seconds)
+  local days = math.floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  -- The days since 0000-03-01, so that the leap day is a year's last: eras of 400 years, years, months.
+  local day = days + 719468
+  local era = math.floor(day / 146097)
+  day = day - era * 146097
+  local year = math.floor((day - math.floor(day / 1460) + math.floor(day / 36524) - math.floor(day / 146096)) / 365)
+  day = day - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+  local month = math.floor((5 * day + 2) / 153)
+  day = day - math.floor((153 * month + 2) / 5) + 1
+  year = year + era * 400
+  if month < 10 then
+    month = month + 3
+  else
+    month, year = month - 9, year + 1
+  end
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d', year, month, day, math.floor(rest / 3600),
+    math.floor(rest / 60) % 60, rest % 60)
+end
+
+-- The attributes of the next state, and those of them that the update does not have itself.
+local function carry(known, given)
+  if not given then
+    return known, known
+  end
+  local set, ended, kept = '', {}, ''
+  for name, value in string.gmatch(given, ',"([^"]+)":([^\n]*)\n') do
+    ended[name] = true
+    if value ~= '' then
+      set = set .. ',"' .. name .. '":' .. value .. '\n'
+    end
+  end
+  for name, value in string.gmatch(known or '', ',"([^"]+)":([^\n]*)\n') do
+    if not ended[name] then
+      kept = kept .. ',"' .. name .. '":' .. value .. '\n'
+    end
+  end
+  local all = set .. kept
+  return all ~= '' and all or nil, kept
+end
+
+-- The value of an attribute.
+local function attribute(attributes, name)
+  return attributes and string.match('\n' .. attributes, '\n,"' .. name .. '":([^\n]+)')
+end
+
+-- A progress that is worked out, as it stands in the state.
+local function decimals(progress)
+  if progress > 0 then
+    progress = math.min(progress, 1)
+  else
+    progress = 0
+  end
+  return (string.gsub(string.gsub(string.format('%.6f', progress), '0+$', ''), '%.$', '.0'))
+end
+
+-- The progress of a job that is so far in a declared stage, or nil.
+local function of_stages(stages, stage, stage_progress)
+  local id = cjson.decode('[' .. stage .. ']')[1]
+  local total, done = 0, nil
+  for _, declared in ipairs(cjson.decode(stages)) do
+    local its_id, weight = declared, 1
+    if type(declared) == 'table' then
+      its_id = declared.id
+      if type(declared.weight) == 'number' then
+        weight = declared.weight
+      end
+      if declared.skipped == true then
+        weight = 0
+      end
+    end
+    if not done and its_id == id then
+      done = total + weight * stage_progress
+    end
+    total = total + weight
+  end
+  return done and total > 0 and total < math.huge and decimals(done / total) or nil
+end
+
