@@ -56,6 +56,7 @@ macro_rules! contract {
                 listing::pages_hold_every_job_once,
                 listing::pages_stay_right_while_jobs_begin,
                 listing::statuses_and_prefix_select,
+                listing::jobs_are_found_by_their_attributes,
             }
         }
     };

@@ -1,12 +1,12 @@
 //! Pages of the jobs known.
 
-use milepost_broker::{Jobs, JobsQuery};
+use milepost_broker::{Jobs, JobsQuery, Keyword};
 use milepost_protocol::Status;
 
 use crate::harness::{Harness, Settings};
 
 fn query(it: &Harness, limit: usize) -> JobsQuery {
-    JobsQuery { statuses: Vec::new(), prefix: it.prefix().to_owned(), limit, after: None }
+    JobsQuery { prefix: it.prefix().to_owned(), limit, ..JobsQuery::default() }
 }
 
 async fn page(it: &Harness, query: &JobsQuery) -> Jobs {
@@ -110,5 +110,36 @@ pub async fn statuses_and_prefix_select(setup: impl AsyncFn(Settings) -> Harness
     // A page is filled with those that match.
     let pages = walk(&it, JobsQuery { limit: 1, ..with(&[Status::Completed], "") }).await;
     assert_eq!(pages, [["x.4"], ["y.1"]]);
+    it.close().await;
+}
+
+pub async fn jobs_are_found_by_their_attributes(setup: impl AsyncFn(Settings) -> Harness) {
+    let it = setup(Settings::default()).await;
+    let by = async |keywords: &[Keyword], text: &str| {
+        let (keywords, text) = (keywords.to_vec(), text.to_owned());
+        names(&it, &page(&it, &JobsQuery { keywords, text, ..query(&it, 10) }).await)
+    };
+    let name = |text: &str| Keyword::Name(text.into());
+    let tag = |text: &str| Keyword::Tag(text.into());
+    it.report(&it.job("a"), r#"{"name":"Export","tags":["x","y"]}"#).await;
+    it.report(&it.job("b"), r#"{"name":"Export","tags":["y"],"parent_id":"p"}"#).await;
+    it.report(&it.job("c"), r#"{"name":{"of":"the worker"},"tags":"x"}"#).await;
+    it.report(&it.job("d"), r#"{"name":"import"}"#).await;
+    assert_eq!(by(&[name("Export")], "").await, ["b", "a"]);
+    assert_eq!(by(&[name("Export"), tag("x")], "").await, ["a"]);
+    assert_eq!(by(&[tag("y"), tag("x")], "").await, ["a"]);
+    assert_eq!(by(&[Keyword::Parent("p".into())], "").await, ["b"]);
+    assert_eq!(by(&[name("nothing")], "").await, [""; 0]);
+    assert_eq!(by(&[], "PORT").await, ["d", "b", "a"]);
+    assert_eq!(by(&[tag("y")], "exp").await, ["b", "a"]);
+    // Carried over, changed, and gone with the attempt or the job.
+    it.report(&it.job("a"), r#"{"progress":0.5}"#).await;
+    it.report(&it.job("b"), r#"{"tags":["z"]}"#).await;
+    assert_eq!(by(&[tag("y")], "").await, ["a"]);
+    assert_eq!(by(&[tag("z")], "").await, ["b"]);
+    it.report(&it.job("b"), r#"{"attempt":2}"#).await;
+    it.broker().forget(&it.job("a")).await.expect("the backend answers");
+    assert_eq!(by(&[tag("z")], "").await, [""; 0]);
+    assert_eq!(by(&[name("Export")], "").await, [""; 0]);
     it.close().await;
 }

@@ -1,6 +1,7 @@
 //! The broker inside the process: nothing else to install.
 
 mod capacity;
+mod index;
 mod job;
 mod jobs;
 mod page;

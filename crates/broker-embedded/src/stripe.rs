@@ -6,6 +6,7 @@ use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fo
 
 use crate::Limits;
 use crate::capacity::Capacity;
+use crate::index::Index;
 use crate::job::Known;
 use crate::jobs::{Jobs, Key};
 use crate::store::{Record, Store};
@@ -24,6 +25,7 @@ pub(crate) struct Stripe {
     ended: Queue,
     /// The known jobs in the order in which they began.
     by_begun: BTreeMap<u64, Key>,
+    index: Index,
 }
 
 /// By milliseconds of the clock's `elapsed`.
@@ -127,6 +129,7 @@ impl Stripe {
         capacity.add_job();
         capacity.add(&state);
         let is_end = state.status().is_end();
+        self.index.update(begun, None, Some(&state));
         let (key, job) = self.jobs.find_or_insert(state.job());
         job.known = Some(Known { state, earlier: None, epoch, begun, expires, queued: expires });
         self.queue(is_end).insert((expires, key));
@@ -147,6 +150,7 @@ impl Stripe {
         let Some(known) = &mut job.known else { return };
         let was_end = known.state.status().is_end();
         let is_end = state.status().is_end();
+        self.index.update(known.begun, Some(&known.state), Some(&state));
         known.expires = expires;
         if was_end != is_end || expires < known.queued {
             let queues = [&mut self.running, &mut self.ended];
@@ -210,6 +214,7 @@ impl Stripe {
         }
         self.queue(known.state.status().is_end()).remove(&(known.queued, key));
         self.by_begun.remove(&known.begun);
+        self.index.update(known.begun, Some(&known.state), None);
         if let Some(store) = context.store {
             store.forget(known.state.job().clone());
         }
@@ -274,17 +279,18 @@ impl Stripe {
         listed: &mut VecDeque<Listed>,
     ) -> Option<u64> {
         const SLICE: usize = 1_024;
-        for (looked_at, (begun, key)) in self.by_begun.range(..before).rev().enumerate() {
+        let candidates: Box<dyn Iterator<Item = u64>> = match self.index.candidates(query) {
+            Some(jobs) => Box::new(jobs.range(..before).rev().copied()),
+            None => Box::new(self.by_begun.range(..before).rev().map(|(begun, _)| *begun)),
+        };
+        for (looked_at, begun) in candidates.enumerate() {
             if listed.len() == most || looked_at == SLICE {
-                return Some(*begun + 1);
+                return Some(begun + 1);
             }
-            let Some(known) = self.jobs.get(*key).and_then(|job| job.known.as_ref()) else {
-                continue;
-            };
-            let status = known.state.status();
-            let wanted = query.statuses.is_empty() || query.statuses.contains(&status);
-            if wanted && known.state.job().as_str().starts_with(&query.prefix) {
-                listed.push_back(Listed { begun: *begun, state: Arc::clone(&known.state) });
+            let job = self.by_begun.get(&begun).and_then(|key| self.jobs.get(*key));
+            let Some(known) = job.and_then(|job| job.known.as_ref()) else { continue };
+            if query.matches(&known.state) {
+                listed.push_back(Listed { begun, state: Arc::clone(&known.state) });
             }
         }
         None

@@ -191,7 +191,7 @@ impl Broker for Redis {
             let states = self.client.newest(ids, now).await.map_err(unavailable)?;
             for ((_, begun), state) in matching.into_iter().zip(states) {
                 let Some(state) = state else { continue };
-                if !query.statuses.is_empty() && !query.statuses.contains(&state.status()) {
+                if !query.matches(&state) {
                     continue;
                 }
                 if jobs.states.len() == query.limit {

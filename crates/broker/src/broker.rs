@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, Refusal, State, Status, Update};
+use milepost_protocol::{JobId, Refusal, State, Update};
+
+use crate::jobs::{Jobs, JobsQuery};
 
 /// Keeps states, orders updates, tells who is attached.
 ///
@@ -138,30 +140,6 @@ impl fmt::Display for Unavailable {
 }
 
 impl std::error::Error for Unavailable {}
-
-/// Which jobs to list.
-#[derive(Clone, Debug)]
-pub struct JobsQuery {
-    /// Only jobs with one of these statuses; all if empty.
-    pub statuses: Vec<Status>,
-    /// Only jobs whose id begins so.
-    pub prefix: String,
-    /// At most so many.
-    pub limit: usize,
-    /// Those after the page whose [`Jobs::next`] this was.
-    pub after: Option<u64>,
-}
-
-/// A page of jobs.
-#[derive(Clone, Debug, Default)]
-pub struct Jobs {
-    /// Their present states, the most recently begun first.
-    pub states: Vec<Arc<State>>,
-    /// Where the next page begins; none if this is the last.
-    pub next: Option<u64>,
-    /// How many jobs are known, whether they match or not.
-    pub total: usize,
-}
 
 /// What a broker holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

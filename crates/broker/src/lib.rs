@@ -5,6 +5,8 @@
 
 mod broker;
 mod clock;
+mod jobs;
 
-pub use broker::{Broker, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable};
+pub use broker::{Broker, Listener, ReportError, Reported, Stats, Unavailable};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use jobs::{Jobs, JobsQuery, Keyword};

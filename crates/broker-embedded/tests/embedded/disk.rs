@@ -224,12 +224,7 @@ async fn jobs_are_listed_in_the_same_order_after_a_restart() {
     drop(broker);
     let broker = open(directory.path());
     report(&broker, "new", "{}").await;
-    let all = milepost_broker::JobsQuery {
-        statuses: Vec::new(),
-        prefix: String::new(),
-        limit: 10,
-        after: None,
-    };
+    let all = milepost_broker::JobsQuery { limit: 10, ..Default::default() };
     let listed = broker.jobs(&all).await.expect("it answers");
     let ids: Vec<_> = listed.states.iter().map(|state| state.job().as_str()).collect();
     assert_eq!(ids, ["new", "c", "a", "b"]);

@@ -210,5 +210,5 @@ async fn a_user_with_the_rights_of_the_contract_suffices() {
 
 fn jobs() -> milepost_broker::JobsQuery {
     let (statuses, prefix) = (Vec::new(), String::new());
-    milepost_broker::JobsQuery { statuses, prefix, limit: 10, after: None }
+    milepost_broker::JobsQuery { statuses, prefix, limit: 10, ..Default::default() }
 }

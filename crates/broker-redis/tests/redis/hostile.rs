@@ -36,7 +36,7 @@ impl Healthy {
 }
 
 async fn lists(it: &Harness, job: &JobId) -> bool {
-    let query = JobsQuery { statuses: vec![], prefix: String::new(), limit: 100, after: None };
+    let query = JobsQuery { limit: 100, ..JobsQuery::default() };
     let jobs = it.broker().jobs(&query).await.expect("a page, whatever is wrong with one job");
     jobs.states.iter().any(|state| state.job() == job)
 }

@@ -67,6 +67,22 @@ pub(crate) struct JobsParams {
     status: Option<Vec<Status>>,
     /// Only jobs whose id begins so.
     prefix: Option<String>,
+    /// Only jobs of this name.
+    name: Option<String>,
+    /// Only jobs with this tag; given several times, with all of them.
+    #[param(style = Form, explode)]
+    tag: Option<Vec<String>>,
+    /// Only children of this job.
+    parent: Option<String>,
+    /// Only jobs that have this text in their id, name or tags, whatever its case.
+    q: Option<String>,
+    /// Another order than that in which the jobs began: by a field, downwards with a `-` before it. Of the 10,000 jobs
+    /// that match and began last.
+    #[param(pattern = "^(begun|-?(name|status|progress|started|seen))$", default = "begun")]
+    sort: Option<String>,
+    /// Whether to count the jobs that match, but for `status`, by their status: those 10,000 that began last.
+    #[param(default = false)]
+    counts: Option<bool>,
     /// At most so many.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,

@@ -8,7 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use milepost_broker::{Jobs, JobsQuery};
+use milepost_broker::{Jobs, JobsQuery, Keyword};
 use milepost_protocol::Status;
 
 use crate::instance::Instance;
@@ -17,6 +17,7 @@ use crate::request::parameter;
 use crate::response::body::{pieces, text_bytes};
 use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
+use crate::watching::survey::{self, Sort};
 
 /// The broker is asked for so many jobs at first, and then for as many as have about so many bytes together.
 const FIRST_CHUNK: usize = 16;
@@ -32,7 +33,7 @@ pub(crate) async fn list(
     State(instance): State<Arc<Instance>>,
     RawQuery(query): RawQuery,
 ) -> Outcome<Response> {
-    let mut page = Page::new(parse(query.as_deref())?, instance);
+    let mut page = Page::of(Asked::parse(query.as_deref())?, instance).await?;
     // What goes wrong at once is a problem; later on, all that is left is to break the response off.
     let first = page.next_chunk().await?;
     let rest = stream::unfold(page, async |mut page| {
@@ -50,7 +51,8 @@ fn in_pieces(
     chunks.map_ok(|chunk| stream::iter(pieces(chunk).map(Ok))).try_flatten()
 }
 
-/// A page on its way. It asks the broker for a part of itself each time, so that it holds no more than that.
+/// A page on its way. It asks the broker for a part of itself each time, so that it holds no more than that; one in another
+/// order than the broker's holds its states.
 struct Page {
     instance: Arc<Instance>,
     query: JobsQuery,
@@ -58,14 +60,42 @@ struct Page {
     left: usize,
     /// How many jobs to ask for next.
     chunk: usize,
+    /// In another order: what is to come of the page.
+    sorted: Option<Jobs>,
+    /// The counts for each status as JSON, if they were asked for.
+    counts: Option<String>,
     begun: bool,
     ended: bool,
 }
 
 impl Page {
-    fn new(query: JobsQuery, instance: Arc<Instance>) -> Self {
+    async fn of(asked: Asked, instance: Arc<Instance>) -> Outcome<Self> {
+        let Asked { query, sort, with_counts } = asked;
+        let counts = match with_counts {
+            true => Some(survey::counts(&*instance.broker, &query).await?),
+            false => None,
+        };
+        let sorted = match sort {
+            Some(sort) => Some(survey::page(&*instance.broker, &query, sort).await?),
+            None => None,
+        };
         let left = query.limit;
-        Self { instance, query, left, chunk: FIRST_CHUNK, begun: false, ended: false }
+        let chunk = FIRST_CHUNK;
+        Ok(Self { instance, query, left, chunk, sorted, counts, begun: false, ended: false })
+    }
+
+    async fn next_jobs(&mut self) -> Outcome<Jobs> {
+        match self.sorted.take() {
+            Some(mut jobs) if jobs.states.len() > self.query.limit => {
+                let rest = jobs.states.split_off(self.query.limit);
+                // The page goes on here, whatever comes after it.
+                let part = Jobs { states: jobs.states, next: Some(0), total: jobs.total };
+                self.sorted = Some(Jobs { states: rest, ..jobs });
+                Ok(part)
+            }
+            Some(jobs) => Ok(jobs),
+            None => Ok(self.instance.broker.jobs(&self.query).await?),
+        }
     }
 
     /// The next part of the JSON; none after the last.
@@ -74,7 +104,7 @@ impl Page {
             return Ok(None);
         }
         self.query.limit = self.left.min(self.chunk);
-        let jobs = self.instance.broker.jobs(&self.query).await?;
+        let jobs = self.next_jobs().await?;
         let bytes: usize = jobs.states.iter().map(|state| state.json().len() + 1).sum();
         // The states are held while they are copied.
         let mut held = self.instance.memory.responses.take(2 * bytes + 128)?;
@@ -105,19 +135,40 @@ impl Page {
             self.ended = true;
             let next = jobs.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next:x}\""));
             // Writing into a String cannot fail.
-            let _ = write!(text, "],\"next\":{next},\"total\":{}}}", jobs.total);
+            let _ = write!(text, "],\"next\":{next},\"total\":{}", jobs.total);
+            if let Some(counts) = &self.counts {
+                let _ = write!(text, ",\"counts\":{counts}");
+            }
+            text.push('}');
         }
         text
     }
 }
 
-fn parse(query: Option<&str>) -> Outcome<JobsQuery> {
-    // Pairs, because `status` may be given several times.
-    let pairs = parameter::pairs(query, &["status", "prefix", "limit", "after"])?;
-    let mut parsed =
-        JobsQuery { statuses: Vec::new(), prefix: String::new(), limit: 100, after: None };
-    for (name, value) in pairs {
-        match name.as_str() {
+/// What a request asks for.
+struct Asked {
+    query: JobsQuery,
+    sort: Option<Sort>,
+    with_counts: bool,
+}
+
+impl Asked {
+    fn parse(query: Option<&str>) -> Outcome<Self> {
+        // Pairs, because some may be given several times.
+        let known =
+            ["status", "prefix", "name", "tag", "parent", "q", "sort", "counts", "limit", "after"];
+        let pairs = parameter::pairs(query, &known)?;
+        let query = JobsQuery { limit: 100, ..JobsQuery::default() };
+        let mut asked = Self { query, sort: None, with_counts: false };
+        for (name, value) in pairs {
+            asked.add(&name, value)?;
+        }
+        Ok(asked)
+    }
+
+    fn add(&mut self, name: &str, value: String) -> Outcome<()> {
+        let query = &mut self.query;
+        match name {
             "status" => {
                 for name in value.split(',') {
                     let status = Status::from_name(name).ok_or_else(|| {
@@ -127,24 +178,45 @@ fn parse(query: Option<&str>) -> Outcome<JobsQuery> {
                             format!("is {name:?}, which is none of {known}"),
                         )
                     })?;
-                    parsed.statuses.push(status);
+                    query.statuses.push(status);
                 }
             }
-            "prefix" => parsed.prefix = value,
+            "prefix" => query.prefix = value,
+            "name" => query.keywords.push(Keyword::Name(value.into())),
+            "tag" => query.keywords.push(Keyword::Tag(value.into())),
+            "parent" => query.keywords.push(Keyword::Parent(value.into())),
+            "q" => query.text = value,
+            "sort" => {
+                self.sort = match value.as_str() {
+                    "begun" => None,
+                    name => Some(Sort::from_name(name).ok_or_else(|| {
+                        let known = Sort::NAMES.join(", ");
+                        let detail = format!(
+                            "is {value:?}, which is none of begun, {known}, or one of the latter after a -"
+                        );
+                        Refused::parameter("sort", detail)
+                    })?),
+                }
+            }
+            "counts" => {
+                self.with_counts = value.parse().map_err(|_| {
+                    Refused::parameter("counts", format!("is {value:?}; it is true or false"))
+                })?;
+            }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
-                parsed.limit = limit.ok_or_else(|| {
+                query.limit = limit.ok_or_else(|| {
                     Refused::parameter("limit", format!("is {value:?}; it is 1 to 1000"))
                 })?;
             }
             "after" => {
                 let after = u64::from_str_radix(&value, 16).ok();
-                parsed.after = Some(after.ok_or_else(|| {
+                query.after = Some(after.ok_or_else(|| {
                     Refused::parameter("after", format!("is {value:?}, which no page's next was"))
                 })?);
             }
             _ => {}
         }
+        Ok(())
     }
-    Ok(parsed)
 }

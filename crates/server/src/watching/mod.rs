@@ -3,4 +3,5 @@
 pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod state;
+mod survey;
 pub(crate) mod watchers;

@@ -106,6 +106,47 @@ async fn a_list_may_be_filtered() {
 }
 
 #[tokio::test]
+async fn a_list_by_attributes_in_another_order_with_counts() {
+    let server = Server::start().await;
+    for (job, update) in [
+        ("1", r#"{"name":"render","tags":["gpu","night"],"progress":0.5}"#),
+        ("2", r#"{"name":"export","tags":["night"],"progress":0.75}"#),
+        ("3", r#"{"name":"render","status":"completed"}"#),
+        ("4", r#"{"progress":0.25}"#),
+        ("5", r#"{"name":{"of":"the worker"},"status":"queued"}"#),
+    ] {
+        assert_eq!(server.report(job, update).await.status, 200);
+    }
+    let cases: [(&str, &[&str]); 9] = [
+        ("?name=render", &["3", "1"]),
+        ("?tag=night&tag=gpu", &["1"]),
+        ("?q=REND", &["3", "1"]),
+        ("?name=render&status=processing", &["1"]),
+        ("?sort=begun", &["5", "4", "3", "2", "1"]),
+        ("?sort=progress", &["4", "1", "2", "3", "5"]),
+        ("?sort=-progress", &["3", "2", "1", "4", "5"]),
+        ("?sort=name", &["2", "3", "1", "5", "4"]),
+        ("?sort=status&name=render", &["1", "3"]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(ids(&list(&server, query).await), expected, "{query}");
+    }
+    // Pages of another order.
+    let (mut seen, mut query) = (Vec::new(), "?sort=progress&limit=2".to_owned());
+    for _ in 0..3 {
+        let page = list(&server, &query).await;
+        seen.extend(ids(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?sort=progress&limit=2&after={next}");
+    }
+    assert_eq!(seen, ["4", "1", "2", "3", "5"]);
+    let page = list(&server, "?name=render&status=completed&counts=true&limit=1").await;
+    let counts =
+        json!({ "queued": 0, "processing": 1, "completed": 1, "failed": 0, "cancelled": 0 });
+    assert_eq!((ids(&page), &page["counts"]), (vec!["3".to_owned()], &counts));
+}
+
+#[tokio::test]
 async fn a_parameter_that_is_none_is_refused() {
     let server = Server::start().await;
     let cases = [
@@ -118,6 +159,9 @@ async fn a_parameter_that_is_none_is_refused() {
         ("?status=completed,", "status"),
         ("?after=nowhere", "after"),
         ("?after=", "after"),
+        ("?sort=size", "sort"),
+        ("?sort=-begun", "sort"),
+        ("?counts=yes", "counts"),
     ];
     for (query, parameter) in cases {
         let answer = server.get(&format!("/jobs{query}")).await;

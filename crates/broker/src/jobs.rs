@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use milepost_protocol::{Attribute, State, Status};
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct JobsQuery {
+    /// Only jobs with one of these statuses; all if empty.
+    pub statuses: Vec<Status>,
+    /// Only jobs whose id begins so.
+    pub prefix: String,
+    /// Only jobs with all of these attributes.
+    pub keywords: Vec<Keyword>,
+    /// Only jobs that have this text in their id, name or tags, whatever its case; all if empty.
+    pub text: String,
+    /// At most so many.
+    pub limit: usize,
+    /// Those after the page whose [`Jobs::next`] this was.
+    pub after: Option<u64>,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    /// Their present states, the most recently begun first.
+    pub states: Vec<Arc<State>>,
+    /// Where the next page begins; none if this is the last.
+    pub next: Option<u64>,
+    /// How many jobs are known, whether they match or not.
+    pub total: usize,
+}
+
+/// An attribute that jobs are found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Keyword {
+    /// The job's name is this.
+    Name(Box<str>),
+    /// One of its tags is this.
+    Tag(Box<str>),
+    /// The id of its parent is this.
+    Parent(Box<str>),
+}
+
+impl Keyword {
+    /// All that a job is found by. Empty for one without such attributes, at no cost.
+    pub fn all_of(state: &State) -> Vec<Self> {
+        let kinds: [(Attribute, fn(Box<str>) -> Self); 3] = [
+            (Attribute::Name, Self::Name),
+            (Attribute::Tags, Self::Tag),
+            (Attribute::ParentId, Self::Parent),
+        ];
+        let texts = |(attribute, kind)| state.texts(attribute).into_iter().map(kind);
+        kinds.into_iter().flat_map(texts).collect()
+    }
+
+    /// Whether two states are found by the same attributes, written the same. Costs next to nothing.
+    pub fn are_same(one: &State, other: &State) -> bool {
+        [Attribute::Name, Attribute::Tags, Attribute::ParentId]
+            .into_iter()
+            .all(|attribute| one.attribute(attribute) == other.attribute(attribute))
+    }
+
+    fn text(&self) -> &str {
+        let (Self::Name(text) | Self::Tag(text) | Self::Parent(text)) = self;
+        text
+    }
+}
+
+impl JobsQuery {
+    /// Whether a job in this state is wanted.
+    pub fn matches(&self, state: &State) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&state.status()))
+            && state.job().as_str().starts_with(&self.prefix)
+            && self.matches_attributes(state)
+    }
+
+    fn matches_attributes(&self, state: &State) -> bool {
+        if self.keywords.is_empty() && self.text.is_empty() {
+            return true;
+        }
+        let has = Keyword::all_of(state);
+        if !self.keywords.iter().all(|keyword| has.contains(keyword)) {
+            return false;
+        }
+        let wanted = self.text.to_lowercase();
+        let texts = has.iter().filter(|keyword| !matches!(keyword, Keyword::Parent(_)));
+        let mut texts = texts.map(Keyword::text).chain([state.job().as_str()]);
+        wanted.is_empty() || texts.any(|text| text.to_lowercase().contains(&wanted))
+    }
+}

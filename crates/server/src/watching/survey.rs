@@ -1,0 +1,154 @@
+//! What a list needs that is not in the order of the jobs' beginnings: an order by a field, and counts for each status.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use milepost_broker::{Broker, Jobs, JobsQuery, Unavailable};
+use milepost_protocol::{State, Status};
+
+/// So many jobs are looked at, the most recently begun ones that match: for both backends the work, and the memory, are
+/// bounded.
+pub(super) const MAX_SURVEYED: usize = 10_000;
+
+/// By which field a list is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sort {
+    key: SortKey,
+    descending: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SortKey {
+    Name,
+    Status,
+    Progress,
+    Started,
+    Seen,
+}
+
+impl Sort {
+    /// The names of the fields. One with `-` before it: the other way round.
+    pub(super) const NAMES: [&str; 5] = ["name", "status", "progress", "started", "seen"];
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        let (descending, name) = name.strip_prefix('-').map_or((false, name), |name| (true, name));
+        let key = match name {
+            "name" => SortKey::Name,
+            "status" => SortKey::Status,
+            "progress" => SortKey::Progress,
+            "started" => SortKey::Started,
+            "seen" => SortKey::Seen,
+            _ => return None,
+        };
+        Some(Self { key, descending })
+    }
+
+    /// Puts the states in order. Those without the field come last, whichever the direction; equal ones stay as they are.
+    pub(super) fn sort(self, states: &mut [Arc<State>]) {
+        states.sort_by_cached_key(|state| Ranked { rank: self.rank(state), sort: self });
+    }
+
+    fn rank(self, state: &State) -> Option<Rank> {
+        let view = state.view();
+        match self.key {
+            SortKey::Name => view.name.map(|name| Rank::Text(name.into())),
+            SortKey::Status => Some(Rank::Status(state.status())),
+            SortKey::Progress => view.progress.map(Rank::Number),
+            SortKey::Started => view.started_at.map(|moment| Rank::Text(moment.into())),
+            SortKey::Seen => {
+                view.last_seen_at.or(view.ended_at).map(|moment| Rank::Text(moment.into()))
+            }
+        }
+    }
+}
+
+#[derive(PartialEq, PartialOrd)]
+enum Rank {
+    Status(Status),
+    Number(f64),
+    Text(Box<str>),
+}
+
+struct Ranked {
+    rank: Option<Rank>,
+    sort: Sort,
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.rank, &other.rank) {
+            (Some(a), Some(b)) => {
+                let order = a.partial_cmp(b).unwrap_or(Ordering::Equal);
+                if self.sort.descending { order.reverse() } else { order }
+            }
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        }
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked {}
+
+/// A page of the jobs that match, in another order than that of their beginnings. `after` is how many come before the page.
+pub(super) async fn page(
+    broker: &dyn Broker,
+    query: &JobsQuery,
+    sort: Sort,
+) -> Result<Jobs, Unavailable> {
+    let mut states = survey(broker, query).await?;
+    sort.sort(&mut states);
+    let total = broker.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).await?.total;
+    let first = query.after.unwrap_or(0);
+    let mut states = states
+        .split_off(usize::try_from(first).map_or(states.len(), |first| first.min(states.len())));
+    let has_more = states.len() > query.limit;
+    states.truncate(query.limit);
+    let next = has_more.then(|| first.saturating_add(u64::try_from(states.len()).unwrap_or(0)));
+    Ok(Jobs { states, next, total })
+}
+
+/// The jobs that match, at most [`MAX_SURVEYED`].
+async fn survey(broker: &dyn Broker, query: &JobsQuery) -> Result<Vec<Arc<State>>, Unavailable> {
+    let mut query = JobsQuery { after: None, ..query.clone() };
+    let mut states = Vec::new();
+    loop {
+        query.limit = (MAX_SURVEYED - states.len()).min(1_000);
+        let jobs = broker.jobs(&query).await?;
+        states.extend(jobs.states);
+        if jobs.next.is_none() || states.len() >= MAX_SURVEYED {
+            return Ok(states);
+        }
+        query.after = jobs.next;
+    }
+}
+
+/// How many of the jobs that match, but for their status, have each status: as JSON.
+pub(super) async fn counts(broker: &dyn Broker, query: &JobsQuery) -> Result<String, Unavailable> {
+    let query = JobsQuery { statuses: Vec::new(), ..query.clone() };
+    let mut counts = [0_usize; Status::ALL.len()];
+    for state in survey(broker, &query).await? {
+        if let Some(at) = Status::ALL.iter().position(|status| *status == state.status()) {
+            counts[at] += 1;
+        }
+    }
+    let mut json = String::from("{");
+    for (status, count) in Status::ALL.iter().zip(counts) {
+        let comma = if json.len() > 1 { "," } else { "" };
+        // Writing into a String cannot fail.
+        let _ = write!(json, "{comma}\"{status}\":{count}");
+    }
+    json.push('}');
+    Ok(json)
+}
