@@ -60,7 +60,7 @@ t),this.session.unwatch(t))}#r(t){this.#s.delete(t);for(let[s,e]of this.#t)for(l
 s,i)}#a(t){let s=this.#s;if(t.t==="connection")this.#n=t;else if(t.t==="clock")this.#e=t;else{let e=this.#t.get(t.job);if(!e)
 return;e.last=t,s=new Set([...e.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}for(let e of s)
 e(t)}};function X(r){let t=[...r.values()].map(e=>e.pace),s=t.map(e=>e.max_rate??1/0);return{mode:t.every(e=>e.mode==="l\
-atest")?"latest":void 0,max_rate:s.includes(1/0)?void 0:Math.max(...s)}}var T="milepost-e101495c",P=(r,t)=>JSON.stringify([T,import.meta.url,r,t]);function D(){let r=globalThis,[t,,s,e]=f(r.
+atest")?"latest":void 0,max_rate:s.includes(1/0)?void 0:Math.max(...s)}}var T="milepost-a50f90ee",P=(r,t)=>JSON.stringify([T,import.meta.url,r,t]);function D(){let r=globalThis,[t,,s,e]=f(r.
 name)??[];if(t!==T||!r.SharedWorkerGlobalScope)return;let i=new b(s,e),n=new Promise(o=>{navigator.locks.request(`${r.name}\
  worker`,()=>new Promise(()=>o()))});r.onconnect=({ports:[o]})=>{let h=c=>o.postMessage(c);o.onmessage=({data:c})=>i.receive(
 h,c),n.then(()=>h({t:"hello"}))}}var q="document"in globalThis,y=Math.random().toString(36),v=class{#t=new Set;connection="connecting";reason="";skew=0;#s=null;#n=!1;#e=[];constructor(t,s,e){

@@ -1,12 +1,16 @@
-// What npm gets: the browser's modules as the server serves them, with types generated from their comments, and the
-// rest compiled. `bundle.js` makes web/milepost.js.
+// What npm gets: the browser's modules as the server serves them, with types generated from their comments, the rest
+// compiled, and all of it once more for `require` in dist/cjs. `bundle.js` makes web/milepost.js.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
+const dist = `${here}dist/`;
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
+/** What a program imports, by file. */
+const entries = ['milepost', 'job-progress', 'react', 'reporter'];
 
 /**
  * As `without_comments` in `crates/server/build.rs`, which says what it relies on.
@@ -23,10 +27,36 @@ function withoutComments(script) {
   return `${lines.join('\n')}\n`;
 }
 
-rmSync(`${here}dist`, { recursive: true, force: true });
-mkdirSync(`${here}dist`);
-writeFileSync(`${here}dist/job-progress.js`, withoutComments(readFileSync(`${here}../../web/job-progress.js`, 'utf8')));
-for (const file of ['milepost.js', 'milepost.d.ts']) copyFileSync(`${here}../../web/${file}`, `${here}dist/${file}`);
+for (const file of ['LICENSE-MIT', 'LICENSE-APACHE']) copyFileSync(`${here}../../${file}`, here + file);
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist);
+writeFileSync(`${dist}job-progress.js`, withoutComments(readFileSync(`${here}../../web/job-progress.js`, 'utf8')));
+for (const file of ['milepost.js', 'milepost.d.ts']) copyFileSync(`${here}../../web/${file}`, dist + file);
 for (const project of ['tsconfig.web.json', 'tsconfig.json']) {
   execFileSync(process.execPath, [tsc, '-p', here + project], { stdio: 'inherit' });
+  if (project === 'tsconfig.json') continue;
+  writeFileSync(`${dist}job-progress.d.ts`, readFileSync(`${here}types/job-progress.d.ts`), { flag: 'a' });
+}
+buildForRequire();
+
+/** The entries as CommonJS, with types: a folder with a package.json of its own says what its files are. */
+function buildForRequire() {
+  mkdirSync(`${dist}cjs/milepost`, { recursive: true });
+  const types = ['', 'milepost/'].flatMap((folder) => readdirSync(dist + folder).map((file) => folder + file)).filter((file) => file.endsWith('.d.ts'));
+  for (const file of types) writeFileSync(`${dist}cjs/${file}`, readFileSync(dist + file, 'utf8').replaceAll("'milepost'", "'./milepost.js'"));
+  buildSync({
+    absWorkingDir: dist,
+    entryPoints: entries.map((entry) => `${entry}.js`),
+    outdir: 'cjs',
+    bundle: true,
+    // One copy of the module below all entries.
+    external: ['./milepost.js', 'react'],
+    alias: { milepost: './milepost.js' },
+    format: 'cjs',
+    platform: 'node',
+    target: 'es2022',
+    // Tabs share a worker only where the module is a file of a page's origin; required, it is not.
+    logOverride: { 'empty-import-meta': 'silent' },
+  });
+  writeFileSync(`${dist}cjs/package.json`, '{ "type": "commonjs" }\n');
 }

@@ -17,11 +17,24 @@ import { watch as watchJob } from './watch.js';
 import { runAsWorker } from './worker.js';
 
 /**
- * @typedef {import('./state.js').State} State
+ * @template [Metadata=unknown]
+ * @template [Result=unknown]
+ * @typedef {import('./state.js').State<Metadata, Result>} State
+ */
+
+/**
  * @typedef {import('./messages.js').Connection} Connection
  * @typedef {import('./outlook.js').Health} Health
  * @typedef {import('./watch.js').WatchOptions} WatchOptions
- * @typedef {Omit<import('./watch.js').Watch, 'options' | 'client' | 'pace' | 'command' | 'onConnection' | 'onMessage'>} Watch
+ */
+
+/**
+ * @template [Metadata=unknown]
+ * @template [Result=unknown]
+ * @typedef {Omit<import('./watch.js').Watch, 'options' | 'client' | 'pace' | 'command' | 'onConnection' | 'onMessage' | 'state' | typeof Symbol.asyncIterator> & {
+ *   state: State<Metadata, Result> | null,
+ *   [Symbol.asyncIterator](): AsyncGenerator<State<Metadata, Result>, void, unknown>,
+ * }} Watch
  */
 
 export { errorSummary } from './error.js';
@@ -31,13 +44,15 @@ export { isEnd } from './state.js';
 /**
  * Watches a job until its end.
  *
+ * @template [Metadata=unknown] what the worker sends as metadata
+ * @template [Result=unknown] what the worker sends as result
  * @param {string} jobId
  * @param {WatchOptions} [options]
- * @returns {Watch} to be iterated over, or closed
+ * @returns {Watch<Metadata, Result>} to be iterated over, or closed
  * @throws {TypeError} if `url` is no URL
  */
 export function watch(jobId, options) {
-  return watchJob(jobId, options);
+  return /** @type {any} */ (watchJob(jobId, options));
 }
 
 runAsWorker();

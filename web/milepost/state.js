@@ -2,19 +2,32 @@
 /** A job's state as the server sends it, and what can be read from it alone. */
 
 /**
- * A job as the updates so far make it; fields that a worker adds pass through.
- * @typedef {Known & { [field: string]: unknown }} State
- *
+ * A job as the updates so far make it: a union on `status`. Fields that a worker adds pass through.
+ * @template [Metadata=unknown]
+ * @template [Result=unknown]
+ * @typedef {Known<Metadata> & { [field: string]: unknown } & (Unended | Completed<Result> | Failed | Cancelled)} State
+ */
+
+/**
+ * @typedef {{ status: 'queued' | 'processing', result?: unknown, error?: string }} Unended
+ * @typedef {{ status: 'failed', result?: unknown, error?: string }} Failed
+ * @typedef {{ status: 'cancelled', result?: unknown, error?: string }} Cancelled
+ */
+
+/**
+ * @template [Result=unknown]
+ * @typedef {{ status: 'completed', result?: Result, error?: string }} Completed
+ */
+
+/**
+ * @template [Metadata=unknown]
  * @typedef {object} Known
  * @property {string} job_id
- * @property {'queued' | 'processing' | 'completed' | 'failed' | 'cancelled'} status the last three are ends
  * @property {string} stage
  * @property {number | null} [progress] 0…1; null: the total is not known
  * @property {string} [message]
  * @property {string} timestamp the worker's clock, RFC 3339; without a zone it is UTC
- * @property {unknown} [metadata]
- * @property {unknown} [result]
- * @property {string} [error]
+ * @property {Metadata} [metadata]
  * @property {string} [started_at] when the attempt began to run, by the server's clock, RFC 3339
  * @property {string} [last_seen_at] of a running job: when its worker was last heard of, by the server's clock
  * @property {string} [progressed_at] of a running job: when it last advanced, by the server's clock

@@ -1,28 +1,47 @@
+'use client';
 /** React's hooks, over the page's one socket: `useJob` and `useJobs`. */
-import { useEffect, useMemo, useSyncExternalStore } from 'react';
-import { type Connection, type State, type WatchOptions, watch } from 'milepost';
+import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
+import { type Connection, type Health, type State, type WatchOptions, watch } from 'milepost';
+import type { JobProgress, JobProgressAttributes } from 'milepost/job-progress';
 
 /** What a component is shown of a job. The same object as long as nothing of it changes. */
-export interface Job {
+export interface Job<Metadata = unknown, Result = unknown> {
   /** The newest state; null: none is known yet. */
-  readonly state: State | null;
+  readonly state: State<Metadata, Result> | null;
   /** Whether news can arrive. It says nothing about the job. */
   readonly connection: Connection;
   /** Whether the server has a state of the job; null: it has not said. */
   readonly known: boolean | null;
   /** Why the job may not be watched. */
   readonly error: Error | null;
+  /** Whether the worker of a job that has not ended is heard of (`lost`: it is not) and advances (`stalled`: it does not). */
+  readonly health: Health;
 }
 
-export type JobOptions = Pick<WatchOptions, 'url' | 'token' | 'mode' | 'maxRate'>;
+export interface JobOptions<Metadata = unknown, Result = unknown> extends Pick<WatchOptions, 'url' | 'token' | 'mode' | 'maxRate'> {
+  /** Called once for each end, also for one that is found at first. It may be another function at each render. */
+  onEnd?: ((state: State<Metadata, Result>) => void) | undefined;
+}
 
-const NOTHING: Job = Object.freeze({ state: null, connection: 'connecting', known: null, error: null });
+declare module 'react' {
+  namespace JSX {
+    interface IntrinsicElements {
+      'job-progress': DetailedHTMLProps<HTMLAttributes<JobProgress>, JobProgress> & JobProgressAttributes;
+    }
+  }
+}
+
+const NOTHING: Job<never, never> = Object.freeze({ state: null, connection: 'connecting', known: null, error: null, health: 'ok' });
+/** A page without frames, as a hidden one, renders this often, in milliseconds. */
+const FRAMELESS = 1000;
+/** What time alone changes is looked at this often, in milliseconds. */
+const TICK = 5000;
 
 /**
  * A job, live, and its later attempts. Without an id it watches nothing. On a server it renders as not known yet.
  * However often a job is reported, a component renders at most once a frame.
  */
-export function useJob(id: string | null | undefined, options?: JobOptions): Job {
+export function useJob<Metadata = unknown, Result = unknown>(id: string | null | undefined, options?: JobOptions<Metadata, Result>): Job<Metadata, Result> {
   const jobs = useJobs(id ? [id] : [], options);
   return (id && jobs.get(id)) || NOTHING;
 }
@@ -31,9 +50,15 @@ export function useJob(id: string | null | undefined, options?: JobOptions): Job
  * Several jobs by their ids, live. The array may be another one at each render: jobs that stay are watched on.
  * The map is the same one as long as nothing changes.
  */
-export function useJobs(ids: readonly string[], options: JobOptions = {}): ReadonlyMap<string, Job> {
-  const { url, token, mode, maxRate } = options;
+export function useJobs<Metadata = unknown, Result = unknown>(
+  ids: readonly string[],
+  options: JobOptions<Metadata, Result> = {},
+): ReadonlyMap<string, Job<Metadata, Result>> {
+  const { url, token, mode, maxRate, onEnd } = options;
   const store = useMemo(() => new Store({ url, token, mode, maxRate }), [url, token, mode, maxRate]);
+  useEffect(() => {
+    store.onEnd = onEnd as ((state: State) => void) | undefined;
+  });
   // Job ids have no spaces.
   const wanted = [...new Set(ids)].sort().join(' ');
   useEffect(() => store.want(wanted ? wanted.split(' ') : []), [store, wanted]);
@@ -42,23 +67,28 @@ export function useJobs(ids: readonly string[], options: JobOptions = {}): Reado
   // A job that is wanted no more is not shown, although the effect above comes after this render.
   return useMemo(() => {
     const shown = (wanted ? wanted.split(' ') : []).map((id) => [id, all.get(id) ?? NOTHING] as const);
-    return new Map(shown);
+    return new Map(shown) as ReadonlyMap<string, Job<Metadata, Result>>;
   }, [all, wanted]);
 }
 
 const NONE: ReadonlyMap<string, Job> = new Map();
 const empty = (): ReadonlyMap<string, Job> => NONE;
 
+type Options = { [name in 'url' | 'token' | 'mode' | 'maxRate']: WatchOptions[name] | undefined };
+
 /** The watches of one component, and what it was shown last. */
 class Store {
-  #options: { [name in keyof JobOptions]: JobOptions[name] | undefined };
+  onEnd: ((state: State) => void) | undefined;
+  #options: Options;
   #watches = new Map<string, ReturnType<typeof watch>>();
   #changed = new Set<string>();
   #shown: ReadonlyMap<string, Job> = NONE;
   #listeners = new Set<() => void>();
   #frame = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #ticks: ReturnType<typeof setInterval> | undefined;
 
-  constructor(options: { [name in keyof JobOptions]: JobOptions[name] | undefined }) {
+  constructor(options: Options) {
     this.#options = options;
   }
 
@@ -71,6 +101,8 @@ class Store {
 
   /** Watches these jobs from now on, and no others. */
   want(ids: readonly string[]): void {
+    clearInterval(this.#ticks);
+    if (ids.length) this.#ticks = setInterval(() => this.#tick(), TICK);
     for (const [id, watching] of this.#watches) {
       if (ids.includes(id)) continue;
       this.#watches.delete(id);
@@ -86,6 +118,7 @@ class Store {
         ...Object.fromEntries(given),
         follow: true,
         onState: change,
+        onEnd: (state) => this.onEnd?.(state),
         onUnknown: change,
         onConnection: change,
         onError: change,
@@ -97,21 +130,28 @@ class Store {
 
   #change(id: string): void {
     this.#changed.add(id);
-    // A hidden page has no frames; it need not render either.
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      this.#show();
-    });
+    if (this.#frame) return;
+    this.#frame = requestAnimationFrame(() => this.#show());
+    // A hidden page has no frames, but a title and notifications.
+    this.#timer = setTimeout(() => this.#show(), FRAMELESS);
+  }
+
+  /** Silence is no message. */
+  #tick(): void {
+    for (const [id, { health }] of this.#watches) if (health !== (this.#shown.get(id)?.health ?? 'ok')) this.#change(id);
   }
 
   #show(): void {
+    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#timer);
+    this.#frame = 0;
     const shown = new Map(this.#shown);
     for (const id of this.#changed) {
       const watching = this.#watches.get(id);
       if (!watching) shown.delete(id);
       else {
-        const { state, connection, known, error } = watching;
-        shown.set(id, { state, connection, known, error });
+        const { state, connection, known, error, health } = watching;
+        shown.set(id, { state, connection, known, error, health });
       }
     }
     this.#changed.clear();

@@ -11,6 +11,7 @@ globalThis.addEventListener = window.addEventListener.bind(window);
 /** Frames come when a test says so. */
 let frames = [];
 globalThis.requestAnimationFrame = (act) => frames.push(act);
+globalThis.cancelAnimationFrame = () => {};
 after(() => window.close());
 
 class FakeSocket {
@@ -147,4 +148,30 @@ test('strict mode leaves one watch, and unmounting none', async () => {
 test('on a server it renders what is not known yet, and connects to nothing', () => {
   assert.equal(renderToString(h(One, { id: 'a' })), '<p>connecting nothing</p>');
   assert.equal(FakeSocket.all.length, 0);
+});
+
+test('a hidden page, which has no frames, renders too; each end is told once, to the newest function', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_000_000 });
+  const ends = [];
+  function Two({ name }) {
+    const { state, health } = useJob('a', { url, onEnd: ({ result }) => ends.push(`${name} ${result}`) });
+    return h('p', null, `${state?.progress ?? state?.status ?? 'nothing'} ${health}`);
+  }
+  render(h(Two, { name: 'first' }));
+  const [socket] = FakeSocket.all;
+  act(() => {
+    socket.say({ type: 'connected' });
+    socket.say(state('a', 1, { progress: 0.5 }));
+  });
+  act(() => t.mock.timers.tick(1000));
+  assert.equal(shown(), '0.5 ok');
+  act(() => t.mock.timers.tick(36_000));
+  act(() => socket.say({ type: 'ping', timestamp: new Date(1_037_000).toISOString() }));
+  act(() => t.mock.timers.tick(6000));
+  assert.equal(shown(), '0.5 lost');
+  render(h(Two, { name: 'second' }));
+  act(() => socket.say(state('a', 2, { status: 'completed', result: 'done' })));
+  act(() => t.mock.timers.tick(1000));
+  assert.equal(shown(), 'completed ok');
+  assert.deepEqual(ends, ['second done']);
 });

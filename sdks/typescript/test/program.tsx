@@ -1,0 +1,60 @@
+// Compiled by types.test.js, never run: everything that a program may import, used as its types say.
+import { type State, isEnd, watch } from 'milepost';
+import 'milepost/job-progress';
+import type { JobProgress } from 'milepost/job-progress';
+import { useJob } from 'milepost/react';
+import { job } from 'milepost/reporter';
+
+interface Rows {
+  rows: number;
+}
+interface File {
+  file: string;
+}
+
+export function file(state: State<Rows, File>): string {
+  const rows: number | undefined = state.metadata?.rows;
+  switch (state.status) {
+    case 'completed':
+      return state.result?.file ?? String(rows);
+    case 'failed':
+      return state.error ?? '';
+    case 'cancelled':
+    case 'queued':
+    case 'processing':
+      return state.stage;
+    default: {
+      const never: never = state;
+      return never;
+    }
+  }
+}
+
+export async function follow(): Promise<void> {
+  const watching = watch<Rows, File>('export-7', { onEnd: (state) => console.log(isEnd(state)) });
+  const left: number | null = watching.timeLeft;
+  for await (const state of watching) console.log(left, watching.health === 'lost', file(state));
+  await job('export', { id: 'export-7' }, async (j) => {
+    j.progress = 0.5;
+    return { file: 'a.csv' };
+  });
+}
+
+export function listen(): void {
+  const element: JobProgress | null = document.querySelector('job-progress');
+  element?.addEventListener('job-end', ({ detail }) => console.log(detail.status === 'failed' && detail.error));
+  element?.addEventListener('job-connection', ({ detail }) => console.log(detail === 'offline'));
+  element?.addEventListener('click', ({ clientX }) => console.log(clientX));
+}
+
+export function Export({ id }: { id: string }) {
+  const { state, health, error } = useJob<Rows, File>(id, { onEnd: (end) => console.log(file(end)) });
+  return (
+    <section>
+      <job-progress job={id} errors="full" max-rate={5} className="bar" />
+      {/* @ts-expect-error: no such way to show errors */}
+      <job-progress job={id} errors="some" />
+      <p>{error?.message ?? (state ? file(state) : health)}</p>
+    </section>
+  );
+}
