@@ -9,6 +9,8 @@ use crate::log::{Log, Mode, Pending};
 #[derive(Default)]
 pub(crate) struct Rendered {
     bytes: Vec<u8>,
+    /// How many bytes come before the first frame. They count as a part of it.
+    lead: usize,
     frames: Vec<Frame>,
 }
 
@@ -36,7 +38,14 @@ pub(crate) struct Written {
 
 impl Rendered {
     pub(crate) fn clear(&mut self) {
+        self.begin_with(&[]);
+    }
+
+    /// Starts anew, with bytes that are written before the first frame.
+    pub(crate) fn begin_with(&mut self, lead: &[u8]) {
         self.bytes.clear();
+        self.bytes.extend_from_slice(lead);
+        self.lead = lead.len();
         self.frames.clear();
     }
 
@@ -89,7 +98,7 @@ impl Rendered {
         let kept = self.frames.iter().rposition(|frame| frame.is_end).map_or(0, |last| last + 1);
         let cut = kept < self.frames.len();
         self.frames.truncate(kept);
-        self.bytes.truncate(self.frames.last().map_or(0, |last| last.end));
+        self.bytes.truncate(self.frames.last().map_or(self.lead, |last| last.end));
         cut
     }
 

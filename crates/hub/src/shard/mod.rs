@@ -176,6 +176,33 @@ impl<W: Wire> Shard<W> {
         self.watchers.get(key.0).is_some_and(|watcher| watcher.blocked)
     }
 
+    /// Holds back what is sent to a watcher, so that it leaves in one write, after `lead`. [`uncork`](Self::uncork) has to
+    /// follow before anything else is served.
+    pub fn cork(&mut self, key: WatcherKey, lead: Vec<u8>) {
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        watcher.blocked = true;
+        watcher.unsent = Some(Box::new(lead));
+    }
+
+    /// Sends what was held back, and what is pending for the watcher.
+    pub fn uncork(&mut self, key: WatcherKey) {
+        let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        if let [subscription] = watcher.subscriptions[..]
+            && watcher.phase == Phase::Open
+            && let Some(held) = watcher.unsent.take()
+        {
+            watcher.blocked = false;
+            if self.serve_one_after(&held, subscription) {
+                return;
+            }
+            // Nothing is pending, or the wire accepted nothing.
+            let watcher = &mut self.watchers[key.0];
+            watcher.blocked = true;
+            watcher.unsent = Some(held);
+        }
+        self.writable(key);
+    }
+
     /// Sends a control frame, after whatever is buffered.
     pub fn send(&mut self, key: WatcherKey, frame: &[u8]) {
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };

@@ -109,13 +109,19 @@ impl<W: Wire> Shard<W> {
 
     /// Sends one subscription what is pending for it.
     pub(super) fn serve_one(&mut self, key: u32) {
+        self.serve_one_after(&[], key);
+    }
+
+    /// Sends one subscription what is pending for it, with `lead` before it in the same write. False if nothing was sent,
+    /// not even a part of `lead`.
+    pub(super) fn serve_one_after(&mut self, lead: &[u8], key: u32) -> bool {
         let now = self.clock.elapsed();
-        let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return false };
         if !self.watchers[subscription.watcher as usize].is_receptive() {
-            return;
+            return false;
         }
         let mut rendered = std::mem::take(&mut self.rendered_one);
-        rendered.clear();
+        rendered.begin_with(lead);
         {
             let inner = self.topics[subscription.topic as usize].lease.lock();
             let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
@@ -128,10 +134,9 @@ impl<W: Wire> Shard<W> {
             self.rates.wait(key, *serial, rate);
             self.sweep_rates();
         }
-        if !rendered.is_empty() {
-            self.write(key, &rendered, 0, now);
-        }
+        let sent = !rendered.is_empty() && self.write(key, &rendered, 0, now);
         self.rendered_one = rendered;
+        sent
     }
 
     /// Bounds the timers of removed subscriptions by the number of present ones.
@@ -146,20 +151,24 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Writes rendered frames, from the one at `index` on, to a subscription whose watcher is receptive.
-    fn write(&mut self, key: u32, rendered: &Rendered, index: usize, now: Duration) {
+    /// Writes rendered frames, from the one at `index` on, to a subscription whose watcher is receptive. False if the wire
+    /// accepted nothing.
+    fn write(&mut self, key: u32, rendered: &Rendered, index: usize, now: Duration) -> bool {
         let subscription = &mut self.subscriptions[key as usize];
         let watcher_key = WatcherKey(subscription.watcher as usize);
         let watcher = &mut self.watchers[watcher_key.0];
         let bytes = &rendered.bytes()[rendered.start(index)..];
         let written = match write(&mut watcher.wire, bytes) {
             Ok(written) => written,
-            Err(error) => return watcher.fail(watcher_key, error, &mut self.closed),
+            Err(error) => {
+                watcher.fail(watcher_key, error, &mut self.closed);
+                return false;
+            }
         };
         watcher.blocked = written < bytes.len();
         let written = rendered.written(index, written);
         if written.frames == 0 {
-            return;
+            return false;
         }
         subscription.cursor = written.cursor;
         watcher.buffer(&rendered.bytes()[written.remainder]);
@@ -174,5 +183,6 @@ impl<W: Wire> Shard<W> {
         if written.at_end && subscription.close_at_end {
             watcher.finish(watcher_key, &mut self.closed);
         }
+        true
     }
 }

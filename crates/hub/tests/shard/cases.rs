@@ -331,3 +331,54 @@ fn who_comes_after_one_that_failed_is_not_taken_for_it() {
     stage.drain();
     assert_eq!(pipe.borrow().lines().len(), 2);
 }
+
+/// What a watcher behind a wire with that much room is sent: a lead, a control frame and the present state.
+fn corked(room: usize) -> (Stage, milepost_hub::WatcherKey, crate::stage::Pipes) {
+    let mut stage = Stage::new(LogLimits::default());
+    stage.report("a", "{}");
+    let (key, pipe) = stage.admit(room, false);
+    stage.shard.cork(key, b"lead\n".to_vec());
+    stage.shard.send(key, b"control\n");
+    stage.subscribe(key, "a", Subscribe::default());
+    assert_eq!(stage.writes.get(), 0, "it is held back");
+    stage.shard.uncork(key);
+    (stage, key, pipe)
+}
+
+#[test]
+fn what_is_held_back_leaves_with_the_present_state_in_one_write() {
+    let (mut stage, _, pipe) = corked(usize::MAX);
+    assert_eq!(stage.writes.get(), 1);
+    assert_eq!(pipe.borrow().lines()[..2], ["lead", "control"]);
+    assert_eq!(pipe.borrow().lines().len(), 3);
+    assert_eq!(stage.shard.take_frames_sent(), 2, "the control frame and the state");
+    stage.report("a", "{}");
+    stage.drain();
+    assert_eq!(pipe.borrow().lines().len(), 4);
+}
+
+#[test]
+fn what_is_held_back_is_complete_however_little_a_wire_takes() {
+    for room in 0..20 {
+        let (mut stage, key, pipe) = corked(room);
+        stage.report("a", r#"{"message":"newer"}"#);
+        stage.drain();
+        assert_eq!(pipe.borrow().bytes.len(), room);
+        stage.make_room(key, &pipe, usize::MAX);
+        let lines = pipe.borrow().lines();
+        assert_eq!(lines[..2], ["lead", "control"], "{room}");
+        assert!(lines.last().is_some_and(|line| line.contains("newer")), "{room}: {lines:?}");
+        assert_eq!(lines.len(), 4, "{room}: {lines:?}");
+    }
+}
+
+#[test]
+fn what_is_held_back_leaves_though_no_state_is_pending() {
+    let mut stage = Stage::new(LogLimits::default());
+    let (key, pipe) = stage.admit(usize::MAX, false);
+    stage.shard.cork(key, b"lead\n".to_vec());
+    stage.subscribe(key, "unknown", Subscribe::default());
+    stage.shard.uncork(key);
+    assert_eq!((pipe.borrow().lines(), stage.writes.get()), (vec!["lead".to_owned()], 1));
+    assert!(!stage.shard.is_blocked(key));
+}

@@ -7,6 +7,8 @@ use milepost_protocol::ProblemType;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+use crate::config::seconds;
+use crate::connection::listen;
 use crate::connection::serve::{Admitted, serve};
 use crate::instance::{Instance, OpenSocket};
 use crate::response::problem::Refused;
@@ -19,6 +21,9 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Takes connections until the server goes down.
 pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance: Arc<Instance>) {
     let max = instance.max_connections;
+    if let Err(error) = listen::tune(&*listener, seconds(instance.config.stall_timeout)) {
+        tracing::error!(%error, "cannot set the options of connections");
+    }
     let (mut failing, mut told_full) = (false, None::<Instant>);
     loop {
         let accepted = tokio::select! {

@@ -1,5 +1,6 @@
 //! Answers to requests that came together leave together.
 
+use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -34,6 +35,15 @@ const LITTLE: usize = 8 << 10;
 /// With so much collected, a write waits until the client has taken some.
 const MOST: usize = 64 << 10;
 
+thread_local! {
+    /// The buffer of a connection that has sent everything, for the next one that this thread polls. A connection that
+    /// rests holds none, and one that answers in each poll does not allocate one each time.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A larger buffer is freed instead of kept for the next connection.
+const LARGEST_SPARE: usize = 16 << 10;
+
 impl Corked {
     /// What is collected takes from `responses`. A connection that does not fit is cut off.
     pub(crate) fn new(stream: TcpStream, responses: &Arc<Share>) -> Self {
@@ -50,15 +60,19 @@ impl Corked {
         }
     }
 
-    /// Takes the bare socket, after everything that was collected is sent.
+    /// Takes the bare socket, with what was collected and is still to be sent: at most [`LITTLE`] bytes.
     ///
     /// # Errors
     /// When the socket has failed, or was taken before.
-    pub(crate) async fn uncork(self) -> io::Result<TcpStream> {
+    pub(crate) async fn uncork(&self) -> io::Result<(TcpStream, Vec<u8>)> {
         let taken = self.lock().take();
-        let mut socket = taken.ok_or(io::ErrorKind::NotConnected)?;
-        socket.stream.write_all(&socket.collected).await?;
-        Ok(socket.stream)
+        let Socket { mut stream, mut collected, .. } = taken.ok_or(io::ErrorKind::NotConnected)?;
+        if collected.len() > LITTLE {
+            // Responses before it that its client has not read.
+            stream.write_all(&collected).await?;
+            collected = Vec::new();
+        }
+        Ok((stream, collected))
     }
 
     /// Takes the socket back, with its sending half closed; none if it has failed, or was taken before.
@@ -81,10 +95,16 @@ impl Socket {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.collected.drain(..written);
+            if written == self.collected.len() {
+                self.collected.clear();
+            } else {
+                self.collected.drain(..written);
+            }
         }
-        // A connection that rests holds no buffer.
-        self.collected = Vec::new();
+        let buffer = std::mem::take(&mut self.collected);
+        if (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
+            SPARE.set(buffer);
+        }
         self.held.shrink_to(0);
         Poll::Ready(Ok(()))
     }
@@ -120,6 +140,9 @@ impl AsyncWrite for Corked {
         // hyper holds about as much again.
         if len > LITTLE && socket.held.grow_to(2 * len).is_err() {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        if socket.collected.capacity() == 0 {
+            socket.collected = SPARE.take();
         }
         socket.collected.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -1,5 +1,8 @@
 use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
 /// Connections that the kernel holds until they are accepted: after a restart all watchers come back at once, and who
@@ -26,4 +29,38 @@ pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
         }
     }
     Err(last)
+}
+
+/// Sets the options of a connection, or of a listener: Linux hands those on to every connection that is accepted from
+/// then on, which saves a handful of system calls for each.
+///
+/// Small writes do not wait for acknowledgements. A peer that is gone, or takes nothing for `stall`, is given up by the
+/// kernel.
+pub(crate) fn tune<S: AsFd>(socket: &S, stall: Duration) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(stall / 2))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(stall))?;
+    Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_has_the_listeners_options() {
+        let listener = listen("127.0.0.1:0").await.expect("a free port");
+        tune(&listener, Duration::from_secs(40)).expect("Linux knows these options");
+        let address = listener.local_addr().expect("it is bound");
+        let (client, accepted) =
+            tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        let (_client, (accepted, _)) = (client.expect("it listens"), accepted.expect("one came"));
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("an option"));
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(20));
+        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(40)));
+    }
 }

@@ -3,7 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod corked;
 mod listen;
-mod serve;
+pub(crate) mod serve;
 mod stall;
 
 pub use listen::listen;

@@ -2,9 +2,9 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,9 +24,11 @@ use tower::ServiceExt;
 
 use crate::config::seconds;
 use crate::connection::corked::Corked;
+use crate::connection::listen;
 use crate::connection::stall::Stalls;
 use crate::instance::{Instance, OpenSocket};
 use crate::response::problem::Refused;
+use crate::websocket;
 
 /// Whom a connection serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +60,18 @@ pub(crate) async fn serve(
         () = drain.begun() => return,
     };
     let Ok(Ok(speaks_http2)) = begun else { return };
-    if tune(&stream, seconds(instance.config.stall_timeout)).is_err() {
+    let stall = seconds(instance.config.stall_timeout);
+    if cfg!(not(target_os = "linux")) && listen::tune(&stream, stall).is_err() {
         return;
     }
-    let open = Arc::new(open);
-    let (stalls, refused) = (Stalls::default(), Arc::default());
-    let requests = Requests { router, admitted, open, instance, stalls, refused };
+    let (stalls, refused, upgrade) = (Stalls::default(), Arc::default(), Upgrade::default());
+    let requests = Requests { router, admitted, instance, upgrade, stalls, refused };
     let served = async {
         if speaks_http2 {
             serve_http2(stream, requests).await;
+            drop(open);
         } else {
-            serve_http1(stream, requests).await;
+            serve_http1(stream, open, requests).await;
         }
     };
     match admitted {
@@ -78,12 +81,18 @@ pub(crate) async fn serve(
     }
 }
 
-/// Small writes do not wait for acknowledgements, and a peer that takes nothing is given up by the kernel.
-fn tune(stream: &TcpStream, stall: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(stall))?;
-    Ok(())
+/// Where a handler leaves what a connection is to become after its response; none if it stays HTTP.
+#[derive(Clone, Default)]
+pub(crate) struct Upgrade(Arc<Mutex<Option<websocket::Wanted>>>);
+
+impl Upgrade {
+    pub(crate) fn set(&self, wanted: websocket::Wanted) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+    }
+
+    fn take(&self) -> Option<websocket::Wanted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// What all requests of a connection share.
@@ -91,9 +100,8 @@ fn tune(stream: &TcpStream, stall: Duration) -> io::Result<()> {
 struct Requests {
     router: Router,
     admitted: Admitted,
-    /// Shared, because a clone of it counts.
-    open: Arc<OpenSocket>,
     instance: Arc<Instance>,
+    upgrade: Upgrade,
     stalls: Stalls,
     /// A request with a body was refused, so that its client may be sending still.
     refused: Arc<AtomicBool>,
@@ -110,10 +118,10 @@ impl Requests {
             }
             return response;
         }
-        if request.headers().contains_key(http::header::UPGRADE) {
-            request.extensions_mut().insert(OpenSocket::clone(&self.open));
-        }
         let is_http2 = request.version() == http::Version::HTTP_2;
+        if !is_http2 && request.headers().contains_key(http::header::UPGRADE) {
+            request.extensions_mut().insert(self.upgrade);
+        }
         let response = match self.router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -195,9 +203,10 @@ async fn serve_http2(stream: TcpStream, requests: Requests) {
     }
 }
 
-async fn serve_http1(stream: TcpStream, requests: Requests) {
+async fn serve_http1(stream: TcpStream, open: OpenSocket, requests: Requests) {
     let instance = Arc::clone(&requests.instance);
     let refused = Arc::clone(&requests.refused);
+    let upgrade = requests.upgrade.clone();
     let stall = seconds(requests.instance.config.stall_timeout);
     let (drain, stalls) = (requests.instance.drain.clone(), requests.stalls.clone());
     let mut builder = http1::Builder::new();
@@ -212,19 +221,25 @@ async fn serve_http1(stream: TcpStream, requests: Requests) {
     });
     let io = Corked::new(stream, &instance.memory.responses);
     let socket = io.clone();
-    {
-        let mut connection =
-            pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+    let upgraded = {
+        let mut connection = builder.serve_connection(TokioIo::new(io), service);
         let mut begun = pin!(drain.begun());
-        let (mut told, mut ended) = (false, false);
+        let (mut told, mut ended, mut wanted) = (false, false, None);
         let served = poll_fn(|cx| {
             if !told && begun.as_mut().poll(cx).is_ready() {
                 told = true;
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
             }
             // Answers leave, and watchers are served, before anything is waited for.
             instance.batch(|| {
-                ended = ended || connection.as_mut().poll(cx).is_ready();
+                if !ended && let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+                    ended = true;
+                    wanted = upgrade.take().filter(|_| end.is_ok());
+                }
+                if wanted.is_some() {
+                    // Its shard sends the response, with what follows it.
+                    return Poll::Ready(());
+                }
                 match socket.poll_drain(cx) {
                     Poll::Ready(Ok(())) if !ended => Poll::Pending,
                     Poll::Ready(_) => Poll::Ready(()),
@@ -237,6 +252,11 @@ async fn serve_http1(stream: TcpStream, requests: Requests) {
             () = stalls.stalled(stall) => return,
             () = drain.over() => return,
         }
+        wanted.map(|wanted| (wanted, connection.into_parts().read_buf))
+    };
+    if let Some((wanted, read)) = upgraded {
+        websocket::admit(&socket, read, open, wanted, &instance).await;
+        return;
     }
     if !refused.load(Ordering::Relaxed) {
         return;

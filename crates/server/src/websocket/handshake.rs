@@ -1,6 +1,9 @@
 //! From HTTP to WebSocket: RFC 6455, section 4.2.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -9,20 +12,29 @@ use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use milepost_hub::{Subscribe, WatchError};
 use milepost_protocol::{CloseCode, JobId, ProblemType};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
 use crate::access::origin;
-use crate::config::seconds;
 use crate::connection::corked::Corked;
+use crate::connection::serve::Upgrade;
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
+
+/// What a socket watches.
+pub(crate) enum Wanted {
+    /// One job; with the parameters that are ignored.
+    One(JobId, Subscribe, Vec<String>),
+    /// What it will subscribe to.
+    Many,
+    /// Nothing: the request was wrong. A browser hides the HTTP status from its page, so the reason is sent on the socket.
+    Refused(Refused),
+}
 
 /// `GET /ws/jobs/{job_id}`
 pub(crate) async fn one_job(
@@ -31,28 +43,14 @@ pub(crate) async fn one_job(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Outcome<Response> {
-    let wanted = parse(&job, query.as_deref());
-    upgrade(instance, request, move |instance| async move {
-        match wanted {
-            Ok((job, subscribe, ignored)) => {
-                match instance.hub.topic_since(&job, subscribe.since).await {
-                    Ok(lease) => Welcome::One(lease, subscribe, ignored),
-                    Err(full @ (WatchError::Full(_) | WatchError::LogsFull(_))) => {
-                        Welcome::Refused(CloseCode::TryAgainLater, full.into())
-                    }
-                    Err(error) => Welcome::Refused(CloseCode::InternalError, error.into()),
-                }
-            }
-            // A browser hides the HTTP status from its page, so the reason is sent on the socket.
-            Err(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
-        }
-    })
+    let wanted = parse(&job, query.as_deref()).unwrap_or_else(Wanted::Refused);
+    upgrade(&instance, &request, wanted)
 }
 
-fn parse(job: &str, query: Option<&str>) -> Outcome<(JobId, Subscribe, Vec<String>)> {
+fn parse(job: &str, query: Option<&str>) -> Outcome<Wanted> {
     let job = JobId::parse(job)?;
     let (wanted, ignored) = WatchQuery::parse_leniently(query)?;
-    Ok((job, wanted.subscribe()?, ignored))
+    Ok(Wanted::One(job, wanted.subscribe()?, ignored))
 }
 
 /// `GET /ws`
@@ -62,56 +60,75 @@ pub(crate) async fn many_jobs(
     request: Request,
 ) -> Outcome<Response> {
     let wanted = parameter::pairs(query.as_deref(), &[]);
-    upgrade(instance, request, |_| async {
-        match wanted {
-            Ok(_) => Welcome::Many,
-            Err(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
-        }
-    })
+    upgrade(&instance, &request, wanted.map_or_else(Wanted::Refused, |_| Wanted::Many))
 }
 
-/// Answers the handshake, and passes the socket to a shard once hyper has released it.
-fn upgrade<F: Future<Output = Welcome> + Send>(
-    instance: Arc<Instance>,
-    mut request: Request,
-    greet: impl FnOnce(Arc<Instance>) -> F + Send + 'static,
-) -> Outcome<Response> {
+/// Answers the handshake. Once the response is written, the connection calls [`admit`].
+fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Response> {
     let accept = accept_key(request.method(), request.version(), request.headers())?;
-    origin::check_handshake(&instance, request.headers())?;
-    let upgraded = request.extensions_mut().remove::<OnUpgrade>();
-    let open = request.extensions_mut().remove::<OpenSocket>();
-    let (Some(upgraded), Some(open)) = (upgraded, open) else {
+    origin::check_handshake(instance, request.headers())?;
+    let Some(upgrade) = request.extensions().get::<Upgrade>() else {
         return Err(Refused::new(
             ProblemType::UpgradeRequired,
             "this connection cannot be upgraded",
         ));
     };
-    let owner = Arc::clone(&instance);
-    owner.tasks.spawn(async move {
-        // If the client has disconnected in the meantime, there is nothing to do.
-        let Ok(upgraded) = upgraded.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Corked>>() else { return };
-        let watching = WatchingSocket::new(open);
-        let Ok(stream) = parts.io.into_inner().uncork().await else { return };
-        // If setting options fails, the peer has disconnected.
-        if tune(&stream, &instance).is_err() {
-            return;
-        }
-        let Ok(stream) = stream.into_std() else { return };
-        let welcome = tokio::select! {
-            welcome = greet(Arc::clone(&instance)) => welcome,
-            () = instance.drain.over() => return,
-        };
-        let read: Bytes = parts.read_buf;
-        let shard = instance.next_shard();
-        shard.admit(Admission { stream, read, welcome, watching }).await;
-    });
+    upgrade.set(wanted);
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("upgrade")),
         (SEC_WEBSOCKET_ACCEPT, accept),
     ];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// Passes a connection to a shard. `read` are bytes that arrived right after the handshake.
+pub(crate) async fn admit(
+    socket: &Corked,
+    read: Bytes,
+    open: OpenSocket,
+    wanted: Wanted,
+    instance: &Instance,
+) {
+    let watching = WatchingSocket::new(open);
+    // If the client has disconnected in the meantime, there is nothing to do.
+    let Ok((mut stream, mut response)) = socket.uncork().await else { return };
+    if tune(&stream).is_err() {
+        return;
+    }
+    let mut welcome = pin!(welcome(wanted, instance));
+    let welcome = match poll_fn(|cx| Poll::Ready(welcome.as_mut().poll(cx))).await {
+        Poll::Ready(welcome) => welcome,
+        Poll::Pending => {
+            // The broker is asked, so the response does not wait for what follows it.
+            if stream.write_all(&std::mem::take(&mut response)).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                welcome = welcome => welcome,
+                () = instance.drain.over() => return,
+            }
+        }
+    };
+    let Ok(stream) = stream.into_std() else { return };
+    let shard = instance.next_shard();
+    shard.admit(Admission { stream, response, read, welcome, watching }).await;
+}
+
+async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
+    match wanted {
+        Wanted::One(job, subscribe, ignored) => {
+            match instance.hub.topic_since(&job, subscribe.since).await {
+                Ok(lease) => Welcome::One(lease, subscribe, ignored),
+                Err(full @ (WatchError::Full(_) | WatchError::LogsFull(_))) => {
+                    Welcome::Refused(CloseCode::TryAgainLater, full.into())
+                }
+                Err(error) => Welcome::Refused(CloseCode::InternalError, error.into()),
+            }
+        }
+        Wanted::Many => Welcome::Many,
+        Wanted::Refused(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
+    }
 }
 
 /// Checks the handshake and answers its key.
@@ -146,18 +163,14 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// Sets the options of a watcher's socket.
-fn tune(stream: &TcpStream, instance: &Instance) -> std::io::Result<()> {
-    let socket = socket2::SockRef::from(stream);
-    let stall = seconds(instance.config.stall_timeout);
-    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(stall / 2))?;
-    #[cfg(target_os = "linux")]
-    {
-        // The kernel queues little for a watcher that stops reading, so that it sees the present almost at once when it
-        // reads again.
-        socket.set_tcp_notsent_lowat(16 << 10)?;
-        // The kernel drops a peer that is gone or accepts nothing for this long.
-        socket.set_tcp_user_timeout(Some(stall))?;
-    }
+/// Has the kernel queue little for a watcher that stops reading, so that it sees the present almost at once when it reads
+/// again.
+#[cfg(target_os = "linux")]
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(16 << 10)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tune(_: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }

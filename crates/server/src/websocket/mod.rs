@@ -11,5 +11,5 @@ pub mod inbound;
 pub(crate) mod message;
 mod reactor;
 
-pub(crate) use handshake::{many_jobs, one_job};
+pub(crate) use handshake::{Wanted, admit, many_jobs, one_job};
 pub(crate) use reactor::{Context, ShardHandle, shard};

@@ -56,6 +56,20 @@ async fn a_handshake_is_accepted_with_the_key_of_the_rfc() {
 }
 
 #[tokio::test]
+async fn the_answer_and_the_present_state_come_in_one_piece() {
+    let server = Server::start().await;
+    server.report("a", r#"{"message":"present"}"#).await;
+    let mut stream = server.connect().await;
+    stream.write_all(handshake("/ws/jobs/a").as_bytes()).await.unwrap();
+    let mut answer = [0; 4_096];
+    let len = within("an answer", stream.read(&mut answer)).await.unwrap();
+    let text = String::from_utf8_lossy(&answer[..len]);
+    let parts = ["HTTP/1.1 101 ", r#""type":"connected""#, r#""message":"present""#];
+    let found = parts.map(|part| text.find(part));
+    assert!(found.iter().all(Option::is_some) && found.is_sorted(), "{text}");
+}
+
+#[tokio::test]
 async fn a_malformed_handshake_is_refused_with_what_is_wrong_with_it() {
     let server = Server::start().await;
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -35,6 +35,8 @@ pub(crate) struct Context {
 /// A socket that is passed from the handshake to its shard.
 pub(super) struct Admission {
     pub(super) stream: std::net::TcpStream,
+    /// What is still to be sent of the handshake's response.
+    pub(super) response: Vec<u8>,
     /// Bytes that arrived right after the handshake.
     pub(super) read: Bytes,
     pub(super) welcome: Welcome,

@@ -103,7 +103,7 @@ impl Sockets {
     }
 
     pub(super) fn admit(&mut self, admission: Admission) {
-        let Admission { stream, read, welcome, watching } = admission;
+        let Admission { stream, response, read, welcome, watching } = admission;
         self.next_serial += 1;
         let many = matches!(welcome, Welcome::Many);
         let connection = Connection {
@@ -117,6 +117,8 @@ impl Sockets {
             watching,
         };
         let key = self.shard.admit(connection, many);
+        // The rest of the handshake, the first message and the present state leave in one write.
+        self.shard.cork(key, response);
         let now = self.context.clock.now();
         match welcome {
             Welcome::One(lease, subscribe, ignored) => {
@@ -140,6 +142,7 @@ impl Sockets {
                 }
             }
         }
+        self.shard.uncork(key);
         if !read.is_empty() {
             self.receive(key, &read);
         }
