@@ -1,3 +1,4 @@
 //! What workers send.
 
+mod batch;
 pub(crate) mod update;

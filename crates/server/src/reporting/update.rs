@@ -15,8 +15,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::origin::NotForeign;
+use crate::config::Config;
 use crate::instance::Instance;
 use crate::openapi;
+use crate::reporting::batch::Batch;
 use crate::request::body::{self, Whole};
 use crate::request::headers::Unconditional;
 use crate::request::parameter::{NamedJob, NoParameters};
@@ -67,7 +69,7 @@ pub(crate) async fn one(
     let config = &instance.config;
     let limit = config.max_update_bytes;
     let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await?;
-    let reported = report(&instance, Some(&job), &body.bytes).await?;
+    let reported = report_one(&instance, &job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", reported.state.position())) {
@@ -82,7 +84,7 @@ const OUTCOME: usize = 256;
 /// Report many updates, each of any job
 ///
 /// NDJSON: each line an update with its `job_id`, at most 8 MiB and 10,000 lines (configurable). Empty lines are
-/// passed over. They are taken in order, and one that is refused does not hinder those after it.
+/// passed over. Those of one job are taken in order, and one that is refused does not hinder those after it.
 #[utoipa::path(
     post, path = "/updates", operation_id = "reportMany", tag = "Reporting",
     request_body(content = String, content_type = "application/x-ndjson",
@@ -112,22 +114,18 @@ pub(crate) async fn many(
         let detail = format!("at most {most} lines are allowed");
         return Err(Refused::new(ProblemType::BatchTooLarge, detail));
     }
-    let count = lines().count();
-    held.grow_to(batch.len() + count * OUTCOME)?;
-    let mut outcomes = String::new();
+    held.grow_to(batch.len() + lines().count() * OUTCOME)?;
+    let instance = &*instance;
+    let mut reports = Batch::new(move |update| async move {
+        outcome(&count(instance, instance.broker.report(update).await.map_err(Refused::from)))
+    });
     for line in lines() {
-        let outcome = if line.len() > config.max_update_bytes {
-            let detail = format!("at most {} bytes are allowed", config.max_update_bytes);
-            Err(Refused::new(ProblemType::UpdateTooLarge, detail))
-        } else {
-            report(&instance, None, line).await
-        };
-        match outcome {
-            Ok(reported) => push_json(&mut outcomes, &Accepted::from(&reported)),
-            Err(refused) => push_json(&mut outcomes, &refused.0),
+        match parse_line(line, config) {
+            Ok(update) => reports.report(update).await,
+            Err(refused) => reports.skip(outcome(&count(instance, Err(refused)))),
         }
-        outcomes.push('\n');
     }
+    let outcomes = reports.finish().await.concat();
     let ndjson = HeaderValue::from_static("application/x-ndjson");
     Ok((StatusCode::OK, [(CONTENT_TYPE, ndjson)], Bytes::from(outcomes)).into_response())
 }
@@ -155,18 +153,37 @@ pub(crate) async fn forget(
     }
 }
 
-fn push_json(outcomes: &mut String, outcome: &impl Serialize) {
-    // Structs of strings and numbers; only I/O could fail.
-    outcomes.push_str(&serde_json::to_string(outcome).unwrap_or_default());
+fn parse_line(line: &[u8], config: &Config) -> Outcome<Update> {
+    if line.len() > config.max_update_bytes {
+        let detail = format!("at most {} bytes are allowed", config.max_update_bytes);
+        return Err(Refused::new(ProblemType::UpdateTooLarge, detail));
+    }
+    Ok(Update::parse(None, line)?)
 }
 
-async fn report(instance: &Instance, job: Option<&str>, json: &[u8]) -> Outcome<Reported> {
+/// The outcome of a line as a line.
+fn outcome(reported: &Outcome<Reported>) -> String {
+    // Structs of strings and numbers; only I/O could fail.
+    let mut outcome = match reported {
+        Ok(reported) => serde_json::to_string(&Accepted::from(reported)),
+        Err(refused) => serde_json::to_string(&refused.0),
+    }
+    .unwrap_or_default();
+    outcome.push('\n');
+    outcome
+}
+
+async fn report_one(instance: &Instance, job: &str, json: &[u8]) -> Outcome<Reported> {
     let taken = async {
-        let job = job.map(JobId::parse).transpose()?;
-        let update = Update::parse(job.as_ref(), json)?;
+        let job = JobId::parse(job)?;
+        let update = Update::parse(Some(&job), json)?;
         Ok(instance.broker.report(update).await?)
     };
-    let taken: Outcome<Reported> = taken.await;
+    count(instance, taken.await)
+}
+
+/// Counts an update that was taken or refused.
+fn count(instance: &Instance, taken: Outcome<Reported>) -> Outcome<Reported> {
     let counters = &instance.counters;
     let counter = if taken.is_ok() { &counters.updates } else { &counters.refusals };
     counter.fetch_add(1, Ordering::Relaxed);

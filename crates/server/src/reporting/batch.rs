@@ -1,0 +1,192 @@
+//! The lines of a batch: updates of one job are reported one after the other, those of different jobs at the same time.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use milepost_protocol::{JobId, Update};
+
+/// The most lines that are being reported, or wait for an earlier line of their job. At the bound, the next line is not
+/// parsed before one is done.
+const WINDOW: usize = 512;
+
+/// Reports updates and collects the outcomes, in the order of the lines.
+pub(super) struct Batch<'a, R> {
+    report: R,
+    /// As JSON. Empty while a line has none yet.
+    outcomes: Vec<String>,
+    reporting: FuturesUnordered<Reporting<'a>>,
+    /// The jobs of which an update is being reported, with those that wait for it.
+    busy: HashMap<JobId, VecDeque<(usize, Update)>>,
+    waiting: usize,
+}
+
+type Reporting<'a> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
+
+struct Done {
+    line: usize,
+    job: JobId,
+    outcome: String,
+}
+
+impl<'a, F, R> Batch<'a, R>
+where
+    F: Future<Output = String> + Send + 'a,
+    R: Fn(Update) -> F,
+{
+    /// `report` gives the outcome as JSON.
+    pub(super) fn new(report: R) -> Self {
+        let (reporting, busy) = (FuturesUnordered::new(), HashMap::new());
+        Self { report, outcomes: Vec::new(), reporting, busy, waiting: 0 }
+    }
+
+    /// Adds a line whose outcome is known without a report.
+    pub(super) fn skip(&mut self, outcome: String) {
+        self.outcomes.push(outcome);
+    }
+
+    /// Adds a line. Its update is reported once those of its job before it are.
+    pub(super) async fn report(&mut self, update: Update) {
+        while self.reporting.len() + self.waiting >= WINDOW {
+            self.next_done().await;
+        }
+        let line = self.outcomes.len();
+        self.outcomes.push(String::new());
+        if let Some(waiting) = self.busy.get_mut(update.job()) {
+            waiting.push_back((line, update));
+            self.waiting += 1;
+            return;
+        }
+        let job = update.job().clone();
+        let mut reporting = self.begin(line, update);
+        // The broker in the process mostly answers at once.
+        match poll_fn(|cx| Poll::Ready(reporting.as_mut().poll(cx))).await {
+            Poll::Ready(done) => self.outcomes[done.line] = done.outcome,
+            Poll::Pending => {
+                self.busy.insert(job, VecDeque::new());
+                self.reporting.push(reporting);
+            }
+        }
+    }
+
+    /// Waits for all reports. The outcomes are in the order of the lines.
+    pub(super) async fn finish(mut self) -> Vec<String> {
+        while !self.reporting.is_empty() {
+            self.next_done().await;
+        }
+        self.outcomes
+    }
+
+    fn begin(&self, line: usize, update: Update) -> Reporting<'a> {
+        let job = update.job().clone();
+        let report = (self.report)(update);
+        Box::pin(async move { Done { line, job, outcome: report.await } })
+    }
+
+    async fn next_done(&mut self) {
+        let Some(Done { line, job, outcome }) = self.reporting.next().await else { return };
+        self.outcomes[line] = outcome;
+        match self.busy.get_mut(&job).and_then(VecDeque::pop_front) {
+            Some((line, update)) => {
+                self.waiting -= 1;
+                self.reporting.push(self.begin(line, update));
+            }
+            None => drop(self.busy.remove(&job)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::pin::pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Waker};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A broker that answers when the test says so: the reports that it has been given, in their order.
+    #[derive(Clone, Default)]
+    struct Asked(Arc<Mutex<Vec<(String, Option<oneshot::Sender<()>>)>>>);
+
+    impl Asked {
+        fn report(&self, update: &Update) -> impl Future<Output = String> + Send + use<> {
+            let (sender, answered) = oneshot::channel();
+            let name = format!("{}{}", update.job(), update.ttl().unwrap_or(0));
+            self.0.lock().unwrap().push((name.clone(), Some(sender)));
+            async move {
+                answered.await.expect("the test answers");
+                name
+            }
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.0.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
+        }
+
+        fn answer(&self, name: &str) {
+            let mut asked = self.0.lock().unwrap();
+            let asked = asked.iter_mut().find(|(asked, _)| asked == name).expect("it was asked");
+            asked.1.take().expect("it is answered once").send(()).expect("it is waited for");
+        }
+    }
+
+    fn update(job: &str, number: usize) -> Update {
+        let json = format!(r#"{{"job_id":"{job}","ttl":{number}}}"#);
+        Update::parse(None, json.as_bytes()).expect("an update")
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn jobs_overlap_and_the_updates_of_one_keep_their_order() {
+        let asked = Asked::default();
+        let mut run = pin!(async {
+            let mut batch = Batch::new(|update| asked.report(&update));
+            for (job, number) in [("a", 1), ("b", 1), ("a", 2), ("a", 3)] {
+                batch.report(update(job, number)).await;
+            }
+            batch.skip("refused".to_owned());
+            batch.report(update("c", 1)).await;
+            batch.finish().await
+        });
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!(asked.names(), ["a1", "b1", "c1"], "a2 waits for a1");
+        asked.answer("c1");
+        asked.answer("a1");
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!(asked.names()[3..], ["a2"]);
+        asked.answer("a2");
+        assert!(poll(run.as_mut()).is_pending());
+        asked.answer("b1");
+        asked.answer("a3");
+        let Poll::Ready(outcomes) = poll(run) else { panic!("all are answered") };
+        assert_eq!(outcomes, ["a1", "b1", "a2", "a3", "refused", "c1"]);
+    }
+
+    #[test]
+    fn no_more_lines_than_the_window_are_under_way() {
+        let asked = Asked::default();
+        let added = RefCell::new(0);
+        let mut run = pin!(async {
+            let mut batch = Batch::new(|update| asked.report(&update));
+            for number in 0..2 * WINDOW {
+                batch.report(update(&format!("job-{number}-"), 1)).await;
+                *added.borrow_mut() += 1;
+            }
+            batch.finish().await.len()
+        });
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!((asked.names().len(), *added.borrow()), (WINDOW, WINDOW));
+        asked.answer("job-7-1");
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!((asked.names().len(), *added.borrow()), (WINDOW + 1, WINDOW + 1));
+    }
+}
