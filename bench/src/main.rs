@@ -70,6 +70,8 @@ enum Name {
     Shared,
     Uws,
     Nchan,
+    Centrifugo,
+    CentrifugoShared,
     Bound,
 }
 
@@ -80,6 +82,8 @@ impl From<Name> for Kind {
             Name::Shared => Self::Shared,
             Name::Uws => Self::Uws,
             Name::Nchan => Self::Nchan,
+            Name::Centrifugo => Self::Centrifugo,
+            Name::CentrifugoShared => Self::CentrifugoShared,
             Name::Bound => Self::Bound,
         }
     }
@@ -121,6 +125,9 @@ struct Options {
     /// Starts nginx with the configuration in `{dir}`
     #[arg(long, default_value = "nginx -e {dir}/error.log -c {dir}/nginx.conf")]
     nchan_command: String,
+    /// Starts Centrifugo with the configuration in `{dir}`
+    #[arg(long, default_value = "centrifugo --config {dir}/config.json")]
+    centrifugo_command: String,
     /// Where results go [default: bench/results]
     #[arg(long)]
     results: Option<PathBuf>,
@@ -325,6 +332,7 @@ fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error>
         milepost: options.milepost_command.clone(),
         uws: options.uws_command.clone(),
         nchan: options.nchan_command.clone(),
+        centrifugo: options.centrifugo_command.clone(),
     };
     let own_size = [load.watchers];
     let sizes = if sizes.is_empty() { &own_size } else { sizes };

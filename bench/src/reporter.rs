@@ -11,6 +11,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::error::{Error, doing};
+use crate::server::Endpoint;
 use crate::update::{Stamp, Updates, write_request};
 
 /// One keep-alive connection that reports. Answers come in the order of the requests (RFC 9112, 9.3.2).
@@ -48,8 +49,8 @@ impl Reporter {
     }
 
     /// Queues one report; [`Reporter::flush`] sends what is queued.
-    pub(crate) fn queue(&mut self, path: &str, json: &str) {
-        write_request(&mut self.out, path, json);
+    pub(crate) fn queue(&mut self, to: &Endpoint, json: &str) {
+        write_request(&mut self.out, to, json);
         self.in_flight += 1;
     }
 
@@ -141,16 +142,16 @@ pub(crate) struct Paced {
 }
 
 impl Paced {
-    /// Reports to `paths` in turn.
+    /// Reports to each in turn.
     pub(crate) fn start(
         address: SocketAddr,
-        paths: Vec<String>,
+        to: Vec<Endpoint>,
         updates: Updates,
         pace: Pace,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let run = move || report_paced(address, &paths, updates, pace, &stopped);
+        let run = move || report_paced(address, &to, updates, pace, &stopped);
         Self { thread: Some(std::thread::spawn(run)), stop }
     }
 
@@ -180,7 +181,7 @@ impl Drop for Paced {
 
 fn report_paced(
     address: SocketAddr,
-    paths: &[String],
+    to: &[Endpoint],
     mut updates: Updates,
     pace: Pace,
     stop: &AtomicBool,
@@ -193,9 +194,8 @@ fn report_paced(
     let mut due = start;
     let mut last = Stamp { number: 0, at: 0 };
     let mut end_left = pace.end;
-    let mut paths = paths.iter().cycle();
-    let mut next_path =
-        || paths.next().ok_or_else(|| Error::Limit("there is no job to report".into()));
+    let mut to = to.iter().cycle();
+    let mut next = || to.next().ok_or_else(|| Error::Limit("there is no job to report".into()));
     let deadline = start + pace.time + Duration::from_secs(60);
     loop {
         let now = Instant::now();
@@ -207,12 +207,12 @@ fn report_paced(
             end_left = false;
             let (stamp, json) = updates.next(true);
             last = stamp;
-            reporter.queue(next_path()?, &json);
+            reporter.queue(next()?, &json);
         }
         while !over && due <= now && reporter.in_flight() < pace.depth {
             let (stamp, json) = updates.next(false);
             last = stamp;
-            reporter.queue(next_path()?, &json);
+            reporter.queue(next()?, &json);
             due += interval;
         }
         // A server that holds the reporter up has lost the turns that passed meanwhile.

@@ -13,8 +13,8 @@ use crate::process::{self, Memory};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
-/// What is measured. All take a report as `POST /jobs/{id}` and a watcher as a WebSocket at `/ws/jobs/{id}`,
-/// one text frame an update.
+/// What is measured. All but Centrifugo take a report as `POST /jobs/{id}` and a watcher as a WebSocket at
+/// `/ws/jobs/{id}`, one text frame an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `milepost serve`.
@@ -25,13 +25,25 @@ pub(crate) enum Kind {
     Uws,
     /// nginx with Nchan, one worker, configured by `peers/nchan`.
     Nchan,
+    /// Centrifugo, configured by `peers/centrifugo`: a job is a channel, which keeps its latest messages and shows the
+    /// newest to who subscribes.
+    Centrifugo,
+    /// Two of them on one Redis.
+    CentrifugoShared,
     /// One `write()` a watcher and nothing else: the kernel's limit for one delivery a call.
     Bound,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Milepost, Self::Shared, Self::Uws, Self::Nchan, Self::Bound];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Milepost,
+        Self::Shared,
+        Self::Uws,
+        Self::Nchan,
+        Self::Centrifugo,
+        Self::CentrifugoShared,
+        Self::Bound,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -39,9 +51,23 @@ impl Kind {
             Self::Shared => "milepost, two on Redis",
             Self::Uws => "uws",
             Self::Nchan => "nchan",
+            Self::Centrifugo => "centrifugo",
+            Self::CentrifugoShared => "centrifugo, two on Redis",
             Self::Bound => "bound",
         }
     }
+
+    fn is_centrifugo(self) -> bool {
+        matches!(self, Self::Centrifugo | Self::CentrifugoShared)
+    }
+}
+
+/// Where a job is watched or reported.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) path: String,
+    /// If the path does not name the job: the channel that messages name.
+    pub(crate) channel: Option<String>,
 }
 
 /// How each server is started: words, in which `{port}`, `{dir}` and `{idle}` are filled in.
@@ -50,6 +76,7 @@ pub(crate) struct Commands {
     pub(crate) milepost: String,
     pub(crate) uws: String,
     pub(crate) nchan: String,
+    pub(crate) centrifugo: String,
 }
 
 /// The repository's folder.
@@ -74,7 +101,7 @@ impl Server {
     /// Starts a server and waits until it accepts connections. `pings`: a server that pings only if told to
     /// does so as often as it can (uWebSockets: after 8 s).
     pub(crate) fn start(kind: Kind, commands: &Commands, pings: bool) -> Result<Self, Error> {
-        if kind != Kind::Shared {
+        if !matches!(kind, Kind::Shared | Kind::CentrifugoShared) {
             return Self::instance(kind, commands, pings, None);
         }
         let redis = redis_servers::Server::start();
@@ -108,6 +135,15 @@ impl Server {
                     .map_err(doing("writing nginx.conf"))?;
                 commands.nchan.clone()
             }
+            Kind::Centrifugo | Kind::CentrifugoShared => {
+                let conf = include_str!("../peers/centrifugo/config.json")
+                    .replace("{port}", &port.to_string())
+                    .replace("{engine}", if redis_url.is_some() { "redis" } else { "memory" })
+                    .replace("{redis}", redis_url.unwrap_or("redis://127.0.0.1:6379"));
+                fs::write(dir.path().join("config.json"), conf)
+                    .map_err(doing("writing config.json"))?;
+                commands.centrifugo.clone()
+            }
             Kind::Bound => {
                 let own = std::env::current_exe().map_err(doing("finding this program"))?;
                 format!("{} bound {{port}}", own.display())
@@ -139,6 +175,9 @@ impl Server {
                     "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
                 }
                 Kind::Nchan => "; install nginx and libnginx-mod-nchan",
+                Kind::Centrifugo | Kind::CentrifugoShared => {
+                    "; go install github.com/centrifugal/centrifugo/v6@latest, and see --centrifugo-command"
+                }
                 Kind::Bound => "",
             };
             Error::Server(format!("{} does not start: {program}: {error}{hint}", kind.name()))
@@ -179,6 +218,31 @@ impl Server {
         Ok(cpu.as_secs_f64() + second)
     }
 
+    /// The processor time so far of the Redis behind it; none of one without.
+    pub(crate) fn redis_cpu(&self) -> Result<f64, Error> {
+        let Some(redis) = &self.redis else { return Ok(0.0) };
+        let cpu = process::own_cpu(redis.id()).map_err(doing("reading the cost of Redis"))?;
+        Ok(cpu.as_secs_f64())
+    }
+
+    /// Where a job is watched.
+    pub(crate) fn watched(&self, job: &str) -> Endpoint {
+        if self.kind.is_centrifugo() {
+            let path = "/connection/websocket".to_owned();
+            return Endpoint { path, channel: Some(job.to_owned()) };
+        }
+        Endpoint { path: format!("/ws/jobs/{job}"), channel: None }
+    }
+
+    /// Where a job is reported.
+    pub(crate) fn reported(&self, job: &str) -> Endpoint {
+        if self.kind.is_centrifugo() {
+            let path = "/api/publish".to_owned();
+            return Endpoint { path, channel: Some(job.to_owned()) };
+        }
+        Endpoint { path: format!("/jobs/{job}"), channel: None }
+    }
+
     /// Its memory now, that of the first instance.
     pub(crate) fn memory(&self) -> Result<Memory, Error> {
         process::memory(self.child.id()).map_err(doing("reading a server's memory"))
@@ -189,10 +253,10 @@ impl Server {
     pub(crate) fn padding(&self, clock: Clock, size: usize) -> Result<usize, Error> {
         let mut watchers = Watchers::new(clock)?;
         let job = job(99_999);
-        watchers.connect(self.address, 1, |_| watch_path(&job))?;
+        watchers.connect(self.address, 1, |_| self.watched(&job))?;
         let (_, json) = Updates::new(clock, 0).next(false);
         let reporter = watchers.add_reporter(self.address)?;
-        reporter.queue(&report_path(&job), &json);
+        reporter.queue(&self.reported(&job), &json);
         reporter.flush()?;
         watchers.turn_until(Duration::from_secs(5), "the first update", |watchers| {
             watchers.tally.deliveries == 1 && watchers.in_flight() == 0
@@ -254,14 +318,4 @@ fn free_port() -> std::io::Result<u16> {
 /// The id of a job by number; all have the same length.
 pub(crate) fn job(number: usize) -> String {
     format!("job-{number:05}")
-}
-
-/// Where a job is watched.
-pub(crate) fn watch_path(job: &str) -> String {
-    format!("/ws/jobs/{job}")
-}
-
-/// Where a job is reported.
-pub(crate) fn report_path(job: &str) -> String {
-    format!("/jobs/{job}")
 }

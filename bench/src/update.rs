@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use memchr::memmem;
 
+use crate::server::Endpoint;
+
 /// What stands before the stamp in an update: a field that a server passes through.
 const MARK: &[u8] = b"\"bench\":\"";
 const NUMBER_DIGITS: usize = 10;
@@ -98,12 +100,17 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Appends one HTTP/1.1 request that reports `json` to `path`.
-pub(crate) fn write_request(out: &mut Vec<u8>, path: &str, json: &str) {
+/// Appends one HTTP/1.1 request that reports `json`.
+pub(crate) fn write_request(out: &mut Vec<u8>, to: &Endpoint, json: &str) {
+    let path = &to.path;
+    let (before, after) = match &to.channel {
+        Some(channel) => (format!(r#"{{"channel":"{channel}","data":"#), "}"),
+        None => (String::new(), ""),
+    };
     write!(
         out,
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
-        json.len()
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{before}{json}{after}",
+        before.len() + json.len() + after.len()
     )
     .expect("a Vec takes every write");
 }

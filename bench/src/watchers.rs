@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::error::{Error, doing};
 use crate::frame;
 use crate::reporter::Reporter;
+use crate::server::Endpoint;
 use crate::update::{Clock, Stamp, Stamps};
 
 const REPORTER: Token = Token(usize::MAX - 1);
@@ -48,6 +49,8 @@ pub(crate) fn histogram() -> Histogram<u64> {
 enum Phase {
     Connecting,
     Upgrading,
+    /// It has named its channel and waits for the answer.
+    Subscribing,
     Open,
 }
 
@@ -57,6 +60,8 @@ struct Watcher {
     phase: Phase,
     /// The start of a frame, or of the handshake's answer, whose rest is still to come.
     partial: Vec<u8>,
+    /// The frame that subscribes it, if its path does not.
+    subscribe: Option<Vec<u8>>,
     newest: Stamp,
 }
 
@@ -99,12 +104,12 @@ impl Watchers {
         Ok(self.reporter.insert(reporter))
     }
 
-    /// Opens `count` more watchers, `path` by number from 0, and waits until all handshakes are done.
+    /// Opens `count` more watchers, `endpoint` by number from 0, and waits until all handshakes are done.
     pub(crate) fn connect(
         &mut self,
         address: SocketAddr,
         count: usize,
-        path: impl Fn(usize) -> String,
+        endpoint: impl Fn(usize) -> Endpoint,
     ) -> Result<(), Error> {
         let before = self.all.len();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -118,11 +123,13 @@ impl Watchers {
                 };
                 let stream = connect().map_err(doing(format!("connecting watcher {}", token.0)))?;
                 // Until the handshake's answer, what is to come holds what is to be sent.
-                let request = request(address, &path(token.0 - before));
+                let endpoint = endpoint(token.0 - before);
+                let request = request(address, &endpoint.path);
                 self.all.push(Watcher {
                     stream,
                     phase: Phase::Connecting,
                     partial: request.into_bytes(),
+                    subscribe: endpoint.channel.as_deref().map(subscribe),
                     newest: Stamp { number: 0, at: 0 },
                 });
             }
@@ -284,33 +291,25 @@ impl Watchers {
             if !text.starts_with("HTTP/1.1 101 ") || !text.contains(ACCEPT) {
                 return Err(Error::Protocol(format!("watcher {number} was answered:\n{text}")));
             }
-            watcher.phase = Phase::Open;
-            self.open += 1;
             bytes = &bytes[head + 4..];
+            if let Some(subscribe) = watcher.subscribe.take() {
+                watcher.stream.write_all(&subscribe).map_err(doing("subscribing a watcher"))?;
+                watcher.phase = Phase::Subscribing;
+            } else {
+                watcher.phase = Phase::Open;
+                self.open += 1;
+            }
         }
         let now = self.clock.now();
         while let Some((frame, length)) = frame::parse(bytes)? {
             bytes = &bytes[length..];
+            let watcher = &mut self.all[number];
             match frame.opcode {
+                // Centrifugo joins several messages into one frame, a line each.
                 frame::TEXT => {
-                    let Some(stamp) = self.stamps.find(frame.payload) else {
-                        let ping = memchr::memmem::find(frame.payload, br#""type":"ping""#);
-                        self.tally.pings += u64::from(ping.is_some());
-                        continue;
-                    };
-                    self.tally.deliveries += 1;
-                    self.tally.bytes += frame.payload.len() as u64;
-                    self.tally.latency.saturating_record(now.saturating_sub(stamp.at));
-                    let before = watcher.newest.number;
-                    if stamp.number <= before {
-                        return Err(Error::Protocol(format!(
-                            "watcher {number} got update {} after {before}",
-                            stamp.number
-                        )));
+                    for line in frame.payload.split(|byte| *byte == b'\n') {
+                        self.take_message(number, line, now)?;
                     }
-                    watcher.newest = stamp;
-                    self.reached +=
-                        usize::from(before < self.target && stamp.number >= self.target);
                 }
                 frame::PING => {
                     self.tally.pings += 1;
@@ -336,9 +335,61 @@ impl Watchers {
                 _ => {}
             }
         }
-        watcher.partial = bytes.to_vec();
+        self.all[number].partial = bytes.to_vec();
         Ok(())
     }
+
+    fn take_message(&mut self, number: usize, message: &[u8], now: u64) -> Result<(), Error> {
+        let watcher = &mut self.all[number];
+        if matches!(watcher.phase, Phase::Subscribing) {
+            if memchr::memmem::find(message, br#""error""#).is_some() {
+                let text = String::from_utf8_lossy(message);
+                return Err(Error::Protocol(format!("watcher {number} was answered: {text}")));
+            }
+            if memchr::memmem::find(message, br#""id":2"#).is_some() {
+                watcher.phase = Phase::Open;
+                self.open += 1;
+            }
+        }
+        if message == b"{}" {
+            self.tally.pings += 1;
+            return watcher.stream.write_all(&text_frame("{}")).map_err(doing("answering a ping"));
+        }
+        let Some(stamp) = self.stamps.find(message) else {
+            let ping = memchr::memmem::find(message, br#""type":"ping""#);
+            self.tally.pings += u64::from(ping.is_some());
+            return Ok(());
+        };
+        self.tally.deliveries += 1;
+        self.tally.bytes += message.len() as u64;
+        self.tally.latency.saturating_record(now.saturating_sub(stamp.at));
+        let before = watcher.newest.number;
+        if stamp.number <= before {
+            return Err(Error::Protocol(format!(
+                "watcher {number} got update {} after {before}",
+                stamp.number
+            )));
+        }
+        watcher.newest = stamp;
+        self.reached += usize::from(before < self.target && stamp.number >= self.target);
+        Ok(())
+    }
+}
+
+/// Centrifugo's protocol: the frame that connects a client and subscribes it to a channel. The second answer says that it
+/// is subscribed.
+fn subscribe(channel: &str) -> Vec<u8> {
+    text_frame(&format!(
+        "{{\"id\":1,\"connect\":{{}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}"
+    ))
+}
+
+/// A short text frame, masked with zeros, which leaves the payload as it is.
+fn text_frame(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126);
+    let mut frame = vec![0x81, 0x80 | length.expect("a short text"), 0, 0, 0, 0];
+    frame.extend_from_slice(text.as_bytes());
+    frame
 }
 
 /// A WebSocket handshake's request.

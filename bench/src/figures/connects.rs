@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Load, Measures, Meter, number};
 use crate::error::Error;
 use crate::figures::jobs;
-use crate::server::{Server, job, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
@@ -15,7 +15,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     server.settle()?;
     let connect = |watchers: &mut Watchers| {
         let meter = Meter::start(server)?;
-        watchers.connect(server.address, load.watchers, |number| watch_path(&job(number)))?;
+        watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
         let wall = meter.wall();
         // What follows the handshake (the first message, the state) belongs to it.
         watchers.turn_for(Duration::from_millis(300))?;
@@ -23,7 +23,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     };
     let (cpu, wall) = connect(&mut watchers)?;
     watchers.add_reporter(server.address)?;
-    jobs::report(&mut watchers, &mut updates, load, load.watchers)?;
+    jobs::report(server, &mut watchers, &mut updates, load, load.watchers)?;
     watchers.disconnect();
     server.settle()?;
     let (again_cpu, again_wall) = connect(&mut watchers)?;

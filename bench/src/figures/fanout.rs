@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use super::{Load, Measures, Meter, ms, number};
 use crate::error::Error;
-use crate::server::{Server, job, report_path, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let mut updates = Updates::new(clock, server.padding(clock, load.size)?);
     let job = job(0);
-    let path = report_path(&job);
+    let path = server.reported(&job);
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |_| watch_path(&job))?;
+    watchers.connect(server.address, load.watchers, |_| server.watched(&job))?;
     watchers.add_reporter(server.address)?;
     let mut one = |watchers: &mut Watchers| {
         let (stamp, json) = updates.next(false);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Load, Measures, Meter, ms, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
-use crate::server::{Server, job, report_path, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::{Watchers, histogram};
 
@@ -17,10 +17,10 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let updates = Updates::new(clock, server.padding(clock, load.size)?);
     let job = job(0);
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |_| watch_path(&job))?;
+    watchers.connect(server.address, load.watchers, |_| server.watched(&job))?;
     server.settle()?;
     let pace = Pace { rate: load.rate, depth: load.depth, time: WARM_UP + load.time, end: false };
-    let reporter = Paced::start(server.address, vec![report_path(&job)], updates, pace);
+    let reporter = Paced::start(server.address, vec![server.reported(&job)], updates, pace);
     watchers.turn_for(WARM_UP)?;
     watchers.reset();
     let before = watchers.newest();

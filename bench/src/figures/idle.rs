@@ -2,13 +2,13 @@
 
 use super::{Load, Measures, Meter, number};
 use crate::error::Error;
-use crate::server::{Server, job, watch_path};
+use crate::server::{Server, job};
 use crate::update::Clock;
 use crate::watchers::Watchers;
 
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |number| watch_path(&job(number)))?;
+    watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
     server.settle()?;
     watchers.reset();
     let meter = Meter::start(server)?;

@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use super::{Load, Measures, Meter, ms, number};
 use crate::error::Error;
-use crate::server::{Server, job, report_path, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let mut updates = Updates::new(clock, server.padding(clock, load.size)?);
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |number| watch_path(&job(number)))?;
+    watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
     watchers.add_reporter(server.address)?;
     // Once each, so that every job is known.
-    report(&mut watchers, &mut updates, load, load.watchers)?;
+    report(server, &mut watchers, &mut updates, load, load.watchers)?;
     server.settle()?;
     watchers.reset();
     let meter = Meter::start(server)?;
-    report(&mut watchers, &mut updates, load, load.deliveries)?;
+    report(server, &mut watchers, &mut updates, load, load.deliveries)?;
     let (cpu, wall, client) = (meter.cpu()?, meter.wall(), meter.client_cores()?);
     let tally = &watchers.tally;
     let deliveries = number(tally.deliveries);
@@ -36,6 +36,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
 /// Reports `count` updates, to one job after the other in a scattered order, and waits for the deliveries.
 /// A server may merge what a watcher has not seen yet, so it is the answers and quiet that end this.
 pub(crate) fn report(
+    server: &Server,
     watchers: &mut Watchers,
     updates: &mut Updates,
     load: &Load,
@@ -50,7 +51,7 @@ pub(crate) fn report(
                 let (stamp, json) = updates.next(false);
                 // A prime that divides none of the sizes used: every job comes once in each `watchers` updates.
                 let number = usize::try_from(stamp.number).unwrap_or(0) * 7919 % load.watchers;
-                reporter.queue(&report_path(&job(number)), &json);
+                reporter.queue(&server.reported(&job(number)), &json);
                 sent += 1;
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Load, Measures, mib, number};
 use crate::error::Error;
 use crate::figures::jobs;
-use crate::server::{Server, job, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
@@ -15,11 +15,11 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     server.settle()?;
     let before = server.memory()?;
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |number| watch_path(&job(number)))?;
+    watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
     server.settle()?;
     let connected = server.memory()?;
     watchers.add_reporter(server.address)?;
-    jobs::report(&mut watchers, &mut updates, load, load.watchers)?;
+    jobs::report(server, &mut watchers, &mut updates, load, load.watchers)?;
     watchers.turn_for(Duration::from_secs(2))?;
     server.settle()?;
     let known = server.memory()?;

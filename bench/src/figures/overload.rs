@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Load, Measures, Meter, mib, ms, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
-use crate::server::{Server, job, report_path, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::{Watchers, histogram};
 
@@ -20,18 +20,19 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let updates = Updates::new(clock, server.padding(clock, load.size)?);
     let (hot, quiet) = (job(0), job(1));
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |_| watch_path(&hot))?;
+    watchers.connect(server.address, load.watchers, |_| server.watched(&hot))?;
     // The quiet job's watchers have a thread of their own, so that they see the server's delay, not this one's.
     let mut bystanders = Watchers::new(clock)?;
-    bystanders.connect(server.address, QUIET_WATCHERS, |_| watch_path(&quiet))?;
+    bystanders.connect(server.address, QUIET_WATCHERS, |_| server.watched(&quiet))?;
     server.settle()?;
     let start = server.memory()?;
 
     let time = WARM_UP + load.time;
     let pace = Pace { rate: load.rate, depth: load.depth, time, end: true };
-    let hot_reporter = Paced::start(server.address, vec![report_path(&hot)], updates.clone(), pace);
+    let hot_reporter =
+        Paced::start(server.address, vec![server.reported(&hot)], updates.clone(), pace);
     let pace = Pace { rate: QUIET_RATE, depth: 1, time, end: false };
-    let quiet_reporter = Paced::start(server.address, vec![report_path(&quiet)], updates, pace);
+    let quiet_reporter = Paced::start(server.address, vec![server.reported(&quiet)], updates, pace);
     let over = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&over);
     let bystanding = std::thread::spawn(move || {

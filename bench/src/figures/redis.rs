@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::{Load, Measures, Meter, ms, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
-use crate::server::{Server, job, report_path, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
@@ -25,16 +25,17 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     for (instance, address) in addresses.iter().enumerate() {
         let here = (instance..load.watchers).step_by(addresses.len());
         watchers.connect(*address, here.len(), |number| {
-            watch_path(&job(number * addresses.len() + instance))
+            server.watched(&job(number * addresses.len() + instance))
         })?;
     }
     server.settle()?;
 
-    let mut run = Run { addresses, load, updates, last: 0 };
+    let mut run = Run { server, addresses, load, updates, last: 0 };
     // Which also makes every job known.
-    let meter = Meter::start(server)?;
+    let (meter, redis) = (Meter::start(server)?, server.redis_cpu()?);
     let most = run.report(&mut watchers, FLAT_OUT, CONNECTIONS)?;
-    let (cpu, wall) = (meter.cpu()?, meter.wall());
+    let (cpu, wall, redis) = (meter.cpu()?, meter.wall(), server.redis_cpu()? - redis);
+    let reports = most.updates * load.time.as_secs_f64();
     let slow = run.report(&mut watchers, load.rate / 10.0, 1)?;
     let fast = run.report(&mut watchers, load.rate, 1)?;
     Ok(vec![
@@ -47,10 +48,13 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
         ("p99 ms then", ms(&most.latency, 0.99)),
         ("delivered then", most.delivered),
         ("server cores then", cpu / wall),
+        ("server us/report then", cpu * 1e6 / reports),
+        ("Redis us/report then", redis * 1e6 / reports),
     ])
 }
 
 struct Run<'a> {
+    server: &'a Server,
     addresses: Vec<SocketAddr>,
     load: &'a Load,
     updates: Updates,
@@ -88,7 +92,7 @@ impl Run<'_> {
             // Neighbours in number are watched at different instances.
             let jobs = (0..self.load.watchers)
                 .filter(|number| number / self.addresses.len() % reporters == reporter);
-            let paths = jobs.map(|number| report_path(&job(number))).collect();
+            let paths = jobs.map(|number| self.server.reported(&job(number))).collect();
             let address = self.addresses[reporter % self.addresses.len()];
             Paced::start(address, paths, updates.clone(), pace)
         });

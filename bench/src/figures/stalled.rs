@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Load, Measures, mib, ms, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
-use crate::server::{Server, job, report_path, watch_path};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::{self, Watchers};
 
@@ -46,12 +46,12 @@ fn readers(
     let mut watchers = Watchers::new(clock)?;
     let reading = load.watchers - load.stalled;
     // The stalled ones first: a server that goes through its watchers in order meets them first.
-    let sockets = watchers::stalled(server.address, stalled, &watch_path(job))?;
-    watchers.connect(server.address, reading, |_| watch_path(job))?;
+    let sockets = watchers::stalled(server.address, stalled, &server.watched(job).path)?;
+    watchers.connect(server.address, reading, |_| server.watched(job))?;
     server.settle()?;
     let before = server.memory()?.pss;
     let pace = Pace { rate: load.rate, depth: load.depth, time: load.time, end: false };
-    let reporter = Paced::start(server.address, vec![report_path(job)], updates, pace);
+    let reporter = Paced::start(server.address, vec![server.reported(job)], updates, pace);
     // The first half fills the stalled ones' socket buffers, in the kernel; it is not measured.
     watchers.turn_for(load.time / 2)?;
     watchers.reset();
