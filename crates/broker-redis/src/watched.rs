@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use milepost_protocol::{Epoch, JobId, Position, State, Update};
-use milepost_redis::{Left, Read, Reply, Taken};
+use milepost_redis::{Left, Published, Read, Reply, Secret, Taken};
 use tokio::sync::oneshot;
 
 use milepost_broker::Listener;
@@ -29,6 +29,8 @@ struct Job {
     latest: Option<Position>,
     /// The epoch before the latest one: a server that was away may still show it.
     left_epoch: Option<Epoch>,
+    /// What the proofs of the states that the script publishes are made with.
+    secret: Option<Secret>,
     /// Over which link the job's publishes are followed; none from when some were missed until the next read.
     follows: Option<LinkKey>,
     /// Of the publish taken last.
@@ -131,6 +133,7 @@ impl Watched {
             told: false,
             latest: None,
             left_epoch: None,
+            secret: None,
             follows: None,
             serial: 0,
             publishes: VecDeque::new(),
@@ -191,6 +194,7 @@ impl Watched {
     ) -> (Heard, bool) {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return (Heard::Done, false) };
+        job.secret.clone_from(&read.secret);
         let left = left.filter(|json| digest(json) != job.last);
         if let Some(json) = &left
             && job.latest.is_none()
@@ -251,22 +255,24 @@ impl Watched {
     ) -> Result<Heard, &'static str> {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return Ok(Heard::Done) };
-        Ok(match State::parse(json) {
-            Ok(state) if state.job() != id => return Err("it names another job than its channel"),
-            Ok(state) => {
+        Ok(match Published::parse(json) {
+            Some(published) if published.state.job() != id => {
+                return Err("it names another job than its channel");
+            }
+            Some(published) => {
                 if job.told {
-                    job.tell_heard(&Arc::new(state))
+                    job.tell_heard(published)
                 } else {
                     Heard::Done
                 }
             }
             // Anybody may say so. A read knows.
-            Err(_) if is_forgotten(json) => Heard::Gap,
-            Err(_) if job.follows != Some(link) => {
+            None if is_forgotten(json) => Heard::Gap,
+            None if job.follows != Some(link) => {
                 job.missed = true;
                 Heard::Done
             }
-            Err(_) => {
+            None => {
                 job.left = None;
                 job.publishes.push_back(Publish::Heard {
                     json: json.to_owned(),
@@ -368,17 +374,18 @@ impl Job {
         Heard::Done
     }
 
-    /// Tells a state that was heard, if it comes right after the one before it. What else it may be, a read knows:
-    /// anybody may publish.
-    fn tell_heard(&mut self, state: &Arc<State>) -> Heard {
-        let position = state.position();
+    /// Tells a state that was heard, if it comes right after the one before it and the script has published it. What else
+    /// it may be, a read knows: anybody may publish.
+    fn tell_heard(&mut self, published: Published) -> Heard {
+        let position = published.state.position();
         if !self.is_news(position) {
             return Heard::Done;
         }
-        if self.latest.map(Position::next) != Some(position) {
+        let is_proven = self.secret.as_ref().is_some_and(|secret| published.is_proven(secret));
+        if !is_proven || self.latest.map(Position::next) != Some(position) {
             return Heard::Gap;
         }
-        self.tell(state);
+        self.tell(&Arc::new(published.state));
         Heard::Done
     }
 

@@ -97,11 +97,9 @@ mod tests {
                     Value::Bool(flag) => arguments.flag("", *flag),
                     value => arguments.text("", value.as_str()),
                 });
-            let hex = arguments.into_bytes().iter().fold(String::new(), |mut hex, byte| {
-                hex += &format!("{byte:02x}");
-                hex
-            });
-            assert_eq!(hex, case["hex"].as_str().unwrap());
+            let hex: Vec<_> =
+                arguments.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex.concat(), case["hex"].as_str().unwrap());
         }
     }
 }

@@ -2,12 +2,13 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use milepost_protocol::{Epoch, JobId, Origin, Position, State, Status, Timestamp, Update};
+use milepost_protocol::{JobId, Origin, Position, State, Status, Timestamp, Update};
 use redis::Cmd;
 
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::names::{INDEX, Names};
+use crate::published::Secret;
 
 /// How long, and how much of, a job is kept.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +180,7 @@ impl<'a> Report<'a> {
             .text("stage_progress", update.value("stage_progress"))
             .text("given_attributes", given_attributes(update).as_deref())
             .flag("has_timestamp", update.has_timestamp())
-            .text("new_epoch", Some(&format!("{:x}", new_epoch(*now).0)))
+            .text("random", Some(&random(*now)))
             .number("keep", millis(keeping.ttl))
             .number("keep_ended", millis(keeping.ttl_after_end))
             .number("max_states", u64::try_from(keeping.history.get()).ok())
@@ -287,10 +288,13 @@ fn given_attributes(update: &Update) -> Option<String> {
     Some(lines).filter(|lines| !lines.is_empty())
 }
 
-fn new_epoch(now: Timestamp) -> Epoch {
-    // Without randomness the time will do: what must differ are two lives of one job.
-    let random = getrandom::u64().ok();
-    Epoch(random.unwrap_or_else(|| now.as_micros().unsigned_abs()).max(1))
+fn random(now: Timestamp) -> String {
+    let mut bytes = [0; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        // Without randomness the time will do: two lives of one job differ, though their proofs can be guessed.
+        bytes = i128::from(now.as_micros()).to_be_bytes();
+    }
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// What a script answered: a number as its digits. What others wrote under a job's keys need not be text.
@@ -398,6 +402,8 @@ pub struct Read {
     pub left: Option<Vec<u8>>,
     /// The serial of the publish taken last; 0 if none was.
     pub serial: u64,
+    /// What the proofs of its published states are made with.
+    pub secret: Option<Secret>,
     /// The states that were asked for, oldest first.
     pub states: Vec<State>,
 }
@@ -412,6 +418,8 @@ impl Read {
         let Some(left) = parts.next() else { return Ok(Self::default()) };
         let serial = text(parts.next().unwrap_or_default())?.parse();
         let serial = serial.map_err(|_| Failure::unreadable("a serial"))?;
+        let secret = text(parts.next().unwrap_or_default())?;
+        let secret = Some(secret).filter(|secret| !secret.is_empty()).map(Secret);
         let state = |json: Vec<u8>| match State::parse(&text(json)?) {
             Ok(state) if state.job() == job => Ok(state),
             Ok(_) => Err(Failure::unreadable("states of this job")),
@@ -419,7 +427,7 @@ impl Read {
         };
         let states = parts.rev().map(state).collect::<Result<_, _>>()?;
         let left = Some(left).filter(|left| !left.is_empty());
-        Ok(Self { known: true, left, serial, states })
+        Ok(Self { known: true, left, serial, secret, states })
     }
 }
 

@@ -12,6 +12,7 @@ mod client;
 mod connection;
 mod failure;
 mod names;
+mod published;
 mod slots;
 
 pub use address::{Address, InvalidAddress};
@@ -19,4 +20,5 @@ pub use call::{Answer, Call, Keeping, Left, Read, Reply, Report, Script, ServerI
 pub use client::Client;
 pub use failure::Failure;
 pub use names::{INDEX, Names};
+pub use published::{Published, Secret};
 pub use slots::{Node, Slots, slot_of};

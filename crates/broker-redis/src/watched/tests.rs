@@ -30,7 +30,7 @@ fn followed() -> (Watched, JobId) {
 }
 
 fn nothing() -> Read {
-    Read { known: false, left: None, serial: 0, states: Vec::new() }
+    Read { known: false, left: None, serial: 0, secret: None, states: Vec::new() }
 }
 
 fn publish(status: &str, n: usize) -> String {

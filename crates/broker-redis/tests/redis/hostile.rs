@@ -223,8 +223,11 @@ async fn a_forged_state_is_not_believed() {
     unknown.hears(&first).await;
     let epoch = first.position().to_string();
     let epoch = epoch.split('-').next().expect("an epoch");
-    for position in ["1-1".to_owned(), format!("{epoch}-9")] {
-        publish(&server, &job, &forged(&job, &position, "completed"));
+    // A position of another epoch, one that is to come, and exactly the next one.
+    for position in ["1-1".to_owned(), format!("{epoch}-9"), format!("{epoch}-2")] {
+        let state = forged(&job, &position, "completed");
+        publish(&server, &job, &state);
+        publish(&server, &job, &state.replace("\"}", r#"","proof":"0123456789abcdef"}"#));
         publish(&server, &job, &forged(&it.job("b"), &position, "processing"));
     }
     publish(&server, &job, &format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#));

@@ -4,23 +4,23 @@
 -- ARGV  1  the position after which states are wanted; empty: all
 --       2  at most so many states
 --
--- Answers {legacy, serial, state, …}: the newest state first. `legacy` is what a legacy worker set under the status key;
+-- Answers {legacy, serial, secret, state, …}: the newest state first. `secret` is what the proofs are made with. `legacy` is what a legacy worker set under the status key;
 -- empty if that is the newest state, or there is nothing. `serial` is that of the legacy publish folded last, or 0. No
 -- element at all: the job is not known.
 local LAYOUT = 1
 
 local value = redis.call('GET', KEYS[1])
 local meta = redis.call('HGET', KEYS[2], 'meta')
-local layout, expires, epoch, number, ring, written, oldest, taken, _
+local layout, expires, secret, epoch, number, ring, written, oldest, taken, _
 if meta then
-  layout, expires, _, epoch, number, _, _, _, _, _, ring, written, oldest, _, _, _, taken = cmsgpack.unpack(meta)
+  layout, expires, _, secret, epoch, number, _, _, _, _, _, ring, written, oldest, _, _, _, taken = cmsgpack.unpack(meta)
 end
 local time = redis.call('TIME')
 if layout ~= LAYOUT or expires <= time[1] * 1000 + math.floor(time[2] / 1000) then
-  return value and {value, '0'} or {}
+  return value and {value, '0', ''} or {}
 end
 local newest = redis.call('HGET', KEYS[2], tostring((written - 1) % ring))
-local answer = {'', string.match(taken or '', ' (%d+):%d+:%x+$') or '0'}
+local answer = {'', string.match(taken or '', '^%x+ (%d+)') or '0', secret}
 if value and value ~= newest then
   answer[1] = value
 end

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import re
 import time
 from typing import Any, Optional
 
@@ -33,7 +35,9 @@ class Read:
             """What today's worker left under the key, unless it is the newest state."""
             self.serial = int(answer[1]) if answer else 0
             """That of the publish taken last; 0 if none was."""
-            states = [read_state(text) for text in reversed(answer[2:])]
+            self.secret: bytes = answer[2] if answer else b""
+            """What the proofs of the states that the script publishes are made with."""
+            states = [read_state(text) for text in reversed(answer[3:])]
         except (IndexError, TypeError, ValueError) as error:
             raise Lost(f"Redis answered with something else than the read script does: {error}") from error
         self.states = [state for state in states if state is not None]
@@ -86,6 +90,7 @@ class Following:
         self._last: Optional[bytes] = None
         """The publish taken last, which its worker will have written under the key."""
         self._is_first = True
+        self._secret = b""
         self.read_at = 0.0
         """When to read again."""
 
@@ -94,6 +99,7 @@ class Following:
         is_first, self._is_first = self._is_first, False
         after = self._cursor.latest
         read = Read(self._client, self._job_id, after, MAX_STATES if after else 1)
+        self._secret = read.secret
         left = read.left if read.left != self._last else None
         if left is not None and ((is_first and not read.states) or left == self._left):
             # It is all that is known. Or else it has lain there for a second, so that it is what came last.
@@ -103,6 +109,7 @@ class Following:
                 self._serial = None
                 after = self._cursor.latest
                 read = Read(self._client, self._job_id, after, MAX_STATES if after else 1)
+                self._secret = read.secret
         self._left = left
         if self._serial is None:
             self._pings += 1
@@ -127,9 +134,9 @@ class Following:
             self._serial, self._pinged = self._pinged[1], None
         if kind not in ("message", "smessage"):
             return []
-        state = read_state(data)
+        state, proof = _published(data)
         if state is not None:
-            return self._one(state)
+            return self._one(state) if self._is_proven(state, proof) else self.read()
         if _is_forgotten(data):
             return []
         if self._serial is None:
@@ -159,12 +166,30 @@ class Following:
             return self.read()
         return [state] if self._is_news(state) else []
 
+    def _is_proven(self, state: State, proof: Optional[bytes]) -> bool:
+        """Whether the script has published it; anybody may publish."""
+        if proof is None or not self._secret or state.position is None:
+            return False
+        made = hashlib.sha1(self._secret + state.position.encode(), usedforsecurity=False).hexdigest()
+        return proof == made[: len(proof)].encode()
+
     def _is_news(self, state: State) -> bool:
         return state.position is not None and self._cursor.advance(state.position)
 
 
 def _epoch(position: Optional[str]) -> str:
     return (position or "").partition("-")[0]
+
+
+_PROOF = re.compile(rb',"proof":"([0-9a-f]{16})"}$')
+
+
+def _published(data: bytes) -> tuple[Optional[State], Optional[bytes]]:
+    """The state that a message is, and the proof that comes with it."""
+    proof = _PROOF.search(data)
+    if proof is None:
+        return read_state(data), None
+    return read_state(data[: proof.start()] + b"}"), proof[1]
 
 
 def _is_forgotten(data: bytes) -> bool:

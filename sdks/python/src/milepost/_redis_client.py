@@ -207,7 +207,7 @@ class RedisClient:
             "stage_progress": update.number("stage_progress"),
             "given_attributes": update.attributes(),
             "has_timestamp": "timestamp" in fields,
-            "new_epoch": f"{secrets.randbits(64) or 1:x}",
+            "random": secrets.token_hex(16),
             "keep": TTL_MS,
             "keep_ended": TTL_MS,
             "max_states": MAX_STATES,

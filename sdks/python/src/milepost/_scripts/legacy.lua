@@ -9,11 +9,12 @@
 -- it a serial. An instance knows the serial of the publish before this one: if others were folded since, this one is among
 -- them, or was missed by whoever had them folded, and is stale.
 --
--- `taken`, in a job's meta, lists the publishes that were folded last, oldest first: an epoch, then for each a space and
+-- `taken`, in a job's meta, lists the publishes that were folded last, newest first: an epoch, then for each a space and
 -- `serial:number:digest`. The number is that of the state that it led to, in that epoch.
 local legacy = {}
 
-local MAX_TAKEN = 32
+-- Some 32 of them.
+local MAX_TAKEN_BYTES = 1280
 
 -- An answer, if this update is not to be folded; else nil, its serial and its digest. `state_of(n)` is the state before the
 -- latest n, if it is kept.
@@ -21,14 +22,19 @@ function legacy.look_up(origin, fields, after, time, taken, epoch, number, statu
   taken = taken or ''
   local digest = string.sub(redis.sha1hex(fields), 1, 16)
   local since = origin == 'publish' and after or -1
-  local serial = tonumber(string.match(taken, ' (%d+):%d+:%x+$') or 0)
+  local serial = tonumber(string.match(taken, '^%x+ (%d+)') or 0)
   if serial > since then
-    local same_epoch = string.match(taken, '^%x+') == epoch
-    for its_serial, its_number in string.gmatch(taken, ' (%d+):(%d+):' .. digest) do
+    local found, its_number
+    for its_serial, a_number in string.gmatch(taken, ' (%d+):(%d+):' .. digest) do
       if tonumber(its_serial) > since then
-        local state = same_epoch and state_of(number - tonumber(its_number))
-        return {'heard', state or state_of(0), its_serial}
+        -- Of two that are the same, the older one comes first.
+        found, its_number = its_serial, a_number
       end
+    end
+    if found then
+      local same_epoch = string.match(taken, '^%x+') == epoch
+      local state = same_epoch and state_of(number - tonumber(its_number))
+      return {'heard', state or state_of(0), found}
     end
     if origin == 'publish' then
       return {'stale'}
@@ -45,15 +51,13 @@ end
 function legacy.add(taken, serial, epoch, number, digest)
   local its_epoch, list = string.match(taken or '', '^(%x+)(.*)$')
   list = list or ''
-  if its_epoch ~= epoch then
+  if its_epoch and its_epoch ~= epoch then
     -- Numbers count anew: those of the publishes before say nothing any more.
     list = string.gsub(list, ':%d+:', ':0:')
   end
-  list = list .. ' ' .. string.format('%.0f:%.0f:', serial, number) .. digest
-  local _, count = string.gsub(list, ' ', ' ')
-  if count > MAX_TAKEN then
-    list = string.sub(list, string.find(list, ' ', 2, true), -1)
+  if #list > MAX_TAKEN_BYTES then
+    list = string.match(list, '^(.*) ')
   end
-  return epoch .. list
+  return epoch .. string.format(' %.0f:%.0f:', serial, number) .. digest .. list
 end
 

@@ -16,7 +16,7 @@
 --          {'late', milliseconds}                          the deadline has passed; the time here
 --          and what legacy.lua answers
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
-  given_attributes, has_timestamp, new_epoch, keep, keep_ended, max_states, max_bytes, deadline, server, server_until,
+  given_attributes, has_timestamp, random, keep, keep_ended, max_states, max_bytes, deadline, server, server_until,
   after, ignore_key
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
@@ -27,7 +27,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 --                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
 -- given_attributes          those that the update sets or ends: see attempt.lua
 -- has_timestamp             whether the update has one
--- new_epoch                 hex, for a job that begins, or a server that may have lost states
+-- random                    hex that nobody can guess: the job's secret, if a new epoch begins
 -- keep, keep_ended          how long a job is kept after an update, and after its end, in milliseconds
 -- max_states, max_bytes     the bounds of the history; the newest state is kept whatever its size. The first holds from the
 --                           job's beginning on: it is `ring`
@@ -43,6 +43,8 @@ local call = redis.call
 local MAX_ATTEMPT = 4294967295
 -- Of the values in a job's meta. A job whose meta has another layout begins anew.
 local LAYOUT = 1
+-- Hex digits of a proof, and at most of an epoch.
+local DIGITS = 16
 
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -52,11 +54,11 @@ end
 
 -- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
 -- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
-local layout, expires, known_server, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
+local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes
 local meta = call('HGET', job_key, 'meta')
 if meta then
-  layout, expires, known_server, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
+  layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes
     = cmsgpack.unpack(meta)
 end
@@ -124,7 +126,9 @@ end
 if known and known_server == server then
   number = number + 1
 else
-  epoch, number = new_epoch, 1
+  -- Who sees the epoch does not know the secret.
+  secret, number = random, 1
+  epoch = string.match(string.sub(redis.sha1hex(secret), 1, DIGITS), '^0*(.+)$')
 end
 local same_attempt = known and attempt == latest
 local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
@@ -225,8 +229,8 @@ local is_due = not indexed or expires > indexed or expires + life / 2 < indexed
 if is_due then
   indexed = expires + math.floor(life / 4)
 end
-call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, epoch, number, attempt, status, ttl,
-  stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes))
+call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
+  ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes))
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
 end
@@ -235,7 +239,10 @@ if is_due and begun_key then
   call('ZADD', expires_key, tostring(indexed), job)
 end
 if origin == 'report' then
-  call(publish, channel, state)
+  -- Whoever may publish on the channel could write a state. The proof shows that this script did: nobody without the
+  -- job's secret knows that of a position before the position is published.
+  local proof = string.sub(redis.sha1hex(secret .. epoch .. '-' .. number), 1, DIGITS)
+  call(publish, channel, string.sub(state, 1, -2) .. ',"proof":"' .. proof .. '"}')
 end
 
 local index_apart = is_due and not begun_key
