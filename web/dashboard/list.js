@@ -75,14 +75,13 @@ export class ListView {
       this.#filter();
       this.search.focus();
     });
-    parts.further.addEventListener('click', () => this.#listing.loadOlder().then(() => this.paint()));
     addEventListener('scroll', () => this.#isHere && this.rows.placeSoon(), { passive: true });
     addEventListener('resize', () => this.#isHere && this.rows.measure());
     addEventListener('keydown', (event) => this.#onKey(event));
   }
 
   get title() {
-    const { active } = this.#listing.counts();
+    const { active } = this.#listing.counts() ?? {};
     return active ? `${number.format(active)} active – Milepost` : 'Milepost';
   }
 
@@ -176,7 +175,7 @@ export class ListView {
     write(parts['no-match-text'], this.#noMatch());
     write(parts.total, listing.isLoaded ? number.format(listing.total) : '');
     this.#paintCounts();
-    this.#paintFoot(isVain);
+    this.#paintFoot();
     this.rows.set(shown);
   }
 
@@ -187,30 +186,22 @@ export class ListView {
   #noMatch() {
     const { search, status } = this.#listing.filter;
     const kind = status ? `${status} job` : 'job';
-    return search ? `No ${kind} has “${search}” in its id` : `No ${kind}s`;
+    return search ? `No ${kind} has “${search}” in its id, name or tags` : `No ${kind}s`;
   }
 
   #paintCounts() {
     const counts = this.#listing.counts();
     for (const element of this.parts.filter.querySelectorAll('[data-count]')) {
-      // Of those that are not loaded no count is known.
-      const count = counts[element.getAttribute('data-count') ?? ''];
-      write(element, this.#listing.isComplete ? number.format(count) : '');
+      write(element, counts ? number.format(counts[element.getAttribute('data-count') ?? '']) : '');
     }
   }
 
-  /** @param {boolean} isVain */
-  #paintFoot(isVain) {
+  #paintFoot() {
     const listing = this.#listing;
-    const { search } = listing.filter;
-    const isPartly = listing.isLoaded && search !== '' && !listing.isComplete;
-    const searched = `Searched the newest ${number.format(listing.countLoaded)} of ${number.format(listing.total)} jobs by any part of the id, older ones by its beginning.`;
-    let text = isPartly ? searched : '';
-    if (listing.isLoaded && listing.fault) text = `More jobs could not be loaded: ${listing.fault}`;
-    else if (listing.isLoading && !isVain && !isPartly) text = 'Loading more…';
+    const fault = listing.isLoaded && listing.fault ? `More jobs could not be loaded: ${listing.fault}` : '';
+    const text = fault || (listing.isLoading ? 'Loading more…' : '');
     this.parts.foot.hidden = text === '';
-    write(this.parts['foot-text'], text);
-    this.parts.further.hidden = !isPartly;
+    write(this.parts.foot, text);
   }
 
   /** @param {Row} row */
@@ -259,7 +250,9 @@ export class ListView {
     const status = this.#chosenStatus();
     const search = this.search.value.trim();
     const { filter } = this.#listing;
-    if (filter.status !== status || filter.search !== search) this.#listing.setFilter({ status, search });
+    if (filter.status === status && filter.search === search) return;
+    this.#listing.setFilter({ status, search });
+    if (this.#listing.isLoaded) this.#listing.count().then(() => this.paint(), () => {});
   }
 
   #chosenStatus() {

@@ -14,10 +14,13 @@ import { ask, home } from '../server.js';
 /** What is seen first should come quickly. */
 const FIRST_PAGE = 100;
 const PAGE = 1000;
-/** At this many the page stops loading; a search at the server still finds the rest. */
+/** At this many the page stops loading; a search, which is the server's, still finds the rest. */
 const MOST_JOBS = 50_000;
 /** So many pages of new jobs at once are put on top of those that are there. */
 const MOST_NEW_PAGES = 10;
+
+/** The server counts anew this often, in milliseconds. */
+const COUNT_EVERY = 10_000;
 
 /** @type {Record<string, string[]>} */
 export const FILTERS = {
@@ -48,6 +51,9 @@ export class Listing {
   #olderNext = undefined;
   /** @type {Job[] | null} */
   #shown = null;
+  /** How many jobs match the search by status, as the server counted them. @type {Record<string, number> | null} */
+  #counted = null;
+  #countedAt = -Infinity;
 
   /** Whether every job that the server knows is loaded. */
   get isComplete() {
@@ -75,15 +81,21 @@ export class Listing {
     return this.#shown;
   }
 
-  /** How many of those loaded match each status. */
+  /**
+   * How many jobs match the search in each status: the page's own count if all jobs are loaded, else the server's. Null:
+   * not known yet.
+   * @returns {Record<string, number> | null}
+   */
   counts() {
-    /** @type {Record<string, number>} */
-    const counts = { '': this.#newest.length, active: 0, completed: 0, failed: 0, cancelled: 0 };
-    for (const { state } of this.#newest) {
-      const status = state?.status ?? '';
-      counts[FILTERS.active.includes(status) ? 'active' : status] += 1;
+    if (this.isComplete) {
+      const counted = { queued: 0, processing: 0, completed: 0, failed: 0, cancelled: 0 };
+      const { search } = this.filter;
+      for (const job of this.#newest) {
+        if (matches(job, search)) counted[job.state?.status ?? 'queued'] += 1;
+      }
+      return byFilter(counted);
     }
-    return counts;
+    return this.#counted && byFilter(this.#counted);
   }
 
   /** @param {Filter} filter */
@@ -93,6 +105,7 @@ export class Listing {
     this.#older = [];
     this.#olderNext = undefined;
     this.#shown = null;
+    this.#countedAt = -Infinity;
   }
 
   /**
@@ -132,6 +145,16 @@ export class Listing {
     this.#join(head, next);
     this.isLoaded = true;
     this.fault = '';
+    if (!this.isComplete) await this.count();
+  }
+
+  /** Has the server count the jobs that match the search, unless it did lately. */
+  async count() {
+    if (performance.now() - this.#countedAt < COUNT_EVERY) return;
+    this.#countedAt = performance.now();
+    const { search } = this.filter;
+    const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }) })}`);
+    if (ok && search === this.filter.search) this.#counted = body.counts;
   }
 
   /** Loads a page more of what is shown. */
@@ -192,7 +215,7 @@ export class Listing {
     const query = new URLSearchParams({ limit: String(limit) });
     if (after !== null) query.set('after', after);
     if (filter?.status) query.set('status', FILTERS[filter.status].join(','));
-    if (filter?.search) query.set('prefix', filter.search);
+    if (filter?.search) query.set('q', filter.search);
     const { ok, status, body, now } = await ask(`${home()}/jobs?${query}`);
     if (!ok) throw new Error(body?.detail ?? `The server answered with status ${status}.`);
     this.total = body.total;
@@ -242,8 +265,26 @@ export class Listing {
   #matches(job) {
     const { status, search } = this.filter;
     if (status && !FILTERS[status].includes(job.state?.status ?? '')) return false;
-    return !search || job.id.toLowerCase().includes(search.toLowerCase());
+    return matches(job, search);
   }
+}
+
+/**
+ * As the server's `q`: in the id, the name or a tag, whatever the case.
+ * @param {Job} job
+ * @param {string} search
+ */
+function matches({ id, state }, search) {
+  if (!search) return true;
+  const tags = Array.isArray(state?.tags) ? state.tags : [];
+  return [id, state?.name, ...tags].some((text) => typeof text === 'string' && text.toLowerCase().includes(search.toLowerCase()));
+}
+
+/** @param {Record<string, number>} counted by status */
+function byFilter(counted) {
+  const sum = (/** @type {string[]} */ statuses) => statuses.reduce((all, status) => all + (counted[status] ?? 0), 0);
+  const counts = Object.entries(FILTERS).map(([filter, statuses]) => /** @type {const} */ ([filter, sum(statuses)]));
+  return { ...Object.fromEntries(counts), '': sum(Object.keys(counted)) };
 }
 
 /**
