@@ -55,11 +55,12 @@ end
 -- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
 -- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
-  ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes
+  ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
+  day, date
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
-    written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes
+    written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -171,10 +172,15 @@ end
 if carried then
   added = added .. string.gsub(carried, '\n', '')
 end
-local now_seconds = moment(time[1])
-local now = now_seconds .. string.format('.%03dZ', math.floor(time[2] / 1000))
+-- The date is worked out once a day.
+if day ~= math.floor(time[1] / 86400) then
+  day, date = math.floor(time[1] / 86400), string.sub(moment(time[1]), 1, 10)
+end
+local second = time[1] % 86400
+local now_seconds = string.format('%sT%02d:%02d:%02d.', date, second / 3600, second / 60 % 60, second % 60)
+local now = now_seconds .. string.format('%03dZ', time[2] / 1000)
 if not has_timestamp then
-  added = added .. ',"timestamp":"' .. now_seconds .. string.format('.%06dZ', time[2]) .. '"'
+  added = added .. ',"timestamp":"' .. now_seconds .. string.format('%06dZ', time[2]) .. '"'
 end
 if not ttl and known and known_ttl then
   ttl = known_ttl
@@ -195,7 +201,9 @@ else
   end
   added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
 end
-local state = '{' .. fields .. added .. ',"attempt":' .. attempt .. ',"position":"' .. epoch .. '-' .. number .. '"}'
+local position = epoch .. '-' .. number
+local open_state = '{' .. fields .. added .. ',"attempt":' .. attempt .. ',"position":"' .. position .. '"'
+local state = open_state .. '}'
 
 local life = is_end and keep_ended or keep
 if ttl then
@@ -230,7 +238,8 @@ if is_due then
   indexed = expires + math.floor(life / 4)
 end
 call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
-  ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes))
+  ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
+  day, date))
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
 end
@@ -241,8 +250,8 @@ end
 if origin == 'report' then
   -- Whoever may publish on the channel could write a state. The proof shows that this script did: nobody without the
   -- job's secret knows that of a position before the position is published.
-  local proof = string.sub(redis.sha1hex(secret .. epoch .. '-' .. number), 1, DIGITS)
-  call(publish, channel, string.sub(state, 1, -2) .. ',"proof":"' .. proof .. '"}')
+  local proof = string.sub(redis.sha1hex(secret .. position), 1, DIGITS)
+  call(publish, channel, open_state .. ',"proof":"' .. proof .. '"}')
 end
 
 local index_apart = is_due and not begun_key
