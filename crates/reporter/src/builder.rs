@@ -3,7 +3,8 @@ use std::time::{Duration, Instant};
 
 use crate::inbox::Inbox;
 use crate::notice::{Notice, NoticeHook};
-use crate::reporter::{Owner, Reporter};
+use crate::owner::Owner;
+use crate::reporter::Reporter;
 use crate::schedule::{Pace, Schedule};
 use crate::sender::Sender;
 use crate::server::{InvalidUrl, Server};
@@ -107,6 +108,29 @@ impl Builder {
             Box::new(Instant::now),
         );
         Reporter::new(Owner::new(inbox, sender, self.notices, self.flush_timeout, self.max_jobs))
+    }
+}
+
+/// Its beginnings.
+impl Reporter {
+    /// Reports to `MILEPOST_URL`, else to `REDIS_URL`. With neither set (or empty) nothing is reported,
+    /// quietly; with one that cannot be used nothing is reported either, and a [`Notice`] says so.
+    pub fn from_env() -> Self {
+        Builder::default().from_env()
+    }
+
+    /// Reports to the server at `url`, as [`Builder::connect`] does. Nothing is sent yet: a server that is down is found
+    /// by the jobs.
+    ///
+    /// # Errors
+    /// When `url` is none that [`Builder::connect`] knows.
+    pub fn connect(url: &str) -> Result<Self, InvalidUrl> {
+        Builder::default().connect(url)
+    }
+
+    /// To set how, before where.
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
-use crate::schedule::Outcome;
+use crate::outcome::Outcome;
 use crate::server::{InvalidUrl, without_password};
 use crate::transport::{Failure, Outgoing, Transport};
 

@@ -6,28 +6,28 @@ use std::time::Instant;
 use milepost_protocol::JobId;
 
 use crate::counter::Counter;
-use crate::job::Handle;
 use crate::record::Record;
-use crate::schedule::{Keep, Key};
+use crate::schedule::Keep;
+use crate::snapshot::Key;
 use crate::update::{LeftOut, Update};
 
 /// What the worker's calls leave for the sender to find. Bounded by the number of jobs: a job is in it
-/// once, whatever is called.
+/// once, whatever is called. `H` is what handles on a job share.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct Inbox<H> {
     limit: usize,
-    state: Mutex<State>,
+    state: Mutex<State<H>>,
     /// Rung when there is something in the inbox.
     bell: Condvar,
     /// Rung when a flush is over, or the sender is gone.
     flushed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<H> {
     mail: Mail,
     /// The latest job of each id, until the sender is done with it.
-    latest: HashMap<JobId, Latest>,
+    latest: HashMap<JobId, Latest<H>>,
     occupied: usize,
     next_key: Key,
     flushes_asked: u64,
@@ -38,10 +38,10 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Latest {
+struct Latest<H> {
     record: Arc<Record>,
     /// None: given through the old names, which know no handle.
-    handle: Option<Weak<Handle>>,
+    handle: Option<Weak<H>>,
 }
 
 /// What the sender takes out, all at once.
@@ -71,13 +71,13 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
-impl Inbox {
+impl<H> Inbox<H> {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, state: Mutex::default(), bell: Condvar::new(), flushed: Condvar::new() }
     }
 
     /// Held for moments only, and nothing in here panics: what it guards is whole even then.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<H>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,8 +85,8 @@ impl Inbox {
     pub(crate) fn open(
         &self,
         job: &JobId,
-        make: impl FnOnce(Arc<Record>) -> Arc<Handle>,
-    ) -> Result<Arc<Handle>, NotTaken> {
+        make: impl FnOnce(Arc<Record>) -> Arc<H>,
+    ) -> Result<Arc<H>, NotTaken> {
         let mut state = self.state();
         if let Some(handle) = state.running(job) {
             return Ok(handle);
@@ -217,8 +217,24 @@ impl Inbox {
     }
 }
 
-impl State {
-    fn running(&self, job: &JobId) -> Option<Arc<Handle>> {
+impl<H> Default for State<H> {
+    fn default() -> Self {
+        Self {
+            mail: Mail::default(),
+            latest: HashMap::new(),
+            occupied: 0,
+            next_key: 0,
+            flushes_asked: 0,
+            flushes_done: 0,
+            last_flush_left: 0,
+            closing: false,
+            closed: false,
+        }
+    }
+}
+
+impl<H> State<H> {
+    fn running(&self, job: &JobId) -> Option<Arc<H>> {
         let latest = self.latest.get(job)?;
         if latest.record.has_ended() {
             return None;
@@ -267,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_is_given_while_the_sender_finishes_is_not_lost() {
-        let inbox = Inbox::new(1);
+        let inbox = Inbox::<()>::new(1);
         let job = JobId::parse("a").unwrap();
         let (record, _) = inbox.give(&job, update(&job, "one")).unwrap();
         let seen = record.glance();
@@ -282,7 +298,7 @@ mod tests {
 
     #[test]
     fn mail_is_bounded_by_the_jobs_not_by_the_calls() {
-        let inbox = Inbox::new(10);
+        let inbox = Inbox::<()>::new(10);
         let job = JobId::parse("a").unwrap();
         for n in 0..1_000 {
             let (record, _) = inbox.give(&job, update(&job, &n.to_string())).unwrap();
@@ -294,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_close_does_not_wait_for_another_thread_s_long_flush() {
-        let inbox = Inbox::new(10);
+        let inbox = Inbox::<()>::new(10);
         let now = Instant::now();
         let later = now + std::time::Duration::from_secs(3_600);
         std::thread::scope(|scope| {

@@ -8,13 +8,9 @@ use serde::Serialize;
 
 use crate::counter::Counter;
 use crate::encode;
-use crate::notice::Notice;
+use crate::owner::Handle;
 use crate::record::{End, Record};
-use crate::reporter::Owner;
-use crate::sender::tell_left_out;
-use crate::track::{Track, TrackStream};
 use crate::update::{MAX_TEXT_BYTES, Part};
-use crate::wrap::{WrapRead, WrapWrite};
 
 /// A handle on one job, to say how far it is.
 ///
@@ -30,15 +26,6 @@ use crate::wrap::{WrapRead, WrapWrite};
 pub struct Job {
     /// None: nothing is reported.
     handle: Option<Arc<Handle>>,
-    counter: Arc<Counter>,
-}
-
-/// What all handles on a job share.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    record: Arc<Record>,
-    owner: Arc<Owner>,
-    /// The job's own counter; stages may have others.
     counter: Arc<Counter>,
 }
 
@@ -188,35 +175,6 @@ impl Job {
         }
     }
 
-    /// Counts the items of an iterator: each once the next is asked for. If it knows its length, that is
-    /// the total, unless one was set that is still ahead.
-    ///
-    /// ```
-    /// # let job = milepost_reporter::Reporter::silent().job("video-42");
-    /// for frame in job.track(0..2_000) { /* … */ }
-    /// ```
-    pub fn track<I: IntoIterator>(&self, items: I) -> Track<I::IntoIter> {
-        Track::new(self.clone(), items.into_iter())
-    }
-
-    /// Counts the items of a stream: each once the next is asked for. If it knows its length, that is the
-    /// total, unless one was set that is still ahead.
-    pub fn track_stream<S: futures_core::Stream>(&self, items: S) -> TrackStream<S> {
-        TrackStream::new(self.clone(), items)
-    }
-
-    /// Counts the bytes that are read. The unit is `bytes`, unless one was set.
-    pub fn wrap_read<R>(&self, reader: R) -> WrapRead<R> {
-        self.with_record(|record| record.unit("bytes", true));
-        WrapRead::new(self.clone(), reader)
-    }
-
-    /// Counts the bytes that are written. The unit is `bytes`, unless one was set.
-    pub fn wrap_write<W>(&self, writer: W) -> WrapWrite<W> {
-        self.with_record(|record| record.unit("bytes", true));
-        WrapWrite::new(self.clone(), writer)
-    }
-
     /// The job did what it was for.
     pub fn complete(self) {
         self.end(End::Completed { result: None });
@@ -249,7 +207,7 @@ impl Job {
         }
     }
 
-    fn with_record(&self, change: impl FnOnce(&Record)) {
+    pub(crate) fn with_record(&self, change: impl FnOnce(&Record)) {
         if let Some(handle) = &self.handle {
             change(&handle.record);
         }
@@ -263,46 +221,5 @@ impl Job {
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("id", &self.id()).finish_non_exhaustive()
-    }
-}
-
-impl Handle {
-    pub(crate) fn new(record: Arc<Record>, owner: Arc<Owner>) -> Self {
-        let counter = record.counter();
-        Self { record, owner, counter }
-    }
-
-    fn ring(&self) {
-        self.owner.inbox().ring(&self.record);
-    }
-
-    fn end(&self, end: End) {
-        if let Some(left_out) = self.record.end(end) {
-            tell_left_out(self.owner.notices(), &self.record, &left_out);
-            self.ring();
-        }
-    }
-
-    fn tell_left_out(&self, reason: String) {
-        if self.record.first_left_out() {
-            let job = self.record.job.clone();
-            self.owner.notices().tell(&Notice::LeftOut { job, reason });
-        }
-    }
-}
-
-/// Nobody is left who could say how the job comes out.
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // A forked child has a copy of the handle; the job is its parent's.
-        if self.owner.is_forked() {
-            return;
-        }
-        let error = if std::thread::panicking() {
-            "the worker panicked: dropped without an outcome"
-        } else {
-            "dropped without an outcome"
-        };
-        self.end(End::Failed { error: error.to_owned() });
     }
 }

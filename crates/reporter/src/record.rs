@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
-use crate::schedule::{Glance, Key, Mark};
+use crate::snapshot::{Glance, Key, Mark};
 use crate::update::{LeftOut, MAX_TEXT_BYTES, Metadata, Part, Progress, Update, cut};
 
 /// Of all of a job's metadata: there has to be room for the rest of an update.

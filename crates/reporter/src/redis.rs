@@ -8,7 +8,7 @@ use milepost_redis::{Address, Client, Failure as RedisFailure, Keeping, Reply};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::schedule::Outcome;
+use crate::outcome::Outcome;
 use crate::server::InvalidUrl;
 use crate::transport::{Failure, Outgoing, Transport};
 

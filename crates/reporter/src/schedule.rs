@@ -10,30 +10,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::counter::Count;
+use crate::outcome::Outcome;
+use crate::snapshot::{Glance, Key};
 use crate::trouble::Trouble;
 use slot::{Slot, Verdict};
-
-/// Names a slot. Counts up, so that a job that is begun again has another one.
-pub(crate) type Key = u64;
-
-/// Which of a job's states this is: two that are equal are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) version: u64,
-    /// 0: none is named.
-    pub(crate) attempt: u32,
-    pub(crate) count: Option<Count>,
-}
-
-/// What a look at a job shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Glance {
-    pub(crate) mark: Mark,
-    /// Changes when watchers are to see the change at once: stage, status, attempt.
-    pub(crate) urgent: u64,
-    pub(crate) ended: bool,
-}
 
 /// How long a slot is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,21 +31,6 @@ pub(crate) struct Pace {
     pub(crate) interval: Duration,
     /// Between two updates of a job that does not change, at most.
     pub(crate) heartbeat: Duration,
-}
-
-/// What became of one update.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It has a position.
-    Accepted,
-    /// What it contains is too large, or not valid: with less, it may be taken.
-    Unacceptable { reason: String, too_large: bool },
-    /// Never as it is, whatever is left out.
-    Refused { reason: String },
-    /// Not now; for this job only. `full`: an end would be taken.
-    Busy { retry_after: Option<Duration>, reason: String, full: bool },
-    /// The attempt has ended, or a later one has begun.
-    AttemptOver { reason: String },
 }
 
 /// What of an outcome is worth saying.

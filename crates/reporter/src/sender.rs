@@ -7,14 +7,16 @@ use milepost_protocol::MAX_UPDATE_BYTES;
 
 use crate::inbox::{Inbox, Mail};
 use crate::notice::{Notice, NoticeHook};
+use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::schedule::{Glance, Keep, Key, Outcome, Remark, Schedule};
+use crate::schedule::{Keep, Remark, Schedule};
+use crate::snapshot::{Glance, Key};
 use crate::transport::{Failure, Outgoing, Transport};
 use crate::update::LeftOut;
 
 /// What the background thread does: it moves the schedule's wishes to the transport and the answers back.
-pub(crate) struct Sender {
-    inbox: Arc<Inbox>,
+pub(crate) struct Sender<H> {
+    inbox: Arc<Inbox<H>>,
     schedule: Schedule,
     transport: Box<dyn Transport>,
     records: HashMap<Key, Arc<Record>>,
@@ -33,9 +35,9 @@ pub(crate) type Clock = Box<dyn Fn() -> Instant + Send>;
 /// Bytes of updates in one request, at most (a server takes 8 MiB); one update is smaller.
 const BATCH_BYTES: usize = 1 << 20;
 
-impl Sender {
+impl<H> Sender<H> {
     pub(crate) fn new(
-        inbox: Arc<Inbox>,
+        inbox: Arc<Inbox<H>>,
         schedule: Schedule,
         transport: Box<dyn Transport>,
         notices: NoticeHook,
@@ -210,7 +212,7 @@ impl Sender {
 }
 
 /// Whatever ends the thread: nobody goes on filling what nobody empties.
-impl Drop for Sender {
+impl<H> Drop for Sender<H> {
     fn drop(&mut self) {
         self.inbox.close();
     }

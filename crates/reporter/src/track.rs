@@ -7,6 +7,25 @@ use futures_core::Stream;
 
 use crate::job::Job;
 
+impl Job {
+    /// Counts the items of an iterator: each once the next is asked for. If it knows its length, that is
+    /// the total, unless one was set that is still ahead.
+    ///
+    /// ```
+    /// # let job = milepost_reporter::Reporter::silent().job("video-42");
+    /// for frame in job.track(0..2_000) { /* … */ }
+    /// ```
+    pub fn track<I: IntoIterator>(&self, items: I) -> Track<I::IntoIter> {
+        Track::new(self.clone(), items.into_iter())
+    }
+
+    /// Counts the items of a stream: each once the next is asked for. If it knows its length, that is the
+    /// total, unless one was set that is still ahead.
+    pub fn track_stream<S: Stream>(&self, items: S) -> TrackStream<S> {
+        TrackStream::new(self.clone(), items)
+    }
+}
+
 /// An iterator whose items are counted: [`Job::track`].
 #[derive(Clone)]
 pub struct Track<I> {

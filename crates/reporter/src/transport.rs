@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use milepost_protocol::JobId;
 
-use crate::schedule::Outcome;
+use crate::outcome::Outcome;
 
 /// How updates get to a server. One thread owns it and waits for each answer.
 pub(crate) trait Transport: Send {

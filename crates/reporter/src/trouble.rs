@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use crate::schedule::Key;
+use crate::snapshot::Key;
 
 /// What is wrong between here and the server, so that it is said once, not for each job and not at each try, and once
 /// that it is over.

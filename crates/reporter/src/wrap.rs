@@ -3,6 +3,20 @@ use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
 
 use crate::job::Job;
 
+impl Job {
+    /// Counts the bytes that are read. The unit is `bytes`, unless one was set.
+    pub fn wrap_read<R>(&self, reader: R) -> WrapRead<R> {
+        self.with_record(|record| record.unit("bytes", true));
+        WrapRead::new(self.clone(), reader)
+    }
+
+    /// Counts the bytes that are written. The unit is `bytes`, unless one was set.
+    pub fn wrap_write<W>(&self, writer: W) -> WrapWrite<W> {
+        self.with_record(|record| record.unit("bytes", true));
+        WrapWrite::new(self.clone(), writer)
+    }
+}
+
 /// A reader whose bytes are counted: [`Job::wrap_read`].
 pub struct WrapRead<R> {
     job: Job,

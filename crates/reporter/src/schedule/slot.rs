@@ -1,7 +1,8 @@
 use std::time::Instant;
 
-use super::{Glance, Keep, Key, Mark, Pace, Schedule};
+use super::{Keep, Pace, Schedule};
 use crate::backoff::Backoff;
+use crate::snapshot::{Glance, Key, Mark};
 
 /// What is known of a job: what of it has arrived, and when to look at it again.
 #[derive(Debug)]

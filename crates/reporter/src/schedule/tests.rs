@@ -1,4 +1,5 @@
 use super::*;
+use crate::snapshot::Mark;
 use proptest::prelude::*;
 
 const INTERVAL: Duration = Duration::from_millis(200);

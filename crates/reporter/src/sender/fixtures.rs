@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::http::Reply;
+use crate::owner::Handle;
 use crate::{Job, Reporter};
 
 #[derive(Deserialize)]
@@ -140,7 +141,7 @@ struct Run {
     start: Instant,
     fake: Fake,
     reporter: Reporter,
-    sender: Box<Sender>,
+    sender: Box<Sender<Handle>>,
     jobs: HashMap<String, Job>,
     notices: Arc<Mutex<Vec<Notice>>>,
 }
@@ -153,7 +154,7 @@ impl Run {
             .on_notice(move |notice| told.lock().unwrap().push(notice.clone()))
             .connect("http://127.0.0.1:1")
             .unwrap();
-        let mut sender = reporter.take_sender().unwrap();
+        let mut sender = reporter.owner.as_ref().unwrap().take_sender().unwrap();
         let start = Instant::now();
         let times =
             |answer: &Answer| std::iter::repeat_n(answer.clone(), answer.times.unwrap_or(1));

@@ -1,0 +1,16 @@
+use std::time::Duration;
+
+/// What became of one update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has a position.
+    Accepted,
+    /// What it contains is too large, or not valid: with less, it may be taken.
+    Unacceptable { reason: String, too_large: bool },
+    /// Never as it is, whatever is left out.
+    Refused { reason: String },
+    /// Not now; for this job only. `full`: an end would be taken.
+    Busy { retry_after: Option<Duration>, reason: String, full: bool },
+    /// The attempt has ended, or a later one has begun.
+    AttemptOver { reason: String },
+}

@@ -1,0 +1,256 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use milepost_protocol::JobId;
+
+use crate::counter::Counter;
+use crate::inbox::{Inbox, NotTaken};
+use crate::notice::{Notice, NoticeHook};
+use crate::record::{End, Record};
+use crate::sender::{Sender, tell_left_out};
+
+/// Whoever has the last of it ends the thread.
+pub(crate) struct Owner {
+    inbox: Arc<Inbox<Handle>>,
+    notices: NoticeHook,
+    flush_timeout: Duration,
+    max_jobs: usize,
+    process: u32,
+    sending: Mutex<Sending>,
+    full_was_told: AtomicBool,
+    closed_was_told: AtomicBool,
+    fork_was_told: AtomicBool,
+}
+
+enum Sending {
+    NotBegun(Box<Sender<Handle>>),
+    Thread(JoinHandle<()>),
+    Over,
+}
+
+/// What all handles on a job share.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) record: Arc<Record>,
+    owner: Arc<Owner>,
+    /// The job's own counter; stages may have others.
+    pub(crate) counter: Arc<Counter>,
+}
+
+impl Owner {
+    pub(crate) fn new(
+        inbox: Arc<Inbox<Handle>>,
+        sender: Sender<Handle>,
+        notices: NoticeHook,
+        flush_timeout: Duration,
+        max_jobs: usize,
+    ) -> Self {
+        Self {
+            inbox,
+            notices,
+            flush_timeout,
+            max_jobs,
+            process: std::process::id(),
+            sending: Mutex::new(Sending::NotBegun(Box::new(sender))),
+            full_was_told: AtomicBool::new(false),
+            closed_was_told: AtomicBool::new(false),
+            fork_was_told: AtomicBool::new(false),
+        }
+    }
+
+    /// What the thread would run, for whoever runs it on a clock of its own. Nothing is sent beside it.
+    #[cfg(test)]
+    pub(crate) fn take_sender(&self) -> Option<Box<Sender<Handle>>> {
+        match std::mem::replace(&mut *self.sending.lock().unwrap(), Sending::Over) {
+            Sending::NotBegun(sender) => Some(sender),
+            Sending::Thread(_) | Sending::Over => None,
+        }
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox<Handle> {
+        &self.inbox
+    }
+
+    pub(crate) fn notices(&self) -> &NoticeHook {
+        &self.notices
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// The id as parsed, if there is anybody to report its job.
+    pub(crate) fn ready(&self, id: &str) -> Option<JobId> {
+        // Before any lock: in a forked child, one may be held for ever.
+        if self.is_forked() {
+            self.tell_once(&self.fork_was_told, &Notice::Forked);
+            return None;
+        }
+        match JobId::parse(id) {
+            Ok(id) => self.begin_sending().then_some(id),
+            Err(reason) => {
+                let given = id.chars().take(JobId::MAX_LEN).collect();
+                self.notices.tell(&Notice::InvalidJobId { given, reason });
+                None
+            }
+        }
+    }
+
+    fn begin_sending(&self) -> bool {
+        let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *sending, Sending::Over) {
+            Sending::NotBegun(sender) => {
+                let thread = thread::Builder::new().name("milepost-reporter".to_owned());
+                match thread.spawn(move || sender.run()) {
+                    Ok(thread) => *sending = Sending::Thread(thread),
+                    Err(error) => {
+                        drop(sending);
+                        self.notices.tell(&Notice::NoThread { reason: error.to_string() });
+                        return false;
+                    }
+                }
+            }
+            begun => *sending = begun,
+        }
+        true
+    }
+
+    pub(crate) fn tell_not_taken(&self, why: NotTaken) {
+        match why {
+            NotTaken::Full => {
+                self.tell_once(&self.full_was_told, &Notice::TooManyJobs { limit: self.max_jobs });
+            }
+            NotTaken::Closed => self.tell_once(&self.closed_was_told, &Notice::Closed),
+        }
+    }
+
+    fn tell_once(&self, told: &AtomicBool, notice: &Notice) {
+        if !told.swap(true, Ordering::Relaxed) {
+            self.notices.tell(notice);
+        }
+    }
+
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
+        // Nothing was ever said, or the thread itself asks.
+        match self.thread_id() {
+            Some(id) if id != thread::current().id() && !self.is_forked() => {
+                self.inbox.flush(deadline(timeout), false) == Some(0)
+            }
+            _ => true,
+        }
+    }
+
+    fn thread_id(&self) -> Option<ThreadId> {
+        match &*self.sending.lock().unwrap_or_else(PoisonError::into_inner) {
+            Sending::Thread(thread) => Some(thread.thread().id()),
+            Sending::NotBegun(_) | Sending::Over => None,
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        if self.is_forked() {
+            return;
+        }
+        let sending = std::mem::replace(
+            &mut *self.sending.lock().unwrap_or_else(PoisonError::into_inner),
+            Sending::Over,
+        );
+        let thread = match sending {
+            Sending::Thread(thread) => thread,
+            Sending::NotBegun(_) => return self.inbox.close(),
+            // Another clone closes it, or has.
+            Sending::Over => return,
+        };
+        self.inbox.flush(deadline(self.flush_timeout), true);
+        // A hook that drops the last reporter does so on the thread itself, which then ends by itself. If the
+        // thread panicked (in a hook), the panic was shown already.
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owner").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+/// A timeout beyond what a clock can tell is a day.
+fn deadline(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or(now + Duration::from_secs(86_400))
+}
+
+impl Handle {
+    pub(crate) fn new(record: Arc<Record>, owner: Arc<Owner>) -> Self {
+        let counter = record.counter();
+        Self { record, owner, counter }
+    }
+
+    pub(crate) fn ring(&self) {
+        self.owner.inbox().ring(&self.record);
+    }
+
+    pub(crate) fn end(&self, end: End) {
+        if let Some(left_out) = self.record.end(end) {
+            tell_left_out(self.owner.notices(), &self.record, &left_out);
+            self.ring();
+        }
+    }
+
+    pub(crate) fn tell_left_out(&self, reason: String) {
+        if self.record.first_left_out() {
+            let job = self.record.job.clone();
+            self.owner.notices().tell(&Notice::LeftOut { job, reason });
+        }
+    }
+}
+
+/// Nobody is left who could say how the job comes out.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // A forked child has a copy of the handle; the job is its parent's.
+        if self.owner.is_forked() {
+            return;
+        }
+        let error = if thread::panicking() {
+            "the worker panicked: dropped without an outcome"
+        } else {
+            "dropped without an outcome"
+        };
+        self.end(End::Failed { error: error.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fork needs `unsafe`; what a child sees of its parent's reporter is another process id.
+    #[test]
+    fn in_a_forked_child_nothing_is_reported_and_nothing_waits() {
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&notices);
+        let hook =
+            NoticeHook::new(move |notice: &Notice| into.lock().unwrap().push(notice.clone()));
+        let mut reporter = crate::Reporter::builder().connect("http://127.0.0.1:1").unwrap();
+        let owner = reporter.owner.as_mut().and_then(Arc::get_mut).unwrap();
+        owner.notices = hook;
+        owner.process = owner.process.wrapping_add(1);
+        assert_eq!(reporter.job("a").id(), None);
+        assert_eq!(reporter.job("b").id(), None);
+        assert!(reporter.flush(Duration::from_secs(60)));
+        reporter.close();
+        assert_eq!(*notices.lock().unwrap(), [Notice::Forked]);
+    }
+}
