@@ -186,12 +186,12 @@ impl Reply {
                 Ok(outcome(&problem, self.retry_after))
             }
             // A proxy's own bound on bodies, most often.
-            (400 | 413 | 422, _) => Ok(Outcome::Unacceptable {
+            (400 | 413 | 422, _) => Ok(Outcome::Reducible {
                 reason: format!("the server answered {}", self.status),
                 too_large: self.status == 413,
             }),
             (400..=499, _) if !self.is_passing() => {
-                Ok(Outcome::Refused { reason: format!("the server answered {}", self.status) })
+                Ok(Outcome::Rejected { reason: format!("the server answered {}", self.status) })
             }
             (_, answer) => Err(self.failure(answer)),
         }
@@ -205,7 +205,7 @@ impl Reply {
         match self.status {
             200 => read_outcomes(updates, &self.body, self.retry_after)
                 .ok_or_else(|| nonsense(self.status)),
-            400..=499 if !self.is_passing() => Err(Failure::NoBatch),
+            400..=499 if !self.is_passing() => Err(Failure::BatchRejected),
             _ => Err(self.failure(serde_json::from_slice(&self.body).ok())),
         }
     }
@@ -286,9 +286,9 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
             Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
         }
         _ if matches!(problem.status, 400 | 413 | 422) => {
-            Outcome::Unacceptable { reason, too_large: problem.status == 413 }
+            Outcome::Reducible { reason, too_large: problem.status == 413 }
         }
-        _ => Outcome::Refused { reason },
+        _ => Outcome::Rejected { reason },
     }
 }
 

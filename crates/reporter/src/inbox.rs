@@ -7,9 +7,9 @@ use milepost_protocol::JobId;
 
 use crate::counter::Counter;
 use crate::record::Record;
-use crate::schedule::Keep;
+use crate::schedule::Lifetime;
 use crate::snapshot::Key;
-use crate::update::{LeftOut, Update};
+use crate::update::{Truncated, Update};
 
 /// What the worker's calls leave for the sender to find. Bounded by the number of jobs: a job is in it
 /// once, whatever is called. `H` is what handles on a job share.
@@ -17,9 +17,9 @@ use crate::update::{LeftOut, Update};
 pub(crate) struct Inbox<H> {
     limit: usize,
     state: Mutex<State<H>>,
-    /// Rung when there is something in the inbox.
-    bell: Condvar,
-    /// Rung when a flush is over, or the sender is gone.
+    /// Notified when there is something in the inbox.
+    arrival: Condvar,
+    /// Notified when a flush is over, or the sender is gone.
     flushed: Condvar,
 }
 
@@ -48,7 +48,7 @@ struct Latest<H> {
 #[derive(Debug, Default)]
 pub(crate) struct Mail {
     pub(crate) arrived: Vec<Arrival>,
-    pub(crate) rung: Vec<Arc<Record>>,
+    pub(crate) woken: Vec<Arc<Record>>,
     /// Flush by then. With several wishes, the longest, but closing goes before.
     pub(crate) flush_by: Option<Instant>,
     /// And that was the last.
@@ -60,7 +60,7 @@ pub(crate) struct Mail {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) record: Arc<Record>,
-    pub(crate) keep: Keep,
+    pub(crate) keep: Lifetime,
     pub(crate) after: Option<Key>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum NotTaken {
 
 impl<H> Inbox<H> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default(), bell: Condvar::new(), flushed: Condvar::new() }
+        Self { limit, state: Mutex::default(), arrival: Condvar::new(), flushed: Condvar::new() }
     }
 
     /// Held for moments only, and nothing in here panics: what it guards is whole even then.
@@ -91,11 +91,11 @@ impl<H> Inbox<H> {
         if let Some(handle) = state.running(job) {
             return Ok(handle);
         }
-        let record = state.begin(job, Keep::UntilEnd, self.limit)?;
+        let record = state.begin(job, Lifetime::UntilEnd, self.limit)?;
         let handle = make(Arc::clone(&record));
         let latest = Latest { record, handle: Some(Arc::downgrade(&handle)) };
         state.latest.insert(job.clone(), latest);
-        self.bell.notify_one();
+        self.arrival.notify_one();
         Ok(handle)
     }
 
@@ -104,7 +104,7 @@ impl<H> Inbox<H> {
         &self,
         job: &JobId,
         update: Update,
-    ) -> Result<(Arc<Record>, LeftOut), NotTaken> {
+    ) -> Result<(Arc<Record>, Truncated), NotTaken> {
         let mut state = self.state();
         if state.closed {
             return Err(NotTaken::Closed);
@@ -113,28 +113,28 @@ impl<H> Inbox<H> {
         let record = if let Some(latest) = open {
             Arc::clone(&latest.record)
         } else {
-            let record = state.begin(job, Keep::UntilDelivered, self.limit)?;
+            let record = state.begin(job, Lifetime::UntilDelivered, self.limit)?;
             let latest = Latest { record: Arc::clone(&record), handle: None };
             state.latest.insert(job.clone(), latest);
             record
         };
-        let (at_once, left_out) = record.give(update);
-        if at_once && !record.rung.swap(true, Ordering::AcqRel) {
-            state.mail.rung.push(Arc::clone(&record));
+        let (at_once, truncated) = record.give(update);
+        if at_once && !record.woken.swap(true, Ordering::AcqRel) {
+            state.mail.woken.push(Arc::clone(&record));
         }
-        self.bell.notify_one();
-        Ok((record, left_out))
+        self.arrival.notify_one();
+        Ok((record, truncated))
     }
 
-    /// Asks the sender to look at a job at once.
-    pub(crate) fn ring(&self, record: &Arc<Record>) {
-        if record.rung.swap(true, Ordering::AcqRel) {
+    /// Asks the sender to check a job at once.
+    pub(crate) fn wake(&self, record: &Arc<Record>) {
+        if record.woken.swap(true, Ordering::AcqRel) {
             return;
         }
         let mut state = self.state();
         if !state.closed {
-            state.mail.rung.push(Arc::clone(record));
-            self.bell.notify_one();
+            state.mail.woken.push(Arc::clone(record));
+            self.arrival.notify_one();
         }
     }
 
@@ -167,7 +167,7 @@ impl<H> Inbox<H> {
         let mine = state.flushes_asked;
         state.closing |= close;
         state.mail.close |= close;
-        self.bell.notify_one();
+        self.arrival.notify_one();
         while state.flushes_done < mine {
             let left = deadline.saturating_duration_since(Instant::now());
             // The sender itself says when the time is over; this is for when it is still in a request.
@@ -188,14 +188,15 @@ impl<H> Inbox<H> {
                 return state.take_mail();
             }
             let Some(until) = until else {
-                state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Mail::default();
             }
-            state = self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.arrival.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -242,7 +243,12 @@ impl<H> State<H> {
         latest.handle.as_ref()?.upgrade()
     }
 
-    fn begin(&mut self, job: &JobId, keep: Keep, limit: usize) -> Result<Arc<Record>, NotTaken> {
+    fn begin(
+        &mut self,
+        job: &JobId,
+        keep: Lifetime,
+        limit: usize,
+    ) -> Result<Arc<Record>, NotTaken> {
         if self.closed {
             return Err(NotTaken::Closed);
         }
@@ -265,7 +271,7 @@ impl<H> State<H> {
 
 impl Mail {
     pub(crate) fn is_empty(&self) -> bool {
-        self.arrived.is_empty() && self.rung.is_empty() && self.flush_by.is_none() && !self.close
+        self.arrived.is_empty() && self.woken.is_empty() && self.flush_by.is_none() && !self.close
     }
 }
 
@@ -286,13 +292,13 @@ mod tests {
         let inbox = Inbox::<()>::new(1);
         let job = JobId::parse("a").unwrap();
         let (record, _) = inbox.give(&job, update(&job, "one")).unwrap();
-        let seen = record.glance();
+        let seen = record.snapshot();
         inbox.give(&job, update(&job, "two")).unwrap();
-        assert!(!inbox.release(&record, || record.glance() == seen));
+        assert!(!inbox.release(&record, || record.snapshot() == seen));
         let other = JobId::parse("b").unwrap();
         assert_eq!(inbox.give(&other, update(&other, "one")).err(), Some(NotTaken::Full));
-        let seen = record.glance();
-        assert!(inbox.release(&record, || record.glance() == seen));
+        let seen = record.snapshot();
+        assert!(inbox.release(&record, || record.snapshot() == seen));
         assert!(inbox.give(&other, update(&other, "one")).is_ok());
     }
 
@@ -302,10 +308,10 @@ mod tests {
         let job = JobId::parse("a").unwrap();
         for n in 0..1_000 {
             let (record, _) = inbox.give(&job, update(&job, &n.to_string())).unwrap();
-            inbox.ring(&record);
+            inbox.wake(&record);
         }
         let mail = inbox.wait(None);
-        assert_eq!((mail.arrived.len(), mail.rung.len()), (1, 1));
+        assert_eq!((mail.arrived.len(), mail.woken.len()), (1, 1));
     }
 
     #[test]

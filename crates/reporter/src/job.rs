@@ -59,7 +59,7 @@ impl Job {
             && attempt > 0
             && handle.record.attempt(attempt, &handle.counter)
         {
-            handle.ring();
+            handle.wake();
         }
         self
     }
@@ -77,7 +77,7 @@ impl Job {
     pub fn queued(&self) {
         if let Some(handle) = &self.handle {
             handle.record.queued();
-            handle.ring();
+            handle.wake();
         }
     }
 
@@ -147,7 +147,7 @@ impl Job {
         if let Some(handle) = &self.handle
             && handle.record.stage(name, &self.counter)
         {
-            handle.ring();
+            handle.wake();
         }
     }
 
@@ -166,12 +166,12 @@ impl Job {
         let set = match encode::json(&value) {
             Ok(value) => handle.record.metadata(key, value),
             Err(reason) => {
-                handle.record.leave_out(Part::Metadata);
+                handle.record.mark_truncated(Part::Metadata);
                 Err(format!("the metadata {key:?}: {reason}"))
             }
         };
         if let Err(reason) = set {
-            handle.tell_left_out(reason);
+            handle.notify_truncated(reason);
         }
     }
 
@@ -185,8 +185,8 @@ impl Job {
     pub fn complete_with(self, result: impl Serialize) {
         let Some(handle) = &self.handle else { return };
         let result = encode::json(&result).map_err(|reason| {
-            handle.record.leave_out(Part::Result);
-            handle.tell_left_out(format!("the result: {reason}"));
+            handle.record.mark_truncated(Part::Result);
+            handle.notify_truncated(format!("the result: {reason}"));
         });
         self.end(End::Completed { result: result.ok() });
     }

@@ -21,7 +21,7 @@
 //! programs are the same to it) sends the jobs' states: at once when a stage or a status changes, otherwise
 //! at most five times a second, the last one always, and every ten seconds as a sign of life. What is sent
 //! is how things are, not what changed: an outage heals with the next update, and there is no queue, only
-//! one slot for each job. While the server is away, the thread tries again with a jittered backoff; a
+//! one state for each job. While the server is away, the thread tries again with a jittered backoff; a
 //! [`Notice`] tells of it once, and once more when it is over.
 //!
 //! **The end is told.** It is tried until the server has it, also while the process exits, at most for two
@@ -41,6 +41,7 @@ mod http;
 mod inbox;
 mod job;
 mod notice;
+mod outage;
 mod outcome;
 mod owner;
 mod progress_reporter;
@@ -55,7 +56,7 @@ mod server;
 mod snapshot;
 mod track;
 mod transport;
-mod trouble;
+
 mod update;
 mod wrap;
 

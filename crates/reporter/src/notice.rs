@@ -25,7 +25,7 @@ pub enum Notice {
     Recovered,
     /// The server refused an update of a job. An end is given up; a job that goes on is tried again when it
     /// has changed or its heartbeat is due, at growing intervals. Told once, until an update is accepted.
-    Refused {
+    Rejected {
         /// The job.
         job: JobId,
         /// The server's words.
@@ -60,7 +60,7 @@ pub enum Notice {
         limit: usize,
     },
     /// A part of an update cannot be sent: it is not JSON, or too large. Told once for each job.
-    LeftOut {
+    Truncated {
         /// The job.
         job: JobId,
         /// What is left out, and why.
@@ -90,7 +90,7 @@ impl fmt::Display for Notice {
                 write!(f, "reports do not arrive, the job goes on: {reason}")
             }
             Self::Recovered => f.write_str("reports arrive again"),
-            Self::Refused { job, reason } => write!(f, "an update of {job} was refused: {reason}"),
+            Self::Rejected { job, reason } => write!(f, "an update of {job} was refused: {reason}"),
             Self::Delayed { job, reason } => {
                 write!(f, "an update of {job} is not taken now, it is tried again: {reason}")
             }
@@ -103,7 +103,7 @@ impl fmt::Display for Notice {
             Self::TooManyJobs { limit } => {
                 write!(f, "{limit} jobs are reported already, which is the limit; further ones are not")
             }
-            Self::LeftOut { job, reason } => write!(f, "not reported of {job}: {reason}"),
+            Self::Truncated { job, reason } => write!(f, "not reported of {job}: {reason}"),
             Self::Undelivered { jobs } => {
                 write!(f, "the last states of {jobs} jobs did not arrive before the reporter was closed")
             }

@@ -6,9 +6,9 @@ pub(crate) enum Outcome {
     /// It has a position.
     Accepted,
     /// What it contains is too large, or not valid: with less, it may be taken.
-    Unacceptable { reason: String, too_large: bool },
+    Reducible { reason: String, too_large: bool },
     /// Never as it is, whatever is left out.
-    Refused { reason: String },
+    Rejected { reason: String },
     /// Not now; for this job only. `full`: an end would be taken.
     Busy { retry_after: Option<Duration>, reason: String, full: bool },
     /// The attempt has ended, or a later one has begun.

@@ -10,7 +10,7 @@ use crate::counter::Counter;
 use crate::inbox::{Inbox, NotTaken};
 use crate::notice::{Notice, NoticeHook};
 use crate::record::{End, Record};
-use crate::sender::{Sender, tell_left_out};
+use crate::sender::{Sender, notify_truncated};
 
 /// Whoever has the last of it ends the thread.
 pub(crate) struct Owner {
@@ -197,21 +197,21 @@ impl Handle {
         Self { record, owner, counter }
     }
 
-    pub(crate) fn ring(&self) {
-        self.owner.inbox().ring(&self.record);
+    pub(crate) fn wake(&self) {
+        self.owner.inbox().wake(&self.record);
     }
 
     pub(crate) fn end(&self, end: End) {
-        if let Some(left_out) = self.record.end(end) {
-            tell_left_out(self.owner.notices(), &self.record, &left_out);
-            self.ring();
+        if let Some(truncated) = self.record.end(end) {
+            notify_truncated(self.owner.notices(), &self.record, &truncated);
+            self.wake();
         }
     }
 
-    pub(crate) fn tell_left_out(&self, reason: String) {
-        if self.record.first_left_out() {
+    pub(crate) fn notify_truncated(&self, reason: String) {
+        if self.record.first_truncated() {
             let job = self.record.job.clone();
-            self.owner.notices().tell(&Notice::LeftOut { job, reason });
+            self.owner.notices().tell(&Notice::Truncated { job, reason });
         }
     }
 }

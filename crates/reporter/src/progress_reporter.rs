@@ -10,7 +10,7 @@ use crate::encode;
 use crate::record::worker_clock;
 use crate::reporter::Reporter;
 use crate::server::{InvalidUrl, Server};
-use crate::update::{LeftOut, Metadata, Part, Progress, Update};
+use crate::update::{Metadata, Part, Progress, Truncated, Update};
 
 /// The reporter under the names that the workers of the service before Milepost call, with the messages
 /// that they send (`spec/README.md`, section 13). New workers do better with [`Reporter`] and its
@@ -121,11 +121,11 @@ fn update(job: &JobId, status: Status) -> Update {
 }
 
 /// None for `null`, as Python's `None` is, and for what cannot be sent, which is then left out.
-fn json(value: &impl Serialize, part: Part) -> (Option<Box<RawValue>>, LeftOut) {
-    let mut left_out = LeftOut::default();
+fn json(value: &impl Serialize, part: Part) -> (Option<Box<RawValue>>, Truncated) {
+    let mut truncated = Truncated::default();
     let json = encode::json(value);
     if json.is_err() {
-        left_out.insert(part);
+        truncated.insert(part);
     }
-    (json.ok().filter(|json| json.get() != "null"), left_out)
+    (json.ok().filter(|json| json.get() != "null"), truncated)
 }

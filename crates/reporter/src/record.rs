@@ -8,8 +8,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
-use crate::snapshot::{Glance, Key, Mark};
-use crate::update::{LeftOut, MAX_TEXT_BYTES, Metadata, Part, Progress, Update, cut};
+use crate::snapshot::{Key, Snapshot, StateId};
+use crate::update::{MAX_TEXT_BYTES, Metadata, Part, Progress, Truncated, Update, cut};
 
 /// Of all of a job's metadata: there has to be room for the rest of an update.
 const MAX_METADATA_BYTES: usize = 49_152;
@@ -20,14 +20,14 @@ pub(crate) struct Record {
     pub(crate) job: JobId,
     pub(crate) key: Key,
     /// Set while the sender has been asked for this job and has not looked yet.
-    pub(crate) rung: AtomicBool,
+    pub(crate) woken: AtomicBool,
     /// Something was left out of this job's updates, and that has been said.
-    left_out: AtomicBool,
-    facts: Mutex<Facts>,
+    truncated: AtomicBool,
+    fields: Mutex<Fields>,
 }
 
 #[derive(Debug)]
-struct Facts {
+struct Fields {
     /// Counts every change of what follows, counters aside.
     version: u64,
     /// The `version` of the latest change that watchers are to see at once.
@@ -48,11 +48,11 @@ struct Facts {
     whole: Option<Whole>,
     ended: bool,
     /// What could not be encoded when it was given.
-    truncated: LeftOut,
+    truncated: Truncated,
     /// How often the server would not take an update of this job as large as it was: each one is shrunk so often.
-    shrinks: u8,
+    reductions: u8,
     /// Why the server does not take an update whole; said once it has taken the rest.
-    refused_part: Option<String>,
+    rejected_part: Option<String>,
 }
 
 #[derive(Debug)]
@@ -74,9 +74,9 @@ impl Record {
         Self {
             job,
             key,
-            rung: AtomicBool::new(false),
-            left_out: AtomicBool::new(false),
-            facts: Mutex::new(Facts {
+            woken: AtomicBool::new(false),
+            truncated: AtomicBool::new(false),
+            fields: Mutex::new(Fields {
                 version: 0,
                 urgent: 0,
                 attempt: None,
@@ -91,144 +91,144 @@ impl Record {
                 rate: Rate::default(),
                 whole: None,
                 ended: false,
-                truncated: LeftOut::default(),
-                shrinks: 0,
-                refused_part: None,
+                truncated: Truncated::default(),
+                reductions: 0,
+                rejected_part: None,
             }),
         }
     }
 
     /// A panic elsewhere while the lock was held leaves nothing half done: every change is one assignment.
-    fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fields(&self) -> MutexGuard<'_, Fields> {
+        self.fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a stage that counts with `counter`. Returns whether watchers are to see it at once.
     pub(crate) fn stage(&self, name: &str, counter: &Arc<Counter>) -> bool {
-        let mut facts = self.facts();
-        if facts.ended {
+        let mut fields = self.fields();
+        if fields.ended {
             return false;
         }
-        if !Arc::ptr_eq(&facts.counter, counter) {
-            facts.counter = Arc::clone(counter);
-            facts.rate = Rate::default();
-            facts.change();
+        if !Arc::ptr_eq(&fields.counter, counter) {
+            fields.counter = Arc::clone(counter);
+            fields.rate = Rate::default();
+            fields.change();
         }
-        if !facts.queued && facts.stage.as_deref() == Some(name) {
+        if !fields.queued && fields.stage.as_deref() == Some(name) {
             return false;
         }
-        facts.queued = false;
-        facts.stage = Some(name.to_owned());
-        facts.change_at_once();
+        fields.queued = false;
+        fields.stage = Some(name.to_owned());
+        fields.change_at_once();
         true
     }
 
     pub(crate) fn message(&self, mut text: String) {
         // One character more than an update has, so that it shows that the text was longer.
         cut(&mut text, MAX_TEXT_BYTES + char::MAX.len_utf8());
-        let mut facts = self.facts();
-        if facts.message.as_ref() != Some(&text) {
-            facts.message = Some(text);
-            facts.change();
+        let mut fields = self.fields();
+        if fields.message.as_ref() != Some(&text) {
+            fields.message = Some(text);
+            fields.change();
         }
     }
 
     pub(crate) fn unit(&self, unit: &str, unless_set: bool) {
-        let mut facts = self.facts();
-        if !(unless_set && facts.unit.is_some()) {
-            facts.unit = Some(unit.to_owned());
-            facts.change();
+        let mut fields = self.fields();
+        if !(unless_set && fields.unit.is_some()) {
+            fields.unit = Some(unit.to_owned());
+            fields.change();
         }
     }
 
     /// # Errors
     /// What to say, where there is no room for the value.
     pub(crate) fn metadata(&self, key: &str, value: Box<RawValue>) -> Result<(), String> {
-        let mut facts = self.facts();
-        let present = facts.metadata.get(key).map_or(0, |value| key.len() + value.get().len());
-        let bytes = facts.metadata_bytes - present + key.len() + value.get().len();
+        let mut fields = self.fields();
+        let present = fields.metadata.get(key).map_or(0, |value| key.len() + value.get().len());
+        let bytes = fields.metadata_bytes - present + key.len() + value.get().len();
         if bytes > MAX_METADATA_BYTES {
-            facts.truncated.insert(Part::Metadata);
-            facts.change();
+            fields.truncated.insert(Part::Metadata);
+            fields.change();
             return Err(format!(
                 "the metadata {key:?}: with it, all of the metadata is over {MAX_METADATA_BYTES} bytes"
             ));
         }
-        facts.metadata_bytes = bytes;
-        facts.metadata.insert(key.to_owned(), value);
-        facts.change();
+        fields.metadata_bytes = bytes;
+        fields.metadata.insert(key.to_owned(), value);
+        fields.change();
         Ok(())
     }
 
     /// A part that was given cannot be encoded: watchers are told that it is missing.
-    pub(crate) fn leave_out(&self, part: Part) {
-        let mut facts = self.facts();
-        facts.truncated.insert(part);
-        facts.change();
+    pub(crate) fn mark_truncated(&self, part: Part) {
+        let mut fields = self.fields();
+        fields.truncated.insert(part);
+        fields.change();
     }
 
     /// The server refused what an update of this job contains. Returns whether it can be sent with less.
     ///
     /// `ended`: whether that update was the end.
-    pub(crate) fn shrink(&self, ended: bool) -> bool {
-        let mut facts = self.facts();
-        if facts.ended != ended {
+    pub(crate) fn reduce(&self, ended: bool) -> bool {
+        let mut fields = self.fields();
+        if fields.ended != ended {
             // There is another one to send by now.
             return true;
         }
-        if let Some(whole) = &mut facts.whole {
-            let smaller = whole.update.shrink();
+        if let Some(whole) = &mut fields.whole {
+            let smaller = whole.update.reduce();
             whole.json = whole.update.encode().into();
             return smaller;
         }
-        let mut update = facts.update(&self.job, facts.counter.count(), None);
-        let smaller = (0..=facts.shrinks).all(|_| update.shrink());
-        facts.shrinks += u8::from(smaller);
+        let mut update = fields.update(&self.job, fields.counter.count(), None);
+        let smaller = (0..=fields.reductions).all(|_| update.reduce());
+        fields.reductions += u8::from(smaller);
         smaller
     }
 
     /// Names the attempt. Another than before starts clean, with the job's own counter. Returns whether
     /// watchers are to see it at once.
     pub(crate) fn attempt(&self, attempt: u32, counter: &Arc<Counter>) -> bool {
-        let mut facts = self.facts();
-        if facts.ended || facts.attempt == Some(attempt) {
+        let mut fields = self.fields();
+        if fields.ended || fields.attempt == Some(attempt) {
             return false;
         }
         counter.reset();
-        facts.attempt = Some(attempt);
-        facts.stage = None;
-        facts.message = None;
-        facts.metadata.clear();
-        facts.metadata_bytes = 0;
-        facts.truncated = LeftOut::default();
-        facts.counter = Arc::clone(counter);
-        facts.rate = Rate::default();
-        facts.change_at_once();
+        fields.attempt = Some(attempt);
+        fields.stage = None;
+        fields.message = None;
+        fields.metadata.clear();
+        fields.metadata_bytes = 0;
+        fields.truncated = Truncated::default();
+        fields.counter = Arc::clone(counter);
+        fields.rate = Rate::default();
+        fields.change_at_once();
         true
     }
 
     pub(crate) fn ttl(&self, seconds: u32) {
-        let mut facts = self.facts();
-        facts.ttl = Some(seconds);
-        facts.change();
+        let mut fields = self.fields();
+        fields.ttl = Some(seconds);
+        fields.change();
     }
 
     pub(crate) fn queued(&self) {
-        let mut facts = self.facts();
-        if !facts.ended {
-            facts.queued = true;
-            facts.change_at_once();
+        let mut fields = self.fields();
+        if !fields.ended {
+            fields.queued = true;
+            fields.change_at_once();
         }
     }
 
     /// Ends the job. The first end wins: none if there was one.
-    pub(crate) fn end(&self, end: End) -> Option<LeftOut> {
-        let mut facts = self.facts();
-        if facts.ended {
+    pub(crate) fn end(&self, end: End) -> Option<Truncated> {
+        let mut fields = self.fields();
+        if fields.ended {
             return None;
         }
-        let count = facts.counter.count();
-        let mut update = facts.update(&self.job, count, None);
+        let count = fields.counter.count();
+        let mut update = fields.update(&self.job, count, None);
         match end {
             End::Completed { result } => {
                 update.status = Status::Completed;
@@ -248,88 +248,88 @@ impl Record {
             }
         }
         let json = update.encode().into();
-        let left_out = update.truncated.clone();
-        facts.whole = Some(Whole { update, json });
-        facts.change_at_once();
-        facts.ended = true;
-        Some(left_out)
+        let truncated = update.truncated.clone();
+        fields.whole = Some(Whole { update, json });
+        fields.change_at_once();
+        fields.ended = true;
+        Some(truncated)
     }
 
     pub(crate) fn counter(&self) -> Arc<Counter> {
-        Arc::clone(&self.facts().counter)
+        Arc::clone(&self.fields().counter)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.facts().ended
+        self.fields().ended
     }
 
     /// Takes an update as it was given. Returns whether watchers are to see it at once.
-    pub(crate) fn give(&self, mut update: Update) -> (bool, LeftOut) {
+    pub(crate) fn give(&self, mut update: Update) -> (bool, Truncated) {
         let ended = update.status.is_end();
         let stage = update.stage.clone();
         let json = update.encode().into();
-        let left_out = update.truncated.clone();
-        let mut facts = self.facts();
-        let at_once = ended || facts.whole.is_none() || facts.stage != stage;
-        facts.whole = Some(Whole { update, json });
-        facts.stage = stage;
+        let truncated = update.truncated.clone();
+        let mut fields = self.fields();
+        let at_once = ended || fields.whole.is_none() || fields.stage != stage;
+        fields.whole = Some(Whole { update, json });
+        fields.stage = stage;
         if at_once {
-            facts.change_at_once();
+            fields.change_at_once();
         } else {
-            facts.change();
+            fields.change();
         }
-        facts.ended = ended;
-        (at_once, left_out)
+        fields.ended = ended;
+        (at_once, truncated)
     }
 
     /// What the scheduler has to know.
-    pub(crate) fn glance(&self) -> Glance {
-        let facts = self.facts();
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let fields = self.fields();
         // An end is rendered; what the counter does afterwards is of no interest.
-        let count = if facts.whole.is_some() { None } else { Some(facts.counter.count()) };
-        Glance {
-            mark: Mark { version: facts.version, attempt: facts.attempt.unwrap_or(0), count },
-            urgent: facts.urgent,
-            ended: facts.ended,
+        let count = if fields.whole.is_some() { None } else { Some(fields.counter.count()) };
+        Snapshot {
+            state: StateId { version: fields.version, attempt: fields.attempt.unwrap_or(0), count },
+            urgent: fields.urgent,
+            ended: fields.ended,
         }
     }
 
     /// The update that says how the job is now, and the glance that it corresponds to.
-    pub(crate) fn encode(&self, now: Instant) -> (Arc<str>, LeftOut) {
-        let mut facts = self.facts();
-        if let Some(whole) = &facts.whole {
-            return (Arc::clone(&whole.json), LeftOut::default());
+    pub(crate) fn encode(&self, now: Instant) -> (Arc<str>, Truncated) {
+        let mut fields = self.fields();
+        if let Some(whole) = &fields.whole {
+            return (Arc::clone(&whole.json), Truncated::default());
         }
-        let count = facts.counter.count();
-        let rate = facts.rate.sample(count.current, now);
-        let mut update = facts.update(&self.job, count, rate);
-        let shrinks = facts.shrinks;
-        drop(facts);
-        for _ in 0..shrinks {
-            update.shrink();
+        let count = fields.counter.count();
+        let rate = fields.rate.sample(count.current, now);
+        let mut update = fields.update(&self.job, count, rate);
+        let reductions = fields.reductions;
+        drop(fields);
+        for _ in 0..reductions {
+            update.reduce();
         }
         let json = update.encode().into();
         // What the server refuses is said once it has taken the rest.
-        (json, if shrinks > 0 { LeftOut::default() } else { update.truncated })
+        (json, if reductions > 0 { Truncated::default() } else { update.truncated })
     }
 
     /// The server refuses a part of this job's updates, for this reason.
-    pub(crate) fn refuse_part(&self, reason: String) {
-        self.facts().refused_part = Some(reason);
+    pub(crate) fn set_rejected_part(&self, reason: String) {
+        self.fields().rejected_part = Some(reason);
     }
 
     /// Why the server took only a part of an update; none if it took all, or that was asked for before.
-    pub(crate) fn take_refused_part(&self) -> Option<String> {
-        self.facts().refused_part.take()
+    pub(crate) fn take_rejected_part(&self) -> Option<String> {
+        self.fields().rejected_part.take()
     }
 
     /// Whether this is the first time that something of the job is left out.
-    pub(crate) fn first_left_out(&self) -> bool {
-        !self.left_out.swap(true, Ordering::Relaxed)
+    pub(crate) fn first_truncated(&self) -> bool {
+        !self.truncated.swap(true, Ordering::Relaxed)
     }
 }
 
-impl Facts {
+impl Fields {
     /// What is said of a job after its end is of no interest.
     fn change(&mut self) {
         if !self.ended {

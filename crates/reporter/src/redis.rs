@@ -140,7 +140,7 @@ impl Batch {
         let sending =
             |update: &Outgoing<'_>| match Update::parse(Some(update.job), update.json.as_bytes()) {
                 Ok(update) => Sending::Waiting(update),
-                Err(error) => Sending::Settled(Outcome::Refused { reason: error.to_string() }),
+                Err(error) => Sending::Settled(Outcome::Rejected { reason: error.to_string() }),
             };
         Self { sendings: updates.iter().map(sending).collect(), cluster, cluster_answers: false }
     }
@@ -170,7 +170,7 @@ impl Batch {
             return Err(match failures.next() {
                 Some(failure) => lost(failure),
                 // It was too much for the time that there was.
-                None if some_settled => Failure::NoBatch,
+                None if some_settled => Failure::BatchRejected,
                 None => lost(&in_time()),
             });
         }
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_the_time_is_tried_in_smaller_batches() {
-        assert_eq!(batch(false, false, "sw"), Err(Failure::NoBatch));
+        assert_eq!(batch(false, false, "sw"), Err(Failure::BatchRejected));
     }
 
     #[test]

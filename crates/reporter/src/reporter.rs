@@ -6,7 +6,7 @@ use milepost_protocol::JobId;
 
 use crate::job::Job;
 use crate::owner::{Handle, Owner};
-use crate::sender::tell_left_out;
+use crate::sender::notify_truncated;
 use crate::update::Update;
 
 /// Where a worker's jobs are reported to. One for a program is enough; clones are the same reporter.
@@ -55,7 +55,7 @@ impl Reporter {
         let Some(owner) = &self.owner else { return };
         let Some(id) = owner.ready(id) else { return };
         match owner.inbox().give(&id, update(&id)) {
-            Ok((record, left_out)) => tell_left_out(owner.notices(), &record, &left_out),
+            Ok((record, truncated)) => notify_truncated(owner.notices(), &record, &truncated),
             Err(why) => owner.tell_not_taken(why),
         }
     }

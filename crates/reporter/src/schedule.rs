@@ -1,23 +1,23 @@
 //! What to send, and when: no I/O and no clock.
 //!
-//! A job has one slot, whatever its worker does, since updates are absolute: the slot says what of the job has
-//! arrived, and when to look at the job again. Looking tells whether it has changed; so a worker's `inc`
+//! A job has one delivery, whatever its worker does, since updates are absolute: it records what of the job has
+//! arrived, and when to check the job again. A check finds out whether it has changed; so a worker's `inc`
 //! need not wake anybody.
 
-mod slot;
+mod delivery;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::outage::Outage;
 use crate::outcome::Outcome;
-use crate::snapshot::{Glance, Key};
-use crate::trouble::Trouble;
-use slot::{Slot, Verdict};
+use crate::snapshot::{Key, Snapshot};
+use delivery::{Delivery, NextStep};
 
-/// How long a slot is kept.
+/// How long a delivery is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Lifetime {
     /// Until the job's end has arrived; meanwhile there are heartbeats.
     UntilEnd,
     /// Until what was given has arrived.
@@ -35,8 +35,8 @@ pub(crate) struct Pace {
 
 /// What of an outcome is worth saying.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Remark {
-    Refused { reason: String },
+pub(crate) enum JobNotice {
+    Rejected { reason: String },
     Delayed { reason: String },
     AttemptOver { reason: String },
 }
@@ -46,7 +46,7 @@ pub(crate) enum Remark {
 pub(crate) struct Due {
     pub(crate) send: Vec<Key>,
     /// Slots that are done with. They are forgotten here already.
-    pub(crate) done: Vec<(Key, Glance)>,
+    pub(crate) done: Vec<(Key, Snapshot)>,
 }
 
 #[derive(Debug)]
@@ -58,15 +58,15 @@ struct Flush {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pace: Pace,
-    /// Before every moment that this schedule is told of: looks at this are looks at once.
+    /// Earlier than every moment that is passed in: a check at this time is due at once.
     start: Instant,
-    slots: HashMap<Key, Slot>,
-    looks: BTreeSet<(Instant, Key)>,
+    deliveries: HashMap<Key, Delivery>,
+    checks: BTreeSet<(Instant, Key)>,
     last_pass: Option<Instant>,
     /// Nothing is sent before: the server did not answer, or asked for it.
     hold: Option<Instant>,
     backoff: Backoff,
-    trouble: Trouble,
+    outage: Outage,
     flush: Option<Flush>,
     random: fastrand::Rng,
     most: usize,
@@ -87,12 +87,12 @@ impl Schedule {
         Self {
             pace,
             start,
-            slots: HashMap::new(),
-            looks: BTreeSet::new(),
+            deliveries: HashMap::new(),
+            checks: BTreeSet::new(),
             last_pass: None,
             hold: None,
             backoff: Backoff::default(),
-            trouble: Trouble::default(),
+            outage: Outage::default(),
             flush: None,
             random,
             most: Self::BATCH,
@@ -100,59 +100,59 @@ impl Schedule {
     }
 
     /// A job has begun. Its first state is sent after a moment, so that what the worker says next is in it,
-    /// or when [rung](Self::ring).
-    pub(crate) fn add(&mut self, key: Key, keep: Keep, after: Option<Key>, now: Instant) {
-        let after = after.filter(|earlier| match self.slots.get_mut(earlier) {
-            Some(slot) => {
-                slot.then = Some(key);
+    /// or when [woken](Self::wake).
+    pub(crate) fn add(&mut self, key: Key, keep: Lifetime, after: Option<Key>, now: Instant) {
+        let after = after.filter(|earlier| match self.deliveries.get_mut(earlier) {
+            Some(delivery) => {
+                delivery.then = Some(key);
                 true
             }
             None => false,
         });
-        self.slots.insert(key, Slot::new(keep, after));
-        self.look(key, now + Self::GAP);
+        self.deliveries.insert(key, Delivery::new(keep, after));
+        self.plan_check(key, now + Self::GAP);
     }
 
     /// A job has changed in a way that is to be seen at once.
-    pub(crate) fn ring(&mut self, key: Key, ended: bool, now: Instant) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
+    pub(crate) fn wake(&mut self, key: Key, ended: bool, now: Instant) {
+        let Some(delivery) = self.deliveries.get_mut(&key) else { return };
         if ended {
-            slot.not_before = None;
+            delivery.not_before = None;
         }
-        let earliest = slot.sent_at.map_or(self.start, |sent| sent + Self::GAP);
+        let earliest = delivery.sent_at.map_or(self.start, |sent| sent + Self::GAP);
         let at = if ended || earliest <= now { self.start } else { earliest };
-        self.look(key, at);
+        self.plan_check(key, at);
     }
 
-    /// Whom to send now, those that were rung first, then the ones that have waited longest. They are in
+    /// Whom to send now, those that were woken first, then the ones that have waited longest. They are in
     /// flight until [`settle`](Self::settle) or [`fail`](Self::fail) is called for them.
-    pub(crate) fn due(&mut self, now: Instant, mut glance: impl FnMut(Key) -> Glance) -> Due {
+    pub(crate) fn due(&mut self, now: Instant, mut snapshot: impl FnMut(Key) -> Snapshot) -> Due {
         let mut due = Due::default();
         if self.hold.is_some_and(|hold| now < hold) {
             return due;
         }
         self.last_pass = Some(now);
         while due.send.len() < self.most {
-            let Some(&(at, key)) = self.looks.first().filter(|(at, _)| *at <= now) else { break };
-            self.looks.remove(&(at, key));
+            let Some(&(at, key)) = self.checks.first().filter(|(at, _)| *at <= now) else { break };
+            self.checks.remove(&(at, key));
             let flushing = self.flush.as_ref().is_some_and(|flush| flush.left.contains(&key));
-            let Some(slot) = self.slots.get_mut(&key) else { continue };
-            slot.look_at = None;
-            let seen = glance(key);
-            let verdict = slot.consider(seen, now, self.pace, flushing);
-            if slot.settled == Some(seen.mark) || slot.over.is_some() {
+            let Some(delivery) = self.deliveries.get_mut(&key) else { continue };
+            delivery.check_at = None;
+            let seen = snapshot(key);
+            let verdict = delivery.consider(seen, now, self.pace, flushing);
+            if delivery.settled == Some(seen.state) || delivery.over.is_some() {
                 self.flushed(key);
             }
             match verdict {
-                Verdict::Send => {
-                    if let Some(slot) = self.slots.get_mut(&key) {
-                        slot.in_flight = Some(seen);
-                        slot.sent_at = Some(now);
+                NextStep::Send => {
+                    if let Some(delivery) = self.deliveries.get_mut(&key) {
+                        delivery.in_flight = Some(seen);
+                        delivery.sent_at = Some(now);
                     }
                     due.send.push(key);
                 }
-                Verdict::Look(at) => self.look(key, at),
-                Verdict::Done => {
+                NextStep::Look(at) => self.plan_check(key, at),
+                NextStep::Done => {
                     self.remove(key, now);
                     due.done.push((key, seen));
                 }
@@ -162,64 +162,64 @@ impl Schedule {
     }
 
     /// The server said this of an update. Returns what is worth saying of it.
-    pub(crate) fn settle(&mut self, key: Key, outcome: Outcome, now: Instant) -> Option<Remark> {
-        let slot = self.slots.get_mut(&key)?;
-        let sent = slot.in_flight.take()?;
+    pub(crate) fn settle(&mut self, key: Key, outcome: Outcome, now: Instant) -> Option<JobNotice> {
+        let delivery = self.deliveries.get_mut(&key)?;
+        let sent = delivery.in_flight.take()?;
         let mut next = now + self.pace.interval;
-        if sent.ended || slot.keep == Keep::UntilDelivered {
+        if sent.ended || delivery.keep == Lifetime::UntilDelivered {
             next = now;
         }
         let mut settled = true;
         let remark = match outcome {
             Outcome::Accepted => {
-                slot.backoff.reset();
-                slot.not_before = None;
-                self.trouble.taken(key, sent.ended);
+                delivery.backoff.reset();
+                delivery.not_before = None;
+                self.outage.taken(key, sent.ended);
                 None
             }
-            Outcome::Refused { reason } | Outcome::Unacceptable { reason, .. } => {
-                self.trouble.gone(key);
-                let first = slot.backoff.failures() == 0;
-                slot.not_before = Some(now + slot.backoff.next(&mut self.random));
-                first.then_some(Remark::Refused { reason })
+            Outcome::Rejected { reason } | Outcome::Reducible { reason, .. } => {
+                self.outage.gone(key);
+                let first = delivery.backoff.failures() == 0;
+                delivery.not_before = Some(now + delivery.backoff.next(&mut self.random));
+                first.then_some(JobNotice::Rejected { reason })
             }
             Outcome::Busy { retry_after, reason, full } => {
                 settled = false;
                 let delay = match retry_after {
                     None if self.flush.is_some() => Self::FLUSH_RETRY.mul_f64(self.random.f64()),
-                    told => slot.backoff.next(&mut self.random).max(told.unwrap_or_default()),
+                    told => delivery.backoff.next(&mut self.random).max(told.unwrap_or_default()),
                 };
                 let delay = delay.min(Self::LONGEST_RETRY_AFTER);
-                slot.not_before = Some(now + delay);
+                delivery.not_before = Some(now + delay);
                 next = now + delay;
-                self.trouble.delayed(key, sent.ended, full).then_some(Remark::Delayed { reason })
+                self.outage.delayed(key, sent.ended, full).then_some(JobNotice::Delayed { reason })
             }
             Outcome::AttemptOver { reason } => {
-                self.trouble.gone(key);
-                slot.over = Some(sent.mark.attempt);
-                Some(Remark::AttemptOver { reason })
+                self.outage.gone(key);
+                delivery.over = Some(sent.state.attempt);
+                Some(JobNotice::AttemptOver { reason })
             }
         };
         if settled {
-            slot.settled = Some(sent.mark);
-            slot.settled_urgent = Some(sent.urgent);
+            delivery.settled = Some(sent.state);
+            delivery.settled_urgent = Some(sent.urgent);
             self.flushed(key);
         }
-        self.look(key, next);
+        self.plan_check(key, next);
         remark
     }
 
     /// Whether the update that is in flight is the job's end; none if nothing is.
     pub(crate) fn sent_end(&self, key: Key) -> Option<bool> {
-        Some(self.slots.get(&key)?.in_flight?.ended)
+        Some(self.deliveries.get(&key)?.in_flight?.ended)
     }
 
     /// The update that is in flight was not taken, and is to be sent at once in another form.
     pub(crate) fn send_again(&mut self, key: Key) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            slot.in_flight = None;
-            slot.sent_at = None;
-            self.look(key, self.start);
+        if let Some(delivery) = self.deliveries.get_mut(&key) {
+            delivery.in_flight = None;
+            delivery.sent_at = None;
+            self.plan_check(key, self.start);
         }
     }
 
@@ -228,12 +228,12 @@ impl Schedule {
         self.backoff.reset();
         self.hold = None;
         self.most = (self.most * 2).min(Self::BATCH);
-        self.trouble.answered();
+        self.outage.answered();
     }
 
     /// After the outcomes of a request: whether it is news that the server takes updates again.
     pub(crate) fn has_recovered(&mut self) -> bool {
-        self.trouble.is_over()
+        self.outage.is_over()
     }
 
     /// The request with these updates was not answered, or the server asks to come back later. All of them
@@ -247,7 +247,7 @@ impl Schedule {
         self.put_back(keys, now);
         let flushing = self.flush.is_some();
         let delay = match retry_after {
-            // A quarter more at most, so that not everybody who was told the same comes at once.
+            // A quarter more at most, so that not everybody who was given the same time comes at once.
             Some(told) => {
                 told.min(Self::LONGEST_RETRY_AFTER).mul_f64(1.0 + self.random.f64() / 4.0)
             }
@@ -255,24 +255,24 @@ impl Schedule {
             None => self.backoff.next(&mut self.random),
         };
         self.hold = Some(now + delay);
-        self.trouble.failed()
+        self.outage.failed()
     }
 
     /// The server took no batch of this size. They are due again, in smaller ones: at last one by one.
-    pub(crate) fn shrink(&mut self, keys: &[Key], now: Instant) {
+    pub(crate) fn reduce(&mut self, keys: &[Key], now: Instant) {
         self.put_back(keys, now);
         self.most = (keys.len() / 2).max(1);
     }
 
     /// All that has changed so far is to be sent by `deadline`, without waiting for its time.
     pub(crate) fn flush(&mut self, now: Instant, deadline: Instant) {
-        let left: HashSet<Key> = self.slots.keys().copied().collect();
+        let left: HashSet<Key> = self.deliveries.keys().copied().collect();
         self.hold = None;
         for &key in &left {
-            if let Some(slot) = self.slots.get_mut(&key) {
-                slot.not_before = None;
+            if let Some(delivery) = self.deliveries.get_mut(&key) {
+                delivery.not_before = None;
             }
-            self.look(key, now);
+            self.plan_check(key, now);
         }
         self.flush = Some(Flush { deadline, left });
     }
@@ -294,7 +294,7 @@ impl Schedule {
     /// When there is something to do, if nobody rings before.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let deadline = self.flush.as_ref().map(|flush| flush.deadline);
-        let Some(&(first, _)) = self.looks.first() else { return deadline };
+        let Some(&(first, _)) = self.checks.first() else { return deadline };
         let mut at = first;
         if first > self.start {
             at = at.max(self.last_pass.map_or(first, |last| last + Self::GAP));
@@ -306,28 +306,31 @@ impl Schedule {
     /// These were not sent after all.
     pub(crate) fn put_back(&mut self, keys: &[Key], now: Instant) {
         for &key in keys {
-            let Some(slot) = self.slots.get_mut(&key) else { continue };
-            slot.sent_at = None;
-            let at =
-                if slot.in_flight.take().is_some_and(|sent| sent.ended) { self.start } else { now };
-            self.look(key, at);
+            let Some(delivery) = self.deliveries.get_mut(&key) else { continue };
+            delivery.sent_at = None;
+            let at = if delivery.in_flight.take().is_some_and(|sent| sent.ended) {
+                self.start
+            } else {
+                now
+            };
+            self.plan_check(key, at);
         }
     }
 
     /// Looks at a job at `at`, or earlier if that is planned already.
-    fn look(&mut self, key: Key, at: Instant) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        if slot.after.is_some() || slot.in_flight.is_some() {
+    fn plan_check(&mut self, key: Key, at: Instant) {
+        let Some(delivery) = self.deliveries.get_mut(&key) else { return };
+        if delivery.after.is_some() || delivery.in_flight.is_some() {
             return;
         }
-        if let Some(planned) = slot.look_at {
+        if let Some(planned) = delivery.check_at {
             if planned <= at {
                 return;
             }
-            self.looks.remove(&(planned, key));
+            self.checks.remove(&(planned, key));
         }
-        slot.look_at = Some(at);
-        self.looks.insert((at, key));
+        delivery.check_at = Some(at);
+        self.checks.insert((at, key));
     }
 
     fn flushed(&mut self, key: Key) {
@@ -338,13 +341,13 @@ impl Schedule {
 
     fn remove(&mut self, key: Key, now: Instant) {
         self.flushed(key);
-        self.trouble.gone(key);
-        let Some(slot) = self.slots.remove(&key) else { return };
-        if let Some(next) = slot.then {
-            if let Some(waiting) = self.slots.get_mut(&next) {
+        self.outage.gone(key);
+        let Some(delivery) = self.deliveries.remove(&key) else { return };
+        if let Some(next) = delivery.then {
+            if let Some(waiting) = self.deliveries.get_mut(&next) {
                 waiting.after = None;
             }
-            self.look(next, now);
+            self.plan_check(next, now);
         }
     }
 }

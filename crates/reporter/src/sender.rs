@@ -9,10 +9,10 @@ use crate::inbox::{Inbox, Mail};
 use crate::notice::{Notice, NoticeHook};
 use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::schedule::{Keep, Remark, Schedule};
-use crate::snapshot::{Glance, Key};
+use crate::schedule::{JobNotice, Lifetime, Schedule};
+use crate::snapshot::{Key, Snapshot};
 use crate::transport::{Failure, Outgoing, Transport};
-use crate::update::LeftOut;
+use crate::update::Truncated;
 
 /// What the background thread does: it moves the schedule's wishes to the transport and the answers back.
 pub(crate) struct Sender<H> {
@@ -87,9 +87,9 @@ impl<H> Sender<H> {
             self.records.insert(key, arrival.record);
             self.schedule.add(key, arrival.keep, arrival.after, now);
         }
-        for record in mail.rung {
-            record.rung.store(false, Ordering::Release);
-            self.schedule.ring(record.key, record.has_ended(), now);
+        for record in mail.woken {
+            record.woken.store(false, Ordering::Release);
+            self.schedule.wake(record.key, record.has_ended(), now);
         }
         if let Some(deadline) = mail.flush_by {
             self.closing |= mail.close;
@@ -102,7 +102,7 @@ impl<H> Sender<H> {
     fn send_due(&mut self) {
         let now = (self.clock)();
         let records = &self.records;
-        let due = self.schedule.due(now, |key| records[&key].glance());
+        let due = self.schedule.due(now, |key| records[&key].snapshot());
         for (key, seen) in due.done {
             self.release(key, seen, now);
         }
@@ -122,8 +122,8 @@ impl<H> Sender<H> {
 
     fn encode(&self, key: Key, now: Instant) -> (Key, Arc<Record>, Arc<str>) {
         let record = Arc::clone(&self.records[&key]);
-        let (json, left_out) = record.encode(now);
-        tell_left_out(&self.notices, &record, &left_out);
+        let (json, truncated) = record.encode(now);
+        notify_truncated(&self.notices, &record, &truncated);
         (key, record, json)
     }
 
@@ -147,8 +147,8 @@ impl<H> Sender<H> {
                 }
                 true
             }
-            Err(Failure::NoBatch) => {
-                self.schedule.shrink(&keys, now);
+            Err(Failure::BatchRejected) => {
+                self.schedule.reduce(&keys, now);
                 false
             }
             Err(Failure::Lost { reason }) => {
@@ -171,42 +171,42 @@ impl<H> Sender<H> {
     fn settle(&mut self, key: Key, record: &Record, outcome: Outcome, now: Instant) {
         let job = record.job.clone();
         let outcome = match outcome {
-            Outcome::Unacceptable { reason, too_large } => {
+            Outcome::Reducible { reason, too_large } => {
                 let Some(ended) = self.schedule.sent_end(key) else { return };
                 // What is invalid says what to mend as long as the job goes on. Its end must arrive all the same.
-                if (too_large || ended) && record.shrink(ended) {
-                    record.refuse_part(reason);
+                if (too_large || ended) && record.reduce(ended) {
+                    record.set_rejected_part(reason);
                     self.schedule.send_again(key);
                     return;
                 }
-                Outcome::Refused { reason }
+                Outcome::Rejected { reason }
             }
             outcome => outcome,
         };
         if outcome == Outcome::Accepted
-            && let Some(reason) = record.take_refused_part()
-            && record.first_left_out()
+            && let Some(reason) = record.take_rejected_part()
+            && record.first_truncated()
         {
             let reason = format!("a part that the server refuses: {reason}");
-            self.notices.tell(&Notice::LeftOut { job: job.clone(), reason });
+            self.notices.tell(&Notice::Truncated { job: job.clone(), reason });
         }
         let notice = match self.schedule.settle(key, outcome, now) {
             None => return,
-            Some(Remark::Refused { reason }) => Notice::Refused { job, reason },
-            Some(Remark::Delayed { reason }) => Notice::Delayed { job, reason },
-            Some(Remark::AttemptOver { reason }) => Notice::AttemptOver { job, reason },
+            Some(JobNotice::Rejected { reason }) => Notice::Rejected { job, reason },
+            Some(JobNotice::Delayed { reason }) => Notice::Delayed { job, reason },
+            Some(JobNotice::AttemptOver { reason }) => Notice::AttemptOver { job, reason },
         };
         self.notices.tell(&notice);
     }
 
-    fn release(&mut self, key: Key, seen: Glance, now: Instant) {
+    fn release(&mut self, key: Key, seen: Snapshot, now: Instant) {
         let Some(record) = self.records.get(&key).cloned() else { return };
-        if self.inbox.release(&record, || record.glance() == seen) {
+        if self.inbox.release(&record, || record.snapshot() == seen) {
             self.records.remove(&key);
         } else {
-            // Something was given in the very moment; nobody else has this slot's key.
-            self.schedule.add(key, Keep::UntilDelivered, None, now);
-            self.schedule.ring(key, record.has_ended(), now);
+            // Something was given in the very moment; nobody else has this key.
+            self.schedule.add(key, Lifetime::UntilDelivered, None, now);
+            self.schedule.wake(key, record.has_ended(), now);
         }
     }
 }
@@ -229,10 +229,10 @@ fn fitting(updates: &[(Key, Arc<Record>, Arc<str>)]) -> usize {
 }
 
 /// Says once for each job that it has more to tell than a server takes.
-pub(crate) fn tell_left_out(notices: &NoticeHook, record: &Record, left_out: &LeftOut) {
-    if !left_out.is_empty() && record.first_left_out() {
-        let reason = format!("{left_out}: an update has at most {MAX_UPDATE_BYTES} bytes");
-        notices.tell(&Notice::LeftOut { job: record.job.clone(), reason });
+pub(crate) fn notify_truncated(notices: &NoticeHook, record: &Record, truncated: &Truncated) {
+    if !truncated.is_empty() && record.first_truncated() {
+        let reason = format!("{truncated}: an update has at most {MAX_UPDATE_BYTES} bytes");
+        notices.tell(&Notice::Truncated { job: record.job.clone(), reason });
     }
 }
 

@@ -32,5 +32,5 @@ pub(crate) enum Failure {
     /// The server asks to be left alone for a while.
     Busy { retry_after: Option<Duration>, reason: String },
     /// The server does not take a batch, or not such a large one in the time that there is.
-    NoBatch,
+    BatchRejected,
 }

@@ -27,8 +27,8 @@ pub(crate) struct Update {
     pub(crate) attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<u32>,
-    #[serde(skip_serializing_if = "LeftOut::is_empty")]
-    pub(crate) truncated: LeftOut,
+    #[serde(skip_serializing_if = "Truncated::is_empty")]
+    pub(crate) truncated: Truncated,
 }
 
 /// 0…1, or `null`: the total is not known.
@@ -58,7 +58,7 @@ pub(crate) enum Part {
 /// it as `truncated`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(crate) struct LeftOut(BTreeSet<Part>);
+pub(crate) struct Truncated(BTreeSet<Part>);
 
 /// An error or a message has at most so many bytes.
 pub(crate) const MAX_TEXT_BYTES: usize = 8_192;
@@ -81,11 +81,11 @@ impl Update {
             error: None,
             attempt: None,
             ttl: None,
-            truncated: LeftOut::default(),
+            truncated: Truncated::default(),
         }
     }
 
-    /// The JSON of the update, at most [`MAX_UPDATE_BYTES`]: [shrunk](Self::shrink) as often as it takes.
+    /// The JSON of the update, at most [`MAX_UPDATE_BYTES`]: [shrunk](Self::reduce) as often as it takes.
     pub(crate) fn encode(&mut self) -> String {
         if let Some(stage) = &mut self.stage {
             cut(stage, MAX_STAGE_BYTES);
@@ -93,7 +93,7 @@ impl Update {
         self.cut_texts(MAX_TEXT_BYTES);
         loop {
             let json = self.to_json();
-            if json.len() <= MAX_UPDATE_BYTES || !self.shrink() {
+            if json.len() <= MAX_UPDATE_BYTES || !self.reduce() {
                 return json;
             }
         }
@@ -101,7 +101,7 @@ impl Update {
 
     /// Drops the larger one of metadata and result; without either, cuts the texts. `truncated` names what was touched.
     /// Returns whether there was anything left to drop or cut: after four times, there is not.
-    pub(crate) fn shrink(&mut self) -> bool {
+    pub(crate) fn reduce(&mut self) -> bool {
         let metadata = self.metadata.as_ref().map_or(0, Metadata::len);
         let result = self.result.as_ref().map_or(0, |result| result.get().len());
         if metadata > 0 && metadata >= result {
@@ -150,7 +150,7 @@ impl Metadata {
     }
 }
 
-impl LeftOut {
+impl Truncated {
     pub(crate) fn insert(&mut self, part: Part) {
         self.0.insert(part);
     }
@@ -161,7 +161,7 @@ impl LeftOut {
 }
 
 /// For people: `the metadata and the result`.
-impl fmt::Display for LeftOut {
+impl fmt::Display for Truncated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, part) in self.0.iter().enumerate() {
             if number > 0 {
@@ -232,7 +232,7 @@ mod tests {
             error: Some("x".repeat(5_000)),
             ..update()
         };
-        let steps = std::iter::from_fn(|| update.shrink().then(|| update.to_json().len()));
+        let steps = std::iter::from_fn(|| update.reduce().then(|| update.to_json().len()));
         assert_eq!(steps.take(9).count(), 4);
         assert!(update.to_json().len() < 300);
         assert_eq!(

@@ -437,7 +437,7 @@ fn an_update_that_is_refused_is_told_once() {
     let server = FakeServer::with_mode(refused);
     let (reporter, notices) = connect(&server);
     let job = reporter.job("a");
-    notices.wait_for(|n| matches!(n, Notice::Refused { .. }));
+    notices.wait_for(|n| matches!(n, Notice::Rejected { .. }));
     for _ in 0..5 {
         job.inc(1);
         assert!(reporter.flush(Duration::from_secs(10)));
@@ -497,7 +497,7 @@ fn each_job_of_a_batch_has_its_own_outcome() {
 
 #[test]
 fn a_server_that_takes_no_batches_gets_the_jobs_one_by_one() {
-    let server = FakeServer::with_mode(Mode::NoBatch);
+    let server = FakeServer::with_mode(Mode::BatchRejected);
     let (reporter, notices) = connect(&server);
     for n in 0..5 {
         reporter.job(&format!("job-{n}")).complete();
@@ -549,8 +549,8 @@ fn an_end_larger_than_the_server_takes_is_sent_without_its_result() {
     assert_eq!(end["status"], "failed");
     assert_eq!(end["error"], "z".repeat(128));
     assert_eq!(end["truncated"], json!(["error", "message"]));
-    assert_eq!(notices.count(|n| matches!(n, Notice::LeftOut { .. })), 2);
-    assert_eq!(notices.count(|n| matches!(n, Notice::Refused { .. })), 0);
+    assert_eq!(notices.count(|n| matches!(n, Notice::Truncated { .. })), 2);
+    assert_eq!(notices.count(|n| matches!(n, Notice::Rejected { .. })), 0);
 }
 
 #[test]
@@ -628,7 +628,7 @@ fn what_is_too_large_is_left_out_and_said_once() {
     reporter.close();
     let end = server.updates("a").pop().unwrap();
     assert_eq!((&end["status"], &end["result"]), (&json!("completed"), &Value::Null));
-    assert_eq!(notices.count(|n| matches!(n, Notice::LeftOut { .. })), 1);
+    assert_eq!(notices.count(|n| matches!(n, Notice::Truncated { .. })), 1);
 }
 
 #[test]

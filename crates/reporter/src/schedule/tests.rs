@@ -1,5 +1,5 @@
 use super::*;
-use crate::snapshot::Mark;
+use crate::snapshot::StateId;
 use proptest::prelude::*;
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -9,9 +9,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 struct Bench {
     schedule: Schedule,
     now: Instant,
-    jobs: HashMap<Key, Glance>,
+    jobs: HashMap<Key, Snapshot>,
     /// What went out: when, whose, which state.
-    sent: Vec<(Instant, Key, Glance)>,
+    sent: Vec<(Instant, Key, Snapshot)>,
     done: Vec<Key>,
     failures: usize,
 }
@@ -37,32 +37,32 @@ impl Bench {
     }
 
     fn begin(&mut self, key: Key, after: Option<Key>) {
-        let mark = Mark { version: 0, attempt: 0, count: None };
-        self.jobs.insert(key, Glance { mark, urgent: 0, ended: false });
-        self.schedule.add(key, Keep::UntilEnd, after, self.now);
+        let state = StateId { version: 0, attempt: 0, count: None };
+        self.jobs.insert(key, Snapshot { state, urgent: 0, ended: false });
+        self.schedule.add(key, Lifetime::UntilEnd, after, self.now);
     }
 
     /// The counter moved, or a message was set: nobody is woken.
     fn change(&mut self, key: Key) {
         let job = self.jobs.get_mut(&key).unwrap();
         if !job.ended {
-            job.mark.version += 1;
+            job.state.version += 1;
         }
     }
 
     fn change_at_once(&mut self, key: Key) {
         self.change(key);
         let job = self.jobs.get_mut(&key).unwrap();
-        job.urgent = job.mark.version;
-        self.schedule.ring(key, job.ended, self.now);
+        job.urgent = job.state.version;
+        self.schedule.wake(key, job.ended, self.now);
     }
 
     fn end(&mut self, key: Key) {
         self.change(key);
         let job = self.jobs.get_mut(&key).unwrap();
         job.ended = true;
-        job.urgent = job.mark.version;
-        self.schedule.ring(key, true, self.now);
+        job.urgent = job.state.version;
+        self.schedule.wake(key, true, self.now);
     }
 
     fn due(&mut self) -> Vec<Key> {
@@ -72,7 +72,7 @@ impl Bench {
         due.send
     }
 
-    fn outcome(&mut self, outcome: &Outcome) -> Vec<Remark> {
+    fn outcome(&mut self, outcome: &Outcome) -> Vec<JobNotice> {
         let due = self.due();
         if !due.is_empty() {
             self.schedule.answered();
@@ -149,7 +149,7 @@ fn a_stage_is_sent_at_once_and_one_that_flickers_every_20_ms() {
 }
 
 #[test]
-fn the_end_waits_for_nothing_and_frees_the_slot() {
+fn the_end_waits_for_nothing_and_frees_its_place() {
     let mut bench = Bench::with_job(1);
     bench.run_for(ms(30));
     bench.change_at_once(1);
@@ -159,7 +159,7 @@ fn the_end_waits_for_nothing_and_frees_the_slot() {
     assert!(bench.sent.last().unwrap().2.ended);
     bench.run_for(ms(40));
     assert_eq!(bench.done, [1]);
-    assert!(bench.schedule.slots.is_empty() && bench.schedule.looks.is_empty());
+    assert!(bench.schedule.deliveries.is_empty() && bench.schedule.checks.is_empty());
     assert_eq!(bench.schedule.wake_at(), None);
 }
 
@@ -186,7 +186,7 @@ fn a_batch_too_large_is_halved_down_to_one_and_grows_again() {
     for expected in [8, 4, 2, 1] {
         let due = bench.due();
         assert_eq!(due.len(), expected);
-        bench.schedule.shrink(&due, bench.now);
+        bench.schedule.reduce(&due, bench.now);
     }
     assert_eq!(bench.outcome(&Outcome::Accepted), []);
     assert_eq!(bench.due().len(), 2);
@@ -238,14 +238,14 @@ fn an_outage_backs_off_to_half_a_minute() {
 #[test]
 fn a_refusal_is_said_once_and_the_job_tried_ever_more_rarely() {
     let mut bench = Bench::with_job(1);
-    let refused = Outcome::Refused { reason: "no".into() };
+    let refused = Outcome::Rejected { reason: "no".into() };
     let mut remarks = Vec::new();
     for _ in 0..600 {
         bench.change(1);
         bench.now += INTERVAL;
         remarks.extend(bench.outcome(&refused));
     }
-    assert_eq!(remarks, [Remark::Refused { reason: "no".into() }]);
+    assert_eq!(remarks, [JobNotice::Rejected { reason: "no".into() }]);
     assert!(bench.sends() < 40, "{}", bench.sends());
     // The end is tried at once, and given up when it is refused as well.
     bench.end(1);
@@ -264,7 +264,7 @@ fn an_attempt_that_is_over_is_left_alone_until_another_is_named() {
         bench.run_for(INTERVAL);
     }
     assert_eq!(bench.sends(), 1);
-    bench.jobs.get_mut(&1).unwrap().mark.attempt = 2;
+    bench.jobs.get_mut(&1).unwrap().state.attempt = 2;
     bench.change_at_once(1);
     bench.run_for(ms(0));
     assert_eq!(bench.sends(), 2);
@@ -289,7 +289,7 @@ fn a_deferred_job_is_retried_and_delays_no_other() {
         reason: "full".into(),
         full: true,
     };
-    assert_eq!(bench.outcome(&busy), [Remark::Delayed { reason: "full".into() }]);
+    assert_eq!(bench.outcome(&busy), [JobNotice::Delayed { reason: "full".into() }]);
     bench.begin(2, None);
     bench.run_for(Duration::from_secs(4));
     assert_eq!(bench.sent.last().unwrap().1, 2);
@@ -306,7 +306,8 @@ fn a_job_begun_again_waits_for_the_end_of_the_one_before() {
     bench.change_at_once(2);
     bench.run(bench.now + ms(500), false);
     bench.run_for(Duration::from_secs(30));
-    let order: Vec<_> = bench.sent.iter().map(|(_, key, glance)| (*key, glance.ended)).collect();
+    let order: Vec<_> =
+        bench.sent.iter().map(|(_, key, snapshot)| (*key, snapshot.ended)).collect();
     let last_end = order.iter().rposition(|sent| *sent == (1, true)).unwrap();
     let first_new = order.iter().position(|(key, _)| *key == 2).unwrap();
     assert!(last_end < first_new);
@@ -420,7 +421,7 @@ proptest! {
             let sent: Vec<_> = bench.sent.iter().filter(|(_, of, _)| *of == key).collect();
             for pair in sent.windows(2) {
                 let [(at, _, one), (then, _, next)] = pair else { unreachable!() };
-                prop_assert!(one.mark.version <= next.mark.version, "a step back");
+                prop_assert!(one.state.version <= next.state.version, "a step back");
                 if !next.ended && !flushed && bench.failures == 0 {
                     let least = if one.urgent == next.urgent { INTERVAL } else { Schedule::GAP };
                     prop_assert!(*then - *at >= least, "{:?}", *then - *at);
@@ -431,12 +432,12 @@ proptest! {
             prop_assert_eq!(bench.jobs[&key].ended, bench.done.contains(&key));
         }
         if bench.failures == 0 {
-            let late = bench.sent.iter().find(|(at, _, glance)| {
-                *at > quiet_since + INTERVAL && *at < quiet_since + HEARTBEAT / 2 && glance.ended
+            let late = bench.sent.iter().find(|(at, _, snapshot)| {
+                *at > quiet_since + INTERVAL && *at < quiet_since + HEARTBEAT / 2 && snapshot.ended
             });
             prop_assert_eq!(late, None);
         }
-        prop_assert_eq!(bench.schedule.slots.len(), bench.jobs.values().filter(|job| !job.ended).count());
-        prop_assert_eq!(bench.schedule.looks.len(), bench.schedule.slots.len());
+        prop_assert_eq!(bench.schedule.deliveries.len(), bench.jobs.values().filter(|job| !job.ended).count());
+        prop_assert_eq!(bench.schedule.checks.len(), bench.schedule.deliveries.len());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Mode {
     /// It answers 200 with something else.
     Garbage,
     /// It takes no batches.
-    NoBatch,
+    BatchRejected,
     /// It takes no update larger than so many bytes, and no larger batch.
     Limit(usize),
     /// It redirects every request to this address.
@@ -231,7 +231,7 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
         Mode::HangUp => None,
         Mode::HangUpOnTheSecond if served > 0 => None,
         Mode::Garbage => Some(http(200, None, "<html>Welcome to nginx!</html>")),
-        Mode::NoBatch if path == "/updates" => {
+        Mode::BatchRejected if path == "/updates" => {
             Some(http(413, None, &problem("batch-too-large", 413).to_string()))
         }
         Mode::Limit(limit) if length > limit && path == "/updates" => {
@@ -249,7 +249,7 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
         } else {
             http(status, retry_after, &problem(name, status).to_string())
         }),
-        Mode::Serve | Mode::NoBatch | Mode::Limit(_) | Mode::HangUpOnTheSecond
+        Mode::Serve | Mode::BatchRejected | Mode::Limit(_) | Mode::HangUpOnTheSecond
             if method == "GET" =>
         {
             let job = path.split('/').nth(2).unwrap_or_default();
@@ -258,7 +258,7 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
                 None => http(404, None, &problem("unknown-job", 404).to_string()),
             })
         }
-        Mode::Serve | Mode::NoBatch | Mode::Limit(_) | Mode::HangUpOnTheSecond => {
+        Mode::Serve | Mode::BatchRejected | Mode::Limit(_) | Mode::HangUpOnTheSecond => {
             Some(if path == "/updates" {
                 let outcomes: Vec<String> =
                     lines.into_iter().map(|update| state.fold(update).to_string() + "\n").collect();

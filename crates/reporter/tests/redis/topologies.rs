@@ -26,11 +26,11 @@ fn of_cluster(cluster: &Cluster) -> String {
 /// The state of a job in a Cluster, from whichever node has it.
 fn in_cluster(cluster: &Cluster, job: &str, stage: &str) {
     let key = format!("job_status:{{{job}}}");
-    let slot = cluster.slot(&key);
+    let delivery = cluster.slot(&key);
     eventually(
         || format!("{job} is not in {stage}"),
         || {
-            let node = &cluster.nodes[cluster.owner(slot)];
+            let node = &cluster.nodes[cluster.owner(delivery)];
             stored(node, &key).filter(|state| state["stage"] == stage)
         },
     );
@@ -182,9 +182,9 @@ fn after_a_cluster_failover_the_end_reaches_the_new_primary() {
     let job = reporter.job("a");
     job.stage("before");
     in_cluster(&cluster, "a", "before");
-    let slot = cluster.slot("job_status:{a}");
+    let delivery = cluster.slot("job_status:{a}");
     let told = std::thread::scope(|scope| {
-        let over = scope.spawn(|| cluster.fail_over(slot));
+        let over = scope.spawn(|| cluster.fail_over(delivery));
         let told = report_until(&job, &notices, is_delayed);
         job.complete();
         over.join().unwrap();

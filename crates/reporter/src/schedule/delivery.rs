@@ -1,20 +1,20 @@
 use std::time::Instant;
 
-use super::{Keep, Pace, Schedule};
+use super::{Lifetime, Pace, Schedule};
 use crate::backoff::Backoff;
-use crate::snapshot::{Glance, Key, Mark};
+use crate::snapshot::{Key, Snapshot, StateId};
 
-/// What is known of a job: what of it has arrived, and when to look at it again.
+/// What is known of a job: what of it has arrived, and when to check it again.
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) keep: Keep,
-    /// When to look at the job again; none while it is being sent, or waits for another.
-    pub(super) look_at: Option<Instant>,
+pub(super) struct Delivery {
+    pub(super) keep: Lifetime,
+    /// When to check the job again; none while it is being sent, or waits for another.
+    pub(super) check_at: Option<Instant>,
     /// The last state that arrived, or was refused for good.
-    pub(super) settled: Option<Mark>,
+    pub(super) settled: Option<StateId>,
     pub(super) settled_urgent: Option<u64>,
     pub(super) sent_at: Option<Instant>,
-    pub(super) in_flight: Option<Glance>,
+    pub(super) in_flight: Option<Snapshot>,
     /// The attempt (as named) that the server says is over.
     pub(super) over: Option<u32>,
     /// Of this job's own refusals and delays.
@@ -27,17 +27,17 @@ pub(super) struct Slot {
 }
 
 /// What to do about a job.
-pub(super) enum Verdict {
+pub(super) enum NextStep {
     Send,
     Look(Instant),
     Done,
 }
 
-impl Slot {
-    pub(super) fn new(keep: Keep, after: Option<Key>) -> Self {
+impl Delivery {
+    pub(super) fn new(keep: Lifetime, after: Option<Key>) -> Self {
         Self {
             keep,
-            look_at: None,
+            check_at: None,
             settled: None,
             settled_urgent: None,
             sent_at: None,
@@ -53,29 +53,29 @@ impl Slot {
     /// What to do about the job, which looks like this now.
     pub(super) fn consider(
         &mut self,
-        seen: Glance,
+        seen: Snapshot,
         now: Instant,
         pace: Pace,
         flushing: bool,
-    ) -> Verdict {
+    ) -> NextStep {
         if let Some(over) = self.over {
-            if over == seen.mark.attempt {
-                let done = seen.ended || self.keep == Keep::UntilDelivered;
-                return if done { Verdict::Done } else { Verdict::Look(now + pace.heartbeat) };
+            if over == seen.state.attempt {
+                let done = seen.ended || self.keep == Lifetime::UntilDelivered;
+                return if done { NextStep::Done } else { NextStep::Look(now + pace.heartbeat) };
             }
             self.over = None;
             self.settled = None;
         }
-        if self.settled == Some(seen.mark) {
-            if seen.ended || self.keep == Keep::UntilDelivered {
-                return Verdict::Done;
+        if self.settled == Some(seen.state) {
+            if seen.ended || self.keep == Lifetime::UntilDelivered {
+                return NextStep::Done;
             }
             let heartbeat = self.sent_at.map_or(now, |sent| sent + pace.heartbeat);
             let heartbeat = self.not_before.map_or(heartbeat, |at| at.max(heartbeat));
             return if heartbeat <= now {
-                Verdict::Send
+                NextStep::Send
             } else {
-                Verdict::Look(heartbeat.min(now + pace.interval))
+                NextStep::Look(heartbeat.min(now + pace.interval))
             };
         }
         let wait = match self.sent_at {
@@ -85,8 +85,8 @@ impl Slot {
             Some(sent) => Some(sent + pace.interval),
         };
         match wait.max(self.not_before) {
-            Some(at) if at > now => Verdict::Look(at),
-            _ => Verdict::Send,
+            Some(at) if at > now => NextStep::Look(at),
+            _ => NextStep::Send,
         }
     }
 }

@@ -2,11 +2,11 @@ use std::collections::HashMap;
 
 use crate::snapshot::Key;
 
-/// What is wrong between here and the server, so that it is said once, not for each job and not at each try, and once
+/// The outage between here and the server, so that it is notified once, not for each job and not at each try, and once
 /// that it is over.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble {
-    told: Told,
+pub(crate) struct Outage {
+    told: Notified,
     /// The latest request came to nothing.
     failing: bool,
     /// The jobs that the server does not take now; for each, whether it would prove something if it took its end.
@@ -17,18 +17,18 @@ pub(crate) struct Trouble {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
+enum Notified {
     #[default]
     Nothing,
     SomeWait,
     NothingArrives,
 }
 
-impl Trouble {
+impl Outage {
     /// A request came to nothing. Returns whether that is news.
     pub(crate) fn failed(&mut self) -> bool {
         self.failing = true;
-        self.tell(Told::NothingArrives)
+        self.tell(Notified::NothingArrives)
     }
 
     /// A request was answered; what follows says how.
@@ -41,7 +41,7 @@ impl Trouble {
     pub(crate) fn delayed(&mut self, key: Key, end: bool, full: bool) -> bool {
         // A full server takes an end all the same.
         self.waiting.insert(key, end || !full);
-        self.tell(Told::SomeWait)
+        self.tell(Notified::SomeWait)
     }
 
     /// An update was taken.
@@ -58,10 +58,10 @@ impl Trouble {
     /// After all answers of a request: whether it is news that it is over.
     pub(crate) fn is_over(&mut self) -> bool {
         let over = std::mem::take(&mut self.proven) && self.waiting.is_empty();
-        over && std::mem::take(&mut self.told) != Told::Nothing
+        over && std::mem::take(&mut self.told) != Notified::Nothing
     }
 
-    fn tell(&mut self, what: Told) -> bool {
+    fn tell(&mut self, what: Notified) -> bool {
         let news = what > self.told;
         self.told = self.told.max(what);
         news
@@ -74,57 +74,57 @@ mod tests {
 
     #[test]
     fn an_outage_is_news_once_and_so_is_its_end() {
-        let mut trouble = Trouble::default();
-        trouble.answered();
-        assert!(!trouble.is_over(), "there was none");
-        assert!(trouble.failed() && !trouble.failed());
-        trouble.answered();
-        assert!(trouble.is_over() && !trouble.is_over());
-        assert!(trouble.failed());
+        let mut outage = Outage::default();
+        outage.answered();
+        assert!(!outage.is_over(), "there was none");
+        assert!(outage.failed() && !outage.failed());
+        outage.answered();
+        assert!(outage.is_over() && !outage.is_over());
+        assert!(outage.failed());
     }
 
     #[test]
     fn that_jobs_wait_is_news_once_until_none_does() {
-        let mut trouble = Trouble::default();
-        assert!(trouble.delayed(1, false, true));
-        assert!(!trouble.delayed(2, false, true) && !trouble.delayed(1, false, true));
-        trouble.taken(3, false);
-        trouble.taken(1, false);
-        assert!(!trouble.is_over(), "2 waits");
-        trouble.gone(2);
-        assert!(!trouble.is_over(), "nothing was taken");
-        trouble.taken(3, false);
-        assert!(trouble.is_over() && !trouble.is_over());
-        assert!(trouble.delayed(2, false, true), "and again");
+        let mut outage = Outage::default();
+        assert!(outage.delayed(1, false, true));
+        assert!(!outage.delayed(2, false, true) && !outage.delayed(1, false, true));
+        outage.taken(3, false);
+        outage.taken(1, false);
+        assert!(!outage.is_over(), "2 waits");
+        outage.gone(2);
+        assert!(!outage.is_over(), "nothing was taken");
+        outage.taken(3, false);
+        assert!(outage.is_over() && !outage.is_over());
+        assert!(outage.delayed(2, false, true), "and again");
     }
 
     #[test]
     fn that_a_full_server_takes_an_end_says_nothing_of_the_rest() {
-        let mut trouble = Trouble::default();
-        trouble.delayed(1, false, true);
-        trouble.taken(1, true);
-        assert!(!trouble.is_over());
-        assert!(!trouble.delayed(2, false, true), "still the same");
-        trouble.taken(2, false);
-        assert!(trouble.is_over());
+        let mut outage = Outage::default();
+        outage.delayed(1, false, true);
+        outage.taken(1, true);
+        assert!(!outage.is_over());
+        assert!(!outage.delayed(2, false, true), "still the same");
+        outage.taken(2, false);
+        assert!(outage.is_over());
 
         for (end, full) in [(true, true), (false, false)] {
-            assert!(trouble.delayed(3, end, full));
-            trouble.taken(3, true);
-            assert!(trouble.is_over(), "this one did not pass before");
+            assert!(outage.delayed(3, end, full));
+            outage.taken(3, true);
+            assert!(outage.is_over(), "this one did not pass before");
         }
     }
 
     #[test]
     fn an_outage_outranks_a_delay_and_both_end_together() {
-        let mut trouble = Trouble::default();
-        assert!(trouble.delayed(1, false, false) && trouble.failed());
-        trouble.answered();
-        assert!(!trouble.delayed(2, false, false), "worse was said");
-        assert!(!trouble.is_over());
-        trouble.answered();
-        trouble.taken(1, false);
-        trouble.taken(2, false);
-        assert!(trouble.is_over());
+        let mut outage = Outage::default();
+        assert!(outage.delayed(1, false, false) && outage.failed());
+        outage.answered();
+        assert!(!outage.delayed(2, false, false), "worse was said");
+        assert!(!outage.is_over());
+        outage.answered();
+        outage.taken(1, false);
+        outage.taken(2, false);
+        assert!(outage.is_over());
     }
 }
