@@ -190,7 +190,7 @@ def test_what_is_no_number_counts_for_nothing(job: Job, odd: Any) -> None:
     if odd is not None and odd != 10**400:
         job.progress(odd)
     assert said(job)["progress"] == (0.2 if odd != 10**400 else 1.0)
-    job._record.glance()
+    job._record.snapshot()
 
 
 def test_stages(job: Job) -> None:

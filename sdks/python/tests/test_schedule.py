@@ -82,12 +82,12 @@ def test_a_stage_is_sent_at_once_but_not_without_end(scene: Scene) -> None:
     record = scene.begin()
     scene.pass_time(1.0)
     record.enter("upload")
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     assert scene.pass_time(0.0) == [0.0]
     sent = 0
     for number in range(1_000):
         record.enter(f"stage {number}")
-        scene.schedule.ring(record, scene.now)
+        scene.schedule.wake(record, scene.now)
         sent += len(scene.pass_time(0.001))
     assert sent <= 1.0 / GAP + 1
 
@@ -96,10 +96,10 @@ def test_an_end_does_not_wait_and_is_the_last(scene: Scene) -> None:
     record = scene.begin()
     scene.pass_time(1.0)
     record.enter("upload")
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     scene.pass_time(0.0)
     record.end("completed", None)
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     assert scene.pass_time(0.1) == [0.0]
     assert scene.pass_time(100.0) == []
     assert len(scene.schedule) == 0
@@ -110,7 +110,7 @@ def test_a_job_of_the_same_id_waits_for_the_end_of_the_one_before(scene: Scene) 
     scene.pass_time(1.0)
     scene.answer = Busy("full")
     first.end("failed", "no")
-    scene.schedule.ring(first, scene.now)
+    scene.schedule.wake(first, scene.now)
     second = scene.begin(after=first)
     scene.pass_time(60.0)
     assert second not in scene.schedule.due(scene.now).send
@@ -176,7 +176,7 @@ def test_a_refusal_is_news_once_and_the_job_is_tried_again_ever_more_rarely(scen
 def test_an_end_that_is_refused_is_given_up(scene: Scene) -> None:
     record = scene.begin()
     record.end("completed", None)
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     scene.answer = REFUSED
     assert len(scene.pass_time(100.0)) == 1
     assert len(scene.schedule) == 0
@@ -185,7 +185,7 @@ def test_an_end_that_is_refused_is_given_up(scene: Scene) -> None:
 def test_an_end_for_which_there_is_no_room_is_not(scene: Scene) -> None:
     record = scene.begin()
     record.end("completed", None)
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     scene.answer = Busy("full")
     assert len(scene.pass_time(300.0)) > 5
     scene.answer = ACCEPTED
@@ -198,10 +198,10 @@ def test_nothing_more_is_said_of_an_attempt_that_is_over(scene: Scene) -> None:
     scene.answer = ENDED
     assert len(scene.pass_time(1.0)) == 1
     record.enter("more")
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     assert scene.pass_time(100.0) == []
     record.end("completed", None)
-    scene.schedule.ring(record, scene.now)
+    scene.schedule.wake(record, scene.now)
     assert scene.pass_time(100.0) == []
     assert len(scene.schedule) == 0
 
@@ -221,7 +221,7 @@ def test_who_may_reopen_begins_the_next_attempt_unless_it_was_heard_before(scene
     scene.pass_time(1.0)
     scene.answer = ENDED
     zombie.enter("more")
-    scene.schedule.ring(zombie, scene.now)
+    scene.schedule.wake(zombie, scene.now)
     scene.pass_time(1.0)
     assert zombie.attempt is None
 
@@ -286,7 +286,7 @@ def test_a_request_is_bounded_and_shrinks_where_a_server_takes_less(scene: Scene
     assert len(due) == BATCH
     sizes = []
     while len(due) > 1:
-        scene.schedule.shrink(due, scene.now)
+        scene.schedule.reduce(due, scene.now)
         due = scene.schedule.due(scene.now).send
         sizes.append(len(due))
     assert sizes[-1] == 1
@@ -300,6 +300,6 @@ def test_what_is_remembered_does_not_grow_with_what_is_said(scene: Scene) -> Non
     record = scene.begin()
     for number in range(20_000):
         record.enter(f"stage {number}")
-        scene.schedule.ring(record, scene.now)
+        scene.schedule.wake(record, scene.now)
         scene.pass_time(0.001)
-    assert len(scene.schedule._looks) < 50
+    assert len(scene.schedule._checks) < 50

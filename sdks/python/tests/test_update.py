@@ -228,7 +228,7 @@ def test_an_update_shrinks_to_next_to_nothing_in_four_steps() -> None:
     update.text("error", "x" * 5_000)
     update.json("metadata", "1")
     update.json("result", "222")
-    assert [update.shrink() for _ in range(5)] == [True, True, True, True, False]
+    assert [update.reduce() for _ in range(5)] == [True, True, True, True, False]
     assert len(update.encode().data) < 300
     assert update.truncated == ("error", "metadata", "result")
 

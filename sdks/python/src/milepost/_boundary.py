@@ -20,7 +20,7 @@ def warn_once(text: str) -> None:
     """Warns, unless the very same was said in this process before."""
     if text not in _warned and len(_warned) < MAX_WARNED:
         _warned.add(text)
-        _notice.tell(text)
+        _notice.notify(text)
 
 
 def harmless(function: F) -> F:

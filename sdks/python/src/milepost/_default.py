@@ -147,7 +147,7 @@ def report(
             try:
                 update.json(name, _json.encode(given))
             except _json.NotJson as why:
-                update.leave_out(name)
+                update.mark_truncated(name)
                 warn_once(f"the {name} of {_json.describe(id)} is left out: {why}")
     update.text("error", text)
     update.number("attempt", given_whole(attempt, "attempt"))

@@ -13,14 +13,14 @@ from ._connection import Connection
 from ._outcome import (
     Accepted,
     AttemptOver,
+    BatchRejected,
     Busy,
     Failure,
-    LeaveAlone,
     Lost,
-    NoBatch,
     Outcome,
     Refusal,
     Refused,
+    RetryLater,
     Unacceptable,
 )
 from ._transport import Outgoing
@@ -113,7 +113,7 @@ class Reply(NamedTuple):
                 raise self._nonsense()
             return [self._outcome(update, answer) for update, answer in zip(updates, answers)]
         if 400 <= self.status < 500 and not self._is_passing:
-            raise NoBatch(f"the server answered {self.status} {self.reason}")
+            raise BatchRejected(f"the server answered {self.status} {self.reason}")
         raise self._failure(_problem.read(_read(self.body)))
 
     def _outcome(self, update: Outgoing, answer: Any) -> Outcome:
@@ -133,7 +133,7 @@ class Reply(NamedTuple):
     def _failure(self, problem: Optional[_problem.Problem]) -> Failure:
         if self.status >= 500 or self._is_passing:
             said = problem.detail if problem is not None else self.reason
-            return LeaveAlone(f"the server answered {self.status}: {said}", self.retry_after)
+            return RetryLater(f"the server answered {self.status}: {said}", self.retry_after)
         if 300 <= self.status < 400:
             location = self.location or "an address that it does not name"
             return Lost(f"the server answered {self.status} and redirects to {location}: report to that address")

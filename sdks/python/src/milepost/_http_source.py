@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from . import _http, _problem
 from ._connection import Connection
 from ._events import Event, Events, TooLong
-from ._outcome import LeaveAlone, Lost
+from ._outcome import Lost, RetryLater
 from ._refused import WatchRefused
 from ._source import Ended, Query
 from ._state import State
@@ -67,7 +67,7 @@ class HttpSource:
         while True:
             piece = self._connection.read_some(response, query.silence)
             if not piece:
-                raise LeaveAlone("the server closed the connection", self.retry)
+                raise RetryLater("the server closed the connection", self.retry)
             try:
                 found = events.feed(piece)
             except TooLong as error:
@@ -95,7 +95,7 @@ class HttpSource:
         if response.status < 400:
             return Lost(f"what answers ({response.status} {response.reason}) is not a Milepost server")
         wait = _http.retry_after(response.getheader("Retry-After"))
-        return LeaveAlone(f"the server answered {response.status}: {detail}", wait)
+        return RetryLater(f"the server answered {response.status}: {detail}", wait)
 
     def close(self) -> None:
         """Ends what is waited for, from any thread."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional, Union
 from urllib.parse import quote
 
 from ._memory import LOCK
-from ._record import Glance, Record
+from ._record import Record, Snapshot
 from ._threads import Flag
 from ._update import Update
 
@@ -29,12 +29,12 @@ class Begin(NamedTuple):
     after: Optional[int]
 
 
-class Ring(NamedTuple):
+class Wake(NamedTuple):
     record: Record
 
 
 class Flush:
-    """A wish that all that was said so far be sent by then."""
+    """A request to send all that was reported so far by a deadline."""
 
     def __init__(self, deadline: float, is_last: bool) -> None:
         self.deadline = deadline
@@ -52,7 +52,7 @@ class Flush:
         return self.left
 
 
-Mail = Union[Begin, Ring, Flush]
+Arrival = Union[Begin, Wake, Flush]
 
 
 class Inbox:
@@ -66,11 +66,11 @@ class Inbox:
         self.is_foreign = False
         """Whether it belongs to the process that this one was forked from."""
         self._limit = limit
-        self._queue: SimpleQueue[Mail] = SimpleQueue()
+        self._queue: SimpleQueue[Arrival] = SimpleQueue()
         self._latest: dict[str, Record] = {}
         """The latest job of each id, until the sender is done with it."""
         self._occupied = 0
-        self._rung: set[int] = set()
+        self._woken: set[int] = set()
         self._is_closed = False
         self._is_vain = False
         self.waits_in_vain = 0
@@ -98,15 +98,15 @@ class Inbox:
                 record.reopens = reopens
                 self.begin(record, until_end=False)
             if record.give(update, status, stage):
-                self.ring(record)
+                self.wake(record)
             return record
 
-    def ring(self, record: Record) -> None:
-        """Asks the sender to look at a job at once."""
+    def wake(self, record: Record) -> None:
+        """Asks the sender to check a job at once."""
         with LOCK:
-            if record.key not in self._rung and not self._is_closed and not self.is_foreign:
-                self._rung.add(record.key)
-                self._queue.put(Ring(record))
+            if record.key not in self._woken and not self._is_closed and not self.is_foreign:
+                self._woken.add(record.key)
+                self._queue.put(Wake(record))
 
     def deliver(self, record: Record, timeout: float) -> None:
         """Waits, at most so many seconds, until what was said of a job has been sent; not at all after a wait that was
@@ -114,9 +114,9 @@ class Inbox:
         with LOCK:
             if self._is_vain or self.is_foreign or self._latest.get(record.job_id) is not record:
                 return
-        wish = Flush(time.monotonic() + timeout, is_last=False)
-        self.flush(wish)
-        if wish.wait(timeout) != 0:
+        flush = Flush(time.monotonic() + timeout, is_last=False)
+        self.flush(flush)
+        if flush.wait(timeout) != 0:
             self._is_vain = True
             self.waits_in_vain += 1
 
@@ -128,26 +128,26 @@ class Inbox:
         """The server has answered."""
         self._is_vain = False
 
-    def release(self, record: Record, seen: Glance) -> bool:
+    def release(self, record: Record, seen: Snapshot) -> bool:
         """The sender is done with a job, unless something was said since it looked: then it stays."""
         with LOCK:
-            if record.glance() != seen:
+            if record.snapshot() != seen:
                 return False
             self._occupied -= 1
             if self._latest.get(record.job_id) is record:
                 del self._latest[record.job_id]
             return True
 
-    def flush(self, wish: Flush) -> None:
+    def flush(self, flush: Flush) -> None:
         with LOCK:
             if self._is_closed:
-                wish.finish(0)
+                flush.finish(0)
             else:
-                self._queue.put(wish)
+                self._queue.put(flush)
 
-    def wait(self, timeout: Optional[float]) -> list[Mail]:
+    def wait(self, timeout: Optional[float]) -> list[Arrival]:
         """Everything that is there; waits for it, at most so many seconds."""
-        mail: list[Mail] = []
+        mail: list[Arrival] = []
         try:
             mail.append(self._queue.get(timeout=timeout))
             while True:
@@ -156,7 +156,7 @@ class Inbox:
             pass
         with LOCK:
             # What is said from now on needs another look.
-            self._rung.difference_update(item.record.key for item in mail if isinstance(item, Ring))
+            self._woken.difference_update(item.record.key for item in mail if isinstance(item, Wake))
         return mail
 
     def close(self) -> None:

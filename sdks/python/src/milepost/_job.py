@@ -39,7 +39,7 @@ class Bell(Protocol):
     def is_foreign(self) -> bool:
         """Whether it belongs to the process that this one was forked from."""
 
-    def ring(self, record: Record) -> None: ...
+    def wake(self, record: Record) -> None: ...
 
     def deliver(self, record: Record, timeout: float) -> None: ...
 
@@ -277,7 +277,7 @@ class Job:
     def _check_process(self) -> None:
         if self._bell.is_foreign and not self._has_told_foreign:
             self._has_told_foreign = True
-            _notice.tell(
+            _notice.notify(
                 f"{self.id} is a job of the process that this one was forked from, which reports it; "
                 "what is said of it here is not reported"
             )
@@ -303,8 +303,8 @@ class Job:
 
     def _ring(self) -> None:
         self._check_process()
-        self._bell.ring(self._record)
-        _notice.tell_later_ones()
+        self._bell.wake(self._record)
+        _notice.notify_deferred()
 
     # As a context manager
 

@@ -9,24 +9,24 @@ from typing import Deque
 from . import _threads
 
 _LOGGER = logging.getLogger("milepost")
-_MAX_LATER = 16
-_later: Deque[str] = deque(maxlen=_MAX_LATER)
+_MAX_DEFERRED = 16
+_deferred: Deque[str] = deque(maxlen=_MAX_DEFERRED)
 """Said by the sender where the program's threads are greenlets: their locks, logging's among them, are not for a real
 thread. The program's next call passes it on; of more than 16, the latest."""
 
 
-def tell(message: str) -> None:
+def notify(message: str) -> None:
     if _threads.is_own() and _threads.are_greenlets():
-        _later.append(message)
+        _deferred.append(message)
     else:
         _log(message)
 
 
-def tell_later_ones() -> None:
+def notify_deferred() -> None:
     """Passes on what the sender could not say itself. Called by the program's own threads."""
-    while _later and not _threads.is_own():
+    while _deferred and not _threads.is_own():
         try:
-            _log(_later.popleft())
+            _log(_deferred.popleft())
         except IndexError:
             # Another thread was quicker.
             return

@@ -64,7 +64,7 @@ class Lost(Failure):
     """No answer, or one that makes no sense."""
 
 
-class LeaveAlone(Failure):
+class RetryLater(Failure):
     """The server asks to be left alone for a while."""
 
     def __init__(self, reason: str, retry_after: Optional[float] = None) -> None:
@@ -72,5 +72,5 @@ class LeaveAlone(Failure):
         self.retry_after = retry_after
 
 
-class NoBatch(Failure):
+class BatchRejected(Failure):
     """The server does not take a batch, or not such a large one."""

@@ -20,7 +20,7 @@ _versions = itertools.count(1)
 _keys = itertools.count(1)
 
 
-class Mark(NamedTuple):
+class StateId(NamedTuple):
     """Which of a job's states this is: two that are equal are the same."""
 
     version: int
@@ -28,10 +28,10 @@ class Mark(NamedTuple):
     counted: Optional[Count]
 
 
-class Glance(NamedTuple):
-    """What a look at a job shows."""
+class Snapshot(NamedTuple):
+    """What a check of a job shows."""
 
-    mark: Mark
+    state: StateId
     urgent: int
     """Changes when watchers are to see the change at once: status and stage."""
     ended: bool
@@ -80,12 +80,12 @@ class Record:
         each time: so the server recognises it."""
         self._given: Optional[Update] = None
         self._last: dict[str, Last] = {}
-        self._has_told_left_out = False
+        self._has_notified_truncated = False
         self.refused_part: Optional[str] = None
         """Why the server does not take an update whole; said once it has taken the rest."""
-        self._left_out: set[str] = set()
+        self._truncated: set[str] = set()
         """The parts that could not be encoded when they were given."""
-        self._shrinks = 0
+        self._reductions = 0
         """How often the server would not take an update as large as it was: each one is shrunk so often."""
         self.is_handed_over = False
 
@@ -172,13 +172,13 @@ class Record:
         try:
             values = {_json.name(key): value for mapping in mappings if mapping for key, value in mapping.items()}
         except Exception as error:  # it is no mapping, or a rude one
-            self._leave_out("metadata", f"the metadata: {_json.describe(error)}")
+            self._mark_truncated("metadata", f"the metadata: {_json.describe(error)}")
             return
         for key, value in values.items():
             try:
                 text = _json.encode(value)
             except _json.NotJson as error:
-                self._leave_out("metadata", f"the metadata {key!r}: {error}")
+                self._mark_truncated("metadata", f"the metadata {key!r}: {error}")
                 continue
             with LOCK:
                 present = _size(key, self._metadata[key]) if key in self._metadata else 0
@@ -189,16 +189,18 @@ class Record:
                     self._metadata_bytes = size
                     self._changed()
             if size > MAX_METADATA_BYTES:
-                self._leave_out("metadata", f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes")
+                self._mark_truncated(
+                    "metadata", f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes"
+                )
 
     def result(self, value: object) -> None:
         """What comes of the job, should it complete."""
         try:
             self._result = _json.encode(value)
-            self._left_out.discard("result")
+            self._truncated.discard("result")
         except _json.NotJson as error:
             self._result = None
-            self._leave_out("result", f"the result: {error}")
+            self._mark_truncated("result", f"the result: {error}")
 
     def end(self, status: str, text: Optional[str]) -> bool:
         """Ends the job; `text` is the error, or why it was cancelled. The first end wins: False if there was one."""
@@ -217,7 +219,7 @@ class Record:
             else:
                 update.text("message", text)
             is_first = self._finish(status, update)
-        self._tell_size(self._left_out, update)
+        self._tell_size(self._truncated, update)
         return is_first
 
     def hand_over(self, update: Update, status: str) -> bool:
@@ -259,13 +261,13 @@ class Record:
             self._encoded = None
             self._changed(at_once=True)
 
-    def glance(self) -> Glance:
+    def snapshot(self) -> Snapshot:
         """What the schedule has to know."""
         with LOCK:
             # An update that is whole is that, whatever the counter does meanwhile.
             count = None if self._fixed() is not None else self._counter.count()
-            mark = Mark(self._version, self._attempt, count)
-            return Glance(mark, self._urgent, self.has_ended)
+            state = StateId(self._version, self._attempt, count)
+            return Snapshot(state, self._urgent, self.has_ended)
 
     def encode(self, now: float) -> Encoded:
         """The update that says how the job is now."""
@@ -282,15 +284,15 @@ class Record:
                 count = self._counter.count()
                 rate = self._rate.sample(count.current, now)
                 update = self._update(self.status, count, rate)
-                for _ in range(self._shrinks):
-                    update.shrink()
+                for _ in range(self._reductions):
+                    update.reduce()
                 # What the server refuses is said once it has taken the rest.
-                before = set(update.truncated) if self._shrinks else self._left_out
+                before = set(update.truncated) if self._reductions else self._truncated
                 data = update.encode()
         self._tell_size(before, update)
         return data
 
-    def shrink(self, is_end: bool) -> bool:
+    def reduce(self, is_end: bool) -> bool:
         """The server refused what an update contains, which was the end or not. Returns whether it can be sent with
         less."""
         with LOCK:
@@ -300,10 +302,10 @@ class Record:
             fixed = self._fixed()
             if fixed is not None:
                 self._encoded = None
-                return fixed.shrink()
+                return fixed.reduce()
             update = self._update(self.status, self._counter.count(), None)
-            is_smaller = all(update.shrink() for _ in range(self._shrinks + 1))
-            self._shrinks += is_smaller
+            is_smaller = all(update.reduce() for _ in range(self._reductions + 1))
+            self._reductions += is_smaller
             return is_smaller
 
     def _fixed(self) -> Optional[Update]:
@@ -321,7 +323,7 @@ class Record:
         update.number("attempt", self._attempt)
         update.number("ttl", self._ttl)
         # What comes of a job is missing only from its end.
-        update.leave_out(*(self._left_out if status == "completed" else self._left_out - {"result"}))
+        update.mark_truncated(*(self._truncated if status == "completed" else self._truncated - {"result"}))
         return update
 
     def _counted(self, count: Count, rate: Optional[float]) -> dict[str, str]:
@@ -340,23 +342,23 @@ class Record:
                 known["eta_seconds"] = _json.encode(round(eta, 1))
         return known
 
-    def _leave_out(self, part: str, why: str) -> None:
+    def _mark_truncated(self, part: str, why: str) -> None:
         with LOCK:
-            self._left_out.add(part)
+            self._truncated.add(part)
             self._changed()
-        self.tell_left_out(why)
+        self.notify_truncated(why)
 
     def _tell_size(self, before: set[str], update: Update) -> None:
         """Says what encoding the update has dropped or cut, beside what was `truncated` before."""
         parts = [part for part in update.truncated if part not in before]
         if parts:
-            self.tell_left_out(f"{' and '.join(parts)}: an update has at most {MAX_UPDATE_BYTES} bytes")
+            self.notify_truncated(f"{' and '.join(parts)}: an update has at most {MAX_UPDATE_BYTES} bytes")
 
-    def tell_left_out(self, what: str) -> None:
+    def notify_truncated(self, what: str) -> None:
         """Says once for each job that a part of it cannot be reported."""
-        if not self._has_told_left_out:
-            self._has_told_left_out = True
-            _notice.tell(f"not reported of {self.job_id}: {what}")
+        if not self._has_notified_truncated:
+            self._has_notified_truncated = True
+            _notice.notify(f"not reported of {self.job_id}: {what}")
 
 
 def _eta(count: Count, rate: Number) -> Optional[float]:

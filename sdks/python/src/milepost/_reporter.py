@@ -101,7 +101,7 @@ class Reporter:
         ttl: object,
         queued: bool,
     ) -> Job:
-        _notice.tell_later_ones()
+        _notice.notify_deferred()
         job_id = _job_id_of(name, id)
         named = None if attempt == "next" else given_whole(attempt, "attempt")
         with LOCK:
@@ -135,7 +135,7 @@ class Reporter:
         known = _job_id_of("", job_id)
         if known is None or self._url is None:
             return None
-        _notice.tell_later_ones()
+        _notice.notify_deferred()
         return self._take(lambda: self._inbox.give(known, update, status, stage, reopens))
 
     def _take(self, begin: Callable[[], T]) -> Optional[T]:
@@ -145,14 +145,14 @@ class Reporter:
         except NotTaken as why:
             if not self._has_told_full:
                 self._has_told_full = True
-                _notice.tell(f"further jobs are not reported: {why}")
+                _notice.notify(f"further jobs are not reported: {why}")
         except RuntimeError as error:
             # No thread can be started: the interpreter goes down, or the machine has no more.
             warn_once(f"nothing is reported: {error}")
         except Exception as error:
             # What the transport needs is not there, or is not what it should be. That will not change by itself.
             url, self._url = self._url or "", None
-            _notice.tell(f"nothing is reported to {_address.without_password(url)}: {_address.explain(error)}")
+            _notice.notify(f"nothing is reported to {_address.without_password(url)}: {_address.explain(error)}")
         return None
 
     def _start(self) -> None:
@@ -178,11 +178,11 @@ class Reporter:
         thread = self._thread
         if thread is None or not thread.is_alive:
             return 0
-        wish = Flush(deadline, is_last)
-        self._inbox.flush(wish)
+        flush = Flush(deadline, is_last)
+        self._inbox.flush(flush)
         # The sender itself says when the time is over; the rest is for when it is still in a request.
-        left = wish.wait(max(0.0, deadline - time.monotonic()) + 0.1)
-        _notice.tell_later_ones()
+        left = flush.wait(max(0.0, deadline - time.monotonic()) + 0.1)
+        _notice.notify_deferred()
         return left
 
     def close(self) -> None:
@@ -245,10 +245,10 @@ def _usable(url: Optional[str]) -> Optional[str]:
         url = _address.check(str(url))
         missing = _address.missing_package(url)
     except Exception as error:  # it may be no text at all
-        _notice.tell(f"nothing is reported: {_json.describe(error)}")
+        _notice.notify(f"nothing is reported: {_json.describe(error)}")
         return None
     if missing is not None:
-        _notice.tell(f"nothing is reported to {_address.without_password(url)}: {missing}")
+        _notice.notify(f"nothing is reported to {_address.without_password(url)}: {missing}")
         return None
     return url
 
@@ -257,13 +257,13 @@ def _job_id_of(name: str, given: object) -> Optional[str]:
     try:
         return _job_id.parse(str(given)) if given is not None else _job_id.make(str(name))
     except Exception as error:  # also what a __str__ raises
-        _notice.tell(f"{_json.describe(given)[:128]!r} is no job id, this job is not reported: {error}")
+        _notice.notify(f"{_json.describe(given)[:128]!r} is no job id, this job is not reported: {error}")
         return None
 
 
 def _tell_undelivered(left: Optional[int]) -> None:
     jobs = "some jobs" if left is None else "1 job" if left == 1 else f"{left} jobs"
-    _notice.tell(f"the last states of {jobs} did not arrive in time")
+    _notice.notify(f"the last states of {jobs} did not arrive in time")
 
 
 # The process's end, and its forks

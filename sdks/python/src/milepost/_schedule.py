@@ -1,7 +1,7 @@
 """What to send, and when: no I/O and no clock.
 
-A job has one slot, whatever its worker does, since updates are absolute: the slot says what of the job has arrived, and
-when to look at the job again. Looking tells whether it has changed; so a worker's count need not wake anybody.
+A job has one delivery, whatever its worker does, since updates are absolute. It records what of the job has arrived,
+and when to check the job again. A check finds out whether it has changed; so a worker's count need not wake anybody.
 All times are seconds of one clock that does not go back.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 from ._backoff import Backoff
+from ._outage import Outage
 from ._outcome import Accepted, AttemptOver, Busy, Outcome, Refused, Unacceptable
-from ._record import Glance, Mark, Record
-from ._trouble import Trouble
+from ._record import Record, Snapshot, StateId
 
 GAP = 0.02
 """What comes within this time is sent together; also, as often as this at most is a job sent whose stage changes all
@@ -35,20 +35,20 @@ class Pace(NamedTuple):
     """Between two updates of a job that does not change, at most."""
 
 
-class Slot:
+class Delivery:
     """What is known of one job's sending."""
 
     def __init__(self, record: Record, until_end: bool, dice: random.Random) -> None:
         self.record = record
         self.until_end = until_end
         """Whether it is kept until the job's end has arrived; else, until what was given has."""
-        self.look_at: Optional[float] = None
-        """When to look at the job; None while it is being sent, or waits for another."""
-        self.settled: Optional[Mark] = None
+        self.check_at: Optional[float] = None
+        """When to check the job; None while it is being sent, or waits for another."""
+        self.settled: Optional[StateId] = None
         """The last state that arrived, or was refused for good."""
         self.settled_urgent: Optional[int] = None
         self.sent_at: Optional[float] = None
-        self.in_flight: Optional[Glance] = None
+        self.in_flight: Optional[Snapshot] = None
         self.was_accepted = False
         self.is_over = False
         """The server says that the attempt is over."""
@@ -60,12 +60,12 @@ class Slot:
         self.then: Optional[int] = None
         """The job that waits for this one."""
 
-    def when(self, seen: Glance, now: float, pace: Pace, is_flushing: bool) -> Optional[float]:
+    def when(self, seen: Snapshot, now: float, pace: Pace, is_flushing: bool) -> Optional[float]:
         """When to send it: now, if that is not later than `now`; None: it is done with."""
         is_last = seen.ended or not self.until_end
         if self.is_over:
             return None if is_last else now + pace.heartbeat
-        if self.settled == seen.mark:
+        if self.settled == seen.state:
             if is_last:
                 return None
             at = now if self.sent_at is None else self.sent_at + pace.heartbeat
@@ -81,7 +81,7 @@ class Slot:
 
 class Due(NamedTuple):
     send: list[Record]
-    done: list[tuple[Record, Glance]]
+    done: list[tuple[Record, Snapshot]]
     """Those that are done with. They are forgotten here already."""
 
 
@@ -89,126 +89,126 @@ class Schedule:
     def __init__(self, pace: Pace, dice: random.Random) -> None:
         self._pace = pace
         self._dice = dice
-        self._slots: dict[int, Slot] = {}
-        self._looks: list[tuple[float, int]] = []
-        """A heap of looks; one that is not its slot's `look_at` any more is void."""
+        self._deliveries: dict[int, Delivery] = {}
+        self._checks: list[tuple[float, int]] = []
+        """A heap of checks; one that is not its slot's `check_at` any more is void."""
         self._last_pass: Optional[float] = None
         self._hold: Optional[float] = None
         """Nothing is sent before: the server did not answer, or asked for it."""
         self._backoff = Backoff(dice)
-        self._trouble = Trouble()
+        self._outage = Outage()
         self._flush_deadline: Optional[float] = None
-        self._flush_left: set[int] = set()
+        self._flush_pending: set[int] = set()
         self._most = BATCH
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._deliveries)
 
     def add(self, record: Record, until_end: bool, after: Optional[int], now: float) -> None:
         """A job has begun. Its first state is sent after a moment, so that what the worker says next is in it."""
-        slot = Slot(record, until_end, self._dice)
-        self._slots[record.key] = slot
-        earlier = self._slots.get(after) if after is not None else None
+        delivery = Delivery(record, until_end, self._dice)
+        self._deliveries[record.key] = delivery
+        earlier = self._deliveries.get(after) if after is not None else None
         if earlier is not None:
             earlier.then = record.key
-            slot.after = after
-        self._look(record.key, now + GAP)
+            delivery.after = after
+        self._plan_check(record.key, now + GAP)
 
-    def ring(self, record: Record, now: float) -> None:
+    def wake(self, record: Record, now: float) -> None:
         """A job has changed in a way that is to be seen at once."""
-        slot = self._slots.get(record.key)
-        if slot is None:
+        delivery = self._deliveries.get(record.key)
+        if delivery is None:
             return
         if record.has_ended:
-            slot.not_before = None
-        earliest = _AT_ONCE if slot.sent_at is None else slot.sent_at + GAP
-        self._look(record.key, _AT_ONCE if record.has_ended or earliest <= now else earliest)
+            delivery.not_before = None
+        earliest = _AT_ONCE if delivery.sent_at is None else delivery.sent_at + GAP
+        self._plan_check(record.key, _AT_ONCE if record.has_ended or earliest <= now else earliest)
 
     def due(self, now: float) -> Due:
-        """Whom to send now, those that were rung first, then the ones that have waited longest. They are in flight
+        """Whom to send now, those that were woken first, then the ones that have waited longest. They are in flight
         until `settle` or `fail` is called for them."""
         due = Due([], [])
         if self._hold is not None and now < self._hold:
             return due
         self._last_pass = now
-        while len(due.send) < self._most and self._looks and self._looks[0][0] <= now:
-            at, key = heapq.heappop(self._looks)
-            slot = self._slots.get(key)
-            if slot is None or slot.look_at != at:
+        while len(due.send) < self._most and self._checks and self._checks[0][0] <= now:
+            at, key = heapq.heappop(self._checks)
+            delivery = self._deliveries.get(key)
+            if delivery is None or delivery.check_at != at:
                 continue
-            slot.look_at = None
-            seen = slot.record.glance()
-            if slot.settled == seen.mark or slot.is_over:
-                self._flush_left.discard(key)
-            when = slot.when(seen, now, self._pace, key in self._flush_left)
+            delivery.check_at = None
+            seen = delivery.record.snapshot()
+            if delivery.settled == seen.state or delivery.is_over:
+                self._flush_pending.discard(key)
+            when = delivery.when(seen, now, self._pace, key in self._flush_pending)
             if when is None:
                 self._remove(key, now)
-                due.done.append((slot.record, seen))
+                due.done.append((delivery.record, seen))
             elif when <= now:
-                slot.in_flight = seen
-                slot.sent_at = now
-                due.send.append(slot.record)
+                delivery.in_flight = seen
+                delivery.sent_at = now
+                due.send.append(delivery.record)
             else:
-                self._look(key, min(when, now + self._pace.interval))
+                self._plan_check(key, min(when, now + self._pace.interval))
         return due
 
     def settle(self, record: Record, outcome: Outcome, now: float) -> bool:
         """The server said this of an update. Returns whether it is worth saying."""
-        slot = self._slots.get(record.key)
-        if slot is None or slot.in_flight is None:
+        delivery = self._deliveries.get(record.key)
+        if delivery is None or delivery.in_flight is None:
             return False
-        sent, slot.in_flight = slot.in_flight, None
-        next_look = now if sent.ended or not slot.until_end else now + self._pace.interval
+        sent, delivery.in_flight = delivery.in_flight, None
+        next_check = now if sent.ended or not delivery.until_end else now + self._pace.interval
         is_settled = True
         is_news = False
         if isinstance(outcome, Accepted):
-            slot.backoff.reset()
-            slot.not_before = None
-            slot.was_accepted = True
-            self._trouble.taken(record.key, sent.ended)
+            delivery.backoff.reset()
+            delivery.not_before = None
+            delivery.was_accepted = True
+            self._outage.taken(record.key, sent.ended)
         elif isinstance(outcome, (Refused, Unacceptable)):
-            self._trouble.gone(record.key)
-            is_news = slot.backoff.failures == 0
-            slot.not_before = now + slot.backoff.next()
+            self._outage.gone(record.key)
+            is_news = delivery.backoff.failures == 0
+            delivery.not_before = now + delivery.backoff.next()
         elif isinstance(outcome, Busy):
             is_settled = False
             if outcome.retry_after is None and self._flush_deadline is not None:
                 wait = FLUSH_RETRY * self._dice.random()
             else:
-                wait = max(slot.backoff.next(), outcome.retry_after or 0.0)
-            next_look = slot.not_before = now + min(LONGEST_RETRY_AFTER, wait)
-            is_news = self._trouble.delayed(record.key, sent.ended, outcome.is_full)
-        elif self._reopens(slot, outcome):
+                wait = max(delivery.backoff.next(), outcome.retry_after or 0.0)
+            next_check = delivery.not_before = now + min(LONGEST_RETRY_AFTER, wait)
+            is_news = self._outage.delayed(record.key, sent.ended, outcome.is_full)
+        elif self._reopens(delivery, outcome):
             is_settled = False
-            next_look = _AT_ONCE
+            next_check = _AT_ONCE
         else:
-            self._trouble.gone(record.key)
-            slot.is_over = True
+            self._outage.gone(record.key)
+            delivery.is_over = True
             is_news = True
         if is_settled:
-            slot.settled = sent.mark
-            slot.settled_urgent = sent.urgent
-            self._flush_left.discard(record.key)
-        self._look(record.key, next_look)
+            delivery.settled = sent.state
+            delivery.settled_urgent = sent.urgent
+            self._flush_pending.discard(record.key)
+        self._plan_check(record.key, next_check)
         return is_news
 
-    def sent(self, record: Record) -> Optional[Glance]:
+    def sent(self, record: Record) -> Optional[Snapshot]:
         """What is in flight of the job."""
-        slot = self._slots.get(record.key)
-        return None if slot is None else slot.in_flight
+        delivery = self._deliveries.get(record.key)
+        return None if delivery is None else delivery.in_flight
 
     def send_again(self, record: Record) -> None:
         """The update that is in flight was not taken, and is to be sent at once in another form."""
-        slot = self._slots.get(record.key)
-        if slot is not None:
-            slot.in_flight = slot.sent_at = None
-            self._look(record.key, _AT_ONCE)
+        delivery = self._deliveries.get(record.key)
+        if delivery is not None:
+            delivery.in_flight = delivery.sent_at = None
+            self._plan_check(record.key, _AT_ONCE)
 
-    def _reopens(self, slot: Slot, outcome: AttemptOver) -> bool:
+    def _reopens(self, delivery: Delivery, outcome: AttemptOver) -> bool:
         """A worker that was never heard before, and finds the job ended or at a later attempt, begins the next one or
         takes part in that one, if it may."""
-        refusal, record = outcome.refusal, slot.record
-        if slot.was_accepted or refusal.attempt is None:
+        refusal, record = outcome.refusal, delivery.record
+        if delivery.was_accepted or refusal.attempt is None:
             return False
         if refusal.problem == "attempt-ended" and record.reopens:
             record.reopens = False
@@ -218,7 +218,7 @@ class Schedule:
             attempt = refusal.attempt
         else:
             return False
-        slot.sent_at = None
+        delivery.sent_at = None
         record.reopen(attempt)
         return True
 
@@ -227,27 +227,27 @@ class Schedule:
         self._backoff.reset()
         self._hold = None
         self._most = min(BATCH, self._most * 2)
-        self._trouble.answered()
+        self._outage.answered()
 
     def has_recovered(self) -> bool:
         """After the outcomes of a request: whether it is news that the server takes updates again."""
-        return self._trouble.is_over()
+        return self._outage.is_over()
 
     def fail(self, records: Iterable[Record], retry_after: Optional[float], now: float) -> bool:
         """The request with these was not answered, or the server asks to come back later. All of them are due again.
         Returns whether that is news."""
         self.put_back(records, now)
         if retry_after is not None:
-            # A quarter more at most, so that not everybody who was told the same comes at once.
+            # A quarter more at most, so that not everybody who was given the same time comes at once.
             wait = min(LONGEST_RETRY_AFTER, retry_after) * (1 + self._dice.random() / 4)
         elif self._flush_deadline is not None:
             wait = FLUSH_RETRY * self._dice.random()
         else:
             wait = self._backoff.next()
         self._hold = now + wait
-        return self._trouble.failed()
+        return self._outage.failed()
 
-    def shrink(self, records: list[Record], now: float) -> None:
+    def reduce(self, records: list[Record], now: float) -> None:
         """The server took no batch of this size. They are due again, in smaller ones: at last one by one."""
         self.put_back(records, now)
         self._most = max(1, len(records) // 2)
@@ -255,20 +255,20 @@ class Schedule:
     def put_back(self, records: Iterable[Record], now: float) -> None:
         """These were not sent after all."""
         for record in records:
-            slot = self._slots.get(record.key)
-            if slot is not None:
-                sent, slot.in_flight, slot.sent_at = slot.in_flight, None, None
-                self._look(record.key, _AT_ONCE if sent is not None and sent.ended else now)
+            delivery = self._deliveries.get(record.key)
+            if delivery is not None:
+                sent, delivery.in_flight, delivery.sent_at = delivery.in_flight, None, None
+                self._plan_check(record.key, _AT_ONCE if sent is not None and sent.ended else now)
 
     def flush(self, now: float, deadline: float) -> None:
         """All that has changed so far is to be sent by `deadline`, without waiting for its time."""
         self._hold = None
-        self._flush_left.update(self._slots)
-        for key in self._flush_left:
-            slot = self._slots.get(key)
-            if slot is not None:
-                slot.not_before = None
-                self._look(key, now)
+        self._flush_pending.update(self._deliveries)
+        for key in self._flush_pending:
+            delivery = self._deliveries.get(key)
+            if delivery is not None:
+                delivery.not_before = None
+                self._plan_check(key, now)
         self._flush_deadline = deadline if self._flush_deadline is None else max(self._flush_deadline, deadline)
 
     def flush_over(self, now: float) -> Optional[int]:
@@ -278,10 +278,10 @@ class Schedule:
         if deadline is None:
             return None
         is_hopeless = self._hold is not None and self._hold >= deadline
-        if self._flush_left and now < deadline and not is_hopeless:
+        if self._flush_pending and now < deadline and not is_hopeless:
             return None
-        left = len(self._flush_left)
-        self._flush_left.clear()
+        left = len(self._flush_pending)
+        self._flush_pending.clear()
         self._flush_deadline = None
         return left
 
@@ -291,11 +291,11 @@ class Schedule:
 
     def wake_at(self) -> Optional[float]:
         """When there is something to do, if nobody rings before."""
-        while self._looks and not self._is_valid(self._looks[0]):
-            heapq.heappop(self._looks)
-        if not self._looks:
+        while self._checks and not self._is_valid(self._checks[0]):
+            heapq.heappop(self._checks)
+        if not self._checks:
             return self._flush_deadline
-        at = self._looks[0][0]
+        at = self._checks[0][0]
         if at != _AT_ONCE and self._last_pass is not None:
             at = max(at, self._last_pass + GAP)
         if self._hold is not None:
@@ -303,24 +303,24 @@ class Schedule:
         return at if self._flush_deadline is None else min(at, self._flush_deadline)
 
     def _is_valid(self, look: tuple[float, int]) -> bool:
-        slot = self._slots.get(look[1])
-        return slot is not None and slot.look_at == look[0]
+        delivery = self._deliveries.get(look[1])
+        return delivery is not None and delivery.check_at == look[0]
 
-    def _look(self, key: int, at: float) -> None:
-        """Looks at a job at `at`, or earlier if that is planned already."""
-        slot = self._slots.get(key)
-        if slot is None or slot.after is not None or slot.in_flight is not None:
+    def _plan_check(self, key: int, at: float) -> None:
+        """Checks a job at `at`, or earlier if that is planned already."""
+        delivery = self._deliveries.get(key)
+        if delivery is None or delivery.after is not None or delivery.in_flight is not None:
             return
-        if slot.look_at is not None and slot.look_at <= at:
+        if delivery.check_at is not None and delivery.check_at <= at:
             return
-        slot.look_at = at
-        heapq.heappush(self._looks, (at, key))
+        delivery.check_at = at
+        heapq.heappush(self._checks, (at, key))
 
     def _remove(self, key: int, now: float) -> None:
-        self._flush_left.discard(key)
-        self._trouble.gone(key)
-        slot = self._slots.pop(key)
-        waiting = self._slots.get(slot.then) if slot.then is not None else None
+        self._flush_pending.discard(key)
+        self._outage.gone(key)
+        delivery = self._deliveries.pop(key)
+        waiting = self._deliveries.get(delivery.then) if delivery.then is not None else None
         if waiting is not None:
             waiting.after = None
-            self._look(waiting.record.key, now)
+            self._plan_check(waiting.record.key, now)

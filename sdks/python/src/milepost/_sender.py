@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import Optional
 
 from . import _notice
-from ._inbox import Begin, Flush, Inbox, Mail, Ring
+from ._inbox import Arrival, Begin, Flush, Inbox, Wake
 from ._outcome import (
     Accepted,
     AttemptOver,
+    BatchRejected,
     Busy,
     Failure,
-    LeaveAlone,
-    NoBatch,
     Outcome,
     Refusal,
     Refused,
+    RetryLater,
     Unacceptable,
 )
 from ._record import Record
@@ -54,7 +54,7 @@ class Sender:
             while self.turn(self._inbox.wait(self._patience())):
                 pass
         except Exception as error:
-            _notice.tell(f"nothing is reported any more, by a fault of its own: {error!r}")
+            _notice.notify(f"nothing is reported any more, by a fault of its own: {error!r}")
         finally:
             self._inbox.close()
             for flush in self._flushes:
@@ -69,14 +69,14 @@ class Sender:
         """When there is something to do, if no call comes before."""
         return self._schedule.wake_at()
 
-    def turn(self, arrived: list[Mail]) -> bool:
+    def turn(self, arrived: list[Arrival]) -> bool:
         """Takes what the worker's calls left, and sends what is due. Returns whether there will be more to do."""
         for mail in arrived:
             now = self._clock()
             if isinstance(mail, Begin):
                 self._schedule.add(mail.record, mail.until_end, mail.after, now)
-            elif isinstance(mail, Ring):
-                self._schedule.ring(mail.record, now)
+            elif isinstance(mail, Wake):
+                self._schedule.wake(mail.record, now)
             else:
                 self._flushes.append(mail)
                 self._schedule.flush(now, mail.deadline)
@@ -118,10 +118,10 @@ class Sender:
         timeout = self._request_timeout if left is None else min(self._request_timeout, left)
         try:
             outcomes = self._transport.send(updates, max(0.001, timeout))
-        except NoBatch:
-            self._schedule.shrink(records, self._clock())
+        except BatchRejected:
+            self._schedule.reduce(records, self._clock())
             return False
-        except LeaveAlone as failure:
+        except RetryLater as failure:
             self._fail(records, str(failure), failure.retry_after)
             return False
         except Failure as failure:
@@ -137,18 +137,18 @@ class Sender:
         for record, outcome in zip(records, outcomes):
             self._settle(record, outcome, now)
         if self._schedule.has_recovered():
-            _notice.tell(f"reports arrive at {self._server} again")
+            _notice.notify(f"reports arrive at {self._server} again")
         return True
 
     def _fail(self, records: list[Record], reason: str, retry_after: Optional[float]) -> None:
         if self._schedule.fail(records, retry_after, self._clock()):
-            _notice.tell(f"reports do not arrive at {self._server}, the job goes on: {reason}")
+            _notice.notify(f"reports do not arrive at {self._server}, the job goes on: {reason}")
 
     def _settle(self, record: Record, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Unacceptable):
             sent = self._schedule.sent(record)
             # What is invalid says what to mend as long as the job goes on. Its end must arrive all the same.
-            if sent is not None and (outcome.is_too_large or sent.ended) and record.shrink(sent.ended):
+            if sent is not None and (outcome.is_too_large or sent.ended) and record.reduce(sent.ended):
                 self._schedule.send_again(record)
                 record.refused_part = outcome.refusal.detail
                 return
@@ -157,20 +157,20 @@ class Sender:
         if isinstance(outcome, Accepted):
             record.refused = None
             if record.refused_part is not None:
-                record.tell_left_out(f"a part that the server refuses: {record.refused_part}")
+                record.notify_truncated(f"a part that the server refuses: {record.refused_part}")
                 record.refused_part = None
         elif isinstance(outcome, Refused):
             record.refused = outcome.refusal
             if is_news:
-                _notice.tell(f"an update of {record.job_id} was refused: {outcome.refusal.detail}")
+                _notice.notify(f"an update of {record.job_id} was refused: {outcome.refusal.detail}")
         elif isinstance(outcome, AttemptOver):
             if is_news:
                 record.refused, record.is_over = outcome.refusal, True
                 # That a job waits is no news once it runs, or has run: whoever put it into a queue may be late.
                 if record.status != "queued":
-                    _notice.tell(self._say_why_not(record.job_id, outcome.refusal))
+                    _notice.notify(self._say_why_not(record.job_id, outcome.refusal))
         elif isinstance(outcome, Busy) and is_news:
-            _notice.tell(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")
+            _notice.notify(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")
 
     def _say_why_not(self, job_id: str, refusal: Refusal) -> str:
         if refusal.problem == "attempt-ended":

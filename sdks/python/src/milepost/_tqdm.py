@@ -43,7 +43,7 @@ class tqdm(_base):  # type: ignore[misc]
                 reported.look(self)
                 self._reported = reported
             except Exception as error:
-                _notice.tell(f"a progress bar is not reported: {error!r}")
+                _notice.notify(f"a progress bar is not reported: {error!r}")
 
     def display(self, *args: Any, **options: Any) -> Any:
         if self._reported is not None:
@@ -66,12 +66,12 @@ class tqdm(_base):  # type: ignore[misc]
         self._is_dropped = True
         super().__del__()
 
-    def _quietly(self, tell: Any) -> None:
+    def _quietly(self, notify: Any) -> None:
         try:
-            tell(self._reported)
+            notify(self._reported)
         except Exception as error:
             self._reported = None
-            _notice.tell(f"a progress bar is not reported any more: {error!r}")
+            _notice.notify(f"a progress bar is not reported any more: {error!r}")
 
 
 def trange(*args: Any, **options: Any) -> tqdm:

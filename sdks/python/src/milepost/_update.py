@@ -37,7 +37,7 @@ class Update:
         """The names of the parts that the update lacks, or has in a shorter form."""
         return tuple(sorted(self._truncated))
 
-    def leave_out(self, *names: str) -> None:
+    def mark_truncated(self, *names: str) -> None:
         """Parts that were given are missing or cut: watchers see their names as `truncated`."""
         self._truncated.update(names)
 
@@ -47,7 +47,7 @@ class Update:
             short = cut(value, MAX_TEXT_BYTES)
             self._fields[name] = quote(short)
             if len(short) < len(value):
-                self.leave_out(name)
+                self.mark_truncated(name)
 
     def stage(self, value: Optional[str]) -> None:
         if value is not None:
@@ -80,23 +80,23 @@ class Update:
             if self._truncated:
                 fields["truncated"] = json.dumps(self.truncated, separators=(",", ":"))
             encoded = Encoded(fields)
-            if len(encoded.data) <= MAX_UPDATE_BYTES or not self.shrink():
+            if len(encoded.data) <= MAX_UPDATE_BYTES or not self.reduce():
                 return encoded
 
-    def shrink(self) -> bool:
+    def reduce(self) -> bool:
         """Drops the larger one of metadata and result; without either, cuts the texts. Returns whether there was
         anything left to drop or cut: after four times, there is not."""
         large = [name for name in _LARGE if name in self._fields]
         if large:
             dropped = max(large, key=lambda name: len(self._fields[name].encode()))
             del self._fields[dropped]
-            self.leave_out(dropped)
+            self.mark_truncated(dropped)
             return True
         for limit in _SHORT_TEXTS:
             longer = [name for name in TEXTS if len(self._text_of(name).encode()) > limit]
             for name in longer:
                 self._fields[name] = quote(cut(self._text_of(name), limit))
-            self.leave_out(*longer)
+            self.mark_truncated(*longer)
             if longer:
                 return True
         return False

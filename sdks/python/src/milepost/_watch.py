@@ -12,7 +12,7 @@ from typing import Optional, Protocol, TypeVar
 from . import _notice
 from ._backoff import Backoff
 from ._cursor import Cursor
-from ._outcome import Failure, LeaveAlone
+from ._outcome import Failure, RetryLater
 from ._source import Ended, Query, Source, open_source
 from ._state import State
 
@@ -95,7 +95,7 @@ class Watch:
                 for state in source.states(query):
                     if is_lost:
                         is_lost = False
-                        _notice.tell(f"{self._job_id} is watched again")
+                        _notice.notify(f"{self._job_id} is watched again")
                     if state.position is not None and cursor.advance(state.position):
                         self._state = state
                         yield state
@@ -104,10 +104,10 @@ class Watch:
             except Failure as failure:
                 if self._closed.is_set():
                     return
-                if not is_lost and not (isinstance(failure, LeaveAlone) and source.has_connected):
+                if not is_lost and not (isinstance(failure, RetryLater) and source.has_connected):
                     is_lost = True
-                    _notice.tell(f"{self._job_id} cannot be watched, it is tried again: {failure}")
-                if isinstance(failure, LeaveAlone):
+                    _notice.notify(f"{self._job_id} cannot be watched, it is tried again: {failure}")
+                if isinstance(failure, RetryLater):
                     wait = failure.retry_after
             if time.monotonic() - begun >= STABLE:
                 backoff.reset()

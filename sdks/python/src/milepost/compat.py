@@ -106,7 +106,7 @@ class ProgressReporter:
                 try:
                     update.json(name, _json.encode(given))
                 except _json.NotJson:
-                    update.leave_out(name)
+                    update.mark_truncated(name)
         update.text("error", error)
         self._tell(str(job_id), update, status, stage)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from milepost._trouble import Trouble
+from milepost._outage import Outage
 
 
 def test_an_outage_is_news_once_and_so_is_its_end() -> None:
-    trouble = Trouble()
+    trouble = Outage()
     trouble.answered()
     assert not trouble.is_over()  # There was none.
     assert [trouble.failed(), trouble.failed()] == [True, False]
@@ -18,7 +18,7 @@ def test_an_outage_is_news_once_and_so_is_its_end() -> None:
 
 
 def test_that_jobs_wait_is_news_once_until_none_does() -> None:
-    trouble = Trouble()
+    trouble = Outage()
     assert [trouble.delayed(key, False, True) for key in (1, 2, 1)] == [True, False, False]
     trouble.taken(3, False)
     trouble.taken(1, False)
@@ -31,7 +31,7 @@ def test_that_jobs_wait_is_news_once_until_none_does() -> None:
 
 
 def test_that_a_full_server_takes_an_end_says_nothing_of_the_rest() -> None:
-    trouble = Trouble()
+    trouble = Outage()
     trouble.delayed(1, False, True)
     trouble.taken(1, True)
     assert not trouble.is_over()
@@ -42,14 +42,14 @@ def test_that_a_full_server_takes_an_end_says_nothing_of_the_rest() -> None:
 
 @pytest.mark.parametrize(("is_end", "is_full"), [(True, True), (False, False)])
 def test_an_end_that_did_not_pass_before_does(is_end: bool, is_full: bool) -> None:
-    trouble = Trouble()
+    trouble = Outage()
     assert trouble.delayed(3, is_end, is_full)
     trouble.taken(3, True)
     assert trouble.is_over()
 
 
 def test_nothing_arriving_is_worse_than_some_waiting_and_both_end_together() -> None:
-    trouble = Trouble()
+    trouble = Outage()
     assert trouble.delayed(1, False, False)
     assert trouble.failed()
     trouble.answered()

@@ -1,20 +1,19 @@
-"""What is wrong between here and the server: so that it is said once, not for each job and not at each try, and once
-that it is over."""
+"""The outage between here and the server: its beginning and its end are notified once, not for each job or try."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
 
-class _Told(IntEnum):
+class _Notified(IntEnum):
     NOTHING = 0
     SOME_WAIT = 1
     NOTHING_ARRIVES = 2
 
 
-class Trouble:
+class Outage:
     def __init__(self) -> None:
-        self._told = _Told.NOTHING
+        self._notified = _Notified.NOTHING
         self._is_failing = False
         """The latest request came to nothing."""
         self._waiting: dict[int, bool] = {}
@@ -26,7 +25,7 @@ class Trouble:
     def failed(self) -> bool:
         """A request came to nothing. Returns whether that is news."""
         self._is_failing = True
-        return self._tell(_Told.NOTHING_ARRIVES)
+        return self._tell(_Notified.NOTHING_ARRIVES)
 
     def answered(self) -> None:
         """A request was answered; what follows says how."""
@@ -36,7 +35,7 @@ class Trouble:
         """An update is not taken now: the server is full, or it is another reason. Returns whether that is news."""
         # A full server takes an end all the same.
         self._waiting[key] = is_end or not is_full
-        return self._tell(_Told.SOME_WAIT)
+        return self._tell(_Notified.SOME_WAIT)
 
     def taken(self, key: int, is_end: bool) -> None:
         """An update was taken."""
@@ -53,10 +52,10 @@ class Trouble:
         is_proven, self._is_proven = self._is_proven, False
         if not is_proven or self._waiting:
             return False
-        told, self._told = self._told, _Told.NOTHING
-        return told is not _Told.NOTHING
+        told, self._notified = self._notified, _Notified.NOTHING
+        return told is not _Notified.NOTHING
 
-    def _tell(self, what: _Told) -> bool:
-        is_news = what > self._told
-        self._told = max(self._told, what)
+    def _tell(self, what: _Notified) -> bool:
+        is_news = what > self._notified
+        self._notified = max(self._notified, what)
         return is_news
