@@ -8,14 +8,14 @@ pace:e}),this.#h(" rest"),this.#f?this.#N(t):this.#p?this.#M(t):!this.#c&&!this.
 t),this.#t.delete(t)&&(this.#g({type:"unsubscribe",job_id:t}),this.#t.size||this.#h(" rest",100,()=>this.close()))}probe(){
 if(this.#f)return this.#x(3e3);!this.#u[" retry"]&&!this.#p||(this.#n=this.#e=this.#s=0,this.#E(),this.#m())}close(){this.#t.
 clear(),this.#E(),this.#d("connecting")}#m(){if(this.#h(" retry"),!!this.#t.size){if(!this.#s&&!globalThis.WebSocket&&(this.#s=
-1),!this.#s)return this.#_();this.#p=!0;for(let t of this.#t.keys())this.#M(t)}}#_(){let t=new URLSearchParams(this.token&&
-{token:this.token}),s;try{s=new WebSocket(`${this.base.replace(/^http/,"ws")}/ws?${t}`)}catch(n){return this.#b(4400,String(
-n))}let e=()=>{this.#h(" greeting"),this.#h(" blocked"),s.onclose=s.onerror=s.onmessage=null,s.close(),this.#c=this.#f=null},
-i=(n,o)=>{e(),this.#p?this.#R():this.#b(n,o)};this.#c=e,this.#o="",this.#h(" greeting",g,()=>i(1006,"")),s.onclose=n=>i(
-n.code,n.reason),s.onerror=()=>this.#h(" blocked",J,()=>{this.#s=1,i(L,"")}),s.onmessage=n=>{this.#l=m(),this.#h(" dead");
-let o=f(n.data);if(typeof o?.position=="string")return this.#y(o);if(this.#A(o?.timestamp),o?.type==="connected"){this.#h(
-" greeting"),this.#I(),this.#f=s,this.#s=0,this.#r=!0,this.#v();for(let h of this.#t.keys())this.#N(h);this.#j()}else o?.
-type==="subscribed"?this.#k(o.job_id,o.known):o?.type==="error"&&this.#L(o)}}#j(){this.#h(" listen",2500,()=>{m()-this.#l>
+1),!this.#s)return this.#_();this.#p=!0;for(let t of this.#t.keys())this.#M(t)}}#_(){let t=new URLSearchParams(this.token?
+{token:this.token}:{}),s;try{s=new WebSocket(`${this.base.replace(/^http/,"ws")}/ws?${t}`)}catch(n){return this.#b(4400,
+String(n))}let e=()=>{this.#h(" greeting"),this.#h(" blocked"),s.onclose=s.onerror=s.onmessage=null,s.close(),this.#c=this.#f=
+null},i=(n,o)=>{e(),this.#p?this.#R():this.#b(n,o)};this.#c=e,this.#o="",this.#h(" greeting",g,()=>i(1006,"")),s.onclose=
+n=>i(n.code,n.reason),s.onerror=()=>this.#h(" blocked",J,()=>{this.#s=1,i(L,"")}),s.onmessage=n=>{this.#l=m(),this.#h(" \
+dead");let o=f(n.data);if(typeof o?.position=="string")return this.#y(o);if(this.#A(o?.timestamp),o?.type==="connected"){
+this.#h(" greeting"),this.#I(),this.#f=s,this.#s=0,this.#r=!0,this.#v();for(let h of this.#t.keys())this.#N(h);this.#j()}else
+o?.type==="subscribed"?this.#k(o.job_id,o.known):o?.type==="error"&&this.#L(o)}}#j(){this.#h(" listen",2500,()=>{m()-this.#l>
 g&&this.#x(5e3),this.#j()})}#x(t){this.#u[" dead"]||(this.#g({type:"ping"}),this.#h(" dead",t,()=>this.#b(1006,"")))}#N(t){
 let s=this.#t.get(t);this.#g({type:"subscribe",job_id:t,since:s?.since,...s?.pace})}#g(t){this.#f?.send(JSON.stringify(t))}#A(t){
 let s=Date.parse(t??"")-Date.now();Math.abs(s-this.#a)>=Y&&(this.#a=s,this.notify({t:"clock",skew:s}))}#y(t){let s=this.#t.
@@ -60,7 +60,7 @@ t),this.session.unwatch(t))}#r(t){this.#s.delete(t);for(let[s,e]of this.#t)for(l
 s,i)}#a(t){let s=this.#s;if(t.t==="connection")this.#n=t;else if(t.t==="clock")this.#e=t;else{let e=this.#t.get(t.job);if(!e)
 return;e.last=t,s=new Set([...e.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}for(let e of s)
 e(t)}};function X(r){let t=[...r.values()].map(e=>e.pace),s=t.map(e=>e.max_rate??1/0);return{mode:t.every(e=>e.mode==="l\
-atest")?"latest":void 0,max_rate:s.includes(1/0)?void 0:Math.max(...s)}}var T="milepost-a50f90ee",P=(r,t)=>JSON.stringify([T,import.meta.url,r,t]);function D(){let r=globalThis,[t,,s,e]=f(r.
+atest")?"latest":void 0,max_rate:s.includes(1/0)?void 0:Math.max(...s)}}var T="milepost-0cfdea63",P=(r,t)=>JSON.stringify([T,import.meta.url,r,t]);function D(){let r=globalThis,[t,,s,e]=f(r.
 name)??[];if(t!==T||!r.SharedWorkerGlobalScope)return;let i=new b(s,e),n=new Promise(o=>{navigator.locks.request(`${r.name}\
  worker`,()=>new Promise(()=>o()))});r.onconnect=({ports:[o]})=>{let h=c=>o.postMessage(c);o.onmessage=({data:c})=>i.receive(
 h,c),n.then(()=>h({t:"hello"}))}}var q="document"in globalThis,y=Math.random().toString(36),v=class{#t=new Set;connection="connecting";reason="";skew=0;#s=null;#n=!1;#e=[];constructor(t,s,e){

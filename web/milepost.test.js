@@ -103,6 +103,13 @@ test('a session resumes where it was, at the rate that was asked for', () => {
   assert.deepEqual(told, ['open', 'e-2', 'e-1', 'e-3', 'connecting', 'open']);
 });
 
+test('a worker, which has its token from JSON, sends none if there is none', () => {
+  const session = new Session('http://x', null, () => {});
+  sessions.push(session);
+  session.watch('a', undefined, {});
+  assert.equal(FakeSocket.all[0].url, 'ws://x/ws?');
+});
+
 test('a message with a position is a state, whatever its type; what is not known is passed over', () => {
   const { session, told } = start();
   session.watch('a', undefined, {});

@@ -66,7 +66,7 @@ export class Session {
 
   /**
    * @param {string} url
-   * @param {string | undefined} token
+   * @param {string | null | undefined} token null in a worker, whose name is JSON
    * @param {(message: Message) => void} notify
    */
   constructor(url, token, notify) {
@@ -125,7 +125,7 @@ export class Session {
   }
 
   #openSocket() {
-    const query = new URLSearchParams(this.token && { token: this.token });
+    const query = new URLSearchParams(this.token ? { token: this.token } : {});
     /** @type {WebSocket} */
     let socket;
     try {

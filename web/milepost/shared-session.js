@@ -30,7 +30,7 @@ export class SharedSession {
 
   /**
    * @param {string} url
-   * @param {string | undefined} token
+   * @param {string | null | undefined} token
    */
   constructor(url, token) {
     this.session = new Session(url, token, (message) => this.#notify(message));
