@@ -8,7 +8,7 @@ RUN cargo build --release --locked -p milepost && mkdir /data
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /milepost/target/release/milepost /usr/local/bin/milepost
 COPY --from=build --chown=65532:65532 /data /data
-# All of the container's addresses: with MILEPOST_INSECURE=true only, since whoever reaches them may do everything.
+# All of the container's addresses: so it starts with a key only (MILEPOST_KEY), or with MILEPOST_INSECURE=true.
 ENV HOST=0.0.0.0
 VOLUME /data
 EXPOSE 8084

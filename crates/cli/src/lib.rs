@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod ffmpeg;
 mod jobs;
+mod key;
 mod manual;
 mod open;
 pub mod output;
@@ -18,6 +19,7 @@ mod report;
 mod run;
 mod serve;
 mod status;
+mod token;
 mod watch;
 
 use std::process;
@@ -44,6 +46,8 @@ enum Command {
     Jobs(jobs::Args),
     Open(open::Args),
     Serve(serve::Args),
+    Key(key::Args),
+    Token(token::Args),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -67,6 +71,8 @@ pub fn main() -> process::ExitCode {
         Command::Jobs(args) => args.run(),
         Command::Open(args) => args.run(),
         Command::Serve(args) => args.run(),
+        Command::Key(args) => args.run(),
+        Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

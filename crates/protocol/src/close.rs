@@ -19,12 +19,17 @@ pub enum CloseCode {
     TryAgainLater,
     /// The job id or a parameter was rejected.
     BadRequest,
+    /// No credential came, or it no longer holds. With a new one, the client may come back at once.
+    Unauthenticated,
+    /// The credential does not allow this, or was revoked.
+    Forbidden,
 }
 
 /// Whether and when a client should reconnect after its connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// It should not: the outcome would be the same.
+    /// It should not: the outcome would be the same. After [`Unauthenticated`](CloseCode::Unauthenticated): unless it has
+    /// another credential.
     No,
     /// After a random delay between these two.
     After {
@@ -41,7 +46,7 @@ pub enum Reconnect {
 
 impl CloseCode {
     /// Every code that a server sends.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Done,
         Self::ProtocolError,
         Self::InvalidText,
@@ -50,9 +55,11 @@ impl CloseCode {
         Self::Restart,
         Self::TryAgainLater,
         Self::BadRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
     ];
 
-    /// The code on the wire: RFC 6455 section 7.4 and its registry; 4400 is of the private range.
+    /// The code on the wire: RFC 6455 section 7.4 and its registry; 44xx are of the private range.
     pub const fn code(self) -> u16 {
         match self {
             Self::Done => 1000,
@@ -63,6 +70,8 @@ impl CloseCode {
             Self::Restart => 1012,
             Self::TryAgainLater => 1013,
             Self::BadRequest => 4400,
+            Self::Unauthenticated => 4401,
+            Self::Forbidden => 4403,
         }
     }
 
@@ -77,6 +86,8 @@ impl CloseCode {
             Self::Restart => "restart",
             Self::TryAgainLater => "try-again-later",
             Self::BadRequest => "bad-request",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -90,7 +101,9 @@ impl Reconnect {
                 | CloseCode::ProtocolError
                 | CloseCode::InvalidText
                 | CloseCode::MessageTooLarge
-                | CloseCode::BadRequest,
+                | CloseCode::BadRequest
+                | CloseCode::Unauthenticated
+                | CloseCode::Forbidden,
             ) => Self::No,
             Some(CloseCode::InternalError) => {
                 Self::After { min: Duration::from_secs(1), max: Duration::from_secs(5) }

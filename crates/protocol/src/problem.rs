@@ -17,6 +17,12 @@ pub enum ProblemType {
     HostNotAllowed,
     /// The socket watches as many jobs as it may.
     TooManySubscriptions,
+    /// No credential came, or none that is known or still holds.
+    Unauthenticated,
+    /// The credential does not allow this.
+    Forbidden,
+    /// The client does this more often than it may.
+    TooManyRequests,
     /// A page of this origin may not do this.
     OriginNotAllowed,
     /// There is nothing at this address.
@@ -59,12 +65,15 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every type.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidJobId,
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHost,
         Self::HostNotAllowed,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::TooManyRequests,
         Self::TooManySubscriptions,
         Self::OriginNotAllowed,
         Self::NotFound,
@@ -96,6 +105,9 @@ impl ProblemType {
             Self::HostNotAllowed => {
                 ("host-not-allowed", 421, "The server does not answer to this name")
             }
+            Self::Unauthenticated => ("unauthenticated", 401, "A valid credential is needed"),
+            Self::Forbidden => ("forbidden", 403, "The credential does not allow this"),
+            Self::TooManyRequests => ("too-many-requests", 429, "The client does this too often"),
             Self::TooManySubscriptions => {
                 ("too-many-subscriptions", 400, "The socket watches as many jobs as it may")
             }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::sender::Sender;
 use crate::server::{InvalidUrl, Server};
 
 /// How a [`Reporter`] works.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is told where to report to"]
 pub struct Builder {
     interval: Duration,
@@ -18,6 +19,19 @@ pub struct Builder {
     flush_timeout: Duration,
     max_jobs: usize,
     notices: NoticeHook,
+    token: Option<String>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the token, which is a secret.
+        f.debug_struct("Builder")
+            .field("interval", &self.interval)
+            .field("heartbeat", &self.heartbeat)
+            .field("flush_timeout", &self.flush_timeout)
+            .field("max_jobs", &self.max_jobs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {
@@ -28,6 +42,7 @@ impl Default for Builder {
             flush_timeout: Duration::from_secs(2),
             max_jobs: 10_000,
             notices: NoticeHook::default(),
+            token: None,
         }
     }
 }
@@ -67,6 +82,13 @@ impl Builder {
         self
     }
 
+    /// The key or token that a Milepost server is sent, as `Authorization: Bearer`; otherwise `MILEPOST_TOKEN`. It is sent
+    /// to that server alone, and to none that it redirects to.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
     /// Reports to the server at `url`: `http(s)://host[:port][/path]` of a Milepost server, or straight to the Redis or
     /// Valkey that it shares, `redis://`, `rediss://` (TLS), `redis+sentinel://` or `redis+cluster://`
     /// (`spec/README.md`, section 14; the crate's feature `redis`). Nothing is sent yet: a server that is down is found
@@ -75,7 +97,8 @@ impl Builder {
     /// # Errors
     /// When `url` is none of these.
     pub fn connect(self, url: &str) -> Result<Reporter, InvalidUrl> {
-        Ok(self.report_to(Server::at(url)?))
+        let server = Server::at(url)?.with_token(self.token.clone());
+        Ok(self.report_to(server))
     }
 
     /// Reports to where the environment says: [`Reporter::from_env`].
@@ -89,7 +112,7 @@ impl Builder {
 
     /// The server at `url`; none if there is no such URL, which a notice says.
     pub(crate) fn server_or_notice(&self, url: &str) -> Option<Server> {
-        let server = Server::at(url);
+        let server = Server::at(url).map(|server| server.with_token(self.token.clone()));
         server
             .map_err(|error| self.notices.tell(&Notice::UnusableUrl { reason: error.to_string() }))
             .ok()

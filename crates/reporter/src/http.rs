@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,20 @@ use crate::server::{InvalidUrl, without_password};
 use crate::transport::{Failure, Outgoing, Transport};
 
 /// Reports by `POST`: `spec/README.md`, section 10.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Http {
     agent: Agent,
     /// Without a slash at its end.
     base: String,
+    /// A key or a token, for that server alone.
+    token: Option<String>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the token, which is a secret.
+        f.debug_struct("Http").field("base", &self.base).finish_non_exhaustive()
+    }
 }
 
 /// What the server says of one update: section 10's answer, or a problem.
@@ -69,7 +79,24 @@ impl Http {
             .max_idle_connections(1)
             .user_agent(concat!("milepost-reporter/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), base: url.trim_end_matches('/').to_owned() })
+        let base = url.trim_end_matches('/').to_owned();
+        let token = std::env::var("MILEPOST_TOKEN").ok().filter(|token| !token.is_empty());
+        Ok(Self { agent: config.into(), base, token })
+    }
+
+    /// Sends this token instead of the environment's.
+    pub(crate) fn with_token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The `Authorization` for a URL, if it is of the server that the token is for: a redirect may lead elsewhere.
+    fn authorization(&self, url: &str) -> Option<String> {
+        let token = self.token.as_ref()?;
+        let origin = |url: &str| {
+            let uri = url.parse::<Uri>().ok()?;
+            Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_ascii_lowercase()))
+        };
+        (origin(url)? == origin(&self.base)?).then(|| format!("Bearer {token}"))
     }
 
     /// A job's state; none if the server does not know the job.
@@ -77,7 +104,10 @@ impl Http {
     /// # Errors
     /// When the server does not answer, or not with a state.
     pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
-        let request = self.agent.get(format!("{}/jobs/{job}/status", self.base));
+        let mut request = self.agent.get(format!("{}/jobs/{job}/status", self.base));
+        if let Some(authorization) = self.authorization(&self.base) {
+            request = request.header("authorization", authorization);
+        }
         let mut response =
             request.config().timeout_global(Some(timeout)).build().call().map_err(|e| lost(&e))?;
         match response.status().as_u16() {
@@ -103,7 +133,10 @@ impl Http {
         let mut hops = 0;
         loop {
             let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
-            let request = self.agent.post(&url).content_type(content_type);
+            let mut request = self.agent.post(&url).content_type(content_type);
+            if let Some(authorization) = self.authorization(&url) {
+                request = request.header("authorization", authorization);
+            }
             let mut response = request.config().timeout_global(Some(left)).build().send(body)?;
             let location = redirected(&url, &response).filter(|_| hops < MAX_REDIRECTS);
             let Some(location) = location else {

@@ -66,6 +66,14 @@ impl Server {
         Err(InvalidUrl::WithoutRedis { given: without_password(url) })
     }
 
+    /// Sends this token there instead of the environment's. Redis takes none.
+    pub(crate) fn with_token(self, token: Option<String>) -> Self {
+        match (self, token) {
+            (Self::Http(http), Some(token)) => Self::Http(http.with_token(token)),
+            (server, _) => server,
+        }
+    }
+
     /// How updates get there, given up after `timeout`.
     #[cfg_attr(
         not(feature = "redis"),

@@ -8,7 +8,7 @@ use milepost_broker_redis::{Address, InvalidAddress, Keeping};
 use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
-use crate::access::host;
+use crate::access::{Secret, host};
 use crate::memory::{self, Budget};
 
 /// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
@@ -68,6 +68,23 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Lets the server listen where others than this machine reach it, though it asks nobody for credentials.
     pub insecure: bool,
+    /// A key that allows everything.
+    pub key: Option<Secret>,
+    /// The file of the keys that `milepost key` adds and revokes. It is read again when it changes.
+    pub keys_file: Option<PathBuf>,
+    /// The secret that tokens are signed with (HS256).
+    pub token_secret: Option<Secret>,
+    /// Files with keys that tokens are signed with: public keys in PEM, sets of keys (JWKS), secrets. They are read again
+    /// when they change.
+    pub token_keys: Vec<PathBuf>,
+    /// Where the keys that tokens are signed with are published (JWKS).
+    pub token_jwks_url: Option<String>,
+    /// What a token has to name as its issuer.
+    pub token_issuer: Option<String>,
+    /// What a token has to name as its audience. None: it must not name one.
+    pub token_audience: Option<String>,
+    /// How much the clocks of those who sign tokens may differ.
+    pub token_leeway: f64,
     /// Which pages may show the server's pages in a frame: sources of the directive `frame-ancestors` (CSP).
     pub frame_ancestors: Vec<String>,
     /// Into how many shards watchers are divided; none: one for each core.
@@ -103,6 +120,14 @@ impl Default for Config {
             cors_origins: vec!["*".to_owned()],
             hosts: Vec::new(),
             insecure: false,
+            key: None,
+            keys_file: None,
+            token_secret: None,
+            token_keys: Vec::new(),
+            token_jwks_url: None,
+            token_issuer: None,
+            token_audience: None,
+            token_leeway: 10.0,
             frame_ancestors: vec!["'self'".to_owned()],
             shards: None,
         }
@@ -148,6 +173,7 @@ impl Config {
             ("linger", self.linger, 0.0, 3_600.0),
             ("drain_period", self.drain_period, 0.0, 600.0),
             ("grace_period", self.grace_period, 0.0, 3_600.0),
+            ("token_leeway", self.token_leeway, 0.0, 300.0),
         ];
         for (key, value, min, max) in times {
             if !(min..=max).contains(&value) {
@@ -178,6 +204,7 @@ impl Config {
                 format!("max_bytes is {max_bytes}; of memory_limit, states may use half: {states}");
             return Err(ConfigError(error));
         }
+        self.check_access()?;
         if self.max_update_bytes > 16 << 20 {
             return Err(ConfigError("max_update_bytes must be at most 16777216".to_owned()));
         }

@@ -7,7 +7,7 @@ use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
 
-use crate::access::Hosts;
+use crate::access::{Gate, Grant, Hosts};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::memory::Budget;
@@ -19,6 +19,8 @@ use crate::websocket::ShardHandle;
 pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) hosts: Hosts,
+    /// Whom to let in; none: everybody.
+    pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -53,6 +55,10 @@ pub(crate) struct Counters {
     pub(crate) updates: AtomicU64,
     /// Updates refused.
     pub(crate) refusals: AtomicU64,
+    /// Requests without a credential that is known.
+    pub(crate) unauthenticated: AtomicU64,
+    /// Requests whose credential does not allow them.
+    pub(crate) forbidden: AtomicU64,
     /// Faults on the server's side.
     pub(crate) errors: AtomicU64,
     /// Sockets open, watchers or not.
@@ -81,9 +87,9 @@ impl Instance {
         })
     }
 
-    /// Whether everybody who reaches this server may know what is behind it: hosts, and what they answered.
-    pub(crate) fn shows_details(&self) -> bool {
-        !self.config.insecure
+    /// Whether to say what is behind this server: hosts, and what they answered. Not to everybody who comes from elsewhere.
+    pub(crate) fn shows_details(&self, grant: &Grant) -> bool {
+        !self.config.insecure && grant.may_operate()
     }
 
     /// The shard that the next watcher goes to: each in turn.

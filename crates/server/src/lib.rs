@@ -22,6 +22,7 @@ mod supervisor;
 mod watching;
 pub mod websocket;
 
+pub use access::Secret;
 pub use config::{Config, ConfigError, RedisUrl};
 pub use connection::listen;
 pub use instance::DroppedLogLines;

@@ -8,10 +8,12 @@ use axum::{Extension, Router};
 use http::{HeaderName, Method};
 use milepost_protocol::ProblemType;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::{Guarded, Need};
+use crate::config::Config;
 use crate::instance::Instance;
 use crate::operating::documents::{self, OpenApiText};
 use crate::operating::{health, metrics};
@@ -20,34 +22,37 @@ use crate::response::problem::Refused;
 use crate::watching::{events, jobs, state, watchers};
 use crate::{openapi, pages, websocket};
 
-/// The routes, with what `/openapi.json` says of them: the handlers' annotations name their paths.
-fn routes() -> OpenApiRouter<Arc<Instance>> {
+/// The routes, each with what it needs, and with what `/openapi.json` says of them: the handlers' annotations name their
+/// paths. A route that needs nothing is for everybody.
+fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
     OpenApiRouter::with_openapi(openapi::base())
         // Watching.
-        .route("/ws/jobs/{job_id}", get(websocket::one_job))
-        .route("/ws", get(websocket::many_jobs))
-        .routes(routes!(events::stream)) //         /jobs/{job_id}/events
-        .routes(routes!(state::state, update::one, update::forget)) // /jobs/{job_id}
-        .routes(routes!(state::status)) //           /jobs/{job_id}/status
-        .routes(routes!(state::history)) //          /jobs/{job_id}/history
-        .routes(routes!(jobs::list)) //          /jobs
-        // Reporting; `update::one` is above.
-        .routes(routes!(update::many)) //           /updates
+        .route("/ws/jobs/{job_id}", get(websocket::one_job).needs(instance, Need::Socket))
+        .route("/ws", get(websocket::many_jobs).needs(instance, Need::Socket))
+        .routes(routes!(events::stream).needs(instance, Need::Watch)) // /jobs/{job_id}/events
+        .routes(routes!(state::state).needs(instance, Need::Watch)) // /jobs/{job_id}
+        .routes(routes!(state::status).needs(instance, Need::Watch)) // /jobs/{job_id}/status
+        .routes(routes!(state::history).needs(instance, Need::Watch)) // /jobs/{job_id}/history
+        .routes(routes!(jobs::list).needs(instance, Need::Watch)) // /jobs
+        // Reporting, and forgetting.
+        .routes(routes!(update::one).needs(instance, Need::Report)) // /jobs/{job_id}
+        .routes(routes!(update::many).needs(instance, Need::Report)) // /updates
+        .routes(routes!(update::forget).needs(instance, Need::Control)) // /jobs/{job_id}
         // Operating.
         .routes(routes!(health::live)) //           /health
         .routes(routes!(health::livez))
-        .routes(routes!(health::ready)) //          /readyz
-        .routes(routes!(health::stats)) //          /ws/stats
-        .routes(routes!(watchers::count)) //        /watchers
-        .routes(routes!(metrics::text)) //          /metrics
+        .routes(routes!(health::ready).needs(instance, Need::Anything)) // /readyz
+        .routes(routes!(health::stats).needs(instance, Need::Operate)) // /ws/stats
+        .routes(routes!(watchers::count).needs(instance, Need::Watch)) // /watchers
+        .routes(routes!(metrics::text).needs(instance, Need::Operate)) // /metrics
         .routes(routes!(documents::openapi)) //          /openapi.json
         .routes(routes!(documents::asyncapi)) //      /asyncapi.yaml
 }
 
 pub(crate) fn router(instance: Arc<Instance>) -> Router {
-    let cors = cors(&instance.config.cors_origins);
+    let cors = cors(&instance.config);
     let pages = pages::routes(&instance.config.frame_ancestors);
-    let (router, document) = routes().split_for_parts();
+    let (router, document) = routes(&instance).split_for_parts();
     // A tree of strings and numbers under string keys: it can be written.
     let document = OpenApiText(document.to_json().unwrap_or_default().into());
     router
@@ -75,13 +80,22 @@ async fn method_not_allowed(method: Method, uri: http::Uri) -> Refused {
 }
 
 /// Pages of any origin may watch, if `*` is among the origins; only those of a named one may report.
-fn cors(origins: &[String]) -> CorsLayer {
+fn cors(config: &Config) -> CorsLayer {
+    let origins = &config.cors_origins;
     let exposed = ["etag", "retry-after"].map(HeaderName::from_static);
-    let layer = CorsLayer::new().allow_headers(Any).expose_headers(exposed);
+    let layer = CorsLayer::new().expose_headers(exposed);
+    // To browsers, * is every header but `Authorization`.
+    let layer = if config.asks_for_credentials() {
+        layer.allow_headers(AllowHeaders::mirror_request())
+    } else {
+        layer.allow_headers(Any)
+    };
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any).allow_methods([Method::GET]);
     }
     let named = origins.iter().filter_map(|origin| origin.parse().ok());
+    // With the cookie, if there is one to ask for.
+    let layer = layer.allow_credentials(config.asks_for_credentials());
     layer.allow_origin(AllowOrigin::list(named)).allow_methods([
         Method::GET,
         Method::POST,

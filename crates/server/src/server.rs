@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Hosts;
+use crate::access::{Gate, Hosts};
 use crate::config::{Config, ConfigError, seconds};
 use crate::connection::accept;
 use crate::drain::{Drain, Stage};
@@ -77,6 +77,8 @@ struct Server {
     /// The accept loop and the shards' tasks: they end while the server goes down.
     serving: JoinSet<()>,
     hub: JoinSet<()>,
+    /// Reads the files of credentials again when they change.
+    gate: JoinSet<()>,
     broker: JoinSet<()>,
     stop_broker: watch::Sender<bool>,
 }
@@ -92,6 +94,7 @@ impl Server {
     ) -> Result<Self, RunError> {
         let address = listener.local_addr().map_err(RunError::Io)?;
         config.check_exposure(address.ip()).map_err(RunError::Exposed)?;
+        let gate = Gate::open(&config).map_err(RunError::Access)?.map(Arc::new);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let memory = config.budget();
         let broker = open_broker(&config, &memory, Arc::clone(&clock))?;
@@ -108,6 +111,7 @@ impl Server {
                 clock: Arc::clone(&clock),
                 counters: Arc::clone(&counters),
                 drain: drain.clone(),
+                gate: gate.clone(),
             };
             let (handle, reactor) = websocket::shard(index, Arc::clone(mailbox), context, &config)
                 .map_err(RunError::Io)?;
@@ -122,6 +126,7 @@ impl Server {
             tasks: TaskTracker::new(),
             next_shard: AtomicUsize::new(0),
             hosts: Hosts::new(&config),
+            gate,
             config,
             broker,
             hub,
@@ -135,9 +140,10 @@ impl Server {
             supervisor,
         });
         tracing::info!(%address, memory_limit = instance.memory.limit, "listening");
-        let (serving, hub, broker) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (serving, hub, broker, gate) =
+            (JoinSet::new(), JoinSet::new(), JoinSet::new(), JoinSet::new());
         let stop_broker = watch::Sender::new(false);
-        Ok(Self { instance, stage, reactors, serving, hub, broker, stop_broker })
+        Ok(Self { instance, stage, reactors, serving, hub, gate, broker, stop_broker })
     }
 
     /// Starts every long-lived task, supervised. `ARCHITECTURE.md` says what happens when one fails, and why.
@@ -157,6 +163,11 @@ impl Server {
             let hub = Arc::clone(&hub);
             async move { hub.run().await }
         }));
+        if let Some(gate) = &self.instance.gate {
+            let gate = Arc::clone(gate);
+            self.gate
+                .spawn(supervisor.clone().restarting("access", move || Arc::clone(&gate).run()));
+        }
         let instance = Arc::clone(&self.instance);
         let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
         self.serving.spawn(supervisor.clone().restarting("accept", move || {
@@ -181,6 +192,7 @@ impl Server {
         self.instance.tasks.close();
         self.instance.tasks.wait().await;
         self.hub.shutdown().await;
+        self.gate.shutdown().await;
         self.stop_broker.send_replace(true);
         if tokio::time::timeout(CLOSE_BROKER, self.broker.join_next()).await.is_err() {
             tracing::error!("the broker did not stop in time");
@@ -227,6 +239,8 @@ fn open_files() -> u64 {
 pub enum RunError {
     /// The data directory cannot be used.
     Store(StoreError),
+    /// A file of credentials cannot be read, or is wrong.
+    Access(ConfigError),
     /// Others than this machine would reach a server that asks nobody for credentials.
     Exposed(ConfigError),
     /// The system refuses what a server needs.
@@ -239,7 +253,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => write!(f, "data_dir: {error}"),
-            Self::Exposed(error) => error.fmt(f),
+            Self::Exposed(error) | Self::Access(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Task(name) => {
                 write!(f, "the task {name} failed, and the server cannot do without it")

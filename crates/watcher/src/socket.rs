@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Sink, Stream};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, http};
@@ -26,13 +27,22 @@ pub(crate) struct Dialer {
     address: Arc<Address>,
     /// None where the address is not of TLS.
     tls: Option<Arc<rustls::ClientConfig>>,
+    authorization: Option<http::HeaderValue>,
 }
 
 impl Dialer {
     pub(crate) fn new(base_url: &str) -> Result<Self, InvalidUrl> {
         let address = Address::parse(base_url)?;
         let tls = if address.tls { Some(Arc::new(tls_of_this_system(base_url)?)) } else { None };
-        Ok(Self { address: Arc::new(address), tls })
+        Ok(Self { address: Arc::new(address), tls, authorization: None })
+    }
+
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        let mut authorization = http::HeaderValue::try_from(format!("Bearer {token}")).ok();
+        if let Some(authorization) = &mut authorization {
+            authorization.set_sensitive(true);
+        }
+        Self { authorization, ..self }
     }
 
     /// Opens a socket at `path`. How long that may take is the caller's to limit.
@@ -48,8 +58,15 @@ impl Dialer {
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let connector = self.tls.map_or(Connector::Plain, Connector::Rustls);
-        let url = self.address.websocket(&path);
-        match client_async_tls_with_config(url, tcp, Some(config), Some(connector)).await {
+        let mut request = self
+            .address
+            .websocket(&path)
+            .into_client_request()
+            .map_err(|error| ConnectError::unreachable(&error))?;
+        if let Some(authorization) = self.authorization {
+            request.headers_mut().insert(http::header::AUTHORIZATION, authorization);
+        }
+        match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
             Ok((socket, _)) => Ok(Socket { socket, unsent: VecDeque::new() }),
             Err(tungstenite::Error::Http(response)) => Err(ConnectError::http(&response)),
             Err(error) => Err(ConnectError::unreachable(&error)),

@@ -26,6 +26,13 @@ impl Watcher {
         Ok(Self { dialer: Dialer::new(base_url)?, options: Options::default() })
     }
 
+    /// The key or token that the server is sent, as `Authorization: Bearer`. A header cannot have a control character in it:
+    /// such a token is none.
+    pub fn token(mut self, token: &str) -> Self {
+        self.dialer = self.dialer.with_token(token);
+        self
+    }
+
     /// Which states to receive. All of them by default.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.options.mode = mode;

@@ -2,19 +2,26 @@ use std::time::Duration;
 
 use milepost_protocol::{JobId, Problem, State};
 use serde_json::Value;
-use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
+use ureq::{Agent, RequestBuilder};
 
-use super::RequestError;
+use super::{RequestError, token};
 
 /// An answer larger than that is not read: 1,000 states of 64 KiB, and more.
 const MAX_ANSWER_BYTES: u64 = 80 * 1024 * 1024;
 
 /// A Milepost server.
-#[derive(Debug)]
 pub(crate) struct Http {
     agent: Agent,
     url: String,
+    authorization: Option<String>,
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the token, which is a secret.
+        f.debug_struct("Http").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl Http {
@@ -34,12 +41,14 @@ impl Http {
             .max_redirects(0)
             .build()
             .into();
-        Ok(Self { agent, url: url.trim_end_matches('/').to_owned() })
+        let authorization = token().map(|token| format!("Bearer {token}"));
+        Ok(Self { agent, url: url.trim_end_matches('/').to_owned(), authorization })
     }
 
     /// The job's state; none if the server does not know the job.
     pub(super) fn state(&self, job: &JobId) -> Result<Option<State>, RequestError> {
-        let answer = self.agent.get(format!("{}/jobs/{job}", self.url)).call();
+        let request = self.agent.get(format!("{}/jobs/{job}", self.url));
+        let answer = self.authorized(request).call();
         match self.text(answer) {
             Ok(json) => State::parse(&json).map(Some).map_err(RequestError::InvalidState),
             Err(RequestError::Refused(problem))
@@ -55,7 +64,7 @@ impl Http {
     pub(super) fn report(&self, job: &JobId, update: &str) -> Result<String, RequestError> {
         let request =
             self.agent.post(format!("{}/jobs/{job}", self.url)).content_type("application/json");
-        let answer = self.text(request.send(update))?;
+        let answer = self.text(self.authorized(request).send(update))?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         Ok(answer["position"].as_str().unwrap_or_default().to_owned())
     }
@@ -64,7 +73,14 @@ impl Http {
     pub(super) fn jobs(&self, query: &[(&str, &str)]) -> Result<String, RequestError> {
         let request =
             self.agent.get(format!("{}/jobs", self.url)).query_pairs(query.iter().copied());
-        self.text(request.call())
+        self.text(self.authorized(request).call())
+    }
+
+    fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
     }
 
     fn text(

@@ -40,6 +40,11 @@ impl ServerArgs {
     }
 }
 
+/// The key or token that servers are sent: `MILEPOST_TOKEN`.
+pub(crate) fn token() -> Option<String> {
+    std::env::var("MILEPOST_TOKEN").ok().filter(|token| !token.is_empty())
+}
+
 /// A request that came to nothing.
 #[derive(Debug)]
 pub(crate) enum RequestError {

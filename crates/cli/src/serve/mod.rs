@@ -104,7 +104,9 @@ impl Args {
         };
         match ended {
             Ok(()) => ExitCode::Success,
-            Err(error @ RunError::Exposed(_)) => complain(error, ExitCode::Usage),
+            Err(error @ (RunError::Exposed(_) | RunError::Access(_))) => {
+                complain(error, ExitCode::Usage)
+            }
             Err(error) => complain(error, ExitCode::Failure),
         }
     }

@@ -13,7 +13,8 @@ use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Rejection, Watcher, Watches};
 
 use crate::bars::Terminal;
-use crate::client::{Client, RequestError, ServerArgs};
+
+use crate::client::{Client, RequestError, ServerArgs, token};
 use crate::exit::{ExitCode, complain, warn};
 use crate::jobs::listed;
 use crate::serve::asked_to_stop;
@@ -112,7 +113,10 @@ pub(crate) async fn watch(
     stop: impl Future<Output = ()>,
 ) -> ExitCode {
     let watcher = match Watcher::new(url) {
-        Ok(watcher) => watcher,
+        Ok(watcher) => match token() {
+            Some(token) => watcher.token(&token),
+            None => watcher,
+        },
         Err(error) => return complain(error, ExitCode::Usage),
     };
     let mut watched_jobs = WatchedJobs::new(jobs, Instant::now());

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use crate::config::{Config, ConfigError};
 
 impl Config {
-    /// Where to listen: an address, or a name that is looked up.
+    /// Where to listen: an address, or a name that is looked up. By default, this machine alone reaches a server that asks
+    /// nobody for credentials.
     pub fn host(&self) -> &str {
-        self.host.as_deref().unwrap_or("127.0.0.1")
+        let default = if self.asks_for_credentials() { "0.0.0.0" } else { "127.0.0.1" };
+        self.host.as_deref().unwrap_or(default)
     }
 
     /// Whether the server may listen at that address.
@@ -15,12 +17,12 @@ impl Config {
     /// # Errors
     /// When others than this machine could reach it there, and it asks nobody for credentials.
     pub fn check_exposure(&self, address: IpAddr) -> Result<(), ConfigError> {
-        if self.insecure || address.to_canonical().is_loopback() {
+        if self.insecure || self.asks_for_credentials() || address.to_canonical().is_loopback() {
             return Ok(());
         }
         Err(ConfigError::new(format!(
-            "whoever reaches {address} could watch, report and delete every job: listen on 127.0.0.1, or accept \
-             that with --insecure"
+            "whoever reaches {address} could watch, report and delete every job: ask them for a key with MILEPOST_KEY, listen \
+             on 127.0.0.1, or accept that with --insecure"
         )))
     }
 

@@ -27,7 +27,9 @@ pub(crate) struct Hosts {
 impl Hosts {
     pub(crate) fn new(config: &Config) -> Self {
         let named: Box<[String]> = config.hosts.clone().into();
-        let any = named.iter().any(|name| name == "*");
+        // Where credentials are asked for, a page under a name of its own has none.
+        let is_guarded = named.is_empty() && config.asks_for_credentials();
+        let any = is_guarded || named.iter().any(|name| name == "*");
         Self { any_reads: any || (named.is_empty() && config.insecure), any, named }
     }
 

@@ -1,7 +1,25 @@
-//! Who may do what: by which name and from whose pages the server is reached.
+//! Who may do what.
+//!
+//! - [`Gate`]: the keys and the keys of tokens, and whether a credential is one of them.
+//! - [`Grant`]: what a request, or a connection, was found to be allowed.
+//! - `layer`: holds each request against what its route needs. The routes say that in `router.rs`.
+//! - [`Hosts`] and `origin`: by which name, and from whose pages, the server is reached.
 
-mod exposure;
+mod credential;
+mod ending;
+pub(crate) mod exposure;
+mod gate;
+mod grant;
 pub(crate) mod host;
+mod jwks;
+mod layer;
 pub(crate) mod origin;
+mod settings;
 
+pub(crate) use credential::chosen_subprotocol;
+pub(crate) use ending::Ending;
+pub(crate) use gate::Gate;
+pub(crate) use grant::{Grant, Granted};
 pub(crate) use host::Hosts;
+pub(crate) use layer::{Guarded, Need, SocketRefused};
+pub use settings::Secret;

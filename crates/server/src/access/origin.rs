@@ -23,6 +23,10 @@ impl FromRequestParts<Arc<Instance>> for NotForeign {
         parts: &mut Parts,
         instance: &Arc<Instance>,
     ) -> Result<Self, Refused> {
+        // A foreign page has no credential but a cookie, whose page the layer has checked.
+        if instance.gate.is_some() {
+            return Ok(Self);
+        }
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
         check(instance, authority, &parts.headers, false).map(|()| Self)
     }
@@ -31,6 +35,32 @@ impl FromRequestParts<Arc<Instance>> for NotForeign {
 /// Whether a WebSocket may be opened by the page that asks for it: browsers open them across origins without asking.
 pub(crate) fn check_handshake(instance: &Instance, headers: &HeaderMap) -> Outcome<()> {
     check(instance, None, headers, true)
+}
+
+/// Whether a page may use the credential that its browser sends by itself. `changes`: the request changes something, or
+/// opens a WebSocket, which a browser says the page of.
+///
+/// # Errors
+/// `origin-not-allowed` if it is neither ours nor one that the operator has named.
+pub(super) fn check_ambient(
+    instance: &Instance,
+    headers: &HeaderMap,
+    changes: bool,
+) -> Outcome<()> {
+    if headers.contains_key(ORIGIN) {
+        return check(instance, None, headers, false);
+    }
+    // A page of ours that only reads names no origin. Browsers that can say more, do (Fetch Metadata).
+    let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
+    let is_ours = match site {
+        Some(site) => matches!(site, b"same-origin" | b"none"),
+        None => !changes,
+    };
+    if is_ours {
+        return Ok(());
+    }
+    let detail = "a cookie counts only for pages of this server, or of its cors_origins";
+    Err(Refused::new(ProblemType::OriginNotAllowed, detail))
 }
 
 fn check(

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::access::Granted;
 use crate::config::seconds;
 use crate::connection::corked::Corked;
 use crate::connection::listen;
@@ -83,14 +84,17 @@ pub(crate) async fn serve(
 
 /// Where a handler leaves what a connection is to become after its response; none if it stays HTTP.
 #[derive(Clone, Default)]
-pub(crate) struct Upgrade(Arc<Mutex<Option<websocket::Wanted>>>);
+pub(crate) struct Upgrade(Arc<Mutex<Option<Upgraded>>>);
+
+/// What a socket watches, and what it is allowed where credentials are asked for.
+type Upgraded = (websocket::Wanted, Option<Arc<Granted>>);
 
 impl Upgrade {
-    pub(crate) fn set(&self, wanted: websocket::Wanted) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+    pub(crate) fn set(&self, wanted: websocket::Wanted, granted: Option<Arc<Granted>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((wanted, granted));
     }
 
-    fn take(&self) -> Option<websocket::Wanted> {
+    fn take(&self) -> Option<Upgraded> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -254,8 +258,8 @@ async fn serve_http1(stream: TcpStream, open: OpenSocket, requests: Requests) {
         }
         wanted.map(|wanted| (wanted, connection.into_parts().read_buf))
     };
-    if let Some((wanted, read)) = upgraded {
-        websocket::admit(&socket, read, open, wanted, &instance).await;
+    if let Some(((wanted, granted), read)) = upgraded {
+        websocket::admit(&socket, read, open, wanted, granted, &instance).await;
         return;
     }
     if !refused.load(Ordering::Relaxed) {

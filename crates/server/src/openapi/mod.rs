@@ -9,6 +9,9 @@ mod schema;
 
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 
 pub(crate) use parameters::{
     CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam, WatchParams,
@@ -28,7 +31,8 @@ pub(crate) use schema::{History, JobId, JobList, Position, State, Update};
         description = "How far a long-running job is, live. The rules behind this are in `spec/README.md`. \
             A reader ignores fields and problem types that it does not know: both may be added.\n\n\
             Every refusal is `application/problem+json` (RFC 9457). Besides those named at each operation, \
-            any request may meet `not-found` (404), `method-not-allowed` (405), `internal` (500), `too-many-connections`, \
+            any request may meet `invalid-host` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), \
+            `host-not-allowed` (421), `method-not-allowed` (405), `internal` (500), `too-many-connections`, \
             `server-full` and `shutting-down` (503).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
@@ -45,7 +49,28 @@ struct Base;
 
 /// The document without the routes that the router adds to it.
 pub(crate) fn base() -> Document {
-    Base::openapi()
+    let mut document = Base::openapi();
+    let schemes: [(&str, SecurityScheme); 3] = [
+        (
+            "bearer",
+            SecurityScheme::Http(
+                HttpBuilder::new()
+                    .scheme(HttpAuthScheme::Bearer)
+                    .bearer_format("JWT, or a key")
+                    .build(),
+            ),
+        ),
+        ("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("milepost_token")))),
+        ("query", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token")))),
+    ];
+    // Nobody is asked where the operator has set no credentials.
+    let mut requirements = vec![SecurityRequirement::default()];
+    for (name, scheme) in schemes {
+        document.components.get_or_insert_default().add_security_scheme(name, scheme);
+        requirements.push(SecurityRequirement::new(name, Vec::<String>::new()));
+    }
+    document.security = Some(requirements);
+    document
 }
 
 /// Watch one job over WebSocket

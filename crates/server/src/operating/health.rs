@@ -11,6 +11,7 @@ use http::header::RETRY_AFTER;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Grant;
 use crate::instance::Instance;
 use crate::response::json;
 use crate::response::problem::warn_now_and_then;
@@ -142,12 +143,12 @@ pub(crate) struct Counts {
             headers(("Retry-After" = u32, description = "Seconds after which to ask again."))),
     ),
 )]
-pub(crate) async fn ready(State(instance): State<Arc<Instance>>) -> Response {
+pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -> Response {
     let broker = async {
         let probe = tokio::time::timeout(PATIENCE, instance.broker.probe()).await;
         match probe {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(unavailable)) if instance.shows_details() => Err(unavailable.to_string()),
+            Ok(Err(unavailable)) if instance.shows_details(&grant) => Err(unavailable.to_string()),
             Ok(Err(unavailable)) => {
                 warn_now_and_then(&unavailable);
                 Err("not available; the server's log says why".to_owned())

@@ -110,6 +110,15 @@ impl Collector for Scrape {
             ConstCounter::new(count.load(Relaxed) + legacy)
                 .encode(updates.encode_family(&labels)?)?;
         }
+        let help = "Requests refused for their credential, by why";
+        let name = "milepost_access_refusals";
+        let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let reasons =
+            [("unauthenticated", &counters.unauthenticated), ("forbidden", &counters.forbidden)];
+        for (reason, count) in reasons {
+            let labels = [("reason", reason)];
+            ConstCounter::new(count.load(Relaxed)).encode(refusals.encode_family(&labels)?)?;
+        }
         let help = "Times that a long-lived task panicked or ended before it should";
         let name = "milepost_task_failures";
         let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -14,6 +14,7 @@ use milepost_protocol::{JobId, ProblemType, Update};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Grant;
 use crate::access::origin::NotForeign;
 use crate::config::Config;
 use crate::instance::Instance;
@@ -60,6 +61,7 @@ pub(crate) struct Accepted {
 pub(crate) async fn one(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
+    grant: Grant,
     _: NotForeign,
     _: NoParameters,
     _: Unconditional,
@@ -69,7 +71,7 @@ pub(crate) async fn one(
     let config = &instance.config;
     let limit = config.max_update_bytes;
     let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await?;
-    let reported = report_one(&instance, &job, &body.bytes).await?;
+    let reported = report_one(&instance, &grant, &job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", reported.state.position())) {
@@ -98,6 +100,7 @@ const OUTCOME: usize = 256;
 )]
 pub(crate) async fn many(
     State(instance): State<Arc<Instance>>,
+    grant: Grant,
     _: NotForeign,
     _: NoParameters,
     _: Unconditional,
@@ -120,7 +123,7 @@ pub(crate) async fn many(
         outcome(&count(instance, instance.broker.report(update).await.map_err(Refused::from)))
     });
     for line in lines() {
-        match parse_line(line, config) {
+        match parse_line(line, config, &grant) {
             Ok(update) => reports.report(update).await,
             Err(refused) => reports.skip(outcome(&count(instance, Err(refused)))),
         }
@@ -141,24 +144,40 @@ pub(crate) async fn many(
 pub(crate) async fn forget(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
+    grant: Grant,
     _: NotForeign,
     _: NoParameters,
     _: Unconditional,
 ) -> Outcome<StatusCode> {
     let job = JobId::parse(&job)?;
+    if !grant.may_control(&job) {
+        return Err(Refused::unknown_job(&job));
+    }
     if instance.broker.forget(&job).await? {
+        if let Some(granted) = grant.granted() {
+            tracing::info!(target: "milepost_audit", holder = granted.holder, %job, "deleted");
+        }
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Refused::unknown_job(&job))
     }
 }
 
-fn parse_line(line: &[u8], config: &Config) -> Outcome<Update> {
+fn parse_line(line: &[u8], config: &Config, grant: &Grant) -> Outcome<Update> {
     if line.len() > config.max_update_bytes {
         let detail = format!("at most {} bytes are allowed", config.max_update_bytes);
         return Err(Refused::new(ProblemType::UpdateTooLarge, detail));
     }
-    Ok(Update::parse(None, line)?)
+    permitted(Update::parse(None, line)?, grant)
+}
+
+/// The update, if its job may be reported.
+fn permitted(update: Update, grant: &Grant) -> Outcome<Update> {
+    if grant.may_report(update.job()) {
+        return Ok(update);
+    }
+    let detail = format!("the credential does not allow to report {}", update.job());
+    Err(Refused::new(ProblemType::Forbidden, detail))
 }
 
 /// The outcome of a line as a line.
@@ -173,7 +192,12 @@ fn outcome(reported: &Outcome<Reported>) -> String {
     outcome
 }
 
-async fn report_one(instance: &Instance, job: &str, json: &[u8]) -> Outcome<Reported> {
+async fn report_one(
+    instance: &Instance,
+    grant: &Grant,
+    job: &str,
+    json: &[u8],
+) -> Outcome<Reported> {
     let taken = async {
         let job = JobId::parse(job)?;
         let update = Update::parse(Some(&job), json)?;

@@ -4,13 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, StatusCode};
 use milepost_broker::{ReportError, Unavailable};
 use milepost_hub::WatchError;
 use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
 
 /// A problem on its way to being a response.
+#[derive(Clone)]
 pub(crate) struct Refused(pub(crate) Box<Problem>);
 
 pub(crate) type Outcome<T> = Result<T, Refused>;
@@ -109,8 +112,13 @@ impl IntoResponse for Refused {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let unknown_job = self.0.uri == ProblemType::UnknownJob.uri();
-        if status == StatusCode::SERVICE_UNAVAILABLE || unknown_job {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+            || unknown_job
+        {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"milepost\""));
         }
         if status == StatusCode::UPGRADE_REQUIRED {
             // RFC 9110, section 15.5.22; RFC 6455, section 4.2.2.

@@ -14,15 +14,16 @@ use futures_util::{Stream, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use milepost_hub::{Mode, Watch};
-use milepost_protocol::{JobId, State as JobState};
+use milepost_protocol::{JobId, Problem, ProblemType, State as JobState};
 use tokio::time::Instant;
 
+use crate::access::{Ending, Grant};
 use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::body::{pieces, text_bytes};
-use crate::response::problem::Outcome;
+use crate::response::problem::{Outcome, Refused};
 use crate::websocket::message;
 
 /// Watch a job by server-sent events
@@ -44,6 +45,7 @@ pub(crate) async fn stream(
     NamedJob(job): NamedJob,
     RawQuery(query): RawQuery,
     version: Version,
+    grant: Grant,
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
@@ -74,6 +76,7 @@ pub(crate) async fn stream(
     opening.push_str("\n\n");
     let events = Events {
         watching: Watching::new(&instance.counters),
+        ending: Ending::of(&grant, &instance),
         stream,
         interval: wanted.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
         not_before: Instant::now(),
@@ -99,6 +102,7 @@ struct Events {
     #[expect(dead_code, reason = "counts the stream until it is dropped")]
     stream: Option<OpenSocket>,
     instance: Arc<Instance>,
+    ending: Ending,
     watch: Watch,
     opening: Option<String>,
     /// Between two updates that are no ends.
@@ -130,11 +134,32 @@ impl Events {
         let keepalive = seconds(self.instance.config.ping_interval);
         let instance = Arc::clone(&self.instance);
         tokio::select! {
-            states = self.states() => Some(self.encode(&states)),
+            news = self.news() => Some(match news {
+                Ok(states) => self.encode(&states),
+                Err(why) => self.encode_ending(why),
+            }),
             () = tokio::time::sleep(keepalive) => Some(": keepalive\n\n".to_owned()),
             // The stream ends; the client comes back after its `retry`.
             () = instance.drain.begun() => None,
         }
+    }
+
+    /// What to show next, or why there is nothing more to be shown.
+    async fn news(&mut self) -> Result<Vec<Arc<JobState>>, &'static str> {
+        let mut ending = std::mem::replace(&mut self.ending, Ending::never());
+        let news = tokio::select! {
+            states = self.states() => Ok(states),
+            why = ending.wait() => Err(why),
+        };
+        self.ending = ending;
+        news
+    }
+
+    /// The last event of a client whose credential no longer holds.
+    fn encode_ending(&mut self, why: &str) -> String {
+        self.ended = true;
+        let problem = Problem::new(ProblemType::Unauthenticated, why);
+        format!("event: unauthenticated\ndata: {}\n\n", Refused::from(problem).json())
     }
 
     /// What to show next: no sooner than the rate allows, but an end at once. Safe to drop and call again.

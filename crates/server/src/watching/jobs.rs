@@ -11,6 +11,7 @@ use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use milepost_broker::{Jobs, JobsQuery, Keyword};
 use milepost_protocol::Status;
 
+use crate::access::Grant;
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter;
@@ -32,8 +33,9 @@ const CHUNK_BYTES: usize = 128 << 10;
 pub(crate) async fn list(
     State(instance): State<Arc<Instance>>,
     RawQuery(query): RawQuery,
+    grant: Grant,
 ) -> Outcome<Response> {
-    let mut page = Page::of(Asked::parse(query.as_deref())?, instance).await?;
+    let mut page = Page::of(Asked::parse(query.as_deref())?, grant, instance).await?;
     // What goes wrong at once is a problem; later on, all that is left is to break the response off.
     let first = page.next_chunk().await?;
     let rest = stream::unfold(page, async |mut page| {
@@ -66,22 +68,42 @@ struct Page {
     counts: Option<String>,
     begun: bool,
     ended: bool,
+    grant: Grant,
+    /// Of the jobs that the broker was asked for, how many the page shows.
+    shown: usize,
+    /// So many jobs more are looked at, of which not all may be watched.
+    looks: usize,
 }
 
+/// A list for those who may watch few of the jobs looks at so many at most, and has a next page then.
+const MAX_LOOKS: usize = 10_000;
+
 impl Page {
-    async fn of(asked: Asked, instance: Arc<Instance>) -> Outcome<Self> {
+    async fn of(asked: Asked, grant: Grant, instance: Arc<Instance>) -> Outcome<Self> {
         let Asked { query, sort, with_counts } = asked;
         let counts = match with_counts {
-            true => Some(survey::counts(&*instance.broker, &query).await?),
+            true => Some(survey::counts(&*instance.broker, &query, &grant).await?),
             false => None,
         };
         let sorted = match sort {
-            Some(sort) => Some(survey::page(&*instance.broker, &query, sort).await?),
+            Some(sort) => Some(survey::page(&*instance.broker, &query, &grant, sort).await?),
             None => None,
         };
         let left = query.limit;
         let chunk = FIRST_CHUNK;
-        Ok(Self { instance, query, left, chunk, sorted, counts, begun: false, ended: false })
+        Ok(Self {
+            instance,
+            query,
+            left,
+            chunk,
+            sorted,
+            counts,
+            begun: false,
+            ended: false,
+            grant,
+            shown: 0,
+            looks: MAX_LOOKS,
+        })
     }
 
     async fn next_jobs(&mut self) -> Outcome<Jobs> {
@@ -104,7 +126,11 @@ impl Page {
             return Ok(None);
         }
         self.query.limit = self.left.min(self.chunk);
-        let jobs = self.next_jobs().await?;
+        let mut jobs = self.next_jobs().await?;
+        if !self.grant.watches_all() {
+            self.looks = self.looks.saturating_sub(jobs.states.len());
+            jobs.states.retain(|state| self.grant.may_watch(state.job()));
+        }
         let bytes: usize = jobs.states.iter().map(|state| state.json().len() + 1).sum();
         // The states are held while they are copied.
         let mut held = self.instance.memory.responses.take(2 * bytes + 128)?;
@@ -120,7 +146,7 @@ impl Page {
         let mut text = String::with_capacity(capacity);
         if !std::mem::replace(&mut self.begun, true) {
             text.push_str("{\"jobs\":[");
-        } else if !jobs.states.is_empty() {
+        } else if self.shown > 0 && !jobs.states.is_empty() {
             text.push(',');
         }
         for (index, state) in jobs.states.iter().enumerate() {
@@ -129,13 +155,15 @@ impl Page {
             }
             text.push_str(state.json());
         }
+        self.shown += jobs.states.len();
         self.left = self.left.saturating_sub(jobs.states.len());
         self.query.after = jobs.next;
-        if jobs.next.is_none() || self.left == 0 {
+        if jobs.next.is_none() || self.left == 0 || self.looks == 0 {
             self.ended = true;
             let next = jobs.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next:x}\""));
             // Writing into a String cannot fail.
-            let _ = write!(text, "],\"next\":{next},\"total\":{}", jobs.total);
+            let total = if self.grant.watches_all() { jobs.total } else { self.shown };
+            let _ = write!(text, "],\"next\":{next},\"total\":{total}");
             if let Some(counts) = &self.counts {
                 let _ = write!(text, ",\"counts\":{counts}");
             }

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use milepost_hub::Mode;
-use milepost_protocol::{JobId, Position, State as JobState};
+use milepost_protocol::{JobId, Position, ProblemType, State as JobState};
 
+use crate::access::{Ending, Grant};
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, NoParameters};
@@ -33,6 +34,7 @@ pub(crate) async fn state(
     NamedJob(job): NamedJob,
     RawQuery(query): RawQuery,
     version: Version,
+    grant: Grant,
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
@@ -42,6 +44,7 @@ pub(crate) async fn state(
     let mut state = instance.broker.state(&job).await?;
     if !wait.is_zero() && !is_news(state.as_deref(), &seen) {
         let _counted = instance.count_stream(version)?;
+        let mut ending = Ending::of(&grant, &instance);
         let present = state.as_ref().map(|state| state.position());
         let mut watch = instance.hub.watch(&job, present, Mode::Latest).await?;
         let news = async {
@@ -55,6 +58,7 @@ pub(crate) async fn state(
         tokio::select! {
             newest = news => state = newest,
             () = tokio::time::sleep(wait) => {}
+            why = ending.wait() => return Err(Refused::new(ProblemType::Unauthenticated, why)),
             () = instance.drain.begun() => {}
         }
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use milepost_broker::{Broker, Jobs, JobsQuery, Unavailable};
 use milepost_protocol::{State, Status};
 
+use crate::access::Grant;
+
 /// So many jobs are looked at, the most recently begun ones that match: for both backends the work, and the memory, are
 /// bounded.
 pub(super) const MAX_SURVEYED: usize = 10_000;
@@ -105,9 +107,10 @@ impl Eq for Ranked {}
 pub(super) async fn page(
     broker: &dyn Broker,
     query: &JobsQuery,
+    grant: &Grant,
     sort: Sort,
 ) -> Result<Jobs, Unavailable> {
-    let mut states = survey(broker, query).await?;
+    let mut states = survey(broker, query, grant).await?;
     sort.sort(&mut states);
     let total = broker.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).await?.total;
     let first = query.after.unwrap_or(0);
@@ -119,15 +122,20 @@ pub(super) async fn page(
     Ok(Jobs { states, next, total })
 }
 
-/// The jobs that match, at most [`MAX_SURVEYED`].
-async fn survey(broker: &dyn Broker, query: &JobsQuery) -> Result<Vec<Arc<State>>, Unavailable> {
+/// Those of the jobs that match, at most [`MAX_SURVEYED`], which may be watched.
+async fn survey(
+    broker: &dyn Broker,
+    query: &JobsQuery,
+    grant: &Grant,
+) -> Result<Vec<Arc<State>>, Unavailable> {
     let mut query = JobsQuery { after: None, ..query.clone() };
-    let mut states = Vec::new();
+    let (mut states, mut looked) = (Vec::new(), 0);
     loop {
-        query.limit = (MAX_SURVEYED - states.len()).min(1_000);
+        query.limit = (MAX_SURVEYED - looked).min(1_000);
         let jobs = broker.jobs(&query).await?;
-        states.extend(jobs.states);
-        if jobs.next.is_none() || states.len() >= MAX_SURVEYED {
+        looked += jobs.states.len();
+        states.extend(jobs.states.into_iter().filter(|state| grant.may_watch(state.job())));
+        if jobs.next.is_none() || looked >= MAX_SURVEYED {
             return Ok(states);
         }
         query.after = jobs.next;
@@ -135,10 +143,14 @@ async fn survey(broker: &dyn Broker, query: &JobsQuery) -> Result<Vec<Arc<State>
 }
 
 /// How many of the jobs that match, but for their status, have each status: as JSON.
-pub(super) async fn counts(broker: &dyn Broker, query: &JobsQuery) -> Result<String, Unavailable> {
+pub(super) async fn counts(
+    broker: &dyn Broker,
+    query: &JobsQuery,
+    grant: &Grant,
+) -> Result<String, Unavailable> {
     let query = JobsQuery { statuses: Vec::new(), ..query.clone() };
     let mut counts = [0_usize; Status::ALL.len()];
-    for state in survey(broker, &query).await? {
+    for state in survey(broker, &query, grant).await? {
         if let Some(at) = Status::ALL.iter().position(|status| *status == state.status()) {
             counts[at] += 1;
         }

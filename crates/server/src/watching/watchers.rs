@@ -9,6 +9,7 @@ use milepost_protocol::JobId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Grant;
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter;
@@ -38,9 +39,12 @@ const MOST: usize = 100;
 pub(crate) async fn count(
     State(instance): State<Arc<Instance>>,
     RawQuery(query): RawQuery,
+    grant: Grant,
 ) -> Outcome<Response> {
     let jobs = parse(query.as_deref())?;
-    let watchers = jobs.iter().map(|job| (job.to_string(), instance.hub.watchers(job))).collect();
+    // Of a job that may not be watched, as of one that is not known.
+    let watchers = |job| if grant.may_watch(job) { instance.hub.watchers(job) } else { 0 };
+    let watchers = jobs.iter().map(|job| (job.to_string(), watchers(job))).collect();
     Ok(json(&Watchers { watchers }))
 }
 

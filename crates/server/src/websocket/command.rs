@@ -13,6 +13,8 @@ pub(super) enum Command {
     Ping,
     Subscribe(JobId, Subscribe),
     Unsubscribe(JobId),
+    /// A new token.
+    Auth(String),
     /// An invalid command, with the job id as the client wrote it.
     Refused(Box<Problem>, Option<String>),
 }
@@ -45,6 +47,15 @@ impl Command {
         let Kind { r#type: kind, job_id } = serde_json::from_str(text).ok()?;
         let subscribing = match kind.as_str() {
             "ping" => return Some(Self::Ping),
+            "auth" => {
+                #[derive(Deserialize)]
+                struct Auth {
+                    token: String,
+                }
+                // What is no token is refused as one.
+                let token = serde_json::from_str(text).map(|Auth { token }| token);
+                return Some(Self::Auth(token.unwrap_or_default()));
+            }
             "subscribe" if many => true,
             "unsubscribe" if many => false,
             _ => return None,

@@ -7,6 +7,7 @@ use milepost_protocol::{JobId, State, Timestamp};
 use mio::net::TcpStream;
 
 use super::inbound::Reader;
+use super::session::Session;
 use super::{frame, message};
 use crate::instance::WatchingSocket;
 
@@ -20,6 +21,8 @@ pub(super) struct Connection {
     pub(super) is_read_closed: bool,
     /// Present on a socket for many jobs.
     pub(super) many: Option<Box<Many>>,
+    /// Present where credentials are asked for.
+    pub(super) session: Option<Box<Session>>,
     /// Distinguishes this connection from earlier ones with the same key.
     pub(super) serial: u64,
     #[expect(dead_code, reason = "counts the watcher and its socket until it is dropped")]

@@ -9,7 +9,8 @@ use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use milepost_hub::{Subscribe, WatchError};
@@ -19,7 +20,7 @@ use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
-use crate::access::origin;
+use crate::access::{self, Grant, Granted, SocketRefused, origin};
 use crate::connection::corked::Corked;
 use crate::connection::serve::Upgrade;
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
@@ -33,7 +34,13 @@ pub(crate) enum Wanted {
     /// What it will subscribe to.
     Many,
     /// Nothing: the request was wrong. A browser hides the HTTP status from its page, so the reason is sent on the socket.
-    Refused(Refused),
+    Refused(CloseCode, Refused),
+}
+
+impl Wanted {
+    fn bad_request(refused: Refused) -> Self {
+        Self::Refused(CloseCode::BadRequest, refused)
+    }
 }
 
 /// `GET /ws/jobs/{job_id}`
@@ -43,7 +50,7 @@ pub(crate) async fn one_job(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Outcome<Response> {
-    let wanted = parse(&job, query.as_deref()).unwrap_or_else(Wanted::Refused);
+    let wanted = parse(&job, query.as_deref()).unwrap_or_else(Wanted::bad_request);
     upgrade(&instance, &request, wanted)
 }
 
@@ -60,26 +67,41 @@ pub(crate) async fn many_jobs(
     request: Request,
 ) -> Outcome<Response> {
     let wanted = parameter::pairs(query.as_deref(), &[]);
-    upgrade(&instance, &request, wanted.map_or_else(Wanted::Refused, |_| Wanted::Many))
+    upgrade(&instance, &request, wanted.map_or_else(Wanted::bad_request, |_| Wanted::Many))
 }
 
 /// Answers the handshake. Once the response is written, the connection calls [`admit`].
 fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Response> {
     let accept = accept_key(request.method(), request.version(), request.headers())?;
     origin::check_handshake(instance, request.headers())?;
+    let granted = request.extensions().get::<Grant>().and_then(Grant::granted).cloned();
+    let wanted = match request.extensions().get::<SocketRefused>() {
+        Some(SocketRefused(code, refused)) => Wanted::Refused(*code, refused.clone()),
+        None if instance.gate.is_some() && granted.is_none() => {
+            // The layer lets nobody through without either.
+            return Err(Refused::new(ProblemType::Internal, "nobody has checked this request"));
+        }
+        None => wanted,
+    };
+    let protocol = access::chosen_subprotocol(request.headers())
+        .and_then(|protocol| HeaderValue::try_from(protocol).ok());
     let Some(upgrade) = request.extensions().get::<Upgrade>() else {
         return Err(Refused::new(
             ProblemType::UpgradeRequired,
             "this connection cannot be upgraded",
         ));
     };
-    upgrade.set(wanted);
+    upgrade.set(wanted, granted);
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("upgrade")),
         (SEC_WEBSOCKET_ACCEPT, accept),
     ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+    let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(response)
 }
 
 /// Passes a connection to a shard. `read` are bytes that arrived right after the handshake.
@@ -88,6 +110,7 @@ pub(crate) async fn admit(
     read: Bytes,
     open: OpenSocket,
     wanted: Wanted,
+    granted: Option<Arc<Granted>>,
     instance: &Instance,
 ) {
     let watching = WatchingSocket::new(open);
@@ -112,7 +135,7 @@ pub(crate) async fn admit(
     };
     let Ok(stream) = stream.into_std() else { return };
     let shard = instance.next_shard();
-    shard.admit(Admission { stream, response, read, welcome, watching }).await;
+    shard.admit(Admission { stream, response, read, welcome, granted, watching }).await;
 }
 
 async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
@@ -127,7 +150,7 @@ async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
             }
         }
         Wanted::Many => Welcome::Many,
-        Wanted::Refused(refused) => Welcome::Refused(CloseCode::BadRequest, refused),
+        Wanted::Refused(code, refused) => Welcome::Refused(code, refused),
     }
 }
 

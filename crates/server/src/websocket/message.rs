@@ -44,6 +44,17 @@ pub(crate) fn unsubscribed(job: &JobId, now: Timestamp) -> String {
     format!(r#"{{"type":"unsubscribed","job_id":"{job}","timestamp":"{now}"}}"#)
 }
 
+/// The credential ends in so many seconds.
+pub(crate) fn token_expiring(seconds: f64, now: Timestamp) -> String {
+    format!(r#"{{"type":"token_expiring","in":{seconds},"timestamp":"{now}"}}"#)
+}
+
+/// The answer to `auth`; for so many seconds, or until the key is revoked.
+pub(crate) fn authenticated(seconds: Option<f64>, now: Timestamp) -> String {
+    let seconds = seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.floor().to_string());
+    format!(r#"{{"type":"authenticated","expires_in":{seconds},"timestamp":"{now}"}}"#)
+}
+
 /// What went wrong; `job` as the client named it.
 pub(crate) fn error(problem: &str, message: &str, job: Option<&str>, now: Timestamp) -> String {
     let mut error = serde_json::json!({

@@ -10,6 +10,7 @@ mod handshake;
 pub mod inbound;
 pub(crate) mod message;
 mod reactor;
+mod session;
 
 pub(crate) use handshake::{Wanted, admit, many_jobs, one_job};
 pub(crate) use reactor::{Context, ShardHandle, shard};

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::support::{Server, Watcher};
-use milepost_server::Config;
-use serde_json::Value;
+use milepost_server::{Config, Secret};
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+
+const SECRET: &str = "a secret of thirty-two bytes, and more";
 
 struct Document(Value);
 
@@ -137,9 +139,32 @@ async fn what_a_socket_says_is_as_described() {
             seen.insert(kind);
         }
     }
+    let token = |seconds: f64| {
+        let watch = vec![milepost_access::Pattern::all()];
+        let permissions = milepost_access::Permissions { watch, ..Default::default() };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let rules = milepost_access::TokenRules::default();
+        milepost_access::sign(SECRET, permissions, None, &rules, now.as_secs_f64() + seconds)
+            .unwrap()
+    };
+    let config = Config { token_secret: Some(Secret::new(SECRET)), ..Config::default() };
+    let guarded = Server::with(config).await;
+    for (channel, path) in [("job", "/ws/jobs/a1"), ("jobs", "/ws")] {
+        let mut socket = guarded.watch(&format!("{path}?token={}", token(5.0))).await;
+        next(&mut socket).await;
+        socket.say(&json!({"type": "auth", "token": token(60.0)}).to_string()).await;
+        for kind in ["token_expiring", "authenticated"] {
+            let message = next(&mut socket).await;
+            document.is_of(channel, kind);
+            document.check(kind, &message);
+            seen.insert(kind.to_owned());
+        }
+    }
+    guarded.stop().await;
+
     // What is described was seen, but for what clients say.
     let described = document.0["components"]["messages"].as_object().unwrap().keys();
-    let by_client = ["clientPing", "subscribe", "unsubscribe"];
+    let by_client = ["auth", "clientPing", "subscribe", "unsubscribe"];
     let by_server: BTreeSet<_> =
         described.filter(|name| !by_client.contains(&name.as_str())).cloned().collect();
     assert_eq!(seen, by_server);

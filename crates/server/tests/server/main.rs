@@ -8,6 +8,7 @@ mod access;
 mod agreement;
 mod codec;
 mod connections;
+mod credentials;
 mod events;
 mod frames;
 mod handshake;

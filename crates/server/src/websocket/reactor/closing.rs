@@ -30,6 +30,7 @@ impl Sockets {
     /// and discarded: unread bytes would make the kernel reset the connection and drop our frame.
     pub(super) fn begin_close(&mut self, key: WatcherKey, frame: &[u8]) {
         let until = self.now() + CLOSING;
+        self.unschedule(key);
         let Some(connection) = self.shard.wire(key) else { return };
         if connection.phase != Phase::Open {
             return;

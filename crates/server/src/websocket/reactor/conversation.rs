@@ -64,6 +64,7 @@ impl Sockets {
                         self.send_text(key, &message::pong(self.context.clock.now()));
                     }
                     Some(Command::Subscribe(job, wanted)) => self.subscribe(key, job, wanted),
+                    Some(Command::Auth(token)) => self.authenticate(key, &token),
                     Some(Command::Unsubscribe(job)) => self.unsubscribe(key, &job),
                     Some(Command::Refused(problem, job)) => {
                         self.send_problem(key, &problem, job.as_deref());
@@ -74,6 +75,12 @@ impl Sockets {
     }
 
     fn subscribe(&mut self, key: WatcherKey, job: JobId, subscribe: Subscribe) {
+        if !self.admits(key, &job) {
+            let detail = "the credential does not allow to watch this job";
+            let problem = Problem::new(ProblemType::Forbidden, detail);
+            self.send_problem(key, &problem, Some(job.as_str()));
+            return;
+        }
         let subscribed = self.shard.subscribed(key);
         let max = self.max_subscriptions;
         let Some(connection) = self.shard.wire(key) else { return };
@@ -117,6 +124,11 @@ impl Sockets {
             return;
         }
         many.pending.remove(&job);
+        // A token that came meanwhile may allow less.
+        if !self.admits(key, &job) {
+            return;
+        }
+        let Some(connection) = self.shard.wire(key) else { return };
         if connection.phase != Phase::Open {
             return;
         }
@@ -134,11 +146,16 @@ impl Sockets {
     }
 
     fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) {
+        self.drop_subscription(key, job);
+        self.send_text(key, &message::unsubscribed(job, self.context.clock.now()));
+    }
+
+    pub(super) fn drop_subscription(&mut self, key: WatcherKey, job: &JobId) {
         if let Some(many) = self.shard.wire(key).and_then(|wire| wire.many.as_mut()) {
             many.pending.remove(job);
         }
+        self.forget_job(key, job);
         self.shard.unsubscribe(key, job);
-        self.send_text(key, &message::unsubscribed(job, self.context.clock.now()));
     }
 
     pub(super) fn send_text(&mut self, key: WatcherKey, message: &str) {

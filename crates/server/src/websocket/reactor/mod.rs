@@ -1,5 +1,6 @@
 mod closing;
 mod conversation;
+mod expiry;
 mod sockets;
 
 use std::io;
@@ -14,11 +15,12 @@ use milepost_protocol::{CloseCode, JobId};
 use mio::{Events, Poll};
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::sockets::Sockets;
+use crate::access::{Gate, Granted};
 use crate::config::{Config, seconds};
 use crate::drain::Drain;
 use crate::instance::{Counters, WatchingSocket};
@@ -30,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) drain: Drain,
+    /// Whom to let in; none: everybody.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 /// A socket that is passed from the handshake to its shard.
@@ -40,6 +44,8 @@ pub(super) struct Admission {
     /// Bytes that arrived right after the handshake.
     pub(super) read: Bytes,
     pub(super) welcome: Welcome,
+    /// Present where credentials are asked for, unless it is refused.
+    pub(super) granted: Option<Arc<Granted>>,
     pub(super) watching: WatchingSocket,
 }
 
@@ -82,6 +88,7 @@ pub(crate) fn shard(
     let ping_interval = seconds(config.ping_interval);
     let shard = Shard::new(index, Arc::clone(&mailbox), Arc::clone(&context.clock), ping_interval);
     let (hub, drain) = (Arc::clone(&context.hub), context.drain.clone());
+    let gate = context.gate.clone();
     let sockets = Arc::new(Mutex::new(Sockets::new(shard, registry, context, config)));
     let reactor = Reactor {
         sockets: Arc::clone(&sockets),
@@ -92,6 +99,7 @@ pub(crate) fn shard(
         attaching: JoinSet::new(),
         hub,
         drain,
+        gate,
     };
     Ok((ShardHandle { sockets, mailbox, requests }, reactor.run()))
 }
@@ -151,6 +159,16 @@ impl AsRawFd for Epoll {
     }
 }
 
+/// Waits until the keys have changed.
+async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 /// The task of one shard. It does what nobody has done in place: reads from the sockets, serves the rest of a pass, and
 /// keeps the time.
 struct Reactor {
@@ -163,6 +181,7 @@ struct Reactor {
     attaching: JoinSet<Attached>,
     hub: Arc<Hub>,
     drain: Drain,
+    gate: Option<Arc<Gate>>,
 }
 
 /// A connection's request to subscribe to a job, whose topic has to be attached to the broker.
@@ -200,6 +219,8 @@ impl Reactor {
         let drain = self.drain.clone();
         let mut last_admitted = Box::pin(async move { drain.last_admitted().await });
         let mut complete = false;
+        let gate = self.gate.clone();
+        let mut changes = gate.as_ref().map(|gate| gate.changes());
         loop {
             let wake_at = match self.turn(complete) {
                 Turn::Down => return,
@@ -233,6 +254,11 @@ impl Reactor {
                 () = drain_begun.as_mut(), if !draining => {
                     draining = true;
                     lock(&self.sockets).begin_drain();
+                }
+                () = changed(&mut changes) => {
+                    if let Some(gate) = &gate {
+                        lock(&self.sockets).recheck(gate);
+                    }
                 }
                 () = last_admitted.as_mut(), if !complete => complete = true,
             }

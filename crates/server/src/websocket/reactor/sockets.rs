@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::atomic::Ordering;
@@ -31,6 +31,8 @@ pub(super) struct Sockets {
     pub(super) closing: VecDeque<(Duration, WatcherKey, u64)>,
     /// While draining: whom to tell to reconnect elsewhere, and when; the last one first.
     pub(super) draining: Vec<(Duration, WatcherKey, u64)>,
+    /// Credentials that end, by when they are looked at: (when, watcher, serial).
+    pub(super) expiring: BTreeSet<(Duration, usize, u64)>,
     /// For reading from whichever connection: an idle connection has no buffer.
     buffer: Box<[u8]>,
     next_serial: u64,
@@ -55,6 +57,7 @@ impl Sockets {
             unread: VecDeque::new(),
             closing: VecDeque::new(),
             draining: Vec::new(),
+            expiring: BTreeSet::new(),
             buffer: vec![0; READ].into(),
             next_serial: 0,
             max_subscriptions: config.max_subscriptions,
@@ -93,7 +96,8 @@ impl Sockets {
     fn wake_at(&self) -> Option<Duration> {
         let closing = self.closing.front().map(|(until, ..)| *until);
         let draining = self.draining.last().map(|(at, ..)| *at);
-        [self.shard.wake_at(), closing, draining].into_iter().flatten().min()
+        let expiring = self.expiring.first().map(|(at, ..)| *at);
+        [self.shard.wake_at(), closing, draining, expiring].into_iter().flatten().min()
     }
 
     /// The task is about to wait: returns until when, at most.
@@ -103,7 +107,7 @@ impl Sockets {
     }
 
     pub(super) fn admit(&mut self, admission: Admission) {
-        let Admission { stream, response, read, welcome, watching } = admission;
+        let Admission { stream, response, read, welcome, granted, watching } = admission;
         self.next_serial += 1;
         let many = matches!(welcome, Welcome::Many);
         let connection = Connection {
@@ -113,16 +117,21 @@ impl Sockets {
             unread: Unread::Nothing,
             is_read_closed: false,
             many: many.then(Box::<Many>::default),
+            session: None,
             serial: self.next_serial,
             watching,
         };
         let key = self.shard.admit(connection, many);
         // The rest of the handshake, the first message and the present state leave in one write.
         self.shard.cork(key, response);
+        if let Some(granted) = granted {
+            self.begin_session(key, granted);
+        }
         let now = self.context.clock.now();
         match welcome {
             Welcome::One(lease, subscribe, ignored) => {
                 let known = lease.state().is_some();
+                self.admits(key, lease.job());
                 let job = Some((lease.job(), known));
                 self.send_text(key, &message::connected(job, &ignored, now));
                 self.shard.subscribe(key, lease, subscribe);
@@ -157,6 +166,7 @@ impl Sockets {
     }
 
     pub(super) fn remove(&mut self, key: WatcherKey) {
+        self.unschedule(key);
         if let Some(mut connection) = self.shard.remove(key) {
             // Closing the socket removes it from the epoll instance even if this fails.
             let _ = self.registry.deregister(&mut connection.stream);
@@ -182,6 +192,7 @@ impl Sockets {
                 self.remove(key);
             }
         }
+        self.expire(now);
         while let Some((at, key, serial)) = self.draining.last().copied()
             && at <= now
         {

@@ -1,0 +1,258 @@
+//! Keys: secrets with a name, of which only digests are kept.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+use crate::Permissions;
+
+/// What a key's secret begins with, so that it is recognized where it does not belong.
+pub const SECRET_PREFIX: &str = "mpk_";
+
+/// A key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// What people call it: 1 to 64 characters out of `A–Z a–z 0–9 - . _`.
+    pub name: String,
+    /// The SHA-256 digest of its secret, in hexadecimal. The secret has 256 random bits, so that nothing slower is needed.
+    sha256: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// What it allows.
+    #[serde(rename = "allow")]
+    pub permissions: Permissions,
+}
+
+/// A key that was just made, with its secret, which nobody can read again.
+pub struct NewKey {
+    /// For whoever is to use the key.
+    pub secret: String,
+    /// For the server.
+    pub key: Key,
+}
+
+impl NewKey {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// When the name is not allowed, it would allow nothing, or the system gives no random numbers.
+    pub fn generate(
+        name: &str,
+        permissions: Permissions,
+        created: String,
+    ) -> Result<Self, InvalidKeys> {
+        let mut random = [0; 32];
+        let drawn = SystemRandom::new().fill(&mut random);
+        drawn.map_err(|_| InvalidKeys("the system gives no random numbers".to_owned()))?;
+        let secret = format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+        let key = Key {
+            name: name.to_owned(),
+            sha256: hexadecimal(&sha256(&secret)),
+            created,
+            permissions,
+        };
+        key.check()?;
+        Ok(Self { secret, key })
+    }
+}
+
+impl Key {
+    /// A key whose secret somebody else has chosen.
+    pub fn of_secret(name: &str, secret: &str, permissions: Permissions) -> Self {
+        let sha256 = hexadecimal(&sha256(secret));
+        Self { name: name.to_owned(), sha256, created: String::new(), permissions }
+    }
+
+    fn check(&self) -> Result<(), InvalidKeys> {
+        let invalid = |why: &str| Err(InvalidKeys(format!("the key {:?}: {why}", self.name)));
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(is_name) {
+            return invalid("a name has 1 to 64 characters out of A-Z a-z 0-9 - . _");
+        }
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return invalid("sha256 is not a digest of 64 hexadecimal digits");
+        }
+        self.permissions.check().or_else(invalid)
+    }
+}
+
+/// The keys that a server knows. Written as TOML, an entry `[[key]]` for each.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing {
+    keys: Vec<Arc<Key>>,
+    by_digest: HashMap<String, Arc<Key>>,
+}
+
+/// So many keys are known at most.
+const MAX_KEYS: usize = 10_000;
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    key: Vec<Key>,
+}
+
+impl KeyRing {
+    /// Reads a file of keys.
+    ///
+    /// # Errors
+    /// When it is not one: what is wrong, and where.
+    pub fn parse(text: &str) -> Result<Self, InvalidKeys> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            InvalidKeys(format!("line {line}: {}", error.message().replace('\n', " ")))
+        })?;
+        let mut ring = Self::default();
+        for key in file.key {
+            ring.add(key)?;
+        }
+        Ok(ring)
+    }
+
+    /// The file, to be read again.
+    pub fn to_toml(&self) -> String {
+        let key = self.keys.iter().map(|key| (**key).clone()).collect();
+        // Strings, lists and a boolean.
+        toml::to_string(&File { key }).unwrap_or_default()
+    }
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// When it is not allowed, or one of its name or its secret is there already.
+    pub fn add(&mut self, mut key: Key) -> Result<(), InvalidKeys> {
+        key.sha256.make_ascii_lowercase();
+        key.check()?;
+        if self.keys.len() >= MAX_KEYS {
+            return Err(InvalidKeys(format!("there are {MAX_KEYS} keys, as many as allowed")));
+        }
+        if self.keys.iter().any(|known| known.name == key.name) {
+            return Err(InvalidKeys(format!("there is a key {:?} already", key.name)));
+        }
+        let key = Arc::new(key);
+        if self.by_digest.insert(key.sha256.clone(), Arc::clone(&key)).is_some() {
+            return Err(InvalidKeys(format!("the key {:?} has the secret of another", key.name)));
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+
+    /// Removes the key of that name; false if there is none.
+    pub fn revoke(&mut self, name: &str) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|key| key.name != name);
+        self.by_digest.retain(|_, key| key.name != name);
+        self.keys.len() < before
+    }
+
+    /// The key with that secret. It is found by its digest, so that the time taken tells nothing of the secret.
+    pub fn find(&self, secret: &str) -> Option<&Arc<Key>> {
+        if self.by_digest.is_empty() || secret.len() > 1_024 {
+            return None;
+        }
+        self.by_digest.get(&hexadecimal(&sha256(secret)))
+    }
+
+    /// Whether the very same key is still there, with what it allowed.
+    pub fn has(&self, key: &Key) -> bool {
+        self.by_digest.get(&key.sha256).is_some_and(|known| **known == *key)
+    }
+
+    /// The keys, in the order in which they were added.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().map(|key| &**key)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+fn sha256(secret: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+    bytes
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Keys that are not allowed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidKeys(String);
+
+impl fmt::Display for InvalidKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidKeys {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pattern;
+
+    fn reports(pattern: &str) -> Permissions {
+        Permissions { report: vec![Pattern::parse(pattern).unwrap()], ..Permissions::default() }
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_secret_and_kept_without_it() {
+        let made =
+            NewKey::generate("worker", reports("render:*"), "2024-01-01T00:00:00Z".to_owned())
+                .unwrap();
+        let mut ring = KeyRing::default();
+        ring.add(made.key.clone()).unwrap();
+        let text = ring.to_toml();
+        assert!(made.secret.len() == 47 && !text.contains(&made.secret), "{text}");
+        let mut read = KeyRing::parse(&text).unwrap();
+        let found = read.find(&made.secret).unwrap();
+        assert_eq!(**found, made.key);
+        assert!(
+            found.permissions.may_report("render:1") && !found.permissions.may_watch("render:1")
+        );
+        assert!(read.find("mpk_other").is_none() && read.has(&made.key));
+        assert!(read.revoke("worker") && !read.revoke("worker"));
+        assert!(read.find(&made.secret).is_none() && !read.has(&made.key));
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_named() {
+        let error = |text: &str| KeyRing::parse(text).unwrap_err().to_string();
+        let digest = "ab".repeat(32);
+        let key = |more: &str| {
+            format!(
+                "[[key]]\nname = \"a\"\nsha256 = \"{digest}\"\ncreated = \"\"\nallow = {{ {more} }}\n"
+            )
+        };
+        assert!(KeyRing::parse("").unwrap().is_empty());
+        assert!(error("x = 1").contains("unknown field"), "{}", error("x = 1"));
+        assert!(error(&key("watch = [\"tag:x\"]")).contains("reserved"));
+        assert!(error(&key("colour = 1")).contains("colour"), "{}", error(&key("colour = 1")));
+        assert!(error(&key("")).contains("allows nothing"));
+        assert!(error(&key("watch = [\"*\"]").repeat(2)).contains("already"));
+        assert!(
+            error(
+                "[[key]]\nname = \"a\"\nsha256 = \"00\"\ncreated = \"\"\nallow = { operate = true }"
+            )
+            .contains("digest")
+        );
+        assert!(NewKey::generate("a b", reports("*"), String::new()).is_err());
+    }
+}

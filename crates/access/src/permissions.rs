@@ -1,0 +1,85 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Pattern;
+
+/// What a credential allows: the claim `milepost` of a token, and what a key has.
+///
+/// A field that is not known is refused: what it was to allow or forbid would not hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Permissions {
+    /// The jobs that may be watched, and listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<Pattern>,
+    /// The jobs that may be reported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub report: Vec<Pattern>,
+    /// The jobs that may be deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub control: Vec<Pattern>,
+    /// How much of a job is shown.
+    #[serde(skip_serializing_if = "View::is_full")]
+    pub view: View,
+    /// Whether metrics, counts and the details of health may be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub operate: bool,
+}
+
+/// How much of a job is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// The whole state.
+    #[default]
+    Full,
+    /// How far it is: no metadata, result or error.
+    Public,
+}
+
+impl View {
+    fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
+}
+
+/// A list may have so many patterns, since each request is held against them.
+pub(crate) const MAX_PATTERNS: usize = 100;
+
+impl Permissions {
+    /// Everything.
+    pub fn all() -> Self {
+        let all = || vec![Pattern::all()];
+        Self { watch: all(), report: all(), control: all(), view: View::Full, operate: true }
+    }
+
+    /// Whether the job may be watched.
+    pub fn may_watch(&self, job: &str) -> bool {
+        any(&self.watch, job)
+    }
+
+    /// Whether the job may be reported.
+    pub fn may_report(&self, job: &str) -> bool {
+        any(&self.report, job)
+    }
+
+    /// Whether the job may be deleted.
+    pub fn may_control(&self, job: &str) -> bool {
+        any(&self.control, job)
+    }
+
+    /// What is wrong, if it is: a list that is too long, or nothing that is allowed.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let lists = [&self.watch, &self.report, &self.control];
+        if lists.iter().any(|list| list.len() > MAX_PATTERNS) {
+            return Err("a list has more than 100 patterns");
+        }
+        if lists.iter().all(|list| list.is_empty()) && !self.operate {
+            return Err("it allows nothing");
+        }
+        Ok(())
+    }
+}
+
+fn any(patterns: &[Pattern], job: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(job))
+}

@@ -1,0 +1,263 @@
+//! Tokens that others have signed.
+
+use std::fmt;
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+use crate::token::{Claims, MAX_TOKEN_BYTES, TokenError};
+use crate::{Permissions, crypto};
+
+/// A shorter secret of HS256 could be guessed: RFC 7518, section 3.2.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// Of a set, so many keys are taken; a token without a `kid` is tried against each of its algorithm.
+const MAX_KEYS: usize = 32;
+
+/// The keys that verify tokens. Each is for one algorithm, so that no token can choose another for it.
+#[derive(Clone, Debug, Default)]
+pub struct TokenKeys {
+    keys: Vec<TokenKey>,
+}
+
+#[derive(Clone, Debug)]
+struct TokenKey {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl TokenKeys {
+    /// A shared secret: HS256.
+    ///
+    /// # Errors
+    /// When it has fewer than [`MIN_SECRET_BYTES`].
+    pub fn secret(secret: &str) -> Result<Self, InvalidTokenKey> {
+        if secret.len() < MIN_SECRET_BYTES {
+            return Err(InvalidTokenKey(format!("a secret has at least {MIN_SECRET_BYTES} bytes")));
+        }
+        let key = DecodingKey::from_secret(secret.as_bytes())
+            .map_err(|error| InvalidTokenKey(error.to_string()))?;
+        Ok(Self::one(Algorithm::HS256, key))
+    }
+
+    /// What a file has: public keys in PEM (RS256, ES256, EdDSA), a set of keys (JWKS, RFC 7517), or a shared secret.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn file(text: &str) -> Result<Self, InvalidTokenKey> {
+        let text = text.trim();
+        if text.starts_with('{') {
+            Self::jwks(text)
+        } else if text.contains("-----BEGIN") {
+            Self::pem(text)
+        } else {
+            Self::secret(text)
+        }
+    }
+
+    /// A set of public keys. Keys of other kinds than RS256, ES256 and EdDSA are passed over, shared secrets too.
+    ///
+    /// # Errors
+    /// When it is not a set of keys, or none of them can be used.
+    pub fn jwks(json: &str) -> Result<Self, InvalidTokenKey> {
+        let set: JwkSet = serde_json::from_str(json)
+            .map_err(|error| InvalidTokenKey(format!("this is no JWKS: {error}")))?;
+        let keys: Vec<_> = set.keys.iter().filter_map(TokenKey::from_jwk).take(MAX_KEYS).collect();
+        if keys.is_empty() {
+            return Err(InvalidTokenKey(
+                "the JWKS has no key for RS256, ES256 or EdDSA".to_owned(),
+            ));
+        }
+        Ok(Self { keys })
+    }
+
+    fn pem(text: &str) -> Result<Self, InvalidTokenKey> {
+        if text.contains("PRIVATE KEY-----") {
+            return Err(InvalidTokenKey(
+                "this is a private key; the server needs the public one".to_owned(),
+            ));
+        }
+        let bytes = text.as_bytes();
+        let read = DecodingKey::from_ec_pem(bytes)
+            .map(|key| Self::one(Algorithm::ES256, key))
+            .or_else(|_| {
+                DecodingKey::from_ed_pem(bytes).map(|key| Self::one(Algorithm::EdDSA, key))
+            })
+            .or_else(|_| {
+                DecodingKey::from_rsa_pem(bytes).map(|key| Self::one(Algorithm::RS256, key))
+            });
+        read.map_err(|_| {
+            InvalidTokenKey("this PEM is no public key for RS256, ES256 or EdDSA".to_owned())
+        })
+    }
+
+    fn one(algorithm: Algorithm, key: DecodingKey) -> Self {
+        Self { keys: vec![TokenKey { kid: None, algorithm, key }] }
+    }
+
+    /// Adds the keys of another.
+    pub fn extend(&mut self, other: Self) {
+        self.keys.extend(other.keys);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+impl TokenKey {
+    fn from_jwk(jwk: &Jwk) -> Option<Self> {
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => Algorithm::RS256,
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                Algorithm::ES256
+            }
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                Algorithm::EdDSA
+            }
+            _ => return None,
+        };
+        let stated = match jwk.common.key_algorithm {
+            None => algorithm,
+            Some(KeyAlgorithm::RS256) => Algorithm::RS256,
+            Some(KeyAlgorithm::ES256) => Algorithm::ES256,
+            Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
+            Some(_) => return None,
+        };
+        let is_for_signatures = jwk
+            .common
+            .public_key_use
+            .as_ref()
+            .is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        (stated == algorithm && is_for_signatures).then(|| Self {
+            kid: jwk.common.key_id.clone(),
+            algorithm,
+            key,
+        })
+    }
+}
+
+/// What a token must say besides its signature.
+#[derive(Clone, Debug, Default)]
+pub struct TokenRules {
+    /// `iss` must be this.
+    pub issuer: Option<String>,
+    /// `aud` must be this, or have it. None: a token that names an audience is refused.
+    pub audience: Option<String>,
+    /// The clocks of signers may differ by so many seconds.
+    pub leeway: f64,
+}
+
+/// Verifies tokens.
+#[derive(Clone, Debug)]
+pub struct TokenVerifier {
+    keys: TokenKeys,
+    rules: TokenRules,
+}
+
+/// What a token allows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// What it allows.
+    pub permissions: Permissions,
+    /// Until when, in seconds since 1970, the leeway included.
+    pub expires: f64,
+    /// Whom it is for (`sub`).
+    pub subject: Option<String>,
+}
+
+impl TokenVerifier {
+    /// Verifies tokens with these keys.
+    pub fn new(keys: TokenKeys, rules: TokenRules) -> Self {
+        crypto::install();
+        Self { keys, rules }
+    }
+
+    /// Reads a token. `now`: seconds since 1970.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn verify(&self, token: &str, now: f64) -> Result<Verified, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
+        let of_kid = |key: &&TokenKey| header.kid.is_some() && key.kid == header.kid;
+        let named = self.keys.keys.iter().any(|key| of_kid(&key));
+        // A key that has a name is for tokens that say it, or say none.
+        let fits = |key: &&TokenKey| {
+            let named_so =
+                if named { of_kid(key) } else { key.kid.is_none() || header.kid.is_none() };
+            named_so && key.algorithm == header.alg
+        };
+        let mut refused = TokenError::UnknownKey;
+        for key in self.keys.keys.iter().filter(fits) {
+            match jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key.algorithm)) {
+                Ok(data) => return self.check(data.claims, now),
+                Err(error) => match error.kind() {
+                    ErrorKind::InvalidSignature => refused = TokenError::Signature,
+                    ErrorKind::InvalidAudience => return Err(TokenError::Audience),
+                    ErrorKind::InvalidIssuer => return Err(TokenError::Issuer),
+                    ErrorKind::MissingRequiredClaim(name) => {
+                        return Err(match name.as_str() {
+                            "aud" => TokenError::Audience,
+                            "iss" => TokenError::Issuer,
+                            _ => TokenError::Claims(format!("{name} is missing")),
+                        });
+                    }
+                    ErrorKind::Json(error) => return Err(TokenError::Claims(error.to_string())),
+                    _ => refused = TokenError::Malformed,
+                },
+            }
+        }
+        Err(refused)
+    }
+
+    /// The times are checked here, against the time that is passed in.
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.validate_exp = false;
+        let mut required = vec!["exp"];
+        if let Some(issuer) = &self.rules.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        if let Some(audience) = &self.rules.audience {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        }
+        validation.set_required_spec_claims(&required);
+        validation
+    }
+
+    fn check(&self, claims: Claims, now: f64) -> Result<Verified, TokenError> {
+        let expires = claims.exp + self.rules.leeway;
+        if !expires.is_finite() || expires <= now {
+            return Err(TokenError::Expired);
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now + self.rules.leeway) {
+            return Err(TokenError::NotYet);
+        }
+        claims.milepost.check().map_err(|why| TokenError::Claims(format!("milepost: {why}")))?;
+        let subject = claims.sub.map(|subject| subject.chars().take(128).collect());
+        Ok(Verified { permissions: claims.milepost, expires, subject })
+    }
+}
+
+/// A key that cannot verify tokens, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidTokenKey(String);
+
+impl fmt::Display for InvalidTokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidTokenKey {}

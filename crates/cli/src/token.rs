@@ -1,0 +1,105 @@
+//! `milepost token`: a token for a watcher.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use milepost_access::{TokenRules, sign};
+use milepost_protocol::Timestamp;
+
+use crate::exit::{ExitCode, complain, printed};
+use crate::key::Rights;
+
+/// Sign a token that lets its holder watch some jobs for a while, and print it.
+///
+/// It is signed with the server's token_secret, or with the private key of one of its token_keys. Applications sign such tokens
+/// themselves, with any JWT library.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    rights: Rights,
+    /// How long it holds: 90s, 15m, 12h, 7d
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    lifetime: Duration,
+    /// Whom it is for (sub)
+    #[arg(long, value_name = "WHO")]
+    subject: Option<String>,
+    /// The server's token_issuer (iss)
+    #[arg(long, value_name = "ISSUER", env = "MILEPOST_TOKEN_ISSUER")]
+    issuer: Option<String>,
+    /// The server's token_audience (aud)
+    #[arg(long, value_name = "AUDIENCE", env = "MILEPOST_TOKEN_AUDIENCE")]
+    audience: Option<String>,
+    /// A file with the secret, or with a private key in PEM (ES256 or EdDSA, PKCS #8)
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+    /// The secret, if there is no file; from the environment, so that nobody sees it among the processes
+    #[arg(long, hide = true, env = "MILEPOST_TOKEN_SECRET", hide_env_values = true)]
+    secret: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let key = match (self.signing_key, self.secret) {
+            (Some(file), _) => match fs::read_to_string(&file) {
+                Ok(key) => key,
+                Err(error) => {
+                    let problem = format!("{} cannot be read: {error}", file.display());
+                    return complain(problem, ExitCode::Usage);
+                }
+            },
+            (None, Some(secret)) if !secret.is_empty() => secret,
+            _ => {
+                let problem = "there is nothing to sign with: set MILEPOST_TOKEN_SECRET, or name a --signing-key";
+                return complain(problem, ExitCode::Usage);
+            }
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact to the microsecond for two centuries"
+        )]
+        let now = Timestamp::now().as_micros() as f64 / 1e6;
+        let expires = (now + self.lifetime.as_secs_f64()).floor();
+        let rules = TokenRules { issuer: self.issuer, audience: self.audience, leeway: 0.0 };
+        match sign(&key, self.rights.permissions(), self.subject, &rules, expires) {
+            Ok(token) => printed(io::stdout().write_all(format!("{token}\n").as_bytes())),
+            Err(error) => complain(format_args!("no token: {error}"), ExitCode::Usage),
+        }
+    }
+}
+
+/// At most a year: a token cannot be revoked.
+const LONGEST: u64 = 366 * 86_400;
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 90s, 15m, 12h or 7d, a year at most");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let seconds = count.checked_mul(seconds).filter(|seconds| (1..=LONGEST).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("15m").unwrap().as_secs(), 900);
+        assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
+        for bad in
+            ["", "m", "15", "-1s", "0s", "1.5h", "15 m", "367d", "99999999999999999999s", "1ü"]
+        {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Where a request carries its credential: `spec/README.md`, section 15.
+
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, Uri};
+
+/// A client that offers this WebSocket subprotocol beside the one with its token is answered with it.
+pub(crate) const SUBPROTOCOL: &str = "milepost";
+const BEARER_SUBPROTOCOL: &str = "milepost.bearer.";
+const COOKIE_NAME: &str = "milepost_token";
+
+/// A key or a token, and how it came.
+pub(crate) struct Credential {
+    pub(crate) text: String,
+    /// The browser sent it by itself, whichever page asked.
+    pub(crate) is_ambient: bool,
+}
+
+impl Credential {
+    /// The first that the request carries: in `Authorization`, as a subprotocol, in a cookie, in the query.
+    pub(crate) fn of(headers: &HeaderMap, uri: &Uri) -> Option<Self> {
+        let explicit = bearer(headers).or_else(|| subprotocol(headers)).map(str::to_owned);
+        let given = |text| Self { text, is_ambient: false };
+        explicit
+            .map(given)
+            .or_else(|| {
+                cookie(headers).map(|text| Self { text: text.to_owned(), is_ambient: true })
+            })
+            .or_else(|| query(uri).map(given))
+    }
+}
+
+/// RFC 6750, section 2.1. What is there and is of another scheme is a credential that nobody knows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        _ => Some(""),
+    }
+}
+
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+fn subprotocol(headers: &HeaderMap) -> Option<&str> {
+    offered(headers).find_map(|protocol| protocol.strip_prefix(BEARER_SUBPROTOCOL))
+}
+
+/// The subprotocol to answer a handshake with: one of those offered, or browsers fail the connection.
+pub(crate) fn chosen_subprotocol(headers: &HeaderMap) -> Option<&str> {
+    let known =
+        |protocol: &&str| *protocol == SUBPROTOCOL || protocol.starts_with(BEARER_SUBPROTOCOL);
+    offered(headers)
+        .find(|protocol| *protocol == SUBPROTOCOL)
+        .or_else(|| offered(headers).find(known))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs =
+        values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value).next()
+}
+
+fn query(uri: &Uri) -> Option<String> {
+    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    // Neither a key nor a token has characters that are escaped in a query.
+    pairs.filter(|(name, _)| *name == "token").map(|(_, value)| value.to_owned()).next()
+}

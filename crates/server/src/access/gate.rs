@@ -1,0 +1,233 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use milepost_access::{
+    Key, KeyRing, Permissions, TokenError, TokenKeys, TokenRules, TokenVerifier, View,
+};
+use milepost_broker::Clock;
+use tokio::sync::watch;
+
+use super::jwks::Jwks;
+use super::{Granted, settings};
+use crate::config::{Config, ConfigError};
+
+/// The credentials that the server knows. Its files are read again when they change.
+pub(crate) struct Gate {
+    sources: Sources,
+    known: RwLock<Arc<Known>>,
+    jwks: Option<Jwks>,
+    /// Counts how often what is known has changed.
+    changes: watch::Sender<u64>,
+}
+
+/// Where credentials are configured.
+struct Sources {
+    key: Option<String>,
+    keys_file: Option<PathBuf>,
+    token_secret: Option<String>,
+    token_keys: Vec<PathBuf>,
+    rules: TokenRules,
+}
+
+/// What the sources said when they were read last.
+struct Known {
+    keys: KeyRing,
+    tokens: TokenVerifier,
+}
+
+/// So often are the files looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Gate {
+    /// None if nobody is to be asked for credentials.
+    ///
+    /// # Errors
+    /// When a source cannot be read or is wrong.
+    pub(crate) fn open(config: &Config) -> Result<Option<Self>, ConfigError> {
+        if !config.asks_for_credentials() {
+            return Ok(None);
+        }
+        let secret = |secret: &Option<settings::Secret>| {
+            secret.as_ref().map(|secret| secret.expose().to_owned())
+        };
+        let sources = Sources {
+            key: secret(&config.key),
+            keys_file: config.keys_file.clone(),
+            token_secret: secret(&config.token_secret),
+            token_keys: config.token_keys.clone(),
+            rules: TokenRules {
+                issuer: config.token_issuer.clone(),
+                audience: config.token_audience.clone(),
+                leeway: config.token_leeway,
+            },
+        };
+        let known = RwLock::new(Arc::new(sources.read()?));
+        let jwks = config
+            .token_jwks_url
+            .clone()
+            .map(|url| Jwks::new(url, sources.rules.clone()))
+            .transpose()?;
+        Ok(Some(Self { sources, known, jwks, changes: watch::Sender::new(0) }))
+    }
+
+    /// What a key or a token allows.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(crate) async fn authenticate(
+        &self,
+        credential: &str,
+        clock: &dyn Clock,
+    ) -> Result<Granted, TokenError> {
+        let known = self.authenticate_now(credential, clock);
+        match &self.jwks {
+            // It may be signed with a key that was published since the set was fetched.
+            Some(jwks) if matches!(known, Err(TokenError::UnknownKey | TokenError::Signature)) => {
+                jwks.refresh().await;
+                self.authenticate_now(credential, clock)
+            }
+            _ => known,
+        }
+    }
+
+    /// The same, for those that cannot wait.
+    pub(crate) fn authenticate_now(
+        &self,
+        credential: &str,
+        clock: &dyn Clock,
+    ) -> Result<Granted, TokenError> {
+        let granted = self.identify(credential, clock)?;
+        if granted.permissions.view == View::Public {
+            // To show more than it allows would be worse than to show nothing.
+            let why = "milepost: the view \"public\" is reserved, and not supported yet";
+            return Err(TokenError::Claims(why.to_owned()));
+        }
+        Ok(granted)
+    }
+
+    fn identify(&self, credential: &str, clock: &dyn Clock) -> Result<Granted, TokenError> {
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(key) = known.keys.find(credential) {
+            let (key, permissions) = (Arc::clone(key), key.permissions.clone());
+            return Ok(Granted {
+                permissions,
+                expires: None,
+                holder: format!("key:{}", key.name),
+                key: Some(key),
+            });
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact to the microsecond for two centuries"
+        )]
+        let now = clock.now().as_micros() as f64 / 1e6;
+        let mut verified = known.tokens.verify(credential, now);
+        if let Some(jwks) = &self.jwks
+            && matches!(verified, Err(TokenError::UnknownKey | TokenError::Signature))
+        {
+            verified = jwks.verifier().verify(credential, now);
+        }
+        let verified = verified?;
+        let holder =
+            verified.subject.map_or_else(|| "token".to_owned(), |subject| format!("sub:{subject}"));
+        Ok(Granted {
+            permissions: verified.permissions,
+            expires: Some(verified.expires),
+            key: None,
+            holder,
+        })
+    }
+
+    /// Whether what was granted still holds: its key has not been revoked or changed.
+    pub(crate) fn still_holds(&self, granted: &Granted) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        granted.key.as_ref().is_none_or(|key| known.keys.has(key))
+    }
+
+    /// Tells of changes of what is known.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Reads the files again whenever they change, and fetches the set of keys again now and then; for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let fetching = async {
+            match &self.jwks {
+                Some(jwks) => jwks.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(self.look(), fetching);
+    }
+
+    async fn look(&self) {
+        let mut seen = self.sources.fingerprint();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = self.sources.fingerprint();
+            if now == seen {
+                continue;
+            }
+            match self.sources.read() {
+                Ok(known) => {
+                    tracing::info!(keys = known.keys.keys().count(), "the keys have changed");
+                    *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+                    self.changes.send_modify(|changes| *changes += 1);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the keys cannot be read; keeping those before")
+                }
+            }
+            seen = now;
+        }
+    }
+}
+
+impl Sources {
+    fn read(&self) -> Result<Known, ConfigError> {
+        let (mut ring, mut tokens) = (KeyRing::default(), TokenKeys::default());
+        if let Some(file) = &self.keys_file {
+            ring = read("keys_file", file, |text| {
+                KeyRing::parse(text).map_err(|error| error.to_string())
+            })?;
+        }
+        if let Some(key) = &self.key {
+            let added = ring.add(Key::of_secret("key", key, Permissions::all()));
+            added.map_err(|error| ConfigError::new(format!("key: {error}")))?;
+        }
+        if let Some(secret) = &self.token_secret {
+            let keys = TokenKeys::secret(secret);
+            tokens
+                .extend(keys.map_err(|error| ConfigError::new(format!("token_secret: {error}")))?);
+        }
+        for file in &self.token_keys {
+            let keys = read("token_keys", file, |text| {
+                TokenKeys::file(text).map_err(|error| error.to_string())
+            })?;
+            tokens.extend(keys);
+        }
+        Ok(Known { keys: ring, tokens: TokenVerifier::new(tokens, self.rules.clone()) })
+    }
+
+    /// Changes when a file does.
+    fn fingerprint(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let files = self.keys_file.iter().chain(&self.token_keys);
+        let look = |file: &PathBuf| {
+            let metadata = fs::metadata(file).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        files.map(look).collect()
+    }
+}
+
+fn read<T>(
+    setting: &str,
+    file: &Path,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    text.and_then(|text| parse(&text))
+        .map_err(|error| ConfigError::new(format!("{setting}: {}: {error}", file.display())))
+}

@@ -1,0 +1,102 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use milepost_access::{Key, Permissions};
+use milepost_broker::Clock;
+use milepost_protocol::JobId;
+
+use crate::instance::Instance;
+
+/// What a request or a connection is allowed.
+#[derive(Clone)]
+pub(crate) enum Grant {
+    /// Everything, because nobody is asked for credentials.
+    Unguarded,
+    /// Nothing: no credential, or none that is known.
+    Nothing,
+    /// What a credential allows.
+    Of(Arc<Granted>),
+}
+
+/// What a credential was found to allow, once for a request or a connection.
+pub(crate) struct Granted {
+    pub(crate) permissions: Permissions,
+    /// When it ends, in seconds since 1970.
+    pub(crate) expires: Option<f64>,
+    /// The key, if it is one: it may be revoked.
+    pub(crate) key: Option<Arc<Key>>,
+    /// Whose it is, for the audit log: `key:worker`, `sub:42`.
+    pub(crate) holder: String,
+}
+
+impl Granted {
+    /// How long it holds from now on; none: until it is revoked.
+    pub(crate) fn left(&self, clock: &dyn Clock) -> Option<Duration> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact to the microsecond for two centuries"
+        )]
+        let now = clock.now().as_micros() as f64 / 1e6;
+        // Later than a year is as good as never, and fits a timer.
+        self.expires.map(|at| Duration::try_from_secs_f64((at - now).min(31e6)).unwrap_or_default())
+    }
+}
+
+impl Grant {
+    fn permissions(&self) -> Result<&Permissions, bool> {
+        match self {
+            Self::Unguarded => Err(true),
+            Self::Nothing => Err(false),
+            Self::Of(granted) => Ok(&granted.permissions),
+        }
+    }
+
+    pub(crate) fn may_watch(&self, job: &JobId) -> bool {
+        self.permissions().map_or_else(|all| all, |allowed| allowed.may_watch(job.as_str()))
+    }
+
+    pub(crate) fn may_report(&self, job: &JobId) -> bool {
+        self.permissions().map_or_else(|all| all, |allowed| allowed.may_report(job.as_str()))
+    }
+
+    pub(crate) fn may_control(&self, job: &JobId) -> bool {
+        self.permissions().map_or_else(|all| all, |allowed| allowed.may_control(job.as_str()))
+    }
+
+    pub(crate) fn may_operate(&self) -> bool {
+        self.permissions().map_or_else(|all| all, |allowed| allowed.operate)
+    }
+
+    /// Whether every job may be watched, so that nothing has to be left out of a list.
+    pub(crate) fn watches_all(&self) -> bool {
+        self.permissions().map_or_else(
+            |all| all,
+            |allowed| allowed.watch.iter().any(milepost_access::Pattern::is_all),
+        )
+    }
+
+    pub(crate) fn granted(&self) -> Option<&Arc<Granted>> {
+        match self {
+            Self::Of(granted) => Some(granted),
+            Self::Unguarded | Self::Nothing => None,
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Instance>> for Grant {
+    type Rejection = Infallible;
+
+    /// What the layer found. A route without the layer grants nothing.
+    async fn from_request_parts(
+        parts: &mut Parts,
+        instance: &Arc<Instance>,
+    ) -> Result<Self, Infallible> {
+        if instance.gate.is_none() {
+            return Ok(Self::Unguarded);
+        }
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self::Nothing))
+    }
+}

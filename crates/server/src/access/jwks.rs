@@ -1,0 +1,113 @@
+//! Keys of tokens that are published at a URL: JWKS, RFC 7517.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use milepost_access::{TokenKeys, TokenRules, TokenVerifier};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use ureq::Agent;
+
+use crate::config::ConfigError;
+
+/// The set is fetched again after so long, …
+const REFRESH: Duration = Duration::from_secs(600);
+/// … after so long if that failed, …
+const RETRY: Duration = Duration::from_secs(15);
+/// … and for a token of a key that is not in it, at most so often, unless there is news.
+const AT_MOST: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A larger set is refused.
+const MAX_BYTES: u64 = 256 << 10;
+
+/// A published set of keys, and when it was asked for last.
+pub(crate) struct Jwks {
+    agent: Agent,
+    url: String,
+    rules: TokenRules,
+    verifier: RwLock<Arc<TokenVerifier>>,
+    /// The set as it was fetched last.
+    text: Mutex<String>,
+    /// When it was fetched last for a token, without news.
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Jwks {
+    pub(crate) fn new(url: String, rules: TokenRules) -> Result<Self, ConfigError> {
+        let is_secure = url.starts_with("https://");
+        let is_local =
+            ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|local| {
+                url.strip_prefix(local)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+            });
+        if !is_secure && !is_local {
+            return Err(ConfigError::new(format!(
+                "token_jwks_url is {url:?}; it must be an https:// URL"
+            )));
+        }
+        let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0).build();
+        let verifier = TokenVerifier::new(TokenKeys::default(), rules.clone());
+        let verifier = RwLock::new(Arc::new(verifier));
+        Ok(Self {
+            agent: config.into(),
+            url,
+            rules,
+            verifier,
+            text: Mutex::default(),
+            asked: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn verifier(&self) -> Arc<TokenVerifier> {
+        Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fetches the set, unless it was fetched a moment ago. Those that come meanwhile wait for the same answer.
+    pub(crate) async fn refresh(&self) {
+        let mut asked = self.asked.lock().await;
+        if asked.is_none_or(|asked| asked.elapsed() >= AT_MOST) {
+            let has_news = self.fetch().await == Some(true);
+            *asked = (!has_news).then(Instant::now);
+        }
+    }
+
+    /// Fetches the set again and again, for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            let fetched = self.fetch().await.is_some();
+            tokio::time::sleep(if fetched { REFRESH } else { RETRY }).await;
+        }
+    }
+
+    /// Whether the set has changed; none if it could not be fetched.
+    async fn fetch(&self) -> Option<bool> {
+        let (agent, url) = (self.agent.clone(), self.url.clone());
+        let fetched = tokio::task::spawn_blocking(move || {
+            let mut answer = agent.get(&url).call().map_err(|error| error.to_string())?;
+            let text = answer.body_mut().with_config().limit(MAX_BYTES).read_to_string();
+            let text = text.map_err(|error| error.to_string())?;
+            let keys = TokenKeys::jwks(&text).map_err(|error| error.to_string())?;
+            Ok::<_, String>((text, keys))
+        });
+        let (text, keys) = match fetched.await.ok()? {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                let url = &self.url;
+                tracing::error!(
+                    error,
+                    url,
+                    "cannot fetch the keys of tokens; keeping those before"
+                );
+                return None;
+            }
+        };
+        let mut before = self.text.lock().await;
+        if *before == text {
+            return Some(false);
+        }
+        *before = text;
+        let verifier = Arc::new(TokenVerifier::new(keys, self.rules.clone()));
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = verifier;
+        Some(true)
+    }
+}

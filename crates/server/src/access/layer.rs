@@ -1,0 +1,182 @@
+//! Holds each request against what its route needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::RequestExt;
+use axum::extract::{RawPathParams, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method};
+use milepost_protocol::{CloseCode, JobId, ProblemType};
+use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
+
+use super::credential::Credential;
+use super::{Grant, origin};
+
+use crate::instance::Instance;
+use crate::response::problem::{Outcome, Refused};
+
+/// What a route needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To watch the job of the path, or some job.
+    Watch,
+    /// The same, for a WebSocket, where a refusal is a close code.
+    Socket,
+    /// To report the job of the path, or some job.
+    Report,
+    /// To control the job of the path.
+    Control,
+    /// To operate the server.
+    Operate,
+    /// Nothing; but who comes with a credential gets to see more.
+    Anything,
+}
+
+/// Why a WebSocket is closed as soon as it is open: a browser hides the status of a refused handshake from its page.
+#[derive(Clone)]
+pub(crate) struct SocketRefused(pub(crate) CloseCode, pub(crate) Refused);
+
+/// A route with what it needs.
+pub(crate) trait Guarded {
+    fn needs(self, instance: &Arc<Instance>, need: Need) -> Self;
+}
+
+impl Guarded for UtoipaMethodRouter<Arc<Instance>> {
+    fn needs(self, instance: &Arc<Instance>, need: Need) -> Self {
+        // A server that asks for nothing pays for nothing.
+        if instance.gate.is_none() {
+            return self;
+        }
+        UtoipaMethodRouterExt::map(self, |router| router.needs(instance, need))
+    }
+}
+
+impl Guarded for axum::routing::MethodRouter<Arc<Instance>> {
+    fn needs(self, instance: &Arc<Instance>, need: Need) -> Self {
+        if instance.gate.is_none() {
+            return self;
+        }
+        let guard = (Arc::clone(instance), need);
+        self.route_layer(from_fn_with_state(guard, check))
+    }
+}
+
+async fn check(
+    State((instance, need)): State<(Arc<Instance>, Need)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let job = job_of(&mut request).await;
+    let admitted = match credential(&instance, need, &request) {
+        Ok(credential) => admit(&instance, need, credential, job.as_ref()).await,
+        Err(refused) => Err(refused),
+    };
+    match admitted {
+        Ok(grant) => {
+            request.extensions_mut().insert(grant);
+        }
+        Err(refused) => match close_code(&refused) {
+            Some(code) if need == Need::Socket => {
+                request.extensions_mut().insert(SocketRefused(code, refused));
+            }
+            _ => return refused.into_response(),
+        },
+    }
+    next.run(request).await
+}
+
+/// The code of a refusal that the client itself can do something about.
+fn close_code(refused: &Refused) -> Option<CloseCode> {
+    match ProblemType::from_uri(&refused.0.uri)? {
+        ProblemType::Unauthenticated => Some(CloseCode::Unauthenticated),
+        ProblemType::Forbidden => Some(CloseCode::Forbidden),
+        _ => None,
+    }
+}
+
+/// The job in the path. One that is none is its handler's to refuse.
+async fn job_of(request: &mut Request) -> Option<JobId> {
+    let parameters = request.extract_parts::<RawPathParams>().await.ok()?;
+    let (_, job) = parameters.iter().find(|(name, _)| *name == "job_id")?;
+    JobId::parse(job).ok()
+}
+
+/// The request's credential; none where none is needed.
+fn credential(instance: &Instance, need: Need, request: &Request) -> Outcome<Option<String>> {
+    let Some(credential) = Credential::of(request.headers(), request.uri()) else {
+        if need == Need::Anything {
+            return Ok(None);
+        }
+        count(&instance.counters.unauthenticated);
+        let detail = "send a key or a token: Authorization: Bearer …";
+        return Err(Refused::new(ProblemType::Unauthenticated, detail));
+    };
+    if credential.is_ambient {
+        check_page(instance, request.method(), request.headers(), need)?;
+    }
+    Ok(Some(credential.text))
+}
+
+async fn admit(
+    instance: &Instance,
+    need: Need,
+    credential: Option<String>,
+    job: Option<&JobId>,
+) -> Outcome<Grant> {
+    let Some((gate, credential)) = instance.gate.as_ref().zip(credential) else {
+        return Ok(Grant::Nothing);
+    };
+    match gate.authenticate(&credential, &*instance.clock).await {
+        Ok(granted) => {
+            let grant = Grant::Of(Arc::new(granted));
+            authorize(&grant, need, job).inspect_err(|_| count(&instance.counters.forbidden))?;
+            Ok(grant)
+        }
+        Err(error) => {
+            count(&instance.counters.unauthenticated);
+            Err(Refused::new(ProblemType::Unauthenticated, error.to_string()))
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A cookie is sent whichever page asks, so the page has to be ours, or one that the operator named.
+fn check_page(
+    instance: &Instance,
+    method: &Method,
+    headers: &HeaderMap,
+    need: Need,
+) -> Outcome<()> {
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    origin::check_ambient(instance, headers, changes || need == Need::Socket)
+}
+
+fn authorize(grant: &Grant, need: Need, job: Option<&JobId>) -> Outcome<()> {
+    let Grant::Of(granted) = grant else { return Ok(()) };
+    let allowed = &granted.permissions;
+    let (is_allowed, what) = match (need, job) {
+        (Need::Anything, _) => return Ok(()),
+        (Need::Operate, _) => (allowed.operate, "operate the server"),
+        (Need::Watch | Need::Socket, None) => (!allowed.watch.is_empty(), "watch any job"),
+        (Need::Report, None) => (!allowed.report.is_empty(), "report any job"),
+        (Need::Control, None) => (!allowed.control.is_empty(), "control any job"),
+        // A job that may not be watched is one that is not known.
+        (Need::Watch, Some(job)) if !grant.may_watch(job) => return Err(Refused::unknown_job(job)),
+        (Need::Control, Some(job)) if !grant.may_control(job) => {
+            return Err(Refused::unknown_job(job));
+        }
+        (Need::Socket, Some(job)) => (grant.may_watch(job), "watch this job"),
+        (Need::Report, Some(job)) => (grant.may_report(job), "report this job"),
+        (Need::Watch | Need::Control, Some(_)) => return Ok(()),
+    };
+    if is_allowed {
+        return Ok(());
+    }
+    let detail = format!("the credential does not allow to {what}");
+    Err(Refused::new(ProblemType::Forbidden, detail))
+}

@@ -1,0 +1,69 @@
+//! The settings of access.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::config::{Config, ConfigError};
+
+/// A secret, which is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// A shorter key could be guessed.
+const MIN_KEY: usize = 20;
+
+impl Config {
+    /// Whether the server asks for credentials: it knows some.
+    pub fn asks_for_credentials(&self) -> bool {
+        self.key.is_some()
+            || self.keys_file.is_some()
+            || self.token_secret.is_some()
+            || !self.token_keys.is_empty()
+            || self.token_jwks_url.is_some()
+    }
+
+    pub(crate) fn check_access(&self) -> Result<(), ConfigError> {
+        let too_short = self.key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY);
+        if too_short {
+            let error = format!(
+                "key is too short; it must have at least {MIN_KEY} characters: openssl rand -hex 32"
+            );
+            return Err(ConfigError::new(error));
+        }
+        let short_secret = self
+            .token_secret
+            .as_ref()
+            .is_some_and(|secret| secret.expose().len() < milepost_access::MIN_SECRET_BYTES);
+        if short_secret {
+            let min = milepost_access::MIN_SECRET_BYTES;
+            let error = format!(
+                "token_secret is too short; it must have at least {min} bytes: openssl rand -hex 32"
+            );
+            return Err(ConfigError::new(error));
+        }
+        if self.insecure && self.asks_for_credentials() {
+            let error = "insecure lets everybody in, and there are credentials to ask for: leave one of them out";
+            return Err(ConfigError::new(error.to_owned()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Credentials of open connections: they end, are renewed, and are revoked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_hub::WatcherKey;
+use milepost_protocol::{CloseCode, JobId, Problem, ProblemType};
+
+use super::sockets::Sockets;
+use crate::access::{Gate, Granted};
+use crate::websocket::message;
+use crate::websocket::session::Session;
+
+/// In a window a client may send so many tokens: each costs a verification.
+const MAX_TOKENS: u32 = 10;
+const TOKENS_WINDOW: Duration = Duration::from_secs(10);
+
+impl Sockets {
+    /// Has a connection go on for as long as its credential holds.
+    pub(super) fn begin_session(&mut self, key: WatcherKey, granted: Arc<Granted>) {
+        let now = self.now();
+        let left = granted.left(&*self.context.clock);
+        let Some(connection) = self.shard.wire(key) else { return };
+        connection.session = Some(Box::new(Session::new(Arc::clone(&granted), left, now)));
+        self.schedule(key);
+        // Its key may have been revoked while the socket was on its way here.
+        if let Some(gate) = self.context.gate.clone()
+            && !gate.still_holds(&granted)
+        {
+            self.close(key, CloseCode::Forbidden, "the key was revoked");
+        }
+    }
+
+    fn session(&mut self, key: WatcherKey) -> Option<&mut Session> {
+        self.shard.wire(key).and_then(|connection| connection.session.as_deref_mut())
+    }
+
+    /// Whether the connection may watch that job; it is remembered as one that it watches.
+    pub(super) fn admits(&mut self, key: WatcherKey, job: &JobId) -> bool {
+        let Some(session) = self.session(key) else { return true };
+        if !session.granted.permissions.may_watch(job.as_str()) {
+            return false;
+        }
+        session.jobs.insert(job.clone());
+        true
+    }
+
+    pub(super) fn forget_job(&mut self, key: WatcherKey, job: &JobId) {
+        if let Some(session) = self.session(key) {
+            session.jobs.remove(job);
+        }
+    }
+
+    fn schedule(&mut self, key: WatcherKey) {
+        let Some(connection) = self.shard.wire(key) else { return };
+        let serial = connection.serial;
+        if let Some(due) = connection.session.as_ref().and_then(|session| session.due) {
+            self.expiring.insert((due, key.0, serial));
+        }
+    }
+
+    /// Takes the connection off the schedule, because it closes or its credential is another.
+    pub(super) fn unschedule(&mut self, key: WatcherKey) {
+        let Some(connection) = self.shard.wire(key) else { return };
+        let serial = connection.serial;
+        if let Some(due) = connection.session.as_ref().and_then(|session| session.due) {
+            self.expiring.remove(&(due, key.0, serial));
+        }
+    }
+
+    /// Warns, and then closes, those whose credential ends.
+    pub(super) fn expire(&mut self, now: Duration) {
+        while let Some(first) = self.expiring.first().copied()
+            && first.0 <= now
+        {
+            self.expiring.remove(&first);
+            let key = WatcherKey(first.1);
+            let Some(session) = self.session(key) else { continue };
+            let Some(expires) = session.expires else { continue };
+            if expires <= now {
+                session.due = None;
+                self.close(key, CloseCode::Unauthenticated, "the token has expired");
+                continue;
+            }
+            session.is_warned = true;
+            session.due = Some(expires);
+            let left = (expires - now).as_secs_f64().ceil();
+            self.schedule(key);
+            self.send_text(key, &message::token_expiring(left, self.context.clock.now()));
+        }
+    }
+
+    /// A client's new token.
+    pub(super) fn authenticate(&mut self, key: WatcherKey, token: &str) {
+        let now = self.now();
+        let Some(gate) = self.context.gate.clone() else { return };
+        let Some(session) = self.session(key) else { return };
+        if now.saturating_sub(session.tokens.0) >= TOKENS_WINDOW {
+            session.tokens = (now, 0);
+        }
+        session.tokens.1 += 1;
+        if session.tokens.1 > MAX_TOKENS {
+            let detail = format!("at most {MAX_TOKENS} tokens in {} s", TOKENS_WINDOW.as_secs());
+            self.send_problem(key, &Problem::new(ProblemType::TooManyRequests, detail), None);
+            return;
+        }
+        match gate.authenticate_now(token, &*self.context.clock) {
+            Ok(granted) => self.take_over(key, granted),
+            // The one before may still hold.
+            Err(error) => {
+                let problem = Problem::new(ProblemType::Unauthenticated, error.to_string());
+                self.send_problem(key, &problem, None);
+            }
+        }
+    }
+
+    fn take_over(&mut self, key: WatcherKey, granted: Granted) {
+        let now = self.now();
+        let left = granted.left(&*self.context.clock);
+        self.unschedule(key);
+        let Some(connection) = self.shard.wire(key) else { return };
+        let is_many = connection.many.is_some();
+        let Some(session) = connection.session.as_deref_mut() else { return };
+        if session.granted.permissions.view != granted.permissions.view {
+            self.close(key, CloseCode::Forbidden, "the new token shows another view");
+            return;
+        }
+        session.granted = Arc::new(granted);
+        session.renew(left, now);
+        let allowed = Arc::clone(&session.granted);
+        let lost: Vec<JobId> = session
+            .jobs
+            .iter()
+            .filter(|job| !allowed.permissions.may_watch(job.as_str()))
+            .cloned()
+            .collect();
+        if !is_many && !lost.is_empty() {
+            self.close(key, CloseCode::Forbidden, "the new token does not allow to watch this job");
+            return;
+        }
+        self.schedule(key);
+        self.send_text(
+            key,
+            &message::authenticated(left.map(|left| left.as_secs_f64()), self.context.clock.now()),
+        );
+        for job in lost {
+            self.drop_subscription(key, &job);
+            let problem = Problem::new(
+                ProblemType::Forbidden,
+                "the new token does not allow to watch this job",
+            );
+            self.send_problem(key, &problem, Some(job.as_str()));
+        }
+    }
+
+    /// The keys have changed: closes those whose key was revoked.
+    pub(super) fn recheck(&mut self, gate: &Gate) {
+        for key in self.shard.keys() {
+            let revoked =
+                self.session(key).is_some_and(|session| !gate.still_holds(&session.granted));
+            if revoked {
+                self.close(key, CloseCode::Forbidden, "the key was revoked");
+            }
+        }
+    }
+}
