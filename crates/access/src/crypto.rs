@@ -32,6 +32,7 @@ struct Key<K> {
     key: K,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the provider has this signature")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     if algorithm.family() != key.family() {
         return Err(ErrorKind::InvalidAlgorithm.into());
@@ -87,6 +88,7 @@ impl JwtVerifier for Key<PublicKey> {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the provider has this signature")]
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     let bytes = key.as_bytes();
     let key = match algorithm {

@@ -18,7 +18,7 @@ pub struct Permissions {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub control: Vec<Pattern>,
     /// How much of a job is shown.
-    #[serde(skip_serializing_if = "View::is_full")]
+    #[serde(skip_serializing_if = "is_full")]
     pub view: View,
     /// Whether metrics, counts and the details of health may be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -36,10 +36,9 @@ pub enum View {
     Public,
 }
 
-impl View {
-    fn is_full(&self) -> bool {
-        *self == Self::Full
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_full(view: &View) -> bool {
+    *view == View::Full
 }
 
 /// A list may have so many patterns, since each request is held against them.

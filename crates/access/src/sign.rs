@@ -8,7 +8,7 @@ use crate::token::Claims;
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::{Permissions, TokenRules, crypto};
 
-/// Signs a token: `key` is a private key in PEM (PKCS #8; ES256 or EdDSA), or a shared secret (HS256). `rules` say which
+/// Signs a token: `key` is a private key in PEM (PKCS #8; ES256 or `EdDSA`), or a shared secret (HS256). `rules` say which
 /// issuer and audience it names. `expires`: seconds since 1970.
 ///
 /// # Errors

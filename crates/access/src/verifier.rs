@@ -44,7 +44,7 @@ impl TokenKeys {
         Ok(Self::one(Algorithm::HS256, key))
     }
 
-    /// What a file has: public keys in PEM (RS256, ES256, EdDSA), a set of keys (JWKS, RFC 7517), or a shared secret.
+    /// What a file has: public keys in PEM (RS256, ES256, `EdDSA`), a set of keys (JWKS, RFC 7517), or a shared secret.
     ///
     /// # Errors
     /// When it is none of these.
@@ -59,7 +59,7 @@ impl TokenKeys {
         }
     }
 
-    /// A set of public keys. Keys of other kinds than RS256, ES256 and EdDSA are passed over, shared secrets too.
+    /// A set of public keys. Keys of other kinds than RS256, ES256 and `EdDSA` are passed over, shared secrets too.
     ///
     /// # Errors
     /// When it is not a set of keys, or none of them can be used.

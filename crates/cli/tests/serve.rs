@@ -198,3 +198,48 @@ fn others_reach_it_only_if_that_is_accepted() {
     let mut accepted = milepost(&["serve", "--listen", "0.0.0.0:0", "--insecure", "--check"]);
     assert_eq!(support::run(&mut accepted).status.code(), Some(0));
 }
+
+#[test]
+fn keys_and_tokens_let_their_holders_in() {
+    let (_folder, path) = temporary();
+    let file = path.join("keys.toml");
+    let keys = |arguments: &[&str]| {
+        let mut command = milepost(&[&["key"], arguments].concat());
+        command.env("MILEPOST_KEYS_FILE", &file);
+        let done = support::run(&mut command);
+        assert_eq!(done.status.code(), Some(0), "{}", support::text(&done.stderr));
+        support::text(&done.stdout).trim_end().to_owned()
+    };
+    let key = keys(&["add", "worker", "--report", "user:*", "--watch", "*"]);
+    assert!(!fs::read_to_string(&file).unwrap().contains(&key));
+    assert!(keys(&["list"]).starts_with("worker\t"));
+    let nothing = support::run(milepost(&["key", "add", "x"]).env("MILEPOST_KEYS_FILE", &file));
+    assert_eq!(nothing.status.code(), Some(64));
+
+    let secret = "a secret of thirty-two bytes, and more";
+    let mut token = milepost(&["token", "--watch", "user:42:*", "--for", "15m"]);
+    let token = support::run(token.env("MILEPOST_TOKEN_SECRET", secret));
+    let token = support::text(&token.stdout).trim_end().to_owned();
+
+    let mut command = milepost(&[]);
+    command.env("MILEPOST_KEYS_FILE", &file).env("MILEPOST_TOKEN_SECRET", secret);
+    let serve = Serve::of(command, &["--set", "drain_period=0"], Stdio::null());
+    let with = |credential: &str, arguments: &[&str]| {
+        let mut command = milepost(arguments);
+        command.env("MILEPOST_URL", format!("http://{}", serve.address));
+        command.env("MILEPOST_TOKEN", credential);
+        support::run(&mut command).status.code()
+    };
+    let report = ["report", "user:42:a", "--status", "completed", "--strict"];
+    assert_eq!(with("", &report), Some(1));
+    assert_eq!(with(&key, &report), Some(0));
+    assert_eq!(with(&key, &["run", "--job", "user:42:b", "--", "true"]), Some(0));
+    for (job, code) in [("user:42:a", 0), ("user:42:b", 0), ("user:1:a", 5)] {
+        assert_eq!(with(&token, &["status", job]), Some(code), "{job}");
+    }
+    assert_eq!(with(&token, &["watch", "user:42:a"]), Some(0));
+    assert_eq!(with(&token, &report), Some(1));
+    keys(&["revoke", "worker"]);
+    eventually("it is let in no more", || (with(&key, &["jobs"]) == Some(1)).then_some(()));
+    serve.stop();
+}

@@ -54,7 +54,7 @@ impl Ending {
                 }
             }
             // The gate is gone with the server.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = expired => "the token has expired",

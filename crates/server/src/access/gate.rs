@@ -177,7 +177,7 @@ impl Gate {
                     self.changes.send_modify(|changes| *changes += 1);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the keys cannot be read; keeping those before")
+                    tracing::error!(%error, "the keys cannot be read; keeping those before");
                 }
             }
             seen = now;

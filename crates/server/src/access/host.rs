@@ -92,25 +92,19 @@ enum Name<'a> {
 
 /// The name in `host[:port]` (RFC 3986, section 3.2.2), as far as browsers have it; none if it is none.
 fn name(address: &str) -> Option<Name<'_>> {
-    let (name, port) = match address.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            address.parse::<Ipv6Addr>().ok()?;
-            (Name::Address, port)
+    let (name, port) = if let Some(rest) = address.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        address.parse::<Ipv6Addr>().ok()?;
+        (Name::Address, port)
+    } else {
+        let end = address.find(':').unwrap_or(address.len());
+        let (name, port) = address.split_at(end);
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if name.is_empty() || name.len() > 253 || !name.bytes().all(is_name) {
+            return None;
         }
-        None => {
-            let end = address.find(':').unwrap_or(address.len());
-            let (name, port) = address.split_at(end);
-            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            if name.is_empty() || name.len() > 253 || !name.bytes().all(is_name) {
-                return None;
-            }
-            if name.parse::<Ipv4Addr>().is_ok() {
-                (Name::Address, port)
-            } else {
-                (Name::Text(name), port)
-            }
-        }
+        let is_address = name.parse::<Ipv4Addr>().is_ok();
+        (if is_address { Name::Address } else { Name::Text(name) }, port)
     };
     let digits = port.strip_prefix(':').unwrap_or(port);
     let is_port = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());

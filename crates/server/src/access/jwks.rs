@@ -1,5 +1,6 @@
 //! Keys of tokens that are published at a URL: JWKS, RFC 7517.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(crate) struct Jwks {
     verifier: RwLock<Arc<TokenVerifier>>,
     /// The set as it was fetched last.
     text: Mutex<String>,
+    /// Counts the sets that were news.
+    version: AtomicU64,
     /// When it was fetched last for a token, without news.
     asked: Mutex<Option<Instant>>,
 }
@@ -54,6 +57,7 @@ impl Jwks {
             rules,
             verifier,
             text: Mutex::default(),
+            version: AtomicU64::new(0),
             asked: Mutex::default(),
         })
     }
@@ -64,7 +68,11 @@ impl Jwks {
 
     /// Fetches the set, unless it was fetched a moment ago. Those that come meanwhile wait for the same answer.
     pub(crate) async fn refresh(&self) {
+        let version = self.version.load(Ordering::Relaxed);
         let mut asked = self.asked.lock().await;
+        if self.version.load(Ordering::Relaxed) != version {
+            return;
+        }
         if asked.is_none_or(|asked| asked.elapsed() >= AT_MOST) {
             let has_news = self.fetch().await == Some(true);
             *asked = (!has_news).then(Instant::now);
@@ -74,7 +82,10 @@ impl Jwks {
     /// Fetches the set again and again, for ever.
     pub(crate) async fn run(&self) {
         loop {
-            let fetched = self.fetch().await.is_some();
+            let fetched = {
+                let _asked = self.asked.lock().await;
+                self.fetch().await.is_some()
+            };
             tokio::time::sleep(if fetched { REFRESH } else { RETRY }).await;
         }
     }
@@ -108,6 +119,7 @@ impl Jwks {
         *before = text;
         let verifier = Arc::new(TokenVerifier::new(keys, self.rules.clone()));
         *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = verifier;
+        self.version.fetch_add(1, Ordering::Relaxed);
         Some(true)
     }
 }

@@ -142,7 +142,8 @@ async fn what_a_socket_says_is_as_described() {
     let token = |seconds: f64| {
         let watch = vec![milepost_access::Pattern::all()];
         let permissions = milepost_access::Permissions { watch, ..Default::default() };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = milepost_protocol::Timestamp::now().as_micros();
+        let now = std::time::Duration::from_micros(now.try_into().unwrap());
         let rules = milepost_access::TokenRules::default();
         milepost_access::sign(SECRET, permissions, None, &rules, now.as_secs_f64() + seconds)
             .unwrap()

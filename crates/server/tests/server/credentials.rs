@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use milepost_access::{KeyRing, NewKey, Pattern, Permissions, TokenRules, sign};
+use milepost_protocol::Timestamp;
 use milepost_server::{Config, Secret};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +38,7 @@ fn watches(texts: &[&str]) -> Permissions {
 }
 
 fn in_seconds(seconds: f64) -> f64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = Duration::from_micros(Timestamp::now().as_micros().try_into().unwrap());
     now.as_secs_f64() + seconds
 }
 

@@ -17,15 +17,15 @@ const TOKENS_WINDOW: Duration = Duration::from_secs(10);
 
 impl Sockets {
     /// Has a connection go on for as long as its credential holds.
-    pub(super) fn begin_session(&mut self, key: WatcherKey, granted: Arc<Granted>) {
+    pub(super) fn begin_session(&mut self, key: WatcherKey, granted: &Arc<Granted>) {
         let now = self.now();
         let left = granted.left(&*self.context.clock);
         let Some(connection) = self.shard.wire(key) else { return };
-        connection.session = Some(Box::new(Session::new(Arc::clone(&granted), left, now)));
+        connection.session = Some(Box::new(Session::new(Arc::clone(granted), left, now)));
         self.schedule(key);
         // Its key may have been revoked while the socket was on its way here.
         if let Some(gate) = self.context.gate.clone()
-            && !gate.still_holds(&granted)
+            && !gate.still_holds(granted)
         {
             self.close(key, CloseCode::Forbidden, "the key was revoked");
         }
@@ -84,7 +84,7 @@ impl Sockets {
             }
             session.is_warned = true;
             session.due = Some(expires);
-            let left = (expires - now).as_secs_f64().ceil();
+            let left = expires.saturating_sub(now).as_secs_f64().ceil();
             self.schedule(key);
             self.send_text(key, &message::token_expiring(left, self.context.clock.now()));
         }

@@ -166,7 +166,7 @@ async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The task of one shard. It does what nobody has done in place: reads from the sockets, serves the rest of a pass, and

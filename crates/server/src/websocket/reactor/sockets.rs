@@ -125,7 +125,7 @@ impl Sockets {
         // The rest of the handshake, the first message and the present state leave in one write.
         self.shard.cork(key, response);
         if let Some(granted) = granted {
-            self.begin_session(key, granted);
+            self.begin_session(key, &granted);
         }
         let now = self.context.clock.now();
         match welcome {
