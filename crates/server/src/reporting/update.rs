@@ -200,7 +200,7 @@ async fn report_one(
 ) -> Outcome<Reported> {
     let taken = async {
         let job = JobId::parse(job)?;
-        let update = Update::parse(Some(&job), json)?;
+        let update = permitted(Update::parse(Some(&job), json)?, grant)?;
         Ok(instance.broker.report(update).await?)
     };
     count(instance, taken.await)

@@ -72,7 +72,7 @@ async fn every_metric_is_described() {
 fn every_close_code_is_described() {
     let fixture: Value =
         serde_json::from_str(include_str!("../../../../spec/fixtures/close-codes.json")).unwrap();
-    let described = rows(WATCHING, "| code | when | come back? |");
+    let described = rows(WATCHING, "| code | when | reconnect? |");
     for code in fixture["codes"].as_array().unwrap() {
         let number = code["code"].to_string();
         let row = described.iter().find(|(codes, _)| codes.split(", ").any(|code| code == number));
