@@ -216,7 +216,7 @@ impl Watched {
         }
         let states: Vec<_> = read.states.into_iter().map(Arc::new).collect();
         if job.told {
-            for state in &states {
+            for state in job.unheard(&states) {
                 job.tell(state);
             }
             if !read.known && job.latest.is_some() {
@@ -350,6 +350,21 @@ impl Watched {
 }
 
 impl Job {
+    /// Of a job's latest states, oldest first, those after the one heard last. If that is not among them, Redis has lost
+    /// it: then those of the newest epoch. Kept states may be of many epochs, if Redis restarted several times.
+    fn unheard<'s>(&self, states: &'s [Arc<State>]) -> &'s [Arc<State>] {
+        let Some(newest) = states.last().map(|state| state.position()) else { return states };
+        let Some(latest) = self.latest else { return states };
+        let is_heard = |state: &Arc<State>| {
+            let position = state.position();
+            position.epoch == latest.epoch && position.number <= latest.number
+        };
+        let is_newest_epoch = |state: &Arc<State>| state.position().epoch == newest.epoch;
+        let after_heard = states.iter().rposition(is_heard).map(|index| index + 1);
+        let from = after_heard.or_else(|| states.iter().position(is_newest_epoch)).unwrap_or(0);
+        &states[from..]
+    }
+
     fn is_news(&self, position: Position) -> bool {
         match self.latest {
             None => true,
@@ -460,4 +475,5 @@ fn is_forgotten(json: &str) -> bool {
 }
 
 #[cfg(test)]
+#[path = "watched/tests.rs"]
 mod tests;

@@ -144,3 +144,29 @@ fn taken(json: &str, position: &str) -> Reply {
         Answer(["new", &state, "1", "", "", ""].map(|part| part.as_bytes().to_vec()).into());
     Reply::parse(answer, None).unwrap()
 }
+
+#[test]
+fn a_read_across_epochs_tells_what_came_after_the_latest() {
+    let (watched, job) = (Watched::default(), JobId::parse("a").unwrap());
+    let ear = Arc::new(Ear::default());
+    drop(watched.attach(&job, Arc::clone(&ear) as Arc<dyn Listener>));
+    let state = |position: &str| {
+        let json = format!(
+            r#"{{"job_id":"a","status":"processing","attempt":1,"position":"{position}"}}"#
+        );
+        State::parse(&json).unwrap()
+    };
+    let read = |positions: &[&str]| Read {
+        known: true,
+        states: positions.iter().map(|position| state(position)).collect(),
+        ..nothing()
+    };
+    // Redis restarted before anybody watched, and again later, each time with its data.
+    watched.read(&job, read(&["1-1", "1-2", "2-1"]), None, LINK);
+    watched.read(&job, read(&["1-1", "1-2", "2-1", "2-2", "3-1"]), None, LINK + 1);
+    // It lost its data.
+    watched.read(&job, read(&["4-1", "5-1", "5-2"]), None, LINK + 2);
+    let heard = ear.0.lock().unwrap();
+    let heard: Vec<_> = heard.iter().map(|state| state.position().to_string()).collect();
+    assert_eq!(heard, ["2-2", "3-1", "5-1", "5-2"]);
+}
