@@ -218,7 +218,7 @@ impl Log {
             return self.next_number;
         };
         match newest.standing_of(since) {
-            Standing::Foreign => return self.present(),
+            Standing::Foreign => return self.resume_before(since),
             Standing::Current | Standing::Ahead => return self.next_number,
             Standing::Behind => {}
         }
@@ -236,6 +236,22 @@ impl Log {
         // The log no longer has all that it missed. A cursor right after the last end that it has seen gets it the later ends.
         let last_seen = self.ends().take_while(|(_, end)| !unseen(end)).last();
         last_seen.map_or(0, |(number, _)| number + 1).min(self.first() - 1)
+    }
+
+    /// The cursor of a watcher that has seen `since`, of another epoch than the newest state's. The broker lost states, or
+    /// may have, while the watcher was away: if the log still has states or ends of that epoch, the watcher has seen them
+    /// up to `since`, and nothing after it.
+    fn resume_before(&self, since: Position) -> u64 {
+        let seen = |state: &State| {
+            let position = state.position();
+            position.epoch == since.epoch && position.number <= since.number
+        };
+        let last_seen = self.states().enumerate().filter(|(_, state)| seen(state)).last();
+        if let Some((index, _)) = last_seen {
+            return self.first() + index as u64 + 1;
+        }
+        let last_seen = self.ends().filter(|(_, end)| seen(end)).last();
+        last_seen.map_or_else(|| self.present(), |(number, _)| (number + 1).min(self.first() - 1))
     }
 
     /// The states that are pending for a watcher at `cursor`.
@@ -383,7 +399,25 @@ mod tests {
             log.push(&state(2, number, "processing"), LIMITS);
         }
         assert_eq!(resumed(&log, 2, 1, Mode::All), [2]);
-        assert_eq!(resumed(&log, 1, 1, Mode::All), [2], "foreign: the whole state");
+        // The epoch changed while the watcher was away.
+        let positions = |number, mode| {
+            let cursor = log.resume(state(1, number, "processing").position());
+            let to_position = |state: &Arc<State>| state.position().to_string();
+            match log.pending(cursor, mode) {
+                Pending::Nothing => Vec::new(),
+                Pending::From(from) => {
+                    log.from(from).map(|(_, state)| to_position(state)).collect()
+                }
+                Pending::Newest => {
+                    let ends = log.ends_before_newest(cursor).map(|(_, end)| end);
+                    ends.chain(log.newest()).map(to_position).collect::<Vec<_>>()
+                }
+            }
+        };
+        assert_eq!(positions(1, Mode::All), ["1-2", "2-1", "2-2"]);
+        assert_eq!(positions(1, Mode::Latest), ["1-2", "2-2"], "no end is skipped");
+        assert_eq!(positions(9, Mode::All), ["2-1", "2-2"]);
+        assert_eq!(resumed(&log, 3, 1, Mode::All), [2], "of an epoch that the log does not have");
     }
 
     #[test]
