@@ -26,6 +26,8 @@ Usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]    fuzz all targets, or one, each so long (60)
   bench [ARGUMENT…]              the benchmarks, release build; `cargo xtask bench --help`
   faults [NAME…] [ARGUMENT…]     every fault, or one, release build; `cargo xtask faults --help`
+  soak [--minutes N]             one instance, abused for so long (20), release build
+  simulate [--seeds N]           hubs, reporters and watchers on simulated time and network; --seed N: one run again
   release --dry-run              pack crates, wheel and npm package; install each in an empty place and run it
   steps                          the names of all steps
 ";
@@ -50,6 +52,11 @@ fn main() -> ExitCode {
         },
         "bench" => step::run(bench::steps(rest), None),
         "faults" => step::run(faults::steps(rest), None),
+        "simulate" => step::run(faults::simulate(rest), None),
+        "soak" => match faults::soak(rest) {
+            Ok(steps) => step::run(steps, None),
+            Err(why) => refuse(&why),
+        },
         "steps" => {
             for step in test::steps() {
                 println!("{:<10} {}", step.name, step.about);

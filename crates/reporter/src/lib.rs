@@ -53,10 +53,12 @@ mod reporter;
 mod schedule;
 mod sender;
 mod server;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod snapshot;
 mod track;
 mod transport;
-
 mod update;
 mod wrap;
 

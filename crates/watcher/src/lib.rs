@@ -41,6 +41,9 @@ mod mailbox;
 mod message;
 mod options;
 mod session;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod socket;
 mod watch;
 mod watcher;

@@ -1,0 +1,176 @@
+//! An instance's connection to Redis, as `crates/broker-redis/src/link.rs` keeps it: it subscribes to a job before it
+//! reads it, and tells what it hears to the same [`Watched`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use milepost_broker::{
+    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable,
+};
+use milepost_protocol::{JobId, State, Update};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::network::{End, Network, Place};
+use crate::planted::Planted;
+use crate::redis::{Answer, Redis, Request};
+use crate::watched::{Heard, Watched, Wish};
+
+/// As long as an instance waits for a job's present state.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two reads of a job to which nothing has happened.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+/// After a lost connection.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The broker that an instance's hub sees.
+pub(crate) struct Linked {
+    pub(crate) watched: Arc<Watched>,
+    /// The jobs that the link has to look at.
+    pub(crate) queue: mpsc::UnboundedSender<JobId>,
+}
+
+#[async_trait]
+impl Broker for Linked {
+    async fn report(&self, _: Update) -> Result<Reported, ReportError> {
+        Err(Unavailable("reports take another way here".to_owned()).into())
+    }
+
+    async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+        Ok(Vec::new())
+    }
+
+    async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
+        let told = self.watched.attach(job, Arc::clone(&listener));
+        let _ = self.queue.send(job.clone());
+        match timeout(PATIENCE, told).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            _ => {
+                self.watched.detach(job, &listener);
+                Err(Unavailable("Redis does not answer".to_owned()))
+            }
+        }
+    }
+
+    async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
+        if self.watched.detach(job, listener) {
+            let _ = self.queue.send(job.clone());
+        }
+    }
+
+    async fn forget(&self, _: &JobId) -> Result<bool, Unavailable> {
+        Ok(false)
+    }
+
+    async fn jobs(&self, _: &JobsQuery) -> Result<Jobs, Unavailable> {
+        Ok(Jobs::default())
+    }
+
+    async fn probe(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    async fn run(&self, _: watch::Receiver<bool>) {}
+}
+
+/// One connection after the other.
+pub(crate) struct Link {
+    pub(crate) instance: usize,
+    pub(crate) network: Rc<Network>,
+    pub(crate) redis: Rc<Redis>,
+    pub(crate) watched: Arc<Watched>,
+    pub(crate) queue: mpsc::UnboundedReceiver<JobId>,
+    pub(crate) planted: Option<Planted>,
+}
+
+impl Link {
+    pub(crate) async fn run(mut self) {
+        let mut connections = 0;
+        loop {
+            let connection = self.network.connect(Place::Instance(self.instance), Place::Redis);
+            if let Some((end, there)) = connection.await {
+                tokio::task::spawn_local(Rc::clone(&self.redis).serve(there));
+                connections += 1;
+                self.serve(end, connections).await;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn serve(&mut self, mut end: End<Request, Answer>, key: u64) {
+        let mut subscribed = BTreeSet::new();
+        let mut due: BTreeMap<(Instant, String), JobId> = BTreeMap::new();
+        let is_first = key == 1;
+        if is_first || self.planted != Some(Planted::NoResubscription) {
+            let mut all = self.watched.all();
+            all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+            for job in all {
+                self.look_at(job, &end, &mut subscribed);
+            }
+        }
+        loop {
+            let next_due = due.first_key_value().map(|((at, _), _)| *at);
+            let wait = async {
+                match next_due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let job = tokio::select! {
+                biased;
+                answer = end.receive() => match answer {
+                    None => return,
+                    Some(Answer::Subscribed) => None,
+                    Some(Answer::Message(job, json)) => {
+                        // What names another job is not published here.
+                        let heard = self.watched.message(&job, &json, key, Duration::ZERO);
+                        (heard == Ok(Heard::Gap)).then_some(job)
+                    }
+                    Some(Answer::Read(job, read)) => {
+                        let (heard, _) = self.watched.read(&job, read, None, key);
+                        let jitter = self.network.random(|random| random.f64());
+                        let again = Instant::now() + READ_AGAIN.mul_f64(0.8 + 0.4 * jitter);
+                        due.retain(|_, other| *other != job);
+                        due.insert((again, job.to_string()), job.clone());
+                        (heard == Heard::Gap).then_some(job)
+                    }
+                },
+                job = self.queue.recv() => match job {
+                    Some(job) => Some(job),
+                    None => return,
+                },
+                () = wait => due.pop_first().map(|(_, job)| job),
+            };
+            if let Some(job) = job {
+                self.look_at(job, &end, &mut subscribed);
+            }
+        }
+    }
+
+    fn look_at(&self, job: JobId, end: &End<Request, Answer>, subscribed: &mut BTreeSet<String>) {
+        match self.watched.wish(&job) {
+            Wish::Leave => {
+                if subscribed.remove(job.as_str()) {
+                    end.send(Request::Unsubscribe(job));
+                }
+            }
+            Wish::Read { after } => {
+                if subscribed.insert(job.to_string()) {
+                    end.send(Request::Subscribe(job.clone()));
+                }
+                end.send(Request::Read(job, after));
+            }
+        }
+    }
+}
