@@ -17,6 +17,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::runtime::Handle;
 
 use crate::instance::Instance;
 use crate::memory::{Budget, Share, TOPIC_BYTES};
@@ -76,11 +77,13 @@ impl Collector for Scrape {
             encoder.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
         ConstGauge::new(started).encode(metric)?;
 
+        let tasks = Handle::current().metrics().num_alive_tasks();
         let gauges = [
             ("milepost_open_sockets", "Sockets open, watchers or not", sockets),
             ("milepost_active_connections", "Watchers now", watchers),
             ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
             ("milepost_topics", "Jobs watched now or until a moment ago", hub.topics()),
+            ("milepost_tasks", "Tasks of the runtime: each connection is one", tasks),
             ("milepost_known_jobs", "Jobs that the broker holds", held.jobs),
         ];
         for (name, help, value) in gauges {
