@@ -1,7 +1,6 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,8 @@ use tokio::time::sleep;
 
 use crate::failure::Failure;
 use crate::http::Connection;
+use crate::process::{self, Held};
+use crate::setup::Setup;
 
 /// Nothing that an instance does takes as long, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,9 +22,7 @@ const ASKED_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Instance {
     binary: PathBuf,
-    /// Where it keeps states, without Redis.
-    data: Option<PathBuf>,
-    redis: Option<String>,
+    setup: Setup,
     log: PathBuf,
     address: SocketAddr,
     process: Option<Process>,
@@ -41,11 +40,10 @@ pub(crate) struct Readiness {
 }
 
 impl Instance {
-    /// Starts an instance on Redis, or alone with a folder for its states; its log goes to `log`. It need not be ready.
+    /// Starts an instance; its log goes to `log`, if the setup does not say otherwise. It need not be ready.
     pub(crate) fn start(
         binary: &Path,
-        redis: Option<String>,
-        data: Option<PathBuf>,
+        setup: Setup,
         log: PathBuf,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self, Failure> {
@@ -53,8 +51,7 @@ impl Instance {
         let readiness = Arc::new(Mutex::new(Readiness::default()));
         let asking = runtime.spawn(ask(address, Arc::clone(&readiness)));
         let binary = binary.to_owned();
-        let mut instance =
-            Self { binary, data, redis, log, address, process: None, readiness, asking };
+        let mut instance = Self { binary, setup, log, address, process: None, readiness, asking };
         instance.run()?;
         Ok(instance)
     }
@@ -65,19 +62,19 @@ impl Instance {
 
     /// Starts the process; it need not be ready yet.
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
-        let mut command = Command::new(&self.binary);
+        if let Some(data) = &self.setup.data {
+            fs::create_dir_all(data)
+                .map_err(|error| Failure(format!("{}: {error}", data.display())))?;
+        }
+        let mut command = self.setup.command(&self.binary, &self.address.to_string());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MILEPOST_") {
                 command.env_remove(name);
             }
         }
-        command.env_remove("PORT").env_remove("HOST").env_remove("REDIS_URL");
-        command.args(["serve", "--listen", &self.address.to_string()]);
-        if let Some(url) = &self.redis {
-            command.env("REDIS_URL", url);
-        }
-        if let Some(data) = &self.data {
-            command.arg("--data-dir").arg(data);
+        command.env_remove("PORT").env_remove("HOST");
+        if self.setup.redis.is_none() {
+            command.env_remove("REDIS_URL");
         }
         let process = Process::start(command, &self.log, None).map_err(|error| {
             let binary = self.binary.display();
@@ -100,6 +97,33 @@ impl Instance {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// What its process holds; none if it has ended.
+    pub(crate) fn held(&self) -> Option<Held> {
+        process::held(self.process.as_ref()?.id())
+    }
+
+    /// The file with its states, if it has a folder on the disk that everybody has.
+    pub(crate) fn store(&self) -> Option<PathBuf> {
+        Some(self.setup.data.as_ref()?.join("jobs.redb"))
+    }
+
+    /// Its folder, as it sees it.
+    pub(crate) fn data(&self) -> Option<PathBuf> {
+        Some(process::inside(self.process.as_ref()?.id(), self.setup.data.as_ref()?))
+    }
+
+    /// Waits until it has ended by itself; what it logged then.
+    pub(crate) fn until_ended(&mut self) -> Result<String, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.as_mut().is_some_and(|process| process.ended().is_none()) {
+            if Instant::now() > deadline {
+                return Err(Failure("an instance does not end".into()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(fs::read_to_string(&self.log).unwrap_or_default())
     }
 
     /// As `kill -9` does.

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use crate::delays::now_micros;
+
 /// How a job's worker reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
@@ -117,8 +119,8 @@ impl Job {
     pub(crate) fn update(&self, number: u64, is_end: bool) -> String {
         let status = if is_end { "completed" } else { "processing" };
         let stage = if is_end { "complete" } else { "rendering" };
-        let id = &self.id;
-        // Workers of the old kind know no attempts.
+        let (id, at) = (&self.id, now_micros());
+        // Legacy workers know no attempts.
         let attempt = match self.attempt.load(Ordering::Acquire) {
             2.. if self.kind == Kind::Plain => String::new(),
             1 => String::new(),
@@ -127,7 +129,7 @@ impl Job {
         let progress = if is_end { 10_000 } else { number % 10_000 };
         let (whole, part) = (progress / 10_000, progress % 10_000);
         format!(
-            r#"{{"job_id":"{id}","status":"{status}",{attempt}"stage":"{stage}","progress":{whole}.{part:04},"message":"Rendering frame {number} of a video that is somewhat long","timestamp":"2026-01-01T00:00:00.000000","metadata":{{"n":{number},"frames":10000}}}}"#
+            r#"{{"job_id":"{id}","status":"{status}",{attempt}"stage":"{stage}","progress":{whole}.{part:04},"message":"Rendering frame {number} of a video that is somewhat long","timestamp":"2026-01-01T00:00:00.000000","metadata":{{"n":{number},"at":{at},"frames":10000}}}}"#
         )
     }
 }

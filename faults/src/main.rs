@@ -1,13 +1,19 @@
 //! Breaks Milepost, and the Redis below it, on purpose, and counts what watchers see: `docs/reliability.md`.
 
+mod abuse;
+mod delays;
 mod failure;
 mod fault;
+mod hostile;
 mod http;
 mod instance;
 mod job;
 mod lies;
+mod process;
 mod result;
+mod setup;
 mod sight;
+mod soak;
 mod stage;
 mod trial;
 mod watcher;
@@ -16,6 +22,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -53,6 +60,9 @@ struct Arguments {
     /// Lie to some watchers, and see whether the suite finds out
     #[arg(long, conflicts_with_all = ["quick", "faults"])]
     self_test: bool,
+    /// Abuse one instance for so many minutes, and see whether what it holds returns to where it began
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["self_test", "faults"])]
+    soak: Option<u64>,
     /// Say which faults there are
     #[arg(long)]
     list: bool,
@@ -104,6 +114,10 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         return lies::are_found_out(&load, runtime.handle());
     }
 
+    if let Some(minutes) = arguments.soak {
+        return soak::run(&load, Duration::from_secs(60 * minutes), runtime.handle());
+    }
+
     let mut rows: Vec<Row> = Vec::new();
     let mut failed = Vec::new();
     for fault in faults {
@@ -146,6 +160,9 @@ fn tell(row: &Row, quick: bool) {
     }
     for wrong in row.wrong(quick) {
         eprintln!("  WRONG: {wrong}");
+    }
+    if let Some(peak) = row.peak {
+        eprintln!("  at most {} MB of resident memory", peak >> 20);
     }
     for note in row.thrown_out.iter().take(3).chain(row.notes.iter().take(10)) {
         eprintln!("    {note}");

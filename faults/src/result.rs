@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::sight::Wrongs;
+use crate::stage::MEMORY;
 
 /// So soon `/readyz` has to tell, and tell that it is over.
 const TOLD: Duration = Duration::from_secs(10);
+
+/// By so much may the delays of jobs that are well grow while others are in trouble.
+const WORSE: f64 = 1.5;
 
 /// What came of one fault.
 #[derive(Debug)]
@@ -45,6 +49,10 @@ pub(crate) struct Row {
     /// Watchers that are not connected at last.
     pub(crate) disconnected: u64,
     pub(crate) readied: Vec<Readied>,
+    /// How long 99 of 100 updates took to their watchers: before the fault, and during it.
+    pub(crate) p99: (Option<Duration>, Option<Duration>),
+    /// The most bytes of resident memory that an instance had.
+    pub(crate) peak: Option<u64>,
 }
 
 /// What `/readyz` of an instance said of the fault.
@@ -87,6 +95,18 @@ impl Row {
         count(self.thrown_out.len() as u64, "losses of a connection to an instance that was there");
         count(self.disconnected, "watchers that did not come back");
         count(self.refused, "updates refused");
+        let is_bounded = matches!(self.fault, Fault::Abuse | Fault::UnreadAnswers);
+        if is_bounded && self.peak.is_none_or(|peak| peak > MEMORY) {
+            all.push(format!("{:?} bytes of resident memory, of {MEMORY}", self.peak));
+        }
+        if let (true, false, (Some(before), Some(during))) =
+            (self.fault.is_of_others(), quick, self.p99)
+            && during > before.mul_f64(WORSE)
+        {
+            all.push(format!(
+                "99 of 100 updates took {during:?} during the fault, {before:?} before"
+            ));
+        }
         let late = |time: Option<Duration>| time.is_none_or(|time| time > TOLD);
         for readied in self.readied.iter().filter(|_| !quick) {
             let Readied { instance, unready, ready, .. } = readied;
@@ -98,6 +118,13 @@ impl Row {
             }
         }
         all
+    }
+
+    fn delays(&self) -> String {
+        let shown = |time: Option<Duration>| {
+            time.map_or("–".to_owned(), |time| format!("{:.1}", time.as_secs_f64() * 1e3))
+        };
+        format!("{} / {}", shown(self.p99.0), shown(self.p99.1))
     }
 
     fn cells(&self, quick: bool) -> Vec<String> {
@@ -122,6 +149,7 @@ impl Row {
             (wrongs.steps_back + wrongs.positions).to_string(),
             wrongs.duplicates.to_string(),
             format!("{} / {}", self.thrown_out.len(), self.displaced),
+            self.delays(),
             self.lost.to_string(),
             readied.collect::<Vec<_>>().join(", "),
             if self.wrong(quick).is_empty() { "ok".into() } else { "**FAILED**".into() },
@@ -140,7 +168,8 @@ pub(crate) fn table(rows: &[Row], quick: bool) -> String {
         "steps back",
         "duplicates",
         "thrown out / moved with their instance",
-        "lost by old-style workers",
+        "p99 of delays before / during, ms",
+        "lost by legacy workers",
         "`/readyz` tells / recovers, s",
         "",
     ];

@@ -64,6 +64,9 @@ struct Frame<'a> {
 #[derive(Deserialize)]
 struct Metadata {
     n: u64,
+    /// When the worker sent it, by [`now_micros`](crate::delays::now_micros).
+    #[serde(default)]
+    at: u64,
 }
 
 impl Sight {
@@ -78,19 +81,21 @@ impl Sight {
         self.reached
     }
 
-    /// Takes a text frame.
-    pub(crate) fn frame(&mut self, text: &str, now: Instant) {
+    /// Takes a text frame. If it is an update newer than all before, this is when its worker sent it.
+    pub(crate) fn frame(&mut self, text: &str, now: Instant) -> Option<u64> {
         let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
-            return self.is_foreign(text);
+            self.is_foreign(text);
+            return None;
         };
         let Some(position) = frame.position else {
             if !matches!(frame.kind, Some("connected" | "ping" | "pong")) {
                 self.is_foreign(text);
             }
-            return;
+            return None;
         };
-        let Some(Metadata { n }) = frame.metadata else {
-            return self.is_foreign(text);
+        let Some(Metadata { n, at }) = frame.metadata else {
+            self.is_foreign(text);
+            return None;
         };
         let before = self.position.as_deref().unwrap_or("nothing");
         let wrong = match n.cmp(&self.newest) {
@@ -110,6 +115,7 @@ impl Sight {
                 ));
             }
         }
+        let is_newer = n > self.newest;
         self.states += 1;
         self.ends += u64::from(matches!(frame.status, Some("completed" | "failed" | "cancelled")));
         self.newest = self.newest.max(n);
@@ -117,6 +123,7 @@ impl Sight {
             self.reached.get_or_insert(now);
         }
         self.position = Some(position.to_owned());
+        is_newer.then_some(at)
     }
 
     fn is_foreign(&mut self, text: &str) {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::job::{Job, Kind, Order};
+use crate::setup::{LogTo, Setup};
 use crate::watcher::{Lie, Watcher};
 use crate::workers;
 use crate::world::World;
@@ -46,6 +47,14 @@ impl Load {
 pub(crate) enum Ground {
     /// One instance, with a folder and without Redis.
     Alone,
+    /// The same, and it may have few open files: so many more than its watchers and workers need.
+    FewFiles,
+    /// The same, and its folder is a small file system of its own.
+    SmallDisk,
+    /// One instance without a folder, with a small budget of memory.
+    SmallMemory,
+    /// As with one Redis, and nobody reads the instances' logs, of which there is much.
+    UnreadLogs,
     /// Two instances, each with a breakable network to one Redis.
     Single(Persistence),
     /// Two instances; a primary, a replica and three Sentinels.
@@ -92,8 +101,8 @@ impl Stage {
         let mut instances = Vec::new();
         for (number, url) in urls.into_iter().enumerate() {
             let log = logs.join(format!("instance-{number}.log"));
-            let data = (ground == Ground::Alone).then(|| logs.join("data"));
-            instances.push(Instance::start(&load.binary, url, data, log, runtime)?);
+            let setup = setup(ground, number, url, &logs, load);
+            instances.push(Instance::start(&load.binary, setup, log, runtime)?);
         }
         for instance in &mut instances {
             instance.until_ready()?;
@@ -137,7 +146,8 @@ impl Stage {
         }
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), Failure> {
+    /// Waits until it holds.
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), Failure> {
         let patience = Duration::from_secs(30);
         if self.within(Instant::now() + patience, holds) {
             return Ok(());
@@ -188,8 +198,14 @@ impl Redis {
 /// Redis, a proxy for each instance if there is one server only, and what each instance is told.
 fn redis(ground: Ground) -> (Redis, Vec<Proxy>, Vec<Option<String>>) {
     match ground {
-        Ground::Alone => (Redis::None, Vec::new(), vec![None]),
-        Ground::Single(persistence) => {
+        Ground::Alone | Ground::FewFiles | Ground::SmallDisk | Ground::SmallMemory => {
+            (Redis::None, Vec::new(), vec![None])
+        }
+        Ground::Single(_) | Ground::UnreadLogs => {
+            let persistence = match ground {
+                Ground::Single(persistence) => persistence,
+                _ => Persistence::None,
+            };
             let server = Server::with(Options::default().persistence(persistence));
             let proxies: Vec<_> = (0..2).map(|_| Proxy::to(server.address())).collect();
             let urls = proxies.iter().map(|proxy| Some(server.url_through(proxy.address())));
@@ -209,6 +225,39 @@ fn redis(ground: Ground) -> (Redis, Vec<Proxy>, Vec<Option<String>>) {
     }
 }
 
+/// How an instance on that ground is started.
+fn setup(ground: Ground, number: usize, redis: Option<String>, logs: &Path, load: &Load) -> Setup {
+    let mut setup = Setup { redis, ..Setup::default() };
+    if matches!(ground, Ground::Alone | Ground::FewFiles | Ground::SmallDisk) {
+        setup.data = Some(logs.join("data"));
+    }
+    match ground {
+        Ground::FewFiles => {
+            setup.open_files = Some(load.watchers + load.jobs + SPARE_FILES);
+            setup.set("max_connections", "1000000");
+        }
+        Ground::SmallDisk => setup.disk = Some(DISK),
+        Ground::SmallMemory => {
+            setup.set("memory_limit", &MEMORY.to_string());
+            setup.set("max_subscriptions", "1000000");
+            setup.set("linger", "1");
+        }
+        Ground::UnreadLogs => {
+            setup.log = [LogTo::FullPipe, LogTo::BrokenPipe, LogTo::FullDevice][number % 3];
+            setup.set("log", "debug");
+        }
+        Ground::Alone | Ground::Single(_) | Ground::Sentinel | Ground::Cluster => {}
+    }
+    setup
+}
+
+/// Of those open files that an instance has, so many are not for the suite's watchers and workers.
+pub(crate) const SPARE_FILES: usize = 200;
+/// Room for the states of 500 jobs several times.
+const DISK: usize = 24 << 20;
+/// The budget of memory where it is small.
+pub(crate) const MEMORY: u64 = 256 << 20;
+
 fn list(addresses: &[SocketAddr]) -> String {
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(",")
@@ -218,8 +267,10 @@ fn list(addresses: &[SocketAddr]) -> String {
 fn jobs(ground: Ground, load: &Load) -> Result<Vec<Arc<Job>>, Failure> {
     // Workers of the old kind need a Redis, and know nothing of slots.
     let reaches = match ground {
-        Ground::Alone | Ground::Cluster => &[Kind::Http, Kind::Batch][..],
-        Ground::Single(_) | Ground::Sentinel => &[Kind::Http, Kind::Plain, Kind::Batch],
+        Ground::Single(_) | Ground::UnreadLogs | Ground::Sentinel => {
+            &[Kind::Http, Kind::Plain, Kind::Batch][..]
+        }
+        _ => &[Kind::Http, Kind::Batch],
     };
     let kinds: Vec<_> = reaches.iter().filter(|kind| load.kinds.contains(kind)).collect();
     if kinds.is_empty() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use crate::delays::Phase;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::job::{Job, Order};
@@ -29,16 +30,21 @@ pub(crate) fn run(
     lies: &[Lie],
     runtime: &Handle,
 ) -> Result<Row, Failure> {
+    let load = &Load { rate: fault.rate(load.rate), ..load.clone() };
     let mut stage = Stage::set(fault.name(), fault.ground(), load, lies, runtime)?;
+    stage.world.delays.enter(Phase::Before);
     let (quiet, first) = (Instant::now(), total(&stage, Job::confirmed));
-    sleep(load.wait(3.0, 0.5));
+    sleep(load.wait(if fault.is_of_others() { 15.0 } else { 3.0 }, 0.5));
     let before = total(&stage, Job::confirmed);
     let due = quiet.elapsed().as_secs_f64() * load.rate * load.jobs as f64;
     let share = (before - first) as f64 / due;
 
     let begun = Instant::now();
-    let end = fault.happen(&mut stage, load)?;
+    stage.world.delays.enter(Phase::During);
+    let end = fault.happen(&mut stage, load, runtime)?;
+    stage.world.delays.enter(Phase::Unmeasured);
     let took = end - begun;
+    let peak = stage.instances.iter().filter_map(|instance| Some(instance.held()?.peak)).max();
     if lies.is_empty() {
         stage.newcomers(runtime);
     }
@@ -125,6 +131,8 @@ pub(crate) fn run(
         displaced,
         disconnected,
         readied,
+        p99: stage.world.delays.p99(),
+        peak,
     })
 }
 

@@ -70,7 +70,7 @@ impl Watcher {
                 Ok(Ok(mut socket)) => {
                     backoff = Duration::from_secs(1);
                     self.seen().connected = true;
-                    let loss = self.read(&mut socket, lie, &mut kept).await;
+                    let loss = self.read(&mut socket, &world, lie, &mut kept).await;
                     // A process that is killed has its sockets closed a moment before it is marked as gone.
                     let may_leave = world.may_leave(instance);
                     let mut seen = self.seen();
@@ -98,6 +98,7 @@ impl Watcher {
     async fn read(
         &self,
         socket: &mut WebSocketStream<TcpStream>,
+        world: &World,
         lie: Option<Lie>,
         kept: &mut Vec<String>,
     ) -> Loss {
@@ -106,7 +107,10 @@ impl Watcher {
                 Ok(Some(Ok(Message::Text(text)))) => {
                     let now = Instant::now();
                     match lie {
-                        None => self.seen().sight.frame(text.as_str(), now),
+                        None => {
+                            let sent = self.seen().sight.frame(text.as_str(), now);
+                            sent.inspect(|sent| world.delays.record(*sent));
+                        }
                         Some(lie) => {
                             for text in lie(kept, text.as_str().to_owned()) {
                                 self.seen().sight.frame(&text, now);

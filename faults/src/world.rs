@@ -2,11 +2,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::delays::Delays;
+
 /// Where everything is, for workers and watchers: addresses, as a load balancer or a name server would give them.
 #[derive(Debug)]
 pub(crate) struct World {
     instances: Vec<Place>,
     redis: Mutex<Option<SocketAddr>>,
+    /// How long updates take to their watchers.
+    pub(crate) delays: Delays,
 }
 
 #[derive(Debug)]
@@ -18,7 +22,11 @@ struct Place {
 impl World {
     pub(crate) fn new(instances: Vec<SocketAddr>, redis: Option<SocketAddr>) -> Self {
         let place = |address| Place { address, may_leave: AtomicBool::new(false) };
-        Self { instances: instances.into_iter().map(place).collect(), redis: Mutex::new(redis) }
+        Self {
+            instances: instances.into_iter().map(place).collect(),
+            redis: Mutex::new(redis),
+            delays: Delays::default(),
+        }
     }
 
     /// The address of an instance; numbers beyond the last begin anew.

@@ -1,0 +1,74 @@
+//! Clients that make a server hold as much memory as it lets them, all at once.
+
+mod http2;
+mod requests;
+mod sockets;
+
+use std::net::SocketAddr;
+
+use tokio::task::JoinSet;
+
+/// How much abuse.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Connections that ask for a list of jobs and read nothing.
+    pub(crate) unread: usize,
+    /// Connections that send a batch of 8 MiB but for its end.
+    pub(crate) bodies: usize,
+    /// Streams of one HTTP/2 connection: so many with batches, and so many with unread lists.
+    pub(crate) streams: usize,
+    /// Unknown jobs that are watched.
+    pub(crate) watched: usize,
+    /// Watched jobs that end again and again with large results.
+    pub(crate) ended: usize,
+}
+
+impl Extent {
+    pub(crate) const FULL: Self =
+        Self { unread: 40, bodies: 150, streams: 64, watched: 1_000_000, ended: 2_000 };
+    pub(crate) const QUICK: Self =
+        Self { unread: 40, bodies: 40, streams: 32, watched: 100_000, ended: 500 };
+}
+
+impl Extent {
+    /// Only what asks for answers and reads none.
+    pub(crate) fn of_unread_answers(self) -> Self {
+        Self { bodies: 0, watched: 0, ended: 0, ..self }
+    }
+}
+
+/// A message of so many bytes makes a state about as large as one may be.
+const LARGE: usize = 60_000;
+/// So many jobs are reported before there are lists to read.
+pub(crate) const LISTED: usize = 300;
+
+/// Has the server hold something to list. Ends with the last report.
+pub(crate) async fn prepare(address: SocketAddr) {
+    requests::report_large_jobs(address, LISTED).await;
+}
+
+/// Starts all kinds of abuse. It ends when `tasks` is dropped.
+pub(crate) fn start(tasks: &mut JoinSet<()>, address: SocketAddr, extent: Extent) {
+    for _ in 0..extent.unread {
+        tasks.spawn(requests::read_nothing(address));
+    }
+    for _ in 0..extent.bodies {
+        tasks.spawn(requests::hold_a_body_back(address));
+    }
+    tasks.spawn(http2::read_nothing(address, extent.streams));
+    if extent.ended == 0 {
+        return;
+    }
+    tasks.spawn(requests::end_jobs(address));
+    tasks.spawn(http2::hold_bodies_back(address, extent.streams));
+    tasks.spawn(sockets::churn(address));
+    for number in 0..4 {
+        tasks.spawn(sockets::watch_unknown_jobs(address, number, extent.watched / 4));
+    }
+    tasks.spawn(sockets::watch_ends(address, extent.ended));
+    tasks.spawn(requests::end_watched_jobs(address, extent.ended));
+    for _ in 0..extent.bodies {
+        tasks.spawn(sockets::hold_a_message_back(address));
+        tasks.spawn(requests::hold_a_header_back(address));
+    }
+}
