@@ -13,6 +13,7 @@ from reported import history, jobs, until
 from test_processes import SOURCE
 
 import milepost
+from milepost._auto import as_job
 
 
 def run(folder: Path, code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -126,3 +127,45 @@ def check(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
     )
+
+
+def test_auto_runs_a_file_as_a_job_and_its_children_are_none(server: LiveServer, job_id: str, tmp_path: Path) -> None:
+    # What an installed wheel's `milepost.pth` does.
+    (tmp_path / "sitecustomize.py").write_text(f"import site\nsite.addsitedir({SOURCE!r})\n")
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import os, subprocess, sys\n"
+        "print(sys.argv[1:], 'MILEPOST_AUTO' in os.environ)\n"
+        "if not sys.argv[2:]:\n"
+        "    sys.exit(subprocess.run([sys.executable, __file__, '--fast', 'child']).returncode)\n"
+        "raise RuntimeError('CUDA OOM')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-u", "-X", "utf8", str(program), "--fast"],
+        env={**ENVIRONMENT, "PYTHONPATH": str(tmp_path), "MILEPOST_AUTO": "1", "MILEPOST_URL": server.url}
+        | {"MILEPOST_JOB": job_id},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "['--fast'] False\n['--fast', 'child'] False\n"), done.stderr
+    until(server, job_id, status="failed", error="exit status 1", attempt=1)
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (["python", "-m", "pip", "list"], None),
+        (["python", "-c", "print()", __file__], None),
+        (["python", "-Bc", "print()"], None),
+        (["python"], None),
+        (["python", "nowhere.py"], None),
+        (
+            ["python", "-u", "-W", "error", __file__, "-m"],
+            ["python", "-u", "-W", "error", "-m", "milepost", __file__, "-m"],
+        ),
+        (["python", "-Xdev", __file__], ["python", "-Xdev", "-m", "milepost", __file__]),
+    ],
+)
+def test_auto_is_for_files(command: list[str], wanted: Optional[list[str]]) -> None:
+    assert as_job(command) == wanted

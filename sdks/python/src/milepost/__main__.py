@@ -1,6 +1,7 @@
 """Runs a program as one job, without a change to it.
 
     python -m milepost train.py --epochs 3
+    MILEPOST_AUTO=1 python train.py          # the same, where the command cannot change
     python -m milepost check                 # whether the server answers
 
 Its tqdm bars are the job's progress; it is completed when the program is done, and failed by an exception that nobody

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import functools
+import inspect
 import sys
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Optional, Protocol, TypeVar, overload
+from typing import Any, NoReturn, Optional, Protocol, TypeVar, cast, overload
 
 from . import _json, _notice
 from ._argument import given_number, given_part, given_progress, given_text
@@ -22,6 +24,7 @@ from ._track import AsyncTrack, Track, length_of, track
 
 T = TypeVar("T")
 J = TypeVar("J", bound="Job")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _POOL_DELIVERY = 0.5
 """How long the end of a job waits until it has arrived, in a child of multiprocessing: its pool may end it at any
@@ -65,6 +68,8 @@ class Job:
         self._own = record.own
         self._tokens: list[contextvars.Token[Optional[Job]]] = []
         self._has_told_foreign = False
+        self._begin_again: Callable[[], Job] = lambda: self
+        """Begins another job like this one."""
         self._finish: Optional[Callable[[], None]] = None
         """Ends the job at the process' exit, where something else than the program has it in hand."""
 
@@ -305,6 +310,37 @@ class Job:
         self._check_process()
         self._bell.wake(self._record)
         _notice.notify_deferred()
+
+    # As a decorator
+
+    def __call__(self, function: F) -> F:
+        """Makes each call of a function a job of its own, with what this one was begun with:
+
+            @milepost.job("export")
+            def export(path): ...
+
+        It works for functions and for coroutine functions. Inside, `milepost.current()` is the job. What the function
+        returns is not reported. With a fixed `id`, a call after the end of another one is the job's next attempt.
+        """
+        begin, record = self._begin_again, self._record
+        record.is_withdrawn = True
+        self._ring()
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call_async(*arguments: Any, **named: Any) -> Any:
+                with begin():
+                    return await function(*arguments, **named)
+
+            return cast(F, call_async)
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            with begin():
+                return function(*arguments, **named)
+
+        return cast(F, call)
 
     # As a context manager
 

@@ -88,6 +88,8 @@ class Record:
         self._reductions = 0
         """How often the server would not take an update as large as it was: each one is shrunk so often."""
         self.is_handed_over = False
+        self.is_withdrawn = False
+        """Nothing is to be reported of it, should nothing have been sent yet."""
 
     @property
     def status(self) -> str:
@@ -105,7 +107,7 @@ class Record:
     @property
     def has_ended(self) -> bool:
         """Also when another process goes on with it: for this one it is over."""
-        return self.is_handed_over or "last" in self._last
+        return self.is_handed_over or self.is_withdrawn or "last" in self._last
 
     def _finish(self, status: str, update: Update) -> bool:
         """Makes that the last update. False if there is one already."""

@@ -84,8 +84,26 @@ class Reporter:
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
         begun = self._begin(name, id, total, unit, stage, message, metadata, attempt, ttl, queued)
-        # Whatever went wrong was said; the program has a job in hand all the same, of which nobody hears.
-        return begun if begun is not None else Job(Record(_json.describe(id if id is not None else name)), self._inbox)
+        if begun is None:
+            # Whatever went wrong was said; the program has a job in hand all the same, of which nobody hears.
+            begun = Job(Record(_json.describe(id if id is not None else name)), self._inbox)
+
+        def begin_again() -> Job:
+            return self.job(
+                name,
+                id=id,
+                total=total,
+                unit=unit,
+                stage=stage,
+                message=message,
+                metadata=metadata,
+                attempt="next" if attempt is None and id is not None else attempt,
+                ttl=ttl,
+                queued=queued,
+            )
+
+        begun._begin_again = begin_again
+        return begun
 
     @harmless
     def _begin(

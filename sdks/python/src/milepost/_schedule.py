@@ -63,7 +63,7 @@ class Delivery:
     def when(self, seen: Snapshot, now: float, pace: Pace, is_flushing: bool) -> Optional[float]:
         """When to send it: now, if that is not later than `now`; None: it is done with."""
         is_last = seen.ended or not self.until_end
-        if self.is_over:
+        if self.is_over or self.record.is_withdrawn:
             return None if is_last else now + pace.heartbeat
         if self.settled == seen.state:
             if is_last:

@@ -125,9 +125,7 @@ class Encoded:
     def attributes(self) -> Optional[str]:
         """The attributes that it sets or ends, as attempt.lua reads them; None for most updates, which have none."""
         given = {name: text for name, text in self.fields.items() if name in ATTRIBUTES}
-        lines = [
-            f',"{name}":{text if accepts(name, json.loads(text), text) else ""}\n' for name, text in given.items()
-        ]
+        lines = [f',"{name}":{text if accepts(name, json.loads(text), text) else ""}\n' for name, text in given.items()]
         lines += [f',"{name}":\n' for name in self.ended]
         return "".join(lines) or None
 
