@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use milepost_redis::Node;
 
+use crate::conditions::Conditions;
+
 /// What is known of the servers: whether an update reported now would be kept, and heard here.
 ///
 /// Every moment is one of the clock's `elapsed`.
@@ -17,6 +19,7 @@ struct Inner {
     nodes: BTreeMap<Node, NodeHealth>,
     /// Why it is not known which servers there are, if it is not.
     topology: Option<String>,
+    conditions: Conditions,
 }
 
 struct NodeHealth {
@@ -28,6 +31,8 @@ struct NodeHealth {
     refused: Option<String>,
     /// Why there is no subscription, if there is none.
     lost: Option<String>,
+    /// Whether the subscription ended, and no probe was heard since.
+    is_outage: bool,
 }
 
 /// A server from which no probe has come for so long is not ready.
@@ -47,7 +52,13 @@ impl Health {
         let mut before = std::mem::take(&mut inner.nodes);
         inner.nodes = nodes
             .map(|node| {
-                let new = NodeHealth { since: now, heard: None, refused: None, lost: None };
+                let new = NodeHealth {
+                    since: now,
+                    heard: None,
+                    refused: None,
+                    lost: None,
+                    is_outage: false,
+                };
                 let health = before.remove(&node).unwrap_or(new);
                 (node, health)
             })
@@ -60,17 +71,45 @@ impl Health {
         self.inner().topology = Some(why);
     }
 
-    pub(crate) fn heard(&self, node: &Node, now: Duration) {
-        if let Some(health) = self.inner().nodes.get_mut(node) {
+    /// A probe was heard. Whether an outage of the subscription ends with it.
+    pub(crate) fn heard(&self, node: &Node, now: Duration) -> bool {
+        self.inner().nodes.get_mut(node).is_some_and(|health| {
             health.heard = Some(now);
+            std::mem::take(&mut health.is_outage)
+        })
+    }
+
+    /// There is a connection for the subscription.
+    pub(crate) fn linked(&self, node: &Node) {
+        if let Some(health) = self.inner().nodes.get_mut(node) {
+            health.lost = None;
         }
     }
 
-    /// The subscription there began, or ended: why.
-    pub(crate) fn linked(&self, node: &Node, result: Result<(), String>) {
-        if let Some(health) = self.inner().nodes.get_mut(node) {
-            health.lost = result.err();
-        }
+    /// The subscription ended, or could not begin. Whether an outage begins with it: however often it is tried in vain, it is
+    /// one outage until a probe is heard.
+    pub(crate) fn lost(&self, node: &Node, why: String) -> bool {
+        self.inner().nodes.get_mut(node).is_some_and(|health| {
+            health.lost = Some(why);
+            !std::mem::replace(&mut health.is_outage, true)
+        })
+    }
+
+    /// What the servers say of themselves. What of it was not known before.
+    pub(crate) fn conditions(&self, conditions: Conditions) -> Vec<String> {
+        let mut inner = self.inner();
+        let before = std::mem::replace(&mut inner.conditions, conditions);
+        let now = &inner.conditions;
+        let all = [(&now.obstacle, before.obstacle), (&now.warning, before.warning)];
+        all.into_iter()
+            .filter(|(now, before)| *now != before)
+            .filter_map(|(now, _)| now.clone())
+            .collect()
+    }
+
+    /// What should be changed about a server that can be used.
+    pub(crate) fn warning(&self) -> Option<String> {
+        self.inner().conditions.warning.clone()
     }
 
     pub(crate) fn probed(&self, node: &Node, result: Result<(), String>) {
@@ -101,6 +140,9 @@ impl Health {
             return Err("no connection to Redis yet".to_owned());
         }
         for (node, health) in &inner.nodes {
+            if let Some(obstacle) = &inner.conditions.obstacle {
+                return Err(format!("{node}: {obstacle}"));
+            }
             if let Some(why) = &health.refused {
                 return Err(format!("{node}: {why}"));
             }
@@ -120,5 +162,35 @@ impl Health {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_one_until_a_probe_is_heard() {
+        let (health, now) = (Health::default(), Duration::ZERO);
+        let node = Node { host: "a".to_owned(), port: 1 };
+        health.nodes([node.clone()].into_iter(), now);
+        assert!(!health.heard(&node, now), "there was none");
+        assert!(health.lost(&node, "closed".to_owned()));
+        health.linked(&node);
+        assert!(!health.lost(&node, "LOADING".to_owned()), "it was never back");
+        health.linked(&node);
+        assert!(health.heard(&node, now));
+        assert!(!health.heard(&node, now));
+        assert!(health.lost(&node, "closed".to_owned()));
+    }
+
+    #[test]
+    fn what_servers_say_is_news_once() {
+        let health = Health::default();
+        let warned = Conditions { warning: Some("evicts".to_owned()), ..Conditions::default() };
+        assert_eq!(health.conditions(warned.clone()), ["evicts"]);
+        assert_eq!(health.conditions(warned), Vec::<String>::new());
+        assert_eq!(health.warning().as_deref(), Some("evicts"));
+        assert_eq!(health.conditions(Conditions::default()), Vec::<String>::new());
     }
 }

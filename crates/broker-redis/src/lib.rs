@@ -4,6 +4,7 @@
 //! server, subscribes there to the jobs that its own watchers watch, and reads them when a watch begins, after the
 //! connection was lost, and now and then.
 
+mod conditions;
 mod health;
 mod link;
 mod links;
@@ -22,6 +23,7 @@ use milepost_redis::{Client, Failure, Reply};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use conditions::Conditions;
 use link::Context;
 use links::Links;
 use milepost_broker::{
@@ -91,6 +93,21 @@ impl Redis {
         }
     }
 
+    /// Asks the servers for what an operator has to know, and says it in the log where it has changed.
+    async fn check_servers(&self) {
+        let is_cluster = self.context.names.is_cluster();
+        let info = self.client.info().await;
+        // Without an answer the probes say what is wrong.
+        let conditions =
+            info.and_then(|info| Conditions::of_all(&info, is_cluster)).unwrap_or_default();
+        if conditions.used_memory > 0 {
+            self.bytes.store(conditions.used_memory, Ordering::Relaxed);
+        }
+        for words in self.context.health.conditions(conditions) {
+            tracing::warn!("Redis: {words}");
+        }
+    }
+
     /// Drops from the index of jobs those whose time is over, and counts what is left.
     async fn keep_index(&self) {
         const EVERY: Duration = Duration::from_secs(2);
@@ -102,10 +119,10 @@ impl Redis {
             tick.tick().await;
             // What Redis does not do now, it is asked again soon.
             while self.client.expire(SLICE).await == Ok(SLICE) {}
-            if let (Ok(jobs), Ok(bytes)) = (self.client.count().await, self.client.memory().await) {
+            if let Ok(jobs) = self.client.count().await {
                 self.jobs.store(jobs, Ordering::Relaxed);
-                self.bytes.store(bytes, Ordering::Relaxed);
             }
+            self.check_servers().await;
         }
     }
 }
@@ -213,6 +230,10 @@ impl Broker for Redis {
 
     async fn probe(&self) -> Result<(), Unavailable> {
         self.context.health.check(self.context.clock.elapsed()).map_err(Unavailable)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.context.health.warning().into_iter().collect()
     }
 
     fn stats(&self) -> Stats {

@@ -242,7 +242,9 @@ impl Link {
         match kind.as_str() {
             "message" | "smessage" => {
                 if channel == self.probe {
-                    self.context.health.heard(&self.node, self.last_frame);
+                    if self.context.health.heard(&self.node, self.last_frame) {
+                        tracing::info!(node = %self.node, "the subscription at Redis is back");
+                    }
                 } else if let (Some(job), Some(message)) =
                     (self.context.names.job_of(&channel), parts.next().and_then(bytes_of))
                 {

@@ -113,10 +113,14 @@ impl Links {
                         Ended::Lost(error) => error.to_string(),
                         Ended::Moved(why) => why,
                     };
-                    tracing::warn!(%node, why, "the subscription at Redis ended");
-                    context.health.linked(&node, Err(why));
                     failures += 1;
-                    tokio::time::sleep(backoff(failures)).await;
+                    if context.health.lost(&node, why.clone()) {
+                        // At once: Redis may have closed no more than this connection.
+                        tracing::warn!(%node, why, "the subscription at Redis ended");
+                    } else {
+                        tracing::debug!(%node, why, "the subscription at Redis is still away");
+                        tokio::time::sleep(backoff(failures)).await;
+                    }
                 }
                 () = self.astray.notified() => tokio::time::sleep(backoff(1)).await,
                 () = tokio::time::sleep(wait) => {
@@ -162,7 +166,7 @@ impl Links {
                 Ok(socket) => socket,
                 Err(error) => return (node, Ended::Lost(error)),
             };
-            context.health.linked(&node, Ok(()));
+            context.health.linked(&node);
             for job in context.watched.all() {
                 if slots.node_of(slot_of(&context.names.channel(&job))) == Some(&node) {
                     queue.push(job);

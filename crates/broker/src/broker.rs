@@ -70,6 +70,11 @@ pub trait Broker: Send + Sync + 'static {
     /// When it would not: why.
     async fn probe(&self) -> Result<(), Unavailable>;
 
+    /// What an operator should change about the backend, though it works.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the broker holds now.
     fn stats(&self) -> Stats;
 

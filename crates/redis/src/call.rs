@@ -283,9 +283,9 @@ impl Call {
 fn given_attributes(update: &Update) -> Option<String> {
     let set = update.attributes().map(|(attribute, value)| (attribute.as_str(), value));
     let ended = update.cleared().iter().map(|attribute| (attribute.as_str(), ""));
-    let lines: String =
+    let lines: Vec<_> =
         set.chain(ended).map(|(name, value)| format!(",\"{name}\":{value}\n")).collect();
-    Some(lines).filter(|lines| !lines.is_empty())
+    Some(lines.concat()).filter(|lines| !lines.is_empty())
 }
 
 fn random(now: Timestamp) -> String {

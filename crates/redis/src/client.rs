@@ -241,21 +241,18 @@ impl Client {
         self.query(redis::cmd("ZCARD").arg(INDEX[0])).await
     }
 
-    /// How many bytes of memory Redis uses; in a Cluster, one of its servers.
+    /// What `INFO` answers, of each server.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn memory(&self) -> Result<usize, Failure> {
-        let value: Value = self.query(redis::cmd("INFO").arg("memory")).await?;
-        let info = match value {
+    pub async fn info(&self) -> Result<Vec<String>, Failure> {
+        let value: Value = self.query(&redis::cmd("INFO")).await?;
+        let answers = match value {
             // A Cluster answers for each of its servers.
-            Value::Map(answers) => answers.into_iter().next().map(|(_, info)| info),
-            value => Some(value),
+            Value::Map(answers) => answers.into_iter().map(|(_, info)| info).collect(),
+            value => vec![value],
         };
-        let info = info.and_then(text).unwrap_or_default();
-        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        let used = used.and_then(|used| used.trim().parse().ok());
-        used.ok_or_else(|| Failure::nonsense("INFO memory"))
+        Ok(answers.into_iter().filter_map(text).collect())
     }
 
     /// Drops from the index at most `most` jobs whose time is over; how many.

@@ -28,7 +28,8 @@ impl Failure {
         }
     }
 
-    pub(crate) fn nonsense(what: &str) -> Self {
+    /// Redis answered with something else than `what`.
+    pub fn nonsense(what: &str) -> Self {
         Self::Unavailable(format!("Redis answered with something else than {what}"))
     }
 

@@ -53,6 +53,11 @@ async fn a_read_only_server_is_known() {
     server.answer(&["REPLICAOF", "127.0.0.1", "1"]);
     let why = not_ready(&it).await;
     assert!(why.contains(&server.address().to_string()), "{why}");
+    eventually("it says what to do", || async {
+        let why = it.broker().probe().await.err().map(|why| why.to_string());
+        why.is_some_and(|why| why.contains("a replica of 127.0.0.1:1 "))
+    })
+    .await;
     it.try_report(&it.job("a"), "{}").await.expect_err("it takes no writes");
     server.answer(&["REPLICAOF", "NO", "ONE"]);
     ready(&it).await;
@@ -130,6 +135,18 @@ async fn what_redis_comes_to_too_late_is_not_taken() {
     ready(&it).await;
     let told: Vec<_> = it.history(&job).await.iter().map(|state| message(state)).collect();
     assert_eq!(told, ["before", "after"]);
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicting_policy_is_a_warning() {
+    let server = Server::start();
+    server.answer(&["CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"]);
+    let it = instance_of(&server).await;
+    eventually("it is told", || async { it.broker().warnings().len() == 1 }).await;
+    it.broker().probe().await.expect("it is ready all the same");
+    server.answer(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    eventually("it is well", || async { it.broker().warnings().is_empty() }).await;
     it.close().await;
 }
 

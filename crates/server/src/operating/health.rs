@@ -86,6 +86,10 @@ pub(crate) struct Readiness {
     #[schema(pattern = "^(ready|not ready)$")]
     status: &'static str,
     checks: Checks,
+    /// What should be changed, though the server is ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// `ok`, or why the check failed.
@@ -173,7 +177,8 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -
     let result = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let checks = Checks { broker: result(broker), hub: result(hub), server: result(server) };
     let status = if ready { "ready" } else { "not ready" };
-    let mut response = json(&Readiness { status, checks });
+    let warnings = if instance.shows_details() { instance.broker.warnings() } else { Vec::new() };
+    let mut response = json(&Readiness { status, checks, warnings });
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
