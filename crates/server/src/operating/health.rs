@@ -177,7 +177,8 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -
     let result = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let checks = Checks { broker: result(broker), hub: result(hub), server: result(server) };
     let status = if ready { "ready" } else { "not ready" };
-    let warnings = if instance.shows_details() { instance.broker.warnings() } else { Vec::new() };
+    let warnings =
+        if instance.shows_details(&grant) { instance.broker.warnings() } else { Vec::new() };
     let mut response = json(&Readiness { status, checks, warnings });
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
