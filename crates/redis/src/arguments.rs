@@ -1,5 +1,5 @@
 //! The one argument of the report script: `MessagePack` values, one after the other, in the order in which `report.lua` names
-//! them. The Python package has the same encoder; both are held to `spec/fixtures/redis_arguments.json`.
+//! them. The Python package has the same encoder; both are held to `spec/fixtures/redis-arguments.json`.
 
 /// The arguments of `report.lua`, encoded. A missing one is nil.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn encodes_what_the_fixtures_say() {
-        let text = include_str!("../../../spec/fixtures/redis_arguments.json");
+        let text = include_str!("../../../spec/fixtures/redis-arguments.json");
         let fixture: Value = serde_json::from_str(text).unwrap();
         let cases = fixture["cases"].as_array().unwrap();
         assert!(cases.len() > 3);

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "update.json": "test_redis.py: the updates of others, taken from Redis; the server reads those that come by HTTP",
     "fold.json": "test_redis.py, but for cases that give an epoch: those are drawn for each job that begins",
     "close-codes.json": "of WebSockets, which this package does not speak",
-    "redis_arguments.json": "test_redis.py",
+    "redis-arguments.json": "test_redis.py",
     "timestamp.json": "a state's timestamp is handed on as the text that it is; nothing here reads or orders it",
 }
 """The files whose cases are not run here, and where, or why not."""

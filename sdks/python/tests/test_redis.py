@@ -46,7 +46,7 @@ def test_the_scripts_arguments() -> None:
     client = _redis_client.RedisClient("redis://localhost")
     call = client.report("j1", encoded("j1").update, 1.0)
     assert list(call.arguments) == named.replace(",", " ").split()
-    for case in fixture("redis_arguments.json")["cases"]:
+    for case in fixture("redis-arguments.json")["cases"]:
         values = {str(at): value for at, value in enumerate(case["values"])}
         assert encode(values).hex() == case["hex"], case
 

@@ -160,8 +160,9 @@ async fn logs_beyond_their_share_keep_the_newest_state_and_end() {
         let end = async { while watcher.next().await["attempt"] != 8 {} };
         within(&format!("the last end of {job}"), end).await;
     }
-    // 40 jobs of two copies each fill the share; then one more job is refused.
-    for n in 20..45 {
+    // A log of those jobs now holds the newest state and its end. More jobs, of one state each, fill the share; then one more
+    // is refused.
+    for n in 20..75 {
         let job = format!("j{n}");
         assert_eq!(server.report(&job, &large("failed", 1)).await.status, 200);
         watchers.push(server.watch(&format!("/ws/jobs/{job}")).await);

@@ -80,13 +80,13 @@ async fn what_a_worker_says_passes_through_to_the_last_digit() {
     let server = Server::start().await;
     let mut watcher = server.watch("/ws/jobs/a").await;
     watcher.next().await;
-    // The first as today's workers write it, without a zone.
+    // The first as legacy workers write it, without a zone; the last with names of attributes and other types.
     let fields = [
         r#""timestamp":"2024-01-01T00:00:00.123456""#,
         r#""timestamp":"2024-01-01T01:00:00+05:30""#,
         r#""mine":{"n":12345678901234567890.10,"e":1E400,"u":"\u00e9é\ud83d\ude00","x":[1,2,null]}"#,
         r#""metadata":{"current_frame":1500,"total_frames":2000}"#,
-        r#""stages":[1],"rate":2.50,"eta":3,"parent_id":"p","tags":["t"],"log":"l""#,
+        r#""name":{"n":1.50},"stages":[1],"rate":2.50,"eta":3,"parent_id":7,"tags":"t""#,
     ];
     for field in fields {
         server.report("a", &format!("{{{field}}}")).await;

@@ -1,6 +1,6 @@
 """The one argument of the report script: MessagePack values, one after the other, as report.lua names them.
 
-The Rust client has the same encoder; both are held to spec/fixtures/redis_arguments.json."""
+The Rust client has the same encoder; both are held to spec/fixtures/redis-arguments.json."""
 
 from __future__ import annotations
 
