@@ -46,6 +46,8 @@ pub struct Config {
     pub max_batch_lines: usize,
     /// At most so many connections; none: as many as the open files allow.
     pub max_connections: Option<usize>,
+    /// At most so many connections of one address; of IPv6, of a network of 64 bits. None: any number.
+    pub max_connections_per_address: Option<usize>,
     /// At most so many jobs on one WebSocket.
     pub max_subscriptions: usize,
     /// How long a watcher is sent nothing before it is sent a keepalive.
@@ -109,6 +111,7 @@ impl Default for Config {
             max_batch_bytes: 8 << 20,
             max_batch_lines: 10_000,
             max_connections: None,
+            max_connections_per_address: None,
             max_subscriptions: 1_000,
             ping_interval: 5.0,
             header_timeout: 30.0,
@@ -189,6 +192,7 @@ impl Config {
             ("max_batch_bytes", self.max_batch_bytes, 1_024),
             ("max_batch_lines", self.max_batch_lines, 1),
             ("max_connections", self.max_connections.unwrap_or(1), 1),
+            ("max_connections_per_address", self.max_connections_per_address.unwrap_or(1), 1),
             ("max_subscriptions", self.max_subscriptions, 1),
         ];
         for (key, value, min) in sizes {

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Gate, Grant, Hosts};
 use crate::config::Config;
+use crate::connection::addresses::{Addresses, Counted};
 use crate::drain::Drain;
 use crate::memory::Budget;
 use crate::response::problem::{Outcome, Refused};
@@ -29,6 +30,7 @@ pub(crate) struct Instance {
     pub(crate) memory: Budget,
     /// At most so many connections; of HTTP/2, each stream that watches is one.
     pub(crate) max_connections: usize,
+    pub(crate) addresses: Arc<Addresses>,
     pub(crate) drain: Drain,
     pub(crate) supervisor: Supervisor,
     pub(crate) dropped_log_lines: DroppedLogLines,
@@ -116,7 +118,7 @@ impl Drop for Watching {
 }
 
 /// Counts a socket for as long as it is open.
-pub(crate) struct OpenSocket(Arc<Counters>);
+pub(crate) struct OpenSocket(Arc<Counters>, Option<Arc<Counted>>);
 
 impl OpenSocket {
     /// None if there are `max` already.
@@ -124,7 +126,13 @@ impl OpenSocket {
         let sockets = &counters.sockets;
         let within = |open: usize| (open < max).then_some(open + 1);
         sockets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok()?;
-        Some(Self(Arc::clone(counters)))
+        Some(Self(Arc::clone(counters), None))
+    }
+
+    /// The same, counted for its address as well.
+    pub(crate) fn of(mut self, address: Option<Arc<Counted>>) -> Self {
+        self.1 = address;
+        self
     }
 }
 
@@ -132,7 +140,7 @@ impl Clone for OpenSocket {
     /// The same socket in another's hands; counted twice for a moment.
     fn clone(&self) -> Self {
         self.0.sockets.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0))
+        Self(Arc::clone(&self.0), self.1.clone())
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Gate, Hosts};
 use crate::config::{Config, ConfigError, seconds};
 use crate::connection::accept;
+use crate::connection::addresses::Addresses;
 use crate::drain::{Drain, Stage};
 use crate::instance::{Counters, DroppedLogLines, Instance};
 use crate::memory::Budget;
@@ -126,6 +127,7 @@ impl Server {
             tasks: TaskTracker::new(),
             next_shard: AtomicUsize::new(0),
             hosts: Hosts::new(&config),
+            addresses: Addresses::new(config.max_connections_per_address),
             gate,
             config,
             broker,

@@ -8,13 +8,14 @@ use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use milepost_protocol::ProblemType;
 
+use crate::access::Grant;
 use crate::instance::Instance;
 use crate::response::problem::{Outcome, Refused};
 
 /// That a request which changes something was not sent by a foreign page: a browser says whose page sends it
 /// (RFC 6454, section 7), and sends a plain POST without asking us first. Whatever is not a browser names no
-/// origin, and is let through.
-pub(crate) struct NotForeign;
+/// origin, and is let through. With what the request is granted.
+pub(crate) struct NotForeign(pub(crate) Grant);
 
 impl FromRequestParts<Arc<Instance>> for NotForeign {
     type Rejection = Refused;
@@ -23,12 +24,13 @@ impl FromRequestParts<Arc<Instance>> for NotForeign {
         parts: &mut Parts,
         instance: &Arc<Instance>,
     ) -> Result<Self, Refused> {
+        let Ok(grant) = Grant::from_request_parts(parts, instance).await;
         // A foreign page has no credential but a cookie, whose page the layer has checked.
         if instance.gate.is_some() {
-            return Ok(Self);
+            return Ok(Self(grant));
         }
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        check(instance, authority, &parts.headers, false).map(|()| Self)
+        check(instance, authority, &parts.headers, false).map(|()| Self(grant))
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::config::seconds;
+use crate::connection::addresses::TooMany;
 use crate::connection::listen;
 use crate::connection::serve::{Admitted, serve};
 use crate::instance::{Instance, OpenSocket};
@@ -31,8 +32,16 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
             () = instance.drain.begun() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 failing = false;
+                let counted = match instance.addresses.count(client.ip()) {
+                    Ok(counted) => counted,
+                    Err(TooMany(max)) => {
+                        let detail = format!("an address may have {max} connections at a time");
+                        turn_away(&stream, &Refused::new(ProblemType::TooManyRequests, detail));
+                        continue;
+                    }
+                };
                 let (open, admitted) = if let Some(open) = OpenSocket::new(&instance.counters, max)
                 {
                     (open, Admitted::All)
@@ -42,12 +51,19 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
                         tracing::warn!(max, "as many connections as allowed; refusing more");
                     }
                     let Some(open) = OpenSocket::new(&instance.counters, max + RESERVE) else {
-                        turn_away(&stream, max);
+                        let full = format!("it holds {max}");
+                        turn_away(&stream, &Refused::new(ProblemType::TooManyConnections, full));
                         continue;
                     };
                     (open, Admitted::Operators { max })
                 };
-                let serve = serve(stream, open, admitted, router.clone(), Arc::clone(&instance));
+                let serve = serve(
+                    stream,
+                    open.of(counted),
+                    admitted,
+                    router.clone(),
+                    Arc::clone(&instance),
+                );
                 instance.tasks.spawn(serve);
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -68,11 +84,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Says why, as far as the socket takes it at once.
-fn turn_away(stream: &TcpStream, max: usize) {
-    let full = format!("it holds {max}");
-    let problem = Refused::new(ProblemType::TooManyConnections, full).json();
+fn turn_away(stream: &TcpStream, refused: &Refused) {
+    let problem = refused.json();
+    let status = http::StatusCode::from_u16(refused.0.status).unwrap_or_default();
     let response = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{problem}",
         problem.len()
     );

@@ -136,6 +136,11 @@ impl Collector for Scrape {
                 "Log lines dropped because nobody read the log",
                 dropped,
             ),
+            (
+                "milepost_address_refusals",
+                "Connections refused because their address had as many as it may",
+                self.0.addresses.refused(),
+            ),
             ("milepost_connections", "Watchers since start", connections),
             ("milepost_messages_sent", "Messages sent to watchers", sent),
             ("milepost_errors", "Faults on the server's side", errors),

@@ -61,8 +61,7 @@ pub(crate) struct Accepted {
 pub(crate) async fn one(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
-    grant: Grant,
-    _: NotForeign,
+    NotForeign(grant): NotForeign,
     _: NoParameters,
     _: Unconditional,
     headers: HeaderMap,
@@ -100,8 +99,7 @@ const OUTCOME: usize = 256;
 )]
 pub(crate) async fn many(
     State(instance): State<Arc<Instance>>,
-    grant: Grant,
-    _: NotForeign,
+    NotForeign(grant): NotForeign,
     _: NoParameters,
     _: Unconditional,
     headers: HeaderMap,
@@ -144,8 +142,7 @@ pub(crate) async fn many(
 pub(crate) async fn forget(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
-    grant: Grant,
-    _: NotForeign,
+    NotForeign(grant): NotForeign,
     _: NoParameters,
     _: Unconditional,
 ) -> Outcome<StatusCode> {

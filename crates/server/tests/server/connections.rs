@@ -154,3 +154,21 @@ async fn a_report_that_begins_while_the_server_goes_down_is_told_so() {
     assert_eq!((answer.status, answer.problem().as_str()), (503, "shutting-down"));
     server.wait().await;
 }
+
+#[tokio::test]
+async fn an_address_has_as_many_connections_as_it_may() {
+    let config = Config { max_connections_per_address: Some(2), ..quick() };
+    let server = Server::with(config).await;
+    let mut held = [server.watch("/ws").await, server.watch("/ws").await];
+    for watcher in &mut held {
+        watcher.next().await;
+    }
+    let refused = server.get("/livez").await;
+    assert_eq!((refused.status, refused.problem().as_str()), (429, "too-many-requests"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(held);
+    until("there to be room again", async || server.get("/livez").await.status == 200).await;
+    let metrics = server.get("/metrics").await.body;
+    assert!(!metrics.contains("milepost_address_refusals_total 0\n"), "{metrics}");
+    server.stop().await;
+}

@@ -1,0 +1,105 @@
+//! Connections of one address, so that one client does not take all there are.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many connections each address has, where that is bounded. It has as many entries as there are connections, at most.
+pub(crate) struct Addresses {
+    max: Option<usize>,
+    open: Mutex<HashMap<IpAddr, usize>>,
+    refused: AtomicU64,
+}
+
+/// A connection of an address, counted until it is dropped.
+pub(crate) struct Counted {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+/// The address has as many connections as it may.
+pub(crate) struct TooMany(pub(crate) usize);
+
+impl Addresses {
+    /// None: an address may have any number.
+    pub(crate) fn new(max: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default(), refused: AtomicU64::new(0) })
+    }
+
+    /// Counts a connection; nothing where it is not bounded.
+    pub(crate) fn count(
+        self: &Arc<Self>,
+        address: IpAddr,
+    ) -> Result<Option<Arc<Counted>>, TooMany> {
+        let Some(max) = self.max else { return Ok(None) };
+        let address = client(address);
+        let mut open = self.lock();
+        let count = open.entry(address).or_default();
+        if *count >= max {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(TooMany(max));
+        }
+        *count += 1;
+        Ok(Some(Arc::new(Counted { addresses: Arc::clone(self), address })))
+    }
+
+    /// How many connections were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.addresses.lock();
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Whoever has an IPv6 address has 2^64 of them: those of a /64 are one client.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_connections_and_no_more() {
+        let addresses = Addresses::new(Some(2));
+        let count = |address: &str| addresses.count(address.parse().unwrap());
+        let held = [count("192.0.2.1"), count("::ffff:192.0.2.1")];
+        assert!(held.iter().all(Result::is_ok));
+        assert!(count("192.0.2.1").is_err() && count("192.0.2.2").is_ok());
+        assert_eq!(addresses.refused(), 1);
+        drop(held);
+        assert!(count("192.0.2.1").is_ok());
+        assert!(addresses.lock().is_empty(), "whoever has none is forgotten");
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_is_one_client() {
+        let addresses = Addresses::new(Some(1));
+        let count = |address: &str| addresses.count(address.parse().unwrap());
+        let _held = count("2001:db8:1:2::1");
+        assert!(count("2001:db8:1:2:ffff::9").is_err());
+        assert!(count("2001:db8:1:3::1").is_ok());
+    }
+}
