@@ -216,7 +216,9 @@ fn json_lines_are_understood() {
 fn a_job_that_is_run_again_is_a_new_attempt() {
     let server = Server::start();
     run(&mut server.milepost(&["run", "--job", "again", "--", "false"]));
-    run(&mut server.milepost(&["run", "--job", "again", "--", "true"]));
+    let script = "echo $MILEPOST_RUN $MILEPOST_JOB $MILEPOST_ATTEMPT";
+    let output = run(&mut server.milepost(&["run", "--job", "again", "--", "sh", "-c", script]));
+    assert_eq!(text(&output.stdout), "again again 2\n");
     let state = server.job("again");
     assert_eq!((&state["attempt"], &state["status"]), (&2.into(), &"completed".into()));
 }

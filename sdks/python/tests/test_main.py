@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from live_server import ENVIRONMENT, LiveServer
+from live_server import BINARY, ENVIRONMENT, LiveServer
 from reported import history, jobs, until
 from test_processes import SOURCE
 
@@ -169,3 +169,20 @@ def test_auto_runs_a_file_as_a_job_and_its_children_are_none(server: LiveServer,
 )
 def test_auto_is_for_files(command: list[str], wanted: Optional[list[str]]) -> None:
     assert as_job(command) == wanted
+
+
+def test_below_milepost_run_it_is_one_job(server: LiveServer, job_id: str, tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text("from tqdm import tqdm\nfor n in tqdm(range(4)): pass\nraise RuntimeError('CUDA OOM')\n")
+    command = [sys.executable, "-m", "milepost", str(program)]
+    done = subprocess.run(
+        [BINARY, "run", "--server", server.url, "--job", job_id, "--", *command],
+        env={**ENVIRONMENT, "PYTHONPATH": SOURCE, "MILEPOST_URL": server.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    end = until(server, job_id, status="failed", attempt=1)
+    assert "RuntimeError: CUDA OOM" in end["error"]
+    assert jobs(server, "train") == []

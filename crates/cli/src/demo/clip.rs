@@ -35,6 +35,7 @@ pub(super) fn render(job: Job, out: &Path) {
             .chain([out.as_os_str().to_owned()])
             .collect(),
         stage: None,
+        environment: Vec::new(),
     };
     let sink = ReportedJob::new(job);
     let targets =

@@ -84,10 +84,11 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
         let mut command = self.command.into_iter();
-        let task = Task {
+        let mut task = Task {
             program: command.next().unwrap_or_default(),
             arguments: command.collect(),
             stage: self.stage,
+            environment: Vec::new(),
         };
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
         let terminal = Terminal::for_bars().filter(|_| !self.quiet);
@@ -116,6 +117,9 @@ impl Args {
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         if let Some(attempt) = attempt {
             job_handle = job_handle.attempt(attempt);
+        }
+        if connects {
+            task.environment = environment(&job, attempt.or(self.job.is_none().then_some(1)));
         }
         announcer.line(&location_line);
 
@@ -220,6 +224,15 @@ fn default_id(program: &std::ffi::OsStr) -> JobId {
     let random = getrandom::u32().unwrap_or_else(|_| std::process::id());
     #[expect(clippy::expect_used, reason = "made of allowed characters, and not too long")]
     JobId::parse(&format!("{name}-{random:08x}")).expect("a valid id")
+}
+
+/// What a command learns of the job that it is: `python -m milepost`, say, is no other one then.
+fn environment(job: &JobId, attempt: Option<u32>) -> Vec<(&'static str, Option<String>)> {
+    vec![
+        ("MILEPOST_RUN", Some(job.to_string())),
+        ("MILEPOST_JOB", Some(job.to_string())),
+        ("MILEPOST_ATTEMPT", attempt.map(|attempt| attempt.to_string())),
+    ]
 }
 
 /// The attempt after the latest one, if that has ended: a command that is run again is a new attempt.

@@ -32,6 +32,8 @@ pub(crate) struct Task {
     pub(crate) arguments: Vec<OsString>,
     /// What the job is doing, until the command says so itself.
     pub(crate) stage: Option<String>,
+    /// What the command finds in its environment besides; without a value, it does not find it.
+    pub(crate) environment: Vec<(&'static str, Option<String>)>,
 }
 
 /// Where the command's output goes, and the screen that its bar is drawn on.
@@ -58,6 +60,12 @@ impl Task {
             .filter(|a| !a.has_progress)
             .and_then(|a| own_pipe(&mut command, a, targets.screen.is_some()));
         command.args(&self.arguments);
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         if std::env::var_os(pip::RAW.0).is_none() && pip::knows_raw(&self.program, &self.arguments)
         {
             command.env(pip::RAW.0, pip::RAW.1);

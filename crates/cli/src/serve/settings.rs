@@ -74,8 +74,15 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// Variables that begin with `MILEPOST_` and are for other programs: reporters, watchers, the Python package's command.
-const OTHERS: [&str; 5] =
-    ["MILEPOST_URL", "MILEPOST_CONFIG", "MILEPOST_TOKEN", "MILEPOST_JOB", "MILEPOST_ATTEMPT"];
+const OTHERS: [&str; 7] = [
+    "MILEPOST_URL",
+    "MILEPOST_CONFIG",
+    "MILEPOST_TOKEN",
+    "MILEPOST_JOB",
+    "MILEPOST_ATTEMPT",
+    "MILEPOST_RUN",
+    "MILEPOST_AUTO",
+];
 
 /// Whether Kubernetes sets the variable in every container beside a service called `milepost`. Its `MILEPOST_PORT` is
 /// `tcp://10.0.0.1:8084`, and no port.
@@ -320,6 +327,8 @@ mod tests {
                     ("MILEPOST_CONFIG", "x"),
                     ("MILEPOST_JOB", "nightly"),
                     ("MILEPOST_ATTEMPT", "2"),
+                    ("MILEPOST_RUN", "nightly"),
+                    ("MILEPOST_AUTO", "1"),
                     ("MILEPOST_SERVICE_HOST", "10.0.0.1"),
                     ("MILEPOST_PORT", "tcp://10.0.0.1:8084"),
                     ("MILEPOST_PORT_8084_TCP_ADDR", "10.0.0.1"),

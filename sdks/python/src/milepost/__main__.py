@@ -6,7 +6,7 @@
 
 Its tqdm bars are the job's progress; it is completed when the program is done, and failed by an exception that nobody
 catches. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; by default the id is made from the file's
-name.
+name. Below `milepost run`, which reports the job already, the program just runs.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ def main() -> None:
         raise SystemExit(2)
     sys.argv = arguments
     sys.path[0] = str(Path(program).resolve().parent)
+    run = os.environ.get("MILEPOST_RUN")
+    if run and run == os.environ.get("MILEPOST_JOB"):
+        # `milepost run` has begun this job, reads its bars and knows how it ends: it is one job, not two.
+        runpy.run_path(program, run_name="__main__")
+        return
     follow_tqdm()
     named = os.environ.get("MILEPOST_ATTEMPT", "")
     attempt: Union[int, Literal["next"]] = int(named) if named.isascii() and named.isdigit() else "next"
