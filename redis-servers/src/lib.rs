@@ -32,7 +32,7 @@ pub use process::Process;
 pub use proxy::{Proxy, Traffic, Way};
 pub use rustix::process::Signal;
 pub use sentinels::Sentinels;
-pub use server::{Data, Server};
+pub use server::{Data, PROGRAM_VARIABLE, Server};
 
 use std::time::{Duration, Instant};
 

