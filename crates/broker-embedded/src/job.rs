@@ -27,6 +27,18 @@ pub(crate) struct Known {
     pub(crate) expires: u64,
     /// Under which time the job stands in its queue.
     pub(crate) queued: u64,
+    /// Of a job whose health changes by time. Boxed: most have none.
+    pub(crate) clocks: Option<Box<Clocks>>,
+}
+
+/// When a job was heard, and made progress, last, and when its health is to be looked at: in milliseconds of the clock's
+/// `elapsed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clocks {
+    pub(crate) seen: u64,
+    pub(crate) progressed: u64,
+    /// Under which time the job stands among those to be looked at; none if it does not.
+    pub(crate) queued: Option<u64>,
 }
 
 /// The states before the present one, oldest first.

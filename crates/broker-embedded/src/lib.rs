@@ -1,6 +1,7 @@
 //! The broker inside the process: nothing else to install.
 
 mod capacity;
+mod clocks;
 mod index;
 mod job;
 mod jobs;
@@ -83,6 +84,9 @@ pub struct Embedded {
     store: Option<Store>,
     next_epoch: AtomicU64,
     last_begun: AtomicU64,
+    /// When the clocks of jobs were looked at last, and from when they count: milliseconds of the clock's `elapsed`.
+    looked_at: AtomicU64,
+    clocks_from: AtomicU64,
 }
 
 const STRIPES: u64 = 16;
@@ -95,6 +99,7 @@ impl Embedded {
 
     /// The same, with another clock.
     pub fn with_clock(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let now = millis(clock.elapsed());
         Self {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -104,6 +109,8 @@ impl Embedded {
             store: None,
             next_epoch: AtomicU64::new(random_epoch()),
             last_begun: AtomicU64::new(0),
+            looked_at: AtomicU64::new(now),
+            clocks_from: AtomicU64::new(now),
         }
     }
 
@@ -129,7 +136,9 @@ impl Embedded {
             let epoch = broker.new_epoch();
             let expires = millis(broker.clock.elapsed() + left);
             let mut stripe = broker.stripe(record.state.job());
-            stripe.begin(record.state, epoch, record.begun, expires, &broker.capacity);
+            let state = Arc::clone(&record.state);
+            let key = stripe.begin(record.state, epoch, record.begun, expires, &broker.capacity);
+            stripe.wind(key, &state, true, millis(broker.clock.elapsed()));
         }
         broker.store = Some(store);
         Ok(broker)
@@ -141,6 +150,23 @@ impl Embedded {
         const SLICE: usize = 256;
         for stripe in &self.stripes {
             while lock(stripe).expire(SLICE, self.context()) {}
+        }
+    }
+
+    /// Changes the health of the jobs that have been silent, or stood still, for too long. [`Broker::run`] does this each
+    /// second. If it is done much later than that, nobody could be heard meanwhile, and all clocks start over.
+    pub fn look_at_clocks(&self) {
+        const STOPPED: u64 = 5_000;
+        /// So many under one lock, so that a report does not wait for all of them.
+        const SLICE: usize = 64;
+        let now = millis(self.clock.elapsed());
+        let last = self.looked_at.swap(now, Ordering::Relaxed);
+        if now.saturating_sub(last) > STOPPED {
+            self.clocks_from.store(now, Ordering::Relaxed);
+        }
+        let from = self.clocks_from.load(Ordering::Relaxed);
+        for stripe in &self.stripes {
+            while lock(stripe).look_at_clocks(SLICE, from, self.context()) {}
         }
     }
 
@@ -279,7 +305,10 @@ impl Broker for Embedded {
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = second.tick() => self.expire(),
+                _ = second.tick() => {
+                    self.expire();
+                    self.look_at_clocks();
+                }
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }

@@ -19,17 +19,19 @@ use milepost_broker::{JobsQuery, Listener, ReportError};
 /// that comes to the front too early goes back in under its present time.
 #[derive(Default)]
 pub(crate) struct Stripe {
-    jobs: Jobs,
+    pub(crate) jobs: Jobs,
     running: Queue,
     /// Those that have ended, which are evicted first when the broker is full.
     ended: Queue,
     /// The known jobs in the order in which they began.
     by_begun: BTreeMap<u64, Key>,
     index: Index,
+    /// The jobs whose health changes by time, by when to look at them.
+    pub(crate) clocks: Queue,
 }
 
 /// By milliseconds of the clock's `elapsed`.
-type Queue = BTreeSet<(u64, Key)>;
+pub(crate) type Queue = BTreeSet<(u64, Key)>;
 
 /// What the stripes share.
 #[derive(Clone, Copy)]
@@ -104,6 +106,8 @@ impl Stripe {
             store.save(Record { state: Arc::clone(&state), begun, expires });
         }
         let expires = millis(context.elapsed + ttl);
+        let progressed =
+            previous.is_none_or(|previous| previous.progressed_at() != state.progressed_at());
         let key = match found.filter(|_| known.is_some()) {
             Some(key) => {
                 self.advance(key, Arc::clone(&state), expires, replaces, context);
@@ -111,6 +115,7 @@ impl Stripe {
             }
             None => self.begin(Arc::clone(&state), epoch, begun, expires, context.capacity),
         };
+        self.wind(key, &state, progressed, millis(context.elapsed));
         if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(&state);
         }
@@ -131,10 +136,28 @@ impl Stripe {
         let is_end = state.status().is_end();
         self.index.update(begun, None, Some(&state));
         let (key, job) = self.jobs.find_or_insert(state.job());
-        job.known = Some(Known { state, earlier: None, epoch, begun, expires, queued: expires });
+        let queued = expires;
+        let (earlier, clocks) = (None, None);
+        job.known = Some(Known { state, earlier, epoch, begun, expires, queued, clocks });
         self.queue(is_end).insert((expires, key));
         self.by_begun.insert(begun, key);
         key
+    }
+
+    /// Makes a state that no update led to the present one, and tells it.
+    pub(crate) fn show(&mut self, key: Key, state: &Arc<State>, context: Context<'_>) {
+        let Some(known) = self.jobs.get(key).and_then(|job| job.known.as_ref()) else { return };
+        let (begun, expires) = (known.begun, known.expires);
+        if let Some(store) = context.store {
+            let left = Duration::from_millis(expires.saturating_sub(millis(context.elapsed)));
+            let expires = context.now + left;
+            store.save(Record { state: Arc::clone(state), begun, expires });
+        }
+        let replaces = context.capacity.exceeded(false, state, 0).is_some();
+        self.advance(key, Arc::clone(state), expires, replaces, context);
+        if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
+            listener.update(state);
+        }
     }
 
     /// Makes `state` the present one of a job that is known.
@@ -215,6 +238,7 @@ impl Stripe {
         self.queue(known.state.status().is_end()).remove(&(known.queued, key));
         self.by_begun.remove(&known.begun);
         self.index.update(known.begun, Some(&known.state), None);
+        self.unwind(key, known.clocks.as_deref());
         if let Some(store) = context.store {
             store.forget(known.state.job().clone());
         }

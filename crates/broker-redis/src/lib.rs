@@ -108,6 +108,34 @@ impl Redis {
         }
     }
 
+    /// Changes the health of the jobs that have been silent, or stood still, for too long. After a pause, be it Redis' or this
+    /// process', in which nobody could be heard, all clocks start over.
+    async fn look_at_clocks(&self) {
+        const EVERY: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_secs(3);
+        const SLICE: usize = 256;
+        // In a Cluster the jobs to look at are on another server than the jobs: there, health does not change by time.
+        if self.context.names.is_cluster() {
+            return std::future::pending().await;
+        }
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut from, mut looked_at) = (0, None::<Duration>);
+        loop {
+            tick.tick().await;
+            let Ok((asked, jobs)) = self.client.due(SLICE).await else { continue };
+            let now = self.context.clock.elapsed();
+            if looked_at.is_none_or(|last| now.saturating_sub(last) > PAUSE) {
+                from = asked;
+            }
+            looked_at = Some(now);
+            for job in jobs {
+                // What fails now is due again in a second.
+                let _ = self.client.clock(&job, from, asked, self.context.clock.now()).await;
+            }
+        }
+    }
+
     /// Drops from the index of jobs those whose time is over, and counts what is left.
     async fn keep_index(&self) {
         const EVERY: Duration = Duration::from_secs(2);
@@ -253,6 +281,7 @@ impl Broker for Redis {
             () = self.links.run(&self.client, &self.context, &self.instance, &mut links) => {}
             () = self.probe_servers() => {}
             () = self.keep_index() => {}
+            () = self.look_at_clocks() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         links.shutdown().await;

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
-use milepost_protocol::{Attribute, State, Status};
+use milepost_protocol::{Attribute, Health, State, Status};
 
 /// Which jobs to list.
 #[derive(Clone, Debug, Default)]
 pub struct JobsQuery {
     /// Only jobs with one of these statuses; all if empty.
     pub statuses: Vec<Status>,
+    /// Only jobs with one of these healths; all if empty. One that ended has none.
+    pub healths: Vec<Health>,
     /// Only jobs whose id begins so.
     pub prefix: String,
     /// Only jobs with all of these attributes.
@@ -44,13 +46,10 @@ pub enum Keyword {
 impl Keyword {
     /// All that a job is found by. Empty for one without such attributes, at no cost.
     pub fn all_of(state: &State) -> Vec<Self> {
-        let kinds: [(Attribute, fn(Box<str>) -> Self); 3] = [
-            (Attribute::Name, Self::Name),
-            (Attribute::Tags, Self::Tag),
-            (Attribute::ParentId, Self::Parent),
-        ];
-        let texts = |(attribute, kind)| state.texts(attribute).into_iter().map(kind);
-        kinds.into_iter().flat_map(texts).collect()
+        let texts = |attribute| state.texts(attribute).into_iter();
+        let names = texts(Attribute::Name).map(Self::Name);
+        let tags = texts(Attribute::Tags).map(Self::Tag);
+        names.chain(tags).chain(texts(Attribute::ParentId).map(Self::Parent)).collect()
     }
 
     /// Whether two states are found by the same attributes, written the same. Costs next to nothing.
@@ -71,7 +70,14 @@ impl JobsQuery {
     pub fn matches(&self, state: &State) -> bool {
         (self.statuses.is_empty() || self.statuses.contains(&state.status()))
             && state.job().as_str().starts_with(&self.prefix)
+            && self.matches_health(state)
             && self.matches_attributes(state)
+    }
+
+    fn matches_health(&self, state: &State) -> bool {
+        // Of whom nobody says how often it reports, nothing is wrong.
+        let health = state.health().unwrap_or(Health::Ok);
+        self.healths.is_empty() || (!state.status().is_end() && self.healths.contains(&health))
     }
 
     fn matches_attributes(&self, state: &State) -> bool {

@@ -3,7 +3,7 @@ use std::fmt::{self, Write as _};
 use crate::attribute::number;
 use crate::layout::{Layout, Span};
 use crate::update::SERVER_FIELDS;
-use crate::{Attribute, Epoch, Position, State, Status, Timestamp, Update, json, stages};
+use crate::{Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, json, stages};
 
 /// Where an update comes from. Only a reporter learns that its update was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub fn fold(
         next.add("ttl", format_args!("{ttl}"));
     }
     next.add_moments(now);
+    next.add_health();
     next.add("attempt", format_args!("{attempt}"));
     next.add("position", format_args!("\"{position}\""));
     next.json.push('}');
@@ -275,6 +276,20 @@ impl<'a> Next<'a> {
             Some(progressed_at) => self.add("progressed_at", format_args!("{progressed_at}")),
             None => self.add("progressed_at", format_args!("\"{now}\"")),
         };
+    }
+
+    /// A job whose worker says how often it reports, or when it is stalled, has a health. A report ends `lost`, and progress
+    /// ends `stalled`.
+    fn add_health(&mut self) {
+        let has = |attribute| self.layout.attribute(attribute).is_given();
+        let is_timed = has(Attribute::Heartbeat) || has(Attribute::StallAfter);
+        if !is_timed || self.update.status.is_end() {
+            return;
+        }
+        let was_stalled = self.previous.and_then(State::health) == Some(Health::Stalled);
+        let stays = was_stalled && has(Attribute::StallAfter) && !self.has_progressed();
+        let health = if stays { Health::Stalled } else { Health::Ok };
+        self.layout.health = self.add("health", format_args!("\"{health}\""));
     }
 
     /// Whether the status, the stage, the progress or `current` is another one than in the state before.

@@ -13,6 +13,7 @@ pub(crate) struct Layout {
     pub(crate) current: Span,
     pub(crate) started_at: Span,
     pub(crate) progressed_at: Span,
+    pub(crate) health: Span,
     /// In the order in which they stand there.
     pub(crate) attributes: Vec<(Attribute, Span)>,
 }
@@ -46,6 +47,12 @@ impl Span {
         text.get(self.start as usize..self.end as usize).filter(|value| !value.is_empty())
     }
 
+    /// What stands before the value, and after it, if there is one.
+    pub(crate) fn around(self, text: &str) -> Option<(&str, &str)> {
+        let [start, end] = [self.start as usize, self.end as usize];
+        Some((text.get(..start)?, text.get(end..)?)).filter(|_| self.is_given())
+    }
+
     fn moved(self, by: u32) -> Self {
         if self.is_given() { Self { start: self.start + by, end: self.end + by } } else { self }
     }
@@ -60,6 +67,7 @@ impl Layout {
             "current" if number(value.get()).is_some() => self.current = span,
             "started_at" if is_moment(value) => self.started_at = span,
             "progressed_at" if is_moment(value) => self.progressed_at = span,
+            "health" => self.health = span,
             _ => {
                 if let Some(attribute) = Attribute::from_name(name)
                     && attribute.accepts(value)
@@ -78,6 +86,7 @@ impl Layout {
             current: self.current.moved(by),
             started_at: self.started_at.moved(by),
             progressed_at: self.progressed_at.moved(by),
+            health: self.health.moved(by),
             attributes: self
                 .attributes
                 .iter()

@@ -7,6 +7,7 @@
 mod attribute;
 mod close;
 mod fold;
+mod health;
 mod job_id;
 mod json;
 mod layout;
@@ -21,6 +22,7 @@ mod update;
 pub use attribute::{Attribute, MAX_ATTRIBUTE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES};
 pub use close::{CloseCode, Reconnect};
 pub use fold::{Fold, Origin, Refusal, fold};
+pub use health::{Health, Patience};
 pub use job_id::{InvalidJobId, JobId};
 pub use position::{Epoch, Position, Standing};
 pub use problem::{FieldError, Problem, ProblemType};

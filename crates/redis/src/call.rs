@@ -7,7 +7,7 @@ use redis::Cmd;
 
 use crate::Failure;
 use crate::arguments::Arguments;
-use crate::names::{INDEX, Names};
+use crate::names::{CLOCKS, INDEX, Names};
 use crate::published::Secret;
 
 /// How long, and how much of, a job is kept.
@@ -88,6 +88,9 @@ static REPORT_END: Script = Script::whatever_memory(FOLD);
 static LEGACY: Script = Script::new(LEGACY_FOLD);
 static LEGACY_END: Script = Script::whatever_memory(LEGACY_FOLD);
 static READ: Script = Script::new(&[include_str!("scripts/read.lua")]);
+static CLOCK: Script =
+    Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/clock.lua")]);
+static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
 static FORGET: Script = Script::new(&[include_str!("scripts/forget.lua")]);
 static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);
 static PROBE: Script = Script::new(&[include_str!("scripts/probe.lua")]);
@@ -210,6 +213,7 @@ impl Call {
         let mut keys: Vec<_> = names.keys(report.update.job()).into();
         if !names.is_cluster() {
             keys.extend(INDEX.map(str::to_owned));
+            keys.push(CLOCKS.to_owned());
         }
         Self { script, keys, arguments: vec![report.arguments(names, keeping).into_bytes()] }
     }
@@ -241,6 +245,30 @@ impl Call {
             keys,
             arguments: arguments.map(|text| text.as_bytes().to_vec()).into(),
         }
+    }
+
+    /// Which jobs are due for [`clock`](Self::clock), at most so many.
+    pub(crate) fn due(most: usize) -> Self {
+        Self {
+            script: &DUE,
+            keys: vec![CLOCKS.to_owned()],
+            arguments: vec![most.to_string().into_bytes()],
+        }
+    }
+
+    /// Changes a job's health if it is time to. `from` and `asked` are moments by the server's clock, in milliseconds.
+    pub(crate) fn clock(names: Names, job: &JobId, from: i64, asked: i64, now: Timestamp) -> Self {
+        let mut keys: Vec<_> = names.keys(job).into();
+        keys.push(CLOCKS.to_owned());
+        let arguments = [
+            names.channel(job),
+            names.publish().to_owned(),
+            job.to_string(),
+            from.to_string(),
+            asked.to_string(),
+            random(now),
+        ];
+        Self { script: &CLOCK, keys, arguments: arguments.map(String::into_bytes).into() }
     }
 
     pub(crate) fn expire(most: usize) -> Self {

@@ -265,6 +265,35 @@ impl Client {
         Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
+    /// What the server's clock says, in milliseconds, and at most `most` jobs whose health may have to change by then.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn due(&self, most: usize) -> Result<(i64, Vec<JobId>), Failure> {
+        let answer = self.run(&Call::due(most)).await?;
+        let mut parts = answer.0.into_iter().map(String::from_utf8);
+        let now = parts.next().and_then(Result::ok).and_then(|now| now.parse().ok());
+        let now = now.ok_or_else(|| Failure::nonsense("a time"))?;
+        // A name that is no job id is somebody else's.
+        let jobs = parts.filter_map(|id| JobId::parse(&id.ok()?).ok()).collect();
+        Ok((now, jobs))
+    }
+
+    /// Changes a job's health if it is time to. No clock counts from before `from`; nothing is done if the script runs much
+    /// later than `asked`. Both are moments by the server's clock, in milliseconds.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn clock(
+        &self,
+        job: &JobId,
+        from: i64,
+        asked: i64,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        self.run(&Call::clock(self.names, job, from, asked, now)).await.map(|_| ())
+    }
+
     /// Writes to the server that has `channel`, looks for jobs there, and publishes `token`.
     ///
     /// # Errors

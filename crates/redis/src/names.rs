@@ -11,6 +11,9 @@ pub struct Names {
 /// The index of jobs by when they began, and by when their time is over. In a Cluster both are on one server.
 pub const INDEX: [&str; 2] = ["{milepost}:begun", "{milepost}:expires"];
 
+/// The jobs whose health changes by time, by when to look at them.
+pub(crate) const CLOCKS: &str = "{milepost}:clocks";
+
 const CHANNEL: &str = "job_progress:";
 
 impl Names {

@@ -2,8 +2,9 @@
 //! fixtures and over whatever else comes to mind.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
+use milepost_protocol::{Epoch, Fold, Health, JobId, Origin, State, Timestamp, Update, fold};
 use milepost_redis::{Address, Call, Client, Keeping, Left, Reply, Report, Taken};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
@@ -175,13 +176,14 @@ fn any_update() -> impl Strategy<Value = String> {
         field("stages", STAGES),
         field("artifacts", &["[{\"name\":\"x\",\"url\":\"y\",\"stages\":[\"b\"]}]", "null"]),
         field("heartbeat", &["10", "1.50", "0", "null"]),
+        field("stall_after", &["60", "1e-3", "null"]),
         field("current", &["1", "2.5", "-3", "1e400", "\"x\"", "null"]),
         field("total", &["3", "7e0", "0", "-1", "0.1", "null"]),
         field("stage_progress", &["0.5", "0.333", "-0.0", "9", "null", "true"]),
         field("started_at", &["\"2024-01-01T00:00:00Z\"", "null"]),
     );
-    let of_the_attempt = of_the_attempt.prop_map(|(a, b, c, d, e, f, g, h, i)| {
-        [a, b, c, d, e, f, g, h, i].into_iter().flatten().collect::<Vec<_>>()
+    let of_the_attempt = of_the_attempt.prop_map(|(a, b, c, d, e, f, g, h, i, j)| {
+        [a, b, c, d, e, f, g, h, i, j].into_iter().flatten().collect::<Vec<_>>()
     });
     let fields = (
         status,
@@ -226,5 +228,57 @@ fn whatever_comes() {
                 Ok(())
             })
             .expect("both agree");
+    });
+}
+
+#[test]
+fn health_changes_once_when_its_time_has_come() {
+    with_redis(|client, runtime| {
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let job = JobId::parse("stalls").expect("a job id");
+        let newest = || {
+            let states = runtime.block_on(client.states(&job, 9, now)).expect("an answer");
+            (states.len(), states.last().cloned().expect("a state"))
+        };
+        let report = |json: &str| {
+            let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+            runtime.block_on(client.report(&update, now)).expect("an answer");
+        };
+        let look = |from: i64| {
+            let (asked, due) = runtime.block_on(client.due(9)).expect("an answer");
+            for job in &due {
+                runtime.block_on(client.clock(job, from, asked, now)).expect("an answer");
+            }
+            (asked, due.len())
+        };
+        report(r#"{"stall_after":0.05,"heartbeat":3600,"progress":0.5}"#);
+        let (_, first) = newest();
+        assert_eq!(first.health(), Some(Health::Ok));
+        std::thread::sleep(Duration::from_millis(60));
+        // No clock counts from before somebody looked.
+        let (asked, due) = look(i64::MAX);
+        assert_eq!((due, newest().1), (1, first.clone()));
+        std::thread::sleep(Duration::from_millis(60));
+        // A script that was held up does nothing.
+        runtime.block_on(client.clock(&job, 0, asked - 10_000, now)).expect("an answer");
+        assert_eq!(newest().1, first);
+        for _ in 0..3 {
+            runtime.block_on(client.clock(&job, 0, asked, now)).expect("an answer");
+        }
+        let (states, stalled) = newest();
+        assert_eq!((states, stalled.health()), (2, Some(Health::Stalled)), "exactly once");
+        assert_eq!(
+            Some(&stalled),
+            first.with_health(Health::Stalled, first.position().epoch).as_ref()
+        );
+        // A report without progress leaves it as it is; one with progress, and then an end, do not.
+        report(r#"{"progress":0.5}"#);
+        assert_eq!(newest().1.health(), Some(Health::Stalled));
+        report(r#"{"progress":0.6}"#);
+        assert_eq!(newest().1.health(), Some(Health::Ok));
+        report(r#"{"status":"completed"}"#);
+        std::thread::sleep(Duration::from_millis(60));
+        look(0);
+        assert_eq!((newest().1.health(), look(0).1), (None, 0));
     });
 }

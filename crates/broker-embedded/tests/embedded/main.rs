@@ -3,6 +3,7 @@
 
 mod bounds;
 mod disk;
+mod health;
 mod model;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 -- Folds an update into its job's state, stores the state and publishes it, in one step: spec/README.md, sections 3 and 14.
 --
--- KEYS  status; the job's hash; and, unless this is a Cluster: begun, expires (the index of jobs)
+-- KEYS  status; the job's hash; and, unless this is a Cluster: begun, expires (the index of jobs), clocks
+--       (the jobs whose health changes by time, by when to look at them: see clock.lua)
 --       The hash has what the fold has to know in `meta`, and the latest states in `0` to `ring - 1`: state number n of those
 --       that were ever written is in the field n modulo `ring`.
 -- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
@@ -37,7 +38,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 --                           believed, in milliseconds by this server's clock
 -- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read
 -- ignore_key                whether to ignore what a legacy worker left under the status key: it cannot be read
-local status_key, job_key, begun_key, expires_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 
 local MAX_ATTEMPT = 4294967295
@@ -56,11 +57,12 @@ end
 -- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
-  day, date
+  day, date, seen, progressed, known_health, clocked
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
-    written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date
+    written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
+    seen, progressed, known_health, clocked
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -151,7 +153,7 @@ if not stage then
 end
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
-  started_at, progressed_at = nil, nil
+  started_at, progressed_at, known_health = nil, nil, nil
 end
 local attributes, carried = carry(known_attributes, given_attributes)
 if not progress then
@@ -197,9 +199,18 @@ if is_end then
 else
   if not progressed_at or known_status ~= status or known_stage ~= stage or known_progress ~= progress
     or current and known_current ~= current then
-    progressed_at = now
+    progressed_at, progressed = now, now_ms
   end
   added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
+end
+local health
+seen = now_ms
+if attributes and not is_end then
+  local stall_after = attribute(attributes, 'stall_after')
+  if stall_after or attribute(attributes, 'heartbeat') then
+    health = known_health == 'stalled' and stall_after and progressed ~= now_ms and 'stalled' or 'ok'
+    added = added .. ',"health":"' .. health .. '"'
+  end
 end
 local position = epoch .. '-' .. number
 local open_state = '{' .. fields .. added .. ',"attempt":' .. attempt .. ',"position":"' .. position .. '"'
@@ -216,7 +227,7 @@ call('SET', status_key, state, 'PXAT', tostring(expires))
 if not known then
   call('DEL', job_key)
   ring, written, oldest, bytes = max_states, 0, 0, 0
-  begun, indexed, taken = time[1] * 1000000 + time[2], nil, nil
+  begun, indexed, taken, clocked = time[1] * 1000000 + time[2], nil, nil, nil
 end
 local slot = tostring(written % ring)
 if written - oldest == ring then
@@ -237,9 +248,19 @@ local is_due = not indexed or expires > indexed or expires + life / 2 < indexed
 if is_due then
   indexed = expires + math.floor(life / 4)
 end
+-- A job is looked at no later than its health may change. A report that puts that off costs nothing.
+local look_at
+if health and clocks_key then
+  local silent, still = patience(attributes, status)
+  look_at = next_change(health, silent, still, seen, progressed)
+  if look_at and (not clocked or look_at < clocked) then
+    clocked = look_at
+    call('ZADD', clocks_key, tostring(look_at), job)
+  end
+end
 call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date))
+  day, date, seen, progressed, health, clocked))
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
 end

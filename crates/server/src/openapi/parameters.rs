@@ -5,7 +5,7 @@
 
 use utoipa::{IntoParams, ToSchema};
 
-use super::schema::{JobId, Position, Status};
+use super::schema::{Health, JobId, Position, Status};
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -65,6 +65,9 @@ pub(crate) struct JobsParams {
     /// Only jobs with one of these statuses; given several times, or with commas between.
     #[param(style = Form, explode)]
     status: Option<Vec<Status>>,
+    /// Only jobs that have not ended with one of these healths; given several times, or with commas between.
+    #[param(style = Form, explode)]
+    health: Option<Vec<Health>>,
     /// Only jobs whose id begins so.
     prefix: Option<String>,
     /// Only jobs of this name.

@@ -165,9 +165,22 @@ pub(crate) struct State {
     /// When the attempt ended, by the server's clock.
     #[schema(nullable = false)]
     ended_at: Option<String>,
+    /// `ok`, `stalled`: it reports, but has made no progress for `stall_after`; `lost`: it has not reported for three
+    /// `heartbeat`s, and 30 s at least. Only while the attempt runs, and if it has one of these.
+    #[schema(nullable = false, examples("ok"))]
+    health: Option<Health>,
     #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
     attempt: u64,
     position: Position,
+}
+
+/// Whether a job's worker is there and gets on.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Health {
+    Ok,
+    Stalled,
+    Lost,
 }
 
 /// A page of the jobs known.

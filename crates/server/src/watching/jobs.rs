@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use milepost_broker::{Jobs, JobsQuery, Keyword};
-use milepost_protocol::Status;
+use milepost_protocol::{Health, Status};
 
 use crate::access::Grant;
 use crate::instance::Instance;
@@ -81,9 +81,10 @@ const MAX_LOOKS: usize = 10_000;
 impl Page {
     async fn of(asked: Asked, grant: Grant, instance: Arc<Instance>) -> Outcome<Self> {
         let Asked { query, sort, with_counts } = asked;
-        let counts = match with_counts {
-            true => Some(survey::counts(&*instance.broker, &query, &grant).await?),
-            false => None,
+        let counts = if with_counts {
+            Some(survey::counts(&*instance.broker, &query, &grant).await?)
+        } else {
+            None
         };
         let sorted = match sort {
             Some(sort) => Some(survey::page(&*instance.broker, &query, &grant, sort).await?),
@@ -183,8 +184,10 @@ struct Asked {
 impl Asked {
     fn parse(query: Option<&str>) -> Outcome<Self> {
         // Pairs, because some may be given several times.
-        let known =
-            ["status", "prefix", "name", "tag", "parent", "q", "sort", "counts", "limit", "after"];
+        let known = [
+            "status", "health", "prefix", "name", "tag", "parent", "q", "sort", "counts", "limit",
+            "after",
+        ];
         let pairs = parameter::pairs(query, &known)?;
         let query = JobsQuery { limit: 100, ..JobsQuery::default() };
         let mut asked = Self { query, sort: None, with_counts: false };
@@ -207,6 +210,18 @@ impl Asked {
                         )
                     })?;
                     query.statuses.push(status);
+                }
+            }
+            "health" => {
+                for name in value.split(',') {
+                    let health = Health::from_name(name).ok_or_else(|| {
+                        let known = Health::ALL.map(Health::as_str).join(", ");
+                        Refused::parameter(
+                            "health",
+                            format!("is {name:?}, which is none of {known}"),
+                        )
+                    })?;
+                    query.healths.push(health);
                 }
             }
             "prefix" => query.prefix = value,

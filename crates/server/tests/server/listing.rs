@@ -117,11 +117,12 @@ async fn a_list_by_attributes_in_another_order_with_counts() {
     ] {
         assert_eq!(server.report(job, update).await.status, 200);
     }
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("?name=render", &["3", "1"]),
         ("?tag=night&tag=gpu", &["1"]),
         ("?q=REND", &["3", "1"]),
-        ("?name=render&status=processing", &["1"]),
+        ("?name=render&health=ok,stalled", &["1"]),
+        ("?health=lost", &[]),
         ("?sort=begun", &["5", "4", "3", "2", "1"]),
         ("?sort=progress", &["4", "1", "2", "3", "5"]),
         ("?sort=-progress", &["3", "2", "1", "4", "5"]),
@@ -159,6 +160,7 @@ async fn a_parameter_that_is_none_is_refused() {
         ("?status=completed,", "status"),
         ("?after=nowhere", "after"),
         ("?after=", "after"),
+        ("?health=ill", "health"),
         ("?sort=size", "sort"),
         ("?sort=-begun", "sort"),
         ("?counts=yes", "counts"),

@@ -33,6 +33,7 @@ PATIENCE = 2.0
 _UNTYPED: Any = redis
 
 _INDEX = ("{milepost}:begun", "{milepost}:expires")
+_CLOCKS = "{milepost}:clocks"
 
 
 class Script:
@@ -190,7 +191,7 @@ class RedisClient:
         attempt = fields.pop("attempt", None)
         keys = self.names.keys(job_id)
         if not self.names.is_cluster:
-            keys += _INDEX
+            keys += [*_INDEX, _CLOCKS]
         arguments: dict[str, Argument] = {
             "channel": self.names.channel(job_id),
             "publish": self.names.publish,

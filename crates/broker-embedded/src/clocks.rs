@@ -1,0 +1,89 @@
+//! The clocks by which a job's health changes: `spec/README.md`, section 3.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_protocol::{Patience, State};
+
+use crate::job::Clocks;
+use crate::jobs::Key;
+use crate::stripe::{Context, Stripe, millis};
+
+impl Stripe {
+    /// A job was reported, or found on disk: it was heard now, and may have made progress.
+    pub(crate) fn wind(&mut self, key: Key, state: &State, progressed: bool, now: u64) {
+        let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
+        let Some(patience) = Patience::of(state) else {
+            if let Some(queued) = known.clocks.take().and_then(|clocks| clocks.queued) {
+                self.clocks.remove(&(queued, key));
+            }
+            return;
+        };
+        let progressed = match &known.clocks {
+            Some(clocks) if !progressed => clocks.progressed,
+            _ => now,
+        };
+        let queued = known.clocks.as_ref().and_then(|clocks| clocks.queued);
+        let mut clocks = Clocks { seen: now, progressed, queued };
+        // Invariant: a job stands under a time that is not after its next change. So a report that puts the change off costs
+        // the queue nothing.
+        let next = next_change(patience, state, &clocks);
+        if let Some(next) = next
+            && queued.is_none_or(|queued| next < queued)
+        {
+            if let Some(queued) = queued {
+                self.clocks.remove(&(queued, key));
+            }
+            self.clocks.insert((next, key));
+            clocks.queued = Some(next);
+        }
+        known.clocks = Some(Box::new(clocks));
+    }
+
+    /// The job is known no more.
+    pub(crate) fn unwind(&mut self, key: Key, clocks: Option<&Clocks>) {
+        if let Some(queued) = clocks.and_then(|clocks| clocks.queued) {
+            self.clocks.remove(&(queued, key));
+        }
+    }
+
+    /// Changes the health of the jobs whose time has come, at most so many; true if there may be more. No clock counts from
+    /// before `from`: then the process was not there to hear.
+    pub(crate) fn look_at_clocks(&mut self, most: usize, from: u64, context: Context<'_>) -> bool {
+        let now = millis(context.elapsed);
+        for _ in 0..most {
+            let Some(&(at, key)) = self.clocks.first().filter(|(at, _)| *at <= now) else {
+                return false;
+            };
+            self.clocks.remove(&(at, key));
+            self.look_at_clock(key, from, now, context);
+        }
+        true
+    }
+
+    fn look_at_clock(&mut self, key: Key, from: u64, now: u64, context: Context<'_>) {
+        let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
+        let Some(clocks) = &mut known.clocks else { return };
+        clocks.queued = None;
+        clocks.seen = clocks.seen.max(from);
+        clocks.progressed = clocks.progressed.max(from);
+        let Some(patience) = Patience::of(&known.state) else { return };
+        let since = |moment: u64| Duration::from_millis(now.saturating_sub(moment));
+        let health = patience.health(since(clocks.seen), since(clocks.progressed));
+        let is_worse = known.state.health().is_some_and(|present| health > present);
+        let changed = is_worse.then(|| known.state.with_health(health, known.epoch)).flatten();
+        let present = changed.as_ref().unwrap_or(&known.state);
+        clocks.queued = next_change(patience, present, clocks);
+        if let Some(next) = clocks.queued {
+            self.clocks.insert((next, key));
+        }
+        if let Some(state) = changed {
+            self.show(key, &Arc::new(state), context);
+        }
+    }
+}
+
+fn next_change(patience: Patience, state: &State, clocks: &Clocks) -> Option<u64> {
+    let [seen, progressed] = [clocks.seen, clocks.progressed].map(Duration::from_millis);
+    patience.next_change(state.health()?, seen, progressed).map(millis)
+}

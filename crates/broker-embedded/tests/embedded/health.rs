@@ -1,0 +1,134 @@
+//! Health: two clocks for each job, and what the broker does with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_broker::{Broker, ManualClock};
+use milepost_broker_embedded::{Embedded, Limits};
+use milepost_protocol::{Health, State};
+
+use crate::{clock, in_memory, job, report, state};
+
+/// Lets time pass as it does for a process that is not stopped: it looks each second.
+fn pass(broker: &Embedded, clock: &ManualClock, seconds: u64) {
+    for _ in 0..seconds {
+        clock.advance(Duration::from_secs(1));
+        broker.look_at_clocks();
+    }
+}
+
+async fn health(broker: &Embedded, id: &str) -> Option<Health> {
+    state(broker, id).await.expect("it is known").health()
+}
+
+async fn history(broker: &Embedded, id: &str) -> Vec<Arc<State>> {
+    broker.history(&job(id)).await.expect("it answers")
+}
+
+#[tokio::test]
+async fn a_silent_worker_is_lost_once_until_it_reports() {
+    let (broker, clock) = in_memory(Limits::default());
+    let first = report(&broker, "a", r#"{"heartbeat":10,"progress":0.5}"#).await;
+    report(&broker, "ordinary", r#"{"progress":0.5}"#).await;
+    assert_eq!(first.health(), Some(Health::Ok));
+    pass(&broker, &clock, 29);
+    assert_eq!(health(&broker, "a").await, Some(Health::Ok));
+    pass(&broker, &clock, 1);
+    let lost = state(&broker, "a").await.expect("it is known");
+    assert_eq!((lost.health(), lost.position()), (Some(Health::Lost), first.position().next()));
+    // But for health and position, nothing has changed: not even when it was seen.
+    let as_before = lost.json().replace(r#""lost""#, r#""ok""#);
+    let position = (lost.position().to_string(), first.position().to_string());
+    assert_eq!(as_before.replace(&position.0, &position.1), first.json());
+    pass(&broker, &clock, 300);
+    assert_eq!(history(&broker, "a").await.len(), 2, "exactly one transition");
+    assert_eq!(history(&broker, "ordinary").await.len(), 1, "nobody said how often it reports");
+
+    let back = report(&broker, "a", r#"{"progress":0.5}"#).await;
+    assert_eq!(back.health(), Some(Health::Ok));
+    pass(&broker, &clock, 30);
+    assert_eq!(health(&broker, "a").await, Some(Health::Lost));
+    let end = report(&broker, "a", r#"{"status":"completed"}"#).await;
+    assert_eq!(end.health(), None);
+    pass(&broker, &clock, 60);
+    assert_eq!(state(&broker, "a").await, Some(end));
+}
+
+#[tokio::test]
+async fn a_hanging_worker_is_stalled_once_until_it_gets_on() {
+    let (broker, clock) = in_memory(Limits::default());
+    let update = r#"{"heartbeat":10,"stall_after":45,"progress":0.5}"#;
+    report(&broker, "a", update).await;
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        pass(&broker, &clock, 10);
+        seen.push(health(&broker, "a").await);
+        report(&broker, "a", update).await;
+    }
+    let stalled_from_the_fifth =
+        (1..=10).map(|n| Some(if n < 5 { Health::Ok } else { Health::Stalled }));
+    assert_eq!(seen, stalled_from_the_fifth.collect::<Vec<_>>());
+    let healths: Vec<_> = history(&broker, "a").await.iter().map(|state| state.health()).collect();
+    let changes = healths.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(changes, 1, "{healths:?}");
+    // Then it is gone altogether, and comes back with progress.
+    pass(&broker, &clock, 30);
+    assert_eq!(health(&broker, "a").await, Some(Health::Lost));
+    let back = report(&broker, "a", r#"{"progress":0.6}"#).await;
+    assert_eq!(back.health(), Some(Health::Ok));
+    // A job that waits for its turn does not stand still.
+    report(&broker, "q", r#"{"status":"queued","stall_after":10}"#).await;
+    pass(&broker, &clock, 60);
+    assert_eq!(health(&broker, "q").await, Some(Health::Ok));
+}
+
+#[tokio::test]
+async fn a_server_that_was_frozen_gives_everybody_time() {
+    let (broker, clock) = in_memory(Limits::default());
+    report(&broker, "a", r#"{"heartbeat":10}"#).await;
+    pass(&broker, &clock, 20);
+    clock.advance(Duration::from_secs(600));
+    pass(&broker, &clock, 29);
+    assert_eq!(health(&broker, "a").await, Some(Health::Ok));
+    pass(&broker, &clock, 2);
+    assert_eq!(health(&broker, "a").await, Some(Health::Lost));
+}
+
+#[tokio::test]
+async fn a_server_that_was_restarted_gives_everybody_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let open = || Embedded::open(Limits::default(), clock.clone(), directory.path());
+    let broker = open().expect("the directory can be used");
+    report(&broker, "a", r#"{"heartbeat":10}"#).await;
+    broker.probe().await.expect("it is on disk");
+    drop(broker);
+    clock.advance(Duration::from_secs(600));
+    let broker = open().expect("the directory can be used");
+    pass(&broker, &clock, 29);
+    assert_eq!(health(&broker, "a").await, Some(Health::Ok));
+    pass(&broker, &clock, 1);
+    assert_eq!(health(&broker, "a").await, Some(Health::Lost));
+    // What was lost outlives the process, too.
+    broker.probe().await.expect("it is on disk");
+    drop(broker);
+    let broker = open().expect("the directory can be used");
+    assert_eq!(health(&broker, "a").await, Some(Health::Lost));
+    assert_eq!(report(&broker, "a", "{}").await.health(), Some(Health::Ok));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_taken_away_is_not_looked_at() {
+    let (broker, clock) = in_memory(Limits::default());
+    report(&broker, "a", r#"{"heartbeat":10}"#).await;
+    let without = report(&broker, "a", r#"{"heartbeat":null}"#).await;
+    assert_eq!(without.health(), None);
+    report(&broker, "b", r#"{"heartbeat":600}"#).await;
+    report(&broker, "b", r#"{"heartbeat":10}"#).await;
+    report(&broker, "c", r#"{"heartbeat":10}"#).await;
+    broker.forget(&job("c")).await.expect("it answers");
+    pass(&broker, &clock, 40);
+    assert_eq!(state(&broker, "a").await, Some(without));
+    assert_eq!(health(&broker, "b").await, Some(Health::Lost));
+    assert!(state(&broker, "c").await.is_none());
+}

@@ -1,0 +1,120 @@
+use std::fmt;
+use std::time::Duration;
+
+use crate::attribute::number;
+use crate::{Attribute, Epoch, Position, State, Status};
+
+/// Whether a job's worker is there and gets on: `spec/README.md`, section 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Health {
+    /// It reports, and gets on.
+    Ok,
+    /// It reports, but has made no progress for `stall_after`.
+    Stalled,
+    /// It has not reported for three heartbeats, and 30 s at least.
+    Lost,
+}
+
+impl Health {
+    /// Every health, from good to bad.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Stalled, Self::Lost];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Stalled => "stalled",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Parses a health by its name on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|health| health.as_str() == name)
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How long a job may be silent, and stand still, before its health changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    silent: Option<Duration>,
+    still: Option<Duration>,
+}
+
+impl Patience {
+    /// A worker that misses a few heartbeats may just be busy.
+    const HEARTBEATS: f64 = 3.0;
+    /// No worker is lost sooner.
+    const SHORTEST: Duration = Duration::from_secs(30);
+
+    /// That of a job in this state; none if its health cannot change by time alone: it has ended, or its worker has said
+    /// neither how often it reports nor when it is stalled.
+    pub fn of(state: &State) -> Option<Self> {
+        let seconds = |attribute| {
+            let seconds = state.attribute(attribute).and_then(number)?;
+            Duration::try_from_secs_f64(seconds).ok()
+        };
+        let silent = seconds(Attribute::Heartbeat)
+            .map(|heartbeat| heartbeat.mul_f64(Self::HEARTBEATS).max(Self::SHORTEST));
+        let still = seconds(Attribute::StallAfter).filter(|_| state.status() == Status::Processing);
+        let is_timed = !state.status().is_end() && (silent.is_some() || still.is_some());
+        is_timed.then_some(Self { silent, still })
+    }
+
+    /// The health of a job that was heard, and has progressed, that long ago.
+    pub fn health(&self, silence: Duration, standstill: Duration) -> Health {
+        if self.silent.is_some_and(|most| silence >= most) {
+            Health::Lost
+        } else if self.still.is_some_and(|most| standstill >= most) {
+            Health::Stalled
+        } else {
+            Health::Ok
+        }
+    }
+
+    /// When the health may become worse than it is, given the moments at which the job was heard and progressed last; none
+    /// if it will not.
+    pub fn next_change(
+        &self,
+        health: Health,
+        seen: Duration,
+        progressed: Duration,
+    ) -> Option<Duration> {
+        let lost = self.silent.map(|most| seen + most).filter(|_| health < Health::Lost);
+        let stalled = self.still.map(|most| progressed + most).filter(|_| health < Health::Stalled);
+        [lost, stalled].into_iter().flatten().min()
+    }
+}
+
+impl State {
+    /// The job's health; none if the state says nothing of it, which is as good as [`Health::Ok`].
+    pub fn health(&self) -> Option<Health> {
+        let json = self.layout.health.get(&self.json)?;
+        Health::from_name(json.trim_matches('"'))
+    }
+
+    /// When the status, the stage, the progress or `current` changed last, as JSON.
+    pub fn progressed_at(&self) -> Option<&str> {
+        self.layout.progressed_at.get(&self.json)
+    }
+
+    /// The state after this one if nothing happens but that time passes, until the job's health is another one. None if the
+    /// state does not show health.
+    pub fn with_health(&self, health: Health, epoch: Epoch) -> Option<Self> {
+        let (before, after) = self.layout.health.around(&self.json)?;
+        let (between, _) = after.rsplit_once(",\"position\":")?;
+        let position = if self.position.epoch == epoch {
+            self.position.next()
+        } else {
+            Position { epoch, number: 1 }
+        };
+        let json = format!("{before}\"{health}\"{between},\"position\":\"{position}\"}}");
+        Self::parse(&json).ok()
+    }
+}

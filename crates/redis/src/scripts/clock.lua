@@ -1,0 +1,87 @@
+-- Changes the health of a job whose worker has been silent, or whose progress has stood still, for too long: spec/README.md,
+-- section 3. Any number of servers may run it at the same moment: the change is made once.
+--
+-- KEYS  status; the job's hash; clocks (the jobs whose health changes by time, by when to look at them)
+-- ARGV  channel, PUBLISH or SPUBLISH, job
+--       4  when the caller began to look, without a pause since then, in milliseconds by this server's clock: no clock counts
+--          from before, since the server may have been away, and nobody could be heard
+--       5  when the caller asked which jobs are due. A script that was held up longer than that does nothing
+--       6  hex that nobody can guess: the job's secret, if a new epoch begins, as in report.lua
+--
+-- Answers 1 if the health has changed.
+local MAX_DELAY = 3000
+-- Where the values stand in a job's meta: see report.lua.
+local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, STATUS = 1, 2, 3, 4, 5, 6, 8
+local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
+local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 28
+-- Hex digits of a proof, and at most of an epoch.
+local DIGITS = 16
+local RANKS = {ok = 0, stalled = 1, lost = 2}
+
+local status_key, job_key, clocks_key = KEYS[1], KEYS[2], KEYS[3]
+local channel, publish, job, from, asked, random =
+  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local call = redis.call
+local time = call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if now_ms > asked + MAX_DELAY then
+  return 0
+end
+local meta = call('HGET', job_key, 'meta')
+local known = meta and {cmsgpack.unpack(meta)} or {}
+if known[LAYOUT] ~= 1 or known[EXPIRES] <= now_ms then
+  call('ZREM', clocks_key, job)
+  return 0
+end
+local silent, still = patience(known[ATTRIBUTES], known[STATUS])
+local health, state, open_state, position = known[HEALTH], nil, nil, nil
+if health then
+  local seen, progressed = math.max(known[SEEN], from), math.max(known[PROGRESSED], from)
+  local present = silent and now_ms - seen >= silent and 'lost' or still and now_ms - progressed >= still and 'stalled' or 'ok'
+  if RANKS[present] > RANKS[health] then
+    local newest = call('HGET', job_key, tostring((known[WRITTEN] - 1) % known[RING]))
+    local before, after = string.match(newest or '', '^(.*,"health":)"%a+"(.*),"position":"[^"]*"}$')
+    if before then
+      local server = string.match(call('INFO', 'replication'), 'master_replid:(%x+)')
+        or string.match(call('INFO', 'server'), 'run_id:(%x+)') or ''
+      if known[SERVER] == server then
+        known[NUMBER] = known[NUMBER] + 1
+      else
+        known[SERVER], known[SECRET], known[NUMBER] = server, random, 1
+        known[EPOCH] = string.match(string.sub(redis.sha1hex(random), 1, DIGITS), '^0*(.+)$')
+      end
+      health = present
+      position = known[EPOCH] .. '-' .. known[NUMBER]
+      open_state = before .. '"' .. health .. '"' .. after .. ',"position":"' .. position .. '"'
+      state = open_state .. '}'
+    end
+  end
+  known[CLOCKED] = next_change(health, silent, still, seen, progressed)
+else
+  -- It has ended, or nobody says any more how often it reports.
+  known[CLOCKED] = nil
+end
+known[HEALTH] = health
+if state then
+  -- The first write is one that a server without memory refuses.
+  call('SET', status_key, state, 'PXAT', tostring(known[EXPIRES]))
+  local slot = tostring(known[WRITTEN] % known[RING])
+  if known[WRITTEN] - known[OLDEST] == known[RING] then
+    known[BYTES] = known[BYTES] - call('HSTRLEN', job_key, slot)
+    known[OLDEST] = known[OLDEST] + 1
+  end
+  known[BYTES], known[WRITTEN] = known[BYTES] + #state, known[WRITTEN] + 1
+  call('HSET', job_key, slot, state)
+end
+call('HSET', job_key, 'meta', cmsgpack.pack(unpack(known, 1, LAST)))
+if known[CLOCKED] then
+  call('ZADD', clocks_key, tostring(known[CLOCKED]), job)
+else
+  call('ZREM', clocks_key, job)
+end
+if state then
+  local proof = string.sub(redis.sha1hex(known[SECRET] .. position), 1, DIGITS)
+  call(publish, channel, open_state .. ',"proof":"' .. proof .. '"}')
+  return 1
+end
+return 0
