@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Status, Update};
+use milepost_protocol::{JobId, MAX_NAME_BYTES, MAX_TAGS, Status, Update};
 use serde_json::{Map, Value};
 
 use crate::client::{Client, RequestError, ServerArgs};
@@ -40,6 +40,12 @@ pub(crate) struct Args {
     /// A fact of your own; JSON, or else text. May be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, Value)>,
+    /// The kind of job, to find and group jobs by
+    #[arg(long, value_name = "NAME", value_parser = keyword)]
+    name: Option<String>,
+    /// A word to find the job by. May be given several times, 16 at most; they replace those of before
+    #[arg(long = "tag", value_name = "TAG", value_parser = keyword)]
+    tags: Vec<String>,
     /// Counted from 1 [default: the latest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
@@ -58,6 +64,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
+        if let Err(error) = check_tags(&self.tags) {
+            return complain(error, ExitCode::Usage);
+        }
         let json = self.update();
         let update = match Update::parse(Some(&self.job), json.as_bytes()) {
             Ok(update) => update,
@@ -140,6 +149,8 @@ impl Args {
         set("metadata", metadata);
         set("result", self.result.clone());
         set("error", self.error.clone().map(Value::from));
+        set("name", self.name.clone().map(Value::from));
+        set("tags", (!self.tags.is_empty()).then(|| self.tags.clone().into()));
         set("attempt", self.attempt.map(Value::from));
         set("ttl", self.ttl.map(Value::from));
         update
@@ -166,6 +177,7 @@ enum BadValue {
     Json(serde_json::Error),
     Pair,
     Timeout,
+    Keyword,
 }
 
 impl fmt::Display for BadValue {
@@ -180,12 +192,31 @@ impl fmt::Display for BadValue {
             Self::Timeout => {
                 write!(f, "it must be seconds, more than 0 and at most {MAX_TIMEOUT_SECONDS}")
             }
+            Self::Keyword => write!(f, "it must have 1 to {MAX_NAME_BYTES} bytes"),
             Self::Pair => f.write_str("it must be KEY=VALUE"),
         }
     }
 }
 
 impl std::error::Error for BadValue {}
+
+/// A name or a tag.
+pub(crate) fn keyword(text: &str) -> Result<String, impl std::error::Error + use<>> {
+    let allowed = (1..=MAX_NAME_BYTES).contains(&text.len());
+    allowed.then(|| text.to_owned()).ok_or(BadValue::Keyword)
+}
+
+/// Whether so many tags are allowed.
+///
+/// # Errors
+/// When they are not: why.
+pub(crate) fn check_tags(tags: &[String]) -> Result<(), String> {
+    let given = tags.len();
+    if given > MAX_TAGS {
+        return Err(format!("--tag is given {given} times, at most {MAX_TAGS} are allowed"));
+    }
+    Ok(())
+}
 
 fn progress(text: &str) -> Result<Value, BadValue> {
     if matches!(text, "unknown" | "null") {

@@ -119,8 +119,9 @@ impl Builder {
     }
 
     pub(crate) fn report_to(self, server: Server) -> Reporter {
-        let inbox = Arc::new(Inbox::new(self.max_jobs));
-        let pace = Pace { interval: self.interval, heartbeat: self.heartbeat.max(self.interval) };
+        let heartbeat = self.heartbeat.max(self.interval);
+        let inbox = Arc::new(Inbox::new(self.max_jobs, heartbeat));
+        let pace = Pace { interval: self.interval, heartbeat };
         let schedule = Schedule::new(pace, Instant::now(), fastrand::Rng::new());
         let sender = Sender::new(
             Arc::clone(&inbox),

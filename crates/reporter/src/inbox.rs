@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use milepost_protocol::JobId;
 
@@ -15,6 +15,7 @@ use crate::update::{Truncated, Update};
 /// once, whatever is called. `H` is what handles on a job share.
 #[derive(Debug)]
 pub(crate) struct Inbox<H> {
+    heartbeat: Duration,
     limit: usize,
     state: Mutex<State<H>>,
     /// Notified when there is something in the inbox.
@@ -72,8 +73,10 @@ pub(crate) enum NotTaken {
 }
 
 impl<H> Inbox<H> {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default(), arrival: Condvar::new(), flushed: Condvar::new() }
+    /// For at most `limit` jobs, which are reported every `heartbeat` at least.
+    pub(crate) fn new(limit: usize, heartbeat: Duration) -> Self {
+        let (arrival, flushed) = (Condvar::new(), Condvar::new());
+        Self { limit, heartbeat, state: Mutex::default(), arrival, flushed }
     }
 
     /// Held for moments only, and nothing in here panics: what it guards is whole even then.
@@ -92,6 +95,7 @@ impl<H> Inbox<H> {
             return Ok(handle);
         }
         let record = state.begin(job, Lifetime::UntilEnd, self.limit)?;
+        record.heartbeat(self.heartbeat);
         let handle = make(Arc::clone(&record));
         let latest = Latest { record, handle: Some(Arc::downgrade(&handle)) };
         state.latest.insert(job.clone(), latest);
@@ -289,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_is_given_while_the_sender_finishes_is_not_lost() {
-        let inbox = Inbox::<()>::new(1);
+        let inbox = Inbox::<()>::new(1, Duration::from_secs(10));
         let job = JobId::parse("a").unwrap();
         let (record, _) = inbox.give(&job, update(&job, "one")).unwrap();
         let seen = record.snapshot();
@@ -304,7 +308,7 @@ mod tests {
 
     #[test]
     fn mail_is_bounded_by_the_jobs_not_by_the_calls() {
-        let inbox = Inbox::<()>::new(10);
+        let inbox = Inbox::<()>::new(10, Duration::from_secs(10));
         let job = JobId::parse("a").unwrap();
         for n in 0..1_000 {
             let (record, _) = inbox.give(&job, update(&job, &n.to_string())).unwrap();
@@ -316,9 +320,9 @@ mod tests {
 
     #[test]
     fn a_close_does_not_wait_for_another_thread_s_long_flush() {
-        let inbox = Inbox::<()>::new(10);
+        let inbox = Inbox::<()>::new(10, Duration::from_secs(10));
         let now = Instant::now();
-        let later = now + std::time::Duration::from_secs(3_600);
+        let later = now + Duration::from_secs(3_600);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| inbox.flush(later, false));
             let mail = inbox.wait(None);

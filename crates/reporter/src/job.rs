@@ -73,6 +73,25 @@ impl Job {
         self
     }
 
+    /// The kind of job, such as `export`: watchers find and group jobs by it. Cut at 64 bytes.
+    ///
+    /// ```
+    /// # let reporter = milepost_reporter::Reporter::silent();
+    /// let job = reporter.job("video-42").name("render").tags(["gpu", "nightly"]);
+    /// ```
+    #[must_use = "the handle that is returned goes on"]
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.with_record(|record| record.name(name.into()));
+        self
+    }
+
+    /// Words to find the job by, in place of those that were set before: at most 16, each cut at 64 bytes.
+    #[must_use = "the handle that is returned goes on"]
+    pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.with_record(|record| record.tags(tags.into_iter().map(Into::into)));
+        self
+    }
+
     /// The job waits for its turn. It is shown so until its first stage, count or progress.
     pub fn queued(&self) {
         if let Some(handle) = &self.handle {

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, Status, Timestamp};
+use milepost_protocol::{JobId, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES, Status, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
@@ -38,6 +38,10 @@ struct Fields {
     stage: Option<String>,
     message: Option<String>,
     unit: Option<String>,
+    name: Option<String>,
+    tags: Vec<String>,
+    /// In seconds; of a job that has heartbeats.
+    heartbeat: Option<f64>,
     metadata: BTreeMap<String, Box<RawValue>>,
     metadata_bytes: usize,
     /// The one that is shown: the job's own, or that of a stage within it.
@@ -85,6 +89,9 @@ impl Record {
                 stage: None,
                 message: None,
                 unit: None,
+                name: None,
+                tags: Vec::new(),
+                heartbeat: None,
                 metadata: BTreeMap::new(),
                 metadata_bytes: 0,
                 counter,
@@ -139,6 +146,30 @@ impl Record {
             fields.unit = Some(unit.to_owned());
             fields.change();
         }
+    }
+
+    /// The job is reported that often at least.
+    pub(crate) fn heartbeat(&self, every: Duration) {
+        self.fields().heartbeat = Some(every.as_secs_f64());
+    }
+
+    pub(crate) fn name(&self, mut name: String) {
+        cut(&mut name, MAX_NAME_BYTES);
+        let mut fields = self.fields();
+        fields.name = Some(name).filter(|name| !name.is_empty());
+        fields.change_at_once();
+    }
+
+    /// Empty ones are passed over, and those beyond what an update takes.
+    pub(crate) fn tags(&self, tags: impl Iterator<Item = String>) {
+        let tags = tags.map(|mut tag| {
+            cut(&mut tag, MAX_NAME_BYTES);
+            tag
+        });
+        let tags = tags.filter(|tag| !tag.is_empty()).take(MAX_TAGS).collect();
+        let mut fields = self.fields();
+        fields.tags = tags;
+        fields.change_at_once();
     }
 
     /// # Errors
@@ -353,6 +384,12 @@ impl Fields {
             attempt: self.attempt,
             ttl: self.ttl,
             truncated: self.truncated.clone(),
+            name: self.name.clone(),
+            tags: self.tags.clone(),
+            heartbeat: self.heartbeat,
+            unit: self.unit.clone().filter(|unit| (1..=MAX_UNIT_BYTES).contains(&unit.len())),
+            current: (count.current > 0 || count.total.is_some()).then_some(count.current),
+            total: count.total,
             ..Update::new(job, status, worker_clock())
         }
     }

@@ -29,6 +29,19 @@ pub(crate) struct Update {
     pub(crate) ttl: Option<u32>,
     #[serde(skip_serializing_if = "Truncated::is_empty")]
     pub(crate) truncated: Truncated,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) heartbeat: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) current: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<u64>,
 }
 
 /// 0…1, or `null`: the total is not known.
@@ -82,6 +95,12 @@ impl Update {
             attempt: None,
             ttl: None,
             truncated: Truncated::default(),
+            name: None,
+            tags: Vec::new(),
+            heartbeat: None,
+            unit: None,
+            current: None,
+            total: None,
         }
     }
 

@@ -66,6 +66,12 @@ pub(crate) struct Args {
     /// What to call the job's work [default: the command's own stages, if it names any]
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
+    /// The kind of job, to find and group jobs by
+    #[arg(long, value_name = "NAME", value_parser = crate::report::keyword)]
+    name: Option<String>,
+    /// A word to find the job by. May be given several times, 16 at most
+    #[arg(long = "tag", value_name = "TAG", value_parser = crate::report::keyword)]
+    tags: Vec<String>,
     /// Show no bar and print no messages of Milepost's own
     #[arg(long, short)]
     quiet: bool,
@@ -83,6 +89,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
+        if let Err(error) = crate::report::check_tags(&self.tags) {
+            return crate::exit::complain(error, ExitCode::Usage);
+        }
         let mut command = self.command.into_iter();
         let mut task = Task {
             program: command.next().unwrap_or_default(),
@@ -117,6 +126,12 @@ impl Args {
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         if let Some(attempt) = attempt {
             job_handle = job_handle.attempt(attempt);
+        }
+        if let Some(name) = self.name {
+            job_handle = job_handle.name(name);
+        }
+        if !self.tags.is_empty() {
+            job_handle = job_handle.tags(self.tags);
         }
         if connects {
             task.environment = environment(&job, attempt.or(self.job.is_none().then_some(1)));

@@ -222,7 +222,11 @@ async fn parameters_that_are_not_known_are_refused_by_name() {
         ("/jobs/a/history?limit=3", "limit", "none"),
         ("/jobs/a/events?max_rte=5", "max_rte", "since, mode, max_rate"),
         ("/jobs/a/events?close=end", "close", "since, mode, max_rate"),
-        ("/jobs?stauts=failed", "stauts", "status, prefix, name, tag, parent, q, sort"),
+        (
+            "/jobs?stauts=failed",
+            "stauts",
+            "status, health, prefix, name, tag, parent, q, sort, counts, limit, after",
+        ),
         ("/watchers?job=a", "job", "job_id"),
     ] {
         let answer = server.get(path).await;
