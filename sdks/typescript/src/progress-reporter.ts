@@ -1,7 +1,7 @@
 /** Today's way to report, job by job, under the names that workers know from Python. */
 import type { State } from 'milepost';
 import { describe } from './process.js';
-import { type Change, Sender, type Slot, type Update } from './sender.js';
+import { type Change, Sender, type Source, type Update } from './sender.js';
 
 export interface ReporterOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
@@ -27,7 +27,7 @@ export class ProgressReporter {
   readonly #warn: (message: string) => void;
   readonly #sender: Sender | null;
   /** The latest told last. */
-  readonly #jobs = new Map<string, { slot: Slot; update: Update }>();
+  readonly #jobs = new Map<string, { source: Source; update: Update }>();
 
   constructor(options: ReporterOptions = {}) {
     this.#url = options.url ?? process.env['MILEPOST_URL'];
@@ -82,37 +82,37 @@ export class ProgressReporter {
   /** Sends what waits, for two seconds at most. It may be used again afterwards. */
   async close(): Promise<void> {
     const jobs = [...this.#jobs.values()];
-    await Promise.all(jobs.map(({ slot }) => this.#sender?.flush(slot, PATIENCE)));
-    for (const { slot } of jobs) this.#forget(slot);
+    await Promise.all(jobs.map(({ source }) => this.#sender?.flush(source, PATIENCE)));
+    for (const { source } of jobs) this.#forget(source);
   }
 
   async #end(jobId: string, end: Update): Promise<void> {
-    const slot = this.#tell(jobId, end, 'end');
+    const source = this.#tell(jobId, end, 'end');
     // Whoever reports it from now on begins it anew. The sender keeps the end until it has arrived.
     this.#jobs.delete(jobId);
-    await this.#sender?.flush(slot, PATIENCE);
+    await this.#sender?.flush(source, PATIENCE);
   }
 
-  #tell(jobId: string, update: Update, change: Change): Slot {
+  #tell(jobId: string, update: Update, change: Change): Source {
     const timed = { ...update, timestamp: new Date().toISOString() };
     const job = this.#jobs.get(jobId) ?? this.#begin(jobId, timed);
     job.update = timed;
     this.#jobs.delete(jobId);
     this.#jobs.set(jobId, job);
     const [oldest] = this.#jobs.values();
-    if (oldest && this.#jobs.size > MOST_JOBS) this.#forget(oldest.slot);
-    this.#sender?.changed(job.slot, change);
-    return job.slot;
+    if (oldest && this.#jobs.size > MOST_JOBS) this.#forget(oldest.source);
+    this.#sender?.changed(job.source, change);
+    return job.source;
   }
 
-  #forget(slot: Slot): void {
-    this.#jobs.delete(slot.id);
-    this.#sender?.remove(slot);
+  #forget(source: Source): void {
+    this.#jobs.delete(source.id);
+    this.#sender?.remove(source);
   }
 
-  #begin(id: string, update: Update): { slot: Slot; update: Update } {
-    const job: { slot: Slot; update: Update } = {
-      slot: { id, update: () => job.update, warn: this.#warn, hasHeartbeat: false },
+  #begin(id: string, update: Update): { source: Source; update: Update } {
+    const job: { source: Source; update: Update } = {
+      source: { id, update: () => job.update, warn: this.#warn, hasHeartbeat: false },
       update,
     };
     return job;

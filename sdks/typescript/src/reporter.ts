@@ -5,7 +5,7 @@
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
 import { type Running, describe, enter, leave } from './process.js';
-import { type Change, Sender, type Slot, type Update } from './sender.js';
+import { type Change, Sender, type Source, type Update } from './sender.js';
 
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
@@ -40,7 +40,7 @@ export class Job implements Running {
   readonly id: string;
   readonly #abort = new AbortController();
   readonly #sender: Sender | null;
-  readonly #slot: Slot;
+  readonly #source: Source;
   readonly #fixed: { attempt?: number; ttl?: number };
   #status: 'processing' | 'completed' | 'failed' | 'cancelled' = 'processing';
   #stage: string | undefined;
@@ -63,7 +63,7 @@ export class Job implements Running {
     this.#metadata = metadata;
     this.#total = total;
     const warn = options.warn ?? ((text: string) => console.warn(text));
-    this.#slot = { id: this.id, update: () => this.#update(), warn, hasHeartbeat: true };
+    this.#source = { id: this.id, update: () => this.#update(), warn, hasHeartbeat: true };
     this.#sender = Sender.to(url, token, warn);
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
@@ -193,12 +193,12 @@ export class Job implements Running {
       this.#endedAt = new Date().toISOString();
       this.#changed('end');
     }
-    await this.#sender?.flush(this.#slot, FLUSH);
+    await this.#sender?.flush(this.#source, FLUSH);
     leave(this);
   }
 
   #changed(change?: Change): void {
-    this.#sender?.changed(this.#slot, change);
+    this.#sender?.changed(this.#source, change);
   }
 
   /** Asks the job to stop. @internal */

@@ -23,7 +23,7 @@ const MAX_BATCH_BYTES = 1 << 20;
 const MAX_JOBS = 10_000;
 
 /** A job as its sender sees it. What is pending is not kept: it is asked for when it is sent. So memory is bounded. */
-export interface Slot {
+export interface Source {
   readonly id: string;
   readonly update: () => Update;
   readonly warn: (message: string) => void;
@@ -75,7 +75,7 @@ export class Sender {
   readonly #key: string;
   readonly #url: string;
   readonly #headers: Record<string, string>;
-  readonly #entries = new Map<Slot, Entry>();
+  readonly #entries = new Map<Source, Entry>();
   #maxBatch = MAX_BATCH;
   #isSending = false;
   /** The latest request came to nothing. */
@@ -107,11 +107,11 @@ export class Sender {
   }
 
   /** There is something new to say of a job. */
-  changed(slot: Slot, change: Change = 'routine'): void {
-    const entry = this.#entries.get(slot) ?? this.#add(slot);
+  changed(source: Source, change: Change = 'routine'): void {
+    const entry = this.#entries.get(source) ?? this.#add(source);
     if (!entry || entry.hasEnded) return;
     entry.hasEnded = change === 'end';
-    if (entry.isOver) return entry.hasEnded ? this.remove(slot) : undefined;
+    if (entry.isOver) return entry.hasEnded ? this.remove(source) : undefined;
     if (entry.isChanged && change === 'routine') return;
     entry.isChanged = true;
     entry.isUrgent ||= change !== 'routine';
@@ -120,9 +120,9 @@ export class Sender {
   }
 
   /** Resolves when all that is known of the job was sent, or after so many milliseconds. */
-  flush(slot: Slot, ms: number): Promise<void> {
+  flush(source: Source, ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const entry = this.#entries.get(slot);
+      const entry = this.#entries.get(source);
       if (!entry || !(entry.isChanged || entry.isUnderWay)) return resolve();
       const flush: Flush = {
         deadline: performance.now() + ms,
@@ -142,9 +142,9 @@ export class Sender {
   }
 
   /** Nothing is sent of it any more. */
-  remove(slot: Slot): void {
-    const entry = this.#entries.get(slot);
-    this.#entries.delete(slot);
+  remove(source: Source): void {
+    const entry = this.#entries.get(source);
+    this.#entries.delete(source);
     for (const flush of entry?.flushes ?? []) flush.end();
     if (this.#entries.size) return;
     clearTimeout(this.#timer);
@@ -155,7 +155,7 @@ export class Sender {
 
   /** All that is known of every job. */
   async flushAll(ms: number): Promise<void> {
-    await Promise.all([...this.#entries.keys()].map((slot) => this.flush(slot, ms)));
+    await Promise.all([...this.#entries.keys()].map((source) => this.flush(source, ms)));
   }
 
   /** Where and as what a process that must end now can send these; null if the server is not there anyway. */
@@ -163,14 +163,14 @@ export class Sender {
     return this.#isFailing ? null : { url: `${this.#url}/updates`, headers: this.#headers, body: updates.map((update) => encode(update).json).join('\n') };
   }
 
-  #add(slot: Slot): Entry | undefined {
+  #add(source: Source): Entry | undefined {
     if (this.#entries.size >= MAX_JOBS) {
-      if (!this.#hasToldFull) warn(slot.warn, `further jobs are not reported: ${MAX_JOBS} are reported already, which is the limit`);
+      if (!this.#hasToldFull) warn(source.warn, `further jobs are not reported: ${MAX_JOBS} are reported already, which is the limit`);
       this.#hasToldFull = true;
       return undefined;
     }
     const entry: Entry = {
-      hasHeartbeat: slot.hasHeartbeat,
+      hasHeartbeat: source.hasHeartbeat,
       since: performance.now(),
       isChanged: false,
       isUrgent: false,
@@ -187,7 +187,7 @@ export class Sender {
       sent: undefined,
       flushes: [],
     };
-    this.#entries.set(slot, entry);
+    this.#entries.set(source, entry);
     senders.set(this.#key, this);
     return entry;
   }
@@ -214,7 +214,7 @@ export class Sender {
     const [batch, lines] = this.#take();
     if (!batch.length) return this.#planNext();
     this.#isSending = true;
-    const answer = await send(this.#url, this.#headers, batch.map(([slot]) => slot.id), lines);
+    const answer = await send(this.#url, this.#headers, batch.map(([source]) => source.id), lines);
     this.#isSending = false;
     for (const [, entry] of batch) entry.isUnderWay = false;
     if (Array.isArray(answer)) {
@@ -227,48 +227,48 @@ export class Sender {
       if (answer.is === 'no batch') this.#maxBatch = Math.max(1, Math.floor(batch.length / 2));
       else this.#fail(answer.reason, answer.retryAfter);
     }
-    for (const [slot, entry] of batch) this.#settle(slot, entry);
+    for (const [source, entry] of batch) this.#settle(source, entry);
     this.#planNext();
   }
 
   /** Ends the flushes of a job of which all was sent, or cannot be sent in time; an end that has arrived is forgotten. */
-  #settle(slot: Slot, entry: Entry): void {
-    if (!entry.isChanged && entry.hasEnded) return this.remove(slot);
+  #settle(source: Source, entry: Entry): void {
+    if (!entry.isChanged && entry.hasEnded) return this.remove(source);
     const notBefore = Math.max(this.#notBefore, entry.notBefore);
     for (const flush of entry.flushes) if (!entry.isChanged || notBefore >= flush.deadline) flush.end();
   }
 
   /** What is due now, up to what fits in a request, and that request's lines. */
-  #take(): [[Slot, Entry][], string[]] {
+  #take(): [[Source, Entry][], string[]] {
     const now = performance.now();
-    const batch: [Slot, Entry][] = [];
+    const batch: [Source, Entry][] = [];
     const lines: string[] = [];
     let bytes = 0;
     if (now + 1 < this.#notBefore) return [batch, lines];
-    for (const [slot, entry] of this.#entries) {
+    for (const [source, entry] of this.#entries) {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
-      const update = slot.update();
+      const update = source.update();
       const { json, size, truncated } = encode(update, entry.reductions);
       if (batch.length && bytes + size > MAX_BATCH_BYTES) break;
       bytes += size;
       lines.push(json);
-      if (truncated.length && !entry.reductions) tellTruncated(slot, entry, `${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
+      if (truncated.length && !entry.reductions) tellTruncated(source, entry, `${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
       entry.sent = update;
-      batch.push([slot, entry]);
+      batch.push([source, entry]);
       [entry.isChanged, entry.isUrgent, entry.isUnderWay, entry.sentAt] = [false, false, true, now];
       if (batch.length >= this.#maxBatch) break;
     }
     return [batch, lines];
   }
 
-  #onAnswer(batch: readonly [Slot, Entry][], outcomes: readonly Outcome[]): void {
+  #onAnswer(batch: readonly [Source, Entry][], outcomes: readonly Outcome[]): void {
     let isProven = this.#isFailing;
     [this.#isFailing, this.#failures, this.#notBefore] = [false, 0, -Infinity];
     this.#maxBatch = Math.min(MAX_BATCH, this.#maxBatch * 2);
-    for (const [n, [slot, entry]] of batch.entries()) {
+    for (const [n, [source, entry]] of batch.entries()) {
       const outcome = outcomes[n];
-      if (outcome) isProven = this.#onOutcome(slot, entry, outcome) || isProven;
+      if (outcome) isProven = this.#onOutcome(source, entry, outcome) || isProven;
     }
     if (!isProven || !this.#told || [...this.#entries.values()].some(({ waits }) => waits)) return;
     this.#told = 0;
@@ -276,28 +276,28 @@ export class Sender {
   }
 
   /** Returns whether it proves that the server takes updates. */
-  #onOutcome(slot: Slot, entry: Entry, outcome: Outcome): boolean {
+  #onOutcome(source: Source, entry: Entry, outcome: Outcome): boolean {
     if (outcome.is === 'busy') {
       this.#delay(entry, outcome.retryAfter);
       entry.waits = outcome.isFull && !isEnd(entry.sent) ? 'for room' : 'for the server';
-      this.#tell(1, `an update of ${slot.id} is not taken now, it is tried again: ${outcome.reason}`);
+      this.#tell(1, `an update of ${source.id} is not taken now, it is tried again: ${outcome.reason}`);
       return false;
     }
     const { waits } = entry;
     entry.waits = '';
     switch (outcome.is) {
       case 'accepted':
-        if (entry.refusedPart) tellTruncated(slot, entry, `the server refuses a part of it: ${entry.refusedPart}`);
+        if (entry.refusedPart) tellTruncated(source, entry, `the server refuses a part of it: ${entry.refusedPart}`);
         [entry.refusedPart, entry.failures, entry.notBefore] = ['', 0, -Infinity];
         // A full server takes an end all the same.
         return !isEnd(entry.sent) || waits === 'for the server';
       case 'over':
         entry.isOver = true;
         entry.isChanged = false;
-        warn(slot.warn, `nothing more is reported of ${slot.id}: ${outcome.reason}`);
+        warn(source.warn, `nothing more is reported of ${source.id}: ${outcome.reason}`);
         return false;
       default:
-        this.#reject(slot, entry, outcome.reason, outcome.is === 'unacceptable' ? outcome : undefined);
+        this.#reject(source, entry, outcome.reason, outcome.is === 'unacceptable' ? outcome : undefined);
         return false;
     }
   }
@@ -306,7 +306,7 @@ export class Sender {
    * Sent again as it is, it would be rejected again. What is too large is sent again with less, and so is an end that is
    * invalid: what an end carries is no reason to lose it. What is invalid while the job goes on is its worker's to mend.
    */
-  #reject(slot: Slot, entry: Entry, reason: string, content?: { isTooLarge: boolean }): void {
+  #reject(source: Source, entry: Entry, reason: string, content?: { isTooLarge: boolean }): void {
     const { sent } = entry;
     if (sent && content && (content.isTooLarge || isEnd(sent)) && canReduce(sent, entry.reductions)) {
       entry.reductions += 1;
@@ -314,7 +314,7 @@ export class Sender {
       [entry.isChanged, entry.isUrgent, entry.sentAt] = [true, true, -Infinity];
       return;
     }
-    if (!entry.failures) warn(slot.warn, `an update of ${slot.id} was rejected: ${reason}`);
+    if (!entry.failures) warn(source.warn, `an update of ${source.id} was rejected: ${reason}`);
     entry.notBefore = performance.now() + backoff(entry.failures);
     entry.failures += 1;
   }
@@ -346,7 +346,7 @@ export class Sender {
   }
 
   #say(message: string): void {
-    for (const each of new Set([...this.#entries.keys()].map((slot) => slot.warn))) warn(each, message);
+    for (const each of new Set([...this.#entries.keys()].map((source) => source.warn))) warn(each, message);
   }
 }
 
@@ -379,8 +379,8 @@ function isEnd(update: Update | undefined): boolean {
 }
 
 /** Once for each job. */
-function tellTruncated(slot: Slot, entry: Entry, what: string): void {
-  if (!entry.hasToldTruncated) warn(slot.warn, `not reported whole of ${slot.id}: ${what}`);
+function tellTruncated(source: Source, entry: Entry, what: string): void {
+  if (!entry.hasToldTruncated) warn(source.warn, `not reported whole of ${source.id}: ${what}`);
   entry.hasToldTruncated = true;
 }
 
