@@ -31,6 +31,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
+/// The first field whose value is nested deeper than `most` levels.
+pub(crate) fn too_deep<'f>(fields: &'f Fields<'_>, most: usize) -> Option<&'f str> {
+    // A level is two characters at least.
+    let may_be = |value: &RawValue| value.get().len() > 2 * most;
+    let mut fields = fields.0.iter();
+    fields.find(|(_, value)| may_be(value) && depth(value.get()) > most).map(|(name, _)| &**name)
+}
+
+/// How deeply valid JSON is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// A field's name: borrowed, unless it is written with escapes.
 struct Name<'a>(Cow<'a, str>);
 

@@ -52,6 +52,9 @@ pub const SERVER_FIELDS: [&str; 9] = [
     "log",
 ];
 
+/// How deeply an update may be nested, itself included: parsers of other languages give up beyond that, or overflow.
+const MAX_DEPTH: usize = 127;
+
 impl Update {
     /// Parses an update of `job`, which the URL or the channel names. Without it, the update has to name its job.
     ///
@@ -64,6 +67,9 @@ impl Update {
         let fields = parse_object(text)?;
         if let Some(name) = json::duplicate(&fields) {
             return Err(InvalidUpdate::field(name, "is given twice"));
+        }
+        if let Some(name) = json::too_deep(&fields, MAX_DEPTH - 1) {
+            return Err(InvalidUpdate::field(name, "is nested too deeply"));
         }
         let find = |wanted: &str| {
             fields.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value)

@@ -274,3 +274,17 @@ fn check_refusal(
     }
     Ok(())
 }
+
+#[test]
+fn brackets_in_strings_are_no_levels() {
+    let nested =
+        |levels: usize| format!(r#"{{"metadata":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let parse = |json: &str| Update::parse(Some(&JobId::parse("a").unwrap()), json.as_bytes());
+    assert!(parse(&nested(126)).is_ok());
+    assert!(parse(&nested(127)).is_err());
+    assert!(parse(&nested(20_000)).is_err());
+    let text = r#"[\"{{\\"#.repeat(200);
+    assert!(parse(&format!(r#"{{"metadata":{{"a":"{text}"}}}}"#)).is_ok());
+    let many = "[],".repeat(200);
+    assert!(parse(&format!(r#"{{"metadata":[{many}[]]}}"#)).is_ok());
+}

@@ -16,6 +16,10 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _TEXTS = frozenset({"stage", "message", "timestamp", "error"})
 
 
+_MAX_DEPTH = 127
+"""How deeply an update may be nested, itself included."""
+
+
 class Unreadable(ValueError):
     """It is no update; the message says why."""
 
@@ -62,12 +66,26 @@ def _fields(text: str) -> dict[str, tuple[Any, str]]:
         value, end = _DECODER.raw_decode(text, at)
         if name in fields:
             raise Unreadable(f"{name} is given twice")
+        if _depth(value) > _MAX_DEPTH - 1:
+            raise Unreadable(f"{name} is nested too deeply")
         # A state is one line. A value has no line breaks but between its tokens.
         fields[name] = (value, text[at:end].replace("\r", "").replace("\n", ""))
         at = _skip(text, end)
     if _skip(text, at + 1) != len(text):
         raise Unreadable("something follows it")
     return fields
+
+
+def _depth(value: Any) -> int:
+    """How deeply a value is nested, counted no further than one level beyond what is allowed."""
+    level, depth = [value], 0
+    while depth <= _MAX_DEPTH:
+        level = [each for each in level if isinstance(each, (dict, list))]
+        if not level:
+            break
+        depth += 1
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _skip(text: str, at: int) -> int:
