@@ -172,3 +172,23 @@ async fn an_address_has_as_many_connections_as_it_may() {
     assert!(!metrics.contains("milepost_address_refusals_total 0\n"), "{metrics}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_not_http_is_refused_without_a_problem() {
+    let server = Server::start().await;
+    let many = "x: y\r\n".repeat(80);
+    for (request, status) in [
+        ("GARBAGE\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nhost: t\r\nno header\r\n\r\n".to_owned(), 400),
+        (format!("GET / HTTP/1.1\r\nhost: t\r\n{many}\r\n"), 431),
+    ] {
+        let mut stream = server.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        within("an answer", stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("connection: close") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+    server.stop().await;
+}
