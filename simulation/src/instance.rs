@@ -1,6 +1,6 @@
 //! An instance: a hub, its link to Redis, and what of the server a watcher and a reporter see.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub(crate) struct Instance {
     redis: Rc<Redis>,
     planted: Option<Planted>,
     running: RefCell<Option<Running>>,
+    ready: Rc<Cell<bool>>,
 }
 
 struct Running {
@@ -54,6 +55,7 @@ impl Instance {
             redis: Rc::clone(redis),
             planted,
             running: RefCell::new(None),
+            ready: Rc::default(),
         });
         instance.run();
         instance
@@ -72,6 +74,7 @@ impl Instance {
             watched,
             queue: jobs,
             planted: self.planted,
+            ready: Rc::clone(&self.ready),
         };
         let of_hub = Arc::clone(&hub);
         let tasks = vec![
@@ -86,6 +89,7 @@ impl Instance {
         if let Some(running) = self.running.borrow_mut().take() {
             running.tasks.iter().for_each(JoinHandle::abort);
         }
+        self.ready.set(false);
         self.run();
     }
 
@@ -101,6 +105,11 @@ impl Instance {
             running.tasks.retain(|task| !task.is_finished());
             running.tasks.push(task);
         }
+    }
+
+    /// Whether `/readyz` says so.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.get()
     }
 
     /// Whether it can reach Redis now, for a report.

@@ -1,6 +1,7 @@
 //! An instance's connection to Redis, as `crates/broker-redis/src/link.rs` keeps it: it subscribes to a job before it
 //! reads it, and tells what it hears to the same [`Watched`].
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -92,6 +93,8 @@ pub(crate) struct Link {
     pub(crate) watched: Arc<Watched>,
     pub(crate) queue: mpsc::UnboundedReceiver<JobId>,
     pub(crate) planted: Option<Planted>,
+    /// Whether all watched jobs have been read on the present connection, as `/readyz` tells load balancers.
+    pub(crate) ready: Rc<Cell<bool>>,
 }
 
 impl Link {
@@ -103,6 +106,7 @@ impl Link {
                 tokio::task::spawn_local(Rc::clone(&self.redis).serve(there));
                 connections += 1;
                 self.serve(end, connections).await;
+                self.ready.set(false);
             }
             sleep(PAUSE).await;
         }
@@ -111,15 +115,18 @@ impl Link {
     async fn serve(&mut self, mut end: End<Request, Answer>, key: u64) {
         let mut subscribed = BTreeSet::new();
         let mut due: BTreeMap<(Instant, String), JobId> = BTreeMap::new();
+        let mut unread = 0;
         let is_first = key == 1;
         if is_first || self.planted != Some(Planted::NoResubscription) {
             let mut all = self.watched.all();
             all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+            unread = all.len();
             for job in all {
                 self.look_at(job, &end, &mut subscribed);
             }
         }
         loop {
+            self.ready.set(unread == 0);
             let next_due = due.first_key_value().map(|((at, _), _)| *at);
             let wait = async {
                 match next_due {
@@ -138,6 +145,7 @@ impl Link {
                         (heard == Ok(Heard::Gap)).then_some(job)
                     }
                     Some(Answer::Read(job, read)) => {
+                        unread = unread.saturating_sub(1);
                         let (heard, _) = self.watched.read(&job, read, None, key);
                         let jitter = self.network.random(|random| random.f64());
                         let again = Instant::now() + READ_AGAIN.mul_f64(0.8 + 0.4 * jitter);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use milepost_protocol::{
     Epoch, Fold, JobId, Origin, Position, Refusal, State, Timestamp, Update, fold,
 };
-use milepost_redis::Read;
+use milepost_redis::{Read, Secret};
 
 use crate::network::{End, Sender};
 use crate::planted::Planted;
@@ -126,7 +126,7 @@ impl Redis {
         });
         for (sender, channels) in inner.subscribers.values() {
             if channels.contains(&id) {
-                sender.send(Answer::Message(update.job().clone(), state.json().to_owned()));
+                sender.send(Answer::Message(update.job().clone(), published(&state)));
             }
         }
         Ok(state)
@@ -182,6 +182,18 @@ impl Redis {
     }
 }
 
+/// All jobs have the same here.
+fn secret() -> Secret {
+    Secret::new("a secret")
+}
+
+/// A state as the script publishes it.
+fn published(state: &State) -> String {
+    let fields = state.json().trim_end_matches('}');
+    let braces = &state.json()[fields.len()..state.json().len() - 1];
+    format!(r#"{fields}{braces},"proof":"{}"}}"#, secret().proof(state.position()))
+}
+
 /// As the read script: the states after that position, or all that are kept if it is of another epoch.
 fn read(job: Option<&Job>, after: Option<Position>) -> Read {
     let Some(job) = job else { return Read::default() };
@@ -194,7 +206,7 @@ fn read(job: Option<&Job>, after: Option<Position>) -> Read {
     let states =
         states.filter(|state| same_epoch.is_none_or(|after| is_after(state.position(), after)));
     let states = states.map(|state| State::clone(state)).collect();
-    Read { known: job.state.is_some(), states, ..Read::default() }
+    Read { known: job.state.is_some(), states, secret: Some(secret()), ..Read::default() }
 }
 
 /// The worker's own count.

@@ -86,6 +86,7 @@ async fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
             network: Rc::clone(&network),
             instances: instances.clone(),
             sight,
+            only_ready: loses_data,
         };
         let joins = Duration::from_millis(if random.bool() { 0 } else { random.u64(..8_000) });
         tokio::task::spawn_local(async move {

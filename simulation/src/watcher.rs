@@ -19,6 +19,9 @@ pub(crate) struct Watcher {
     pub(crate) network: Rc<Network>,
     pub(crate) instances: Vec<Rc<Instance>>,
     pub(crate) sight: Rc<RefCell<Sight>>,
+    /// Whether a load balancer keeps it from instances that are not ready. Where Redis loses data, one that does not know
+    /// yet would show a newcomer what was lost.
+    pub(crate) only_ready: bool,
 }
 
 impl Watcher {
@@ -63,6 +66,10 @@ impl Watcher {
 
     async fn connect(&self, path: String) -> Option<End<(), Message>> {
         let at = self.network.random(|random| random.usize(..self.instances.len()));
+        if self.only_ready && !self.instances[at].is_ready() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return None;
+        }
         let connection = self.network.connect(Place::Clients, Place::Instance(at)).await;
         let Some((here, there)) = connection else {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -14,7 +14,13 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    fn proof(&self, position: Position) -> String {
+    /// A job's secret, for a simulation of the script.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// What the script adds to the state at that position when it publishes it.
+    pub fn proof(&self, position: Position) -> String {
         let mut sha1 = Sha1::new();
         sha1.update(self.0.as_bytes());
         sha1.update(position.to_string().as_bytes());
