@@ -85,10 +85,8 @@ impl<'a> Twice<'a> {
 /// What Redis' clock said when it folded the update.
 fn clock_of(state: &State, update: &Update) -> Timestamp {
     let view = state.view();
-    let moment = match update.has_timestamp() {
-        false => view.timestamp,
-        true => view.ended_at.or(view.last_seen_at),
-    };
+    let moment =
+        if update.has_timestamp() { view.ended_at.or(view.last_seen_at) } else { view.timestamp };
     Timestamp::parse(&moment.expect("a moment")).expect("RFC 3339")
 }
 

@@ -83,7 +83,7 @@ async fn a_state_that_the_script_published_needs_no_read() {
     // Of the scripts, only the one that reads a job uses this command.
     let reads = || {
         let stats = server.answer(&["INFO", "commandstats"]);
-        let stats = stats.text().expect("text").to_owned();
+        let stats = stats.text().expect("text");
         let (_, stats) = stats.split_once("cmdstat_hmget:calls=")?;
         stats.split(',').next()?.parse::<u32>().ok()
     };
