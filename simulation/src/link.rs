@@ -51,13 +51,11 @@ impl Broker for Linked {
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
         let told = self.watched.attach(job, Arc::clone(&listener));
         let _ = self.queue.send(job.clone());
-        match timeout(PATIENCE, told).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            _ => {
-                self.watched.detach(job, &listener);
-                Err(Unavailable("Redis does not answer".to_owned()))
-            }
+        if let Ok(Ok(Ok(()))) = timeout(PATIENCE, told).await {
+            return Ok(());
         }
+        self.watched.detach(job, &listener);
+        Err(Unavailable("Redis does not answer".to_owned()))
     }
 
     async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
@@ -147,7 +145,7 @@ impl Link {
                     Some(Answer::Read(job, read)) => {
                         unread = unread.saturating_sub(1);
                         let (heard, _) = self.watched.read(&job, read, None, key);
-                        let jitter = self.network.random(|random| random.f64());
+                        let jitter = self.network.random(fastrand::Rng::f64);
                         let again = Instant::now() + READ_AGAIN.mul_f64(0.8 + 0.4 * jitter);
                         due.retain(|_, other| *other != job);
                         due.insert((again, job.to_string()), job.clone());

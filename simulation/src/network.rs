@@ -22,8 +22,11 @@ pub(crate) struct Network {
     random: RefCell<fastrand::Rng>,
     /// No connection is made between these before that moment.
     refused: RefCell<HashMap<(Place, Place), Instant>>,
-    cuts: RefCell<Vec<((Place, Place), watch::Sender<bool>)>>,
+    cuts: RefCell<Vec<Cut>>,
 }
+
+/// Cuts one connection between these two.
+type Cut = ((Place, Place), watch::Sender<bool>);
 
 /// One end of a connection, which sends `O` and receives `I`.
 pub(crate) struct End<O, I> {

@@ -90,10 +90,11 @@ impl Redis {
         let job = inner.jobs.entry(id.clone()).or_default();
         let mut previous = job.state.as_deref();
         inner.reports += 1;
-        if self.planted == Some(Planted::LostUpdate) && inner.reports.is_multiple_of(20) {
-            if let Some(state) = &job.state {
-                return Ok(Arc::clone(state));
-            }
+        if self.planted == Some(Planted::LostUpdate)
+            && inner.reports.is_multiple_of(20)
+            && let Some(state) = &job.state
+        {
+            return Ok(Arc::clone(state));
         }
         let unlatched = previous
             .filter(|state| self.planted == Some(Planted::NoLatch) && state.status().is_end());

@@ -38,10 +38,9 @@ impl Watcher {
                         }
                         None => session.on_lost(now(), self.draw()),
                     },
-                    Step::Send(_) => {}
                     Step::Disconnect => socket = None,
                     Step::Emit(Event::State(state)) => self.sight.borrow_mut().show(&state),
-                    Step::Emit(_) => {}
+                    Step::Send(_) | Step::Emit(_) => {}
                 }
             }
             let Some(deadline) = session.deadline() else { return };
@@ -80,7 +79,7 @@ impl Watcher {
     }
 
     fn draw(&self) -> f64 {
-        self.network.random(|random| random.f64())
+        self.network.random(fastrand::Rng::f64)
     }
 }
 
