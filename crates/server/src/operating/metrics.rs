@@ -184,14 +184,22 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget, hub: &Hub
     let (used, limit) = (hub.log_bytes(), memory.logs);
     let logs = ShareUse { name: "logs", used, limit, refused: hub.refused_logs() };
     let shares = [bodies, responses, subscriptions, logs];
-    let of_shares: [(&str, &str, fn(&ShareUse) -> usize); 2] = [
-        ("milepost_memory_share", "Memory in use, of each share that is counted", |of| of.used),
-        ("milepost_memory_share_limit", "Memory that the share may use", |of| of.limit),
+    let of_shares = [
+        (
+            "milepost_memory_share",
+            "Memory in use, of each share that is counted",
+            shares.each_ref().map(|share| share.used),
+        ),
+        (
+            "milepost_memory_share_limit",
+            "Memory that the share may use",
+            shares.each_ref().map(|share| share.limit),
+        ),
     ];
-    for (name, help, value) in of_shares {
+    for (name, help, values) in of_shares {
         let mut family = encoder.encode_descriptor(name, help, bytes, MetricType::Gauge)?;
-        for share in &shares {
-            let gauge = ConstGauge::new(i64::try_from(value(share)).unwrap_or(i64::MAX));
+        for (share, value) in shares.iter().zip(values) {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(family.encode_family(&[("share", share.name)])?)?;
         }
     }

@@ -110,9 +110,12 @@ mod tests {
 
     use super::*;
 
+    /// A report that waits for its answer: its job and number, and how to answer it.
+    type Pending = (String, Option<oneshot::Sender<()>>);
+
     /// A broker that answers when the test says so: the reports that it has been given, in their order.
     #[derive(Clone, Default)]
-    struct Asked(Arc<Mutex<Vec<(String, Option<oneshot::Sender<()>>)>>>);
+    struct Asked(Arc<Mutex<Vec<Pending>>>);
 
     impl Asked {
         fn report(&self, update: &Update) -> impl Future<Output = String> + Send + use<> {

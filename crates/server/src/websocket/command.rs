@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use milepost_hub::Subscribe;
 use milepost_protocol::{JobId, Problem};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::request::parameter;
 use crate::response::problem::{Outcome, Refused};
@@ -23,7 +22,7 @@ pub(super) enum Command {
 struct Fields {
     /// Every other field.
     #[serde(flatten)]
-    unknown: BTreeMap<String, IgnoredAny>,
+    unknown: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     job_id: Option<serde_json::Value>,
     #[serde(default)]
