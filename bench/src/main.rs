@@ -154,7 +154,8 @@ const LOAD: Load = Load {
     time: Duration::from_secs(5),
     rate: 1000.0,
     depth: 16,
-    size: 250,
+    // The fields that Milepost adds to an update take up to 340 bytes.
+    size: 400,
     stalled: 0,
 };
 
