@@ -36,7 +36,7 @@ impl Reporter {
 
     /// Begins a job, or gives another handle on one that is under way. Never fails: with an id that is not
     /// allowed, or when as many jobs as may be are under way ([`Builder::max_jobs`](crate::Builder::max_jobs)), the handle reports
-    /// nothing and a [`Notice`] says so.
+    /// nothing and a [`Notice`](crate::Notice) says so.
     pub fn job(&self, id: &str) -> Job {
         let Some(owner) = &self.owner else { return Job::silent() };
         let Some(id) = owner.ready(id) else { return Job::silent() };
