@@ -114,7 +114,7 @@ class OldUsers(Scene):
             self.server.report("job_1", content)
             while "position" not in (state := str(await socket.recv())):
                 pass
-            self.assertTrue(state.startswith(content[:-1] + ',"attempt":1,"position":"'), state)
+            self.assertTrue(state.startswith(content[:-1] + ',"started_at":"'), state)
 
     def test_their_polling(self) -> None:
         address = f"{self.server.url}/jobs/job_1/status"
