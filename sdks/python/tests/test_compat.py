@@ -47,7 +47,15 @@ def shown(states: list[milepost.State]) -> list[dict[str, Any]]:
     """What watchers see, but for the worker's clock and the place in the job's life."""
     for state in states:
         assert MOMENT.fullmatch(str(state["timestamp"])), state
-    return [{k: v for k, v in state.items() if k not in ("job_id", "timestamp", "position")} for state in states]
+    # Of the server's moments, that they are there.
+    return [
+        {
+            k: "a moment" if k.endswith("_at") else v
+            for k, v in state.items()
+            if k not in ("job_id", "timestamp", "position")
+        }
+        for state in states
+    ]
 
 
 class Watcher(threading.Thread):
