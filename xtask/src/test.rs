@@ -29,9 +29,10 @@ pub(crate) fn steps() -> Vec<Step> {
             let Some(server) = valkey_server() else {
                 return Ok(Outcome::Skipped("there is no Valkey for this platform".into()));
             };
+            // With -p, cargo would choose other features of what these use, and build all of that anew.
             let cargo = || Shell::cargo().env("MILEPOST_TEST_REDIS_SERVER", &server);
-            cargo().args("test -p milepost-redis --test fold").run()?;
-            cargo().args("test -p milepost-broker-redis --test redis -- keeping workers").run()?;
+            cargo().args("test --workspace --test fold").run()?;
+            cargo().args("test --workspace --test redis -- keeping:: workers::").run()?;
             Ok(Outcome::Passed)
         },
     ));
