@@ -4,6 +4,7 @@
 import { ConnectionSign } from './connection.js';
 import { JobPage } from './dashboard/job-page.js';
 import { ListView } from './dashboard/list.js';
+import { paintFavicon } from './favicon.js';
 import { byId } from './paint.js';
 import { home } from './server.js';
 import { Watches } from './watches.js';
@@ -49,7 +50,7 @@ function show() {
   }
   if (id === null) document.querySelector('.pages a')?.setAttribute('aria-current', 'page');
   view.enter();
-  document.title = view.title;
+  paintTab();
   if (!isFirst) view.focus();
 }
 
@@ -83,6 +84,7 @@ addEventListener('keydown', (event) => {
 setInterval(() => {
   sign.paint();
   view?.tick();
+  paintTab();
 }, 1000);
 document.addEventListener('visibilitychange', () => document.hidden || paintNow());
 
@@ -96,8 +98,16 @@ function paintSoon() {
   else requestAnimationFrame(paintNow);
 }
 
+/** What is seen of a page that is not looked at. */
+function paintTab() {
+  if (!view) return;
+  document.title = view.title;
+  const [tone, share] = view.icon;
+  paintFavicon(tone, share);
+}
+
 function paintNow() {
   isPlanned = false;
   view?.paint();
-  if (view) document.title = view.title;
+  paintTab();
 }

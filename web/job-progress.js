@@ -55,8 +55,8 @@ const style = /* css */ `
   --_bad: var(--job-progress-failure, light-dark(#b5372d, #ee7b6f));
   --_warn: var(--job-progress-warning, light-dark(#8a5a00, #dba94a));
   --_gone: var(--job-progress-cancelled, light-dark(#6a7078, #959ca4));
-  --_soft: var(--job-progress-soft-text, light-dark(#5d646c, #a3aab2));
-  --_track: var(--job-progress-track, light-dark(#e3e0da, #2f353c));
+  --_soft: var(--job-progress-soft-text, color-mix(in srgb, currentColor 68%, transparent));
+  --_track: var(--job-progress-track, color-mix(in srgb, currentColor 14%, transparent));
   --_color: var(--_run);
   --_stripes: repeating-linear-gradient(135deg, var(--_color) 0 0.4em, var(--_track) 0.4em 0.8em);
   display: block;
@@ -71,7 +71,6 @@ const style = /* css */ `
 :host([status="failed"]) { --_color: var(--_bad); }
 :host([status="cancelled"]) { --_color: var(--_gone); }
 :host([health]) { --_color: var(--_warn); }
-:host([health]) .aside { color: var(--_warn); }
 p { margin: 0; }
 [hidden] { display: none !important; }
 .row { display: flex; gap: 0.75em; align-items: baseline; min-block-size: 1.4em; }
@@ -79,7 +78,9 @@ p { margin: 0; }
 .percent, .aside { margin-inline-start: auto; }
 .row > * { unicode-bidi: isolate; }
 .stage, .outcome { font-weight: 600; }
-.outcome { flex: none; color: var(--_color); }
+/* A page may be dark and not say so: with the text's own colour mixed in, these can be read on it, too. */
+.outcome, .error, :host([health]) .aside { color: color-mix(in srgb, var(--_color) 72%, currentColor); }
+.outcome { flex: none; }
 .outcome:not([hidden]) + .stage { font-weight: inherit; color: var(--_soft); }
 .foot { font-size: 0.875em; color: var(--_soft); }
 .aside, .percent { flex: none; }
@@ -102,13 +103,13 @@ p { margin: 0; }
 .is-stale { opacity: 0.6; }
 .is-stale .fill { animation-play-state: paused !important; }
 :host([health]) .is-unknown .fill { animation: none; inline-size: 100% !important; background: var(--_stripes); }
-.error { color: var(--_color); font-size: 0.875em; overflow-wrap: anywhere; }
+.error { font-size: 0.875em; overflow-wrap: anywhere; }
 .trace { font-size: 0.875em; }
 .trace summary { cursor: pointer; inline-size: fit-content; color: var(--_soft); }
 .trace pre { margin: 0.4em 0; max-block-size: 20em; overflow: auto; padding: 0.6em 0.8em; background: color-mix(in srgb, var(--_track) 45%, transparent); white-space: pre-wrap; overflow-wrap: anywhere; }
 .trace button { font: inherit; }
 .result { font-size: 0.875em; overflow-wrap: anywhere; }
-.result a { color: var(--_run); text-underline-offset: 0.2em; }
+.result a { color: color-mix(in srgb, var(--_run) 72%, currentColor); text-underline-offset: 0.2em; }
 .ears { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @keyframes pass { from { transform: translateX(-100%); } to { transform: translateX(334%); } }
 @keyframes pass-rtl { from { transform: translateX(-334%); } to { transform: translateX(100%); } }

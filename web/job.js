@@ -114,6 +114,18 @@ export class Job {
     return this.hasEnded ? Date.parse(text(this.state?.ended_at)) || timeOf(this.state) : null;
   }
 
+  /** How long the attempt took, in milliseconds, by the server's clock; null: it has not ended, or that is not known. */
+  get took() {
+    const took = Date.parse(text(this.state?.ended_at)) - Date.parse(text(this.state?.started_at));
+    return took >= 0 ? took : null;
+  }
+
+  /** An end in a few words: `Completed in 1:18`, `Failed after 3:02`. */
+  get headline() {
+    const { took } = this;
+    return took === null || took < 100 ? this.word : `${this.word} ${this.state?.status === 'completed' ? 'in' : 'after'} ${stopwatch(took)}`;
+  }
+
   /**
    * How long ago it was last reported, in milliseconds. The worker's clock is not asked while it runs.
    * @param {number} now
@@ -190,6 +202,30 @@ export function duration(ms) {
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
   return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} days`;
+}
+
+/**
+ * How long something took: `4.2 s`, `42 s`, `1:18`, `2:05:10`, `3 d 4 h`.
+ * @param {number} ms
+ */
+export function stopwatch(ms) {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds < 10 ? (Math.floor(ms / 100) / 10).toFixed(1) : seconds} s`;
+  const pad = (/** @type {number} */ figure) => String(figure).padStart(2, '0');
+  const [minutes, hours, days] = [Math.floor(seconds / 60), Math.floor(seconds / 3600), Math.floor(seconds / 86_400)];
+  if (days >= 1) return `${days} d ${hours % 24} h`;
+  return hours ? `${hours}:${pad(minutes % 60)}:${pad(seconds % 60)}` : `${minutes}:${pad(seconds % 60)}`;
+}
+
+/**
+ * A time of day to the second, with the date if it was on another day.
+ * @param {number} time
+ */
+export function moment(time) {
+  const date = new Date(time);
+  const isToday = date.toDateString() === new Date().toDateString();
+  const day = isToday ? '' : `${new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' }).format(date)} `;
+  return day + date.toLocaleTimeString('en-GB');
 }
 
 /** @param {number} ms */

@@ -1,7 +1,7 @@
 // @ts-check
 /** The latest that happened, the latest first, and no more than can be kept. */
 
-import { Job, text, timeOf } from './job.js';
+import { Job, moment, text, timeOf } from './job.js';
 import { element } from './paint.js';
 
 /** @typedef {import('./milepost.js').State} State */
@@ -26,7 +26,7 @@ export function stateItem(state) {
 export function logItem(time, share, what, words, kind) {
   const item = document.createElement('li');
   item.dataset.kind = kind;
-  const stamp = element('time', time === null ? '' : new Date(time).toLocaleTimeString('en-GB'));
+  const stamp = element('time', time === null ? '' : moment(time));
   if (time !== null) stamp.setAttribute('datetime', new Date(time).toISOString());
   item.append(stamp, element('span', share, 'share'), element('span', what, 'what'), element('span', words, 'words'));
   return item;

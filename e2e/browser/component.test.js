@@ -452,6 +452,21 @@ test('nothing is animated for who wants no motion', async () => {
   assert.equal((await moving())[0], true);
 });
 
+test('a dark page that does not say so: all of it can be read', async () => {
+  const page = await open(['running', 'failed', 'completed'], { head: '<style>body { background: #101214 !important; color: #eee !important }</style>' });
+  await server.report('running', { progress: 0.4, stage: 'rendering', message: 'Frame 40' });
+  await server.report('failed', { status: 'failed', error: 'no memory' });
+  await server.report('completed', { status: 'completed', result: { video: 'https://example.com/v' }, message: 'All done' });
+  await sees(page, 'completed', { outcome: '✓ Completed', result: 'video' });
+  await sees(page, 'running', { percent: '40%' });
+  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+  const violations = await page.evaluate(async () => {
+    const found = await /** @type {any} */ (window).axe.run(document, { runOnly: ['color-contrast'] });
+    return found.violations.flatMap((/** @type {any} */ each) => each.nodes.map((/** @type {any} */ node) => `${node.html} ${node.failureSummary}`));
+  });
+  assert.deepEqual(violations, []);
+});
+
 test('from right to left, it fills from the right', async () => {
   const page = await open(['a'], { head: '<script>document.documentElement.dir = "rtl"</script>' });
   await server.report('a', { progress: 0.25 });

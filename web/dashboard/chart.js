@@ -1,7 +1,7 @@
 // @ts-check
 /** Progress over time, drawn; and as a table, for those who do not see it and those who want the figures. */
 
-import { duration } from '../job.js';
+import { duration, moment } from '../job.js';
 import { element, write } from '../paint.js';
 
 /** @typedef {import('./course.js').Sample} Sample */
@@ -28,7 +28,7 @@ export function drawChart(box, samples) {
     picture.append(shape('line', { class: 'grid', x1: EDGE.left, x2: width - EDGE.right, y1: y(share), y2: y(share) }));
     picture.append(label(EDGE.left - 8, y(share) + 4, 'end', `${share * 100}\u202f%`));
   }
-  picture.append(label(EDGE.left, HEIGHT - 4, 'start', new Date(begun).toLocaleTimeString('en-GB')));
+  picture.append(label(EDGE.left, HEIGHT - 4, 'start', moment(begun)));
   picture.append(label(width - EDGE.right, HEIGHT - 4, 'end', `+${duration(span)}`));
 
   for (const run of runs(samples)) {
@@ -62,7 +62,7 @@ export function fillTable(body, samples) {
   }
   shown.forEach(({ time, progress, stage }, index) => {
     const [when, share, what] = body.children[index].children;
-    write(when, new Date(time).toLocaleTimeString('en-GB'));
+    write(when, moment(time));
     write(share, progress === null ? 'not known' : `${Math.floor(progress * 100)}\u202f%`);
     write(what, stage);
   });

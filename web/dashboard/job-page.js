@@ -2,7 +2,7 @@
 /** One job, large: where it is, how it got there, and what it says of itself. */
 
 import { announce } from '../announce.js';
-import { Job, ago, clock, duration } from '../job.js';
+import { Job, ago, clock, text } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
 import { build, paint, paintHealth, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
@@ -51,8 +51,21 @@ export class JobPage {
   }
 
   get title() {
-    const { job } = this;
-    return job.state ? `${job.hasEnded ? job.outcome : job.percent || job.word} – ${job.id}` : `${job.id} – Milepost`;
+    const { job, page } = this;
+    if (!job.state) return `${job.id} – Milepost`;
+    const health = job.health(page.watches.now);
+    const now = !page.sign.isLive ? 'Disconnected' : health !== 'ok' ? HEALTH[health] : job.percent || job.word;
+    return `${job.hasEnded ? job.outcome : now} – ${job.id}`;
+  }
+
+  /** @returns {['run' | 'good' | 'bad' | 'warn' | 'gone', number]} tone and length of the page's icon */
+  get icon() {
+    const { job, page } = this;
+    const share = job.share ?? 0.6;
+    const end = { completed: /** @type {const} */ ('good'), failed: /** @type {const} */ ('bad'), cancelled: /** @type {const} */ ('gone') };
+    if (job.hasEnded) return [end[/** @type {keyof typeof end} */ (job.state?.status)], share];
+    if (!page.sign.isLive || job.state?.status !== 'processing') return ['gone', share];
+    return [job.health(page.watches.now) === 'ok' ? 'run' : 'warn', share];
   }
 
   enter() {
@@ -116,6 +129,7 @@ export class JobPage {
     parts.known.hidden = false;
     this.root.querySelector('.badge')?.removeAttribute('hidden');
     paint(this.root, parts, job);
+    write(parts.headline, job.hasEnded ? job.headline : '');
     write(parts.percent, job.percent);
     paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
     paintError(parts, job);
@@ -136,18 +150,16 @@ export class JobPage {
     const word = trouble ? HEALTH[job.health(now)] : job.word;
     write(parts.status, job.state.attempt > 1 ? `${word}, attempt ${job.state.attempt}` : word);
     const { rate, left } = job.outlook(now);
-    write(parts.aside, job.hasEnded ? this.#howLong() : trouble || [rate, left].filter(Boolean).join(' · '));
+    write(parts.aside, job.hasEnded ? this.#endedAt() : trouble || [rate, left].filter(Boolean).join(' · '));
     write(parts.updated, ago(job.age(now)));
     write(parts.rate, rate || '–');
   }
 
-  /** Of a job that has ended: how long it took, as far as that is known, and when it ended. */
-  #howLong() {
-    const { begun, countBefore } = this.#course;
-    const { ended } = this.job;
-    if (begun === null || ended === null) return '';
-    const took = countBefore === 0 && ended > begun ? `took ${duration(ended - begun)}` : '';
-    return [took, `ended ${clock(ended)}`].filter(Boolean).join(' · ');
+  /** Where an end came too early, and when it came. */
+  #endedAt() {
+    const { ended, percent, state } = this.job;
+    const where = state?.status !== 'completed' && percent ? `at ${percent}` : '';
+    return [where, ended === null ? '' : `ended ${clock(ended)}`].filter(Boolean).join(' · ');
   }
 
   /** The states before the one that is shown. Without them all starts now. */
@@ -194,7 +206,8 @@ export class JobPage {
     }
     parts['timeline-section'].hidden = legs.length === 0;
     paintTimeline(parts.timeline, legs, countBefore);
-    write(parts.begun, `${countBefore ? 'before ' : ''}${clock(begun)}`);
+    const started = Date.parse(text(this.job.state?.started_at));
+    write(parts.begun, started ? clock(started) : `${countBefore ? 'before ' : ''}${clock(begun)}`);
   }
 
   /** @param {State | null} before */

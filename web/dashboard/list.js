@@ -6,7 +6,7 @@ import { ago } from '../job.js';
 import { build, paint, paintHealth, write } from '../paint.js';
 import { curl, home } from '../server.js';
 import { Health } from './health.js';
-import { FILTERS, Listing } from './listing.js';
+import { ATTENTION, FILTERS, Listing } from './listing.js';
 import { Rows } from './rows.js';
 import { Watchers } from './watchers.js';
 
@@ -83,6 +83,11 @@ export class ListView {
   get title() {
     const { active } = this.#listing.counts() ?? {};
     return active ? `${number.format(active)} active – Milepost` : 'Milepost';
+  }
+
+  /** @returns {['run' | 'gone', number]} tone and length of the page's icon */
+  get icon() {
+    return [this.page.sign.isLive ? 'run' : 'gone', 0.6];
   }
 
   enter() {
@@ -185,7 +190,8 @@ export class ListView {
 
   #noMatch() {
     const { search, status } = this.#listing.filter;
-    const kind = status ? `${status} job` : 'job';
+    if (status === ATTENTION && !search) return 'No job needs attention';
+    const kind = status && status !== ATTENTION ? `${status} job` : 'job';
     return search ? `No ${kind} has “${search}” in its id, name or tags` : `No ${kind}s`;
   }
 
@@ -224,7 +230,7 @@ export class ListView {
     const trouble = paintHealth(root, job, now, this.page.sign.isLive && this.#watched.has(job.id));
     const { rate, left } = job.outlook(now);
     const isRunning = job.state?.status === 'processing';
-    write(parts.left, trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.word);
+    write(parts.left, trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.hasEnded ? job.headline : job.word);
     write(parts.age, ago(job.age(now)));
     write(parts.rate, left && rate);
   }
@@ -262,7 +268,7 @@ export class ListView {
 
   /** @param {string} status */
   #chooseStatus(status) {
-    const wanted = status in FILTERS ? status : '';
+    const wanted = status in FILTERS || status === ATTENTION ? status : '';
     for (const input of this.parts.filter.querySelectorAll('input')) input.checked = input.value === wanted;
   }
 

@@ -19,8 +19,13 @@ const MOST_JOBS = 50_000;
 /** So many pages of new jobs at once are put on top of those that are there. */
 const MOST_NEW_PAGES = 10;
 
-/** The server counts anew this often, in milliseconds. */
+/** The server counts anew, and is asked which jobs need attention, this often, in milliseconds. */
 const COUNT_EVERY = 10_000;
+/** So many silent and so many failed jobs are said to need attention. */
+const MOST_SILENT = 100;
+const MOST_FAILED = 1000;
+/** The filter for jobs whose worker is silent or that do not advance, and for those that failed. */
+export const ATTENTION = 'attention';
 
 /** @type {Record<string, string[]>} */
 export const FILTERS = {
@@ -54,6 +59,8 @@ export class Listing {
   /** How many jobs match the search by status, as the server counted them. @type {Record<string, number> | null} */
   #counted = null;
   #countedAt = -Infinity;
+  /** Those that need attention, the longest silent first, then the failed ones. @type {Job[]} */
+  #attention = [];
 
   /** Whether every job that the server knows is loaded. */
   get isComplete() {
@@ -70,12 +77,13 @@ export class Listing {
 
   /** Whether there may be more to show than is loaded. */
   get hasMore() {
-    if (this.isComplete || this.jobs.size >= MOST_JOBS) return false;
+    if (this.isComplete || this.jobs.size >= MOST_JOBS || this.filter.status === ATTENTION) return false;
     return !this.isFiltered || this.#olderNext !== null;
   }
 
   /** Those that match the filter. */
   get shown() {
+    if (this.filter.status === ATTENTION) return this.#attention;
     if (!this.isFiltered) return this.#newest;
     this.#shown ??= [...this.#newest.filter((job) => this.#matches(job)), ...this.#older.filter((job) => this.#matches(job))];
     return this.#shown;
@@ -93,9 +101,9 @@ export class Listing {
       for (const job of this.#newest) {
         if (matches(job, search)) counted[job.state?.status ?? 'queued'] += 1;
       }
-      return byFilter(counted);
+      return { ...byFilter(counted), [ATTENTION]: this.#attention.length };
     }
-    return this.#counted && byFilter(this.#counted);
+    return this.#counted && { ...byFilter(this.#counted), [ATTENTION]: this.#attention.length };
   }
 
   /** @param {Filter} filter */
@@ -145,14 +153,19 @@ export class Listing {
     this.#join(head, next);
     this.isLoaded = true;
     this.fault = '';
-    if (!this.isComplete) await this.count();
+    await this.count();
   }
 
-  /** Has the server count the jobs that match the search, unless it did lately. */
+  /** Has the server count the jobs that match the search, and name those that need attention, unless it did lately. */
   async count() {
     if (performance.now() - this.#countedAt < COUNT_EVERY) return;
     this.#countedAt = performance.now();
     const { search } = this.filter;
+    const { jobs, now } = await this.#page(MOST_SILENT, null, { status: 'processing', search }, 'seen');
+    const failed = await this.#page(MOST_FAILED, null, { status: 'failed', search });
+    if (search !== this.filter.search) return;
+    this.#attention = [...jobs.filter((job) => job.health(now) !== 'ok'), ...failed.jobs];
+    if (this.isComplete) return;
     const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }) })}`);
     if (ok && search === this.filter.search) this.#counted = body.counts;
   }
@@ -210,18 +223,19 @@ export class Listing {
    * @param {number} limit
    * @param {string | null} after
    * @param {Filter} [filter]
+   * @param {string} [sort] another order than the newest first
    */
-  async #page(limit, after, filter) {
-    const query = new URLSearchParams({ limit: String(limit) });
+  async #page(limit, after, filter, sort) {
+    const query = new URLSearchParams({ limit: String(limit), ...(sort && { sort }) });
     if (after !== null) query.set('after', after);
-    if (filter?.status) query.set('status', FILTERS[filter.status].join(','));
+    if (filter?.status) query.set('status', (FILTERS[filter.status] ?? [filter.status]).join(','));
     if (filter?.search) query.set('q', filter.search);
     const { ok, status, body, now } = await ask(`${home()}/jobs?${query}`);
     if (!ok) throw new Error(body?.detail ?? `The server answered with status ${status}.`);
     this.total = body.total;
     /** @type {State[]} */
     const states = body.jobs;
-    return { jobs: states.map((state) => this.#found(state, now)), next: /** @type {string | null} */ (body.next) };
+    return { now, jobs: states.map((state) => this.#found(state, now)), next: /** @type {string | null} */ (body.next) };
   }
 
   /**

@@ -1,7 +1,7 @@
 // @ts-check
 /** What a job was busy with, one after the other, and for how long. */
 
-import { duration } from '../job.js';
+import { duration, moment } from '../job.js';
 import { element } from '../paint.js';
 
 /** @typedef {import('./course.js').Leg} Leg */
@@ -39,7 +39,7 @@ function item(leg, before, isLast, isCut) {
   made.dataset.status = leg.status;
   made.toggleAttribute('data-now', isLast && !isEnd);
   const percent = (/** @type {number | null} */ share) => (share === null ? '' : `${Math.floor(share * 100)}\u202f%`);
-  const time = element('time', new Date(leg.begun).toLocaleTimeString('en-GB'));
+  const time = element('time', moment(leg.begun));
   time.setAttribute('datetime', new Date(leg.begun).toISOString());
   const head = element('p', '', 'leg');
   const took = isEnd ? '' : isLast ? 'now' : duration(leg.left - leg.begun);

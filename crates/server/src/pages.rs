@@ -44,6 +44,7 @@ const ASSETS: &[Asset] = &[
     web!(HTML "index.html", "/"),
     web!(CSS "index.css"),
     web!(SCRIPT "index.js"),
+    web!(SCRIPT "favicon.js"),
     web!(SCRIPT "dashboard/chart.js"),
     web!(SCRIPT "dashboard/course.js"),
     web!(SCRIPT "dashboard/details.js"),
