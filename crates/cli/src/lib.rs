@@ -7,6 +7,7 @@
 
 mod bars;
 mod client;
+mod complete;
 mod demo;
 mod exit;
 mod ffmpeg;
@@ -24,7 +25,8 @@ mod watch;
 
 use std::process;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 
 use exit::{EXIT_CODES, ExitCode};
 
@@ -54,6 +56,8 @@ enum Command {
 
 /// Does what the arguments say.
 pub fn main() -> process::ExitCode {
+    // Ends the process if a shell asks how its line may go on.
+    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are errors to clap too, with a code of 0.
@@ -89,8 +93,6 @@ fn first_sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -4,11 +4,14 @@ use std::io::{self, Write};
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
-use crate::Cli;
-use crate::exit::{ExitCode, printed};
+use crate::exit::{ExitCode, complain, printed};
+use crate::{Cli, complete};
 
-/// Print completions for a shell.
+/// Print completions for a shell: source <(milepost completions bash)
+///
+/// Ids of jobs are completed too, by asking the server in MILEPOST_URL.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
     /// For which shell
@@ -17,9 +20,20 @@ pub(crate) struct Completions {
 
 impl Completions {
     pub(crate) fn run(&self) -> ExitCode {
+        let shells = Shells::builtins();
+        let Some(completer) = shells.completer(&self.shell.to_string()) else {
+            let what = format_args!("there are no completions for {}", self.shell);
+            return complain(what, ExitCode::Usage);
+        };
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "milepost", &mut text);
-        printed(io::stdout().write_all(&text))
+        let written = completer.write_registration(
+            complete::VARIABLE,
+            "milepost",
+            "milepost",
+            "milepost",
+            &mut text,
+        );
+        printed(written.and_then(|()| io::stdout().write_all(&text)))
     }
 }
 
@@ -39,10 +53,7 @@ impl Man {
             Some(name) => match cli.find_subcommand(name) {
                 Some(command) => command.clone().display_name(format!("milepost-{name}")),
                 None => {
-                    return crate::exit::complain(
-                        format_args!("there is no command {name:?}"),
-                        ExitCode::Usage,
-                    );
+                    return complain(format_args!("there is no command {name:?}"), ExitCode::Usage);
                 }
             },
         };

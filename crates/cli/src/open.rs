@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use milepost_protocol::JobId;
 
 use crate::client::ServerArgs;
+use crate::complete;
 use crate::exit::{ExitCode, complain};
 use crate::run::page;
 
@@ -12,7 +13,7 @@ use crate::run::page;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
-    #[arg(value_parser = JobId::parse)]
+    #[arg(value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
     #[command(flatten)]
     server: ServerArgs,

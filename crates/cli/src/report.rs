@@ -8,6 +8,7 @@ use milepost_protocol::{JobId, MAX_NAME_BYTES, MAX_TAGS, Status, Update};
 use serde_json::{Map, Value};
 
 use crate::client::{Client, RequestError, ServerArgs};
+use crate::complete;
 use crate::exit::{ExitCode, complain, printed, warn};
 
 /// Report how far a job is, and print its position.
@@ -17,7 +18,7 @@ use crate::exit::{ExitCode, complain, printed, warn};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
-    #[arg(value_parser = JobId::parse)]
+    #[arg(value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
     /// 0…1, or "unknown"
     #[arg(long, value_name = "P", value_parser = progress, allow_hyphen_values = true)]

@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 
 use crate::bars::{JobSummary, JobTimes, ago, duration, percent, sanitized, utc};
 use crate::client::{Client, ServerArgs};
+use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
 
 /// Show a job's present state.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
-    #[arg(value_parser = JobId::parse)]
+    #[arg(value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
     /// As JSON, on one line
     #[arg(long)]

@@ -203,6 +203,27 @@ fn jobs_is_a_table_that_can_be_filtered() {
 }
 
 #[test]
+fn a_shell_is_offered_the_ids_of_known_jobs() {
+    let server = Server::start();
+    for id in ["export-1", "export-2", "import"] {
+        server.report(id, r#"{"progress":0.5}"#);
+    }
+    let script = format!(
+        r#"source <({milepost} completions bash | sed 's#milepost"#{milepost}"#')
+        COMP_WORDS=(milepost watch exp); COMP_CWORD=2; COMP_TYPE=9
+        _clap_complete_milepost {milepost} exp watch; printf '%s\n' "${{COMPREPLY[@]}}""#,
+        milepost = support::binary()
+    );
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &script]).env("MILEPOST_URL", server.url());
+    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (_, out, err) = code_and_streams(&mut shell);
+    let mut ids: Vec<&str> = out.lines().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["export-1", "export-2"], "{err}");
+}
+
+#[test]
 fn completions_and_manual() {
     let (code, out, _) = code_and_streams(&mut milepost(&["completions", "bash"]));
     assert!(code == 0 && out.contains("_milepost"));

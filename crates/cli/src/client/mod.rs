@@ -13,7 +13,7 @@ use crate::exit::ExitCode;
 use http::Http;
 use redis::Redis;
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8084";
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8084";
 
 /// How long a request may take, all in all.
 const TIMEOUT: Duration = Duration::from_secs(10);

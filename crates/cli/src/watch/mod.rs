@@ -13,8 +13,8 @@ use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Rejection, Watcher, Watches};
 
 use crate::bars::Terminal;
-
 use crate::client::{Client, RequestError, ServerArgs, token};
+use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
 use crate::jobs::listed;
 use crate::serve::asked_to_stop;
@@ -39,7 +39,7 @@ const MAX_LISTED: &str = "1000";
 )]
 pub(crate) struct Args {
     /// The jobs' ids
-    #[arg(required_unless_present_any = ["all", "prefix"], value_name = "JOB", value_parser = JobId::parse)]
+    #[arg(required_unless_present_any = ["all", "prefix"], value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids())]
     jobs: Vec<JobId>,
     /// All jobs that have not ended now
     #[arg(long, conflicts_with = "jobs")]
