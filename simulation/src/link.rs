@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_broker::{
-    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable,
+    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 use milepost_protocol::{JobId, State, Update};
 use tokio::sync::{mpsc, watch};
@@ -38,6 +38,14 @@ pub(crate) struct Linked {
 impl Broker for Linked {
     async fn report(&self, _: Update) -> Result<Reported, ReportError> {
         Err(Unavailable("reports take another way here".to_owned()).into())
+    }
+
+    async fn request(
+        &self,
+        _: &JobId,
+        _: milepost_protocol::Request,
+    ) -> Result<Reported, RequestError> {
+        Err(RequestError::Unavailable(Unavailable("nobody requests anything here".to_owned())))
     }
 
     async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {

@@ -12,6 +12,8 @@ pub mod listening;
 pub mod listing;
 #[doc(hidden)]
 pub mod reporting;
+#[doc(hidden)]
+pub mod requesting;
 
 pub use harness::{Harness, Notification, Recorder, Settings, eventually, numbers, update};
 
@@ -35,6 +37,9 @@ macro_rules! contract {
                 reporting::a_forgotten_job_begins_anew,
                 reporting::history_is_the_latest_states_and_bounded,
                 reporting::probe_proves_and_stats_count,
+                requesting::a_request_is_a_state_that_stays_through_the_attempt,
+                requesting::of_many_that_request_the_same_at_once_the_first_counts,
+                requesting::who_answers_no_requests_is_sent_none,
                 listening::an_unknown_job_is_told_empty_and_then_live,
                 listening::a_known_job_is_told_up_to_its_present_state,
                 listening::an_ended_job_is_told_its_end,

@@ -17,16 +17,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use milepost_protocol::{Epoch, JobId, State, Timestamp, Update};
+use milepost_protocol::{Epoch, Fold, JobId, Origin, Request, State, Timestamp, Update, fold};
 
 use capacity::Capacity;
 use milepost_broker::{
-    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, SystemClock,
-    Unavailable,
+    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
+    SystemClock, Unavailable,
 };
 use page::Page;
 use store::Store;
-use stripe::{Context, Folded, Room, Stripe, millis};
+use stripe::{Context, Folded, NotFolded, Room, Stripe, millis};
 
 pub use store::StoreError;
 
@@ -209,16 +209,21 @@ impl Embedded {
         first.map(|(_, stripe)| lock(stripe).evict(self.context())).is_some()
     }
 
-    fn fold(&self, update: &Update) -> Result<Folded, ReportError> {
+    fn fold<E>(
+        &self,
+        job: &JobId,
+        heard: bool,
+        next: impl Fn(Option<&State>, Epoch, Timestamp) -> Result<Fold, E>,
+    ) -> Result<Folded, NotFolded<E>> {
         let mut room = Room::Free;
         loop {
             let context = self.context();
             let birth = || (self.new_epoch(), self.begin(context.now));
-            let folded = self.stripe(update.job()).fold(update, context, room, birth);
+            let folded = self.stripe(job).fold(job, &next, context, room, heard, birth);
             match folded {
                 // Each turn gives up a job that has ended, so the turns are as many as there are such jobs.
-                Err(ReportError::Full(_)) if self.evict_one() => {}
-                Err(full @ ReportError::Full(_)) => {
+                Err(NotFolded::Full(_)) if self.evict_one() => {}
+                Err(full @ NotFolded::Full(_)) => {
                     room = match room {
                         Room::Free => Room::OfHistory,
                         Room::OfHistory => Room::BeyondBound,
@@ -245,7 +250,14 @@ fn random_epoch() -> u64 {
 #[async_trait]
 impl Broker for Embedded {
     async fn report(&self, update: Update) -> Result<Reported, ReportError> {
-        let Folded { state, repeated } = self.fold(&update)?;
+        let next = |previous: Option<&State>, epoch, now| {
+            fold(previous, &update, Origin::Report, epoch, now)
+        };
+        let folded = self.fold(update.job(), true, next).map_err(|error| match error {
+            NotFolded::Refused(refusal) => ReportError::Refused(refusal),
+            NotFolded::Full(bound) => ReportError::Full(bound),
+        });
+        let Folded { state, repeated } = folded?;
         if let Some(store) = &self.store
             && state.status().is_end()
         {
@@ -253,6 +265,17 @@ impl Broker for Embedded {
             store.flush().await?;
         }
         Ok(Reported { state, repeated })
+    }
+
+    async fn request(&self, job: &JobId, request: Request) -> Result<Reported, RequestError> {
+        let next = |previous: Option<&State>, epoch, now| {
+            milepost_protocol::request(previous, &request, epoch, now)
+        };
+        let folded = self.fold(job, false, next).map_err(|error| match error {
+            NotFolded::Refused(refusal) => RequestError::Refused(refusal),
+            NotFolded::Full(bound) => RequestError::Full(bound),
+        });
+        folded.map(|Folded { state, repeated }| Reported { state, repeated })
     }
 
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {

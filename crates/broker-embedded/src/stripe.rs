@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
+use milepost_protocol::{Epoch, Fold, JobId, State, Timestamp};
 
 use crate::Limits;
 use crate::capacity::Capacity;
@@ -10,7 +10,7 @@ use crate::index::Index;
 use crate::job::Known;
 use crate::jobs::{Jobs, Key};
 use crate::store::{Record, Store};
-use milepost_broker::{JobsQuery, Listener, ReportError};
+use milepost_broker::{JobsQuery, Listener};
 
 /// The jobs whose ids hash to the same lock.
 ///
@@ -59,6 +59,13 @@ pub(crate) enum Room {
     BeyondBound,
 }
 
+/// Why a job has no new state.
+pub(crate) enum NotFolded<E> {
+    Refused(E),
+    /// The broker holds as much as it may: how much that is.
+    Full(String),
+}
+
 /// A job in a list.
 pub(crate) struct Listed {
     pub(crate) begun: u64,
@@ -66,26 +73,29 @@ pub(crate) struct Listed {
 }
 
 impl Stripe {
-    /// Folds the update into its job's state, if there is room for the new state.
-    pub(crate) fn fold(
+    /// Puts the job into the state that `next` makes of its present one, if there is room for that. `heard`: it comes from the
+    /// job's worker, whose silence is over.
+    pub(crate) fn fold<E>(
         &mut self,
-        update: &Update,
+        job: &JobId,
+        next: impl FnOnce(Option<&State>, Epoch, Timestamp) -> Result<Fold, E>,
         context: Context<'_>,
         room: Room,
+        heard: bool,
         birth: impl FnOnce() -> (Epoch, u64),
-    ) -> Result<Folded, ReportError> {
-        let found = self.jobs.find(update.job());
+    ) -> Result<Folded, NotFolded<E>> {
+        let found = self.jobs.find(job);
         let known = found.and_then(|key| self.jobs.get(key)?.known.as_ref());
         let previous = known.map(|known| known.state.as_ref());
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
-        let state = match fold(previous, update, Origin::Report, epoch, context.now) {
+        let state = match next(previous, epoch, context.now) {
             Ok(Fold::New(state)) => Arc::new(state),
             Ok(Fold::Repeated) => {
-                let known = known.expect("only a known job has an end to repeat");
+                let known = known.expect("only a known job has a state to repeat");
                 return Ok(Folded { state: Arc::clone(&known.state), repeated: true });
             }
-            Err(refusal) => return Err(ReportError::Refused(refusal)),
+            Err(refusal) => return Err(NotFolded::Refused(refusal)),
         };
         let bound = context.capacity.exceeded(known.is_none(), &state, 0);
         let replaces = room != Room::Free && known.is_some() && bound.is_some();
@@ -96,7 +106,7 @@ impl Stripe {
             // An end is never refused. It can be evicted from now on, so the next one makes its room of this one's.
             let may_exceed = latches && room == Room::BeyondBound;
             if !fits && !may_exceed {
-                return Err(ReportError::Full(bound));
+                return Err(NotFolded::Full(bound));
             }
         }
 
@@ -115,7 +125,9 @@ impl Stripe {
             }
             None => self.begin(Arc::clone(&state), epoch, begun, expires, context.capacity),
         };
-        self.wind(key, &state, progressed, millis(context.elapsed));
+        if heard {
+            self.wind(key, &state, progressed, millis(context.elapsed));
+        }
         if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(&state);
         }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, State, Update};
+use milepost_protocol::{JobId, Request, RequestRefusal, State, Update};
 use milepost_redis::{Client, Failure, Reply};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +27,8 @@ use conditions::Conditions;
 use link::Context;
 use links::Links;
 use milepost_broker::{
-    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable,
+    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
+    Unavailable,
 };
 
 pub use milepost_redis::{Address, InvalidAddress, Keeping};
@@ -172,6 +173,23 @@ impl Broker for Redis {
             ))),
             Err(Failure::Full(detail)) => Err(ReportError::Full(detail)),
             Err(failure) => Err(ReportError::Unavailable(unavailable(failure))),
+        }
+    }
+
+    async fn request(&self, job: &JobId, request: Request) -> Result<Reported, RequestError> {
+        match self.client.request(job, &request, self.context.clock.now()).await {
+            Ok(Reply::Taken(taken)) => {
+                Ok(Reported { state: Arc::new(taken.state), repeated: taken.repeated })
+            }
+            Ok(Reply::NotRequested(refusal)) => Err(RequestError::Refused(refusal)),
+            Ok(Reply::Refused(refusal)) => {
+                Err(RequestError::Refused(RequestRefusal::Ended(refusal)))
+            }
+            Ok(_) => Err(RequestError::Unavailable(Unavailable(
+                "unexpected reply from the report script".to_owned(),
+            ))),
+            Err(Failure::Full(detail)) => Err(RequestError::Full(detail)),
+            Err(failure) => Err(RequestError::Unavailable(unavailable(failure))),
         }
     }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, Refusal, State, Update};
+use milepost_protocol::{JobId, Refusal, Request, RequestRefusal, State, Update};
 
 use crate::jobs::{Jobs, JobsQuery};
 
@@ -29,6 +29,14 @@ pub trait Broker: Send + Sync + 'static {
     /// When the fold refuses it, the broker is full, or the backend does not answer. Nothing has changed
     /// then, but for [`ReportError::Unavailable`], where it may have.
     async fn report(&self, update: Update) -> Result<Reported, ReportError>;
+
+    /// Puts a request into the job's state for its worker, as [`milepost_protocol::request`] has it, and notifies the
+    /// listener. Of several that request the same at once, the first counts.
+    ///
+    /// # Errors
+    /// When it is refused, the broker is full, or the backend does not answer. Nothing has changed then, but for
+    /// [`RequestError::Unavailable`], where it may have.
+    async fn request(&self, job: &JobId, request: Request) -> Result<Reported, RequestError>;
 
     /// The job's present state; none if it is not known.
     ///
@@ -127,6 +135,29 @@ impl fmt::Display for ReportError {
 }
 
 impl std::error::Error for ReportError {}
+
+/// Why a request was not put to the job's worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// The job, or its attempt, takes no such request.
+    Refused(RequestRefusal),
+    /// The broker holds as much as it may: how much that is.
+    Full(String),
+    /// The backend does not answer.
+    Unavailable(Unavailable),
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Full(bound) => write!(f, "the broker is full: {bound}"),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
 
 impl From<Unavailable> for ReportError {
     fn from(unavailable: Unavailable) -> Self {

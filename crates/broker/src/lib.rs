@@ -7,6 +7,6 @@ mod broker;
 mod clock;
 mod jobs;
 
-pub use broker::{Broker, Listener, ReportError, Reported, Stats, Unavailable};
+pub use broker::{Broker, Listener, ReportError, Reported, RequestError, Stats, Unavailable};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use jobs::{Jobs, JobsQuery, Keyword};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_broker::{
-    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, Stats, Unavailable,
+    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 use milepost_hub::{Hub, HubLimits, Mode};
-use milepost_protocol::{JobId, Position, State, Update};
+use milepost_protocol::{JobId, Position, Request, State, Update};
 use tokio::sync::oneshot;
 
 const LINGER: Duration = Duration::from_secs(10);
@@ -67,6 +67,9 @@ impl Fake {
 impl Broker for Fake {
     async fn report(&self, _: Update) -> Result<Reported, ReportError> {
         unreachable!("nobody reports here")
+    }
+    async fn request(&self, _: &JobId, _: Request) -> Result<Reported, RequestError> {
+        unreachable!("nobody requests here")
     }
     async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
         unreachable!("the hub listens")

@@ -84,6 +84,7 @@ pub fn fold(
     }
     next.add_moments(now);
     next.add_health();
+    next.carry_request();
     next.add("attempt", format_args!("{attempt}"));
     next.add("position", format_args!("\"{position}\""));
     next.json.push('}');
@@ -254,6 +255,13 @@ impl<'a> Next<'a> {
                 let span = self.add(attribute.as_str(), format_args!("{value}"));
                 self.layout.attributes.push((*attribute, span));
             }
+        }
+    }
+
+    /// What was requested of the worker in this attempt.
+    fn carry_request(&mut self) {
+        if let Some(requested) = self.carried(|layout| layout.requested) {
+            self.layout.requested = self.add("requested", format_args!("{requested}"));
         }
     }
 

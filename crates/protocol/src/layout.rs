@@ -14,6 +14,7 @@ pub(crate) struct Layout {
     pub(crate) started_at: Span,
     pub(crate) progressed_at: Span,
     pub(crate) health: Span,
+    pub(crate) requested: Span,
     /// In the order in which they stand there.
     pub(crate) attributes: Vec<(Attribute, Span)>,
 }
@@ -68,6 +69,7 @@ impl Layout {
             "started_at" if is_moment(value) => self.started_at = span,
             "progressed_at" if is_moment(value) => self.progressed_at = span,
             "health" => self.health = span,
+            "requested" if value.get().starts_with('{') => self.requested = span,
             _ => {
                 if let Some(attribute) = Attribute::from_name(name)
                     && attribute.accepts(value)
@@ -87,6 +89,7 @@ impl Layout {
             started_at: self.started_at.moved(by),
             progressed_at: self.progressed_at.moved(by),
             health: self.health.moved(by),
+            requested: self.requested.moved(by),
             attributes: self
                 .attributes
                 .iter()

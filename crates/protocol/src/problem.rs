@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{InvalidJobId, InvalidUpdate, Refusal};
+use crate::{InvalidJobId, InvalidUpdate, Refusal, RequestRefusal};
 
 /// Each kind of refusal, by name: `spec/README.md`, section 11.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ pub enum ProblemType {
     AttemptEnded,
     /// A later attempt has begun.
     AttemptSuperseded,
+    /// The job takes no such request.
+    NotCancellable,
     /// The update is too large.
     UpdateTooLarge,
     /// The batch is too large.
@@ -65,7 +67,7 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every type.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidJobId,
         Self::InvalidJson,
         Self::InvalidParameter,
@@ -83,6 +85,7 @@ impl ProblemType {
         Self::IncompleteBody,
         Self::AttemptEnded,
         Self::AttemptSuperseded,
+        Self::NotCancellable,
         Self::UpdateTooLarge,
         Self::BatchTooLarge,
         Self::InvalidUpdate,
@@ -121,6 +124,7 @@ impl ProblemType {
             Self::IncompleteBody => ("incomplete-body", 400, "The body broke off"),
             Self::AttemptEnded => ("attempt-ended", 409, "The attempt has ended"),
             Self::AttemptSuperseded => ("attempt-superseded", 409, "A later attempt has begun"),
+            Self::NotCancellable => ("not-cancellable", 409, "The job takes no such request"),
             Self::UpdateTooLarge => ("update-too-large", 413, "The update is too large"),
             Self::BatchTooLarge => ("batch-too-large", 413, "The batch is too large"),
             Self::InvalidUpdate => ("invalid-update", 422, "The update is not valid"),
@@ -256,6 +260,18 @@ impl From<InvalidUpdate> for Problem {
             InvalidUpdate::Field { name, detail: of_field } => {
                 let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
                 Self::pointer(pointer, detail, of_field)
+            }
+        }
+    }
+}
+
+impl From<RequestRefusal> for Problem {
+    fn from(refusal: RequestRefusal) -> Self {
+        match refusal {
+            RequestRefusal::Ended(refusal) => refusal.into(),
+            RequestRefusal::UnknownJob => Self::new(ProblemType::UnknownJob, refusal.to_string()),
+            RequestRefusal::NotCancellable | RequestRefusal::CancelRequested => {
+                Self::new(ProblemType::NotCancellable, refusal.to_string())
             }
         }
     }

@@ -2,7 +2,9 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Origin, Position, State, Status, Timestamp, Update};
+use milepost_protocol::{
+    JobId, Origin, Position, Request, RequestRefusal, State, Status, Timestamp, Update,
+};
 use redis::Cmd;
 
 use crate::Failure;
@@ -158,8 +160,6 @@ impl<'a> Report<'a> {
 
     fn arguments(&self, names: Names, keeping: &Keeping) -> Arguments {
         let Self { update, left, now, deadline, server, ignore_key } = self;
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
-        let moment = |millis: i64| u64::try_from(millis).unwrap_or(0);
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
             .text("publish", Some(names.publish()))
@@ -182,15 +182,8 @@ impl<'a> Report<'a> {
             .text("total", update.value("total"))
             .text("stage_progress", update.value("stage_progress"))
             .text("given_attributes", given_attributes(update).as_deref())
-            .flag("has_timestamp", update.has_timestamp())
-            .text("random", Some(&random(*now)))
-            .number("keep", millis(keeping.ttl))
-            .number("keep_ended", millis(keeping.ttl_after_end))
-            .number("max_states", u64::try_from(keeping.history.get()).ok())
-            .number("max_bytes", u64::try_from(keeping.history_bytes).ok())
-            .number("deadline", deadline.map(moment))
-            .text("server", server.as_ref().map(|server| &*server.id))
-            .number("server_until", server.as_ref().map(|server| moment(server.until)));
+            .flag("has_timestamp", update.has_timestamp());
+        let arguments = bounds(arguments, keeping, *now, *deadline, server.as_ref());
         match left {
             Some(Left::Heard(serial)) => arguments.number("after", Some(*serial)),
             Some(Left::Found(value)) => arguments.text("after", Some(value)),
@@ -200,7 +193,76 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What the report script puts into a job's state for its worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) job: &'a JobId,
+    pub(crate) request: &'a Request,
+    pub(crate) now: Timestamp,
+}
+
+impl Asked<'_> {
+    fn arguments(
+        self,
+        names: Names,
+        keeping: &Keeping,
+        deadline: Option<i64>,
+        server: Option<&ServerId>,
+    ) -> Arguments {
+        let Self { job, request, now } = self;
+        let arguments = Arguments::default()
+            .text("channel", Some(&names.channel(job)))
+            .text("publish", Some(names.publish()))
+            .text("job", Some(job.as_str()))
+            .text("origin", Some("request"))
+            .text("fields", Some(&request.to_json(now)))
+            .text("status", Some(""))
+            .number("named", None)
+            .number("ttl", None);
+        let of_updates =
+            ["stage", "progress", "current", "total", "stage_progress", "given_attributes"];
+        let arguments =
+            of_updates.into_iter().fold(arguments, |arguments, name| arguments.text(name, None));
+        bounds(arguments.flag("has_timestamp", true), keeping, now, deadline, server)
+            .text("after", Some(request.action.as_str()))
+            .flag("ignore_key", false)
+    }
+}
+
+/// The arguments that any new state needs.
+fn bounds(
+    arguments: Arguments,
+    keeping: &Keeping,
+    now: Timestamp,
+    deadline: Option<i64>,
+    server: Option<&ServerId>,
+) -> Arguments {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
+    let moment = |millis: i64| u64::try_from(millis).unwrap_or(0);
+    arguments
+        .text("random", Some(&random(now)))
+        .number("keep", millis(keeping.ttl))
+        .number("keep_ended", millis(keeping.ttl_after_end))
+        .number("max_states", u64::try_from(keeping.history.get()).ok())
+        .number("max_bytes", u64::try_from(keeping.history_bytes).ok())
+        .number("deadline", deadline.map(moment))
+        .text("server", server.map(|server| &*server.id))
+        .number("server_until", server.map(|server| moment(server.until)))
+}
+
 impl Call {
+    /// Puts a request into a job's state.
+    pub(crate) fn request(
+        names: Names,
+        asked: Asked<'_>,
+        keeping: &Keeping,
+        deadline: Option<i64>,
+        server: Option<&ServerId>,
+    ) -> Self {
+        let arguments = asked.arguments(names, keeping, deadline, server).into_bytes();
+        Self { script: &REPORT, keys: written_keys(names, asked.job), arguments: vec![arguments] }
+    }
+
     /// Reports an update, or folds one that a legacy worker sent.
     pub fn report(names: Names, report: &Report<'_>, keeping: &Keeping) -> Self {
         let is_end = report.update.status().is_end();
@@ -210,11 +272,7 @@ impl Call {
             (Some(_), false) => &LEGACY,
             (Some(_), true) => &LEGACY_END,
         };
-        let mut keys: Vec<_> = names.keys(report.update.job()).into();
-        if !names.is_cluster() {
-            keys.extend(INDEX.map(str::to_owned));
-            keys.push(CLOCKS.to_owned());
-        }
+        let keys = written_keys(names, report.update.job());
         Self { script, keys, arguments: vec![report.arguments(names, keeping).into_bytes()] }
     }
 
@@ -316,6 +374,16 @@ fn given_attributes(update: &Update) -> Option<String> {
     Some(lines.concat()).filter(|lines| !lines.is_empty())
 }
 
+/// The keys that the report script writes.
+fn written_keys(names: Names, job: &JobId) -> Vec<String> {
+    let mut keys: Vec<_> = names.keys(job).into();
+    if !names.is_cluster() {
+        keys.extend(INDEX.map(str::to_owned));
+        keys.push(CLOCKS.to_owned());
+    }
+    keys
+}
+
 fn random(now: Timestamp) -> String {
     let mut bytes = [0; 16];
     if getrandom::fill(&mut bytes).is_err() {
@@ -351,6 +419,8 @@ pub enum Reply {
     Stale,
     /// The job is not known, but a legacy worker set this under its key. It need not be text.
     Adopt(Vec<u8>),
+    /// A request that the job does not take.
+    NotRequested(RequestRefusal),
     /// The caller's time was over by the server's clock, which says this many milliseconds.
     Late(i64),
 }
@@ -415,6 +485,9 @@ impl Reply {
             },
             "stale" => Self::Stale,
             "adopt" => Self::Adopt(parts.next().ok_or_else(nonsense)?),
+            "unknown" => Self::NotRequested(RequestRefusal::UnknownJob),
+            "not-cancellable" => Self::NotRequested(RequestRefusal::NotCancellable),
+            "cancel-requested" => Self::NotRequested(RequestRefusal::CancelRequested),
             "late" => Self::Late(next()?.parse().map_err(|_| nonsense())?),
             _ => return Err(nonsense()),
         })
@@ -467,6 +540,8 @@ impl From<Left<'_>> for Origin {
 
 #[cfg(test)]
 mod tests {
+    use milepost_protocol::Action;
+
     use super::*;
 
     #[test]
@@ -478,6 +553,11 @@ mod tests {
         let update = Update::parse(None, br#"{"job_id":"a"}"#).unwrap();
         let report = Report::new(&update, None, Timestamp::from_micros(0));
         let arguments = report.arguments(Names::new(false), &Keeping::default());
+        assert_eq!(arguments.names(), names);
+        let request = Request { action: Action::Cancel, by: None, reason: None };
+        let now = Timestamp::from_micros(0);
+        let asked = Asked { job: update.job(), request: &request, now };
+        let arguments = asked.arguments(Names::new(false), &Keeping::default(), None, None);
         assert_eq!(arguments.names(), names);
     }
 }

@@ -3,13 +3,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt};
-use milepost_protocol::{JobId, State, Timestamp, Update};
+use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 use redis::aio::ConnectionLike;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-use crate::call::{Answer, Call, Keeping, Left, Read, Reply, Report, ServerId, Taken};
+use crate::call::{Answer, Asked, Call, Keeping, Left, Read, Reply, Report, ServerId, Taken};
 use crate::connection::{Connection, PATIENCE, connect, not_connected, primary, wall_clock};
 use crate::failure::{is_elsewhere, spoils_connection};
 use crate::names::{INDEX, Names};
@@ -115,6 +115,38 @@ impl Client {
         ignore_key: bool,
     ) -> Result<Reply, Failure> {
         let named = update.attempt().map(u32::from);
+        let report = Report { ignore_key, ..Report::new(update, left, now) };
+        let call = |deadline, server| {
+            let report = Report { deadline, server, ..report.clone() };
+            Call::report(self.names, &report, &self.keeping)
+        };
+        self.in_time(update.job(), named, call).await
+    }
+
+    /// Puts a request into a job's state, for its worker. The job's newest state if it is known.
+    ///
+    /// # Errors
+    /// When Redis does not do it, or it is not known whether it did.
+    pub async fn request(
+        &self,
+        job: &JobId,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Reply, Failure> {
+        let asked = Asked { job, request, now };
+        let call = |deadline, server: Option<ServerId>| {
+            Call::request(self.names, asked, &self.keeping, deadline, server.as_ref())
+        };
+        self.in_time(job, None, call).await
+    }
+
+    /// Runs the report script before the caller gives up. `call` makes it, with the deadline and the server's identity.
+    async fn in_time(
+        &self,
+        job: &JobId,
+        named: Option<u32>,
+        call: impl Fn(Option<i64>, Option<ServerId>) -> Call,
+    ) -> Result<Reply, Failure> {
         for last in [false, true] {
             let connected = self.connected().await?;
             let sent = wall_clock() + connected.ahead();
@@ -122,9 +154,7 @@ impl Client {
             // must not be folded a moment later.
             let patience = self.patience.mul_f64(0.95).as_millis();
             let deadline = Some(sent + i64::try_from(patience).unwrap_or(i64::MAX));
-            let server = connected.server();
-            let report = Report { deadline, server, ignore_key, ..Report::new(update, left, now) };
-            let call = Call::report(self.names, &report, &self.keeping);
+            let call = call(deadline, connected.server());
             let reply = Reply::parse(self.run_on(connected.clone(), &call).await?, named)?;
             match reply {
                 Reply::Late(theirs) if !last => {
@@ -137,7 +167,7 @@ impl Client {
                         connected.is_server(id, sent);
                     }
                     if let Some(index) = &taken.index {
-                        self.index(update.job(), index).await;
+                        self.index(job, index).await;
                     }
                     return Ok(reply);
                 }

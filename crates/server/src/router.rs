@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::instance::Instance;
 use crate::operating::documents::{self, OpenApiText};
 use crate::operating::{health, metrics};
-use crate::reporting::update;
+use crate::reporting::{requests, update};
 use crate::response::problem::Refused;
 use crate::watching::{events, jobs, state, watchers};
 use crate::{openapi, pages, websocket};
@@ -38,6 +38,9 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(update::one).needs(instance, Need::Report)) // /jobs/{job_id}
         .routes(routes!(update::many).needs(instance, Need::Report)) // /updates
         .routes(routes!(update::forget).needs(instance, Need::Control)) // /jobs/{job_id}
+        // Requesting; the worker learns of it by reporting, or by waiting.
+        .routes(routes!(requests::request).needs(instance, Need::Control)) // /jobs/{job_id}/requests
+        .routes(routes!(requests::pending).needs(instance, Need::Report)) // /jobs/{job_id}/requests
         // Operating.
         .routes(routes!(health::live)) //           /health
         .routes(routes!(health::livez))

@@ -51,9 +51,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_broker::{
-    Broker, Jobs, JobsQuery, Listener, ManualClock, ReportError, Reported, Stats, Unavailable,
+    Broker, Jobs, JobsQuery, Listener, ManualClock, ReportError, Reported, RequestError, Stats,
+    Unavailable,
 };
-use milepost_protocol::{JobId, State, Timestamp, Update};
+use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 
 use crate::hub::{Hub, HubLimits};
 use crate::log::Mode;
@@ -67,6 +68,9 @@ struct Silent;
 impl Broker for Silent {
     async fn report(&self, _: Update) -> Result<Reported, ReportError> {
         unreachable!("nobody reports here")
+    }
+    async fn request(&self, _: &JobId, _: Request) -> Result<Reported, RequestError> {
+        unreachable!("nobody requests here")
     }
     async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
         Ok(None)

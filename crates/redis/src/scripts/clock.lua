@@ -13,7 +13,8 @@ local MAX_DELAY = 3000
 -- Where the values stand in a job's meta: see report.lua.
 local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, STATUS = 1, 2, 3, 4, 5, 6, 8
 local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
-local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 28
+-- The last one is what was requested.
+local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 29
 -- Hex digits of a proof, and at most of an epoch.
 local DIGITS = 16
 local RANKS = {ok = 0, stalled = 1, lost = 2}

@@ -10,10 +10,13 @@
 --          {'new', state, serial, server, begun, expires}  it was folded, and there is more to say: the serial of the legacy
 --                                                          publish; the server's identity, where it was asked for; what
 --                                                          the caller has to write to the index. '' where there is none
---          {'repeated', state}                             the end that the job has already
+--          {'repeated', state}                             the end, or the request, that the job has already
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
 --          {'adopt', json}                                 a legacy worker's value under the status key comes first
+--          {'unknown'}                                     of a request: the job is not known
+--          {'not-cancellable'}                             of a request: the job's worker takes none
+--          {'cancel-requested'}                            of a request: it was requested to cancel the job
 --          {'late', milliseconds}                          the deadline has passed; the time here
 --          and what legacy.lua answers
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
@@ -22,8 +25,9 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
--- origin                    'report', or what a legacy worker did: 'publish', 'key'
--- fields                    the update: its fields as JSON, without the braces
+-- origin                    'report'; what a legacy worker did: 'publish', 'key'; or 'request': something is requested of the
+--                           job's worker, and the state says so from then on
+-- fields                    the update: its fields as JSON, without the braces; or the request, as JSON
 -- status, named, ttl, stage, progress, current, total, stage_progress
 --                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
 -- given_attributes          those that the update sets or ends: see attempt.lua
@@ -36,7 +40,8 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 --                           later would overtake what has been reported since
 -- server, server_until      the server's identity, as an answer over this connection gave it, and until when it may be
 --                           believed, in milliseconds by this server's clock
--- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read
+-- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read;
+--                           of a request: its action
 -- ignore_key                whether to ignore what a legacy worker left under the status key: it cannot be read
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
@@ -57,18 +62,20 @@ end
 -- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
-  day, date, seen, progressed, known_health, clocked
+  day, date, seen, progressed, known_health, clocked,
+  requested
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
-    seen, progressed, known_health, clocked
+    seen, progressed, known_health, clocked, requested
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
 
 local serial, digest
-if origin ~= 'report' then
+local is_legacy = origin == 'publish' or origin == 'key'
+if is_legacy then
   local answer
   answer, serial, digest = legacy.look_up(origin, fields, after, time, known and taken, epoch, number, status_key,
     function(ago)
@@ -77,6 +84,8 @@ if origin ~= 'report' then
   if answer then
     return answer
   end
+elseif not known and origin == 'request' then
+  return {'unknown'}
 elseif not known and not ignore_key then
   local value = call('GET', status_key)
   if value then
@@ -92,7 +101,7 @@ elseif named and named > latest then
 elseif named and named < latest then
   return {'superseded', tostring(latest), epoch .. '-' .. number}
 elseif known_status == 'completed' or known_status == 'failed' or known_status == 'cancelled' then
-  if origin ~= 'report' and not named and status == 'processing' and latest < MAX_ATTEMPT then
+  if is_legacy and not named and status == 'processing' and latest < MAX_ATTEMPT then
     attempt = latest + 1
   else
     local state = call('HGET', job_key, tostring((written - 1) % ring))
@@ -116,6 +125,25 @@ elseif known_status == 'completed' or known_status == 'failed' or known_status =
   end
 else
   attempt = latest
+end
+
+local before_request
+if origin == 'request' then
+  local action = requested and string.match(requested, '^{"action":"(%l+)"')
+  local state = call('HGET', job_key, tostring((written - 1) % ring))
+  if attribute(known_attributes, 'cancellable') ~= 'true' then
+    return {'not-cancellable'}
+  elseif action == after then
+    return {'repeated', state}
+  elseif action == 'cancel' then
+    return {'cancel-requested'}
+  end
+  -- All else stays as the worker reported it.
+  status, stage, progress, current = known_status, known_stage, known_progress, known_current
+  local tail = (requested and ',"requested":' .. requested or '')
+    .. ',"attempt":' .. latest .. ',"position":"' .. epoch .. '-' .. number .. '"}'
+  before_request = string.sub(state, 1, -#tail - 1)
+  requested = fields
 end
 
 -- A server that was restarted, or promoted, may have lost states that were shown: what follows must not look like one
@@ -153,7 +181,7 @@ if not stage then
 end
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
-  started_at, progressed_at, known_health = nil, nil, nil
+  started_at, progressed_at, known_health, requested = nil, nil, nil, nil
 end
 local attributes, carried = carry(known_attributes, given_attributes)
 if not progress then
@@ -204,8 +232,13 @@ else
   added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
 end
 local health
-seen = now_ms
-if attributes and not is_end then
+if before_request then
+  -- A request says nothing of the worker.
+  health = known_health
+else
+  seen = now_ms
+end
+if attributes and not is_end and not before_request then
   local stall_after = attribute(attributes, 'stall_after')
   if stall_after or attribute(attributes, 'heartbeat') then
     health = known_health == 'stalled' and stall_after and progressed ~= now_ms and 'stalled' or 'ok'
@@ -213,7 +246,8 @@ if attributes and not is_end then
   end
 end
 local position = epoch .. '-' .. number
-local open_state = '{' .. fields .. added .. ',"attempt":' .. attempt .. ',"position":"' .. position .. '"'
+local open_state = (before_request or '{' .. fields .. added) .. (requested and ',"requested":' .. requested or '')
+  .. ',"attempt":' .. attempt .. ',"position":"' .. position .. '"'
 local state = open_state .. '}'
 
 local life = is_end and keep_ended or keep
@@ -260,7 +294,7 @@ if health and clocks_key then
 end
 call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date, seen, progressed, health, clocked))
+  day, date, seen, progressed, health, clocked, requested))
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
 end
@@ -268,7 +302,7 @@ if is_due and begun_key then
   call('ZADD', begun_key, string.format('%.0f', begun), job)
   call('ZADD', expires_key, tostring(indexed), job)
 end
-if origin == 'report' then
+if not is_legacy then
   -- Whoever may publish on the channel could write a state. The proof shows that this script did: nobody without the
   -- job's secret knows that of a position before the position is published.
   local proof = string.sub(redis.sha1hex(secret .. position), 1, DIGITS)

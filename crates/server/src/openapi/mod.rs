@@ -14,14 +14,14 @@ use utoipa::openapi::security::{
 };
 
 pub(crate) use parameters::{
-    CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam, WatchParams,
-    WatchersParams,
+    AfterRequestParam, CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam,
+    WatchParams, WatchersParams,
 };
 pub(crate) use problems::{
     BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, PollRefused,
-    ReportRefused, SocketRefused, WatchRefused, WatchersRefused,
+    ReportRefused, RequestRefused, SocketRefused, WatchRefused, WatchersRefused,
 };
-pub(crate) use schema::{History, JobId, JobList, Position, State, Update};
+pub(crate) use schema::{History, JobId, JobList, Position, Requested, State, Status, Update};
 
 /// What the annotations of the handlers are added to.
 #[derive(OpenApi)]
@@ -40,6 +40,7 @@ pub(crate) use schema::{History, JobId, JobList, Position, State, Update};
     tags(
         (name = "Watching", description = "How far a job is: WebSocket, server-sent events, polling."),
         (name = "Reporting", description = "What workers send."),
+        (name = "Requesting", description = "What watchers request of a job's worker."),
         (name = "Operating", description = "Health, metrics, and this document.")
     ),
     paths(one_job, many_jobs),

@@ -53,6 +53,13 @@ pub(crate) struct IfNoneMatch {
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
+pub(crate) struct AfterRequestParam {
+    /// The `at` of the request that the worker knows of already.
+    after: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct WaitParam {
     /// Hold the answer for so many seconds, until there is something newer.
     #[param(minimum = 0, maximum = 60, default = 0)]

@@ -32,6 +32,8 @@ refusals! {
     WatchersRefused: InvalidParameter;
     ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
         UpdateTooLarge InvalidUpdate BrokerFull BrokerUnavailable;
+    RequestRefused: InvalidJobId InvalidJson InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout UnknownJob
+        AttemptEnded NotCancellable UpdateTooLarge BrokerFull BrokerUnavailable;
     BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge;
 }
 

@@ -169,6 +169,9 @@ pub(crate) struct State {
     /// `heartbeat`s, and 30 s at least. Only while the attempt runs, and if it has one of these.
     #[schema(nullable = false, examples("ok"))]
     health: Option<Health>,
+    /// What was requested of the worker in this attempt.
+    #[schema(nullable = false)]
+    requested: Option<Requested>,
     #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
     attempt: u64,
     position: Position,
@@ -181,6 +184,29 @@ pub(crate) enum Health {
     Ok,
     Stalled,
     Lost,
+}
+
+/// What was requested of a job's worker.
+#[derive(ToSchema)]
+pub(crate) struct Requested {
+    action: Action,
+    /// By the server's clock: RFC 3339 in UTC with milliseconds.
+    #[schema(examples("2024-01-01T00:00:00.000Z"))]
+    at: String,
+    /// Who requested it, for people.
+    #[schema(max_length = 256, nullable = false)]
+    by: Option<String>,
+    /// Why, for people.
+    #[schema(max_length = 256, nullable = false)]
+    reason: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Action {
+    Cancel,
+    Pause,
+    Resume,
 }
 
 /// A page of the jobs known.

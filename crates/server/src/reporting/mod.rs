@@ -1,4 +1,5 @@
-//! What workers send.
+//! What workers send, and what is requested of them.
 
 mod batch;
+pub(crate) mod requests;
 pub(crate) mod update;

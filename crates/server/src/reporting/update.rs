@@ -12,8 +12,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_broker::Reported;
 use milepost_protocol::{JobId, ProblemType, Update};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::requests;
 use crate::access::Grant;
 use crate::access::origin::NotForeign;
 use crate::config::Config;
@@ -45,6 +47,10 @@ pub(crate) struct Accepted {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     repeated: Option<bool>,
+    /// What was requested of the worker in this attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<openapi::Requested>, nullable = false)]
+    requested: Option<Box<RawValue>>,
 }
 
 /// Report an update of a job
@@ -80,7 +86,7 @@ pub(crate) async fn one(
 }
 
 /// More than the answer to one line of a batch takes.
-const OUTCOME: usize = 256;
+const OUTCOME: usize = 1_024;
 
 /// Report many updates, each of any job
 ///
@@ -219,6 +225,7 @@ impl From<&Reported> for Accepted {
             attempt: state.attempt().into(),
             position: state.position().to_string(),
             repeated: reported.repeated.then_some(true),
+            requested: requests::requested(state),
         }
     }
 }

@@ -171,6 +171,11 @@ pub(crate) fn wait(query: Option<&str>) -> Outcome<Duration> {
     if waits.next().is_some() {
         return Err(Refused::parameter("wait", "is given more than once"));
     }
+    wait_seconds(text)
+}
+
+/// For how long an answer is held.
+pub(crate) fn wait_seconds(text: &str) -> Outcome<Duration> {
     let seconds = text.parse::<f64>().ok().filter(|wait| (0.0..=60.0).contains(wait));
     let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     wait.ok_or_else(|| Refused::parameter("wait", format!("is {text:?}; it is 0 to 60 seconds")))

@@ -8,7 +8,7 @@ use http::header::{
     CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
-use milepost_broker::{ReportError, Unavailable};
+use milepost_broker::{ReportError, RequestError, Unavailable};
 use milepost_hub::WatchError;
 use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
 
@@ -100,6 +100,16 @@ impl From<ReportError> for Refused {
             ReportError::Refused(refusal) => Problem::from(refusal).into(),
             ReportError::Full(_) => Self::new(ProblemType::BrokerFull, error.to_string()),
             ReportError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl From<RequestError> for Refused {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refused(refusal) => Problem::from(refusal).into(),
+            RequestError::Full(_) => Self::new(ProblemType::BrokerFull, error.to_string()),
+            RequestError::Unavailable(unavailable) => unavailable.into(),
         }
     }
 }

@@ -8,7 +8,7 @@ use milepost_server::Config;
 use serde_json::{Map, Value, json};
 
 /// Sections 5 to 12 of `spec/README.md`, and the two documents.
-const OPERATIONS: [&str; 18] = [
+const OPERATIONS: [&str; 20] = [
     "DELETE /jobs/{job_id}",
     "GET /asyncapi.yaml",
     "GET /health",
@@ -16,6 +16,7 @@ const OPERATIONS: [&str; 18] = [
     "GET /jobs/{job_id}",
     "GET /jobs/{job_id}/events",
     "GET /jobs/{job_id}/history",
+    "GET /jobs/{job_id}/requests",
     "GET /jobs/{job_id}/status",
     "GET /livez",
     "GET /metrics",
@@ -26,6 +27,7 @@ const OPERATIONS: [&str; 18] = [
     "GET /ws/jobs/{job_id}",
     "GET /ws/stats",
     "POST /jobs/{job_id}",
+    "POST /jobs/{job_id}/requests",
     "POST /updates",
 ];
 
@@ -306,6 +308,33 @@ impl Asker<'_> {
     }
 }
 
+/// Of a job that answers requests, and of those that do not. `large` is more than a request may be.
+async fn requests_are_as_described(asker: &mut Asker<'_>, large: &str) {
+    let (request, pending) = ("POST /jobs/{job_id}/requests", "GET /jobs/{job_id}/requests");
+    asker.ask("POST /jobs/{job_id}", "/jobs/r1", "", r#"{"cancellable":true}"#).await;
+    asker.ask(pending, "/jobs/r1/requests", "", "").await;
+    let cancel = r#"{"action":"cancel","by":"me","reason":"why"}"#;
+    let large = large.repeat(4);
+    for (path, body) in [
+        ("/jobs/r1/requests", cancel),
+        ("/jobs/r1/requests", cancel),
+        ("/jobs/r1/requests", r#"{"action":"pause"}"#),
+        ("/jobs/r1/requests", r#"{"action":"stop"}"#),
+        ("/jobs/r1/requests", large.as_str()),
+        ("/jobs/b1/requests", cancel),
+        ("/jobs/nobody/requests", cancel),
+    ] {
+        asker.ask(request, path, "", body).await;
+    }
+    let foreign = "origin: https://other.example\r\n";
+    asker.ask(request, "/jobs/r1/requests", foreign, cancel).await;
+    for path in ["/jobs/r1/requests", "/jobs/r1/requests?wait=61", "/jobs/nobody/requests"] {
+        asker.ask(pending, path, "", "").await;
+    }
+    let state = asker.ask("GET /jobs/{job_id}", "/jobs/r1", "", "").await.json();
+    asker.document.check_named("State", &state, "a state with a request");
+}
+
 #[tokio::test]
 async fn real_answers_are_as_described() {
     let config = Config { max_update_bytes: 1_024, max_batch_bytes: 4_096, ..Config::default() };
@@ -389,6 +418,8 @@ async fn real_answers_are_as_described() {
         asker.ask("DELETE /jobs/{job_id}", path, "", "").await;
     }
 
+    requests_are_as_described(&mut asker, &large).await;
+
     let foreign = "origin: https://other.example\r\n";
     asker.ask(one, "/jobs/a1", foreign, "{}").await;
     asker.ask("POST /updates", "/updates", foreign, "").await;
@@ -404,7 +435,12 @@ async fn real_answers_are_as_described() {
             }
         }
     }
-    let expected = ["POST /jobs/{job_id} 408", "POST /updates 400", "POST /updates 408"];
+    let expected = [
+        "POST /jobs/{job_id} 408",
+        "POST /jobs/{job_id}/requests 408",
+        "POST /updates 400",
+        "POST /updates 408",
+    ];
     assert_eq!(unseen, expected.map(str::to_owned).into());
     server.stop().await;
 }

@@ -324,3 +324,49 @@ async fn reports_at_the_same_moment_are_all_counted_once() {
     positions.dedup();
     assert_eq!(positions.len(), 50);
 }
+
+#[tokio::test]
+async fn a_request_is_in_the_state_and_in_every_answer_to_the_worker() {
+    let server = Server::start().await;
+    let post = async |job: &str, body: &str| {
+        server.request("POST", &format!("/jobs/{job}/requests"), "", body).await
+    };
+    let cancel = r#"{"action":"cancel","by":"me","reason":"why"}"#;
+    refused(&post("nobody", cancel).await, 404, "unknown-job", "unknown");
+    server.report("plain", "{}").await;
+    refused(&post("plain", cancel).await, 409, "not-cancellable", "plain");
+    server.report("a", r#"{"cancellable":true,"progress":0.5}"#).await;
+    for (body, status, problem) in [
+        ("", 400, "invalid-json"),
+        (r#"{"action":"cancel","force":true}"#, 400, "invalid-json"),
+        (r#"{"action":"stop"}"#, 400, "invalid-parameter"),
+        (r#"{"action":"abandon"}"#, 409, "not-cancellable"),
+    ] {
+        refused(&post("a", body).await, status, problem, body);
+    }
+    let long = format!(r#"{{"action":"cancel","by":"{}"}}"#, "x".repeat(257));
+    refused(&post("a", &long).await, 400, "invalid-parameter", "a long name");
+    // A worker that waits is answered with the request.
+    let waiting = server.get("/jobs/a/requests?wait=30");
+    let asking = async {
+        while server.get("/watchers?job_id=a").await.json()["watchers"]["a"] != 1 {}
+        post("a", cancel).await
+    };
+    let (waited, asked) = tokio::join!(waiting, asking);
+    let asked = (asked.status, asked.json());
+    let state = server.get("/jobs/a").await.json();
+    assert_eq!(asked.0, 202);
+    assert_eq!((&asked.1["position"], &state["progress"]), (&state["position"], &json!(0.5)));
+    assert_eq!(waited.json()["requested"], state["requested"]);
+    assert_eq!(state["requested"]["by"], "me");
+    let again = post("a", r#"{"action":"cancel","by":"other"}"#).await.json();
+    assert_eq!((&again["repeated"], &again["position"]), (&true.into(), &state["position"]));
+    refused(&post("a", r#"{"action":"pause"}"#).await, 409, "not-cancellable", "cancelled");
+    refused(&post("a", r#"{"action":"abandon"}"#).await, 409, "not-cancellable", "too early");
+    let heartbeat = server.report("a", r#"{"progress":0.5}"#).await.json();
+    assert_eq!(heartbeat["requested"], state["requested"]);
+    server.report("a", r#"{"status":"completed"}"#).await;
+    refused(&post("a", cancel).await, 409, "attempt-ended", "ended");
+    refused(&post("a", r#"{"action":"abandon"}"#).await, 409, "attempt-ended", "ended");
+    assert_eq!(server.get("/jobs/a/requests?wait=30").await.json()["status"], "completed");
+}

@@ -23,6 +23,7 @@ PROBLEMS = {
     "request-timeout": (408, "The body took too long"),
     "attempt-ended": (409, "The attempt has ended"),
     "attempt-superseded": (409, "A later attempt has begun"),
+    "not-cancellable": (409, "The job takes no such request"),
     "update-too-large": (413, "The update is too large"),
     "batch-too-large": (413, "The batch is too large"),
     "invalid-update": (422, "The update is not valid"),

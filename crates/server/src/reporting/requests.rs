@@ -1,0 +1,207 @@
+//! Requests to a job's worker: `spec/README.md`, section 16.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, Version};
+use milepost_broker::Reported;
+use milepost_hub::Mode;
+use milepost_protocol::{
+    Action, JobId, MAX_REQUEST_TEXT_BYTES, ProblemType, Request, State as JobState, Timestamp,
+    Update,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::update::Accepted;
+use crate::access::origin::NotForeign;
+use crate::instance::Instance;
+use crate::openapi;
+use crate::request::body;
+use crate::request::parameter::{self, NamedJob};
+use crate::response::json;
+use crate::response::problem::{Outcome, Refused};
+
+/// More than a request may have.
+const MAX_BODY_BYTES: usize = 4_096;
+
+/// An operator may end a job whose worker has not done what it was requested for so long.
+const ABANDON_AFTER: Duration = Duration::from_secs(300);
+
+/// What is requested of a job's worker.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"action": "cancel", "by": "alice", "reason": "wrong input"})))]
+pub(crate) struct Requesting {
+    /// `cancel`, `pause` or `resume`; or `abandon`, which ends a job that was requested to cancel at least five minutes ago.
+    action: String,
+    /// Who requests it, for people.
+    #[schema(max_length = 256, nullable = false)]
+    by: Option<String>,
+    /// Why, for people.
+    #[schema(max_length = 256, nullable = false)]
+    reason: Option<String>,
+}
+
+/// What a worker that waits for requests is answered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Pending {
+    #[schema(value_type = openapi::Status)]
+    status: &'static str,
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
+    attempt: u64,
+    #[schema(value_type = openapi::Position)]
+    position: String,
+    /// What was requested last in this attempt; `null`: nothing.
+    #[schema(value_type = Option<openapi::Requested>, required = true)]
+    requested: Option<Box<RawValue>>,
+}
+
+/// Request something of a job's worker
+///
+/// The state says so from the answer's position on, and the worker decides. The same requested again changes nothing.
+#[utoipa::path(
+    post, path = "/jobs/{job_id}/requests", operation_id = "request", tag = "Requesting",
+    params(openapi::JobPath),
+    request_body(content = Requesting),
+    responses((status = 202, description = "The state says so.", body = Accepted), openapi::RequestRefused),
+)]
+pub(crate) async fn request(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    _: NotForeign,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let too_large = ProblemType::UpdateTooLarge;
+    let body = body::read(&headers, body, MAX_BODY_BYTES, too_large, &instance).await?;
+    let requesting: Requesting = serde_json::from_slice(&body.bytes).map_err(|error| {
+        Refused::new(ProblemType::InvalidJson, format!("the body is no request: {error}"))
+    })?;
+    for (name, text) in [("by", &requesting.by), ("reason", &requesting.reason)] {
+        let bytes = text.as_ref().map_or(0, String::len);
+        if bytes > MAX_REQUEST_TEXT_BYTES {
+            let detail = format!("has {bytes} bytes; at most {MAX_REQUEST_TEXT_BYTES} are allowed");
+            return Err(Refused::parameter(name, detail));
+        }
+    }
+    let reported = if requesting.action == "abandon" {
+        abandon(&instance, &job, requesting).await?
+    } else {
+        let action = Action::from_name(&requesting.action).ok_or_else(|| {
+            let detail = format!(
+                "is {:?}, which is none of cancel, pause, resume, abandon",
+                requesting.action
+            );
+            Refused::parameter("action", detail)
+        })?;
+        let Requesting { by, reason, .. } = requesting;
+        instance.broker.request(&job, Request { action, by, reason }).await?
+    };
+    Ok((StatusCode::ACCEPTED, json(&Accepted::from(&reported))).into_response())
+}
+
+/// Ends a job whose worker did not answer for five minutes. Its own end wins, if it comes first.
+async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Reported> {
+    let state = instance.broker.state(job).await?.ok_or_else(|| Refused::unknown_job(job))?;
+    let since = state.requested().filter(|_| state.requested_action() == Some(Action::Cancel));
+    let since = since.and_then(requested_at);
+    let waited = since.map(|since| Timestamp::now().since(since));
+    if !state.status().is_end() && waited.is_none_or(|waited| waited < ABANDON_AFTER) {
+        let detail = match waited {
+            None => "a job is abandoned once it was requested to cancel it".to_owned(),
+            Some(waited) => format!(
+                "its worker has {} s more to answer the request to cancel it",
+                ABANDON_AFTER.saturating_sub(waited).as_secs() + 1
+            ),
+        };
+        return Err(Refused::new(ProblemType::NotCancellable, detail));
+    }
+    let who = by.by.map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = by.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let update = json!({
+        "status": "cancelled",
+        "attempt": state.attempt(),
+        "message": format!("Abandoned{who}, since its worker did not answer{why}"),
+    });
+    let update = Update::parse(Some(job), update.to_string().as_bytes())?;
+    Ok(instance.broker.report(update).await?)
+}
+
+fn requested_at(requested: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Requested {
+        at: String,
+    }
+    let requested: Requested = serde_json::from_str(requested).ok()?;
+    Timestamp::parse(&requested.at)
+}
+
+/// What was requested of a job's worker
+///
+/// For workers: held for `wait` seconds until something else is requested than at `after`, or the attempt has ended.
+#[utoipa::path(
+    get, path = "/jobs/{job_id}/requests", operation_id = "requests", tag = "Requesting",
+    params(openapi::JobPath, openapi::WaitParam, openapi::AfterRequestParam),
+    responses((status = 200, description = "What was requested.", body = Pending), openapi::PollRefused),
+)]
+pub(crate) async fn pending(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    RawQuery(query): RawQuery,
+    version: Version,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let (mut wait, mut after) = (Duration::ZERO, None);
+    for (name, value) in parameter::pairs(query.as_deref(), &["wait", "after"])? {
+        match name.as_str() {
+            "wait" => wait = parameter::wait_seconds(&value)?,
+            "after" => {
+                let moment = Timestamp::parse(&value).ok_or_else(|| {
+                    Refused::parameter("after", format!("is {value:?}; it is the at of a request"))
+                })?;
+                after = Some(moment);
+            }
+            _ => {}
+        }
+    }
+    let is_news = |state: &JobState| {
+        state.status().is_end() || state.requested().and_then(requested_at) != after
+    };
+    let mut state = instance.broker.state(&job).await?.ok_or_else(|| Refused::unknown_job(&job))?;
+    if !wait.is_zero() && !is_news(&state) {
+        let _counted = instance.count_stream(version)?;
+        let mut watch = instance.hub.watch(&job, Some(state.position()), Mode::Latest).await?;
+        let news = async {
+            loop {
+                if let Some(newest) = watch.next().await.pop()
+                    && is_news(&newest)
+                {
+                    return newest;
+                }
+            }
+        };
+        tokio::select! {
+            newest = news => state = newest,
+            () = tokio::time::sleep(wait) => {}
+            () = instance.drain.begun() => {}
+        }
+    }
+    Ok(json(&Pending {
+        status: state.status().as_str(),
+        attempt: state.attempt().into(),
+        position: state.position().to_string(),
+        requested: requested(&state),
+    }))
+}
+
+/// The request in a state, for an answer.
+pub(super) fn requested(state: &JobState) -> Option<Box<RawValue>> {
+    RawValue::from_string(state.requested()?.to_owned()).ok()
+}
