@@ -6,6 +6,7 @@
 //! - `bars` draws.
 
 mod bars;
+mod cancel;
 mod client;
 mod complete;
 mod demo;
@@ -46,6 +47,9 @@ enum Command {
     Report(report::Args),
     Status(status::Args),
     Jobs(jobs::Args),
+    Cancel(cancel::Cancel),
+    Pause(cancel::Pause),
+    Resume(cancel::Resume),
     Open(open::Args),
     Serve(serve::Args),
     Key(key::Args),
@@ -73,6 +77,9 @@ pub fn main() -> process::ExitCode {
         Command::Report(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Jobs(args) => args.run(),
+        Command::Cancel(args) => args.run(),
+        Command::Pause(args) => args.run(),
+        Command::Resume(args) => args.run(),
         Command::Open(args) => args.run(),
         Command::Serve(args) => args.run(),
         Command::Key(args) => args.run(),

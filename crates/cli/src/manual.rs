@@ -11,7 +11,7 @@ use crate::{Cli, complete};
 
 /// Print completions for a shell: source <(milepost completions bash)
 ///
-/// Ids of jobs are completed too, by asking the server in MILEPOST_URL.
+/// Ids of jobs are completed too, by asking the server in `MILEPOST_URL`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
     /// For which shell

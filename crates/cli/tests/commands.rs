@@ -209,7 +209,7 @@ fn a_shell_is_offered_the_ids_of_known_jobs() {
         server.report(id, r#"{"progress":0.5}"#);
     }
     let script = format!(
-        r#"source <({milepost} completions bash | sed 's#milepost"#{milepost}"#')
+        r#"source <({milepost} completions bash | sed 's|milepost"|{milepost}"|')
         COMP_WORDS=(milepost watch exp); COMP_CWORD=2; COMP_TYPE=9
         _clap_complete_milepost {milepost} exp watch; printf '%s\n' "${{COMPREPLY[@]}}""#,
         milepost = support::binary()

@@ -334,3 +334,46 @@ fn the_bar_is_below_the_output_and_removed_at_the_end() {
     let quiet = run(&mut on_terminal(&line.replace("--job", "--quiet --job")));
     assert_eq!(text(&quiet.stdout), "first\r\n42%\r\nlast\r\n");
 }
+
+#[test]
+fn a_command_that_ignores_the_request_is_killed_after_the_grace() {
+    let server = Server::start();
+    // What it started has to go as well.
+    let script = "trap '' TERM; sleep 100 & echo $!; sleep 100; sleep 100";
+    let line = ["run", "--job", "k", "--cancel-grace", "0", "--", "sh", "-c", script];
+    let child = server.milepost(&line).spawn().unwrap();
+    eventually("it is known", || server.get("/jobs/k"));
+    let requests = (0..2).map(|_| server.milepost(&["cancel", "k"]).spawn().unwrap());
+    for request in requests.collect::<Vec<_>>() {
+        assert!(finish(request).status.success(), "two watchers at once");
+    }
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(137));
+    let state = server.job("k");
+    assert_eq!(state["status"], "cancelled");
+    assert!(state["message"].as_str().unwrap().starts_with("Cancelled"), "{state}");
+    let requests: Vec<_> = server
+        .history("k")
+        .into_iter()
+        .filter_map(|state| state["requested"]["at"].as_str().map(str::to_owned))
+        .collect();
+    assert!(!requests.is_empty() && requests.iter().all(|at| *at == requests[0]), "{requests:?}");
+    let sleep = text(&output.stdout).trim().to_owned();
+    eventually("what it started is gone", || {
+        let stat = std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+}
+
+#[test]
+fn a_job_whose_worker_answers_no_requests_is_not_cancelled() {
+    let server = Server::start();
+    server.report("plain", "{}");
+    for (job, code, words) in [("plain", 1, "answers no requests"), ("nobody", 5, "not known")] {
+        let output = run(&mut server.milepost(&["cancel", job]));
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{err}");
+        assert!(err.starts_with(&format!("milepost: {job}: ")), "{err}");
+        assert!(err.contains(words) || code == 5, "{err}");
+    }
+}

@@ -5,8 +5,9 @@ mod support;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use milepost_server::Config;
 use serde_json::Value;
-use support::{Server, eventually, finish, kill, require, run, temporary, text};
+use support::{Server, child_of, eventually, finish, kill, require, run, temporary, text};
 
 const SOURCE: &str = "testsrc2=duration=4:size=640x360:rate=30";
 
@@ -172,7 +173,7 @@ fn killed_is_failed_and_asked_to_stop_is_cancelled() {
                 .get(&format!("/jobs/{job}"))
                 .filter(|s| s["metadata"]["frame"].as_u64() > Some(0))
         });
-        let ffmpeg = support::child_of(child.id(), "ffmpeg");
+        let ffmpeg = child_of(child.id(), "ffmpeg");
         kill(signal, if signal == "KILL" { ffmpeg } else { child.id() });
         let output = finish(child);
         assert_ne!(output.status.code(), Some(0));
@@ -207,4 +208,51 @@ fn the_users_own_progress_option_is_respected() {
     assert!(run(&mut server.milepost(&arguments)).status.success());
     assert!(std::fs::read_to_string(progress).unwrap().contains("progress=end"));
     assert!(!on_the_way(&server.history("o")).is_empty(), "the status line tells");
+}
+
+#[test]
+fn a_watcher_of_another_instance_cancels_a_render() {
+    require("ffmpeg");
+    let redis = milepost_redis_servers::Server::start();
+    let config =
+        || Config { redis_url: Some(redis.url().try_into().unwrap()), ..Config::default() };
+    let [one, other] = [config(), config()].map(|it| Server::on(support::any_port(), it));
+    let source = "testsrc2=duration=60:size=320x180:rate=30";
+    let line = [
+        "run", "--job", "c1", "--", "ffmpeg", "-re", "-f", "lavfi", "-i", source, "-f", "null", "-",
+    ];
+    let child = one.milepost(&line).spawn().unwrap();
+    eventually("it renders", || {
+        other.get("/jobs/c1").filter(|state| state["metadata"]["frame"].as_u64() > Some(0))
+    });
+    let ffmpeg = child_of(child.id(), "ffmpeg");
+    let request = |name: &str| {
+        let output = run(other.milepost(&[name, "c1", "--reason", "why"]).env("USER", "me"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    request("pause");
+    eventually("it is stopped", || is_stopped(ffmpeg).then_some(()));
+    eventually("watchers see it", || other.get("/jobs/c1").filter(|it| it["paused"] == true));
+    request("resume");
+    eventually("it goes on", || (!is_stopped(ffmpeg)).then_some(()));
+    request("cancel");
+    let output = finish(child);
+    assert_ne!(output.status.code(), Some(0));
+    let history = other.history("c1");
+    let end = history.last().unwrap();
+    assert_eq!(
+        (&end["status"], &end["message"]),
+        (&"cancelled".into(), &"Cancelled by me: why".into())
+    );
+    assert_eq!((&end["acknowledged"], &end["requested"]["by"]), (&"cancel".into(), &"me".into()));
+    let is_requested =
+        |state: &Value| state["status"] == "processing" && state["requested"]["action"] == "cancel";
+    assert!(history.iter().any(is_requested), "watchers saw the request before the end");
+    let again = run(&mut other.milepost(&["cancel", "c1"]));
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again.stderr));
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -138,7 +138,8 @@ pub fn request(
     json.push_str(&request.to_json(now));
     let mut layout = previous.layout.clone();
     layout.requested = Span::new(&(start..json.len()));
-    json.push_str(&format!(",\"attempt\":{},\"position\":\"{position}\"}}", previous.attempt));
+    // Writing into a String cannot fail.
+    let _ = write!(json, ",\"attempt\":{},\"position\":\"{position}\"}}", previous.attempt);
     Ok(Fold::New(State { position, layout, json: json.into_boxed_str(), ..previous.clone() }))
 }
 

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{JobId, MAX_TTL_SECONDS};
+use milepost_protocol::{Action, JobId, MAX_TTL_SECONDS};
 use serde::Serialize;
 
 use crate::counter::Counter;
@@ -90,6 +90,23 @@ impl Job {
     pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.with_record(|record| record.tags(tags.into_iter().map(Into::into)));
         self
+    }
+
+    /// Watchers may request that the job be cancelled or paused: its worker looks for requests, and
+    /// [acknowledges](Self::acknowledge) them. Without it they are refused.
+    #[must_use = "the handle that is returned goes on"]
+    pub fn cancellable(self) -> Self {
+        self.with_record(Record::cancellable);
+        self
+    }
+
+    /// The worker does what was requested of it. Watchers are told at once; after [`Action::Pause`] they are shown that the
+    /// job is paused until [`Action::Resume`].
+    pub fn acknowledge(&self, action: Action) {
+        if let Some(handle) = &self.handle {
+            handle.record.acknowledge(action);
+            handle.wake();
+        }
     }
 
     /// The job waits for its turn. It is shown so until its first stage, count or progress.

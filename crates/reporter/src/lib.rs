@@ -64,7 +64,7 @@ mod wrap;
 
 pub use builder::Builder;
 pub use job::Job;
-pub use milepost_protocol::{InvalidJobId, JobId};
+pub use milepost_protocol::{Action, InvalidJobId, JobId};
 pub use notice::Notice;
 pub use progress_reporter::ProgressReporter;
 pub use reporter::Reporter;

@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES, Status, Timestamp};
+use milepost_protocol::{
+    Action, JobId, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES, Status, Timestamp,
+};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
@@ -34,6 +36,10 @@ struct Fields {
     urgent: u64,
     attempt: Option<u32>,
     ttl: Option<u32>,
+    /// The worker answers requests.
+    cancellable: bool,
+    /// The request that it has answered last.
+    acknowledged: Option<Action>,
     queued: bool,
     stage: Option<String>,
     message: Option<String>,
@@ -85,6 +91,8 @@ impl Record {
                 urgent: 0,
                 attempt: None,
                 ttl: None,
+                cancellable: false,
+                acknowledged: None,
                 queued: false,
                 stage: None,
                 message: None,
@@ -229,6 +237,7 @@ impl Record {
         fields.attempt = Some(attempt);
         fields.stage = None;
         fields.message = None;
+        fields.acknowledged = None;
         fields.metadata.clear();
         fields.metadata_bytes = 0;
         fields.truncated = Truncated::default();
@@ -242,6 +251,19 @@ impl Record {
         let mut fields = self.fields();
         fields.ttl = Some(seconds);
         fields.change();
+    }
+
+    pub(crate) fn cancellable(&self) {
+        let mut fields = self.fields();
+        fields.cancellable = true;
+        fields.change();
+    }
+
+    /// The worker does what was requested of it. Watchers are to see that at once.
+    pub(crate) fn acknowledge(&self, action: Action) {
+        let mut fields = self.fields();
+        fields.acknowledged = Some(action);
+        fields.change_at_once();
     }
 
     pub(crate) fn queued(&self) {
@@ -260,6 +282,7 @@ impl Record {
         }
         let count = fields.counter.count();
         let mut update = fields.update(&self.job, count, None);
+        update.paused = None;
         match end {
             End::Completed { result } => {
                 update.status = Status::Completed;
@@ -383,6 +406,9 @@ impl Fields {
             metadata: self.metadata(count, rate),
             attempt: self.attempt,
             ttl: self.ttl,
+            cancellable: self.cancellable.then_some(true),
+            acknowledged: self.acknowledged,
+            paused: (self.acknowledged == Some(Action::Pause)).then_some(true),
             truncated: self.truncated.clone(),
             name: self.name.clone(),
             tags: self.tags.clone(),

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use milepost_protocol::{JobId, MAX_STAGE_BYTES, MAX_UPDATE_BYTES, Status};
+use milepost_protocol::{Action, JobId, MAX_STAGE_BYTES, MAX_UPDATE_BYTES, Status};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -42,6 +42,12 @@ pub(crate) struct Update {
     pub(crate) current: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cancellable: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) acknowledged: Option<Action>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) paused: Option<bool>,
 }
 
 /// 0…1, or `null`: the total is not known.
@@ -101,6 +107,9 @@ impl Update {
             unit: None,
             current: None,
             total: None,
+            cancellable: None,
+            acknowledged: None,
+            paused: None,
         }
     }
 

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use milepost_protocol::{State, Status};
+use milepost_protocol::{Action, State, Status};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// A job as it is shown: by the terminal that runs it, and by those that watch it.
@@ -17,6 +18,8 @@ pub(crate) struct JobSummary {
     pub(crate) message: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) metadata: Map<String, Value>,
+    /// What was requested of the worker and is not done yet, or that it is paused.
+    pub(crate) request: Option<&'static str>,
 }
 
 impl JobSummary {
@@ -29,6 +32,7 @@ impl JobSummary {
             message: None,
             error: None,
             metadata: Map::new(),
+            request: None,
         }
     }
 
@@ -44,6 +48,7 @@ impl JobSummary {
                 .metadata
                 .and_then(|m| serde_json::from_str(m.get()).ok())
                 .unwrap_or_default(),
+            request: request(state),
         }
     }
 
@@ -68,6 +73,7 @@ impl JobSummary {
     /// Everything else that is worth saying, in one line.
     pub(crate) fn details(&self) -> String {
         let mut parts: Vec<Cow<'_, str>> = Vec::new();
+        parts.extend(self.request.map(Cow::Borrowed));
         parts.extend(self.own_stage().map(sanitized));
         let words = match self.status {
             Status::Failed => self.error.as_deref().map(last_line).or(self.message.as_deref()),
@@ -104,6 +110,28 @@ impl JobSummary {
             let _ = write!(text, " {}", sanitized(unit));
         }
         Some(text)
+    }
+}
+
+fn request(state: &State) -> Option<&'static str> {
+    #[derive(Default, Deserialize)]
+    struct Paused {
+        #[serde(default)]
+        paused: Value,
+    }
+    if state.status().is_end() {
+        return None;
+    }
+    let paused = || {
+        let fields: Paused = serde_json::from_str(state.json()).unwrap_or_default();
+        fields.paused == Value::Bool(true)
+    };
+    match state.requested_action()? {
+        Action::Cancel => Some("cancelling…"),
+        Action::Pause if !paused() => Some("pausing…"),
+        Action::Resume if paused() => Some("resuming…"),
+        Action::Pause => Some("paused"),
+        Action::Resume => None,
     }
 }
 
@@ -197,6 +225,22 @@ mod tests {
             ),
             "failed|rendering · last words"
         );
+    }
+
+    #[test]
+    fn what_is_requested_is_shown_until_it_is_done() {
+        let of = |rest: &str| {
+            let state = format!(r#""status":"processing","stage":"s","cancellable":true{rest}"#);
+            summary(&state).details()
+        };
+        let requested = |action: &str| format!(r#","requested":{{"action":"{action}","at":"t"}}"#);
+        assert_eq!(of(&requested("cancel")), "cancelling… · s");
+        assert_eq!(of(&requested("pause")), "pausing… · s");
+        assert_eq!(of(&format!(r#","paused":true{}"#, requested("pause"))), "paused · s");
+        assert_eq!(of(&format!(r#","paused":true{}"#, requested("resume"))), "resuming… · s");
+        assert_eq!(of(&requested("resume")), "s");
+        let end = format!(r#""status":"cancelled","stage":"s"{}"#, requested("cancel"));
+        assert_eq!(summary(&end).details(), "s");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Problem, State};
+use milepost_protocol::{JobId, Problem, ProblemType, State, Status};
 use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, RequestBuilder};
 
-use super::{RequestError, token};
+use super::{Pending, RequestError, token};
 
 /// An answer larger than that is not read: 1,000 states of 64 KiB, and more.
 const MAX_ANSWER_BYTES: u64 = 80 * 1024 * 1024;
@@ -51,11 +51,7 @@ impl Http {
         let answer = self.authorized(request).call();
         match self.text(answer) {
             Ok(json) => State::parse(&json).map(Some).map_err(RequestError::InvalidState),
-            Err(RequestError::Refused(problem))
-                if problem.uri == "urn:milepost:problem:unknown-job" =>
-            {
-                Ok(None)
-            }
+            Err(RequestError::Refused(problem)) if is_unknown_job(&problem) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -67,6 +63,38 @@ impl Http {
         let answer = self.text(self.authorized(request).send(update))?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         Ok(answer["position"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(super) fn request(&self, job: &JobId, request: &Value) -> Result<String, RequestError> {
+        let post = self.agent.post(format!("{}/jobs/{job}/requests", self.url));
+        let post = self.authorized(post).content_type("application/json");
+        let answer = self.text(post.send(request.to_string()))?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        Ok(answer["position"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(super) fn requested(
+        &self,
+        job: &JobId,
+        after: Option<&str>,
+        wait: Duration,
+    ) -> Result<Option<Pending>, RequestError> {
+        let get = self.agent.get(format!("{}/jobs/{job}/requests", self.url));
+        let wait = wait.as_secs().to_string();
+        let query = [("wait", wait.as_str())].into_iter().chain(after.map(|at| ("after", at)));
+        let answer = match self.text(self.authorized(get).query_pairs(query).call()) {
+            Ok(answer) => answer,
+            Err(RequestError::Refused(problem)) if is_unknown_job(&problem) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let status = answer["status"].as_str().and_then(Status::from_name);
+        let attempt = answer["attempt"].as_u64().and_then(|attempt| attempt.try_into().ok());
+        Ok(status.zip(attempt).map(|(status, attempt)| Pending {
+            attempt,
+            has_ended: status.is_end(),
+            requested: answer.get("requested").filter(|it| !it.is_null()).map(Value::to_string),
+        }))
     }
 
     /// A page of the jobs known; the answer's JSON.
@@ -103,7 +131,7 @@ impl Http {
                 location: location.unwrap_or("elsewhere").to_owned(),
             });
         }
-        if status == StatusCode::OK {
+        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
             return Ok(text);
         }
         Err(match serde_json::from_str::<Problem>(&text) {
@@ -111,4 +139,8 @@ impl Http {
             Err(_) => RequestError::NotMilepost { url: url(), status: status.as_u16() },
         })
     }
+}
+
+fn is_unknown_job(problem: &Problem) -> bool {
+    ProblemType::from_uri(&problem.uri) == Some(ProblemType::UnknownJob)
 }

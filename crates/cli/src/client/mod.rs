@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use milepost_protocol::{InvalidState, JobId, Problem, ProblemType, Refusal, State, Update};
 use milepost_redis::{Address, Failure, InvalidAddress};
+use serde_json::Value;
 
 use crate::exit::ExitCode;
 use http::Http;
@@ -94,6 +95,12 @@ impl RequestError {
             if ProblemType::from_uri(&problem.uri) == Some(ProblemType::UpdateTooLarge))
     }
 
+    /// Whether the server does not know the job.
+    pub(crate) fn is_unknown_job(&self) -> bool {
+        matches!(self, Self::Refused(problem)
+            if ProblemType::from_uri(&problem.uri) == Some(ProblemType::UnknownJob))
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::InvalidUrl { .. } | Self::InvalidRedisUrl(_) | Self::NeedsServer(_) => {
@@ -151,6 +158,25 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
+/// What a worker is to know of its job.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) attempt: u32,
+    pub(crate) has_ended: bool,
+    /// The request, as JSON.
+    pub(crate) requested: Option<String>,
+}
+
+impl Pending {
+    fn of(state: &State) -> Self {
+        Self {
+            attempt: state.attempt(),
+            has_ended: state.status().is_end(),
+            requested: state.requested().map(str::to_owned),
+        }
+    }
+}
+
 /// Who is asked.
 #[derive(Debug)]
 pub(crate) enum Client {
@@ -184,6 +210,33 @@ impl Client {
         match self {
             Self::Http(http) => http.report(update.job(), json),
             Self::Redis(redis) => redis.report(update),
+        }
+    }
+
+    /// Requests something of the job's worker: `spec/README.md`, section 16. The position of the state that says so.
+    pub(crate) fn request(&self, job: &JobId, request: &Value) -> Result<String, RequestError> {
+        match self {
+            Self::Http(http) => http.request(job, request),
+            Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
+        }
+    }
+
+    /// Whether an answer is held until there is something new.
+    pub(crate) fn holds_answers(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
+    /// What is requested of the job's worker, once it is another request than at `after`, or after `wait`. None if the job
+    /// is not known.
+    pub(crate) fn requested(
+        &self,
+        job: &JobId,
+        after: Option<&str>,
+        wait: Duration,
+    ) -> Result<Option<Pending>, RequestError> {
+        match self {
+            Self::Http(http) => http.requested(job, after, wait),
+            Self::Redis(redis) => Ok(redis.state(job)?.as_ref().map(Pending::of)),
         }
     }
 

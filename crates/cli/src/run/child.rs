@@ -98,9 +98,49 @@ impl SignalTarget {
         }
     }
 
+    /// The command and all that it started, as far as the system tells: its children, theirs, and so on.
+    fn family(&self) -> Vec<Pid> {
+        let pid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pid.map(family).unwrap_or_default()
+    }
+
+    /// Sends the signal to the command and all that it started.
+    pub(crate) fn send_to_all(&self, signal: Signal) {
+        for pid in self.family() {
+            // Whoever is gone needs no signal.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// A process and its descendants. Linux alone tells; elsewhere the process itself.
+fn family(of: Pid) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| {
+        let pid = entry.ok()?.file_name().to_str()?.parse::<i32>().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name is in parentheses, and may have some itself; then the state and the parent.
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok()?;
+        Some((Pid::from_raw(pid)?, Pid::from_raw(parent)?))
+    });
+    let parents: Vec<(Pid, Pid)> = processes.collect();
+    let mut family = vec![of];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        let children =
+            parents.iter().filter(|(child, its)| *its == parent && !family.contains(child));
+        let children: Vec<Pid> = children.map(|(child, _)| *child).collect();
+        family.extend(children);
+        next += 1;
+    }
+    family
 }
 
 /// 128+n after a signal, as shells have it.

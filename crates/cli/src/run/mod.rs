@@ -10,6 +10,7 @@ mod parse_budget;
 mod pip;
 mod relay;
 mod reported_job;
+mod requests;
 mod signals;
 mod supervise;
 mod tracker;
@@ -28,6 +29,8 @@ use milepost_reporter::Reporter;
 
 use ci_log::CiLog;
 use delivery::ReportDelivery;
+use requests::Answering;
+use signals::Cancellation;
 
 pub(crate) use child::CannotStart;
 pub(crate) use outcome::Outcome;
@@ -72,6 +75,9 @@ pub(crate) struct Args {
     /// A word to find the job by. May be given several times, 16 at most
     #[arg(long = "tag", value_name = "TAG", value_parser = crate::report::keyword)]
     tags: Vec<String>,
+    /// When watchers cancel the command: SIGKILL so many seconds after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    cancel_grace: u32,
     /// Show no bar and print no messages of Milepost's own
     #[arg(long, short)]
     quiet: bool,
@@ -121,7 +127,7 @@ impl Args {
             Ok(reporter) => (reporter, location_line(url, &job)),
             Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
         };
-        let mut job_handle = reporter.job(job.as_str());
+        let mut job_handle = reporter.job(job.as_str()).cancellable();
         // An id of our own making has no past.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         if let Some(attempt) = attempt {
@@ -139,11 +145,28 @@ impl Args {
         announcer.line(&location_line);
 
         let begun = Instant::now();
+        let answering = Answering {
+            url: url.to_owned(),
+            job: job.clone(),
+            attempt,
+            handle: job_handle.clone(),
+            cancellation: Cancellation::default(),
+            grace: Duration::from_secs(self.cancel_grace.into()),
+            say: {
+                let announcer = announcer.clone();
+                move |text: &str| announcer.line(text)
+            },
+        };
         let sink = ReportedJob::new(job_handle);
         let log = CiLog::new(job.as_str(), &sink, logs);
         let outcome = (|| {
             let mut signals =
                 Signals::catch().map_err(|error| CannotStart::new(&task.program, error))?;
+            if connects {
+                let cancellation = signals.cancellation();
+                let answering = Answering { cancellation, ..answering };
+                signals.answer_requests(move |target| answering.start(target));
+            }
             let outlet = OutputTargets {
                 stdout: destination(&io::stdout(), screen.as_deref()),
                 stderr: destination(&io::stderr(), screen.as_deref()),

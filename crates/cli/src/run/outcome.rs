@@ -29,6 +29,8 @@ pub(crate) struct Exit {
     /// The last signal that asked to stop: Ctrl-C, or one that was sent to us.
     pub(crate) stop_signal: Option<i32>,
     pub(crate) forwarded: Option<i32>,
+    /// Why a watcher had it stopped.
+    pub(crate) cancelled: Option<String>,
     /// What the command said of its failure: a JSON line's `error`, or its last words.
     pub(crate) error: Option<String>,
     /// A JSON line's `result`.
@@ -47,6 +49,9 @@ impl Exit {
                 result.insert("output".to_owned(), output);
             }
             return Outcome::Completed { result: Value::Object(result) };
+        }
+        if let Some(reason) = self.cancelled {
+            return Outcome::Cancelled { reason, exit_code };
         }
         let died_by = self.status.signal();
         let own_end = died_by.is_some() && died_by == self.forwarded;
@@ -74,7 +79,8 @@ impl Outcome {
                 format!("failed after {took} with exit code {exit_code}")
             }
             Self::Cancelled { reason, .. } => {
-                let reason = reason.replacen("Stopped", "stopped", 1);
+                let reason =
+                    reason.replacen("Stopped", "stopped", 1).replacen("Cancelled", "on request", 1);
                 format!("cancelled after {took}, {reason}")
             }
         }
@@ -117,6 +123,7 @@ mod tests {
             took: Duration::from_millis(1500),
             stop_signal: None,
             forwarded: None,
+            cancelled: None,
             error: None,
             result: None,
         }
@@ -157,6 +164,10 @@ mod tests {
         assert_eq!(of(0, None), "completed in 1:23");
         assert_eq!(of(3 << 8, None), "failed after 1:23 with exit code 3");
         assert_eq!(of(15, Some(15)), "cancelled after 1:23, stopped by SIGTERM");
+        let cancelled = Some("Cancelled by me: too slow".to_owned());
+        let on_request = Exit { cancelled, ..exit(15) }.outcome();
+        let words = on_request.in_words(Duration::from_secs(83));
+        assert_eq!(words, "cancelled after 1:23, on request by me: too slow");
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use std::fs;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
@@ -21,13 +21,32 @@ use super::child::SignalTarget;
 const FORWARDED: [i32; 8] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT];
 
 /// Catches signals until it is dropped.
-#[derive(Debug)]
 pub(crate) struct Signals {
     info: Option<SignalsInfo<WithOrigin>>,
     handle: Handle,
     seen: Arc<Seen>,
     thread: Option<JoinHandle<()>>,
+    cancellation: Cancellation,
+    on_start: Option<OnStart>,
 }
+
+/// Why the command is cancelled, if a watcher requested it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cancellation(Arc<Mutex<Option<String>>>);
+
+impl Cancellation {
+    /// The first reason counts.
+    pub(super) fn set(&self, reason: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Called with where signals for the command go, once it runs.
+type OnStart = Box<dyn FnOnce(SignalTarget) + Send>;
 
 /// The latest signals that came, 0 for none.
 #[derive(Debug, Default)]
@@ -45,7 +64,14 @@ impl Signals {
         let info = SignalsInfo::<WithOrigin>::new(
             FORWARDED.iter().filter(|s| ignored >> (**s - 1) & 1 == 0),
         )?;
-        Ok(Self { handle: info.handle(), info: Some(info), seen: Arc::default(), thread: None })
+        Ok(Self {
+            handle: info.handle(),
+            info: Some(info),
+            seen: Arc::default(),
+            thread: None,
+            cancellation: Cancellation::default(),
+            on_start: None,
+        })
     }
 
     /// Hands on what came since, and what will come.
@@ -55,6 +81,9 @@ impl Signals {
         target: SignalTarget,
         before_stop: impl Fn() + Send + 'static,
     ) {
+        if let Some(on_start) = self.on_start.take() {
+            on_start(target.clone());
+        }
         let Some(mut info) = self.info.take() else { return };
         let seen = Arc::clone(&self.seen);
         self.thread = Some(thread::spawn(move || {
@@ -77,6 +106,21 @@ impl Signals {
                 }
             }
         }));
+    }
+
+    /// `answer` is called once the command runs, and may send it signals.
+    pub(super) fn answer_requests(&mut self, answer: impl FnOnce(SignalTarget) + Send + 'static) {
+        self.on_start = Some(Box::new(answer));
+    }
+
+    /// Where it is noted that a watcher cancels the command.
+    pub(super) fn cancellation(&self) -> Cancellation {
+        self.cancellation.clone()
+    }
+
+    /// Why a watcher cancelled the command.
+    pub(crate) fn cancelled(&self) -> Option<String> {
+        self.cancellation.reason()
     }
 
     /// The last signal that asked to stop.

@@ -116,6 +116,7 @@ impl Task {
             took: begun.elapsed(),
             stop_signal: signals.stop_signal(),
             forwarded: signals.forwarded(),
+            cancelled: signals.cancelled(),
             error: error.or_else(|| error_tail.text()).or_else(|| output_tail.text()),
             result,
         };

@@ -26,6 +26,11 @@ use tokio::sync::oneshot;
 /// Nothing here takes as long, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A free port of this machine.
+pub fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
 pub struct Server {
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
@@ -35,7 +40,7 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), Config::default())
+        Self::on(any_port(), Config::default())
     }
 
     pub fn on(address: SocketAddr, config: Config) -> Self {
