@@ -32,8 +32,9 @@ afterEach(async () => {
 /**
  * @param {string} path
  * @param {import('playwright-core').BrowserContextOptions} [options]
+ * @param {(page: import('playwright-core').Page) => void} [prepare] what to set up before the page loads
  */
-async function open(path, options = {}) {
+async function open(path, options = {}, prepare = () => {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   leftovers.push(() => context.close());
   await serveFiles(context);
@@ -43,6 +44,7 @@ async function open(path, options = {}) {
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) faults.push(message.text());
   });
+  prepare(page);
   await page.goto(path.startsWith('http') ? path : server.url + path);
   return page;
 }
@@ -324,19 +326,17 @@ for (const path of ['/?job=half', '/try?job=half', '/']) {
 
 test('10,000 jobs scroll, and only those that are seen are in the page and watched', async () => {
   await server.reportMany(many(10_000));
-  const page = await open('/');
   /** @type {Set<string>} */
   const subscribed = new Set();
   let sockets = 0;
-  page.on('websocket', (socket) => {
+  const page = await open('/', {}, (page) => page.on('websocket', (socket) => {
     sockets += 1;
     socket.on('framesent', ({ payload }) => {
       const { type, job_id } = JSON.parse(payload.toString());
       if (type === 'subscribe') subscribed.add(job_id);
       if (type === 'unsubscribe') subscribed.delete(job_id);
     });
-  });
-  await page.reload();
+  }));
   await reads(page, 'h1', /Jobs\s*10,000/);
   await reads(page, row('job_09999'), 'number 9999');
   const bounded = async () => {
