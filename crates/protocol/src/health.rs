@@ -1,11 +1,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::attribute::number;
 use crate::{Attribute, Epoch, Position, State, Status};
 
 /// Whether a job's worker is there and gets on: `spec/README.md`, section 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Health {
     /// It reports, and gets on.
     Ok,

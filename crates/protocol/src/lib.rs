@@ -14,6 +14,8 @@ mod layout;
 mod position;
 mod problem;
 mod request;
+#[cfg(feature = "openapi")]
+mod schema;
 mod stages;
 mod state;
 mod status;
@@ -27,7 +29,7 @@ pub use health::{Health, Patience};
 pub use job_id::{InvalidJobId, JobId};
 pub use position::{Epoch, Position, Standing};
 pub use problem::{FieldError, Problem, ProblemType};
-pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, request};
+pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
 pub use state::{InvalidState, State, StateView};
 pub use status::Status;
 pub use timestamp::Timestamp;

@@ -1,6 +1,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// One stretch of a job's life in which positions can be compared. A new one begins when the job was
 /// forgotten, or when the broker lost what came after.
 ///
@@ -90,6 +92,12 @@ pub enum Standing {
     Ahead,
     /// Another epoch, or not a position at all: the whole state.
     Foreign,
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl fmt::Display for Position {

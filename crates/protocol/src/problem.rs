@@ -174,9 +174,11 @@ impl ProblemType {
 
 /// A refusal over HTTP: RFC 9457 problem details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Which kind of problem: `urn:milepost:problem:<name>`.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::schema::problem_type))]
     pub uri: String,
     /// The same for every problem of this type.
     pub title: String,
@@ -186,23 +188,29 @@ pub struct Problem {
     pub detail: String,
     /// The fields or parameters that were wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub errors: Vec<FieldError>,
     /// The latest attempt, where that is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, minimum = 1))]
     pub attempt: Option<u32>,
     /// The present position, where that is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::Position>, nullable = false))]
     pub position: Option<String>,
 }
 
 /// A field or parameter that was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// The field of the body: a JSON pointer (RFC 6901).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pointer: Option<String>,
     /// The parameter of the query, or the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub parameter: Option<String>,
     /// What was wrong with it.
     pub detail: String,

@@ -10,6 +10,7 @@ pub const MAX_REQUEST_TEXT_BYTES: usize = 256;
 
 /// What may be requested of a job's worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// That it ends the attempt.
@@ -53,15 +54,6 @@ pub struct Request {
 impl Request {
     /// The value of `requested` in the states that follow.
     pub fn to_json(&self, at: Timestamp) -> String {
-        #[derive(Serialize)]
-        struct Requested<'a> {
-            action: Action,
-            at: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            by: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            reason: Option<&'a str>,
-        }
         let requested = Requested {
             action: self.action,
             at: at.with_millis().to_string(),
@@ -71,6 +63,25 @@ impl Request {
         // Strings only; only I/O could fail.
         serde_json::to_string(&requested).unwrap_or_default()
     }
+}
+
+/// What was requested of the worker in this attempt: `requested` in a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Requested<'a> {
+    /// What the worker is to do.
+    pub action: Action,
+    /// When, by the server's clock: RFC 3339 in UTC with milliseconds.
+    #[cfg_attr(feature = "openapi", schema(examples("2024-01-01T00:00:00.000Z")))]
+    pub at: String,
+    /// Who requested it, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 256, nullable = false))]
+    pub by: Option<&'a str>,
+    /// Why, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 256, nullable = false))]
+    pub reason: Option<&'a str>,
 }
 
 /// Why a request is refused.

@@ -3,7 +3,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::attribute::{number, text};
@@ -101,6 +101,15 @@ impl State {
     pub fn view(&self) -> StateView<'_> {
         // These fields were checked with these types when the state was made.
         serde_json::from_str(&self.json).unwrap_or_default()
+    }
+}
+
+/// As its JSON, untouched.
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json: &RawValue =
+            serde_json::from_str(&self.json).map_err(serde::ser::Error::custom)?;
+        json.serialize(serializer)
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A job's status: `queued` → `processing` → one of the three ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Accepted, not started.

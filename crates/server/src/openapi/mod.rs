@@ -1,11 +1,10 @@
 //! `GET /openapi.json`: what HTTP clients may ask, generated from the annotations on the handlers.
 //!
-//! Its types only describe: handlers read and write JSON without them, so that what a worker sends passes through
-//! to the last digit. `tests/openapi.rs` holds real answers against them.
+//! Responses are the types that the handlers serialize. A state or an update passes through as text, to the last digit;
+//! `milepost_protocol` describes its fields. `tests/documents/openapi.rs` checks real responses against the document.
 
 mod parameters;
 mod problems;
-mod schema;
 
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -21,7 +20,6 @@ pub(crate) use problems::{
     BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, PollRefused,
     ReportRefused, RequestRefused, SocketRefused, WatchRefused, WatchersRefused,
 };
-pub(crate) use schema::{History, JobId, JobList, Position, Requested, State, Status, Update};
 
 /// What the annotations of the handlers are added to.
 #[derive(OpenApi)]
@@ -44,7 +42,7 @@ pub(crate) use schema::{History, JobId, JobList, Position, Requested, State, Sta
         (name = "Operating", description = "Health, metrics, and this document.")
     ),
     paths(one_job, many_jobs),
-    components(schemas(schema::Problem, parameters::Mode, parameters::Close)),
+    components(schemas(milepost_protocol::Problem, parameters::Mode, parameters::Close)),
 )]
 struct Base;
 

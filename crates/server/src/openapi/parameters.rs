@@ -3,9 +3,8 @@
     reason = "describes parameters; the handlers read them by `crate::request::parameter`"
 )]
 
+use milepost_protocol::{Health, JobId, Position, Status};
 use utoipa::{IntoParams, ToSchema};
-
-use super::schema::{Health, JobId, Position, Status};
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -38,7 +37,7 @@ pub(crate) struct CloseParam {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct LastEventId {
-    /// As `since`, which it goes before. `EventSource` sends it by itself.
+    /// As `since`, which it overrides. `EventSource` sends it by itself.
     #[param(rename = "Last-Event-ID", nullable = false)]
     last_event_id: Option<Position>,
 }
@@ -54,14 +53,14 @@ pub(crate) struct IfNoneMatch {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AfterRequestParam {
-    /// The `at` of the request that the worker knows of already.
+    /// The `at` of the request that the worker has seen already.
     after: Option<String>,
 }
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WaitParam {
-    /// Hold the answer for so many seconds, until there is something newer.
+    /// Hold the response until there is something newer, for at most this many seconds.
     #[param(minimum = 0, maximum = 60, default = 0)]
     wait: Option<f64>,
 }
@@ -86,17 +85,17 @@ pub(crate) struct JobsParams {
     parent: Option<String>,
     /// Only jobs that have this text in their id, name or tags, whatever its case.
     q: Option<String>,
-    /// Another order than that in which the jobs began: by a field, downwards with a `-` before it. Of the 10,000 jobs
-    /// that match and began last.
+    /// The order: newest first if absent, else by this field, descending if it begins with `-`. Only the newest 10,000 jobs
+    /// that match are sorted.
     #[param(pattern = "^(begun|-?(name|status|progress|started|seen))$", default = "begun")]
     sort: Option<String>,
-    /// Whether to count the jobs that match, but for `status`, by their status: those 10,000 that began last.
+    /// Whether to count the matching jobs by status, regardless of `status` itself. Only the newest 10,000 are counted.
     #[param(default = false)]
     counts: Option<bool>,
     /// At most so many.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     #[param(pattern = "^[0-9a-f]{1,16}$")]
     after: Option<String>,
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use milepost_protocol::ProblemType;
+use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, PartialSchema};
-
-use super::schema::problem_example;
 
 macro_rules! refusals {
     ($($name:ident: $($problem:ident)*;)*) => {$(
@@ -71,4 +70,46 @@ fn responses(problems: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     };
     let each = by_status.into_iter();
     each.map(|(status, problems)| (status.to_string(), response(problems).into())).collect()
+}
+
+/// What an example of a problem says.
+fn problem_example(kind: ProblemType) -> Value {
+    use ProblemType as T;
+    let (detail, more) = match kind {
+        T::InvalidJobId => {
+            ("'/' is not allowed in a job id; allowed are A-Z a-z 0-9 - . _ ~ : @", json!({}))
+        }
+        T::InvalidJson => ("expected value at line 1 column 14", json!({})),
+        T::InvalidParameter => (
+            "limit is \"0\"; it is 1 to 1000",
+            json!({"errors": [{"parameter": "limit", "detail": "is \"0\"; it is 1 to 1000"}]}),
+        ),
+        T::InvalidUpdate => (
+            "progress is not a number or null: \"0.5\"",
+            json!({"errors": [{"pointer": "/progress", "detail": "is not a number or null: \"0.5\""}]}),
+        ),
+        T::AttemptEnded => (
+            "attempt 1 is completed; to try again, report attempt 2",
+            json!({"attempt": 1, "position": "8f3a6c01d2e4b597-43"}),
+        ),
+        T::AttemptSuperseded => (
+            "attempt 1 is over: the latest is 2",
+            json!({"attempt": 2, "position": "8f3a6c01d2e4b597-44"}),
+        ),
+        T::UpdateTooLarge => ("at most 65536 bytes are allowed", json!({})),
+        T::BatchTooLarge => ("at most 10000 lines are allowed", json!({})),
+        T::UnknownJob => ("job_12345 was never reported here, or is forgotten", json!({})),
+        T::RequestTimeout => ("the body was not there after 30 s", json!({})),
+        T::BrokerFull => ("the broker is full: it holds 1000000 jobs", json!({})),
+        T::ServerFull => ("the memory for bodies is in use: 16777216 bytes", json!({})),
+        T::TooManyConnections => ("it holds 10000", json!({})),
+        other => (other.title(), json!({})),
+    };
+    let mut problem = json!({
+        "type": kind.uri(), "title": kind.title(), "status": kind.status(), "detail": detail,
+    });
+    if let (Some(problem), Value::Object(more)) = (problem.as_object_mut(), more) {
+        problem.extend(more);
+    }
+    problem
 }

@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode, Version};
 use milepost_broker::Reported;
 use milepost_hub::Mode;
 use milepost_protocol::{
-    Action, JobId, MAX_REQUEST_TEXT_BYTES, ProblemType, Request, State as JobState, Timestamp,
-    Update,
+    Action, JobId, MAX_REQUEST_TEXT_BYTES, Position, ProblemType, Request, Requested,
+    State as JobState, Status, Timestamp, Update,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -51,14 +51,12 @@ pub(crate) struct Requesting {
 /// What a worker that waits for requests is answered.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Pending {
-    #[schema(value_type = openapi::Status)]
-    status: &'static str,
-    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
-    attempt: u64,
-    #[schema(value_type = openapi::Position)]
-    position: String,
+    status: Status,
+    #[schema(minimum = 1)]
+    attempt: u32,
+    position: Position,
     /// What was requested last in this attempt; `null`: nothing.
-    #[schema(value_type = Option<openapi::Requested>, required = true)]
+    #[schema(value_type = Option<Requested<'_>>, required = true)]
     requested: Option<Box<RawValue>>,
 }
 
@@ -194,9 +192,9 @@ pub(crate) async fn pending(
         }
     }
     Ok(json(&Pending {
-        status: state.status().as_str(),
-        attempt: state.attempt().into(),
-        position: state.position().to_string(),
+        status: state.status(),
+        attempt: state.attempt(),
+        position: state.position(),
         requested: requested(&state),
     }))
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_broker::Reported;
-use milepost_protocol::{JobId, ProblemType, Update};
+use milepost_protocol::{JobId, Position, ProblemType, Requested, Update};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -35,21 +35,19 @@ use crate::response::problem::{Outcome, Refused};
     json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-43", "repeated": true}),
 ))]
 pub(crate) struct Accepted {
-    #[schema(value_type = openapi::JobId)]
-    job_id: String,
+    job_id: JobId,
     /// The attempt that the update belongs to.
-    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
-    attempt: u64,
+    #[schema(minimum = 1)]
+    attempt: u32,
     /// The position of the state that the update led to.
-    #[schema(value_type = openapi::Position)]
-    position: String,
+    position: Position,
     /// The very same end was reported before: this is its answer again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     repeated: Option<bool>,
     /// What was requested of the worker in this attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<openapi::Requested>, nullable = false)]
+    #[schema(value_type = Option<Requested<'_>>, nullable = false)]
     requested: Option<Box<RawValue>>,
 }
 
@@ -57,7 +55,7 @@ pub(crate) struct Accepted {
 #[utoipa::path(
     post, path = "/jobs/{job_id}", operation_id = "report", tag = "Reporting",
     params(openapi::JobPath),
-    request_body(content = openapi::Update, description = "What the request says it is does not matter: it is JSON."),
+    request_body(content = Update, description = "What the request says it is does not matter: it is JSON."),
     responses(
         (status = 200, description = "Taken.", body = Accepted,
             headers(("ETag" = String, description = "The position, in quotes."))),
@@ -221,9 +219,9 @@ impl From<&Reported> for Accepted {
     fn from(reported: &Reported) -> Self {
         let state = &reported.state;
         Self {
-            job_id: state.job().to_string(),
-            attempt: state.attempt().into(),
-            position: state.position().to_string(),
+            job_id: state.job().clone(),
+            attempt: state.attempt(),
+            position: state.position(),
             repeated: reported.repeated.then_some(true),
             requested: requests::requested(state),
         }

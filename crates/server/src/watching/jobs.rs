@@ -1,6 +1,5 @@
 //! `GET /jobs`: the jobs known, in pages.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,7 +8,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use milepost_broker::{Jobs, JobsQuery, Keyword};
-use milepost_protocol::{Health, Status};
+use milepost_protocol::{Health, State as JobState, Status};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::Grant;
 use crate::instance::Instance;
@@ -18,17 +19,47 @@ use crate::request::parameter;
 use crate::response::body::{pieces, text_bytes};
 use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
-use crate::watching::survey::{self, Sort};
+use crate::watching::survey::{self, Sort, StatusCounts};
 
 /// The broker is asked for so many jobs at first, and then for as many as have about so many bytes together.
 const FIRST_CHUNK: usize = 16;
 const CHUNK_BYTES: usize = 128 << 10;
 
+/// A page of the known jobs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobList {
+    // Empty here: they are written one by one, between `START` and the tail.
+    /// The most recently begun first, unless `sort` says otherwise.
+    #[schema(value_type = Vec<JobState>, max_items = 1000)]
+    jobs: [(); 0],
+    /// The `after` of the next page. If `null`, this is the last page.
+    #[schema(required = true)]
+    next: Option<String>,
+    /// How many jobs are known, whether they match or not.
+    total: usize,
+    /// How many jobs match in each status, regardless of `status`, if `counts` asked for it. At most 10,000 are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    counts: Option<StatusCounts>,
+}
+
+impl JobList {
+    /// What comes before the jobs.
+    const START: &str = "{\"jobs\":[";
+
+    /// What comes after the jobs, which are too many to hold at once.
+    fn tail(&self) -> String {
+        let mut whole = serde_json::to_string(self).unwrap_or_default();
+        whole.drain(..Self::START.len());
+        whole
+    }
+}
+
 /// The jobs known, in pages
 #[utoipa::path(
     get, path = "/jobs", operation_id = "jobs", tag = "Watching",
     params(openapi::JobsParams),
-    responses((status = 200, description = "A page.", body = openapi::JobList), openapi::ListRefused),
+    responses((status = 200, description = "A page.", body = JobList), openapi::ListRefused),
 )]
 pub(crate) async fn list(
     State(instance): State<Arc<Instance>>,
@@ -64,8 +95,8 @@ struct Page {
     chunk: usize,
     /// In another order: what is to come of the page.
     sorted: Option<Jobs>,
-    /// The counts for each status as JSON, if they were asked for.
-    counts: Option<String>,
+    /// If they were asked for.
+    counts: Option<StatusCounts>,
     begun: bool,
     ended: bool,
     grant: Grant,
@@ -146,7 +177,7 @@ impl Page {
     fn encode(&mut self, jobs: &Jobs, capacity: usize) -> String {
         let mut text = String::with_capacity(capacity);
         if !std::mem::replace(&mut self.begun, true) {
-            text.push_str("{\"jobs\":[");
+            text.push_str(JobList::START);
         } else if self.shown > 0 && !jobs.states.is_empty() {
             text.push(',');
         }
@@ -161,14 +192,10 @@ impl Page {
         self.query.after = jobs.next;
         if jobs.next.is_none() || self.left == 0 || self.looks == 0 {
             self.ended = true;
-            let next = jobs.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next:x}\""));
-            // Writing into a String cannot fail.
+            let next = jobs.next.map(|next| format!("{next:x}"));
             let total = if self.grant.watches_all() { jobs.total } else { self.shown };
-            let _ = write!(text, "],\"next\":{next},\"total\":{total}");
-            if let Some(counts) = &self.counts {
-                let _ = write!(text, ",\"counts\":{counts}");
-            }
-            text.push('}');
+            let page = JobList { jobs: [], next, total, counts: self.counts.take() };
+            text.push_str(&page.tail());
         }
         text
     }

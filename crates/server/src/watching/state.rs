@@ -8,6 +8,8 @@ use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use milepost_hub::Mode;
 use milepost_protocol::{JobId, Position, ProblemType, State as JobState};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::{Ending, Grant};
 use crate::instance::Instance;
@@ -22,7 +24,7 @@ use crate::response::problem::{Outcome, Refused};
     get, path = "/jobs/{job_id}", operation_id = "state", tag = "Watching",
     params(openapi::JobPath, openapi::IfNoneMatch, openapi::WaitParam),
     responses(
-        (status = 200, description = "The state.", body = openapi::State,
+        (status = 200, description = "The state.", body = JobState,
             headers(("ETag" = String, description = "The position, in quotes."))),
         (status = 304, description = "Nothing newer than `If-None-Match`, not within the wait either.",
             headers(("ETag" = String, description = "The position, in quotes."))),
@@ -83,7 +85,7 @@ fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
     get, path = "/jobs/{job_id}/status", operation_id = "status", tag = "Watching",
     params(openapi::JobPath),
     responses(
-        (status = 200, description = "The state.", body = openapi::State,
+        (status = 200, description = "The state.", body = JobState,
             headers(("ETag" = String, description = "The position, in quotes."))),
         openapi::JobRefused,
     ),
@@ -98,11 +100,20 @@ pub(crate) async fn status(
     respond(&instance, state)
 }
 
+/// A job's latest states.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct History<'a> {
+    job_id: &'a JobId,
+    /// Oldest first, the present one last; at most 32 (configurable).
+    #[schema(min_items = 1)]
+    states: Vec<&'a JobState>,
+}
+
 /// A job's latest states
 #[utoipa::path(
     get, path = "/jobs/{job_id}/history", operation_id = "history", tag = "Watching",
     params(openapi::JobPath),
-    responses((status = 200, description = "The states.", body = openapi::History), openapi::HistoryRefused),
+    responses((status = 200, description = "The states.", body = History<'_>), openapi::HistoryRefused),
 )]
 pub(crate) async fn history(
     State(instance): State<Arc<Instance>>,
@@ -117,8 +128,9 @@ pub(crate) async fn history(
     // The states are held while they are copied.
     let bytes: usize = states.iter().map(|state| state.json().len() + 1).sum();
     let mut held = instance.memory.responses.take(2 * bytes + 256)?;
-    let states: Vec<&str> = states.iter().map(|state| state.json()).collect();
-    let text = format!(r#"{{"job_id":"{job}","states":[{}]}}"#, states.join(","));
+    let history = History { job_id: &job, states: states.iter().map(Arc::as_ref).collect() };
+    // Strings; only I/O could fail.
+    let text = serde_json::to_string(&history).unwrap_or_default();
     held.shrink_to(text.capacity());
     Ok(json_text(in_pieces(text_bytes(text, held))))
 }

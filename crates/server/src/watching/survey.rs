@@ -1,11 +1,12 @@
 //! What a list needs that is not in the order of the jobs' beginnings: an order by a field, and counts for each status.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use milepost_broker::{Broker, Jobs, JobsQuery, Unavailable};
 use milepost_protocol::{State, Status};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::Grant;
 
@@ -142,25 +143,39 @@ async fn survey(
     }
 }
 
-/// How many of the jobs that match, but for their status, have each status: as JSON.
+/// How many jobs there are in each status.
+#[derive(Default, Serialize, ToSchema)]
+pub(crate) struct StatusCounts {
+    queued: usize,
+    processing: usize,
+    completed: usize,
+    failed: usize,
+    cancelled: usize,
+}
+
+impl StatusCounts {
+    fn count(&mut self, status: Status) {
+        let count = match status {
+            Status::Queued => &mut self.queued,
+            Status::Processing => &mut self.processing,
+            Status::Completed => &mut self.completed,
+            Status::Failed => &mut self.failed,
+            Status::Cancelled => &mut self.cancelled,
+        };
+        *count += 1;
+    }
+}
+
+/// How many of the jobs that match, regardless of the status asked for, have each status.
 pub(super) async fn counts(
     broker: &dyn Broker,
     query: &JobsQuery,
     grant: &Grant,
-) -> Result<String, Unavailable> {
+) -> Result<StatusCounts, Unavailable> {
     let query = JobsQuery { statuses: Vec::new(), ..query.clone() };
-    let mut counts = [0_usize; Status::ALL.len()];
+    let mut counts = StatusCounts::default();
     for state in survey(broker, &query, grant).await? {
-        if let Some(at) = Status::ALL.iter().position(|status| *status == state.status()) {
-            counts[at] += 1;
-        }
+        counts.count(state.status());
     }
-    let mut json = String::from("{");
-    for (status, count) in Status::ALL.iter().zip(counts) {
-        let comma = if json.len() > 1 { "," } else { "" };
-        // Writing into a String cannot fail.
-        let _ = write!(json, "{comma}\"{status}\":{count}");
-    }
-    json.push('}');
-    Ok(json)
+    Ok(counts)
 }

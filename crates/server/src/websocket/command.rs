@@ -3,6 +3,9 @@ use std::collections::BTreeMap;
 use milepost_hub::Subscribe;
 use milepost_protocol::{JobId, Problem};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::request::parameter;
 use crate::response::problem::{Outcome, Refused};
@@ -18,20 +21,42 @@ pub(super) enum Command {
     Refused(Box<Problem>, Option<String>),
 }
 
-#[derive(Deserialize)]
-struct Fields {
-    /// Every other field.
-    #[serde(flatten)]
-    unknown: BTreeMap<String, serde_json::Value>,
+/// A client's request to be sent a job's states. `described.rs` compares these with `spec/asyncapi.yaml`.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct SubscribeFields {
     #[serde(default)]
-    job_id: Option<serde_json::Value>,
+    #[schema(value_type = JobId, required = true)]
+    job_id: Value,
     #[serde(default)]
     since: Option<String>,
     #[serde(default)]
     mode: Option<String>,
     #[serde(default)]
     max_rate: Option<f64>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    others: Others,
 }
+
+/// A client's request to be sent no more states of a job.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct UnsubscribeFields {
+    #[serde(default)]
+    #[schema(value_type = JobId, required = true)]
+    job_id: Value,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    others: Others,
+}
+
+/// A client's new token.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct AuthFields {
+    token: String,
+}
+
+/// Every other field, the message's `type` among them.
+type Others = BTreeMap<String, Value>;
 
 impl Command {
     /// Parses a message; none if it is not a command, in which case it is ignored. `many` says whether the connection is
@@ -41,65 +66,55 @@ impl Command {
         struct Kind {
             r#type: String,
             #[serde(default)]
-            job_id: serde_json::Value,
+            job_id: Value,
         }
         let Kind { r#type: kind, job_id } = serde_json::from_str(text).ok()?;
-        let subscribing = match kind.as_str() {
+        let command = match kind.as_str() {
             "ping" => return Some(Self::Ping),
             "auth" => {
-                #[derive(Deserialize)]
-                struct Auth {
-                    token: String,
-                }
-                // What is no token is refused as one.
-                let token = serde_json::from_str(text).map(|Auth { token }| token);
+                // What is not a token is refused as an invalid one.
+                let token = serde_json::from_str(text).map(|AuthFields { token }| token);
                 return Some(Self::Auth(token.unwrap_or_default()));
             }
-            "subscribe" if many => true,
-            "unsubscribe" if many => false,
+            "subscribe" if many => fields(&kind, text).and_then(SubscribeFields::command),
+            "unsubscribe" if many => fields(&kind, text).and_then(UnsubscribeFields::command),
             _ => return None,
         };
         let named = match job_id {
-            serde_json::Value::Null => None,
-            serde_json::Value::String(job) => Some(job),
+            Value::Null => None,
+            Value::String(job) => Some(job),
             other => Some(other.to_string()),
         };
-        let fields = match serde_json::from_str::<Fields>(text) {
-            Ok(fields) => fields,
-            Err(error) => {
-                let problem = Problem::parameter(&kind, format!("cannot be read: {error}"));
-                return Some(Self::Refused(Box::new(problem), named));
-            }
-        };
-        let command = fields.check_known().and_then(|()| {
-            if subscribing { fields.subscribe() } else { fields.job().map(Self::Unsubscribe) }
-        });
         Some(command.unwrap_or_else(|refused| Self::Refused(refused.0, named)))
     }
 }
 
-impl Fields {
-    /// A misspelt field would be missed by its client only.
-    fn check_known(&self) -> Outcome<()> {
-        match self.unknown.keys().find(|name| *name != "type") {
-            Some(name) => {
-                let detail =
-                    format!("{name:?} is not known; known here: job_id, since, mode, max_rate");
-                Err(Refused::parameter(name, detail))
-            }
-            None => Ok(()),
-        }
-    }
+fn fields<T: DeserializeOwned>(kind: &str, text: &str) -> Outcome<T> {
+    serde_json::from_str(text)
+        .map_err(|error| Refused::parameter(kind, format!("cannot be read: {error}")))
+}
 
-    fn job(&self) -> Outcome<JobId> {
-        match &self.job_id {
-            Some(serde_json::Value::String(job)) => Ok(JobId::parse(job)?),
-            Some(_) => Err(Refused::parameter("job_id", "is not a string")),
-            None => Err(Refused::parameter("job_id", "is missing")),
+/// Refuses unknown fields: only the client would know that it misspelt one.
+fn check_known(others: &Others, known: &str) -> Outcome<()> {
+    match others.keys().find(|name| *name != "type") {
+        Some(name) => {
+            Err(Refused::parameter(name, format!("{name:?} is not known; known here: {known}")))
         }
+        None => Ok(()),
     }
+}
 
-    fn subscribe(&self) -> Outcome<Command> {
+fn job(job_id: &Value) -> Outcome<JobId> {
+    match job_id {
+        Value::String(job) => Ok(JobId::parse(job)?),
+        Value::Null => Err(Refused::parameter("job_id", "is missing")),
+        _ => Err(Refused::parameter("job_id", "is not a string")),
+    }
+}
+
+impl SubscribeFields {
+    fn command(self) -> Outcome<Command> {
+        check_known(&self.others, "job_id, since, mode, max_rate")?;
         let max_rate = self.max_rate.map(|rate| parameter::max_rate(Some(rate), &rate.to_string()));
         let subscribe = Subscribe {
             since: parameter::since(self.since.as_deref()),
@@ -107,6 +122,13 @@ impl Fields {
             max_rate: max_rate.transpose()?,
             close_at_end: false,
         };
-        Ok(Command::Subscribe(self.job()?, subscribe))
+        Ok(Command::Subscribe(job(&self.job_id)?, subscribe))
+    }
+}
+
+impl UnsubscribeFields {
+    fn command(self) -> Outcome<Command> {
+        check_known(&self.others, "job_id")?;
+        job(&self.job_id).map(Command::Unsubscribe)
     }
 }

@@ -5,6 +5,8 @@
 
 mod command;
 mod connection;
+#[cfg(test)]
+mod described;
 pub mod frame;
 mod handshake;
 pub mod inbound;

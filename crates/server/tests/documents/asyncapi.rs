@@ -77,25 +77,6 @@ async fn the_document_is_whole() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn its_close_codes_are_those_of_the_fixture() {
-    let server = Server::start().await;
-    let document = Document::of(&server).await;
-    let description = document.0["info"]["description"].as_str().unwrap();
-    let fixture: Value =
-        serde_json::from_str(include_str!("../../../../spec/fixtures/close-codes.json")).unwrap();
-    let listed = fixture["codes"].as_array().unwrap();
-    for code in listed {
-        let come_back = if code["reconnect"] == "no" { "no" } else { "yes" };
-        let row = format!("| {} | {} | {come_back}", code["code"], code["name"].as_str().unwrap());
-        assert!(description.contains(&row), "{row}");
-    }
-    let rows =
-        description.lines().filter(|line| line.starts_with("| 1") || line.starts_with("| 4"));
-    assert_eq!(rows.count(), listed.len());
-    server.stop().await;
-}
-
 /// The next message, keepalives included.
 async fn next(watcher: &mut Watcher) -> Value {
     match watcher.message().await {

@@ -84,7 +84,8 @@ impl Sockets {
             }
             session.is_warned = true;
             session.due = Some(expires);
-            let left = expires.saturating_sub(now).as_secs_f64().ceil();
+            let left = expires.saturating_sub(now);
+            let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
             self.schedule(key);
             self.send_text(key, &message::token_expiring(left, self.context.clock.now()));
         }
@@ -141,7 +142,7 @@ impl Sockets {
         self.schedule(key);
         self.send_text(
             key,
-            &message::authenticated(left.map(|left| left.as_secs_f64()), self.context.clock.now()),
+            &message::authenticated(left.map(|left| left.as_secs()), self.context.clock.now()),
         );
         for job in lost {
             self.drop_subscription(key, &job);
