@@ -80,7 +80,12 @@ pub(crate) async fn request(
     let too_large = ProblemType::UpdateTooLarge;
     let body = body::read(&headers, body, MAX_BODY_BYTES, too_large, &instance).await?;
     let requesting: Requesting = serde_json::from_slice(&body.bytes).map_err(|error| {
-        Refused::new(ProblemType::InvalidJson, format!("the body is no request: {error}"))
+        let (problem, what) = if error.is_data() {
+            (ProblemType::InvalidParameter, "the body is not a request: ")
+        } else {
+            (ProblemType::InvalidJson, "")
+        };
+        Refused::new(problem, format!("{what}{error}"))
     })?;
     for (name, text) in [("by", &requesting.by), ("reason", &requesting.reason)] {
         let bytes = text.as_ref().map_or(0, String::len);

@@ -338,7 +338,8 @@ async fn a_request_is_in_the_state_and_in_every_answer_to_the_worker() {
     server.report("a", r#"{"cancellable":true,"progress":0.5}"#).await;
     for (body, status, problem) in [
         ("", 400, "invalid-json"),
-        (r#"{"action":"cancel","force":true}"#, 400, "invalid-json"),
+        (r#"{"action":"cancel","force":true}"#, 400, "invalid-parameter"),
+        (r#"{"action":1}"#, 400, "invalid-parameter"),
         (r#"{"action":"stop"}"#, 400, "invalid-parameter"),
         (r#"{"action":"abandon"}"#, 409, "not-cancellable"),
     ] {
