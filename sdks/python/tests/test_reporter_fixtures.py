@@ -75,7 +75,7 @@ def expanded(value: Any) -> Any:
             text, times = value["repeat"]
             return text * times
         return {key: expanded(item) for key, item in value.items()}
-    return value
+    return [expanded(item) for item in value] if isinstance(value, list) else value
 
 
 class Run:

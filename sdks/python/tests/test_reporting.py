@@ -51,6 +51,23 @@ def test_a_job_from_its_beginning_to_its_end(server: LiveServer, reporter: Make,
     assert job.refused is None
 
 
+def test_attributes_reach_the_state(server: LiveServer, reporter: Make, job_id: str) -> None:
+    make = reporter(server.url)
+    with make.job("render", id=job_id, tags=["gpu", "nightly"], unit="frames", total=8) as job:
+        job.advance(2)
+        assert make.flush(60)
+        known = state(server, job_id)
+        assert (known["name"], known["tags"], known["unit"]) == ("render", ["gpu", "nightly"], "frames")
+        assert (known["current"], known["total"], known["heartbeat"], known["health"]) == (2, 8, 10.0, "ok")
+        with job.stage("upload") as stage:
+            stage.advance()
+            assert make.flush(60)
+            # What counts in something else than frames has no frames.
+            assert state(server, job_id).get("unit") is None
+    assert make.flush(60)
+    assert state(server, job_id)["name"] == "render"
+
+
 def test_async_workers(server: LiveServer, reporter: Make, job_id: str) -> None:
     make = reporter(server.url)
 

@@ -51,6 +51,9 @@ def test_everything_that_can_be_said() -> None:
         "metadata": {"current": 2, "total": 8, "unit": "mine", "codec": "h264"},
         "attempt": 3,
         "ttl": 60,
+        "unit": "frames",
+        "current": 2,
+        "total": 8,
     }
 
 

@@ -4,8 +4,9 @@
  * It does the job no harm: no call throws on its own account or waits, memory is bounded, a server that is down costs
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
+import { type Attributes, attributesOf } from './attributes.js';
 import { type Running, describe, enter, leave } from './process.js';
-import { type Change, Sender, type Source, type Update } from './sender.js';
+import { type Change, HEARTBEAT, Sender, type Source, type Update } from './sender.js';
 
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
@@ -26,6 +27,10 @@ export interface JobOptions {
   attempt?: number;
   /** The seconds that the job is kept after each update. */
   ttl?: number;
+  /** Words to find the job by: at most 16, each cut at 64 bytes. */
+  tags?: readonly string[];
+  /** What `advance` counts, for people: `frames`, `bytes`. At most 32 bytes. */
+  unit?: string;
   /** Cancels the job. */
   signal?: AbortSignal;
   /** Where warnings go; by default `console.warn`. */
@@ -41,7 +46,7 @@ export class Job implements Running {
   readonly #abort = new AbortController();
   readonly #sender: Sender | null;
   readonly #source: Source;
-  readonly #fixed: { attempt?: number; ttl?: number };
+  readonly #fixed: { readonly attempt?: number; readonly ttl?: number } & Attributes;
   #status: 'processing' | 'completed' | 'failed' | 'cancelled' = 'processing';
   #stage: string | undefined;
   #message: string | undefined;
@@ -53,11 +58,18 @@ export class Job implements Running {
   #progress: number | null | undefined;
   #endedAt: string | undefined;
 
-  /** Begins a job, whose end the caller tells by `complete`, `fail` or `cancel`. `job()` does that by itself. */
+  /**
+   * Begins a job of the kind `name` (watchers find and group jobs by it; cut at 64 bytes), whose end the caller tells by
+   * `complete`, `fail` or `cancel`. `job()` does that by itself.
+   */
   constructor(name: string, options: JobOptions = {}) {
-    const { url = process.env['MILEPOST_URL'], token, id, total, stage, message, metadata, attempt, ttl, signal } = options;
+    const { url = process.env['MILEPOST_URL'], token, id, total, stage, message, metadata, attempt, ttl, tags, unit, signal } = options;
     this.id = id ?? `${name.replace(/[^\w.~:@-]/g, '-').slice(0, 80)}-${crypto.randomUUID()}`;
-    this.#fixed = { ...(attempt !== undefined && { attempt }), ...(ttl !== undefined && { ttl }) };
+    this.#fixed = {
+      ...(attempt !== undefined && { attempt }),
+      ...(ttl !== undefined && { ttl }),
+      ...attributesOf(name, tags, unit, HEARTBEAT / 1000),
+    };
     this.#stage = stage;
     this.#message = message;
     this.#metadata = metadata;
@@ -226,6 +238,7 @@ export class Job implements Running {
       ...(this.#metadata !== undefined && { metadata: this.#metadata }),
       ...(this.#status === 'completed' && this.#result !== undefined && { result: this.#result }),
       ...(hasFailed && { error: this.#error ?? '' }),
+      ...((this.#done > 0 || this.#total !== undefined) && { current: this.#done, ...(this.#total !== undefined && { total: this.#total }) }),
       ...this.#fixed,
     };
   }

@@ -11,7 +11,8 @@ export type { Update } from './update.js';
 const GAP = 20;
 /** Between two routine updates of a job. */
 const INTERVAL = 200;
-const HEARTBEAT = 10_000;
+/** Between two updates of a job that does not change. */
+export const HEARTBEAT = 10_000;
 const MAX_BACKOFF = 30_000;
 const MAX_RETRY_AFTER = 300_000;
 /** Between two tries during a flush, at most: there is no time for more. */

@@ -135,7 +135,7 @@ function size(text = ''): number {
 }
 
 /** At most so many bytes of the text, in whole characters. */
-function cut(text: string, bytes: number): string {
+export function cut(text: string, bytes: number): string {
   if (size(text) <= bytes) return text;
   const { read } = encoder.encodeInto(text, new Uint8Array(bytes));
   return text.slice(0, read);

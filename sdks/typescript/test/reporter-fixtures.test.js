@@ -70,7 +70,7 @@ function act(jobs, call, options) {
   const value = expanded(given);
   if (verb === 'flush') return void flush(value);
   if (verb === 'begin') {
-    for (const id of count ? Array.from({ length: count }, (_, n) => `job-${n}`) : [job]) jobs.set(id, new Job('x', { ...options, ...value, id }));
+    for (const id of count ? Array.from({ length: count }, (_, n) => `job-${n}`) : [job]) jobs.set(id, new Job(value.name ?? '', { ...options, ...value, id }));
     return;
   }
   const known = jobs.get(job);

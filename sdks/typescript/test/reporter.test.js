@@ -66,7 +66,7 @@ test('a job is told from its beginning to its result', async () => {
   });
   assert.deepEqual(result, { file: 'x.csv' });
   const { timestamp, ...first } = told[0];
-  assert.deepEqual(first, { path: '/jobs/j', job_id: 'j', status: 'processing', stage: 'reading', progress: null, ttl: 60 });
+  assert.deepEqual(first, { path: '/jobs/j', job_id: 'j', status: 'processing', stage: 'reading', progress: null, ttl: 60, name: 'export', heartbeat: 10 });
   assert.match(timestamp, /Z$/);
   const { status: ended, result: told_, progress, metadata } = told.at(-1);
   assert.deepEqual([ended, told_, progress, metadata], ['completed', { file: 'x.csv' }, 1, { rows: 4 }]);

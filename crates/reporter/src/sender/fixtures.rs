@@ -130,11 +130,16 @@ fn expanded(value: &Value) -> Value {
             let times = usize::try_from(members["repeat"][1].as_u64().unwrap()).unwrap();
             Value::String(members["repeat"][0].as_str().unwrap().repeat(times))
         }
+        Value::Array(items) => Value::Array(items.iter().map(expanded).collect()),
         Value::Object(members) => Value::Object(
             members.iter().map(|(key, value)| (key.clone(), expanded(value))).collect(),
         ),
         other => other.clone(),
     }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
 }
 
 struct Run {
@@ -207,10 +212,13 @@ impl Run {
     }
 
     fn begin(&mut self, id: &str, options: &Value) {
-        let job = self.reporter.job(id);
-        for (key, value) in options.as_object().unwrap() {
+        let mut job = self.reporter.job(id);
+        for (key, value) in expanded(options).as_object().unwrap() {
             match key.as_str() {
                 "total" => job.set_total(value.as_u64().unwrap()),
+                "name" => job = job.name(value.as_str().unwrap()),
+                "tags" => job = job.tags(value.as_array().unwrap().iter().map(text)),
+                "unit" => job.unit(value.as_str().unwrap()),
                 other => panic!("no such option: {other}"),
             }
         }

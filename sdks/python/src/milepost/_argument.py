@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Optional
 
 from ._boundary import warn_once
 from ._counter import Number, number
 from ._json import describe
 
+_MAX_TEXTS = 64
+"""Of a list of texts, no more are read: it may have no end."""
 _ROUNDING = 0.001
 """A progress so far outside of 0…1 is one that was rounded, not one in percent."""
 
@@ -58,6 +61,17 @@ def given_part(value: object, name: str) -> Optional[tuple[float, float]]:
 def given_text(value: object) -> str:
     """A text; empty for None."""
     return "" if value is None else value if isinstance(value, str) else describe(value)
+
+
+def given_texts(value: object, name: str) -> list[str]:
+    """Several texts. A single one counts as a list of one."""
+    if value is None or isinstance(value, str):
+        return [value] if value else []
+    try:
+        return [given_text(each) for each in islice(iter(value), _MAX_TEXTS)]  # type: ignore[call-overload]
+    except Exception:
+        warn_once(f"{name} is ignored: it takes a list of texts, not {_shown(value)}")
+        return []
 
 
 def given_mapping(value: object, name: str) -> Optional[Mapping[Any, object]]:

@@ -15,7 +15,7 @@ MAX_TAGS = 16
 _MAX_STAGE_BYTES = 256
 _MAX_LIST = 64
 _MAX_BYTES = 8_192
-_MAX_SECONDS = 2_592_000
+MAX_SECONDS = 2_592_000
 
 SERVER_FIELDS = frozenset(
     {
@@ -62,7 +62,7 @@ def _is_job_id(value: Any) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    return is_number(value) and 0 < value <= _MAX_SECONDS
+    return is_number(value) and 0 < value <= MAX_SECONDS
 
 
 def _is_stage(value: Any) -> bool:

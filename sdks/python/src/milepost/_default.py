@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal, Optional, Union
 
@@ -75,12 +75,16 @@ def job(
     attempt: Union[int, Literal["next"], None] = None,
     ttl: Union[float, timedelta, None] = None,
     queued: bool = False,
+    tags: Sequence[str] = (),
 ) -> Job:
     """Begins a job, whose watchers see it from now on.
 
         with milepost.job("render", id="vid-42") as job:
             for frame in job.track(frames, stage="render"):
                 encode(frame)
+
+    `name` is the kind of job, cut at 64 bytes, and `tags` are at most 16 words, each cut likewise: watchers find and
+    group jobs by them.
 
     `id` is what watchers ask for: 1…128 characters out of `A–Z a–z 0–9 - . _ ~ : @`; without it, the name and a UUID.
     `total` is how much there is to do, in `unit`s. `metadata` are facts of the worker's own. `ttl` is how many seconds
@@ -108,6 +112,7 @@ def job(
         attempt=attempt,
         ttl=ttl,
         queued=queued,
+        tags=tags,
     )
 
 

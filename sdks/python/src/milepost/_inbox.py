@@ -61,8 +61,10 @@ class Inbox:
     The queue may be written by signal handlers and finalisers, and holds no lock that a fork could catch.
     """
 
-    def __init__(self, limit: int, server: Optional[str] = None) -> None:
+    def __init__(self, limit: int, server: Optional[str] = None, heartbeat: float = 10.0) -> None:
         self._server = server
+        self._heartbeat = heartbeat
+        """How often a job is reported at least until its end, in seconds."""
         self.is_foreign = False
         """Whether it belongs to the process that this one was forked from."""
         self._limit = limit
@@ -83,6 +85,8 @@ class Inbox:
             if self._occupied >= self._limit:
                 raise NotTaken(f"{self._limit} jobs are reported already, which is the limit")
             self._occupied += 1
+            if until_end:
+                record.description.heartbeat(self._heartbeat)
             earlier = self._latest.get(record.job_id)
             self._latest[record.job_id] = record
             # The end of the one before goes first. One that goes on is another attempt's, and waits for nobody.

@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 
 from . import _json, _notice
 from ._counter import Count, Counter, Number
+from ._description import Description
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
@@ -65,6 +66,7 @@ class Record:
         """Where a later attempt has begun already: whether to take part in that."""
         self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
         self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
+        self.description = Description()
         self._version = next(_versions)
         self._urgent = self._version
         self._status = "processing"
@@ -324,13 +326,17 @@ class Record:
         update.members("metadata", {**self._counted(count, rate), **self._metadata})
         update.number("attempt", self._attempt)
         update.number("ttl", self._ttl)
+        self.description.add_to(update, self._counter.unit)
+        if _is_counted(count):
+            update.json("current", _json.encode(count.current))
+            update.json("total", None if count.total is None else _json.encode(count.total))
         # What comes of a job is missing only from its end.
         update.mark_truncated(*(self._truncated if status == "completed" else self._truncated - {"result"}))
         return update
 
     def _counted(self, count: Count, rate: Optional[float]) -> dict[str, str]:
-        """What the count adds to the metadata, each only where it is known. The worker's own goes before."""
-        if not count.current and count.total is None:
+        """What the count adds to the metadata, each only where it is known. The worker's own override it."""
+        if not _is_counted(count):
             return {}
         known = {"current": _json.encode(count.current)}
         if count.total is not None:
@@ -361,6 +367,10 @@ class Record:
         if not self._has_notified_truncated:
             self._has_notified_truncated = True
             _notice.notify(f"not reported of {self.job_id}: {what}")
+
+
+def _is_counted(count: Count) -> bool:
+    return bool(count.current) or count.total is not None
 
 
 def _eta(count: Count, rate: Number) -> Optional[float]:

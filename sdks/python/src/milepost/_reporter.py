@@ -7,12 +7,12 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal, Optional, TypeVar, Union
 
 from . import _address, _job_id, _json, _notice
-from ._argument import given_mapping, given_number, given_seconds, given_text, given_whole
+from ._argument import given_mapping, given_number, given_seconds, given_text, given_texts, given_whole
 from ._boundary import harmless, warn_once
 from ._counter import Number
 from ._inbox import Flush, Inbox, NotTaken
@@ -59,7 +59,7 @@ class Reporter:
         self._url = _usable(url)
         self._thread: Optional[Thread] = None
         self._has_told_full = False
-        self._inbox = Inbox(self._max_jobs, _server_of(self._url))
+        self._inbox = Inbox(self._max_jobs, _server_of(self._url), self._pace.heartbeat)
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         _all.add(self)
 
@@ -81,9 +81,10 @@ class Reporter:
         attempt: Union[int, Literal["next"], None] = None,
         ttl: Union[float, timedelta, None] = None,
         queued: bool = False,
+        tags: Sequence[str] = (),
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
-        begun = self._begin(name, id, total, unit, stage, message, metadata, attempt, ttl, queued)
+        begun = self._begin(name, id, total, unit, stage, message, metadata, attempt, ttl, queued, tags)
         if begun is None:
             # Whatever went wrong was said; the program has a job in hand all the same, of which nobody hears.
             begun = Job(Record(_json.describe(id if id is not None else name)), self._inbox)
@@ -100,6 +101,7 @@ class Reporter:
                 attempt="next" if attempt is None and id is not None else attempt,
                 ttl=ttl,
                 queued=queued,
+                tags=tags,
             )
 
         begun._begin_again = begin_again
@@ -118,6 +120,7 @@ class Reporter:
         attempt: Union[int, Literal["next"], None],
         ttl: object,
         queued: bool,
+        tags: object,
     ) -> Job:
         _notice.notify_deferred()
         job_id = _job_id_of(name, id)
@@ -130,6 +133,8 @@ class Reporter:
             record.reopens = attempt == "next"
             record.own.unit = None if unit is None else given_text(unit)
             record.own.set_total(given_number(total, "total"))
+            record.description.name(given_text(name))
+            record.description.tags(given_texts(tags, "tags"))
             job = Job(record, self._inbox)
             if job_id is not None:
                 self._jobs[job_id] = job
@@ -226,7 +231,7 @@ class Reporter:
     def _after_fork(self) -> None:
         """In the child: its parent has the thread, the connection and the jobs."""
         self._inbox.is_foreign = True
-        self._inbox = Inbox(self._max_jobs, _server_of(self._url))
+        self._inbox = Inbox(self._max_jobs, _server_of(self._url), self._pace.heartbeat)
         self._thread = None
         self._jobs = weakref.WeakValueDictionary()
 

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from . import _notice
 from ._default import default
+from ._description import Description
 from ._job import Job, _current
 from ._json import encode
 from ._memory import LOCK
@@ -24,7 +25,7 @@ class Task:
     def __init__(self, job_id: str, attempt: int, metadata: Optional[dict[str, object]] = None) -> None:
         self.metadata = metadata
         with LOCK:
-            self.job: Job = default().job(id=job_id, attempt=attempt, stage=STAGE, metadata=metadata)
+            self.job: Job = default().job(self._name or "", id=job_id, attempt=attempt, stage=STAGE, metadata=metadata)
             # Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt.
             self.job._record.reopens = True
             # An id that was used before: the queue has forgotten how often, the server has not.
@@ -83,6 +84,9 @@ def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str
     update.now()
     if name is not None:
         update.members("metadata", {"task": encode(name)})
+        description = Description()
+        description.name(name)
+        description.add_to(update, unit=None)
     update.number("attempt", attempt)
     return update
 

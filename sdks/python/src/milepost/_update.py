@@ -112,9 +112,10 @@ class Encoded:
     __slots__ = ("data", "ended", "fields")
 
     def __init__(self, fields: dict[str, str], ended: Sequence[str] = ()) -> None:
-        self.fields = fields
-        self.ended = ended
-        """The attributes that were null."""
+        cleared = [name for name, text in fields.items() if text == "null" and name in ATTRIBUTES]
+        self.fields = {name: text for name, text in fields.items() if name not in cleared} if cleared else fields
+        self.ended = (*ended, *cleared)
+        """The attributes that are null."""
         self.data = ("{" + ",".join(f"{quote(name)}:{value}" for name, value in fields.items()) + "}").encode()
 
     def number(self, name: str) -> Optional[str]:

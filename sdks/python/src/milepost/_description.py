@@ -1,0 +1,49 @@
+"""What describes a job's attempt rather than the moment: the attributes of section 2 of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from ._attributes import MAX_NAME_BYTES, MAX_SECONDS, MAX_TAGS, MAX_UNIT_BYTES
+from ._json import clean, cut
+from ._update import Update, quote
+
+
+class Description:
+    """A job's attributes as JSON. They are sent with each update, so that an update that is lost costs nothing."""
+
+    def __init__(self) -> None:
+        self._attributes: dict[str, str] = {}
+        self._has_unit = False
+
+    def name(self, name: str) -> None:
+        """The kind of job. Cut at 64 bytes; an empty one is none."""
+        text = cut(clean(name), MAX_NAME_BYTES)
+        self._set("name", quote(text) if text else None)
+
+    def tags(self, tags: Sequence[str]) -> None:
+        """At most 16, each cut at 64 bytes; empty ones are left out."""
+        texts = [cut(clean(tag), MAX_NAME_BYTES) for tag in tags]
+        quoted = [quote(text) for text in texts if text][:MAX_TAGS]
+        self._set("tags", f"[{','.join(quoted)}]" if quoted else None)
+
+    def heartbeat(self, seconds: float) -> None:
+        """How often the job is reported at least."""
+        self._set("heartbeat", repr(min(seconds, MAX_SECONDS)))
+
+    def _set(self, attribute: str, text: Optional[str]) -> None:
+        # A new one each time: the sender may be reading the one before.
+        others = {name: value for name, value in self._attributes.items() if name != attribute}
+        self._attributes = others if text is None else {**others, attribute: text}
+
+    def add_to(self, update: Update, unit: Optional[str]) -> None:
+        """Adds the attributes to an update; `unit` is what the counter that is shown counts."""
+        for name, text in self._attributes.items():
+            update.json(name, text)
+        if unit and len(clean(unit).encode()) <= MAX_UNIT_BYTES:
+            self._has_unit = True
+            update.json("unit", quote(unit))
+        elif self._has_unit:
+            # The counter before had one, which would stay.
+            update.json("unit", "null")
