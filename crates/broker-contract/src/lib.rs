@@ -67,6 +67,18 @@ macro_rules! contract {
     };
 }
 
+/// The cases for a backend in which a job's health changes by time, beside those of [`contract!`].
+#[macro_export]
+macro_rules! health_contract {
+    ($backend:ident, $setup:path) => {
+        mod $backend {
+            $crate::cases! { $setup;
+                requesting::a_request_stands_when_health_changes,
+            }
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! cases {

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use milepost_broker::RequestError;
-use milepost_protocol::{Action, Request, RequestRefusal};
+use milepost_protocol::{Action, Health, Request, RequestRefusal};
 
-use crate::harness::{Harness, Settings};
+use crate::harness::{Harness, Settings, eventually};
 
 fn asked(action: Action, by: &str) -> Request {
     Request { action, by: Some(by.to_owned()), reason: Some("why".to_owned()) }
@@ -39,6 +39,34 @@ pub async fn a_request_is_a_state_that_stays_through_the_attempt(
     assert_eq!(recorder.updates().len(), 5);
     let again = it.report(&job, r#"{"attempt":2}"#).await;
     assert_eq!(again.requested(), None);
+    it.close().await;
+}
+
+/// For a backend in which health changes by time.
+pub async fn a_request_stands_when_health_changes(setup: impl AsyncFn(Settings) -> Harness) {
+    let it = setup(Settings::default()).await;
+    let job = it.job("a");
+    let recorder = it.attach(&job).await;
+    it.report(&job, r#"{"cancellable":true,"stall_after":0.5,"progress":0.5}"#).await;
+    let requested = it.broker().request(&job, asked(Action::Pause, "me")).await;
+    let paused = requested.expect("the request is accepted").state;
+    eventually("the job is stalled", || async {
+        it.pass(1);
+        it.state(&job).await.is_some_and(|state| state.health() == Some(Health::Stalled))
+    })
+    .await;
+    let stalled = it.state(&job).await.expect("the job is known");
+    assert_eq!(stalled.position(), paused.position().next());
+    assert_eq!(stalled.requested(), paused.requested());
+    recorder.hears(&stalled).await;
+
+    let next = it.report(&job, r#"{"progress":0.6}"#).await;
+    assert_eq!((next.health(), next.requested()), (Some(Health::Ok), paused.requested()));
+    let requested = it.broker().request(&job, asked(Action::Cancel, "me")).await;
+    let cancelling = requested.expect("the request is accepted").state;
+    assert_eq!(cancelling.health(), Some(Health::Ok), "a request says nothing of the worker");
+    recorder.hears(&cancelling).await;
+    assert_eq!(recorder.updates().len(), 5);
     it.close().await;
 }
 

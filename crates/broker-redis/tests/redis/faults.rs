@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use milepost_broker::ReportError;
+use milepost_broker::{ReportError, RequestError};
+use milepost_protocol::{Action, Request};
 use milepost_redis_servers::{Cluster, Data, Options, Persistence, Server};
 
 use crate::support;
@@ -196,6 +197,38 @@ async fn after_a_restart_what_follows_is_of_another_epoch() {
     let heard: Vec<_> = listener.updates().iter().map(|state| message(state)).collect();
     assert_eq!(heard, ["1", "2, lost", "3", "4"]);
     ready(&it).await;
+    it.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_after_a_restart_begins_an_epoch_and_stands() {
+    let mut server = Server::with(Options::default().persistence(Persistence::Snapshot));
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    let listener = it.attach(&job).await;
+    let begun = it.report(&job, r#"{"cancellable":true,"progress":0.5,"message":"kept"}"#).await;
+    server.answer(&["SAVE"]);
+    server.restart(Data::Kept);
+    let request = |action| Request { action, by: Some("me".to_owned()), reason: None };
+    let paused = loop {
+        match it.broker().request(&job, request(Action::Pause)).await {
+            Ok(requested) => break requested.state,
+            Err(RequestError::Unavailable(_)) => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_ne!(paused.position().epoch, begun.position().epoch);
+    assert_eq!((message(&paused), paused.position().number), ("kept".to_owned(), 1));
+    listener.hears(&paused).await;
+    let next = it.report(&job, r#"{"progress":0.6}"#).await;
+    assert_eq!(next.requested(), paused.requested());
+    assert_eq!(next.position(), paused.position().next());
+    let cancelling = it.broker().request(&job, request(Action::Cancel)).await;
+    let cancelling = cancelling.expect("the request is accepted").state;
+    listener.hears(&cancelling).await;
+    assert_eq!(listener.updates()[1..], [paused, next, cancelling]);
     it.close().await;
 }
 

@@ -7,6 +7,7 @@ use milepost_redis_servers::Server;
 use crate::instance_of;
 use crate::support;
 use milepost_broker_contract::{Settings, eventually};
+use milepost_protocol::{Action, Request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jobs_memory_is_bounded() {
@@ -88,9 +89,13 @@ async fn a_state_that_the_script_published_needs_no_read() {
         stats.split(',').next()?.parse::<u32>().ok()
     };
     let before = reads();
-    for _ in 0..100 {
-        let state = it.report(&job, "{}").await;
+    for n in 0..50 {
+        let state = it.report(&job, r#"{"cancellable":true}"#).await;
         listener.hears(&state).await;
+        let action = if n % 2 == 0 { Action::Pause } else { Action::Resume };
+        let request = Request { action, by: None, reason: None };
+        let requested = it.broker().request(&job, request).await.expect("it is accepted");
+        listener.hears(&requested.state).await;
     }
     // It is read again now and then.
     assert!(reads() <= before.map(|before| before + 5), "{before:?} {:?}", reads());
