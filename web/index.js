@@ -7,6 +7,7 @@ import { ListView } from './dashboard/list.js';
 import { paintFavicon } from './favicon.js';
 import { byId } from './paint.js';
 import { home } from './server.js';
+import * as signIn from './sign-in.js';
 import { Watches } from './watches.js';
 
 /**
@@ -15,6 +16,7 @@ import { Watches } from './watches.js';
  * @typedef {ListView | JobPage} View
  */
 
+signIn.start();
 const main = byId('main');
 const sign = new ConnectionSign(() => {
   watches.hurry();

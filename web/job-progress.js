@@ -9,6 +9,8 @@
  * name for those who hear it, by default the job's id; `max-rate`, updates a second, 20 by default; `errors`, what is
  * shown of a failure: `summary`, the line that names the cause, by default; `full`, all of it on demand; `hidden`.
  *
+ * The property `token` takes a function too, which returns a new token whenever one is needed: `bar.token = async () => …`.
+ *
  * Styled by custom properties, `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `warning`, `track`, `text`,
  * `soft-text`, `height`, `radius`; and by parts: `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
  * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's; `health` is there while its
@@ -20,6 +22,7 @@
 import { errorSummary, isEnd, watch } from './milepost.js';
 
 /** @typedef {import('./milepost.js').State} State */
+/** @typedef {import('./milepost.js').Token} Token */
 /** @typedef {import('./milepost.js').Watch} Watch */
 
 /** What it says. A page in another language assigns its own words. */
@@ -163,6 +166,8 @@ export class JobProgress extends Base {
   #frame = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** @type {Token | undefined} */
+  #token;
   #isOn = false;
   /** @type {Record<string, HTMLElement>} */
   #parts = {};
@@ -186,12 +191,31 @@ export class JobProgress extends Base {
     return this.#watch?.state ?? null;
   }
 
+  /** A credential, or what returns one; elements with the same function share a connection. @type {Token | undefined} */
+  get token() {
+    return this.#token ?? this.getAttribute('token') ?? undefined;
+  }
+
+  set token(token) {
+    if (token === this.#token) return;
+    this.#token = token;
+    if (!this.#isOn) return;
+    this.#stop();
+    this.#start();
+  }
+
   /** Whether news can arrive. */
   get connection() {
     return this.#watch?.connection ?? 'closed';
   }
 
   connectedCallback() {
+    // Set by a page before this script had come.
+    if (Object.hasOwn(this, 'token')) {
+      const { token } = this;
+      delete /** @type {any} */ (this).token;
+      this.#token = token;
+    }
     this.#start();
   }
 
@@ -221,10 +245,10 @@ export class JobProgress extends Base {
     if (job) {
       const tell = (/** @type {string} */ name, /** @type {unknown} */ detail) =>
         this.dispatchEvent(new CustomEvent(name, { detail }));
-      const [url, token] = [this.getAttribute('url'), this.getAttribute('token')];
+      const [url, token] = [this.getAttribute('url'), this.token];
       this.#watch = watch(job, {
         ...(url !== null && { url }),
-        ...(token !== null && { token }),
+        ...(token !== undefined && { token }),
         maxRate: Number(this.getAttribute('max-rate') ?? 20),
         follow: true,
         onState: (state) => {

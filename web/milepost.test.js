@@ -11,8 +11,9 @@ class FakeSocket {
   static all = [];
   sent = [];
   isOpen = true;
-  constructor(url) {
+  constructor(url, protocols) {
     this.url = url;
+    this.protocols = protocols;
     FakeSocket.all.push(this);
   }
   send(text) {
@@ -34,13 +35,13 @@ class FakeSocket {
 
 /** The requests that were made, with what answers them. */
 let requests = [];
-function fakeFetch(url, { headers, signal }) {
+function fakeFetch(url, { headers, signal, redirect }) {
   return new Promise((resolve, reject) => {
     const answer = (status, body, headers = {}) => {
       const content = body instanceof ReadableStream ? body.pipeThrough(new TransformStream(), { signal }) : body;
       resolve(new Response(content, { status, headers }));
     };
-    requests.push({ url, headers, signal, answer, fail: () => reject(new TypeError('fetch failed')) });
+    requests.push({ url, headers, signal, redirect, answer, fail: () => reject(new TypeError('fetch failed')) });
     signal.addEventListener('abort', () => reject(signal.reason));
   });
 }
@@ -75,10 +76,10 @@ const settle = async () => {
 };
 const state = (position, more = {}) => ({ job_id: 'a', status: 'processing', stage: 's', attempt: 1, timestamp: 't', position, ...more });
 
-function start(url = 'http://x') {
+function start(url = 'http://x', token = undefined) {
   const told = [];
-  const session = new Session(url, undefined, (message) => {
-    told.push(message.t === 'state' ? message.state.position : message.t === 'connection' ? message.connection : `${message.job} ${message.t} ${message.reason ?? ''}`.trim());
+  const session = new Session(url, token, (message) => {
+    told.push(message.t === 'state' ? message.state.position : message.t === 'connection' ? `${message.connection} ${message.reason}`.trim() : `${message.job} ${message.t} ${message.reason ?? ''}`.trim());
   });
   sessions.push(session);
   return { session, told };
@@ -110,6 +111,128 @@ test('a worker, which has its token from JSON, sends none if there is none', () 
   assert.equal(FakeSocket.all[0].url, 'ws://x/ws?');
 });
 
+test('a token is asked for, carried as a subprotocol, and renewed before it expires', async () => {
+  const tokens = ['one', 'two', 'two'];
+  const { session } = start('http://x', async () => tokens.shift());
+  session.watch('a', undefined, {});
+  session.watch('b', undefined, {});
+  assert.equal(FakeSocket.all.length, 0);
+  await settle();
+  assert.equal(FakeSocket.all.length, 1);
+  const [socket] = FakeSocket.all;
+  assert.deepEqual([socket.url, socket.protocols], ['ws://x/ws?', ['milepost', 'milepost.bearer.one']]);
+  socket.greet();
+  socket.sent = [];
+  socket.say({ type: 'token_expiring', in: 30 });
+  pass(9989);
+  await settle();
+  assert.deepEqual(socket.sent, []);
+  pass(1);
+  await settle();
+  assert.deepEqual(socket.sent, [{ type: 'auth', token: 'two' }]);
+  // The same again would be told to expire at once, again and again.
+  socket.say({ type: 'token_expiring', in: 3 });
+  pass(1000);
+  await settle();
+  assert.equal(tokens.length, 0);
+  assert.equal(socket.sent.length, 1);
+});
+
+test('a refused token is asked for anew and resumes; refused twice, or forbidden, the watch ends', async () => {
+  let asked = 0;
+  const { session, told } = start('http://x', () => `t${++asked}`);
+  session.watch('a', undefined, {});
+  await settle();
+  FakeSocket.all[0].greet();
+  FakeSocket.all[0].say(state('e-3'));
+  pass(60_000);
+  FakeSocket.all[0].end(4401, 'the token has expired');
+  pass(0);
+  await settle();
+  const [, second] = FakeSocket.all;
+  assert.deepEqual(second.protocols, ['milepost', 'milepost.bearer.t2']);
+  second.greet();
+  assert.equal(second.sent[0].since, 'e-3');
+  for (const wait of [1000, 1000]) {
+    FakeSocket.all.at(-1).end(4401, 'not known');
+    pass(wait);
+    await settle();
+  }
+  pass(1e6);
+  await settle();
+  assert.equal(FakeSocket.all.length, 3);
+  assert.equal(told.at(-1), 'closed not known');
+
+  const other = start('http://y', async () => 'token');
+  other.session.watch('a', undefined, {});
+  await settle();
+  FakeSocket.all.at(-1).end(4403, 'not for you');
+  pass(1e6);
+  await settle();
+  assert.equal(FakeSocket.all.length, 4);
+  assert.deepEqual(other.told, ['closed not for you']);
+});
+
+test('a page that cannot supply a token is asked again, later', async () => {
+  mock.method(console, 'warn', () => {});
+  let asked = 0;
+  const { session } = start('http://x', () => {
+    if (++asked === 1) throw new Error('signed out');
+    return asked === 2 ? new Promise(() => {}) : 'token';
+  });
+  session.watch('a', undefined, {});
+  await settle();
+  pass(500);
+  await settle();
+  assert.equal(asked, 2);
+  // It has half a minute.
+  pass(30_000);
+  await settle();
+  pass(1000);
+  await settle();
+  assert.equal(asked, 3);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+test('requests carry a token in a header, never in the address or across a redirect', async () => {
+  globalThis.WebSocket = undefined;
+  let asked = 0;
+  const { session, told } = start('http://x', async () => `t${++asked}`);
+  session.watch('a', undefined, {});
+  await settle();
+  const [first] = requests;
+  assert.deepEqual([first.headers.authorization, first.redirect], ['Bearer t1', 'manual']);
+  assert.doesNotMatch(first.url, /t1|token/);
+  first.answer(401, '{"detail":"expired"}', problem);
+  await settle();
+  pass(1000);
+  await settle();
+  assert.equal(requests[1].headers.authorization, 'Bearer t2');
+  requests[1].answer(302, '', { location: 'http://evil/' });
+  await settle();
+  pass(1e6);
+  await settle();
+  assert.equal(requests.length, 2);
+  assert.match(told.at(-1), /^failed http:\/\/x redirects/);
+});
+
+test('a credential that no subprotocol can carry goes into the query', () => {
+  const { session } = start('http://x', 'a key=');
+  session.watch('a', undefined, {});
+  assert.deepEqual([FakeSocket.all[0].url, FakeSocket.all[0].protocols], ['ws://x/ws?token=a+key%3D', []]);
+});
+
+test('a job that the token does not allow is refused, the others go on', () => {
+  const { session, told } = start('http://x', 'token');
+  session.watch('a', undefined, {});
+  const [socket] = FakeSocket.all;
+  socket.greet();
+  session.watch('b', undefined, {});
+  socket.say({ type: 'error', problem: 'forbidden', message: 'no', job_id: 'b' });
+  assert.deepEqual(told, ['open', 'b rejected no']);
+  assert.equal(requests.length, 0);
+});
+
 test('a message with a position is a state, whatever its type; what is not known is passed over', () => {
   const { session, told } = start();
   session.watch('a', undefined, {});
@@ -134,7 +257,7 @@ test('the server says when to come back, and whether', () => {
   FakeSocket.all[1].end(4401, 'who are you?');
   pass(1e7);
   assert.equal(FakeSocket.all.length, 2);
-  assert.deepEqual(told.at(-1), 'closed');
+  assert.deepEqual(told.at(-1), 'closed who are you?');
 });
 
 test('a quiet connection is asked, then given up; pings and pongs keep one', () => {

@@ -4,7 +4,8 @@
  * many a second.
  */
 
-import { jobUrl } from './server.js';
+import { credentials, home, jobUrl } from './server.js';
+import { askToSignIn } from './sign-in.js';
 
 /**
  * @typedef {Record<string, unknown>} Update
@@ -52,8 +53,9 @@ export class Reports {
   /** The last word of a page that goes away. @param {Update} update */
   sendLast(update) {
     this.#waiting = null;
-    const last = { method: 'POST', headers: HEADERS, body: JSON.stringify(update), keepalive: true };
-    fetch(jobUrl(this.server, this.id), last).catch(() => {});
+    const url = jobUrl(this.server, this.id);
+    const last = { method: 'POST', headers: { ...HEADERS, ...credentials(url) }, body: JSON.stringify(update), keepalive: true };
+    fetch(url, last).catch(() => {});
   }
 
   async #run() {
@@ -79,8 +81,10 @@ async function post(server, id, update) {
   try {
     const signal = AbortSignal.timeout(10_000);
     const body = JSON.stringify(update);
-    const response = await fetch(jobUrl(server, id), { method: 'POST', headers: HEADERS, body, signal });
+    const url = jobUrl(server, id);
+    const response = await fetch(url, { method: 'POST', headers: { ...HEADERS, ...credentials(url) }, body, signal });
     const { position, attempt, title = 'Refused', detail = '' } = await response.json();
+    if (response.status === 401 && server === home()) askToSignIn(detail);
     return response.ok ? { ok: true, position, attempt } : { ok: false, status: response.status, title, detail };
   } catch (error) {
     const isLate = error instanceof DOMException && error.name === 'TimeoutError';

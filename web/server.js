@@ -1,6 +1,8 @@
 // @ts-check
 /** What the server is asked over HTTP. */
 
+import { askToSignIn, credential } from './sign-in.js';
+
 /** Where the server is that this page came from, without a slash at the end. */
 export function home() {
   return new URL('.', document.baseURI).href.replace(/\/$/, '');
@@ -19,10 +21,33 @@ export function jobUrl(server, id) {
  * @returns {Promise<{ ok: boolean, status: number, body: any, now: number }>} `now` is the server's clock
  */
 export async function ask(url) {
-  const response = await fetch(url, { signal: AbortSignal.timeout(10_000), headers: { accept: 'application/json' } });
+  return request(url, {});
+}
+
+/**
+ * The headers that name the user, for this page's own server and no other.
+ * @param {string} url
+ * @returns {Record<string, string>}
+ */
+export function credentials(url) {
+  const token = credential();
+  return token && new URL(url).origin === location.origin ? { authorization: `Bearer ${token}` } : {};
+}
+
+/**
+ * @param {string} url
+ * @param {{ method?: string, body?: string }} init
+ * @returns {Promise<{ ok: boolean, status: number, body: any, now: number }>} `now` is the server's clock
+ */
+export async function request(url, init) {
+  const headers = { accept: 'application/json', ...credentials(url) };
+  const redirect = 'authorization' in headers ? 'error' : 'follow';
+  const response = await fetch(url, { ...init, headers, redirect, signal: AbortSignal.timeout(10_000) });
   const date = Date.parse(response.headers.get('date') ?? '');
   const { ok, status } = response;
-  return { ok, status, body: await response.json(), now: Number.isNaN(date) ? Date.now() : date };
+  const body = await response.json();
+  if (status === 401) askToSignIn(String(body?.detail ?? ''));
+  return { ok, status, body, now: Number.isNaN(date) ? Date.now() : date };
 }
 
 /**

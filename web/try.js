@@ -11,11 +11,13 @@ import { byId, element, paint, paintHealth, write } from './paint.js';
 import { Reports } from './reports.js';
 import { doSampleJob } from './sample.js';
 import { home } from './server.js';
+import * as signIn from './sign-in.js';
 import { Watches } from './watches.js';
 
 /** @typedef {import('./milepost.js').State} State */
 /** @typedef {import('./reports.js').Answer} Answer */
 
+signIn.start();
 const serverField = /** @type {HTMLInputElement} */ (byId('server'));
 const jobField = /** @type {HTMLInputElement} */ (byId('job'));
 const live = byId('live');

@@ -2,6 +2,8 @@
 /** The jobs that a page watches, all over one socket of its own. */
 
 import { watch } from './milepost.js';
+import { home } from './server.js';
+import { askToSignIn, credential } from './sign-in.js';
 
 /**
  * @typedef {import('./milepost.js').State} State
@@ -40,8 +42,11 @@ export class Watches {
     this.unwatch(job);
     const isFirst = this.#watches.size === 0;
     const { onState, onUnknown, onRefused, onConnection } = this.listener;
+    // For the server that this page came from, and no other.
+    const token = this.server === home() ? credential() : '';
     const made = watch(job, {
       url: this.server,
+      ...(token ? { token } : {}),
       ...(since ? { since } : {}),
       ...pace,
       // An attempt may follow an end.
@@ -51,8 +56,9 @@ export class Watches {
       onState,
       onUnknown: () => onUnknown(job),
       onConnection: (connection) => connection !== 'closed' && onConnection(connection),
-      onError: ({ message }) => {
+      onError: ({ message, code }) => {
         this.#watches.delete(job);
+        if (code === 4401 && this.server === home()) askToSignIn(message);
         onRefused(job, message);
       },
     });

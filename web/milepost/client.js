@@ -22,6 +22,7 @@ export class Client {
   /** @type {Connection} */
   connection = 'connecting';
   reason = '';
+  code = 0;
   /** The server's clock less this page's, in milliseconds. */
   skew = 0;
   /** @type {((command: Command) => void) | null} */
@@ -32,15 +33,16 @@ export class Client {
 
   /**
    * @param {string} url
-   * @param {string | undefined} token
+   * @param {import('./watch.js').Token | undefined} token
    * @param {boolean} isShared
    */
   constructor(url, token, isShared) {
     this.url = url;
     this.token = token;
     /** What those who share have in common. */
-    this.name = sharedName(url, token);
-    this.isShared = isShared && IS_PAGE && navigator.locks;
+    this.name = sharedName(url, String(token ?? ''));
+    // A function cannot go to a worker, and other tabs may be signed in as somebody else.
+    this.isShared = isShared && typeof token !== 'function' && IS_PAGE && navigator.locks;
     this.#join();
     if (!IS_PAGE) return;
     for (const event of ['visibilitychange', 'online', 'offline', 'pageshow']) {
@@ -73,7 +75,7 @@ export class Client {
       this.skew = message.skew;
       return;
     }
-    if (message.t === 'connection') ({ connection: this.connection, reason: this.reason } = message);
+    if (message.t === 'connection') ({ connection: this.connection, reason: this.reason, code: this.code } = message);
     if (this.connection === 'failed' && message.t === 'connection') console.warn(`milepost: ${this.reason}`);
     for (const watch of this.#watches) {
       if (message.t === 'connection') watch.onConnection();

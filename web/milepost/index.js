@@ -25,6 +25,8 @@ import { runAsWorker } from './worker.js';
 /**
  * @typedef {import('./messages.js').Connection} Connection
  * @typedef {import('./outlook.js').Health} Health
+ * @typedef {import('./watch.js').Token} Token
+ * @typedef {import('./watch.js').WatchError} WatchError
  * @typedef {import('./watch.js').WatchOptions} WatchOptions
  */
 

@@ -14,9 +14,11 @@
 /**
  * What a session sends to a page.
  * @typedef {{ t: 'state', job: string, state: State } | { t: 'unknown', job: string }
- *   | { t: 'rejected', job: string, reason: string }} JobMessage
- * @typedef {JobMessage | { t: 'connection', connection: Connection, reason: string } | ClockMessage} Message
+ *   | { t: 'rejected', job: string, reason: string, code: number }} JobMessage
+ * @typedef {JobMessage | { t: 'connection', connection: Connection, reason: string, code: number } | ClockMessage} Message
  * @typedef {{ t: 'clock', skew: number }} ClockMessage `skew`: the server's clock less this one's, in milliseconds
+ *
+ * `code`: why it was refused, as a close code (section 7); 0: it was not.
  *
  * What a page sends to its session.
  * @typedef {{ t: 'watch' | 'unwatch', key: string, job: string, since?: string | undefined, pace: Pace }} WatchCommand

@@ -31,6 +31,12 @@ const MIN_SKEW = 250;
 const BLOCKED_CODE = 0;
 /** In place of a close code: what answers is no Milepost server. */
 const FOREIGN = 4404;
+/** No credential came, or it no longer holds. */
+const UNAUTHENTICATED = 4401;
+/** The page has so long to supply a token, in milliseconds. */
+const TOKEN_TIMEOUT = 3 * TIMEOUT;
+/** What may stand in a WebSocket's subprotocol (RFC 9110, section 5.6.2). */
+const IS_SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
 
 const now = () => performance.now();
 
@@ -50,6 +56,13 @@ export class Session {
   /** @type {Connection} */
   #connection = 'connecting';
   #serverError = '';
+  /** The token in use; null: the page has not been asked for one yet. @type {string | null} */
+  #credential;
+  /** The page is being asked for a token. @type {Promise<void> | null} */
+  #asking = null;
+  #askedAt = -Infinity;
+  /** Connections in a row that were refused for their token. */
+  #rejections = 0;
   /** A Milepost server has answered at this address. */
   #isProven = false;
   #skew = 0;
@@ -66,12 +79,13 @@ export class Session {
 
   /**
    * @param {string} url
-   * @param {string | null | undefined} token null in a worker, whose name is JSON
+   * @param {import('./watch.js').Token | null | undefined} token null in a worker, whose name is JSON
    * @param {(message: Message) => void} notify
    */
   constructor(url, token, notify) {
     this.base = url.replace(/^ws/, 'http').replace(/\/+$/, '');
     this.token = token;
+    this.#credential = typeof token === 'function' ? null : (token ?? '');
     this.notify = notify;
   }
 
@@ -117,6 +131,7 @@ export class Session {
   #start() {
     this.#setTimer(' retry');
     if (!this.#jobs.size) return;
+    if (this.#credential === null) return this.#startWithToken();
     // Node 20 has no WebSocket.
     if (!this.#level && !globalThis.WebSocket) this.#level = 1;
     if (!this.#level) return this.#openSocket();
@@ -124,12 +139,76 @@ export class Session {
     for (const id of this.#jobs.keys()) this.#request(id);
   }
 
+  /** Asks the page for a token, once at a time. */
+  #askToken() {
+    if (this.#asking) return this.#asking;
+    /** @type {ReturnType<typeof setTimeout>} */
+    let timer;
+    this.#askedAt = now();
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(reject, TOKEN_TIMEOUT, new Error('no token came in time'));
+    });
+    const ask = /** @type {() => unknown} */ (this.token);
+    return (this.#asking = Promise.race([late, Promise.resolve().then(ask)])
+      .then((token) => {
+        this.#credential = String(token ?? '');
+      })
+      .finally(() => {
+        clearTimeout(timer);
+        this.#asking = null;
+      }));
+  }
+
+  #startWithToken() {
+    this.#askToken().then(
+      () => this.#disconnect || this.#usesRequests || this.#start(),
+      (error) => {
+        console.warn(`milepost: no token: ${error}`);
+        this.#retryLater(reconnectDelay(1006, '', this.#failures++, Math.random()) ?? 0);
+      },
+    );
+  }
+
+  /**
+   * The token expires soon: asks the page for another, and sends it. Without one, the server closes the socket.
+   * @param {number} seconds until then
+   */
+  #renewLater(seconds) {
+    if (typeof this.token !== 'function') return;
+    this.#setTimer(' token', seconds * 333, () => {
+      const before = this.#credential;
+      this.#askToken().then(
+        // The same one again would expire as soon.
+        () => this.#credential !== before && this.#send({ type: 'auth', token: this.#credential }),
+        () => {},
+      );
+    });
+  }
+
+  /**
+   * After the server has refused the token.
+   * @returns {number | null} after how many milliseconds to come back with another; null: there is none
+   */
+  #renewDelay() {
+    if (typeof this.token !== 'function') return null;
+    this.#credential = null;
+    // A new one that is refused as well is the page's trouble, not a matter of time.
+    if (++this.#rejections > 1) return null;
+    return now() - this.#askedAt < 5000 ? 1000 : 0;
+  }
+
   #openSocket() {
-    const query = new URLSearchParams(this.token ? { token: this.token } : {});
+    const token = this.#credential ?? '';
+    const isProtocol = IS_SUBPROTOCOL.test(token);
+    // The way of last resort: URLs end up in logs.
+    const query = token && !isProtocol ? new URLSearchParams({ token }) : '';
     /** @type {WebSocket} */
     let socket;
     try {
-      socket = new WebSocket(`${this.base.replace(/^http/, 'ws')}/ws?${query}`);
+      socket = new WebSocket(
+        `${this.base.replace(/^http/, 'ws')}/ws?${query}`,
+        isProtocol ? ['milepost', `milepost.bearer.${token}`] : [],
+      );
     } catch (error) {
       return this.#onLost(4400, String(error));
     }
@@ -167,10 +246,12 @@ export class Session {
         this.#socket = socket;
         this.#level = 0;
         this.#isProven = true;
+        this.#rejections = 0;
         this.#onOpen();
         for (const id of this.#jobs.keys()) this.#subscribe(id);
         this.#checkAlive();
       } else if (message?.type === 'subscribed') this.#onSubscribed(message.job_id, message.known);
+      else if (message?.type === 'token_expiring') this.#renewLater(message.in);
       else if (message?.type === 'error') this.#onError(message);
     };
   }
@@ -228,7 +309,8 @@ export class Session {
   /** @param {{ problem?: string, message?: string, job_id?: string }} message */
   #onError({ problem, message = '', job_id: id = '' }) {
     if (!this.#jobs.has(id)) this.#serverError = message;
-    else if (/^invalid/.test(problem ?? '')) this.#reject(id, message);
+    else if (problem === 'forbidden') this.#reject(id, message, 4403);
+    else if (/^invalid/.test(problem ?? '')) this.#reject(id, message, 4400);
     // The socket has no room for this job now: it gets requests of its own.
     else this.#request(id);
   }
@@ -236,10 +318,11 @@ export class Session {
   /**
    * @param {string} id
    * @param {string} reason
+   * @param {number} code
    */
-  #reject(id, reason) {
+  #reject(id, reason, code) {
     this.unwatch(id);
-    this.notify({ t: 'rejected', job: id, reason });
+    this.notify({ t: 'rejected', job: id, reason, code });
   }
 
   /**
@@ -262,7 +345,8 @@ export class Session {
       } catch (error) {
         const { code, reason = '' } = /** @type {any} */ (error);
         if (job.stop !== stop) return;
-        if (code === 4400) return this.#reject(id, reason);
+        const isOfJob = [4400, 4403].includes(code) || (code === UNAUTHENTICATED && typeof this.token !== 'function');
+        if (isOfJob) return this.#reject(id, reason, code);
         if (!this.#socket) return this.#onLost(code, reason);
         pause = Math.max(5000, parseObject(reason)?.retry_ms || 0);
       } finally {
@@ -288,17 +372,26 @@ export class Session {
    * @param {Record<string, string>} [headers]
    */
   async #get(path, signal, headers = {}) {
-    if (this.token) headers['authorization'] = `Bearer ${this.token}`;
-    const response = await fetch(`${this.base}/jobs/${path}`, { headers, signal, cache: 'no-store' });
+    const token = this.#credential;
+    if (token) headers['authorization'] = `Bearer ${token}`;
+    // A token goes to the server that it was given for, and nowhere else.
+    const redirect = token ? 'manual' : 'follow';
+    const response = await fetch(`${this.base}/jobs/${path}`, { headers, signal, redirect, cache: 'no-store' });
     const { ok, status } = response;
+    if (token && (response.type === 'opaqueredirect' || response.headers.has('location'))) {
+      throw { code: FOREIGN, reason: `${this.base} redirects; a token is sent to the server itself only` };
+    }
     this.#proveServer(response);
     // It shows whole seconds, and to the same origin only.
     if (!this.#skew) this.#onClock(response.headers.get('date'));
-    if (ok || status === 304 || status === 404) return response;
+    if (ok || status === 304 || status === 404) {
+      this.#rejections = 0;
+      return response;
+    }
     const retry = retryAfter(response);
     if (retry) throw { code: 1013, reason: `{"retry_ms":${retry}}` };
     const reason = parseObject(await response.text())?.detail;
-    throw { code: [400, 401, 403].includes(status) ? 4400 : 1006, reason };
+    throw { code: [400, 401, 403].includes(status) ? 4000 + status : 1006, reason };
   }
 
   /**
@@ -343,6 +436,7 @@ export class Session {
         if (fields.retry) reason = `{"retry_ms":${fields.retry}}`;
         if (!message) gap = Math.max(5000, now() - lastAt);
         else if (fields.event === 'end') job.ended = true;
+        else if (fields.event === 'unauthenticated') throw { code: UNAUTHENTICATED, reason: message.detail };
         else if (fields.event) this.#onSubscribed(id, message.known);
         else this.#onState(message);
       }
@@ -399,14 +493,19 @@ export class Session {
     const isMiss = this.#connection !== 'open';
     this.#closeAll();
     if (code === BLOCKED_CODE) return this.#start();
-    if (isMiss && ++this.#failedConnects === 2) {
+    if (isMiss && code !== UNAUTHENTICATED && ++this.#failedConnects === 2) {
       this.#failedConnects = 0;
       this.#level = (this.#level + 1) % 3;
     }
-    const wait = reconnectDelay(code, reason, this.#failures, Math.random());
+    const wait = code === UNAUTHENTICATED ? this.#renewDelay() : reconnectDelay(code, reason, this.#failures, Math.random());
     this.#failures += 1;
-    if (code === FOREIGN) return this.#setConnection('failed', reason);
-    if (wait === null) return this.#setConnection('closed', this.#serverError || reason);
+    if (code === FOREIGN) return this.#setConnection('failed', reason, code);
+    if (wait === null) return this.#setConnection('closed', this.#serverError || reason, code);
+    this.#retryLater(wait);
+  }
+
+  /** @param {number} wait in milliseconds */
+  #retryLater(wait) {
     this.#setConnection('connecting');
     this.#setTimer(' retry', wait, () => this.#start());
   }
@@ -442,10 +541,11 @@ export class Session {
   /**
    * @param {Connection} connection
    * @param {string} [reason]
+   * @param {number} [code]
    */
-  #setConnection(connection, reason = '') {
+  #setConnection(connection, reason = '', code = 0) {
     if (connection === this.#connection) return;
     this.#connection = connection;
-    this.notify({ t: 'connection', connection, reason });
+    this.notify({ t: 'connection', connection, reason, code });
   }
 }

@@ -24,13 +24,13 @@ export class SharedSession {
   /** @type {Set<(message: Message) => void>} */
   #ports = new Set();
   /** @type {Message} */
-  #connection = { t: 'connection', connection: 'connecting', reason: '' };
+  #connection = { t: 'connection', connection: 'connecting', reason: '', code: 0 };
   /** @type {Message | null} */
   #clock = null;
 
   /**
    * @param {string} url
-   * @param {string | null | undefined} token
+   * @param {import('./watch.js').Token | null | undefined} token
    */
   constructor(url, token) {
     this.session = new Session(url, token, (message) => this.#notify(message));

@@ -14,10 +14,15 @@ import { compare, isEnd } from './state.js';
  * @typedef {import('./state.js').State} State
  */
 
+/** @typedef {Error & { code: number }} WatchError `code`: 4401 sign in, 4403 not allowed, 4400 a wrong id or option, 4404 no Milepost server */
+
+/** @typedef {string | (() => string | null | undefined | Promise<string | null | undefined>)} Token */
+
 /**
  * @typedef {object} WatchOptions
  * @property {string} [url] where the server is; if absent, where the page comes from
- * @property {string} [token] sent as `Authorization: Bearer`, or where a browser cannot, as `?token=`
+ * @property {Token} [token] a credential, or what returns one: it is called for the first connection, before the token
+ *   expires, and when the server no longer takes it. Watches with the same function share a connection; other tabs do not
  * @property {string} [since] a position: states up to it are known already
  * @property {'all' | 'latest'} [mode] `latest`: only the newest state at each moment. Ends are never skipped
  * @property {number} [maxRate] at most so many states a second, 0.01…1000
@@ -28,8 +33,8 @@ import { compare, isEnd } from './state.js';
  * @property {(connection: Connection) => void} [onConnection]
  * @property {() => void} [onUnknown] the server has no state of the job (yet)
  * @property {(state: State) => void} [onEnd] once for each end, after its `onState`
- * @property {(error: Error) => void} [onError] the job cannot be watched: the server refuses, or is no Milepost
- *   server. The watch is closed
+ * @property {(error: WatchError) => void} [onError] the job cannot be watched: the server refuses, or is not a
+ *   Milepost server. The watch is closed
  */
 
 let count = 0;
@@ -42,7 +47,7 @@ export class Watch {
   known = null;
   /** @type {Connection} */
   connection = 'connecting';
-  /** Why the watch is closed, if not by `close` and not by the job's end. @type {Error | null} */
+  /** Why the watch is closed, if not by `close` and not by the job's end. @type {WatchError | null} */
   error = null;
   /** The newest position of each epoch, the latest epoch last. @type {string[]} */
   #newestPositions = [];
@@ -146,11 +151,11 @@ export class Watch {
 
   /** @internal */
   onConnection() {
-    const { connection: inUse, reason } = this.client;
+    const { connection: inUse, reason, code } = this.client;
     const isFailed = inUse === 'failed';
     if ((isFailed || inUse === 'closed') && !this.#isClosed) {
       this.#isFailed = isFailed;
-      return this.#closeWithError(reason);
+      return this.#closeWithError(reason, code);
     }
     const isOffline = inUse !== 'open' && globalThis.navigator?.onLine === false;
     const isBack = inUse === 'connecting' && this.#wasOpen;
@@ -168,7 +173,7 @@ export class Watch {
    */
   onMessage(message) {
     if (this.#isClosed) return;
-    if (message.t === 'rejected') this.#closeWithError(message.reason);
+    if (message.t === 'rejected') this.#closeWithError(message.reason, message.code);
     else if (message.t === 'state') this.#onState(message.state);
     else if (this.known !== false) {
       this.known = false;
@@ -176,9 +181,12 @@ export class Watch {
     }
   }
 
-  /** @param {string} reason */
-  #closeWithError(reason) {
-    this.error = new Error(reason || 'rejected');
+  /**
+   * @param {string} reason
+   * @param {number} code
+   */
+  #closeWithError(reason, code) {
+    this.error = Object.assign(new Error(reason || 'rejected'), { code });
     this.close();
     callSafely(this.options.onError, this.error);
   }
@@ -206,7 +214,7 @@ export class Watch {
   }
 }
 
-/** By server, token and whether it is shared. @type {Map<string, Client>} */
+/** By token, then by server and whether it is shared. @type {Map<Token | undefined, Map<string, Client>>} */
 const clients = new Map();
 
 /** @param {string | undefined} url */
@@ -223,9 +231,11 @@ const absolute = (url) => new URL(url ?? '/', globalThis.location?.href).href;
 export function watch(jobId, options = {}) {
   const url = absolute(options.url);
   const isShared = options.share ?? true;
-  const key = JSON.stringify([url, options.token, isShared]);
-  const client = clients.get(key) ?? new Client(url, options.token, isShared);
-  clients.set(key, client);
+  const { token } = options;
+  const key = `${isShared} ${url}`;
+  const ofToken = clients.get(token) ?? new Map();
+  const client = ofToken.get(key) ?? new Client(url, token, isShared);
+  clients.set(token, ofToken.set(key, client));
   return new Watch(jobId, options, client);
 }
 

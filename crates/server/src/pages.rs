@@ -69,6 +69,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "log.js"),
     web!(SCRIPT "paint.js"),
     web!(SCRIPT "server.js"),
+    web!(SCRIPT "sign-in.js"),
     web!(SCRIPT "watches.js"),
     // Of everybody's pages.
     web!(SCRIPT "job-progress.js"),

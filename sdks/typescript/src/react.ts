@@ -1,7 +1,7 @@
 'use client';
 /** React's hooks, over the page's one socket: `useJob` and `useJobs`. */
-import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
-import { type Connection, type Health, type State, type WatchOptions, watch } from 'milepost';
+import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
+import { type Connection, type Health, type State, type Token, type WatchError, type WatchOptions, watch } from 'milepost';
 import type { JobProgress, JobProgressAttributes } from 'milepost/job-progress';
 
 /** What a component is shown of a job. The same object as long as nothing of it changes. */
@@ -12,13 +12,18 @@ export interface Job<Metadata = unknown, Result = unknown> {
   readonly connection: Connection;
   /** Whether the server has a state of the job; null: it has not said. */
   readonly known: boolean | null;
-  /** Why the job may not be watched. */
-  readonly error: Error | null;
+  /** Why the job may not be watched; its `code` is 4401 if the user has to sign in. */
+  readonly error: WatchError | null;
   /** Whether the worker of a job that has not ended is heard of (`lost`: it is not) and advances (`stalled`: it does not). */
   readonly health: Health;
 }
 
-export interface JobOptions<Metadata = unknown, Result = unknown> extends Pick<WatchOptions, 'url' | 'token' | 'mode' | 'maxRate'> {
+export interface JobOptions<Metadata = unknown, Result = unknown> extends Pick<WatchOptions, 'url' | 'mode' | 'maxRate'> {
+  /**
+   * A credential, or what returns one. It may be another function at each render; components whose first render had the same
+   * function share a connection, so one of a module is better than one made in place.
+   */
+  token?: Token | undefined;
   /** Called once for each end, also for one that is found at first. It may be another function at each render. */
   onEnd?: ((state: State<Metadata, Result>) => void) | undefined;
 }
@@ -54,7 +59,8 @@ export function useJobs<Metadata = unknown, Result = unknown>(
   ids: readonly string[],
   options: JobOptions<Metadata, Result> = {},
 ): ReadonlyMap<string, Job<Metadata, Result>> {
-  const { url, token, mode, maxRate, onEnd } = options;
+  const { url, mode, maxRate, onEnd } = options;
+  const token = useStableToken(options.token);
   const store = useMemo(() => new Store({ url, token, mode, maxRate }), [url, token, mode, maxRate]);
   useEffect(() => {
     store.onEnd = onEnd as ((state: State) => void) | undefined;
@@ -69,6 +75,32 @@ export function useJobs<Metadata = unknown, Result = unknown>(
     const shown = (wanted ? wanted.split(' ') : []).map((id) => [id, all.get(id) ?? NOTHING] as const);
     return new Map(shown) as ReadonlyMap<string, Job<Metadata, Result>>;
   }, [all, wanted]);
+}
+
+type TokenFunction = Exclude<Token, string>;
+
+/** By the function of a component's first render: the function of its latest one, and what calls that. */
+const holders = new WeakMap<TokenFunction, { latest: TokenFunction; call: TokenFunction }>();
+
+function holderOf(first: TokenFunction): { latest: TokenFunction; call: TokenFunction } {
+  const known = holders.get(first);
+  if (known) return known;
+  const holder = { latest: first, call: () => holder.latest() };
+  holders.set(first, holder);
+  return holder;
+}
+
+/** The same token at each render, although a function made in place is another one each time. */
+function useStableToken(token: Token | undefined): Token | undefined {
+  const [first, setFirst] = useState<{ by: TokenFunction | null }>({ by: typeof token === 'function' ? token : null });
+  const isFunction = typeof token === 'function';
+  // From a text to a function, or back, as a page that signs in does.
+  if (isFunction !== (first.by !== null)) setFirst({ by: isFunction ? token : null });
+  const holder = first.by && holderOf(first.by);
+  useEffect(() => {
+    if (holder && typeof token === 'function') holder.latest = token;
+  });
+  return typeof token === 'function' && holder ? holder.call : token;
 }
 
 const NONE: ReadonlyMap<string, Job> = new Map();

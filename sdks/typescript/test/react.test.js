@@ -17,8 +17,9 @@ after(() => window.close());
 class FakeSocket {
   static all = [];
   sent = [];
-  constructor(url) {
+  constructor(url, protocols) {
     this.url = url;
+    this.protocols = protocols;
     FakeSocket.all.push(this);
   }
   send(text) {
@@ -80,6 +81,25 @@ test('a job is shown live, at most once a frame, however often it is reported', 
   assert.ok(renders - before <= 2, `${renders - before}`);
   await frame();
   assert.ok(renders - before <= 2);
+});
+
+test('components share the socket of a token function, and one made in place stays at each render', async () => {
+  const asked = [];
+  const shared = async () => (asked.push('shared'), 'token');
+  const Guarded = ({ id, own = '' }) => {
+    useJob(id, { url, token: own ? async () => (asked.push(own), 'other') : shared });
+    return null;
+  };
+  const jobs = (own) => [h(Guarded, { id: 'a', key: 1 }), h(Guarded, { id: 'b', key: 2 }), h(Guarded, { id: 'c', key: 3, own })];
+  await render(jobs('first'));
+  await render(jobs('second'));
+  assert.deepEqual(FakeSocket.all.map(({ protocols }) => protocols[1]).sort(), ['milepost.bearer.other', 'milepost.bearer.token']);
+  assert.deepEqual(asked, ['shared', 'first']);
+  // The latest function is asked.
+  const own = FakeSocket.all.find(({ protocols }) => protocols[1].endsWith('other'));
+  await act(() => own.onclose({ code: 4401, reason: '' }));
+  await act(() => new Promise((resolve) => setTimeout(resolve, 1100)));
+  assert.deepEqual(asked, ['shared', 'first', 'second']);
 });
 
 test('an end is shown, and the attempt after it', async () => {

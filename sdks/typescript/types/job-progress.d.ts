@@ -7,7 +7,8 @@ export interface JobProgressAttributes {
   job?: string;
   /** Where the server is; if absent, where the page comes from. */
   url?: string;
-  token?: string;
+  /** A function has to be set as a property, as React 19 does. */
+  token?: import('./milepost.js').Token;
   /** The bar's name for those who hear it; by default the job's id. */
   label?: string;
   /** Updates a second, 20 by default. */
