@@ -10,7 +10,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const dist = `${here}dist/`;
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 /** What a program imports, by file. */
-const entries = ['milepost', 'job-progress', 'react', 'reporter'];
+const entries = ['milepost', 'job-progress', 'react', 'vue', 'svelte', 'solid', 'reporter'];
 
 /**
  * As `without_comments` in `crates/server/build.rs`, which says what it relies on.
@@ -50,7 +50,7 @@ function buildForRequire() {
     outdir: 'cjs',
     bundle: true,
     // One copy of the module below all entries.
-    external: ['./milepost.js', 'react'],
+    external: ['./milepost.js', 'react', 'vue', 'svelte', 'svelte/*', 'solid-js'],
     alias: { milepost: './milepost.js' },
     format: 'cjs',
     platform: 'node',

@@ -1,32 +1,11 @@
 'use client';
 /** React's hooks, over the page's one socket: `useJob` and `useJobs`. */
-import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
-import { type Connection, type Health, type State, type Token, type WatchError, type WatchOptions, watch } from 'milepost';
+import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import type { State, Token } from 'milepost';
 import type { JobProgress, JobProgressAttributes } from 'milepost/job-progress';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, wantedKey } from './jobs-store.js';
 
-/** What a component is shown of a job. The same object as long as nothing of it changes. */
-export interface Job<Metadata = unknown, Result = unknown> {
-  /** The newest state; null: none is known yet. */
-  readonly state: State<Metadata, Result> | null;
-  /** Whether news can arrive. It says nothing about the job. */
-  readonly connection: Connection;
-  /** Whether the server has a state of the job; null: it has not said. */
-  readonly known: boolean | null;
-  /** Why the job may not be watched; its `code` is 4401 if the user has to sign in. */
-  readonly error: WatchError | null;
-  /** Whether the worker of a job that has not ended is heard of (`lost`: it is not) and advances (`stalled`: it does not). */
-  readonly health: Health;
-}
-
-export interface JobOptions<Metadata = unknown, Result = unknown> extends Pick<WatchOptions, 'url' | 'mode' | 'maxRate'> {
-  /**
-   * A credential, or what returns one. It may be another function at each render; components whose first render had the same
-   * function share a connection, so one of a module is better than one made in place.
-   */
-  token?: Token | undefined;
-  /** Called once for each end, also for one that is found at first. It may be another function at each render. */
-  onEnd?: ((state: State<Metadata, Result>) => void) | undefined;
-}
+export type { Job, JobOptions, Selection } from './jobs-store.js';
 
 declare module 'react' {
   namespace JSX {
@@ -36,45 +15,37 @@ declare module 'react' {
   }
 }
 
-const NOTHING: Job<never, never> = Object.freeze({ state: null, connection: 'connecting', known: null, error: null, health: 'ok' });
-/** A page without frames, as a hidden one, renders this often, in milliseconds. */
-const FRAMELESS = 1000;
-/** What time alone changes is looked at this often, in milliseconds. */
-const TICK = 5000;
-
 /**
- * A job, live, and its later attempts. Without an id it watches nothing. On a server it renders as not known yet.
+ * A job, live, and its later attempts. Without an id it watches nothing. On a server, and until it is hydrated, it renders
+ * `initial`, or a job of which nothing is known.
  * However often a job is reported, a component renders at most once a frame.
  */
 export function useJob<Metadata = unknown, Result = unknown>(id: string | null | undefined, options?: JobOptions<Metadata, Result>): Job<Metadata, Result> {
-  const jobs = useJobs(id ? [id] : [], options);
-  return (id && jobs.get(id)) || NOTHING;
+  const jobs = useJobs<Metadata, Result>(id ? [id] : [], options);
+  return (id && jobs.get(id)) || UNKNOWN_JOB;
 }
 
 /**
- * Several jobs by their ids, live. The array may be another one at each render: jobs that stay are watched on.
- * The map is the same one as long as nothing changes.
+ * Several jobs, live: by their ids, or those that match a selection. The array or selection may be another object at each
+ * render: jobs that stay are watched on. The map is the same one as long as nothing changes.
  */
 export function useJobs<Metadata = unknown, Result = unknown>(
-  ids: readonly string[],
+  wanted: readonly string[] | Selection,
   options: JobOptions<Metadata, Result> = {},
 ): ReadonlyMap<string, Job<Metadata, Result>> {
   const { url, mode, maxRate, onEnd } = options;
   const token = useStableToken(options.token);
-  const store = useMemo(() => new Store({ url, token, mode, maxRate }), [url, token, mode, maxRate]);
+  // Only those of the first render count.
+  const initial = useRef(options.initial as JobOptions['initial']);
+  const store = useMemo(() => new JobsStore({ url, token, mode, maxRate }, initial.current), [url, token, mode, maxRate]);
   useEffect(() => {
     store.onEnd = onEnd as ((state: State) => void) | undefined;
   });
-  // Job ids have no spaces.
-  const wanted = [...new Set(ids)].sort().join(' ');
-  useEffect(() => store.want(wanted ? wanted.split(' ') : []), [store, wanted]);
+  const key = wantedKey(wanted);
+  useEffect(() => wantByKey(store, key), [store, key]);
   useEffect(() => () => store.want([]), [store]);
-  const all = useSyncExternalStore(store.subscribe, store.snapshot, empty);
-  // A job that is wanted no more is not shown, although the effect above comes after this render.
-  return useMemo(() => {
-    const shown = (wanted ? wanted.split(' ') : []).map((id) => [id, all.get(id) ?? NOTHING] as const);
-    return new Map(shown) as ReadonlyMap<string, Job<Metadata, Result>>;
-  }, [all, wanted]);
+  const all = useSyncExternalStore(store.subscribe, store.snapshot, store.initialSnapshot);
+  return useMemo(() => shownByKey(all, key) as ReadonlyMap<string, Job<Metadata, Result>>, [all, key]);
 }
 
 type TokenFunction = Exclude<Token, string>;
@@ -101,93 +72,4 @@ function useStableToken(token: Token | undefined): Token | undefined {
     if (holder && typeof token === 'function') holder.latest = token;
   });
   return typeof token === 'function' && holder ? holder.call : token;
-}
-
-const NONE: ReadonlyMap<string, Job> = new Map();
-const empty = (): ReadonlyMap<string, Job> => NONE;
-
-type Options = { [name in 'url' | 'token' | 'mode' | 'maxRate']: WatchOptions[name] | undefined };
-
-/** The watches of one component, and what it was shown last. */
-class Store {
-  onEnd: ((state: State) => void) | undefined;
-  #options: Options;
-  #watches = new Map<string, ReturnType<typeof watch>>();
-  #changed = new Set<string>();
-  #shown: ReadonlyMap<string, Job> = NONE;
-  #listeners = new Set<() => void>();
-  #frame = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #ticks: ReturnType<typeof setInterval> | undefined;
-
-  constructor(options: Options) {
-    this.#options = options;
-  }
-
-  subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  };
-
-  snapshot = (): ReadonlyMap<string, Job> => this.#shown;
-
-  /** Watches these jobs from now on, and no others. */
-  want(ids: readonly string[]): void {
-    clearInterval(this.#ticks);
-    if (ids.length) this.#ticks = setInterval(() => this.#tick(), TICK);
-    for (const [id, watching] of this.#watches) {
-      if (ids.includes(id)) continue;
-      this.#watches.delete(id);
-      watching.close();
-      this.#change(id);
-    }
-    const given = Object.entries(this.#options).filter(([, value]) => value !== undefined);
-    for (const id of ids) {
-      if (this.#watches.has(id)) continue;
-      const change = (): void => this.#change(id);
-      const watching = watch(id, {
-        mode: 'latest',
-        ...Object.fromEntries(given),
-        follow: true,
-        onState: change,
-        onEnd: (state) => this.onEnd?.(state),
-        onUnknown: change,
-        onConnection: change,
-        onError: change,
-      });
-      this.#watches.set(id, watching);
-      change();
-    }
-  }
-
-  #change(id: string): void {
-    this.#changed.add(id);
-    if (this.#frame) return;
-    this.#frame = requestAnimationFrame(() => this.#show());
-    // A hidden page has no frames, but a title and notifications.
-    this.#timer = setTimeout(() => this.#show(), FRAMELESS);
-  }
-
-  /** Silence is no message. */
-  #tick(): void {
-    for (const [id, { health }] of this.#watches) if (health !== (this.#shown.get(id)?.health ?? 'ok')) this.#change(id);
-  }
-
-  #show(): void {
-    cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#timer);
-    this.#frame = 0;
-    const shown = new Map(this.#shown);
-    for (const id of this.#changed) {
-      const watching = this.#watches.get(id);
-      if (!watching) shown.delete(id);
-      else {
-        const { state, connection, known, error, health } = watching;
-        shown.set(id, { state, connection, known, error, health });
-      }
-    }
-    this.#changed.clear();
-    this.#shown = shown;
-    for (const listener of this.#listeners) listener();
-  }
 }

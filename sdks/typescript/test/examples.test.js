@@ -1,8 +1,9 @@
-// The examples for Vue and Svelte, compiled as their users do it, in a document of jsdom, with a fake socket.
+// The examples for Vue, Svelte and Solid, compiled and bundled as their users do it, in a document of jsdom, with a fake socket.
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, beforeEach, test } from 'node:test';
 
+import { build } from 'esbuild';
 import { JSDOM } from 'jsdom';
 
 const { window } = new JSDOM('<div id="root"></div>', { url: 'http://page/', pretendToBeVisual: true });
@@ -11,6 +12,8 @@ for (const name of ['window', 'document', 'location', 'Node', 'Element', 'HTMLEl
 }
 globalThis.MathMLElement ??= class {};
 Object.defineProperty(globalThis, 'navigator', { value: window.navigator, configurable: true });
+globalThis.requestAnimationFrame = window.requestAnimationFrame;
+globalThis.cancelAnimationFrame = window.cancelAnimationFrame;
 globalThis.addEventListener = window.addEventListener.bind(window);
 after(() => window.close());
 
@@ -36,12 +39,20 @@ const root = document.getElementById('root');
 const example = (name) => readFileSync(new URL(`../examples/${name}`, import.meta.url), 'utf8');
 const shown = () => root.textContent.replace(/\s+/g, ' ').trim();
 
-/** What a compiled module exports; in a folder of this package, so that it finds what it imports. */
-async function load(code) {
+/**
+ * What a module exports once it is bundled for browsers, in a folder of this package, so that it finds what it imports.
+ * @param {string} code of the module
+ * @param {Record<string, string>} files beside it
+ */
+async function load(code, files = {}) {
   const folder = mkdtempSync(new URL('../.example-', import.meta.url).pathname);
   try {
-    writeFileSync(`${folder}/example.mjs`, code);
-    return (await import(`${folder}/example.mjs`)).default;
+    for (const [name, text] of Object.entries({ ...files, 'entry.js': code })) writeFileSync(`${folder}/${name}`, text);
+    await build({
+      entryPoints: [`${folder}/entry.js`], outfile: `${folder}/bundle.mjs`, bundle: true, format: 'esm', conditions: ['browser'],
+      define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'error',
+    });
+    return await import(`${folder}/bundle.mjs`);
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -49,8 +60,16 @@ async function load(code) {
 
 beforeEach(() => (FakeSocket.all = []));
 
+/** After the next frame, in which a store shows what has changed. */
+const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+
 /** Watches a job and then another, whatever the framework. */
-async function check(settle, change, unmount) {
+async function check(flush, change, unmount) {
+  const settle = async () => {
+    await flush();
+    await frame();
+    await flush();
+  };
   const state = (job, number, more) => ({ job_id: job, status: 'processing', stage: 'rendering', attempt: 1, timestamp: 't', position: `e-${number}`, ...more });
   await settle();
   const [socket] = FakeSocket.all;
@@ -85,11 +104,13 @@ async function check(settle, change, unmount) {
 }
 
 test('Vue: examples/Job.vue', async (t) => {
-  const { createApp, h, nextTick, ref } = await import('vue');
   const { compileScript, parse } = await import('vue/compiler-sfc');
   const { descriptor, errors } = parse(example('Job.vue'));
   assert.deepEqual(errors, []);
-  const Job = await load(compileScript(descriptor, { id: 'job', inlineTemplate: true }).content);
+  const { Job, createApp, h, nextTick, ref } = await load(
+    "export { default as Job } from './Job.js'; export * from 'vue';",
+    { 'Job.js': compileScript(descriptor, { id: 'job', inlineTemplate: true }).content },
+  );
   const id = ref('a');
   const app = createApp({ render: () => h(Job, { id: id.value }) });
   app.config.warnHandler = (warning) => assert.fail(warning);
@@ -102,13 +123,26 @@ test('Svelte: examples/Job.svelte', async (t) => {
   const { compile } = await import('svelte/compiler');
   const { js, warnings } = compile(example('Job.svelte'), { generate: 'client', runes: true });
   assert.deepEqual(warnings, []);
-  // What a bundler finds by the condition `browser`.
-  const { flushSync, mount, unmount } = await import(new URL('../node_modules/svelte/src/index-client.js', import.meta.url).href);
-  const Job = await load(js.code);
-  const holder = compile('<script>let { Job, ids } = $props(); let id = $state("a"); ids.change = (next) => (id = next);</script><Job {id} />', { generate: 'client', runes: true });
-  const Holder = await load(holder.js.code);
+  const holder = compile('<script>import Job from "./Job.js"; let { ids } = $props(); let id = $state("a"); ids.change = (next) => (id = next);</script><Job {id} />', { generate: 'client', runes: true });
+  const { Holder, flushSync, mount, unmount } = await load(
+    "export { default as Holder } from './Holder.js'; export { flushSync, mount, unmount } from 'svelte';",
+    { 'Job.js': js.code, 'Holder.js': holder.js.code },
+  );
   const ids = {};
-  const app = mount(Holder, { target: root, props: { Job, ids } });
+  const app = mount(Holder, { target: root, props: { ids } });
   t.after(() => unmount(app).catch(() => {}));
   await check(async () => flushSync(), (next) => ids.change(next), () => unmount(app));
+});
+
+test('Solid: examples/SolidJob.jsx', async (t) => {
+  const { transformAsync } = (await import('@babel/core')).default;
+  const { code } = await transformAsync(example('SolidJob.jsx'), { presets: ['babel-preset-solid'], configFile: false, babelrc: false, filename: 'SolidJob.jsx' });
+  const { Job, createComponent, createSignal, render } = await load(
+    "export { default as Job } from './Job.js'; export { createSignal } from 'solid-js'; export { createComponent, render } from 'solid-js/web';",
+    { 'Job.js': code },
+  );
+  const [id, setId] = createSignal('a');
+  const dispose = render(() => createComponent(Job, { get id() { return id(); } }), root);
+  t.after(dispose);
+  await check(async () => {}, setId, dispose);
 });

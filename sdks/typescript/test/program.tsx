@@ -2,7 +2,10 @@
 import { type State, isEnd, watch } from 'milepost';
 import 'milepost/job-progress';
 import type { JobProgress } from 'milepost/job-progress';
-import { useJob } from 'milepost/react';
+import { useJob, useJobs } from 'milepost/react';
+import { useJob as useSolidJob } from 'milepost/solid';
+import { useJob as useSvelteJob } from 'milepost/svelte';
+import { useJob as useVueJob } from 'milepost/vue';
 import { job } from 'milepost/reporter';
 
 interface Rows {
@@ -57,4 +60,14 @@ export function Export({ id }: { id: string }) {
       <p>{error?.message ?? (state ? file(state) : health)}</p>
     </section>
   );
+}
+
+export function others(initial: State<Rows, File>): number {
+  const vue = useVueJob<Rows, File>(() => initial.job_id, { initial });
+  const svelte = useSvelteJob<Rows, File>(() => initial.job_id);
+  const solid = useSolidJob<Rows, File>(initial.job_id);
+  const jobs = [vue.value, svelte.current, solid(), ...useJobs<Rows, File>({ tag: 'nightly' }).values()];
+  // @ts-expect-error: nothing selects by colour
+  useJobs({ colour: 'red' });
+  return jobs.filter(({ state, isStalled, timeLeft }) => state && file(state) && !isStalled && timeLeft !== null).length;
 }

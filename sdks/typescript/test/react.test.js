@@ -195,3 +195,80 @@ test('a hidden page, which has no frames, renders too; each end is told once, to
   assert.equal(shown(), 'completed ok');
   assert.deepEqual(ends, ['second done']);
 });
+
+test('what a server rendered of `initial` hydrates as it is, until an update arrives', async () => {
+  const { hydrateRoot } = await import('react-dom/client');
+  const Fetched = () => {
+    const { state, known } = useJob('a', { url, initial: state0 });
+    return h('p', null, `${state?.progress} ${known}`);
+  };
+  const state0 = state('a', 4, { progress: 0.4 });
+  const box = document.createElement('div');
+  box.innerHTML = renderToString(h(Fetched));
+  assert.equal(box.textContent, '0.4 true');
+  assert.equal(FakeSocket.all.length, 0);
+  const complaints = [];
+  const hydrated = await act(() => hydrateRoot(box, h(Fetched), { onRecoverableError: (error) => complaints.push(error) }));
+  await frame();
+  assert.deepEqual([box.textContent, complaints], ['0.4 true', []]);
+  const [socket] = FakeSocket.all;
+  socket.say({ type: 'connected' });
+  socket.say(state('a', 5, { progress: 0.5 }));
+  await frame();
+  assert.equal(box.textContent, '0.5 true');
+  act(() => hydrated.unmount());
+});
+
+test('time left and silence are fields, and a render comes when they have moved', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 2_000_000 });
+  const seen = [];
+  function Facts() {
+    const { timeLeft, silentFor, isStalled } = useJob('a', { url });
+    seen.push([timeLeft, silentFor, isStalled]);
+    return null;
+  }
+  render(h(Facts));
+  const [socket] = FakeSocket.all;
+  act(() => {
+    socket.say({ type: 'connected', timestamp: new Date(2_000_000).toISOString() });
+    socket.say(state('a', 1, { progress: 0.5, health: 'ok', eta: new Date(2_060_000).toISOString(), last_seen_at: new Date(2_000_000).toISOString() }));
+  });
+  frame();
+  assert.deepEqual(seen.at(-1), [60_000, 0, false]);
+  const renders = seen.length;
+  act(() => t.mock.timers.tick(5000));
+  frame();
+  assert.equal(seen.length, renders, 'a tenth of it has not passed');
+  act(() => t.mock.timers.tick(3000));
+  frame();
+  assert.equal(seen.at(-1)[0] <= 53_000, true, seen.at(-1).join());
+  act(() => socket.say(state('a', 2, { progress: 0.5, health: 'stalled', last_seen_at: new Date(2_000_000).toISOString() })));
+  frame();
+  assert.deepEqual(seen.at(-1), [null, 8000, true]);
+});
+
+test('jobs that match a selection are watched, and others no longer', async (t) => {
+  const asked = [];
+  let listed = ['a', 'b'];
+  t.mock.method(globalThis, 'fetch', async (address, { headers }) => {
+    asked.push([address, headers.authorization]);
+    return Response.json({ jobs: listed.map((id) => ({ job_id: id })) });
+  });
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const Tagged = ({ tag }) => h('p', null, [...useJobs({ tag, limit: 10 }, { url, token: 'k' }).keys()].join(' '));
+  await render(h(Tagged, { tag: 'nightly' }));
+  await act(async () => {});
+  await frame();
+  assert.equal(shown(), 'a b');
+  assert.deepEqual(asked, [[`${url}/jobs?tag=nightly&limit=10`, 'Bearer k']]);
+  await render(h(Tagged, { tag: 'nightly' }));
+  assert.equal(asked.length, 1, 'another object of the same selection is the same');
+  listed = ['b', 'c'];
+  await act(async () => t.mock.timers.tick(5000));
+  await act(async () => {});
+  await frame();
+  assert.equal(shown(), 'b c');
+  await render(null);
+  await act(async () => t.mock.timers.tick(20_000));
+  assert.equal(asked.length, 2);
+});

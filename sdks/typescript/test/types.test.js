@@ -1,7 +1,7 @@
 // The package as npm packs it, in programs of every kind that TypeScript knows.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ before(() => {
   tarball = join(folder, packed.filename);
   mkdirSync(join(folder, 'node_modules/milepost'), { recursive: true });
   execFileSync('tar', ['-xzf', tarball, '--strip-components=1', '-C', join(folder, 'node_modules/milepost')]);
-  for (const name of ['react', '@types', 'csstype']) symlinkSync(join(here, 'node_modules', name), join(folder, 'node_modules', name));
+  for (const name of readdirSync(join(here, 'node_modules')).filter((name) => !/^\.|^milepost$/.test(name))) symlinkSync(join(here, 'node_modules', name), join(folder, 'node_modules', name));
   cpSync(new URL('./program.tsx', import.meta.url), join(folder, 'program.tsx'));
 });
 after(() => rmSync(folder, { recursive: true }));

@@ -1,0 +1,37 @@
+/** Vue's composables, over the page's one socket: `useJob` and `useJobs`. */
+import { type ComputedRef, type MaybeRefOrGetter, computed, onScopeDispose, shallowRef, toValue, watchPostEffect } from 'vue';
+import { type Job, type JobOptions, type Jobs, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, wantedKey } from './jobs-store.js';
+
+export type { Job, JobOptions, Selection } from './jobs-store.js';
+
+/**
+ * A job, live, and its later attempts. Without an id it watches nothing. On a server it renders `initial`, or a job of
+ * which nothing is known. The options are read once; the id may be a ref or a getter.
+ */
+export function useJob<Metadata = unknown, Result = unknown>(
+  id: MaybeRefOrGetter<string | null | undefined>,
+  options: JobOptions<Metadata, Result> = {},
+): ComputedRef<Job<Metadata, Result>> {
+  const ids = (): string[] => [toValue(id)].flatMap((each) => each || []);
+  const jobs = useJobs<Metadata, Result>(ids, options);
+  return computed(() => jobs.value.get(toValue(id) ?? '') ?? UNKNOWN_JOB);
+}
+
+/** Several jobs, live: by their ids, or those that match a selection. */
+export function useJobs<Metadata = unknown, Result = unknown>(
+  wanted: MaybeRefOrGetter<readonly string[] | Selection>,
+  options: JobOptions<Metadata, Result> = {},
+): ComputedRef<ReadonlyMap<string, Job<Metadata, Result>>> {
+  const store = new JobsStore(options, options.initial as JobOptions['initial']);
+  store.onEnd = options.onEnd as JobsStore['onEnd'];
+  const shown = shallowRef<Jobs>(store.snapshot());
+  const stop = store.subscribe(() => (shown.value = store.snapshot()));
+  const key = computed(() => wantedKey(toValue(wanted)));
+  // After the first render, and so never on a server.
+  watchPostEffect(() => wantByKey(store, key.value));
+  onScopeDispose(() => {
+    stop();
+    store.want([]);
+  });
+  return computed(() => shownByKey(shown.value, key.value) as ReadonlyMap<string, Job<Metadata, Result>>);
+}
