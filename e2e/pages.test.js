@@ -642,3 +642,54 @@ test('/try watches a server of another origin, and says what it takes to report 
   await page.getByRole('button', { name: 'Report failure' }).click();
   await reads(page, '#live', /Failed/);
 });
+
+test('a job that answers requests is paused, resumed and cancelled from its page', async () => {
+  await server.report('job-plain', { progress: 0.5 });
+  await server.report('job-c', { cancellable: true, progress: 0.5 });
+  const plain = await open('/?job=job-plain');
+  await reads(plain, '.figure', '50 %');
+  assert.equal(await plain.locator('.actions').isVisible(), false);
+
+  const page = await open('/?job=job-c');
+  await page.getByRole('button', { name: 'Pause' }).click();
+  await reads(page, '.pending', 'Pausing…');
+  await server.report('job-c', { progress: 0.5, paused: true });
+  await reads(page, '.pending', 'Paused');
+  await page.getByRole('button', { name: 'Resume' }).click();
+  await reads(page, '.pending', 'Resuming…');
+  // One click more confirms it.
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  assert.equal((await server.state('job-c')).requested.action, 'resume');
+  await page.getByRole('button', { name: 'Really cancel?' }).click();
+  await reads(page, '.pending', 'Cancelling…');
+  assert.equal((await server.state('job-c')).requested.action, 'cancel');
+  assert.equal(await page.locator('.actions button:visible').count(), 0);
+  const list = await open('/');
+  await reads(list, '.jobs .job:has-text("job-c") .left', 'Cancelling…');
+  assert.deepEqual(await violations(page), []);
+  await server.report('job-c', { status: 'cancelled' });
+  await reads(page, '.headline', 'Cancelled');
+  assert.equal(await page.locator('.actions').isVisible(), false);
+  noFaults();
+});
+
+test('a name and tags are shown, and a click on a tag filters by it', async () => {
+  await server.report('job-1', { name: 'render', tags: ['gpu', 'a b&c'], progress: 0.1 });
+  await server.report('job-2', { tags: ['gpu2'], progress: 0.2 });
+  await server.report('job-3', { tags: ['a b&c'], progress: 0.3 });
+  const page = await open('/');
+  await reads(page, '.jobs .job:has-text("job-1") .name', 'render');
+  await page.locator('.jobs .job:has-text("job-1")').getByRole('link', { name: 'a b&c' }).click();
+  await until('two jobs', async () => (await page.locator('.jobs .job').count()) === 2);
+  assert.equal(new URL(page.url()).searchParams.get('tag'), 'a b&c');
+  assert.deepEqual(await page.locator('.jobs .job-id').allInnerTexts(), ['job-3', 'job-1']);
+  await reads(page, '.filter', /All\s+2/);
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole('button', { name: 'Show jobs with any tag' }).click();
+  await until('all jobs', async () => (await page.locator('.jobs .job').count()) === 3);
+  await page.goto(`${server.url}/?job=job-1`);
+  await reads(page, '.kind', 'render');
+  await page.getByRole('link', { name: 'gpu', exact: true }).click();
+  await until('one job', async () => (await page.locator('.jobs .job').count()) === 1);
+  noFaults();
+});

@@ -35,6 +35,10 @@ export const words = {
   connecting: 'Connecting…',
   reconnecting: 'Reconnecting…',
   offline: 'Offline',
+  cancelling: 'Cancelling…',
+  pausing: 'Pausing…',
+  paused: 'Paused',
+  resuming: 'Resuming…',
   result: 'Result',
   unavailable: 'Not available',
   copy: 'Copy',
@@ -50,6 +54,20 @@ export const words = {
 
 /** How often a running job is looked at for what time alone changes, in milliseconds. */
 const TICK = 1000;
+
+/**
+ * What was requested of the worker and is not done yet, or that it is paused.
+ * @param {State | null} state
+ */
+function pending(state) {
+  const isPaused = state?.['paused'] === true;
+  switch (state?.requested?.action) {
+    case 'cancel': return words.cancelling;
+    case 'pause': return isPaused ? words.paused : words.pausing;
+    case 'resume': return isPaused ? words.resuming : '';
+    default: return '';
+  }
+}
 
 const style = /* css */ `
 :host {
@@ -357,7 +375,7 @@ export class JobProgress extends Base {
   }
 
   /**
-   * The connection while there is none, else how long the worker was silent, else the time left.
+   * The connection while there is none, else what is requested of the worker, else how long the worker was silent, else the time left.
    * @param {HTMLElement} aside
    * @param {import('./milepost.js').Health} health
    * @param {boolean} hasEnded
@@ -367,6 +385,7 @@ export class JobProgress extends Base {
     const { silentFor, standsFor, timeLeft } = this.#watch ?? {};
     if (hasEnded || connection === 'closed') write(aside, '');
     else if (connection !== 'open') write(aside, words[connection]);
+    else if (pending(this.state)) write(aside, pending(this.state));
     else if (health === 'lost') write(aside, words.lost(this.#duration(silentFor ?? 0)));
     else if (health === 'stalled') write(aside, words.stalled(this.#duration(standsFor ?? 0)));
     else write(aside, timeLeft ? words.left(this.#duration(timeLeft)) : '');

@@ -109,6 +109,27 @@ export class Job {
     return health === 'stalled' ? `No progress for ${duration(this.#outlook.standsFor(now) ?? 0)}` : '';
   }
 
+  /** What was requested of the worker and is not done yet, or that it is paused: `Cancelling…`, or nothing. */
+  get pending() {
+    const action = this.state?.requested?.action;
+    const isPaused = this.state?.['paused'] === true;
+    if (this.hasEnded || !action) return '';
+    if (action === 'cancel') return 'Cancelling…';
+    if (action === 'pause') return isPaused ? 'Paused' : 'Pausing…';
+    return isPaused ? 'Resuming…' : '';
+  }
+
+  /** @returns {string} empty: it has none */
+  get name() {
+    return typeof this.state?.name === 'string' ? this.state.name : '';
+  }
+
+  /** @returns {string[]} */
+  get tags() {
+    const tags = this.state?.tags;
+    return Array.isArray(tags) ? tags.filter((tag) => typeof tag === 'string') : [];
+  }
+
   /** When it ended, by the server's clock if the state has it; null: it has not, or that cannot be read. */
   get ended() {
     return this.hasEnded ? Date.parse(text(this.state?.ended_at)) || timeOf(this.state) : null;

@@ -84,6 +84,23 @@ function paintBar(bar, fill, job) {
 }
 
 /**
+ * The job's tags, as links to the list of all jobs with that tag.
+ * @param {HTMLElement} part
+ * @param {readonly string[]} tags
+ */
+export function paintTags(part, tags) {
+  const shown = tags.join('\n');
+  if (part.dataset.tags === shown) return;
+  part.dataset.tags = shown;
+  part.replaceChildren(...tags.map((tag) => {
+    const link = element('a', tag, 'tag');
+    link.setAttribute('href', `./?tag=${encodeURIComponent(tag)}`);
+    link.title = `All jobs with the tag ${tag}`;
+    return link;
+  }));
+}
+
+/**
  * @param {string} name
  * @param {string} content
  * @param {string} [className]

@@ -417,6 +417,20 @@ test('what docs/watching.md says of pages works as it stands there, in a page of
   await until('the bar is full', async () => (await value()) === 1);
 });
 
+test('what is requested of the worker takes the place of the time left', async () => {
+  await server.report('a', { cancellable: true, progress: 0.5 });
+  const page = await open(['a']);
+  const request = (/** @type {string} */ action) => fetch(`${server.url}/jobs/a/requests`, { method: 'POST', body: JSON.stringify({ action }) });
+  await request('pause');
+  await sees(page, 'a', { aside: 'Pausing…' });
+  await server.report('a', { progress: 0.5, paused: true });
+  await sees(page, 'a', { aside: 'Paused' });
+  await request('cancel');
+  await sees(page, 'a', { aside: 'Cancelling…' });
+  await server.report('a', { status: 'cancelled' });
+  await sees(page, 'a', { aside: '', outcome: '⊘ Cancelled' });
+});
+
 test('a job that may not be watched says why', async () => {
   const page = await open(['no%20job']);
   const element = page.locator('job-progress');

@@ -4,11 +4,12 @@
 import { announce } from '../announce.js';
 import { Job, ago, clock, text } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
-import { build, paint, paintHealth, write } from '../paint.js';
+import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
 import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
 import { paintError, paintMetadata, paintResult, paintText } from './details.js';
+import { Requests } from './requests.js';
 import { paintTimeline } from './timeline.js';
 import { Watchers } from './watchers.js';
 
@@ -42,6 +43,7 @@ export class JobPage {
     write(parts['try-curl'], curl(id));
     parts.json.setAttribute('href', jobUrl(home(), id));
     this.root.querySelector('.badge')?.setAttribute('hidden', '');
+    this.requests = new Requests(parts, this.job);
     this.watchers = new Watchers({
       wanted: () => [id],
       isOwn: () => this.page.sign.isLive,
@@ -78,6 +80,7 @@ export class JobPage {
   leave() {
     this.page.watches.unwatch(this.job.id);
     this.watchers.stop();
+    this.requests.leave();
     this.resized.disconnect();
   }
 
@@ -129,6 +132,9 @@ export class JobPage {
     parts.known.hidden = false;
     this.root.querySelector('.badge')?.removeAttribute('hidden');
     paint(this.root, parts, job);
+    write(parts.name, job.name);
+    paintTags(parts.tags, job.tags);
+    this.requests.paint();
     write(parts.headline, job.hasEnded ? job.headline : '');
     write(parts.percent, job.percent);
     paintText(parts.message, job.message, MOST_MESSAGE_CHARS);

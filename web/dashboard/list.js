@@ -3,7 +3,7 @@
 
 import { announce } from '../announce.js';
 import { ago } from '../job.js';
-import { build, paint, paintHealth, write } from '../paint.js';
+import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { curl, home } from '../server.js';
 import { Health } from './health.js';
 import { ATTENTION, FILTERS, Listing } from './listing.js';
@@ -31,6 +31,8 @@ export class ListView {
   #changed = new Set();
   /** Those that news are asked of. @type {Set<string>} */
   #watched = new Set();
+  /** The jobs shown have this tag; empty: any. */
+  #tag = '';
   #isHere = false;
   #scrolled = 0;
   #hasLookedInVain = false;
@@ -69,8 +71,14 @@ export class ListView {
       this.#typing = setTimeout(() => this.#filter(), 150);
     });
     parts.filter.addEventListener('change', () => this.#filter());
+    parts['tag-clear'].addEventListener('click', () => {
+      this.#tag = '';
+      this.#filter();
+      this.search.focus();
+    });
     parts.clear.addEventListener('click', () => {
       this.search.value = '';
+      this.#tag = '';
       this.#chooseStatus('');
       this.#filter();
       this.search.focus();
@@ -94,6 +102,7 @@ export class ListView {
     this.#isHere = true;
     this.search.value = new URL(location.href).searchParams.get('q') ?? '';
     this.#chooseStatus(new URL(location.href).searchParams.get('status') ?? '');
+    this.#tag = new URL(location.href).searchParams.get('tag') ?? '';
     this.#applyFilter();
     this.rows.measure();
     scrollTo({ top: this.#scrolled, behavior: 'instant' });
@@ -189,10 +198,11 @@ export class ListView {
   }
 
   #noMatch() {
-    const { search, status } = this.#listing.filter;
-    if (status === ATTENTION && !search) return 'No job needs attention';
+    const { search, status, tag } = this.#listing.filter;
+    if (status === ATTENTION && !search && !tag) return 'No job needs attention';
     const kind = status && status !== ATTENTION ? `${status} job` : 'job';
-    return search ? `No ${kind} has “${search}” in its id, name or tags` : `No ${kind}s`;
+    const tagged = tag ? ` with the tag “${tag}”` : '';
+    return search ? `No ${kind}${tagged} has “${search}” in its id, name or tags` : `No ${kind}s${tagged}`;
   }
 
   #paintCounts() {
@@ -218,6 +228,8 @@ export class ListView {
     parts.id.title = job.id;
     paint(root, parts, job);
     write(parts.status, job.word);
+    write(parts.name, job.name);
+    paintTags(parts.tags, job.tags);
     write(parts.percent, job.percent);
     write(parts.message, job.errorSummary || job.message);
     paintWatchers(row, this.watchers.of(job.id));
@@ -230,7 +242,7 @@ export class ListView {
     const trouble = paintHealth(root, job, now, this.page.sign.isLive && this.#watched.has(job.id));
     const { rate, left } = job.outlook(now);
     const isRunning = job.state?.status === 'processing';
-    write(parts.left, trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.hasEnded ? job.headline : job.word);
+    write(parts.left, job.pending ? job.pending : trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.hasEnded ? job.headline : job.word);
     write(parts.age, ago(job.age(now)));
     write(parts.rate, left && rate);
   }
@@ -243,6 +255,8 @@ export class ListView {
     else url.searchParams.delete('q');
     if (status) url.searchParams.set('status', status);
     else url.searchParams.delete('status');
+    if (this.#tag) url.searchParams.set('tag', this.#tag);
+    else url.searchParams.delete('tag');
     history.replaceState(history.state, '', url);
     this.#applyFilter();
     const top = this.root.getBoundingClientRect().top + scrollY;
@@ -255,9 +269,12 @@ export class ListView {
   #applyFilter() {
     const status = this.#chosenStatus();
     const search = this.search.value.trim();
+    const tag = this.#tag;
+    this.parts['tag-filter'].hidden = !tag;
+    write(this.parts['tag-name'], tag);
     const { filter } = this.#listing;
-    if (filter.status === status && filter.search === search) return;
-    this.#listing.setFilter({ status, search });
+    if (filter.status === status && filter.search === search && filter.tag === tag) return;
+    this.#listing.setFilter({ status, search, tag });
     if (this.#listing.isLoaded) this.#listing.count().then(() => this.paint(), () => {});
   }
 

@@ -9,7 +9,7 @@ import { errorSummary } from '../milepost.js';
 import { ask, home } from '../server.js';
 
 /** @typedef {import('../milepost.js').State} State */
-/** @typedef {{ status: string, search: string }} Filter */
+/** @typedef {{ status: string, search: string, tag: string }} Filter `tag`: exactly this one; empty: any */
 
 /** What is seen first should come quickly. */
 const FIRST_PAGE = 100;
@@ -45,7 +45,7 @@ export class Listing {
   /** Why the last attempt to load failed, or nothing. */
   fault = '';
   /** @type {Filter} */
-  filter = { status: '', search: '' };
+  filter = { status: '', search: '', tag: '' };
   /** @type {Job[]} */
   #newest = [];
   /** @type {string | null} */
@@ -68,7 +68,7 @@ export class Listing {
   }
 
   get isFiltered() {
-    return this.filter.status !== '' || this.filter.search !== '';
+    return this.filter.status !== '' || this.filter.search !== '' || this.filter.tag !== '';
   }
 
   get countLoaded() {
@@ -97,9 +97,8 @@ export class Listing {
   counts() {
     if (this.isComplete) {
       const counted = { queued: 0, processing: 0, completed: 0, failed: 0, cancelled: 0 };
-      const { search } = this.filter;
       for (const job of this.#newest) {
-        if (matches(job, search)) counted[job.state?.status ?? 'queued'] += 1;
+        if (matches(job, this.filter)) counted[job.state?.status ?? 'queued'] += 1;
       }
       return { ...byFilter(counted), [ATTENTION]: this.#attention.length };
     }
@@ -160,14 +159,15 @@ export class Listing {
   async count() {
     if (performance.now() - this.#countedAt < COUNT_EVERY) return;
     this.#countedAt = performance.now();
-    const { search } = this.filter;
-    const { jobs, now } = await this.#page(MOST_SILENT, null, { status: 'processing', search }, 'seen');
-    const failed = await this.#page(MOST_FAILED, null, { status: 'failed', search });
-    if (search !== this.filter.search) return;
+    const { filter } = this;
+    const { search, tag } = filter;
+    const { jobs, now } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing' }, 'seen');
+    const failed = await this.#page(MOST_FAILED, null, { ...filter, status: 'failed' });
+    if (filter !== this.filter) return;
     this.#attention = [...jobs.filter((job) => job.health(now) !== 'ok'), ...failed.jobs];
     if (this.isComplete) return;
-    const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }) })}`);
-    if (ok && search === this.filter.search) this.#counted = body.counts;
+    const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }), ...(tag && { tag }) })}`);
+    if (ok && filter === this.filter) this.#counted = body.counts;
   }
 
   /** Loads a page more of what is shown. */
@@ -230,6 +230,7 @@ export class Listing {
     if (after !== null) query.set('after', after);
     if (filter?.status) query.set('status', (FILTERS[filter.status] ?? [filter.status]).join(','));
     if (filter?.search) query.set('q', filter.search);
+    if (filter?.tag) query.set('tag', filter.tag);
     const { ok, status, body, now } = await ask(`${home()}/jobs?${query}`);
     if (!ok) throw new Error(body?.detail ?? `The server answered with status ${status}.`);
     this.total = body.total;
@@ -277,21 +278,20 @@ export class Listing {
 
   /** @param {Job} job */
   #matches(job) {
-    const { status, search } = this.filter;
+    const { status } = this.filter;
     if (status && !FILTERS[status].includes(job.state?.status ?? '')) return false;
-    return matches(job, search);
+    return matches(job, this.filter);
   }
 }
 
 /**
- * As the server's `q`: in the id, the name or a tag, whatever the case.
+ * As the server's `q`: in the id, the name or a tag, whatever the case; and as its `tag`.
  * @param {Job} job
- * @param {string} search
+ * @param {Filter} filter
  */
-function matches({ id, state }, search) {
-  if (!search) return true;
-  const tags = Array.isArray(state?.tags) ? state.tags : [];
-  return [id, state?.name, ...tags].some((text) => typeof text === 'string' && text.toLowerCase().includes(search.toLowerCase()));
+function matches({ id, name, tags }, { search, tag }) {
+  if (tag && !tags.includes(tag)) return false;
+  return !search || [id, name, ...tags].some((text) => text.toLowerCase().includes(search.toLowerCase()));
 }
 
 /** @param {Record<string, number>} counted by status */

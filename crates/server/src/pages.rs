@@ -52,6 +52,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "dashboard/job-page.js"),
     web!(SCRIPT "dashboard/list.js"),
     web!(SCRIPT "dashboard/listing.js"),
+    web!(SCRIPT "dashboard/requests.js"),
     web!(SCRIPT "dashboard/rows.js"),
     web!(SCRIPT "dashboard/timeline.js"),
     web!(SCRIPT "dashboard/watchers.js"),
