@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Permissions;
 
@@ -10,7 +10,8 @@ pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// What a token says, as far as it matters here: RFC 7519, section 4.1, and our own claim.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Claims {
-    /// When it expires, in seconds since 1970.
+    /// When it expires, in seconds since 1970. RFC 7519 allows fractions; some libraries read whole numbers only.
+    #[serde(serialize_with = "whole_seconds")]
     pub(crate) exp: f64,
     /// From when it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,6 +24,12 @@ pub(crate) struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) iss: Option<String>,
     pub(crate) milepost: Permissions,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it saturates, at a time that never comes")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn whole_seconds<S: Serializer>(seconds: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_i64(seconds.floor() as i64)
 }
 
 /// Why a token is refused.

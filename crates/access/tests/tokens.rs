@@ -57,7 +57,10 @@ fn what_is_signed_is_verified() {
         leeway: 10.0,
     };
     let token =
-        sign(SECRET, permissions.clone(), Some("42".to_owned()), &rules, NOW + 60.0).unwrap();
+        sign(SECRET, permissions.clone(), Some("42".to_owned()), &rules, NOW + 60.5).unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert!(claims["exp"].is_u64(), "{claims}");
     let verified =
         TokenVerifier::new(TokenKeys::secret(SECRET).unwrap(), rules).verify(&token, NOW).unwrap();
     assert_eq!(verified.permissions, permissions);

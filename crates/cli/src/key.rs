@@ -1,14 +1,20 @@
 //! `milepost key`: the keys that a server lets in.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use milepost_access::{InvalidKeys, InvalidPattern, KeyRing, NewKey, Pattern, Permissions};
 use milepost_protocol::Timestamp;
 
 use crate::exit::{ExitCode, complain, printed};
+
+/// How long to wait for another process that changes the keys.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Add, list and revoke the keys of workers and operators.
 ///
@@ -92,6 +98,7 @@ struct KeysFile {
 enum KeyError {
     Read(PathBuf, io::Error),
     Write(PathBuf, io::Error),
+    Locked(PathBuf),
     Invalid(PathBuf, InvalidKeys),
     Refused(InvalidKeys),
     Unknown(String),
@@ -102,6 +109,9 @@ impl fmt::Display for KeyError {
         match self {
             Self::Read(file, error) => write!(f, "{} cannot be read: {error}", file.display()),
             Self::Write(file, error) => write!(f, "{} cannot be written: {error}", file.display()),
+            Self::Locked(file) => {
+                write!(f, "{} is being changed by another process", file.display())
+            }
             Self::Invalid(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Refused(error) => error.fmt(f),
             Self::Unknown(name) => write!(f, "there is no key {name:?}"),
@@ -127,6 +137,7 @@ impl Args {
 }
 
 fn add(file: &Path, name: &str, rights: Rights) -> Result<String, KeyError> {
+    let _lock = lock(file)?;
     let mut keys = if file.exists() { read(file)? } else { KeyRing::default() };
     let made = NewKey::generate(name, rights.permissions(), Timestamp::now().to_string());
     let made = made.map_err(KeyError::Refused)?;
@@ -155,12 +166,36 @@ fn list(file: &Path) -> Result<String, KeyError> {
 }
 
 fn revoke(file: &Path, name: &str) -> Result<String, KeyError> {
+    let _lock = lock(file)?;
     let mut keys = read(file)?;
     if !keys.revoke(name) {
         return Err(KeyError::Unknown(name.to_owned()));
     }
     write(file, &keys)?;
     Ok(String::new())
+}
+
+/// Until it is dropped, nobody else changes the keys: two that did so at the same moment would each write what it had read, and one
+/// change would be lost. The folder is locked, since the file is replaced.
+fn lock(file: &Path) -> Result<File, KeyError> {
+    let give_up = Instant::now() + LOCK_TIMEOUT;
+    let failed = |error| KeyError::Write(file.to_owned(), error);
+    let folder = File::open(folder_of(file)).map_err(failed)?;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= give_up => {
+                return Err(KeyError::Locked(file.to_owned()));
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY),
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn read(file: &Path) -> Result<KeyRing, KeyError> {
@@ -171,8 +206,7 @@ fn read(file: &Path) -> Result<KeyRing, KeyError> {
 /// Puts the file in the other's place, so that a server never reads half of it. Its owner alone may read a new one.
 fn write(file: &Path, keys: &KeyRing) -> Result<(), KeyError> {
     let written = || {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut new = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+        let mut new = tempfile::NamedTempFile::new_in(folder_of(file))?;
         new.write_all(
             b"# The keys of a Milepost server, without their secrets: milepost key --help\n\n",
         )?;

@@ -61,7 +61,7 @@ impl Args {
             reason = "exact to the microsecond for two centuries"
         )]
         let now = Timestamp::now().as_micros() as f64 / 1e6;
-        let expires = (now + self.lifetime.as_secs_f64()).floor();
+        let expires = now + self.lifetime.as_secs_f64();
         let rules = TokenRules { issuer: self.issuer, audience: self.audience, leeway: 0.0 };
         match sign(&key, self.rights.permissions(), self.subject, &rules, expires) {
             Ok(token) => printed(io::stdout().write_all(format!("{token}\n").as_bytes())),

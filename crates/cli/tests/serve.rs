@@ -243,3 +243,21 @@ fn keys_and_tokens_let_their_holders_in() {
     eventually("it is let in no more", || (with(&key, &["jobs"]) == Some(1)).then_some(()));
     serve.stop();
 }
+
+#[test]
+fn keys_that_are_added_at_the_same_moment_are_all_kept() {
+    let (_folder, path) = temporary();
+    let file = path.join("keys.toml");
+    let adding: Vec<_> = (0..8)
+        .map(|n| {
+            let mut command = milepost(&["key", "add", &format!("worker{n}"), "--all"]);
+            command.env("MILEPOST_KEYS_FILE", &file).stdout(Stdio::null());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for mut adding in adding {
+        assert!(adding.wait().unwrap().success());
+    }
+    let listed = support::run(milepost(&["key", "list"]).env("MILEPOST_KEYS_FILE", &file));
+    assert_eq!(support::text(&listed.stdout).lines().count(), 8);
+}
