@@ -5,6 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
+use milepost_reporter::Reporter;
 use support::{
     Server, binary, eventually, finish, kill, milepost, on_terminal, run, temporary, text,
 };
@@ -363,6 +364,36 @@ fn a_command_that_ignores_the_request_is_killed_after_the_grace() {
         let stat = std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap_or_default();
         (stat.is_empty() || stat.contains(") Z ")).then_some(())
     });
+}
+
+#[test]
+fn a_worker_that_uses_the_reporter_is_cancelled() {
+    let server = Server::start();
+    let reporter = Reporter::builder().connect(&server.url()).unwrap();
+    let (looks, waits) = (reporter.job("looks"), reporter.job("waits"));
+    let waiting = waits.cancellation();
+    assert!(!looks.cancel_requested());
+    for job in ["looks", "waits"] {
+        let state = || server.get(&format!("/jobs/{job}"));
+        eventually("it is cancellable", || state()?["cancellable"].as_bool());
+        let line = ["cancel", job, "--by", "alice", "--reason", "wrong input"];
+        assert!(run(&mut server.milepost(&line)).status.success());
+    }
+    let requested = eventually("it is requested", || {
+        looks.advance(1);
+        waits.advance(1);
+        looks.cancel_requested().then(|| looks.requested()).flatten()
+    });
+    assert_eq!(requested.reason.as_deref(), Some("wrong input"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(waiting).by.as_deref(), Some("alice"));
+    looks.cancel("as requested");
+    waits.complete();
+    drop(reporter);
+    for (job, status) in [("looks", "cancelled"), ("waits", "completed")] {
+        assert_eq!(server.job(job)["status"], status);
+        assert_eq!(server.job(job)["acknowledged"], "cancel");
+    }
 }
 
 #[test]

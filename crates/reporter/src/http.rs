@@ -9,6 +9,7 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::outcome::Outcome;
+use crate::requested::Requested;
 use crate::server::{InvalidUrl, without_password};
 use crate::transport::{Failure, Outgoing, Transport};
 
@@ -37,6 +38,8 @@ enum Answer {
         job_id: String,
         #[serde(rename = "position")]
         _position: String,
+        #[serde(default)]
+        requested: Option<Value>,
     },
     Problem(Problem),
 }
@@ -212,8 +215,10 @@ impl Reply {
     pub(crate) fn outcome(&self, update: Outgoing<'_>) -> Result<Outcome, Failure> {
         let answer = serde_json::from_slice::<Answer>(&self.body).ok();
         match (self.status, answer) {
-            (200, Some(Answer::Accepted { job_id, .. })) if job_id == update.job.as_str() => {
-                Ok(Outcome::Accepted)
+            (200, Some(Answer::Accepted { job_id, requested, .. }))
+                if job_id == update.job.as_str() =>
+            {
+                Ok(accepted(requested.as_ref()))
             }
             (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
                 Ok(outcome(&problem, self.retry_after))
@@ -293,12 +298,16 @@ fn read_outcomes(
         return None;
     }
     let read = |(update, answer): (&Outgoing<'_>, Answer)| match answer {
-        Answer::Accepted { job_id, .. } => {
-            (job_id == update.job.as_str()).then_some(Outcome::Accepted)
+        Answer::Accepted { job_id, requested, .. } => {
+            (job_id == update.job.as_str()).then(|| accepted(requested.as_ref()))
         }
         Answer::Problem(problem) => Some(outcome(&problem, retry_after)),
     };
     updates.iter().zip(answers).map(read).collect()
+}
+
+fn accepted(requested: Option<&Value>) -> Outcome {
+    Outcome::Accepted { requested: requested.and_then(Requested::read) }
 }
 
 /// Problems with this job or this update; the others are the server's own.

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use milepost_protocol::{Action, JobId, MAX_TTL_SECONDS};
@@ -10,6 +10,7 @@ use crate::counter::Counter;
 use crate::encode;
 use crate::owner::Handle;
 use crate::record::{End, Record};
+use crate::requested::Requested;
 use crate::update::{MAX_TEXT_BYTES, Part};
 
 /// A handle on one job, to say how far it is.
@@ -93,19 +94,84 @@ impl Job {
     }
 
     /// Watchers may request that the job be cancelled or paused: its worker looks for requests, and
-    /// [acknowledges](Self::acknowledge) them. Without it they are refused.
+    /// [acknowledges](Self::acknowledge) them. Without it they are refused. Whoever looks for a request has said so already.
     #[must_use = "the handle that is returned goes on"]
     pub fn cancellable(self) -> Self {
-        self.with_record(Record::cancellable);
+        self.listen();
         self
+    }
+
+    fn listen(&self) {
+        if let Some(handle) = &self.handle
+            && handle.record.cancellable()
+        {
+            handle.wake();
+        }
+    }
+
+    /// What watchers request of the worker; none if nothing. The first look makes the job
+    /// [cancellable](Self::cancellable).
+    ///
+    /// The answer to any update tells of a request. So a job that moves learns of it within some 0.2 s, and one that does not with
+    /// its next heartbeat.
+    pub fn requested(&self) -> Option<Requested> {
+        self.listen();
+        self.handle.as_ref()?.record.requests.latest().map(|requested| (*requested).clone())
+    }
+
+    /// Whether watchers request that the job be cancelled. Once it has been seen, they are told so. The first look makes the
+    /// job [cancellable](Self::cancellable).
+    ///
+    /// ```
+    /// # let reporter = milepost_reporter::Reporter::silent();
+    /// let job = reporter.job("video-42");
+    /// for frame in job.track(0..2_000) {
+    ///     if job.cancel_requested() {
+    ///         return job.cancel("as requested");
+    ///     }
+    ///     // … the work …
+    /// }
+    /// job.complete();
+    /// ```
+    pub fn cancel_requested(&self) -> bool {
+        self.listen();
+        let Some(handle) = &self.handle else { return false };
+        let latest = handle.record.requests.latest();
+        let is_requested = latest.is_some_and(|requested| requested.action == Action::Cancel);
+        if is_requested {
+            self.acknowledge(Action::Cancel);
+        }
+        is_requested
+    }
+
+    /// Completes once watchers request that the job be cancelled, with who requested it and why; never otherwise. Made for
+    /// `select!`, beside the work. It makes the job [cancellable](Self::cancellable), and needs no runtime of any kind.
+    pub fn cancellation(&self) -> impl Future<Output = Requested> + Send + use<> {
+        self.listen();
+        let handle = self.handle.as_ref().map(Arc::downgrade);
+        let record = self.handle.as_ref().map(|handle| Arc::clone(&handle.record));
+        async move {
+            let Some(record) = record else { return std::future::pending().await };
+            loop {
+                let listener = record.requests.listen();
+                if let Some(requested) = record.requests.latest()
+                    && requested.action == Action::Cancel
+                {
+                    if let Some(handle) = handle.as_ref().and_then(Weak::upgrade) {
+                        handle.acknowledge(Action::Cancel);
+                    }
+                    return (*requested).clone();
+                }
+                listener.await;
+            }
+        }
     }
 
     /// The worker does what was requested of it. Watchers are told at once; after [`Action::Pause`] they are shown that the
     /// job is paused until [`Action::Resume`].
     pub fn acknowledge(&self, action: Action) {
         if let Some(handle) = &self.handle {
-            handle.record.acknowledge(action);
-            handle.wake();
+            handle.acknowledge(action);
         }
     }
 

@@ -50,6 +50,7 @@ mod record;
 #[cfg(feature = "redis")]
 mod redis;
 mod reporter;
+mod requested;
 mod schedule;
 mod sender;
 mod server;
@@ -68,6 +69,7 @@ pub use milepost_protocol::{Action, InvalidJobId, JobId};
 pub use notice::Notice;
 pub use progress_reporter::ProgressReporter;
 pub use reporter::Reporter;
+pub use requested::Requested;
 pub use server::InvalidUrl;
 pub use track::{Track, TrackStream};
 pub use wrap::{WrapRead, WrapWrite};

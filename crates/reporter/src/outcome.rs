@@ -1,10 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::requested::Requested;
 
 /// What became of one update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It has a position.
-    Accepted,
+    /// It has a position. `requested`: what watchers request of the worker.
+    Accepted { requested: Option<Arc<Requested>> },
     /// What it contains is too large, or not valid: with less, it may be taken.
     Reducible { reason: String, too_large: bool },
     /// Never as it is, whatever is left out.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use milepost_protocol::JobId;
+use milepost_protocol::{Action, JobId};
 
 use crate::counter::Counter;
 use crate::inbox::{Inbox, NotTaken};
@@ -195,6 +195,13 @@ impl Handle {
     pub(crate) fn new(record: Arc<Record>, owner: Arc<Owner>) -> Self {
         let counter = record.counter();
         Self { record, owner, counter }
+    }
+
+    /// The worker does what was requested of it.
+    pub(crate) fn acknowledge(&self, action: Action) {
+        if self.record.acknowledge(action) {
+            self.wake();
+        }
     }
 
     pub(crate) fn wake(&self) {

@@ -10,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
+use crate::requested::Requests;
 use crate::snapshot::{Key, Snapshot, StateId};
 use crate::update::{MAX_TEXT_BYTES, Metadata, Part, Progress, Truncated, Update, cut};
 
@@ -25,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) woken: AtomicBool,
     /// Something was left out of this job's updates, and that has been said.
     truncated: AtomicBool,
+    /// What watchers request of the worker.
+    pub(crate) requests: Requests,
     fields: Mutex<Fields>,
 }
 
@@ -86,6 +89,7 @@ impl Record {
             key,
             woken: AtomicBool::new(false),
             truncated: AtomicBool::new(false),
+            requests: Requests::default(),
             fields: Mutex::new(Fields {
                 version: 0,
                 urgent: 0,
@@ -238,6 +242,7 @@ impl Record {
         fields.stage = None;
         fields.message = None;
         fields.acknowledged = None;
+        self.requests.set(None);
         fields.metadata.clear();
         fields.metadata_bytes = 0;
         fields.truncated = Truncated::default();
@@ -253,17 +258,24 @@ impl Record {
         fields.change();
     }
 
-    pub(crate) fn cancellable(&self) {
+    /// The worker answers requests from now on. Returns whether that is news, which watchers are to see at once.
+    pub(crate) fn cancellable(&self) -> bool {
         let mut fields = self.fields();
-        fields.cancellable = true;
-        fields.change();
+        let is_news = !std::mem::replace(&mut fields.cancellable, true);
+        if is_news {
+            fields.change_at_once();
+        }
+        is_news
     }
 
-    /// The worker does what was requested of it. Watchers are to see that at once.
-    pub(crate) fn acknowledge(&self, action: Action) {
+    /// The worker does what was requested of it. Returns whether that is news, which watchers are to see at once.
+    pub(crate) fn acknowledge(&self, action: Action) -> bool {
         let mut fields = self.fields();
-        fields.acknowledged = Some(action);
-        fields.change_at_once();
+        let is_news = fields.acknowledged.replace(action) != Some(action);
+        if is_news {
+            fields.change_at_once();
+        }
+        is_news
     }
 
     pub(crate) fn queued(&self) {

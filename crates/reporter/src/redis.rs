@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::outcome::Outcome;
+use crate::requested::Requested;
 use crate::server::InvalidUrl;
 use crate::transport::{Failure, Outgoing, Transport};
 
@@ -231,7 +232,11 @@ impl Sending {
 
 fn outcome(reply: &Reply) -> Outcome {
     match reply {
-        Reply::Taken(_) => Outcome::Accepted,
+        Reply::Taken(taken) => {
+            let requested =
+                taken.state.requested().and_then(|json| serde_json::from_str(json).ok());
+            Outcome::Accepted { requested: requested.as_ref().and_then(Requested::read) }
+        }
         Reply::Refused(refusal) => Outcome::AttemptOver { reason: refusal.to_string() },
         // Answers to other questions than ours: somebody deletes and writes the job's keys at this moment.
         _ => busy(&RedisFailure::Unavailable("the job's keys are in motion".to_owned())),
@@ -259,10 +264,14 @@ fn runtime() -> Result<Runtime, Failure> {
 mod tests {
     use super::*;
 
+    fn accepted() -> Outcome {
+        Outcome::Accepted { requested: None }
+    }
+
     fn batch(cluster: bool, cluster_answers: bool, what: &str) -> Result<Vec<Outcome>, Failure> {
         let update = || Update::parse(None, br#"{"job_id":"a"}"#).unwrap();
         let sending = |what| match what {
-            's' => Sending::Settled(Outcome::Accepted),
+            's' => Sending::Settled(accepted()),
             'w' => Sending::Waiting(update()),
             _ => Sending::Lost(update(), RedisFailure::Unavailable("gone".to_owned())),
         };
@@ -275,7 +284,7 @@ mod tests {
 
     #[test]
     fn one_server_answers_for_all_or_for_none() {
-        assert_eq!(batch(false, false, "ss"), Ok(vec![Outcome::Accepted; 2]));
+        assert_eq!(batch(false, false, "ss"), Ok(vec![accepted(); 2]));
         assert_eq!(batch(false, false, "slw"), Err(because("gone")));
         assert_eq!(batch(false, false, "ww"), Err(because("Redis did not answer in time")));
     }
@@ -288,7 +297,7 @@ mod tests {
     #[test]
     fn a_part_of_a_cluster_that_is_away_is_told_of_its_own_jobs() {
         let busy = |reason: &str| busy(&RedisFailure::Unavailable(reason.to_owned()));
-        let expected = [Outcome::Accepted, busy("gone"), busy("Redis did not answer in time")];
+        let expected = [accepted(), busy("gone"), busy("Redis did not answer in time")];
         assert_eq!(batch(true, false, "slw"), Ok(expected.to_vec()));
         assert_eq!(batch(true, true, "l"), Ok(vec![busy("gone")]));
         assert_eq!(batch(true, false, "wl"), Err(because("gone")));

@@ -171,7 +171,7 @@ impl Schedule {
         }
         let mut settled = true;
         let remark = match outcome {
-            Outcome::Accepted => {
+            Outcome::Accepted { .. } => {
                 delivery.backoff.reset();
                 delivery.not_before = None;
                 self.outage.taken(key, sent.ended);

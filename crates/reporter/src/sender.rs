@@ -183,12 +183,16 @@ impl<H> Sender<H> {
             }
             outcome => outcome,
         };
-        if outcome == Outcome::Accepted
-            && let Some(reason) = record.take_rejected_part()
-            && record.first_truncated()
-        {
-            let reason = format!("a part that the server refuses: {reason}");
-            self.notices.tell(&Notice::Truncated { job: job.clone(), reason });
+        if let Outcome::Accepted { requested } = &outcome {
+            if let Some(reason) = record.take_rejected_part()
+                && record.first_truncated()
+            {
+                let reason = format!("a part that the server refuses: {reason}");
+                self.notices.tell(&Notice::Truncated { job: job.clone(), reason });
+            }
+            if requested.is_some() {
+                record.requests.set(requested.clone());
+            }
         }
         let notice = match self.schedule.settle(key, outcome, now) {
             None => return,

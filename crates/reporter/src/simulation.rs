@@ -63,7 +63,7 @@ impl Schedule {
     pub fn answered(&mut self, key: u64, answer: Answer, now: Instant) {
         self.0.answered();
         let outcome = match answer {
-            Answer::Accepted => Outcome::Accepted,
+            Answer::Accepted => Outcome::Accepted { requested: None },
             Answer::AttemptOver => Outcome::AttemptOver { reason: String::new() },
         };
         self.0.settle(key, outcome, now);

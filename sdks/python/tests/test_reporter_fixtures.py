@@ -39,7 +39,7 @@ class Wire:
     def send(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
         self.sent.append((self.now * 1000, [json.loads(update.update.data) for update in updates]))
         answer = self._answers.pop(0) if self._answers else {}
-        assert set(answer) <= {"times", "status", "problem", "retry_after", "body", "lines"}
+        assert set(answer) <= {"times", "status", "problem", "retry_after", "body", "lines", "requested", "of"}
         if answer.get("status") == 0:
             raise Lost("no answer")
         reply = _reply(answer, updates)
@@ -52,7 +52,9 @@ class Wire:
 def _reply(answer: Case, updates: Sequence[Outgoing]) -> Reply:
     names = answer.get("lines") or [None] * len(updates)
     lines = [
-        _problem(name) if name is not None else {"job_id": update.job_id, "position": "1-1"}
+        _problem(name)
+        if name is not None
+        else {"job_id": update.job_id, "position": "1-1", **_requested(answer, update)}
         for name, update in zip(names, updates)
     ]
     status, body = 200, "\n".join(map(json.dumps, lines))
@@ -61,6 +63,12 @@ def _reply(answer: Case, updates: Sequence[Outgoing]) -> Reply:
     return Reply(
         answer.get("status", status), "Whatever", answer.get("retry_after"), "", answer.get("body", body).encode()
     )
+
+
+def _requested(answer: Case, update: Outgoing) -> Case:
+    """`of` is the job that is meant; absent: each."""
+    is_meant = "requested" in answer and answer.get("of", update.job_id) == update.job_id
+    return {"requested": answer["requested"]} if is_meant else {}
 
 
 def _problem(name: str) -> Case:
@@ -96,7 +104,9 @@ class Run:
         elif verb == "begin":
             for job_id in [f"job-{n}" for n in range(call["jobs"])] if "jobs" in call else [call["job"]]:
                 self.jobs[job_id] = self.reporter.job(id=job_id, **value)
-        elif verb in ("stage", "message", "advance", "metadata", "fail", "complete"):
+        elif verb == "cancel_requested":
+            assert self.jobs[call["job"]].cancel_requested is value
+        elif verb in ("stage", "message", "advance", "metadata", "fail", "complete", "cancel", "acknowledge"):
             getattr(self.jobs[call["job"]], verb)(value)
         else:
             pytest.fail(f"no such call: {verb}")

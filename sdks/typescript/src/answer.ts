@@ -1,8 +1,9 @@
 /** Posts updates, and reads what the server answers: the protocol's sections 10 and 11. */
+import { type Request, readRequest } from './request.js';
 
 /** What became of one update. Times are in milliseconds. */
 export type Outcome =
-  | { readonly is: 'accepted' }
+  | { readonly is: 'accepted'; readonly requested?: Request }
   /** With less in it, it may be accepted. */
   | { readonly is: 'unacceptable'; readonly reason: string; readonly isTooLarge: boolean }
   | { readonly is: 'rejected'; readonly reason: string }
@@ -59,7 +60,8 @@ export async function send(
 
 function readOne(reply: Reply, job: string): Outcome[] | Failure {
   const { status } = reply;
-  if (status === 200 && isAccepted(reply.text, job)) return [{ is: 'accepted' }];
+  const accepted = status === 200 && readAccepted(reply.text, job);
+  if (accepted) return [accepted];
   const problem = readProblem(reply.text);
   if (problem && isAboutTheJob(problem)) return [outcomeOf(problem, reply.retryAfter)];
   const reason = `the server answered ${status}`;
@@ -73,7 +75,8 @@ function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
   if (reply.status !== 200) return isFinal(reply.status) ? { is: 'no batch' } : failure(reply, readProblem(reply.text));
   const lines = reply.text.split('\n').filter((line) => line.trim());
   const outcomes = lines.map((line, n): Outcome | null => {
-    if (isAccepted(line, jobs[n])) return { is: 'accepted' };
+    const accepted = readAccepted(line, jobs[n]);
+    if (accepted) return accepted;
     const problem = readProblem(line);
     return problem && outcomeOf(problem, reply.retryAfter);
   });
@@ -81,9 +84,11 @@ function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
   return known.length === jobs.length ? known : failure(reply, null);
 }
 
-function isAccepted(text: string, job: string | undefined): boolean {
-  const { job_id, position } = parse(text) as { job_id?: unknown; position?: unknown };
-  return job_id === job && typeof position === 'string';
+function readAccepted(text: string, job: string | undefined): Outcome | null {
+  const { job_id, position, requested } = parse(text) as Record<string, unknown>;
+  if (job_id !== job || typeof position !== 'string') return null;
+  const request = readRequest(requested);
+  return { is: 'accepted', ...(request && { requested: request }) };
 }
 
 function readProblem(text: string): Problem | null {

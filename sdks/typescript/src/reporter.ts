@@ -6,8 +6,10 @@
  */
 import { type Attributes, attributesOf } from './attributes.js';
 import { type Running, describe, enter, leave } from './process.js';
+import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
 import { type Change, HEARTBEAT, Sender, type Source, type Update } from './sender.js';
 
+export { CancelRequested, type Action, type Request } from './request.js';
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
 
@@ -33,6 +35,11 @@ export interface JobOptions {
   unit?: string;
   /** Cancels the job. */
   signal?: AbortSignal;
+  /**
+   * Called with each request of watchers, `pause` and `resume` too: say what you do by `job.acknowledge()`. It makes the job
+   * cancellable.
+   */
+  onRequest?: (request: Request, job: Job) => void;
   /** Where warnings go; by default `console.warn`. */
   warn?: (message: string) => void;
 }
@@ -57,13 +64,16 @@ export class Job implements Running {
   #done = 0;
   #progress: number | null | undefined;
   #endedAt: string | undefined;
+  #isCancellable = false;
+  #requested: Request | undefined;
+  #acknowledged: Action | undefined;
 
   /**
    * Begins a job of the kind `name` (watchers find and group jobs by it; cut at 64 bytes), whose end the caller tells by
    * `complete`, `fail` or `cancel`. `job()` does that by itself.
    */
   constructor(name: string, options: JobOptions = {}) {
-    const { url = process.env['MILEPOST_URL'], token, id, total, stage, message, metadata, attempt, ttl, tags, unit, signal } = options;
+    const { url = process.env['MILEPOST_URL'], token, id, total, stage, message, metadata, attempt, ttl, tags, unit, signal, onRequest } = options;
     this.id = id ?? `${name.replace(/[^\w.~:@-]/g, '-').slice(0, 80)}-${crypto.randomUUID()}`;
     this.#fixed = {
       ...(attempt !== undefined && { attempt }),
@@ -75,7 +85,14 @@ export class Job implements Running {
     this.#metadata = metadata;
     this.#total = total;
     const warn = options.warn ?? ((text: string) => console.warn(text));
-    this.#source = { id: this.id, update: () => this.#update(), warn, hasHeartbeat: true };
+    this.#isCancellable = onRequest !== undefined;
+    this.#source = {
+      id: this.id,
+      update: () => this.#update(),
+      warn,
+      hasHeartbeat: true,
+      onRequest: (request) => this.#take(request, onRequest),
+    };
     this.#sender = Sender.to(url, token, warn);
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
@@ -83,9 +100,48 @@ export class Job implements Running {
     this.#changed();
   }
 
-  /** Aborted when the job should stop: by the signal that it was given, by SIGTERM or SIGINT. */
+  /**
+   * Aborted when the job should stop: by the signal that it was given, by SIGTERM or SIGINT, and by watchers that request it
+   * (its reason is a `CancelRequested`). The first look makes the job cancellable: before, the server refuses such
+   * requests. The answer to any update tells of one, so a job that moves learns of it within some 0.2 seconds, and one that
+   * does not with its next heartbeat.
+   */
   get signal(): AbortSignal {
+    this.#listen();
     return this.#abort.signal;
+  }
+
+  /** What watchers request of the job; undefined: nothing. The first look makes the job cancellable. */
+  get requested(): Request | undefined {
+    this.#listen();
+    return this.#requested;
+  }
+
+  /** The job does what was requested: watchers see that at once. After `pause` it is shown as paused until `resume`. */
+  acknowledge(action: Action): void {
+    if (this.hasEnded || this.#acknowledged === action) return;
+    this.#acknowledged = action;
+    this.#changed('at once');
+  }
+
+  #listen(): void {
+    if (this.#isCancellable || this.hasEnded) return;
+    this.#isCancellable = true;
+    this.#changed('at once');
+  }
+
+  #take(request: Request, onRequest: JobOptions['onRequest']): void {
+    const { action, at } = request;
+    if (this.hasEnded || (this.#requested?.at === at && this.#requested.action === action)) return;
+    this.#requested = request;
+    try {
+      onRequest?.(request, this);
+    } catch (error) {
+      this.#source.warn(`milepost: onRequest of ${this.id} threw: ${describe(error)}`);
+    }
+    if (action !== 'cancel') return;
+    this.acknowledge('cancel');
+    this.stop(new CancelRequested(this.id, request));
   }
 
   /** The stage that the job is in. */
@@ -194,7 +250,9 @@ export class Job implements Running {
     return this.#end('failed');
   }
 
-  cancel(): Promise<void> {
+  /** Somebody called the job off; `reason` is for people. */
+  cancel(reason?: unknown): Promise<void> {
+    if (!this.hasEnded && reason !== undefined) this.#message = describe(reason);
     return this.#end('cancelled');
   }
 
@@ -211,6 +269,17 @@ export class Job implements Running {
 
   #changed(change?: Change): void {
     this.#sender?.changed(this.#source, change);
+  }
+
+  /** Whether the job was asked to stop. @internal */
+  get isStopped(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  /** Why watchers request that the job be cancelled, if they do. @internal */
+  get stopReason(): string | undefined {
+    const reason: unknown = this.#abort.signal.reason;
+    return reason instanceof CancelRequested ? describeRequest(reason.request) : undefined;
   }
 
   /** Asks the job to stop. @internal */
@@ -239,6 +308,9 @@ export class Job implements Running {
       ...(this.#status === 'completed' && this.#result !== undefined && { result: this.#result }),
       ...(hasFailed && { error: this.#error ?? '' }),
       ...((this.#done > 0 || this.#total !== undefined) && { current: this.#done, ...(this.#total !== undefined && { total: this.#total }) }),
+      ...(this.#isCancellable && { cancellable: true }),
+      ...(this.#acknowledged !== undefined && { acknowledged: this.#acknowledged }),
+      ...(this.#acknowledged === 'pause' && !this.hasEnded && { paused: true }),
       ...this.#fixed,
     };
   }
@@ -263,7 +335,7 @@ export async function job<T>(
     await running.complete(result);
     return result;
   } catch (error) {
-    await (running.signal.aborted ? running.cancel() : running.fail(error));
+    await (running.isStopped ? running.cancel(running.stopReason) : running.fail(error));
     throw error;
   }
 }

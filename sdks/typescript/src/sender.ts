@@ -3,6 +3,7 @@
  * server share a sender: one request at a time, for all that are due.
  */
 import { type Outcome, send } from './answer.js';
+import type { Request } from './request.js';
 import { MAX_UPDATE_BYTES, type Update, canReduce, encode } from './update.js';
 
 export type { Update } from './update.js';
@@ -30,6 +31,8 @@ export interface Source {
   readonly warn: (message: string) => void;
   /** Whether to say every ten seconds that it is still there. */
   readonly hasHeartbeat: boolean;
+  /** Called with what watchers request of the worker, after each answer that names it. */
+  readonly onRequest?: (request: Request) => void;
 }
 
 /** How soon a change is sent: routine updates are 200 ms apart; the others go at once. */
@@ -290,6 +293,7 @@ export class Sender {
       case 'accepted':
         if (entry.refusedPart) tellTruncated(source, entry, `the server refuses a part of it: ${entry.refusedPart}`);
         [entry.refusedPart, entry.failures, entry.notBefore] = ['', 0, -Infinity];
+        if (outcome.requested) source.onRequest?.(outcome.requested);
         // A full server takes an end all the same.
         return !isEnd(entry.sent) || waits === 'for the server';
       case 'over':

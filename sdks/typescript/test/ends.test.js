@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 
-import { Job, ProgressReporter, job } from 'milepost/reporter';
+import { CancelRequested, Job, ProgressReporter, job } from 'milepost/reporter';
 
 const binary = process.env.MILEPOST;
 const options = { skip: binary ? false : 'MILEPOST names no binary' };
@@ -34,6 +34,9 @@ before(async () => {
 });
 
 const state = async (id, from = url) => (await fetch(`${from}/jobs/${id}`)).json();
+/** What a page or a person sends. */
+const request = (id, body) => fetch(`${url}/jobs/${id}/requests`, { method: 'POST', body: JSON.stringify(body) });
+
 const quiet = { warn: () => {} };
 
 const cyclic = {};
@@ -123,4 +126,42 @@ test('a redirect that does not is told, and is no success', options, async () =>
   await j.complete();
   assert.equal((await fetch(`${url}/jobs/${j.id}`)).status, 404);
   assert.match(warned[0], /redirects to http/);
+});
+
+test('a request to cancel aborts the signal of a job that looks at it', options, async () => {
+  const running = job('x', { url, id: 'cancelled' }, async (j) => {
+    const { signal } = j;
+    while (!signal.aborted) {
+      j.advance();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw signal.reason;
+  });
+  while ((await state('cancelled')).cancellable !== true) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal((await request('cancelled', { action: 'cancel', by: 'alice' })).status, 202);
+  const error = await running.catch((reason) => reason);
+  assert.ok(error instanceof CancelRequested);
+  assert.equal(error.request.by, 'alice');
+  const { status, message, acknowledged } = await state('cancelled');
+  assert.deepEqual([status, message, acknowledged], ['cancelled', 'cancel requested by alice', 'cancel']);
+});
+
+test('a job that does not look at its signal is not cancellable; onRequest hears of a pause', options, async () => {
+  const plain = new Job('x', { url, id: 'plain' });
+  const heard = [];
+  const warned = [];
+  const onRequest = ({ action }, j) => {
+    heard.push(action);
+    j.acknowledge(action);
+    throw new Error('of its own');
+  };
+  const paused = new Job('x', { url, id: 'paused', onRequest, warn: (text) => warned.push(text) });
+  while (!((await state('plain')).position && (await state('paused')).cancellable)) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal((await request('plain', { action: 'cancel' })).status, 409);
+  assert.equal((await request('paused', { action: 'pause' })).status, 202);
+  paused.message = 'news';
+  while ((await state('paused')).paused !== true) await new Promise((resolve) => setTimeout(resolve, 5));
+  await Promise.all([plain.complete(), paused.complete()]);
+  assert.deepEqual([heard, warned], [['pause'], ['milepost: onRequest of paused threw: of its own']]);
+  assert.equal((await state('paused')).paused, undefined);
 });

@@ -55,8 +55,11 @@ async function settled() {
   for (let n = 0; n < 10; n += 1) await new Promise((resolve) => turn(resolve));
 }
 
+/** `of` is the job that is meant; absent: each. */
+const requestOf = ({ requested, of }, job) => (requested && (of ?? job) === job ? { requested } : {});
+
 function answer(given, updates) {
-  const lines = updates.map(({ job_id }, n) => (given.lines?.[n] ? problem(given.lines[n]) : { job_id, position: '1-1' }));
+  const lines = updates.map(({ job_id }, n) => (given.lines?.[n] ? problem(given.lines[n]) : { job_id, position: '1-1', ...requestOf(given, job_id) }));
   const whole = given.problem && problem(given.problem);
   const body = given.body ?? (whole ? JSON.stringify(whole) : lines.map((line) => JSON.stringify(line)).join('\n'));
   const headers = given.retry_after === undefined ? {} : { 'retry-after': `${given.retry_after}` };
@@ -75,7 +78,8 @@ function act(jobs, call, options) {
   }
   const known = jobs.get(job);
   if (['stage', 'message', 'metadata'].includes(verb)) known[verb] = value;
-  else if (['advance', 'complete', 'fail'].includes(verb)) void known[verb](value);
+  else if (['advance', 'complete', 'fail', 'cancel', 'acknowledge'].includes(verb)) void known[verb](value);
+  else if (verb === 'cancel_requested') assert.equal(known.signal.aborted, value);
   else assert.fail(`no such call: ${verb}`);
 }
 

@@ -88,7 +88,7 @@ impl Bench {
             assert!(passes < 100_000, "the thread would spin");
             self.now = self.now.max(at);
             if server_is_up {
-                self.outcome(&Outcome::Accepted);
+                self.outcome(&Outcome::Accepted { requested: None });
             } else {
                 let due = self.due();
                 if !due.is_empty() {
@@ -188,7 +188,7 @@ fn a_batch_too_large_is_halved_down_to_one_and_grows_again() {
         assert_eq!(due.len(), expected);
         bench.schedule.reduce(&due, bench.now);
     }
-    assert_eq!(bench.outcome(&Outcome::Accepted), []);
+    assert_eq!(bench.outcome(&Outcome::Accepted { requested: None }), []);
     assert_eq!(bench.due().len(), 2);
 }
 
@@ -322,7 +322,7 @@ fn a_flush_sends_everything_now_and_says_when_it_is_over() {
     bench.schedule.flush(bench.now, bench.now + Duration::from_secs(2));
     assert_eq!(bench.schedule.flush_over(bench.now), None);
     let before = bench.sends();
-    bench.outcome(&Outcome::Accepted);
+    bench.outcome(&Outcome::Accepted { requested: None });
     assert_eq!(bench.sends(), before + 2);
     assert_eq!(bench.schedule.flush_over(bench.now), Some(0));
     assert_eq!(bench.schedule.flush_over(bench.now), None);

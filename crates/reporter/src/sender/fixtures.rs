@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use milepost_protocol::ProblemType;
+use milepost_protocol::{Action, ProblemType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -44,6 +44,9 @@ struct Answer {
     body: Option<String>,
     #[serde(default)]
     lines: Vec<Option<String>>,
+    requested: Option<Value>,
+    /// The job whose worker is meant; each, if absent.
+    of: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,12 +94,21 @@ impl Transport for Fake {
 }
 
 impl Answer {
+    fn accepted(&self, job: &str) -> Value {
+        let mut accepted = json!({ "job_id": job, "position": "1-1" });
+        let is_meant = self.of.as_ref().is_none_or(|of| of == job);
+        if let Some(requested) = self.requested.as_ref().filter(|_| is_meant) {
+            accepted["requested"] = requested.clone();
+        }
+        accepted
+    }
+
     fn reply(&self, updates: &[Outgoing<'_>]) -> Reply {
         let problem = self.problem.as_deref().map(problem);
         let status = problem.as_ref().and_then(|problem| problem["status"].as_u64());
         let line = |n: usize, update: &Outgoing<'_>| match self.lines.get(n) {
             Some(Some(name)) => problem_line(name),
-            _ => json!({ "job_id": update.job.as_str(), "position": "1-1" }).to_string(),
+            _ => self.accepted(update.job.as_str()).to_string(),
         };
         let accepted = updates.iter().enumerate().map(|(n, update)| line(n, update));
         let body = match (&self.body, problem) {
@@ -206,6 +218,9 @@ impl Run {
             }
             "complete" => job.clone().complete_with(&value),
             "fail" => job.clone().fail(value.as_str().unwrap()),
+            "cancel" => job.clone().cancel(value.as_str().unwrap()),
+            "cancel_requested" => assert_eq!(job.cancel_requested(), value.as_bool().unwrap()),
+            "acknowledge" => job.acknowledge(Action::from_name(value.as_str().unwrap()).unwrap()),
             other => panic!("no such call: {other}"),
         }
         None

@@ -11,8 +11,9 @@
         print(state.status, state.progress)
 
 `MILEPOST_URL` says where the server is (`http(s)://…` or `redis(s)://…`); without it, nothing is
-reported, quietly. Reporting never hurts the job: no call raises, waits for a server or makes memory grow; a background
-thread sends, at most five updates a second of each job; what goes wrong is a warning of the logger `milepost`, once.
+reported, quietly. Reporting never hurts the job: no call raises on its own account, waits for a server or makes
+memory grow; a background thread sends, at most five updates a second of each job; what goes wrong is a warning of the
+logger `milepost`, once.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from ._job_id import InvalidJobId
 from ._outcome import Refusal
 from ._refused import NoServer, Unreachable, WatchRefused
 from ._reporter import Reporter
+from ._request import CancelRequested, Request
 from ._signal import exit_on_signal
 from ._stage import Stage
 from ._state import State
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CancelRequested",
     "InvalidJobId",
     "InvalidUrl",
     "Job",
     "NoServer",
     "Refusal",
     "Reporter",
+    "Request",
     "Stage",
     "State",
     "Unreachable",

@@ -10,7 +10,8 @@ from typing import Any, Optional, Union
 
 from ._counter import Counter, number
 from ._default import job as begin_job
-from ._job import Job, current, of_other_threads, outcome_of
+from ._job import Job, current, of_other_threads
+from ._left_block import outcome_of
 from ._left_loop import LeftLoop, left, look_around, uncaught
 from ._memory import LOCK
 

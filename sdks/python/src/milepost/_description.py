@@ -32,6 +32,12 @@ class Description:
         """How often the job is reported at least."""
         self._set("heartbeat", repr(min(seconds, MAX_SECONDS)))
 
+    def cancellable(self) -> bool:
+        """The worker answers requests. Returns whether that is news."""
+        is_news = "cancellable" not in self._attributes
+        self._set("cancellable", "true")
+        return is_news
+
     def _set(self, attribute: str, text: Optional[str]) -> None:
         # A new one each time: the sender may be reading the one before.
         others = {name: value for name, value in self._attributes.items() if name != attribute}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
-from . import _problem
+from . import _problem, _request
 from ._connection import Connection
 from ._outcome import (
     Accepted,
@@ -160,7 +160,8 @@ def _accepted(answer: Any, update: Outgoing) -> Optional[Accepted]:
     attempt, position = answer.get("attempt"), answer.get("position")
     if not isinstance(position, str):
         return None
-    return Accepted(attempt if isinstance(attempt, int) else None, position)
+    requested = _request.read(answer.get("requested"))
+    return Accepted(attempt if isinstance(attempt, int) else None, position, requested)
 
 
 def _read(body: bytes) -> Any:

@@ -14,13 +14,15 @@ from typing import Any, NoReturn, Optional, Protocol, TypeVar, cast, overload
 from . import _json, _notice
 from ._argument import given_number, given_part, given_progress, given_text
 from ._assignable import Assignable
-from ._boundary import harmless
+from ._boundary import harmless, warn_once
 from ._counter import Counter, Number
 from ._interactive import hint_page
+from ._left_block import outcome_of
 from ._outcome import Refusal
 from ._record import Record
+from ._request import ACTIONS, CancelRequested, Request
 from ._stage import Stage
-from ._track import AsyncTrack, Track, length_of, track
+from ._track import AsyncTrack, Track, checked, length_of, track
 
 T = TypeVar("T")
 J = TypeVar("J", bound="Job")
@@ -177,6 +179,7 @@ class Job:
         stage: Optional[str] = None,
         unit: Optional[str] = None,
         within: Optional[tuple[float, float]] = None,
+        cancellable: bool = False,
     ) -> AsyncTrack[T]: ...
 
     @overload
@@ -188,6 +191,7 @@ class Job:
         stage: Optional[str] = None,
         unit: Optional[str] = None,
         within: Optional[tuple[float, float]] = None,
+        cancellable: bool = False,
     ) -> Track[T]: ...
 
     def track(
@@ -198,12 +202,19 @@ class Job:
         stage: Optional[str] = None,
         unit: Optional[str] = None,
         within: Optional[tuple[float, float]] = None,
+        cancellable: bool = False,
     ) -> Any:
         """The items, for `for` or `async for`: each is counted when the next one is asked for.
 
         `total` is how many items there are; by default their `len()`, if they have one, unless a total was set that
         is still ahead. With `stage`, they are counted in a stage of that name: see `stage()`.
+
+        If `cancellable`, the loop raises `milepost.CancelRequested` before the next item, once watchers request that
+        the job be cancelled.
         """
+        if cancellable:
+            self._listen()
+            items = checked(items, self.raise_if_cancelled)
         if stage is not None:
             known = length_of(items) if total is None else total
             return self.stage(stage, total=known, unit=unit, within=within).track(items)
@@ -232,6 +243,51 @@ class Job:
         counter.set_total(given_number(total, "total"))
         self._enter(name, counter if part is not None or counter.is_used else None)
         return Stage(name, self._record, counter)
+
+    # What watchers request of it
+
+    @property
+    def requested(self) -> Optional[Request]:
+        """What watchers request of the job: that it be cancelled, paused or resumed; None: nothing.
+
+        From the first look on the job is cancellable: before, the server refuses requests. The answer to any update
+        tells of a request, so a job that moves learns of it within some 0.2 seconds, and one that does not with its
+        next heartbeat.
+        """
+        self._listen()
+        return self._record.requested
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether watchers request that the job be cancelled. Once that was seen, they are told so.
+        The first look makes the job cancellable: see `requested`."""
+        request = self.requested
+        if request is None or request.action != "cancel":
+            return False
+        self.acknowledge("cancel")
+        return True
+
+    def raise_if_cancelled(self) -> None:
+        """Raises `milepost.CancelRequested` if watchers request that the job be cancelled: see `cancel_requested`.
+        A `with` block of the job then ends as cancelled."""
+        if self.cancel_requested:
+            request = self._record.requested
+            if request is not None:
+                raise CancelRequested(self.id, request)
+
+    @harmless
+    def acknowledge(self, action: str) -> None:
+        """The worker does what was requested, `cancel`, `pause` or `resume`: watchers are shown that at once.
+        After `pause` the job is shown as paused until `resume`."""
+        if action not in ACTIONS:
+            warn_once(f"acknowledge is ignored: it takes {', '.join(ACTIONS)}, not {_json.describe(action)[:40]}")
+        elif self._record.acknowledge(action):
+            self._ring()
+
+    @harmless
+    def _listen(self) -> None:
+        if self._record.make_cancellable():
+            self._ring()
 
     # What there is to say of it
 
@@ -417,31 +473,3 @@ def of_other_threads() -> Optional[Job]:
 def _is_pool_child() -> bool:
     parent = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
     return parent is not None and parent() is not None
-
-
-def outcome_of(error: BaseException) -> tuple[str, str]:
-    """The status and the text of a job whose block is left by that exception."""
-    if isinstance(error, Exception):
-        # Python 3.7's CancelledError was one; concurrent.futures' still is.
-        return (
-            ("cancelled", "cancelled")
-            if type(error).__name__ == "CancelledError"
-            else ("failed", _json.describe_error(error))
-        )
-    if isinstance(error, KeyboardInterrupt):
-        return "cancelled", "interrupted"
-    if isinstance(error, SystemExit):
-        return _outcome_of_exit(error.code)
-    if isinstance(error, GeneratorExit) or type(error).__name__ in ("CancelledError", "GreenletExit"):
-        return "cancelled", "cancelled"
-    return "failed", _json.describe_error(error)
-
-
-def _outcome_of_exit(code: object) -> tuple[str, str]:
-    # Whether an exit with 0 is "done" or "told to stop" nobody can tell. A wrong "completed" would be the worse one.
-    if code is None or code == 0:
-        return "cancelled", "the process exits"
-    if isinstance(code, int):
-        # As shells say it: ended by that signal.
-        return ("cancelled", f"ended by signal {code - 128}") if 128 < code < 160 else ("failed", f"exit status {code}")
-    return "failed", _json.describe(code)

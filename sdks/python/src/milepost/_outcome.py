@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Union
 
+from ._request import Request
+
 
 class Refusal(NamedTuple):
     """Why nothing more is reported of a job, or why its latest update was not taken."""
@@ -23,6 +25,8 @@ class Accepted(NamedTuple):
 
     attempt: Optional[int] = None
     position: Optional[str] = None
+    requested: Optional[Request] = None
+    """What watchers request of the job's worker."""
 
 
 class Unacceptable(NamedTuple):

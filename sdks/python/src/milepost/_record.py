@@ -12,7 +12,8 @@ from ._description import Description
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
-from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, TEXTS, Encoded, Update
+from ._request import Request
+from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, TEXTS, Encoded, Update, quote
 
 MAX_METADATA_BYTES = 49_152
 """Of all of a job's metadata: there has to be room for the rest of an update."""
@@ -67,6 +68,9 @@ class Record:
         self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
         self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
         self.description = Description()
+        self._requested: Optional[Request] = None
+        self._acknowledged: Optional[str] = None
+        """The action that the worker has answered last."""
         self._version = next(_versions)
         self._urgent = self._version
         self._status = "processing"
@@ -129,6 +133,33 @@ class Record:
         self._version = next(_versions)
         if at_once:
             self._urgent = self._version
+
+    @property
+    def requested(self) -> Optional[Request]:
+        """What watchers request, as far as the server has said so."""
+        return self._requested
+
+    def request(self, request: Optional[Request]) -> None:
+        """The server's answer to an update names that request."""
+        if request is not None:
+            self._requested = request
+
+    def make_cancellable(self) -> bool:
+        """The worker answers requests from now on. Returns whether that is news."""
+        with LOCK:
+            is_news = self.description.cancellable()
+            if is_news:
+                self._changed(at_once=True)
+            return is_news
+
+    def acknowledge(self, action: str) -> bool:
+        """The worker does what was requested. Returns whether that is news."""
+        with LOCK:
+            if action == self._acknowledged:
+                return False
+            self._acknowledged = action
+            self._changed(at_once=True)
+            return True
 
     def queue(self) -> None:
         with LOCK:
@@ -262,6 +293,7 @@ class Record:
         """The attempt that was last is over; this is about the next one."""
         with LOCK:
             self._attempt = attempt
+            self._requested = self._acknowledged = None
             self._encoded = None
             self._changed(at_once=True)
 
@@ -330,6 +362,9 @@ class Record:
         if _is_counted(count):
             update.json("current", _json.encode(count.current))
             update.json("total", None if count.total is None else _json.encode(count.total))
+        if self._acknowledged is not None:
+            update.json("acknowledged", quote(self._acknowledged))
+            update.json("paused", "true" if self._acknowledged == "pause" and status not in ENDS else None)
         # What comes of a job is missing only from its end.
         update.mark_truncated(*(self._truncated if status == "completed" else self._truncated - {"result"}))
         return update

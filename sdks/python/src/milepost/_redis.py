@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import redis
 
-from . import _foreign
+from . import _foreign, _request
 from ._outcome import Accepted, AttemptOver, Busy, Lost, Outcome, Refusal, Refused
 from ._redis_client import RedisClient, is_end, say
 from ._transport import Outgoing
@@ -64,7 +64,7 @@ class Redis:
         if kind in (b"new", b"repeated"):
             state = json.loads(answer[1])
             self._client.tell_index(job_id, answer)
-            return Accepted(state["attempt"], state["position"])
+            return Accepted(state["attempt"], state["position"], _request.read(state.get("requested")))
         if kind == b"ended":
             attempt, status, position = (part.decode() for part in answer[1:4])
             detail = f"attempt {attempt} of {job_id} has ended: {status}"

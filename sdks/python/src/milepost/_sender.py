@@ -156,6 +156,7 @@ class Sender:
         is_news = self._schedule.settle(record, outcome, now)
         if isinstance(outcome, Accepted):
             record.refused = None
+            record.request(outcome.requested)
             if record.refused_part is not None:
                 record.notify_truncated(f"a part that the server refuses: {record.refused_part}")
                 record.refused_part = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Generic, Optional, TypeVar
 
 from ._counter import Counter, Number
@@ -64,8 +64,53 @@ class AsyncTrack(Generic[T]):
 
 
 def track(items: Any, counter: Counter, total: Optional[Number]) -> Any:
-    kind = AsyncTrack if hasattr(items, "__aiter__") and not hasattr(items, "__iter__") else Track
+    kind = AsyncTrack if _is_async(items) else Track
     return kind(items, counter, total)
+
+
+class Checked(Generic[T]):
+    """Items before each of which `check` is called."""
+
+    def __init__(self, items: Iterable[T], check: Callable[[], None]) -> None:
+        self._items = items
+        self._check = check
+
+    def __iter__(self) -> Iterator[T]:
+        check = self._check
+        check()
+        for item in self._items:
+            yield item
+            check()
+
+    def __len__(self) -> int:
+        return len(self._items)  # type: ignore[arg-type]
+
+
+class AsyncChecked(Generic[T]):
+    """The same for `async for`."""
+
+    def __init__(self, items: AsyncIterable[T], check: Callable[[], None]) -> None:
+        self._items = items
+        self._check = check
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        check = self._check
+        check()
+        async for item in self._items:
+            yield item
+            check()
+
+    def __len__(self) -> int:
+        return len(self._items)  # type: ignore[arg-type]
+
+
+def checked(items: Any, check: Callable[[], None]) -> Any:
+    """The items; `check` may raise before each of them."""
+    return AsyncChecked(items, check) if _is_async(items) else Checked(items, check)
+
+
+def _is_async(items: object) -> bool:
+    return hasattr(items, "__aiter__") and not hasattr(items, "__iter__")
 
 
 def expect(items: object, counter: Counter, total: Optional[Number]) -> None:

@@ -7,7 +7,8 @@ from typing import Generic, Optional, TypeVar
 
 from ._counter import Number
 from ._default import job as begin_job
-from ._job import Job, outcome_of
+from ._job import Job
+from ._left_block import outcome_of
 from ._left_loop import left, look_around, uncaught
 from ._track import length_of
 
@@ -18,13 +19,20 @@ class Tracked(Generic[T]):
     """Items whose loop is a job of its own; each loop over it is another one."""
 
     def __init__(
-        self, items: Iterable[T], name: str, id: Optional[object], total: Optional[Number], unit: Optional[str]
+        self,
+        items: Iterable[T],
+        name: str,
+        id: Optional[object],
+        total: Optional[Number],
+        unit: Optional[str],
+        cancellable: bool,
     ) -> None:
         self._items = items
         self._name = name
         self._id = id
         self._total = total
         self._unit = unit
+        self._cancellable = cancellable
 
     def __len__(self) -> int:
         length = length_of(self._items)
@@ -39,7 +47,7 @@ class Tracked(Generic[T]):
         look_around()
         job = begin_job(self._name, id=self._id, unit=self._unit, attempt="next")
         try:
-            yield from job.track(self._items, self._total)
+            yield from job.track(self._items, self._total, cancellable=self._cancellable)
         except GeneratorExit:
             # `break` and an exception in the loop's body look the same from here.
             loop = left(lambda error: _end_left(job, error))
@@ -68,6 +76,7 @@ def track(
     id: Optional[object] = None,
     total: Optional[Number] = None,
     unit: Optional[str] = None,
+    cancellable: bool = False,
 ) -> Tracked[T]:
     """The items, for `for`; the loop is a job, which begins and ends with it.
 
@@ -75,6 +84,7 @@ def track(
             write(row)
 
     It is completed when the items are used up, failed by an exception, cancelled if the loop is left before. `id`,
-    `total` and `unit` as for `job()`; with an `id` that was used before it is the next attempt.
+    `total` and `unit` as for `job()`; with an `id` that was used before it is the next attempt. If `cancellable`, the
+    loop raises `milepost.CancelRequested` once watchers request that it be cancelled.
     """
-    return Tracked(items, name, id, total, unit)
+    return Tracked(items, name, id, total, unit, cancellable)

@@ -1,0 +1,59 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_listener::{Event, EventListener};
+use milepost_protocol::Action;
+use serde_json::Value;
+
+/// What watchers request of a job's worker: `spec/README.md`, section 16. The worker decides what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requested {
+    /// What the worker is to do.
+    pub action: Action,
+    /// Since when, by the server's clock: RFC 3339 in UTC with milliseconds.
+    pub at: String,
+    /// Who requested it, for people.
+    pub by: Option<String>,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
+impl Requested {
+    /// The `requested` of an answer or of a state; none where it is not understood.
+    pub(crate) fn read(found: &Value) -> Option<Arc<Self>> {
+        let text = |name: &str| found.get(name)?.as_str().map(str::to_owned);
+        let action = Action::from_name(found.get("action")?.as_str()?)?;
+        Some(Arc::new(Self { action, at: text("at")?, by: text("by"), reason: text("reason") }))
+    }
+}
+
+/// The latest request to one job's worker, and whoever waits for one.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    latest: Mutex<Option<Arc<Requested>>>,
+    changed: Event,
+}
+
+impl Requests {
+    pub(crate) fn latest(&self) -> Option<Arc<Requested>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server's answer to an update names this request, or the attempt has changed.
+    pub(crate) fn set(&self, requested: Option<Arc<Requested>>) {
+        let is_news = {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_news = requested.is_some() && *latest != requested;
+            *latest = requested;
+            is_news
+        };
+        if is_news {
+            self.changed.notify(usize::MAX);
+        }
+    }
+
+    /// Completes at the next request. Look for one that is there already after this call.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+}

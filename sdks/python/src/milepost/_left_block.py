@@ -1,0 +1,36 @@
+"""What comes of a job whose block is left by an exception."""
+
+from __future__ import annotations
+
+from . import _json
+from ._request import CancelRequested
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """The status and the text of a job whose block is left by that exception."""
+    if isinstance(error, CancelRequested):
+        return "cancelled", error.request.describe()
+    if isinstance(error, Exception):
+        # Python 3.7's CancelledError was one; concurrent.futures' still is.
+        return (
+            ("cancelled", "cancelled")
+            if type(error).__name__ == "CancelledError"
+            else ("failed", _json.describe_error(error))
+        )
+    if isinstance(error, KeyboardInterrupt):
+        return "cancelled", "interrupted"
+    if isinstance(error, SystemExit):
+        return _outcome_of_exit(error.code)
+    if isinstance(error, GeneratorExit) or type(error).__name__ in ("CancelledError", "GreenletExit"):
+        return "cancelled", "cancelled"
+    return "failed", _json.describe_error(error)
+
+
+def _outcome_of_exit(code: object) -> tuple[str, str]:
+    # Whether an exit with 0 is "done" or "told to stop" nobody can tell. A wrong "completed" would be the worse one.
+    if code is None or code == 0:
+        return "cancelled", "the process exits"
+    if isinstance(code, int):
+        # As shells say it: ended by that signal.
+        return ("cancelled", f"ended by signal {code - 128}") if 128 < code < 160 else ("failed", f"exit status {code}")
+    return "failed", _json.describe(code)
