@@ -220,6 +220,7 @@ impl Reply {
             {
                 Ok(accepted(requested.as_ref()))
             }
+            (401 | 403, answer) => self.credential_refused(answer),
             (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
                 Ok(outcome(&problem, self.retry_after))
             }
@@ -243,9 +244,27 @@ impl Reply {
         match self.status {
             200 => read_outcomes(updates, &self.body, self.retry_after)
                 .ok_or_else(|| nonsense(self.status)),
+            401 | 403 => self
+                .credential_refused(serde_json::from_slice(&self.body).ok())
+                .map(|outcome| vec![outcome; updates.len()]),
             400..=499 if !self.is_passing() => Err(Failure::BatchRejected),
             _ => Err(self.failure(serde_json::from_slice(&self.body).ok())),
         }
+    }
+
+    /// The credential is refused, not the job: it may be renewed, or be granted more. So its updates are kept, as during an
+    /// outage: of every job, if the credential is not valid (401), or of the jobs for which it does not suffice (403).
+    fn credential_refused(&self, answer: Option<Answer>) -> Result<Outcome, Failure> {
+        let retry_after = self.retry_after;
+        let detail = match answer {
+            Some(Answer::Problem(problem)) => detail(&problem),
+            _ => "no reason is given".to_owned(),
+        };
+        let reason = credential_refused(self.status, &detail);
+        if self.status == 401 {
+            return Err(Failure::Busy { retry_after, reason });
+        }
+        Ok(Outcome::Busy { retry_after, reason, full: false })
     }
 
     /// Timeout and too many requests: 4xx that say nothing of the update.
@@ -317,12 +336,15 @@ fn is_about_the_job(problem: &Problem) -> bool {
 }
 
 fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
-    let reason = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
-    let reason = reason.chars().take(300).collect();
+    let reason = detail(problem);
     let kind = ProblemType::from_uri(&problem.uri);
     match kind {
         Some(ProblemType::AttemptEnded | ProblemType::AttemptSuperseded) => {
             Outcome::AttemptOver { reason }
+        }
+        _ if matches!(problem.status, 401 | 403) => {
+            let reason = credential_refused(problem.status, &reason);
+            Outcome::Busy { retry_after, reason, full: false }
         }
         _ if problem.status >= 500 || matches!(problem.status, 408 | 429) => {
             Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
@@ -332,6 +354,16 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
         }
         _ => Outcome::Rejected { reason },
     }
+}
+
+/// The problem in words, at most 300 characters.
+fn detail(problem: &Problem) -> String {
+    let reason = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
+    reason.chars().take(300).collect()
+}
+
+fn credential_refused(status: u16, detail: &str) -> String {
+    format!("the server refuses the credential ({status}): {detail}")
 }
 
 /// Where to send the same request again: a redirect that keeps method and body. One that would turn the report into a

@@ -177,13 +177,29 @@ def test_a_server_that_refuses(fake: Fake, reporter: Make, job_id: str, warnings
 
 
 def test_a_refusal_that_says_nothing(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:
-    server = fake(lambda request: http(403, "<html>no</html>"))
+    server = fake(lambda request: http(404, "<html>no</html>"))
     make = reporter(server.url)
     job = work(make, job_id)
     assert make.flush(60)
     assert job.refused is not None
-    assert job.refused.detail == "the server answered 403 Whatever"
+    assert job.refused.detail == "the server answered 404 Whatever"
     assert len(warnings()) == 1
+
+
+def test_a_token_that_expires_and_is_renewed(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:
+    server = fake(lambda request: http(401, problem(401, "unauthenticated", detail="the token has expired")))
+    make = reporter(server.url)
+    job = work(make, job_id)
+    assert not make.flush(0.3)
+    server.answer = accept
+    assert make.flush(60)
+    assert job.refused is None
+    assert server.updates[-1]["status"] == "completed"
+    assert warnings() == [
+        f"reports do not arrive at {server.url}, the job goes on: "
+        "the server refuses the credential (401): the token has expired",
+        f"reports arrive at {server.url} again",
+    ]
 
 
 def test_one_job_that_is_refused_does_not_hinder_others(fake: Fake, reporter: Make, warnings: Warnings) -> None:

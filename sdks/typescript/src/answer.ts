@@ -63,6 +63,7 @@ function readOne(reply: Reply, job: string): Outcome[] | Failure {
   const accepted = status === 200 && readAccepted(reply.text, job);
   if (accepted) return [accepted];
   const problem = readProblem(reply.text);
+  if (isCredentials(status)) return credentialRefused(reply, problem, 1);
   if (problem && isAboutTheJob(problem)) return [outcomeOf(problem, reply.retryAfter)];
   const reason = `the server answered ${status}`;
   // A proxy's own bound on bodies, most often.
@@ -72,6 +73,7 @@ function readOne(reply: Reply, job: string): Outcome[] | Failure {
 }
 
 function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
+  if (isCredentials(reply.status)) return credentialRefused(reply, readProblem(reply.text), jobs.length);
   if (reply.status !== 200) return isFinal(reply.status) ? { is: 'no batch' } : failure(reply, readProblem(reply.text));
   const lines = reply.text.split('\n').filter((line) => line.trim());
   const outcomes = lines.map((line, n): Outcome | null => {
@@ -110,9 +112,29 @@ function isFinal(status: number): boolean {
 
 function outcomeOf({ name, status, detail: reason }: Problem, retryAfter: number): Outcome {
   if (name === 'attempt-ended' || name === 'attempt-superseded') return { is: 'over', reason };
+  if (isCredentials(status)) return { is: 'busy', reason: sayRefused(status, reason), retryAfter, isFull: false };
   if (!isFinal(status)) return { is: 'busy', reason, retryAfter, isFull: name === 'broker-full' };
   if ([400, 413, 422].includes(status)) return { is: 'unacceptable', reason, isTooLarge: status === 413 };
   return { is: 'rejected', reason };
+}
+
+/** Unauthenticated and forbidden. */
+function isCredentials(status: number): boolean {
+  return status === 401 || status === 403;
+}
+
+/**
+ * The credential is refused, not the job: it may be renewed, or be granted more. So updates are kept, as during an outage:
+ * of every job, if the credential is not valid (401), or of the jobs for which it does not suffice (403).
+ */
+function credentialRefused({ status, retryAfter }: Reply, problem: Problem | null, updates: number): Outcome[] | Failure {
+  const reason = sayRefused(status, problem?.detail ?? 'no reason is given');
+  if (status === 401) return { is: 'unavailable', reason, retryAfter };
+  return Array.from({ length: updates }, () => ({ is: 'busy', reason, retryAfter, isFull: false }));
+}
+
+function sayRefused(status: number, detail: string): string {
+  return `the server refuses the credential (${status}): ${detail}`;
 }
 
 function failure({ status, retryAfter }: Reply, problem: Problem | null): Failure {

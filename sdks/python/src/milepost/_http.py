@@ -94,6 +94,8 @@ class Reply(NamedTuple):
             if accepted is not None:
                 return accepted
         problem = _problem.read(answer)
+        if self.status in (401, 403):
+            return self._credential_refused(problem)
         if problem is not None and problem.is_about_the_job:
             return outcome_of(problem, self.retry_after)
         refusal = Refusal("", f"the server answered {self.status} {self.reason}")
@@ -112,6 +114,8 @@ class Reply(NamedTuple):
             if len(answers) != len(updates):
                 raise self._nonsense()
             return [self._outcome(update, answer) for update, answer in zip(updates, answers)]
+        if self.status in (401, 403):
+            return [self._credential_refused(_problem.read(_read(self.body)))] * len(updates)
         if 400 <= self.status < 500 and not self._is_passing:
             raise BatchRejected(f"the server answered {self.status} {self.reason}")
         raise self._failure(_problem.read(_read(self.body)))
@@ -124,6 +128,17 @@ class Reply(NamedTuple):
         if problem is None:
             raise self._nonsense()
         return outcome_of(problem, self.retry_after)
+
+    def _credential_refused(self, problem: Optional[_problem.Problem]) -> Outcome:
+        """The credential is refused, not the job: it may be renewed, or be granted more.
+
+        So updates are kept, as during an outage: of every job, if the credential is not valid (401), or of the jobs for
+        which it does not suffice (403).
+        """
+        reason = _say_refused(self.status, self.reason if problem is None else problem.detail)
+        if self.status == 401:
+            raise RetryLater(reason, self.retry_after)
+        return Busy(reason, self.retry_after)
 
     @property
     def _is_passing(self) -> bool:
@@ -147,11 +162,17 @@ def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outco
     refusal = Refusal(problem.name, problem.detail, problem.attempt, problem.position)
     if problem.name in ("attempt-ended", "attempt-superseded"):
         return AttemptOver(refusal)
+    if problem.status in (401, 403):
+        return Busy(_say_refused(problem.status, problem.detail), retry_after)
     if problem.status >= 500 or problem.status in (408, 429):
         return Busy(problem.detail, retry_after, is_full=problem.name == "broker-full")
     if problem.status in (400, 413, 422):
         return Unacceptable(refusal, is_too_large=problem.status == 413)
     return Refused(refusal)
+
+
+def _say_refused(status: int, detail: str) -> str:
+    return f"the server refuses the credential ({status}): {detail}"
 
 
 def _accepted(answer: Any, update: Outgoing) -> Optional[Accepted]:
