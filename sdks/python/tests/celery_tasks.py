@@ -21,7 +21,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_send_task_events=False,
 )
-milepost.celery.install(app)
+milepost.celery.install(app, cancellable=True)
 
 
 def wait_for(gate: str) -> None:
@@ -48,6 +48,13 @@ def count(self: Any, total: int, gate: str) -> str:
             wait_for(gate)
         self.update_state(state="PROGRESS", meta={"current": current, "total": total, "status": f"Frame {current}"})
     return "counted"
+
+
+@app.task(bind=True)
+def move(self: Any) -> None:
+    for current in range(6_000):
+        self.update_state(state="PROGRESS", meta={"current": current})
+        time.sleep(0.01)
 
 
 @app.task(bind=True)

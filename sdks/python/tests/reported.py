@@ -23,6 +23,13 @@ def history(server: LiveServer, job_id: str) -> list[dict[str, Any]]:
     return states
 
 
+def request(server: LiveServer, job_id: str, **wanted: str) -> None:
+    """Requests something of the job's worker, as a page does."""
+    body = json.dumps(wanted).encode()
+    with urllib.request.urlopen(f"{server.url}/jobs/{job_id}/requests", body) as answer:
+        assert answer.status == 202
+
+
 def steps(server: LiveServer, job_id: str) -> list[tuple[int, str]]:
     """The job's attempts and statuses, as they changed."""
     found: list[tuple[int, str]] = []

@@ -11,6 +11,11 @@ from typing import Any
 from rq import Retry, get_current_job
 
 import milepost
+import milepost.rq
+
+
+class CancellableWorker(milepost.rq.Worker):
+    cancellable = True
 
 
 def wait_for(gate: str) -> None:
@@ -32,6 +37,13 @@ def count(total: int, gate: str) -> str:
         job.meta.update(current=current, total=total, message=f"Frame {current}")
         job.save_meta()
     return "counted"
+
+
+def move() -> None:
+    for current in range(6_000):
+        job: Any = milepost.current()
+        job.update(current=current)
+        time.sleep(0.01)
 
 
 def percent(gate: str) -> None:

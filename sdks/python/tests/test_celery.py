@@ -13,7 +13,7 @@ import pytest
 from live_redis import LiveRedis
 from live_server import LiveServer, eventually
 from live_worker import LiveWorker
-from reported import history, state, steps, until, without_frame
+from reported import history, request, state, steps, until, without_frame
 
 import milepost
 import milepost.celery
@@ -197,6 +197,15 @@ def test_revoked_while_it_runs(server: LiveServer, worker: LiveWorker, gate: Pat
     sent.revoke(terminate=True)
     assert until(server, sent.id, status="cancelled")["message"] == "Terminated"
     assert until(server, sent.id)["metadata"]["task"].startswith("celery_tasks.")
+
+
+def test_cancelled_by_a_watcher(server: LiveServer, worker: LiveWorker) -> None:
+    sent = tasks.move.delay()
+    until(server, sent.id, cancellable=True)
+    request(server, sent.id, action="cancel", by="alice")
+    end = until(server, sent.id, status="cancelled")
+    assert (end["message"], end["requested"]["by"]) == ("Terminated", "alice")
+    assert any(state.get("acknowledged") == "cancel" for state in history(server, sent.id))
 
 
 def test_revoked_in_a_pool_of_greenlets(server: LiveServer, own: Own, gate: Path) -> None:

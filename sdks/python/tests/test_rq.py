@@ -13,7 +13,7 @@ import rq_jobs as jobs
 from live_redis import LiveRedis
 from live_server import LiveServer, eventually
 from live_worker import LiveWorker
-from reported import history, state, steps, until, without_frame
+from reported import history, request, state, steps, until, without_frame
 from rq import Queue, Retry
 from rq.command import send_stop_job_command
 
@@ -59,7 +59,7 @@ class Own:
 def queue(tmp_path_factory: pytest.TempPathFactory, broker: LiveRedis, shared_server: LiveServer) -> Iterator[Queue]:
     """With a worker that the tests share: not to be stopped."""
     own = Own(tmp_path_factory.mktemp("worker"), broker, shared_server.url)
-    own.start("--with-scheduler")
+    own.start("--with-scheduler", kind="rq_jobs.CancellableWorker")
     yield own.queue
     own.kill()
 
@@ -169,6 +169,14 @@ def test_stopped(server: LiveServer, queue: Queue, gate: Path) -> None:
     pid_of(gate)
     send_stop_job_command(queue.connection, sent.id)
     assert until(server, sent.id, status="cancelled")["message"] == "Stopped"
+
+
+def test_cancelled_by_a_watcher(server: LiveServer, queue: Queue) -> None:
+    sent = queue.enqueue(jobs.move)
+    until(server, sent.id, cancellable=True)
+    request(server, sent.id, action="cancel", by="alice")
+    end = until(server, sent.id, status="cancelled")
+    assert (end["message"], end["requested"]["by"]) == ("Stopped", "alice")
 
 
 def test_a_job_that_takes_too_long(server: LiveServer, queue: Queue, gate: Path) -> None:

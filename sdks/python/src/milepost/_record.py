@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Optional
 
 from . import _json, _notice
@@ -68,6 +68,8 @@ class Record:
         self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
         self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
         self.description = Description()
+        self.on_request: Optional[Callable[[Request], None]] = None
+        """Called by the sender with each request that is news: it returns at once, and raises nothing."""
         self._requested: Optional[Request] = None
         self._acknowledged: Optional[str] = None
         """The action that the worker has answered last."""
@@ -141,8 +143,11 @@ class Record:
 
     def request(self, request: Optional[Request]) -> None:
         """The server's answer to an update names that request."""
-        if request is not None:
-            self._requested = request
+        if request is None or request == self._requested:
+            return
+        self._requested = request
+        if self.on_request is not None:
+            self.on_request(request)
 
     def make_cancellable(self) -> bool:
         """The worker answers requests from now on. Returns whether that is news."""

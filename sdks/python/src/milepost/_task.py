@@ -13,6 +13,8 @@ from ._description import Description
 from ._job import Job, _current
 from ._json import encode
 from ._memory import LOCK
+from ._request import Request
+from ._threads import Thread
 from ._update import Update
 
 STAGE = "processing"
@@ -61,6 +63,20 @@ class Task:
             self.job._record.is_handed_over = True
             # What is still to be sent may come after that end, and is no reason for another attempt.
             self.job._record.reopens = False
+
+    def cancel_by(self, stop: Callable[[], None]) -> None:
+        """Watchers may request that the task be cancelled: its queue then stops it, by `stop`, which may wait for the
+        queue's broker."""
+        record, job = self.job._record, self.job
+
+        def on_request(request: Request) -> None:
+            if request.action == "cancel" and not record.has_ended:
+                job.acknowledge("cancel")
+                # Not on the sender's thread, which waits for nobody.
+                Thread(quietly(stop), "milepost-cancel")
+
+        record.on_request = on_request
+        job._listen()
 
     def leave(self) -> None:
         """The task's code is done, here."""

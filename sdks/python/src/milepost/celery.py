@@ -39,18 +39,21 @@ _retried_for: contextvars.ContextVar[object] = contextvars.ContextVar("milepost_
 _running: dict[str, Task] = {}
 """The tasks that run in this process: no more than the pool runs at once."""
 _is_wanted: Optional[Callable[[str], bool]] = None
+_is_cancellable = False
 _is_installed = False
 
 
-def install(app: Any = None, *, only: Optional[Callable[[str], bool]] = None) -> None:
+def install(app: Any = None, *, only: Optional[Callable[[str], bool]] = None, cancellable: bool = False) -> None:
     """Reports the tasks that this process sends and runs from now on; once is enough.
 
-    `only` tells of a task's name whether it is reported; Celery's own (`celery.…`) are not. Signals are Celery's
+    `only` tells of a task's name whether it is reported; Celery's own (`celery.…`) are not. If `cancellable`, watchers
+    may request that a running task be cancelled, and it is revoked with `terminate=True`: SIGTERM to its process. That
+    takes the prefork pool; tasks of other pools take no requests. Signals are Celery's
     process-wide ones, so tasks of all apps of the process are meant, whichever `app` is given. It raises nothing into
     a task, and no task waits for it.
     """
-    global _is_installed, _is_wanted
-    _is_wanted = only
+    global _is_cancellable, _is_installed, _is_wanted
+    _is_wanted, _is_cancellable = only, cancellable
     if _is_installed:
         return
     _is_installed = True
@@ -121,7 +124,15 @@ def _before_run(task_id: Optional[str] = None, task: Any = None, **_: object) ->
     if (request.delivery_info or {}).get("redelivered"):
         # Another worker had it. If that one is not dead after all, it is not heard any more.
         attempt += 1
-    _running[task_id] = Task(task_id, attempt, {"task": task.name})
+    _running[task_id] = run = Task(task_id, attempt, {"task": task.name})
+    if _is_cancellable and _is_pool_process():
+        run.cancel_by(lambda: task.app.control.revoke(task_id, terminate=True))
+
+
+def _is_pool_process() -> bool:
+    """Whether this is a child of the prefork pool: Celery can end it, and the worker says so."""
+    billiard: Any = sys.modules.get("billiard.process")
+    return billiard is not None and billiard.current_process().name != "MainProcess"
 
 
 def _attempt_of(request: Any) -> int:

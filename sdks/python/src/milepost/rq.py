@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import rq
+from rq.command import send_stop_job_command
 from rq.exceptions import AbandonedJobError
 from rq.job import Job
 from rq.worker import BaseWorker
@@ -37,12 +38,19 @@ _STATUS_TIMEOUT = 1.0
 _running: dict[str, Task] = {}
 """The jobs that run in this process: one, but for jobs that run others in it."""
 _is_installed = False
+_is_cancellable = False
 
 
-def install() -> None:
+def install(*, cancellable: bool = False) -> None:
     """Reports the jobs that this process enqueues and cancels from now on, and `job.save_meta()` of those it runs; once
-    is enough. It raises nothing into RQ, and waits for nothing."""
-    global _is_installed
+    is enough. It raises nothing into RQ, and waits for nothing.
+
+    If `cancellable`, watchers may request that a running job be cancelled, and it is stopped as `send_stop_job_command`
+    does it: its process is killed. That takes a worker that forks; jobs of others take no requests. A worker's module
+    calls it, or the class of its worker has `cancellable = True`.
+    """
+    global _is_cancellable, _is_installed
+    _is_cancellable |= cancellable
     if not _is_installed:
         _is_installed = True
         patched: Any = Job
@@ -54,14 +62,17 @@ def install() -> None:
 class Reporting(BaseWorker):
     """What makes a worker report its jobs: `class MyWorker(milepost.rq.Reporting, rq.worker.SpawnWorker): ...`"""
 
+    cancellable = False
+    """Whether watchers may request that its jobs be cancelled: see `install`."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        install()
+        install(cancellable=self.cancellable)
         worker: Any = self
         worker.push_exc_handler(_abandoned)
 
     def perform_job(self, job: Job, *arguments: Any, **named: Any) -> bool:
-        _begin(job)
+        _begin(job, self.is_horse)
         try:
             return super().perform_job(job, *arguments, **named)
         finally:
@@ -100,8 +111,10 @@ class SimpleWorker(Reporting, rq.SimpleWorker):
 
 
 @quietly
-def _begin(job: Job) -> None:
-    _running[job.id] = Task(job.id, _attempt_of(job), _metadata(job))
+def _begin(job: Job, is_horse: bool) -> None:
+    _running[job.id] = run = Task(job.id, _attempt_of(job), _metadata(job))
+    if _is_cancellable and is_horse:
+        run.cancel_by(lambda: send_stop_job_command(job.connection, job.id))
 
 
 def _metadata(job: Job) -> dict[str, object]:
