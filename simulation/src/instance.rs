@@ -9,9 +9,9 @@ use milepost_hub::{Hub, HubLimits, Mode};
 use milepost_protocol::{JobId, Position};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::link::{Link, Linked};
+use crate::link::{Link, Linked, StateRead};
 use crate::network::{End, Network, Place};
 use crate::planted::Planted;
 use crate::redis::Redis;
@@ -64,7 +64,8 @@ impl Instance {
     fn run(&self) {
         let watched = Arc::<Watched>::default();
         let (queue, jobs) = mpsc::unbounded_channel();
-        let broker = Linked { watched: Arc::clone(&watched), queue };
+        let (reads, states) = mpsc::unbounded_channel();
+        let broker = Linked { watched: Arc::clone(&watched), queue, reads };
         let limits = HubLimits { linger: Duration::from_secs(2), ..HubLimits::default() };
         let hub = Arc::new(Hub::new(Arc::new(broker), 1, limits));
         let link = Link {
@@ -80,6 +81,12 @@ impl Instance {
         let tasks = vec![
             tokio::task::spawn_local(link.run()),
             tokio::task::spawn_local(async move { of_hub.run().await }),
+            tokio::task::spawn_local(read_states(
+                self.number,
+                Rc::clone(&self.network),
+                Rc::clone(&self.redis),
+                states,
+            )),
         ];
         *self.running.borrow_mut() = Some(Running { hub, tasks });
     }
@@ -115,6 +122,31 @@ impl Instance {
     /// Whether it can reach Redis now, for a report.
     pub(crate) fn reaches_redis(&self) -> bool {
         !self.network.is_refused(Place::Instance(self.number), Place::Redis)
+    }
+}
+
+/// Answers reads of one state, as the client of `crates/redis` does over a connection of its own; not while Redis is out of
+/// reach.
+async fn read_states(
+    instance: usize,
+    network: Rc<Network>,
+    redis: Rc<Redis>,
+    mut reads: mpsc::UnboundedReceiver<StateRead>,
+) {
+    while let Some((job, answer)) = reads.recv().await {
+        let (network, redis) = (Rc::clone(&network), Rc::clone(&redis));
+        tokio::task::spawn_local(async move {
+            let is_refused = || network.is_refused(Place::Instance(instance), Place::Redis);
+            sleep(network.delay()).await;
+            if is_refused() {
+                return;
+            }
+            let state = redis.state(&job);
+            sleep(network.delay()).await;
+            if !is_refused() {
+                let _ = answer.send(state);
+            }
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use milepost_broker::{
     Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 use milepost_protocol::{JobId, State, Update};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::network::{End, Network, Place};
@@ -32,7 +32,11 @@ pub(crate) struct Linked {
     pub(crate) watched: Arc<Watched>,
     /// The jobs that the link has to look at.
     pub(crate) queue: mpsc::UnboundedSender<JobId>,
+    /// The reads that the instance makes besides, each with where its answer goes.
+    pub(crate) reads: mpsc::UnboundedSender<StateRead>,
 }
+
+pub(crate) type StateRead = (JobId, oneshot::Sender<Option<Arc<State>>>);
 
 #[async_trait]
 impl Broker for Linked {
@@ -48,8 +52,10 @@ impl Broker for Linked {
         Err(RequestError::Unavailable(Unavailable("nobody requests anything here".to_owned())))
     }
 
-    async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
-        Ok(None)
+    async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.reads.send((job.clone(), answer));
+        answered.await.map_err(|_| Unavailable("Redis does not answer".to_owned()))
     }
 
     async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {

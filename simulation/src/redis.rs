@@ -133,6 +133,11 @@ impl Redis {
         Ok(state)
     }
 
+    /// The job's present state.
+    pub(crate) fn state(&self, job: &JobId) -> Option<Arc<State>> {
+        self.inner.borrow().jobs.get(job.as_str())?.state.clone()
+    }
+
     /// Whether that attempt of the job is over.
     pub(crate) fn has_ended(&self, job: &str, attempt: u32) -> bool {
         let inner = self.inner.borrow();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 use milepost_broker::{Broker, Listener, Unavailable};
-use milepost_protocol::{JobId, Position};
+use milepost_protocol::{JobId, Position, Standing};
 
 use crate::batch::{self, Batch};
 use crate::idle::IdleTopics;
@@ -209,20 +209,40 @@ impl Hub {
     /// The topic of a job for a watcher that has seen `since`. Another instance may have shown the watcher a state that
     /// has not arrived here yet, so this waits for it, at most a second: that state may be lost.
     ///
+    /// If the watcher has seen an epoch that is not known here, either that epoch is over, or this instance is cut off from
+    /// the broker's backend and its own states are over. Only the broker can tell.
+    ///
     /// # Errors
-    /// When the broker is unavailable.
+    /// When the broker is unavailable, or this instance is still behind another epoch after a second.
     pub async fn topic_since(
         &self,
         job: &JobId,
         since: Option<Position>,
     ) -> Result<Lease, WatchError> {
         let lease = self.topic(job).await?;
-        if let Some(since) = since
-            && lease.is_behind(since)
-        {
-            let _ = tokio::time::timeout(CATCH_UP, lease.wait_for(since)).await;
+        let Some(since) = since else { return Ok(lease) };
+        match lease.newest().map(|newest| newest.standing_of(since)) {
+            Some(Standing::Ahead) => {
+                let caught_up = lease.wait_until(|newest| {
+                    newest.is_none_or(|newest| newest.standing_of(since) != Standing::Ahead)
+                });
+                let _ = tokio::time::timeout(CATCH_UP, caught_up).await;
+            }
+            Some(Standing::Foreign) if !lease.lock().log.has_epoch(since.epoch) => {
+                self.reach_present_epoch(lease.topic()).await?
+            }
+            _ => {}
         }
         Ok(lease)
+    }
+
+    async fn reach_present_epoch(&self, topic: &Topic) -> Result<(), Unavailable> {
+        let epoch = |position: Position| position.epoch;
+        let present = self.broker.state(topic.job()).await?.map(|state| epoch(state.position()));
+        let caught_up = topic.wait_until(|newest| newest.map(epoch) == present);
+        tokio::time::timeout(CATCH_UP, caught_up)
+            .await
+            .map_err(|_| Unavailable("this instance is behind: try again".to_owned()))
     }
 
     /// Watches a job with a future instead of a shard.

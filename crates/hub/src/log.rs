@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use milepost_protocol::{Position, Standing, State};
+use milepost_protocol::{Epoch, Position, Standing, State};
 
 /// Which states a watcher asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -254,6 +254,12 @@ impl Log {
         last_seen.map_or_else(|| self.present(), |(number, _)| (number + 1).min(self.first() - 1))
     }
 
+    /// Whether there are states or ends of that epoch.
+    pub(crate) fn has_epoch(&self, epoch: Epoch) -> bool {
+        let is_of_it = |state: &State| state.position().epoch == epoch;
+        self.states().any(|state| is_of_it(state)) || self.ends().any(|(_, end)| is_of_it(end))
+    }
+
     /// The states that are pending for a watcher at `cursor`.
     pub(crate) fn pending(&self, cursor: u64, mode: Mode) -> Pending {
         if self.newest.is_none() || cursor >= self.next_number {
@@ -319,7 +325,7 @@ mod tests {
     }
 
     fn resumed(log: &Log, epoch: u64, number: u64, mode: Mode) -> Vec<u64> {
-        shown(log, log.resume(Position { epoch: milepost_protocol::Epoch(epoch), number }), mode)
+        shown(log, log.resume(Position { epoch: Epoch(epoch), number }), mode)
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
 use milepost_broker::Listener;
-use milepost_protocol::{JobId, Position, Standing, State};
+use milepost_protocol::{JobId, Position, State};
 use tokio::sync::OnceCell;
 
 use crate::batch;
@@ -190,21 +190,19 @@ impl Topic {
         Arc::clone(inner.waiting.get_or_insert_default().notify.get_or_insert_default())
     }
 
-    /// Whether `since` is a later state than the newest one here.
-    pub(crate) fn is_behind(&self, since: Position) -> bool {
-        let inner = self.lock();
-        let newest = inner.log.newest();
-        newest.is_some_and(|newest| newest.position().standing_of(since) == Standing::Ahead)
+    /// The position of the newest state here, if the job is known.
+    pub(crate) fn newest(&self) -> Option<Position> {
+        self.lock().log.newest().map(|newest| newest.position())
     }
 
-    /// Waits until the topic is no longer behind `since`.
-    pub(crate) async fn wait_for(&self, since: Position) {
+    /// Waits until `holds` of the newest position.
+    pub(crate) async fn wait_until(&self, holds: impl Fn(Option<Position>) -> bool) {
         let notify = self.notify();
         loop {
             // The wait begins before the log is read, so that no state arrives unnoticed in between.
             let mut notified = std::pin::pin!(notify.notified());
             notified.as_mut().enable();
-            if !self.is_behind(since) {
+            if holds(self.newest()) {
                 return;
             }
             notified.await;
@@ -266,7 +264,14 @@ impl Listener for Topic {
     }
 
     fn forgotten(&self) {
-        self.shared.log_bytes.count(&mut self.lock().log, Log::clear);
+        let notify = {
+            let mut inner = self.lock();
+            self.shared.log_bytes.count(&mut inner.log, Log::clear);
+            inner.waiting.as_ref().and_then(|waiting| waiting.notify.clone())
+        };
+        if let Some(notify) = notify {
+            notify.notify_waiters();
+        }
     }
 }
 

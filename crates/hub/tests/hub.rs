@@ -1,6 +1,7 @@
 //! A hub's topics and watches, over a broker whose answers the test holds back.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ struct Fake {
     listeners: Mutex<HashMap<JobId, Arc<dyn Listener>>>,
     next: Mutex<VecDeque<Attach>>,
     calls: Mutex<Vec<String>>,
+    /// Reads fail.
+    is_away: AtomicBool,
 }
 
 impl Fake {
@@ -71,8 +74,12 @@ impl Broker for Fake {
     async fn request(&self, _: &JobId, _: Request) -> Result<Reported, RequestError> {
         unreachable!("nobody requests here")
     }
-    async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
-        unreachable!("the hub listens")
+    async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
+        self.calls.lock().expect("no panic").push(format!("read {job}"));
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(Unavailable("on purpose".to_owned()));
+        }
+        Ok(self.states.lock().expect("no panic").last().cloned())
     }
     async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
         unreachable!("the hub listens")
@@ -201,6 +208,38 @@ async fn who_has_seen_more_than_there_is_waits_for_it() {
     let mut third = hub.watch(&job("a"), lost, Mode::All).await.expect("it attaches");
     fake.tell(&state(1, 5, "processing"));
     assert_eq!(numbers(&third.next().await), [5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_cut_off_shows_no_earlier_epoch() {
+    let (fake, hub) = hub();
+    let mut first = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
+    fake.tell(&state(1, 1, "processing"));
+    assert_eq!(numbers(&first.next().await), [1]);
+    let seen_elsewhere = Some(state(2, 1, "processing").position());
+    let id = job("a");
+    let comes = || hub.watch(&id, seen_elsewhere, Mode::All);
+
+    fake.is_away.store(true, Ordering::Relaxed);
+    let refused = comes().await.err();
+    assert_eq!(refused, Some(Unavailable("on purpose".to_owned()).into()));
+    fake.is_away.store(false, Ordering::Relaxed);
+    // The broker has the watcher's epoch, and this instance has not heard of it.
+    fake.states.lock().expect("no panic").push(state(2, 1, "processing"));
+    assert!(comes().await.is_err(), "it is still behind after a second");
+    let told = async {
+        tokio::task::yield_now().await;
+        fake.tell(&state(2, 2, "processing"));
+    };
+    let (second, ()) = tokio::join!(comes(), told);
+    assert_eq!(numbers(&second.expect("it has caught up").next().await), [2]);
+
+    // A job that has left the watcher's epoch here: the broker need not be asked.
+    fake.calls();
+    let left = Some(state(1, 1, "processing").position());
+    let mut third = hub.watch(&job("a"), left, Mode::All).await.expect("it is there");
+    assert_eq!(numbers(&third.poll()), [2]);
+    assert_eq!(fake.calls(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
