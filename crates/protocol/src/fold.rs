@@ -1,4 +1,4 @@
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use crate::attribute::number;
 use crate::layout::{Layout, Span};
@@ -77,16 +77,21 @@ pub fn fold(
     next.add_progress();
     next.carry_attributes();
     if !update.has_timestamp {
-        next.add("timestamp", format_args!("\"{now}\""));
+        next.add_text("timestamp", now.written(6).as_str());
     }
     if let (None, Some(ttl)) = (update.ttl, carried_ttl) {
-        next.add("ttl", format_args!("{ttl}"));
+        next.add("ttl", &ttl.to_string());
     }
-    next.add_moments(now);
-    next.add_health();
+    let has_progressed = next.has_progressed();
+    next.add_moments(now, has_progressed);
+    next.add_health(has_progressed);
     next.carry_request();
-    next.add("attempt", format_args!("{attempt}"));
-    next.add("position", format_args!("\"{position}\""));
+    if attempt == 1 {
+        next.add("attempt", "1");
+    } else {
+        next.add("attempt", &attempt.to_string());
+    }
+    next.add_text("position", position.written().as_str());
     next.json.push('}');
 
     Ok(Fold::New(State {
@@ -174,11 +179,25 @@ impl<'a> Next<'a> {
     }
 
     /// Adds a field; returns where its value stands.
-    fn add(&mut self, name: &str, value: fmt::Arguments<'_>) -> Span {
-        // Writing into a String cannot fail.
-        let _ = write!(self.json, ",\"{name}\":");
+    #[inline]
+    fn add(&mut self, name: &str, value: &str) -> Span {
+        self.json.push_str(",\"");
+        self.json.push_str(name);
+        self.json.push_str("\":");
         let start = self.json.len();
-        let _ = self.json.write_fmt(value);
+        self.json.push_str(value);
+        Span::new(&(start..self.json.len()))
+    }
+
+    /// Adds a field whose value is a text without characters that JSON escapes.
+    #[inline]
+    fn add_text(&mut self, name: &str, text: &str) -> Span {
+        self.json.push_str(",\"");
+        self.json.push_str(name);
+        self.json.push_str("\":\"");
+        let start = self.json.len() - 1;
+        self.json.push_str(text);
+        self.json.push('"');
         Span::new(&(start..self.json.len()))
     }
 
@@ -201,7 +220,7 @@ impl<'a> Next<'a> {
                 (None, _) => r#""processing""#,
             },
         };
-        self.layout.stage = self.add("stage", format_args!("{stage}"));
+        self.layout.stage = self.add("stage", stage);
     }
 
     /// The progress that the update leaves out.
@@ -211,11 +230,11 @@ impl<'a> Next<'a> {
         }
         let worked_out = || self.of_total().or_else(|| self.of_stages());
         self.layout.progress = if self.update.status == Status::Completed {
-            self.add("progress", format_args!("1.0"))
+            self.add("progress", "1.0")
         } else if let Some(progress) = worked_out() {
-            self.add("progress", format_args!("{}", Ratio(progress)))
+            self.add("progress", &Ratio(progress).to_string())
         } else if let Some(progress) = self.carried(|layout| layout.progress) {
-            self.add("progress", format_args!("{progress}"))
+            self.add("progress", progress)
         } else {
             return;
         };
@@ -252,7 +271,7 @@ impl<'a> Next<'a> {
                 continue;
             }
             if let Some(value) = span.get(&previous.json) {
-                let span = self.add(attribute.as_str(), format_args!("{value}"));
+                let span = self.add(attribute.as_str(), value);
                 self.layout.attributes.push((*attribute, span));
             }
         }
@@ -261,43 +280,46 @@ impl<'a> Next<'a> {
     /// What was requested of the worker in this attempt.
     fn carry_request(&mut self) {
         if let Some(requested) = self.carried(|layout| layout.requested) {
-            self.layout.requested = self.add("requested", format_args!("{requested}"));
+            self.layout.requested = self.add("requested", requested);
         }
     }
 
     /// When the attempt began, was heard and progressed last, and ended.
-    fn add_moments(&mut self, now: Timestamp) {
-        let now = now.with_millis();
+    fn add_moments(&mut self, now: Timestamp, has_progressed: bool) {
+        let now = now.written(3);
+        let now = now.as_str();
         if let Some(started_at) = self.carried(|layout| layout.started_at) {
-            self.layout.started_at = self.add("started_at", format_args!("{started_at}"));
+            self.layout.started_at = self.add("started_at", started_at);
         } else if self.update.status != Status::Queued {
-            self.layout.started_at = self.add("started_at", format_args!("\"{now}\""));
+            self.layout.started_at = self.add_text("started_at", now);
         }
         if self.update.status.is_end() {
             // It was heard last then, and progressed last.
-            self.add("ended_at", format_args!("\"{now}\""));
+            self.add_text("ended_at", now);
             return;
         }
-        self.add("last_seen_at", format_args!("\"{now}\""));
+        self.add_text("last_seen_at", now);
         let progressed_at = self.carried(|layout| layout.progressed_at);
-        self.layout.progressed_at = match progressed_at.filter(|_| !self.has_progressed()) {
-            Some(progressed_at) => self.add("progressed_at", format_args!("{progressed_at}")),
-            None => self.add("progressed_at", format_args!("\"{now}\"")),
+        self.layout.progressed_at = match progressed_at.filter(|_| !has_progressed) {
+            Some(progressed_at) => self.add("progressed_at", progressed_at),
+            None => self.add_text("progressed_at", now),
         };
     }
 
     /// A job whose worker says how often it reports, or when it is stalled, has a health. A report ends `lost`, and progress
     /// ends `stalled`.
-    fn add_health(&mut self) {
+    fn add_health(&mut self, has_progressed: bool) {
+        if self.layout.attributes.is_empty() || self.update.status.is_end() {
+            return;
+        }
         let has = |attribute| self.layout.attribute(attribute).is_given();
-        let is_timed = has(Attribute::Heartbeat) || has(Attribute::StallAfter);
-        if !is_timed || self.update.status.is_end() {
+        if !has(Attribute::Heartbeat) && !has(Attribute::StallAfter) {
             return;
         }
         let was_stalled = self.previous.and_then(State::health) == Some(Health::Stalled);
-        let stays = was_stalled && has(Attribute::StallAfter) && !self.has_progressed();
+        let stays = was_stalled && has(Attribute::StallAfter) && !has_progressed;
         let health = if stays { Health::Stalled } else { Health::Ok };
-        self.layout.health = self.add("health", format_args!("\"{health}\""));
+        self.layout.health = self.add_text("health", health.as_str());
     }
 
     /// Whether the status, the stage, the progress or `current` is another one than in the state before.

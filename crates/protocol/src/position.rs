@@ -14,6 +14,33 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
+/// A position as text. Each state has one, so it is written without the formatting machinery: from its end.
+pub(crate) struct Written {
+    text: [u8; Self::LONGEST],
+    start: usize,
+}
+
+impl Written {
+    const LONGEST: usize = "ffffffffffffffff-18446744073709551615".len();
+
+    fn prepend(&mut self, mut number: u64, base: u64) {
+        loop {
+            let digit = usize::try_from(number % base).unwrap_or(0);
+            self.start -= 1;
+            self.text[self.start] = b"0123456789abcdef"[digit];
+            number /= base;
+            if number == 0 {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Digits and a hyphen only.
+        std::str::from_utf8(&self.text[self.start..]).unwrap_or_default()
+    }
+}
+
 /// The position of a state in its job's life. On the wire `<epoch>-<number>`, opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
@@ -38,6 +65,14 @@ impl Position {
         }
         let epoch = Epoch(u64::from_str_radix(epoch, 16).ok()?);
         Some(Self { epoch, number: number.parse().ok()? })
+    }
+
+    pub(crate) fn written(self) -> Written {
+        let mut written = Written { text: [b'-'; Written::LONGEST], start: Written::LONGEST };
+        written.prepend(self.number, 10);
+        written.start -= 1;
+        written.prepend(self.epoch.0, 16);
+        written
     }
 
     /// The position of the next state in the same epoch. At a million states per second, the last number is reached after
@@ -102,6 +137,6 @@ impl Serialize for Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{}", self.epoch.0, self.number)
+        f.write_str(self.written().as_str())
     }
 }

@@ -48,7 +48,32 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with milliseconds: how the fold writes the moments that it adds.
     pub fn with_millis(self) -> impl fmt::Display {
-        WithMillis(self)
+        self.written(3)
+    }
+
+    /// RFC 3339 in UTC with so many decimals, 3 or 6.
+    ///
+    /// Each update is given moments, so this does without the formatting machinery. Years that do not have four digits, which
+    /// no clock shows, are left to jiff.
+    pub(crate) fn written(self, decimals: usize) -> Written {
+        let moment = TimeZone::UTC.to_datetime(self.0);
+        let Ok(year @ 0..=9999) = u32::try_from(moment.year()) else {
+            return Written::Long(format!("{:.decimals$}", self.0));
+        };
+        let part = |part: i8| u32::from(part.unsigned_abs());
+        let micros = moment.subsec_nanosecond().unsigned_abs() / 1_000;
+        let fraction = if decimals == 3 { micros / 1_000 } else { micros };
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        write_digits(&mut text[0..4], year);
+        write_digits(&mut text[5..7], part(moment.month()));
+        write_digits(&mut text[8..10], part(moment.day()));
+        write_digits(&mut text[11..13], part(moment.hour()));
+        write_digits(&mut text[14..16], part(moment.minute()));
+        write_digits(&mut text[17..19], part(moment.second()));
+        let end = 20 + decimals;
+        write_digits(&mut text[20..end], fraction);
+        text[end] = b'Z';
+        Written::Short(text, end + 1)
     }
 
     /// How long `self` is after `earlier`; zero if it is not.
@@ -69,14 +94,53 @@ impl Add<Duration> for Timestamp {
 /// RFC 3339 in UTC with microseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}", self.0)
+        self.written(6).fmt(f)
     }
 }
 
-struct WithMillis(Timestamp);
+/// A moment as text.
+pub(crate) enum Written {
+    /// So many of these bytes.
+    Short([u8; 27], usize),
+    Long(String),
+}
 
-impl fmt::Display for WithMillis {
+impl Written {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            // Digits and punctuation only.
+            Self::Short(text, len) => std::str::from_utf8(&text[..*len]).unwrap_or_default(),
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.0.0)
+        f.write_str(self.as_str())
+    }
+}
+
+/// Writes the number's last digits, as many as there is room for.
+fn write_digits(out: &mut [u8], mut number: u32) {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_jiff_writes_them() {
+        // Steps of 41 days and some: leap days, turns of centuries, times before 1970, and years beyond four digits.
+        let steps = (-110_000_i64..110_000).step_by(7);
+        for micros in steps.map(|step| step * 3_601_234_567_891 + step) {
+            let moment = Timestamp::from_micros(micros);
+            assert_eq!(moment.to_string(), format!("{:.6}", moment.0));
+            assert_eq!(moment.with_millis().to_string(), format!("{:.3}", moment.0));
+        }
     }
 }

@@ -113,25 +113,27 @@ impl Update {
         update.fields.push_str("\",\"status\":\"");
         update.fields.push_str(status.as_str());
         update.fields.push('"');
+        let is_on_one_line = !json::has_line_break(text);
         for (name, value) in &fields.0 {
-            update.add(name, value)?;
+            update.add(Field { name, value, is_on_one_line })?;
         }
         Ok(update)
     }
 
-    fn add(&mut self, name: &str, value: &RawValue) -> Result<(), InvalidUpdate> {
+    fn add(&mut self, field: Field<'_>) -> Result<(), InvalidUpdate> {
+        let Field { name, value, .. } = field;
+        let name = name.as_ref();
         let is_given = present(value).is_some();
         match name {
-            "job_id" | "status" => return Ok(()),
+            "job_id" | "status" => {}
             "progress" => {
-                if is_given && let Some(clamped) = parse_progress(value)? {
-                    self.layout.progress = self.push(name, clamped);
-                } else {
-                    self.layout.progress = self.push(name, value.get());
-                }
-                return Ok(());
+                let clamped = if is_given { parse_progress(value)? } else { None };
+                self.layout.progress = match clamped {
+                    Some(clamped) => self.push_value(field, clamped),
+                    None => self.push(field),
+                };
             }
-            _ if !is_given && is_known(name) => return Ok(()),
+            _ if !is_given && is_known(name) => {}
             "stage" => {
                 let stage = string(name, value)?;
                 if stage.len() > MAX_STAGE_BYTES {
@@ -139,53 +141,81 @@ impl Update {
                         format!("has {} bytes, at most {MAX_STAGE_BYTES} are allowed", stage.len());
                     return Err(InvalidUpdate::field(name, detail));
                 }
+                self.layout.stage = self.push(field);
             }
             "timestamp" => {
                 string(name, value)?;
                 self.has_timestamp = true;
+                self.push(field);
             }
             "message" | "error" => {
                 string(name, value)?;
+                self.push(field);
             }
-            "attempt" => {
-                let attempt = integer(name, value, u32::MAX)?;
-                // The fold adds the attempt to the state, whether the update names it or not.
-                self.attempt = NonZeroU32::new(attempt);
-                return Ok(());
+            // The fold adds the attempt to the state, whether the update names it or not.
+            "attempt" => self.attempt = NonZeroU32::new(integer(name, value, u32::MAX)?),
+            "ttl" => {
+                self.ttl = Some(integer(name, value, MAX_TTL_SECONDS)?);
+                self.push(field);
             }
-            "ttl" => self.ttl = Some(integer(name, value, MAX_TTL_SECONDS)?),
-            "total" if number(value.get()).is_some() => {
-                self.total = self.push(name, value.get());
-                return Ok(());
-            }
-            "stage_progress" if number(value.get()).is_some() => {
-                self.stage_progress = self.push(name, value.get());
-                return Ok(());
-            }
-            _ if SERVER_FIELDS.contains(&name) => return Ok(()),
-            _ => {
-                if let Some(attribute) = Attribute::from_name(name)
-                    && !attribute.accepts(value)
-                {
-                    self.cleared.push(attribute);
-                    if !is_given {
-                        return Ok(());
+            "current" | "total" | "stage_progress" => {
+                let span = self.push(field);
+                if number(value.get()).is_some() {
+                    match name {
+                        "current" => self.layout.current = span,
+                        "total" => self.total = span,
+                        _ => self.stage_progress = span,
                     }
                 }
             }
+            _ if SERVER_FIELDS.contains(&name) => {}
+            _ => self.add_other(field, is_given),
         }
-        let span = self.push(name, value.get());
-        self.layout.note(name, value, span);
         Ok(())
     }
 
+    /// Adds an attribute, or a field of the worker's own.
+    fn add_other(&mut self, field: Field<'_>, is_given: bool) {
+        match Attribute::from_name(field.name) {
+            Some(attribute) if attribute.accepts(field.value) => {
+                let span = self.push(field);
+                self.layout.attributes.push((attribute, span));
+            }
+            Some(attribute) => {
+                self.cleared.push(attribute);
+                if is_given {
+                    self.push(field);
+                }
+            }
+            None => {
+                self.push(field);
+            }
+        }
+    }
+
     /// Adds a field, and returns where its value stands.
-    fn push(&mut self, name: &str, value: &str) -> Span {
+    fn push(&mut self, field: Field<'_>) -> Span {
+        if field.is_on_one_line {
+            self.push_value(field, field.value.get())
+        } else {
+            self.push_value(field, &json::on_one_line(field.value.get()))
+        }
+    }
+
+    fn push_value(&mut self, field: Field<'_>, value: &str) -> Span {
         self.fields.push(',');
-        json::push_string(&mut self.fields, name);
+        match field.name {
+            // As it stood in the JSON, where nothing needed an escape.
+            Cow::Borrowed(name) => {
+                self.fields.push('"');
+                self.fields.push_str(name);
+                self.fields.push('"');
+            }
+            Cow::Owned(name) => json::push_string(&mut self.fields, name),
+        }
         self.fields.push(':');
         let start = self.fields.len();
-        self.fields.push_str(&json::on_one_line(value));
+        self.fields.push_str(value);
         Span::new(&(start..self.fields.len()))
     }
 
@@ -244,6 +274,15 @@ impl Update {
     pub fn cleared(&self) -> &[Attribute] {
         &self.cleared
     }
+}
+
+/// A field as it was reported.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    name: &'a Cow<'a, str>,
+    value: &'a RawValue,
+    /// Whether the whole update is known to be.
+    is_on_one_line: bool,
 }
 
 fn is_known(name: &str) -> bool {
