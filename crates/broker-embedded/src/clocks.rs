@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Patience, State};
+use milepost_protocol::{Origin, Patience, State, Update, fold};
 
 use crate::job::Clocks;
 use crate::jobs::Key;
-use crate::stripe::{Context, Stripe, millis};
+use crate::stripe::{Context, Room, Stripe, millis};
 
 impl Stripe {
     /// A job was reported, or found on disk: it was heard now, and may have made progress.
@@ -47,7 +47,7 @@ impl Stripe {
         }
     }
 
-    /// Changes the health of the jobs whose time has come, at most so many; true if there may be more. No clock counts from
+    /// Changes the health of the jobs whose time has come, or ends them, at most so many; true if there may be more. No clock counts from
     /// before `from`: then the process was not there to hear.
     pub(crate) fn look_at_clocks(&mut self, most: usize, from: u64, context: Context<'_>) -> bool {
         let now = millis(context.elapsed);
@@ -69,6 +69,11 @@ impl Stripe {
         clocks.progressed = clocks.progressed.max(from);
         let Some(patience) = Patience::of(&known.state) else { return };
         let since = |moment: u64| Duration::from_millis(now.saturating_sub(moment));
+        if let Some(silence) = patience.ending(since(clocks.seen)) {
+            let end = Update::end_of_lost(known.state.job(), known.state.attempt(), silence);
+            self.end_lost(&end, context);
+            return;
+        }
         let health = patience.health(since(clocks.seen), since(clocks.progressed));
         let is_worse = known.state.health().is_some_and(|present| health > present);
         let changed = is_worse.then(|| known.state.with_health(health, known.epoch)).flatten();
@@ -80,6 +85,17 @@ impl Stripe {
         if let Some(state) = changed {
             self.show(key, &Arc::new(state), context);
         }
+    }
+}
+
+impl Stripe {
+    /// Ends a job whose worker is lost. It is known, so the end is neither rejected nor turned away for want of room.
+    fn end_lost(&mut self, end: &Update, context: Context<'_>) {
+        let next =
+            |previous: Option<&State>, epoch, now| fold(previous, end, Origin::Report, epoch, now);
+        let birth = || unreachable!("a job with a clock is known");
+        let folded = self.fold(end.job(), next, context, Room::BeyondBound, true, birth);
+        debug_assert!(folded.is_ok(), "the end of a known job is folded");
     }
 }
 

@@ -306,14 +306,15 @@ impl<'a> Next<'a> {
         };
     }
 
-    /// A job whose worker says how often it reports, or when it is stalled, has a health. A report ends `lost`, and progress
+    /// A job whose worker says how often it reports, when it is stalled, or when it is to be ended, has a health. A report ends `lost`, and progress
     /// ends `stalled`.
     fn add_health(&mut self, has_progressed: bool) {
         if self.layout.attributes.is_empty() || self.update.status.is_end() {
             return;
         }
         let has = |attribute| self.layout.attribute(attribute).is_given();
-        if !has(Attribute::Heartbeat) && !has(Attribute::StallAfter) {
+        let clocks = [Attribute::Heartbeat, Attribute::StallAfter, Attribute::LostAfter];
+        if !clocks.into_iter().any(has) {
             return;
         }
         let was_stalled = self.previous.and_then(State::health) == Some(Health::Stalled);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::attribute::number;
-use crate::{Attribute, Epoch, Position, State, Status};
+use crate::{Attribute, Epoch, JobId, Position, State, Status, Update};
 
 /// Whether a job's worker is there and gets on: `spec/README.md`, section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -44,11 +44,12 @@ impl fmt::Display for Health {
     }
 }
 
-/// How long a job may be silent, and stand still, before its health changes.
+/// How long a job may be silent, and stand still, before its health changes or it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     silent: Option<Duration>,
     still: Option<Duration>,
+    ending: Option<Duration>,
 }
 
 impl Patience {
@@ -57,18 +58,21 @@ impl Patience {
     /// No worker is lost sooner.
     const SHORTEST: Duration = Duration::from_secs(30);
 
-    /// That of a job in this state; none if its health cannot change by time alone: it has ended, or its worker has said
-    /// neither how often it reports nor when it is stalled.
+    /// That of a job in this state; none if nothing changes by time alone: it has ended, or its worker has said neither how
+    /// often it reports, nor when it is stalled, nor when it is to be ended.
     pub fn of(state: &State) -> Option<Self> {
         let seconds = |attribute| {
             let seconds = state.attribute(attribute).and_then(number)?;
             Duration::try_from_secs_f64(seconds).ok()
         };
-        let silent = seconds(Attribute::Heartbeat)
-            .map(|heartbeat| heartbeat.mul_f64(Self::HEARTBEATS).max(Self::SHORTEST));
+        let missed =
+            seconds(Attribute::Heartbeat).map(|heartbeat| heartbeat.mul_f64(Self::HEARTBEATS));
+        let silent = missed.map(|missed| missed.max(Self::SHORTEST));
+        // A worker that reports as often as it says is not ended between two reports.
+        let ending = seconds(Attribute::LostAfter).map(|most| most.max(missed.unwrap_or_default()));
         let still = seconds(Attribute::StallAfter).filter(|_| state.status() == Status::Processing);
-        let is_timed = !state.status().is_end() && (silent.is_some() || still.is_some());
-        is_timed.then_some(Self { silent, still })
+        let is_timed = silent.is_some() || still.is_some() || ending.is_some();
+        (is_timed && !state.status().is_end()).then_some(Self { silent, still, ending })
     }
 
     /// The health of a job that was heard, and has progressed, that long ago.
@@ -82,8 +86,13 @@ impl Patience {
         }
     }
 
-    /// When the health may become worse than it is, given the moments at which the job was heard and progressed last; none
-    /// if it will not.
+    /// How long the job's worker has to be silent for the job to end, if it is that long already.
+    pub fn ending(&self, silence: Duration) -> Option<Duration> {
+        self.ending.filter(|most| silence >= *most)
+    }
+
+    /// When the health may become worse than it is, or the job may end, given the moments at which the job was heard and
+    /// progressed last; none if neither will happen.
     pub fn next_change(
         &self,
         health: Health,
@@ -92,7 +101,21 @@ impl Patience {
     ) -> Option<Duration> {
         let lost = self.silent.map(|most| seen + most).filter(|_| health < Health::Lost);
         let stalled = self.still.map(|most| progressed + most).filter(|_| health < Health::Stalled);
-        [lost, stalled].into_iter().flatten().min()
+        let ended = self.ending.map(|most| seen + most);
+        [lost, stalled, ended].into_iter().flatten().min()
+    }
+}
+
+impl Update {
+    /// The end of an attempt whose worker has been silent for as long as its `lost_after` allows.
+    pub fn end_of_lost(job: &JobId, attempt: u32, silence: Duration) -> Self {
+        let seconds = silence.as_secs_f64();
+        let error =
+            format!("The worker has not reported for {seconds} s: its lost_after ended the job");
+        let json = format!(
+            r#"{{"status":"failed","attempt":{attempt},"message":"Error: {error}","error":"{error}"}}"#
+        );
+        Self::parse(Some(job), json.as_bytes()).expect("a valid update")
     }
 }
 

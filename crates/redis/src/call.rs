@@ -112,6 +112,9 @@ pub enum Left<'a> {
     Heard(u64),
     /// What a plain SETEX left under the job's key, word by word. It is not taken if it is no longer there.
     Found(&'a str),
+    /// The end of a job whose worker is lost: see [`Update::end_of_lost`]. It is not taken if the job's newest state is not
+    /// the one at this position.
+    Lost(Position),
 }
 
 /// What identifies a server as long as it has lost no state that it took: another one does after a restart or a
@@ -170,6 +173,7 @@ impl<'a> Report<'a> {
                     None => "report",
                     Some(Left::Heard(_)) => "publish",
                     Some(Left::Found(_)) => "key",
+                    Some(Left::Lost(_)) => "lost",
                 }),
             )
             .text("fields", Some(update.fields()))
@@ -187,6 +191,7 @@ impl<'a> Report<'a> {
         match left {
             Some(Left::Heard(serial)) => arguments.number("after", Some(*serial)),
             Some(Left::Found(value)) => arguments.text("after", Some(value)),
+            Some(Left::Lost(position)) => arguments.text("after", Some(&position.to_string())),
             None => arguments.text("after", None),
         }
         .flag("ignore_key", *ignore_key)
@@ -268,7 +273,7 @@ impl Call {
         let is_end = report.update.status().is_end();
         let script = match (&report.left, is_end) {
             (None, false) => &REPORT,
-            (None, true) => &REPORT_END,
+            (None | Some(Left::Lost(_)), true) => &REPORT_END,
             (Some(_), false) => &LEGACY,
             (Some(_), true) => &LEGACY_END,
         };
@@ -415,7 +420,8 @@ pub enum Reply {
         /// The publish's serial.
         serial: u64,
     },
-    /// It is of today's worker, and others that came after it were taken before, or it is no longer under the key.
+    /// It is of a legacy worker, and others that came after it were taken before, or it is no longer under the key. Or it is
+    /// the end of a lost job, and there is a newer state.
     Stale,
     /// The job is not known, but a legacy worker set this under its key. It need not be text.
     Adopt(Vec<u8>),
@@ -533,8 +539,11 @@ impl Read {
 }
 
 impl From<Left<'_>> for Origin {
-    fn from(_: Left<'_>) -> Self {
-        Self::Publish
+    fn from(left: Left<'_>) -> Self {
+        match left {
+            Left::Heard(_) | Left::Found(_) => Self::Publish,
+            Left::Lost(_) => Self::Report,
+        }
     }
 }
 

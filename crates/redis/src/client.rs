@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt};
-use milepost_protocol::{JobId, Request, State, Timestamp, Update};
+use milepost_protocol::{JobId, Position, Request, State, Timestamp, Update};
 use redis::aio::ConnectionLike;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
@@ -309,7 +309,7 @@ impl Client {
         Ok((now, jobs))
     }
 
-    /// Changes a job's health if it is time to. No clock counts from before `from`; nothing is done if the script runs much
+    /// Changes a job's health, or ends the job because its worker is lost, if it is time to. No clock counts from before `from`; nothing is done if the script runs much
     /// later than `asked`. Both are moments by the server's clock, in milliseconds.
     ///
     /// # Errors
@@ -321,7 +321,16 @@ impl Client {
         asked: i64,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        self.run(&Call::clock(self.names, job, from, asked, now)).await.map(|_| ())
+        let answer = self.run(&Call::clock(self.names, job, from, asked, now)).await?;
+        let parts: Option<Vec<_>> =
+            answer.0.iter().map(|part| std::str::from_utf8(part).ok()).collect();
+        // Otherwise there is nothing to end.
+        let Some([position, attempt, silence]) = parts.as_deref() else { return Ok(()) };
+        let lost = Position::parse(position).zip(attempt.parse().ok()).zip(silence.parse().ok());
+        let ((position, attempt), silence) = lost.ok_or_else(|| Failure::nonsense("a lost job"))?;
+        let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
+        // A worker that reported in between, or another instance, came first: then there is nothing more to do.
+        self.fold(&end, Some(Left::Lost(position)), now, false).await.map(|_| ())
     }
 
     /// Writes to the server that has `channel`, looks for jobs there, and publishes `token`.

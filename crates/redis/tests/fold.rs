@@ -280,3 +280,55 @@ fn health_changes_once_when_its_time_has_come() {
         assert_eq!((newest().1.health(), look(0).1), (None, 0));
     });
 }
+
+#[test]
+fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
+    with_redis(|client, runtime| {
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let job = JobId::parse("is-lost").expect("a job id");
+        let states = || runtime.block_on(client.states(&job, 9, now)).expect("an answer");
+        let newest = || states().last().cloned().expect("a state");
+        let report = |json: &str| {
+            let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+            runtime.block_on(client.report(&update, now)).expect("an answer")
+        };
+        let look = |from: i64| {
+            let (asked, due) = runtime.block_on(client.due(9)).expect("an answer");
+            // As many instances do at once.
+            for _ in 0..3 {
+                runtime.block_on(client.clock(&job, from, asked, now)).expect("an answer");
+            }
+            due.len()
+        };
+        report(r#"{"lost_after":0.05,"progress":0.5}"#);
+        let before = newest();
+        assert_eq!(before.health(), Some(Health::Ok));
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!((look(i64::MAX), newest()), (1, before.clone()), "nobody could be heard");
+        // The worker reports after it was found to be silent: the end is not taken.
+        let end = Update::end_of_lost(&job, 1, Duration::from_millis(50));
+        report("{}");
+        let late = Report::new(&end, Some(Left::Lost(before.position())), now);
+        let call = Call::report(client.names(), &late, client.keeping());
+        let answer = runtime.block_on(client.run(&call)).expect("an answer");
+        assert_eq!(Reply::parse(answer, Some(1)).expect("an answer of its"), Reply::Stale);
+
+        let before = newest();
+        std::thread::sleep(Duration::from_millis(60));
+        look(0);
+        let ended = newest();
+        let moment = Timestamp::parse(&ended.view().ended_at.expect("an end")).expect("RFC 3339");
+        let expected = fold(Some(&before), &end, Origin::Report, before.position().epoch, moment)
+            .expect("an end");
+        let Fold::New(expected) = expected else { panic!("repeated") };
+        let without_fraction = |state: &State| {
+            let json = state.json().to_owned();
+            let at = json.find(r#""timestamp":"#).expect("a timestamp");
+            [&json[..at], &json[at + 42..]].concat()
+        };
+        assert_eq!(without_fraction(&ended), without_fraction(&expected));
+        assert_eq!((states().len(), look(0)), (3, 0), "exactly once");
+        let refused = report(r#"{"progress":0.6}"#);
+        assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
+    });
+}

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_broker::{Broker, ManualClock};
+use milepost_broker::{Broker, ManualClock, ReportError};
 use milepost_broker_embedded::{Embedded, Limits};
-use milepost_protocol::{Health, State};
+use milepost_protocol::{Health, State, Status, Update};
 
 use crate::{clock, in_memory, job, report, state};
 
@@ -131,4 +131,56 @@ async fn a_clock_that_is_taken_away_is_not_looked_at() {
     assert_eq!(state(&broker, "a").await, Some(without));
     assert_eq!(health(&broker, "b").await, Some(Health::Lost));
     assert!(state(&broker, "c").await.is_none());
+}
+
+#[tokio::test]
+async fn a_lost_worker_is_ended_only_if_it_says_so() {
+    let (broker, clock) = in_memory(Limits::default());
+    report(&broker, "a", r#"{"heartbeat":10,"lost_after":60,"stage":"x","progress":0.5}"#).await;
+    report(&broker, "only", r#"{"lost_after":60}"#).await;
+    report(&broker, "soon", r#"{"heartbeat":10,"lost_after":1}"#).await;
+    report(&broker, "queued", r#"{"status":"queued","lost_after":60}"#).await;
+    assert_eq!(health(&broker, "only").await, Some(Health::Ok));
+    pass(&broker, &clock, 29);
+    assert!(!state(&broker, "soon").await.expect("it is known").status().is_end());
+    report(&broker, "only", "{}").await;
+    pass(&broker, &clock, 1);
+    assert!(state(&broker, "soon").await.expect("it is known").status().is_end(), "3 heartbeats");
+    pass(&broker, &clock, 29);
+    assert_eq!(health(&broker, "a").await, Some(Health::Lost));
+    pass(&broker, &clock, 1);
+
+    let end = state(&broker, "a").await.expect("it is known");
+    let view = end.view();
+    assert_eq!((end.status(), end.health(), end.attempt()), (Status::Failed, None, 1));
+    assert_eq!((&*view.stage, view.progress), ("x", Some(0.5)));
+    let error = "The worker has not reported for 60 s: its lost_after ended the job";
+    assert_eq!(view.error.as_deref(), Some(error));
+    assert!(state(&broker, "queued").await.expect("it is known").status().is_end());
+    // It was heard in between.
+    assert_eq!(health(&broker, "only").await, Some(Health::Ok));
+    pass(&broker, &clock, 300);
+    assert_eq!(history(&broker, "a").await.len(), 3, "ok, lost, failed: each once");
+    // The end is final: a worker that comes back learns of it, and may try again.
+    let update = Update::parse(Some(&job("a")), br#"{"progress":0.6}"#).expect("an update");
+    assert!(matches!(broker.report(update).await, Err(ReportError::Refused(_))));
+    let retried = report(&broker, "a", r#"{"attempt":2}"#).await;
+    assert_eq!((retried.attempt(), retried.health()), (2, None), "nothing is carried over");
+}
+
+#[tokio::test]
+async fn after_a_restart_a_lost_worker_has_its_time_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let open = || Embedded::open(Limits::default(), clock.clone(), directory.path());
+    let broker = open().expect("the directory can be used");
+    report(&broker, "a", r#"{"lost_after":60}"#).await;
+    broker.probe().await.expect("it is on disk");
+    drop(broker);
+    clock.advance(Duration::from_secs(600));
+    let broker = open().expect("the directory can be used");
+    pass(&broker, &clock, 59);
+    assert_eq!(health(&broker, "a").await, Some(Health::Ok));
+    pass(&broker, &clock, 1);
+    assert_eq!(state(&broker, "a").await.expect("it is known").status(), Status::Failed);
 }

@@ -85,21 +85,28 @@ local function of_stages(stages, stage, stage_progress)
   return done and total > 0 and total < math.huge and decimals(done / total) or nil
 end
 
--- How long a job may be silent, and stand still, before its health changes, in milliseconds: nil if for ever.
+-- How long a job may be silent before it is lost, stand still before it is stalled, and be silent before it ends, in
+-- milliseconds: nil if for ever.
 local function patience(attributes, status)
-  local heartbeat, stall_after = attribute(attributes, 'heartbeat'), attribute(attributes, 'stall_after')
-  return heartbeat and math.max(3000 * tonumber(heartbeat), 30000),
-    status == 'processing' and stall_after and 1000 * tonumber(stall_after) or nil
+  local heartbeat, stall_after, lost_after =
+    attribute(attributes, 'heartbeat'), attribute(attributes, 'stall_after'), attribute(attributes, 'lost_after')
+  local missed = heartbeat and 3000 * tonumber(heartbeat)
+  return missed and math.max(missed, 30000), status == 'processing' and stall_after and 1000 * tonumber(stall_after) or nil,
+    lost_after and math.max(1000 * tonumber(lost_after), missed or 0)
 end
 
--- When the health may become worse than it is, in milliseconds since 1970, given when the job was heard and progressed last.
-local function next_change(health, silent, still, seen, progressed)
+-- When the health may become worse than it is, or the job may end, in milliseconds since 1970, given when the job was heard
+-- and progressed last.
+local function next_change(health, silent, still, ending, seen, progressed)
   local at
   if silent and health ~= 'lost' then
     at = seen + silent
   end
   if still and health == 'ok' then
     at = math.min(at or math.huge, progressed + still)
+  end
+  if ending then
+    at = math.min(at or math.huge, seen + ending)
   end
   return at and math.ceil(at)
 end

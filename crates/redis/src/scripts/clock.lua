@@ -8,10 +8,13 @@
 --       5  when the caller asked which jobs are due. A script that was held up longer than that does nothing
 --       6  hex that nobody can guess: the job's secret, if a new epoch begins, as in report.lua
 --
--- Answers 1 if the health has changed.
+-- Answers 1 if the health has changed; {position, attempt, milliseconds} if the worker has been silent for so long that the
+-- caller has to end the attempt (report.lua, 'lost'); 0 otherwise.
 local MAX_DELAY = 3000
+-- An attempt that the caller did not end meanwhile is due again after so long.
+local END_AGAIN = 1000
 -- Where the values stand in a job's meta: see report.lua.
-local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, STATUS = 1, 2, 3, 4, 5, 6, 8
+local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, ATTEMPT, STATUS = 1, 2, 3, 4, 5, 6, 7, 8
 local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
 -- The last one is what was requested.
 local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 29
@@ -34,12 +37,13 @@ if known[LAYOUT] ~= 1 or known[EXPIRES] <= now_ms then
   call('ZREM', clocks_key, job)
   return 0
 end
-local silent, still = patience(known[ATTRIBUTES], known[STATUS])
-local health, state, open_state, position = known[HEALTH], nil, nil, nil
+local silent, still, ending = patience(known[ATTRIBUTES], known[STATUS])
+local health, state, open_state, position, is_over = known[HEALTH], nil, nil, nil, nil
 if health then
   local seen, progressed = math.max(known[SEEN], from), math.max(known[PROGRESSED], from)
   local present = silent and now_ms - seen >= silent and 'lost' or still and now_ms - progressed >= still and 'stalled' or 'ok'
-  if RANKS[present] > RANKS[health] then
+  is_over = ending and now_ms - seen >= ending
+  if RANKS[present] > RANKS[health] and not is_over then
     local newest = call('HGET', job_key, tostring((known[WRITTEN] - 1) % known[RING]))
     local before, after = string.match(newest or '', '^(.*,"health":)"%a+"(.*),"position":"[^"]*"}$')
     if before then
@@ -57,7 +61,7 @@ if health then
       state = open_state .. '}'
     end
   end
-  known[CLOCKED] = next_change(health, silent, still, seen, progressed)
+  known[CLOCKED] = is_over and now_ms + END_AGAIN or next_change(health, silent, still, ending, seen, progressed)
 else
   -- It has ended, or nobody says any more how often it reports.
   known[CLOCKED] = nil
@@ -84,5 +88,8 @@ if state then
   local proof = string.sub(redis.sha1hex(known[SECRET] .. position), 1, DIGITS)
   call(publish, channel, open_state .. ',"proof":"' .. proof .. '"}')
   return 1
+end
+if is_over then
+  return {known[EPOCH] .. '-' .. known[NUMBER], tostring(known[ATTEMPT]), tostring(math.floor(ending))}
 end
 return 0

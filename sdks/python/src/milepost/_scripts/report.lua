@@ -18,6 +18,7 @@
 --          {'not-cancellable'}                             of a request: the job's worker takes none
 --          {'cancel-requested'}                            of a request: it was requested to cancel the job
 --          {'late', milliseconds}                          the deadline has passed; the time here
+--          {'stale'}                                       of a lost job's end: there is a newer state
 --          and what legacy.lua answers
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
   given_attributes, has_timestamp, random, keep, keep_ended, max_states, max_bytes, deadline, server, server_until,
@@ -25,8 +26,9 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
--- origin                    'report'; what a legacy worker did: 'publish', 'key'; or 'request': something is requested of the
---                           job's worker, and the state says so from then on
+-- origin                    'report'; what a legacy worker did: 'publish', 'key'; 'request': something is requested of the
+--                           job's worker, and the state says so from then on; or 'lost': the end of a job whose worker has
+--                           been silent for too long
 -- fields                    the update: its fields as JSON, without the braces; or the request, as JSON
 -- status, named, ttl, stage, progress, current, total, stage_progress
 --                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
@@ -41,7 +43,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 -- server, server_until      the server's identity, as an answer over this connection gave it, and until when it may be
 --                           believed, in milliseconds by this server's clock
 -- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read;
---                           of a request: its action
+--                           of a request: its action; of a lost job's end: the position of the state that it is to follow
 -- ignore_key                whether to ignore what a legacy worker left under the status key: it cannot be read
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
@@ -84,6 +86,8 @@ if is_legacy then
   if answer then
     return answer
   end
+elseif origin == 'lost' and not (known and epoch .. '-' .. number == after) then
+  return {'stale'}
 elseif not known and origin == 'request' then
   return {'unknown'}
 elseif not known and not ignore_key then
@@ -240,7 +244,7 @@ else
 end
 if attributes and not is_end and not before_request then
   local stall_after = attribute(attributes, 'stall_after')
-  if stall_after or attribute(attributes, 'heartbeat') then
+  if stall_after or attribute(attributes, 'heartbeat') or attribute(attributes, 'lost_after') then
     health = known_health == 'stalled' and stall_after and progressed ~= now_ms and 'stalled' or 'ok'
     added = added .. ',"health":"' .. health .. '"'
   end
@@ -285,8 +289,8 @@ end
 -- A job is looked at no later than its health may change. A report that puts that off costs nothing.
 local look_at
 if health and clocks_key then
-  local silent, still = patience(attributes, status)
-  look_at = next_change(health, silent, still, seen, progressed)
+  local silent, still, ending = patience(attributes, status)
+  look_at = next_change(health, silent, still, ending, seen, progressed)
   if look_at and (not clocked or look_at < clocked) then
     clocked = look_at
     call('ZADD', clocks_key, tostring(look_at), job)
