@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import redis
 
-from ._following import Following, Read, Taken
+from ._following import Following, Read, fold_legacy_value
 from ._outcome import Lost
 from ._redis_client import PATIENCE, RedisClient, say
 from ._source import Ended, Query
@@ -28,11 +28,12 @@ class RedisSource:
         self._all_servers: Any = None
 
     def state(self, timeout: float) -> Optional[State]:
-        """The job's present state; what today's worker left is taken first."""
+        """The job's present state. What a legacy worker set under the job's key is folded first."""
         read = Read(self._client, self._job_id, None, 1)
-        taken = Taken(self._client, self._job_id, read.left, "key") if read.left is not None else None
-        if taken is not None and taken.kind == b"new":
-            return taken.state
+        if read.legacy_value is not None:
+            folded = fold_legacy_value(self._client, self._job_id, read.legacy_value)
+            if folded is not None:
+                return folded
         return read.states[-1] if read.states else None
 
     def states(self, query: Query) -> Iterator[State]:
@@ -73,7 +74,7 @@ class RedisSource:
         return subscription
 
     def _follow(self, subscription: Any, query: Query) -> Iterator[State]:
-        following = Following(self._client, self._job_id, subscription, query.since)
+        following = Following(self._client, self._job_id, query.since)
         interval = 1 / query.max_rate if query.max_rate else 0.0
         is_latest = query.mode == "latest" or interval > 0
         held: Optional[State] = None
