@@ -22,6 +22,7 @@ from fake_server import FakeServer
 from reported import without_frame
 
 import milepost
+from milepost import compat
 from milepost._inbox import Inbox
 from milepost._job import Job
 from milepost._record import Record
@@ -528,6 +529,25 @@ def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_URL", "http://127.0.0.1:1/")
     assert milepost.configure().url == "http://127.0.0.1:1"
     assert milepost.configure("http://127.0.0.1:2").url == "http://127.0.0.1:2"
+
+
+def test_a_misspelt_variable_is_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    for name in ("MILEPOST_ULR", "MILPOST_URL", "milepost_token", "MILEPOST_TOKENS"):
+        monkeypatch.setenv(name, "x")
+    # These are the server's, Kubernetes' or the program's own.
+    for name in ("MILEPOST_KEY", "MILEPOST_TTL", "MILEPOST_LOG", "MILEPOST_HOST", "MILEPOST_PORT", "MY_URL"):
+        monkeypatch.setenv(name, "x")
+    for _ in range(2):
+        milepost.configure()
+        compat.ProgressReporter()
+    assert sorted(warnings()) == [
+        "the environment variable MILEPOST_TOKENS has no effect: did you mean MILEPOST_TOKEN?",
+        "the environment variable MILEPOST_ULR has no effect: did you mean MILEPOST_URL?",
+        "the environment variable MILPOST_URL has no effect: did you mean MILEPOST_URL?",
+        "the environment variable milepost_token has no effect: did you mean MILEPOST_TOKEN?",
+    ]
 
 
 def interrupted(job: Job, at: int, call: Callable[[], object]) -> bool:

@@ -7,7 +7,7 @@ import os
 from typing import Optional
 from urllib.parse import urlsplit
 
-from . import _redis_address
+from . import _environment, _redis_address
 
 _LEAST_REDIS = 5
 
@@ -18,7 +18,8 @@ class InvalidUrl(ValueError):
 
 def from_environment() -> Optional[str]:
     """`MILEPOST_URL`; None if it is not set. `REDIS_URL` is mostly the program's own Redis: only `milepost.compat`,
-    which takes the place of a reporter that used it, reports there."""
+    which takes the place of a reporter that used it, reports there. Warns of misspelt variables."""
+    _environment.warn_of_misspelt(os.environ)
     return os.environ.get("MILEPOST_URL") or None
 
 

@@ -14,7 +14,7 @@ import asyncio
 import os
 from typing import Any, Optional
 
-from . import _json, _status
+from . import _address, _json, _status
 from ._counter import number
 from ._memory import LOCK
 from ._record import Record
@@ -37,7 +37,7 @@ class ProgressReporter:
     """
 
     def __init__(self, redis_url: Optional[str] = None) -> None:
-        self._reporter = Reporter(redis_url or os.environ.get("MILEPOST_URL") or os.environ.get("REDIS_URL"))
+        self._reporter = Reporter(redis_url or _address.from_environment() or os.environ.get("REDIS_URL"))
         self._under_way: dict[str, Record] = {}
 
     async def initialize(self) -> None:
