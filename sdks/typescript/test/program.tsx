@@ -5,6 +5,7 @@ import type { JobProgress } from 'milepost/job-progress';
 import { useJob, useJobs } from 'milepost/react';
 import { useJob as useSolidJob } from 'milepost/solid';
 import { useJob as useSvelteJob } from 'milepost/svelte';
+import { TestServer } from 'milepost/testing';
 import { useJob as useVueJob } from 'milepost/vue';
 import { job } from 'milepost/reporter';
 
@@ -71,3 +72,5 @@ export function others(initial: State<Rows, File>): number {
   useJobs({ colour: 'red' });
   return jobs.filter(({ state, isStalled, timeLeft }) => state && file(state) && !isStalled && timeLeft !== null).length;
 }
+
+export const script = (): Promise<void> => new TestServer().play('export-7', [{ report: { progress: 0.5 } }, { after: 10, stall: 'lost' }, { fail: 'no' }]);
