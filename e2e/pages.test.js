@@ -154,8 +154,8 @@ test('a job’s page tells where it is, how it got there and how it ended', asyn
   await reads(page, '.aside', /^ended \d\d:\d\d$/);
   await reads(page, '[data-part="begun"]', /^\d\d:\d\d$/);
   await reads(page, '.timeline', /Completed/);
-  assert.equal(await page.locator('.links a').getAttribute('href'), 'https://cdn.example.com/video.mp4');
-  assert.equal(await page.locator('.links a').count(), 1);
+  const links = page.locator('[data-part="result"] a');
+  assert.deepEqual(await links.evaluateAll((all) => all.map((each) => each.getAttribute('href'))), ['https://cdn.example.com/video.mp4']);
   await server.report('r1', { attempt: 2, stage: 'rendering', progress: 0.1 });
   await reads(page, '.badge', 'Running, attempt 2');
   await page.getByText('Event log').click();
@@ -186,6 +186,37 @@ test('a job’s page shows all of a long error, message and metadata on demand',
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), error);
   await page.goto(server.url);
   await reads(page, row('r1'), 'ValueError: no such table: orders');
+  noFaults();
+});
+
+test('a result is a tree: it opens and stays open, links are of the web, and it can be copied and saved', async () => {
+  const result = {
+    files: [{ url: 'https://example.com/a.mp4', bytes: 1234567.5 }, { url: 'javascript:alert(1)', bytes: 8 }],
+    rows: Array.from({ length: 60 }, (_, index) => index), none: null, ok: true, deep: { a: { b: { c: 'bottom' } } },
+  };
+  await server.report('r1', { progress: 0.5, metadata: { step: 1, at: { file: 'a' } } });
+  const page = await open('/?job=r1', { permissions: ['clipboard-read', 'clipboard-write'], locale: 'de-DE' });
+  const metadata = page.locator('[data-part="metadata"]');
+  await metadata.locator('summary').click();
+  await reads(page, '[data-part="metadata"]', /step\s*1[^]*at\s*\{1\}$/);
+  await server.report('r1', { progress: 0.6, metadata: { step: 2, at: { file: 'b' } } });
+  await reads(page, '[data-part="metadata"]', /step\s*2[^]*at\s*\{1\}$/);
+  await metadata.locator('summary').click();
+  await reads(page, '[data-part="metadata"]', /file\s*b$/);
+
+  await server.report('r1', { status: 'completed', result });
+  const tree = page.locator('[data-part="result"]');
+  await reads(page, '[data-part="result"]', /1\.234\.567,5[^]*javascript:alert\(1\)[^]*rows\s*\[60\]\s*none\s*null\s*ok\s*true/);
+  assert.deepEqual(await tree.locator('a').evaluateAll((all) => all.map((each) => each.getAttribute('href'))), ['https://example.com/a.mp4']);
+  await tree.getByText('rows').click();
+  await reads(page, '[data-part="result"]', /49\s*49\s*10 more/);
+  await tree.getByRole('button', { name: '10 more' }).click();
+  await reads(page, '[data-part="result"]', /59\s*59/);
+  await page.locator('[data-part="result-copy"]').click();
+  await reads(page, '[data-part="result-copy"]', 'Copied');
+  assert.deepEqual(JSON.parse(await page.evaluate(() => navigator.clipboard.readText())), result);
+  const [file] = await Promise.all([page.waitForEvent('download'), page.locator('[data-part="result-download"]').click()]);
+  assert.equal(file.suggestedFilename(), 'r1-result.json');
   noFaults();
 });
 
@@ -511,7 +542,7 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
 
     await server.report('r3', { status: 'completed', result: { video: 'https://example.com/v.mp4', frames: 2400 } });
     await page.goto(`${server.url}/?job=r3`);
-    await reads(page, '[data-part="result-section"]', '2400');
+    await reads(page, '[data-part="result-section"]', '2,400');
     await page.setViewportSize({ width: 390, height: 844 });
     assert.deepEqual(await violations(page), [], 'a completed job, 390');
     await page.setViewportSize({ width: 1280, height: 800 });

@@ -4,7 +4,8 @@
 import { announce } from './announce.js';
 import { confirmByTyping } from './confirm.js';
 import { ConnectionSign } from './connection.js';
-import { paintError, paintResult, paintText } from './dashboard/details.js';
+import { ValueSection, paintError } from './dashboard/details.js';
+import { paintText } from './dashboard/text.js';
 import { Job, clock, isLater } from './job.js';
 import { logItem, logOnTop, stateItem } from './log.js';
 import { byId, element, paint, paintHealth, write } from './paint.js';
@@ -27,6 +28,8 @@ const parts = {};
 for (const part of live.querySelectorAll('[data-part]')) {
   parts[part.getAttribute('data-part') ?? ''] = /** @type {HTMLElement} */ (part);
 }
+
+const result = new ValueSection(parts, 'result', () => watched?.job.id ?? '');
 
 /**
  * What is watched. `isKnown`: whether somebody has reported the job; true if the server does not say in time.
@@ -183,7 +186,7 @@ function paintJob() {
   write(parts.percent, job.percent);
   paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
   paintError(parts, job);
-  paintResult(parts, job.state.result);
+  result.paint(job.state.result);
   paintAside();
 }
 

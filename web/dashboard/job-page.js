@@ -8,8 +8,9 @@ import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
 import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
-import { paintError, paintMetadata, paintResult, paintText } from './details.js';
+import { ValueSection, paintError } from './details.js';
 import { Requests } from './requests.js';
+import { paintText } from './text.js';
 import { paintTimeline } from './timeline.js';
 import { Watchers } from './watchers.js';
 
@@ -39,6 +40,8 @@ export class JobPage {
     const { root, parts } = build('job-view');
     this.parts = parts;
     this.root = /** @type {HTMLElement} */ (root.firstElementChild);
+    this.result = new ValueSection(parts, 'result', () => id);
+    this.metadata = new ValueSection(parts, 'metadata', () => id);
     write(parts.id, id);
     write(parts['try-curl'], curl(id));
     parts.json.setAttribute('href', jobUrl(home(), id));
@@ -139,8 +142,8 @@ export class JobPage {
     write(parts.percent, job.percent);
     paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
     paintError(parts, job);
-    paintResult(parts, job.state.result);
-    paintMetadata(parts, job.state.metadata);
+    this.result.paint(job.state.result);
+    this.metadata.paint(job.state.metadata);
     write(parts.attempt, String(job.state.attempt));
     write(parts.position, job.state.position);
     this.#writeLog();

@@ -54,7 +54,9 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "dashboard/listing.js"),
     web!(SCRIPT "dashboard/requests.js"),
     web!(SCRIPT "dashboard/rows.js"),
+    web!(SCRIPT "dashboard/text.js"),
     web!(SCRIPT "dashboard/timeline.js"),
+    web!(SCRIPT "dashboard/tree.js"),
     web!(SCRIPT "dashboard/watchers.js"),
     web!(HTML "try.html", "/try"),
     web!(CSS "try.css"),
@@ -72,6 +74,10 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "server.js"),
     web!(SCRIPT "sign-in.js"),
     web!(SCRIPT "watches.js"),
+    // In a frame of another page: `frame_ancestors` says in whose.
+    web!(HTML "embed.html", "/embed/{job_id}"),
+    web!(CSS "embed.css"),
+    web!(SCRIPT "embed.js"),
     // Of everybody's pages.
     web!(SCRIPT "job-progress.js"),
     web!(SCRIPT "milepost.js"),

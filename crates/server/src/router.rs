@@ -19,7 +19,7 @@ use crate::operating::documents::{self, OpenApiText};
 use crate::operating::{health, metrics};
 use crate::reporting::{requests, update};
 use crate::response::problem::Refused;
-use crate::watching::{events, jobs, state, watchers};
+use crate::watching::{badge, events, jobs, state, watchers};
 use crate::{openapi, pages, websocket};
 
 /// The routes, each with what it needs, and with what `/openapi.json` says of them: the handlers' annotations name their
@@ -33,6 +33,8 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(state::state).needs(instance, Need::Watch)) // /jobs/{job_id}
         .routes(routes!(state::status).needs(instance, Need::Watch)) // /jobs/{job_id}/status
         .routes(routes!(state::history).needs(instance, Need::Watch)) // /jobs/{job_id}/history
+        .routes(routes!(badge::svg).needs(instance, Need::Watch)) // /jobs/{job_id}/badge.svg
+        .routes(routes!(badge::data).needs(instance, Need::Watch)) // /jobs/{job_id}/badge.json
         .routes(routes!(jobs::list).needs(instance, Need::Watch)) // /jobs
         // Reporting, and forgetting.
         .routes(routes!(update::one).needs(instance, Need::Report)) // /jobs/{job_id}

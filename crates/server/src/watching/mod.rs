@@ -1,5 +1,6 @@
 //! How far jobs are: polling, lists, server-sent events. WebSockets are in [`crate::websocket`].
 
+pub(crate) mod badge;
 pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod state;

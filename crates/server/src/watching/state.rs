@@ -73,7 +73,7 @@ pub(crate) async fn state(
 }
 
 /// Whether there is something to answer with: `spec/README.md`, section 4.
-fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
+pub(super) fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
     let Some(position) = state.map(JobState::position) else { return false };
     seen.iter().all(|seen| position.is_newer_than(*seen, None))
 }
@@ -141,7 +141,8 @@ fn respond(instance: &Instance, state: Arc<JobState>) -> Outcome<Response> {
     Ok(tagged(json_text(in_pieces(state_bytes(state, held))), position))
 }
 
-fn tagged(mut response: Response, position: Position) -> Response {
+/// With the position as its tag.
+pub(super) fn tagged(mut response: Response, position: Position) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(tag) = HeaderValue::try_from(format!("\"{position}\"")) {
         response.headers_mut().insert(ETAG, tag);

@@ -8,12 +8,14 @@ use milepost_server::Config;
 use serde_json::{Map, Value, json};
 
 /// Sections 5 to 12 of `spec/README.md`, and the two documents.
-const OPERATIONS: [&str; 20] = [
+const OPERATIONS: [&str; 22] = [
     "DELETE /jobs/{job_id}",
     "GET /asyncapi.yaml",
     "GET /health",
     "GET /jobs",
     "GET /jobs/{job_id}",
+    "GET /jobs/{job_id}/badge.json",
+    "GET /jobs/{job_id}/badge.svg",
     "GET /jobs/{job_id}/events",
     "GET /jobs/{job_id}/history",
     "GET /jobs/{job_id}/requests",
@@ -378,6 +380,12 @@ async fn real_answers_are_as_described() {
     }
     for path in ["/jobs/a1/history", "/jobs/nobody/history", "/jobs/a%20b/history"] {
         asker.ask("GET /jobs/{job_id}/history", path, "", "").await;
+    }
+    for badge in ["badge.json", "badge.svg"] {
+        let operation = format!("GET /jobs/{{job_id}}/{badge}");
+        for (job, headers) in [("a1", ""), ("a1", seen.as_str()), ("nobody", ""), ("a%20b", "")] {
+            asker.ask(&operation, &format!("/jobs/{job}/{badge}"), headers, "").await;
+        }
     }
     for path in ["/watchers?job_id=a1,b1", "/watchers?job_id=a%20b"] {
         asker.ask("GET /watchers", path, "", "").await;

@@ -152,7 +152,7 @@ async fn a_token_allows_what_it_says() {
     let mine = token(watches(&["user:1:*"]), 60.0);
     assert_eq!(get(&server, "/jobs/user:1:a", &mine).await.status, 200);
     // A job of somebody else is as one that is not known.
-    for rest in ["", "/status", "/history"] {
+    for rest in ["", "/status", "/history", "/badge.svg", "/badge.json"] {
         let (known, unknown) = ("user:2:a", "user:2:b");
         let ask = async |job: &str| {
             let answer = get(&server, &format!("/jobs/{job}{rest}"), &mine).await;

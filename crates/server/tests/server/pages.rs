@@ -1,5 +1,7 @@
 //! The pages and the browser's modules, as they are served.
 
+use milepost_server::Config;
+
 use crate::support::{Response, Server};
 
 /// What `/milepost.js` may weigh on the wire, in bytes.
@@ -56,5 +58,18 @@ async fn a_page_that_the_browser_has_is_not_sent_again() {
             assert!(vary(&answer));
         }
         assert_eq!(ask("W/\"0\"").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_frame_may_be_on_the_pages_that_are_configured() {
+    let frame_ancestors = vec!["'self'".to_owned(), "https://app.example.com".to_owned()];
+    let server = Server::with(Config { frame_ancestors, ..Config::default() }).await;
+    let page = server.get("/embed/render-7?theme=dark").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'self' https://app.example.com;"), "{policy}");
+    for path in ["/embed.js", "/embed.css"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
     }
 }

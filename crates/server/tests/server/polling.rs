@@ -278,3 +278,48 @@ async fn a_report_with_a_condition_or_compressed_is_refused() {
     assert_eq!(plain.status, 200);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_badge_tells_the_state_in_a_word() {
+    let server = Server::start().await;
+    let data = async || server.get("/jobs/a/badge.json").await.json();
+    assert_eq!(server.get("/jobs/a/badge.svg").await.problem(), "unknown-job");
+    report(&server, r#"{"progress":0.999,"name":"<a> & \"b\"\u0007"}"#).await;
+    let shown = json!({
+        "schemaVersion": 1, "label": "<a> & \"b\"\u{7}", "message": "99%", "color": "#2a6ea6", "isError": false
+    });
+    assert_eq!(data().await, shown);
+    let svg = server.get("/jobs/a/badge.svg").await;
+    assert_eq!(svg.header("content-type"), Some("image/svg+xml"));
+    assert_eq!(svg.header("cross-origin-resource-policy"), Some("cross-origin"));
+    assert!(svg.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    assert!(
+        svg.body.contains("<title>&lt;a&gt; &amp; &quot;b&quot; : 99%</title>"),
+        "{}",
+        svg.body
+    );
+
+    let position = report(&server, r#"{"progress":null,"name":null}"#).await;
+    assert_eq!(data().await["message"], "running");
+    for path in ["/badge.svg", "/badge.json"] {
+        let tag = format!("\"{position}\"");
+        let answer = get_unless(&server, path, &tag).await;
+        assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{path}");
+        assert_eq!(answer.header("etag"), Some(tag.as_str()), "{path}");
+        let answer = get_unless(&server, &format!("{path}?label=x"), "").await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "invalid-parameter"),
+            "{path}"
+        );
+    }
+    report(&server, r#"{"status":"failed","progress":0}"#).await;
+    assert_eq!(get_unless(&server, "/badge.svg", &format!("\"{position}\"")).await.status, 200);
+    let failed = data().await;
+    assert_eq!((&failed["message"], &failed["isError"]), (&json!("failed"), &json!(true)));
+
+    let long = "j".repeat(60);
+    server.report(&long, "{}").await;
+    let label = server.get(&format!("/jobs/{long}/badge.json")).await.json()["label"].clone();
+    assert_eq!(label, format!("{}…", "j".repeat(40)));
+}

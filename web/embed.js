@@ -1,0 +1,31 @@
+// @ts-check
+/**
+ * The page at `/embed/{job_id}`: one job's bar, for a frame in another page. Its query may set `label`, `errors`
+ * (`summary`, `full`, `hidden`), `theme` (`light`, `dark`) and `lang`. A token is in the fragment, which no server sees:
+ * `/embed/render-7#token=…`.
+ */
+
+import './job-progress.js';
+
+const query = new URLSearchParams(location.search);
+const id = decodeURIComponent(location.pathname.split('/').at(-1) ?? '');
+const theme = query.get('theme');
+const lang = query.get('lang');
+if (theme === 'light' || theme === 'dark') document.documentElement.style.colorScheme = theme;
+if (lang) document.documentElement.lang = lang;
+document.title = `${query.get('label') ?? id} – Milepost`;
+
+/** @returns {string} empty: there is none */
+const token = () => new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
+
+const bar = document.createElement('job-progress');
+bar.setAttribute('job', id);
+bar.setAttribute('url', new URL('..', location.href.split(/[?#]/)[0]).href);
+for (const name of ['label', 'errors']) {
+  const value = query.get(name);
+  if (value !== null) bar.setAttribute(name, value);
+}
+if (token()) bar.setAttribute('token', token());
+// The page around it renews the token by another fragment, which loads nothing again.
+addEventListener('hashchange', () => bar.setAttribute('token', token()));
+document.body.append(bar);
