@@ -16,7 +16,13 @@
  * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's; `health` is there while its
  * worker is silent (`lost`) or does not advance (`stalled`).
  *
- * Events, none of which bubbles: `job-state` and `job-end` with the state as `detail`, `job-connection`.
+ * Slots: `label`, before the stage; the default one, below all else, for buttons. The attribute `compact` leaves a line: stage,
+ * bar, percentage and what is wrong.
+ *
+ * It says it in the language of the nearest `lang`: English, German, French, Spanish, Japanese, Arabic; `languages.js` has
+ * the words.
+ *
+ * Events, which bubble, out of shadow trees too: `job-state` and `job-end` with the state as `detail`, `job-connection`.
  */
 
 import { errorSummary, isEnd, watch } from './milepost.js';
@@ -25,7 +31,9 @@ import { errorSummary, isEnd, watch } from './milepost.js';
 /** @typedef {import('./milepost.js').Token} Token */
 /** @typedef {import('./milepost.js').Watch} Watch */
 
-/** What it says. A page in another language assigns its own words. */
+/** @typedef {typeof words} Words */
+
+/** What it says in English; `languages.js` has other languages. What a page assigns here holds in all of them. */
 export const words = {
   waiting: 'Waiting for the job',
   queued: 'Queued',
@@ -42,15 +50,47 @@ export const words = {
   result: 'Result',
   unavailable: 'Not available',
   copy: 'Copy',
-  /** @param {number} count */
-  lines: (count) => `All ${count} lines`,
-  /** @param {string} time */
-  left: (time) => `${time} left`,
-  /** @param {string} time */
-  lost: (time) => `Silent for ${time}`,
-  /** @param {string} time */
-  stalled: (time) => `No progress for ${time}`,
+  lines: 'All {count} lines',
+  left: '{time} left',
+  lost: 'Silent for {time}',
+  stalled: 'No progress for {time}',
 };
+
+const english = { ...words };
+
+/** @type {typeof import('./languages.js').languages} */
+let languages = {};
+/** @type {Promise<unknown> | undefined} */
+let loading;
+
+/** @param {string | undefined} language */
+const primary = (language) => language?.split('-')[0] ?? 'en';
+
+/**
+ * Without its language, a page is in English.
+ * @param {string | undefined} language
+ */
+async function loadLanguage(language) {
+  if (primary(language) === 'en') return;
+  loading ??= import('./languages.js').then((module) => ({ languages } = module), () => {});
+  await loading;
+}
+
+/**
+ * The words of a language.
+ * @param {string | undefined} language
+ * @returns {Words}
+ */
+function wordsOf(language) {
+  const own = Object.entries(words).filter(([name, word]) => word !== english[/** @type {keyof Words} */ (name)]);
+  return { ...words, ...languages[primary(language)], ...Object.fromEntries(own) };
+}
+
+/**
+ * @param {string} sentence
+ * @param {string} value of what stands in braces in it
+ */
+const fill = (sentence, value) => sentence.replace(/\{\w+\}/, () => value);
 
 /** How often a running job is looked at for what time alone changes, in milliseconds. */
 const TICK = 1000;
@@ -58,8 +98,9 @@ const TICK = 1000;
 /**
  * What was requested of the worker and is not done yet, or that it is paused.
  * @param {State | null} state
+ * @param {Words} words
  */
-function pending(state) {
+function pending(state, words) {
   const isPaused = state?.['paused'] === true;
   switch (state?.requested?.action) {
     case 'cancel': return words.cancelling;
@@ -132,6 +173,15 @@ p { margin: 0; }
 .result { font-size: 0.875em; overflow-wrap: anywhere; }
 .result a { color: color-mix(in srgb, var(--_run) 72%, currentColor); text-underline-offset: 0.2em; }
 .ears { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+:host([compact]) { display: flex; flex-wrap: wrap; align-items: center; gap: 0 0.75em; margin-block: 0; }
+:host([compact]) .head { display: contents; }
+:host([compact]) .stage { max-inline-size: 40%; }
+:host([compact]) .bar { flex: 1 1 6em; order: 1; margin-block: 0; }
+:host([compact]) .percent { order: 2; margin: 0; }
+:host([compact]) .foot { order: 3; min-block-size: 0; }
+:host([compact]) :is(.message, .trace, .result) { display: none; }
+:host([compact]) .error { order: 4; }
+:host([compact][hidden]) { display: none; }
 @keyframes pass { from { transform: translateX(-100%); } to { transform: translateX(334%); } }
 @keyframes pass-rtl { from { transform: translateX(-334%); } to { transform: translateX(100%); } }
 @media (prefers-reduced-motion: reduce) {
@@ -149,7 +199,8 @@ p { margin: 0; }
 
 /** The parts, by class. `dir`: a worker's texts have a direction of their own. */
 const body = () => [
-  make('div', { class: 'row', part: 'head' },
+  make('div', { class: 'row head', part: 'head' },
+    make('slot', { name: 'label' }),
     make('span', { class: 'outcome', part: 'outcome', hidden: '' }),
     make('span', { class: 'stage', part: 'stage', dir: 'auto' }),
     make('span', { class: 'percent', part: 'percent' })),
@@ -162,6 +213,7 @@ const body = () => [
     make('summary', {}), make('pre', { tabindex: '0', dir: 'auto' }), make('button', { type: 'button' })),
   make('p', { class: 'result', part: 'result', dir: 'auto', hidden: '' }),
   make('p', { class: 'ears', role: 'status', 'aria-live': 'polite' }),
+  make('slot', {}),
 ];
 
 /** Shapes beside the words, so that an outcome is not told by its colour alone. */
@@ -187,6 +239,10 @@ export class JobProgress extends Base {
   /** @type {Token | undefined} */
   #token;
   #isOn = false;
+  /** @type {Words} */
+  #words = words;
+  /** The language of the latest paint. @type {string | undefined} */
+  #spoken;
   /** @type {Record<string, HTMLElement>} */
   #parts = {};
 
@@ -262,7 +318,7 @@ export class JobProgress extends Base {
     this.removeAttribute('health');
     if (job) {
       const tell = (/** @type {string} */ name, /** @type {unknown} */ detail) =>
-        this.dispatchEvent(new CustomEvent(name, { detail }));
+        this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));
       const [url, token] = [this.getAttribute('url'), this.token];
       this.#watch = watch(job, {
         ...(url !== null && { url }),
@@ -303,6 +359,11 @@ export class JobProgress extends Base {
   }
 
   #paint() {
+    const language = this.#language;
+    if (language !== this.#spoken) void loadLanguage(language).then(() => this.#plan());
+    this.#spoken = language;
+    this.#words = wordsOf(language);
+    const words = this.#words;
     const { state, error } = this.#watch ?? { state: null, error: null };
     const before = this.#painted;
     this.#painted = state;
@@ -381,18 +442,20 @@ export class JobProgress extends Base {
    * @param {boolean} hasEnded
    */
   #paintAside(aside, health, hasEnded) {
+    const words = this.#words;
     const { connection } = this;
     const { silentFor, standsFor, timeLeft } = this.#watch ?? {};
     if (hasEnded || connection === 'closed') write(aside, '');
     else if (connection !== 'open') write(aside, words[connection]);
-    else if (pending(this.state)) write(aside, pending(this.state));
-    else if (health === 'lost') write(aside, words.lost(this.#duration(silentFor ?? 0)));
-    else if (health === 'stalled') write(aside, words.stalled(this.#duration(standsFor ?? 0)));
-    else write(aside, timeLeft ? words.left(this.#duration(timeLeft)) : '');
+    else if (pending(this.state, words)) write(aside, pending(this.state, words));
+    else if (health === 'lost') write(aside, fill(words.lost, this.#duration(silentFor ?? 0)));
+    else if (health === 'stalled') write(aside, fill(words.stalled, this.#duration(standsFor ?? 0)));
+    else write(aside, timeLeft ? fill(words.left, this.#duration(timeLeft)) : '');
   }
 
   /** @param {string} error */
   #paintError(error) {
+    const words = this.#words;
     const { error: part, trace } = this.#parts;
     const [, whole, button] = trace?.children ?? [];
     if (!part || !trace || !whole || !button) return;
@@ -402,7 +465,7 @@ export class JobProgress extends Base {
     write(part, part.hidden ? '' : summary);
     trace.hidden = shown !== 'full' || summary === error.trim();
     write(whole, trace.hidden ? '' : error);
-    write(trace.children[0], words.lines(error.trim().split('\n').length));
+    write(trace.children[0], fill(words.lines, String(error.trim().split('\n').length)));
     write(button, words.copy);
   }
 
@@ -413,7 +476,7 @@ export class JobProgress extends Base {
   #paintResult(result) {
     const part = this.#parts['result'];
     if (!part) return;
-    const values = typeof result === 'object' && result ? Object.entries(result) : [[words.result, result]];
+    const values = typeof result === 'object' && result ? Object.entries(result) : [[this.#words.result, result]];
     const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
     const plain = typeof result === 'string' ? result : result === undefined || result === null ? '' : JSON.stringify(result);
     part.hidden = !plain;
@@ -439,7 +502,7 @@ export class JobProgress extends Base {
     if (ended) {
       if (isOn && isEnd(before)) return;
       const error = ended === 'failed' && this.getAttribute('errors') !== 'hidden' && errorSummary(state.error);
-      write(ears, `${label}: ${words[ended]}${error ? `. ${error}` : ''}`);
+      write(ears, `${label}: ${this.#words[ended]}${error ? `. ${error}` : ''}`);
     } else if (!isOn || before.stage !== state.stage || quarter(progress) > quarter(before.progress)) {
       write(ears, [text(state.stage), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
     }

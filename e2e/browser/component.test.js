@@ -205,6 +205,40 @@ test('a silent worker: the bar stands, and how long it is silent takes the place
   assert.equal(await page.locator('job-progress[job=a]').getAttribute('health'), null);
 });
 
+test('it speaks the page’s language; a page’s own words win', async () => {
+  await server.report('a', { progress: 0.5, health: 'ok' });
+  await server.report('b', { progress: 0.5 });
+  await server.report('b', { status: 'failed', error: 'Nein' });
+  await server.report('c', { status: 'completed' });
+  const own = '<script type="module">import { words } from "/job-progress.js"; words.completed = "Erledigt";</script>';
+  const page = await open(['a', 'b', 'c', 'd'], { head: own, prepare: () => addEventListener('DOMContentLoaded', () => (document.documentElement.lang = 'de-AT')) });
+  await sees(page, 'b', { outcome: '✕ Fehlgeschlagen' });
+  await sees(page, 'c', { outcome: '✓ Erledigt' });
+  await sees(page, 'd', { stage: 'Wartet auf den Job' });
+  await page.locator('job-progress[job="b"]').evaluate((element) => {
+    element.setAttribute('lang', 'ar');
+    element.setAttribute('errors', 'full');
+  });
+  await sees(page, 'b', { outcome: '✕ فشلت' });
+});
+
+test('its events bubble; compact is one line; what is put into it is shown', async () => {
+  await server.report('a', { progress: 0.5, stage: 'rendering', message: 'Frame 1' });
+  const page = await open(['a'], { attributes: 'compact' });
+  await sees(page, 'a', { stage: 'rendering', percent: '50%' });
+  const bubbled = await page.evaluate(() => new Promise((resolve) => {
+    document.addEventListener('job-end', (event) => resolve([event.bubbles, event.composed, /** @type {CustomEvent} */ (event).detail.status]));
+    const element = document.querySelector('job-progress');
+    element?.append(Object.assign(document.createElement('button'), { textContent: 'Details' }));
+    element?.append(Object.assign(document.createElement('b'), { slot: 'label', textContent: 'Film' }));
+    void fetch('/jobs/a', { method: 'POST', body: '{"status":"completed"}' });
+  }));
+  assert.deepEqual(bubbled, [true, true, 'completed']);
+  const box = await page.locator('job-progress').boundingBox();
+  assert.ok(box && box.height < 40, JSON.stringify(box));
+  for (const text of ['Details', 'Film']) assert.ok(await page.getByText(text).isVisible(), text);
+});
+
 test('a policy that requires trusted types, and a text from right to left', async () => {
   const head = `<meta http-equiv="content-security-policy" content="require-trusted-types-for 'script'; trusted-types 'none'">`;
   await server.report('a', { progress: 0.5, message: 'שלום: 3 קבצים' });

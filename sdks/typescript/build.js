@@ -10,7 +10,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const dist = `${here}dist/`;
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 /** What a program imports, by file. */
-const entries = ['milepost', 'job-progress', 'react', 'vue', 'svelte', 'solid', 'reporter', 'testing'];
+const entries = ['milepost', 'job-progress', 'languages', 'react', 'vue', 'svelte', 'solid', 'reporter', 'testing'];
 
 /**
  * As `without_comments` in `crates/server/build.rs`, which says what it relies on.
@@ -30,7 +30,7 @@ function withoutComments(script) {
 for (const file of ['LICENSE-MIT', 'LICENSE-APACHE']) copyFileSync(`${here}../../${file}`, here + file);
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
-writeFileSync(`${dist}job-progress.js`, withoutComments(readFileSync(`${here}../../web/job-progress.js`, 'utf8')));
+for (const file of ['job-progress.js', 'languages.js']) writeFileSync(dist + file, withoutComments(readFileSync(`${here}../../web/${file}`, 'utf8')));
 for (const file of ['milepost.js', 'milepost.d.ts']) copyFileSync(`${here}../../web/${file}`, dist + file);
 for (const project of ['tsconfig.web.json', 'tsconfig.json']) {
   execFileSync(process.execPath, [tsc, '-p', here + project], { stdio: 'inherit' });
@@ -50,7 +50,7 @@ function buildForRequire() {
     outdir: 'cjs',
     bundle: true,
     // One copy of the module below all entries.
-    external: ['./milepost.js', 'react', 'vue', 'svelte', 'svelte/*', 'solid-js'],
+    external: ['./milepost.js', './languages.js', 'react', 'vue', 'svelte', 'svelte/*', 'solid-js'],
     alias: { milepost: './milepost.js' },
     format: 'cjs',
     platform: 'node',

@@ -80,6 +80,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "embed.js"),
     // Of everybody's pages.
     web!(SCRIPT "job-progress.js"),
+    web!(SCRIPT "languages.js"),
     web!(SCRIPT "milepost.js"),
 ];
 

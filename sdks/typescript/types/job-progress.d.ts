@@ -15,9 +15,11 @@ export interface JobProgressAttributes {
   'max-rate'?: number | string;
   /** What is shown of a failure; `summary` by default. */
   errors?: 'summary' | 'full' | 'hidden';
+  /** One line: stage, bar, percentage and what is wrong. */
+  compact?: boolean | '';
 }
 
-/** The events of `<job-progress>`. None bubbles. */
+/** The events of `<job-progress>`. They bubble, out of shadow trees too. */
 export interface JobProgressEventMap {
   'job-state': CustomEvent<State>;
   'job-end': CustomEvent<State>;
