@@ -64,8 +64,9 @@ pub struct Config {
     pub drain_period: f64,
     /// … and what is under way may take so long altogether.
     pub grace_period: f64,
-    /// Web origins whose pages may read (and, if named rather than `*`, report) by HTTP.
-    pub cors_origins: Vec<String>,
+    /// Web origins whose pages may watch and, if named rather than `*`, report and control. None: any, but only those of
+    /// this machine where the server asks for no credentials, has no `hosts` and is not `insecure`.
+    pub cors_origins: Option<Vec<String>>,
     /// The names by which clients reach the server, besides IP addresses, `localhost` and names without a dot; `*`: any.
     pub hosts: Vec<String>,
     /// Lets the server listen where others than this machine reach it, though it asks nobody for credentials.
@@ -120,7 +121,7 @@ impl Default for Config {
             linger: 10.0,
             drain_period: 1.0,
             grace_period: 10.0,
-            cors_origins: vec!["*".to_owned()],
+            cors_origins: None,
             hosts: Vec::new(),
             insecure: false,
             key: None,
@@ -146,7 +147,7 @@ impl Config {
         let mut config: Self = table
             .try_into()
             .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
-        for origin in &mut config.cors_origins {
+        for origin in config.cors_origins.iter_mut().flatten() {
             *origin = parse_origin(origin)?;
         }
         for host in &mut config.hosts {

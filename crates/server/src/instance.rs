@@ -7,7 +7,7 @@ use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Gate, Grant, Hosts};
+use crate::access::{Gate, Grant, Hosts, Origins};
 use crate::config::Config;
 use crate::connection::addresses::{Addresses, Counted};
 use crate::drain::Drain;
@@ -20,6 +20,7 @@ use crate::websocket::ShardHandle;
 pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) hosts: Hosts,
+    pub(crate) origins: Origins,
     /// Whom to let in; none: everybody.
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) broker: Arc<dyn Broker>,

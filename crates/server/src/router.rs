@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use http::{HeaderName, Method};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method};
 use milepost_protocol::ProblemType;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::origin::{Unnamed, is_local};
 use crate::access::{Guarded, Need};
-use crate::config::Config;
 use crate::instance::Instance;
 use crate::operating::documents::{self, OpenApiText};
 use crate::operating::{health, metrics};
@@ -55,7 +56,7 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
 }
 
 pub(crate) fn router(instance: Arc<Instance>) -> Router {
-    let cors = cors(&instance.config);
+    let cors = cors(&instance);
     let pages = pages::routes(&instance.config.frame_ancestors);
     let (router, document) = routes(&instance).split_for_parts();
     // A tree of strings and numbers under string keys: it can be written.
@@ -84,26 +85,28 @@ async fn method_not_allowed(method: Method, uri: http::Uri) -> Refused {
     Refused::new(ProblemType::MethodNotAllowed, detail)
 }
 
-/// Pages of any origin may watch, if `*` is among the origins; only those of a named one may report.
-fn cors(config: &Config) -> CorsLayer {
-    let origins = &config.cors_origins;
+/// Pages of any origin may watch, if the origins allow it; only those of a named one may report.
+fn cors(instance: &Instance) -> CorsLayer {
     let exposed = ["etag", "retry-after"].map(HeaderName::from_static);
     let layer = CorsLayer::new().expose_headers(exposed);
+    let asks = instance.gate.is_some();
     // To browsers, * is every header but `Authorization`.
-    let layer = if config.asks_for_credentials() {
+    let layer = if asks {
         layer.allow_headers(AllowHeaders::mirror_request())
     } else {
         layer.allow_headers(Any)
     };
-    if origins.iter().any(|origin| origin == "*") {
-        return layer.allow_origin(Any).allow_methods([Method::GET]);
+    match instance.origins.unnamed() {
+        Unnamed::Any => layer.allow_origin(Any).allow_methods([Method::GET]),
+        Unnamed::Local => {
+            let is_local = |origin: &HeaderValue, _: &Parts| origin.to_str().is_ok_and(is_local);
+            layer.allow_origin(AllowOrigin::predicate(is_local)).allow_methods([Method::GET])
+        }
+        Unnamed::None => {
+            let named = instance.origins.named().iter().filter_map(|origin| origin.parse().ok());
+            // With the cookie, if there is one to ask for.
+            let layer = layer.allow_credentials(asks).allow_origin(AllowOrigin::list(named));
+            layer.allow_methods([Method::GET, Method::POST, Method::DELETE])
+        }
     }
-    let named = origins.iter().filter_map(|origin| origin.parse().ok());
-    // With the cookie, if there is one to ask for.
-    let layer = layer.allow_credentials(config.asks_for_credentials());
-    layer.allow_origin(AllowOrigin::list(named)).allow_methods([
-        Method::GET,
-        Method::POST,
-        Method::DELETE,
-    ])
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Gate, Hosts};
+use crate::access::{Gate, Hosts, Origins};
 use crate::config::{Config, ConfigError, seconds};
 use crate::connection::accept;
 use crate::connection::addresses::Addresses;
@@ -127,6 +127,7 @@ impl Server {
             tasks: TaskTracker::new(),
             next_shard: AtomicUsize::new(0),
             hosts: Hosts::new(&config),
+            origins: Origins::new(&config),
             addresses: Addresses::new(config.max_connections_per_address),
             gate,
             config,

@@ -289,7 +289,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((all.config.host(), all.config.ttl), ("::1", 60.0));
-        assert_eq!(all.config.cors_origins, ["http://a", "http://b"]);
+        assert_eq!(all.config.cors_origins.unwrap(), ["http://a", "http://b"]);
         assert_eq!(all.config.data_dir.as_deref(), Some(Path::new("/x")));
         assert!(all.log_as_json && all.log == "info");
     }

@@ -3,7 +3,7 @@
 //! - [`Gate`]: the keys and the keys of tokens, and whether a credential is one of them.
 //! - [`Grant`]: what a request, or a connection, was found to be allowed.
 //! - `layer`: holds each request against what its route needs. The routes say that in `router.rs`.
-//! - [`Hosts`] and `origin`: by which name, and from whose pages, the server is reached.
+//! - [`Hosts`] and [`Origins`]: by which name, and from whose pages, the server is reached.
 
 mod credential;
 mod ending;
@@ -22,4 +22,5 @@ pub(crate) use gate::Gate;
 pub(crate) use grant::{Grant, Granted};
 pub(crate) use host::Hosts;
 pub(crate) use layer::{Guarded, Need, SocketRefused};
+pub(crate) use origin::Origins;
 pub use settings::Secret;

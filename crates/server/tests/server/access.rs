@@ -83,7 +83,7 @@ async fn without_access_rules_a_rebound_page_still_changes_nothing() {
 #[tokio::test]
 async fn a_websocket_is_opened_by_allowed_pages_only() {
     let cors_origins = vec!["https://mine.example".to_owned()];
-    let server = Server::with(Config { cors_origins, ..quick() }).await;
+    let server = Server::with(Config { cors_origins: Some(cors_origins), ..quick() }).await;
     for (host, origin, status) in [
         ("test", "https://mine.example", 101),
         ("test", "http://test", 101),
@@ -99,9 +99,35 @@ async fn a_websocket_is_opened_by_allowed_pages_only() {
     // Whatever is not a browser names none.
     server.watch("/ws").await.next().await;
     server.stop().await;
-    let open = Server::start().await;
-    assert_eq!(open_socket(&open, "test", "https://other.example").await.status, 101);
-    open.stop().await;
+}
+
+#[tokio::test]
+async fn by_default_foreign_pages_do_not_read_a_local_server() {
+    let server = Server::start().await;
+    for (origin, is_allowed) in [
+        ("http://localhost:3000", true),
+        ("http://[::1]:3000", true),
+        ("http://app.localhost", true),
+        ("https://evil.example", false),
+        ("http://localhost.evil.example", false),
+        ("http://192.168.1.7", false),
+        ("null", false),
+    ] {
+        let status = if is_allowed { 101 } else { 403 };
+        assert_eq!(open_socket(&server, "test", origin).await.status, status, "{origin}");
+        let headers = format!("Origin: {origin}\r\n");
+        let answer = server.request("GET", "/jobs", &headers, "").await;
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!(allowed, is_allowed.then_some(origin));
+        // It may look, and not touch.
+        assert_eq!(server.request("POST", "/jobs/a", &headers, "{}").await.status, 403);
+    }
+    server.stop().await;
+    // Others reach it anyway under such a name.
+    let hosts = vec!["progress.example.com".to_owned()];
+    let server = Server::with(Config { hosts, ..quick() }).await;
+    assert_eq!(open_socket(&server, "test", "https://app.example.com").await.status, 101);
+    server.stop().await;
 }
 
 #[tokio::test]

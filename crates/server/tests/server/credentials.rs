@@ -284,7 +284,8 @@ async fn forged_tokens_are_refused_on_each_transport() {
 
 #[tokio::test]
 async fn a_socket_takes_its_token_in_each_way() {
-    let config = Config { cors_origins: vec!["https://mine.example".to_owned()], ..guarded() };
+    let config =
+        Config { cors_origins: Some(vec!["https://mine.example".to_owned()]), ..guarded() };
     let server = Server::with(config).await;
     let token = token(watches(&["a"]), 60.0);
     let own = format!("http://{}", server.address);
