@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod agreement;
+mod attacks;
 mod codec;
 mod connections;
 mod credentials;
