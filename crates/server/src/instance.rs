@@ -7,7 +7,7 @@ use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Gate, Grant, Hosts, Origins};
+use crate::access::{Audit, Gate, Grant, Hosts, Origins};
 use crate::config::Config;
 use crate::connection::addresses::{Addresses, Counted};
 use crate::drain::Drain;
@@ -23,6 +23,7 @@ pub(crate) struct Instance {
     pub(crate) origins: Origins,
     /// Whom to let in; none: everybody.
     pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) audit: Audit,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Gate, Hosts, Origins};
+use crate::access::{Audit, Gate, Hosts, Origins};
 use crate::config::{Config, ConfigError, seconds};
 use crate::connection::accept;
 use crate::connection::addresses::Addresses;
@@ -130,6 +130,7 @@ impl Server {
             origins: Origins::new(&config),
             addresses: Addresses::new(config.max_connections_per_address),
             gate,
+            audit: Audit::default(),
             config,
             broker,
             hub,

@@ -3,8 +3,10 @@
 //! - [`Gate`]: the keys and the keys of tokens, and whether a credential is one of them.
 //! - [`Grant`]: what a request, or a connection, was found to be allowed.
 //! - `layer`: holds each request against what its route needs. The routes say that in `router.rs`.
+//! - [`Audit`]: the log of who did what to which job.
 //! - [`Hosts`] and [`Origins`]: by which name, and from whose pages, the server is reached.
 
+mod audit;
 mod credential;
 mod ending;
 pub(crate) mod exposure;
@@ -16,6 +18,7 @@ mod layer;
 pub(crate) mod origin;
 mod settings;
 
+pub(crate) use audit::Audit;
 pub(crate) use credential::chosen_subprotocol;
 pub(crate) use ending::Ending;
 pub(crate) use gate::Gate;

@@ -113,15 +113,7 @@ impl Collector for Scrape {
             ConstCounter::new(count.load(Relaxed) + legacy)
                 .encode(updates.encode_family(&labels)?)?;
         }
-        let help = "Requests refused for their credential, by why";
-        let name = "milepost_access_refusals";
-        let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        let reasons =
-            [("unauthenticated", &counters.unauthenticated), ("forbidden", &counters.forbidden)];
-        for (reason, count) in reasons {
-            let labels = [("reason", reason)];
-            ConstCounter::new(count.load(Relaxed)).encode(refusals.encode_family(&labels)?)?;
-        }
+        encode_access(&mut encoder, &self.0)?;
         let help = "Times that a long-lived task panicked or ended before it should";
         let name = "milepost_task_failures";
         let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -168,6 +160,23 @@ impl From<&Share> for ShareUse {
         let (name, limit) = (share.name(), share.limit());
         Self { name, used: share.used(), limit, refused: share.refused() }
     }
+}
+
+fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fmt::Result {
+    let counters = &instance.counters;
+    let help = "Requests refused for their credential, by why";
+    let name = "milepost_access_refusals";
+    let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    let reasons =
+        [("unauthenticated", &counters.unauthenticated), ("forbidden", &counters.forbidden)];
+    for (reason, count) in reasons {
+        let labels = [("reason", reason)];
+        ConstCounter::new(count.load(Relaxed)).encode(refusals.encode_family(&labels)?)?;
+    }
+    let help = "Lines that the audit log left out because there were too many in a second";
+    let name = "milepost_audit_omissions";
+    let omissions = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(instance.audit.omitted()).encode(omissions)
 }
 
 fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget, hub: &Hub) -> fmt::Result {

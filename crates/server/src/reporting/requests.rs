@@ -72,7 +72,7 @@ pub(crate) struct Pending {
 pub(crate) async fn request(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
-    _: NotForeign,
+    NotForeign(grant): NotForeign,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome<Response> {
@@ -94,8 +94,8 @@ pub(crate) async fn request(
             return Err(Refused::parameter(name, detail));
         }
     }
-    let reported = if requesting.action == "abandon" {
-        abandon(&instance, &job, requesting).await?
+    let (reported, requested) = if requesting.action == "abandon" {
+        (abandon(&instance, &job, requesting).await?, "abandon")
     } else {
         let action = Action::from_name(&requesting.action).ok_or_else(|| {
             let detail = format!(
@@ -105,8 +105,9 @@ pub(crate) async fn request(
             Refused::parameter("action", detail)
         })?;
         let Requesting { by, reason, .. } = requesting;
-        instance.broker.request(&job, Request { action, by, reason }).await?
+        (instance.broker.request(&job, Request { action, by, reason }).await?, action.as_str())
     };
+    instance.audit.record(&grant, requested, &job);
     Ok((StatusCode::ACCEPTED, json(&Accepted::from(&reported))).into_response())
 }
 

@@ -155,9 +155,7 @@ pub(crate) async fn forget(
         return Err(Refused::unknown_job(&job));
     }
     if instance.broker.forget(&job).await? {
-        if let Some(granted) = grant.granted() {
-            tracing::info!(target: "milepost_audit", holder = granted.holder, %job, "deleted");
-        }
+        instance.audit.record(&grant, "delete", &job);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Refused::unknown_job(&job))
