@@ -28,4 +28,4 @@ for (const name of ['label', 'errors']) {
 if (token()) bar.setAttribute('token', token());
 // The page around it renews the token by another fragment, which loads nothing again.
 addEventListener('hashchange', () => bar.setAttribute('token', token()));
-document.body.append(bar);
+document.getElementById('main')?.append(bar);
