@@ -71,7 +71,7 @@ delete(t),this.session.unwatch(t))}#i(t){this.#s.delete(t);for(let[s,e]of this.#
 t&&this.#h(s,i)}#c(t){let s=this.#s;if(t.t==="connection")this.#o=t;else if(t.t==="clock")this.#e=t;else{let e=this.#t.get(
 t.job);if(!e)return;e.last=t,s=new Set([...e.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}
 for(let e of s)e(t)}};function V(c){let t=[...c.values()].map(e=>e.pace),s=t.map(e=>e.max_rate??1/0);return{mode:t.every(
-e=>e.mode==="latest")?"latest":void 0,max_rate:s.includes(1/0)?void 0:Math.max(...s)}}var P="milepost-c61db0fd",U=(c,t)=>JSON.stringify([P,import.meta.url,c,t]);function D(){let c=globalThis,[t,,s,e]=f(c.
+e=>e.mode==="latest")?"latest":void 0,max_rate:s.includes(1/0)?void 0:Math.max(...s)}}var P="milepost-a943d2dd",U=(c,t)=>JSON.stringify([P,import.meta.url,c,t]);function D(){let c=globalThis,[t,,s,e]=f(c.
 name)??[];if(t!==P||!c.SharedWorkerGlobalScope)return;let i=new g(s,e),n=new Promise(o=>{navigator.locks.request(`${c.name}\
  worker`,()=>new Promise(()=>o()))});c.onconnect=({ports:[o]})=>{let h=r=>o.postMessage(r);o.onmessage=({data:r})=>i.receive(
 h,r),n.then(()=>h({t:"hello"}))}}var q="document"in globalThis,y=Math.random().toString(36),_=class{#t=new Set;connection="connecting";reason="";code=0;skew=0;#s=null;#o=!1;#e=[];constructor(t,s,e){

@@ -33,9 +33,9 @@
  * @property {string} [progressed_at] of a running job: when it last advanced, by the server's clock
  * @property {string} [ended_at] when the attempt ended, by the server's clock
  * @property {'ok' | 'stalled' | 'lost'} [health]
- * @property {string} [name] the kind of job
- * @property {string[]} [tags] words to find the job by
- * @property {boolean} [cancellable] whether the worker answers requests
+ * @property {unknown} [name] the kind of job: a text, unless a worker uses the field for something of its own
+ * @property {unknown} [tags] words to find the job by: a list of texts, likewise
+ * @property {unknown} [cancellable] true: the worker answers requests
  * @property {{ action: 'cancel' | 'pause' | 'resume', at: string, by?: string, reason?: string }} [requested] what was
  *   requested of the worker in this attempt
  * @property {number} attempt 1, 2, …
