@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use milepost_broker::{Broker, Listener, ReportError, Reported};
+use milepost_broker::{Broker, JobLogs, Listener, ReportError, Reported};
 use milepost_protocol::{JobId, State, Update};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,6 +27,7 @@ impl Default for Settings {
 /// A backend under test: a broker that is running, and what a case needs beside it.
 pub struct Harness {
     broker: Arc<dyn Broker>,
+    logs: Arc<dyn JobLogs>,
     prefix: String,
     /// Lets time pass: moves the backend's clock, or waits where there is only the real one.
     pass: Box<dyn Fn(Duration) + Send + Sync>,
@@ -39,7 +40,7 @@ pub struct Harness {
 impl Harness {
     /// Runs `broker`. `pass` lets time pass; `backend` has to live as long as the broker.
     pub fn new(
-        broker: Arc<dyn Broker>,
+        broker: Arc<impl Broker + JobLogs>,
         pass: impl Fn(Duration) + Send + Sync + 'static,
         backend: Option<Box<dyn Send + Sync>>,
     ) -> Self {
@@ -51,6 +52,7 @@ impl Harness {
             async move { broker.run(stopped).await }
         });
         Self {
+            logs: broker.clone(),
             broker,
             prefix: format!("t{}.{case}.", std::process::id()),
             pass: Box::new(pass),
@@ -63,6 +65,11 @@ impl Harness {
     /// The broker under test.
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.broker
+    }
+
+    /// The logs that it keeps.
+    pub fn logs(&self) -> &Arc<dyn JobLogs> {
+        &self.logs
     }
 
     /// What the ids of this case's jobs begin with.

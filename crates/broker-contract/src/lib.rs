@@ -11,6 +11,8 @@ pub mod listening;
 #[doc(hidden)]
 pub mod listing;
 #[doc(hidden)]
+pub mod logging;
+#[doc(hidden)]
 pub mod reporting;
 #[doc(hidden)]
 pub mod requesting;
@@ -62,6 +64,10 @@ macro_rules! contract {
                 listing::pages_stay_right_while_jobs_begin,
                 listing::statuses_and_prefix_select,
                 listing::jobs_are_found_by_their_attributes,
+                logging::lines_are_numbered_and_paged,
+                logging::a_log_is_bounded_and_marks_the_gap,
+                logging::a_log_goes_with_its_job,
+                logging::who_follows_is_woken_by_lines,
             }
         }
     };

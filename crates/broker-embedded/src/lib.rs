@@ -5,6 +5,7 @@ mod clocks;
 mod index;
 mod job;
 mod jobs;
+mod logs;
 mod page;
 mod store;
 mod stripe;
@@ -17,12 +18,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use milepost_protocol::{Epoch, Fold, JobId, Origin, Request, State, Timestamp, Update, fold};
+use milepost_protocol::{
+    Epoch, Fold, JobId, LogLine, Origin, Position, Request, State, Timestamp, Update, fold,
+};
 
 use capacity::Capacity;
+use logs::Logs;
 use milepost_broker::{
-    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
-    SystemClock, Unavailable,
+    Appended, Broker, Clock, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage, LogPart,
+    LogStats, ReportError, Reported, RequestError, Stats, SystemClock, Unavailable,
 };
 use page::Page;
 use store::Store;
@@ -41,6 +45,8 @@ pub struct Limits {
     pub history: NonZeroUsize,
     /// At most so many bytes in a job's history; the present state is kept whatever its size.
     pub history_bytes: usize,
+    /// At most so many bytes of logs, of all jobs together.
+    pub max_log_bytes: usize,
     /// How long a job is kept after an update, unless the update says.
     pub ttl: Duration,
     /// How long a job is kept after its end, unless an update said.
@@ -64,6 +70,7 @@ impl Default for Limits {
             max_bytes: 1 << 30,
             history: NonZeroUsize::MIN.saturating_add(31),
             history_bytes: 64 << 10,
+            max_log_bytes: 64 << 20,
             ttl: Duration::from_secs(3_600),
             ttl_after_end: Duration::from_secs(3_600),
         }
@@ -80,6 +87,7 @@ pub struct Embedded {
     hasher: RandomState,
     limits: Limits,
     capacity: Capacity,
+    logs: Logs,
     clock: Arc<dyn Clock>,
     store: Option<Store>,
     next_epoch: AtomicU64,
@@ -104,6 +112,7 @@ impl Embedded {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             capacity: Capacity::new(limits.max_jobs, limits.max_bytes),
+            logs: Logs::new(limits.max_log_bytes),
             limits,
             clock,
             store: None,
@@ -174,6 +183,7 @@ impl Embedded {
         Context {
             limits: &self.limits,
             capacity: &self.capacity,
+            logs: &self.logs,
             store: self.store.as_ref(),
             now: self.clock.now(),
             elapsed: self.clock.elapsed(),
@@ -340,5 +350,27 @@ impl Broker for Embedded {
         {
             tracing::error!(%error, "the latest states are not on disk");
         }
+    }
+}
+
+#[async_trait]
+impl JobLogs for Embedded {
+    async fn append_log(&self, job: &JobId, lines: Vec<LogLine>) -> Result<Appended, LogError> {
+        let stripe = self.stripe(job);
+        let state = stripe.state(job).ok_or(LogError::UnknownJob)?;
+        Ok(self.logs.append(job, lines, state.status().is_end(), || self.new_epoch()))
+    }
+
+    async fn log(&self, job: &JobId, part: LogPart) -> Result<Option<LogPage>, Unavailable> {
+        let is_known = self.stripe(job).state(job).is_some();
+        Ok(is_known.then(|| self.logs.page(job, part)))
+    }
+
+    async fn log_grown(&self, job: &JobId, seen: Option<Position>) {
+        self.logs.grown(job, seen).await;
+    }
+
+    fn log_stats(&self) -> LogStats {
+        self.logs.stats()
     }
 }

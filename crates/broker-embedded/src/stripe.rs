@@ -9,6 +9,7 @@ use crate::capacity::Capacity;
 use crate::index::Index;
 use crate::job::Known;
 use crate::jobs::{Jobs, Key};
+use crate::logs::Logs;
 use crate::store::{Record, Store};
 use milepost_broker::{JobsQuery, Listener};
 
@@ -38,6 +39,7 @@ pub(crate) type Queue = BTreeSet<(u64, Key)>;
 pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) capacity: &'a Capacity,
+    pub(crate) logs: &'a Logs,
     pub(crate) store: Option<&'a Store>,
     pub(crate) now: Timestamp,
     pub(crate) elapsed: Duration,
@@ -187,6 +189,9 @@ impl Stripe {
         let is_end = state.status().is_end();
         self.index.update(known.begun, Some(&known.state), Some(&state));
         known.expires = expires;
+        if is_end {
+            context.logs.ended(&job.id);
+        }
         if was_end != is_end || expires < known.queued {
             let queues = [&mut self.running, &mut self.ended];
             queues[usize::from(was_end)].remove(&(known.queued, key));
@@ -242,6 +247,7 @@ impl Stripe {
         let Some(job) = self.jobs.get_mut(key) else { return false };
         let Some(known) = job.known.take() else { return false };
         context.capacity.remove_job();
+        context.logs.forget(&job.id);
         known.states().for_each(|state| context.capacity.remove(state));
         match &job.listener {
             Some(listener) => listener.forgotten(),

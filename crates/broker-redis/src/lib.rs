@@ -5,6 +5,7 @@
 //! connection was lost, and now and then.
 
 mod conditions;
+mod follow;
 mod health;
 mod link;
 mod links;
@@ -18,17 +19,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, Request, RequestRefusal, State, Update};
+use milepost_protocol::{JobId, LogLine, Position, Request, RequestRefusal, State, Update};
 use milepost_redis::{Client, Failure, Reply};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use conditions::Conditions;
+use follow::Follow;
 use link::Context;
 use links::Links;
 use milepost_broker::{
-    Broker, Clock, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
-    Unavailable,
+    Appended, Broker, Clock, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage, LogPart,
+    LogStats, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 
 pub use milepost_redis::{Address, InvalidAddress, Keeping};
@@ -41,6 +43,7 @@ pub struct Redis {
     client: Client,
     context: Context,
     links: Links,
+    follow: Follow,
     /// What this instance is called in the names of its own channels.
     instance: String,
     jobs: AtomicUsize,
@@ -67,6 +70,7 @@ impl Redis {
             client,
             context,
             links: Links::default(),
+            follow: Follow::default(),
             instance: format!("{token:x}"),
             jobs: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -300,9 +304,43 @@ impl Broker for Redis {
             () = self.probe_servers() => {}
             () = self.keep_index() => {}
             () = self.look_at_clocks() => {}
+            () = self.follow.run(&self.client) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         links.shutdown().await;
+    }
+}
+
+#[async_trait]
+impl JobLogs for Redis {
+    async fn append_log(&self, job: &JobId, lines: Vec<LogLine>) -> Result<Appended, LogError> {
+        let epoch = getrandom::u64().unwrap_or(1);
+        let appended = self.client.append_log(job, &lines, MAX_JOB_LOG_BYTES, epoch).await;
+        match appended {
+            Ok(Some((end, dropped))) => Ok(Appended { end, dropped }),
+            Ok(None) => Err(LogError::UnknownJob),
+            Err(Failure::Full(detail)) => Err(LogError::Full(detail)),
+            Err(failure) => Err(LogError::Unavailable(unavailable(failure))),
+        }
+    }
+
+    async fn log(&self, job: &JobId, part: LogPart) -> Result<Option<LogPage>, Unavailable> {
+        let read = self.client.read_log(job, part.after, part.most).await.map_err(unavailable)?;
+        Ok(read.map(|read| LogPage {
+            log: Appended { end: read.end, dropped: read.dropped },
+            gap: read.gap,
+            first: read.first,
+            lines: read.lines,
+        }))
+    }
+
+    async fn log_grown(&self, job: &JobId, seen: Option<Position>) {
+        self.follow.grown(job, seen).await;
+    }
+
+    /// Logs are kept in Redis, and count there.
+    fn log_stats(&self) -> LogStats {
+        LogStats::default()
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use milepost_protocol::{
-    JobId, Origin, Position, Request, RequestRefusal, State, Status, Timestamp, Update,
+    JobId, LogLine, Origin, Position, Request, RequestRefusal, State, Status, Timestamp, Update,
 };
 use redis::Cmd;
 
@@ -95,6 +95,8 @@ static CLOCK: Script =
 static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
 static FORGET: Script = Script::new(&[include_str!("scripts/forget.lua")]);
 static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);
+static LOG_APPEND: Script = Script::new(&[include_str!("scripts/log_append.lua")]);
+static LOG_READ: Script = Script::new(&[include_str!("scripts/log_read.lua")]);
 static PROBE: Script = Script::new(&[include_str!("scripts/probe.lua")]);
 
 /// One run of a script.
@@ -317,6 +319,34 @@ impl Call {
             keys: vec![CLOCKS.to_owned()],
             arguments: vec![most.to_string().into_bytes()],
         }
+    }
+
+    /// Appends lines to the log of a job that is known, of which at most `most` bytes are kept.
+    pub(crate) fn append_log(
+        names: Names,
+        job: &JobId,
+        lines: &[LogLine],
+        most: usize,
+        epoch: u64,
+    ) -> Self {
+        let [_, job_key] = names.keys(job);
+        let settings = [format!("{:x}", epoch.max(1)), most.to_string()];
+        let lines = lines.iter().map(|line| line.json().as_bytes().to_vec());
+        let arguments = settings.map(String::into_bytes).into_iter().chain(lines).collect();
+        Self { script: &LOG_APPEND, keys: vec![job_key], arguments }
+    }
+
+    /// Reads at most `most` lines of a job's log after a position, or the newest.
+    pub(crate) fn read_log(
+        names: Names,
+        job: &JobId,
+        after: Option<Position>,
+        most: usize,
+    ) -> Self {
+        let [_, job_key] = names.keys(job);
+        let after = after.map_or_else(String::new, |after| after.to_string());
+        let arguments = [after, most.to_string()].map(String::into_bytes).into();
+        Self { script: &LOG_READ, keys: vec![job_key], arguments }
     }
 
     /// Changes a job's health if it is time to. `from` and `asked` are moments by the server's clock, in milliseconds.

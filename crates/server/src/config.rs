@@ -232,6 +232,7 @@ impl Config {
         Limits {
             max_jobs: self.max_jobs,
             max_bytes: self.states_limit(budget),
+            max_log_bytes: budget.job_logs,
             history: self.history,
             ttl: seconds(self.ttl),
             ttl_after_end: seconds(self.ttl_after_end),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::Version;
-use milepost_broker::{Broker, Clock};
+use milepost_broker::{Broker, Clock, JobLogs};
 use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
@@ -25,6 +25,8 @@ pub(crate) struct Instance {
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) audit: Audit,
     pub(crate) broker: Arc<dyn Broker>,
+    /// The broker again: what it keeps beside states.
+    pub(crate) logs: Arc<dyn JobLogs>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shards: Box<[ShardHandle]>,

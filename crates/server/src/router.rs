@@ -18,9 +18,9 @@ use crate::access::{Guarded, Need};
 use crate::instance::Instance;
 use crate::operating::documents::{self, OpenApiText};
 use crate::operating::{health, metrics};
-use crate::reporting::{requests, update};
+use crate::reporting::{job_log as append_log, requests, update};
 use crate::response::problem::Refused;
-use crate::watching::{badge, events, jobs, state, watchers};
+use crate::watching::{badge, events, job_log, jobs, state, watchers};
 use crate::{openapi, pages, websocket};
 
 /// The routes, each with what it needs, and with what `/openapi.json` says of them: the handlers' annotations name their
@@ -37,9 +37,11 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(badge::svg).needs(instance, Need::Watch)) // /jobs/{job_id}/badge.svg
         .routes(routes!(badge::data).needs(instance, Need::Watch)) // /jobs/{job_id}/badge.json
         .routes(routes!(jobs::list).needs(instance, Need::Watch)) // /jobs
+        .routes(routes!(job_log::read).needs(instance, Need::Watch)) // /jobs/{job_id}/log
         // Reporting, and forgetting.
         .routes(routes!(update::one).needs(instance, Need::Report)) // /jobs/{job_id}
         .routes(routes!(update::many).needs(instance, Need::Report)) // /updates
+        .routes(routes!(append_log::append).needs(instance, Need::Report)) // /jobs/{job_id}/log
         .routes(routes!(update::forget).needs(instance, Need::Control)) // /jobs/{job_id}
         // Requesting; the worker learns of it by reporting, or by waiting.
         .routes(routes!(requests::request).needs(instance, Need::Control)) // /jobs/{job_id}/requests

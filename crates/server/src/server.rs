@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use milepost_broker::{Broker, Clock, SystemClock};
+use milepost_broker::{Broker, Clock, JobLogs, SystemClock};
 use milepost_broker_embedded::{Embedded, StoreError};
 use milepost_broker_redis::Redis;
 use milepost_hub::Hub;
@@ -98,7 +98,7 @@ impl Server {
         let gate = Gate::open(&config).map_err(RunError::Access)?.map(Arc::new);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let memory = config.budget();
-        let broker = open_broker(&config, &memory, Arc::clone(&clock))?;
+        let (broker, logs) = open_broker(&config, &memory, Arc::clone(&clock))?;
         let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
         let shards = shards.map_or(1, std::num::NonZeroUsize::get);
         let hub = Arc::new(Hub::new(Arc::clone(&broker), shards, config.hub_limits(&memory)));
@@ -133,6 +133,7 @@ impl Server {
             audit: Audit::default(),
             config,
             broker,
+            logs,
             hub,
             clock,
             shards: handles.into(),
@@ -217,20 +218,25 @@ async fn finish(instance: &Instance, stage: &watch::Sender<Stage>, serving: &mut
     while serving.join_next().await.is_some() {}
 }
 
+/// The broker, and again as what keeps logs.
+type OpenBroker = (Arc<dyn Broker>, Arc<dyn JobLogs>);
+
 fn open_broker(
     config: &Config,
     memory: &Budget,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Broker>, RunError> {
+) -> Result<OpenBroker, RunError> {
     if let Some(url) = &config.redis_url {
         tracing::info!(address = %url.0, "states are kept in Redis");
-        return Ok(Arc::new(Redis::new(url.0.clone(), config.keeping(), clock)));
+        let redis = Arc::new(Redis::new(url.0.clone(), config.keeping(), clock));
+        return Ok((redis.clone(), redis));
     }
     let limits = config.broker_limits(memory);
-    Ok(Arc::new(match &config.data_dir {
+    let embedded = Arc::new(match &config.data_dir {
         Some(directory) => Embedded::open(limits, clock, directory).map_err(RunError::Store)?,
         None => Embedded::with_clock(limits, clock),
-    }))
+    });
+    Ok((embedded.clone(), embedded))
 }
 
 /// How many files the process may have open: as many as it can get.

@@ -27,6 +27,8 @@ pub(crate) struct Budget {
     pub(crate) subscriptions: usize,
     /// For the logs of watched jobs. The hub counts them itself.
     pub(crate) logs: usize,
+    /// For what jobs' workers write to their logs. The embedded broker counts it itself.
+    pub(crate) job_logs: usize,
     /// For the bodies of requests while they are read and understood.
     pub(crate) bodies: Arc<Share>,
     /// For what was handed to connections and not sent yet.
@@ -54,12 +56,13 @@ impl Budget {
     /// states, and logs get their share: the hub's copy of a state is the only one here.
     pub(crate) fn new(limit: usize, max_body: usize, shared_states: bool) -> Self {
         let part = |sixty_fourths: usize| limit / 64 * sixty_fourths;
-        let (states, logs) = if shared_states { (0, 36) } else { (32, 4) };
+        let (states, logs, job_logs) = if shared_states { (0, 36, 0) } else { (32, 4, 2) };
         Self {
             limit,
             states: part(states),
             subscriptions: part(6),
             logs: part(logs),
+            job_logs: part(job_logs),
             bodies: Share::new("bodies", part(8).max(max_body.saturating_mul(3))),
             responses: Share::new("responses", part(4)),
         }
@@ -167,7 +170,7 @@ mod tests {
         for shared_states in [false, true] {
             let budget = Budget::new(256 << 20, 8 << 20, shared_states);
             let shares: usize = budget.shares().iter().map(|share| share.limit()).sum();
-            let all = budget.states + budget.subscriptions + budget.logs + shares;
+            let all = budget.states + budget.subscriptions + budget.logs + budget.job_logs + shares;
             assert!(all <= budget.limit / 8 * 7, "{all}");
         }
     }

@@ -13,11 +13,11 @@ use utoipa::openapi::security::{
 };
 
 pub(crate) use parameters::{
-    AfterRequestParam, CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, WaitParam,
-    WatchParams, WatchersParams,
+    AfterRequestParam, CloseParam, IfNoneMatch, JobPath, JobsParams, LastEventId, LogParams,
+    WaitParam, WatchParams, WatchersParams,
 };
 pub(crate) use problems::{
-    BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, PollRefused,
+    BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, LogRefused, PollRefused,
     ReportRefused, RequestRefused, SocketRefused, WatchRefused, WatchersRefused,
 };
 

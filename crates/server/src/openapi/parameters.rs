@@ -67,6 +67,19 @@ pub(crate) struct WaitParam {
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
+pub(crate) struct LogParams {
+    /// Only lines after this one: the `next` of an earlier answer. Without it, the newest lines.
+    since: Option<Position>,
+    /// At most so many lines.
+    #[param(minimum = 1, maximum = 5000, default = 1000)]
+    limit: Option<u32>,
+    /// Whether to go on with lines as they are written, as server-sent events.
+    #[param(default = false)]
+    follow: Option<bool>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct JobsParams {
     /// Only jobs with one of these statuses; given several times, or with commas between.
     #[param(style = Form, explode)]

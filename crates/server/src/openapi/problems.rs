@@ -33,6 +33,8 @@ refusals! {
         UpdateTooLarge InvalidUpdate BrokerFull BrokerUnavailable;
     RequestRefused: InvalidJobId InvalidJson InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout UnknownJob
         AttemptEnded NotCancellable UpdateTooLarge BrokerFull BrokerUnavailable;
+    LogRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout UnknownJob BatchTooLarge
+        BrokerFull BrokerUnavailable;
     BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge;
 }
 

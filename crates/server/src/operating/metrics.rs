@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use milepost_broker::LogStats;
 use milepost_hub::Hub;
 use milepost_protocol::ProblemType;
 use prometheus_client::collector::Collector;
@@ -19,7 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::runtime::Handle;
 
-use crate::instance::Instance;
+use crate::instance::{Instance};
 use crate::memory::{Budget, Share, TOPIC_BYTES};
 use crate::response::problem::{Outcome, Refused};
 
@@ -51,6 +52,7 @@ impl Collector for Scrape {
             config,
             memory,
             broker,
+            logs,
             hub,
             counters,
             started,
@@ -100,7 +102,8 @@ impl Collector for Scrape {
             gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.states_limit(memory))?;
         }
 
-        encode_memory(&mut encoder, memory, hub)?;
+        let job_logs = logs.log_stats();
+        encode_memory(&mut encoder, memory, hub, job_logs)?;
 
         let help = "Updates reported, by what came of them";
         let mut updates =
@@ -137,6 +140,11 @@ impl Collector for Scrape {
             ("milepost_messages_sent", "Messages sent to watchers", sent),
             ("milepost_errors", "Faults on the server's side", errors),
             ("milepost_evicted_jobs", "Jobs given up early for want of room", held.evicted),
+            (
+                "milepost_evicted_logs",
+                "Jobs' logs given up early for want of room",
+                job_logs.evicted,
+            ),
             ("milepost_unreadable_jobs", "Times that a job could not be read", held.unreadable),
         ];
         for (name, help, count) in counts {
@@ -179,7 +187,12 @@ fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fm
     ConstCounter::new(instance.audit.omitted()).encode(omissions)
 }
 
-fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget, hub: &Hub) -> fmt::Result {
+fn encode_memory(
+    encoder: &mut DescriptorEncoder<'_>,
+    memory: &Budget,
+    hub: &Hub,
+    job_logs: LogStats,
+) -> fmt::Result {
     let bytes = Some(&Unit::Bytes);
     let help = "Resident memory that the process should stay under";
     gauge(encoder, "milepost_memory_limit", help, bytes, memory.limit)?;
@@ -192,7 +205,9 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, memory: &Budget, hub: &Hub
     };
     let (used, limit) = (hub.log_bytes(), memory.logs);
     let logs = ShareUse { name: "logs", used, limit, refused: hub.refused_logs() };
-    let shares = [bodies, responses, subscriptions, logs];
+    let job_logs =
+        ShareUse { name: "job_logs", used: job_logs.bytes, limit: memory.job_logs, refused: 0 };
+    let shares = [bodies, responses, subscriptions, logs, job_logs];
     let of_shares = [
         (
             "milepost_memory_share",

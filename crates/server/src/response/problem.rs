@@ -8,7 +8,7 @@ use http::header::{
     CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
-use milepost_broker::{ReportError, RequestError, Unavailable};
+use milepost_broker::{LogError, ReportError, RequestError, Unavailable};
 use milepost_hub::WatchError;
 use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
 
@@ -110,6 +110,16 @@ impl From<RequestError> for Refused {
             RequestError::Refused(refusal) => Problem::from(refusal).into(),
             RequestError::Full(_) => Self::new(ProblemType::BrokerFull, error.to_string()),
             RequestError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl From<LogError> for Refused {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::UnknownJob => Self::new(ProblemType::UnknownJob, error.to_string()),
+            LogError::Full(_) => Self::new(ProblemType::BrokerFull, error.to_string()),
+            LogError::Unavailable(unavailable) => unavailable.into(),
         }
     }
 }

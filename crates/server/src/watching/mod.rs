@@ -2,6 +2,7 @@
 
 pub(crate) mod badge;
 pub(crate) mod events;
+pub(crate) mod job_log;
 pub(crate) mod jobs;
 pub(crate) mod state;
 mod survey;

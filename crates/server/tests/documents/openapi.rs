@@ -8,7 +8,7 @@ use milepost_server::Config;
 use serde_json::{Map, Value, json};
 
 /// Sections 5 to 12 of `spec/README.md`, and the two documents.
-const OPERATIONS: [&str; 22] = [
+const OPERATIONS: [&str; 24] = [
     "DELETE /jobs/{job_id}",
     "GET /asyncapi.yaml",
     "GET /health",
@@ -18,6 +18,7 @@ const OPERATIONS: [&str; 22] = [
     "GET /jobs/{job_id}/badge.svg",
     "GET /jobs/{job_id}/events",
     "GET /jobs/{job_id}/history",
+    "GET /jobs/{job_id}/log",
     "GET /jobs/{job_id}/requests",
     "GET /jobs/{job_id}/status",
     "GET /livez",
@@ -29,9 +30,13 @@ const OPERATIONS: [&str; 22] = [
     "GET /ws/jobs/{job_id}",
     "GET /ws/stats",
     "POST /jobs/{job_id}",
+    "POST /jobs/{job_id}/log",
     "POST /jobs/{job_id}/requests",
     "POST /updates",
 ];
+
+/// The header of a page that may not report.
+const FOREIGN: &str = "origin: https://other.example\r\n";
 
 struct Document(Value);
 
@@ -328,13 +333,36 @@ async fn requests_are_as_described(asker: &mut Asker<'_>, large: &str) {
     ] {
         asker.ask(request, path, "", body).await;
     }
-    let foreign = "origin: https://other.example\r\n";
-    asker.ask(request, "/jobs/r1/requests", foreign, cancel).await;
+    asker.ask(request, "/jobs/r1/requests", FOREIGN, cancel).await;
     for path in ["/jobs/r1/requests", "/jobs/r1/requests?wait=61", "/jobs/nobody/requests"] {
         asker.ask(pending, path, "", "").await;
     }
     let state = asker.ask("GET /jobs/{job_id}", "/jobs/r1", "", "").await.json();
     asker.document.check_named("State", &state, "a state with a request");
+}
+
+async fn logs_are_as_described(asker: &mut Asker<'_>) {
+    let (append, read) = ("POST /jobs/{job_id}/log", "GET /jobs/{job_id}/log");
+    asker.ask("POST /jobs/{job_id}", "/jobs/l1", "", "{}").await;
+    asker.ask(append, "/jobs/l1/log", "", "").await;
+    asker.ask(read, "/jobs/l1/log", "", "").await;
+    let json = "content-type: application/json\r\n";
+    let line = r#"{"text":"x","stream":"stdout","at":"2024-05-06T07:08:09Z"}"#;
+    let (long, large) = ("x".repeat(5_000), "x".repeat(300_000));
+    for (path, headers, body) in [
+        ("/jobs/l1/log", json, line),
+        ("/jobs/l1/log", "", long.as_str()),
+        ("/jobs/l1/log", json, "{"),
+        ("/jobs/l1/log", "", large.as_str()),
+        ("/jobs/l1/log", FOREIGN, ""),
+        ("/jobs/nobody/log", "", "x"),
+    ] {
+        asker.ask(append, path, headers, body).await;
+    }
+    for query in ["", "?since=1-1", "?since=x"] {
+        asker.ask(read, &format!("/jobs/l1/log{query}"), "", "").await;
+    }
+    asker.ask(read, "/jobs/nobody/log", "", "").await;
 }
 
 #[tokio::test]
@@ -427,11 +455,11 @@ async fn real_answers_are_as_described() {
     }
 
     requests_are_as_described(&mut asker, &large).await;
+    logs_are_as_described(&mut asker).await;
 
-    let foreign = "origin: https://other.example\r\n";
-    asker.ask(one, "/jobs/a1", foreign, "{}").await;
-    asker.ask("POST /updates", "/updates", foreign, "").await;
-    asker.ask("DELETE /jobs/{job_id}", "/jobs/a1", foreign, "").await;
+    asker.ask(one, "/jobs/a1", FOREIGN, "{}").await;
+    asker.ask("POST /updates", "/updates", FOREIGN, "").await;
+    asker.ask("DELETE /jobs/{job_id}", "/jobs/a1", FOREIGN, "").await;
 
     // What is described was seen, but for what takes a broken connection or a broken broker.
     let mut unseen = BTreeSet::new();
@@ -445,6 +473,7 @@ async fn real_answers_are_as_described() {
     }
     let expected = [
         "POST /jobs/{job_id} 408",
+        "POST /jobs/{job_id}/log 408",
         "POST /jobs/{job_id}/requests 408",
         "POST /updates 400",
         "POST /updates 408",

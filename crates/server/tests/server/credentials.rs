@@ -206,6 +206,29 @@ async fn lists_show_what_may_be_watched() {
 }
 
 #[tokio::test]
+async fn reporters_write_logs_and_watchers_read_them() {
+    let server = Server::with(guarded()).await;
+    let permissions = Permissions { report: patterns(&["a*"]), ..Permissions::default() };
+    let worker = token(permissions, 60.0);
+    server.request("POST", "/jobs/a1", &bearer(KEY), "{}").await;
+    server.request("POST", "/jobs/b1", &bearer(KEY), "{}").await;
+    let append = async |job: &str, credential: &str| {
+        let path = format!("/jobs/{job}/log");
+        server.request("POST", &path, &bearer(credential), "x").await.status
+    };
+    let watcher = token(watches(&["a*"]), 60.0);
+    assert_eq!(append("a1", &worker).await, 200);
+    assert_eq!([append("b1", &worker).await, append("a1", &watcher).await], [403, 403]);
+    for query in ["", "?follow=1"] {
+        let path = format!("/jobs/a1/log{query}");
+        assert_eq!(get(&server, &path, &worker).await.status, 404);
+    }
+    assert_eq!(get(&server, "/jobs/a1/log", &watcher).await.json()["log"]["lines"], 1);
+    assert_eq!(get(&server, "/jobs/b1/log", &watcher).await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_batch_is_judged_line_by_line() {
     let server = Server::with(guarded()).await;
     let permissions = Permissions { report: patterns(&["a*"]), ..Permissions::default() };

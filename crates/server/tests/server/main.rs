@@ -13,6 +13,7 @@ mod credentials;
 mod events;
 mod frames;
 mod handshake;
+mod job_logs;
 mod listing;
 mod memory;
 mod operating;

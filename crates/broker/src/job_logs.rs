@@ -1,0 +1,183 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use milepost_protocol::{JobId, LogLine, Position};
+
+use crate::Unavailable;
+
+/// Keeps the log of each job: the latest lines that its worker wrote, beside the state and apart from it.
+///
+/// What every backend guarantees:
+///
+/// 1. **One order.** The lines of a log are numbered from 1, in the order in which they were appended.
+/// 2. **Bounded.** A log has at most [`MAX_JOB_LOG_BYTES`], as [`line_cost`] counts them. The oldest lines are dropped
+///    first, and who asks for them is told.
+/// 3. **As long as the job.** A log is forgotten with its job. A backend may forget it earlier, to make room or after a
+///    restart; its lines are then numbered anew, in another epoch.
+#[async_trait]
+pub trait JobLogs: Send + Sync + 'static {
+    /// Appends lines to the log of a job that is known.
+    ///
+    /// # Errors
+    /// When the job is not known, there is no memory, or the backend does not answer.
+    async fn append_log(&self, job: &JobId, lines: Vec<LogLine>) -> Result<Appended, LogError>;
+
+    /// A part of a job's log; none if the job is not known.
+    ///
+    /// # Errors
+    /// When the backend does not answer.
+    async fn log(&self, job: &JobId, part: LogPart) -> Result<Option<LogPage>, Unavailable>;
+
+    /// Waits until the log may have lines after `seen`. May be done too early, and is cancel-safe.
+    async fn log_grown(&self, job: &JobId, seen: Option<Position>);
+
+    /// What is held of logs in this process.
+    fn log_stats(&self) -> LogStats;
+}
+
+/// The most that is kept of a job's log, in bytes, as [`line_cost`] counts them.
+pub const MAX_JOB_LOG_BYTES: usize = 256 << 10;
+
+/// What a line counts: its JSON, and its share of what holds it.
+pub fn line_cost(line: &LogLine) -> usize {
+    const OVERHEAD: usize = 64;
+    line.json().len() + OVERHEAD
+}
+
+/// How many lines a log ever had, and how many of them are no longer kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Where the log ends: the position of its last line; none if it never had one.
+    pub end: Option<Position>,
+    /// The lines that are no longer kept.
+    pub dropped: u64,
+}
+
+impl Appended {
+    /// The lines that were ever appended.
+    pub fn lines(self) -> u64 {
+        self.end.map_or(0, |end| end.number)
+    }
+}
+
+/// Which lines of a log are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPart {
+    /// Those after this one, the oldest first; none: the newest.
+    pub after: Option<Position>,
+    /// At most so many.
+    pub most: usize,
+}
+
+/// A part of a job's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPage {
+    /// The log that it is of.
+    pub log: Appended,
+    /// Whether lines between the one asked about and the first one here are no longer kept.
+    pub gap: bool,
+    /// The number of the first of `lines`.
+    pub first: u64,
+    /// The lines, oldest first.
+    pub lines: Vec<LogLine>,
+}
+
+impl LogPage {
+    /// The position to ask with for what comes next; none if the log never had a line.
+    pub fn next(&self) -> Option<Position> {
+        let end = self.log.end?;
+        Some(Position { number: self.first + self.lines.len() as u64 - 1, ..end })
+    }
+}
+
+/// The numbers of the lines that a [`LogPart`] of a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogWindow {
+    /// The first of them.
+    pub first: u64,
+    /// The one after the last.
+    pub end: u64,
+    /// As in [`LogPage`].
+    pub gap: bool,
+}
+
+impl LogWindow {
+    /// Which of the lines that are kept of `log` are wanted.
+    pub fn of(part: LogPart, log: Appended) -> Self {
+        let (oldest, end) = (log.dropped + 1, log.lines() + 1);
+        let most = u64::try_from(part.most).unwrap_or(u64::MAX);
+        let Some(after) = part.after else {
+            return Self { first: oldest.max(end.saturating_sub(most)), end, gap: false };
+        };
+        let (first, gap) = match log.end {
+            Some(last) if last.epoch == after.epoch && after.number <= last.number => {
+                let next = after.number + 1;
+                (next.max(oldest), next < oldest)
+            }
+            // The log that it was of is forgotten, or lost its last lines, with lines that nobody can count.
+            _ => (oldest, true),
+        };
+        Self { first, end: end.min(first.saturating_add(most)), gap }
+    }
+}
+
+/// What is held of logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Bytes held in this process.
+    pub bytes: usize,
+    /// Logs given up early to make room, since start.
+    pub evicted: u64,
+}
+
+/// Why lines were not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogError {
+    /// The job is not known.
+    UnknownJob,
+    /// The backend has no memory for them.
+    Full(String),
+    /// The backend does not answer.
+    Unavailable(Unavailable),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownJob => f.write_str("the job is not known"),
+            Self::Full(bound) => write!(f, "the broker is full: {bound}"),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+#[cfg(test)]
+mod tests {
+    use milepost_protocol::Epoch;
+
+    use super::*;
+
+    fn at(epoch: u64, number: u64) -> Position {
+        Position { epoch: Epoch(epoch), number }
+    }
+
+    #[test]
+    fn a_window_is_of_kept_lines_and_marks_a_gap() {
+        let log = Appended { end: Some(at(1, 10)), dropped: 4 };
+        let window = |after, most| {
+            let LogWindow { first, end, gap } = LogWindow::of(LogPart { after, most }, log);
+            (first, end, gap)
+        };
+        assert_eq!(window(None, 100), (5, 11, false));
+        assert_eq!(window(None, 2), (9, 11, false));
+        assert_eq!(window(Some(at(1, 3)), 100), (5, 11, true));
+        assert_eq!(window(Some(at(1, 4)), 2), (5, 7, false));
+        assert_eq!(window(Some(at(1, 10)), 100), (11, 11, false));
+        assert_eq!(window(Some(at(1, u64::MAX)), 100), (5, 11, true));
+        assert_eq!(window(Some(at(2, 7)), 100), (5, 11, true));
+        let empty = LogWindow::of(LogPart { after: None, most: 9 }, Appended::default());
+        assert_eq!(empty, LogWindow { first: 1, end: 1, gap: false });
+    }
+}

@@ -1,0 +1,49 @@
+-- Reads lines of a job's log: spec/README.md, section 17.
+--
+-- KEYS  the job's hash (log_append.lua says where the log is)
+-- ARGV  1  the position after which lines are wanted; empty: the newest
+--       2  at most so many lines
+--
+-- Answers {position of the last line, lines that are no longer kept, number of the first line here, '1' if lines are missing
+-- before it, line, …}, oldest first. The first is empty if the log never had a line. No element: the job is not known.
+local LAYOUT = 1
+
+local meta, log = unpack(redis.call('HMGET', KEYS[1], 'meta', 'log'))
+local time = redis.call('TIME')
+local layout, expires
+if meta then
+  layout, expires = cmsgpack.unpack(meta)
+end
+if layout ~= LAYOUT or expires <= time[1] * 1000 + math.floor(time[2] / 1000) then
+  return {}
+end
+local epoch, last, oldest = '', 0, 1
+if log then
+  epoch, last, oldest = cmsgpack.unpack(log)
+end
+local most = tonumber(ARGV[2])
+local first, gap = math.max(oldest, last + 1 - most), false
+if ARGV[1] ~= '' then
+  local after_epoch, after = string.match(ARGV[1], '^(%x+)-(%d+)$')
+  after = tonumber(after)
+  if after_epoch ~= epoch or after > last then
+    -- The log that it was of is forgotten, with lines that nobody can count.
+    first, gap = oldest, true
+  else
+    first, gap = math.max(oldest, after + 1), after + 1 < oldest
+  end
+end
+local answer = {log and epoch .. '-' .. last or '', tostring(oldest - 1), tostring(first), gap and '1' or '0'}
+-- No more at once than Lua's stack takes.
+local SLICE = 1000
+local final = math.min(last, first + most - 1)
+for start = first, final, SLICE do
+  local fields = {}
+  for n = start, math.min(final, start + SLICE - 1) do
+    fields[#fields + 1] = 'l' .. n
+  end
+  for _, line in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
+    answer[#answer + 1] = line or ''
+  end
+end
+return answer

@@ -1,0 +1,352 @@
+//! Reading a job's log: `spec/README.md`, section 17.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use milepost_broker::{LogPage, LogPart};
+use milepost_hub::{Mode, Watch};
+use milepost_protocol::{JobId, LogStream, Position, Problem, ProblemType};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::access::{Ending, Grant};
+use crate::config::seconds;
+use crate::instance::{Instance, OpenSocket, Watching};
+use crate::openapi;
+use crate::request::parameter::{self, NamedJob};
+use crate::response::body::{in_pieces, pieces, text_bytes};
+use crate::response::json_text;
+use crate::response::problem::{Outcome, Refused};
+
+/// A part of a job's log.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `encode` writes")]
+#[schema(examples(json!({
+    "job_id": "job_12345",
+    "lines": [{"n": 17, "at": "2024-01-01T00:00:00.000Z", "stream": "stdout", "text": "frame 1500"}],
+    "next": "8f3a6c01d2e4b597-17",
+    "log": {"lines": 17, "dropped": 4}
+})))]
+pub(crate) struct JobLog {
+    job_id: JobId,
+    /// Oldest first.
+    lines: Vec<Line>,
+    /// The `since` of what comes next; absent if the log never had a line.
+    #[schema(nullable = false)]
+    next: Option<Position>,
+    /// Lines between `since` and the first one here are no longer kept.
+    #[schema(nullable = false)]
+    log_gap: Option<bool>,
+    log: LogCounts,
+}
+
+/// A line of a job's log.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `encode` writes")]
+pub(crate) struct Line {
+    /// Its number, from 1.
+    #[schema(minimum = 1)]
+    n: u64,
+    /// When it was written, by the clock of whoever sent it, or else of the server.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Where it was written, if that is known.
+    #[schema(nullable = false)]
+    stream: Option<LogStream>,
+    /// May hold control characters.
+    text: String,
+    /// The line was longer, and is cut off.
+    #[schema(nullable = false)]
+    cut: Option<bool>,
+}
+
+/// How much a log has.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `encode` writes")]
+pub(crate) struct LogCounts {
+    /// The lines that were ever sent.
+    lines: u64,
+    /// Those of them that are no longer kept.
+    dropped: u64,
+}
+
+struct Asked {
+    part: LogPart,
+    follow: bool,
+}
+
+fn asked(query: Option<&str>, headers: &HeaderMap) -> Outcome<Asked> {
+    const MOST: usize = 5_000;
+    let mut asked = Asked { part: LogPart { after: None, most: 1_000 }, follow: false };
+    for (name, value) in parameter::pairs(query, &["since", "limit", "follow"])? {
+        match name.as_str() {
+            "since" => asked.part.after = Some(position(&name, &value)?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+                asked.part.most = limit.ok_or_else(|| {
+                    Refused::parameter(&name, format!("is {value:?}; it is 1 to {MOST}"))
+                })?;
+            }
+            "follow" => {
+                asked.follow = match value.as_str() {
+                    "1" | "true" => true,
+                    "0" | "false" => false,
+                    _ => {
+                        let detail = format!("is {value:?}; it is 1 or 0");
+                        return Err(Refused::parameter(&name, detail));
+                    }
+                };
+            }
+            _ => {}
+        }
+    }
+    if asked.follow
+        && let Some(id) = headers.get("last-event-id").and_then(|id| id.to_str().ok())
+    {
+        asked.part.after = Some(position("Last-Event-ID", id)?);
+    }
+    Ok(asked)
+}
+
+fn position(name: &str, text: &str) -> Outcome<Position> {
+    let detail = || format!("is {text:?}; it is the next of an earlier answer");
+    Position::parse(text).ok_or_else(|| Refused::parameter(name, detail()))
+}
+
+/// A job's log
+///
+/// The latest lines that its worker wrote: without `since` the newest, with it those after it. With `follow` as server-sent
+/// events: each event has the same JSON, with its `next` as `id`, and `event: end` comes after the job's end.
+#[utoipa::path(
+    get, path = "/jobs/{job_id}/log", operation_id = "log", tag = "Watching",
+    params(openapi::JobPath, openapi::LogParams, openapi::LastEventId),
+    responses(
+        (status = 200, description = "Lines of the log.",
+            content((JobLog = "application/json"), (String = "text/event-stream"))),
+        openapi::PollRefused,
+    ),
+)]
+pub(crate) async fn read(
+    State(instance): State<Arc<Instance>>,
+    NamedJob(job): NamedJob,
+    RawQuery(query): RawQuery,
+    version: Version,
+    grant: Grant,
+    headers: HeaderMap,
+) -> Outcome<Response> {
+    let job = JobId::parse(&job)?;
+    let Asked { part, follow } = asked(query.as_deref(), &headers)?;
+    if follow {
+        return self::follow(instance, job, part, version, &grant).await;
+    }
+    let page = instance.logs.log(&job, part).await?;
+    let page = page.ok_or_else(|| Refused::unknown_job(&job))?;
+    let mut held = instance.memory.responses.take(2 * room(&page))?;
+    let text = encode(&job, &page, part.after);
+    held.shrink_to(text.capacity());
+    Ok(json_text(in_pieces(text_bytes(text, held))))
+}
+
+fn room(page: &LogPage) -> usize {
+    page.lines.iter().map(|line| line.json().len() + 32).sum::<usize>() + 256
+}
+
+fn encode(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
+    let mut out = String::with_capacity(room(page));
+    // Writing into a String cannot fail.
+    let _ = write!(out, "{{\"job_id\":\"{job}\",\"lines\":[");
+    for (n, line) in (page.first..).zip(&page.lines) {
+        let comma = if n == page.first { "" } else { "," };
+        let fields = line.json().strip_prefix('{').unwrap_or_default();
+        let _ = write!(out, "{comma}{{\"n\":{n},{fields}");
+    }
+    out.push(']');
+    if let Some(next) = next(page, since) {
+        let _ = write!(out, ",\"next\":\"{next}\"");
+    }
+    if page.gap {
+        out.push_str(",\"log_gap\":true");
+    }
+    let (lines, dropped) = (page.log.lines(), page.log.dropped);
+    let _ = write!(out, ",\"log\":{{\"lines\":{lines},\"dropped\":{dropped}}}}}");
+    out
+}
+
+/// Where to go on: a position has a number of 1 or more, so after nothing it stays where it was.
+fn next(page: &LogPage, since: Option<Position>) -> Option<Position> {
+    page.next().filter(|next| next.number > 0).or(since)
+}
+
+async fn follow(
+    instance: Arc<Instance>,
+    job: JobId,
+    part: LogPart,
+    version: Version,
+    grant: &Grant,
+) -> Outcome<Response> {
+    let stream = instance.count_stream(version)?;
+    let page = instance.logs.log(&job, part).await?;
+    let page = page.ok_or_else(|| Refused::unknown_job(&job))?;
+    let watch = instance.hub.watch(&job, None, Mode::Latest).await?;
+    let lines = Lines {
+        watching: Watching::new(&instance.counters),
+        ending: Ending::of(grant, &instance),
+        stream,
+        opening: Some(page),
+        ended_at: None,
+        over: false,
+        watch,
+        part,
+        job,
+        instance,
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        // nginx would collect events otherwise.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Body::from_stream(lines.into_stream())).into_response())
+}
+
+/// One client's stream of lines. Nothing is queued for it: it reads on from where it is, and what is no longer kept by then is
+/// a gap.
+struct Lines {
+    #[expect(dead_code, reason = "counts the watcher until it is dropped")]
+    watching: Watching,
+    #[expect(dead_code, reason = "counts the stream until it is dropped")]
+    stream: Option<OpenSocket>,
+    instance: Arc<Instance>,
+    job: JobId,
+    part: LogPart,
+    ending: Ending,
+    /// Tells when the job ends.
+    watch: Watch,
+    opening: Option<LogPage>,
+    ended_at: Option<Instant>,
+    over: bool,
+}
+
+/// What happened to a job's log.
+enum News {
+    Grown,
+    Ended,
+    Over,
+    Quiet,
+    Unauthenticated(&'static str),
+    Drain,
+}
+
+impl Lines {
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        let chunks = futures_util::stream::unfold(self, |mut lines| async move {
+            let chunk = lines.next().await?;
+            // Without memory for it the stream ends; its client comes back, and reads on.
+            let held = lines.instance.memory.responses.take(chunk.capacity()).ok()?;
+            Some((text_bytes(chunk, held), lines))
+        });
+        chunks.flat_map(|chunk| futures_util::stream::iter(pieces(chunk).map(Ok)))
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        if let Some(page) = self.opening.take() {
+            return Some(format!(
+                "retry: {}\n{}",
+                fastrand::u32(1_000..=5_000),
+                self.encode(&page)
+            ));
+        }
+        let mut looks = false;
+        loop {
+            if self.over {
+                return None;
+            }
+            if looks {
+                // What the broker does not answer now, the client asks again when it comes back.
+                let Some(page) = self.instance.logs.log(&self.job, self.part).await.ok()? else {
+                    return Some(self.end());
+                };
+                if page.gap || !page.lines.is_empty() {
+                    return Some(self.encode(&page));
+                }
+            }
+            looks = true;
+            match self.news().await {
+                News::Grown => {}
+                News::Ended => {
+                    self.ended_at.get_or_insert_with(Instant::now);
+                    looks = false;
+                }
+                News::Over => {
+                    let page = self.instance.logs.log(&self.job, self.part).await.ok()??;
+                    if page.lines.is_empty() {
+                        return Some(self.end());
+                    }
+                    return Some(self.encode(&page));
+                }
+                News::Quiet => {
+                    let page = self.instance.logs.log(&self.job, self.part).await.ok()?;
+                    return Some(match page {
+                        Some(page) if page.gap || !page.lines.is_empty() => self.encode(&page),
+                        Some(_) => ": keepalive\n\n".to_owned(),
+                        None => self.end(),
+                    });
+                }
+                News::Unauthenticated(why) => {
+                    self.over = true;
+                    let problem = Problem::new(ProblemType::Unauthenticated, why);
+                    let json = Refused::from(problem).json();
+                    return Some(format!("event: unauthenticated\ndata: {json}\n\n"));
+                }
+                News::Drain => return None,
+            }
+        }
+    }
+
+    async fn news(&mut self) -> News {
+        /// A worker's last lines may come a moment after its end.
+        const LAST_LINES: Duration = Duration::from_secs(1);
+        let keepalive = seconds(self.instance.config.ping_interval);
+        let over = async {
+            match self.ended_at {
+                Some(at) => tokio::time::sleep_until(at + LAST_LINES).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            if self.ended_at.is_some() {
+                return std::future::pending().await;
+            }
+            while !self.watch.next().await.iter().any(|state| state.status().is_end()) {}
+        };
+        tokio::select! {
+            () = self.instance.logs.log_grown(&self.job, self.part.after) => News::Grown,
+            () = ended => News::Ended,
+            () = over => News::Over,
+            () = tokio::time::sleep(keepalive) => News::Quiet,
+            why = self.ending.wait() => News::Unauthenticated(why),
+            () = self.instance.drain.begun() => News::Drain,
+        }
+    }
+
+    fn encode(&mut self, page: &LogPage) -> String {
+        let json = encode(&self.job, page, self.part.after);
+        self.part.after = next(page, self.part.after);
+        let id = self.part.after.map(|after| format!("id: {after}\n")).unwrap_or_default();
+        format!("{id}data: {json}\n\n")
+    }
+
+    fn end(&mut self) -> String {
+        self.over = true;
+        format!("event: end\ndata: {{\"job_id\":\"{}\"}}\n\n", self.job)
+    }
+}

@@ -1,0 +1,100 @@
+//! Logs of jobs, as `spec/README.md` has it in section 17.
+
+use milepost_protocol::MAX_LOG_LINE_BYTES;
+use serde_json::{Value, json};
+
+use crate::support::{Events, Response, Server};
+
+async fn append(server: &Server, job: &str, content_type: &str, body: &str) -> Response {
+    let header = format!("content-type: {content_type}\r\n");
+    server.request("POST", &format!("/jobs/{job}/log"), &header, body).await
+}
+
+async fn texts(server: &Server, path: &str) -> Vec<Value> {
+    let answer = server.get(path).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["lines"].as_array().unwrap().iter().map(|line| line["text"].clone()).collect()
+}
+
+#[tokio::test]
+async fn lines_come_back_as_they_were_sent() {
+    let server = Server::start().await;
+    let before = server.report("a", "{}").await.json()["position"].clone();
+    let appended = append(&server, "a", "text/plain", "one\r\n\ntwo \u{1b}[1m\n").await;
+    assert_eq!(appended.status, 200, "{appended:?}");
+    let lines = "{\"text\":\"three\",\"stream\":\"stderr\",\"at\":\"2024-05-06T07:08:09Z\"}\n\n";
+    let appended = append(&server, "a", "application/x-ndjson; charset=utf-8", lines).await.json();
+    let log = server.get("/jobs/a/log").await.json();
+    assert_eq!(log["next"], appended["next"]);
+    assert_eq!(log["log"], json!({"lines": 4, "dropped": 0}));
+    let line =
+        json!({"n": 4, "at": "2024-05-06T07:08:09.000Z", "stream": "stderr", "text": "three"});
+    assert_eq!(log["lines"][3], line);
+    assert_eq!(texts(&server, "/jobs/a/log").await, ["one", "", "two \u{1b}[1m", "three"]);
+    assert_eq!(texts(&server, "/jobs/a/log?limit=2").await, ["two \u{1b}[1m", "three"]);
+    let next = server.get("/jobs/a/log?limit=1").await.json()["next"].clone();
+    assert_eq!(next, appended["next"]);
+    let epoch = next.as_str().unwrap().split_once('-').unwrap().0;
+    assert_eq!(texts(&server, &format!("/jobs/a/log?since={epoch}-1&limit=1")).await, [""]);
+    assert_eq!(server.get("/jobs/a/log?since=1-1").await.json()["log_gap"], true);
+
+    append(&server, "a", "text/plain", &"x".repeat(MAX_LOG_LINE_BYTES + 1)).await;
+    let last = &server.get("/jobs/a/log?limit=1").await.json()["lines"][0];
+    assert_eq!((last["cut"].clone(), last["text"].as_str().unwrap().len()), (json!(true), 4_096));
+    // Nobody who watches the job is sent anything for its log.
+    assert_eq!(server.get("/jobs/a").await.json()["position"], before);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_log_is_named() {
+    let server = Server::start().await;
+    server.report("a", "{}").await;
+    assert_eq!(append(&server, "b", "text/plain", "x").await.problem(), "unknown-job");
+    assert_eq!(server.get("/jobs/b/log").await.problem(), "unknown-job");
+    assert_eq!(server.get("/jobs/b/log?follow=1").await.problem(), "unknown-job");
+    let json = "application/json";
+    let wrong = append(&server, "a", json, "{\"text\":\"x\"}\n{\"text\":1}\n").await;
+    assert_eq!(wrong.problem(), "invalid-json");
+    assert!(wrong.json()["detail"].as_str().unwrap().starts_with("line 2: "), "{wrong:?}");
+    let wrong = append(&server, "a", json, "{\"text\":\"x\",\"stream\":\"in\"}").await;
+    assert_eq!(wrong.problem(), "invalid-parameter");
+    for body in ["x".repeat((256 << 10) + 1), "\n".repeat(4_098)] {
+        assert_eq!(append(&server, "a", "text/plain", &body).await.problem(), "batch-too-large");
+    }
+    for query in ["since=x", "limit=0", "limit=5001", "follow=2", "wait=1"] {
+        let answer = server.get(&format!("/jobs/a/log?{query}")).await;
+        assert_eq!(answer.problem(), "invalid-parameter", "{query}");
+    }
+    assert_eq!(texts(&server, "/jobs/a/log").await, [] as [&str; 0]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_follows_sees_each_line_and_the_end() {
+    let server = Server::start().await;
+    server.report("a", "{}").await;
+    append(&server, "a", "text/plain", "one").await;
+    let mut events = Events::open(&server, "/jobs/a/log?follow=1", "").await;
+    let first = events.next().await.unwrap();
+    assert_eq!(first.json()["lines"][0]["text"], "one");
+    append(&server, "a", "text/plain", "two\nthree").await;
+    let second = events.next().await.unwrap();
+    let lines = second.json()["lines"].clone();
+    assert_eq!((&lines[0]["n"], &lines[1]["text"]), (&json!(2), &json!("three")));
+    assert_eq!(second.json()["next"], second.id.clone().unwrap());
+
+    // Back with the position of its last event, a client is sent what it missed.
+    let header = format!("last-event-id: {}\r\n", first.id.clone().unwrap());
+    let mut resumed = Events::open(&server, "/jobs/a/log?follow=1", &header).await;
+    assert_eq!(resumed.next().await.unwrap().json()["lines"], lines);
+
+    append(&server, "a", "text/plain", "last words").await;
+    server.report("a", r#"{"status":"completed"}"#).await;
+    for mut events in [events, resumed] {
+        assert_eq!(events.next().await.unwrap().json()["lines"][0]["text"], "last words");
+        assert_eq!(events.next().await.unwrap().name.as_deref(), Some("end"));
+        assert!(events.next().await.is_none());
+    }
+    server.stop().await;
+}
