@@ -70,6 +70,10 @@ pub fn main() -> process::ExitCode {
             return exit::complain(first_sentence(&error.to_string()), ExitCode::Usage).into();
         }
     };
+    // `serve` refuses to start with an unknown variable.
+    if !matches!(cli.command, Command::Serve(_)) {
+        warn_of_misspelt_variables();
+    }
     match cli.command {
         Command::Demo(args) => args.run(),
         Command::Run(args) => args.run(),
@@ -88,6 +92,18 @@ pub fn main() -> process::ExitCode {
         Command::Man(args) => args.run(),
     }
     .into()
+}
+
+/// One line on stderr for each variable that has no effect because of a wrong letter.
+fn warn_of_misspelt_variables() {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if let Some(meant) = milepost_reporter::misspelt_variable(&name) {
+            let problem =
+                format!("the environment variable {name} has no effect: did you mean {meant}?");
+            exit::warn(problem);
+        }
+    }
 }
 
 /// What is wrong, out of clap's text about it: up to the first empty line, in one.

@@ -32,6 +32,16 @@ fn report_prints_the_position_and_status_the_state() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named() {
+    let mut misspelt = milepost(&["token", "--watch", "a", "--for", "1m"]);
+    misspelt.env("MILEPOST_TOKEN_SECRET", "a secret of thirty-two bytes, and more");
+    misspelt.env("MILEPOST_ULR", "http://127.0.0.1:1").env("MILEPOST_TTL", "60");
+    let (code, out, err) = code_and_streams(&mut misspelt);
+    let line = "the environment variable MILEPOST_ULR has no effect: did you mean MILEPOST_URL?";
+    assert_eq!((code, out.lines().count(), err), (0, 1, format!("milepost: {line}\n")));
+}
+
+#[test]
 fn a_refusal_is_one_line() {
     let server = Server::start();
     server.report("a", r#"{"status":"completed"}"#);

@@ -1,7 +1,8 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use crate::environment::misspelt;
 use crate::inbox::Inbox;
 use crate::notice::{Notice, NoticeHook};
 use crate::owner::Owner;
@@ -103,11 +104,22 @@ impl Builder {
 
     /// Reports to where the environment says: [`Reporter::from_env`].
     pub fn from_env(self) -> Reporter {
-        let url = url_of(|name| std::env::var(name).ok());
+        let url = self.url_in_environment();
         match url.and_then(|url| self.server_or_notice(&url)) {
             Some(server) => self.report_to(server),
             None => Reporter::silent(),
         }
+    }
+
+    /// The URL that the environment names. Misspelt variables are told of, the first time.
+    pub(crate) fn url_in_environment(&self) -> Option<String> {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            for (variable, meant) in misspelt() {
+                self.notices.tell(&Notice::MisspeltVariable { variable, meant });
+            }
+        });
+        url_of(|name| std::env::var(name).ok())
     }
 
     /// The server at `url`; none if there is no such URL, which a notice says.
@@ -159,7 +171,7 @@ impl Reporter {
 }
 
 /// Where the environment says to report to.
-pub(crate) fn url_of(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+fn url_of(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name| variable(name).filter(|value| !value.is_empty());
     set("MILEPOST_URL").or_else(|| set("REDIS_URL"))
 }

@@ -37,6 +37,7 @@ mod backoff;
 mod builder;
 mod counter;
 mod encode;
+mod environment;
 mod http;
 mod inbox;
 mod job;
@@ -64,6 +65,7 @@ mod update;
 mod wrap;
 
 pub use builder::Builder;
+pub use environment::misspelt_variable;
 pub use job::Job;
 pub use milepost_protocol::{Action, InvalidJobId, JobId};
 pub use notice::Notice;

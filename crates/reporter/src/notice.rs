@@ -16,6 +16,13 @@ pub enum Notice {
         /// What is wrong with it.
         reason: String,
     },
+    /// A variable of the environment has no effect, because it was probably misspelt. Told once by each process.
+    MisspeltVariable {
+        /// The variable that is set.
+        variable: String,
+        /// The variable that was probably meant.
+        meant: &'static str,
+    },
     /// No reports arrive any more. Told once, until they do again.
     Failing {
         /// The first failure.
@@ -86,6 +93,10 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnusableUrl { reason } => write!(f, "nothing is reported: {reason}"),
+            Self::MisspeltVariable { variable, meant } => write!(
+                f,
+                "the environment variable {variable} has no effect: did you mean {meant}?"
+            ),
             Self::Failing { reason } => {
                 write!(f, "reports do not arrive, the job goes on: {reason}")
             }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::builder::{Builder, url_of};
+use crate::builder::Builder;
 use crate::encode;
 use crate::record::worker_clock;
 use crate::reporter::Reporter;
@@ -40,8 +40,9 @@ impl ProgressReporter {
 
     /// Reports to where the environment says: [`Reporter::from_env`].
     pub fn from_env() -> Self {
-        let url = url_of(|name| std::env::var(name).ok());
-        Self::reporting_to(url.and_then(|url| Builder::default().server_or_notice(&url)))
+        let builder = Builder::default();
+        let url = builder.url_in_environment();
+        Self::reporting_to(url.and_then(|url| builder.server_or_notice(&url)))
     }
 
     fn reporting_to(server: Option<Server>) -> Self {

@@ -1,12 +1,13 @@
 /** Today's way to report, job by job, under the names that workers know from Python. */
 import type { State } from 'milepost';
+import { fromEnvironment } from './environment.js';
 import { describe } from './process.js';
 import { type Change, Sender, type Source, type Update } from './sender.js';
 
 export interface ReporterOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
   url?: string;
-  /** Sent as `Authorization: Bearer`. */
+  /** Sent as `Authorization: Bearer`. If absent, `MILEPOST_TOKEN`. */
   token?: string;
   /** Where warnings go; by default `console.warn`. */
   warn?: (message: string) => void;
@@ -30,9 +31,9 @@ export class ProgressReporter {
   readonly #jobs = new Map<string, { source: Source; update: Update }>();
 
   constructor(options: ReporterOptions = {}) {
-    this.#url = options.url ?? process.env['MILEPOST_URL'];
-    this.#token = options.token;
     this.#warn = options.warn ?? ((text: string) => console.warn(text));
+    const { url, token } = fromEnvironment(options, this.#warn);
+    [this.#url, this.#token] = [url, token];
     this.#sender = Sender.to(this.#url, this.#token, this.#warn);
   }
 

@@ -5,6 +5,7 @@
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
 import { type Attributes, attributesOf } from './attributes.js';
+import { fromEnvironment } from './environment.js';
 import { type Running, describe, enter, leave } from './process.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
 import { type Change, HEARTBEAT, Sender, type Source, type Update } from './sender.js';
@@ -16,7 +17,7 @@ export { flush } from './sender.js';
 export interface JobOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
   url?: string;
-  /** Sent as `Authorization: Bearer`. */
+  /** Sent as `Authorization: Bearer`. If absent, `MILEPOST_TOKEN`. */
   token?: string;
   /** The job's id; by default its name and a UUID. */
   id?: string;
@@ -73,7 +74,7 @@ export class Job implements Running {
    * `complete`, `fail` or `cancel`. `job()` does that by itself.
    */
   constructor(name: string, options: JobOptions = {}) {
-    const { url = process.env['MILEPOST_URL'], token, id, total, stage, message, metadata, attempt, ttl, tags, unit, signal, onRequest } = options;
+    const { id, total, stage, message, metadata, attempt, ttl, tags, unit, signal, onRequest } = options;
     this.id = id ?? `${name.replace(/[^\w.~:@-]/g, '-').slice(0, 80)}-${crypto.randomUUID()}`;
     this.#fixed = {
       ...(attempt !== undefined && { attempt }),
@@ -93,6 +94,7 @@ export class Job implements Running {
       hasHeartbeat: true,
       onRequest: (request) => this.#take(request, onRequest),
     };
+    const { url, token } = fromEnvironment(options, warn);
     this.#sender = Sender.to(url, token, warn);
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });

@@ -389,7 +389,8 @@ function tellTruncated(source: Source, entry: Entry, what: string): void {
   entry.hasToldTruncated = true;
 }
 
-function warn(to: (message: string) => void, message: string): void {
+/** A warning, under the name of the package. */
+export function warn(to: (message: string) => void, message: string): void {
   try {
     to(`milepost: ${message}`);
   } catch {

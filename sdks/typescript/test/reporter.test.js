@@ -14,6 +14,8 @@ let status = 200;
 let headers = {};
 /** The requests' paths, and how many updates each had. */
 let asked = [];
+/** Their credentials. */
+let authorized = [];
 /** What the server answers an update with; by default that it was taken. */
 let outcome = () => ({});
 const taken = ({ job_id }) => ({ job_id, position: '1-1' });
@@ -24,6 +26,7 @@ let url;
 const listen = (port = 0) => new Promise((resolve) => {
   server = createServer((request, response) => {
     let body = '';
+    authorized.push(request.headers.authorization);
     request.on('data', (chunk) => (body += chunk));
     request.on('end', () => {
       const updates = body.split('\n').map((line) => ({ path: request.url, ...(line && JSON.parse(line)) }));
@@ -39,7 +42,7 @@ const close = () => new Promise((resolve) => {
   server.close(resolve);
 });
 beforeEach(async () => {
-  [told, warned, status, headers, asked, outcome] = [[], [], 200, {}, [], () => ({})];
+  [told, warned, status, headers, asked, authorized, outcome] = [[], [], 200, {}, [], [], () => ({})];
   await listen();
 });
 afterEach(close);
@@ -344,6 +347,22 @@ test('a quiet job says every ten seconds that it is there; changes are held to f
   const ended = j.complete();
   await pass(50);
   await ended;
+});
+
+test('a misspelt variable of the environment is named once, and the token is taken from there', async () => {
+  const set = { MILEPOST_ULR: url, milepost_url: url, MILEPOST_TTL: '60', MILEPOST_KEY: 'x', MILEPOST_TOKEN: 'secret' };
+  Object.assign(process.env, set);
+  try {
+    await new Job('x', options()).complete();
+    await new Job('y', { ...options(), id: 'k' }).complete();
+  } finally {
+    for (const name of Object.keys(set)) delete process.env[name];
+  }
+  assert.deepEqual(warned.sort(), [
+    'milepost: the environment variable MILEPOST_ULR has no effect: did you mean MILEPOST_URL?',
+    'milepost: the environment variable milepost_url has no effect: did you mean MILEPOST_URL?',
+  ]);
+  assert.ok(authorized.length >= 1 && authorized.every((header) => header === 'Bearer secret'), authorized.join());
 });
 
 /** Runs a script in a process of its own, told where the server is. */
