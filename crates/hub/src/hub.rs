@@ -229,7 +229,7 @@ impl Hub {
                 let _ = tokio::time::timeout(CATCH_UP, caught_up).await;
             }
             Some(Standing::Foreign) if !lease.lock().log.has_epoch(since.epoch) => {
-                self.reach_present_epoch(lease.topic()).await?
+                self.reach_present_epoch(lease.topic()).await?;
             }
             _ => {}
         }

@@ -214,7 +214,7 @@ async fn a_request_after_a_restart_begins_an_epoch_and_stands() {
         match it.broker().request(&job, request(Action::Pause)).await {
             Ok(requested) => break requested.state,
             Err(RequestError::Unavailable(_)) => {
-                tokio::time::sleep(Duration::from_millis(50)).await
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(other) => panic!("{other}"),
         }

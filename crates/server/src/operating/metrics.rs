@@ -20,7 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::runtime::Handle;
 
-use crate::instance::{Instance};
+use crate::instance::Instance;
 use crate::memory::{Budget, Share, TOPIC_BYTES};
 use crate::response::problem::{Outcome, Refused};
 

@@ -341,6 +341,26 @@ async fn requests_are_as_described(asker: &mut Asker<'_>, large: &str) {
     asker.document.check_named("State", &state, "a state with a request");
 }
 
+async fn badges_are_as_described(asker: &mut Asker<'_>, seen: &str) {
+    for badge in ["badge.json", "badge.svg"] {
+        let operation = format!("GET /jobs/{{job_id}}/{badge}");
+        for (job, headers) in [("a1", ""), ("a1", seen), ("nobody", ""), ("a%20b", "")] {
+            asker.ask(&operation, &format!("/jobs/{job}/{badge}"), headers, "").await;
+        }
+    }
+}
+
+async fn handshakes_are_as_described(asker: &mut Asker<'_>) {
+    let handshake = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n";
+    for (operation, path) in [("GET /ws", "/ws"), ("GET /ws/jobs/{job_id}", "/ws/jobs/a1")] {
+        asker.ask(operation, path, "", "").await;
+        let bad_key = format!("{handshake}sec-websocket-key: x\r\n");
+        asker.ask(operation, path, &bad_key, "").await;
+        asker.server.watch(path).await;
+        asker.seen.insert(format!("{operation} 101"));
+    }
+}
+
 async fn logs_are_as_described(asker: &mut Asker<'_>) {
     let (append, read) = ("POST /jobs/{job_id}/log", "GET /jobs/{job_id}/log");
     asker.ask("POST /jobs/{job_id}", "/jobs/l1", "", "{}").await;
@@ -409,12 +429,7 @@ async fn real_answers_are_as_described() {
     for path in ["/jobs/a1/history", "/jobs/nobody/history", "/jobs/a%20b/history"] {
         asker.ask("GET /jobs/{job_id}/history", path, "", "").await;
     }
-    for badge in ["badge.json", "badge.svg"] {
-        let operation = format!("GET /jobs/{{job_id}}/{badge}");
-        for (job, headers) in [("a1", ""), ("a1", seen.as_str()), ("nobody", ""), ("a%20b", "")] {
-            asker.ask(&operation, &format!("/jobs/{job}/{badge}"), headers, "").await;
-        }
-    }
+    badges_are_as_described(&mut asker, &seen).await;
     for path in ["/watchers?job_id=a1,b1", "/watchers?job_id=a%20b"] {
         asker.ask("GET /watchers", path, "", "").await;
     }
@@ -442,14 +457,7 @@ async fn real_answers_are_as_described() {
     {
         asker.ask(&format!("GET {path}"), path, "", "").await;
     }
-    let handshake = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n";
-    for (operation, path) in [("GET /ws", "/ws"), ("GET /ws/jobs/{job_id}", "/ws/jobs/a1")] {
-        asker.ask(operation, path, "", "").await;
-        let bad_key = format!("{handshake}sec-websocket-key: x\r\n");
-        asker.ask(operation, path, &bad_key, "").await;
-        server.watch(path).await;
-        asker.seen.insert(format!("{operation} 101"));
-    }
+    handshakes_are_as_described(&mut asker).await;
     for path in ["/jobs/a1", "/jobs/a1", "/jobs/a%20b"] {
         asker.ask("DELETE /jobs/{job_id}", path, "", "").await;
     }
