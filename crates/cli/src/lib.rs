@@ -14,6 +14,7 @@ mod exit;
 mod ffmpeg;
 mod jobs;
 mod key;
+mod log;
 mod manual;
 mod open;
 pub mod output;
@@ -50,6 +51,7 @@ enum Command {
     Cancel(cancel::Cancel),
     Pause(cancel::Pause),
     Resume(cancel::Resume),
+    Log(log::Args),
     Open(open::Args),
     Serve(serve::Args),
     Key(key::Args),
@@ -84,6 +86,7 @@ pub fn main() -> process::ExitCode {
         Command::Cancel(args) => args.run(),
         Command::Pause(args) => args.run(),
         Command::Resume(args) => args.run(),
+        Command::Log(args) => args.run(),
         Command::Open(args) => args.run(),
         Command::Serve(args) => args.run(),
         Command::Key(args) => args.run(),

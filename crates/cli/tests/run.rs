@@ -408,3 +408,25 @@ fn a_job_whose_worker_answers_no_requests_is_not_cancelled() {
         assert!(err.contains(words) || code == 5, "{err}");
     }
 }
+
+#[test]
+fn what_the_command_prints_is_the_jobs_log() {
+    let server = Server::start();
+    let milepost = |line: &[&str]| {
+        let output = run(&mut server.milepost(line));
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let printed = "10%\r90%\rdone\n\u{1b}[31mred\u{1b}[0m\n";
+    let script = r"printf '10%%\r90%%\rdone\n\033[31mred\033[0m\n'";
+    let answer = milepost(&["run", "--job", "a", "--", "sh", "-c", script]);
+    assert_eq!(answer, (Some(0), printed.to_owned()));
+    for line in [&["log", "a"][..], &["log", "a", "--follow"]] {
+        assert_eq!(milepost(line), (Some(0), "done\nred\n".to_owned()));
+    }
+    assert_eq!(milepost(&["log", "a", "--lines", "1"]).1, "red\n");
+
+    let line = ["run", "--job", "b", "--no-log", "--", "echo", "secret"];
+    assert_eq!(milepost(&line), (Some(0), "secret\n".to_owned()));
+    assert_eq!(milepost(&["log", "b"]), (Some(0), String::new()));
+    assert_eq!(milepost(&["log", "nobody"]), (Some(5), String::new()));
+}

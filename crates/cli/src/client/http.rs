@@ -97,6 +97,17 @@ impl Http {
         }))
     }
 
+    pub(super) fn append_log(&self, job: &JobId, lines: &str) -> Result<(), RequestError> {
+        let post = self.agent.post(format!("{}/jobs/{job}/log", self.url));
+        let post = self.authorized(post).content_type("application/x-ndjson");
+        self.text(post.send(lines)).map(|_| ())
+    }
+
+    pub(super) fn log(&self, job: &JobId, query: &[(&str, &str)]) -> Result<String, RequestError> {
+        let get = self.agent.get(format!("{}/jobs/{job}/log", self.url));
+        self.text(self.authorized(get).query_pairs(query.iter().copied()).call())
+    }
+
     /// A page of the jobs known; the answer's JSON.
     pub(super) fn jobs(&self, query: &[(&str, &str)]) -> Result<String, RequestError> {
         let request =

@@ -81,6 +81,7 @@ pub(crate) enum RequestError {
     },
     InvalidState(InvalidState),
     UnreadableList,
+    UnreadableLog,
     /// The server is at another address.
     Redirected {
         url: String,
@@ -115,6 +116,7 @@ impl RequestError {
             | Self::NotMilepost { .. }
             | Self::Redirected { .. }
             | Self::UnreadableList
+            | Self::UnreadableLog
             | Self::InvalidState(_) => ExitCode::Failure,
         }
     }
@@ -150,6 +152,7 @@ impl fmt::Display for RequestError {
             Self::Redirected { url, location } => {
                 write!(f, "{url} redirects to {location}: name that server's URL")
             }
+            Self::UnreadableLog => f.write_str("the job's log cannot be read"),
             Self::UnreadableList => f.write_str("the server's list of jobs cannot be read"),
             Self::InvalidState(error) => write!(f, "the server's state cannot be read: {error}"),
         }
@@ -217,6 +220,27 @@ impl Client {
     pub(crate) fn request(&self, job: &JobId, request: &Value) -> Result<String, RequestError> {
         match self {
             Self::Http(http) => http.request(job, request),
+            Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
+        }
+    }
+
+    /// Whether it takes lines of logs. Only a server does.
+    pub(crate) fn takes_logs(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
+    /// Appends lines, as JSON, to the job's log: `spec/README.md`, section 17.
+    pub(crate) fn append_log(&self, job: &JobId, lines: &str) -> Result<(), RequestError> {
+        match self {
+            Self::Http(http) => http.append_log(job, lines),
+            Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
+        }
+    }
+
+    /// A part of the job's log; the answer's JSON.
+    pub(crate) fn log(&self, job: &JobId, query: &[(&str, &str)]) -> Result<String, RequestError> {
+        match self {
+            Self::Http(http) => http.log(job, query),
             Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
         }
     }

@@ -38,8 +38,12 @@ pub(super) fn render(job: Job, out: &Path) {
         environment: Vec::new(),
     };
     let sink = ReportedJob::new(job);
-    let targets =
-        OutputTargets { stdout: Destination::Nothing, stderr: Destination::Nothing, screen: None };
+    let targets = OutputTargets {
+        stdout: Destination::Nothing,
+        stderr: Destination::Nothing,
+        screen: None,
+        log: None,
+    };
     let outcome = Signals::catch()
         .map_err(|error| CannotStart::new(&task.program, error))
         .and_then(|mut signals| task.supervise(targets, &mut signals, &sink));

@@ -6,6 +6,7 @@ mod delivery;
 mod error_tail;
 mod github;
 mod outcome;
+mod output_log;
 mod parse_budget;
 mod pip;
 mod relay;
@@ -29,6 +30,7 @@ use milepost_reporter::Reporter;
 
 use ci_log::CiLog;
 use delivery::ReportDelivery;
+use output_log::OutputLog;
 use requests::Answering;
 use signals::Cancellation;
 
@@ -78,6 +80,9 @@ pub(crate) struct Args {
     /// When watchers cancel the command: SIGKILL so many seconds after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     cancel_grace: u32,
+    /// Do not send what the command prints to the server, as the job's log
+    #[arg(long)]
+    no_log: bool,
     /// Show no bar and print no messages of Milepost's own
     #[arg(long, short)]
     quiet: bool,
@@ -158,6 +163,8 @@ impl Args {
             },
         };
         let sink = ReportedJob::new(job_handle);
+        let (output_log, log_sender) =
+            (connects && !self.no_log).then(|| OutputLog::start(url, &job)).flatten().unzip();
         let log = CiLog::new(job.as_str(), &sink, logs);
         let outcome = (|| {
             let mut signals =
@@ -171,6 +178,7 @@ impl Args {
                 stdout: destination(&io::stdout(), screen.as_deref()),
                 stderr: destination(&io::stderr(), screen.as_deref()),
                 screen: screen.as_ref(),
+                log: output_log.as_ref(),
             };
             task.supervise(outlet, &mut signals, &log)
         })();
@@ -184,6 +192,10 @@ impl Args {
         log.finish(&outcome, took, link.as_deref());
         sink.end(&outcome);
         let reported = delivery.close(reporter) && connects;
+        // After the end, which never waits for lines.
+        if let Some(sender) = log_sender {
+            sender.finish();
+        }
         let where_to = if reported { page_or_redis(url, &job) } else { "not reported".to_owned() };
         announcer.last_line(&format!("{job} {} · {where_to}", outcome.in_words(took)));
         ExitCode::Of(outcome.exit_code())

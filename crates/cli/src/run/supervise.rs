@@ -10,11 +10,13 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use milepost_protocol::LogStream;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::child::{CannotStart, Running};
 use super::error_tail::ErrorTail;
 use super::outcome::{Exit, Outcome};
+use super::output_log::OutputLog;
 use super::parse_budget::ParseBudget;
 use super::pip;
 use super::relay::{Destination, OutputObserver, relay};
@@ -41,6 +43,8 @@ pub(crate) struct OutputTargets<'a> {
     pub(crate) stdout: Destination<'a>,
     pub(crate) stderr: Destination<'a>,
     pub(crate) screen: Option<&'a Arc<Screen>>,
+    /// Where the lines go as well, but not ffmpeg's stdout, which may be a film.
+    pub(crate) log: Option<&'a OutputLog>,
 }
 
 impl Task {
@@ -174,19 +178,18 @@ impl Streams<'_> {
     ) -> io::Result<ExitStatus> {
         let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
         let (stdout_parser, stderr_parser) = (parser(), parser());
+        let log = targets.log;
         thread::scope(|scope| {
             let exited = exited.as_fd();
             scope.spawn(move || {
                 let reader = Reader::new(stdout_parser, tracker, output_tail);
+                let reader = OutputLog::observe(log, LogStream::Stdout, reader);
                 relay(stdout, exited, targets.stdout, reader);
             });
             scope.spawn(move || {
-                relay(
-                    stderr,
-                    exited,
-                    targets.stderr,
-                    Reader::new(stderr_parser, tracker, error_tail),
-                );
+                let reader = Reader::new(stderr_parser, tracker, error_tail);
+                let reader = OutputLog::observe(log, LogStream::Stderr, reader);
+                relay(stderr, exited, targets.stderr, reader);
             });
             wait(running, exits, tracker, targets.screen.map(Arc::as_ref))
         })
@@ -208,12 +211,9 @@ impl Streams<'_> {
             let exited = exited.as_fd();
             scope.spawn(move || relay(stdout, exited, targets.stdout, IgnoreOutput));
             scope.spawn(move || {
-                relay(
-                    stderr,
-                    exited,
-                    targets.stderr,
-                    Stderr::new(encoding, error_tail, status_line),
-                );
+                let reader = Stderr::new(encoding, error_tail, status_line);
+                let reader = OutputLog::observe(targets.log, LogStream::Stderr, reader);
+                relay(stderr, exited, targets.stderr, reader);
             });
             if let Some(progress) = progress {
                 scope.spawn(move || {
