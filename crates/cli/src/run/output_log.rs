@@ -118,12 +118,11 @@ impl Delivery {
         }
         let Some(batch) = &self.batch else { return true };
         match self.client.append_log(&self.job, batch) {
-            Ok(()) => self.batch = None,
+            // Where the answer is broken, whether the lines arrived is not known: rather none than two.
+            Ok(()) | Err(RequestError::BrokenAnswer { .. }) => self.batch = None,
             // Its first report is still on its way, or there is none yet.
             Err(error) if error.is_unknown_job() => return true,
             Err(RequestError::Unreachable { .. }) => return false,
-            // Whether it arrived is not known: rather none than two.
-            Err(RequestError::BrokenAnswer { .. }) => self.batch = None,
             Err(_) => self.over = true,
         }
         true
@@ -136,7 +135,8 @@ fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
 
 fn put_back(pending: &mut Pending, lines: VecDeque<Line>, gap: bool) {
     let newer = std::mem::take(&mut pending.lines);
-    (pending.bytes, pending.gap) = (0, gap);
+    pending.bytes = 0;
+    pending.gap |= gap;
     lines.into_iter().chain(newer).for_each(|line| pending.push(line));
 }
 
@@ -251,7 +251,9 @@ mod tests {
     fn collected(pieces: &[&[u8]]) -> Pending {
         let log = OutputLog { pending: Arc::default() };
         let mut stream = OutputLog::observe(Some(&log), LogStream::Stdout, Nothing);
-        pieces.iter().for_each(|piece| stream.observe(piece));
+        for piece in pieces {
+            stream.observe(piece);
+        }
         stream.end();
         std::mem::take(&mut *lock(&log.pending))
     }
