@@ -332,3 +332,14 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
         assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
     });
 }
+
+#[test]
+fn an_older_server_takes_no_reports() {
+    // Its `redis` has no such number. A value of false stands for that: what is missing would be looked up in the real table.
+    let older = "local redis = setmetatable({REDIS_VERSION_NUM = false}, {__index = redis})\n";
+    let report = include_str!("../src/scripts/report.lua");
+    let server = Server::start();
+    let answer = server.command(&["EVAL", &format!("{older}{report}"), "0", "\x01"]);
+    let error = answer.expect_err("nothing is taken").to_string();
+    assert!(error.contains("needs Redis 7.0 or later"), "{error}");
+}

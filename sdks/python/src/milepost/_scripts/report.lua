@@ -48,6 +48,12 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 
+-- Redis 7.0 was the first to have it, and Valkey has it. On an older server some of the scripts do not compile, so that what
+-- was taken here would never be shown.
+if not redis.REDIS_VERSION_NUM then
+  return redis.error_reply('ERR this server is too old: Milepost needs Redis 7.0 or later, or Valkey')
+end
+
 local MAX_ATTEMPT = 4294967295
 -- Of the values in a job's meta. A job whose meta has another layout begins anew.
 local LAYOUT = 1
