@@ -213,7 +213,13 @@ def test_revoked_in_a_pool_of_greenlets(server: LiveServer, own: Own, gate: Path
     own.start("--pool", "gevent")
     sent = own.send(tasks.wait, str(gate))
     until(server, sent.id, status="processing")
-    sent.revoke(terminate=True)
+
+    def revoked() -> bool:
+        # This pool takes tasks before its worker listens to what is broadcast.
+        sent.revoke(terminate=True, wait=True, timeout=0.5)
+        return (state(server, sent.id) or {}).get("status") != "processing"
+
+    eventually(revoked, "the revoked task's end")
     end = until(server, sent.id, status="cancelled")
     assert end["metadata"] == {"task": "celery_tasks.wait"}
 
