@@ -184,7 +184,12 @@ test('jobs of one server share requests; a line that is refused is told of by it
 test('a server that takes less at once is sent less at once', async () => {
   [status] = [413];
   const jobs = Array.from({ length: 9 }, (_, n) => new Job('x', { ...options(), id: `j${n}` }));
-  await until('that it asks for less', () => asked.some(([, count]) => count === 9) && asked.some(([, count]) => count <= 5));
+  // How many share the first request depends on how busy this machine is.
+  await until('that it asks for less', () => {
+    const counts = asked.map(([, count]) => count);
+    const largest = Math.max(...counts);
+    return largest > 1 && counts.slice(counts.indexOf(largest)).some((count) => count <= Math.ceil(largest / 2));
+  });
   status = 200;
   await Promise.all(jobs.map((each) => each.complete()));
   assert.equal(new Set(told.filter((update) => update.status === 'completed').map(({ job_id }) => job_id)).size, 9);
