@@ -138,8 +138,17 @@ class Thread:
             _import_what_hubs_need()
             _start_new_thread(self._main, ())
         else:
-            # Debuggers and profilers know these by name.
-            threading.Thread(target=self._main, name=name, daemon=True).start()
+            # Debuggers and profilers know these by name. `start` waits until the new thread has begun, and there a
+            # finaliser may wait for a lock that the caller holds. So another thread waits.
+            named = threading.Thread(target=self._main, name=name, daemon=True)
+            _start_new_thread(self._start, (named,))
+
+    def _start(self, named: threading.Thread) -> None:
+        try:
+            named.start()
+        except RuntimeError:
+            # There may be no more threads: this one does the work.
+            self._main()
 
     def _main(self) -> None:
         ident = get_ident()
