@@ -1,29 +1,24 @@
 //! Server-sent events: `spec/README.md`, section 8.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use milepost_hub::{Mode, Watch};
-use milepost_protocol::{JobId, Problem, ProblemType, State as JobState};
+use milepost_protocol::{JobId, State as JobState};
 use tokio::time::Instant;
 
+use super::event_stream::{self, EventSource};
 use crate::access::{Ending, Grant};
 use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
-use crate::response::body::{pieces, text_bytes};
-use crate::response::problem::{Outcome, Refused};
+use crate::response::problem::Outcome;
 use crate::websocket::message;
 
 /// Watch a job by server-sent events
@@ -66,7 +61,7 @@ pub(crate) async fn stream(
     {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let mut opening = format!("retry: {}\n", fastrand::u32(1_000..=5_000));
+    let mut opening = event_stream::retry();
     opening.push_str("event: connected\ndata: ");
     opening.push_str(&message::connected(
         Some((&job, present.is_some())),
@@ -86,13 +81,7 @@ pub(crate) async fn stream(
         watch,
         instance,
     };
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
-        // nginx would collect events otherwise.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    Ok((headers, Body::from_stream(events.into_stream())).into_response())
+    Ok(event_stream::respond(events))
 }
 
 /// One client's stream of events.
@@ -113,17 +102,7 @@ struct Events {
     ended: bool,
 }
 
-impl Events {
-    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        let chunks = futures_util::stream::unfold(self, |mut events| async move {
-            let chunk = events.next().await?;
-            // Without memory for it the stream ends; its client comes back, and is shown the newest state.
-            let held = events.instance.memory.responses.take(chunk.capacity()).ok()?;
-            Some((text_bytes(chunk, held), events))
-        });
-        chunks.flat_map(|chunk| futures_util::stream::iter(pieces(chunk).map(Ok)))
-    }
-
+impl EventSource for Events {
     async fn next(&mut self) -> Option<String> {
         if let Some(opening) = self.opening.take() {
             return Some(opening);
@@ -136,14 +115,23 @@ impl Events {
         tokio::select! {
             news = self.news() => Some(match news {
                 Ok(states) => self.encode(&states),
-                Err(why) => self.encode_ending(why),
+                Err(why) => {
+                    self.ended = true;
+                    event_stream::unauthenticated(why)
+                }
             }),
-            () = tokio::time::sleep(keepalive) => Some(": keepalive\n\n".to_owned()),
+            () = tokio::time::sleep(keepalive) => Some(event_stream::KEEPALIVE.to_owned()),
             // The stream ends; the client comes back after its `retry`.
             () = instance.drain.begun() => None,
         }
     }
 
+    fn instance(&self) -> &Instance {
+        &self.instance
+    }
+}
+
+impl Events {
     /// What to show next, or why there is nothing more to be shown.
     async fn news(&mut self) -> Result<Vec<Arc<JobState>>, &'static str> {
         let mut ending = std::mem::replace(&mut self.ending, Ending::never());
@@ -153,13 +141,6 @@ impl Events {
         };
         self.ending = ending;
         news
-    }
-
-    /// The last event of a client whose credential no longer holds.
-    fn encode_ending(&mut self, why: &str) -> String {
-        self.ended = true;
-        let problem = Problem::new(ProblemType::Unauthenticated, why);
-        format!("event: unauthenticated\ndata: {}\n\n", Refused::from(problem).json())
     }
 
     /// What to show next: no sooner than the rate allows, but an end at once. Safe to drop and call again.

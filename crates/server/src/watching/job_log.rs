@@ -1,29 +1,25 @@
 //! Reading a job's log: `spec/README.md`, section 17.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use axum::response::Response;
+use http::{HeaderMap, Version};
 use milepost_broker::{LogPage, LogPart};
 use milepost_hub::{Mode, Watch};
-use milepost_protocol::{JobId, LogStream, Position, Problem, ProblemType};
+use milepost_protocol::{JobId, LogStream, Position};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::event_stream::{self, EventSource};
 use crate::access::{Ending, Grant};
 use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob};
-use crate::response::body::{in_pieces, pieces, text_bytes};
+use crate::response::body::{in_pieces, text_bytes};
 use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
 
@@ -79,25 +75,25 @@ pub(crate) struct LogCounts {
     dropped: u64,
 }
 
-struct Asked {
+struct LogQuery {
     part: LogPart,
     follow: bool,
 }
 
-fn asked(query: Option<&str>, headers: &HeaderMap) -> Outcome<Asked> {
+fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
     const MOST: usize = 5_000;
-    let mut asked = Asked { part: LogPart { after: None, most: 1_000 }, follow: false };
+    let mut parsed = LogQuery { part: LogPart { after: None, most: 1_000 }, follow: false };
     for (name, value) in parameter::pairs(query, &["since", "limit", "follow"])? {
         match name.as_str() {
-            "since" => asked.part.after = Some(position(&name, &value)?),
+            "since" => parsed.part.after = Some(position(&name, &value)?),
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                asked.part.most = limit.ok_or_else(|| {
+                parsed.part.most = limit.ok_or_else(|| {
                     Refused::parameter(&name, format!("is {value:?}; it is 1 to {MOST}"))
                 })?;
             }
             "follow" => {
-                asked.follow = match value.as_str() {
+                parsed.follow = match value.as_str() {
                     "1" | "true" => true,
                     "0" | "false" => false,
                     _ => {
@@ -109,12 +105,12 @@ fn asked(query: Option<&str>, headers: &HeaderMap) -> Outcome<Asked> {
             _ => {}
         }
     }
-    if asked.follow
+    if parsed.follow
         && let Some(id) = headers.get("last-event-id").and_then(|id| id.to_str().ok())
     {
-        asked.part.after = Some(position("Last-Event-ID", id)?);
+        parsed.part.after = Some(position("Last-Event-ID", id)?);
     }
-    Ok(asked)
+    Ok(parsed)
 }
 
 fn position(name: &str, text: &str) -> Outcome<Position> {
@@ -144,7 +140,7 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
-    let Asked { part, follow } = asked(query.as_deref(), &headers)?;
+    let LogQuery { part, follow } = parse(query.as_deref(), &headers)?;
     if follow {
         return self::follow(instance, job, part, version, &grant).await;
     }
@@ -209,13 +205,7 @@ async fn follow(
         job,
         instance,
     };
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
-        // nginx would collect events otherwise.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    Ok((headers, Body::from_stream(lines.into_stream())).into_response())
+    Ok(event_stream::respond(lines))
 }
 
 /// One client's stream of lines. Nothing is queued for it: it reads on from where it is, and what is no longer kept by then is
@@ -246,24 +236,10 @@ enum News {
     Drain,
 }
 
-impl Lines {
-    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        let chunks = futures_util::stream::unfold(self, |mut lines| async move {
-            let chunk = lines.next().await?;
-            // Without memory for it the stream ends; its client comes back, and reads on.
-            let held = lines.instance.memory.responses.take(chunk.capacity()).ok()?;
-            Some((text_bytes(chunk, held), lines))
-        });
-        chunks.flat_map(|chunk| futures_util::stream::iter(pieces(chunk).map(Ok)))
-    }
-
+impl EventSource for Lines {
     async fn next(&mut self) -> Option<String> {
         if let Some(page) = self.opening.take() {
-            return Some(format!(
-                "retry: {}\n{}",
-                fastrand::u32(1_000..=5_000),
-                self.encode(&page)
-            ));
+            return Some(event_stream::retry() + &self.encode(&page));
         }
         let mut looks = false;
         loop {
@@ -297,21 +273,25 @@ impl Lines {
                     let page = self.instance.logs.log(&self.job, self.part).await.ok()?;
                     return Some(match page {
                         Some(page) if page.gap || !page.lines.is_empty() => self.encode(&page),
-                        Some(_) => ": keepalive\n\n".to_owned(),
+                        Some(_) => event_stream::KEEPALIVE.to_owned(),
                         None => self.end(),
                     });
                 }
                 News::Unauthenticated(why) => {
                     self.over = true;
-                    let problem = Problem::new(ProblemType::Unauthenticated, why);
-                    let json = Refused::from(problem).json();
-                    return Some(format!("event: unauthenticated\ndata: {json}\n\n"));
+                    return Some(event_stream::unauthenticated(why));
                 }
                 News::Drain => return None,
             }
         }
     }
 
+    fn instance(&self) -> &Instance {
+        &self.instance
+    }
+}
+
+impl Lines {
     async fn news(&mut self) -> News {
         /// A worker's last lines may come a moment after its end.
         const LAST_LINES: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! How far jobs are: polling, lists, server-sent events. WebSockets are in [`crate::websocket`].
 
 pub(crate) mod badge;
+mod event_stream;
 pub(crate) mod events;
 pub(crate) mod job_log;
 pub(crate) mod jobs;

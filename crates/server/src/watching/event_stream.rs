@@ -1,0 +1,59 @@
+//! What every stream of server-sent events has in common: `spec/README.md`, section 8.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use milepost_protocol::{Problem, ProblemType};
+
+use crate::instance::Instance;
+use crate::response::body::{pieces, text_bytes};
+use crate::response::problem::Refused;
+
+/// Keeps a connection open on which there is nothing to say.
+pub(super) const KEEPALIVE: &str = ": keepalive\n\n";
+
+/// Where one client's events come from.
+pub(super) trait EventSource: Send + 'static {
+    /// The next events; none: the stream is over.
+    fn next(&mut self) -> impl Future<Output = Option<String>> + Send;
+
+    /// Has the memory that events take until they are sent.
+    fn instance(&self) -> &Instance;
+}
+
+/// Sends the events as they come.
+pub(super) fn respond(source: impl EventSource) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        // nginx would collect events otherwise.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(bytes(source))).into_response()
+}
+
+fn bytes(source: impl EventSource) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let chunks = futures_util::stream::unfold(source, |mut source| async move {
+        let chunk = source.next().await?;
+        // Without memory for it the stream ends; its client comes back, and goes on from where it was.
+        let held = source.instance().memory.responses.take(chunk.capacity()).ok()?;
+        Some((text_bytes(chunk, held), source))
+    });
+    chunks.flat_map(|chunk| futures_util::stream::iter(pieces(chunk).map(Ok)))
+}
+
+/// When the client is to come back. Spread, so that all clients of an instance that ends do not come at once.
+pub(super) fn retry() -> String {
+    format!("retry: {}\n", fastrand::u32(1_000..=5_000))
+}
+
+/// The last event of a client whose credential no longer holds.
+pub(super) fn unauthenticated(why: &str) -> String {
+    let problem = Problem::new(ProblemType::Unauthenticated, why);
+    format!("event: unauthenticated\ndata: {}\n\n", Refused::from(problem).json())
+}
