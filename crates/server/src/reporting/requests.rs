@@ -114,9 +114,23 @@ pub(crate) async fn request(
 /// Ends a job whose worker did not answer for five minutes. Its own end wins, if it comes first.
 async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Reported> {
     let state = instance.broker.state(job).await?.ok_or_else(|| Refused::unknown_job(job))?;
+    check_patience(&state, instance.clock.now())?;
+    let who = by.by.map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = by.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let update = json!({
+        "status": "cancelled",
+        "attempt": state.attempt(),
+        "message": format!("Abandoned{who}, since its worker did not answer{why}"),
+    });
+    let update = Update::parse(Some(job), update.to_string().as_bytes())?;
+    Ok(instance.broker.report(update).await?)
+}
+
+/// Refuses to abandon a job whose worker has not had its time to cancel. One that has ended is the broker's to refuse.
+fn check_patience(state: &JobState, now: Timestamp) -> Outcome<()> {
     let since = state.requested().filter(|_| state.requested_action() == Some(Action::Cancel));
     let since = since.and_then(requested_at);
-    let waited = since.map(|since| Timestamp::now().since(since));
+    let waited = since.map(|since| now.since(since));
     if !state.status().is_end() && waited.is_none_or(|waited| waited < ABANDON_AFTER) {
         let detail = match waited {
             None => "a job is abandoned once it was requested to cancel it".to_owned(),
@@ -127,15 +141,7 @@ async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Re
         };
         return Err(Refused::new(ProblemType::NotCancellable, detail));
     }
-    let who = by.by.map(|by| format!(" by {by}")).unwrap_or_default();
-    let why = by.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let update = json!({
-        "status": "cancelled",
-        "attempt": state.attempt(),
-        "message": format!("Abandoned{who}, since its worker did not answer{why}"),
-    });
-    let update = Update::parse(Some(job), update.to_string().as_bytes())?;
-    Ok(instance.broker.report(update).await?)
+    Ok(())
 }
 
 fn requested_at(requested: &str) -> Option<Timestamp> {
@@ -208,4 +214,29 @@ pub(crate) async fn pending(
 /// The request in a state, for an answer.
 pub(super) fn requested(state: &JobState) -> Option<Box<RawValue>> {
     RawValue::from_string(state.requested()?.to_owned()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use milepost_protocol::{Epoch, Fold, Origin};
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_abandoned_five_minutes_after_the_request_to_cancel_it() {
+        let job = JobId::parse("a").unwrap();
+        let begun = Timestamp::parse("2024-01-01T00:00:00Z").unwrap();
+        let at = |seconds: i64| Timestamp::from_micros(begun.as_micros() + seconds * 1_000_000);
+        let update = Update::parse(Some(&job), br#"{"cancellable":true}"#).unwrap();
+        let reported = milepost_protocol::fold(None, &update, Origin::Report, Epoch(1), at(0));
+        let Ok(Fold::New(state)) = reported else { panic!("{reported:?}") };
+        let detail = |state: &JobState, now| check_patience(state, now).unwrap_err().json();
+        assert!(detail(&state, at(1_000)).contains("once it was requested to cancel"));
+
+        let cancel = Request { action: Action::Cancel, by: None, reason: None };
+        let requested = milepost_protocol::request(Some(&state), &cancel, Epoch(1), at(10));
+        let Ok(Fold::New(state)) = requested else { panic!("{requested:?}") };
+        assert!(detail(&state, at(309)).contains("has 2 s more"), "{}", detail(&state, at(309)));
+        assert!(check_patience(&state, at(310)).is_ok());
+    }
 }
