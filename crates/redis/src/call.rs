@@ -202,13 +202,13 @@ impl<'a> Report<'a> {
 
 /// What the report script puts into a job's state for its worker.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct JobRequest<'a> {
     pub(crate) job: &'a JobId,
     pub(crate) request: &'a Request,
     pub(crate) now: Timestamp,
 }
 
-impl Asked<'_> {
+impl JobRequest<'_> {
     fn arguments(
         self,
         names: Names,
@@ -261,13 +261,13 @@ impl Call {
     /// Puts a request into a job's state.
     pub(crate) fn request(
         names: Names,
-        asked: Asked<'_>,
+        of: JobRequest<'_>,
         keeping: &Keeping,
         deadline: Option<i64>,
         server: Option<&ServerId>,
     ) -> Self {
-        let arguments = asked.arguments(names, keeping, deadline, server).into_bytes();
-        Self { script: &REPORT, keys: written_keys(names, asked.job), arguments: vec![arguments] }
+        let arguments = of.arguments(names, keeping, deadline, server).into_bytes();
+        Self { script: &REPORT, keys: written_keys(names, of.job), arguments: vec![arguments] }
     }
 
     /// Reports an update, or folds one that a legacy worker sent.
@@ -595,8 +595,8 @@ mod tests {
         assert_eq!(arguments.names(), names);
         let request = Request { action: Action::Cancel, by: None, reason: None };
         let now = Timestamp::from_micros(0);
-        let asked = Asked { job: update.job(), request: &request, now };
-        let arguments = asked.arguments(Names::new(false), &Keeping::default(), None, None);
+        let of = JobRequest { job: update.job(), request: &request, now };
+        let arguments = of.arguments(Names::new(false), &Keeping::default(), None, None);
         assert_eq!(arguments.names(), names);
     }
 }

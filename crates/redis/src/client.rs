@@ -9,7 +9,7 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInf
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-use crate::call::{Answer, Asked, Call, Keeping, Left, Read, Reply, Report, ServerId, Taken};
+use crate::call::{Answer, Call, JobRequest, Keeping, Left, Read, Reply, Report, ServerId, Taken};
 use crate::connection::{Connection, PATIENCE, connect, not_connected, primary, wall_clock};
 use crate::failure::{is_elsewhere, spoils_connection};
 use crate::names::{INDEX, Names};
@@ -133,9 +133,9 @@ impl Client {
         request: &Request,
         now: Timestamp,
     ) -> Result<Reply, Failure> {
-        let asked = Asked { job, request, now };
+        let of = JobRequest { job, request, now };
         let call = |deadline, server: Option<ServerId>| {
-            Call::request(self.names, asked, &self.keeping, deadline, server.as_ref())
+            Call::request(self.names, of, &self.keeping, deadline, server.as_ref())
         };
         self.in_time(job, None, call).await
     }

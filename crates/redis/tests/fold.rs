@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use milepost_protocol::{Epoch, Fold, Health, JobId, Origin, State, Timestamp, Update, fold};
+use milepost_protocol::{
+    Action, Epoch, Fold, Health, JobId, Origin, Request, State, Timestamp, Update, fold,
+};
 use milepost_redis::{Address, Call, Client, Keeping, Left, Reply, Report, Taken};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
@@ -342,4 +344,25 @@ fn an_older_server_takes_no_reports() {
     let answer = server.command(&["EVAL", &format!("{older}{report}"), "0", "\x01"]);
     let error = answer.expect_err("nothing is taken").to_string();
     assert!(error.contains("needs Redis 7.0 or later"), "{error}");
+}
+
+#[test]
+fn a_request_has_the_moment_of_the_server() {
+    with_redis(|client, runtime| {
+        let job = JobId::parse("a").expect("a job id");
+        let update = Update::parse(Some(&job), br#"{"cancellable":true}"#).expect("an update");
+        let wrong = Timestamp::parse("2001-02-03T04:05:06Z").expect("a moment");
+        let request = Request { action: Action::Cancel, by: None, reason: Some("why".to_owned()) };
+        let reported = runtime.block_on(client.report(&update, wrong)).expect("an answer");
+        let requested = runtime.block_on(client.request(&job, &request, wrong)).expect("an answer");
+        let (Reply::Taken(reported), Reply::Taken(requested)) = (reported, requested) else {
+            panic!("they are taken")
+        };
+        let moment = |state: &State, name| {
+            let json: serde_json::Value = serde_json::from_str(state.json()).expect("JSON");
+            json.pointer(name).and_then(|at| at.as_str()).map(str::to_owned).expect("a moment")
+        };
+        let at = moment(&requested.state, "/requested/at");
+        assert!(at >= moment(&reported.state, "/started_at"), "{}", requested.state.json());
+    });
 }

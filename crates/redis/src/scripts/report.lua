@@ -219,6 +219,10 @@ end
 local second = time[1] % 86400
 local now_seconds = string.format('%sT%02d:%02d:%02d.', date, second / 3600, second / 60 % 60, second % 60)
 local now = now_seconds .. string.format('%03dZ', time[2] / 1000)
+if before_request then
+  -- Like every moment of a state that no worker wrote, it is this server's: callers' clocks may be wrong.
+  requested = string.gsub(requested, '"at":"[^"]*"', '"at":"' .. now .. '"', 1)
+end
 if not has_timestamp then
   added = added .. ',"timestamp":"' .. now_seconds .. string.format('%06dZ', time[2]) .. '"'
 end
