@@ -237,3 +237,15 @@ def test_a_thread_is_begun_while_a_finaliser_waits_for_the_lock(monkeypatch: pyt
     with LOCK:
         Thread(ran.set, "milepost")
     assert ran.wait(60)
+
+
+def test_a_finaliser_waits_for_no_lock(fake: Any, reporter: Make, job_id: str) -> None:
+    server = fake()
+    make = reporter(server.url)
+    jobs = [make.job(id=job_id)]
+    dropped = threading.Thread(target=jobs.clear)
+    with LOCK:
+        dropped.start()
+        dropped.join(60)
+        assert not dropped.is_alive()
+    eventually(lambda: any(update.get("error") == "dropped without an outcome" for update in server.updates))

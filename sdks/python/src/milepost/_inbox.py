@@ -33,6 +33,12 @@ class Wake(NamedTuple):
     record: Record
 
 
+class Drop(NamedTuple):
+    """The program has dropped the job without an outcome."""
+
+    record: Record
+
+
 class Flush:
     """A request to send all that was reported so far by a deadline."""
 
@@ -52,7 +58,7 @@ class Flush:
         return self.left
 
 
-Arrival = Union[Begin, Wake, Flush]
+Arrival = Union[Begin, Wake, Drop, Flush]
 
 
 class Inbox:
@@ -111,6 +117,10 @@ class Inbox:
             if record.key not in self._woken and not self._is_closed and not self.is_foreign:
                 self._woken.add(record.key)
                 self._queue.put(Wake(record))
+
+    def drop(self, record: Record) -> None:
+        """Has the sender end a job that was dropped. For finalisers: takes no lock."""
+        self._queue.put(Drop(record))
 
     def deliver(self, record: Record, timeout: float) -> None:
         """Waits, at most so many seconds, until what was said of a job has been sent; not at all after a wait that was

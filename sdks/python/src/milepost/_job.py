@@ -18,6 +18,7 @@ from ._boundary import harmless, warn_once
 from ._counter import Counter, Number
 from ._interactive import hint_page
 from ._left_block import outcome_of
+from ._memory import LOCK
 from ._outcome import Refusal
 from ._record import Record
 from ._request import ACTIONS, CancelRequested, Request
@@ -45,6 +46,8 @@ class Bell(Protocol):
         """Whether it belongs to the process that this one was forked from."""
 
     def wake(self, record: Record) -> None: ...
+
+    def drop(self, record: Record) -> None: ...
 
     def deliver(self, record: Record, timeout: float) -> None: ...
 
@@ -440,8 +443,18 @@ class Job:
         self.__exit__(kind, error, traceback)
 
     def __del__(self) -> None:
+        # The garbage collector runs this in any thread and in the middle of anything, also where that thread holds what
+        # the holder of the lock waits for. So it waits for no lock.
         try:
-            self._end("failed", "dropped without an outcome", waits=False)
+            if not LOCK.acquire(False):
+                if not self._bell.is_foreign:
+                    self._bell.drop(self._record)
+                return
+            try:
+                if not self._bell.is_foreign and self._record.drop():
+                    self._ring()
+            finally:
+                LOCK.release()
         except Exception:
             # While the interpreter goes down, anything may be gone.
             pass

@@ -179,17 +179,19 @@ class Reporter:
         return None
 
     def _start(self) -> None:
+        if self._thread is not None or self._url is None:
+            return
+        # This may import, and so wait for a thread that waits for the lock.
+        sender = Sender(
+            self._inbox,
+            connect(self._url, self._token),
+            self._pace,
+            self._flush_timeout,
+            _address.without_password(self._url),
+        )
         with LOCK:
-            if self._thread is not None or self._url is None:
-                return
-            sender = Sender(
-                self._inbox,
-                connect(self._url, self._token),
-                self._pace,
-                self._flush_timeout,
-                _address.without_password(self._url),
-            )
-            self._thread = Thread(sender.run, "milepost")
+            if self._thread is None:
+                self._thread = Thread(sender.run, "milepost")
         _at_exit_of_worker_processes()
 
     def flush(self, timeout: float = 2.0) -> bool:

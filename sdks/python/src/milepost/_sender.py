@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Optional
 
 from . import _notice
-from ._inbox import Arrival, Begin, Flush, Inbox, Wake
+from ._inbox import Arrival, Begin, Drop, Flush, Inbox, Wake
 from ._outcome import (
     Accepted,
     AttemptOver,
@@ -76,6 +76,9 @@ class Sender:
             if isinstance(mail, Begin):
                 self._schedule.add(mail.record, mail.until_end, mail.after, now)
             elif isinstance(mail, Wake):
+                self._schedule.wake(mail.record, now)
+            elif isinstance(mail, Drop):
+                mail.record.drop()
                 self._schedule.wake(mail.record, now)
             else:
                 self._flushes.append(mail)
