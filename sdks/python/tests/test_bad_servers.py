@@ -389,7 +389,8 @@ def test_another_redirect_or_a_circle_is_a_failure_that_names_the_address(
     fake: Fake, reporter: Make, job_id: str, warnings: Warnings, status: int, requests: int
 ) -> None:
     server = fake(lambda request: http(status, "", "Location: /again"))
-    make = reporter(server.url, flush_timeout=0.05)
+    # It bounds a request too, with all its redirects.
+    make = reporter(server.url, flush_timeout=1)
     make.job(id=job_id).stage("one")
     assert "redirects to /again:" in eventually(warnings)[0]
     assert [request.method for request in server.requests[:requests]] == ["POST"] * requests
