@@ -219,7 +219,7 @@ impl Link {
                 continue;
             };
             let Context { names, keeping, clock, .. } = &self.context;
-            let report = Report::new(&update, Some(publish.left()), clock.now());
+            let report = Report::new(&update, Some(publish.source()), clock.now());
             let call = Call::report(*names, &report, keeping);
             self.socket.send(&call.command());
             self.asked.push_back(Asked::Take(job.clone(), key, update.attempt().map(u32::from)));
@@ -326,11 +326,11 @@ impl Link {
         match asked {
             Asked::Read(job) => match Read::parse(answer, &job) {
                 Ok(mut read) => {
-                    let left = read.left.take();
-                    let left = left.and_then(|left| self.legacy_value(&job, left));
-                    let (heard, is_left) = self.context.watched.read(&job, read, left, self.key);
+                    let value = read.legacy_value.take();
+                    let value = value.and_then(|value| self.legacy_value(&job, value));
+                    let (heard, is_soon) = self.context.watched.read(&job, read, value, self.key);
                     self.follow(&job, heard);
-                    self.read_again(job, is_left);
+                    self.read_again(job, is_soon);
                 }
                 Err(reason) => self.unreadable(Asked::Read(job), &reason.to_string()),
             },
@@ -431,10 +431,10 @@ impl Link {
         Ok(())
     }
 
-    /// Reads the job again in a while; soon, where something is left to be told, or it was read for the first time.
-    fn read_again(&mut self, job: JobId, is_left: bool) {
+    /// Reads the job again in a while; soon, where a legacy worker's value waits to be folded, or it was read for the first time.
+    fn read_again(&mut self, job: JobId, is_soon: bool) {
         let Some(again) = self.subscribed.get_mut(&job) else { return };
-        let soon = is_left || !*again;
+        let soon = is_soon || !*again;
         *again = true;
         let after = if soon { READ_AGAIN_SOON } else { READ_AGAIN };
         let jitter = after.mul_f64(fastrand::f64() * 0.4 + 0.8);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use milepost_protocol::{Epoch, JobId, Position, State, Update};
-use milepost_redis::{Left, Published, Read, Reply, Secret, Taken};
+use milepost_redis::{Published, Read, Reply, Secret, Source, Taken};
 use tokio::sync::oneshot;
 
 use milepost_broker::Listener;
@@ -42,7 +42,7 @@ struct Job {
     /// Something was published that is not to be taken here: others may take it after the read that follows.
     missed: bool,
     /// What the last read found under the key, and nobody has published since.
-    left: Option<String>,
+    legacy_value: Option<String>,
     /// Whether what was found under the key was taken before the listener was told: once.
     left_first: bool,
     /// A digest of the publish taken last, which the worker will have written under the key.
@@ -70,10 +70,10 @@ impl Publish {
         json
     }
 
-    pub(crate) fn left(&self) -> Left<'_> {
+    pub(crate) fn source(&self) -> Source<'_> {
         match self {
-            Self::Heard { after, .. } => Left::Heard(*after),
-            Self::Found { json } => Left::Found(json),
+            Self::Heard { after, .. } => Source::Publish(*after),
+            Self::Found { json } => Source::Key(json),
         }
     }
 
@@ -139,7 +139,7 @@ impl Watched {
             publishes: VecDeque::new(),
             taking: None,
             missed: false,
-            left: None,
+            legacy_value: None,
             left_first: false,
             last: 0,
             waiting: vec![told],
@@ -189,14 +189,14 @@ impl Watched {
         &self,
         id: &JobId,
         read: Read,
-        left: Option<String>,
+        legacy_value: Option<String>,
         link: LinkKey,
     ) -> (Heard, bool) {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return (Heard::Done, false) };
         job.secret.clone_from(&read.secret);
-        let left = left.filter(|json| digest(json) != job.last);
-        if let Some(json) = &left
+        let legacy_value = legacy_value.filter(|json| digest(json) != job.last);
+        if let Some(json) = &legacy_value
             && job.latest.is_none()
             && read.states.is_empty()
             && !std::mem::replace(&mut job.left_first, true)
@@ -212,7 +212,7 @@ impl Watched {
             job.serial = read.serial;
             job.publishes.clear();
             job.taking = None;
-            job.left = None;
+            job.legacy_value = None;
         }
         let states: Vec<_> = read.states.into_iter().map(Arc::new).collect();
         if job.told {
@@ -232,12 +232,12 @@ impl Watched {
         });
         // A worker writes the key after it has published: the key may be older than what was heard. If it is the same
         // at the next read, and nothing was heard meanwhile, it is not.
-        let is_left = left.is_some();
-        let read_soon = std::mem::take(&mut job.missed) || is_left;
-        if is_left && job.left == left && job.publishes.is_empty() {
-            job.publishes.extend(job.left.take().map(|json| Publish::Found { json }));
+        let has_legacy_value = legacy_value.is_some();
+        let read_soon = std::mem::take(&mut job.missed) || has_legacy_value;
+        if has_legacy_value && job.legacy_value == legacy_value && job.publishes.is_empty() {
+            job.publishes.extend(job.legacy_value.take().map(|json| Publish::Found { json }));
         } else {
-            job.left = left;
+            job.legacy_value = legacy_value;
         }
         (job.next_publish(), read_soon)
     }
@@ -273,7 +273,7 @@ impl Watched {
                 Heard::Done
             }
             None => {
-                job.left = None;
+                job.legacy_value = None;
                 job.publishes.push_back(Publish::Heard {
                     json: json.to_owned(),
                     at: now,

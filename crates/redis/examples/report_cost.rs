@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use milepost_protocol::{Timestamp, Update};
-use milepost_redis::{Address, Call, Client, Keeping, Left, Names, Report, ServerId};
+use milepost_redis::{Address, Call, Client, Keeping, Names, Report, ServerId, Source};
 use milepost_redis_servers::Server;
 
 const JOBS: usize = 1_000;
@@ -86,7 +86,7 @@ fn commands(
     for frame in 0..REPORTS {
         for job in 0..JOBS {
             let update = Update::parse(None, update(job_offset + job, frame).as_bytes())?;
-            let left = legacy.then_some(Left::Heard(u64::MAX >> 11));
+            let left = legacy.then_some(Source::Publish(u64::MAX >> 11));
             let server = server.cloned();
             let report = Report { server, ..Report::new(&update, left, Timestamp::from_micros(1)) };
             let call = Call::report(names, &report, &Keeping::default());
@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut it = Connection { reader: BufReader::new(stream.try_clone()?), stream };
 
     let update = Update::parse(None, update(0, 0).as_bytes())?;
-    for legacy in [None, Some(Left::Heard(0))] {
+    for legacy in [None, Some(Source::Publish(0))] {
         let report = Report::new(&update, legacy, Timestamp::from_micros(1));
         it.run(
             &Call::report(names, &report, &Keeping::default()).script().load().get_packed_command(),

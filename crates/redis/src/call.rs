@@ -107,13 +107,13 @@ pub struct Call {
     arguments: Vec<Vec<u8>>,
 }
 
-/// An update that is not a reporter's.
+/// Where an update comes from that is not a reporter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left<'a> {
+pub enum Source<'a> {
     /// A plain PUBLISH; the one before it has this serial.
-    Heard(u64),
+    Publish(u64),
     /// What a plain SETEX left under the job's key, word by word. It is not taken if it is no longer there.
-    Found(&'a str),
+    Key(&'a str),
     /// The end of a job whose worker is lost: see [`Update::end_of_lost`]. It is not taken if the job's newest state is not
     /// the one at this position.
     Lost(Position),
@@ -145,8 +145,8 @@ impl ServerId {
 pub struct Report<'a> {
     /// The update.
     pub update: &'a Update,
-    /// If it is a legacy worker's: how it came.
-    pub left: Option<Left<'a>>,
+    /// None: from a reporter.
+    pub source: Option<Source<'a>>,
     /// The time, for an update without a timestamp.
     pub now: Timestamp,
     /// Until when the caller waits, in milliseconds by the server's clock.
@@ -159,23 +159,23 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// A reporter's update, or a legacy worker's.
-    pub fn new(update: &'a Update, left: Option<Left<'a>>, now: Timestamp) -> Self {
-        Self { update, left, now, deadline: None, server: None, ignore_key: false }
+    pub fn new(update: &'a Update, source: Option<Source<'a>>, now: Timestamp) -> Self {
+        Self { update, source, now, deadline: None, server: None, ignore_key: false }
     }
 
     fn arguments(&self, names: Names, keeping: &Keeping) -> Arguments {
-        let Self { update, left, now, deadline, server, ignore_key } = self;
+        let Self { update, source, now, deadline, server, ignore_key } = self;
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
             .text("publish", Some(names.publish()))
             .text("job", Some(update.job().as_str()))
             .text(
                 "origin",
-                Some(match left {
+                Some(match source {
                     None => "report",
-                    Some(Left::Heard(_)) => "publish",
-                    Some(Left::Found(_)) => "key",
-                    Some(Left::Lost(_)) => "lost",
+                    Some(Source::Publish(_)) => "publish",
+                    Some(Source::Key(_)) => "key",
+                    Some(Source::Lost(_)) => "lost",
                 }),
             )
             .text("fields", Some(update.fields()))
@@ -190,10 +190,10 @@ impl<'a> Report<'a> {
             .text("given_attributes", given_attributes(update).as_deref())
             .flag("has_timestamp", update.has_timestamp());
         let arguments = bounds(arguments, keeping, *now, *deadline, server.as_ref());
-        match left {
-            Some(Left::Heard(serial)) => arguments.number("after", Some(*serial)),
-            Some(Left::Found(value)) => arguments.text("after", Some(value)),
-            Some(Left::Lost(position)) => arguments.text("after", Some(&position.to_string())),
+        match source {
+            Some(Source::Publish(serial)) => arguments.number("after", Some(*serial)),
+            Some(Source::Key(value)) => arguments.text("after", Some(value)),
+            Some(Source::Lost(position)) => arguments.text("after", Some(&position.to_string())),
             None => arguments.text("after", None),
         }
         .flag("ignore_key", *ignore_key)
@@ -273,9 +273,9 @@ impl Call {
     /// Reports an update, or folds one that a legacy worker sent.
     pub fn report(names: Names, report: &Report<'_>, keeping: &Keeping) -> Self {
         let is_end = report.update.status().is_end();
-        let script = match (&report.left, is_end) {
+        let script = match (&report.source, is_end) {
             (None, false) => &REPORT,
-            (None | Some(Left::Lost(_)), true) => &REPORT_END,
+            (None | Some(Source::Lost(_)), true) => &REPORT_END,
             (Some(_), false) => &LEGACY,
             (Some(_), true) => &LEGACY_END,
         };
@@ -536,7 +536,7 @@ pub struct Read {
     /// Whether there is anything.
     pub known: bool,
     /// What a legacy worker set under the key, unless it is the newest state. It need not be text.
-    pub left: Option<Vec<u8>>,
+    pub legacy_value: Option<Vec<u8>>,
     /// The serial of the publish taken last; 0 if none was.
     pub serial: u64,
     /// What the proofs of its published states are made with.
@@ -552,7 +552,7 @@ impl Read {
     /// [`Failure::Unreadable`] when it is none of its answers.
     pub fn parse(answer: Answer, job: &JobId) -> Result<Self, Failure> {
         let mut parts = answer.0.into_iter();
-        let Some(left) = parts.next() else { return Ok(Self::default()) };
+        let Some(legacy_value) = parts.next() else { return Ok(Self::default()) };
         let serial = text(parts.next().unwrap_or_default())?.parse();
         let serial = serial.map_err(|_| Failure::unreadable("a serial"))?;
         let secret = text(parts.next().unwrap_or_default())?;
@@ -563,16 +563,16 @@ impl Read {
             Err(_) => Err(Failure::unreadable("states")),
         };
         let states = parts.rev().map(state).collect::<Result<_, _>>()?;
-        let left = Some(left).filter(|left| !left.is_empty());
-        Ok(Self { known: true, left, serial, secret, states })
+        let legacy_value = Some(legacy_value).filter(|value| !value.is_empty());
+        Ok(Self { known: true, legacy_value, serial, secret, states })
     }
 }
 
-impl From<Left<'_>> for Origin {
-    fn from(left: Left<'_>) -> Self {
-        match left {
-            Left::Heard(_) | Left::Found(_) => Self::Publish,
-            Left::Lost(_) => Self::Report,
+impl From<Source<'_>> for Origin {
+    fn from(source: Source<'_>) -> Self {
+        match source {
+            Source::Publish(_) | Source::Key(_) => Self::Publish,
+            Source::Lost(_) => Self::Report,
         }
     }
 }

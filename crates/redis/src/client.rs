@@ -9,7 +9,9 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInf
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-use crate::call::{Answer, Call, JobRequest, Keeping, Left, Read, Reply, Report, ServerId, Taken};
+use crate::call::{
+    Answer, Call, JobRequest, Keeping, Read, Reply, Report, ServerId, Source, Taken,
+};
 use crate::connection::{Connection, PATIENCE, connect, not_connected, primary, wall_clock};
 use crate::failure::{is_elsewhere, spoils_connection};
 use crate::names::{INDEX, Names};
@@ -77,7 +79,7 @@ impl Client {
     pub async fn report(&self, update: &Update, now: Timestamp) -> Result<Reply, Failure> {
         let reply = self.fold(update, None, now, false).await?;
         let Reply::Adopt(json) = reply else { return Ok(reply) };
-        // Today's worker has reported this job before, and nobody has looked at it yet.
+        // A legacy worker has reported this job before, and nobody has looked at it yet.
         let readable = match self.adopt(update.job(), &json, now).await {
             // There is no room for what came before, but always for the end.
             Err(Failure::Full(_)) if update.status().is_end() => false,
@@ -86,7 +88,7 @@ impl Client {
         self.fold(update, None, now, !readable).await
     }
 
-    /// Takes what today's worker left under a job's key: the state that it led to, or that is there; none if
+    /// Takes what a legacy worker left under a job's key: the state that it led to, or that is there; none if
     /// it cannot be read or was refused.
     async fn adopt(
         &self,
@@ -101,7 +103,7 @@ impl Client {
         else {
             return Ok(None);
         };
-        match self.fold(&update, Some(Left::Found(json)), now, false).await? {
+        match self.fold(&update, Some(Source::Key(json)), now, false).await? {
             Reply::Taken(Taken { state, .. }) => Ok(Some(state)),
             _ => Ok(None),
         }
@@ -110,12 +112,12 @@ impl Client {
     async fn fold(
         &self,
         update: &Update,
-        left: Option<Left<'_>>,
+        source: Option<Source<'_>>,
         now: Timestamp,
         ignore_key: bool,
     ) -> Result<Reply, Failure> {
         let named = update.attempt().map(u32::from);
-        let report = Report { ignore_key, ..Report::new(update, left, now) };
+        let report = Report { ignore_key, ..Report::new(update, source, now) };
         let call = |deadline, server| {
             let report = Report { deadline, server, ..report.clone() };
             Call::report(self.names, &report, &self.keeping)
@@ -189,8 +191,8 @@ impl Client {
     ) -> Result<Vec<State>, Failure> {
         let call = Call::read(self.names, job, None, most);
         let mut read = Read::parse(self.run_again(&call).await?, job)?;
-        if let Some(left) = &read.left
-            && let Some(state) = self.adopt(job, left, now).await?
+        if let Some(value) = &read.legacy_value
+            && let Some(state) = self.adopt(job, value, now).await?
         {
             read.states.push(state);
             let surplus = read.states.len().saturating_sub(most);
@@ -330,7 +332,7 @@ impl Client {
         let ((position, attempt), silence) = lost.ok_or_else(|| Failure::nonsense("a lost job"))?;
         let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
         // A worker that reported in between, or another instance, came first: then there is nothing more to do.
-        self.fold(&end, Some(Left::Lost(position)), now, false).await.map(|_| ())
+        self.fold(&end, Some(Source::Lost(position)), now, false).await.map(|_| ())
     }
 
     /// Writes to the server that has `channel`, looks for jobs there, and publishes `token`.

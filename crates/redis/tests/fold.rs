@@ -7,7 +7,7 @@ use std::time::Duration;
 use milepost_protocol::{
     Action, Epoch, Fold, Health, JobId, Origin, Request, State, Timestamp, Update, fold,
 };
-use milepost_redis::{Address, Call, Client, Keeping, Left, Reply, Report, Taken};
+use milepost_redis::{Address, Call, Client, Keeping, Reply, Report, Source, Taken};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -44,7 +44,7 @@ impl<'a> Twice<'a> {
         let update = Update::parse(Some(&self.job), json.as_bytes()).expect("an update");
         let left = match origin {
             Origin::Report => None,
-            Origin::Publish => Some(Left::Heard(self.serial)),
+            Origin::Publish => Some(Source::Publish(self.serial)),
         };
         let names = self.client.names();
         let report = Report::new(&update, left, now);
@@ -310,7 +310,7 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
         // The worker reports after it was found to be silent: the end is not taken.
         let end = Update::end_of_lost(&job, 1, Duration::from_millis(50));
         report("{}");
-        let late = Report::new(&end, Some(Left::Lost(before.position())), now);
+        let late = Report::new(&end, Some(Source::Lost(before.position())), now);
         let call = Call::report(client.names(), &late, client.keeping());
         let answer = runtime.block_on(client.run(&call)).expect("an answer");
         assert_eq!(Reply::parse(answer, Some(1)).expect("an answer of its"), Reply::Stale);

@@ -30,7 +30,7 @@ fn followed() -> (Watched, JobId) {
 }
 
 fn nothing() -> Read {
-    Read { known: false, left: None, serial: 0, secret: None, states: Vec::new() }
+    Read { known: false, legacy_value: None, serial: 0, secret: None, states: Vec::new() }
 }
 
 fn publish(status: &str, n: usize) -> String {
@@ -116,9 +116,9 @@ fn a_key_is_folded_only_if_two_reads_find_it_unchanged() {
     let taken = taken(&publish("processing", 1), "1-1");
     assert_eq!(watched.taken(&job, TakeKey(LINK, 0), Some(taken)), Heard::Done);
     let known = || Read { known: true, ..nothing() };
-    let left = || Some(publish("processing", 2));
-    assert_eq!(watched.read(&job, known(), left(), LINK), (Heard::Done, true));
-    assert_eq!(watched.read(&job, known(), left(), LINK), (Heard::Publish, true));
+    let value = || Some(publish("processing", 2));
+    assert_eq!(watched.read(&job, known(), value(), LINK), (Heard::Done, true));
+    assert_eq!(watched.read(&job, known(), value(), LINK), (Heard::Publish, true));
 }
 
 /// The one that took what came later may be gone before anybody hears of it.
@@ -129,9 +129,11 @@ fn what_was_stale_may_be_found_under_the_key() {
     assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
     watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
     let known = || Read { known: true, ..nothing() };
-    let left = || Some(publish("processing", 1));
-    let heard =
-        [watched.read(&job, known(), left(), LINK).0, watched.read(&job, known(), left(), LINK).0];
+    let value = || Some(publish("processing", 1));
+    let heard = [
+        watched.read(&job, known(), value(), LINK).0,
+        watched.read(&job, known(), value(), LINK).0,
+    ];
     assert!(heard.contains(&Heard::Publish), "{heard:?}");
 }
 
