@@ -20,6 +20,9 @@ from ._update import Update
 STAGE = "processing"
 """Until the task names one."""
 
+ACKNOWLEDGE_WITHIN = 1.0
+"""Seconds that a task which is to be cancelled runs on while the server is slow to take the acknowledgement."""
+
 
 class Task:
     """One run of a task: the job that reports it, which is `milepost.current()` for the task's code."""
@@ -69,11 +72,16 @@ class Task:
         queue's broker."""
         record, job = self.job._record, self.job
 
+        def stop_once_told() -> None:
+            # The queue may kill this process at once, and with it what has not been sent.
+            default().flush(ACKNOWLEDGE_WITHIN)
+            stop()
+
         def on_request(request: Request) -> None:
             if request.action == "cancel" and not record.has_ended:
                 job.acknowledge("cancel")
                 # Not on the sender's thread, which waits for nobody.
-                Thread(quietly(stop), "milepost-cancel")
+                Thread(quietly(stop_once_told), "milepost-cancel")
 
         record.on_request = on_request
         job._listen()
