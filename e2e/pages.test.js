@@ -704,6 +704,29 @@ test('a job that answers requests is paused, resumed and cancelled from its page
   noFaults();
 });
 
+test('a name and tags follow the message, and no tag is cut in two', async () => {
+  await server.report('bare', { name: 'render', tags: ['gpu'], progress: 0.1 });
+  await server.report('short', { name: 'render', tags: ['gpu', 'eu-west'], progress: 0.1, message: 'hello' });
+  await server.report('long', { name: 'render', tags: ['gpu', 'team:video', 'customer:4711'], stage: 'rendering', message: 'word '.repeat(60) });
+  for (const width of [1440, 768]) {
+    const page = await open('/', { viewport: { width, height: 800 } });
+    await reads(page, row('long'), 'rendering');
+    const looks = await page.locator('.jobs .job').evaluateAll((rows) => rows.map((each) => {
+      const box = (/** @type {Element | null} */ part) => /** @type {Element} */ (part).getBoundingClientRect();
+      const doing = box(each.querySelector('.doing'));
+      const shown = [...each.querySelectorAll('.doing > *')].filter((part) => box(part).width > 0);
+      const gaps = shown.map((part, index) => box(part).left - (index ? box(shown[index - 1]).right : doing.left));
+      const tags = box(each.querySelector('.tags'));
+      const whole = [...each.querySelectorAll('.tag')].filter((tag) => box(tag).top < tags.bottom);
+      return { gap: Math.max(...gaps), cut: whole.some((tag) => box(tag).right > tags.right + 1 || box(tag).bottom > tags.bottom + 1), tags: whole.length };
+    }));
+    assert.ok(looks.every(({ gap, cut, tags }) => gap < 12 && !cut && tags > 0), JSON.stringify(looks));
+    assert.equal(looks[1]?.tags, 2);
+    await page.close();
+  }
+  noFaults();
+});
+
 test('a name and tags are shown, and a click on a tag filters by it', async () => {
   await server.report('job-1', { name: 'render', tags: ['gpu', 'a b&c'], progress: 0.1 });
   await server.report('job-2', { tags: ['gpu2'], progress: 0.2 });
