@@ -95,8 +95,10 @@ static CLOCK: Script =
 static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
 static FORGET: Script = Script::new(&[include_str!("scripts/forget.lua")]);
 static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);
-static LOG_APPEND: Script = Script::new(&[include_str!("scripts/log_append.lua")]);
-static LOG_READ: Script = Script::new(&[include_str!("scripts/log_read.lua")]);
+static LOG_APPEND: Script =
+    Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_append.lua")]);
+static LOG_READ: Script =
+    Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_read.lua")]);
 static PROBE: Script = Script::new(&[include_str!("scripts/probe.lua")]);
 
 /// One run of a script.

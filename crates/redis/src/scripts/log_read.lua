@@ -1,25 +1,15 @@
 -- Reads lines of a job's log: spec/README.md, section 17.
 --
--- KEYS  the job's hash (log_append.lua says where the log is)
+-- KEYS  the job's hash
 -- ARGV  1  the position after which lines are wanted; empty: the newest
 --       2  at most so many lines
 --
 -- Answers {position of the last line, lines that are no longer kept, number of the first line here, '1' if lines are missing
 -- before it, line, …}, oldest first. The first is empty if the log never had a line. No element: the job is not known.
-local LAYOUT = 1
 
-local meta, log = unpack(redis.call('HMGET', KEYS[1], 'meta', 'log'))
-local time = redis.call('TIME')
-local layout, expires
-if meta then
-  layout, expires = cmsgpack.unpack(meta)
-end
-if layout ~= LAYOUT or expires <= time[1] * 1000 + math.floor(time[2] / 1000) then
+local known, epoch, last, oldest = find_log(KEYS[1])
+if not known then
   return {}
-end
-local epoch, last, oldest = '', 0, 1
-if log then
-  epoch, last, oldest = cmsgpack.unpack(log)
 end
 local most = tonumber(ARGV[2])
 local first, gap = math.max(oldest, last + 1 - most), false
@@ -33,7 +23,7 @@ if ARGV[1] ~= '' then
     first, gap = math.max(oldest, after + 1), after + 1 < oldest
   end
 end
-local answer = {log and epoch .. '-' .. last or '', tostring(oldest - 1), tostring(first), gap and '1' or '0'}
+local answer = {epoch and epoch .. '-' .. last or '', tostring(oldest - 1), tostring(first), gap and '1' or '0'}
 -- No more at once than Lua's stack takes.
 local SLICE = 1000
 local final = math.min(last, first + most - 1)
