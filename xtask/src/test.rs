@@ -32,7 +32,7 @@ pub(crate) fn steps() -> Vec<Step> {
             // With -p, cargo would choose other features of what these use, and build all of that anew.
             let cargo = || Shell::cargo().env("MILEPOST_TEST_REDIS_SERVER", &server);
             cargo().args("test --workspace --test fold").run()?;
-            cargo().args("test --workspace --test redis -- keeping:: workers::").run()?;
+            cargo().args("test --workspace --test redis -- retention:: workers::").run()?;
             Ok(Outcome::Passed)
         },
     ));

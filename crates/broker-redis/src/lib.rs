@@ -33,7 +33,7 @@ use milepost_broker::{
     LogStats, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 
-pub use milepost_redis::{Address, InvalidAddress, Keeping};
+pub use milepost_redis::{Address, InvalidAddress, Retention};
 
 /// The Redis broker.
 ///
@@ -55,11 +55,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Redis {
     /// A broker at that address. Connects when it [runs](Broker::run).
-    pub fn new(address: Address, keeping: Keeping, clock: Arc<dyn Clock>) -> Self {
-        let client = Client::new(address, keeping);
+    pub fn new(address: Address, retention: Retention, clock: Arc<dyn Clock>) -> Self {
+        let client = Client::new(address, retention);
         let context = Context {
             names: client.names(),
-            keeping,
+            retention,
             clock,
             watched: Arc::default(),
             health: Arc::default(),
@@ -204,7 +204,7 @@ impl Broker for Redis {
     }
 
     async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
-        let most = self.context.keeping.history.get();
+        let most = self.context.retention.history.get();
         let states =
             self.client.states(job, most, self.context.clock.now()).await.map_err(unavailable)?;
         Ok(states.into_iter().map(Arc::new).collect())

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Update};
-use milepost_redis::{Answer, Call, Keeping, Names, Node, Read, Reply, Report};
+use milepost_redis::{Answer, Call, Names, Node, Read, Reply, Report, Retention};
 use redis_protocol::resp3::types::BytesFrame;
 
 use crate::health::Health;
@@ -19,7 +19,7 @@ use milepost_broker::Clock;
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) names: Names,
-    pub(crate) keeping: Keeping,
+    pub(crate) retention: Retention,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) watched: Arc<Watched>,
     pub(crate) health: Arc<Health>,
@@ -165,7 +165,7 @@ impl Link {
             self.subscribed.insert(job.clone(), false);
             self.subscribe(&self.context.names.channel(&job), Some(job.clone()));
         }
-        let most = self.context.keeping.history.get();
+        let most = self.context.retention.history.get();
         let read = Call::read(self.context.names, &job, after, most);
         self.socket.send(&read.command());
         self.asked.push_back(Asked::Read(job));
@@ -218,9 +218,9 @@ impl Link {
                 }
                 continue;
             };
-            let Context { names, keeping, clock, .. } = &self.context;
+            let Context { names, retention, clock, .. } = &self.context;
             let report = Report::new(&update, Some(publish.source()), clock.now());
-            let call = Call::report(*names, &report, keeping);
+            let call = Call::report(*names, &report, retention);
             self.socket.send(&call.command());
             self.asked.push_back(Asked::Take(job.clone(), key, update.attempt().map(u32::from)));
             return;
@@ -277,7 +277,7 @@ impl Link {
     fn message(&mut self, job: &JobId, message: &[u8]) {
         /// What the fold adds to an update at most.
         const ADDED_BY_THE_FOLD: usize = 4 << 10;
-        let limit = self.context.keeping.max_update_bytes;
+        let limit = self.context.retention.max_update_bytes;
         if message.len() > limit.saturating_add(ADDED_BY_THE_FOLD) {
             self.refuse(job, &format!("it has more than {limit} bytes"));
             // If it is a state after all, from a reporter with another limit, a read finds it.
@@ -299,7 +299,7 @@ impl Link {
 
     /// What a legacy worker has set under the job's key, if it can be an update.
     fn legacy_value(&self, job: &JobId, value: Vec<u8>) -> Option<String> {
-        let limit = self.context.keeping.max_update_bytes;
+        let limit = self.context.retention.max_update_bytes;
         if value.len() > limit {
             self.refuse(job, &format!("it has more than {limit} bytes"));
             return None;

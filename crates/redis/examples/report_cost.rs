@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use milepost_protocol::{Timestamp, Update};
-use milepost_redis::{Address, Call, Client, Keeping, Names, Report, ServerId, Source};
+use milepost_redis::{Address, Call, Client, Names, Report, Retention, ServerId, Source};
 use milepost_redis_servers::Server;
 
 const JOBS: usize = 1_000;
@@ -89,7 +89,7 @@ fn commands(
             let left = legacy.then_some(Source::Publish(u64::MAX >> 11));
             let server = server.cloned();
             let report = Report { server, ..Report::new(&update, left, Timestamp::from_micros(1)) };
-            let call = Call::report(names, &report, &Keeping::default());
+            let call = Call::report(names, &report, &Retention::default());
             commands.push(call.command().get_packed_command());
         }
     }
@@ -99,7 +99,7 @@ fn commands(
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds = std::env::args().nth(1).map_or(Ok(5), |rounds| rounds.parse::<usize>())?;
     let server = Server::start();
-    let client = Client::new(Address::parse(&server.url())?, Keeping::default());
+    let client = Client::new(Address::parse(&server.url())?, Retention::default());
     let names = client.names();
     let stream = TcpStream::connect(server.address())?;
     let mut it = Connection { reader: BufReader::new(stream.try_clone()?), stream };
@@ -108,7 +108,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for legacy in [None, Some(Source::Publish(0))] {
         let report = Report::new(&update, legacy, Timestamp::from_micros(1));
         it.run(
-            &Call::report(names, &report, &Keeping::default()).script().load().get_packed_command(),
+            &Call::report(names, &report, &Retention::default())
+                .script()
+                .load()
+                .get_packed_command(),
         )?;
     }
     let info = it.run(&redis::cmd("INFO").arg("replication").get_packed_command())?;

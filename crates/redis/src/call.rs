@@ -14,7 +14,7 @@ use crate::published::Secret;
 
 /// How long, and how much of, a job is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Keeping {
+pub struct Retention {
     /// How long after an update, unless the update says.
     pub ttl: Duration,
     /// How long after its end, unless an update said.
@@ -27,7 +27,7 @@ pub struct Keeping {
     pub max_update_bytes: usize,
 }
 
-impl Default for Keeping {
+impl Default for Retention {
     fn default() -> Self {
         let hour = Duration::from_secs(3_600);
         Self {
@@ -165,7 +165,7 @@ impl<'a> Report<'a> {
         Self { update, source, now, deadline: None, server: None, ignore_key: false }
     }
 
-    fn arguments(&self, names: Names, keeping: &Keeping) -> Arguments {
+    fn arguments(&self, names: Names, retention: &Retention) -> Arguments {
         let Self { update, source, now, deadline, server, ignore_key } = self;
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
@@ -191,7 +191,7 @@ impl<'a> Report<'a> {
             .text("stage_progress", update.value("stage_progress"))
             .text("given_attributes", given_attributes(update).as_deref())
             .flag("has_timestamp", update.has_timestamp());
-        let arguments = bounds(arguments, keeping, *now, *deadline, server.as_ref());
+        let arguments = bounds(arguments, retention, *now, *deadline, server.as_ref());
         match source {
             Some(Source::Publish(serial)) => arguments.number("after", Some(*serial)),
             Some(Source::Key(value)) => arguments.text("after", Some(value)),
@@ -214,7 +214,7 @@ impl JobRequest<'_> {
     fn arguments(
         self,
         names: Names,
-        keeping: &Keeping,
+        retention: &Retention,
         deadline: Option<i64>,
         server: Option<&ServerId>,
     ) -> Arguments {
@@ -232,7 +232,7 @@ impl JobRequest<'_> {
             ["stage", "progress", "current", "total", "stage_progress", "given_attributes"];
         let arguments =
             of_updates.into_iter().fold(arguments, |arguments, name| arguments.text(name, None));
-        bounds(arguments.flag("has_timestamp", true), keeping, now, deadline, server)
+        bounds(arguments.flag("has_timestamp", true), retention, now, deadline, server)
             .text("after", Some(request.action.as_str()))
             .flag("ignore_key", false)
     }
@@ -241,7 +241,7 @@ impl JobRequest<'_> {
 /// The arguments that any new state needs.
 fn bounds(
     arguments: Arguments,
-    keeping: &Keeping,
+    retention: &Retention,
     now: Timestamp,
     deadline: Option<i64>,
     server: Option<&ServerId>,
@@ -250,10 +250,10 @@ fn bounds(
     let moment = |millis: i64| u64::try_from(millis).unwrap_or(0);
     arguments
         .text("random", Some(&random(now)))
-        .number("keep", millis(keeping.ttl))
-        .number("keep_ended", millis(keeping.ttl_after_end))
-        .number("max_states", u64::try_from(keeping.history.get()).ok())
-        .number("max_bytes", u64::try_from(keeping.history_bytes).ok())
+        .number("keep", millis(retention.ttl))
+        .number("keep_ended", millis(retention.ttl_after_end))
+        .number("max_states", u64::try_from(retention.history.get()).ok())
+        .number("max_bytes", u64::try_from(retention.history_bytes).ok())
         .number("deadline", deadline.map(moment))
         .text("server", server.map(|server| &*server.id))
         .number("server_until", server.map(|server| moment(server.until)))
@@ -264,16 +264,16 @@ impl Call {
     pub(crate) fn request(
         names: Names,
         of: JobRequest<'_>,
-        keeping: &Keeping,
+        retention: &Retention,
         deadline: Option<i64>,
         server: Option<&ServerId>,
     ) -> Self {
-        let arguments = of.arguments(names, keeping, deadline, server).into_bytes();
+        let arguments = of.arguments(names, retention, deadline, server).into_bytes();
         Self { script: &REPORT, keys: written_keys(names, of.job), arguments: vec![arguments] }
     }
 
     /// Reports an update, or folds one that a legacy worker sent.
-    pub fn report(names: Names, report: &Report<'_>, keeping: &Keeping) -> Self {
+    pub fn report(names: Names, report: &Report<'_>, retention: &Retention) -> Self {
         let is_end = report.update.status().is_end();
         let script = match (&report.source, is_end) {
             (None, false) => &REPORT,
@@ -282,7 +282,7 @@ impl Call {
             (Some(_), true) => &LEGACY_END,
         };
         let keys = written_keys(names, report.update.job());
-        Self { script, keys, arguments: vec![report.arguments(names, keeping).into_bytes()] }
+        Self { script, keys, arguments: vec![report.arguments(names, retention).into_bytes()] }
     }
 
     /// Reads a job's states after a position, the newest `most`.
@@ -593,12 +593,12 @@ mod tests {
         let names: Vec<_> = names.split([',', ' ', '\n']).filter(|name| !name.is_empty()).collect();
         let update = Update::parse(None, br#"{"job_id":"a"}"#).unwrap();
         let report = Report::new(&update, None, Timestamp::from_micros(0));
-        let arguments = report.arguments(Names::new(false), &Keeping::default());
+        let arguments = report.arguments(Names::new(false), &Retention::default());
         assert_eq!(arguments.names(), names);
         let request = Request { action: Action::Cancel, by: None, reason: None };
         let now = Timestamp::from_micros(0);
         let of = JobRequest { job: update.job(), request: &request, now };
-        let arguments = of.arguments(Names::new(false), &Keeping::default(), None, None);
+        let arguments = of.arguments(Names::new(false), &Retention::default(), None, None);
         assert_eq!(arguments.names(), names);
     }
 }

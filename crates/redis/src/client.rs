@@ -10,7 +10,7 @@ use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorK
 use tokio::sync::OnceCell;
 
 use crate::call::{
-    Answer, Call, JobRequest, Keeping, Read, Reply, Report, ServerId, Source, Taken,
+    Answer, Call, JobRequest, Read, Reply, Report, Retention, ServerId, Source, Taken,
 };
 use crate::connection::{Connection, PATIENCE, connect, not_connected, primary, wall_clock};
 use crate::failure::{is_elsewhere, spoils_connection};
@@ -26,7 +26,7 @@ use crate::{Address, Failure};
 pub struct Client {
     address: Address,
     names: Names,
-    keeping: Keeping,
+    retention: Retention,
     patience: Duration,
     /// The present connection, or the making of one, for which everybody waits.
     current: Mutex<Connected>,
@@ -45,9 +45,9 @@ struct Live {
 
 impl Client {
     /// A client of the Redis at that address. Connects to nothing yet.
-    pub fn new(address: Address, keeping: Keeping) -> Self {
+    pub fn new(address: Address, retention: Retention) -> Self {
         let names = Names::new(address.is_cluster());
-        Self { address, names, keeping, patience: PATIENCE, current: Mutex::default() }
+        Self { address, names, retention, patience: PATIENCE, current: Mutex::default() }
     }
 
     /// With another time that a connection may take, and an answer. A report that Redis comes to later is not taken
@@ -63,8 +63,8 @@ impl Client {
     }
 
     /// How long, and how much of, a job is kept.
-    pub fn keeping(&self) -> &Keeping {
-        &self.keeping
+    pub fn retention(&self) -> &Retention {
+        &self.retention
     }
 
     /// Where it is.
@@ -96,7 +96,7 @@ impl Client {
         json: &[u8],
         now: Timestamp,
     ) -> Result<Option<State>, Failure> {
-        if json.len() > self.keeping.max_update_bytes {
+        if json.len() > self.retention.max_update_bytes {
             return Ok(None);
         }
         let (Ok(update), Ok(json)) = (Update::parse(Some(job), json), std::str::from_utf8(json))
@@ -120,7 +120,7 @@ impl Client {
         let report = Report { ignore_key, ..Report::new(update, source, now) };
         let call = |deadline, server| {
             let report = Report { deadline, server, ..report.clone() };
-            Call::report(self.names, &report, &self.keeping)
+            Call::report(self.names, &report, &self.retention)
         };
         self.in_time(update.job(), named, call).await
     }
@@ -137,7 +137,7 @@ impl Client {
     ) -> Result<Reply, Failure> {
         let of = JobRequest { job, request, now };
         let call = |deadline, server: Option<ServerId>| {
-            Call::request(self.names, of, &self.keeping, deadline, server.as_ref())
+            Call::request(self.names, of, &self.retention, deadline, server.as_ref())
         };
         self.in_time(job, None, call).await
     }

@@ -17,7 +17,7 @@ mod published;
 mod slots;
 
 pub use address::{Address, InvalidAddress};
-pub use call::{Answer, Call, Keeping, Read, Reply, Report, Script, ServerId, Source, Taken};
+pub use call::{Answer, Call, Read, Reply, Report, Retention, Script, ServerId, Source, Taken};
 pub use client::Client;
 pub use failure::Failure;
 pub use job_log::LogRead;

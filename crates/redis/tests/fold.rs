@@ -7,7 +7,7 @@ use std::time::Duration;
 use milepost_protocol::{
     Action, Epoch, Fold, Health, JobId, Origin, Request, State, Timestamp, Update, fold,
 };
-use milepost_redis::{Address, Call, Client, Keeping, Reply, Report, Source, Taken};
+use milepost_redis::{Address, Call, Client, Reply, Report, Retention, Source, Taken};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -48,7 +48,7 @@ impl<'a> Twice<'a> {
         };
         let names = self.client.names();
         let report = Report::new(&update, left, now);
-        let call = Call::report(names, &report, self.client.keeping());
+        let call = Call::report(names, &report, self.client.retention());
         let answer = self.runtime.block_on(self.client.run(&call)).expect("an answer");
         let named = update.attempt().map(u32::from);
         let reply = Reply::parse(answer, named).expect("one of its answers");
@@ -96,7 +96,7 @@ fn with_redis(test: impl FnOnce(&Client, &Runtime)) {
     let server = Server::start();
     let address = Address::parse(&server.url()).expect("an address");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    test(&Client::new(address, Keeping::default()), &runtime);
+    test(&Client::new(address, Retention::default()), &runtime);
 }
 
 #[derive(Deserialize)]
@@ -311,7 +311,7 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
         let end = Update::end_of_lost(&job, 1, Duration::from_millis(50));
         report("{}");
         let late = Report::new(&end, Some(Source::Lost(before.position())), now);
-        let call = Call::report(client.names(), &late, client.keeping());
+        let call = Call::report(client.names(), &late, client.retention());
         let answer = runtime.block_on(client.run(&call)).expect("an answer");
         assert_eq!(Reply::parse(answer, Some(1)).expect("an answer of its"), Reply::Stale);
 

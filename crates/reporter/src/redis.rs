@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use milepost_protocol::{JobId, Timestamp, Update};
-use milepost_redis::{Address, Client, Failure as RedisFailure, Keeping, Reply};
+use milepost_redis::{Address, Client, Failure as RedisFailure, Reply, Retention};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -66,7 +66,7 @@ impl Redis {
     /// # Errors
     /// When Redis does not answer.
     pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
-        let client = Client::new(self.address.clone(), Keeping::default()).with_patience(timeout);
+        let client = Client::new(self.address.clone(), Retention::default()).with_patience(timeout);
         let asking = || {
             let states = async {
                 tokio::time::timeout(timeout, client.states(job, 1, Timestamp::now())).await
@@ -100,7 +100,7 @@ impl Transport for RedisTransport {
             Some(running) => running,
             None => Running {
                 runtime: runtime()?,
-                client: Client::new(self.address.clone(), Keeping::default())
+                client: Client::new(self.address.clone(), Retention::default())
                     .with_patience(self.patience),
             },
         };

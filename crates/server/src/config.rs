@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use milepost_broker_embedded::Limits;
-use milepost_broker_redis::{Address, InvalidAddress, Keeping};
+use milepost_broker_redis::{Address, InvalidAddress, Retention};
 use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
@@ -240,13 +240,13 @@ impl Config {
         }
     }
 
-    pub(crate) fn keeping(&self) -> Keeping {
-        Keeping {
+    pub(crate) fn retention(&self) -> Retention {
+        Retention {
             history: self.history,
             ttl: seconds(self.ttl),
             ttl_after_end: seconds(self.ttl_after_end),
             max_update_bytes: self.max_update_bytes,
-            ..Keeping::default()
+            ..Retention::default()
         }
     }
 

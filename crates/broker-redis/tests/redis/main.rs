@@ -3,7 +3,7 @@
 
 mod faults;
 mod hostile;
-mod keeping;
+mod retention;
 #[path = "../support/mod.rs"]
 mod support;
 mod workers;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use milepost_broker::SystemClock;
 use milepost_broker_contract::{Harness, Settings, eventually};
-use milepost_broker_redis::{Address, Keeping, Redis};
+use milepost_broker_redis::{Address, Redis, Retention};
 
 /// The Redis broker on that server, with the real clock.
 pub(crate) async fn redis(
@@ -24,13 +24,13 @@ pub(crate) fn redis_unproven(
     url: &str,
     servers: impl Send + Sync + 'static,
 ) -> Harness {
-    let keeping = Keeping {
+    let retention = Retention {
         history: NonZeroUsize::new(settings.history).expect("a history of one state or more"),
         ttl: settings.ttl,
         ttl_after_end: settings.ttl_after_end,
-        ..Keeping::default()
+        ..Retention::default()
     };
     let address = Address::parse(url).expect("an address");
-    let broker = Arc::new(Redis::new(address, keeping, Arc::new(SystemClock::default())));
+    let broker = Arc::new(Redis::new(address, retention, Arc::new(SystemClock::default())));
     Harness::new(broker, std::thread::sleep, Some(Box::new(servers)))
 }

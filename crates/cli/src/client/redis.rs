@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use milepost_protocol::{JobId, State, Timestamp, Update};
-use milepost_redis::{Address, Client, Failure, Keeping, Reply};
+use milepost_redis::{Address, Client, Failure, Reply, Retention};
 use tokio::runtime::Builder;
 
 use super::RequestError;
@@ -16,7 +16,7 @@ pub(crate) struct Redis {
 impl Redis {
     pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, RequestError> {
         let address = Address::parse(url).map_err(RequestError::InvalidRedisUrl)?;
-        let client = Client::new(address, Keeping::default()).with_patience(timeout);
+        let client = Client::new(address, Retention::default()).with_patience(timeout);
         Ok(Self { client, timeout })
     }
 
