@@ -158,7 +158,7 @@ test('a job’s page tells where it is, how it got there and how it ended', asyn
   assert.deepEqual(await links.evaluateAll((all) => all.map((each) => each.getAttribute('href'))), ['https://cdn.example.com/video.mp4']);
   await server.report('r1', { attempt: 2, stage: 'rendering', progress: 0.1 });
   await reads(page, '.badge', 'Running, attempt 2');
-  await page.getByText('Event log').click();
+  await page.getByText('Updates').click();
   await reads(page, '.log', /10 %\s*rendering[^]*Completed[^]*40 %/);
   await server.report('r1', { status: 'failed', error: 'Out of memory' });
   await reads(page, '.block-error', /Why it failed[^]*Out of memory/);
@@ -701,6 +701,79 @@ test('a job that answers requests is paused, resumed and cancelled from its page
   await server.report('job-c', { status: 'cancelled' });
   await reads(page, '.headline', 'Cancelled');
   assert.equal(await page.locator('.actions').isVisible(), false);
+  noFaults();
+});
+
+test('a log follows, with its colours; it can be searched, saved and linked to', async () => {
+  await server.report('r1', { progress: 0.5 });
+  const page = await open('/?job=r1', { permissions: ['clipboard-read', 'clipboard-write'] });
+  await reads(page, '.figure', '50 %');
+  assert.equal(await page.locator('.output').isVisible(), false);
+  await server.write('r1', '\x1b[1;31merror\x1b[0m: <b>disk</b>', { text: 'warned', stream: 'stderr' });
+  await reads(page, '.output', /1\s+error: <b>disk<\/b>\s+2\s+warned/);
+  assert.equal(await page.locator('.ansi-red.ansi-bold').innerText(), 'error');
+  assert.deepEqual(await violations(page), []);
+  await server.write('r1', ...Array.from({ length: 300 }, (_, index) => `frame ${index}`));
+  await reads(page, '.output', 'frame 299');
+  const distance = () => page.locator('.output').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
+  await until('the end in sight', async () => (await distance()) < 24);
+
+  // Who reads further up is not taken away, and told what came.
+  await page.locator('.output').evaluate((log) => (log.scrollTop = 0));
+  await server.write('r1', 'later 1', 'later 2');
+  await reads(page, '.output-follow', '2 new lines');
+  assert.ok((await distance()) > 100);
+  await page.locator('.output-follow').click();
+  await until('the end in sight', async () => (await distance()) < 24);
+
+  await page.getByLabel('Find in the log').fill('FRAME 29');
+  await reads(page, '.found', '11 of 11 lines');
+  await page.getByLabel('Next match').click();
+  await reads(page, '.found', '1 of 11 lines');
+  assert.match((await page.locator('.output [data-current]').textContent()) ?? '', /frame 29$/);
+  await page.getByLabel('Find in the log').fill('');
+  await until('no marks', async () => (await page.locator('.output [data-match]').count()) === 0);
+
+  await page.locator('.output li:has-text("frame 100") .line-number').click();
+  assert.match(page.url(), /\?job=r1#L103$/);
+  const [file] = await Promise.all([page.waitForEvent('download'), page.locator('[data-part="output-download"]').click()]);
+  assert.equal(file.suggestedFilename(), 'r1.log');
+  const another = await open(new URL(page.url()).pathname + new URL(page.url()).search + '#L103');
+  await reads(another, '.output [data-linked]', /103\s+frame 100/);
+  await until('the line in sight', () => another.locator('.output [data-linked]').evaluate((line) => {
+    const [line_, log] = [line.getBoundingClientRect(), /** @type {Element} */ (line.closest('.output')).getBoundingClientRect()];
+    return line_.top >= log.top && line_.bottom <= log.bottom && line_.bottom < innerHeight;
+  }));
+  noFaults();
+});
+
+test('a log in a page is bounded, and says which lines are missing', async () => {
+  await server.report('r1', { progress: 0.5 });
+  const long = 'x'.repeat(1000);
+  await server.write('r1', ...Array.from({ length: 100 }, (_, index) => `${index} ${long}`));
+  await server.write('r1', ...Array.from({ length: 100 }, (_, index) => `${index} ${long}`));
+  await server.write('r1', ...Array.from({ length: 100 }, (_, index) => `${index} ${long}`));
+  const page = await open('/?job=r1#L5');
+  // What is out of sight has no layout, and so no inner text.
+  const gap = async () => (await page.locator('.output .gap').allTextContents()).join();
+  await until('a gap', async () => /^Lines 1–\d+ are no longer kept$/.test(await gap()));
+  await reads(page, '.output-note', 'Line 5 is not here');
+  await reads(page, '[data-part="output-count"]', '300 lines');
+  for (let times = 0; times < 6; times += 1) {
+    await server.write('r1', ...Array.from({ length: 1000 }, (_, index) => `s ${times} ${index}`));
+    await reads(page, '.output', `s ${times} 999`);
+  }
+  assert.equal(await page.locator('.output li[data-n]').count(), 5000);
+  assert.match(await gap(), /^Lines 1–1,\d\d\d are no longer kept$/);
+  noFaults();
+});
+
+test('artifacts are links of the web only', async () => {
+  const artifacts = [{ name: 'film.mp4', url: 'https://example.com/film.mp4', media_type: 'video/mp4', size: 1_250_000 }, { name: 'bad', url: 'javascript:alert(1)' }];
+  await server.report('r1', { progress: 0.5, artifacts });
+  const page = await open('/?job=r1');
+  await reads(page, '.artifacts', /film.mp4\s*video\/mp4 · 1.3 MB\s*bad/);
+  assert.deepEqual(await page.locator('.artifacts a').evaluateAll((all) => all.map((each) => each.getAttribute('href'))), ['https://example.com/film.mp4']);
   noFaults();
 });
 

@@ -76,6 +76,17 @@ export class Server {
     }
   }
 
+  /**
+   * Appends lines to a job's log.
+   * @param {string} job
+   * @param {...(string | object)} lines
+   */
+  async write(job, ...lines) {
+    const body = lines.map((line) => JSON.stringify(typeof line === 'string' ? { text: line } : line)).join('\n');
+    const response = await fetch(`${this.url}/jobs/${job}/log`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' }, body });
+    if (!response.ok) throw new Error(await response.text());
+  }
+
   /** @returns {Promise<any>} */
   async stats() {
     return (await (await fetch(`${this.url}/ws/stats`)).json()).stats;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { watch } from './milepost/watch.js';
+import { watch, watchLog } from './milepost/watch.js';
 import { Session } from './milepost/session.js';
 import { SharedSession } from './milepost/shared-session.js';
 
@@ -640,3 +640,101 @@ for (const [what, status, type] of [['a page', 200, 'text/html'], ['another serv
     await assert.rejects((async () => { for await (const state of watching) assert.fail(state); })(), /no Milepost server/);
   });
 }
+
+/** A page's watch of the log of `a`, and what it was given. */
+function followLog(options = {}) {
+  const [parts, errors] = [[], []];
+  const log = watchLog('a', { url: 'http://x', onLines: (part) => parts.push(part), onError: (error) => errors.push(error), ...options });
+  sessions.push(log);
+  return { log, parts, errors };
+}
+const logPart = (numbers, more = {}) => ({ job_id: 'a', lines: numbers.map((n) => ({ n, at: 't', text: `${n}` })), next: `e-${numbers.at(-1)}`, log: { lines: numbers.at(-1) ?? 0, dropped: 0 }, ...more });
+
+test('a log comes over a socket, and resumes where it was', async () => {
+  const { log, parts } = followLog({ token: 'abc' });
+  await settle();
+  const [socket] = FakeSocket.all;
+  assert.deepEqual([socket.url, socket.protocols], ['ws://x/ws?', ['milepost', 'milepost.bearer.abc']]);
+  socket.greet();
+  assert.deepEqual(socket.sent, [{ type: 'subscribe', job_id: 'a', log: true }]);
+  socket.say({ type: 'log', ...logPart([1, 2]) });
+  assert.deepEqual(parts.map(({ lines, gap, next }) => [lines.map(({ n }) => n), gap, next]), [[[1, 2], false, 'e-2']]);
+  socket.end();
+  await settle();
+  pass(1000);
+  await settle();
+  FakeSocket.all[1].greet();
+  assert.equal(FakeSocket.all[1].sent[0].since, 'e-2');
+  FakeSocket.all[1].say({ type: 'log', ...logPart([7], { log_gap: true }) });
+  assert.equal(parts[1].gap, true);
+  log.close();
+  assert.equal(FakeSocket.all[1].isOpen, false);
+  pass(600_000);
+  await settle();
+  assert.equal(FakeSocket.all.length, 2);
+});
+
+test('a log is polled where a socket cannot be, less often while it is quiet', async () => {
+  const { parts } = followLog();
+  await settle();
+  FakeSocket.all[0].greet();
+  FakeSocket.all[0].say({ type: 'error', problem: 'invalid-parameter', message: 'log is not known', job_id: 'a' });
+  await settle();
+  pass(0);
+  await settle();
+  assert.equal(requests[0].url, 'http://x/jobs/a/log?');
+  requests[0].answer(200, JSON.stringify(logPart([1])), { 'content-type': 'application/json' });
+  await settle();
+  assert.equal(parts.length, 1);
+  const waits = [];
+  for (let poll = 1; poll < 8; poll += 1) {
+    let wait = 0;
+    while (requests.length === poll && wait < 20_000) {
+      pass(500);
+      wait += 500;
+      await settle();
+    }
+    waits.push(wait);
+    assert.equal(requests[poll].url, 'http://x/jobs/a/log?since=e-1');
+    requests[poll].answer(200, JSON.stringify(logPart([], { next: 'e-1' })));
+    await settle();
+  }
+  assert.deepEqual(waits, [1000, 1500, 2500, 3500, 5000, 5000, 5000]);
+});
+
+test('a log that may not be read is given up; one of an unknown job is not', async () => {
+  const refused = followLog();
+  await settle();
+  FakeSocket.all[0].greet();
+  FakeSocket.all[0].say({ type: 'error', problem: 'forbidden', message: 'no', job_id: 'a' });
+  await settle();
+  assert.deepEqual(refused.errors.map(({ code, message }) => [code, message]), [[4403, 'no']]);
+  const unknown = followLog();
+  await settle();
+  FakeSocket.all[1].greet();
+  FakeSocket.all[1].say({ type: 'error', problem: 'unknown-job', message: 'not known', job_id: 'a' });
+  await settle();
+  pass(5000);
+  await settle();
+  assert.equal(FakeSocket.all.length, 3);
+  assert.deepEqual(unknown.errors, []);
+});
+
+test('a log’s expired token is replaced, once in a row', async () => {
+  let tokens = 0;
+  const { errors, parts } = followLog({ token: () => `t${++tokens}` });
+  await settle();
+  for (let turn = 0; turn < 3; turn += 1) {
+    const socket = FakeSocket.all.at(-1);
+    socket.greet();
+    socket.say({ type: 'log', ...logPart([turn + 1]) });
+    socket.end(4401, 'expired');
+    await settle();
+    pass(1000);
+    await settle();
+  }
+  assert.deepEqual([parts.length, tokens, errors.length], [3, 4, 0]);
+  FakeSocket.all.at(-1).end(4401, 'expired');
+  await settle();
+  assert.deepEqual([errors.length, errors[0].code], [1, 4401]);
+});

@@ -6,9 +6,11 @@ import { Job, ago, clock, text } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
 import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
+import { paintArtifacts } from './artifacts.js';
 import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
 import { ValueSection, paintError } from './details.js';
+import { JobLog } from './job-log.js';
 import { Requests } from './requests.js';
 import { paintText } from './text.js';
 import { paintTimeline } from './timeline.js';
@@ -47,6 +49,7 @@ export class JobPage {
     parts.json.setAttribute('href', jobUrl(home(), id));
     this.root.querySelector('.badge')?.setAttribute('hidden', '');
     this.requests = new Requests(parts, this.job);
+    this.output = new JobLog(parts, id);
     this.watchers = new Watchers({
       wanted: () => [id],
       isOwn: () => this.page.sign.isLive,
@@ -84,6 +87,7 @@ export class JobPage {
     this.page.watches.unwatch(this.job.id);
     this.watchers.stop();
     this.requests.leave();
+    this.output.leave();
     this.resized.disconnect();
   }
 
@@ -103,6 +107,7 @@ export class JobPage {
   onState(state) {
     const { job } = this;
     if (!job.state) this.#loadHistory().catch(() => {});
+    this.output.enter();
     const before = job.state;
     job.update(state, this.page.watches.now);
     this.#course.add(state);
@@ -144,6 +149,7 @@ export class JobPage {
     paintError(parts, job);
     this.result.paint(job.state.result);
     this.metadata.paint(job.state.metadata);
+    paintArtifacts(parts, job.state['artifacts']);
     write(parts.attempt, String(job.state.attempt));
     write(parts.position, job.state.position);
     this.#writeLog();

@@ -58,3 +58,11 @@ export function download(name, whole, type) {
   // The browser has begun to read it by then.
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
+
+/**
+ * @param {unknown} value
+ * @returns {value is string}
+ */
+export function isWebAddress(value) {
+  return typeof value === 'string' && /^https?:\/\//i.test(value) && URL.canParse(value);
+}

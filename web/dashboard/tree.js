@@ -5,7 +5,7 @@
  */
 
 import { element, write } from '../paint.js';
-import { paintText } from './text.js';
+import { isWebAddress, paintText } from './text.js';
 
 /** Children of one object or array that are shown at first, and a text's characters. */
 const MOST_CHILDREN = 50;
@@ -155,11 +155,3 @@ class Branch {
 
 /** @param {unknown} value @returns {value is object} not an empty one, which is a word */
 const isBranch = (value) => typeof value === 'object' && value !== null;
-
-/**
- * @param {unknown} value
- * @returns {value is string}
- */
-function isWebAddress(value) {
-  return typeof value === 'string' && /^https?:\/\//i.test(value) && URL.canParse(value);
-}

@@ -24,6 +24,9 @@ import { runAsWorker } from './worker.js';
 
 /**
  * @typedef {import('./messages.js').Connection} Connection
+ * @typedef {import('./log-watch.js').LogLine} LogLine
+ * @typedef {import('./log-watch.js').LogOptions} LogOptions
+ * @typedef {import('./log-watch.js').LogPart} LogPart
  * @typedef {import('./outlook.js').Health} Health
  * @typedef {import('./watch.js').Token} Token
  * @typedef {import('./watch.js').WatchError} WatchError
@@ -39,6 +42,7 @@ import { runAsWorker } from './worker.js';
  * }} Watch
  */
 
+export { watchLog } from './watch.js';
 export { errorSummary } from './error.js';
 export { Outlook } from './outlook.js';
 export { isEnd } from './state.js';

@@ -3,6 +3,7 @@
 
 import { reconnectDelay, retryAfter } from './delay.js';
 import { parseObject } from './json.js';
+import { baseOf, openSocket } from './socket.js';
 import { compare, isEnd } from './state.js';
 
 /**
@@ -35,8 +36,6 @@ const FOREIGN = 4404;
 const UNAUTHENTICATED = 4401;
 /** The page has so long to supply a token, in milliseconds. */
 const TOKEN_TIMEOUT = 3 * TIMEOUT;
-/** What may stand in a WebSocket's subprotocol (RFC 9110, section 5.6.2). */
-const IS_SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
 
 const now = () => performance.now();
 
@@ -83,7 +82,7 @@ export class Session {
    * @param {(message: Message) => void} notify
    */
   constructor(url, token, notify) {
-    this.base = url.replace(/^ws/, 'http').replace(/\/+$/, '');
+    this.base = baseOf(url);
     this.token = token;
     this.#credential = typeof token === 'function' ? null : (token ?? '');
     this.notify = notify;
@@ -198,17 +197,10 @@ export class Session {
   }
 
   #openSocket() {
-    const token = this.#credential ?? '';
-    const isProtocol = IS_SUBPROTOCOL.test(token);
-    // The way of last resort: URLs end up in logs.
-    const query = token && !isProtocol ? new URLSearchParams({ token }) : '';
     /** @type {WebSocket} */
     let socket;
     try {
-      socket = new WebSocket(
-        `${this.base.replace(/^http/, 'ws')}/ws?${query}`,
-        isProtocol ? ['milepost', `milepost.bearer.${token}`] : [],
-      );
+      socket = openSocket(this.base, this.#credential ?? '');
     } catch (error) {
       return this.#onLost(4400, String(error));
     }

@@ -2,6 +2,7 @@
 /** A watched job, as a page sees it. */
 
 import { Client, PAGE } from './client.js';
+import { LogWatch } from './log-watch.js';
 import { Outlook } from './outlook.js';
 import { compare, isEnd } from './state.js';
 
@@ -237,6 +238,18 @@ export function watch(jobId, options = {}) {
   const client = ofToken.get(key) ?? new Client(url, token, isShared);
   clients.set(token, ofToken.set(key, client));
   return new Watch(jobId, options, client);
+}
+
+/**
+ * Follows a job's log: its latest lines, then those that come, until it is closed. Also after the job's end: an attempt may follow.
+ *
+ * @param {string} jobId
+ * @param {import('./log-watch.js').LogOptions} options
+ * @returns {Pick<LogWatch, 'close' | 'position'>}
+ * @throws {TypeError} if `url` is no URL
+ */
+export function watchLog(jobId, options) {
+  return new LogWatch(jobId, options, absolute(options.url));
 }
 
 /**
