@@ -9,12 +9,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from live_server import LiveServer, eventually
 
 import milepost
-from milepost._memory import LOCK
-from milepost._threads import Thread
 
 Make = Callable[..., milepost.Reporter]
 
@@ -221,31 +218,3 @@ def test_tokens_and_passwords(fake: Any, reporter: Make) -> None:
     assert other.flush(60)
     assert server.requests[-1].headers["authorization"] == "Basic bWU6cGFzc0B3b3Jk"
     assert server.requests[-1].path.startswith("/below/jobs/b-")
-
-
-def test_a_thread_is_begun_while_a_finaliser_waits_for_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
-
-    def begin_with_finaliser(thread: threading.Thread) -> None:
-        # What the garbage collector may run at any moment: a job that was dropped ends under the lock.
-        with LOCK:
-            pass
-        begin(thread)
-
-    monkeypatch.setattr(threading.Thread, "_bootstrap_inner", begin_with_finaliser)
-    ran = threading.Event()
-    with LOCK:
-        Thread(ran.set, "milepost")
-    assert ran.wait(60)
-
-
-def test_a_finaliser_waits_for_no_lock(fake: Any, reporter: Make, job_id: str) -> None:
-    server = fake()
-    make = reporter(server.url)
-    jobs = [make.job(id=job_id)]
-    dropped = threading.Thread(target=jobs.clear)
-    with LOCK:
-        dropped.start()
-        dropped.join(60)
-        assert not dropped.is_alive()
-    eventually(lambda: any(update.get("error") == "dropped without an outcome" for update in server.updates))

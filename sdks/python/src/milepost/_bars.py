@@ -6,14 +6,15 @@ import asyncio
 import sys
 import threading
 import weakref
-from typing import Any, Optional, Union
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional, Union
 
-from ._counter import Counter, number
+from ._counter import Counter, Number, number
 from ._default import job as begin_job
 from ._job import Job, current, of_other_threads
 from ._left_block import outcome_of
 from ._left_loop import LeftLoop, left, look_around, uncaught
-from ._memory import LOCK
+from ._memory import LOCK, acquire_briefly
 
 MAX_SHOWN = 8
 """Nested bars in a job's metadata."""
@@ -40,8 +41,24 @@ _of_place: dict[tuple[int, int], list[Reported]] = {}
 A place is forgotten with its last bar."""
 
 
+class Look(NamedTuple):
+    """A bar as it was at one moment."""
+
+    current: Optional[Number]
+    total: Optional[Number]
+    message: str
+
+    @property
+    def is_full(self) -> bool:
+        return self.total is not None and (self.current or 0) >= self.total > 0
+
+
 class Reported:
-    """What one bar of tqdm's tells of its job. Nothing here waits."""
+    """What one bar of tqdm's tells of its job.
+
+    tqdm draws, and closes, under a lock of its own, and may do so in a finaliser. So what happens then does not wait
+    for the lock under which jobs change: if that is not free soon, the job's sender makes the change.
+    """
 
     def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
         look_around()
@@ -54,13 +71,14 @@ class Reported:
         self._furthest = 0.0
         """How far nested bars got in the main bar's present item. It does not go back when one follows another."""
         self._place = _place()
+        self._is_closed = False
         self._handled = id(sys.exc_info()[1])
         """What was being handled already when the bar was opened is none of its business."""
+        self._owns = False
+        self.job = self._find(job)
+        if self._owns:
+            self.job._finish = self._leave
         with LOCK:
-            self._owns = False
-            self.job = self._find(job)
-            if self._owns:
-                self.job._finish = self._leave
             self._bars = _of_job.setdefault(self.job, Bars())
             self._bars.open.append(self)
             _of_place.setdefault(self._place, []).append(self)
@@ -71,11 +89,12 @@ class Reported:
         if isinstance(job, Job):
             return job
         if job is None:
-            for bar in list(_of_place.get(self._place, [])):
+            here = [bar for bar in _of_place.get(self._place, []) if not bar._is_closed]
+            for bar in here:
                 # It was never closed, and it is no part of what comes now.
                 if bar._owns and bar._is_full:
                     bar._leave()
-            around = [bar.job for bar in reversed(_of_place.get(self._place, [])) if not bar._is_full]
+            around = [bar.job for bar in reversed(here) if not bar._is_closed and not bar._is_full]
             found = current() or next(iter(around), None) or of_other_threads()
             if found is not None:
                 return found
@@ -94,13 +113,13 @@ class Reported:
         bar = self._bar()
         if bar is not None:
             # It counts more often than it is drawn.
-            total, done = number(bar.total), number(bar.n) or 0
+            return self._read(bar).is_full
         return total is not None and done >= total > 0
 
     def _leave(self) -> None:
         """Nobody will close the bar any more."""
         bar, error = self._bar(), uncaught()
-        if bar is not None and self in self._bars.open:
+        if bar is not None and not self._is_closed:
             if self._is_full or error is not None:
                 self.close(bar, True, None if self._is_full else error)
             else:
@@ -120,18 +139,45 @@ class Reported:
 
     def look(self, bar: Any) -> None:
         """The bar has changed, and was drawn."""
-        if self.job._bell.is_foreign:
+        if not self.job._bell.is_foreign:
+            seen = self._read(bar)
+            self._soon(lambda: self._take(seen))
+
+    def _read(self, bar: Any) -> Look:
+        description = _description(bar)
+        parts = [description if description != self._stage else "", str(bar.postfix or "")]
+        return Look(number(bar.n), number(bar.total), ", ".join(part for part in parts if part))
+
+    def _take(self, seen: Look) -> None:
+        if self not in self._bars.open:
             return
-        with LOCK:
-            before = self._counter.current
-            self._counter.update(number(bar.n), number(bar.total), None, None)
-            if self._counter.current != before:
-                self._furthest = 0.0
-            self._bars.open[0]._tell_progress()
-            if self._bars.open[0] is self:
-                self._tell_message(bar)
-            else:
-                self._bars.tell_nested(self.job)
+        before = self._counter.current
+        self._counter.update(seen.current, seen.total, None, None)
+        if self._counter.current != before:
+            self._furthest = 0.0
+        self._bars.open[0]._tell_progress()
+        if self._bars.open[0] is not self:
+            self._bars.tell_nested(self.job)
+        elif seen.message and seen.message != self._said:
+            self._said = seen.message
+            self.job.message(seen.message)
+
+    def _soon(self, change: Callable[[], None]) -> bool:
+        """Makes a change under the lock, or has the sender make it. Returns whether it is made."""
+        if not acquire_briefly():
+            bell, record = self.job._bell, self.job._record
+
+            def change_later() -> None:
+                with LOCK:
+                    change()
+
+            bell.later(record, change_later)
+            return False
+        try:
+            change()
+        finally:
+            LOCK.release()
+        return True
 
     def _tell_progress(self) -> None:
         """Of the main bar: what nested bars in its own loop have done of its present item counts."""
@@ -147,32 +193,29 @@ class Reported:
         self._furthest = max(self._furthest, part)
         self._counter.set_progress((self._counter.current + self._furthest) / total)
 
-    def _tell_message(self, bar: Any) -> None:
-        description = _description(bar)
-        parts = [description if description != self._stage else "", str(bar.postfix or "")]
-        said = ", ".join(part for part in parts if part)
-        if said and said != self._said:
-            self._said = said
-            self.job.message(said)
-
     def close(self, bar: Any, is_dropped: bool, outcome: Optional[BaseException]) -> None:
         """The bar is over. A job of its own ends with it; `outcome` is what its block was left by, if it had one."""
-        if self not in self._bars.open:
+        if self._is_closed:
             return
-        self.look(bar)
-        with LOCK:
-            was_main = self._bars.open[0] is self
-            self._bars.open.remove(self)
-            here = _of_place.get(self._place, [])
-            if self in here:
-                here.remove(self)
-            if not here:
-                _of_place.pop(self._place, None)
-            self._bars.tell_nested(self.job)
-            if was_main and self._bars.open:
-                self._bars.open[0]._show()
+        self._is_closed = True
+        seen = self._read(bar)
+        if not self.job._bell.is_foreign:
+            self._soon(lambda: self._remove(seen))
         if self._owns:
-            self._end(is_dropped, outcome or self._error())
+            self._end(is_dropped and not seen.is_full, outcome or self._error())
+
+    def _remove(self, seen: Look) -> None:
+        self._take(seen)
+        was_main = self._bars.open[0] is self
+        self._bars.open.remove(self)
+        here = _of_place.get(self._place, [])
+        if self in here:
+            here.remove(self)
+        if not here:
+            _of_place.pop(self._place, None)
+        self._bars.tell_nested(self.job)
+        if was_main and self._bars.open:
+            self._bars.open[0]._show()
 
     def _error(self) -> Optional[BaseException]:
         error = sys.exc_info()[1]
@@ -180,25 +223,23 @@ class Reported:
             return None
         return error
 
-    def _end(self, is_dropped: bool, error: Optional[BaseException]) -> None:
+    def _end(self, is_abandoned: bool, error: Optional[BaseException]) -> None:
         if isinstance(error, GeneratorExit):
             self._left = left(self._end_left)
         elif error is not None:
-            status, text = outcome_of(error)
-            self.job._end(status, text)
-        elif is_dropped and not self._is_full:
-            self.job.fail("dropped without an outcome")
+            self.job._end_soon(*outcome_of(error))
+        elif is_abandoned:
+            self.job._end_soon("failed", "dropped without an outcome")
         else:
-            self.job.complete()
+            self.job._end_soon("completed", None)
+        self.job._deliver_in_pool()
 
     def _end_left(self, error: Optional[BaseException]) -> None:
         if error is not None:
-            status, text = outcome_of(error)
-            self.job._end(status, text)
+            self.job._end_soon(*outcome_of(error))
         else:
-            count = self._counter.count()
-            of = "" if count.total is None else f" of {count.total}"
-            self.job.cancel(f"the loop was left at {count.current}{of}")
+            of = "" if self._counter.total is None else f" of {self._counter.total}"
+            self.job._end_soon("cancelled", f"the loop was left at {self._counter.current}{of}")
 
 
 def _description(bar: Any) -> str:

@@ -59,8 +59,19 @@ _former: list[Reporter] = []
 
 def default() -> Reporter:
     """The reporter that `job` and `report` use: made when it is first asked for."""
+    global _reporter
+    if _reporter is not None:
+        return _reporter
+    # Made without the lock, as it may import and warn. Of two threads that do so, one's is used.
+    made = _from_environment()
     with LOCK:
-        return _reporter if _reporter is not None else configure()
+        if _reporter is None:
+            _reporter = made
+        return _reporter
+
+
+def _from_environment() -> Reporter:
+    return Reporter(_address.from_environment(), token=os.environ.get("MILEPOST_TOKEN") or None)
 
 
 def job(

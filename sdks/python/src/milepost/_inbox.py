@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from queue import Empty
 from typing import NamedTuple, Optional, Union
 from urllib.parse import quote
@@ -33,10 +34,11 @@ class Wake(NamedTuple):
     record: Record
 
 
-class Drop(NamedTuple):
-    """The program has dropped the job without an outcome."""
+class Later(NamedTuple):
+    """A change of a job that could not be made at once, as its caller must not wait for the lock."""
 
     record: Record
+    change: Callable[[], object]
 
 
 class Flush:
@@ -58,7 +60,7 @@ class Flush:
         return self.left
 
 
-Arrival = Union[Begin, Wake, Drop, Flush]
+Arrival = Union[Begin, Wake, Later, Flush]
 
 
 class Inbox:
@@ -73,6 +75,8 @@ class Inbox:
         """How often a job is reported at least until its end, in seconds."""
         self.is_foreign = False
         """Whether it belongs to the process that this one was forked from."""
+        self.is_read = False
+        """Whether a sender takes what is in it."""
         self._limit = limit
         self._queue: SimpleQueue[Arrival] = SimpleQueue()
         self._latest: dict[str, Record] = {}
@@ -118,9 +122,10 @@ class Inbox:
                 self._woken.add(record.key)
                 self._queue.put(Wake(record))
 
-    def drop(self, record: Record) -> None:
-        """Has the sender end a job that was dropped. For finalisers: takes no lock."""
-        self._queue.put(Drop(record))
+    def later(self, record: Record, change: Callable[[], object]) -> None:
+        """Has the sender make a change of a job. For finalisers and the like: takes no lock."""
+        if self.is_read and not self._is_closed and not self.is_foreign:
+            self._queue.put(Later(record, change))
 
     def deliver(self, record: Record, timeout: float) -> None:
         """Waits, at most so many seconds, until what was said of a job has been sent; not at all after a wait that was

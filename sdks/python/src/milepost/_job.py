@@ -18,7 +18,7 @@ from ._boundary import harmless, warn_once
 from ._counter import Counter, Number
 from ._interactive import hint_page
 from ._left_block import outcome_of
-from ._memory import LOCK
+from ._memory import LOCK, acquire_briefly
 from ._outcome import Refusal
 from ._record import Record
 from ._request import ACTIONS, CancelRequested, Request
@@ -47,7 +47,7 @@ class Bell(Protocol):
 
     def wake(self, record: Record) -> None: ...
 
-    def drop(self, record: Record) -> None: ...
+    def later(self, record: Record, change: Callable[[], object]) -> None: ...
 
     def deliver(self, record: Record, timeout: float) -> None: ...
 
@@ -75,6 +75,8 @@ class Job:
         self._has_told_foreign = False
         self._begin_again: Callable[[], Job] = lambda: self
         """Begins another job like this one."""
+        self._ends_soon = False
+        """Whether an end is on its way to the sender."""
         self._finish: Optional[Callable[[], None]] = None
         """Ends the job at the process' exit, where something else than the program has it in hand."""
 
@@ -350,8 +352,8 @@ class Job:
         # A fork's copy of the job says nothing of how the job ends.
         if not self._bell.is_foreign and self._record.end(status, text):
             self._ring()
-            if waits and _is_pool_child():
-                self._deliver(_POOL_DELIVERY)
+            if waits:
+                self._deliver_in_pool()
 
     def _leave(self, reason: str) -> None:
         """The process ends: what has no outcome has failed, unless it is known better."""
@@ -359,6 +361,10 @@ class Job:
         if finish is not None:
             finish()
         self._end("failed", reason, waits=False)
+
+    def _deliver_in_pool(self) -> None:
+        if _is_pool_child() and self._record.has_ended:
+            self._deliver(_POOL_DELIVERY)
 
     @harmless
     def _deliver(self, timeout: float) -> None:
@@ -442,19 +448,26 @@ class Job:
     ) -> None:
         self.__exit__(kind, error, traceback)
 
-    def __del__(self) -> None:
-        # The garbage collector runs this in any thread and in the middle of anything, also where that thread holds what
-        # the holder of the lock waits for. So it waits for no lock.
+    def _end_soon(self, status: str, text: Optional[str]) -> None:
+        """Ends the job, for finalisers: at once if the lock is free, else the sender does it."""
+        record, bell = self._record, self._bell
+        if bell.is_foreign or record.has_ended:
+            return
+        if not acquire_briefly():
+            # Not by way of this job, which may be gone by then.
+            self._ends_soon = True
+            bell.later(record, lambda: record.end(status, text))
+            return
         try:
-            if not LOCK.acquire(False):
-                if not self._bell.is_foreign:
-                    self._bell.drop(self._record)
-                return
-            try:
-                if not self._bell.is_foreign and self._record.drop():
-                    self._ring()
-            finally:
-                LOCK.release()
+            if record.end(status, text):
+                bell.wake(record)
+        finally:
+            LOCK.release()
+
+    def __del__(self) -> None:
+        try:
+            if not self._ends_soon:
+                self._end_soon("failed", "dropped without an outcome")
         except Exception:
             # While the interpreter goes down, anything may be gone.
             pass

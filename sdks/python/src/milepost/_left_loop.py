@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Optional
 
+from ._memory import is_held
 from ._threads import Flag, Thread
 
 PATIENCE = 5.0
@@ -41,7 +42,7 @@ class LeftLoop:
     def wait(self) -> None:
         """Decides within `PATIENCE` seconds."""
         try:
-            Thread(self._run_out, "milepost-loop")
+            Thread(self._run_out, "milepost-loop").start()
         except RuntimeError:
             self.settle(None)
 
@@ -73,7 +74,8 @@ def left(decide: Callable[[Optional[BaseException]], None]) -> Optional[LeftLoop
     """To be called while the generator of a loop is being closed. Returns the loop if its exception is still on its
     way; else the decision has been made."""
     frame = _frame_of_loop()
-    if frame is None or len(_pending) >= MAX_PENDING or not _has_exception(frame):
+    # With the lock held, this is a finaliser in the middle of a change, not the end of a loop.
+    if frame is None or is_held() or len(_pending) >= MAX_PENDING or not _has_exception(frame):
         decide(None)
         return None
     loop = LeftLoop(frame, decide)

@@ -6,30 +6,35 @@ import logging
 from collections import deque
 from typing import Deque
 
-from . import _threads
+from . import _memory, _threads
 
 _LOGGER = logging.getLogger("milepost")
 _MAX_DEFERRED = 16
 _deferred: Deque[str] = deque(maxlen=_MAX_DEFERRED)
-"""Said by the sender where the program's threads are greenlets: their locks, logging's among them, are not for a real
-thread. The program's next call passes it on; of more than 16, the latest."""
+"""What could not be logged where it came up. The next call that can passes it on; of more than 16, the latest."""
 
 
 def notify(message: str) -> None:
-    if _threads.is_own() and _threads.are_greenlets():
-        _deferred.append(message)
-    else:
+    """Logs a warning, now or soon."""
+    if _may_log():
         _log(message)
+    else:
+        _deferred.append(message)
 
 
 def notify_deferred() -> None:
-    """Passes on what the sender could not say itself. Called by the program's own threads."""
-    while _deferred and not _threads.is_own():
+    """Logs what could not be logged where it came up."""
+    while _deferred and _may_log():
         try:
             _log(_deferred.popleft())
         except IndexError:
             # Another thread was quicker.
             return
+
+
+def _may_log() -> bool:
+    # A handler waits for locks of its own. Where the program's threads are greenlets, these are not for a real thread.
+    return not _memory.is_held() and not (_threads.is_own() and _threads.are_greenlets())
 
 
 def _log(message: str) -> None:

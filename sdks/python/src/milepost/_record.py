@@ -242,10 +242,6 @@ class Record:
             self._result = None
             self._mark_truncated("result", f"the result: {error}")
 
-    def drop(self) -> bool:
-        """Ends the job that nobody has in hand any more: False if it has ended."""
-        return self.end("failed", "dropped without an outcome")
-
     def end(self, status: str, text: Optional[str]) -> bool:
         """Ends the job; `text` is the error, or why it was cancelled. The first end wins: False if there was one."""
         with LOCK:

@@ -121,20 +121,22 @@ class Reporter:
         ttl: object,
         queued: bool,
         tags: object,
+        is_of_queue: bool = False,
     ) -> Job:
         _notice.notify_deferred()
         job_id = _job_id_of(name, id)
         named = None if attempt == "next" else given_whole(attempt, "attempt")
+        record = Record(job_id or _json.describe(id)[:128], named, given_seconds(ttl, "ttl"))
+        record.reopens = attempt == "next" or is_of_queue
+        record.joins = is_of_queue
+        record.own.unit = None if unit is None else given_text(unit)
+        record.own.set_total(given_number(total, "total"))
+        record.description.name(given_text(name))
+        record.description.tags(given_texts(tags, "tags"))
         with LOCK:
             running = None if job_id is None else self._jobs.get(job_id)
             if running is not None and running._goes_on and named in (None, running.attempt):
                 return running
-            record = Record(job_id or _json.describe(id)[:128], named, given_seconds(ttl, "ttl"))
-            record.reopens = attempt == "next"
-            record.own.unit = None if unit is None else given_text(unit)
-            record.own.set_total(given_number(total, "total"))
-            record.description.name(given_text(name))
-            record.description.tags(given_texts(tags, "tags"))
             job = Job(record, self._inbox)
             if job_id is not None:
                 self._jobs[job_id] = job
@@ -150,6 +152,22 @@ class Reporter:
         if job_id is not None and self._url is not None:
             self._take(lambda: self._inbox.begin(record))
         return job
+
+    def job_of_queue(
+        self, name: str, id: str, attempt: int, stage: str, metadata: Optional[Mapping[str, object]]
+    ) -> Job:
+        """Begins the job of a task that a queue runs.
+
+        Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt. If the id
+        was used before, the queue has forgotten how often, and the server has not: then it joins the server's latest.
+        """
+        begun = self._begin(name, id, None, None, stage, None, metadata, attempt, None, False, (), is_of_queue=True)
+        return begun if begun is not None else Job(Record(_json.describe(id)), self._inbox)
+
+    def prepare(self) -> None:
+        """Does what the first report would wait for, such as imports. For callers that hold the lock later."""
+        if self._url is not None:
+            self._take(lambda: None)
 
     def give(
         self, job_id: object, update: Update, status: str, stage: Optional[str], *, reopens: bool
@@ -189,9 +207,12 @@ class Reporter:
             self._flush_timeout,
             _address.without_password(self._url),
         )
+        thread = Thread(sender.run, "milepost")
         with LOCK:
             if self._thread is None:
-                self._thread = Thread(sender.run, "milepost")
+                thread.start()
+                self._thread = thread
+                self._inbox.is_read = True
         _at_exit_of_worker_processes()
 
     def flush(self, timeout: float = 2.0) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Optional
 
 from . import _notice
-from ._inbox import Arrival, Begin, Drop, Flush, Inbox, Wake
+from ._boundary import harmless
+from ._inbox import Arrival, Begin, Flush, Inbox, Later, Wake
 from ._outcome import (
     Accepted,
     AttemptOver,
@@ -77,8 +78,8 @@ class Sender:
                 self._schedule.add(mail.record, mail.until_end, mail.after, now)
             elif isinstance(mail, Wake):
                 self._schedule.wake(mail.record, now)
-            elif isinstance(mail, Drop):
-                mail.record.drop()
+            elif isinstance(mail, Later):
+                _change(mail)
                 self._schedule.wake(mail.record, now)
             else:
                 self._flushes.append(mail)
@@ -188,3 +189,8 @@ class Sender:
                 f"{job_id} is not shown any more at {self._server}: another worker has begun attempt {refusal.attempt}"
             )
         return f"nothing more is reported of {job_id} to {self._server}: {refusal.detail}"
+
+
+@harmless
+def _change(later: Later) -> None:
+    later.change()

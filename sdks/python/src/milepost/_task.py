@@ -29,12 +29,7 @@ class Task:
 
     def __init__(self, job_id: str, attempt: int, metadata: Optional[dict[str, object]] = None) -> None:
         self.metadata = metadata
-        with LOCK:
-            self.job: Job = default().job(self._name or "", id=job_id, attempt=attempt, stage=STAGE, metadata=metadata)
-            # Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt.
-            self.job._record.reopens = True
-            # An id that was used before: the queue has forgotten how often, the server has not.
-            self.job._record.joins = True
+        self.job: Job = default().job_of_queue(self._name or "", job_id, attempt, STAGE, metadata)
         self.outcome: Optional[tuple[str, Any]] = None
         """An end that the task's code has set outright: it counts if the task leaves without another."""
         self._token: contextvars.Token[Optional[Job]] = _current.set(self.job)
@@ -81,7 +76,7 @@ class Task:
             if request.action == "cancel" and not record.has_ended:
                 job.acknowledge("cancel")
                 # Not on the sender's thread, which waits for nobody.
-                Thread(quietly(stop_once_told), "milepost-cancel")
+                Thread(quietly(stop_once_told), "milepost-cancel").start()
 
         record.on_request = on_request
         job._listen()

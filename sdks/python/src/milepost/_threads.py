@@ -129,18 +129,24 @@ def _import_what_hubs_need() -> None:
 
 
 class Thread:
-    """A real thread, which the process' exit does not wait for. Raises RuntimeError if none can be started."""
+    """A real thread, which the process' exit does not wait for."""
 
     def __init__(self, run: Callable[[], object], name: str) -> None:
         self._run = run
+        self._name = name
         self._ended = Flag()
-        if are_greenlets():
+        self._is_greenlets = are_greenlets()
+        if self._is_greenlets:
             _import_what_hubs_need()
+
+    def start(self) -> None:
+        """Starts it, without waiting for its first step. Raises RuntimeError if there can be no more threads."""
+        if self._is_greenlets:
             _start_new_thread(self._main, ())
         else:
-            # Debuggers and profilers know these by name. `start` waits until the new thread has begun, and there a
+            # Debuggers and profilers know these by name. Their `start` waits until the new thread has begun, where a
             # finaliser may wait for a lock that the caller holds. So another thread waits.
-            named = threading.Thread(target=self._main, name=name, daemon=True)
+            named = threading.Thread(target=self._main, name=self._name, daemon=True)
             _start_new_thread(self._start, (named,))
 
     def _start(self, named: threading.Thread) -> None:

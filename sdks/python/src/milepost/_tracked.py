@@ -61,12 +61,12 @@ class Tracked(Generic[T]):
 
 
 def _end_left(job: Job, error: Optional[BaseException]) -> None:
+    # The loop's generator may be closed by the garbage collector.
     if error is not None:
-        job._end(*outcome_of(error))
+        job._end_soon(*outcome_of(error))
     else:
-        count = job._own.count()
-        of = "" if count.total is None else f" of {count.total}"
-        job.cancel(f"the loop was left at {count.current}{of}")
+        of = "" if job._own.total is None else f" of {job._own.total}"
+        job._end_soon("cancelled", f"the loop was left at {max(0, job._own.current)}{of}")
 
 
 def track(

@@ -111,6 +111,7 @@ class ProgressReporter:
         self._tell(str(job_id), update, status, stage)
 
     def _tell(self, job_id: str, update: Update, status: str, stage: str) -> None:
+        self._reporter.prepare()
         with LOCK:
             known = self._under_way.pop(job_id, None)
             if known is not None and known.is_over:
