@@ -111,6 +111,11 @@ impl Fault {
         )
     }
 
+    /// Whether there is so much to keep that jobs which have ended are given up early.
+    pub(crate) fn evicts(self) -> bool {
+        self == Self::Abuse
+    }
+
     /// How many updates a second each job has: so many that the machine is not overloaded, where delays are compared.
     pub(crate) fn rate(self, rate: f64) -> f64 {
         if self.is_of_others() || self == Self::Abuse { rate.min(2.0) } else { rate }
@@ -134,7 +139,7 @@ impl Fault {
             Self::RedisEmpty | Self::UnreadLogs => redis_killed(stage, Data::Lost),
             Self::HostileJob => hostile_job(stage, load),
             Self::NoDescriptors => no_descriptors(stage, load, runtime),
-            Self::FullDisk => full_disk(stage, load),
+            Self::FullDisk => full_disk(stage, load, runtime),
             Self::DamagedStore => damaged_store(stage),
             Self::UnreadAnswers => {
                 let extent = if load.quick { Extent::QUICK } else { Extent::FULL };
@@ -266,7 +271,7 @@ fn no_descriptors(stage: &mut Stage, load: &Load, runtime: &Handle) -> Result<In
     Ok(Instant::now())
 }
 
-fn full_disk(stage: &mut Stage, load: &Load) -> Result<Instant, Failure> {
+fn full_disk(stage: &mut Stage, load: &Load, runtime: &Handle) -> Result<Instant, Failure> {
     let data = stage.instances[0].data();
     let filler = data.ok_or_else(|| Failure("the instance has no folder".into()))?.join("filler");
     let fill = || {
@@ -280,6 +285,10 @@ fn full_disk(stage: &mut Stage, load: &Load) -> Result<Instant, Failure> {
     };
     let filled: io::Result<()> = fill();
     filled.map_err(|error| Failure(format!("{}: {error}", filler.display())))?;
+    // The store's file has room in it for a while.
+    if !runtime.block_on(abuse::end_until_refused(stage.world.instance(0))) {
+        return Err(Failure("the instance takes ends as if there was room".into()));
+    }
     stage.some_end(true);
     sleep(load.wait(10.0, 3.0));
     fs::remove_file(&filler).map_err(|error| Failure(format!("{}: {error}", filler.display())))?;

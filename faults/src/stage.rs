@@ -138,10 +138,12 @@ impl Stage {
         self.watchers.push(watcher);
     }
 
-    /// Every tenth job gets one more watcher, who knows nothing of what has been.
-    pub(crate) fn newcomers(&mut self, runtime: &Handle) {
+    /// Every tenth job gets one more watcher, who knows nothing of what has been: of those that have ended meanwhile, or if
+    /// the server may have given up some of those, of others.
+    pub(crate) fn newcomers(&mut self, may_be_evicted: bool, runtime: &Handle) {
         let _entered = runtime.enter();
-        for job in (0..self.jobs.len()).step_by(10) {
+        let first = if may_be_evicted { 2 } else { 0 };
+        for job in (first..self.jobs.len()).step_by(10) {
             self.watch(job, job / 10, None);
         }
     }

@@ -46,7 +46,7 @@ pub(crate) fn run(
     let took = end - begun;
     let peak = stage.instances.iter().filter_map(|instance| Some(instance.held()?.peak)).max();
     if lies.is_empty() {
-        stage.newcomers(runtime);
+        stage.newcomers(fault.evicts(), runtime);
     }
 
     // A job that goes on is newest when it shows something that was reported since.

@@ -171,7 +171,8 @@ async fn serve(hub: Arc<Hub>, path: String, mut end: End<Message, ()>, resumes: 
             // A client says nothing; what comes is the loss of the connection.
             _ = end.receive() => return,
             states = timeout(PING, watch.next()) => match states {
-                Ok(states) => {
+                Ok(Err(_)) => return end.send(Message::Close(1013)),
+                Ok(Ok(states)) => {
                     for state in states {
                         end.send(Message::Text(state.json().to_owned()));
                     }

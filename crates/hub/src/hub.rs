@@ -26,8 +26,12 @@ pub struct HubLimits {
     /// The most topics, those that linger included. At the bound, a job that has no topic yet is refused.
     pub max_topics: usize,
     /// The most bytes of JSON in all logs. At the bound, a log keeps its newest state and its newest end only, and a job
-    /// that has no topic yet is refused.
+    /// that has no topic yet is refused. A quarter beyond it, the topics that hold most are shed: their watchers have to
+    /// leave, and the job is refused until they have left.
     pub max_log_bytes: usize,
+    /// Whether the broker keeps states in this process, and bounds them: then the newest state of a job does not count
+    /// for `max_log_bytes`.
+    pub broker_keeps_states: bool,
 }
 
 /// Why a job cannot be watched.
@@ -54,6 +58,7 @@ impl Default for HubLimits {
             linger: Duration::from_secs(10),
             max_topics: 1_000_000,
             max_log_bytes: usize::MAX,
+            broker_keeps_states: false,
         }
     }
 }
@@ -69,6 +74,7 @@ pub struct Hub {
     max_topics: usize,
     refused_topics: AtomicU64,
     refused_logs: AtomicU64,
+    shed_topics: AtomicU64,
     /// What the logs held when they were all shortened last.
     shortened_to: AtomicUsize,
 }
@@ -89,7 +95,7 @@ impl Hub {
             shared: Arc::new(Shared {
                 mailboxes: (0..shards).map(|_| Arc::default()).collect(),
                 limits: limits.log,
-                log_bytes: LogBytes::new(limits.max_log_bytes),
+                log_bytes: LogBytes::new(limits.max_log_bytes, limits.broker_keeps_states),
                 idle: IdleTopics::default(),
             }),
             stripes: (0..STRIPES).map(|_| Mutex::new(Topics::new())).collect(),
@@ -99,6 +105,7 @@ impl Hub {
             max_topics: limits.max_topics,
             refused_topics: AtomicU64::new(0),
             refused_logs: AtomicU64::new(0),
+            shed_topics: AtomicU64::new(0),
             shortened_to: AtomicUsize::new(0),
         }
     }
@@ -133,6 +140,11 @@ impl Hub {
         self.refused_logs.load(Ordering::Relaxed)
     }
 
+    /// How many topics were shed since start.
+    pub fn shed_topics(&self) -> u64 {
+        self.shed_topics.load(Ordering::Relaxed)
+    }
+
     /// How many watchers a job has in this instance now.
     pub fn watchers(&self, job: &JobId) -> usize {
         let hash = self.hasher.hash_one(job);
@@ -161,6 +173,10 @@ impl Hub {
         let hash = self.hasher.hash_one(job);
         let mut topics = self.stripe(hash);
         if let Some(topic) = topics.find(hash, |topic| topic.job() == job) {
+            // A lease would keep the topic, which is to go.
+            if topic.is_shed() {
+                return Err(self.refuse_for_logs());
+            }
             return Ok(Lease::new(Arc::clone(topic)));
         }
         self.count_topic()?;
@@ -193,10 +209,8 @@ impl Hub {
 
     /// Counts one more topic.
     fn count_topic(&self) -> Result<(), WatchError> {
-        let logs = &self.shared.log_bytes;
-        if logs.is_full() {
-            self.refused_logs.fetch_add(1, Ordering::Relaxed);
-            return Err(WatchError::LogsFull(logs.limit()));
+        if self.shared.log_bytes.is_full() {
+            return Err(self.refuse_for_logs());
         }
         let within = |topics: usize| (topics < self.max_topics).then_some(topics + 1);
         let added = self.topics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
@@ -204,6 +218,31 @@ impl Hub {
             self.refused_topics.fetch_add(1, Ordering::Relaxed);
             WatchError::Full(self.max_topics)
         })
+    }
+
+    fn refuse_for_logs(&self) -> WatchError {
+        self.refused_logs.fetch_add(1, Ordering::Relaxed);
+        WatchError::LogsFull(self.shared.log_bytes.limit())
+    }
+
+    /// Sheds every topic that holds more than its fair part of what all logs may hold together, so that they hold no more
+    /// than that. Topics with little stay, however many there are.
+    fn shed(&self) {
+        let logs = &self.shared.log_bytes;
+        let fair = logs.limit() / self.topics().max(1);
+        for stripe in &self.stripes {
+            let topics: Vec<_> = {
+                let topics = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_large = |topic: &&Arc<Topic>| logs.of(&topic.lock().log) > fair;
+                topics.iter().filter(is_large).cloned().collect()
+            };
+            for topic in topics {
+                if !logs.is_full() {
+                    return;
+                }
+                self.shed_topics.fetch_add(u64::from(topic.shed()), Ordering::Relaxed);
+            }
+        }
     }
 
     /// The topic of a job for a watcher that has seen `since`. Another instance may have shown the watcher a state that
@@ -281,11 +320,21 @@ impl Hub {
     }
 
     /// Removes topics that nobody watches any more and detaches them from the broker, each a moment after its last
-    /// watcher left. Runs until it is dropped.
+    /// watcher left; sheds topics when the logs hold too much. Runs until it is dropped.
     pub async fn run(&self) {
         loop {
             let idle = self.shared.idle.take();
-            tokio::time::sleep(self.linger).await;
+            let mut lingered = std::pin::pin!(tokio::time::sleep(self.linger));
+            loop {
+                tokio::select! {
+                    () = &mut lingered => break,
+                    () = self.shared.log_bytes.over.notified() => {
+                        if self.shared.log_bytes.is_over() {
+                            self.shed();
+                        }
+                    }
+                }
+            }
             for (topic, times_idle) in idle {
                 self.remove_idle(&topic, times_idle).await;
             }

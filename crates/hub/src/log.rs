@@ -155,10 +155,14 @@ impl Log {
         true
     }
 
-    /// How many bytes of JSON the log holds. An end that is among the states counts twice, unless it is the newest.
-    pub(crate) fn held_bytes(&self) -> usize {
-        let newest = self.newest.as_ref().map_or(0, |newest| newest.json().len());
-        newest + self.past.as_ref().map_or(0, |past| past.bytes + past.ends_bytes)
+    /// How many bytes of JSON the newest state has.
+    pub(crate) fn newest_bytes(&self) -> usize {
+        self.newest.as_ref().map_or(0, |newest| newest.json().len())
+    }
+
+    /// How many bytes of JSON the log holds besides the newest state. An end that is among the states counts twice.
+    pub(crate) fn past_bytes(&self) -> usize {
+        self.past.as_ref().map_or(0, |past| past.bytes + past.ends_bytes)
     }
 
     /// Drops all that a watcher can do without: what is left is the newest state and the newest end before it.
@@ -184,7 +188,7 @@ impl Log {
 
     /// The newest state is kept whatever its size.
     fn truncate(&mut self, states: usize, bytes: usize) {
-        let newest = self.newest.as_ref().map_or(0, |newest| newest.json().len());
+        let newest = self.newest_bytes();
         if let Some(past) = &mut self.past {
             past.truncate(states.saturating_sub(1), bytes.saturating_sub(newest));
         }
@@ -471,9 +475,13 @@ mod tests {
         assert_eq!(shown(&log, 1, Mode::All), [2, 4]);
         assert_eq!(shown(&log, 3, Mode::All), [4]);
         let sizes = [state(1, 4, "processing"), state(1, 2, "failed")].map(|s| s.json().len());
-        assert_eq!(log.held_bytes(), sizes.iter().sum::<usize>());
+        assert_eq!(held(&log), sizes.iter().sum::<usize>());
         log.clear();
-        assert_eq!(log.held_bytes(), 0);
+        assert_eq!(held(&log), 0);
+    }
+
+    fn held(log: &Log) -> usize {
+        log.newest_bytes() + log.past_bytes()
     }
 
     #[test]
@@ -484,11 +492,11 @@ mod tests {
         };
         for states in ["", ".", "E", ".E.E......", "E.E.E.E.E.E.E.E.E.E."] {
             let mut log = log(states);
-            assert_eq!(log.held_bytes(), counted(&log), "{states}");
+            assert_eq!(held(&log), counted(&log), "{states}");
             log.shrink(LIMITS);
-            assert_eq!(log.held_bytes(), counted(&log), "{states}, at rest");
+            assert_eq!(held(&log), counted(&log), "{states}, at rest");
             log.shrink_to_newest();
-            assert_eq!(log.held_bytes(), counted(&log), "{states}, the newest");
+            assert_eq!(held(&log), counted(&log), "{states}, the newest");
         }
     }
 

@@ -46,15 +46,33 @@ impl Shared {
     }
 }
 
-/// How many bytes of JSON the logs of all topics hold together, and how many they should.
+/// How many bytes of JSON the logs of all topics hold together, and how many they may.
 pub(crate) struct LogBytes {
     held: AtomicUsize,
     limit: usize,
+    /// Whether the broker holds each newest state in this process, so that it is not counted here.
+    broker_keeps_states: bool,
+    /// Notified when the logs hold more than [`most`](Self::most).
+    pub(crate) over: Notify,
 }
 
 impl LogBytes {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { held: AtomicUsize::new(0), limit }
+    pub(crate) fn new(limit: usize, broker_keeps_states: bool) -> Self {
+        Self { held: AtomicUsize::new(0), limit, broker_keeps_states, over: Notify::default() }
+    }
+
+    /// What a log counts.
+    pub(crate) fn of(&self, log: &Log) -> usize {
+        log.past_bytes() + if self.broker_keeps_states { 0 } else { log.newest_bytes() }
+    }
+
+    /// From the limit on, logs are shortened and no job that has no topic yet is watched. Beyond this, topics are shed.
+    pub(crate) fn most(&self) -> usize {
+        self.limit.saturating_add(self.limit / 4)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.held() > self.most()
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -71,20 +89,23 @@ impl LogBytes {
 
     /// Changes a log, and counts what it holds before and after. Called under the topic's lock.
     pub(crate) fn count<R>(&self, log: &mut Log, change: impl FnOnce(&mut Log) -> R) -> R {
-        let before = log.held_bytes();
+        let before = self.of(log);
         let result = change(log);
-        self.held.fetch_add(log.held_bytes().wrapping_sub(before), Ordering::Relaxed);
+        self.held.fetch_add(self.of(log).wrapping_sub(before), Ordering::Relaxed);
         if self.is_full() {
             self.shorten(log);
+            if self.is_over() {
+                self.over.notify_one();
+            }
         }
         result
     }
 
     /// Drops all of a log that its watchers can do without. Called under the topic's lock.
     pub(crate) fn shorten(&self, log: &mut Log) {
-        let before = log.held_bytes();
+        let before = self.of(log);
         log.shrink_to_newest();
-        self.held.fetch_sub(before - log.held_bytes(), Ordering::Relaxed);
+        self.held.fetch_sub(before - self.of(log), Ordering::Relaxed);
     }
 }
 
@@ -102,6 +123,8 @@ pub(crate) struct Inner {
     notified: u64,
     /// Those that have read the log and are still serving their watchers.
     serving: u64,
+    /// The hub had no memory left for the log: whoever watches the job has to leave.
+    pub(crate) is_shed: bool,
     /// How many leases keep the topic in the hub.
     pub(crate) leases: u32,
     /// How often the last lease was released.
@@ -190,6 +213,24 @@ impl Topic {
         Arc::clone(inner.waiting.get_or_insert_default().notify.get_or_insert_default())
     }
 
+    /// Drops the log for good, and has everybody who watches the job leave. Returns whether it was not shed before.
+    pub(crate) fn shed(&self) -> bool {
+        let (to_notify, notify) = {
+            let mut inner = self.lock();
+            if std::mem::replace(&mut inner.is_shed, true) {
+                return false;
+            }
+            self.shared.log_bytes.count(&mut inner.log, Log::clear);
+            inner.to_notify()
+        };
+        self.notify_all(to_notify, notify);
+        true
+    }
+
+    pub(crate) fn is_shed(&self) -> bool {
+        self.lock().is_shed
+    }
+
     /// The position of the newest state here, if the job is known.
     pub(crate) fn newest(&self) -> Option<Position> {
         self.lock().log.newest().map(|newest| newest.position())
@@ -212,6 +253,9 @@ impl Topic {
     fn push(&self, states: &[Arc<State>]) {
         let (to_notify, notify) = {
             let mut inner = self.lock();
+            if inner.is_shed {
+                return;
+            }
             let pushed = self.shared.log_bytes.count(&mut inner.log, |log| {
                 let mut pushed = false;
                 for state in log.unseen(states) {
@@ -222,12 +266,14 @@ impl Topic {
             if !pushed {
                 return;
             }
-            let to_notify = inner.watching & !inner.notified;
-            inner.notified |= to_notify;
-            let notify = inner.waiting.as_ref().and_then(|waiting| waiting.notify.clone());
-            (to_notify, notify)
+            inner.to_notify()
         };
-        for shard in batch::shards(to_notify) {
+        self.notify_all(to_notify, notify);
+    }
+
+    /// Tells shards, a bit for each, and [`Watch`](crate::Watch)es that there is something new in the log.
+    fn notify_all(&self, shards: u64, notify: Option<Arc<Notify>>) {
+        for shard in batch::shards(shards) {
             let Some(this) = self.this.upgrade() else { break };
             let was_empty = self.shared.mailboxes[shard].push(this);
             self.shared.wake(batch::to_wake_now(self.shared.address(), shard, was_empty));
@@ -239,6 +285,13 @@ impl Topic {
 }
 
 impl Inner {
+    /// The shards and [`Watch`](crate::Watch)es to notify of what has changed.
+    fn to_notify(&mut self) -> (u64, Option<Arc<Notify>>) {
+        let shards = self.watching & !self.notified;
+        self.notified |= shards;
+        (shards, self.waiting.as_ref().and_then(|waiting| waiting.notify.clone()))
+    }
+
     /// The shard reads the log now: it has to be notified of states that arrive later.
     pub(crate) fn start_pass(&mut self, shard: usize) {
         self.notified &= !(1 << shard);

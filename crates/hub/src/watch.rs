@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use milepost_protocol::{Position, State};
 
+use crate::hub::WatchError;
 use crate::lease::Lease;
 use crate::log::{Mode, Pending};
 use crate::sync::Notify;
@@ -32,7 +33,10 @@ impl Watch {
     }
 
     /// Waits for pending states and returns them, at least one. Cancel-safe.
-    pub async fn next(&mut self) -> Vec<Arc<State>> {
+    ///
+    /// # Errors
+    /// [`WatchError::LogsFull`] when the hub has shed the topic: the watcher has to leave, and may come back later.
+    pub async fn next(&mut self) -> Result<Vec<Arc<State>>, WatchError> {
         loop {
             // The wait begins before the log is read, so that no state arrives unnoticed in between.
             let notify = Arc::clone(&self.notify);
@@ -40,7 +44,10 @@ impl Watch {
             notified.as_mut().enable();
             let states = self.poll();
             if !states.is_empty() {
-                return states;
+                return Ok(states);
+            }
+            if self.lease.is_shed() {
+                return Err(WatchError::LogsFull(self.lease.shared.log_bytes.limit()));
             }
             notified.await;
         }

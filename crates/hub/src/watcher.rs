@@ -45,6 +45,8 @@ pub enum CloseReason {
     Failed(io::Error),
     /// It asked to be closed at the job's end, and has been sent the end.
     Finished,
+    /// There is no memory for the states of a job that it watches. It may come back later.
+    Shed,
 }
 
 /// A shard's record of a watcher.
@@ -72,7 +74,7 @@ pub(crate) enum Phase {
     Open,
     /// It will be finished once the remainder of the end's frame is written.
     Flushing,
-    /// It has been sent the end that it waited for.
+    /// It has been sent the end that it waited for, or has to leave.
     Finished,
     /// Its connection failed.
     Failed,
@@ -101,6 +103,14 @@ impl<W> Watcher<W> {
         self.blocked = true;
         if std::mem::replace(&mut self.phase, Phase::Failed) != Phase::Failed {
             closed.push((key, CloseReason::Failed(error)));
+        }
+    }
+
+    /// One of its jobs' topics was shed.
+    pub(crate) fn shed(&mut self, key: WatcherKey, closed: &mut Vec<(WatcherKey, CloseReason)>) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Finished;
+            closed.push((key, CloseReason::Shed));
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use milepost_broker::{
     Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
 };
-use milepost_hub::{Hub, HubLimits, Mode};
+use milepost_hub::{Hub, HubLimits, Mode, WatchError};
 use milepost_protocol::{JobId, Position, Request, State, Update};
 use tokio::sync::oneshot;
 
@@ -123,8 +123,12 @@ impl Broker for Fake {
 
 /// A hub that is running, on tokio's paused clock.
 fn hub() -> (Arc<Fake>, Arc<Hub>) {
+    hub_with(HubLimits::default())
+}
+
+fn hub_with(limits: HubLimits) -> (Arc<Fake>, Arc<Hub>) {
     let fake = Arc::new(Fake::default());
-    let limits = HubLimits { linger: LINGER, ..HubLimits::default() };
+    let limits = HubLimits { linger: LINGER, ..limits };
     let hub = Arc::new(Hub::new(fake.clone(), 2, limits));
     let running = Arc::clone(&hub);
     tokio::spawn(async move { running.run().await });
@@ -181,7 +185,7 @@ async fn who_comes_while_a_job_is_let_go_is_attached_anew() {
         watch.poll();
         let number = fake.states.lock().expect("no panic").len() as u64 + 1;
         fake.tell(&state(1, number, "processing"));
-        assert_eq!(numbers(&watch.next().await), [number]);
+        assert_eq!(numbers(&watch.next().await.expect("it is not shed")), [number]);
     }
 }
 
@@ -190,7 +194,7 @@ async fn who_has_seen_more_than_there_is_waits_for_it() {
     let (fake, hub) = hub();
     let mut first = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
     fake.tell(&state(1, 1, "processing"));
-    assert_eq!(numbers(&first.next().await), [1]);
+    assert_eq!(numbers(&first.next().await.expect("it is not shed")), [1]);
     let since = Some(state(1, 3, "processing").position());
     let comes = {
         let hub = Arc::clone(&hub);
@@ -201,13 +205,17 @@ async fn who_has_seen_more_than_there_is_waits_for_it() {
         fake.tell(&state(1, number, "processing"));
     }
     let mut second = comes.await.expect("no panic").expect("it attaches");
-    assert_eq!(numbers(&second.next().await), [4], "nothing that it has seen is shown again");
+    assert_eq!(
+        numbers(&second.next().await.expect("it is not shed")),
+        [4],
+        "nothing that it has seen is shown again"
+    );
 
     // What it has seen was lost: it does not wait for ever.
     let lost = Some(state(1, 99, "processing").position());
     let mut third = hub.watch(&job("a"), lost, Mode::All).await.expect("it attaches");
     fake.tell(&state(1, 5, "processing"));
-    assert_eq!(numbers(&third.next().await), [5]);
+    assert_eq!(numbers(&third.next().await.expect("it is not shed")), [5]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +223,7 @@ async fn an_instance_that_is_cut_off_shows_no_earlier_epoch() {
     let (fake, hub) = hub();
     let mut first = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
     fake.tell(&state(1, 1, "processing"));
-    assert_eq!(numbers(&first.next().await), [1]);
+    assert_eq!(numbers(&first.next().await.expect("it is not shed")), [1]);
     let seen_elsewhere = Some(state(2, 1, "processing").position());
     let id = job("a");
     let comes = || hub.watch(&id, seen_elsewhere, Mode::All);
@@ -232,7 +240,10 @@ async fn an_instance_that_is_cut_off_shows_no_earlier_epoch() {
         fake.tell(&state(2, 2, "processing"));
     };
     let (second, ()) = tokio::join!(comes(), told);
-    assert_eq!(numbers(&second.expect("it has caught up").next().await), [2]);
+    assert_eq!(
+        numbers(&second.expect("it has caught up").next().await.expect("it is not shed")),
+        [2]
+    );
 
     // A job that has left the watcher's epoch here: the broker need not be asked.
     fake.calls();
@@ -254,7 +265,7 @@ async fn after_a_failure_the_next_one_tries_again() {
     assert_eq!(hub.watched(), 0);
     let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches now");
     fake.tell(&state(1, 1, "processing"));
-    assert_eq!(numbers(&watch.next().await), [1]);
+    assert_eq!(numbers(&watch.next().await.expect("it is not shed")), [1]);
     assert_eq!(fake.calls(), ["attach a"; 3]);
 }
 
@@ -358,9 +369,9 @@ async fn a_watch_begins_where_it_says_and_waits_for_more() {
             fake.tell(&state(1, number, "processing"));
         };
         let (states, ()) = tokio::join!(watch.next(), told);
-        assert_eq!(numbers(&states), [number]);
+        assert_eq!(numbers(&states.expect("it is not shed")), [number]);
         fake.tell(&state(1, number + 1, "processing"));
-        assert_eq!(numbers(&watch.next().await), [number + 1]);
+        assert_eq!(numbers(&watch.next().await.expect("it is not shed")), [number + 1]);
     }
 }
 
@@ -388,4 +399,68 @@ async fn a_forgotten_job_is_unknown_to_who_comes_then() {
     assert!(old.poll().is_empty() && new.poll().is_empty());
     topic.update(&state(2, 1, "processing"));
     assert_eq!((old.poll().len(), new.poll().len()), (1, 1));
+}
+
+/// State `number` of job `id`, of some 1,000 bytes, or 100.
+fn large(id: &str, number: u64, is_large: bool) -> Arc<State> {
+    let message = "x".repeat(if is_large { 1_000 } else { 1 });
+    let json = format!(
+        r#"{{"job_id":"{id}","status":"processing","attempt":1,"position":"1-{number}","message":"{message}"}}"#
+    );
+    Arc::new(State::parse(&json).expect("a state"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_with_too_much_are_shed_and_small_ones_stay() {
+    const LIMIT: usize = 10_000;
+    let limits = HubLimits { max_log_bytes: LIMIT, ..HubLimits::default() };
+    let (fake, hub) = hub_with(limits);
+    let ids: Vec<_> = (0..20).map(|number| format!("j{number}")).collect();
+    let mut watches = Vec::new();
+    for id in &ids {
+        watches.push(hub.watch(&job(id), None, Mode::All).await.expect("there is room"));
+    }
+    let listener = |id: &str| fake.listeners.lock().expect("no panic").get(&job(id)).cloned();
+    let tell = |id: &str, number, is_large| {
+        listener(id).expect("it is attached").update(&large(id, number, is_large));
+    };
+    // All of them were watched before they had any states, so that none was refused.
+    for (number, id) in ids.iter().enumerate() {
+        tell(id, 1, number >= 2);
+        tokio::task::yield_now().await;
+    }
+    assert!(hub.log_bytes() <= LIMIT + LIMIT / 4, "{}", hub.log_bytes());
+    assert!(hub.shed_topics() > 0);
+
+    let mut left = Vec::new();
+    for (id, watch) in ids.iter().zip(&mut watches) {
+        match watch.next().await {
+            Ok(states) => left.push((id.as_str(), numbers(&states))),
+            Err(error) => assert_eq!(error, WatchError::LogsFull(LIMIT)),
+        }
+    }
+    assert_eq!(left[..2], [("j0", vec![1]), ("j1", vec![1])], "they hold little");
+    assert_eq!(left.len() as u64 + hub.shed_topics(), 20);
+    // Who has to leave comes back too soon, then later.
+    let shed = job("j2");
+    assert!(matches!(hub.topic(&shed).await.err(), Some(WatchError::LogsFull(_))));
+    watches.truncate(2);
+    tokio::time::sleep(3 * LINGER).await;
+    fake.states.lock().expect("no panic").push(large("j2", 1, true));
+    let mut again = hub.watch(&shed, None, Mode::All).await.expect("there is room");
+    assert_eq!(numbers(&again.next().await.expect("it is not shed")), [1]);
+    tell("j0", 2, false);
+    assert_eq!(numbers(&watches[0].next().await.expect("it is not shed")), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn states_that_the_broker_keeps_do_not_count() {
+    let limits =
+        HubLimits { max_log_bytes: 10_000, broker_keeps_states: true, ..HubLimits::default() };
+    let (fake, hub) = hub_with(limits);
+    let _watch = hub.watch(&job("a"), None, Mode::All).await.expect("there is room");
+    fake.tell(&large("a", 1, true));
+    assert_eq!(hub.log_bytes(), 0);
+    fake.tell(&large("a", 2, true));
+    assert!(hub.log_bytes() > 1_000, "the first one is the log's");
 }

@@ -256,6 +256,7 @@ impl Config {
             linger: seconds(self.linger),
             max_topics: budget.subscriptions / memory::TOPIC_BYTES,
             max_log_bytes: budget.logs,
+            broker_keeps_states: budget.states > 0,
         }
     }
 }

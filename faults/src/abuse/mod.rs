@@ -5,8 +5,10 @@ mod requests;
 mod sockets;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// How much abuse.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,12 @@ pub(crate) const LISTED: usize = 300;
 /// Has the server hold something to list. Ends with the last report.
 pub(crate) async fn prepare(address: SocketAddr) {
     requests::report_large_jobs(address, LISTED).await;
+}
+
+/// Has ever new jobs end with large results until one is refused. False if none is within ten seconds.
+pub(crate) async fn end_until_refused(address: SocketAddr) -> bool {
+    let refused = timeout(Duration::from_secs(10), requests::end_until_refused(address));
+    refused.await.is_ok_and(|answer| answer.is_ok())
 }
 
 /// Starts all kinds of abuse. It ends when `tasks` is dropped.

@@ -1,5 +1,6 @@
 //! Abuse by HTTP/1.1.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -94,6 +95,20 @@ pub(super) async fn end_jobs(address: SocketAddr) {
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Ends one new job after the other, until one end is refused.
+pub(super) async fn end_until_refused(address: SocketAddr) -> io::Result<()> {
+    let mut connection = Connection::open(address).await?;
+    for number in 0.. {
+        let job = format!("filling-{number}");
+        let path = format!("/jobs/{job}");
+        if connection.post(&path, &large(&job, "completed", 1)).await?.status >= 500 {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 /// The jobs that [`watch_ends`](super::sockets::watch_ends) watches end, and are tried again.

@@ -34,7 +34,10 @@ impl<W: Wire> Shard<W> {
         let mut rendered = std::mem::take(&mut self.rendered);
         let log = self.render_for(key, &slice, &mut rendered);
         for subscription in &slice {
-            self.serve_rendered(*subscription, log, &rendered, began);
+            match log {
+                Some(log) => self.serve_rendered(*subscription, log, &rendered, began),
+                None => self.shed(*subscription),
+            }
         }
         self.rendered = rendered;
 
@@ -69,11 +72,21 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Renders the states that the subscriptions of a slice have pending.
-    fn render_for(&self, key: u32, slice: &[u32], rendered: &mut Rendered) -> Extent {
+    /// Has the watcher of a topic that was shed leave.
+    fn shed(&mut self, key: u32) {
+        let Some(subscription) = self.subscriptions.get(key as usize) else { return };
+        let watcher = WatcherKey(subscription.watcher as usize);
+        self.watchers[watcher.0].shed(watcher, &mut self.closed);
+    }
+
+    /// Renders the states that the subscriptions of a slice have pending. None if the topic was shed.
+    fn render_for(&self, key: u32, slice: &[u32], rendered: &mut Rendered) -> Option<Extent> {
         rendered.clear();
         let mut inner = self.topics[key as usize].lease.lock();
         inner.start_pass(self.index);
+        if inner.is_shed {
+            return None;
+        }
         let log = &inner.log;
         let behind = slice.iter().filter_map(|subscription| {
             let subscription = &self.subscriptions[*subscription as usize];
@@ -87,7 +100,7 @@ impl<W: Wire> Shard<W> {
         let from = behind.min().unwrap_or(newest).min(newest);
         rendered.append(log, from, Mode::All, W::frame);
         let after_ends = log.ends_before_newest(0).last().map_or(0, |(number, _)| number + 1);
-        Extent { after_ends, end: log.end() }
+        Some(Extent { after_ends, end: log.end() })
     }
 
     /// Writes to one subscription of a slice, from what was rendered for the whole slice.
@@ -124,6 +137,12 @@ impl<W: Wire> Shard<W> {
         rendered.begin_with(lead);
         {
             let inner = self.topics[subscription.topic as usize].lease.lock();
+            if inner.is_shed {
+                drop(inner);
+                self.rendered_one = rendered;
+                self.shed(key);
+                return false;
+            }
             let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
             rendered.append(&inner.log, subscription.cursor, mode, W::frame);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milepost_broker::Clock;
-use milepost_hub::{CloseReason, LogLimits, Mode, Subscribe};
+use milepost_hub::{CloseReason, HubLimits, LogLimits, Mode, Subscribe};
 
 use crate::stage::{PING_INTERVAL, Stage};
 
@@ -381,4 +381,31 @@ fn what_is_held_back_leaves_though_no_state_is_pending() {
     stage.shard.uncork(key);
     assert_eq!((pipe.borrow().lines(), stage.writes.get()), (vec!["lead".to_owned()], 1));
     assert!(!stage.shard.is_blocked(key));
+}
+
+#[test]
+fn whoever_watches_a_log_that_was_shed_has_to_leave() {
+    const LIMIT: usize = 4_000;
+    let limits = HubLimits { max_log_bytes: LIMIT, ..HubLimits::default() };
+    let mut stage = Stage::with(limits);
+    let (small, _) = stage.watch("small", Subscribe::default());
+    let (reading, _) = stage.watch("large", Subscribe::default());
+    let (stalled, _) = stage.admit(0, false);
+    stage.subscribe(stalled, "large", Subscribe::default());
+    let late = stage.lease("large");
+    stage.report("small", "{}");
+    stage.report("large", &format!(r#"{{"message":"{}"}}"#, "x".repeat(6_000)));
+    stage.run_hub();
+    stage.drain();
+    let mut gone = stage.gone();
+    gone.sort_by_key(|(key, _)| key.0);
+    let gone: Vec<_> =
+        gone.into_iter().map(|(key, reason)| (key, matches!(reason, CloseReason::Shed))).collect();
+    assert_eq!(gone, [(reading, true), (stalled, true)]);
+    // Who was let in before and subscribes after it leaves as well.
+    let (key, _) = stage.admit(usize::MAX, false);
+    stage.shard.subscribe(key, late, Subscribe::default());
+    assert!(matches!(stage.gone()[..], [(shed, CloseReason::Shed)] if shed == key));
+    assert!(stage.shard.wire(small).is_some());
+    assert!(stage.hub.log_bytes() < LIMIT);
 }

@@ -265,6 +265,7 @@ impl Model {
             let found = self.watchers.iter().position(|watcher| watcher.key == key);
             let watcher = self.watchers.remove(found.expect("each is told to go once"));
             match gone {
+                CloseReason::Shed => prop_assert!(false, "the logs have no bound here"),
                 CloseReason::Failed(_) => prop_assert!(watcher.pipe.borrow().broken),
                 CloseReason::Finished => {
                     let pipe = watcher.pipe.borrow();

@@ -109,12 +109,17 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(log: LogLimits) -> Self {
+        Self::with(HubLimits { log, ..HubLimits::default() })
+    }
+
+    pub(crate) fn with(limits: HubLimits) -> Self {
         let clock = Arc::new(ManualClock::at(Duration::from_secs(1_780_000_000)));
         let broker = Arc::new(Embedded::with_clock(Limits::default(), clock.clone()));
-        let hub = Hub::new(broker.clone(), 1, HubLimits { log, ..HubLimits::default() });
+        let hub = Hub::new(broker.clone(), 1, limits);
         let mailbox = Arc::clone(&hub.mailboxes()[0]);
         let shard = Shard::new(0, mailbox, clock.clone(), PING_INTERVAL);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let stage =
             Self { clock, broker, hub, shard, writes: Rc::default(), now: Rc::default(), runtime };
         stage.pass(Duration::ZERO);
@@ -128,6 +133,17 @@ impl Stage {
 
     pub(crate) fn lease(&self, id: &str) -> Lease {
         self.runtime.block_on(self.hub.topic(&job(id))).expect("the broker answers")
+    }
+
+    /// Lets the hub do what it has to do by itself, as far as no time passes.
+    pub(crate) fn run_hub(&self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.hub.run() => {}
+                () = tokio::task::yield_now() => {}
+            }
+        });
     }
 
     pub(crate) fn try_report(&self, id: &str, json: &str) -> Option<Arc<State>> {

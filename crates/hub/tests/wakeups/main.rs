@@ -405,7 +405,7 @@ fn a_watch_gets_every_state() {
         let mut watch = done(hub.watch(&job(), None, Mode::All)).expect("it attaches");
         let mut newest = 0;
         while newest < 3 {
-            for state in done(watch.next()) {
+            for state in done(watch.next()).expect("it is not shed") {
                 assert!(newest == 0 || state.position().number == newest + 1);
                 newest = state.position().number;
             }

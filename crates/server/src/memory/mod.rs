@@ -56,7 +56,7 @@ impl Budget {
     /// states, and logs get their share: the hub's copy of a state is the only one here.
     pub(crate) fn new(limit: usize, max_body: usize, shared_states: bool) -> Self {
         let part = |sixty_fourths: usize| limit / 64 * sixty_fourths;
-        let (states, logs, job_logs) = if shared_states { (0, 36, 0) } else { (32, 4, 2) };
+        let (states, logs, job_logs) = if shared_states { (0, 28, 0) } else { (32, 4, 2) };
         Self {
             limit,
             states: part(states),

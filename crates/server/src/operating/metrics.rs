@@ -233,7 +233,10 @@ fn encode_memory(
     for share in &shares {
         ConstCounter::new(share.refused).encode(family.encode_family(&[("share", share.name)])?)?;
     }
-    Ok(())
+    let help = "Watched jobs whose watchers had to leave because logs held too much memory";
+    let name = "milepost_topics_shed";
+    let shed = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(hub.shed_topics()).encode(shed)
 }
 
 fn gauge(

@@ -8,7 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Version};
 use milepost_broker::Reported;
-use milepost_hub::Mode;
+use milepost_hub::{Mode, WatchError};
 use milepost_protocol::{
     Action, JobId, MAX_REQUEST_TEXT_BYTES, Position, ProblemType, Request, Requested,
     State as JobState, Status, Timestamp, Update,
@@ -190,15 +190,15 @@ pub(crate) async fn pending(
         let mut watch = instance.hub.watch(&job, Some(state.position()), Mode::Latest).await?;
         let news = async {
             loop {
-                if let Some(newest) = watch.next().await.pop()
+                if let Some(newest) = watch.next().await?.pop()
                     && is_news(&newest)
                 {
-                    return newest;
+                    return Ok::<_, WatchError>(newest);
                 }
             }
         };
         tokio::select! {
-            newest = news => state = newest,
+            newest = news => state = newest?,
             () = tokio::time::sleep(wait) => {}
             () = instance.drain.begun() => {}
         }

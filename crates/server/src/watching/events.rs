@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Version};
-use milepost_hub::{Mode, Watch};
+use milepost_hub::{Mode, Watch, WatchError};
 use milepost_protocol::{JobId, State as JobState};
 use tokio::time::Instant;
 
@@ -102,6 +102,13 @@ struct Events {
     ended: bool,
 }
 
+/// Why a stream ends before its job does. The client comes back after its `retry`.
+enum Over {
+    Unauthenticated(&'static str),
+    /// There is no memory for the job's states.
+    Shed,
+}
+
 impl EventSource for Events {
     async fn next(&mut self) -> Option<String> {
         if let Some(opening) = self.opening.take() {
@@ -113,13 +120,14 @@ impl EventSource for Events {
         let keepalive = seconds(self.instance.config.ping_interval);
         let instance = Arc::clone(&self.instance);
         tokio::select! {
-            news = self.news() => Some(match news {
-                Ok(states) => self.encode(&states),
-                Err(why) => {
+            news = self.news() => match news {
+                Ok(states) => Some(self.encode(&states)),
+                Err(Over::Unauthenticated(why)) => {
                     self.ended = true;
-                    event_stream::unauthenticated(why)
+                    Some(event_stream::unauthenticated(why))
                 }
-            }),
+                Err(Over::Shed) => None,
+            },
             () = tokio::time::sleep(keepalive) => Some(event_stream::KEEPALIVE.to_owned()),
             // The stream ends; the client comes back after its `retry`.
             () = instance.drain.begun() => None,
@@ -133,32 +141,32 @@ impl EventSource for Events {
 
 impl Events {
     /// What to show next, or why there is nothing more to be shown.
-    async fn news(&mut self) -> Result<Vec<Arc<JobState>>, &'static str> {
+    async fn news(&mut self) -> Result<Vec<Arc<JobState>>, Over> {
         let mut ending = std::mem::replace(&mut self.ending, Ending::never());
         let news = tokio::select! {
-            states = self.states() => Ok(states),
-            why = ending.wait() => Err(why),
+            states = self.states() => states.map_err(|_| Over::Shed),
+            why = ending.wait() => Err(Over::Unauthenticated(why)),
         };
         self.ending = ending;
         news
     }
 
     /// What to show next: no sooner than the rate allows, but an end at once. Safe to drop and call again.
-    async fn states(&mut self) -> Vec<Arc<JobState>> {
+    async fn states(&mut self) -> Result<Vec<Arc<JobState>>, WatchError> {
         if self.held.is_empty() {
-            self.held = self.watch.next().await;
+            self.held = self.watch.next().await?;
         }
         if let Some(interval) = self.interval {
             let is_end = |state: &Arc<JobState>| state.status().is_end();
             while !self.held.iter().any(is_end) && Instant::now() < self.not_before {
                 tokio::select! {
-                    newer = self.watch.next() => self.held = newer,
+                    newer = self.watch.next() => self.held = newer?,
                     () = tokio::time::sleep_until(self.not_before) => {}
                 }
             }
             self.not_before = Instant::now() + interval;
         }
-        std::mem::take(&mut self.held)
+        Ok(std::mem::take(&mut self.held))
     }
 
     fn encode(&mut self, states: &[Arc<JobState>]) -> String {

@@ -233,6 +233,7 @@ enum News {
     Over,
     Quiet,
     Unauthenticated(&'static str),
+    Shed,
     Drain,
 }
 
@@ -281,7 +282,7 @@ impl EventSource for Lines {
                     self.over = true;
                     return Some(event_stream::unauthenticated(why));
                 }
-                News::Drain => return None,
+                News::Shed | News::Drain => return None,
             }
         }
     }
@@ -306,11 +307,20 @@ impl Lines {
             if self.ended_at.is_some() {
                 return std::future::pending().await;
             }
-            while !self.watch.next().await.iter().any(|state| state.status().is_end()) {}
+            loop {
+                match self.watch.next().await {
+                    Ok(states) if states.iter().any(|state| state.status().is_end()) => {
+                        return News::Ended;
+                    }
+                    Ok(_) => {}
+                    // The stream ends; the client comes back after its `retry`.
+                    Err(_) => return News::Shed,
+                }
+            }
         };
         tokio::select! {
             () = self.instance.logs.log_grown(&self.job, self.part.after) => News::Grown,
-            () = ended => News::Ended,
+            news = ended => news,
             () = over => News::Over,
             () = tokio::time::sleep(keepalive) => News::Quiet,
             why = self.ending.wait() => News::Unauthenticated(why),

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use milepost_hub::Mode;
+use milepost_hub::{Mode, WatchError};
 use milepost_protocol::{JobId, Position, ProblemType, State as JobState};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,14 +51,14 @@ pub(crate) async fn state(
         let mut watch = instance.hub.watch(&job, present, Mode::Latest).await?;
         let news = async {
             loop {
-                let newest = watch.next().await.pop();
+                let newest = watch.next().await?.pop();
                 if is_news(newest.as_deref(), &seen) {
-                    return newest;
+                    return Ok::<_, WatchError>(newest);
                 }
             }
         };
         tokio::select! {
-            newest = news => state = newest,
+            newest = news => state = newest?,
             () = tokio::time::sleep(wait) => {}
             why = ending.wait() => return Err(Refused::new(ProblemType::Unauthenticated, why)),
             () = instance.drain.begun() => {}

@@ -160,16 +160,57 @@ async fn logs_beyond_their_share_keep_the_newest_state_and_end() {
         let end = async { while watcher.next().await["attempt"] != 8 {} };
         within(&format!("the last end of {job}"), end).await;
     }
-    // A log of those jobs now holds the newest state and its end. More jobs, of one state each, fill the share; then one more
-    // is refused.
-    for n in 20..75 {
+    // A log of those jobs now holds the end before the newest state, which is the broker's. More jobs fill the share; then
+    // one more is refused.
+    for n in 20..72 {
         let job = format!("j{n}");
-        assert_eq!(server.report(&job, &large("failed", 1)).await.status, 200);
         watchers.push(server.watch(&format!("/ws/jobs/{job}")).await);
+        for attempt in 1..=2 {
+            assert_eq!(server.report(&job, &large("failed", attempt)).await.status, 200);
+        }
     }
     let mut late = server.watch("/ws/jobs/late").await;
     let refusal = late.next().await;
     assert_eq!(refusal["problem"], "server-full", "{refusal}");
     assert!(metric(&server, "milepost_memory_refusals_total{share=\"logs\"}").await >= 1.0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn watchers_of_logs_beyond_their_share_have_to_come_back() {
+    let server = Server::with(Config { linger: 0.1, ..small() }).await;
+    let mut stalled = server.watch("/ws").await;
+    stalled.next().await;
+    for n in 0..100 {
+        stalled.say(&json!({"type": "subscribe", "job_id": format!("j{n}")}).to_string()).await;
+        assert_eq!(stalled.next().await["type"], "subscribed");
+    }
+    let mut quiet = server.watch("/ws/jobs/quiet").await;
+    quiet.next().await;
+    // An end for each job, and another attempt: 100 ends of 60 KB, which no watcher may miss, in a share of 4 MiB.
+    for attempt in 1..=2 {
+        for n in 0..100 {
+            let message = "x".repeat(60_000);
+            let end = json!({"status": "failed", "attempt": attempt, "message": message});
+            assert_eq!(server.report(&format!("j{n}"), &end.to_string()).await.status, 200);
+        }
+    }
+    assert!(metric(&server, "milepost_topics_shed_total").await >= 1.0);
+    let used = metric(&server, "milepost_memory_share_bytes{share=\"logs\"}").await;
+    let limit = metric(&server, "milepost_memory_share_limit_bytes{share=\"logs\"}").await;
+    assert!(used <= limit * 1.25, "{used} of {limit}");
+    let (code, reason) = stalled.closed().await;
+    assert_eq!(code, 1013);
+    assert!(serde_json::from_str::<Value>(&reason).unwrap()["retry_ms"].is_u64(), "{reason}");
+    // Others do not notice, and whoever comes back is shown the present.
+    assert_eq!(server.report("quiet", "{}").await.status, 200);
+    assert_eq!(quiet.next().await["job_id"], "quiet");
+    until("the memory to be free", async || {
+        metric(&server, "milepost_memory_share_bytes{share=\"logs\"}").await == 0.0
+    })
+    .await;
+    let mut back = server.watch("/ws/jobs/j1").await;
+    back.next().await;
+    assert_eq!(back.next().await["attempt"], 2);
     server.stop().await;
 }

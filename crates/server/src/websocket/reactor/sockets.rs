@@ -143,9 +143,7 @@ impl Sockets {
                 }
                 self.send_problem(key, &refused.0, None);
                 if code == CloseCode::TryAgainLater {
-                    let retry_ms = fastrand::u32(1_000..=5_000);
-                    let reason = format!(r#"{{"reason":"full","retry_ms":{retry_ms}}}"#);
-                    self.close(key, code, &reason);
+                    self.close_as_full(key);
                 } else {
                     self.close(key, code, &refused.0.detail);
                 }
@@ -165,6 +163,13 @@ impl Sockets {
         }
     }
 
+    /// Asks a client to come back once there may be room again.
+    fn close_as_full(&mut self, key: WatcherKey) {
+        let retry_ms = fastrand::u32(1_000..=5_000);
+        let reason = format!(r#"{{"reason":"full","retry_ms":{retry_ms}}}"#);
+        self.close(key, CloseCode::TryAgainLater, &reason);
+    }
+
     pub(super) fn remove(&mut self, key: WatcherKey) {
         self.unschedule(key);
         if let Some(mut connection) = self.shard.remove(key) {
@@ -181,6 +186,7 @@ impl Sockets {
             match reason {
                 CloseReason::Finished => self.close(key, CloseCode::Done, "the job has ended"),
                 CloseReason::Failed(_) => self.remove(key),
+                CloseReason::Shed => self.close_as_full(key),
             }
         }
         let now = self.now();
