@@ -51,6 +51,12 @@ def test_it_is_a_tqdm() -> None:
     assert "letters: 100%" in file.getvalue()
 
 
+def test_items_keep_their_type() -> None:
+    lengths: list[int] = [len(letter) for letter in tqdm("abc", **quiet())]
+    steps: list[int] = list(trange(2, **quiet()))
+    assert (lengths, steps) == ([1, 1, 1], [0, 1])
+
+
 def test_a_bar_with_an_id_is_a_job(server: LiveServer, job_id: str) -> None:
     bar = tqdm(range(10), desc="adding", unit="numbers", job=job_id, **quiet())
     assert milepost.flush(60)

@@ -16,6 +16,8 @@ memory grow; a background thread sends, at most five updates a second of each jo
 logger `milepost`, once.
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._address import InvalidUrl
@@ -67,13 +69,32 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Only who asks for the bars needs tqdm.
-    if name in ("tqdm", "trange"):
-        try:
-            from . import _tqdm
-        except ModuleNotFoundError as error:
-            raise ImportError("milepost.tqdm takes the package tqdm, `pip install 'milepost[tqdm]'`") from error
+def _bar(name: str) -> Any:
+    try:
+        from . import _tqdm
+    except ModuleNotFoundError as error:
+        raise ImportError("milepost.tqdm takes the package tqdm, `pip install 'milepost[tqdm]'`") from error
 
-        return getattr(_tqdm, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_tqdm, name)
+
+
+class _Package(ModuleType):
+    """Only who asks for the bars needs tqdm.
+
+    An import of the module `milepost.tqdm` would set `tqdm` here; it stays the class, as in `from tqdm import tqdm`.
+    """
+
+    @property
+    def tqdm(self) -> Any:
+        return _bar("tqdm")
+
+    @tqdm.setter
+    def tqdm(self, module: object) -> None:
+        pass
+
+    @property
+    def trange(self) -> Any:
+        return _bar("trange")
+
+
+sys.modules[__name__].__class__ = _Package

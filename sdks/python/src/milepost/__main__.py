@@ -4,9 +4,9 @@
     MILEPOST_AUTO=1 python train.py          # the same, where the command cannot change
     python -m milepost check                 # whether the server answers
 
-Its tqdm bars are the job's progress; it is completed when the program is done, and failed by an exception that nobody
-catches. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; by default the id is made from the file's
-name. Below `milepost run`, which reports the job already, the program just runs.
+Its bars, tqdm's or rich's, are the job's progress. The job completes when the program is done, and fails with an
+exception that nobody catches. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; by default the id is
+made from the file's name. Below `milepost run`, which reports the job already, the program just runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal, Union
 
 from . import job, status
 from ._address import without_password
-from ._follow import follow_tqdm
+from ._follow import follow_rich, follow_tqdm
 
 _PATIENCE = 5.0
 
@@ -55,6 +55,7 @@ def main() -> None:
         runpy.run_path(program, run_name="__main__")
         return
     follow_tqdm()
+    follow_rich()
     named = os.environ.get("MILEPOST_ATTEMPT", "")
     attempt: Union[int, Literal["next"]] = int(named) if named.isascii() and named.isdigit() else "next"
     with job(Path(program).stem, id=os.environ.get("MILEPOST_JOB") or None, attempt=attempt) as running:

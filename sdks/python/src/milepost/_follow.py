@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Optional
 
 from ._boundary import harmless
 
@@ -23,6 +28,45 @@ def follow_tqdm() -> bool:
         tqdm.display = _then(tqdm.display, _drawn)
         tqdm.close = _then(tqdm.close, _closed)
     return True
+
+
+def follow_rich() -> None:
+    """From now on every progress display of rich's reports to the job whose block it is in. rich need not be there, and
+    is not imported for this."""
+    from . import _rich
+
+    loaded = sys.modules.get("rich.progress")
+    if loaded is not None:
+        _rich.follow(loaded)
+    else:
+        sys.meta_path.insert(0, _OnImport("rich.progress", _rich.follow))
+
+
+class _OnImport(MetaPathFinder):
+    """Does something once a module was imported."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._then = harmless(then)
+
+    def find_spec(
+        self, name: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[ModuleSpec]:
+        if name != self._name:
+            return None
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        spec = find_spec(name)
+        loader: Any = None if spec is None else spec.loader
+        if loader is not None:
+            execute, then = loader.exec_module, self._then
+
+            def execute_and_follow(module: ModuleType) -> None:
+                execute(module)
+                then(module)
+
+            loader.exec_module = execute_and_follow
+        return spec
 
 
 def _then(method: Callable[..., Any], after: Callable[[Any], None]) -> Callable[..., Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Optional, Union
+from collections.abc import AsyncIterable, Iterable, Iterator
+from typing import Any, Generic, Optional, TypeVar, Union, overload
 
 from tqdm.asyncio import tqdm_asyncio
 from tqdm.auto import tqdm as _base
@@ -15,7 +16,12 @@ from ._job import Job
 __all__ = ["tqdm", "trange"]
 
 
-class tqdm(_base):  # type: ignore[misc]
+T = TypeVar("T")
+_Items = Union[Iterable[T], AsyncIterable[T]]
+_Given = Union[Job, str, None]
+
+
+class tqdm(_base, Generic[T]):  # type: ignore[misc]
     """tqdm's bar, with all that tqdm.auto's has, which also tells the watchers of a job how far it is.
 
         for frame in tqdm(frames, desc="render"):
@@ -31,7 +37,13 @@ class tqdm(_base):  # type: ignore[misc]
     reported; with `disable=None` and no terminal nothing is drawn. Reporting raises nothing, and waits for nobody.
     """
 
-    def __init__(self, *args: Any, job: Union[Job, str, None] = None, **options: Any) -> None:
+    @overload
+    def __init__(self, iterable: _Items[T], *args: Any, job: _Given = None, **options: Any) -> None: ...
+
+    @overload
+    def __init__(self: tqdm[Any], iterable: None = None, *args: Any, job: _Given = None, **options: Any) -> None: ...
+
+    def __init__(self, *args: Any, job: _Given = None, **options: Any) -> None:
         self._reported: Optional[Reported] = None
         self._is_dropped = False
         if _base is tqdm_asyncio and options.get("disable", False) is None and not _is_terminal(options.get("file")):
@@ -44,6 +56,9 @@ class tqdm(_base):  # type: ignore[misc]
                 self._reported = reported
             except Exception as error:
                 _notice.notify(f"a progress bar is not reported: {error!r}")
+
+    def __iter__(self) -> Iterator[T]:
+        return super().__iter__()  # type: ignore[no-any-return]
 
     def display(self, *args: Any, **options: Any) -> Any:
         if self._reported is not None:
@@ -74,7 +89,7 @@ class tqdm(_base):  # type: ignore[misc]
             _notice.notify(f"a progress bar is not reported any more: {error!r}")
 
 
-def trange(*args: Any, **options: Any) -> tqdm:
+def trange(*args: Any, **options: Any) -> tqdm[int]:
     """`tqdm(range(…), …)`."""
     return tqdm(range(*args), **options)
 

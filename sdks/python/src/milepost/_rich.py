@@ -1,0 +1,163 @@
+"""The tasks of rich's progress displays, as bars of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional, Union
+
+from ._bars import Reported
+from ._boundary import harmless
+from ._default import job as begin_job
+from ._job import Job, current, of_other_threads
+from ._left_block import outcome_of
+from ._threads import allocate_lock
+
+_UNIT = "it"
+_FIELD = "_milepost_tasks"
+
+
+class _Bar:
+    """A task of rich's, with what a bar of tqdm's has."""
+
+    def __init__(self, task: Any) -> None:
+        self.unit = str(task.fields.get("unit") or _UNIT)
+        self.postfix = ""
+        self.reported: Optional[Reported] = None
+        self.read(task)
+
+    def read(self, task: Any) -> None:
+        self.desc = _plain(task.description)
+        self.n = task.completed
+        self.total = task.total
+
+
+class Tasks:
+    """What one `rich.progress.Progress` tells of its job.
+
+    The first task that is not finished is the job's progress, and its description the stage; the others are shown in
+    the metadata, `bars`. A job of the display's own begins with the first task, and ends when the display stops.
+    """
+
+    def __init__(self, job: Union[Job, str, None] = None) -> None:
+        self._given = job
+        self._job: Optional[Job] = None
+        self._owns = False
+        self._bars: dict[int, _Bar] = {}
+        self._lock = allocate_lock()
+        self._error: Optional[BaseException] = None
+        """What the display's block was left by."""
+
+    @harmless
+    def changed(self, task: Any) -> None:
+        """A task was added, or is further than before."""
+        bar = self._bars.get(task.id)
+        if bar is None:
+            if task.finished:
+                return
+            bar = self._bars.setdefault(task.id, _Bar(task))
+        bar.read(task)
+        if bar.reported is None:
+            bar.reported = Reported(bar, self._find(bar.desc))
+        bar.reported.look(bar)
+        if task.finished:
+            self.removed(task.id)
+
+    @harmless
+    def removed(self, task_id: int) -> None:
+        """A task is finished, or was removed."""
+        bar = self._bars.pop(task_id, None)
+        if bar is not None and bar.reported is not None:
+            bar.reported.close(bar, False, None)
+
+    @harmless
+    def left(self, error: Optional[BaseException]) -> None:
+        """The display's block was left by that exception; it is about to stop."""
+        self._error = error
+
+    @harmless
+    def stopped(self) -> None:
+        """The display has stopped."""
+        for task_id in list(self._bars):
+            self.removed(task_id)
+        job, self._job = self._job, None
+        if job is not None and self._owns:
+            job._end(*(("completed", None) if self._error is None else outcome_of(self._error)))
+        self._error = None
+
+    def __del__(self) -> None:
+        # A display inside of another one's is neither started nor stopped.
+        try:
+            if self._job is not None and self._owns and not self._bars:
+                self._job._end_soon("completed", None)
+        except Exception:
+            # While the interpreter goes down, anything may be gone.
+            pass
+
+    def _find(self, description: str) -> Job:
+        with self._lock:
+            if self._job is None:
+                given = self._given
+                known = given if isinstance(given, Job) else None
+                if given is None:
+                    known = current() or of_other_threads()
+                self._owns = known is None
+                self._job = known or begin_job(description, id=given, attempt=None if given is None else "next")
+            return self._job
+
+
+def _plain(description: object) -> str:
+    """The text without rich's markup."""
+    text = str(description)
+    try:
+        from rich.markup import render
+
+        return render(text).plain
+    except Exception:  # it is no markup
+        return text
+
+
+def of(progress: Any) -> Tasks:
+    """What a display tells: made when it is first asked for."""
+    found = progress.__dict__.get(_FIELD)
+    if found is None:
+        found = progress.__dict__.setdefault(_FIELD, Tasks())
+    return found  # type: ignore[no-any-return]
+
+
+@harmless
+def report(progress: Any, task_id: Any) -> None:
+    """A task of that display was added, or is further than before."""
+    task = progress._tasks.get(task_id)
+    if task is not None and not progress.disable:
+        of(progress).changed(task)
+
+
+def follow(module: Any) -> None:
+    """From now on every display of `rich.progress`, which that module is, reports to the job whose block it is in."""
+    kind = module.Progress
+    if hasattr(kind, _FIELD):
+        return
+    setattr(kind, _FIELD, None)
+
+    def then(name: str, after: Callable[..., None]) -> None:
+        method = getattr(kind, name)
+
+        def call(progress: Any, *arguments: Any, **named: Any) -> Any:
+            result = method(progress, *arguments, **named)
+            # Milepost's own displays report themselves.
+            if not hasattr(progress, "_reports"):
+                after(progress, result, *arguments, **named)
+            return result
+
+        call.__name__, call.__doc__ = name, method.__doc__
+        setattr(kind, name, call)
+
+    def changed(progress: Any, _: Any, task_id: Any, *arguments: Any, **named: Any) -> None:
+        report(progress, task_id)
+
+    then("add_task", lambda progress, task_id, *arguments, **named: report(progress, task_id))
+    then("update", changed)
+    then("advance", changed)
+    then("reset", changed)
+    then("remove_task", lambda progress, _, task_id: of(progress).removed(task_id))
+    then("stop", lambda progress, _: of(progress).stopped())
