@@ -15,7 +15,7 @@ mod verifier;
 
 pub use keys::{InvalidKeys, Key, KeyRing, NewKey, SECRET_PREFIX};
 pub use pattern::{InvalidPattern, Pattern};
-pub use permissions::{Permissions, View};
+pub use permissions::Permissions;
 pub use sign::{SignError, sign};
 pub use token::{MAX_TOKEN_BYTES, TokenError};
 pub use verifier::{

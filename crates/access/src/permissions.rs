@@ -1,3 +1,4 @@
+use milepost_protocol::View;
 use serde::{Deserialize, Serialize};
 
 use crate::Pattern;
@@ -23,17 +24,6 @@ pub struct Permissions {
     /// Whether metrics, counts and the details of health may be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub operate: bool,
-}
-
-/// How much of a job is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum View {
-    /// The whole state.
-    #[default]
-    Full,
-    /// How far it is: no metadata, result or error.
-    Public,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

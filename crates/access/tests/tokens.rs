@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use milepost_access::{
-    Pattern, Permissions, TokenError, TokenKeys, TokenRules, TokenVerifier, View, sign,
+    Pattern, Permissions, TokenError, TokenKeys, TokenRules, TokenVerifier, sign,
 };
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
@@ -50,7 +50,7 @@ fn good() -> Value {
 
 #[test]
 fn what_is_signed_is_verified() {
-    let permissions = Permissions { view: View::Public, ..watches("user:42:*") };
+    let permissions = Permissions { view: milepost_protocol::View::Public, ..watches("user:42:*") };
     let rules = TokenRules {
         issuer: Some("app".to_owned()),
         audience: Some("milepost".to_owned()),

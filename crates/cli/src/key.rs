@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use milepost_access::{InvalidKeys, InvalidPattern, KeyRing, NewKey, Pattern, Permissions};
-use milepost_protocol::Timestamp;
+use milepost_protocol::{Timestamp, View};
 
 use crate::exit::{ExitCode, complain, printed};
 
@@ -67,8 +67,11 @@ pub(crate) struct Rights {
     /// Metrics, counts and the details of health may be read
     #[arg(long)]
     operate: bool,
+    /// Of a watched job, show only how far it is: no metadata, result, error, tags or log
+    #[arg(long)]
+    public: bool,
     /// Everything
-    #[arg(long, conflicts_with_all = ["watch", "report", "control", "operate"])]
+    #[arg(long, conflicts_with_all = ["watch", "report", "control", "operate", "public"])]
     all: bool,
 }
 
@@ -81,8 +84,9 @@ impl Rights {
         if self.all {
             return Permissions::all();
         }
-        let Self { watch, report, control, operate, all: _ } = self;
-        Permissions { watch, report, control, operate, ..Permissions::default() }
+        let Self { watch, report, control, operate, public, all: _ } = self;
+        let view = if public { View::Public } else { View::Full };
+        Permissions { watch, report, control, view, operate }
     }
 }
 
@@ -159,7 +163,8 @@ fn list(file: &Path) -> Result<String, KeyError> {
             },
         );
         let operate = allowed.operate.then(|| "operate".to_owned());
-        let rights: Vec<String> = lists.chain(operate).collect();
+        let view = (allowed.view == View::Public).then(|| "view public".to_owned());
+        let rights: Vec<String> = lists.chain(operate).chain(view).collect();
         format!("{}\t{}\t{}\n", key.name, key.created, rights.join("; "))
     });
     Ok(lines.collect())

@@ -17,6 +17,7 @@ mod log;
 mod mailbox;
 mod pace;
 mod ping;
+mod public;
 mod rate;
 mod render;
 mod shard;

@@ -1,7 +1,10 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use milepost_protocol::{Epoch, Position, Standing, State};
+use milepost_protocol::{Epoch, Position, Standing, State, View};
+
+use crate::public::PublicStates;
 
 /// Which states a watcher asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(crate) struct Log {
     newest: Option<Arc<State>>,
     /// What came before the newest state. Boxed: an idle job's log has one state, and an idle job costs little.
     past: Option<Box<Past>>,
+    /// The public view of those states that a watcher with that view has had pending.
+    public: Option<Box<PublicStates>>,
     /// The number that the next state will have. Numbers start at 1, so that cursor 0 is before all of them.
     next_number: u64,
 }
@@ -102,7 +107,7 @@ pub(crate) enum Pending {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { newest: None, past: None, next_number: 1 }
+        Self { newest: None, past: None, public: None, next_number: 1 }
     }
 }
 
@@ -163,10 +168,12 @@ impl Log {
     /// How many bytes of JSON the log holds besides the newest state. An end that is among the states counts twice.
     pub(crate) fn past_bytes(&self) -> usize {
         self.past.as_ref().map_or(0, |past| past.bytes + past.ends_bytes)
+            + self.public.as_ref().map_or(0, |public| public.bytes())
     }
 
     /// Drops all that a watcher can do without: what is left is the newest state and the newest end before it.
     pub(crate) fn shrink_to_newest(&mut self) {
+        self.public = None;
         let Some(past) = &mut self.past else { return };
         past.truncate(0, 0);
         past.states.shrink_to_fit();
@@ -192,6 +199,10 @@ impl Log {
         if let Some(past) = &mut self.past {
             past.truncate(states.saturating_sub(1), bytes.saturating_sub(newest));
         }
+        let first = self.first();
+        if let Some(public) = &mut self.public {
+            public.truncate(first);
+        }
     }
 
     /// Those of a job's latest states that have not been in the log. When the topic is attached again, after a lost
@@ -209,6 +220,38 @@ impl Log {
     pub(crate) fn clear(&mut self) {
         self.newest = None;
         self.past = None;
+        self.public = None;
+    }
+
+    /// Makes the public view of the states that are pending for a watcher at `cursor`, unless it was made before. Ends that
+    /// have left the log are not among them: [`shown`](Self::shown) makes theirs each time, for the few that fell behind.
+    pub(crate) fn prepare_public(&mut self, cursor: u64, mode: Mode) {
+        let from = match self.pending(cursor, mode) {
+            Pending::Nothing => return,
+            Pending::From(from) => from,
+            Pending::Newest => self.next_number - 1,
+        };
+        let mut public = self.public.take().unwrap_or_default();
+        for (number, state) in self.from(from) {
+            public.add(number, state);
+        }
+        self.public = Some(public);
+    }
+
+    /// The state with that number as a watcher with that view is shown it.
+    pub(crate) fn shown<'s>(
+        &'s self,
+        number: u64,
+        state: &'s Arc<State>,
+        view: View,
+    ) -> Cow<'s, Arc<State>> {
+        match view {
+            View::Full => Cow::Borrowed(state),
+            View::Public => match self.public.as_ref().and_then(|public| public.get(number)) {
+                Some(public) => Cow::Borrowed(public),
+                None => Cow::Owned(Arc::new(state.public())),
+            },
+        }
     }
 
     /// The cursor of a watcher that starts with the present state.

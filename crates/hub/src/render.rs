@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use milepost_protocol::State;
+use milepost_protocol::{State, View};
 
 use crate::log::{Log, Mode, Pending};
 
@@ -55,18 +55,22 @@ impl Rendered {
         log: &Log,
         cursor: u64,
         mode: Mode,
+        view: View,
         frame: impl Fn(&State, &mut Vec<u8>),
     ) {
+        let frame = |number, state: &Arc<State>, out: &mut Vec<u8>| {
+            frame(&log.shown(number, state, view), out);
+        };
         match log.pending(cursor, mode) {
             Pending::Nothing => {}
             Pending::From(from) => {
-                log.from(from).for_each(|(number, state)| self.push(log, number, state, &frame));
+                log.from(from).for_each(|(number, state)| self.push(log, number, state, frame));
             }
             Pending::Newest => {
                 let ends = log.ends_before_newest(cursor);
-                ends.for_each(|(number, end)| self.push(log, number, end, &frame));
+                ends.for_each(|(number, end)| self.push(log, number, end, frame));
                 if let Some(newest) = log.newest() {
-                    self.push(log, log.end() - 1, newest, &frame);
+                    self.push(log, log.end() - 1, newest, frame);
                 }
             }
         }
@@ -77,9 +81,9 @@ impl Rendered {
         log: &Log,
         number: u64,
         state: &Arc<State>,
-        frame: impl Fn(&State, &mut Vec<u8>),
+        frame: impl Fn(u64, &Arc<State>, &mut Vec<u8>),
     ) {
-        frame(state, &mut self.bytes);
+        frame(number, state, &mut self.bytes);
         let is_end = state.status().is_end();
         let is_newest = number + 1 == log.end();
         self.frames.push(Frame { number, end: self.bytes.len(), is_end, is_newest });

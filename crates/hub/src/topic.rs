@@ -2,12 +2,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
 use milepost_broker::Listener;
-use milepost_protocol::{JobId, Position, State};
+use milepost_protocol::{JobId, Position, State, View};
 use tokio::sync::OnceCell;
 
 use crate::batch;
 use crate::idle::IdleTopics;
-use crate::log::{Log, LogLimits};
+use crate::log::{Log, LogLimits, Mode};
 use crate::mailbox::Mailbox;
 use crate::sync::{Mutex, MutexGuard, Notify};
 
@@ -285,6 +285,13 @@ impl Topic {
 }
 
 impl Inner {
+    /// Makes what a watcher at `cursor` is about to be shown, if its view needs it made.
+    pub(crate) fn prepare(&mut self, cursor: u64, mode: Mode, view: View, shared: &Shared) {
+        if view == View::Public {
+            shared.log_bytes.count(&mut self.log, |log| log.prepare_public(cursor, mode));
+        }
+    }
+
     /// The shards and [`Watch`](crate::Watch)es to notify of what has changed.
     fn to_notify(&mut self) -> (u64, Option<Arc<Notify>>) {
         let shards = self.watching & !self.notified;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use milepost_protocol::{Position, State};
+use milepost_protocol::{Position, State, View};
 
 use crate::hub::WatchError;
 use crate::lease::Lease;
@@ -14,6 +14,7 @@ pub struct Watch {
     notify: Arc<Notify>,
     cursor: u64,
     mode: Mode,
+    view: View,
 }
 
 impl Watch {
@@ -24,7 +25,14 @@ impl Watch {
             let log = &lease.lock().log;
             since.map_or_else(|| log.present(), |since| log.resume(since))
         };
-        Self { lease, notify, cursor, mode }
+        Self { lease, notify, cursor, mode, view: View::Full }
+    }
+
+    /// Shows this view of the states instead of all of them.
+    #[must_use]
+    pub fn with_view(mut self, view: View) -> Self {
+        self.view = view;
+        self
     }
 
     /// The job that is watched.
@@ -55,14 +63,16 @@ impl Watch {
 
     /// Returns the pending states, if any, without waiting.
     pub fn poll(&mut self) -> Vec<Arc<State>> {
-        let inner = self.lease.lock();
+        let mut inner = self.lease.lock();
+        inner.prepare(self.cursor, self.mode, self.view, &self.lease.shared);
         let log = &inner.log;
+        let shown = |(number, state)| log.shown(number, state, self.view).into_owned();
         let states = match log.pending(self.cursor, self.mode) {
             Pending::Nothing => Vec::new(),
-            Pending::From(from) => log.from(from).map(|(_, state)| Arc::clone(state)).collect(),
+            Pending::From(from) => log.from(from).map(shown).collect(),
             Pending::Newest => {
-                let ends = log.ends_before_newest(self.cursor).map(|(_, end)| end);
-                ends.chain(log.newest()).cloned().collect()
+                let newest = log.newest().map(|newest| (log.end() - 1, newest));
+                log.ends_before_newest(self.cursor).chain(newest).map(shown).collect()
             }
         };
         self.cursor = log.end();

@@ -1,6 +1,6 @@
 use std::io;
 
-use milepost_protocol::{JobId, Position, State, Timestamp};
+use milepost_protocol::{JobId, Position, State, Timestamp, View};
 use smallvec::SmallVec;
 
 use crate::log::Mode;
@@ -36,6 +36,8 @@ pub struct Subscribe {
     pub max_rate: Option<f64>,
     /// Whether to close the connection after the job's end.
     pub close_at_end: bool,
+    /// How much of each state it is shown.
+    pub view: View,
 }
 
 /// Why a watcher has to be removed.

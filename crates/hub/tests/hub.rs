@@ -10,7 +10,7 @@ use milepost_broker::{
     Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 use milepost_hub::{Hub, HubLimits, Mode, WatchError};
-use milepost_protocol::{JobId, Position, Request, State, Update};
+use milepost_protocol::{JobId, Position, Request, State, Update, View};
 use tokio::sync::oneshot;
 
 const LINGER: Duration = Duration::from_secs(10);
@@ -384,6 +384,39 @@ async fn a_watch_of_the_newest_only_gets_the_ends_too() {
         fake.tell(&state(1, number, status));
     }
     assert_eq!(numbers(&watch.poll()), [2, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_public_view_is_made_once_for_all_watchers() {
+    let (fake, hub) = hub();
+    let watch = async || {
+        let watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
+        watch.with_view(View::Public)
+    };
+    let (mut first, mut second) = (watch().await, watch().await);
+    let json =
+        r#"{"job_id":"a","status":"processing","metadata":"secret","attempt":1,"position":"1-1"}"#;
+    let full = Arc::new(State::parse(json).expect("a state"));
+    fake.tell(&full);
+    let before = hub.log_bytes();
+    let (one, other) = (first.poll(), second.poll());
+    assert_eq!(one[0].json(), full.public().json());
+    assert!(Arc::ptr_eq(&one[0], &other[0]));
+    // The log's memory counts it, until its state has left the log.
+    assert_eq!(hub.log_bytes(), before + one[0].json().len());
+    for number in 2..200 {
+        fake.tell(&state(1, number, "processing"));
+        assert_eq!(first.poll().len(), 1);
+    }
+    // 128 states, each twice at most.
+    assert!(hub.log_bytes() <= 256 * full.json().len(), "{}", hub.log_bytes());
+    // A watcher that has fallen behind is shown the ends in the same view.
+    fake.tell(&state(1, 200, "failed"));
+    (201..400).for_each(|number| fake.tell(&state(1, number, "processing")));
+    assert_eq!(numbers(&second.poll()), [200, 399]);
+    let topic = fake.listeners.lock().expect("no panic")[&job("a")].clone();
+    topic.forgotten();
+    assert_eq!(hub.log_bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ mod layout;
 mod log_line;
 mod position;
 mod problem;
+mod public;
 mod request;
 #[cfg(feature = "openapi")]
 mod schema;
@@ -31,6 +32,7 @@ pub use job_id::{InvalidJobId, JobId};
 pub use log_line::{InvalidLogLine, LogLine, LogStream, MAX_LOG_LINE_BYTES};
 pub use position::{Epoch, Position, Standing};
 pub use problem::{FieldError, Problem, ProblemType};
+pub use public::View;
 pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
 pub use state::{InvalidState, State, StateView};
 pub use status::Status;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 use milepost_broker::Clock;
-use milepost_protocol::{JobId, Timestamp};
+use milepost_protocol::{JobId, Timestamp, View};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -52,6 +52,7 @@ struct Subscription {
     cursor: u64,
     rate: Option<Box<(u64, Rate)>>,
     mode: Mode,
+    view: View,
     close_at_end: bool,
 }
 
@@ -262,6 +263,7 @@ impl<W: Wire> Shard<W> {
             cursor,
             rate,
             mode: options.mode,
+            view: options.view,
             close_at_end: options.close_at_end,
         }));
         watcher.subscriptions.push(subscription);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use milepost_protocol::View;
 use smallvec::SmallVec;
 
 use super::{SLICE, Shard, key_u32};
@@ -31,15 +32,22 @@ impl<W: Wire> Shard<W> {
         let done = to == topic.subscriptions.len();
         let slice: SmallVec<[u32; SLICE]> = SmallVec::from_slice(&topic.subscriptions[from..to]);
 
-        let mut rendered = std::mem::take(&mut self.rendered);
-        let log = self.render_for(key, &slice, &mut rendered);
-        for subscription in &slice {
-            match log {
-                Some(log) => self.serve_rendered(*subscription, log, &rendered, began),
-                None => self.shed(*subscription),
+        let is_shed = {
+            let mut inner = self.topics[key as usize].lease.lock();
+            inner.start_pass(self.index);
+            inner.is_shed
+        };
+        if is_shed {
+            slice.iter().for_each(|subscription| self.shed(*subscription));
+        }
+        for view in [View::Full, View::Public] {
+            let of_view = slice.iter().copied();
+            let of_view: SmallVec<[u32; SLICE]> =
+                of_view.filter(|key| self.subscriptions[*key as usize].view == view).collect();
+            if !is_shed && !of_view.is_empty() {
+                self.serve_view(key, &of_view, view, began);
             }
         }
-        self.rendered = rendered;
 
         let now = self.clock.elapsed();
         let topic = &mut self.topics[key as usize];
@@ -51,6 +59,16 @@ impl<W: Wire> Shard<W> {
             self.ready.push_back(key);
         }
         slice.len().max(1)
+    }
+
+    /// Serves those subscriptions of a slice that have the same view, from what is rendered once for all of them.
+    fn serve_view(&mut self, key: u32, slice: &[u32], view: View, now: Duration) {
+        let mut rendered = std::mem::take(&mut self.rendered);
+        let log = self.render_for(key, slice, view, &mut rendered);
+        for subscription in slice {
+            self.serve_rendered(*subscription, log, &rendered, now);
+        }
+        self.rendered = rendered;
     }
 
     fn end_pass(&mut self, key: u32, now: Duration) {
@@ -79,14 +97,11 @@ impl<W: Wire> Shard<W> {
         self.watchers[watcher.0].shed(watcher, &mut self.closed);
     }
 
-    /// Renders the states that the subscriptions of a slice have pending. None if the topic was shed.
-    fn render_for(&self, key: u32, slice: &[u32], rendered: &mut Rendered) -> Option<Extent> {
+    /// Renders the states that the subscriptions of a slice have pending.
+    fn render_for(&self, key: u32, slice: &[u32], view: View, rendered: &mut Rendered) -> Extent {
         rendered.clear();
-        let mut inner = self.topics[key as usize].lease.lock();
-        inner.start_pass(self.index);
-        if inner.is_shed {
-            return None;
-        }
+        let topic = &self.topics[key as usize].lease;
+        let mut inner = topic.lock();
         let log = &inner.log;
         let behind = slice.iter().filter_map(|subscription| {
             let subscription = &self.subscriptions[*subscription as usize];
@@ -98,9 +113,11 @@ impl<W: Wire> Shard<W> {
         });
         let newest = log.end().saturating_sub(1);
         let from = behind.min().unwrap_or(newest).min(newest);
-        rendered.append(log, from, Mode::All, W::frame);
+        inner.prepare(from, Mode::All, view, &topic.shared);
+        let log = &inner.log;
+        rendered.append(log, from, Mode::All, view, W::frame);
         let after_ends = log.ends_before_newest(0).last().map_or(0, |(number, _)| number + 1);
-        Some(Extent { after_ends, end: log.end() })
+        Extent { after_ends, end: log.end() }
     }
 
     /// Writes to one subscription of a slice, from what was rendered for the whole slice.
@@ -136,15 +153,18 @@ impl<W: Wire> Shard<W> {
         let mut rendered = std::mem::take(&mut self.rendered_one);
         rendered.begin_with(lead);
         {
-            let inner = self.topics[subscription.topic as usize].lease.lock();
+            let topic = &self.topics[subscription.topic as usize].lease;
+            let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
+            let (cursor, view) = (subscription.cursor, subscription.view);
+            let mut inner = topic.lock();
             if inner.is_shed {
                 drop(inner);
                 self.rendered_one = rendered;
                 self.shed(key);
                 return false;
             }
-            let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
-            rendered.append(&inner.log, subscription.cursor, mode, W::frame);
+            inner.prepare(cursor, mode, view, &topic.shared);
+            rendered.append(&inner.log, cursor, mode, view, W::frame);
         }
         if let Some(rate) = subscription.rate.as_mut().filter(|rate| !rate.1.allows(now))
             && rendered.cut_after_ends()

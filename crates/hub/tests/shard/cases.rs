@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use milepost_broker::Clock;
 use milepost_hub::{CloseReason, HubLimits, LogLimits, Mode, Subscribe};
+use milepost_protocol::View;
 
 use crate::stage::{PING_INTERVAL, Stage};
 
@@ -408,4 +409,33 @@ fn whoever_watches_a_log_that_was_shed_has_to_leave() {
     assert!(matches!(stage.gone()[..], [(shed, CloseReason::Shed)] if shed == key));
     assert!(stage.shard.wire(small).is_some());
     assert!(stage.hub.log_bytes() < LIMIT);
+}
+
+#[test]
+fn watchers_of_both_views_are_served_in_one_pass() {
+    let mut stage = Stage::new(LogLimits::default());
+    let public = Subscribe { view: View::Public, ..Subscribe::default() };
+    let watchers: Vec<_> = (0..10)
+        .map(|n| {
+            (n % 2, stage.watch("a", if n % 2 == 0 { public } else { Subscribe::default() }).1)
+        })
+        .collect();
+    let (slow, blocked) = stage.admit(0, false);
+    stage.subscribe(slow, "a", public);
+    let states: Vec<_> =
+        (0..3).map(|n| stage.report("a", &format!(r#"{{"metadata":{n}}}"#))).collect();
+    stage.drain();
+    for (is_full, pipe) in &watchers {
+        let expected = states.iter().map(|state| {
+            if *is_full == 1 { state.json().to_owned() } else { state.public().json().to_owned() }
+        });
+        assert_eq!(pipe.borrow().lines(), expected.collect::<Vec<_>>());
+    }
+    stage.make_room(slow, &blocked, usize::MAX);
+    stage.drain();
+    assert!(blocked.borrow().lines().iter().all(|line| !line.contains("metadata")));
+    assert_eq!(
+        blocked.borrow().lines().last().map(String::as_str),
+        Some(states[2].public().json())
+    );
 }

@@ -183,6 +183,7 @@ impl Model {
             mode: if wish.latest { Mode::Latest } else { Mode::All },
             max_rate: wish.max_rate,
             close_at_end: wish.close_at_end,
+            ..Subscribe::default()
         };
         self.subscriptions.push(Subscription { job, wish, from });
         self.stage.subscribe(key, JOBS[job], options);

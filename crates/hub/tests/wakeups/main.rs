@@ -27,6 +27,8 @@ mod mailbox;
 mod pace;
 #[path = "../../src/ping.rs"]
 mod ping;
+#[path = "../../src/public.rs"]
+mod public;
 #[path = "../../src/rate.rs"]
 mod rate;
 #[path = "../../src/render.rs"]

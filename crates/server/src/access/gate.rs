@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use milepost_access::{
-    Key, KeyRing, Permissions, TokenError, TokenKeys, TokenRules, TokenVerifier, View,
+    Key, KeyRing, Permissions, TokenError, TokenKeys, TokenRules, TokenVerifier,
 };
 use milepost_broker::Clock;
 use tokio::sync::watch;
@@ -98,16 +98,6 @@ impl Gate {
         credential: &str,
         clock: &dyn Clock,
     ) -> Result<Granted, TokenError> {
-        let granted = self.identify(credential, clock)?;
-        if granted.permissions.view == View::Public {
-            // To show more than it allows would be worse than to show nothing.
-            let why = "milepost: the view \"public\" is reserved, and not supported yet";
-            return Err(TokenError::Claims(why.to_owned()));
-        }
-        Ok(granted)
-    }
-
-    fn identify(&self, credential: &str, clock: &dyn Clock) -> Result<Granted, TokenError> {
         let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
         if let Some(key) = known.keys.find(credential) {
             let (key, permissions) = (Arc::clone(key), key.permissions.clone());

@@ -6,9 +6,10 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use milepost_access::{Key, Permissions};
 use milepost_broker::Clock;
-use milepost_protocol::JobId;
+use milepost_protocol::{JobId, ProblemType, State, View};
 
 use crate::instance::Instance;
+use crate::response::problem::{Outcome, Refused};
 
 /// What a request or a connection is allowed.
 #[derive(Clone)]
@@ -76,6 +77,31 @@ impl Grant {
             |all| all,
             |allowed| allowed.watch.iter().any(milepost_access::Pattern::is_all),
         )
+    }
+
+    /// How much of each job is shown.
+    pub(crate) fn view(&self) -> View {
+        self.permissions().map_or(View::Full, |allowed| allowed.view)
+    }
+
+    /// The state as it is shown. For a watcher that stays, the hub does this, once for all of them.
+    pub(crate) fn show(&self, state: Arc<State>) -> Arc<State> {
+        match self.view() {
+            View::Full => state,
+            View::Public => Arc::new(state.public()),
+        }
+    }
+
+    /// Whether more than the public view is shown.
+    ///
+    /// # Errors
+    /// `forbidden` if it is not; `what` names what the view lacks.
+    pub(crate) fn check_full_view(&self, what: &str) -> Outcome<()> {
+        if self.view() == View::Full {
+            return Ok(());
+        }
+        let detail = format!("the credential's view is public: {what}");
+        Err(Refused::new(ProblemType::Forbidden, detail))
     }
 
     pub(crate) fn granted(&self) -> Option<&Arc<Granted>> {

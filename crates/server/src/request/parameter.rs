@@ -128,6 +128,7 @@ impl WatchQuery {
                     ));
                 }
             },
+            ..Subscribe::default()
         })
     }
 }

@@ -11,6 +11,7 @@ use milepost_protocol::{Health, JobId, State as JobState, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Grant;
 use crate::instance::Instance;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, NoParameters};
@@ -152,9 +153,10 @@ pub(crate) async fn svg(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     _: NoParameters,
+    grant: Grant,
     headers: HeaderMap,
 ) -> Outcome<Response> {
-    respond(&instance, &job, &headers, |badge| {
+    respond(&instance, &job, &grant, &headers, |badge| {
         let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")),
@@ -186,9 +188,10 @@ pub(crate) async fn data(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     _: NoParameters,
+    grant: Grant,
     headers: HeaderMap,
 ) -> Outcome<Response> {
-    respond(&instance, &job, &headers, json).await
+    respond(&instance, &job, &grant, &headers, json).await
 }
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -196,12 +199,14 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 async fn respond(
     instance: &Instance,
     job: &str,
+    grant: &Grant,
     headers: &HeaderMap,
     encode: impl Fn(&Badge) -> Response,
 ) -> Outcome<Response> {
     let job = JobId::parse(job)?;
     let seen = parameter::if_none_match(headers);
     let state = instance.broker.state(&job).await?.ok_or_else(|| Refused::unknown_job(&job))?;
+    let state = grant.show(state);
     let response = if is_news(Some(&state), &seen) {
         encode(&Badge::of(&state))
     } else {

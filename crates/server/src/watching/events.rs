@@ -52,7 +52,7 @@ pub(crate) async fn stream(
     };
     let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };
     let stream = instance.count_stream(version)?;
-    let watch = instance.hub.watch(&job, since, mode).await?;
+    let watch = instance.hub.watch(&job, since, mode).await?.with_view(grant.view());
 
     let present = watch.topic().state();
     if present

@@ -140,6 +140,7 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
+    grant.check_full_view("it has no job logs")?;
     let LogQuery { part, follow } = parse(query.as_deref(), &headers)?;
     if follow {
         return self::follow(instance, job, part, version, &grant).await;

@@ -112,6 +112,10 @@ const MAX_LOOKS: usize = 10_000;
 impl Page {
     async fn of(asked: Asked, grant: Grant, instance: Arc<Instance>) -> Outcome<Self> {
         let Asked { query, sort, with_counts } = asked;
+        let by_private = |keyword: &Keyword| !matches!(keyword, Keyword::Name(_));
+        if !query.text.is_empty() || query.keywords.iter().any(by_private) {
+            grant.check_full_view("it cannot list by q, tag or parent, which it does not show")?;
+        }
         let counts = if with_counts {
             Some(survey::counts(&*instance.broker, &query, &grant).await?)
         } else {
@@ -163,6 +167,7 @@ impl Page {
             self.looks = self.looks.saturating_sub(jobs.states.len());
             jobs.states.retain(|state| self.grant.may_watch(state.job()));
         }
+        jobs.states = jobs.states.into_iter().map(|state| self.grant.show(state)).collect();
         let bytes: usize = jobs.states.iter().map(|state| state.json().len() + 1).sum();
         // The states are held while they are copied.
         let mut held = self.instance.memory.responses.take(2 * bytes + 128)?;

@@ -43,12 +43,13 @@ pub(crate) async fn state(
     let wait = parameter::wait(query.as_deref())?;
     let seen = parameter::if_none_match(&headers);
 
-    let mut state = instance.broker.state(&job).await?;
+    let mut state = instance.broker.state(&job).await?.map(|state| grant.show(state));
     if !wait.is_zero() && !is_news(state.as_deref(), &seen) {
         let _counted = instance.count_stream(version)?;
         let mut ending = Ending::of(&grant, &instance);
         let present = state.as_ref().map(|state| state.position());
-        let mut watch = instance.hub.watch(&job, present, Mode::Latest).await?;
+        let watch = instance.hub.watch(&job, present, Mode::Latest).await?;
+        let mut watch = watch.with_view(grant.view());
         let news = async {
             loop {
                 let newest = watch.next().await?.pop();
@@ -93,11 +94,12 @@ pub(super) fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
 pub(crate) async fn status(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
+    grant: Grant,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     let state = instance.broker.state(&job).await?;
     let state = state.ok_or_else(|| Refused::unknown_job(&job))?;
-    respond(&instance, state)
+    respond(&instance, grant.show(state))
 }
 
 /// A job's latest states.
@@ -119,9 +121,11 @@ pub(crate) async fn history(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     _: NoParameters,
+    grant: Grant,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     let states = instance.broker.history(&job).await?;
+    let states: Vec<_> = states.into_iter().map(|state| grant.show(state)).collect();
     if states.is_empty() {
         return Err(Refused::unknown_job(&job));
     }

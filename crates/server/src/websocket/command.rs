@@ -121,6 +121,7 @@ impl SubscribeFields {
             mode: parameter::mode(self.mode.as_deref())?,
             max_rate: max_rate.transpose()?,
             close_at_end: false,
+            ..Subscribe::default()
         };
         Ok(Command::Subscribe(job(&self.job_id)?, subscribe))
     }

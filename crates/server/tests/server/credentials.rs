@@ -17,10 +17,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::{Events, Response, Server, Watcher, handshake, quick, until, within};
 
-const KEY: &str = "the operator's key, which is long";
+pub(crate) const KEY: &str = "the operator's key, which is long";
 const SECRET: &str = "a secret of thirty-two bytes, and more";
 
-fn guarded() -> Config {
+pub(crate) fn guarded() -> Config {
     Config {
         key: Some(Secret::new(KEY)),
         token_secret: Some(Secret::new(SECRET)),
@@ -29,11 +29,11 @@ fn guarded() -> Config {
     }
 }
 
-fn patterns(texts: &[&str]) -> Vec<Pattern> {
+pub(crate) fn patterns(texts: &[&str]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
 }
 
-fn watches(texts: &[&str]) -> Permissions {
+pub(crate) fn watches(texts: &[&str]) -> Permissions {
     Permissions { watch: patterns(texts), ..Permissions::default() }
 }
 
@@ -42,20 +42,20 @@ fn in_seconds(seconds: f64) -> f64 {
     now.as_secs_f64() + seconds
 }
 
-fn token(permissions: Permissions, seconds: f64) -> String {
+pub(crate) fn token(permissions: Permissions, seconds: f64) -> String {
     sign(SECRET, permissions, Some("42".to_owned()), &TokenRules::default(), in_seconds(seconds))
         .unwrap()
 }
 
-fn bearer(credential: &str) -> String {
+pub(crate) fn bearer(credential: &str) -> String {
     format!("authorization: Bearer {credential}\r\n")
 }
 
-async fn get(server: &Server, path: &str, credential: &str) -> Response {
+pub(crate) async fn get(server: &Server, path: &str, credential: &str) -> Response {
     server.request("GET", path, &bearer(credential), "").await
 }
 
-async fn report(server: &Server, job: &str, credential: &str) -> Response {
+pub(crate) async fn report(server: &Server, job: &str, credential: &str) -> Response {
     server.request("POST", &format!("/jobs/{job}"), &bearer(credential), "{}").await
 }
 
@@ -80,7 +80,7 @@ async fn open(
     }
 }
 
-async fn open_with(server: &Server, path: &str, credential: &str) -> Watcher {
+pub(crate) async fn open_with(server: &Server, path: &str, credential: &str) -> Watcher {
     let authorization = format!("Bearer {credential}");
     open(server, path, &[("authorization", &authorization)]).await.unwrap().0
 }

@@ -23,4 +23,5 @@ mod reporting;
 mod shutdown;
 mod slow_watchers;
 mod subscribing;
+mod views;
 mod watching;

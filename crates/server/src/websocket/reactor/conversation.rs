@@ -136,6 +136,7 @@ impl Sockets {
             Ok(lease) => {
                 let known = lease.state().is_some();
                 self.send_text(key, &message::subscribed(&job, known, self.context.clock.now()));
+                let subscribe = Subscribe { view: self.view_of(key), ..subscribe };
                 self.shard.subscribe(key, lease, subscribe);
             }
             Err(error) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_hub::WatcherKey;
-use milepost_protocol::{CloseCode, JobId, Problem, ProblemType};
+use milepost_protocol::{CloseCode, JobId, Problem, ProblemType, View};
 
 use super::sockets::Sockets;
 use crate::access::{Gate, Granted};
@@ -43,6 +43,11 @@ impl Sockets {
         }
         session.jobs.insert(job.clone());
         true
+    }
+
+    /// How much the connection is shown. It stays as it is while the connection lasts.
+    pub(super) fn view_of(&mut self, key: WatcherKey) -> View {
+        self.session(key).map_or(View::Full, |session| session.granted.permissions.view)
     }
 
     pub(super) fn forget_job(&mut self, key: WatcherKey, job: &JobId) {

@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use milepost_hub::{CloseReason, Shard, WatcherKey};
+use milepost_hub::{CloseReason, Shard, Subscribe, WatcherKey};
 use milepost_protocol::CloseCode;
 use mio::{Events, Interest, Registry, Token};
 
@@ -134,6 +134,7 @@ impl Sockets {
                 self.admits(key, lease.job());
                 let job = Some((lease.job(), known));
                 self.send_text(key, &message::connected(job, &ignored, now));
+                let subscribe = Subscribe { view: self.view_of(key), ..subscribe };
                 self.shard.subscribe(key, lease, subscribe);
             }
             Welcome::Many => self.send_text(key, &message::connected(None, &[], now)),
