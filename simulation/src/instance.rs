@@ -1,4 +1,4 @@
-//! An instance: a hub, its link to Redis, and what of the server a watcher and a reporter see.
+//! An instance: a hub, its subscription to Redis, and the parts of the server that watchers and reporters use.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::link::{Link, Linked, StateRead};
 use crate::network::{End, Network, Place};
 use crate::planted::Planted;
 use crate::redis::Redis;
+use crate::subscriber::{RedisBroker, StateRead, Subscriber};
 use crate::watched::Watched;
 
 /// Between two messages of a watcher's connection, at most.
@@ -65,10 +65,10 @@ impl Instance {
         let watched = Arc::<Watched>::default();
         let (queue, jobs) = mpsc::unbounded_channel();
         let (reads, states) = mpsc::unbounded_channel();
-        let broker = Linked { watched: Arc::clone(&watched), queue, reads };
+        let broker = RedisBroker { watched: Arc::clone(&watched), queue, reads };
         let limits = HubLimits { linger: Duration::from_secs(2), ..HubLimits::default() };
         let hub = Arc::new(Hub::new(Arc::new(broker), 1, limits));
-        let link = Link {
+        let subscriber = Subscriber {
             instance: self.number,
             network: Rc::clone(&self.network),
             redis: Rc::clone(&self.redis),
@@ -79,7 +79,7 @@ impl Instance {
         };
         let of_hub = Arc::clone(&hub);
         let tasks = vec![
-            tokio::task::spawn_local(link.run()),
+            tokio::task::spawn_local(subscriber.run()),
             tokio::task::spawn_local(async move { of_hub.run().await }),
             tokio::task::spawn_local(read_states(
                 self.number,

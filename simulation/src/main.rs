@@ -3,16 +3,16 @@
 
 mod check;
 mod instance;
-mod link;
 mod network;
 mod planted;
 mod redis;
 mod scenario;
+mod subscriber;
 #[expect(
     dead_code,
-    reason = "the broker's own source, of which legacy publishes are not simulated"
+    reason = "the source of the broker itself; the simulation has no legacy workers"
 )]
-#[path = "../../crates/broker-redis/src/watched.rs"]
+#[path = "../../crates/broker-redis/src/watched/mod.rs"]
 mod watched;
 mod watcher;
 mod worker;

@@ -1,17 +1,18 @@
 //! The broker in Redis or Valkey: any number of instances, and workers that report straight to it.
 //!
-//! What is kept lies in Redis, and the scripts of `milepost-redis` fold there. An instance holds a [`link`] to each
-//! server, subscribes there to the jobs that its own watchers watch, and reads them when a watch begins, after the
-//! connection was lost, and now and then.
+//! Jobs are kept in Redis, and the scripts of `milepost-redis` fold updates there. An instance has one [`subscriber`] for
+//! each server. It subscribes to the jobs that the instance's own watchers watch, and reads a job when it is first watched,
+//! after a lost connection, and every few seconds.
 
 mod conditions;
-mod follow;
 mod health;
-mod link;
-mod links;
-mod queue;
+mod job_queue;
+mod log_ends;
 mod refusals;
-mod socket;
+mod rereads;
+mod subscriber;
+mod subscribers;
+mod subscription;
 mod watched;
 
 use std::sync::Arc;
@@ -25,39 +26,39 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use conditions::Conditions;
-use follow::Follow;
-use link::Context;
-use links::Links;
+use log_ends::LogEnds;
 use milepost_broker::{
     Appended, Broker, Clock, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage, LogPart,
     LogStats, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError, Stats, Unavailable,
 };
+use subscriber::Shared;
+use subscribers::Subscribers;
 
 pub use milepost_redis::{Address, InvalidAddress, Retention};
 
 /// The Redis broker.
 ///
-/// An acknowledged end outlives what Redis' own persistence lets it outlive. After a restart or a failover, which may
-/// have lost what was shown, each job's next state opens a new epoch.
+/// An acknowledged end is as durable as Redis' own persistence makes it. After a restart or a failover, which may have lost
+/// states that watchers have seen, each job's next state opens a new epoch.
 pub struct Redis {
     client: Client,
-    context: Context,
-    links: Links,
-    follow: Follow,
-    /// What this instance is called in the names of its own channels.
+    shared: Shared,
+    subscribers: Subscribers,
+    log_ends: LogEnds,
+    /// Identifies this instance in the names of its own channels.
     instance: String,
     jobs: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// How long `attach` waits for the job's present state.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long `attach` waits for the job's present states.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Redis {
-    /// A broker at that address. Connects when it [runs](Broker::run).
+    /// A broker at that address. It connects when it [runs](Broker::run).
     pub fn new(address: Address, retention: Retention, clock: Arc<dyn Clock>) -> Self {
         let client = Client::new(address, retention);
-        let context = Context {
+        let shared = Shared {
             names: client.names(),
             retention,
             clock,
@@ -68,89 +69,90 @@ impl Redis {
         let token = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         Self {
             client,
-            context,
-            links: Links::default(),
-            follow: Follow::default(),
+            shared,
+            subscribers: Subscribers::default(),
+            log_ends: LogEnds::default(),
             instance: format!("{token:x}"),
             jobs: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         }
     }
 
-    fn push(&self, job: &JobId) {
-        self.links.push(job, &self.context.names.channel(job));
+    /// Has a job subscribed to, or unsubscribed from, as its listener asks for now.
+    fn update_subscription(&self, job: &JobId) {
+        self.subscribers.push(job, &self.shared.names.channel(job));
     }
 
-    /// Proves, again and again, that each server takes writes and that what is published there is heard here.
+    /// Proves regularly that each server takes writes, and that what is published there arrives here.
     async fn probe_servers(&self) {
-        /// Often enough that a fault is known within 10 s, and a Redis of a thousand instances does not mind.
+        /// Often enough to notice a fault within 10 s, and cheap even for a Redis of a thousand instances.
         const EVERY: Duration = Duration::from_secs(1);
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let probes = self.links.probes(&self.instance, &self.context);
+            let probes = self.subscribers.probes(&self.instance, &self.shared);
             let probes = probes.into_iter().map(|(node, channel)| async move {
                 let result = self.client.probe(&channel, &self.instance).await;
-                self.context.health.probed(&node, result.map_err(|failure| failure.to_string()));
+                self.shared.health.probed(&node, result.map_err(|failure| failure.to_string()));
             });
             futures_util::future::join_all(probes).await;
         }
     }
 
-    /// Asks the servers for what an operator has to know, and says it in the log where it has changed.
+    /// Asks the servers for what an operator has to know, and logs what has changed.
     async fn check_servers(&self) {
-        let is_cluster = self.context.names.is_cluster();
+        let is_cluster = self.shared.names.is_cluster();
         let info = self.client.info().await;
-        // Without an answer the probes say what is wrong.
+        // If there is no answer, the probes report why.
         let conditions =
             info.and_then(|info| Conditions::of_all(&info, is_cluster)).unwrap_or_default();
         if conditions.used_memory > 0 {
             self.bytes.store(conditions.used_memory, Ordering::Relaxed);
         }
-        for words in self.context.health.conditions(conditions) {
-            tracing::warn!("Redis: {words}");
+        for warning in self.shared.health.conditions(conditions) {
+            tracing::warn!("Redis: {warning}");
         }
     }
 
-    /// Changes the health of the jobs that have been silent, or stood still, for too long. After a pause, be it Redis' or this
-    /// process', in which nobody could be heard, all clocks start over.
-    async fn look_at_clocks(&self) {
+    /// Changes the health of jobs whose worker has been silent, or whose progress has stood still, for too long. After a
+    /// pause of Redis or of this process, in which no report could arrive, all clocks start over.
+    async fn update_health(&self) {
         const EVERY: Duration = Duration::from_secs(1);
         const PAUSE: Duration = Duration::from_secs(3);
         const SLICE: usize = 256;
-        // In a Cluster the jobs to look at are on another server than the jobs: there, health does not change by time.
-        if self.context.names.is_cluster() {
+        // In a Cluster the list of due jobs may be on another server than the jobs, so health does not change by time there.
+        if self.shared.names.is_cluster() {
             return std::future::pending().await;
         }
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut from, mut looked_at) = (0, None::<Duration>);
+        let (mut from, mut last_check) = (0, None::<Duration>);
         loop {
             tick.tick().await;
             let Ok((asked, jobs)) = self.client.due(SLICE).await else { continue };
-            let now = self.context.clock.elapsed();
-            if looked_at.is_none_or(|last| now.saturating_sub(last) > PAUSE) {
+            let now = self.shared.clock.elapsed();
+            if last_check.is_none_or(|last| now.saturating_sub(last) > PAUSE) {
                 from = asked;
             }
-            looked_at = Some(now);
+            last_check = Some(now);
             for job in jobs {
-                // What fails now is due again in a second.
-                let _ = self.client.clock(&job, from, asked, self.context.clock.now()).await;
+                // A job whose check fails is due again in a second.
+                let _ = self.client.clock(&job, from, asked, self.shared.clock.now()).await;
             }
         }
     }
 
-    /// Drops from the index of jobs those whose time is over, and counts what is left.
-    async fn keep_index(&self) {
+    /// Removes expired jobs from the index, and counts the others.
+    async fn maintain_index(&self) {
         const EVERY: Duration = Duration::from_secs(2);
-        /// So many in one step, so that Redis does nothing else for a moment only.
+        /// The most jobs in one step, so that Redis is not busy with it for long.
         const SLICE: usize = 256;
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            // What Redis does not do now, it is asked again soon.
+            // If Redis does not answer, it is asked again soon.
             while self.client.expire(SLICE).await == Ok(SLICE) {}
             if let Ok(jobs) = self.client.count().await {
                 self.jobs.store(jobs, Ordering::Relaxed);
@@ -163,7 +165,7 @@ impl Redis {
 #[async_trait]
 impl Broker for Redis {
     async fn report(&self, update: Update) -> Result<Reported, ReportError> {
-        match self.client.report(&update, self.context.clock.now()).await {
+        match self.client.report(&update, self.shared.clock.now()).await {
             Ok(Reply::Taken(taken)) => {
                 if taken.state.position().number == 1 && !taken.repeated {
                     self.jobs.fetch_add(1, Ordering::Relaxed);
@@ -181,7 +183,7 @@ impl Broker for Redis {
     }
 
     async fn request(&self, job: &JobId, request: Request) -> Result<Reported, RequestError> {
-        match self.client.request(job, &request, self.context.clock.now()).await {
+        match self.client.request(job, &request, self.shared.clock.now()).await {
             Ok(Reply::Taken(taken)) => {
                 Ok(Reported { state: Arc::new(taken.state), repeated: taken.repeated })
             }
@@ -199,36 +201,36 @@ impl Broker for Redis {
 
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
         let states =
-            self.client.states(job, 1, self.context.clock.now()).await.map_err(unavailable)?;
+            self.client.states(job, 1, self.shared.clock.now()).await.map_err(unavailable)?;
         Ok(states.into_iter().last().map(Arc::new))
     }
 
     async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
-        let most = self.context.retention.history.get();
+        let most = self.shared.retention.history.get();
         let states =
-            self.client.states(job, most, self.context.clock.now()).await.map_err(unavailable)?;
+            self.client.states(job, most, self.shared.clock.now()).await.map_err(unavailable)?;
         Ok(states.into_iter().map(Arc::new).collect())
     }
 
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
-        let told = self.context.watched.attach(job, Arc::clone(&listener));
-        self.push(job);
-        let answer = tokio::time::timeout(PATIENCE, told).await;
+        let attached = self.shared.watched.attach(job, Arc::clone(&listener));
+        self.update_subscription(job);
+        let answer = tokio::time::timeout(ATTACH_TIMEOUT, attached).await;
         if let Ok(Ok(Ok(()))) = answer {
             return Ok(());
         }
         self.detach(job, &listener).await;
-        let why = if let Ok(Ok(Err(reason))) = answer {
+        let reason = if let Ok(Ok(Err(reason))) = answer {
             Some(reason)
         } else {
-            self.context.health.check(self.context.clock.elapsed()).err()
+            self.shared.health.check(self.shared.clock.elapsed()).err()
         };
-        Err(Unavailable(why.unwrap_or_else(|| "no answer from Redis in time".to_owned())))
+        Err(Unavailable(reason.unwrap_or_else(|| "no answer from Redis in time".to_owned())))
     }
 
     async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
-        if self.context.watched.detach(job, listener) {
-            self.push(job);
+        if self.shared.watched.detach(job, listener) {
+            self.update_subscription(job);
         }
     }
 
@@ -237,18 +239,18 @@ impl Broker for Redis {
     }
 
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable> {
-        /// So many jobs are looked at for one page; where few match, pages get short.
-        const LOOKED_AT: usize = 10_000;
+        /// The most jobs considered for one page. If few of them match, the page is short.
+        const MAX_CONSIDERED: usize = 10_000;
         const SLICE: usize = 200;
-        let now = self.context.clock.now();
+        let now = self.shared.clock.now();
         let total = self.client.count().await.map_err(unavailable)?;
         let mut jobs = Jobs { total, ..Jobs::default() };
-        let (mut before, mut looked_at, mut last) = (query.after, 0, None);
+        let (mut before, mut considered, mut last) = (query.after, 0, None);
         loop {
             let slice = self.client.begun(before, SLICE).await.map_err(unavailable)?;
             let Some((_, oldest)) = slice.last() else { return Ok(jobs) };
             before = Some(*oldest);
-            looked_at += slice.len();
+            considered += slice.len();
             let is_last_slice = slice.len() < SLICE;
             let matching: Vec<_> = slice
                 .into_iter()
@@ -271,7 +273,7 @@ impl Broker for Redis {
             if is_last_slice {
                 return Ok(jobs);
             }
-            if looked_at >= LOOKED_AT {
+            if considered >= MAX_CONSIDERED {
                 jobs.next = before;
                 return Ok(jobs);
             }
@@ -279,15 +281,15 @@ impl Broker for Redis {
     }
 
     async fn probe(&self) -> Result<(), Unavailable> {
-        self.context.health.check(self.context.clock.elapsed()).map_err(Unavailable)
+        self.shared.health.check(self.shared.clock.elapsed()).map_err(Unavailable)
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.context.health.warning().into_iter().collect()
+        self.shared.health.warning().into_iter().collect()
     }
 
     fn stats(&self) -> Stats {
-        let (refused, unreadable) = self.context.refusals.counts();
+        let (refused, unreadable) = self.shared.refusals.counts();
         Stats {
             jobs: self.jobs.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -298,16 +300,16 @@ impl Broker for Redis {
     }
 
     async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let mut links = JoinSet::new();
+        let mut tasks = JoinSet::new();
         tokio::select! {
-            () = self.links.run(&self.client, &self.context, &self.instance, &mut links) => {}
+            () = self.subscribers.run(&self.client, &self.shared, &self.instance, &mut tasks) => {}
             () = self.probe_servers() => {}
-            () = self.keep_index() => {}
-            () = self.look_at_clocks() => {}
-            () = self.follow.run(&self.client) => {}
+            () = self.maintain_index() => {}
+            () = self.update_health() => {}
+            () = self.log_ends.run(&self.client) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        links.shutdown().await;
+        tasks.shutdown().await;
     }
 }
 
@@ -335,10 +337,10 @@ impl JobLogs for Redis {
     }
 
     async fn log_grown(&self, job: &JobId, seen: Option<Position>) {
-        self.follow.grown(job, seen).await;
+        self.log_ends.grown(job, seen).await;
     }
 
-    /// Logs are kept in Redis, and count there.
+    /// Zero: logs take memory in Redis, not in this process.
     fn log_stats(&self) -> LogStats {
         LogStats::default()
     }

@@ -1,16 +1,16 @@
-use std::sync::Mutex;
-
+use milepost_protocol::State;
 use milepost_redis::Answer;
 
+use super::legacy::{MAX_UPDATES, MAX_WAIT};
 use super::*;
 
-const LINK: LinkKey = 7;
+const SUBSCRIPTION: SubscriptionKey = 7;
 const NOW: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-struct Ear(Mutex<Vec<Arc<State>>>);
+struct Recorder(Mutex<Vec<Arc<State>>>);
 
-impl Listener for Ear {
+impl Listener for Recorder {
     fn attached(&self, _states: &[Arc<State>]) {}
 
     fn update(&self, state: &Arc<State>) {
@@ -20,12 +20,12 @@ impl Listener for Ear {
     fn forgotten(&self) {}
 }
 
-/// A job that is watched and followed; nothing is known of it yet.
+/// A watched job whose publishes are followed; nothing is known of it yet.
 fn followed() -> (Watched, JobId) {
     let (watched, job) = (Watched::default(), JobId::parse("a").unwrap());
-    drop(watched.attach(&job, Arc::new(Ear::default())));
-    let read = watched.read(&job, nothing(), None, LINK);
-    assert_eq!(read, (Heard::Done, false));
+    drop(watched.attach(&job, Arc::new(Recorder::default())));
+    let read = watched.read(&job, nothing(), None, SUBSCRIPTION);
+    assert_eq!(read, (Next::Nothing, false));
     (watched, job)
 }
 
@@ -37,12 +37,12 @@ fn publish(status: &str, n: usize) -> String {
     format!(r#"{{"job_id":"a","status":"{status}","stage":"s","progress":0.5,"message":"{n}"}}"#)
 }
 
-/// What is taken, one after the other, as if the script answered each that the attempt has ended.
-fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
+/// What is folded, one after the other, as if the script answered each that the attempt has ended.
+fn fold_all(watched: &Watched, job: &JobId) -> Vec<String> {
     let mut all = Vec::new();
-    while let Some(publish) = watched.take(job, TakeKey(LINK, 1)) {
+    while let Some(publish) = watched.next_update(job, FoldKey(SUBSCRIPTION, 1)) {
         all.push(publish.json().to_owned());
-        watched.taken(job, TakeKey(LINK, 1), None);
+        watched.folded(job, FoldKey(SUBSCRIPTION, 1), None);
     }
     all
 }
@@ -50,94 +50,105 @@ fn take_all(watched: &Watched, job: &JobId) -> Vec<String> {
 #[test]
 fn a_backlog_of_publishes_coalesces_but_keeps_ends() {
     let (watched, job) = followed();
-    let heard = watched.message(&job, &publish("processing", 0), LINK, NOW).unwrap();
-    assert_eq!(heard, Heard::Publish);
-    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
+    let next = watched.message(&job, &publish("processing", 0), SUBSCRIPTION, NOW).unwrap();
+    assert_eq!(next, Next::Fold);
+    assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_some());
     for n in 1..20 {
         let status = if n == 5 || n == 12 { "failed" } else { "processing" };
-        let late = NOW + (LATE / 10) * u32::try_from(n).unwrap();
-        watched.message(&job, &publish(status, n), LINK, late).unwrap();
+        let late = NOW + (MAX_WAIT / 10) * u32::try_from(n).unwrap();
+        watched.message(&job, &publish(status, n), SUBSCRIPTION, late).unwrap();
     }
-    watched.taken(&job, TakeKey(LINK, 0), None);
-    let taken = take_all(&watched, &job);
-    assert!(taken.len() < 13, "{taken:?}");
-    let place = |json: &str| taken.iter().position(|taken| taken == json);
+    watched.folded(&job, FoldKey(SUBSCRIPTION, 0), None);
+    let folded = fold_all(&watched, &job);
+    assert!(folded.len() < 13, "{folded:?}");
+    let place = |json: &str| folded.iter().position(|folded| folded == json);
     let ends = [place(&publish("failed", 5)), place(&publish("failed", 12))];
-    assert!(ends[0].is_some() && ends[0] < ends[1], "{taken:?}");
-    assert_eq!(taken.last(), Some(&publish("processing", 19)));
+    assert!(ends[0].is_some() && ends[0] < ends[1], "{folded:?}");
+    assert_eq!(folded.last(), Some(&publish("processing", 19)));
 }
 
 #[test]
-fn those_of_a_burst_are_all_taken() {
+fn a_burst_of_publishes_is_folded_whole() {
     let (watched, job) = followed();
-    for n in 0..PUBLISHES {
-        watched.message(&job, &publish("processing", n), LINK, NOW).unwrap();
+    for n in 0..MAX_UPDATES {
+        watched.message(&job, &publish("processing", n), SUBSCRIPTION, NOW).unwrap();
     }
-    let all: Vec<_> = (0..PUBLISHES).map(|n| publish("processing", n)).collect();
-    assert_eq!(take_all(&watched, &job), all);
+    let all: Vec<_> = (0..MAX_UPDATES).map(|n| publish("processing", n)).collect();
+    assert_eq!(fold_all(&watched, &job), all);
 }
 
 #[test]
-fn of_too_many_in_a_burst_the_newest_is_taken() {
+fn of_too_many_publishes_the_newest_is_folded() {
     let (watched, job) = followed();
-    for n in 0..=PUBLISHES {
-        watched.message(&job, &publish("processing", n), LINK, NOW).unwrap();
+    for n in 0..=MAX_UPDATES {
+        watched.message(&job, &publish("processing", n), SUBSCRIPTION, NOW).unwrap();
     }
-    assert_eq!(take_all(&watched, &job), [publish("processing", PUBLISHES)]);
+    assert_eq!(fold_all(&watched, &job), [publish("processing", MAX_UPDATES)]);
 }
 
 #[test]
-fn too_many_ends_are_given_up_for_a_read() {
+fn too_many_ends_are_replaced_by_a_read() {
     let (watched, job) = followed();
-    let heard =
-        (0..=PUBLISHES).map(|n| watched.message(&job, &publish("failed", n), LINK, NOW).unwrap());
-    assert_eq!(heard.last(), Some(Heard::Gap));
-    assert!(watched.take(&job, TakeKey(LINK, 0)).is_none());
+    let next = (0..=MAX_UPDATES)
+        .map(|n| watched.message(&job, &publish("failed", n), SUBSCRIPTION, NOW).unwrap());
+    assert_eq!(next.last(), Some(Next::Read));
+    assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_none());
 }
 
-/// Another instance may take it after this one has read.
+/// Another instance may fold it after this one has read.
 #[test]
-fn what_was_heard_and_not_taken_is_read_again_soon() {
+fn a_publish_that_is_not_folded_leads_to_a_read_soon() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
-    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
-    let heard = watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
-    assert_eq!(heard, Heard::Gap);
-    assert_eq!(watched.message(&job, &publish("completed", 2), LINK, NOW).unwrap(), Heard::Done);
-    assert_eq!(watched.read(&job, nothing(), None, LINK), (Heard::Done, true), "read again soon");
-    assert_eq!(watched.read(&job, nothing(), None, LINK), (Heard::Done, false), "then not");
+    watched.message(&job, &publish("processing", 1), SUBSCRIPTION, NOW).unwrap();
+    assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_some());
+    let next = watched.folded(&job, FoldKey(SUBSCRIPTION, 0), Some(Reply::Stale));
+    assert_eq!(next, Next::Read);
+    assert_eq!(
+        watched.message(&job, &publish("completed", 2), SUBSCRIPTION, NOW).unwrap(),
+        Next::Nothing
+    );
+    assert_eq!(
+        watched.read(&job, nothing(), None, SUBSCRIPTION),
+        (Next::Nothing, true),
+        "read again soon"
+    );
+    assert_eq!(
+        watched.read(&job, nothing(), None, SUBSCRIPTION),
+        (Next::Nothing, false),
+        "then not"
+    );
 }
 
 #[test]
 fn a_key_is_folded_only_if_two_reads_find_it_unchanged() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
-    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
-    let taken = taken(&publish("processing", 1), "1-1");
-    assert_eq!(watched.taken(&job, TakeKey(LINK, 0), Some(taken)), Heard::Done);
+    watched.message(&job, &publish("processing", 1), SUBSCRIPTION, NOW).unwrap();
+    assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_some());
+    let reply = reply(&publish("processing", 1), "1-1");
+    assert_eq!(watched.folded(&job, FoldKey(SUBSCRIPTION, 0), Some(reply)), Next::Nothing);
     let known = || Read { known: true, ..nothing() };
     let value = || Some(publish("processing", 2));
-    assert_eq!(watched.read(&job, known(), value(), LINK), (Heard::Done, true));
-    assert_eq!(watched.read(&job, known(), value(), LINK), (Heard::Publish, true));
+    assert_eq!(watched.read(&job, known(), value(), SUBSCRIPTION), (Next::Nothing, true));
+    assert_eq!(watched.read(&job, known(), value(), SUBSCRIPTION), (Next::Fold, true));
 }
 
-/// The one that took what came later may be gone before anybody hears of it.
+/// The instance that folded what came later may fail before its state is published.
 #[test]
-fn what_was_stale_may_be_found_under_the_key() {
+fn a_stale_publish_may_be_found_under_the_key() {
     let (watched, job) = followed();
-    watched.message(&job, &publish("processing", 1), LINK, NOW).unwrap();
-    assert!(watched.take(&job, TakeKey(LINK, 0)).is_some());
-    watched.taken(&job, TakeKey(LINK, 0), Some(Reply::Stale));
+    watched.message(&job, &publish("processing", 1), SUBSCRIPTION, NOW).unwrap();
+    assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_some());
+    watched.folded(&job, FoldKey(SUBSCRIPTION, 0), Some(Reply::Stale));
     let known = || Read { known: true, ..nothing() };
     let value = || Some(publish("processing", 1));
-    let heard = [
-        watched.read(&job, known(), value(), LINK).0,
-        watched.read(&job, known(), value(), LINK).0,
+    let next = [
+        watched.read(&job, known(), value(), SUBSCRIPTION).0,
+        watched.read(&job, known(), value(), SUBSCRIPTION).0,
     ];
-    assert!(heard.contains(&Heard::Publish), "{heard:?}");
+    assert!(next.contains(&Next::Fold), "{next:?}");
 }
 
-fn taken(json: &str, position: &str) -> Reply {
+fn reply(json: &str, position: &str) -> Reply {
     let fields = json.trim_end_matches('}');
     let state = format!(
         r#"{fields},"timestamp":"2026-01-01T00:00:00Z","attempt":1,"position":"{position}"}}"#
@@ -148,10 +159,10 @@ fn taken(json: &str, position: &str) -> Reply {
 }
 
 #[test]
-fn a_read_across_epochs_tells_what_came_after_the_latest() {
+fn a_read_across_epochs_notifies_of_what_is_newer() {
     let (watched, job) = (Watched::default(), JobId::parse("a").unwrap());
-    let ear = Arc::new(Ear::default());
-    drop(watched.attach(&job, Arc::clone(&ear) as Arc<dyn Listener>));
+    let recorder = Arc::new(Recorder::default());
+    drop(watched.attach(&job, Arc::clone(&recorder) as Arc<dyn Listener>));
     let state = |position: &str| {
         let json = format!(
             r#"{{"job_id":"a","status":"processing","attempt":1,"position":"{position}"}}"#
@@ -164,11 +175,11 @@ fn a_read_across_epochs_tells_what_came_after_the_latest() {
         ..nothing()
     };
     // Redis restarted before anybody watched, and again later, each time with its data.
-    watched.read(&job, read(&["1-1", "1-2", "2-1"]), None, LINK);
-    watched.read(&job, read(&["1-1", "1-2", "2-1", "2-2", "3-1"]), None, LINK + 1);
+    watched.read(&job, read(&["1-1", "1-2", "2-1"]), None, SUBSCRIPTION);
+    watched.read(&job, read(&["1-1", "1-2", "2-1", "2-2", "3-1"]), None, SUBSCRIPTION + 1);
     // It lost its data.
-    watched.read(&job, read(&["4-1", "5-1", "5-2"]), None, LINK + 2);
-    let heard = ear.0.lock().unwrap();
-    let heard: Vec<_> = heard.iter().map(|state| state.position().to_string()).collect();
-    assert_eq!(heard, ["2-2", "3-1", "5-1", "5-2"]);
+    watched.read(&job, read(&["4-1", "5-1", "5-2"]), None, SUBSCRIPTION + 2);
+    let notified = recorder.0.lock().unwrap();
+    let notified: Vec<_> = notified.iter().map(|state| state.position().to_string()).collect();
+    assert_eq!(notified, ["2-2", "3-1", "5-1", "5-2"]);
 }

@@ -1,5 +1,5 @@
-//! An instance's connection to Redis, as `crates/broker-redis/src/link.rs` keeps it: it subscribes to a job before it
-//! reads it, and tells what it hears to the same [`Watched`].
+//! An instance's subscription to Redis, as in `crates/broker-redis/src/subscriber.rs`: it subscribes to a job before it
+//! reads it, and hands messages and reads to the same [`Watched`].
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,30 +18,30 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::network::{End, Network, Place};
 use crate::planted::Planted;
 use crate::redis::{Answer, Redis, Request};
-use crate::watched::{Heard, Watched, Wish};
+use crate::watched::{Interest, Next, Watched};
 
-/// As long as an instance waits for a job's present state.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an instance waits for a job's present states.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two reads of a job to which nothing has happened.
-const READ_AGAIN: Duration = Duration::from_secs(10);
+const REREAD: Duration = Duration::from_secs(10);
 /// After a lost connection.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The broker that an instance's hub sees.
-pub(crate) struct Linked {
+pub(crate) struct RedisBroker {
     pub(crate) watched: Arc<Watched>,
-    /// The jobs that the link has to look at.
+    /// The jobs that the subscriber has to read, subscribe to or unsubscribe from.
     pub(crate) queue: mpsc::UnboundedSender<JobId>,
-    /// The reads that the instance makes besides, each with where its answer goes.
+    /// The other reads of the instance, each with where its answer goes.
     pub(crate) reads: mpsc::UnboundedSender<StateRead>,
 }
 
 pub(crate) type StateRead = (JobId, oneshot::Sender<Option<Arc<State>>>);
 
 #[async_trait]
-impl Broker for Linked {
+impl Broker for RedisBroker {
     async fn report(&self, _: Update) -> Result<Reported, ReportError> {
-        Err(Unavailable("reports take another way here".to_owned()).into())
+        Err(Unavailable("reports do not go through this broker".to_owned()).into())
     }
 
     async fn request(
@@ -49,7 +49,9 @@ impl Broker for Linked {
         _: &JobId,
         _: milepost_protocol::Request,
     ) -> Result<Reported, RequestError> {
-        Err(RequestError::Unavailable(Unavailable("nobody requests anything here".to_owned())))
+        Err(RequestError::Unavailable(Unavailable(
+            "there are no requests in the simulation".to_owned(),
+        )))
     }
 
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
@@ -63,9 +65,9 @@ impl Broker for Linked {
     }
 
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {
-        let told = self.watched.attach(job, Arc::clone(&listener));
+        let attached = self.watched.attach(job, Arc::clone(&listener));
         let _ = self.queue.send(job.clone());
-        if let Ok(Ok(Ok(()))) = timeout(PATIENCE, told).await {
+        if let Ok(Ok(Ok(()))) = timeout(ATTACH_TIMEOUT, attached).await {
             return Ok(());
         }
         self.watched.detach(job, &listener);
@@ -98,7 +100,7 @@ impl Broker for Linked {
 }
 
 /// One connection after the other.
-pub(crate) struct Link {
+pub(crate) struct Subscriber {
     pub(crate) instance: usize,
     pub(crate) network: Rc<Network>,
     pub(crate) redis: Rc<Redis>,
@@ -109,7 +111,7 @@ pub(crate) struct Link {
     pub(crate) ready: Rc<Cell<bool>>,
 }
 
-impl Link {
+impl Subscriber {
     pub(crate) async fn run(mut self) {
         let mut connections = 0;
         loop {
@@ -134,7 +136,7 @@ impl Link {
             all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
             unread = all.len();
             for job in all {
-                self.look_at(job, &end, &mut subscribed);
+                self.update_subscription(job, &end, &mut subscribed);
             }
         }
         loop {
@@ -152,18 +154,18 @@ impl Link {
                     None => return,
                     Some(Answer::Subscribed) => None,
                     Some(Answer::Message(job, json)) => {
-                        // What names another job is not published here.
-                        let heard = self.watched.message(&job, &json, key, Duration::ZERO);
-                        (heard == Ok(Heard::Gap)).then_some(job)
+                        // Here, no message names another job.
+                        let next = self.watched.message(&job, &json, key, Duration::ZERO);
+                        (next == Ok(Next::Read)).then_some(job)
                     }
                     Some(Answer::Read(job, read)) => {
                         unread = unread.saturating_sub(1);
-                        let (heard, _) = self.watched.read(&job, read, None, key);
+                        let (next, _) = self.watched.read(&job, read, None, key);
                         let jitter = self.network.random(fastrand::Rng::f64);
-                        let again = Instant::now() + READ_AGAIN.mul_f64(0.8 + 0.4 * jitter);
+                        let again = Instant::now() + REREAD.mul_f64(0.8 + 0.4 * jitter);
                         due.retain(|_, other| *other != job);
                         due.insert((again, job.to_string()), job.clone());
-                        (heard == Heard::Gap).then_some(job)
+                        (next == Next::Read).then_some(job)
                     }
                 },
                 job = self.queue.recv() => match job {
@@ -173,19 +175,24 @@ impl Link {
                 () = wait => due.pop_first().map(|(_, job)| job),
             };
             if let Some(job) = job {
-                self.look_at(job, &end, &mut subscribed);
+                self.update_subscription(job, &end, &mut subscribed);
             }
         }
     }
 
-    fn look_at(&self, job: JobId, end: &End<Request, Answer>, subscribed: &mut BTreeSet<String>) {
-        match self.watched.wish(&job) {
-            Wish::Leave => {
+    fn update_subscription(
+        &self,
+        job: JobId,
+        end: &End<Request, Answer>,
+        subscribed: &mut BTreeSet<String>,
+    ) {
+        match self.watched.interest(&job) {
+            Interest::None => {
                 if subscribed.remove(job.as_str()) {
                     end.send(Request::Unsubscribe(job));
                 }
             }
-            Wish::Read { after } => {
+            Interest::States { after } => {
                 if subscribed.insert(job.to_string()) {
                     end.send(Request::Subscribe(job.clone()));
                 }

@@ -7,40 +7,40 @@ use milepost_protocol::{JobId, Position};
 use milepost_redis::Client;
 use tokio::sync::watch;
 
-/// The jobs whose logs somebody follows on this instance. Where their logs end is asked of Redis again and again: once for
-/// each job, whatever the number of its followers.
+/// Where the logs end that are followed on this instance. Redis is asked regularly: once for each job, whatever the number
+/// of its followers.
 #[derive(Default)]
-pub(crate) struct Follow(Mutex<HashMap<JobId, watch::Sender<Option<Position>>>>);
+pub(crate) struct LogEnds(Mutex<HashMap<JobId, watch::Sender<Option<Position>>>>);
 
-/// Whether a log that ended at `end` when it was asked about may have lines after `seen`, which may have been seen since.
-fn is_news(end: Option<Position>, seen: Option<Position>) -> bool {
+/// Whether a log that ended at `end` a moment ago may have lines after `seen`, which may have been read since.
+fn has_more(end: Option<Position>, seen: Option<Position>) -> bool {
     let Some((end, seen)) = end.zip(seen) else { return end.is_some() && seen.is_none() };
     end.epoch != seen.epoch || end.number > seen.number
 }
 
-/// So often; so late, at most, is a line seen.
-const EVERY: Duration = Duration::from_millis(300);
+/// How often Redis is asked, and so how late a line is seen at most.
+const INTERVAL: Duration = Duration::from_millis(300);
 
-impl Follow {
+impl LogEnds {
     fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<Option<Position>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the log has lines after `seen`. That it was forgotten is not noticed.
+    /// Waits until the log has lines after `seen`. Does not notice that a log was forgotten.
     pub(crate) async fn grown(&self, job: &JobId, seen: Option<Position>) {
         let mut end = {
             let mut jobs = self.jobs();
             jobs.entry(job.clone()).or_insert_with(|| watch::Sender::new(seen)).subscribe()
         };
-        // An error: the job is no longer asked about; whoever follows it asks anew.
-        let _ = end.wait_for(|end| is_news(*end, seen)).await;
+        // On an error the job is no longer asked about, and its followers call this again.
+        let _ = end.wait_for(|end| has_more(*end, seen)).await;
     }
 
-    /// Asks where the logs end. Runs until it is dropped.
+    /// Asks Redis where the logs end. Runs until it is dropped.
     pub(crate) async fn run(&self, client: &Client) {
-        /// So many questions are under way at once.
-        const AT_ONCE: usize = 64;
-        let mut tick = tokio::time::interval(EVERY);
+        /// The most reads under way.
+        const MAX_READS: usize = 64;
+        let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -53,9 +53,9 @@ impl Follow {
                 let read = client.read_log(&job, None, 0).await;
                 (job, read)
             });
-            let mut ends = ends.buffer_unordered(AT_ONCE);
+            let mut ends = ends.buffer_unordered(MAX_READS);
             while let Some((job, read)) = ends.next().await {
-                // What Redis does not answer now, it is asked again soon.
+                // If Redis does not answer, it is asked again soon.
                 let Ok(read) = read else { continue };
                 let end = read.and_then(|read| read.end);
                 if let Some(sender) = self.jobs().get(&job) {

@@ -4,15 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use milepost_protocol::JobId;
 use tokio::sync::Notify;
 
-/// The jobs that a link has to look at: to subscribe, to read, or to leave. Each stands in it once, so it is no
-/// longer than the number of jobs that are, or were a moment ago, watched here.
+/// The jobs that a subscriber has to read, subscribe to or unsubscribe from, oldest first.
+///
+/// Bounded: a job is in it at most once, so it has no more jobs than are, or were a moment ago, watched here.
 #[derive(Default)]
-pub(crate) struct Queue {
+pub(crate) struct JobQueue {
     jobs: Mutex<(VecDeque<JobId>, HashSet<JobId>)>,
     added: Notify,
 }
 
-impl Queue {
+impl JobQueue {
     pub(crate) fn push(&self, job: JobId) {
         {
             let (order, members) = &mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner);

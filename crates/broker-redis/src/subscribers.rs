@@ -7,33 +7,34 @@ use milepost_redis::{Client, Node, Slots, slot_of};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::link::{Context, Ended, Link};
-use crate::queue::Queue;
-use crate::socket::Socket;
+use crate::job_queue::JobQueue;
+use crate::subscriber::{Shared, Subscriber};
+use crate::subscription::{Ended, Socket};
 
-/// The links, one to each server that has jobs, and which job is whose.
+/// One subscriber for each server that has jobs, and which server has which job.
 #[derive(Default)]
-pub(crate) struct Links {
+pub(crate) struct Subscribers {
     routes: Mutex<Routes>,
-    /// Something is wrong with the routes.
-    astray: Notify,
+    /// A job has no route: ask the servers again.
+    unrouted: Notify,
 }
 
 #[derive(Default)]
 struct Routes {
     slots: Slots,
-    queues: HashMap<Node, Arc<Queue>>,
+    queues: HashMap<Node, Arc<JobQueue>>,
 }
 
-/// How long to wait before a link is tried again: from, to.
+/// How long to wait before the next attempt to connect: the shortest and the longest wait.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How long a connection may take.
+/// How long an attempt to connect may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a Cluster is asked which server has which slots, though nothing seems to have changed.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// How often a Cluster is asked which server has which slots, even if nothing seems to have changed.
+const REFRESH: Duration = Duration::from_secs(10);
 
-impl Links {
-    /// A job is to be looked at. If there is no link to its server at the moment, the next one looks at every job.
+impl Subscribers {
+    /// Has the subscriber of the job's server subscribe or unsubscribe. If there is none at the moment, the next one
+    /// subscribes to every watched job.
     pub(crate) fn push(&self, job: &JobId, channel: &str) {
         let queue = {
             let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,27 +43,27 @@ impl Links {
         };
         match queue {
             Some(queue) => queue.push(job.clone()),
-            None => self.astray.notify_one(),
+            None => self.unrouted.notify_one(),
         }
     }
 
-    /// The channel at each server on which this instance hears its probes.
-    pub(crate) fn probes(&self, instance: &str, context: &Context) -> Vec<(Node, String)> {
+    /// Each server, and the channel on which this instance receives its probes there.
+    pub(crate) fn probes(&self, instance: &str, shared: &Shared) -> Vec<(Node, String)> {
         let slots = self.routes.lock().unwrap_or_else(PoisonError::into_inner).slots.clone();
         let probe = |(node, slot): (Node, u16)| {
-            let channel = probe_channel(instance, &node, slot, &slots, context);
+            let channel = probe_channel(instance, &node, slot, &slots, shared);
             (node, channel)
         };
         slots.nodes().into_iter().map(probe).collect()
     }
 
-    /// Keeps a link to each server that has jobs, in `links`. Runs until it is dropped.
+    /// Keeps a subscriber for each server that has jobs, in `tasks`. Runs until it is dropped.
     pub(crate) async fn run(
         &self,
         client: &Client,
-        context: &Context,
+        shared: &Shared,
         instance: &str,
-        links: &mut JoinSet<(Node, Ended)>,
+        tasks: &mut JoinSet<(Node, Ended)>,
     ) {
         let mut running: HashMap<Node, tokio::task::AbortHandle> = HashMap::new();
         let mut failures = 0_u32;
@@ -72,57 +73,58 @@ impl Links {
             let found = slots.is_ok();
             match slots {
                 Ok(slots) => {
-                    self.route(&slots, context);
-                    running.retain(|node, link| {
-                        let stays = slots.nodes().contains_key(node) && !link.is_finished();
+                    self.route(&slots, shared);
+                    running.retain(|node, task| {
+                        let stays = slots.nodes().contains_key(node) && !task.is_finished();
                         if !stays {
-                            link.abort();
+                            task.abort();
                         }
                         stays
                     });
                     let moved = slots != known;
                     for (node, slot) in slots.nodes() {
-                        if let Some(link) = running.get(&node) {
+                        if let Some(task) = running.get(&node) {
                             if !moved {
                                 continue;
                             }
-                            // Which jobs it has is no longer what it was: it begins anew.
-                            link.abort();
+                            // The server has other jobs now: a new subscriber takes over.
+                            task.abort();
                         }
-                        let probe = probe_channel(instance, &node, slot, &slots, context);
-                        let link = self.link(client, context.clone(), node.clone(), probe);
-                        running.insert(node, links.spawn(link));
+                        let probe = probe_channel(instance, &node, slot, &slots, shared);
+                        let subscriber =
+                            self.subscriber(client, shared.clone(), node.clone(), probe);
+                        running.insert(node, tasks.spawn(subscriber));
                     }
                     if !slots.is_complete() {
-                        context
+                        shared
                             .health
-                            .no_topology("slots of the Cluster have no server".to_owned());
+                            .no_topology("some slots of the Cluster have no server".to_owned());
                     }
                     known = slots;
                 }
                 Err(failure) => {
-                    context.health.no_topology(failure.to_string());
+                    shared.health.no_topology(failure.to_string());
                     failures += 1;
                 }
             }
-            let wait = if found { ASK_AGAIN } else { backoff(failures) };
+            let wait = if found { REFRESH } else { backoff(failures) };
             tokio::select! {
-                Some(ended) = links.join_next() => {
+                Some(ended) = tasks.join_next() => {
                     let Ok((node, ended)) = ended else { continue };
                     let why = match ended {
                         Ended::Lost(error) => error.to_string(),
                         Ended::Moved(why) => why,
                     };
                     failures += 1;
-                    if context.health.lost(&node, why.clone()) {
-                        // At once: Redis may have closed no more than this connection.
-                        tracing::warn!(%node, why, "the subscription at Redis ended");
+                    if shared.health.lost(&node, why.clone()) {
+                        // Without a wait: Redis may have closed only this connection.
+                        tracing::warn!(%node, why, "the subscription to Redis is lost; reconnecting");
                     } else {
-                        tracing::debug!(%node, why, "the subscription at Redis is still away");
+                        tracing::debug!(%node, why, "no subscription to Redis yet");
                         tokio::time::sleep(backoff(failures)).await;
                     }
                 }
-                () = self.astray.notified() => tokio::time::sleep(backoff(1)).await,
+                () = self.unrouted.notified() => tokio::time::sleep(backoff(1)).await,
                 () = tokio::time::sleep(wait) => {
                     if found {
                         failures = 0;
@@ -132,9 +134,9 @@ impl Links {
         }
     }
 
-    fn route(&self, slots: &Slots, context: &Context) {
+    fn route(&self, slots: &Slots, shared: &Shared) {
         let nodes = slots.nodes();
-        context.health.nodes(nodes.keys().cloned(), context.clock.elapsed());
+        shared.health.nodes(nodes.keys().cloned(), shared.clock.elapsed());
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.queues.retain(|node, _| nodes.contains_key(node));
         for node in nodes.into_keys() {
@@ -144,10 +146,10 @@ impl Links {
     }
 
     /// Connects, and serves until the connection is lost.
-    fn link(
+    fn subscriber(
         &self,
         client: &Client,
-        context: Context,
+        shared: Shared,
         node: Node,
         probe: String,
     ) -> impl Future<Output = (Node, Ended)> + use<> {
@@ -166,34 +168,29 @@ impl Links {
                 Ok(socket) => socket,
                 Err(error) => return (node, Ended::Lost(error)),
             };
-            context.health.linked(&node);
-            for job in context.watched.all() {
-                if slots.node_of(slot_of(&context.names.channel(&job))) == Some(&node) {
+            shared.health.linked(&node);
+            for job in shared.watched.all() {
+                if slots.node_of(slot_of(&shared.names.channel(&job))) == Some(&node) {
                     queue.push(job);
                 }
             }
-            let ended = Link::new(context, node.clone(), queue, socket, probe).run().await;
+            let subscriber = Subscriber::new(shared, node.clone(), queue, socket, probe);
+            let ended = subscriber.run().await;
             (node, ended)
         }
     }
 }
 
-/// The channel on which an instance hears its probes of a server: one whose slot is there.
-fn probe_channel(
-    instance: &str,
-    node: &Node,
-    slot: u16,
-    slots: &Slots,
-    context: &Context,
-) -> String {
-    /// A server with one slot in 16,384 takes as many tries; usually it is a handful.
-    const TRIES: u32 = 1_000_000;
-    if !context.names.is_cluster() {
+/// The channel on which an instance receives its probes of a server: one whose slot the server has.
+fn probe_channel(instance: &str, node: &Node, slot: u16, slots: &Slots, shared: &Shared) -> String {
+    /// A server that has one of the 16,384 slots takes about as many attempts; most servers take a few.
+    const ATTEMPTS: u32 = 1_000_000;
+    if !shared.names.is_cluster() {
         return format!("milepost:probe:{instance}");
     }
     let channel = |tag: u32| format!("milepost:probe:{instance}:{{{tag}}}");
-    let theirs = |channel: &String| slots.node_of(slot_of(channel)) == Some(node);
-    (0..TRIES).map(channel).find(theirs).unwrap_or_else(|| channel(slot.into()))
+    let is_theirs = |channel: &String| slots.node_of(slot_of(channel)) == Some(node);
+    (0..ATTEMPTS).map(channel).find(is_theirs).unwrap_or_else(|| channel(slot.into()))
 }
 
 fn backoff(failures: u32) -> Duration {

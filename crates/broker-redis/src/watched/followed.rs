@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use milepost_broker::Listener;
+use milepost_protocol::{Epoch, Position, State};
+use milepost_redis::{Published, Secret};
+
+/// Which states of a job its listener has been notified of. Knows positions alone, not who reported a state.
+///
+/// Invariant: the listener is notified of a state only if its number is higher than the latest one's in the same epoch, or if
+/// its epoch is not the one that the job has left.
+pub(super) struct Followed {
+    listener: Arc<dyn Listener>,
+    /// Whether the listener has received the present states. States that arrive earlier are part of them.
+    is_attached: bool,
+    latest: Option<Position>,
+    /// The epoch before the latest one: a server that was away may still send its states.
+    previous_epoch: Option<Epoch>,
+    /// The key of the proofs that published states carry.
+    secret: Option<Secret>,
+}
+
+/// What became of a state that arrived alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// The listener was notified of it, or had been before.
+    Done,
+    /// States before it are missing, or it is not proven: the job has to be read.
+    Gap,
+}
+
+impl Followed {
+    pub(super) fn new(listener: Arc<dyn Listener>) -> Self {
+        Self { listener, is_attached: false, latest: None, previous_epoch: None, secret: None }
+    }
+
+    pub(super) fn is_for(&self, listener: &Arc<dyn Listener>) -> bool {
+        Arc::ptr_eq(&self.listener, listener)
+    }
+
+    /// The position of the state that the listener was notified of last; none if the job is not known.
+    pub(super) fn latest(&self) -> Option<Position> {
+        self.latest
+    }
+
+    /// The key of the proofs, as the last read found it.
+    pub(super) fn set_secret(&mut self, secret: Option<Secret>) {
+        self.secret = secret;
+    }
+
+    /// The job's states after the latest one, or all that are kept, as they were read; whether the job is known.
+    pub(super) fn read(&mut self, states: Vec<State>, is_known: bool) {
+        let states: Vec<_> = states.into_iter().map(Arc::new).collect();
+        if !self.is_attached {
+            self.latest = states.last().map(|state| state.position());
+            self.is_attached = true;
+            self.listener.attached(&states);
+            return;
+        }
+        for state in self.unseen(&states) {
+            self.notify(state);
+        }
+        if !is_known && self.latest.is_some() {
+            self.advance(None);
+            self.listener.forgotten();
+        }
+    }
+
+    /// A state that the fold answered with.
+    pub(super) fn folded(&mut self, state: State) -> Delivery {
+        if !self.is_attached {
+            return Delivery::Gap;
+        }
+        let position = state.position();
+        if self.is_newer(position) && self.skips_some(position) {
+            return Delivery::Gap;
+        }
+        self.notify(&Arc::new(state));
+        Delivery::Done
+    }
+
+    /// A state that was published. The listener is notified if it directly follows the latest one and carries a proof:
+    /// anybody may publish, so a read decides about all others.
+    pub(super) fn published(&mut self, published: Published) -> Delivery {
+        let position = published.state.position();
+        if !self.is_attached || !self.is_newer(position) {
+            return Delivery::Done;
+        }
+        let is_proven = self.secret.as_ref().is_some_and(|secret| published.is_proven(secret));
+        if !is_proven || self.latest.map(Position::next) != Some(position) {
+            return Delivery::Gap;
+        }
+        self.notify(&Arc::new(published.state));
+        Delivery::Done
+    }
+
+    /// Those of a job's latest states, oldest first, that come after the latest one here. If Redis has lost that one: those
+    /// of the newest epoch. Kept states may be of many epochs, if Redis restarted several times.
+    fn unseen<'s>(&self, states: &'s [Arc<State>]) -> &'s [Arc<State>] {
+        let Some(newest) = states.last().map(|state| state.position()) else { return states };
+        let Some(latest) = self.latest else { return states };
+        let is_seen = |state: &Arc<State>| {
+            let position = state.position();
+            position.epoch == latest.epoch && position.number <= latest.number
+        };
+        let is_newest_epoch = |state: &Arc<State>| state.position().epoch == newest.epoch;
+        let after_seen = states.iter().rposition(is_seen).map(|index| index + 1);
+        let from = after_seen.or_else(|| states.iter().position(is_newest_epoch)).unwrap_or(0);
+        &states[from..]
+    }
+
+    fn is_newer(&self, position: Position) -> bool {
+        match self.latest {
+            None => true,
+            Some(latest) if latest.epoch == position.epoch => position.number > latest.number,
+            Some(_) => self.previous_epoch != Some(position.epoch),
+        }
+    }
+
+    fn skips_some(&self, position: Position) -> bool {
+        match self.latest {
+            Some(latest) if latest.epoch == position.epoch => position.number > latest.number + 1,
+            _ => position.number > 1,
+        }
+    }
+
+    fn notify(&mut self, state: &Arc<State>) {
+        let position = state.position();
+        if self.is_newer(position) {
+            self.advance(Some(position));
+            self.listener.update(state);
+        }
+    }
+
+    fn advance(&mut self, position: Option<Position>) {
+        if let Some(latest) = self.latest
+            && position.is_none_or(|position| position.epoch != latest.epoch)
+        {
+            self.previous_epoch = Some(latest.epoch);
+        }
+        self.latest = position;
+    }
+}
