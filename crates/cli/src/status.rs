@@ -4,15 +4,17 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use milepost_protocol::{JobId, State, Timestamp};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::bars::{JobSummary, JobTimes, ago, duration, percent, sanitized, utc};
+use crate::bars::{JobSummary, JobTimes, ago, duration, last_line, percent, sanitized, utc};
 use crate::client::{Client, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
+use crate::run::page;
 
-/// Show a job's present state.
+/// Show a job's present state: what it does, how far it is, since when, what went wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
@@ -27,16 +29,19 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
-        match Client::new(self.server.url()).and_then(|client| client.state(&self.job)) {
-            Ok(Some(state)) => {
-                let text = if self.json {
-                    format!("{}\n", state.json())
-                } else {
-                    in_words(&state, Timestamp::now())
-                };
+        let answer = Client::new(self.server.url())
+            .and_then(|client| client.state(&self.job).map(|state| (client, state)));
+        match answer {
+            Ok((_, Some(state))) if self.json => {
+                printed(writeln!(io::stdout(), "{}", state.json()))
+            }
+            Ok((client, Some(state))) => {
+                let link = self.server.http_url().ok().map(|url| page(url, &self.job));
+                let log = log_size(&client, &self.job);
+                let text = in_words(&state, log, link.as_deref(), Timestamp::now());
                 printed(io::stdout().write_all(text.as_bytes()))
             }
-            Ok(None) => {
+            Ok((_, None)) => {
                 complain(format_args!("the job {} is not known", self.job), ExitCode::UnknownJob)
             }
             Err(error) => complain(&error, error.exit_code()),
@@ -44,38 +49,118 @@ impl Args {
     }
 }
 
-fn in_words(state: &State, now: Timestamp) -> String {
-    let (summary, view, times) = (JobSummary::of(state), state.view(), JobTimes::of(state));
-    let mut text = format!("{}: {}", state.job(), state.status());
-    if let Some(progress) = summary.progress.filter(|_| !state.status().is_end()) {
-        let _ = write!(text, ", {}", percent(progress).trim_start());
+/// How many lines a job's log has had, and how many of them are no longer kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct LogSize {
+    lines: u64,
+    #[serde(default)]
+    dropped: u64,
+}
+
+/// None without a log, and where there is nobody to ask for it: Redis, an older server.
+fn log_size(client: &Client, job: &JobId) -> Option<LogSize> {
+    #[derive(Deserialize)]
+    struct Page {
+        log: LogSize,
     }
-    text.push('\n');
-    let mut field = |name: &str, value: Option<&str>| {
-        if let Some(value) = value.filter(|v| !v.is_empty()) {
-            let lines: Vec<_> = value.trim_end().lines().map(sanitized).collect();
-            let _ = writeln!(text, "{name:>10}  {}", lines.join("\n            "));
+    let json = client.log(job, &[("limit", "1")]).ok()?;
+    let page: Page = serde_json::from_str(&json).ok()?;
+    Some(page.log).filter(|log| log.lines > 0)
+}
+
+/// Rows of a name and a value. What is not known or says nothing has no row.
+#[derive(Debug)]
+struct Rows(String);
+
+impl Rows {
+    fn add(&mut self, name: &str, value: Option<impl AsRef<str>>) {
+        let Some(value) = value else { return };
+        let lines: Vec<_> = value.as_ref().trim_end().lines().map(sanitized).collect();
+        if !lines.is_empty() {
+            let _ = writeln!(self.0, "{name:>10}  {}", lines.join("\n            "));
         }
-    };
-    field("stage", summary.own_stage());
+    }
+}
+
+fn in_words(state: &State, log: Option<LogSize>, link: Option<&str>, now: Timestamp) -> String {
+    let (summary, view, times) = (JobSummary::of(state), state.view(), JobTimes::of(state));
+    let is_over = state.status().is_end();
+    let mut rows = Rows(format!("{}: {}\n", state.job(), headline(&summary)));
+    rows.add("name", view.name.as_deref());
+    rows.add("tags", Some(view.tags.join(", ")));
+    rows.add("stage", summary.own_stage());
+    rows.add("count", summary.counts.as_deref().filter(|_| !is_over));
     // A legacy worker's message is its error once more.
     let repeats = |message: &&str| {
         summary.error.as_deref().is_some_and(|error| message.trim_start_matches("Error: ") == error)
     };
-    field("message", summary.message.as_deref().filter(|message| !repeats(message)));
-    field("error", summary.error.as_deref());
-    field("metadata", Some(&pairs(&summary.metadata)));
-    field("result", view.result.map(RawValue::get).filter(|json| *json != "null"));
-    field(
-        "attempt",
-        Some(&state.attempt().to_string()).filter(|_| state.attempt() > 1).map(String::as_str),
-    );
+    rows.add("message", summary.message.as_deref().filter(|message| !repeats(message)));
+    rows.add("error", summary.error.as_deref().map(shortened));
+    rows.add("request", state.requested().and_then(|json| request_in_words(json, now)));
+    rows.add("metadata", Some(pairs(&summary.metadata)));
+    rows.add("result", view.result.map(RawValue::get).filter(|json| *json != "null"));
+    rows.add("attempt", Some(state.attempt()).filter(|n| *n > 1).map(|n| n.to_string()));
     let moment = |moment: Timestamp| format!("{}, {}", utc(moment), ago(moment, now));
-    field("started", times.started.map(moment).as_deref());
-    field("reported", times.reported.filter(|_| times.ended.is_none()).map(moment).as_deref());
-    field("ended", times.ended.map(moment).as_deref());
-    field("took", times.took(now).map(|took| duration(took.as_secs_f64())).as_deref());
-    text
+    rows.add("started", times.started.map(moment));
+    rows.add("reported", times.reported.filter(|_| !is_over).map(moment));
+    rows.add("ended", times.ended.map(moment));
+    let took = times.took(now).map(|took| duration(took.as_secs_f64()));
+    rows.add(if is_over { "took" } else { "elapsed" }, took);
+    rows.add("left", times.left(now));
+    rows.add("log", log.map(|log| log_in_words(log, state.job())));
+    rows.add("page", link);
+    rows.0
+}
+
+/// `processing, 40 %, stalled`.
+fn headline(summary: &JobSummary) -> String {
+    let mut headline = summary.status.to_string();
+    if !summary.status.is_end() {
+        if let Some(progress) = summary.progress {
+            let _ = write!(headline, ", {}", percent(progress).trim_start());
+        }
+        if let Some(health) = summary.health {
+            let _ = write!(headline, ", {health}");
+        }
+    }
+    headline
+}
+
+/// The last line of an error, which says what went wrong, and how many others there are.
+fn shortened(error: &str) -> String {
+    let lines = error.lines().filter(|line| !line.trim().is_empty()).count();
+    let last = last_line(error).trim();
+    match lines {
+        0 | 1 => last.to_owned(),
+        2 => format!("{last}\n(after 1 line more: --json)"),
+        _ => format!("{last}\n(after {} lines more: --json)", lines - 1),
+    }
+}
+
+/// `cancel, by ann, 5 s ago: wrong input`.
+fn request_in_words(json: &str, now: Timestamp) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Request {
+        action: String,
+        at: Option<String>,
+        by: Option<String>,
+        reason: Option<String>,
+    }
+    let request: Request = serde_json::from_str(json).ok()?;
+    let by = request.by.map(|by| format!(", by {by}")).unwrap_or_default();
+    let at = request.at.as_deref().and_then(Timestamp::parse);
+    let at = at.map(|at| format!(", {}", ago(at, now))).unwrap_or_default();
+    let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(format!("{}{by}{at}{reason}", request.action))
+}
+
+fn log_in_words(log: LogSize, job: &JobId) -> String {
+    let lines = if log.lines == 1 { "line" } else { "lines" };
+    let kept = match log.dropped {
+        0 => String::new(),
+        dropped => format!(", the latest {} kept", log.lines.saturating_sub(dropped)),
+    };
+    format!("{} {lines}{kept}: milepost log {job}", log.lines)
 }
 
 /// `frame=3 total=9`, without what is null.
@@ -95,7 +180,7 @@ mod tests {
     fn words(fields: &str) -> String {
         let json = format!(r#"{{"job_id":"a",{fields},"attempt":1,"position":"1-1"}}"#);
         let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
-        in_words(&State::parse(&json).unwrap(), now)
+        in_words(&State::parse(&json).unwrap(), None, None, now)
     }
 
     #[test]
@@ -103,14 +188,43 @@ mod tests {
         let running = r#""status":"processing","stage":"processing","progress":0.5,"message":null,"error":null,"result":null,"metadata":{"frame":3,"unit":"frames","rest":null},"started_at":"2026-01-01T00:00:00.125Z","timestamp":"2026-01-01T00:00:56.123456Z""#;
         assert_eq!(
             words(running),
-            "a: processing, 50 %\n  metadata  frame=3 unit=frames\n   started  2026-01-01 00:00:00 UTC, 59 s ago\n  reported  2026-01-01 00:00:56 UTC, 3 s ago\n      took  59 s\n"
+            "a: processing, 50 %\n  metadata  frame=3 unit=frames\n   started  2026-01-01 00:00:00 UTC, 59 s ago\n  reported  2026-01-01 00:00:56 UTC, 3 s ago\n   elapsed  59 s\n"
         );
         let failed = r#""status":"failed","stage":"cut","progress":0.0,"message":"Error: no disk","error":"no disk","metadata":{"rest":null},"timestamp":"2026-01-01T00:00:00""#;
         assert_eq!(
             words(failed),
             "a: failed\n     stage  cut\n     error  no disk\n     ended  2026-01-01 00:00:00 UTC, 1 min ago\n"
         );
-        let traceback = r#""status":"failed","stage":"error","error":"first\nlast\n","timestamp":"2026-01-01T00:01:00Z""#;
-        assert!(words(traceback).contains("     error  first\n            last\n"));
+    }
+
+    #[test]
+    fn of_a_traceback_the_last_line_is_shown() {
+        let failed =
+            |error: &str| words(&format!(r#""status":"failed","stage":"error","error":"{error}""#));
+        assert_eq!(
+            failed("a\\n\\nb: c\\n"),
+            "a: failed\n     error  b: c\n            (after 1 line more: --json)\n"
+        );
+        assert!(failed("a\\nb\\nc").contains("  c\n            (after 2 lines more: --json)\n"));
+    }
+
+    #[test]
+    fn what_a_person_asks_of_a_job_is_there() {
+        let json = r#"{"job_id":"a","status":"processing","stage":"copy","progress":0.4,"current":400,"total":1000,"unit":"rows","name":"export","tags":["nightly","eu"],"stall_after":20,"health":"stalled","requested":{"action":"cancel","at":"2026-01-01T00:00:50Z","by":"ann","reason":"too slow"},"attempt":2,"position":"1-1"}"#;
+        let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
+        let log = LogSize { lines: 900, dropped: 100 };
+        let text = in_words(&State::parse(json).unwrap(), Some(log), Some("http://s/?job=a"), now);
+        let expected = [
+            "a: processing, 40 %, stalled",
+            "      name  export",
+            "      tags  nightly, eu",
+            "     stage  copy",
+            "     count  400/1000 rows",
+            "   request  cancel, by ann, 10 s ago: too slow",
+            "   attempt  2",
+            "       log  900 lines, the latest 800 kept: milepost log a",
+            "      page  http://s/?job=a",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 }

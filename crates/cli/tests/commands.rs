@@ -29,6 +29,8 @@ fn report_prints_the_position_and_status_the_state() {
     assert_eq!((code, serde_json::from_str::<Value>(&json).unwrap()), (0, state));
     let (_, words, _) = code_and_streams(&mut server.milepost(&["status", "a"]));
     assert!(words.starts_with("a: processing, 40 %\n"), "{words}");
+    assert!(words.ends_with(&format!("      page  {}/?job=a\n", server.url())), "{words}");
+    assert!(!words.contains("       log  "), "{words}");
 }
 
 #[test]
@@ -203,6 +205,19 @@ fn jobs_is_a_table_that_can_be_filtered() {
     assert!(code == 64 && err.contains("needs a terminal"), "{err}");
     assert_eq!(lines(&["--status", "failed,cancelled"]).len(), 2);
     assert_eq!(lines(&["--prefix", "a-"]).len(), 6);
+    server.report("c", r#"{"name":"export","tags":["eu","nightly"],"heartbeat":10}"#);
+    for filter in [
+        &["--name", "export"][..],
+        &["--tag", "eu", "--tag", "nightly"],
+        &["--q", "NIGHT"],
+        &["--health", "ok", "--tag", "eu"],
+    ] {
+        assert_eq!(ids(filter), "c", "{filter:?}");
+    }
+    let (code, _, err) = code_and_streams(&mut server.milepost(&["jobs", "--health", "well"]));
+    assert!(code == 64 && err.contains("it must be ok, stalled or lost"), "{err}");
+    let (_, out, err) = code_and_streams(&mut server.milepost(&["jobs", "--tag", "none"]));
+    assert_eq!((out.as_str(), err.as_str()), ("", "milepost: no such jobs are known\n"));
     let limited = lines(&["--limit", "2", "--json"]);
     assert_eq!(limited.len(), 2);
     assert!(

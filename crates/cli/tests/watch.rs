@@ -43,8 +43,8 @@ fn in_a_pipe_changes_are_lines_and_the_exit_code_is_the_outcome() {
         let lines = text(&output.stdout);
         assert!(lines.lines().count() <= 6, "{lines}");
         assert!(
-            lines.contains(&format!("{id} 10 % one\n"))
-                && lines.contains(&format!("{id} 20 % two\n")),
+            lines.contains(&format!("{id} 10 % one · 0:0"))
+                && lines.contains(&format!("{id} 20 % two · 0:0")),
             "{lines}"
         );
         let word = if status == "completed" { "done" } else { status };
@@ -100,8 +100,8 @@ fn a_server_that_restarts_is_found_again() {
     assert_eq!(output.status.code(), Some(0));
     let lines = text(&output.stdout);
     assert!(
-        lines.starts_with("a 50 % s\n") && lines.ends_with("a done Job completed\n")
-            || lines.ends_with("a done\n"),
+        lines.starts_with("a 50 % s · 0:0")
+            && lines.lines().last().is_some_and(|line| line.starts_with("a done ")),
         "{lines}"
     );
 }
@@ -124,19 +124,25 @@ fn an_unknown_job_ends_with_the_timeout_and_is_no_failure() {
 }
 
 #[test]
-fn a_prefix_names_the_jobs_that_have_not_ended() {
+fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
     let server = Server::start();
-    for (id, update) in
-        [("x-1", r#"{"progress":0.5}"#), ("x-2", r#"{"status":"failed"}"#), ("y", "{}")]
-    {
+    for (id, update) in [
+        ("x-1", r#"{"progress":0.5,"tags":["t"]}"#),
+        ("x-2", r#"{"status":"failed"}"#),
+        ("y", "{}"),
+    ] {
         server.report(id, update);
     }
-    let child = watching(&server, &["--prefix", "x-"]);
+    let filters = [&["--prefix", "x-"][..], &["--tag", "t"], &["--q", "X-"]];
+    let children = filters.map(|filter| watching(&server, filter));
     server.report("x-1", r#"{"status":"completed"}"#);
-    let output = finish(child);
-    let lines = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{lines}");
-    assert!(lines.lines().all(|line| line.starts_with("x-1 ")), "{lines}");
+    for child in children {
+        let output = finish(child);
+        let lines = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{lines}");
+        assert!(lines.lines().all(|line| line.starts_with("x-1 ")), "{lines}");
+        assert!(lines.lines().any(|line| line.starts_with("x-1 done 0:0")), "{lines}");
+    }
     let none = run(&mut server.milepost(&["watch", "--prefix", "z"]));
     assert_eq!(none.status.code(), Some(0));
     assert_eq!(run(&mut server.milepost(&["watch"])).status.code(), Some(64));
@@ -205,7 +211,7 @@ fn on_a_terminal_there_is_a_bar_for_each_job() {
     server.report("b", r#"{"status":"failed","error":"first\nlast"}"#);
     let line = format!("{} watch a b --server {}", binary(), server.url());
     let mut child = on_terminal(&line).spawn().unwrap();
-    let mut shown = support::read_until(child.stdout.as_mut().unwrap(), "50 %  s · half");
+    let mut shown = support::read_until(child.stdout.as_mut().unwrap(), "s · half");
     server.report("a", r#"{"status":"completed"}"#);
     let output = finish(child);
     assert_eq!(output.status.code(), Some(1));

@@ -6,12 +6,13 @@ mod cursor;
 mod screen;
 mod summary;
 mod terminal;
+mod time_left;
 mod times;
 
 pub(crate) use bar_line::{RowOptions, bar_line};
 pub(crate) use block::Block;
 pub(crate) use screen::Screen;
-pub(crate) use summary::{JobSummary, clock, duration, percent, sanitized};
+pub(crate) use summary::{JobSummary, clock, duration, last_line, percent, sanitized};
 pub(crate) use terminal::{Terminal, colours, columns, rows};
 pub(crate) use times::{JobTimes, ago, utc};
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use milepost_protocol::{Action, State, Status};
+use milepost_protocol::{Action, Health, State, StateView, Status};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use super::JobTimes;
 
 /// A job as it is shown: by the terminal that runs it, and by those that watch it.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,12 @@ pub(crate) struct JobSummary {
     pub(crate) metadata: Map<String, Value>,
     /// What was requested of the worker and is not done yet, or that it is paused.
     pub(crate) request: Option<&'static str>,
+    /// None while the job is well.
+    pub(crate) health: Option<Health>,
+    /// What `current`, `total` and `unit` of the state count, such as `400/1000 rows`.
+    pub(crate) counts: Option<String>,
+    /// The state estimates when the job completes, so the worker's own `time_left` is not shown as well.
+    pub(crate) is_estimated: bool,
 }
 
 impl JobSummary {
@@ -33,12 +41,18 @@ impl JobSummary {
             error: None,
             metadata: Map::new(),
             request: None,
+            health: None,
+            counts: None,
+            is_estimated: false,
         }
     }
 
     pub(crate) fn of(state: &State) -> Self {
         let view = state.view();
         Self {
+            counts: counts(&view),
+            health: state.health().filter(|health| *health != Health::Ok),
+            is_estimated: JobTimes::of(state).eta.is_some(),
             status: state.status(),
             stage: view.stage.into_owned(),
             progress: view.progress,
@@ -73,6 +87,9 @@ impl JobSummary {
     /// Everything else that is worth saying, in one line.
     pub(crate) fn details(&self) -> String {
         let mut parts: Vec<Cow<'_, str>> = Vec::new();
+        if !self.status.is_end() {
+            parts.extend(self.health.map(|health| Cow::Borrowed(health.as_str())));
+        }
         parts.extend(self.request.map(Cow::Borrowed));
         parts.extend(self.own_stage().map(sanitized));
         let words = match self.status {
@@ -84,7 +101,8 @@ impl JobSummary {
         }
         if !self.status.is_end() {
             if words.is_none() {
-                parts.extend(self.counts().map(Cow::Owned));
+                let counts = self.counts.clone().or_else(|| self.reported_counts());
+                parts.extend(counts.map(Cow::Owned));
             }
             if let Some(rate) = self.metadata.get("rate").and_then(Value::as_str) {
                 parts.push(sanitized(rate));
@@ -92,14 +110,14 @@ impl JobSummary {
             let left = ["time_left", "eta_seconds"]
                 .iter()
                 .find_map(|name| self.metadata.get(*name)?.as_f64())
-                .filter(|seconds| *seconds >= 1.0);
+                .filter(|seconds| *seconds >= 1.0 && !self.is_estimated);
             parts.extend(left.map(|seconds| Cow::Owned(format!("{} left", duration(seconds)))));
         }
         parts.join(" · ")
     }
 
-    /// `1500/2000 frames`, of what workers and reporters count.
-    fn counts(&self) -> Option<String> {
+    /// `1500/2000 frames`, of what workers and reporters count in their metadata.
+    fn reported_counts(&self) -> Option<String> {
         let number =
             |names: &[&str]| names.iter().find_map(|name| self.metadata.get(*name)?.as_u64());
         let mut text = number(&["done", "current", "current_frame", "frame"])?.to_string();
@@ -111,6 +129,18 @@ impl JobSummary {
         }
         Some(text)
     }
+}
+
+/// `400/1000 rows`.
+fn counts(view: &StateView<'_>) -> Option<String> {
+    let mut text = view.current?.to_string();
+    if let Some(total) = view.total {
+        let _ = write!(text, "/{total}");
+    }
+    if let Some(unit) = &view.unit {
+        let _ = write!(text, " {}", sanitized(unit));
+    }
+    Some(text)
 }
 
 fn request(state: &State) -> Option<&'static str> {
@@ -135,7 +165,8 @@ fn request(state: &State) -> Option<&'static str> {
     }
 }
 
-fn last_line(text: &str) -> &str {
+/// The last line that is not blank: of a traceback, what went wrong.
+pub(crate) fn last_line(text: &str) -> &str {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("")
 }
 
@@ -212,6 +243,8 @@ mod tests {
             ),
             "…|7/9 files"
         );
+        let counted = r#""status":"processing","stage":"copy","progress":0.4,"current":400,"total":1000,"unit":"rows""#;
+        assert_eq!(of(counted), "40 %|copy · 400/1000 rows");
         assert_eq!(of(r#""status":"queued","stage":"queued""#), "queued|");
         assert_eq!(
             of(
@@ -241,6 +274,26 @@ mod tests {
         assert_eq!(of(&requested("resume")), "s");
         let end = format!(r#""status":"cancelled","stage":"s"{}"#, requested("cancel"));
         assert_eq!(summary(&end).details(), "s");
+    }
+
+    #[test]
+    fn health_is_shown_until_the_end_and_only_if_something_is_wrong() {
+        let of = |status: &str, health: &str| {
+            summary(&format!(r#""status":"{status}","stage":"s","health":"{health}""#)).details()
+        };
+        assert_eq!(of("processing", "ok"), "s");
+        assert_eq!(of("processing", "stalled"), "stalled · s");
+        assert_eq!(of("queued", "lost"), "lost · s");
+    }
+
+    #[test]
+    fn an_estimate_replaces_the_time_left_that_a_worker_printed() {
+        let state = |eta: &str| {
+            let metadata = r#""metadata":{"time_left":75}"#;
+            summary(&format!(r#""status":"processing","stage":"s",{metadata}{eta}"#)).details()
+        };
+        assert_eq!(state(""), "s · 1:15 min left");
+        assert_eq!(state(r#","eta":"2024-01-01T00:04:00Z""#), "s");
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use milepost_protocol::{State, Timestamp};
+use milepost_protocol::{Health, State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::clock;
+use super::time_left::time_left;
 
 /// The moments in a job's present attempt, as far as its state has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,10 @@ pub(crate) struct JobTimes {
     pub(crate) reported: Option<Timestamp>,
     /// None while the job goes on.
     pub(crate) ended: Option<Timestamp>,
+    /// When the job probably completes, as the state says; none after the end and while nothing moves.
+    pub(crate) eta: Option<Timestamp>,
+    /// When it almost certainly has completed.
+    pub(crate) eta_high: Option<Timestamp>,
 }
 
 /// Fields of the state. They may be of any type: a worker's own pass through.
@@ -28,6 +35,10 @@ struct Fields {
     ended_at: Value,
     #[serde(default)]
     timestamp: Value,
+    #[serde(default)]
+    eta: Value,
+    #[serde(default)]
+    eta_high: Value,
 }
 
 impl JobTimes {
@@ -36,16 +47,33 @@ impl JobTimes {
         let moment = |value: &Value| value.as_str().and_then(Timestamp::parse);
         let reported = moment(&fields.last_seen_at).or_else(|| moment(&fields.timestamp));
         let ended = moment(&fields.ended_at).or(reported);
+        let moves = state.status() == Status::Processing
+            && state.health().is_none_or(|health| health == Health::Ok);
+        let estimate = |value: &Value| moment(value).filter(|_| moves);
         Self {
             started: moment(&fields.started_at),
             reported,
             ended: ended.filter(|_| state.status().is_end()),
+            eta: estimate(&fields.eta),
+            eta_high: estimate(&fields.eta_high),
         }
     }
 
     /// From the start to the end, or until now.
     pub(crate) fn took(&self, now: Timestamp) -> Option<Duration> {
         Some(self.ended.unwrap_or(now).since(self.started?))
+    }
+
+    /// In words, how long it still takes. None if the state has no estimate.
+    pub(crate) fn left(&self, now: Timestamp) -> Option<String> {
+        Some(time_left(self.eta?, self.eta_high, now))
+    }
+
+    /// `1:05 · about 4 min left`: the time since the start, or from there to the end, and the estimate if there is one.
+    pub(crate) fn clock(&self, now: Timestamp) -> Option<String> {
+        let took = self.took(now).map(clock);
+        let parts: Vec<String> = took.into_iter().chain(self.left(now)).collect();
+        (!parts.is_empty()).then(|| parts.join(" · "))
     }
 }
 
@@ -90,6 +118,25 @@ mod tests {
         assert_eq!(took(r#""status":"completed","timestamp":"2026-01-01T00:02:00Z""#), None);
         // A worker's own field of that name.
         assert_eq!(took(r#""status":"processing","started_at":{"x":1}"#), None);
+    }
+
+    #[test]
+    fn the_clock_has_an_estimate_where_the_state_has_one() {
+        let now = Timestamp::parse("2026-01-01T00:01:05Z").unwrap();
+        let clock = |rest: &str| {
+            let start = r#""started_at":"2026-01-01T00:00:00Z","timestamp":"2026-01-01T00:01:00Z""#;
+            times(&format!("{start},{rest}")).clock(now)
+        };
+        let eta = r#""eta":"2026-01-01T00:05:05Z""#;
+        let processing = r#""status":"processing""#;
+        assert_eq!(clock(processing).as_deref(), Some("1:05"));
+        let estimated = format!("{processing},{eta}");
+        assert_eq!(clock(&estimated).as_deref(), Some("1:05 · about 4 min left"));
+        let lost = format!(r#"{estimated},"heartbeat":10,"health":"lost""#);
+        assert_eq!(clock(&lost).as_deref(), Some("1:05"));
+        let ended = format!(r#""status":"completed",{eta}"#);
+        assert_eq!(clock(&ended).as_deref(), Some("1:00"));
+        assert_eq!(times(r#""status":"queued""#).clock(now), None);
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{State, Status, Timestamp};
+use milepost_protocol::{Health, State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bars::{Block, Terminal, columns, rows};
 use crate::client::{Client, RequestError, ServerArgs};
 use crate::exit::{ExitCode, complain, printed, warn};
-use crate::report::status;
+use crate::report::{keyword, status};
 use crate::serve::asked_to_stop;
 use table::{Row, SortKey, lines, sort};
 
@@ -29,9 +29,11 @@ pub(crate) struct Args {
     /// Only those with this status; may be given several times, or with commas
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status)]
     status: Vec<Status>,
-    /// Only those whose id begins so
-    #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
+    /// Only those that have not ended and have this health: ok, stalled or lost; may be given several times, or with commas
+    #[arg(long, value_name = "HEALTH", value_delimiter = ',', value_parser = health)]
+    health: Vec<Health>,
+    #[command(flatten)]
+    filter: Filter,
     /// At most so many: the most recently begun
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
@@ -49,6 +51,40 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// Which jobs, by what their workers call them: those that match all of it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Filter {
+    /// Only jobs whose id begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Only jobs of this kind
+    #[arg(long, value_name = "NAME", value_parser = keyword)]
+    name: Option<String>,
+    /// Only jobs with this tag; with all of them if there are several
+    #[arg(long = "tag", value_name = "TAG", value_parser = keyword)]
+    tags: Vec<String>,
+    /// Only jobs that have this text in their id, name or tags
+    #[arg(long, value_name = "TEXT")]
+    q: Option<String>,
+}
+
+impl Filter {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.query().is_empty()
+    }
+
+    /// As parameters of `GET /jobs`.
+    pub(crate) fn query(&self) -> Vec<(&str, &str)> {
+        let texts = [("prefix", &self.prefix), ("name", &self.name), ("q", &self.q)];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
+        texts.chain(self.tags.iter().map(|tag| ("tag", tag.as_str()))).collect()
+    }
+}
+
+fn health(text: &str) -> Result<Health, String> {
+    Health::from_name(text).ok_or_else(|| "it must be ok, stalled or lost".to_owned())
 }
 
 /// `spec/README.md`, section 10.
@@ -96,7 +132,7 @@ impl Args {
     }
 
     fn none_known(&self) -> &'static str {
-        let all = self.status.is_empty() && self.prefix.is_none();
+        let all = self.status.is_empty() && self.health.is_empty() && self.filter.is_empty();
         if all { "the server knows no jobs" } else { "no such jobs are known" }
     }
 
@@ -201,7 +237,8 @@ impl Args {
         let limit = limit.to_string();
         let mut query = vec![("limit", limit.as_str())];
         query.extend(self.status.iter().map(|s| ("status", s.as_str())));
-        query.extend(self.prefix.as_deref().map(|p| ("prefix", p)));
+        query.extend(self.health.iter().map(|h| ("health", h.as_str())));
+        query.extend(self.filter.query());
         query.extend(after.map(|a| ("after", a)));
         client.jobs(&query)
     }

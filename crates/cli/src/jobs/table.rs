@@ -4,11 +4,12 @@ use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use milepost_protocol::{State, Status, Timestamp};
+use milepost_protocol::{Health, State, Status, Timestamp};
 
 use crate::bars::{JobSummary, JobTimes, ago, clock, percent, sanitized};
 
-const TITLES: [&str; 7] = ["JOB", "STATUS", "DONE", "STARTED", "TOOK", "UPDATED", "DETAILS"];
+const TITLES: [&str; 9] =
+    ["JOB", "STATUS", "HEALTH", "DONE", "STARTED", "TOOK", "UPDATED", "NAME", "DETAILS"];
 
 /// What a table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -17,6 +18,10 @@ pub(super) enum SortKey {
     Begun,
     /// By id
     Job,
+    /// By the kind of job
+    Name,
+    /// What is lost first, then what is stalled
+    Health,
     /// What runs first, then what waits, failed, was cancelled, completed
     Status,
     /// The furthest first
@@ -31,7 +36,10 @@ pub(super) enum SortKey {
 #[derive(Debug)]
 pub(super) struct Row {
     job: String,
+    name: String,
     status: Status,
+    /// None after the end, and where it is not known.
+    health: Option<Health>,
     progress: Option<f64>,
     times: JobTimes,
     details: String,
@@ -42,10 +50,13 @@ impl Row {
         let summary = JobSummary::of(state);
         Self {
             job: state.job().to_string(),
+            name: sanitized(&state.view().name.unwrap_or_default()).into_owned(),
             status: state.status(),
+            health: state.health().filter(|_| !state.status().is_end()),
             progress: summary.progress,
             times: JobTimes::of(state),
-            details: sanitized(&summary.details()).into_owned(),
+            // Its health has a column of its own.
+            details: JobSummary { health: None, ..summary }.details(),
         }
     }
 
@@ -53,6 +64,10 @@ impl Row {
         match key {
             SortKey::Begun => Ordering::Equal,
             SortKey::Job => self.job.cmp(&other.job),
+            SortKey::Name => {
+                (self.name.is_empty(), &self.name).cmp(&(other.name.is_empty(), &other.name))
+            }
+            SortKey::Health => urgency(self.health).cmp(&urgency(other.health)),
             SortKey::Status => rank(self.status).cmp(&rank(other.status)),
             SortKey::Progress => {
                 let progress = |row: &Self| row.progress.unwrap_or(-1.0);
@@ -69,10 +84,12 @@ impl Row {
         [
             self.job.clone(),
             self.status.to_string(),
+            self.health.map(|health| health.to_string()).unwrap_or_default(),
             self.progress.map(|p| percent(p).trim_start().to_owned()).unwrap_or_default(),
             since(self.times.started).unwrap_or_default(),
             took.unwrap_or_default(),
             since(self.times.reported).unwrap_or_default(),
+            self.name.clone(),
             self.details.clone(),
         ]
     }
@@ -85,6 +102,15 @@ fn rank(status: Status) -> u8 {
         Status::Failed => 2,
         Status::Cancelled => 3,
         Status::Completed => 4,
+    }
+}
+
+fn urgency(health: Option<Health>) -> u8 {
+    match health {
+        Some(Health::Lost) => 0,
+        Some(Health::Stalled) => 1,
+        Some(Health::Ok) => 2,
+        None => 3,
     }
 }
 
@@ -135,7 +161,7 @@ mod tests {
 
     fn rows() -> Vec<Row> {
         [
-            r#""job_id":"b","status":"processing","stage":"cut","progress":0.5,"started_at":"2026-01-01T00:00:00Z","last_seen_at":"2026-01-01T00:00:50Z""#,
+            r#""job_id":"b","status":"processing","stage":"cut","progress":0.5,"name":"video","heartbeat":10,"health":"lost","started_at":"2026-01-01T00:00:00Z","last_seen_at":"2026-01-01T00:00:50Z""#,
             r#""job_id":"c","status":"queued","stage":"queued","last_seen_at":"2026-01-01T00:00:59Z""#,
             r#""job_id":"a","status":"completed","stage":"complete","progress":1.0,"started_at":"2026-01-01T00:00:00Z","last_seen_at":"2026-01-01T00:00:05Z","ended_at":"2026-01-01T00:00:05Z""#,
         ]
@@ -152,10 +178,10 @@ mod tests {
         assert_eq!(
             lines(&rows(), None, now()),
             [
-                "JOB  STATUS      DONE   STARTED    TOOK  UPDATED   DETAILS",
-                "b    processing  50 %   1 min ago  1:00  10 s ago  cut",
-                "c    queued                              1 s ago",
-                "a    completed   100 %  1 min ago  0:05  55 s ago",
+                "JOB  STATUS      HEALTH  DONE   STARTED    TOOK  UPDATED   NAME   DETAILS",
+                "b    processing  lost    50 %   1 min ago  1:00  10 s ago  video  cut",
+                "c    queued                                      1 s ago",
+                "a    completed           100 %  1 min ago  0:05  55 s ago",
             ]
         );
         assert!(lines(&[], None, now()).is_empty());
@@ -177,6 +203,8 @@ mod tests {
         for (key, expected) in [
             (SortKey::Begun, "bca"),
             (SortKey::Job, "abc"),
+            (SortKey::Name, "bca"),
+            (SortKey::Health, "bca"),
             (SortKey::Status, "bca"),
             (SortKey::Progress, "abc"),
             (SortKey::Took, "bac"),

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Rejection, Watcher, Watches};
 
-use crate::bars::Terminal;
+use crate::bars::{JobTimes, Terminal};
 use crate::client::{Client, RequestError, ServerArgs, token};
 use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
-use crate::jobs::listed;
+use crate::jobs::{Filter, listed};
 use crate::serve::asked_to_stop;
 use view::View;
 use watched_jobs::{ConnectionState, WatchedJobs};
@@ -29,8 +29,10 @@ const MAX_LISTED: &str = "1000";
 
 /// Watch jobs until they have ended.
 ///
-/// On a terminal: a bar each; where not all fit, arrow keys scroll, q leaves. Elsewhere: a line for each new stage, each 5 % and the outcome. A lost connection is
-/// made anew; the last that was heard stays visible.
+/// On a terminal each has a bar; if they do not all fit, the arrow keys scroll and q leaves. Elsewhere a line is printed for each
+/// new stage, each 5 % and the outcome. A lost connection is made anew, and the last known state stays visible.
+///
+/// Instead of ids, --all, --prefix, --name, --tag and --q choose among the jobs that have not ended when the command starts.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
@@ -39,14 +41,14 @@ const MAX_LISTED: &str = "1000";
 )]
 pub(crate) struct Args {
     /// The jobs' ids
-    #[arg(required_unless_present_any = ["all", "prefix"], value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids())]
+    #[arg(required_unless_present_any = ["all", "prefix", "name", "tags", "q"], value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids(),
+        conflicts_with_all = ["all", "prefix", "name", "tags", "q"])]
     jobs: Vec<JobId>,
-    /// All jobs that have not ended now
-    #[arg(long, conflicts_with = "jobs")]
+    /// All jobs that have not ended
+    #[arg(long)]
     all: bool,
-    /// All jobs whose id begins so, and that have not ended now
-    #[arg(long, value_name = "TEXT", conflicts_with = "jobs")]
-    prefix: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Print each state as JSON, on a line of its own
     #[arg(long)]
     json: bool,
@@ -94,11 +96,11 @@ impl Args {
     }
 
     fn named_or_listed(&self, url: &str) -> Result<Vec<JobId>, RequestError> {
-        if !self.all && self.prefix.is_none() {
+        if !self.all && self.filter.is_empty() {
             return Ok(self.jobs.clone());
         }
         let mut query = vec![("status", "queued"), ("status", "processing"), ("limit", MAX_LISTED)];
-        query.extend(self.prefix.as_deref().map(|prefix| ("prefix", prefix)));
+        query.extend(self.filter.query());
         let states = Client::new(url)?.jobs(&query).and_then(|json| listed(&json))?;
         Ok(states.iter().map(|state| state.job().clone()).collect())
     }
@@ -226,8 +228,8 @@ fn take(event: Event, watched_jobs: &mut WatchedJobs, view: &mut View) -> io::Re
     }
 }
 
-/// How long ago the worker reported that state, by its clock and ours. What lies in the future is now.
+/// How long ago that state was reported, by the server's clock if it says so, and ours. What lies in the future is now.
 fn age(state: &State) -> Duration {
-    let reported = state.view().timestamp.and_then(|t| Timestamp::parse(&t));
+    let reported = JobTimes::of(state).reported;
     reported.map_or(Duration::ZERO, |reported| Timestamp::now().since(reported))
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use milepost_protocol::Status;
+use milepost_protocol::{Health, Status};
 
 use super::watched_jobs::{SILENCE, Watched, silence_text};
 use crate::bars::JobSummary;
@@ -16,6 +16,7 @@ pub(super) struct LastPrinted {
     stage: Option<String>,
     status: Option<Status>,
     step: Option<u32>,
+    health: Option<Health>,
     /// After how long a silence the next line is due; none: no silence has been printed.
     silence: Option<Duration>,
     /// It was printed that the server does not know the job.
@@ -23,8 +24,13 @@ pub(super) struct LastPrinted {
 }
 
 impl LastPrinted {
-    /// The line that this summary is worth, if any.
-    pub(super) fn line(&mut self, job: &str, summary: &JobSummary) -> Option<String> {
+    /// The line that this summary is worth, if any. `clock`: the time since the start, and what is left of it.
+    pub(super) fn line(
+        &mut self,
+        job: &str,
+        summary: &JobSummary,
+        clock: Option<String>,
+    ) -> Option<String> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -33,7 +39,8 @@ impl LastPrinted {
         let step = summary.progress.map(|p| ((p.clamp(0.0, 1.0) + 1e-9) / STEP) as u32);
         let changed = self.status != Some(summary.status)
             || self.stage.as_deref() != Some(&summary.stage)
-            || self.step != step;
+            || self.step != step
+            || self.health != summary.health;
         self.silence = None;
         if !changed {
             return None;
@@ -41,11 +48,11 @@ impl LastPrinted {
         self.status = Some(summary.status);
         self.stage = Some(summary.stage.clone());
         self.step = step;
-        Some(
-            format!("{job} {} {}", summary.short().trim_start(), summary.details())
-                .trim_end()
-                .to_owned(),
-        )
+        self.health = summary.health;
+        let parts = [summary.details(), clock.unwrap_or_default()];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let line = format!("{job} {} {}", summary.short().trim_start(), parts.join(" · "));
+        Some(line.trim_end().to_owned())
     }
 
     /// A line, once, when the server has not known the job for a while.
@@ -88,7 +95,7 @@ mod tests {
                 stage: if thousandth < 500 { "one" } else { "two" }.to_owned(),
                 ..JobSummary::new(Status::Processing)
             };
-            lines.extend(printed.line("j", &summary));
+            lines.extend(printed.line("j", &summary, None));
         }
         assert_eq!(lines.len(), 21, "{lines:?}");
         assert_eq!(
@@ -96,16 +103,28 @@ mod tests {
             ("j 0 % one", "j 5 % one", "j 50 % two")
         );
         let end = JobSummary { progress: Some(1.0), ..JobSummary::new(Status::Completed) };
-        assert_eq!(printed.line("j", &end).as_deref(), Some("j done"));
-        assert_eq!(printed.line("j", &end), None);
+        assert_eq!(printed.line("j", &end, None).as_deref(), Some("j done"));
+        assert_eq!(printed.line("j", &end, None), None);
+    }
+
+    #[test]
+    fn a_change_of_health_is_worth_a_line_with_the_clock() {
+        let mut printed = LastPrinted::default();
+        let summary = JobSummary { stage: "cut".into(), ..JobSummary::new(Status::Processing) };
+        let clock = |text: &str| Some(text.to_owned());
+        assert_eq!(printed.line("j", &summary, clock("0:05")).as_deref(), Some("j … cut · 0:05"));
+        assert_eq!(printed.line("j", &summary, clock("0:06")), None);
+        let lost = JobSummary { health: Some(Health::Lost), ..summary };
+        let line = printed.line("j", &lost, clock("1:05"));
+        assert_eq!(line.as_deref(), Some("j … lost · cut · 1:05"));
     }
 
     #[test]
     fn an_unknown_total_is_told_once() {
         let mut printed = LastPrinted::default();
         let summary = JobSummary::new(Status::Processing);
-        assert_eq!(printed.line("j", &summary).as_deref(), Some("j …"));
-        assert_eq!(printed.line("j", &summary), None);
+        assert_eq!(printed.line("j", &summary, None).as_deref(), Some("j …"));
+        assert_eq!(printed.line("j", &summary, None), None);
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub(super) fn rows(
         .map(|index| {
             let watched = &all[*index];
             let note = watched_jobs.note(watched, now);
-            let options = RowOptions { note: note.as_deref(), ..options };
+            let clock = watched.clock();
+            let options = RowOptions { note: note.as_deref(), clock: clock.as_deref(), ..options };
             bar_line(watched.job.as_str(), watched.summary.as_ref(), options)
         })
         .collect();

@@ -79,7 +79,8 @@ impl View {
             Self::Plain { printed } => {
                 let line = index.and_then(|index| {
                     let watched = &watched_jobs.watched()[index];
-                    printed[index].line(watched.job.as_str(), watched.summary.as_ref()?)
+                    let clock = watched.clock();
+                    printed[index].line(watched.job.as_str(), watched.summary.as_ref()?, clock)
                 });
                 line.map_or(Ok(()), |line| print(&line))
             }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, State, Status};
+use milepost_protocol::{JobId, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
-use crate::bars::{JobSummary, duration};
+use crate::bars::{JobSummary, JobTimes, duration};
 use crate::exit::ExitCode;
 
 /// From then on it is said that nothing was heard. A worker's heartbeat comes every 10 s.
@@ -20,6 +20,7 @@ pub(super) struct Watched {
     pub(super) job: JobId,
     /// None: the server does not know it, or has not said yet.
     pub(super) summary: Option<JobSummary>,
+    pub(super) times: Option<JobTimes>,
     /// Since when the server does not know the job, as it said.
     unknown_since: Option<Instant>,
     /// It was not known for too long.
@@ -33,8 +34,17 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// The time since the start, and how long it still takes if the server has an estimate.
+    pub(super) fn clock(&self) -> Option<String> {
+        self.times?.clock(Timestamp::now())
+    }
+
     pub(super) fn status(&self) -> Option<Status> {
         self.summary.as_ref().map(|summary| summary.status)
+    }
+
+    fn is_unwell(&self) -> bool {
+        !self.is_over() && self.summary.as_ref().is_some_and(|summary| summary.health.is_some())
     }
 
     fn is_over(&self) -> bool {
@@ -52,6 +62,7 @@ impl Watched {
         match self.status() {
             Some(Status::Failed) => 0,
             _ if self.silent_for(now).is_some() || self.refused.is_some() => 0,
+            Some(_) if self.is_unwell() => 0,
             Some(Status::Processing) => 1,
             Some(Status::Cancelled) => 2,
             None => 3,
@@ -97,6 +108,7 @@ impl WatchedJobs {
                 watched.push(Watched {
                     job,
                     summary: None,
+                    times: None,
                     unknown_since: None,
                     given_up: false,
                     refused: None,
@@ -158,6 +170,7 @@ impl WatchedJobs {
         // After a reconnect the state may be the one that was heard before, and its age is known better than by clocks.
         watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
         watched.summary = Some(JobSummary::of(state));
+        watched.times = Some(JobTimes::of(state));
         watched.unknown_since = None;
         watched.given_up = false;
         Some(index)
