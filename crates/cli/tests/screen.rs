@@ -165,3 +165,61 @@ fn the_taskbar_is_told_and_cleared() {
     let plain = run(&mut on_terminal(&line(80, "true", script)));
     assert!(!String::from_utf8_lossy(&plain.stdout).contains("\x1b]9;4"));
 }
+
+/// Like [`line`], with `--pty`.
+fn pty_line(columns: usize, script: &str) -> String {
+    line(columns, "true", script).replace("run --job r1", "run --pty --job r1")
+}
+
+#[test]
+fn a_command_with_a_pty_has_a_terminal_of_its_size() {
+    let script = r#"test -t 0 && test -t 1 && test -t 2 && stty size; echo 42%; sleep 1; ps -o tpgid= -p $$ | tr -d " " | grep -qx $$ && echo leads"#;
+    let output = run(&mut on_terminal(&pty_line(100, script)));
+    assert!(output.status.success());
+    let screens = screens(&output.stdout, 100);
+    let last = screens.last().unwrap();
+    assert!(last.contains("24 100\n42%\nleads\nmilepost: r1 completed in 0:0"), "{last}");
+    assert!(screens.iter().any(|s| s.contains("━") && s.contains("42 %")), "{screens:?}");
+}
+
+#[test]
+fn what_is_typed_reaches_a_command_with_a_pty() {
+    let script = r#"printf "Name: "; read name; stty -echo; printf "Secret: "; read secret; stty echo; echo; echo "$name $secret"; exit 7"#;
+    let mut child = on_terminal(&pty_line(80, script)).spawn().unwrap();
+    let mut shown = read_until(child.stdout.as_mut().unwrap(), "Name: ");
+    child.stdin.as_mut().unwrap().write_all(b"ann\r").unwrap();
+    shown.push_str(&read_until(child.stdout.as_mut().unwrap(), "Secret: "));
+    child.stdin.as_mut().unwrap().write_all(b"word\r").unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(7));
+    shown.push_str(&String::from_utf8_lossy(&output.stdout));
+    let last = screens(shown.as_bytes(), 80).pop().unwrap();
+    assert!(last.contains("Name: ann\nSecret: \nann word\n"), "{last}");
+}
+
+#[test]
+fn ctrl_c_on_a_pty_cancels_and_the_terminal_is_as_before() {
+    let script = "echo ready; sleep 20";
+    let line = pty_line(80, script).replace("exec ", "")
+        + "; echo code $?; stty | grep -c -- -echo; stty -a | grep -o -- -*icanon";
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let mut shown = read_until(child.stdout.as_mut().unwrap(), "ready");
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let output = finish(child);
+    shown.push_str(&String::from_utf8_lossy(&output.stdout));
+    assert!(shown.contains("r1 cancelled"), "{shown}");
+    assert!(shown.contains("code 130\r\n0\r\nicanon"), "{shown}");
+}
+
+#[test]
+fn a_command_that_does_not_read_is_typed_at_and_ends() {
+    let script = "stty raw; echo ready; sleep 1; exit 3";
+    let mut child = on_terminal(&pty_line(80, script)).spawn().unwrap();
+    read_until(child.stdout.as_mut().unwrap(), "ready");
+    let mut stdin = child.stdin.take().unwrap();
+    // More than a terminal keeps. It may be gone before it has taken all.
+    let typist = std::thread::spawn(move || drop(stdin.write_all(&[b'x'; 100_000])));
+    let output = finish(child);
+    typist.join().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+}

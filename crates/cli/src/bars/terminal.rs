@@ -1,6 +1,7 @@
 //! The terminal behind stderr: its size, and whether anybody else uses it now.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
@@ -13,19 +14,31 @@ const DEFAULT_ROWS: usize = 24;
 #[derive(Debug)]
 pub(crate) struct Terminal {
     echoes: bool,
+    /// The terminal that programs prompt on; none: this one.
+    prompts_on: Option<OwnedFd>,
 }
 
 impl Terminal {
     /// The terminal behind stderr, if bars can be drawn on it: `TERM=dumb` and none at all cannot move the cursor.
     pub(crate) fn for_bars() -> Option<Self> {
         let able = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
-        (able && io::stderr().is_terminal()).then(|| Self { echoes: echoes().unwrap_or(true) })
+        (able && io::stderr().is_terminal())
+            .then(|| Self { echoes: echoes(io::stderr()).unwrap_or(true), prompts_on: None })
+    }
+
+    /// The program that shares it has a terminal of its own.
+    pub(crate) fn shared_with(self, pty: Option<OwnedFd>) -> Self {
+        Self { prompts_on: pty, ..self }
     }
 
     /// Whether a program asks for a secret: it has switched the echo off and still reads whole lines. A program that reads
     /// single keys, as ffmpeg does for as long as it runs, switches off both.
     pub(crate) fn is_prompting(&self) -> bool {
-        self.echoes && echoes() == Some(false)
+        let modes = match &self.prompts_on {
+            Some(pty) => echoes(pty),
+            None => echoes(io::stderr()),
+        };
+        self.echoes && modes == Some(false)
     }
 
     /// Whether our job is in the foreground; in the background the terminal belongs to others.
@@ -36,8 +49,8 @@ impl Terminal {
 }
 
 /// Whether what is typed is shown, or each key is read by itself.
-fn echoes() -> Option<bool> {
-    let modes = tcgetattr(io::stderr()).ok()?.local_modes;
+fn echoes(terminal: impl AsFd) -> Option<bool> {
+    let modes = tcgetattr(terminal).ok()?.local_modes;
     Some(modes.contains(LocalModes::ECHO) || !modes.contains(LocalModes::ICANON))
 }
 

@@ -43,6 +43,7 @@ pub(super) fn render(job: Job, out: &Path) {
         stderr: Destination::Nothing,
         screen: None,
         log: None,
+        pty: None,
     };
     let outcome = Signals::catch()
         .map_err(|error| CannotStart::new(&task.program, error))

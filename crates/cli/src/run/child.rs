@@ -61,9 +61,18 @@ impl Running {
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             unreachable!("both were asked for")
         };
+        Ok((Self::new(child, false), stdout, stderr))
+    }
+
+    /// On a terminal of its own, in a session of its own.
+    pub(super) fn on_pty(child: Child) -> Self {
+        Self::new(child, true)
+    }
+
+    fn new(child: Child, has_own_session: bool) -> Self {
         let pid = Pid::from_child(&child);
-        let target = SignalTarget(Arc::new(Mutex::new(Some(pid))));
-        Ok((Self { child, pid, target }, stdout, stderr))
+        let target = SignalTarget { pid: Arc::new(Mutex::new(Some(pid))), has_own_session };
+        Self { child, pid, target }
     }
 
     pub(crate) fn signal_target(&self) -> SignalTarget {
@@ -86,12 +95,20 @@ impl Running {
 
 /// Where signals for the command go, as long as it runs.
 #[derive(Debug, Clone)]
-pub(crate) struct SignalTarget(Arc<Mutex<Option<Pid>>>);
+pub(crate) struct SignalTarget {
+    pid: Arc<Mutex<Option<Pid>>>,
+    has_own_session: bool,
+}
 
 impl SignalTarget {
+    /// Whether the kernel sends it nothing of what happens at our terminal.
+    pub(crate) fn has_own_session(&self) -> bool {
+        self.has_own_session
+    }
+
     /// False if it has exited.
     pub(crate) fn send(&self, signal: i32) -> bool {
-        let pid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
         match (*pid, Signal::from_named_raw(signal)) {
             (Some(pid), Some(signal)) => rustix::process::kill_process(pid, signal).is_ok(),
             _ => false,
@@ -100,7 +117,7 @@ impl SignalTarget {
 
     /// The command and all that it started, as far as the system tells: its children, theirs, and so on.
     fn family(&self) -> Vec<Pid> {
-        let pid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
         pid.map(family).unwrap_or_default()
     }
 
@@ -113,11 +130,11 @@ impl SignalTarget {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.pid.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

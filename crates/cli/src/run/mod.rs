@@ -5,10 +5,12 @@ mod ci_log;
 mod delivery;
 mod error_tail;
 mod github;
+mod observers;
 mod outcome;
 mod output_log;
 mod parse_budget;
 mod pip;
+mod pty;
 mod relay;
 mod reported_job;
 mod requests;
@@ -26,11 +28,12 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::JobId;
 use milepost_redis::Address;
-use milepost_reporter::Reporter;
+use milepost_reporter::{Job, Reporter};
 
 use ci_log::CiLog;
 use delivery::ReportDelivery;
 use output_log::OutputLog;
+use pty::Pty;
 use requests::Answering;
 use signals::Cancellation;
 
@@ -83,6 +86,10 @@ pub(crate) struct Args {
     /// Do not send what the command prints to the server, as the job's log
     #[arg(long)]
     no_log: bool,
+    /// Give the command a terminal of its own, as `script` and ssh -t do: it prints colours and bars, and all of its output
+    /// goes to stdout
+    #[arg(long)]
+    pty: bool,
     /// Show no bar and print no messages of Milepost's own
     #[arg(long, short)]
     quiet: bool,
@@ -111,8 +118,18 @@ impl Args {
             environment: Vec::new(),
         };
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
+        let pty = match self.pty.then(Pty::open).transpose() {
+            Ok(pty) => pty,
+            Err(error) => {
+                let what = format_args!("the system gives no terminal for --pty: {error}");
+                return crate::exit::complain(what, ExitCode::Failure);
+            }
+        };
         let terminal = Terminal::for_bars().filter(|_| !self.quiet);
-        let screen = terminal.map(|terminal| Arc::new(Screen::new(terminal, job.as_str())));
+        let screen = terminal.map(|terminal| {
+            let terminal = terminal.shared_with(pty.as_ref().and_then(|pty| pty.handle().ok()));
+            Arc::new(Screen::new(terminal, job.as_str()))
+        });
         let logs = screen.is_none() && !self.quiet && ci_log::is_ci();
         let announcer = Announcer { screen: screen.clone(), logs };
 
@@ -132,18 +149,9 @@ impl Args {
             Ok(reporter) => (reporter, location_line(url, &job)),
             Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
         };
-        let mut job_handle = reporter.job(job.as_str()).cancellable();
         // An id of our own making has no past.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
-        if let Some(attempt) = attempt {
-            job_handle = job_handle.attempt(attempt);
-        }
-        if let Some(name) = self.name {
-            job_handle = job_handle.name(name);
-        }
-        if !self.tags.is_empty() {
-            job_handle = job_handle.tags(self.tags);
-        }
+        let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
         if connects {
             task.environment = environment(&job, attempt.or(self.job.is_none().then_some(1)));
         }
@@ -179,6 +187,7 @@ impl Args {
                 stderr: destination(&io::stderr(), screen.as_deref()),
                 screen: screen.as_ref(),
                 log: output_log.as_ref(),
+                pty,
             };
             task.supervise(outlet, &mut signals, &log)
         })();
@@ -200,6 +209,18 @@ impl Args {
         announcer.last_line(&format!("{job} {} · {where_to}", outcome.in_words(took)));
         ExitCode::Of(outcome.exit_code())
     }
+}
+
+/// The job, with what the command line says of it.
+fn described(job: Job, attempt: Option<u32>, name: Option<String>, tags: Vec<String>) -> Job {
+    let mut job = job.cancellable();
+    if let Some(attempt) = attempt {
+        job = job.attempt(attempt);
+    }
+    if let Some(name) = name {
+        job = job.name(name);
+    }
+    if tags.is_empty() { job } else { job.tags(tags) }
 }
 
 /// Says things of our own, where there is somebody to read them.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::bars::Screen;
 
@@ -43,6 +44,10 @@ impl Destination<'_> {
     /// Leaves the rest of `source` to a process that copies it to here, however long that takes.
     fn leave_to_cat(self, source: OwnedFd) {
         let (Self::File(file) | Self::Terminal(file, _)) = self else { return };
+        // `cat` does not expect a source that does not block, as a terminal of the command's own is.
+        if let Ok(flags) = fcntl_getfl(&source) {
+            let _ = fcntl_setfl(&source, flags - OFlags::NONBLOCK);
+        }
         let cat = Command::new("cat").stdin(source).stdout(file).stderr(Stdio::null()).spawn();
         // Without a `cat` the writers lose their reader. It outlives us, so nobody waits for it.
         drop(cat);
@@ -106,7 +111,11 @@ pub(crate) fn relay(
                 observer.observe(&buffer[..n]);
                 paused = false;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) => {}
             Err(_) => break,
         }
     }

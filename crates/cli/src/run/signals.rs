@@ -1,8 +1,8 @@
 //! Signals that reach us while the command runs.
 //!
 //! The command is in our process group, so a Ctrl-C in the terminal reaches it by itself; a signal that another
-//! process sends us is forwarded. Ctrl-Z stops both; the bar goes first. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here
-//! and in the command.
+//! process sends us is forwarded. A command with a terminal of its own (`pty`) is forwarded both. Ctrl-Z stops both of us;
+//! the bar goes first. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here and in the command.
 
 use std::fs;
 use std::io;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::{Handle, SignalsInfo};
@@ -57,6 +58,16 @@ struct Seen {
     forwarded: AtomicI32,
 }
 
+/// Notes that somebody at the terminal asked the command to stop.
+#[derive(Debug)]
+pub(super) struct StopRecorder(Arc<Seen>);
+
+impl StopRecorder {
+    pub(super) fn record(&self, signal: i32) {
+        self.0.stop.store(signal, Ordering::Release);
+    }
+}
+
 impl Signals {
     /// From now on no signal ends this process. Call [`Signals::forward_to`] soon.
     pub(crate) fn catch() -> io::Result<Self> {
@@ -74,12 +85,12 @@ impl Signals {
         })
     }
 
-    /// Hands on what came since, and what will come.
-    /// `before_stop` is called before Ctrl-Z stops this process.
+    /// Forwards what came since, and what will come.
+    /// `stopping` is called with true before Ctrl-Z stops this process, and with false once it is continued.
     pub(crate) fn forward_to(
         &mut self,
         target: SignalTarget,
-        before_stop: impl Fn() + Send + 'static,
+        stopping: impl Fn(bool) + Send + 'static,
     ) {
         if let Some(on_start) = self.on_start.take() {
             on_start(target.clone());
@@ -92,17 +103,34 @@ impl Signals {
                 if matches!(signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT) {
                     seen.stop.store(signal, Ordering::Release);
                 }
-                // The kernel tells the whole group of what happens at the terminal.
-                if matches!(origin.cause, Cause::Sent(_))
-                    && target.send(signal)
-                    && !matches!(signal, SIGTSTP | SIGCONT)
-                {
+                let is_sent = matches!(origin.cause, Cause::Sent(_));
+                // The kernel sends what happens at the terminal to our whole group, of which the command is a part unless
+                // it has a session of its own.
+                let is_forwarded = match signal {
+                    SIGTSTP | SIGCONT => {
+                        if target.has_own_session() {
+                            // In such a session SIGTSTP has no effect: no shell could continue it.
+                            target.send_to_all(if signal == SIGTSTP {
+                                Signal::STOP
+                            } else {
+                                Signal::CONT
+                            });
+                        } else if is_sent {
+                            target.send(signal);
+                        }
+                        false
+                    }
+                    _ if is_sent => target.send(signal),
+                    _ => target.has_own_session() && target.send(signal),
+                };
+                if is_forwarded {
                     seen.forwarded.store(signal, Ordering::Release);
                 }
                 if signal == SIGTSTP {
-                    before_stop();
+                    stopping(true);
                     // It returns when the process is continued; were it not to stop, the command goes on as well.
                     let _ = emulate_default_handler(SIGTSTP);
+                    stopping(false);
                 }
             }
         }));
@@ -121,6 +149,11 @@ impl Signals {
     /// Why a watcher cancelled the command.
     pub(crate) fn cancelled(&self) -> Option<String> {
         self.cancellation.reason()
+    }
+
+    /// For keys that make a terminal send a signal to the command alone.
+    pub(super) fn stop_recorder(&self) -> StopRecorder {
+        StopRecorder(Arc::clone(&self.seen))
     }
 
     /// The last signal that asked to stop.

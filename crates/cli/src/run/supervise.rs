@@ -1,6 +1,7 @@
 //! Runs a command: passes its output on, finds out how far it is, waits for its end.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -15,17 +16,17 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::child::{CannotStart, Running};
 use super::error_tail::ErrorTail;
+use super::observers::{Blocks, IgnoreOutput, Reader, Stderr};
 use super::outcome::{Exit, Outcome};
 use super::output_log::OutputLog;
-use super::parse_budget::ParseBudget;
 use super::pip;
-use super::relay::{Destination, OutputObserver, relay};
+use super::pty::{Keyboard, Pty, RawMode};
+use super::relay::{Destination, relay};
 use super::signals::Signals;
 use super::tracker::{ProgressSink, Tracker};
 use crate::bars::{MAX_REDRAWS, Screen};
 use crate::ffmpeg::{self, Arguments, Encoding};
-use crate::output::ffmpeg::{ProgressBlocks, Sample};
-use crate::output::{Event, OutputParser};
+use crate::output::OutputParser;
 
 /// A command line, without a shell.
 #[derive(Debug)]
@@ -45,13 +46,15 @@ pub(crate) struct OutputTargets<'a> {
     pub(crate) screen: Option<&'a Arc<Screen>>,
     /// Where the lines go as well, but not ffmpeg's stdout, which may be a film.
     pub(crate) log: Option<&'a OutputLog>,
+    /// The terminal that the command gets instead of pipes. All of its output is then stdout's.
+    pub(crate) pty: Option<Pty>,
 }
 
 impl Task {
     /// Runs the command to its end. Neither the sink nor the server can block it.
     pub(crate) fn supervise(
         &self,
-        targets: OutputTargets<'_>,
+        mut targets: OutputTargets<'_>,
         signals: &mut Signals,
         sink: &dyn ProgressSink,
     ) -> Result<Outcome, CannotStart> {
@@ -70,16 +73,30 @@ impl Task {
                 None => command.env_remove(name),
             };
         }
-        if std::env::var_os(pip::RAW.0).is_none() && pip::knows_raw(&self.program, &self.arguments)
+        if targets.pty.is_none()
+            && std::env::var_os(pip::RAW.0).is_none()
+            && pip::knows_raw(&self.program, &self.arguments)
         {
             command.env(pip::RAW.0, pip::RAW.1);
         }
         let exit = io::pipe().map_err(|error| CannotStart::new(&self.program, error))?;
-        let (running, stdout, stderr) = Running::start(&self.program, &mut command)?;
-        let suspended = targets.screen.cloned();
-        signals.forward_to(running.signal_target(), move || {
-            if let Some(screen) = &suspended {
+        let (running, output) = if let Some(pty) = targets.pty.take() {
+            let started = pty.start(&self.program, command, signals.stop_recorder())?;
+            let (child, master, keyboard) = started;
+            (Running::on_pty(child), Output::Terminal(master, keyboard))
+        } else {
+            let (running, stdout, stderr) = Running::start(&self.program, &mut command)?;
+            (running, Output::Pipes(stdout, stderr))
+        };
+        let (suspended, raw_mode) = (targets.screen.cloned(), output.raw_mode());
+        signals.forward_to(running.signal_target(), move |stops| {
+            if let Some(screen) = suspended.as_ref().filter(|_| stops) {
                 screen.suspend();
+            }
+            match &raw_mode {
+                Some(raw_mode) if stops => raw_mode.suspend(),
+                Some(raw_mode) => raw_mode.resume(),
+                None => {}
             }
         });
         let stage = self.stage.as_deref().unwrap_or(if ours.is_some() {
@@ -91,7 +108,7 @@ impl Task {
         let mut error_tail = ErrorTail::default();
         // Where stderr is silent.
         let mut output_tail = ErrorTail::default();
-        let streams = Streams { running, exit, stdout, stderr, targets };
+        let streams = Streams { running, exit, output, targets };
         let status = match ours {
             Some(arguments) => {
                 let progress = progress.map(|(reader, writer)| {
@@ -163,9 +180,23 @@ struct Streams<'a> {
     running: Running,
     /// Closed by us when the command has exited, for those who wait on its output.
     exit: (PipeReader, PipeWriter),
-    stdout: ChildStdout,
-    stderr: ChildStderr,
+    output: Output,
     targets: OutputTargets<'a>,
+}
+
+/// What the command writes to.
+enum Output {
+    Pipes(ChildStdout, ChildStderr),
+    Terminal(File, Keyboard),
+}
+
+impl Output {
+    fn raw_mode(&self) -> Option<RawMode> {
+        match self {
+            Self::Pipes(..) => None,
+            Self::Terminal(_, keyboard) => Some(keyboard.raw_mode()),
+        }
+    }
 }
 
 impl Streams<'_> {
@@ -176,21 +207,24 @@ impl Streams<'_> {
         tracker: &Tracker<'_>,
         [output_tail, error_tail]: [&mut ErrorTail; 2],
     ) -> io::Result<ExitStatus> {
-        let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
-        let (stdout_parser, stderr_parser) = (parser(), parser());
+        let Self { running, exit: (exited, exits), output, targets } = self;
         let log = targets.log;
+        let stdout_reader = Reader::new(parser(), tracker, output_tail);
+        let stdout_reader = OutputLog::observe(log, LogStream::Stdout, stdout_reader);
+        let stderr_reader = Reader::new(parser(), tracker, error_tail);
+        let stderr_reader = OutputLog::observe(log, LogStream::Stderr, stderr_reader);
         thread::scope(|scope| {
             let exited = exited.as_fd();
-            scope.spawn(move || {
-                let reader = Reader::new(stdout_parser, tracker, output_tail);
-                let reader = OutputLog::observe(log, LogStream::Stdout, reader);
-                relay(stdout, exited, targets.stdout, reader);
-            });
-            scope.spawn(move || {
-                let reader = Reader::new(stderr_parser, tracker, error_tail);
-                let reader = OutputLog::observe(log, LogStream::Stderr, reader);
-                relay(stderr, exited, targets.stderr, reader);
-            });
+            match output {
+                Output::Pipes(stdout, stderr) => {
+                    scope.spawn(move || relay(stdout, exited, targets.stdout, stdout_reader));
+                    scope.spawn(move || relay(stderr, exited, targets.stderr, stderr_reader));
+                }
+                Output::Terminal(master, keyboard) => {
+                    scope.spawn(move || relay(master, exited, targets.stdout, stdout_reader));
+                    scope.spawn(move || keyboard.pass_on(exited));
+                }
+            }
             wait(running, exits, tracker, targets.screen.map(Arc::as_ref))
         })
     }
@@ -204,17 +238,24 @@ impl Streams<'_> {
         tracker: &Tracker<'_>,
         error_tail: &mut ErrorTail,
     ) -> io::Result<ExitStatus> {
-        let Self { running, exit: (exited, exits), stdout, stderr, targets } = self;
+        let Self { running, exit: (exited, exits), output, targets } = self;
         let encoding = Encoding::new(arguments, |reading| tracker.observe(reading));
         let (encoding, status_line) = (&encoding, progress.is_none());
         thread::scope(|scope| {
             let exited = exited.as_fd();
-            scope.spawn(move || relay(stdout, exited, targets.stdout, IgnoreOutput));
-            scope.spawn(move || {
-                let reader = Stderr::new(encoding, error_tail, status_line);
-                let reader = OutputLog::observe(targets.log, LogStream::Stderr, reader);
-                relay(stderr, exited, targets.stderr, reader);
-            });
+            let reader = Stderr::new(encoding, error_tail, status_line);
+            match output {
+                Output::Pipes(stdout, stderr) => {
+                    let reader = OutputLog::observe(targets.log, LogStream::Stderr, reader);
+                    scope.spawn(move || relay(stdout, exited, targets.stdout, IgnoreOutput));
+                    scope.spawn(move || relay(stderr, exited, targets.stderr, reader));
+                }
+                Output::Terminal(master, keyboard) => {
+                    let reader = OutputLog::observe(targets.log, LogStream::Stdout, reader);
+                    scope.spawn(move || relay(master, exited, targets.stdout, reader));
+                    scope.spawn(move || keyboard.pass_on(exited));
+                }
+            }
             if let Some(progress) = progress {
                 scope.spawn(move || {
                     relay(progress, exited, Destination::Nothing, Blocks::new(encoding));
@@ -254,131 +295,4 @@ fn wait(
         drop(over);
         status
     })
-}
-
-/// Looks for progress, and on stderr keeps the last words.
-struct Reader<'a> {
-    parser: OutputParser,
-    tracker: &'a Tracker<'a>,
-    tail: &'a mut ErrorTail,
-    budget: ParseBudget,
-    /// The latest piece that there was no time to look at; what came before it is lost. It is looked at when there is
-    /// time again, or nothing comes any more, so that the newest progress and the last words are never missed.
-    unread: Vec<u8>,
-    /// A piece before it is lost; whether that ended with a line's end.
-    lost: Option<bool>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(parser: OutputParser, tracker: &'a Tracker<'a>, tail: &'a mut ErrorTail) -> Self {
-        let budget = ParseBudget::new(Instant::now());
-        Self { parser, tracker, tail, budget, unread: Vec::new(), lost: None }
-    }
-
-    fn parse(&mut self, parse: impl FnOnce(&mut OutputParser, &mut dyn FnMut(Event<'_>))) {
-        let begun = Instant::now();
-        let Self { parser, tracker, tail, .. } = self;
-        parse(parser, &mut |event| match event {
-            Event::Progress(reading) => tracker.observe(reading),
-            Event::Text(text) => tail.push(text),
-        });
-        self.budget.spend(begun.elapsed());
-    }
-
-    fn catch_up(&mut self) {
-        if !self.unread.is_empty() {
-            let unread = std::mem::take(&mut self.unread);
-            if let Some(line_begins) = self.lost.take() {
-                self.parser.lose(line_begins);
-            }
-            self.parse(|parser, event| parser.push(&unread, event));
-        }
-    }
-}
-
-impl OutputObserver for Reader<'_> {
-    fn observe(&mut self, bytes: &[u8]) {
-        if self.budget.is_available(Instant::now()) {
-            self.catch_up();
-            self.parse(|parser, event| parser.push(bytes, event));
-        } else {
-            if let Some(last) = self.unread.last() {
-                self.lost = Some(*last == b'\n');
-            }
-            self.unread.clear();
-            self.unread.extend_from_slice(bytes);
-        }
-    }
-
-    fn pause(&mut self) {
-        self.catch_up();
-        self.parse(|parser, event| parser.pause(event));
-    }
-
-    fn end(&mut self) {
-        self.catch_up();
-        self.parse(|parser, event| parser.finish(event));
-    }
-}
-
-/// ffmpeg's `-progress`.
-struct Blocks<'a> {
-    blocks: ProgressBlocks,
-    encoding: &'a Encoding<'a>,
-}
-
-impl<'a> Blocks<'a> {
-    fn new(encoding: &'a Encoding<'a>) -> Self {
-        Self { blocks: ProgressBlocks::new(), encoding }
-    }
-}
-
-impl OutputObserver for Blocks<'_> {
-    fn observe(&mut self, bytes: &[u8]) {
-        self.blocks.push(bytes, |sample| self.encoding.sample(sample));
-    }
-}
-
-/// ffmpeg's stderr.
-struct Stderr<'a> {
-    lines: crate::output::PlainLines,
-    encoding: &'a Encoding<'a>,
-    error_tail: &'a mut ErrorTail,
-    /// The status line is all there is to go by.
-    status_line: bool,
-}
-
-impl<'a> Stderr<'a> {
-    fn new(encoding: &'a Encoding<'a>, error_tail: &'a mut ErrorTail, status_line: bool) -> Self {
-        Self { lines: crate::output::PlainLines::new(), encoding, error_tail, status_line }
-    }
-
-    fn line(text: &str, encoding: &Encoding<'_>, error_tail: &mut ErrorTail, status_line: bool) {
-        match crate::output::ffmpeg::stats_line(text) {
-            Some(sample) if status_line => encoding.sample(sample),
-            Some(Sample { .. }) => {}
-            None => {
-                encoding.stderr_line(text);
-                error_tail.push(text);
-            }
-        }
-    }
-}
-
-impl OutputObserver for Stderr<'_> {
-    fn observe(&mut self, bytes: &[u8]) {
-        let Self { lines, encoding, error_tail, status_line } = self;
-        lines.push(bytes, |text| Self::line(text, encoding, error_tail, *status_line));
-    }
-
-    fn end(&mut self) {
-        let Self { lines, encoding, error_tail, status_line } = self;
-        lines.finish(|text| Self::line(text, encoding, error_tail, *status_line));
-    }
-}
-
-struct IgnoreOutput;
-
-impl OutputObserver for IgnoreOutput {
-    fn observe(&mut self, _: &[u8]) {}
 }
