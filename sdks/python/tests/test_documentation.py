@@ -12,7 +12,8 @@ from live_server import ENVIRONMENT, LiveServer
 from test_processes import SOURCE
 
 PACKAGE = Path(SOURCE).parent
-PAGES = [PACKAGE / "README.md", PACKAGE.parents[1] / "docs" / "python.md", PACKAGE.parents[1] / "README.md"]
+ROOT = PACKAGE.parents[1]
+PAGES = [PACKAGE / "README.md", ROOT / "docs" / "python.md", ROOT / "docs" / "logs.md", ROOT / "README.md"]
 # What a reader has of their own.
 PRELUDE = """
 frames, size, file, url = range(3), 3, "a file", "https://example.com/v"
@@ -25,7 +26,7 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=["package", "guide", "root"])
+@pytest.mark.parametrize("page", PAGES, ids=["package", "guide", "logs", "root"])
 def test_the_blocks_of_a_page(server: LiveServer, page: Path) -> None:
     found = blocks(page)
     assert found

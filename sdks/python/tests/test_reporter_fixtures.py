@@ -36,6 +36,9 @@ class Wire:
     def clock(self) -> float:
         return self.now
 
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> None:
+        raise AssertionError("no fixture has a log")
+
     def send(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
         self.sent.append((self.now * 1000, [json.loads(update.update.data) for update in updates]))
         answer = self._answers.pop(0) if self._answers else {}

@@ -24,6 +24,7 @@ from ._address import InvalidUrl
 from ._default import configure, flush, job, report
 from ._job import Job, current
 from ._job_id import InvalidJobId
+from ._log_handler import LogHandler
 from ._outcome import Refusal
 from ._refused import NoServer, Unreachable, WatchRefused
 from ._reporter import Reporter
@@ -46,6 +47,7 @@ __all__ = [
     "InvalidJobId",
     "InvalidUrl",
     "Job",
+    "LogHandler",
     "NoServer",
     "Refusal",
     "Reporter",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from ._attributes import MAX_NAME_BYTES, MAX_SECONDS, MAX_TAGS, MAX_UNIT_BYTES
-from ._json import clean, cut
+from ._attributes import MAX_NAME_BYTES, MAX_SECONDS, MAX_TAGS, MAX_UNIT_BYTES, accepts
+from ._json import clean, cut, encode
 from ._update import Update, quote
 
 
@@ -15,6 +15,7 @@ class Description:
 
     def __init__(self) -> None:
         self._attributes: dict[str, str] = {}
+        self._artifacts: list[Mapping[str, object]] = []
         self._has_unit = False
 
     def name(self, name: str) -> None:
@@ -37,6 +38,16 @@ class Description:
         is_news = "cancellable" not in self._attributes
         self._set("cancellable", "true")
         return is_news
+
+    def artifact(self, fields: Mapping[str, object]) -> bool:
+        """A link to what the job made; one of the same name is replaced. Returns whether there is room for it."""
+        known = [each for each in self._artifacts if each["name"] != fields["name"]] + [fields]
+        text = encode(known)
+        if not accepts("artifacts", known, text):
+            return False
+        self._artifacts = known
+        self._set("artifacts", text)
+        return True
 
     def _set(self, attribute: str, text: Optional[str]) -> None:
         # A new one each time: the sender may be reading the one before.

@@ -41,6 +41,10 @@ class Http:
             return [self._send_one(updates[0], timeout)]
         return self._send_batch(updates, timeout)
 
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Refused]:
+        reply = self._post(f"/jobs/{job_id}/log", "application/x-ndjson", lines, 1, timeout)
+        return reply.log_refused()
+
     def close(self) -> None:
         self._connection.release()
 
@@ -119,6 +123,21 @@ class Reply(NamedTuple):
         if 400 <= self.status < 500 and not self._is_passing:
             raise BatchRejected(f"the server answered {self.status} {self.reason}")
         raise self._failure(_problem.read(_read(self.body)))
+
+    def log_refused(self) -> Optional[Refused]:
+        """Why lines of a log were refused; None if they were taken. Raises Failure where it may be tried again."""
+        if self.status == 200:
+            return None
+        problem = _problem.read(_read(self.body))
+        detail = self.reason if problem is None else problem.detail
+        if problem is not None and problem.name in ("unknown-job", "broker-full"):
+            # The job's first update may be still on its way.
+            raise RetryLater(detail, self.retry_after)
+        if self.status in (401, 403):
+            raise RetryLater(_say_refused(self.status, detail), self.retry_after)
+        if 400 <= self.status < 500 and not self._is_passing:
+            return Refused(Refusal("" if problem is None else problem.name, detail))
+        raise self._failure(problem)
 
     def _outcome(self, update: Outgoing, answer: Any) -> Outcome:
         accepted = _accepted(answer, update)

@@ -41,6 +41,12 @@ class Later(NamedTuple):
     change: Callable[[], object]
 
 
+class Written(NamedTuple):
+    """There are lines in the job's log."""
+
+    record: Record
+
+
 class Flush:
     """A request to send all that was reported so far by a deadline."""
 
@@ -60,7 +66,7 @@ class Flush:
         return self.left
 
 
-Arrival = Union[Begin, Wake, Later, Flush]
+Arrival = Union[Begin, Wake, Later, Written, Flush]
 
 
 class Inbox:
@@ -126,6 +132,15 @@ class Inbox:
         """Has the sender make a change of a job. For finalisers and the like: takes no lock."""
         if self.is_read and not self._is_closed and not self.is_foreign:
             self._queue.put(Later(record, change))
+
+    def write_log(self, record: Record, text: str, stream: Optional[str], at: Optional[float]) -> None:
+        """Appends lines to a job's log. Takes no lock: finalisers and handlers of logging write as well."""
+        if self.is_read and not self._is_closed and not self.is_foreign:
+            record.log.append(text, stream, at)
+            # The sender takes this back before it takes the lines, so none is overlooked.
+            if not record.log.is_announced:
+                record.log.is_announced = True
+                self._queue.put(Written(record))
 
     def deliver(self, record: Record, timeout: float) -> None:
         """Waits, at most so many seconds, until what was said of a job has been sent; not at all after a wait that was

@@ -18,6 +18,7 @@ from ._boundary import harmless, warn_once
 from ._counter import Counter, Number
 from ._interactive import hint_page
 from ._left_block import outcome_of
+from ._log_lines import STREAMS
 from ._memory import LOCK, acquire_briefly
 from ._outcome import Refusal
 from ._record import Record
@@ -46,6 +47,8 @@ class Bell(Protocol):
         """Whether it belongs to the process that this one was forked from."""
 
     def wake(self, record: Record) -> None: ...
+
+    def write_log(self, record: Record, text: str, stream: Optional[str], at: Optional[float]) -> None: ...
 
     def later(self, record: Record, change: Callable[[], object]) -> None: ...
 
@@ -309,6 +312,36 @@ class Job:
         over with a warning. The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`."""
         self._check_process()
         self._record.metadata(values, more)
+
+    @harmless
+    def log(self, text: object, *, stream: Optional[str] = None) -> None:
+        """Appends to the job's log, which is kept beside its state: the latest 256 KiB of lines. `stream` is `stdout`
+        or `stderr`. Each line is cut at 4,096 bytes. At most 512 lines wait to be sent; if there are more, the oldest
+        are left out, and the log says so. It takes a server's address, `http(s)://…`."""
+        if stream is not None and stream not in STREAMS:
+            warn_once(f"stream is ignored: it takes {' or '.join(STREAMS)}, not {_json.describe(stream)[:40]}")
+            stream = None
+        self._log(given_text(text), stream, None)
+
+    def _log(self, text: str, stream: Optional[str], at: Optional[float]) -> None:
+        self._check_process()
+        self._bell.write_log(self._record, text, stream, at)
+
+    @harmless
+    def artifact(self, name: str, url: str, *, media_type: Optional[str] = None, size: Optional[Number] = None) -> None:
+        """Links what the job made: watchers find it under that name. One of the same name is replaced. `size` is in
+        bytes. A job has at most 64, with at most 8,192 bytes of JSON; what is beyond is ignored with a warning."""
+        fields: dict[str, object] = {"name": given_text(name), "url": given_text(url)}
+        if media_type is not None:
+            fields["media_type"] = given_text(media_type)
+        known = given_number(size, "size")
+        if known is not None:
+            fields["size"] = known
+        self._check_process()
+        if not fields["name"] or not fields["url"]:
+            warn_once("artifact is ignored: it takes a name and a url")
+        elif not self._record.artifact(fields):
+            warn_once(f"an artifact of {self.id} is ignored: there is room for 64, and for 8,192 bytes of JSON")
 
     @harmless
     def result(self, value: object) -> None:

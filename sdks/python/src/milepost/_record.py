@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 from . import _json, _notice
 from ._counter import Count, Counter, Number
 from ._description import Description
+from ._log_lines import LogLines
 from ._memory import LOCK
 from ._outcome import Refusal
 from ._rate import Rate
@@ -58,6 +59,7 @@ class Record:
         self.job_id = job_id
         self.key = next(_keys)
         self.own = Counter()
+        self.log = LogLines()
         self.refused: Optional[Refusal] = None
         self.is_over = False
         """The server says that the attempt is over: nothing more is reported."""
@@ -165,6 +167,14 @@ class Record:
             self._acknowledged = action
             self._changed(at_once=True)
             return True
+
+    def artifact(self, fields: Mapping[str, object]) -> bool:
+        """Adds a link to what the job made. Returns whether there was room for it."""
+        with LOCK:
+            has_room = self.description.artifact(fields)
+            if has_room:
+                self._changed()
+            return has_room
 
     def queue(self) -> None:
         with LOCK:

@@ -96,5 +96,8 @@ class Redis:
             return Refused(Refusal("", say(answer)))
         return _LATE if answer[0] in (b"adopt", b"late") else self._outcome(sent.job_id, answer)
 
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Refused]:
+        return Refused(Refusal("", "logs take a server's address, http(s)://…, not redis://"))
+
     def close(self) -> None:
         self._client.release()

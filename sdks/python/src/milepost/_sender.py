@@ -9,7 +9,8 @@ from typing import Optional
 
 from . import _notice
 from ._boundary import harmless
-from ._inbox import Arrival, Begin, Flush, Inbox, Later, Wake
+from ._inbox import Arrival, Begin, Flush, Inbox, Later, Wake, Written
+from ._log_sender import LogSender
 from ._outcome import (
     Accepted,
     AttemptOver,
@@ -46,6 +47,7 @@ class Sender:
         self._transport = transport
         self._request_timeout = request_timeout
         self._schedule = Schedule(pace, random.Random())
+        self._logs = LogSender(transport)
         self._flushes: list[Flush] = []
         self._clock = clock
 
@@ -68,7 +70,8 @@ class Sender:
 
     def wake_at(self) -> Optional[float]:
         """When there is something to do, if no call comes before."""
-        return self._schedule.wake_at()
+        known = [at for at in (self._schedule.wake_at(), self._logs.wake_at()) if at is not None]
+        return min(known, default=None)
 
     def turn(self, arrived: list[Arrival]) -> bool:
         """Takes what the worker's calls left, and sends what is due. Returns whether there will be more to do."""
@@ -81,10 +84,13 @@ class Sender:
             elif isinstance(mail, Later):
                 _change(mail)
                 self._schedule.wake(mail.record, now)
+            elif isinstance(mail, Written):
+                self._logs.written(mail.record, now)
             else:
                 self._flushes.append(mail)
                 self._schedule.flush(now, mail.deadline)
         self._send_due()
+        self._logs.send_due(self._clock(), self._timeout(), bool(self._flushes))
         left = self._schedule.flush_over(self._clock())
         if left is None:
             return True
@@ -116,12 +122,15 @@ class Sender:
         if updates:
             self._send(request, updates)
 
+    def _timeout(self) -> float:
+        """How long a request may take now, in seconds."""
+        left = self._schedule.time_left(self._clock())
+        return max(0.001, self._request_timeout if left is None else min(self._request_timeout, left))
+
     def _send(self, records: list[Record], updates: list[Outgoing]) -> bool:
         """Returns whether the server can be sent more."""
-        left = self._schedule.time_left(self._clock())
-        timeout = self._request_timeout if left is None else min(self._request_timeout, left)
         try:
-            outcomes = self._transport.send(updates, max(0.001, timeout))
+            outcomes = self._transport.send(updates, self._timeout())
         except BatchRejected:
             self._schedule.reduce(records, self._clock())
             return False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Optional, Protocol
 
-from ._outcome import Outcome
+from ._outcome import Outcome, Refused
 from ._update import Encoded
 
 
@@ -23,6 +23,12 @@ class Transport(Protocol):
         """Sends the updates, which are at least one, and returns what became of each, in order.
 
         Raises Failure when that cannot be told, within `timeout` seconds at the latest.
+        """
+
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Refused]:
+        """Appends lines to a job's log: JSON lines, at most 4,096. Returns why they were refused, if they were.
+
+        Raises Failure where it may be tried again, within `timeout` seconds at the latest.
         """
 
     def close(self) -> None:
