@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from fake_server import FakeServer, http
 from live_server import BINARY, ENVIRONMENT, LiveServer
 from reported import history, jobs, until
 from test_processes import SOURCE
@@ -115,7 +117,15 @@ def test_a_check_says_what_is_wrong(url: Optional[str], tmp_path: Path) -> None:
 
 def test_a_check_of_a_server_that_answers(server: LiveServer, tmp_path: Path) -> None:
     done = check(tmp_path, MILEPOST_URL=server.url)
-    assert (done.returncode, done.stdout) == (0, f"milepost: {server.url} answers\n")
+    said = f"milepost: {server.url} answers: this program may report the job milepost-check, and watch it\n"
+    assert (done.returncode, done.stdout) == (0, said)
+    assert milepost.status("milepost-check", url=server.url) is None
+
+
+def test_a_check_of_what_is_no_milepost_server(fake: Callable[..., FakeServer], tmp_path: Path) -> None:
+    done = check(tmp_path, MILEPOST_URL=fake(lambda _: http(200, "hello")).url)
+    assert done.returncode == 1
+    assert "is not a Milepost server" in done.stderr
 
 
 def check(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

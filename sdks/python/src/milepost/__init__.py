@@ -24,6 +24,7 @@ from ._address import InvalidUrl
 from ._default import configure, flush, job, report
 from ._job import Job, current
 from ._job_id import InvalidJobId
+from ._listing import jobs
 from ._log_handler import LogHandler
 from ._outcome import Refusal
 from ._refused import NoServer, Unreachable, WatchRefused
@@ -63,6 +64,7 @@ __all__ = [
     "exit_on_signal",
     "flush",
     "job",
+    "jobs",
     "report",
     "status",
     "track",

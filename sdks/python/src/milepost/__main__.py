@@ -17,23 +17,9 @@ import sys
 from pathlib import Path
 from typing import Literal, Union
 
-from . import job, status
-from ._address import without_password
+from . import job
+from ._check import check
 from ._follow import follow_rich, follow_tqdm
-
-_PATIENCE = 5.0
-
-
-def check() -> int:
-    """Says whether the server that `MILEPOST_URL` names answers, and if not, why. Returns the exit code."""
-    shown = without_password(os.environ.get("MILEPOST_URL") or "")
-    try:
-        status("milepost-check", timeout=_PATIENCE)
-    except Exception as error:
-        print(f"milepost: {shown + ': ' if shown else ''}{error}", file=sys.stderr)
-        return 1
-    print(f"milepost: {shown} answers")
-    return 0
 
 
 def main() -> None:
@@ -43,7 +29,9 @@ def main() -> None:
         raise SystemExit(0 if arguments in (["-h"], ["--help"]) else 2)
     program = arguments[0]
     if arguments == ["check"] and not Path("check").exists():
-        raise SystemExit(check())
+        found = check()
+        print(f"milepost: {found.text}", file=sys.stdout if found.is_good else sys.stderr)
+        raise SystemExit(0 if found.is_good else 1)
     if not Path(program).exists():
         print(f"milepost: there is no file {program}", file=sys.stderr)
         raise SystemExit(2)

@@ -23,10 +23,14 @@ from ._outcome import (
     RetryLater,
     Unacceptable,
 )
+from ._refused import WatchRefused
 from ._transport import Outgoing
 
 MAX_ANSWER = 1 << 18
 """An answer's body is not read beyond this, a batch's beyond 64 KiB for each update, or 16 MiB."""
+
+_NO_UPDATE = b'{"status":"check"}'
+"""The server refuses it as invalid from whoever may report the job."""
 
 MAX_REDIRECTS = 5
 """Redirects that one request follows: those that keep its method and its body."""
@@ -44,6 +48,10 @@ class Http:
     def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Refused]:
         reply = self._post(f"/jobs/{job_id}/log", "application/x-ndjson", lines, 1, timeout)
         return reply.log_refused()
+
+    def may_report(self, job_id: str, timeout: float) -> Optional[WatchRefused]:
+        """Why the server takes no updates of that job from here; None if it does. Nothing changes. Raises Failure."""
+        return self._post(f"/jobs/{job_id}", "application/json", _NO_UPDATE, 1, timeout).reporting_refused()
 
     def close(self) -> None:
         self._connection.release()
@@ -123,6 +131,15 @@ class Reply(NamedTuple):
         if 400 <= self.status < 500 and not self._is_passing:
             raise BatchRejected(f"the server answered {self.status} {self.reason}")
         raise self._failure(_problem.read(_read(self.body)))
+
+    def reporting_refused(self) -> Optional[WatchRefused]:
+        """What the answer to `_NO_UPDATE` says: see `Http.may_report`."""
+        problem = _problem.read(_read(self.body))
+        if problem is not None and problem.name == "invalid-update":
+            return None
+        if problem is not None and 400 <= self.status < 500 and not self._is_passing:
+            return WatchRefused(self.status, problem.detail)
+        raise self._failure(problem)
 
     def log_refused(self) -> Optional[Refused]:
         """Why lines of a log were refused; None if they were taken. Raises Failure where it may be tried again."""
