@@ -1,44 +1,64 @@
 use std::fmt;
 
-use milepost_protocol::JobId;
+use milepost_protocol::{Attribute, JobId, MAX_NAME_BYTES, State};
 use serde::{Deserialize, Serialize};
 
-/// Which jobs: an id, or what their ids begin with and `*` (`user:42:*`). `*` alone is every job.
+/// Which jobs: an id, or what their ids begin with and `*` (`user:42:*`). `*` alone is every job. With `tag:` or `parent:`
+/// before it, it is compared to the job's tags or its `parent_id` instead (`tag:user:42`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Pattern {
-    /// Without the `*`.
+    of: Of,
+    /// Without what stands before it, and without the `*`.
     text: String,
     is_prefix: bool,
 }
 
-/// Patterns that begin so are to name jobs by what they have rather than by their ids.
-const RESERVED: [&str; 2] = ["tag:", "parent:"];
+/// What of a job a pattern is compared to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Of {
+    Id,
+    Tag,
+    Parent,
+}
+
+impl Of {
+    /// What a pattern begins with.
+    const fn marker(self) -> &'static str {
+        match self {
+            Self::Id => "",
+            Self::Tag => "tag:",
+            Self::Parent => "parent:",
+        }
+    }
+}
 
 impl Pattern {
     /// Every job.
     pub fn all() -> Self {
-        Self { text: String::new(), is_prefix: true }
+        Self { of: Of::Id, text: String::new(), is_prefix: true }
     }
 
     /// Reads a pattern.
     ///
     /// # Errors
-    /// When no job id could match it, when it has a `*` elsewhere than at its end, or when it begins with `tag:` or
-    /// `parent:`, which are reserved.
+    /// When no job id, or no tag, could match it, or it has a `*` elsewhere than at its end.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = |why| InvalidPattern { pattern: shortened(text), why };
-        if let Some(reserved) = RESERVED.into_iter().find(|reserved| text.starts_with(reserved)) {
-            let why = if reserved == "tag:" {
-                "patterns by tag are reserved, and not supported yet"
-            } else {
-                "patterns by parent are reserved, and not supported yet"
-            };
-            return Err(invalid(why));
-        }
-        let (prefix, is_prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
+        let marked = [Of::Tag, Of::Parent]
+            .into_iter()
+            .find_map(|of| text.strip_prefix(of.marker()).map(|rest| (of, rest)));
+        let (of, rest) = marked.unwrap_or((Of::Id, text));
+        let (prefix, is_prefix) = rest.strip_suffix('*').map_or((rest, false), |text| (text, true));
         if prefix.contains('*') {
             return Err(invalid("a * may stand at the end only"));
+        }
+        if of == Of::Tag {
+            let is_tag = prefix.len() <= MAX_NAME_BYTES && (is_prefix || !prefix.is_empty());
+            if !is_tag {
+                return Err(invalid("a tag has 1 to 64 bytes"));
+            }
+            return Ok(Self { of, text: prefix.to_owned(), is_prefix });
         }
         // What a job id begins with has the characters of one, and at most its length.
         let possible = if is_prefix {
@@ -49,26 +69,46 @@ impl Pattern {
         if !possible {
             return Err(invalid("no job id is like that"));
         }
-        Ok(Self { text: prefix.to_owned(), is_prefix })
+        Ok(Self { of, text: prefix.to_owned(), is_prefix })
     }
 
-    /// Whether the pattern names that job.
+    /// Whether the pattern names that job by its id alone.
     pub fn matches(&self, job: &str) -> bool {
-        if self.is_prefix { job.starts_with(&self.text) } else { job == self.text }
+        self.of == Of::Id && self.fits(job)
+    }
+
+    /// Whether the pattern names the job that this is the present state of.
+    pub fn matches_state(&self, state: &State) -> bool {
+        let attribute = match self.of {
+            Of::Id => return self.fits(state.job().as_str()),
+            Of::Tag => Attribute::Tags,
+            Of::Parent => Attribute::ParentId,
+        };
+        state.texts(attribute).iter().any(|text| self.fits(text))
+    }
+
+    /// Whether the id alone does not tell: the pattern is compared to something that the job's state has.
+    pub fn needs_state(&self) -> bool {
+        self.of != Of::Id
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        if self.is_prefix { text.starts_with(&self.text) } else { text == self.text }
     }
 
     /// Whether the pattern names every job.
     pub fn is_all(&self) -> bool {
-        self.is_prefix && self.text.is_empty()
+        self.of == Of::Id && self.is_prefix && self.text.is_empty()
     }
 
     /// Whether every job that `other` names is named by this pattern too.
     pub fn covers(&self, other: &Self) -> bool {
-        if other.is_prefix {
+        let covers = if other.is_prefix {
             self.is_prefix && other.text.starts_with(&self.text)
         } else {
-            self.matches(&other.text)
-        }
+            self.fits(&other.text)
+        };
+        self.is_all() || (self.of == other.of && covers)
     }
 }
 
@@ -83,7 +123,7 @@ fn shortened(text: &str) -> String {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.text, if self.is_prefix { "*" } else { "" })
+        write!(f, "{}{}{}", self.of.marker(), self.text, if self.is_prefix { "*" } else { "" })
     }
 }
 
@@ -131,19 +171,50 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_may_be_of_a_tag_or_the_parent() {
+        let state = |fields: &str| {
+            let json = format!(
+                r#"{{"job_id":"a1","status":"queued"{fields},"attempt":1,"position":"1-1"}}"#
+            );
+            State::parse(&json).unwrap()
+        };
+        let tagged = state(r#","tags":["batch","user:42"],"parent_id":"p:7""#);
+        let fits = |pattern: &str| {
+            let pattern = Pattern::parse(pattern).unwrap();
+            assert_eq!(Pattern::parse(&pattern.to_string()), Ok(pattern.clone()));
+            pattern.matches_state(&tagged)
+        };
+        for fitting in
+            ["tag:user:42", "tag:user:*", "tag:*", "parent:p:7", "parent:p:*", "a1", "a*"]
+        {
+            assert!(fits(fitting), "{fitting}");
+        }
+        for other in
+            ["tag:user:4", "tag:a1", "parent:a1", "parent:p:70", "tag:p:7", "user:42", "p:7"]
+        {
+            assert!(!fits(other), "{other}");
+        }
+        // By the id alone neither is told, and a worker's own field of that name is no attribute.
+        assert!(!Pattern::parse("tag:*").unwrap().matches("tag:a"));
+        for own in ["", r#","tags":"user:42""#, r#","tags":[["user:42"]]"#, r#","tags":null"#] {
+            assert!(!Pattern::parse("tag:*").unwrap().matches_state(&state(own)), "{own}");
+        }
+    }
+
+    #[test]
     fn what_names_no_job_is_refused() {
-        for bad in ["", "a b", "a*b", "*a", "**", "a/b*", "..", "tag:x", "tag:user:*", "parent:a1"]
+        for bad in
+            ["", "a b", "a*b", "*a", "**", "a/b*", "..", "tag:", "tag:a*b", "parent:", "parent:a b"]
         {
             assert!(Pattern::parse(bad).is_err(), "{bad:?}");
         }
         assert!(
             Pattern::parse(&"x".repeat(128)).is_ok() && Pattern::parse(&"x".repeat(129)).is_err()
         );
-        let reserved = Pattern::parse("tag:user:42").unwrap_err().to_string();
-        assert_eq!(
-            reserved,
-            r#"the pattern "tag:user:42": patterns by tag are reserved, and not supported yet"#
-        );
+        let long = format!("tag:{}", "x".repeat(65));
+        assert!(Pattern::parse(&long[..68]).is_ok() && Pattern::parse(&long).is_err());
+        let error = Pattern::parse("tag:").unwrap_err().to_string();
+        assert_eq!(error, r#"the pattern "tag:": a tag has 1 to 64 bytes"#);
     }
 
     #[test]
@@ -152,6 +223,7 @@ mod tests {
             Pattern::parse(one).unwrap().covers(&Pattern::parse(other).unwrap())
         };
         assert!(covers("*", "a*") && covers("a*", "a*") && covers("a*", "ab") && covers("a", "a"));
+        assert!(covers("*", "tag:a") && covers("tag:*", "tag:a") && !covers("tag:*", "parent:a"));
         assert!(!covers("a", "a*") && !covers("ab*", "a*") && !covers("b*", "a"));
     }
 }

@@ -12,10 +12,10 @@ pub struct Permissions {
     /// The jobs that may be watched, and listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub watch: Vec<Pattern>,
-    /// The jobs that may be reported.
+    /// The jobs that may be reported. Only by id: a report itself says which tags its job has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<Pattern>,
-    /// The jobs that may be deleted.
+    /// The jobs that may be deleted, and of whose workers something may be requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub control: Vec<Pattern>,
     /// How much of a job is shown.
@@ -41,19 +41,9 @@ impl Permissions {
         Self { watch: all(), report: all(), control: all(), view: View::Full, operate: true }
     }
 
-    /// Whether the job may be watched.
-    pub fn may_watch(&self, job: &str) -> bool {
-        any(&self.watch, job)
-    }
-
     /// Whether the job may be reported.
     pub fn may_report(&self, job: &str) -> bool {
-        any(&self.report, job)
-    }
-
-    /// Whether the job may be deleted.
-    pub fn may_control(&self, job: &str) -> bool {
-        any(&self.control, job)
+        self.report.iter().any(|pattern| pattern.matches(job))
     }
 
     /// What is wrong, if it is: a list that is too long, or nothing that is allowed.
@@ -62,13 +52,12 @@ impl Permissions {
         if lists.iter().any(|list| list.len() > MAX_PATTERNS) {
             return Err("a list has more than 100 patterns");
         }
+        if self.report.iter().any(Pattern::needs_state) {
+            return Err("report: a job may be reported by its id, not by its tags or parent");
+        }
         if lists.iter().all(|list| list.is_empty()) && !self.operate {
             return Err("it allows nothing");
         }
         Ok(())
     }
-}
-
-fn any(patterns: &[Pattern], job: &str) -> bool {
-    patterns.iter().any(|pattern| pattern.matches(job))
 }

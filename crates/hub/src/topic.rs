@@ -221,7 +221,7 @@ impl Topic {
                 return false;
             }
             self.shared.log_bytes.count(&mut inner.log, Log::clear);
-            inner.to_notify()
+            inner.take_notifications()
         };
         self.notify_all(to_notify, notify);
         true
@@ -266,7 +266,7 @@ impl Topic {
             if !pushed {
                 return;
             }
-            inner.to_notify()
+            inner.take_notifications()
         };
         self.notify_all(to_notify, notify);
     }
@@ -293,7 +293,7 @@ impl Inner {
     }
 
     /// The shards and [`Watch`](crate::Watch)es to notify of what has changed.
-    fn to_notify(&mut self) -> (u64, Option<Arc<Notify>>) {
+    fn take_notifications(&mut self) -> (u64, Option<Arc<Notify>>) {
         let shards = self.watching & !self.notified;
         self.notified |= shards;
         (shards, self.waiting.as_ref().and_then(|waiting| waiting.notify.clone()))

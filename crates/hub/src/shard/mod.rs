@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 use milepost_broker::Clock;
-use milepost_protocol::{JobId, Timestamp, View};
+use milepost_protocol::{JobId, State, Timestamp, View};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -159,6 +159,17 @@ impl<W: Wire> Shard<W> {
     /// How many jobs a watcher watches.
     pub fn subscribed(&self, key: WatcherKey) -> usize {
         self.watchers.get(key.0).map_or(0, |watcher| watcher.subscriptions.len())
+    }
+
+    /// The jobs that a watcher watches, each with its present state if it is known.
+    pub fn states(&self, key: WatcherKey) -> Vec<(JobId, Option<Arc<State>>)> {
+        let subscriptions = self.watchers.get(key.0).map(|watcher| &watcher.subscriptions);
+        let lease = |subscription: &u32| {
+            let topic = self.subscriptions[*subscription as usize].topic;
+            &self.topics[topic as usize].lease
+        };
+        let leases = subscriptions.into_iter().flatten().map(lease);
+        leases.map(|lease| (lease.job().clone(), lease.state())).collect()
     }
 
     /// How many frames were sent since the last call.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use milepost_access::{Key, Permissions};
-use milepost_broker::Clock;
+use milepost_access::{Key, Pattern, Permissions};
+use milepost_broker::{Broker, Clock, Unavailable};
 use milepost_protocol::{JobId, ProblemType, State, View};
 
 use crate::instance::Instance;
@@ -55,16 +55,36 @@ impl Grant {
         }
     }
 
-    pub(crate) fn may_watch(&self, job: &JobId) -> bool {
-        self.permissions().map_or_else(|all| all, |allowed| allowed.may_watch(job.as_str()))
+    /// Whether the job may be watched. Its state is read only if the id alone does not tell.
+    ///
+    /// # Errors
+    /// When the broker is asked, and unavailable.
+    pub(crate) async fn may_watch(&self, job: &JobId, broker: &dyn Broker) -> Answer {
+        match self.permissions() {
+            Ok(allowed) => names(&allowed.watch, job, broker).await,
+            Err(all) => Ok(all),
+        }
+    }
+
+    /// Whether the job that this is the present state of may be watched.
+    pub(crate) fn may_watch_state(&self, state: &State) -> bool {
+        let names = |pattern: &Pattern| pattern.matches_state(state);
+        self.permissions().map_or_else(|all| all, |allowed| allowed.watch.iter().any(names))
     }
 
     pub(crate) fn may_report(&self, job: &JobId) -> bool {
         self.permissions().map_or_else(|all| all, |allowed| allowed.may_report(job.as_str()))
     }
 
-    pub(crate) fn may_control(&self, job: &JobId) -> bool {
-        self.permissions().map_or_else(|all| all, |allowed| allowed.may_control(job.as_str()))
+    /// Whether the job may be controlled. Its state is read only if the id alone does not tell.
+    ///
+    /// # Errors
+    /// When the broker is asked, and unavailable.
+    pub(crate) async fn may_control(&self, job: &JobId, broker: &dyn Broker) -> Answer {
+        match self.permissions() {
+            Ok(allowed) => names(&allowed.control, job, broker).await,
+            Err(all) => Ok(all),
+        }
     }
 
     pub(crate) fn may_operate(&self) -> bool {
@@ -73,10 +93,8 @@ impl Grant {
 
     /// Whether every job may be watched, so that nothing has to be left out of a list.
     pub(crate) fn watches_all(&self) -> bool {
-        self.permissions().map_or_else(
-            |all| all,
-            |allowed| allowed.watch.iter().any(milepost_access::Pattern::is_all),
-        )
+        self.permissions()
+            .map_or_else(|all| all, |allowed| allowed.watch.iter().any(Pattern::is_all))
     }
 
     /// How much of each job is shown.
@@ -110,6 +128,20 @@ impl Grant {
             Self::Unguarded | Self::Nothing => None,
         }
     }
+}
+
+type Answer = Result<bool, Unavailable>;
+
+/// Whether one of the patterns names the job. A job that is not known has no tags and no parent.
+async fn names(patterns: &[Pattern], job: &JobId, broker: &dyn Broker) -> Answer {
+    if patterns.iter().any(|pattern| pattern.matches(job.as_str())) {
+        return Ok(true);
+    }
+    if !patterns.iter().any(Pattern::needs_state) {
+        return Ok(false);
+    }
+    let state = broker.state(job).await?;
+    Ok(state.is_some_and(|state| patterns.iter().any(|pattern| pattern.matches_state(&state))))
 }
 
 impl FromRequestParts<Arc<Instance>> for Grant {

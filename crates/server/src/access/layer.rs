@@ -8,6 +8,7 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method};
+use milepost_broker::Broker;
 use milepost_protocol::{CloseCode, JobId, ProblemType};
 use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 
@@ -131,7 +132,8 @@ async fn admit(
     match gate.authenticate(&credential, &*instance.clock).await {
         Ok(granted) => {
             let grant = Grant::Of(Arc::new(granted));
-            authorize(&grant, need, job).inspect_err(|_| count(&instance.counters.forbidden))?;
+            let authorized = authorize(&grant, need, job, &*instance.broker).await;
+            authorized.inspect_err(|_| count(&instance.counters.forbidden))?;
             Ok(grant)
         }
         Err(error) => {
@@ -156,7 +158,12 @@ fn check_page(
     origin::check_ambient(instance, headers, changes || need == Need::Socket)
 }
 
-fn authorize(grant: &Grant, need: Need, job: Option<&JobId>) -> Outcome<()> {
+async fn authorize(
+    grant: &Grant,
+    need: Need,
+    job: Option<&JobId>,
+    broker: &dyn Broker,
+) -> Outcome<()> {
     let Grant::Of(granted) = grant else { return Ok(()) };
     let allowed = &granted.permissions;
     let (is_allowed, what) = match (need, job) {
@@ -165,11 +172,13 @@ fn authorize(grant: &Grant, need: Need, job: Option<&JobId>) -> Outcome<()> {
         (Need::Report, None) => (!allowed.report.is_empty(), "report any job"),
         (Need::Control, None) => (!allowed.control.is_empty(), "control any job"),
         // A job that may not be watched is one that is not known.
-        (Need::Watch, Some(job)) if !grant.may_watch(job) => return Err(Refused::unknown_job(job)),
-        (Need::Control, Some(job)) if !grant.may_control(job) => {
+        (Need::Watch, Some(job)) if !grant.may_watch(job, broker).await? => {
             return Err(Refused::unknown_job(job));
         }
-        (Need::Socket, Some(job)) => (grant.may_watch(job), "watch this job"),
+        (Need::Control, Some(job)) if !grant.may_control(job, broker).await? => {
+            return Err(Refused::unknown_job(job));
+        }
+        (Need::Socket, Some(job)) => (grant.may_watch(job, broker).await?, "watch this job"),
         (Need::Report, Some(job)) => (grant.may_report(job), "report this job"),
         (Need::Anything, _) | (Need::Watch | Need::Control, Some(_)) => return Ok(()),
     };

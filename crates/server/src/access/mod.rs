@@ -8,6 +8,7 @@
 
 mod audit;
 mod credential;
+mod decision;
 mod ending;
 pub(crate) mod exposure;
 mod gate;
@@ -20,6 +21,7 @@ mod settings;
 
 pub(crate) use audit::Audit;
 pub(crate) use credential::chosen_subprotocol;
+pub(crate) use decision::Decision;
 pub(crate) use ending::Ending;
 pub(crate) use gate::Gate;
 pub(crate) use grant::{Grant, Granted};

@@ -151,7 +151,7 @@ pub(crate) async fn forget(
     _: Unconditional,
 ) -> Outcome<StatusCode> {
     let job = JobId::parse(&job)?;
-    if !grant.may_control(&job) {
+    if !grant.may_control(&job, &*instance.broker).await? {
         return Err(Refused::unknown_job(&job));
     }
     if instance.broker.forget(&job).await? {

@@ -165,7 +165,7 @@ impl Page {
         let mut jobs = self.next_jobs().await?;
         if !self.grant.watches_all() {
             self.looks = self.looks.saturating_sub(jobs.states.len());
-            jobs.states.retain(|state| self.grant.may_watch(state.job()));
+            jobs.states.retain(|state| self.grant.may_watch_state(state));
         }
         jobs.states = jobs.states.into_iter().map(|state| self.grant.show(state)).collect();
         let bytes: usize = jobs.states.iter().map(|state| state.json().len() + 1).sum();

@@ -135,7 +135,7 @@ async fn survey(
         query.limit = (MAX_SURVEYED - looked).min(1_000);
         let jobs = broker.jobs(&query).await?;
         looked += jobs.states.len();
-        states.extend(jobs.states.into_iter().filter(|state| grant.may_watch(state.job())));
+        states.extend(jobs.states.into_iter().filter(|state| grant.may_watch_state(state)));
         if jobs.next.is_none() || looked >= MAX_SURVEYED {
             return Ok(states);
         }

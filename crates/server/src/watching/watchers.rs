@@ -42,9 +42,12 @@ pub(crate) async fn count(
     grant: Grant,
 ) -> Outcome<Response> {
     let jobs = parse(query.as_deref())?;
-    // Of a job that may not be watched, as of one that is not known.
-    let watchers = |job| if grant.may_watch(job) { instance.hub.watchers(job) } else { 0 };
-    let watchers = jobs.iter().map(|job| (job.to_string(), watchers(job))).collect();
+    // A job that may not be watched counts as one that is not known.
+    let mut watchers = BTreeMap::new();
+    for job in &jobs {
+        let may_watch = grant.may_watch(job, &*instance.broker).await?;
+        watchers.insert(job.to_string(), if may_watch { instance.hub.watchers(job) } else { 0 });
+    }
     Ok(json(&Watchers { watchers }))
 }
 

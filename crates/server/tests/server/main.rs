@@ -18,6 +18,7 @@ mod listing;
 mod memory;
 mod operating;
 mod pages;
+mod patterns;
 mod polling;
 mod reporting;
 mod shutdown;

@@ -8,6 +8,7 @@ use milepost_protocol::{JobId, Problem, ProblemType};
 
 use super::sockets::Sockets;
 use super::{Attach, Attached};
+use crate::access::Decision;
 use crate::response::problem::Refused;
 use crate::websocket::command::Command;
 use crate::websocket::connection::Phase;
@@ -75,10 +76,8 @@ impl Sockets {
     }
 
     fn subscribe(&mut self, key: WatcherKey, job: JobId, subscribe: Subscribe) {
-        if !self.admits(key, &job) {
-            let detail = "the credential does not allow to watch this job";
-            let problem = Problem::new(ProblemType::Forbidden, detail);
-            self.send_problem(key, &problem, Some(job.as_str()));
+        if self.admission(key, &job) == Decision::Forbidden {
+            self.forbid(key, &job);
             return;
         }
         let subscribed = self.shard.subscribed(key);
@@ -109,6 +108,7 @@ impl Sockets {
         many.requests += 1;
         let request = many.requests;
         many.pending.insert(job.clone(), request);
+        self.remember_job(key, &job);
         self.attaching.push(Attach { key, serial, request, job, subscribe });
     }
 
@@ -124,8 +124,11 @@ impl Sockets {
             return;
         }
         many.pending.remove(&job);
-        // A token that came meanwhile may allow less.
-        if !self.admits(key, &job) {
+        let state = lease.as_ref().ok().and_then(|lease| lease.state());
+        // Its state may have to tell, and a token that came meanwhile may allow less.
+        if lease.is_ok() && !self.admits(key, &job, state.as_deref()) {
+            self.forget_job(key, &job);
+            self.forbid(key, &job);
             return;
         }
         let Some(connection) = self.shard.wire(key) else { return };
@@ -134,7 +137,7 @@ impl Sockets {
         }
         match lease {
             Ok(lease) => {
-                let known = lease.state().is_some();
+                let known = state.is_some();
                 self.send_text(key, &message::subscribed(&job, known, self.context.clock.now()));
                 let subscribe = Subscribe { view: self.view_of(key), ..subscribe };
                 self.shard.subscribe(key, lease, subscribe);
@@ -144,6 +147,12 @@ impl Sockets {
                 self.send_problem(key, &Refused::from(error).0, Some(job.as_str()));
             }
         }
+    }
+
+    fn forbid(&mut self, key: WatcherKey, job: &JobId) {
+        let detail = "the credential does not allow to watch this job";
+        let problem = Problem::new(ProblemType::Forbidden, detail);
+        self.send_problem(key, &problem, Some(job.as_str()));
     }
 
     fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) {

@@ -1,13 +1,14 @@
 //! Credentials of open connections: they end, are renewed, and are revoked.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_hub::WatcherKey;
-use milepost_protocol::{CloseCode, JobId, Problem, ProblemType, View};
+use milepost_protocol::{CloseCode, JobId, Problem, ProblemType, State, View};
 
 use super::sockets::Sockets;
-use crate::access::{Gate, Granted};
+use crate::access::{Decision, Gate, Granted};
 use crate::websocket::message;
 use crate::websocket::session::Session;
 
@@ -35,14 +36,24 @@ impl Sockets {
         self.shard.wire(key).and_then(|connection| connection.session.as_deref_mut())
     }
 
-    /// Whether the connection may watch that job; it is remembered as one that it watches.
-    pub(super) fn admits(&mut self, key: WatcherKey, job: &JobId) -> bool {
-        let Some(session) = self.session(key) else { return true };
-        if !session.granted.permissions.may_watch(job.as_str()) {
-            return false;
+    /// Whether the connection may watch that job, as far as its id tells. `Undecided`: its state tells.
+    pub(super) fn admission(&mut self, key: WatcherKey, job: &JobId) -> Decision {
+        self.session(key).map_or(Decision::Allowed, |session| Decision::of(&session.granted, job))
+    }
+
+    /// Whether the connection may watch the job that has this state, if it is known.
+    pub(super) fn admits(&mut self, key: WatcherKey, job: &JobId, state: Option<&State>) -> bool {
+        match self.session(key) {
+            Some(session) => Decision::of(&session.granted, job).with(&session.granted, state),
+            None => true,
         }
-        session.jobs.insert(job.clone());
-        true
+    }
+
+    /// Remembers the job as one that the connection watches, for when it sends another token.
+    pub(super) fn remember_job(&mut self, key: WatcherKey, job: &JobId) {
+        if let Some(session) = self.session(key) {
+            session.jobs.insert(job.clone());
+        }
     }
 
     /// How much the connection is shown. It stays as it is while the connection lasts.
@@ -134,12 +145,9 @@ impl Sockets {
         session.granted = Arc::new(granted);
         session.renew(left, now);
         let allowed = Arc::clone(&session.granted);
-        let lost: Vec<JobId> = session
-            .jobs
-            .iter()
-            .filter(|job| !allowed.permissions.may_watch(job.as_str()))
-            .cloned()
-            .collect();
+        let jobs: Vec<_> =
+            session.jobs.iter().map(|job| (job.clone(), Decision::of(&allowed, job))).collect();
+        let lost = self.lost(key, &allowed, jobs);
         if !is_many && !lost.is_empty() {
             self.close(key, CloseCode::Forbidden, "the new token does not allow to watch this job");
             return;
@@ -157,6 +165,30 @@ impl Sockets {
             );
             self.send_problem(key, &problem, Some(job.as_str()));
         }
+    }
+
+    /// Those of the jobs that the connection watches which its new token does not allow. A job whose topic is not attached
+    /// yet is decided once it is.
+    fn lost(
+        &mut self,
+        key: WatcherKey,
+        allowed: &Granted,
+        jobs: Vec<(JobId, Decision)>,
+    ) -> Vec<JobId> {
+        let states: HashMap<_, _> =
+            if jobs.iter().any(|(_, decision)| *decision == Decision::Undecided) {
+                self.shard.states(key).into_iter().collect()
+            } else {
+                HashMap::new()
+            };
+        let is_lost = |(job, decision): &(JobId, Decision)| match decision {
+            Decision::Undecided => {
+                states.get(job).is_some_and(|state| !decision.with(allowed, state.as_deref()))
+            }
+            Decision::Allowed => false,
+            Decision::Forbidden => true,
+        };
+        jobs.into_iter().filter(is_lost).map(|(job, _)| job).collect()
     }
 
     /// The keys have changed: closes those whose key was revoked.

@@ -131,7 +131,8 @@ impl Sockets {
         match welcome {
             Welcome::One(lease, subscribe, ignored) => {
                 let known = lease.state().is_some();
-                self.admits(key, lease.job());
+                // The handshake has decided that it may watch the job.
+                self.remember_job(key, lease.job());
                 let job = Some((lease.job(), known));
                 self.send_text(key, &message::connected(job, &ignored, now));
                 let subscribe = Subscribe { view: self.view_of(key), ..subscribe };

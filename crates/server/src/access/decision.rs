@@ -1,0 +1,36 @@
+use milepost_access::Pattern;
+use milepost_protocol::{JobId, State};
+
+use super::Granted;
+
+/// Whether a job may be watched, as far as its id tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Allowed,
+    Forbidden,
+    /// A pattern is compared to a tag or to the parent, so the job's state has to tell.
+    Undecided,
+}
+
+impl Decision {
+    pub(crate) fn of(granted: &Granted, job: &JobId) -> Self {
+        let patterns = &granted.permissions.watch;
+        if patterns.iter().any(|pattern| pattern.matches(job.as_str())) {
+            Self::Allowed
+        } else if patterns.iter().any(Pattern::needs_state) {
+            Self::Undecided
+        } else {
+            Self::Forbidden
+        }
+    }
+
+    /// The decision once the job's state is there. A job that is not known has no tags and no parent.
+    pub(crate) fn with(self, granted: &Granted, state: Option<&State>) -> bool {
+        let names = |state| granted.permissions.watch.iter().any(|p| p.matches_state(state));
+        match self {
+            Self::Allowed => true,
+            Self::Forbidden => false,
+            Self::Undecided => state.is_some_and(names),
+        }
+    }
+}
