@@ -55,7 +55,7 @@ enum Command {
 /// What a key or a token allows.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Rights {
-    /// Jobs that may be watched: an id, or what ids begin with and *. May be given several times
+    /// Jobs that may be watched: an id, or what ids begin with and *; also tag:TAG, parent:ID. May be given several times
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     watch: Vec<Pattern>,
     /// Jobs that may be reported
