@@ -98,33 +98,41 @@ impl fmt::Display for Notice {
                 "the environment variable {variable} has no effect: did you mean {meant}?"
             ),
             Self::Failing { reason } => {
-                write!(f, "reports do not arrive, the job goes on: {reason}")
+                write!(f, "cannot report; the job continues: {reason}")
             }
-            Self::Recovered => f.write_str("reports arrive again"),
-            Self::Rejected { job, reason } => write!(f, "an update of {job} was refused: {reason}"),
+            Self::Recovered => f.write_str("reporting works again"),
+            Self::Rejected { job, reason } => {
+                write!(f, "an update of {job} was rejected: {reason}")
+            }
             Self::Delayed { job, reason } => {
-                write!(f, "an update of {job} is not taken now, it is tried again: {reason}")
+                write!(f, "the server cannot accept an update of {job} now; retrying: {reason}")
             }
             Self::AttemptOver { job, reason } => {
-                write!(f, "nothing more is reported of {job}: {reason}")
+                write!(f, "{job} is no longer reported: {reason}")
             }
             Self::InvalidJobId { given, reason } => {
-                write!(f, "{given:?} is no job id, this job is not reported: {reason}")
+                write!(f, "{given:?} is not a job id, so this job is not reported: {reason}")
             }
             Self::TooManyJobs { limit } => {
-                write!(f, "{limit} jobs are reported already, which is the limit; further ones are not")
+                write!(
+                    f,
+                    "{limit} jobs are reported already, which is the limit; further jobs are not reported"
+                )
             }
-            Self::Truncated { job, reason } => write!(f, "not reported of {job}: {reason}"),
+            Self::Truncated { job, reason } => write!(f, "part of {job} is not reported: {reason}"),
             Self::Undelivered { jobs } => {
-                write!(f, "the last states of {jobs} jobs did not arrive before the reporter was closed")
+                write!(
+                    f,
+                    "the last states of {jobs} jobs were not delivered before the reporter was closed"
+                )
             }
             Self::Forked => f.write_str(
-                "nothing is reported from a forked process through its parent's reporter: make a new one",
+                "a forked process cannot report through its parent's reporter: create a new one",
             ),
             Self::NoThread { reason } => {
-                write!(f, "nothing is reported, the sending thread did not start: {reason}")
+                write!(f, "nothing is reported: the sending thread did not start: {reason}")
             }
-            Self::Closed => f.write_str("the reporter is closed, further jobs are not reported"),
+            Self::Closed => f.write_str("the reporter is closed; further jobs are not reported"),
         }
     }
 }

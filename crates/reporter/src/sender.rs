@@ -187,7 +187,7 @@ impl<H> Sender<H> {
             if let Some(reason) = record.take_rejected_part()
                 && record.first_truncated()
             {
-                let reason = format!("a part that the server refuses: {reason}");
+                let reason = format!("the server rejected it: {reason}");
                 self.notices.tell(&Notice::Truncated { job: job.clone(), reason });
             }
             if requested.is_some() {

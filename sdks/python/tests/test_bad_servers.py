@@ -42,8 +42,8 @@ def test_a_server_that_is_down_and_comes_up(fake: Fake, reporter: Make, job_id: 
     assert eventually(lambda: make.flush(1))
     assert server.updates[-1]["status"] == "completed"
     first, second = warnings()
-    assert first.startswith("reports do not arrive at http://127.0.0.1:")
-    assert re.fullmatch(r"reports arrive at http://127.0.0.1:\d+ again", second)
+    assert first.startswith("cannot report to http://127.0.0.1:")
+    assert re.fullmatch(r"reporting to http://127.0.0.1:\d+ works again", second)
 
 
 def test_a_server_that_never_answers(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:
@@ -170,7 +170,7 @@ def test_a_server_that_refuses(fake: Fake, reporter: Make, job_id: str, warnings
     job = work(make, job_id)
     assert make.flush(60)
     assert job.refused == milepost.Refusal("invalid-update", "stage is too long")
-    assert warnings() == [f"an update of {job_id} was refused: stage is too long"]
+    assert warnings() == [f"an update of {job_id} was rejected: stage is too long"]
     # An end that is refused is sent without metadata, then without the result too, and then given up.
     ends = [update for update in server.updates if update["status"] == "completed"]
     assert [sorted({"metadata", "result"} & set(end)) for end in ends] == [["metadata", "result"], ["result"], []]
@@ -196,9 +196,9 @@ def test_a_token_that_expires_and_is_renewed(fake: Fake, reporter: Make, job_id:
     assert job.refused is None
     assert server.updates[-1]["status"] == "completed"
     assert warnings() == [
-        f"reports do not arrive at {server.url}, the job goes on: "
+        f"cannot report to {server.url}; the job continues: "
         "the server refuses the credential (401): the token has expired",
-        f"reports arrive at {server.url} again",
+        f"reporting to {server.url} works again",
     ]
 
 
@@ -236,7 +236,7 @@ def test_a_server_that_is_full(fake: Fake, reporter: Make, job_id: str, warnings
     ended = {update["job_id"] for update in server.updates if update["status"] == "completed"}
     assert len(ended) == 20
     # Once for all of them, and once that it is over.
-    assert [warning.partition(" at ")[0] for warning in warnings()[1:]] == ["reports arrive"]
+    assert [re.sub(r"http://\S+", "it", warning) for warning in warnings()[1:]] == ["reporting to it works again"]
 
 
 def test_a_real_server_that_is_full(tmp_path: Path, reporter: Make, warnings: Warnings) -> None:
@@ -248,7 +248,7 @@ def test_a_real_server_that_is_full(tmp_path: Path, reporter: Make, warnings: Wa
         assert make.flush(60)
         second = make.job(id="second")
         second.complete()
-        assert "second is not taken now" in eventually(warnings)[0]
+        assert "cannot accept an update of second now" in eventually(warnings)[0]
         first.complete()
         assert eventually(lambda: make.flush(1))
         found = milepost.status("second", url=server.url)

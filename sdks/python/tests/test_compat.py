@@ -318,7 +318,7 @@ def test_what_is_refused_does_not_hurt(fake: Callable[..., FakeServer], job_id: 
     server = fake(refuse(422, "invalid-update"))
     asyncio.run(render(ProgressReporter(server.url), job_id))
     asyncio.run(render(ProgressReporter(server.url), "not an id"))
-    assert any("was refused" in warning for warning in warnings())
+    assert any("was rejected" in warning for warning in warnings())
 
 
 def test_odd_arguments_do_not_hurt(server: LiveServer, job_id: str) -> None:

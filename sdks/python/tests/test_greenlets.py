@@ -136,8 +136,8 @@ def test_a_server_that_is_down_is_warned_of_once(job_id: str, kind: str, tmp_pat
     code_, errors = Worker(program(tmp_path, kind, "after", code), url).finish()
     assert code_ == 0
     first, second = errors.strip().splitlines()
-    assert first.startswith("milepost: reports do not arrive at http://127.0.0.1:")
-    assert second == "milepost: the last states of 1 job did not arrive in time"
+    assert first.startswith("milepost: cannot report to http://127.0.0.1:")
+    assert second == "milepost: the last states of 1 job were not delivered in time"
 
 
 def test_watching_lets_other_greenlets_run(server: LiveServer, job_id: str, kind: str, tmp_path: Path) -> None:

@@ -365,9 +365,9 @@ def test_what_a_worker_says_wrongly_does_not_hurt_it(warnings: Callable[[], list
     job.metadata(5)  # type: ignore[arg-type]
     job.complete()
     assert warnings() == [
-        "'not an id' is no job id, this job is not reported: a job id has no ' '",
+        "'not an id' is not a job id, so this job is not reported: a job id may not contain ' '",
         "total is ignored: it takes a finite number, not 'many'",
-        "not reported of not an id: the metadata: 'int' object has no attribute 'items'",
+        "part of not an id is not reported: the metadata: 'int' object has no attribute 'items'",
     ]
 
 
@@ -453,7 +453,7 @@ def test_a_progress_in_percent_is_warned_of_once(job: Job, warnings: Callable[[]
         job.progress(51)
     job.progress(1.0000001)
     assert said(job)["progress"] == 1.0
-    assert warnings() == ["progress is between 0 and 1, so 51 counts as 1; 50 % is 0.5"]
+    assert warnings() == ["progress must be between 0 and 1, so 51 counts as 1; 50 % is 0.5"]
 
 
 def test_progress_and_total_may_be_assigned(job: Job) -> None:
@@ -478,7 +478,7 @@ def test_a_status_that_is_none_is_warned_of(fake: Callable[..., FakeServer], war
     reporter.close()
     assert server.updates[-1]["status"] == "processing"
     expected = "queued, processing, cancelled, completed, failed"
-    assert warnings() == [f"status 'done' counts as processing: it is none of {expected}"]
+    assert warnings() == [f"status 'done' counts as processing: it must be one of {expected}"]
 
 
 def test_an_attempt_that_is_none_stops_no_other_job(

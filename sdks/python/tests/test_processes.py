@@ -160,8 +160,8 @@ def test_an_exit_does_not_wait_long_for_a_server_that_is_down(job_id: str) -> No
     code, errors = Worker(f"milepost.job(id={job_id!r}).complete()", f"http://127.0.0.1:{free_port()}").finish()
     assert code == 0
     first, second = errors.strip().splitlines()
-    assert first.startswith("milepost: reports do not arrive at http://127.0.0.1:")
-    assert second == "milepost: the last states of 1 job did not arrive in time"
+    assert first.startswith("milepost: cannot report to http://127.0.0.1:")
+    assert second == "milepost: the last states of 1 job were not delivered in time"
 
 
 def test_without_a_server_there_is_no_thread(job_id: str) -> None:

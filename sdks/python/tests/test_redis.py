@@ -241,7 +241,7 @@ def test_a_redis_that_restarts(own_redis: LiveRedis, reporter: Make, job_id: str
         eventually(lambda: watch.state)
         own_redis.kill()
         job.stage("two")
-        eventually(lambda: any("do not arrive" in each for each in warnings()))
+        eventually(lambda: any("cannot report" in each for each in warnings()))
         own_redis.start()
         assert eventually(lambda: make.flush(1))
         eventually(lambda: watch.state is not None and watch.state.stage == "two")

@@ -242,7 +242,7 @@ def test_a_server_that_is_down_harms_no_job(own: Own, gate: Path) -> None:
     assert sent[0].return_value() == "counted"
     worker.terminate()
     assert worker.wait() == 0
-    assert "reports do not arrive" in worker.said()
+    assert "cannot report" in worker.said()
 
 
 def test_a_worker_that_does_not_fork(server: LiveServer, own: Own, gate: Path) -> None:

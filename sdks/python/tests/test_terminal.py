@@ -55,6 +55,6 @@ def test_an_id_that_was_used_before(server: LiveServer, job_id: str) -> None:
     at_a_terminal(code, server.url)
     _, warning = at_a_terminal(code, server.url)
     assert warning == (
-        f"milepost: {job_id} is not shown at {server.url}, as attempt 1 has ended there already; "
-        f'to run the same id again: milepost.job(id="{job_id}", attempt="next")'
+        f"milepost: {job_id} is not shown at {server.url}, because attempt 1 has already ended there; "
+        f'to run the same id again, use milepost.job(id="{job_id}", attempt="next")'
     )

@@ -110,7 +110,7 @@ def test_a_server_that_is_killed(
         eventually(lambda: watch.state)
         own_server.kill()
         job.stage("two")
-        eventually(lambda: any("cannot be watched" in each for each in warnings()))
+        eventually(lambda: any("cannot watch" in each for each in warnings()))
         own_server.start()
         eventually(lambda: watch.state is not None and watch.state.stage == "two")
     thread.join(60)

@@ -276,7 +276,7 @@ export class Sender {
     }
     if (!isProven || !this.#told || [...this.#entries.values()].some(({ waits }) => waits)) return;
     this.#told = 0;
-    this.#say('reports arrive again');
+    this.#say('reporting works again');
   }
 
   /** Returns whether it proves that the server takes updates. */
@@ -284,7 +284,7 @@ export class Sender {
     if (outcome.is === 'busy') {
       this.#delay(entry, outcome.retryAfter);
       entry.waits = outcome.isFull && !isEnd(entry.sent) ? 'for room' : 'for the server';
-      this.#tell(1, `an update of ${source.id} is not taken now, it is tried again: ${outcome.reason}`);
+      this.#tell(1, `the server cannot accept an update of ${source.id} now; retrying: ${outcome.reason}`);
       return false;
     }
     const { waits } = entry;
@@ -299,7 +299,7 @@ export class Sender {
       case 'over':
         entry.isOver = true;
         entry.isChanged = false;
-        warn(source.warn, `nothing more is reported of ${source.id}: ${outcome.reason}`);
+        warn(source.warn, `${source.id} is no longer reported: ${outcome.reason}`);
         return false;
       default:
         this.#reject(source, entry, outcome.reason, outcome.is === 'unacceptable' ? outcome : undefined);
@@ -340,7 +340,7 @@ export class Sender {
     this.#failures += 1;
     this.#notBefore = performance.now() + wait;
     this.#isFailing = true;
-    this.#tell(2, `reports do not arrive, the job goes on: ${reason}`);
+    this.#tell(2, `cannot report; the job continues: ${reason}`);
   }
 
   /** Says of an outage what is worse than what was said of it before. */
@@ -385,7 +385,7 @@ function isEnd(update: Update | undefined): boolean {
 
 /** Once for each job. */
 function tellTruncated(source: Source, entry: Entry, what: string): void {
-  if (!entry.hasToldTruncated) warn(source.warn, `not reported whole of ${source.id}: ${what}`);
+  if (!entry.hasToldTruncated) warn(source.warn, `part of ${source.id} is not reported: ${what}`);
   entry.hasToldTruncated = true;
 }
 

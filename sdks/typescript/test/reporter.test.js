@@ -128,7 +128,7 @@ test('a server that goes is told of once, and once when it is back, with the new
   j.progress = 0.7;
   await listen(Number(port));
   await until('it is back', () => warned.length === 2);
-  assert.match(warned[0], /do not arrive, the job goes on/);
+  assert.match(warned[0], /cannot report; the job continues/);
   assert.match(warned[1], /again/);
   assert.deepEqual([told.at(-1).stage, told.at(-1).progress], ['later', 0.7]);
   await j.complete();
@@ -202,7 +202,7 @@ test('a line that the server has no room for now is sent again', async () => {
   await until('that it was refused, and told again', () => refusals < 0 || told.filter(({ job_id }) => job_id === 'b').length > 2);
   await Promise.all([a.complete(), b.complete()]);
   assert.equal(told.filter(({ status }) => status === 'completed').length >= 2, true);
-  assert.match(warned[0], /an update of b is not taken now, it is tried again: full/);
+  assert.match(warned[0], /the server cannot accept an update of b now; retrying: full/);
 });
 
 test('a server that says when to come back is left alone until then; an end asks once all the same', async (t) => {

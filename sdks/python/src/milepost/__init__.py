@@ -10,10 +10,10 @@
     for state in milepost.watch("vid-42"):
         print(state.status, state.progress)
 
-`MILEPOST_URL` says where the server is (`http(s)://…` or `redis(s)://…`); without it, nothing is
-reported, quietly. Reporting never hurts the job: no call raises on its own account, waits for a server or makes
-memory grow; a background thread sends, at most five updates a second of each job; what goes wrong is a warning of the
-logger `milepost`, once.
+`MILEPOST_URL` is the server's URL (`http(s)://…` or `redis(s)://…`). Without it, nothing is reported and nothing is
+logged. Reporting never hurts the job: no call raises an error of its own or waits for a server, and memory is bounded.
+A background thread sends at most five updates a second for each job. The logger `milepost` warns once about each
+problem.
 """
 
 import sys
@@ -77,13 +77,13 @@ def _bar(name: str) -> Any:
     try:
         from . import _tqdm
     except ModuleNotFoundError as error:
-        raise ImportError("milepost.tqdm takes the package tqdm, `pip install 'milepost[tqdm]'`") from error
+        raise ImportError("milepost.tqdm needs the package tqdm: `pip install 'milepost[tqdm]'`") from error
 
     return getattr(_tqdm, name)
 
 
 class _Package(ModuleType):
-    """Only who asks for the bars needs tqdm.
+    """Imports the bars on first use, because they need the package tqdm.
 
     An import of the module `milepost.tqdm` would set `tqdm` here; it stays the class, as in `from tqdm import tqdm`.
     """

@@ -29,7 +29,7 @@ def given_progress(value: object, name: str = "progress") -> Optional[float]:
     """A number between 0 and 1."""
     found = given_number(value, name)
     if found is not None and not -_ROUNDING <= found <= 1 + _ROUNDING:
-        warn_once(f"{name} is between 0 and 1, so {found} counts as {min(1, max(0, found))}; 50 % is 0.5")
+        warn_once(f"{name} must be between 0 and 1, so {found} counts as {min(1, max(0, found))}; 50 % is 0.5")
     return found
 
 
@@ -70,7 +70,7 @@ def given_texts(value: object, name: str) -> list[str]:
     try:
         return [given_text(each) for each in islice(iter(value), _MAX_TEXTS)]  # type: ignore[call-overload]
     except Exception:
-        warn_once(f"{name} is ignored: it takes a list of texts, not {_shown(value)}")
+        warn_once(f"{name} is ignored: it takes a list of strings, not {_shown(value)}")
         return []
 
 

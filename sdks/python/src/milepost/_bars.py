@@ -13,7 +13,7 @@ from ._counter import Counter, Number, number
 from ._default import job as begin_job
 from ._job import Job, current, of_other_threads
 from ._left_block import outcome_of
-from ._left_loop import LeftLoop, left, look_around, uncaught
+from ._left_loop import LeftLoop, check_handled, left, uncaught
 from ._memory import LOCK, acquire_briefly
 
 MAX_SHOWN = 8
@@ -61,7 +61,7 @@ class Reported:
     """
 
     def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
-        look_around()
+        check_handled()
         self._bar = weakref.ref(bar)
         self._counter = Counter(unit=str(bar.unit))
         self._stage = _description(bar)

@@ -1,4 +1,4 @@
-"""Where a fault of reporting ends: one warning, and nothing reaches the program."""
+"""Catches errors of reporting: each is one warning, and none reaches the program."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ._json import describe
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_WARNED = 256
-"""So many different warnings are remembered; what is beyond is not said at all."""
+"""At most so many different warnings are remembered; further ones are dropped."""
 _warned: set[str] = set()
 
 
 def warn_once(text: str) -> None:
-    """Warns, unless the very same was said in this process before."""
+    """Warns, unless this process has already logged the same text."""
     if text not in _warned and len(_warned) < MAX_WARNED:
         _warned.add(text)
         _notice.notify(text)
 
 
 def harmless(function: F) -> F:
-    """The function, which raises nothing: whatever goes wrong in it is a warning, and it returns None."""
+    """Wraps a function so that it never raises: an exception becomes a warning, and the result is None."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         try:
             return function(*arguments, **named)
         except Exception as error:
-            # What a value's own methods raise, too: its __float__, its __str__.
+            # This includes exceptions of a value's own methods, such as __float__ and __str__.
             warn_once(f"{function.__qualname__} reports nothing: {type(error).__name__}: {describe(error)}")
             return None
 

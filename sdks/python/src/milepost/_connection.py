@@ -76,7 +76,7 @@ class Connection:
         try:
             there = urlsplit(urljoin(here.geturl(), location))
             if there.scheme not in ("http", "https") or not there.hostname:
-                raise ValueError("it is no address of HTTP")
+                raise ValueError("it is not an HTTP address")
             connection = Connection(f"{there.scheme}://{there.netloc}", None)
         except ValueError as error:
             raise Lost(f"the server redirects to {location[:200]}: {error}") from error
@@ -108,7 +108,7 @@ class Connection:
             if len(body) <= limit and response.read(1) == b"":
                 return body
             self._drop()
-            raise Lost("what answers is not a Milepost server: it says too much")
+            raise Lost("the server is not a Milepost server: its response is too large")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._drop()
             raise Lost(_say(error)) from error
@@ -146,5 +146,5 @@ def _say(error: BaseException) -> str:
         return "the server does not answer in time"
     text = str(error) or type(error).__name__
     if isinstance(error, (http.client.HTTPException, ValueError)):
-        return f"what answers is not a Milepost server: {text[:200]}"
+        return f"the server is not a Milepost server: {text[:200]}"
     return text

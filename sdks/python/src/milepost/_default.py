@@ -30,10 +30,10 @@ def configure(
     flush_timeout: float = 2.0,
     max_jobs: int = 10_000,
 ) -> Reporter:
-    """Sets where `job` and `report` report to from now on, instead of where the environment says: see `Reporter`.
+    """Sets the server to which `job` and `report` report from now on. See `Reporter` for the arguments.
 
-    `url` None: `MILEPOST_URL`. `token` None: `MILEPOST_TOKEN`. Jobs that have begun go on where
-    they began.
+    If `url` is None, `MILEPOST_URL` is used; if `token` is None, `MILEPOST_TOKEN`. Jobs that have already begun
+    continue to report to the previous server.
     """
     global _reporter
     reporter = Reporter(
@@ -54,15 +54,15 @@ def configure(
 
 _MOST_FORMER = 8
 _former: list[Reporter] = []
-"""Reporters of jobs that may still go on; they are flushed at the process's exit, the latest few of them."""
+"""The latest former reporters, whose jobs may still run; they are flushed when the process exits."""
 
 
 def default() -> Reporter:
-    """The reporter that `job` and `report` use: made when it is first asked for."""
+    """The reporter that `job` and `report` use, created on first use."""
     global _reporter
     if _reporter is not None:
         return _reporter
-    # Made without the lock, as it may import and warn. Of two threads that do so, one's is used.
+    # Created without the lock, because it may import and log. If two threads create one, the first is used.
     made = _from_environment()
     with LOCK:
         if _reporter is None:
@@ -88,26 +88,26 @@ def job(
     queued: bool = False,
     tags: Sequence[str] = (),
 ) -> Job:
-    """Begins a job, whose watchers see it from now on.
+    """Begins a job and reports it to its watchers.
 
         with milepost.job("render", id="vid-42") as job:
             for frame in job.track(frames, stage="render"):
                 encode(frame)
 
-    `name` is the kind of job, cut at 64 bytes, and `tags` are at most 16 words, each cut likewise: watchers find and
-    group jobs by them.
+    `name` is the kind of job, and `tags` are at most 16 words; watchers find and group jobs by them. The name and each
+    tag are cut at 64 bytes.
 
-    `id` is what watchers ask for: 1…128 characters out of `A–Z a–z 0–9 - . _ ~ : @`; without it, the name and a UUID.
-    `total` is how much there is to do, in `unit`s. `metadata` are facts of the worker's own. `ttl` is how many seconds
-    the job is kept after each update (an hour, unless the server's operator has set another time). A job that is
-    `queued` is shown so until its block is entered, or its first stage or count.
+    `id` identifies the job to watchers: 1…128 of the characters `A–Z a–z 0–9 - . _ ~ : @`. By default it is the name
+    and a UUID. `total` is the amount of work in `unit`s. `metadata` holds the worker's own values. `ttl` is how many
+    seconds the job is kept after each update (by default an hour, or the time that the server's operator has set). A
+    job that is `queued` stays so until its block is entered, or until its first stage or count.
 
-    `attempt` names the attempt, 1, 2, …: a higher one than the job's latest opens it and starts clean; None is the
-    latest, and is refused once that has ended. `"next"` joins the latest if that goes on, and begins the next one if it
-    has ended: for a job of a fixed id that is simply run again.
+    `attempt` is the number of the attempt: 1, 2, …. A number higher than the job's latest attempt begins a new one.
+    None is the latest attempt; its updates are rejected once it has ended. `"next"` joins the latest attempt if it
+    runs, and begins the next one if it has ended. Use it for a job with a fixed id that runs again and again.
 
-    A second call with the id of a job of this process that goes on returns that job. Nothing is ever raised: an id that
-    is none is warned of, and the job is not reported.
+    If a job with this id already runs in this process, the call returns that job. It never raises: an invalid id causes
+    a warning, and the job is not reported.
     """
     reporter = default()
     if reporter.url is None:
@@ -141,22 +141,22 @@ def report(
     attempt: Optional[int] = None,
     ttl: Union[float, timedelta, None] = None,
 ) -> None:
-    """Reports one update, without a job in hand: that a job waits in a queue, say, which another process will run.
+    """Reports one update without a `Job`, for example that a job is queued which another process will run.
 
-    It says all that is known: what is left out is not shown any more, but for stage and progress, which stay. There is
-    no heartbeat, and a job that is left alone stays as it was. It returns at once, and raises nothing.
+    The update describes the whole job: fields that it omits are removed, except stage and progress. There is no
+    heartbeat: without another update, the job stays as it is. The call returns at once and never raises.
     """
     known = status if status in _STATUSES else "processing"
     if known != status:
-        warn_once(f"status {_json.describe(status)!r} counts as processing: it is none of {', '.join(_STATUSES)}")
+        warn_once(f"status {_json.describe(status)!r} counts as processing: it must be one of {', '.join(_STATUSES)}")
     update = Update(str(id), known)
     update.stage(None if stage is None else given_text(stage))
     value = given_progress(progress)
     if value is not None:
         update.progress(min(1.0, max(0.0, value)))
     text = None if error is None else _json.describe_error(error)
-    said = message if message is not None or text is None else f"Error: {text}"
-    update.text("message", None if said is None else given_text(said))
+    shown = message if message is not None or text is None else f"Error: {text}"
+    update.text("message", None if shown is None else given_text(shown))
     update.now()
     for name, given in (("metadata", metadata), ("result", result)):
         if given is not None:
@@ -172,8 +172,8 @@ def report(
 
 
 def flush(timeout: float = 2.0) -> bool:
-    """Waits, so many seconds at most, until all that was said so far has arrived. Returns whether it has.
+    """Waits for at most `timeout` seconds until the server has all updates so far. Returns whether it has.
 
-    The process's exit does this by itself. In asyncio: `await asyncio.to_thread(milepost.flush)`.
+    This also happens when the process exits. In asyncio, use `await asyncio.to_thread(milepost.flush)`.
     """
     return default().flush(timeout)

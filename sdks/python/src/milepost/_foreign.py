@@ -54,7 +54,7 @@ def _fields(text: str) -> dict[str, tuple[Any, str]]:
     fields: dict[str, tuple[Any, str]] = {}
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
-        raise Unreadable("it is no object")
+        raise Unreadable("it is not an object")
     at = _skip(text, at + 1)
     while text[at : at + 1] != "}":
         if fields:
@@ -72,7 +72,7 @@ def _fields(text: str) -> dict[str, tuple[Any, str]]:
         fields[name] = (value, text[at:end].replace("\r", "").replace("\n", ""))
         at = _skip(text, end)
     if _skip(text, at + 1) != len(text):
-        raise Unreadable("something follows it")
+        raise Unreadable("there is data after the object")
     return fields
 
 
@@ -95,7 +95,7 @@ def _skip(text: str, at: int) -> int:
 
 def _expect(text: str, at: int, wanted: str) -> int:
     if text[at : at + 1] != wanted:
-        raise Unreadable(f"there is no {wanted!r} where one is due")
+        raise Unreadable(f"expected {wanted!r}")
     return at + 1
 
 
@@ -116,14 +116,14 @@ def _field(job_id: str, name: str, value: Any, text: str) -> Optional[str]:
     if name in ("attempt", "ttl"):
         most = MAX_ATTEMPT if name == "attempt" else MAX_TTL
         if type(value) is not int or not 1 <= value <= most:
-            raise Unreadable(f"{name} is not a number out of 1…{most}")
+            raise Unreadable(f"{name} is not a number from 1 to {most}")
         return str(value)
     if not isinstance(value, str) or (name == "status" and value not in STATUSES):
-        raise Unreadable(f"{name} is not what it has to be")
+        raise Unreadable(f"{name} has an unknown value")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise Unreadable(f"{name} is not a text") from None
+        raise Unreadable(f"{name} is not a string") from None
     if name == "stage" and size > MAX_STAGE_BYTES:
         raise Unreadable("stage is too long")
     return quote(value) if name == "status" else text
@@ -139,5 +139,5 @@ def _progress(value: Any, text: str) -> str:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise Unreadable("progress is beyond what a float holds")
+        raise Unreadable("progress does not fit into a float")
     return "0.0" if number < 0 else "1.0" if number > 1 else text

@@ -37,7 +37,7 @@ class HttpSource:
         if response.status == 200:
             state = read_state(body)
             if state is None:
-                raise Lost("what answers is not a Milepost server")
+                raise Lost("the server is not a Milepost server")
             return state
         problem = _problem.read(_decode(body))
         if problem is not None and problem.name == "unknown-job":
@@ -71,7 +71,7 @@ class HttpSource:
             try:
                 found = events.feed(piece)
             except TooLong as error:
-                raise Lost(f"what answers is not a Milepost server: {error}") from error
+                raise Lost(f"the server is not a Milepost server: {error}") from error
             self.retry = events.retry
             for event in found:
                 state = self._read(event)

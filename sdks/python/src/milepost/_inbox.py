@@ -1,4 +1,4 @@
-"""What the worker's calls leave for the sender to find."""
+"""The sender's inbox: messages from the worker's calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError:
     from queue import SimpleQueue
 
 
-class NotTaken(Exception):
+class NotAccepted(Exception):
     """There is no room for one more job, or the reporter is closed."""
 
 
@@ -35,7 +35,7 @@ class Wake(NamedTuple):
 
 
 class Later(NamedTuple):
-    """A change of a job that could not be made at once, as its caller must not wait for the lock."""
+    """A deferred change of a job, whose caller must not wait for the lock."""
 
     record: Record
     change: Callable[[], object]
@@ -53,36 +53,36 @@ class Flush:
     def __init__(self, deadline: float, is_last: bool) -> None:
         self.deadline = deadline
         self.is_last = is_last
-        self.left: Optional[int] = None
+        self.pending: Optional[int] = None
         """How many jobs' latest states were not sent; None until it is over."""
         self._is_over = Flag()
 
-    def finish(self, left: int) -> None:
-        self.left = left
+    def finish(self, pending: int) -> None:
+        self.pending = pending
         self._is_over.set()
 
     def wait(self, timeout: float) -> Optional[int]:
         self._is_over.wait(timeout)
-        return self.left
+        return self.pending
 
 
 Arrival = Union[Begin, Wake, Later, Written, Flush]
 
 
 class Inbox:
-    """Bounded by the number of jobs: a job is in it once, whatever is called.
+    """Bounded by the number of jobs: each job is in it at most once.
 
-    The queue may be written by signal handlers and finalisers, and holds no lock that a fork could catch.
+    Signal handlers and finalisers may write to the queue. It uses no lock that a fork could copy in a locked state.
     """
 
     def __init__(self, limit: int, server: Optional[str] = None, heartbeat: float = 10.0) -> None:
         self._server = server
         self._heartbeat = heartbeat
-        """How often a job is reported at least until its end, in seconds."""
+        """The longest time between two updates of a running job, in seconds."""
         self.is_foreign = False
         """Whether it belongs to the process that this one was forked from."""
         self.is_read = False
-        """Whether a sender takes what is in it."""
+        """Whether a sender reads it."""
         self._limit = limit
         self._queue: SimpleQueue[Arrival] = SimpleQueue()
         self._latest: dict[str, Record] = {}
@@ -90,27 +90,27 @@ class Inbox:
         self._occupied = 0
         self._woken: set[int] = set()
         self._is_closed = False
-        self._is_vain = False
+        self._is_unanswered = False
         self.waits_in_vain = 0
 
     def begin(self, record: Record, until_end: bool = True) -> None:
-        """A job of which is told from now on. Raises NotTaken."""
+        """Begins to report a job. Raises NotAccepted."""
         with LOCK:
             if self._is_closed:
-                raise NotTaken("the reporter is closed")
+                raise NotAccepted("the reporter is closed")
             if self._occupied >= self._limit:
-                raise NotTaken(f"{self._limit} jobs are reported already, which is the limit")
+                raise NotAccepted(f"{self._limit} jobs are reported already, which is the limit")
             self._occupied += 1
             if until_end:
                 record.description.heartbeat(self._heartbeat)
             earlier = self._latest.get(record.job_id)
             self._latest[record.job_id] = record
-            # The end of the one before goes first. One that goes on is another attempt's, and waits for nobody.
+            # The end of an earlier job with this id is sent first. An earlier job that still runs is another attempt.
             after = earlier.key if earlier is not None and earlier.has_ended else None
             self._queue.put(Begin(record, until_end, after))
 
     def give(self, job_id: str, update: Update, status: str, stage: Optional[str], reopens: bool) -> Record:
-        """An update that is to be sent as it is. Raises NotTaken."""
+        """Reports a whole update. Raises NotAccepted."""
         with LOCK:
             record = self._latest.get(job_id)
             if record is None or record.has_ended:
@@ -129,7 +129,7 @@ class Inbox:
                 self._queue.put(Wake(record))
 
     def later(self, record: Record, change: Callable[[], object]) -> None:
-        """Has the sender make a change of a job. For finalisers and the like: takes no lock."""
+        """Lets the sender make a change of a job. For finalisers and similar code: takes no lock."""
         if self.is_read and not self._is_closed and not self.is_foreign:
             self._queue.put(Later(record, change))
 
@@ -143,27 +143,27 @@ class Inbox:
                 self._queue.put(Written(record))
 
     def deliver(self, record: Record, timeout: float) -> None:
-        """Waits, at most so many seconds, until what was said of a job has been sent; not at all after a wait that was
-        in vain, until something has arrived."""
+        """Waits for at most `timeout` seconds until the job's latest state has been sent. After a timeout, it does
+        not wait again until the server has answered."""
         with LOCK:
-            if self._is_vain or self.is_foreign or self._latest.get(record.job_id) is not record:
+            if self._is_unanswered or self.is_foreign or self._latest.get(record.job_id) is not record:
                 return
         flush = Flush(time.monotonic() + timeout, is_last=False)
         self.flush(flush)
         if flush.wait(timeout) != 0:
-            self._is_vain = True
+            self._is_unanswered = True
             self.waits_in_vain += 1
 
     def page_of(self, job_id: str) -> Optional[str]:
-        """Where people watch a job of this server's."""
+        """The URL of the page that shows the job, if the server has pages."""
         return None if self._server is None else f"{self._server}/?job={quote(job_id)}"
 
     def has_arrived(self) -> None:
         """The server has answered."""
-        self._is_vain = False
+        self._is_unanswered = False
 
     def release(self, record: Record, seen: Snapshot) -> bool:
-        """The sender is done with a job, unless something was said since it looked: then it stays."""
+        """Removes a job without anything more to send. Returns False if it has changed since `seen`."""
         with LOCK:
             if record.snapshot() != seen:
                 return False
@@ -180,21 +180,21 @@ class Inbox:
                 self._queue.put(flush)
 
     def wait(self, timeout: Optional[float]) -> list[Arrival]:
-        """Everything that is there; waits for it, at most so many seconds."""
-        mail: list[Arrival] = []
+        """All messages in the queue. Waits for the first, for at most `timeout` seconds."""
+        arrived: list[Arrival] = []
         try:
-            mail.append(self._queue.get(timeout=timeout))
+            arrived.append(self._queue.get(timeout=timeout))
             while True:
-                mail.append(self._queue.get_nowait())
+                arrived.append(self._queue.get_nowait())
         except Empty:
             pass
         with LOCK:
-            # What is said from now on needs another look.
-            self._woken.difference_update(item.record.key for item in mail if isinstance(item, Wake))
-        return mail
+            # A change after this needs another check.
+            self._woken.difference_update(item.record.key for item in arrived if isinstance(item, Wake))
+        return arrived
 
     def close(self) -> None:
-        """Nothing is taken any more, and nobody waits in vain."""
+        """Accepts no more jobs, and releases those who wait for a flush."""
         with LOCK:
             self._is_closed = True
             self._latest.clear()

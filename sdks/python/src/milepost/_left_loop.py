@@ -1,9 +1,9 @@
 """Loops that were left before their items were used up: by `break`, or by an exception.
 
-Python closes a loop's generator in both cases the same way, and tells it of no exception. But the bytecode where the
-loop's frame stands tells whether it was left in order. If it was not, an exception is on its way through the frame.
-What it is shows up when nobody catches it: at the end of the program or of the thread; or when the next bar is opened
-by who handles it.
+In both cases Python closes the loop's generator in the same way, without naming the exception. But the current bytecode
+of the loop's frame shows whether the loop was left in order. If not, an exception is propagating through the frame. We
+learn which one when it is uncaught, at the end of the program or of the thread, or when the code that handles it opens
+the next bar.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ._memory import is_held
 from ._threads import Flag, Thread
 
 PATIENCE = 5.0
-"""How long an exception may be on its way, through `finally` blocks say, before it counts as caught, in seconds."""
+"""How long an exception may propagate, for example through `finally` blocks, before it counts as caught, in seconds."""
 MAX_PENDING = 64
-"""So many loops wait for their exception at once; of any more nothing is waited for."""
+"""At most so many loops wait for their exception at once. Further ones do not wait."""
 
 _IN_ORDER = ("POP_", "END_", "RETURN_", "YIELD_", "RESUME", "DELETE_FAST", "DELETE_NAME", "STORE_FAST", "STORE_NAME")
 _IN_ORDER_TOO = frozenset({"SWAP", "ROT_TWO", "ROT_THREE", "ROT_FOUR", "NOP", "JUMP_FORWARD", "JUMP_BACKWARD"})
@@ -31,7 +31,7 @@ _watches_threads = False
 
 
 class LeftLoop:
-    """A loop that was left. `decide` is called once: with the exception by which it was left, or None."""
+    """A loop that was left. `decide` is called once, with the exception that left it, or None."""
 
     def __init__(self, frame: FrameType, decide: Callable[[Optional[BaseException]], None]) -> None:
         self._frame_id = id(frame)
@@ -51,7 +51,7 @@ class LeftLoop:
             self.settle(uncaught())
 
     def settle(self, error: Optional[BaseException]) -> None:
-        """Nothing more is to be learned than that exception, which may be another one's."""
+        """Decides, with that exception if it propagated through this loop, otherwise with None."""
         decide, self._decide = self._decide, None
         if decide is not None:
             if self in _pending:
@@ -71,10 +71,10 @@ class LeftLoop:
 
 
 def left(decide: Callable[[Optional[BaseException]], None]) -> Optional[LeftLoop]:
-    """To be called while the generator of a loop is being closed. Returns the loop if its exception is still on its
-    way; else the decision has been made."""
+    """Call it while the generator of a loop is being closed. Returns the loop if an exception is still propagating;
+    otherwise `decide` has been called."""
     frame = _frame_of_loop()
-    # With the lock held, this is a finaliser in the middle of a change, not the end of a loop.
+    # If this thread holds the lock, this is a finaliser in the middle of a change, not the end of a loop.
     if frame is None or is_held() or len(_pending) >= MAX_PENDING or not _has_exception(frame):
         decide(None)
         return None
@@ -86,18 +86,18 @@ def left(decide: Callable[[Optional[BaseException]], None]) -> Optional[LeftLoop
 
 
 def uncaught() -> Optional[BaseException]:
-    """The exception that nobody caught, and that Python has printed last."""
+    """The uncaught exception that Python printed last."""
     found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     return found if isinstance(found, BaseException) else None
 
 
-def look_around() -> None:
-    """Whoever handles an exception just now may be handling that of a loop."""
+def check_handled() -> None:
+    """If the calling code is handling an exception, settles the loops that it left."""
     if _pending:
-        _seen(sys.exc_info()[1])
+        _settle_pending(sys.exc_info()[1])
 
 
-def _seen(error: Optional[BaseException]) -> None:
+def _settle_pending(error: Optional[BaseException]) -> None:
     for loop in list(_pending):
         if loop.matches(error):
             loop.settle(error)
@@ -111,14 +111,14 @@ def _watch_threads() -> None:
     before = threading.excepthook
 
     def hook(arguments: Any) -> None:
-        _seen(arguments.exc_value)
+        _settle_pending(arguments.exc_value)
         before(arguments)
 
     threading.excepthook = hook
 
 
 def _frame_of_loop() -> Optional[FrameType]:
-    """The frame whose loop it is: below it stand the generators that are being closed."""
+    """The frame of the loop: the first one above the generators that are being closed."""
     frame: Optional[FrameType] = sys._getframe(1)
     is_inside = False
     while frame is not None:

@@ -1,13 +1,14 @@
 """The lock under which jobs change.
 
-Held for moments. Reentrant, since a signal handler, or a finaliser that the garbage collector runs, may report in the
-middle of a report. Taken around a fork, so that a child does not inherit it locked by a thread that it does not have.
+It is held only briefly. It is reentrant, because a signal handler, or a finaliser run by the garbage collector, may
+report in the middle of a report. It is acquired around a fork, so that a child does not inherit it locked by a thread
+that the child does not have.
 
-Invariant: who holds the lock waits for nothing: no import, no log output, no start of a thread, no I/O.
+Invariant: a thread that holds the lock never waits: no import, no log output, no start of a thread, no I/O.
 
-Invariant: finalisers, and code that other libraries call under locks of their own (tqdm draws so), wait for the lock
-briefly or not at all. The garbage collector may run a finaliser in any thread and at any allocation, also where that
-thread holds what the lock's holder waits for in a finaliser of the program's own.
+Invariant: finalisers, and code that other libraries call under their own locks (as tqdm does when it draws), wait for
+the lock briefly or not at all. The garbage collector may run a finaliser in any thread and at any allocation. That
+thread may hold a lock for which the holder of this lock waits, in a finaliser of the program.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ._threads import RLock, forget_threads
 
 LOCK = RLock()
 _BRIEFLY = 0.1
-"""Longer than the lock is ever held, unless its holder waits for the caller, in seconds."""
+"""In seconds. Longer than the lock is ever held, unless its holder waits for the caller."""
 
 
 def is_held() -> bool:
@@ -27,8 +28,8 @@ def is_held() -> bool:
 
 
 def acquire_briefly() -> bool:
-    """Takes the lock, for finalisers and the like, and returns whether it could: not if it was not free within 0.1 s,
-    nor in the middle of a change that this thread makes."""
+    """Acquires the lock for a finaliser or similar code, and returns whether it succeeded. It fails if the lock is not
+    free within 0.1 s, or if this thread already holds it for a change."""
     return not is_held() and bool(LOCK.acquire(True, _BRIEFLY))
 
 

@@ -1,4 +1,4 @@
-"""What a reporter says about itself: warnings of the logger `milepost`, and nowhere else."""
+"""A reporter's notices to its program: warnings of the logger `milepost`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from . import _memory, _threads
 _LOGGER = logging.getLogger("milepost")
 _MAX_DEFERRED = 16
 _deferred: Deque[str] = deque(maxlen=_MAX_DEFERRED)
-"""What could not be logged where it came up. The next call that can passes it on; of more than 16, the latest."""
+"""Notices that could not be logged at once. The next call that can logs them. Of more than 16, the latest are kept."""
 
 
 def notify(message: str) -> None:
-    """Logs a warning, now or soon."""
+    """Logs a warning, or defers it if logging is not safe now."""
     if _may_log():
         _log(message)
     else:
@@ -23,24 +23,24 @@ def notify(message: str) -> None:
 
 
 def notify_deferred() -> None:
-    """Logs what could not be logged where it came up."""
+    """Logs the deferred notices."""
     while _deferred and _may_log():
         try:
             _log(_deferred.popleft())
         except IndexError:
-            # Another thread was quicker.
+            # Another thread took it.
             return
 
 
 def _may_log() -> bool:
-    # A handler waits for locks of its own. Where the program's threads are greenlets, these are not for a real thread.
+    # A log handler takes locks. If the program's threads are greenlets, a native thread must not wait for those.
     return not _memory.is_held() and not (_threads.is_own() and _threads.are_greenlets())
 
 
 def _log(message: str) -> None:
     try:
-        # Whoever has not set up logging sees the bare text, and has to learn who speaks.
+        # Without a logging configuration, only the text is printed, so it names its source.
         _LOGGER.warning("milepost: %s", message)
     except Exception:
-        # A handler that raises is no reason for a job to fail.
+        # An error of a log handler must not fail the job.
         pass

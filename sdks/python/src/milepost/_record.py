@@ -1,4 +1,4 @@
-"""All that is known here of one job: written by the worker's calls, read by the sender."""
+"""The state of one job in this process: written by the worker's calls, read by the sender."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ._request import Request
 from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, TEXTS, Encoded, Update, quote
 
 MAX_METADATA_BYTES = 49_152
-"""Of all of a job's metadata: there has to be room for the rest of an update."""
+"""The bound of a job's metadata, so that there is room for the rest of an update."""
 
 _versions = itertools.count(1)
 _keys = itertools.count(1)
 
 
 class StateId(NamedTuple):
-    """Which of a job's states this is: two that are equal are the same."""
+    """Identifies one of a job's states: equal ids mean equal states."""
 
     version: int
     attempt: Optional[int]
@@ -32,11 +32,11 @@ class StateId(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What a check of a job shows."""
+    """A job at the time of a check."""
 
     state: StateId
     urgent: int
-    """Changes when watchers are to see the change at once: status and stage."""
+    """Changes with status and stage, which watchers should see at once."""
     ended: bool
 
 
@@ -48,11 +48,11 @@ class Last(NamedTuple):
 
 
 class Record:
-    """One job of this process. Every change is made under the lock, and counts up `version`.
+    """One job of this process. Every change is made under the lock and increments `version`.
 
-    Invariant: the first end wins. A signal handler may report in the middle of any call here, in the same thread, so
-    the lock does not keep it out: what was checked may have changed before the next line. The end is therefore kept
-    in a place of its own that is set once, by one atomic operation, and overrides everything else.
+    Invariant: the first end wins. A signal handler may report in the middle of any call here, in the same thread, and
+    the lock does not exclude it: what was checked may have changed before the next line. So the end has its own
+    field, which one atomic operation sets once, and which overrides everything else.
     """
 
     def __init__(self, job_id: str, attempt: Optional[int] = None, ttl: Optional[int] = None) -> None:
@@ -64,17 +64,17 @@ class Record:
         self.is_over = False
         """The server says that the attempt is over: nothing more is reported."""
         self.reopens = False
-        """Where the latest attempt has ended: whether to begin the next one."""
+        """Whether to begin the next attempt if the latest has ended."""
         self.joins = False
-        """Where a later attempt has begun already: whether to take part in that."""
+        """Whether to join a later attempt that has already begun."""
         self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
         self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
         self.description = Description()
         self.on_request: Optional[Callable[[Request], None]] = None
-        """Called by the sender with each request that is news: it returns at once, and raises nothing."""
+        """Called by the sender with each new request. It must return at once and not raise."""
         self._requested: Optional[Request] = None
         self._acknowledged: Optional[str] = None
-        """The action that the worker has answered last."""
+        """The action that the worker acknowledged last."""
         self._version = next(_versions)
         self._urgent = self._version
         self._status = "processing"
@@ -86,20 +86,20 @@ class Record:
         self._counter = self.own
         self._rate = Rate()
         self._encoded: Optional[tuple[Update, Encoded]] = None
-        """The update as it is sent, if it is the last one or was given whole. An end is sent with the very same words
-        each time: so the server recognises it."""
+        """The encoded update, if it is the last one or was set as a whole. An end is sent with the same bytes each
+        time, so that the server recognizes it."""
         self._given: Optional[Update] = None
         self._last: dict[str, Last] = {}
         self._has_notified_truncated = False
         self.refused_part: Optional[str] = None
-        """Why the server does not take an update whole; said once it has taken the rest."""
+        """Why the server rejected a part of an update. The notice follows once it has accepted the rest."""
         self._truncated: set[str] = set()
-        """The parts that could not be encoded when they were given."""
+        """The parts that could not be encoded when they were set."""
         self._reductions = 0
-        """How often the server would not take an update as large as it was: each one is shrunk so often."""
+        """By how many steps each update is reduced, because the server rejected larger ones."""
         self.is_handed_over = False
         self.is_withdrawn = False
-        """Nothing is to be reported of it, should nothing have been sent yet."""
+        """Report nothing of it, unless something has been sent already."""
 
     @property
     def status(self) -> str:
@@ -116,13 +116,13 @@ class Record:
 
     @property
     def has_ended(self) -> bool:
-        """Also when another process goes on with it: for this one it is over."""
+        """True also if another process continues the job: for this process it is over."""
         return self.is_handed_over or self.is_withdrawn or "last" in self._last
 
     def _finish(self, status: str, update: Update) -> bool:
-        """Makes that the last update. False if there is one already."""
+        """Sets the last update. Returns False if there is one already."""
         last = Last(status, update)
-        # Atomic: nothing comes between the look and the entry, not even a signal handler.
+        # Atomic: not even a signal handler runs between the lookup and the insertion.
         if self._last.setdefault("last", last) is not last:
             return False
         self._changed(at_once=True)
@@ -130,7 +130,7 @@ class Record:
 
     @property
     def counter(self) -> Counter:
-        """The one that is shown: the job's own, or that of a stage."""
+        """The counter that watchers see: the job's own, or that of a stage."""
         return self._counter
 
     def _changed(self, at_once: bool = False) -> None:
@@ -140,7 +140,7 @@ class Record:
 
     @property
     def requested(self) -> Optional[Request]:
-        """What watchers request, as far as the server has said so."""
+        """The latest request of a watcher that the server has passed on."""
         return self._requested
 
     def request(self, request: Optional[Request]) -> None:
@@ -152,7 +152,7 @@ class Record:
             self.on_request(request)
 
     def make_cancellable(self) -> bool:
-        """The worker answers requests from now on. Returns whether that is news."""
+        """Declares that the worker answers requests. Returns whether that is a change."""
         with LOCK:
             is_news = self.description.cancellable()
             if is_news:
@@ -160,7 +160,7 @@ class Record:
             return is_news
 
     def acknowledge(self, action: str) -> bool:
-        """The worker does what was requested. Returns whether that is news."""
+        """Records that the worker acknowledges a request. Returns whether that is a change."""
         with LOCK:
             if action == self._acknowledged:
                 return False
@@ -182,7 +182,7 @@ class Record:
             self._changed(at_once=True)
 
     def begin(self) -> bool:
-        """The job waits no more. Returns whether that is news."""
+        """The job is no longer queued. Returns whether that is a change."""
         with LOCK:
             if self._status != "queued":
                 return False
@@ -191,7 +191,7 @@ class Record:
             return True
 
     def enter(self, stage: Optional[str], counter: Optional[Counter] = None) -> bool:
-        """Enters a stage, and shows that counter from now on. Returns whether watchers are to see it at once."""
+        """Enters a stage, and shows that counter from now on. Returns whether watchers should see it at once."""
         with LOCK:
             if self.has_ended:
                 return False
@@ -211,17 +211,17 @@ class Record:
                 self._changed()
 
     def message(self, text: Optional[str]) -> None:
-        """None takes back what was said before."""
+        """None removes the message."""
         with LOCK:
             if text != self._message:
                 self._message = text
                 self._changed()
 
     def metadata(self, *mappings: Optional[Mapping[str, object]]) -> None:
-        """Values that are not JSON, or for which there is no room, are passed over with a notice."""
+        """Adds metadata. Values that are not JSON, or that do not fit, are skipped with a notice."""
         try:
             values = {_json.name(key): value for mapping in mappings if mapping for key, value in mapping.items()}
-        except Exception as error:  # it is no mapping, or a rude one
+        except Exception as error:  # it is not a mapping, or its methods raise
             self._mark_truncated("metadata", f"the metadata: {_json.describe(error)}")
             return
         for key, value in values.items():
@@ -234,7 +234,7 @@ class Record:
                 present = _size(key, self._metadata[key]) if key in self._metadata else 0
                 size = self._metadata_bytes - present + _size(key, text)
                 if size <= MAX_METADATA_BYTES:
-                    # A new one each time: the sender may be reading the one before.
+                    # A new dictionary each time, because the sender may be reading the old one.
                     self._metadata = {**self._metadata, key: text}
                     self._metadata_bytes = size
                     self._changed()
@@ -244,7 +244,7 @@ class Record:
                 )
 
     def result(self, value: object) -> None:
-        """What comes of the job, should it complete."""
+        """Sets the result, which is reported if the job completes."""
         try:
             self._result = _json.encode(value)
             self._truncated.discard("result")
@@ -253,7 +253,7 @@ class Record:
             self._mark_truncated("result", f"the result: {error}")
 
     def end(self, status: str, text: Optional[str]) -> bool:
-        """Ends the job; `text` is the error, or why it was cancelled. The first end wins: False if there was one."""
+        """Ends the job; `text` is the error, or why it was cancelled. Returns False if it had already ended."""
         with LOCK:
             if self.has_ended:
                 return False
@@ -269,25 +269,25 @@ class Record:
             else:
                 update.text("message", text)
             is_first = self._finish(status, update)
-        self._tell_size(self._truncated, update)
+        self._notify_dropped(self._truncated, update)
         return is_first
 
     def hand_over(self, update: Update, status: str) -> bool:
-        """Another process goes on with the job, and reports it; `update` is the last that this one says of it.
-        False if the job has ended."""
+        """Another process continues the job and reports it; `update` is the last one of this process. Returns False if
+        the job has ended."""
         with LOCK:
             if self.has_ended:
                 return False
             if not self._finish(status, update):
                 return False
-            # As it is: it names the attempt that goes on.
+            # Encoded now, with the attempt that continues.
             self._encoded = (update, update.encode())
             self.is_handed_over = True
             return True
 
     def give(self, update: Update, status: str, stage: Optional[str]) -> bool:
-        """Takes an update as it is. Returns whether watchers are to see it at once."""
-        # A text that was cut is yet to be said.
+        """Replaces the job's state by a whole update. Returns whether watchers should see it at once."""
+        # There has been no notice yet for a text that was cut.
         before = set(update.truncated).difference(TEXTS)
         whole = update.encode()
         with LOCK:
@@ -301,11 +301,11 @@ class Record:
             self._given, self._encoded = update, (update, whole)
             self._status, self._stage = status, stage
             self._changed(at_once)
-        self._tell_size(before, update)
+        self._notify_dropped(before, update)
         return at_once
 
     def reopen(self, attempt: int) -> None:
-        """The attempt that was last is over; this is about the next one."""
+        """The latest attempt is over; from now on, this record reports the given one."""
         with LOCK:
             self._attempt = attempt
             self._requested = self._acknowledged = None
@@ -313,15 +313,15 @@ class Record:
             self._changed(at_once=True)
 
     def snapshot(self) -> Snapshot:
-        """What the schedule has to know."""
+        """The job as the schedule needs it."""
         with LOCK:
-            # An update that is whole is that, whatever the counter does meanwhile.
+            # The counter does not affect an update that was set as a whole.
             count = None if self._fixed() is not None else self._counter.count()
             state = StateId(self._version, self._attempt, count)
             return Snapshot(state, self._urgent, self.has_ended)
 
     def encode(self, now: float) -> Encoded:
-        """The update that says how the job is now."""
+        """The update that describes the job now."""
         with LOCK:
             fixed = self._fixed()
             if fixed is not None:
@@ -337,18 +337,18 @@ class Record:
                 update = self._update(self.status, count, rate)
                 for _ in range(self._reductions):
                     update.reduce()
-                # What the server refuses is said once it has taken the rest.
+                # The notice about rejected parts follows once the server has accepted the rest.
                 before = set(update.truncated) if self._reductions else self._truncated
                 data = update.encode()
-        self._tell_size(before, update)
+        self._notify_dropped(before, update)
         return data
 
     def reduce(self, is_end: bool) -> bool:
-        """The server refused what an update contains, which was the end or not. Returns whether it can be sent with
-        less."""
+        """The server rejected the content of an update; `is_end` says whether it was the end. Returns whether a reduced
+        update can be sent."""
         with LOCK:
             if is_end != self.has_ended:
-                # There is another one to send by now.
+                # There is a newer update to send.
                 return True
             fixed = self._fixed()
             if fixed is not None:
@@ -360,7 +360,7 @@ class Record:
             return is_smaller
 
     def _fixed(self) -> Optional[Update]:
-        """The update that is sent as it is, whatever the counters do."""
+        """The update that the counters do not affect, if there is one."""
         last = self._last.get("last")
         return self._given if last is None else last.update
 
@@ -380,12 +380,12 @@ class Record:
         if self._acknowledged is not None:
             update.json("acknowledged", quote(self._acknowledged))
             update.json("paused", "true" if self._acknowledged == "pause" and status not in ENDS else None)
-        # What comes of a job is missing only from its end.
+        # Only an end has a result that may be missing.
         update.mark_truncated(*(self._truncated if status == "completed" else self._truncated - {"result"}))
         return update
 
     def _counted(self, count: Count, rate: Optional[float]) -> dict[str, str]:
-        """What the count adds to the metadata, each only where it is known. The worker's own override it."""
+        """The known values that the count adds to the metadata. The worker's own metadata override them."""
         if not _is_counted(count):
             return {}
         known = {"current": _json.encode(count.current)}
@@ -406,17 +406,17 @@ class Record:
             self._changed()
         self.notify_truncated(why)
 
-    def _tell_size(self, before: set[str], update: Update) -> None:
-        """Says what encoding the update has dropped or cut, beside what was `truncated` before."""
+    def _notify_dropped(self, before: set[str], update: Update) -> None:
+        """Names the parts that encoding the update has dropped or cut, except those that were `truncated` before."""
         parts = [part for part in update.truncated if part not in before]
         if parts:
             self.notify_truncated(f"{' and '.join(parts)}: an update has at most {MAX_UPDATE_BYTES} bytes")
 
     def notify_truncated(self, what: str) -> None:
-        """Says once for each job that a part of it cannot be reported."""
+        """Logs that a part of the job cannot be reported; once for each job."""
         if not self._has_notified_truncated:
             self._has_notified_truncated = True
-            _notice.notify(f"not reported of {self.job_id}: {what}")
+            _notice.notify(f"part of {self.job_id} is not reported: {what}")
 
 
 def _is_counted(count: Count) -> bool:
@@ -424,12 +424,12 @@ def _is_counted(count: Count) -> bool:
 
 
 def _eta(count: Count, rate: Number) -> Optional[float]:
-    """Not known while nothing moves, nor once all is done."""
+    """None while the count does not move, and once all is done."""
     if not count.total or count.current >= count.total or rate <= 0:
         return None
     return (count.total - count.current) / rate
 
 
 def _size(key: str, text: str) -> int:
-    """In an update, with quotes, colon and comma."""
+    """The size in an update, with quotes, colon and comma."""
     return len(key.encode("utf-8", "replace")) + len(text.encode()) + 4

@@ -57,7 +57,7 @@ class Redis:
                 return _LATE if is_last or self._client.was_late(answer[1], timeout, begun) else None
             return self._outcome(sent.job_id, answer)
         except (IndexError, TypeError, KeyError, ValueError) as error:
-            raise Lost(f"Redis answered with something else than the report script does: {error}") from error
+            raise Lost(f"unexpected reply from the report script: {error}") from error
 
     def _outcome(self, job_id: str, answer: list[bytes]) -> Outcome:
         kind = answer[0]

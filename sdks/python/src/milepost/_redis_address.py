@@ -53,7 +53,7 @@ def parse(url: str) -> RedisAddress:
     username, colon, password = login.partition(":")
     hosts = [_host(name, 26_379 if kind == "sentinel" else 6_379) for name in names.split(",")]
     if not kind and len(hosts) > 1:
-        raise InvalidRedisUrl("it names several hosts; redis+sentinel:// or redis+cluster:// may do that")
+        raise InvalidRedisUrl("it names several hosts, which needs redis+sentinel:// or redis+cluster://")
     parts = [unquote(part) for part in path.split("/") if part]
     service = (parts.pop(0) if parts else "mymaster") if kind == "sentinel" else ""
     db = parts.pop(0) if parts else "0"
@@ -75,7 +75,7 @@ def _host(text: str, default: int) -> tuple[str, int]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise InvalidRedisUrl("it has a [ without its ]")
+            raise InvalidRedisUrl("it has a [ without a ]")
         port = rest[1:]
         has_port = bool(rest)
     else:
@@ -86,5 +86,5 @@ def _host(text: str, default: int) -> tuple[str, int]:
     if not has_port:
         return host, default
     if not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise InvalidRedisUrl(f"its port {port!r} is none")
+        raise InvalidRedisUrl(f"its port {port!r} is not valid")
     return host, int(port)

@@ -288,5 +288,5 @@ def _clock() -> float:
 def say(error: BaseException) -> str:
     """For people."""
     if isinstance(error, (redis.TimeoutError, TimeoutError)):
-        return "Redis does not answer in time"
+        return "Redis did not answer in time"
     return f"Redis: {str(error) or type(error).__name__}"

@@ -67,7 +67,7 @@ class RedisSource:
             deadline = time.monotonic() + PATIENCE
             while (message := subscription.get_message(timeout=PATIENCE)) is None or "subscribe" not in message["type"]:
                 if time.monotonic() > deadline:
-                    raise Lost("Redis does not answer in time")
+                    raise Lost("Redis did not answer in time")
         except redis.RedisError as error:
             self._client.release()
             raise Lost(say(error)) from error

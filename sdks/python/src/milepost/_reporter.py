@@ -1,4 +1,4 @@
-"""Who reports: one for each server, with one thread in each process."""
+"""A reporter: one for each server, with one thread in each process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import _address, _job_id, _json, _notice
 from ._argument import given_mapping, given_number, given_seconds, given_text, given_texts, given_whole
 from ._boundary import harmless, warn_once
 from ._counter import Number
-from ._inbox import Flush, Inbox, NotTaken
+from ._inbox import Flush, Inbox, NotAccepted
 from ._job import Job
 from ._left_loop import uncaught
 from ._memory import LOCK
@@ -32,13 +32,13 @@ _all: weakref.WeakSet[Reporter] = weakref.WeakSet()
 
 
 class Reporter:
-    """Reports jobs to one server. `milepost.job()` and the like use that of the environment.
+    """Reports jobs to one server. `milepost.job()` and the other functions use the reporter of the environment.
 
-    `url` is the server's address, `http(s)://…` or `redis(s)://…`; None: nothing is reported. `token` is sent as
-    `Authorization: Bearer`. Of a job, `interval` seconds pass between two routine updates at least, and `heartbeat`
-    at most. `flush_timeout` is how long an exit, or `close`, waits at most until the last states have arrived; a
-    request takes no longer either. At most `max_jobs` jobs are kept, those under way and those whose end has not
-    arrived; each takes some 64 KiB at most. A URL that cannot be used is warned of, and nothing is reported.
+    `url` is the server's address, `http(s)://…` or `redis(s)://…`; if it is None, nothing is reported. `token` is sent
+    as `Authorization: Bearer`. Two routine updates of a job are at least `interval` seconds apart, and at most
+    `heartbeat` seconds. `flush_timeout` is how many seconds an exit, or `close`, waits for the last states to be
+    acknowledged; it also bounds each request. At most `max_jobs` jobs are kept, running or with an unacknowledged end;
+    each takes at most about 64 KiB. An unusable URL causes a warning, and nothing is reported.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Reporter:
         self._max_jobs = int(_seconds(max_jobs, "max_jobs", 10_000))
         self._url = _usable(url)
         self._thread: Optional[Thread] = None
-        self._has_told_full = False
+        self._has_warned_full = False
         self._inbox = Inbox(self._max_jobs, _server_of(self._url), self._pace.heartbeat)
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         _all.add(self)
 
     @property
     def url(self) -> Optional[str]:
-        """Where it reports to; None: nowhere."""
+        """The server's URL; None if nothing is reported."""
         return self._url
 
     def job(
@@ -86,7 +86,7 @@ class Reporter:
         """Begins a job: see `milepost.job()`."""
         begun = self._begin(name, id, total, unit, stage, message, metadata, attempt, ttl, queued, tags)
         if begun is None:
-            # Whatever went wrong was said; the program has a job in hand all the same, of which nobody hears.
+            # A warning was logged. The program still gets a job, which is not reported.
             begun = Job(Record(_json.describe(id if id is not None else name)), self._inbox)
 
         def begin_again() -> Job:
@@ -183,15 +183,15 @@ class Reporter:
         try:
             self._start()
             return begin()
-        except NotTaken as why:
-            if not self._has_told_full:
-                self._has_told_full = True
+        except NotAccepted as why:
+            if not self._has_warned_full:
+                self._has_warned_full = True
                 _notice.notify(f"further jobs are not reported: {why}")
         except RuntimeError as error:
-            # No thread can be started: the interpreter goes down, or the machine has no more.
+            # No thread can be started: the interpreter is shutting down, or the limit of threads is reached.
             warn_once(f"nothing is reported: {error}")
         except Exception as error:
-            # What the transport needs is not there, or is not what it should be. That will not change by itself.
+            # A package or file that the transport needs is missing or unsuitable. Retrying would not help.
             url, self._url = self._url or "", None
             _notice.notify(f"nothing is reported to {_address.without_password(url)}: {_address.explain(error)}")
         return None
@@ -199,7 +199,7 @@ class Reporter:
     def _start(self) -> None:
         if self._thread is not None or self._url is None:
             return
-        # This may import, and so wait for a thread that waits for the lock.
+        # Without the lock: this may import, and so wait for a thread that waits for the lock.
         sender = Sender(
             self._inbox,
             connect(self._url, self._token),
@@ -216,9 +216,9 @@ class Reporter:
         _at_exit_of_worker_processes()
 
     def flush(self, timeout: float = 2.0) -> bool:
-        """Waits, so many seconds at most, until all that was said so far has arrived. Returns whether it has."""
-        left = self._flush(time.monotonic() + _seconds(timeout, "timeout", 2.0), is_last=False)
-        return left == 0
+        """Waits for at most `timeout` seconds until the server has all updates so far. Returns whether it has."""
+        pending = self._flush(time.monotonic() + _seconds(timeout, "timeout", 2.0), is_last=False)
+        return pending == 0
 
     def _flush(self, deadline: float, is_last: bool) -> Optional[int]:
         thread = self._thread
@@ -226,30 +226,30 @@ class Reporter:
             return 0
         flush = Flush(deadline, is_last)
         self._inbox.flush(flush)
-        # The sender itself says when the time is over; the rest is for when it is still in a request.
-        left = flush.wait(max(0.0, deadline - time.monotonic()) + 0.1)
+        # The sender finishes the flush at its deadline. The extra time is for a request that is still running then.
+        pending = flush.wait(max(0.0, deadline - time.monotonic()) + 0.1)
         _notice.notify_deferred()
-        return left
+        return pending
 
     def close(self) -> None:
-        """Sends what has not arrived yet, for `flush_timeout` at most. Nothing is reported from then on."""
+        """Sends pending updates, for at most `flush_timeout` seconds. Later calls report nothing."""
         deadline = time.monotonic() + self._flush_timeout
-        left = self._flush(deadline, is_last=True)
-        if left != 0:
-            _tell_undelivered(left)
+        pending = self._flush(deadline, is_last=True)
+        if pending != 0:
+            _notify_undelivered(pending)
         self._inbox.close()
-        if self._thread is not None and left is not None:
+        if self._thread is not None and pending is not None:
             self._thread.join(0.1)
 
     def _exit(self, deadline: float) -> None:
-        """The process ends: what has no outcome has failed."""
+        """The process exits: jobs without an outcome have failed."""
         error = None if hasattr(sys, "ps1") else uncaught()
         reason = "the process ended without an outcome" if error is None else _json.describe_error(error)
         for job in list(self._jobs.values()):
             job._leave(reason)
-        left = self._flush(deadline, is_last=False)
-        if left != 0:
-            _tell_undelivered(left)
+        pending = self._flush(deadline, is_last=False)
+        if pending != 0:
+            _notify_undelivered(pending)
 
     def _after_fork(self) -> None:
         """In the child: its parent has the thread, the connection and the jobs."""
@@ -260,7 +260,7 @@ class Reporter:
 
 
 def _server_of(url: Optional[str]) -> Optional[str]:
-    """Where a browser finds that server; without the password, which is not for the screen."""
+    """The server's URL for browsers, without the password."""
     if url is None or _address.is_redis(url):
         return None
     scheme, separator, rest = url.partition("://")
@@ -290,7 +290,7 @@ def _usable(url: Optional[str]) -> Optional[str]:
     try:
         url = _address.check(str(url))
         missing = _address.missing_package(url)
-    except Exception as error:  # it may be no text at all
+    except Exception as error:  # it may not even be a string
         _notice.notify(f"nothing is reported: {_json.describe(error)}")
         return None
     if missing is not None:
@@ -303,13 +303,13 @@ def _job_id_of(name: str, given: object) -> Optional[str]:
     try:
         return _job_id.parse(str(given)) if given is not None else _job_id.make(str(name))
     except Exception as error:  # also what a __str__ raises
-        _notice.notify(f"{_json.describe(given)[:128]!r} is no job id, this job is not reported: {error}")
+        _notice.notify(f"{_json.describe(given)[:128]!r} is not a job id, so this job is not reported: {error}")
         return None
 
 
-def _tell_undelivered(left: Optional[int]) -> None:
-    jobs = "some jobs" if left is None else "1 job" if left == 1 else f"{left} jobs"
-    _notice.notify(f"the last states of {jobs} did not arrive in time")
+def _notify_undelivered(pending: Optional[int]) -> None:
+    jobs = "some jobs" if pending is None else "1 job" if pending == 1 else f"{pending} jobs"
+    _notice.notify(f"the last states of {jobs} were not delivered in time")
 
 
 # The process's end, and its forks
@@ -329,7 +329,7 @@ def _after_fork_all() -> None:
 
 
 def _at_exit_of_worker_processes() -> None:
-    """The forks of multiprocessing (and of Celery's copy of it) leave without what is registered with atexit."""
+    """The worker processes of multiprocessing (and of Celery's fork of it) exit without running atexit handlers."""
     for name in ("multiprocessing.util", "billiard.util"):
         finalize = getattr(sys.modules.get(name), "Finalize", None)
         if finalize is not None:

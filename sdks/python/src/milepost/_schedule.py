@@ -1,8 +1,8 @@
 """What to send, and when: no I/O and no clock.
 
-A job has one delivery, whatever its worker does, since updates are absolute. It records what of the job has arrived,
-and when to check the job again. A check finds out whether it has changed; so a worker's count need not wake anybody.
-All times are seconds of one clock that does not go back.
+Updates are absolute, so each job has one delivery, however often its worker reports. The delivery records which state
+the server has, and when to check the job again. The check finds changes, so counting need not wake the sender. All
+times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ._outcome import Accepted, AttemptOver, Busy, Outcome, Refused, Unacceptabl
 from ._record import Record, Snapshot, StateId
 
 GAP = 0.02
-"""What comes within this time is sent together; also, as often as this at most is a job sent whose stage changes all
-the time."""
+"""In seconds. Changes within this time are sent together. A job whose stage changes all the time is sent at most this
+often."""
 LONGEST_RETRY_AFTER = 300.0
 FLUSH_RETRY = 0.25
-"""Between two tries during a flush, at most: there is no time for more."""
+"""The longest wait between two tries during a flush, in seconds: there is no time for more."""
 BATCH = 1_000
 """Updates in one request, at most (a server takes 10,000)."""
 _AT_ONCE = float("-inf")
@@ -30,22 +30,22 @@ _AT_ONCE = float("-inf")
 
 class Pace(NamedTuple):
     interval: float = 0.2
-    """Between two routine updates of a job, at least."""
+    """The shortest time between two routine updates of a job, in seconds."""
     heartbeat: float = 10.0
-    """Between two updates of a job that does not change, at most."""
+    """The longest time between two updates of a job that does not change, in seconds."""
 
 
 class Delivery:
-    """What is known of one job's sending."""
+    """Which state of one job the server has, and when to send the next."""
 
     def __init__(self, record: Record, until_end: bool, dice: random.Random) -> None:
         self.record = record
         self.until_end = until_end
-        """Whether it is kept until the job's end has arrived; else, until what was given has."""
+        """Whether to keep it until the job's end is acknowledged; otherwise, until its present state is."""
         self.check_at: Optional[float] = None
-        """When to check the job; None while it is being sent, or waits for another."""
+        """When to check the job; None while it is in flight, or waits for another."""
         self.settled: Optional[StateId] = None
-        """The last state that arrived, or was refused for good."""
+        """The last state that the server accepted or rejected."""
         self.settled_urgent: Optional[int] = None
         self.sent_at: Optional[float] = None
         self.in_flight: Optional[Snapshot] = None
@@ -53,15 +53,15 @@ class Delivery:
         self.is_over = False
         """The server says that the attempt is over."""
         self.backoff = Backoff(dice)
-        """Of this job's own refusals and delays."""
+        """For rejections and delays of this job alone."""
         self.not_before: Optional[float] = None
         self.after: Optional[int] = None
-        """An earlier job of the same id, whose end goes first."""
+        """An earlier job of the same id, whose end is sent first."""
         self.then: Optional[int] = None
         """The job that waits for this one."""
 
     def when(self, seen: Snapshot, now: float, pace: Pace, is_flushing: bool) -> Optional[float]:
-        """When to send it: now, if that is not later than `now`; None: it is done with."""
+        """When to send it: at once, if that is not later than `now`; None if there is nothing more to send."""
         is_last = seen.ended or not self.until_end
         if self.is_over or self.record.is_withdrawn:
             return None if is_last else now + pace.heartbeat
@@ -82,7 +82,7 @@ class Delivery:
 class Due(NamedTuple):
     send: list[Record]
     done: list[tuple[Record, Snapshot]]
-    """Those that are done with. They are forgotten here already."""
+    """Jobs without anything more to send. The schedule has already removed them."""
 
 
 class Schedule:
@@ -91,10 +91,10 @@ class Schedule:
         self._dice = dice
         self._deliveries: dict[int, Delivery] = {}
         self._checks: list[tuple[float, int]] = []
-        """A heap of checks; one that is not its slot's `check_at` any more is void."""
+        """A heap of checks. One whose time differs from its delivery's `check_at` is void."""
         self._last_pass: Optional[float] = None
         self._hold: Optional[float] = None
-        """Nothing is sent before: the server did not answer, or asked for it."""
+        """Send nothing before this time: the server did not answer, or sent `Retry-After`."""
         self._backoff = Backoff(dice)
         self._outage = Outage()
         self._flush_deadline: Optional[float] = None
@@ -105,7 +105,7 @@ class Schedule:
         return len(self._deliveries)
 
     def add(self, record: Record, until_end: bool, after: Optional[int], now: float) -> None:
-        """A job has begun. Its first state is sent after a moment, so that what the worker says next is in it."""
+        """A job has begun. Its first state is sent after `GAP`, so that it includes the worker's next calls."""
         delivery = Delivery(record, until_end, self._dice)
         self._deliveries[record.key] = delivery
         earlier = self._deliveries.get(after) if after is not None else None
@@ -115,7 +115,7 @@ class Schedule:
         self._plan_check(record.key, now + GAP)
 
     def wake(self, record: Record, now: float) -> None:
-        """A job has changed in a way that is to be seen at once."""
+        """A job has changed in a way that watchers should see at once."""
         delivery = self._deliveries.get(record.key)
         if delivery is None:
             return
@@ -125,8 +125,8 @@ class Schedule:
         self._plan_check(record.key, _AT_ONCE if record.has_ended or earliest <= now else earliest)
 
     def due(self, now: float) -> Due:
-        """Whom to send now, those that were woken first, then the ones that have waited longest. They are in flight
-        until `settle` or `fail` is called for them."""
+        """The jobs to send now: those that were woken, then those that have waited longest. They are in flight until
+        `settle` or `fail` is called for them."""
         due = Due([], [])
         if self._hold is not None and now < self._hold:
             return due
@@ -153,7 +153,7 @@ class Schedule:
         return due
 
     def settle(self, record: Record, outcome: Outcome, now: float) -> bool:
-        """The server said this of an update. Returns whether it is worth saying."""
+        """Records the outcome of an update. Returns whether it is worth a notice."""
         delivery = self._deliveries.get(record.key)
         if delivery is None or delivery.in_flight is None:
             return False
@@ -193,20 +193,20 @@ class Schedule:
         return is_news
 
     def sent(self, record: Record) -> Optional[Snapshot]:
-        """What is in flight of the job."""
+        """The job's snapshot in flight, if any."""
         delivery = self._deliveries.get(record.key)
         return None if delivery is None else delivery.in_flight
 
     def send_again(self, record: Record) -> None:
-        """The update that is in flight was not taken, and is to be sent at once in another form."""
+        """The server did not accept the update in flight. It is sent again at once, in another form."""
         delivery = self._deliveries.get(record.key)
         if delivery is not None:
             delivery.in_flight = delivery.sent_at = None
             self._plan_check(record.key, _AT_ONCE)
 
     def _reopens(self, delivery: Delivery, outcome: AttemptOver) -> bool:
-        """A worker that was never heard before, and finds the job ended or at a later attempt, begins the next one or
-        takes part in that one, if it may."""
+        """If no update of this worker was accepted yet, and the job has ended or is at a later attempt: begins the next
+        attempt, or joins the later one, if the record allows it."""
         refusal, record = outcome.refusal, delivery.record
         if delivery.was_accepted or refusal.attempt is None:
             return False
@@ -223,22 +223,22 @@ class Schedule:
         return True
 
     def answered(self) -> None:
-        """A request was answered; what it was answered is to be settled."""
+        """A request was answered. Call `settle` for each outcome next."""
         self._backoff.reset()
         self._hold = None
         self._most = min(BATCH, self._most * 2)
         self._outage.answered()
 
     def has_recovered(self) -> bool:
-        """After the outcomes of a request: whether it is news that the server takes updates again."""
+        """After the outcomes of a request: whether an outage has just ended."""
         return self._outage.is_over()
 
     def fail(self, records: Iterable[Record], retry_after: Optional[float], now: float) -> bool:
-        """The request with these was not answered, or the server asks to come back later. All of them are due again.
-        Returns whether that is news."""
+        """The request with these was not answered, or the server asked to retry later. All of them are due again.
+        Returns whether an outage has just begun."""
         self.put_back(records, now)
         if retry_after is not None:
-            # A quarter more at most, so that not everybody who was given the same time comes at once.
+            # Up to a quarter more, so that clients with the same `Retry-After` do not all return at once.
             wait = min(LONGEST_RETRY_AFTER, retry_after) * (1 + self._dice.random() / 4)
         elif self._flush_deadline is not None:
             wait = FLUSH_RETRY * self._dice.random()
@@ -248,7 +248,7 @@ class Schedule:
         return self._outage.failed()
 
     def reduce(self, records: list[Record], now: float) -> None:
-        """The server took no batch of this size. They are due again, in smaller ones: at last one by one."""
+        """The server rejected a batch of this size. Its updates are due again, in batches of half the size."""
         self.put_back(records, now)
         self._most = max(1, len(records) // 2)
 
@@ -261,7 +261,7 @@ class Schedule:
                 self._plan_check(record.key, _AT_ONCE if sent is not None and sent.ended else now)
 
     def flush(self, now: float, deadline: float) -> None:
-        """All that has changed so far is to be sent by `deadline`, without waiting for its time."""
+        """Sends all changes so far by `deadline`, without waiting for their usual times."""
         self._hold = None
         self._flush_pending.update(self._deliveries)
         for key in self._flush_pending:
@@ -272,8 +272,8 @@ class Schedule:
         self._flush_deadline = deadline if self._flush_deadline is None else max(self._flush_deadline, deadline)
 
     def flush_over(self, now: float) -> Optional[int]:
-        """How many jobs the flush has not sent, once it is over: none left, no time left, or the server wants to be
-        left alone for longer than that."""
+        """None while the flush goes on; then the number of jobs that it has not sent. It is over when no job is
+        pending, its time is up, or the server asked to wait for longer than that."""
         deadline = self._flush_deadline
         if deadline is None:
             return None
@@ -286,11 +286,11 @@ class Schedule:
         return left
 
     def time_left(self, now: float) -> Optional[float]:
-        """How long a request may take: a flush leaves only so much."""
+        """How long a request may take during a flush, in seconds."""
         return None if self._flush_deadline is None else max(0.0, self._flush_deadline - now)
 
     def wake_at(self) -> Optional[float]:
-        """When there is something to do, if nobody rings before."""
+        """When there is something to do, unless a call wakes the sender before."""
         while self._checks and not self._is_valid(self._checks[0]):
             heapq.heappop(self._checks)
         if not self._checks:
@@ -302,9 +302,9 @@ class Schedule:
             at = max(at, self._hold)
         return at if self._flush_deadline is None else min(at, self._flush_deadline)
 
-    def _is_valid(self, look: tuple[float, int]) -> bool:
-        delivery = self._deliveries.get(look[1])
-        return delivery is not None and delivery.check_at == look[0]
+    def _is_valid(self, check: tuple[float, int]) -> bool:
+        delivery = self._deliveries.get(check[1])
+        return delivery is not None and delivery.check_at == check[0]
 
     def _plan_check(self, key: int, at: float) -> None:
         """Checks a job at `at`, or earlier if that is planned already."""

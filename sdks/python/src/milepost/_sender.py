@@ -1,4 +1,4 @@
-"""What the background thread does: it moves the schedule's wishes to the transport, and the answers back."""
+"""The background thread: it passes updates from the schedule to the transport, and outcomes back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ._schedule import Pace, Schedule
 from ._transport import Outgoing, Transport
 
 BATCH_BYTES = 1 << 20
-"""Of updates in one request, at most (a server takes 8 MiB); one update is smaller."""
+"""The most bytes of updates in one request (a server accepts 8 MiB); one update is smaller."""
 
 
 class Sender:
@@ -42,7 +42,7 @@ class Sender:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = server
-        """Its URL, for people."""
+        """The server's URL, for messages."""
         self._inbox = inbox
         self._transport = transport
         self._request_timeout = request_timeout
@@ -52,12 +52,12 @@ class Sender:
         self._clock = clock
 
     def run(self) -> None:
-        """Works until it is closed and flushed."""
+        """Runs until the reporter is closed and flushed."""
         try:
             while self.turn(self._inbox.wait(self._patience())):
                 pass
         except Exception as error:
-            _notice.notify(f"nothing is reported any more, by a fault of its own: {error!r}")
+            _notice.notify(f"reporting has stopped because of an internal error: {error!r}")
         finally:
             self._inbox.close()
             for flush in self._flushes:
@@ -69,34 +69,34 @@ class Sender:
         return None if wake_at is None else max(0.0, wake_at - self._clock())
 
     def wake_at(self) -> Optional[float]:
-        """When there is something to do, if no call comes before."""
+        """When there is something to do, unless a call wakes the sender before."""
         known = [at for at in (self._schedule.wake_at(), self._logs.wake_at()) if at is not None]
         return min(known, default=None)
 
     def turn(self, arrived: list[Arrival]) -> bool:
-        """Takes what the worker's calls left, and sends what is due. Returns whether there will be more to do."""
-        for mail in arrived:
+        """Handles the messages of the worker's calls, and sends what is due. Returns False after the last flush."""
+        for message in arrived:
             now = self._clock()
-            if isinstance(mail, Begin):
-                self._schedule.add(mail.record, mail.until_end, mail.after, now)
-            elif isinstance(mail, Wake):
-                self._schedule.wake(mail.record, now)
-            elif isinstance(mail, Later):
-                _change(mail)
-                self._schedule.wake(mail.record, now)
-            elif isinstance(mail, Written):
-                self._logs.written(mail.record, now)
+            if isinstance(message, Begin):
+                self._schedule.add(message.record, message.until_end, message.after, now)
+            elif isinstance(message, Wake):
+                self._schedule.wake(message.record, now)
+            elif isinstance(message, Later):
+                _change(message)
+                self._schedule.wake(message.record, now)
+            elif isinstance(message, Written):
+                self._logs.written(message.record, now)
             else:
-                self._flushes.append(mail)
-                self._schedule.flush(now, mail.deadline)
+                self._flushes.append(message)
+                self._schedule.flush(now, message.deadline)
         self._send_due()
         self._logs.send_due(self._clock(), self._timeout(), bool(self._flushes))
-        left = self._schedule.flush_over(self._clock())
-        if left is None:
+        pending = self._schedule.flush_over(self._clock())
+        if pending is None:
             return True
         flushes, self._flushes = self._flushes, []
         for flush in flushes:
-            flush.finish(left)
+            flush.finish(pending)
         return not any(flush.is_last for flush in flushes)
 
     def _send_due(self) -> None:
@@ -104,7 +104,7 @@ class Sender:
         due = self._schedule.due(now)
         for record, seen in due.done:
             if not self._inbox.release(record, seen):
-                # Something was given in the very moment.
+                # The job has changed since the snapshot.
                 self._schedule.add(record, False, None, now)
         request: list[Record] = []
         updates: list[Outgoing] = []
@@ -124,11 +124,11 @@ class Sender:
 
     def _timeout(self) -> float:
         """How long a request may take now, in seconds."""
-        left = self._schedule.time_left(self._clock())
-        return max(0.001, self._request_timeout if left is None else min(self._request_timeout, left))
+        time_left = self._schedule.time_left(self._clock())
+        return max(0.001, self._request_timeout if time_left is None else min(self._request_timeout, time_left))
 
     def _send(self, records: list[Record], updates: list[Outgoing]) -> bool:
-        """Returns whether the server can be sent more."""
+        """Returns whether to send more to the server now."""
         try:
             outcomes = self._transport.send(updates, self._timeout())
         except BatchRejected:
@@ -141,7 +141,7 @@ class Sender:
             self._fail(records, str(failure), None)
             return False
         except Exception as error:
-            # A transport that fails in a way of its own: the job's progress is not lost for that.
+            # An unexpected error of the transport: retry, so that the progress is not lost.
             self._fail(records, repr(error), None)
             return False
         self._schedule.answered()
@@ -150,17 +150,17 @@ class Sender:
         for record, outcome in zip(records, outcomes):
             self._settle(record, outcome, now)
         if self._schedule.has_recovered():
-            _notice.notify(f"reports arrive at {self._server} again")
+            _notice.notify(f"reporting to {self._server} works again")
         return True
 
     def _fail(self, records: list[Record], reason: str, retry_after: Optional[float]) -> None:
         if self._schedule.fail(records, retry_after, self._clock()):
-            _notice.notify(f"reports do not arrive at {self._server}, the job goes on: {reason}")
+            _notice.notify(f"cannot report to {self._server}; the job continues: {reason}")
 
     def _settle(self, record: Record, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Unacceptable):
             sent = self._schedule.sent(record)
-            # What is invalid says what to mend as long as the job goes on. Its end must arrive all the same.
+            # While the job runs, a notice names the invalid part so that its author can fix it. An end must arrive.
             if sent is not None and (outcome.is_too_large or sent.ended) and record.reduce(sent.ended):
                 self._schedule.send_again(record)
                 record.refused_part = outcome.refusal.detail
@@ -171,33 +171,31 @@ class Sender:
             record.refused = None
             record.request(outcome.requested)
             if record.refused_part is not None:
-                record.notify_truncated(f"a part that the server refuses: {record.refused_part}")
+                record.notify_truncated(f"the server rejected it: {record.refused_part}")
                 record.refused_part = None
         elif isinstance(outcome, Refused):
             record.refused = outcome.refusal
             if is_news:
-                _notice.notify(f"an update of {record.job_id} was refused: {outcome.refusal.detail}")
+                _notice.notify(f"an update of {record.job_id} was rejected: {outcome.refusal.detail}")
         elif isinstance(outcome, AttemptOver):
             if is_news:
                 record.refused, record.is_over = outcome.refusal, True
-                # That a job waits is no news once it runs, or has run: whoever put it into a queue may be late.
+                # No notice for a queued job: the process that enqueues it may report after the worker has begun.
                 if record.status != "queued":
-                    _notice.notify(self._say_why_not(record.job_id, outcome.refusal))
+                    _notice.notify(self._explain(record.job_id, outcome.refusal))
         elif isinstance(outcome, Busy) and is_news:
-            _notice.notify(f"an update of {record.job_id} is not taken now, it is tried again: {outcome.reason}")
+            _notice.notify(f"the server cannot accept an update of {record.job_id} now; retrying: {outcome.reason}")
 
-    def _say_why_not(self, job_id: str, refusal: Refusal) -> str:
+    def _explain(self, job_id: str, refusal: Refusal) -> str:
         if refusal.problem == "attempt-ended":
             which = "it" if refusal.attempt is None else f"attempt {refusal.attempt}"
             return (
-                f"{job_id} is not shown at {self._server}, as {which} has ended there already; "
-                f'to run the same id again: milepost.job(id="{job_id}", attempt="next")'
+                f"{job_id} is not shown at {self._server}, because {which} has already ended there; "
+                f'to run the same id again, use milepost.job(id="{job_id}", attempt="next")'
             )
         if refusal.problem == "attempt-superseded":
-            return (
-                f"{job_id} is not shown any more at {self._server}: another worker has begun attempt {refusal.attempt}"
-            )
-        return f"nothing more is reported of {job_id} to {self._server}: {refusal.detail}"
+            return f"{job_id} is no longer shown at {self._server}: another worker has begun attempt {refusal.attempt}"
+        return f"{job_id} is no longer reported to {self._server}: {refusal.detail}"
 
 
 @harmless

@@ -118,6 +118,6 @@ def quietly(handler: Callable[..., Any]) -> Callable[..., None]:
         try:
             handler(*arguments, **named)
         except Exception as error:
-            _notice.notify(f"a task is not reported as it should be: {error!r}")
+            _notice.notify(f"a task is not reported, because of an internal error: {error!r}")
 
     return call

@@ -1,8 +1,8 @@
-"""Threads and locks of the operating system, also where gevent or eventlet has replaced Python's own.
+"""Native threads and locks, even if gevent or eventlet has replaced Python's own.
 
-A greenlet that waits for a lock of the operating system stops every greenlet of its thread, and a lock of gevent's or
-eventlet's cannot be shared with a real thread. So the sender is always a real thread, and whatever it shares with the
-program is real as well: no matter whether the program is patched, or is patched after this package was imported.
+A greenlet that waits for a native lock stops every greenlet of its thread, and a lock of gevent or eventlet cannot be
+shared with a native thread. So the sender is always a native thread, and the locks that it shares with the program are
+native, whether the program is patched or not, before or after the import of this package.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from types import ModuleType
 from typing import Any
 
 _POLL = 0.005
-"""How often a greenlet looks whether what it waits for has happened, in seconds."""
+"""How often a waiting greenlet checks its flag, in seconds."""
 
 
 def _own_copy_of_thread() -> Any:
-    """The module `_thread` as Python made it. Patches change the copy that everybody else has.
+    """An unpatched copy of the module `_thread`. Patches change only the copy in `sys.modules`.
 
-    Eventlet also replaces every lock of the type `threading.RLock` that it finds. Those of the copy have a type of
-    their own, which it does not know.
+    Eventlet also replaces every existing lock of the type `threading.RLock`. The copy's locks have another type, which
+    eventlet does not find.
     """
     spec = importlib.util.find_spec("_thread")
     if spec is not None and spec.loader is not None:
@@ -56,7 +56,7 @@ def _is_patched_by_gevent() -> bool:
 
 
 def are_greenlets() -> bool:
-    """Whether the program's threads are greenlets by now."""
+    """Whether the program's threads are greenlets at present."""
     return _is_patched_by_gevent() or _is_patched_by_eventlet()
 
 
@@ -74,7 +74,7 @@ _own: set[int] = set()
 
 
 def is_own() -> bool:
-    """Whether this code runs in a thread that was started here."""
+    """Whether this code runs in a thread that this module started."""
     return get_ident() in _own
 
 
@@ -84,7 +84,7 @@ def forget_threads() -> None:
 
 
 class Flag:
-    """Something that happens once, and may be waited for by any thread or greenlet."""
+    """An event that happens once. Any thread or greenlet may wait for it."""
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
@@ -101,35 +101,35 @@ class Flag:
             self._lock.release()
 
     def wait(self, timeout: float) -> bool:
-        """Waits at most so many seconds. Returns whether it has happened."""
+        """Waits for at most `timeout` seconds. Returns whether it has happened."""
         if are_greenlets() and not is_own():
             # Other greenlets run meanwhile: `sleep` is the patched one.
             deadline = time.monotonic() + timeout
             while not self._is_set and time.monotonic() < deadline:
                 time.sleep(_POLL)
         elif not self._is_set and self._lock.acquire(True, max(0.0, timeout)):
-            # Everybody else who waits is let through.
+            # Lets all other waiters through.
             self._lock.release()
         return self._is_set
 
 
 def _import_what_hubs_need() -> None:
-    """Has gevent import what it imports when a thread gets its first hub.
+    """Lets gevent import the modules that it needs for a thread's first hub.
 
-    redis-py uses gevent's sockets in the sender, which gives that thread a hub. If another thread gets its first one at
-    the same moment, as the main thread does at its exit, both wait for the same import, whose lock needs a hub: for
-    ever. What is imported before there are two threads is not waited for.
+    redis-py uses gevent's sockets in the sender, which creates a hub for that thread. If another thread creates its
+    first hub at the same time, as the main thread does at its exit, both wait forever for the same import, whose lock
+    needs a hub. Importing before there are two threads avoids this deadlock.
     """
     config = getattr(sys.modules.get("gevent"), "config", None)
     for setting in ("loop", "format_context", "resolver", "threadpool"):
         try:
             getattr(config, setting)
-        except Exception:  # another gevent, or one that is set up wrongly: it says so where it is used
+        except Exception:  # an unknown or misconfigured gevent, which will raise where it is used
             pass
 
 
 class Thread:
-    """A real thread, which the process' exit does not wait for."""
+    """A native thread. The exit of the process does not wait for it."""
 
     def __init__(self, run: Callable[[], object], name: str) -> None:
         self._run = run
@@ -140,12 +140,12 @@ class Thread:
             _import_what_hubs_need()
 
     def start(self) -> None:
-        """Starts it, without waiting for its first step. Raises RuntimeError if there can be no more threads."""
+        """Starts it, without waiting until it runs. Raises RuntimeError if no more threads can be created."""
         if self._is_greenlets:
             _start_new_thread(self._main, ())
         else:
-            # Debuggers and profilers know these by name. Their `start` waits until the new thread has begun, where a
-            # finaliser may wait for a lock that the caller holds. So another thread waits.
+            # A `threading.Thread` has a name for debuggers and profilers. But its `start` waits until the new thread
+            # runs, where a finaliser may wait for a lock that the caller holds. So a helper thread calls `start`.
             named = threading.Thread(target=self._main, name=self._name, daemon=True)
             _start_new_thread(self._start, (named,))
 
@@ -153,7 +153,7 @@ class Thread:
         try:
             named.start()
         except RuntimeError:
-            # There may be no more threads: this one does the work.
+            # No more threads can be created, so the helper thread does the work.
             self._main()
 
     def _main(self) -> None:
@@ -170,5 +170,5 @@ class Thread:
         return not self._ended.is_set
 
     def join(self, timeout: float) -> bool:
-        """Waits at most so many seconds. Returns whether it has ended."""
+        """Waits for at most `timeout` seconds. Returns whether it has ended."""
         return self._ended.wait(timeout)

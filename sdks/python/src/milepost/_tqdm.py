@@ -55,7 +55,7 @@ class tqdm(_base, Generic[T]):  # type: ignore[misc]
                 reported.look(self)
                 self._reported = reported
             except Exception as error:
-                _notice.notify(f"a progress bar is not reported: {error!r}")
+                _notice.notify(f"a progress bar is not reported, because of an internal error: {error!r}")
 
     def __iter__(self) -> Iterator[T]:
         return super().__iter__()  # type: ignore[no-any-return]
@@ -86,7 +86,7 @@ class tqdm(_base, Generic[T]):  # type: ignore[misc]
             notify(self._reported)
         except Exception as error:
             self._reported = None
-            _notice.notify(f"a progress bar is not reported any more: {error!r}")
+            _notice.notify(f"a progress bar is no longer reported, because of an internal error: {error!r}")
 
 
 def trange(*args: Any, **options: Any) -> tqdm[int]:

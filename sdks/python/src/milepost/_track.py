@@ -35,7 +35,7 @@ class Track(Generic[T]):
     def __len__(self) -> int:
         length = length_of(self._items)
         if length is None:
-            raise TypeError("the items that are tracked have no len()")
+            raise TypeError("the tracked items have no len()")
         return length
 
     def __bool__(self) -> bool:

@@ -9,7 +9,7 @@ from ._counter import Number
 from ._default import job as begin_job
 from ._job import Job
 from ._left_block import outcome_of
-from ._left_loop import left, look_around, uncaught
+from ._left_loop import check_handled, left, uncaught
 from ._track import length_of
 
 T = TypeVar("T")
@@ -37,14 +37,14 @@ class Tracked(Generic[T]):
     def __len__(self) -> int:
         length = length_of(self._items)
         if length is None:
-            raise TypeError("the items that are tracked have no len()")
+            raise TypeError("the tracked items have no len()")
         return length
 
     def __bool__(self) -> bool:
         return length_of(self._items) != 0
 
     def __iter__(self) -> Iterator[T]:
-        look_around()
+        check_handled()
         job = begin_job(self._name, id=self._id, unit=self._unit, attempt="next")
         try:
             yield from job.track(self._items, self._total, cancellable=self._cancellable)

@@ -95,7 +95,7 @@ class Watch:
                 for state in source.states(query):
                     if is_lost:
                         is_lost = False
-                        _notice.notify(f"{self._job_id} is watched again")
+                        _notice.notify(f"watching {self._job_id} works again")
                     if state.position is not None and cursor.advance(state.position):
                         self._state = state
                         yield state
@@ -106,7 +106,7 @@ class Watch:
                     return
                 if not is_lost and not (isinstance(failure, RetryLater) and source.has_connected):
                     is_lost = True
-                    _notice.notify(f"{self._job_id} cannot be watched, it is tried again: {failure}")
+                    _notice.notify(f"cannot watch {self._job_id}; retrying: {failure}")
                 if isinstance(failure, RetryLater):
                     wait = failure.retry_after
             if time.monotonic() - begun >= STABLE:

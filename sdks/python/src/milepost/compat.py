@@ -1,11 +1,11 @@
-"""The reporter of the service before Milepost: the same methods, defaults and messages.
+"""The reporter of the Python service that Milepost replaces: the same methods, defaults and messages.
 
     from milepost.compat import ProgressReporter
 
-What is different: nothing is lost. State and message are written in one step and in order, an outage of Redis or of the
-server heals with the next report, and an end is told until it has arrived. A job that has ended and is reported anew by
-another worker, or once more by this one, is a new attempt; a worker that goes on with a job that another one has ended
-is not heard. Calls return at once; `close` waits, two seconds at most.
+Unlike the old reporter, it loses nothing. State and message are written in one step and in order. After an outage of
+Redis or of the server, the newest state is sent. An end is sent until it is acknowledged. A job that has ended and is
+reported again is a new attempt, whether this worker or another one reports it. If a worker continues a job that another
+worker has ended, its updates are rejected. Calls return at once; `close` waits for at most two seconds.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ __all__ = ["ProgressReporter"]
 
 _STATUS_TIMEOUT = 2.0
 MAX_UNDER_WAY = 1_000
-"""So many jobs are remembered that were reported here and did not end here; the oldest is forgotten first."""
+"""At most so many running jobs of this process are remembered; the oldest is forgotten first."""
 
 
 class ProgressReporter:
-    """Reports jobs, as today's workers do.
+    """Reports jobs with the interface of the Python service.
 
-    `redis_url` is `redis(s)://…` or, of a Milepost server, `http(s)://…`; None: what `MILEPOST_URL`, else `REDIS_URL`
-    says. Without any of them nothing is reported. No method raises into the job, or waits for a server but for
-    `get_status` and `close`.
+    `redis_url` is `redis(s)://…`, or `http(s)://…` for a Milepost server. If it is None, `MILEPOST_URL` is used, else
+    `REDIS_URL`. Without any of them, nothing is reported. No method raises into the job. Only `get_status` and `close`
+    wait for a server.
     """
 
     def __init__(self, redis_url: Optional[str] = None) -> None:
@@ -41,7 +41,7 @@ class ProgressReporter:
         self._under_way: dict[str, Record] = {}
 
     async def initialize(self) -> None:
-        """Nothing needs to be done before the first report; kept for the name."""
+        """Does nothing; kept for compatibility."""
 
     async def report(
         self,
@@ -51,25 +51,25 @@ class ProgressReporter:
         message: str = "",
         metadata: Optional[dict[str, Any]] = None,
     ) -> None:
-        """The job is in `stage`, at `progress` (0…1, clamped)."""
+        """Reports that the job is in `stage`, at `progress` (0…1, clamped)."""
         self._give(job_id, "processing", stage, progress, message, metadata=metadata or None)
 
     async def report_error(self, job_id: str, error: str, stage: str = "error") -> None:
-        """The job has failed, in `stage`."""
+        """Reports that the job has failed in `stage`."""
         text = _json.describe(error)
         self._give(job_id, "failed", stage, 0.0, f"Error: {text}", error=text)
 
     async def report_complete(self, job_id: str, result: Any, message: str = "Job completed") -> None:
-        """The job is done, and this came of it."""
+        """Reports that the job has completed, with its result."""
         self._give(job_id, "completed", "complete", 1.0, message, result=result)
 
     async def get_status(self, job_id: str) -> Optional[dict[str, Any]]:
-        """The job's last state; None if it is not known, or nobody answers within two seconds. What was reported
-        here is sent before."""
+        """The job's last state; None if it is not known, or the server does not answer within two seconds. Pending
+        updates of this reporter are sent before."""
         return await asyncio.to_thread(self._status, job_id)
 
     async def close(self) -> None:
-        """Waits, two seconds at most, until what was reported has arrived. Nothing is reported from then on."""
+        """Waits for at most two seconds until pending updates are acknowledged. Later calls report nothing."""
         await asyncio.to_thread(self._reporter.close)
 
     def _status(self, job_id: str) -> Optional[dict[str, Any]]:
@@ -108,17 +108,18 @@ class ProgressReporter:
                 except _json.NotJson:
                     update.mark_truncated(name)
         update.text("error", error)
-        self._tell(str(job_id), update, status, stage)
+        self._report(str(job_id), update, status, stage)
 
-    def _tell(self, job_id: str, update: Update, status: str, stage: str) -> None:
+    def _report(self, job_id: str, update: Update, status: str, stage: str) -> None:
         self._reporter.prepare()
         with LOCK:
             known = self._under_way.pop(job_id, None)
             if known is not None and known.is_over:
-                # Another worker has ended it, or taken it over, which was said. This one's end makes room for the next.
+                # Another worker has ended the job or begun a later attempt, and a notice said so. The end of this
+                # worker's run lets its next report begin a new attempt.
                 record: Optional[Record] = known
             else:
-                # Who has reported the job before, goes on with that attempt and begins no other.
+                # If this worker has reported the job before, it continues that attempt.
                 reopens = status == "processing" and known is None
                 record = self._reporter.give(job_id, update, status, stage, reopens=reopens)
             if record is not None and status == "processing":
