@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-/// How long to leave a server alone that does not answer: drawn from 0 to a window that starts at 1 s and
-/// doubles with each failure in a row, up to 30 s (`spec/README.md`, sections 7 and 13). Jittered over its
-/// whole length, so that workers which lost the same server do not come back together.
+/// How long to wait before retrying: drawn from 0 to a window that starts at 1 s and doubles with each
+/// failure in a row, up to 30 s (`spec/README.md`, sections 7 and 13). The jitter covers the whole window, so
+/// that workers that lost the same server do not return together.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -12,7 +12,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(30);
 
-    /// The delay after one more failure.
+    /// The delay after another failure.
     pub(crate) fn next(&mut self, random: &mut fastrand::Rng) -> Duration {
         let window = Self::FIRST.saturating_mul(1 << self.failures.min(5)).min(Self::LONGEST);
         self.failures = self.failures.saturating_add(1);
@@ -24,7 +24,7 @@ impl Backoff {
         self.failures
     }
 
-    /// It answered.
+    /// The server answered.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

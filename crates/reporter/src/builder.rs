@@ -11,9 +11,9 @@ use crate::schedule::{Pace, Schedule};
 use crate::sender::Sender;
 use crate::server::{InvalidUrl, Server};
 
-/// How a [`Reporter`] works.
+/// The settings of a [`Reporter`].
 #[derive(Clone)]
-#[must_use = "a builder does nothing until it is told where to report to"]
+#[must_use = "a builder does nothing until it has a server"]
 pub struct Builder {
     interval: Duration,
     heartbeat: Duration,
@@ -25,7 +25,7 @@ pub struct Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the token, which is a secret.
+        // Without the token, which is secret.
         f.debug_struct("Builder")
             .field("interval", &self.interval)
             .field("heartbeat", &self.heartbeat)
@@ -49,60 +49,61 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Between two routine updates of a job, at least: 200 ms; 20 ms is the shortest. What changes stage or
-    /// status does not wait.
+    /// The shortest time between two routine updates of a job: 200 ms by default, at least 20 ms. Changes of
+    /// stage or status do not wait.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.max(Schedule::GAP);
         self
     }
 
-    /// Between two updates of a job that does not change, at most: 10 s; the interval is the shortest.
+    /// The longest time between two updates of a job that does not change: 10 s by default, at least the
+    /// interval.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = heartbeat;
         self
     }
 
-    /// How long the drop of the last handle, or [`Reporter::close`], waits at most until the last states
-    /// have arrived: 2 s. A request to the server takes no longer than that either.
+    /// How long the drop of the last handle, or [`Reporter::close`], waits for the last states to be
+    /// acknowledged: 2 s by default. It also bounds each request to the server.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.flush_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// How many jobs are kept at most, those under way and those whose end has not arrived yet: 10,000. Each
-    /// takes at most about 64 KiB. At the bound, further jobs are not reported, and a [`Notice`] says so once.
+    /// The most jobs that are kept, running or with an unacknowledged end: 10,000 by default. Each takes at
+    /// most about 64 KiB. Beyond that, jobs are not reported, and a [`Notice`] says so once.
     pub fn max_jobs(mut self, jobs: usize) -> Self {
         self.max_jobs = jobs;
         self
     }
 
-    /// Where [`Notice`]s go, instead of to `tracing` or standard error. The hook is called by the thread that
-    /// sends or by one that begins a job; it should neither block nor panic.
+    /// Receives [`Notice`]s, instead of `tracing` or standard error. The hook is called by the sending thread
+    /// or by a thread that begins a job. It should neither block nor panic.
     pub fn on_notice(mut self, hook: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
         self.notices = NoticeHook::new(hook);
         self
     }
 
-    /// The key or token that a Milepost server is sent, as `Authorization: Bearer`; otherwise `MILEPOST_TOKEN`. It is sent
-    /// to that server alone, and to none that it redirects to.
+    /// The key or token for a Milepost server, sent as `Authorization: Bearer`; by default `MILEPOST_TOKEN`.
+    /// It is sent only to that server, not to servers that it redirects to.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Reports to the server at `url`: `http(s)://host[:port][/path]` of a Milepost server, or straight to the Redis or
-    /// Valkey that it shares, `redis://`, `rediss://` (TLS), `redis+sentinel://` or `redis+cluster://`
-    /// (`spec/README.md`, section 14; the crate's feature `redis`). Nothing is sent yet: a server that is down is found
-    /// by the jobs.
+    /// Reports to the server at `url`: a Milepost server, `http(s)://host[:port][/path]`, or the Redis or
+    /// Valkey that servers share: `redis://`, `rediss://` (TLS), `redis+sentinel://` or `redis+cluster://`
+    /// (`spec/README.md`, section 14; the crate's feature `redis`). This sends nothing yet, so it does not
+    /// fail if the server is down.
     ///
     /// # Errors
-    /// When `url` is none of these.
+    /// If `url` has none of these forms.
     pub fn connect(self, url: &str) -> Result<Reporter, InvalidUrl> {
         let server = Server::at(url)?.with_token(self.token.clone());
         Ok(self.report_to(server))
     }
 
-    /// Reports to where the environment says: [`Reporter::from_env`].
+    /// Reports to the server that the environment names: [`Reporter::from_env`].
     pub fn from_env(self) -> Reporter {
         let url = self.url_in_environment();
         match url.and_then(|url| self.server_or_notice(&url)) {
@@ -111,22 +112,24 @@ impl Builder {
         }
     }
 
-    /// The URL that the environment names. Misspelt variables are told of, the first time.
+    /// The URL that the environment names. The first call notifies of misspelt variables.
     pub(crate) fn url_in_environment(&self) -> Option<String> {
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             for (variable, meant) in misspelt() {
-                self.notices.tell(&Notice::MisspeltVariable { variable, meant });
+                self.notices.notify(&Notice::MisspeltVariable { variable, meant });
             }
         });
         url_of(|name| std::env::var(name).ok())
     }
 
-    /// The server at `url`; none if there is no such URL, which a notice says.
+    /// The server at `url`. If the URL is not valid, `None`, with a notice.
     pub(crate) fn server_or_notice(&self, url: &str) -> Option<Server> {
         let server = Server::at(url).map(|server| server.with_token(self.token.clone()));
         server
-            .map_err(|error| self.notices.tell(&Notice::UnusableUrl { reason: error.to_string() }))
+            .map_err(|error| {
+                self.notices.notify(&Notice::UnusableUrl { reason: error.to_string() })
+            })
             .ok()
     }
 
@@ -147,30 +150,30 @@ impl Builder {
     }
 }
 
-/// Its beginnings.
+/// Constructors.
 impl Reporter {
-    /// Reports to `MILEPOST_URL`, else to `REDIS_URL`. With neither set (or empty) nothing is reported,
-    /// quietly; with one that cannot be used nothing is reported either, and a [`Notice`] says so.
+    /// Reports to `MILEPOST_URL`, or else to `REDIS_URL`. If neither is set (or both are empty), nothing is
+    /// reported, without a notice. If the URL is not valid, nothing is reported, and a [`Notice`] says so.
     pub fn from_env() -> Self {
         Builder::default().from_env()
     }
 
-    /// Reports to the server at `url`, as [`Builder::connect`] does. Nothing is sent yet: a server that is down is found
-    /// by the jobs.
+    /// Reports to the server at `url`, like [`Builder::connect`]. This sends nothing yet, so it does not fail
+    /// if the server is down.
     ///
     /// # Errors
-    /// When `url` is none that [`Builder::connect`] knows.
+    /// If `url` has none of the forms that [`Builder::connect`] accepts.
     pub fn connect(url: &str) -> Result<Self, InvalidUrl> {
         Builder::default().connect(url)
     }
 
-    /// To set how, before where.
+    /// Settings for a reporter. Choose the server last.
     pub fn builder() -> Builder {
         Builder::default()
     }
 }
 
-/// Where the environment says to report to.
+/// The server that the environment names.
 fn url_of(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name| variable(name).filter(|value| !value.is_empty());
     set("MILEPOST_URL").or_else(|| set("REDIS_URL"))

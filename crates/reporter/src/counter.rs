@@ -3,21 +3,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const UNKNOWN_TOTAL: u64 = u64::MAX;
 
-/// How far a job, or one stage of it, has counted. What a worker's loop touches: relaxed atomics and nothing
-/// else, on a cache line of their own.
+/// The count of a job or of one of its stages. A worker's loop touches only this: relaxed atomics on their
+/// own cache line.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Counter {
     current: AtomicU64,
     total: AtomicU64,
-    /// The bits of the progress that the worker gave outright; NaN if it gave none.
+    /// The bits of the progress that the worker set explicitly; NaN if it set none.
     given: AtomicU64,
-    /// The part of the job's progress that this counter stands for.
+    /// The part of the job's progress that this counter covers.
     start: f64,
     end: f64,
 }
 
-/// A counter as it was at one moment.
+/// A counter at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) current: u64,
@@ -31,8 +31,8 @@ impl Counter {
         Self::within(&(0.0..1.0))
     }
 
-    /// A counter for a stage that takes the job's progress through `range`. What lies outside of 0…1 is cut
-    /// off, NaN is taken as the bound that it stands for.
+    /// A counter for a stage that takes the job's progress through `range`. The range is clamped to 0…1. NaN
+    /// stands for the default bound.
     pub(crate) fn within(range: &Range<f64>) -> Self {
         let start = if range.start.is_nan() { 0.0 } else { range.start.clamp(0.0, 1.0) };
         let end = if range.end.is_nan() { 1.0 } else { range.end.clamp(0.0, 1.0) };
@@ -58,22 +58,21 @@ impl Counter {
         self.total.store(total.unwrap_or(UNKNOWN_TOTAL), Relaxed);
     }
 
-    /// NaN (0 of 0, most often) says nothing and is passed over.
+    /// Sets the progress. NaN, usually from 0 / 0, is ignored.
     pub(crate) fn set_progress(&self, progress: f64) {
         if !progress.is_nan() {
             self.given.store(progress.clamp(0.0, 1.0).to_bits(), Relaxed);
         }
     }
 
-    /// As if new.
+    /// Resets the counter.
     pub(crate) fn reset(&self) {
         self.set(0);
         self.set_total(None);
         self.given.store(f64::NAN.to_bits(), Relaxed);
     }
 
-    /// `more` things are about to be counted. A total that the worker has set, and that is not reached,
-    /// stands.
+    /// Adds `more` to the expected total. A total that the worker has set, and that is not reached, stays.
     pub(crate) fn expect(&self, more: u64) {
         let count = self.count();
         if count.total.is_none_or(|total| total <= count.current) {
@@ -90,8 +89,8 @@ impl Counter {
         }
     }
 
-    /// The job's progress at `count`, 0…1; none if its total is not known. A stage whose own total is not
-    /// known has at least begun: that is the start of its range.
+    /// The job's progress at `count`, 0…1; `None` if its total is not known. If a stage's total is not known,
+    /// it is the start of the stage's range.
     pub(crate) fn progress(&self, count: Count) -> Option<f64> {
         let own = count.fraction().or((self.start > 0.0 || self.end < 1.0).then_some(0.0))?;
         Some(self.start + (self.end - self.start) * own)
@@ -99,7 +98,7 @@ impl Counter {
 }
 
 impl Count {
-    /// What was given outright goes before what was counted. 0 of 0 is no progress that could be told.
+    /// An explicit progress overrides the count. 0 of 0 has no progress.
     #[expect(clippy::cast_precision_loss, reason = "a progress needs no more than 53 bits")]
     fn fraction(self) -> Option<f64> {
         let given = f64::from_bits(self.given);
@@ -110,7 +109,7 @@ impl Count {
         Some((self.current as f64 / total as f64).min(1.0))
     }
 
-    /// Whether anything was counted or given yet.
+    /// Whether anything was counted or set yet.
     pub(crate) fn has_moved(self) -> bool {
         self.current > 0 || !f64::from_bits(self.given).is_nan()
     }
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn given_progress_is_clamped_and_goes_before_the_count() {
+    fn explicit_progress_is_clamped_and_overrides_the_count() {
         let counter = Counter::whole();
         counter.set_total(Some(10));
         counter.set_progress(7.0);

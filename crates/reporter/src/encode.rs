@@ -1,4 +1,5 @@
-//! What a worker passes, as text: whatever its `Serialize` or `Display` does, the job goes on.
+//! Encodes the values that a worker passes. An error or a panic of `Serialize` or `Display` does not reach
+//! the job.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
@@ -8,10 +9,10 @@ use milepost_protocol::MAX_UPDATE_BYTES;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The value as JSON. Stops at [`MAX_UPDATE_BYTES`], so that a huge value costs neither time nor memory.
+/// The value as JSON. Encoding stops at [`MAX_UPDATE_BYTES`], so a huge value costs neither time nor memory.
 ///
 /// # Errors
-/// Why it cannot be sent: too large, not JSON, nested too deep, or its `Serialize` panics.
+/// Why it cannot be sent: it is too large, not JSON or nested too deep, or its `Serialize` panics.
 pub(crate) fn json(value: &impl Serialize) -> Result<Box<RawValue>, String> {
     let mut bytes = Bounded::default();
     let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut bytes, value)));
@@ -29,12 +30,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Box<RawValue>, String> {
         .map_err(|error| format!("it is not JSON: {error}"))
 }
 
-/// What a value says of itself: at most `limit` bytes, and then one character more, so that whoever cuts it at `limit`
-/// knows that it was longer.
+/// A value's text: at most `limit` bytes and one more character, which shows that it was longer.
 pub(crate) fn text(value: &impl Display, limit: usize) -> String {
     let mut bounded = BoundedText { written: String::new(), limit };
     match catch_unwind(AssertUnwindSafe(|| write!(bounded, "{value}"))) {
-        // An error is how the bound stops it; others mean that there is no more.
+        // The bound stops formatting with an error. On any other error, the text ends here.
         Ok(_) => bounded.written,
         Err(_) => format!("{} (its Display panicked)", bounded.written).trim_start().to_owned(),
     }

@@ -1,6 +1,6 @@
-//! Variables of the environment that are misspelt.
+//! Misspelt variables of the environment.
 
-/// What clients and the commands around the server read.
+/// The variables that clients and commands read.
 const VARIABLES: [&str; 10] = [
     "MILEPOST_URL",
     "MILEPOST_TOKEN",
@@ -14,8 +14,8 @@ const VARIABLES: [&str; 10] = [
     "MILEPOST_TOKEN_AUDIENCE",
 ];
 
-/// Which of Milepost's variables a name was probably meant to be: it differs by its case, or one letter was added, dropped
-/// or replaced, or two neighbours changed places. None: it is right, or somebody else's.
+/// The Milepost variable that a name was probably meant to be: it differs by case, or by one letter that was
+/// added, dropped, replaced or swapped with its neighbour. `None` if it is right, or unrelated.
 pub fn misspelt_variable(name: &str) -> Option<&'static str> {
     if VARIABLES.contains(&name) {
         return None;
@@ -24,7 +24,7 @@ pub fn misspelt_variable(name: &str) -> Option<&'static str> {
     VARIABLES.into_iter().find(|variable| is_one_edit_away(upper.as_bytes(), variable.as_bytes()))
 }
 
-/// The misspelt variables of this process' environment, and which was meant.
+/// The misspelt variables of this process, each with the intended one.
 pub(crate) fn misspelt() -> impl Iterator<Item = (String, &'static str)> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     names.filter_map(|name| misspelt_variable(&name).map(|meant| (name, meant)))

@@ -17,20 +17,20 @@ use crate::transport::{Failure, Outgoing, Transport};
 #[derive(Clone)]
 pub(crate) struct Http {
     agent: Agent,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     base: String,
-    /// A key or a token, for that server alone.
+    /// A key or a token, for this server only.
     token: Option<String>,
 }
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the token, which is a secret.
+        // Without the token, which is secret.
         f.debug_struct("Http").field("base", &self.base).finish_non_exhaustive()
     }
 }
 
-/// What the server says of one update: section 10's answer, or a problem.
+/// The server's response for one update: section 10's answer, or a problem.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
@@ -44,26 +44,26 @@ enum Answer {
     Problem(Problem),
 }
 
-/// A server's answer, read whole.
+/// A server's response, with its whole body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// In seconds. The other form of the header, a date, is taken as none: the backoff serves as well.
+    /// In seconds. A date, the header's other form, is ignored: the backoff serves as well.
     pub(crate) retry_after: Option<Duration>,
-    /// Where a redirect leads to.
+    /// The target of a redirect.
     pub(crate) location: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
-/// Redirects of one request that are followed.
+/// The most redirects of one request that are followed.
 const MAX_REDIRECTS: usize = 5;
 
-/// An answer's body is not read beyond this, a batch's beyond so much for each update.
+/// The most bytes of a body that are read, and for a batch, the most for each update.
 const MAX_ANSWER: u64 = 65_536;
 
 impl Http {
     /// # Errors
-    /// When `url` is not `http(s)://host[:port][/path]`.
+    /// If `url` is not `http(s)://host[:port][/path]`.
     pub(crate) fn new(url: &str) -> Result<Self, InvalidUrl> {
         let given = || without_password(url);
         let uri: Uri = url.parse().map_err(|_| InvalidUrl::Malformed { given: given() })?;
@@ -92,7 +92,7 @@ impl Http {
         Self { token: Some(token), ..self }
     }
 
-    /// The `Authorization` for a URL, if it is of the server that the token is for: a redirect may lead elsewhere.
+    /// The `Authorization` for a URL, if the token is for its server: a redirect may lead to another one.
     fn authorization(&self, url: &str) -> Option<String> {
         let token = self.token.as_ref()?;
         let origin = |url: &str| {
@@ -102,10 +102,10 @@ impl Http {
         (origin(url)? == origin(&self.base)?).then(|| format!("Bearer {token}"))
     }
 
-    /// A job's state; none if the server does not know the job.
+    /// A job's state; `None` if the server does not know the job.
     ///
     /// # Errors
-    /// When the server does not answer, or not with a state.
+    /// If the server does not answer, or not with a state.
     pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
         let mut request = self.agent.get(format!("{}/jobs/{job}/status", self.base));
         if let Some(authorization) = self.authorization(&self.base) {
@@ -151,8 +151,8 @@ impl Http {
         }
     }
 
-    /// A connection that was kept may have been closed by the server just now. Then the same goes out once
-    /// more, on a new one, before anybody speaks of a failure.
+    /// The server may just have closed a kept connection. So the request is sent once more, on a new
+    /// connection, before it counts as failed.
     fn post_fresh(
         &self,
         path: &str,
@@ -208,10 +208,10 @@ impl Reply {
         }
     }
 
-    /// What became of the one update that was sent.
+    /// The outcome of the one update that was sent.
     ///
     /// # Errors
-    /// When the answer is about the server, or makes no sense.
+    /// If the response concerns the whole server, or is not valid.
     pub(crate) fn outcome(&self, update: Outgoing<'_>) -> Result<Outcome, Failure> {
         let answer = serde_json::from_slice::<Answer>(&self.body).ok();
         match (self.status, answer) {
@@ -224,7 +224,7 @@ impl Reply {
             (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => {
                 Ok(outcome(&problem, self.retry_after))
             }
-            // A proxy's own bound on bodies, most often.
+            // Usually a proxy's limit on bodies.
             (400 | 413 | 422, _) => Ok(Outcome::Reducible {
                 reason: format!("the server answered {}", self.status),
                 too_large: self.status == 413,
@@ -236,10 +236,10 @@ impl Reply {
         }
     }
 
-    /// What became of each update of a batch, in order.
+    /// The outcome of each update of a batch, in order.
     ///
     /// # Errors
-    /// When the answer is about the server or the batch, or makes no sense.
+    /// If the response concerns the whole server or batch, or is not valid.
     pub(crate) fn outcomes(&self, updates: &[Outgoing<'_>]) -> Result<Vec<Outcome>, Failure> {
         match self.status {
             200 => read_outcomes(updates, &self.body, self.retry_after)
@@ -252,8 +252,9 @@ impl Reply {
         }
     }
 
-    /// The credential is refused, not the job: it may be renewed, or be granted more. So its updates are kept, as during an
-    /// outage: of every job, if the credential is not valid (401), or of the jobs for which it does not suffice (403).
+    /// The credential was rejected, not the job. It may be renewed, or be granted more. So updates stay
+    /// pending, as during an outage: those of every job if the credential is not valid (401), or of this job
+    /// if it does not suffice (403).
     fn credential_refused(&self, answer: Option<Answer>) -> Result<Outcome, Failure> {
         let retry_after = self.retry_after;
         let detail = match answer {
@@ -267,7 +268,7 @@ impl Reply {
         Ok(Outcome::Busy { retry_after, reason, full: false })
     }
 
-    /// Timeout and too many requests: 4xx that say nothing of the update.
+    /// Timeout and too many requests: 4xx that do not concern the update.
     fn is_passing(&self) -> bool {
         matches!(self.status, 408 | 429)
     }
@@ -305,7 +306,7 @@ impl Transport for Http {
     }
 }
 
-/// One outcome for each update, in order, or the server does not speak our protocol.
+/// One outcome for each update, in order; otherwise the server does not speak our protocol.
 fn read_outcomes(
     updates: &[Outgoing<'_>],
     body: &[u8],
@@ -329,7 +330,7 @@ fn accepted(requested: Option<&Value>) -> Outcome {
     Outcome::Accepted { requested: requested.and_then(Requested::read) }
 }
 
-/// Problems with this job or this update; the others are the server's own.
+/// Problems of this job or this update; all others concern the server.
 fn is_about_the_job(problem: &Problem) -> bool {
     let broker_full = ProblemType::from_uri(&problem.uri) == Some(ProblemType::BrokerFull);
     broker_full || ((400..500).contains(&problem.status) && !matches!(problem.status, 408 | 429))
@@ -366,8 +367,8 @@ fn credential_refused(status: u16, detail: &str) -> String {
     format!("the server refuses the credential ({status}): {detail}")
 }
 
-/// Where to send the same request again: a redirect that keeps method and body. One that would turn the report into a
-/// GET is not followed. `url` is the address that redirects.
+/// The target for the same request after a redirect that keeps method and body. A redirect that would turn
+/// the report into a GET is not followed. `url` is the address that redirects.
 fn redirected(url: &str, response: &Response<Body>) -> Option<String> {
     if !matches!(response.status().as_u16(), 307 | 308) {
         return None;

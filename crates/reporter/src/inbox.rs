@@ -11,8 +11,8 @@ use crate::schedule::Lifetime;
 use crate::snapshot::Key;
 use crate::update::{Truncated, Update};
 
-/// What the worker's calls leave for the sender to find. Bounded by the number of jobs: a job is in it
-/// once, whatever is called. `H` is what handles on a job share.
+/// The sender's inbox: messages from the worker's calls. Bounded by the number of jobs: each job is in it at
+/// most once. `H` is the state that the handles on a job share.
 #[derive(Debug)]
 pub(crate) struct Inbox<H> {
     heartbeat: Duration,
@@ -20,18 +20,18 @@ pub(crate) struct Inbox<H> {
     state: Mutex<State<H>>,
     /// Notified when there is something in the inbox.
     arrival: Condvar,
-    /// Notified when a flush is over, or the sender is gone.
+    /// Notified when a flush is over, or the sender has ended.
     flushed: Condvar,
 }
 
 #[derive(Debug)]
 struct State<H> {
-    mail: Mail,
-    /// The latest job of each id, until the sender is done with it.
+    contents: Contents,
+    /// The latest job of each id, until it has nothing more to send.
     latest: HashMap<JobId, Latest<H>>,
     occupied: usize,
     next_key: Key,
-    flushes_asked: u64,
+    flushes_requested: u64,
     flushes_done: u64,
     last_flush_left: usize,
     closing: bool,
@@ -41,20 +41,21 @@ struct State<H> {
 #[derive(Debug)]
 struct Latest<H> {
     record: Arc<Record>,
-    /// None: given through the old names, which know no handle.
+    /// `None` for updates of the legacy methods, which have no handle.
     handle: Option<Weak<H>>,
 }
 
-/// What the sender takes out, all at once.
+/// Everything that the sender takes out at once.
 #[derive(Debug, Default)]
-pub(crate) struct Mail {
+pub(crate) struct Contents {
     pub(crate) arrived: Vec<Arrival>,
     pub(crate) woken: Vec<Arc<Record>>,
-    /// Flush by then. With several wishes, the longest, but closing goes before.
+    /// The deadline of a flush. Of several requests, the latest deadline counts, but that of closing
+    /// overrides them.
     pub(crate) flush_by: Option<Instant>,
-    /// And that was the last.
+    /// Whether this is the last flush.
     pub(crate) close: bool,
-    /// How many flushes were asked for up to now.
+    /// How many flushes have been requested.
     pub(crate) flushes: u64,
 }
 
@@ -65,31 +66,31 @@ pub(crate) struct Arrival {
     pub(crate) after: Option<Key>,
 }
 
-/// Why a job is not taken.
+/// Why a job was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotTaken {
+pub(crate) enum NotAccepted {
     Full,
     Closed,
 }
 
 impl<H> Inbox<H> {
-    /// For at most `limit` jobs, which are reported every `heartbeat` at least.
+    /// For at most `limit` jobs; a running job is reported at least once in `heartbeat`.
     pub(crate) fn new(limit: usize, heartbeat: Duration) -> Self {
         let (arrival, flushed) = (Condvar::new(), Condvar::new());
         Self { limit, heartbeat, state: Mutex::default(), arrival, flushed }
     }
 
-    /// Held for moments only, and nothing in here panics: what it guards is whole even then.
+    /// Held briefly. Nothing panics while it is held, so a poisoned lock guards consistent data.
     fn state(&self) -> MutexGuard<'_, State<H>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The handle of a job: another one of the same, if that is under way, or a new one made by `make`.
+    /// The handle of a job: a new handle on the same job if it is running, otherwise one made by `make`.
     pub(crate) fn open(
         &self,
         job: &JobId,
         make: impl FnOnce(Arc<Record>) -> Arc<H>,
-    ) -> Result<Arc<H>, NotTaken> {
+    ) -> Result<Arc<H>, NotAccepted> {
         let mut state = self.state();
         if let Some(handle) = state.running(job) {
             return Ok(handle);
@@ -103,15 +104,15 @@ impl<H> Inbox<H> {
         Ok(handle)
     }
 
-    /// An update that is to be sent as it is.
-    pub(crate) fn give(
+    /// Reports a whole update.
+    pub(crate) fn report_whole(
         &self,
         job: &JobId,
         update: Update,
-    ) -> Result<(Arc<Record>, Truncated), NotTaken> {
+    ) -> Result<(Arc<Record>, Truncated), NotAccepted> {
         let mut state = self.state();
         if state.closed {
-            return Err(NotTaken::Closed);
+            return Err(NotAccepted::Closed);
         }
         let open = state.latest.get(job).filter(|latest| !latest.record.has_ended());
         let record = if let Some(latest) = open {
@@ -122,9 +123,9 @@ impl<H> Inbox<H> {
             state.latest.insert(job.clone(), latest);
             record
         };
-        let (at_once, truncated) = record.give(update);
+        let (at_once, truncated) = record.set_whole(update);
         if at_once && !record.woken.swap(true, Ordering::AcqRel) {
-            state.mail.woken.push(Arc::clone(&record));
+            state.contents.woken.push(Arc::clone(&record));
         }
         self.arrival.notify_one();
         Ok((record, truncated))
@@ -137,12 +138,12 @@ impl<H> Inbox<H> {
         }
         let mut state = self.state();
         if !state.closed {
-            state.mail.woken.push(Arc::clone(record));
+            state.contents.woken.push(Arc::clone(record));
             self.arrival.notify_one();
         }
     }
 
-    /// The sender is done with a job, unless something was given since it looked: then it stays.
+    /// Removes a job without anything more to send. Returns false if it has changed since `seen`.
     pub(crate) fn release(&self, record: &Arc<Record>, is_done: impl FnOnce() -> bool) -> bool {
         let mut state = self.state();
         if !is_done() {
@@ -155,26 +156,27 @@ impl<H> Inbox<H> {
         true
     }
 
-    /// Waits until the sender has sent all that was reported before, or `deadline`. Returns how many jobs'
-    /// states it has not sent; none if it did not say so in time.
+    /// Waits until the sender has sent all updates so far, or until `deadline`. Returns how many jobs' states
+    /// were not sent, or `None` if the sender did not answer in time.
     pub(crate) fn flush(&self, deadline: Instant, close: bool) -> Option<usize> {
         let mut state = self.state();
         if state.closed {
             return Some(0);
         }
-        // Once it is closing, there is one flush left, and nobody makes that longer.
+        // After closing, one last flush remains, and later calls do not extend it.
         if !state.closing {
-            state.flushes_asked += 1;
-            let longest = state.mail.flush_by.max(Some(deadline));
-            state.mail.flush_by = if close { Some(deadline) } else { longest };
+            state.flushes_requested += 1;
+            let longest = state.contents.flush_by.max(Some(deadline));
+            state.contents.flush_by = if close { Some(deadline) } else { longest };
         }
-        let mine = state.flushes_asked;
+        let mine = state.flushes_requested;
         state.closing |= close;
-        state.mail.close |= close;
+        state.contents.close |= close;
         self.arrival.notify_one();
         while state.flushes_done < mine {
             let left = deadline.saturating_duration_since(Instant::now());
-            // The sender itself says when the time is over; this is for when it is still in a request.
+            // The sender finishes the flush at its deadline. The extra time is for a request that is still
+            // running then.
             if left.is_zero() || state.closed {
                 return None;
             }
@@ -184,12 +186,12 @@ impl<H> Inbox<H> {
         Some(state.last_flush_left)
     }
 
-    /// Takes everything out, waiting for it until `until`; forever, if there is nothing to do.
-    pub(crate) fn wait(&self, until: Option<Instant>) -> Mail {
+    /// Takes everything out. If the inbox is empty, waits until `until`, or forever if that is `None`.
+    pub(crate) fn wait(&self, until: Option<Instant>) -> Contents {
         let mut state = self.state();
         loop {
-            if !state.mail.is_empty() {
-                return state.take_mail();
+            if !state.contents.is_empty() {
+                return state.take_contents();
             }
             let Some(until) = until else {
                 state = self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -197,14 +199,14 @@ impl<H> Inbox<H> {
             };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Mail::default();
+                return Contents::default();
             }
             state =
                 self.arrival.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// The flush of that number, and all before it, are over; so many jobs' states were not sent.
+    /// The flush of that number, and all before it, are over; `pending` jobs' states were not sent.
     pub(crate) fn flush_is_over(&self, number: u64, left: usize) {
         let mut state = self.state();
         state.flushes_done = number;
@@ -212,11 +214,11 @@ impl<H> Inbox<H> {
         self.flushed.notify_all();
     }
 
-    /// Nothing is taken any more.
+    /// Accepts no more jobs.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        state.mail = Mail::default();
+        state.contents = Contents::default();
         state.latest.clear();
         self.flushed.notify_all();
     }
@@ -225,11 +227,11 @@ impl<H> Inbox<H> {
 impl<H> Default for State<H> {
     fn default() -> Self {
         Self {
-            mail: Mail::default(),
+            contents: Contents::default(),
             latest: HashMap::new(),
             occupied: 0,
             next_key: 0,
-            flushes_asked: 0,
+            flushes_requested: 0,
             flushes_done: 0,
             last_flush_left: 0,
             closing: false,
@@ -252,28 +254,28 @@ impl<H> State<H> {
         job: &JobId,
         keep: Lifetime,
         limit: usize,
-    ) -> Result<Arc<Record>, NotTaken> {
+    ) -> Result<Arc<Record>, NotAccepted> {
         if self.closed {
-            return Err(NotTaken::Closed);
+            return Err(NotAccepted::Closed);
         }
         if self.occupied >= limit {
-            return Err(NotTaken::Full);
+            return Err(NotAccepted::Full);
         }
         self.occupied += 1;
         self.next_key += 1;
         let after = self.latest.get(job).map(|latest| latest.record.key);
         let counter = Arc::new(Counter::whole());
         let record = Arc::new(Record::new(job.clone(), self.next_key, counter));
-        self.mail.arrived.push(Arrival { record: Arc::clone(&record), keep, after });
+        self.contents.arrived.push(Arrival { record: Arc::clone(&record), keep, after });
         Ok(record)
     }
 
-    fn take_mail(&mut self) -> Mail {
-        Mail { flushes: self.flushes_asked, ..std::mem::take(&mut self.mail) }
+    fn take_contents(&mut self) -> Contents {
+        Contents { flushes: self.flushes_requested, ..std::mem::take(&mut self.contents) }
     }
 }
 
-impl Mail {
+impl Contents {
     pub(crate) fn is_empty(&self) -> bool {
         self.arrived.is_empty() && self.woken.is_empty() && self.flush_by.is_none() && !self.close
     }
@@ -295,27 +297,30 @@ mod tests {
     fn what_is_given_while_the_sender_finishes_is_not_lost() {
         let inbox = Inbox::<()>::new(1, Duration::from_secs(10));
         let job = JobId::parse("a").unwrap();
-        let (record, _) = inbox.give(&job, update(&job, "one")).unwrap();
+        let (record, _) = inbox.report_whole(&job, update(&job, "one")).unwrap();
         let seen = record.snapshot();
-        inbox.give(&job, update(&job, "two")).unwrap();
+        inbox.report_whole(&job, update(&job, "two")).unwrap();
         assert!(!inbox.release(&record, || record.snapshot() == seen));
         let other = JobId::parse("b").unwrap();
-        assert_eq!(inbox.give(&other, update(&other, "one")).err(), Some(NotTaken::Full));
+        assert_eq!(
+            inbox.report_whole(&other, update(&other, "one")).err(),
+            Some(NotAccepted::Full)
+        );
         let seen = record.snapshot();
         assert!(inbox.release(&record, || record.snapshot() == seen));
-        assert!(inbox.give(&other, update(&other, "one")).is_ok());
+        assert!(inbox.report_whole(&other, update(&other, "one")).is_ok());
     }
 
     #[test]
-    fn mail_is_bounded_by_the_jobs_not_by_the_calls() {
+    fn the_inbox_is_bounded_by_the_jobs_not_by_the_calls() {
         let inbox = Inbox::<()>::new(10, Duration::from_secs(10));
         let job = JobId::parse("a").unwrap();
         for n in 0..1_000 {
-            let (record, _) = inbox.give(&job, update(&job, &n.to_string())).unwrap();
+            let (record, _) = inbox.report_whole(&job, update(&job, &n.to_string())).unwrap();
             inbox.wake(&record);
         }
-        let mail = inbox.wait(None);
-        assert_eq!((mail.arrived.len(), mail.woken.len()), (1, 1));
+        let contents = inbox.wait(None);
+        assert_eq!((contents.arrived.len(), contents.woken.len()), (1, 1));
     }
 
     #[test]
@@ -325,15 +330,15 @@ mod tests {
         let later = now + Duration::from_secs(3_600);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| inbox.flush(later, false));
-            let mail = inbox.wait(None);
-            assert_eq!(mail.flush_by, Some(later));
-            // The deadline is past, so that this only leaves the wish.
+            let contents = inbox.wait(None);
+            assert_eq!(contents.flush_by, Some(later));
+            // The deadline has passed, so this only leaves the request.
             inbox.flush(now, true);
-            let mail = inbox.wait(None);
-            assert_eq!((mail.flush_by, mail.close, mail.flushes), (Some(now), true, 2));
+            let contents = inbox.wait(None);
+            assert_eq!((contents.flush_by, contents.close, contents.flushes), (Some(now), true, 2));
             inbox.flush(now, false);
             assert!(inbox.wait(Some(now)).flush_by.is_none());
-            inbox.flush_is_over(mail.flushes, 3);
+            inbox.flush_is_over(contents.flushes, 3);
             assert_eq!(waiting.join().unwrap(), Some(3));
         });
     }

@@ -13,19 +13,18 @@ use crate::record::{End, Record};
 use crate::requested::Requested;
 use crate::update::{MAX_TEXT_BYTES, Part};
 
-/// A handle on one job, to say how far it is.
+/// A handle on one job, with which its worker reports progress.
 ///
-/// No call fails, blocks or waits for a server, and [`inc`](Self::inc) is one atomic addition: what is said
-/// is kept in memory, and a thread of the [`Reporter`](crate::Reporter) sends it. Clones are handles on the
-/// same job; any thread or task may have one.
+/// No call fails, blocks or waits for a server, and [`inc`](Self::inc) is one atomic addition. Calls change
+/// memory, and a thread of the [`Reporter`](crate::Reporter) sends the state. Clones are handles on the same
+/// job; any thread or task may have one.
 ///
 /// A job ends with [`complete`](Self::complete), [`complete_with`](Self::complete_with), [`fail`](Self::fail)
-/// or [`cancel`](Self::cancel); the first of them counts, and what is said afterwards is passed over. If the
-/// last handle is dropped before, by a `?` or a panic for example, the job has failed and its watchers are
-/// told so.
+/// or [`cancel`](Self::cancel). The first of them counts, and later calls are ignored. If the last handle is
+/// dropped before, for example by a `?` or a panic, the job has failed.
 #[derive(Clone)]
 pub struct Job {
-    /// None: nothing is reported.
+    /// `None` if nothing is reported.
     handle: Option<Arc<Handle>>,
     counter: Arc<Counter>,
 }
@@ -36,19 +35,19 @@ impl Job {
         Self { handle: Some(handle), counter }
     }
 
-    /// A job of which nothing is reported.
+    /// A job that is not reported.
     pub(crate) fn silent() -> Self {
         Self { handle: None, counter: Arc::new(Counter::whole()) }
     }
 
-    /// The job's id; none if nothing is reported of it.
+    /// The job's id; `None` if it is not reported.
     pub fn id(&self) -> Option<&JobId> {
         Some(&self.handle.as_ref()?.record.job)
     }
 
-    /// Names the attempt, counted from 1; 0 is passed over. An attempt higher than the job's latest opens it,
-    /// and starts clean: stage, message, metadata and counts of before are not carried over. Without a name,
-    /// reports belong to the latest attempt, and are refused once that has ended.
+    /// Sets the attempt, counted from 1; 0 is ignored. An attempt higher than the job's latest begins a new
+    /// one, and resets stage, message, metadata and counts. By default, updates belong to the latest attempt,
+    /// and are rejected once that has ended.
     ///
     /// ```
     /// # let reporter = milepost_reporter::Reporter::silent();
@@ -65,8 +64,8 @@ impl Job {
         self
     }
 
-    /// How long the job is kept after each of its updates: 1 s to 30 days, in whole seconds. Without it, an
-    /// hour, or what the server's operator has set.
+    /// How long the job is kept after each of its updates: 1 s to 30 days, in whole seconds. The default is
+    /// an hour, or what the server's operator has set.
     #[must_use = "the handle that is returned goes on"]
     pub fn ttl(self, ttl: Duration) -> Self {
         let seconds = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, MAX_TTL_SECONDS);
@@ -74,7 +73,7 @@ impl Job {
         self
     }
 
-    /// The kind of job, such as `export`: watchers find and group jobs by it. Cut at 64 bytes.
+    /// The kind of job, such as `export`. Watchers find and group jobs by it. Cut at 64 bytes.
     ///
     /// ```
     /// # let reporter = milepost_reporter::Reporter::silent();
@@ -86,15 +85,16 @@ impl Job {
         self
     }
 
-    /// Words to find the job by, in place of those that were set before: at most 16, each cut at 64 bytes.
+    /// Words to find the job by. They replace the previous ones. At most 16, each cut at 64 bytes.
     #[must_use = "the handle that is returned goes on"]
     pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.with_record(|record| record.tags(tags.into_iter().map(Into::into)));
         self
     }
 
-    /// Watchers may request that the job be cancelled or paused: its worker looks for requests, and
-    /// [acknowledges](Self::acknowledge) them. Without it they are refused. Whoever looks for a request has said so already.
+    /// Lets watchers request to cancel or pause the job. The worker looks for requests and
+    /// [acknowledges](Self::acknowledge) them. Otherwise, the server rejects requests. Looking for a request
+    /// also calls this.
     #[must_use = "the handle that is returned goes on"]
     pub fn cancellable(self) -> Self {
         self.listen();
@@ -109,18 +109,18 @@ impl Job {
         }
     }
 
-    /// What watchers request of the worker; none if nothing. The first look makes the job
+    /// The latest request of a watcher, if any. The first call makes the job
     /// [cancellable](Self::cancellable).
     ///
-    /// The answer to any update tells of a request. So a job that moves learns of it within some 0.2 s, and one that does not with
-    /// its next heartbeat.
+    /// The response to each update contains the request. So a job that moves learns of it within about 0.2 s,
+    /// and any other job with its next heartbeat.
     pub fn requested(&self) -> Option<Requested> {
         self.listen();
         self.handle.as_ref()?.record.requests.latest().map(|requested| (*requested).clone())
     }
 
-    /// Whether watchers request that the job be cancelled. Once it has been seen, they are told so. The first look makes the
-    /// job [cancellable](Self::cancellable).
+    /// Whether a watcher requests that the job be cancelled. Once this has returned true, watchers see the
+    /// request as acknowledged. The first call makes the job [cancellable](Self::cancellable).
     ///
     /// ```
     /// # let reporter = milepost_reporter::Reporter::silent();
@@ -144,8 +144,8 @@ impl Job {
         is_requested
     }
 
-    /// Completes once watchers request that the job be cancelled, with who requested it and why; never otherwise. Made for
-    /// `select!`, beside the work. It makes the job [cancellable](Self::cancellable), and needs no runtime of any kind.
+    /// Completes once a watcher requests that the job be cancelled; otherwise never. Use it in a `select!`
+    /// beside the work. It makes the job [cancellable](Self::cancellable), and works with any runtime.
     pub fn cancellation(&self) -> impl Future<Output = Requested> + Send + use<> {
         self.listen();
         let handle = self.handle.as_ref().map(Arc::downgrade);
@@ -167,15 +167,15 @@ impl Job {
         }
     }
 
-    /// The worker does what was requested of it. Watchers are told at once; after [`Action::Pause`] they are shown that the
-    /// job is paused until [`Action::Resume`].
+    /// Acknowledges a request. Watchers see it at once. After [`Action::Pause`], they see the job as paused
+    /// until [`Action::Resume`].
     pub fn acknowledge(&self, action: Action) {
         if let Some(handle) = &self.handle {
             handle.acknowledge(action);
         }
     }
 
-    /// The job waits for its turn. It is shown so until its first stage, count or progress.
+    /// Marks the job as queued, until its first stage, count or progress.
     pub fn queued(&self) {
         if let Some(handle) = &self.handle {
             handle.record.queued();
@@ -183,7 +183,7 @@ impl Job {
         }
     }
 
-    /// `n` more are done. One relaxed atomic addition.
+    /// Adds `n` to the count. One relaxed atomic addition.
     #[inline]
     pub fn advance(&self, n: u64) {
         self.counter.inc(n);
@@ -195,41 +195,40 @@ impl Job {
         self.advance(n);
     }
 
-    /// `n` are done.
+    /// Sets the count to `n`.
     pub fn set(&self, n: u64) {
         self.counter.set(n);
     }
 
-    /// So many there are. While no total is set, a watcher is shown the count, and that its total is not
-    /// known.
+    /// Sets the total. Without one, watchers see the count, and that the total is not known.
     pub fn set_total(&self, total: u64) {
         self.counter.set_total(Some(total));
     }
 
-    /// It is not known any more how many there are.
+    /// Removes the total: it is not known any more.
     pub fn clear_total(&self) {
         self.counter.set_total(None);
     }
 
-    /// What is counted, for people: `frames`, `bytes`.
+    /// The unit of the count, for people: `frames`, `bytes`.
     pub fn unit(&self, unit: &str) {
         self.with_record(|record| record.unit(unit, false));
     }
 
-    /// How far the job is, 0…1, where that is known otherwise than by counting. It goes before the count.
-    /// What is outside is clamped, NaN passed over.
+    /// Sets the progress, 0…1, if it is not derived from the count. It overrides the count. Values outside
+    /// are clamped, and NaN is ignored.
     pub fn progress(&self, progress: f64) {
         self.counter.set_progress(progress);
     }
 
-    /// Enters a stage: any text, cut at 256 bytes. Watchers see that at once. The count goes on.
+    /// Enters a stage: any text, cut at 256 bytes. Watchers see it at once. The count continues.
     pub fn stage(&self, name: &str) {
         self.enter(name);
     }
 
-    /// Enters a stage that takes the job's progress through `range` and counts on its own: the handle that
-    /// is returned is one on the same job, whose `inc`, `set`, `set_total`, `progress`, `track` and so on
-    /// are about the stage. It is shown until another stage is entered.
+    /// Enters a stage that takes the job's progress through `range` and has its own count. The returned
+    /// handle is on the same job; its `inc`, `set`, `set_total`, `progress`, `track` and so on apply to the
+    /// stage. Watchers see this count until another stage is entered.
     ///
     /// ```
     /// # let job = milepost_reporter::Reporter::silent().job("video-42");
@@ -253,16 +252,17 @@ impl Job {
         }
     }
 
-    /// What is going on, for people. Cut at 8,192 bytes.
+    /// A message for people. Cut at 8,192 bytes.
     pub fn message(&self, text: impl Into<String>) {
         self.with_record(|record| record.message(text.into()));
     }
 
-    /// A fact of the worker's own, shown to watchers as `metadata` until it is set anew. All of a job's
-    /// have 49,152 bytes; what is beyond that, or is not JSON, is passed over with a notice.
+    /// Sets a value of the worker's own, which watchers see in `metadata` until it is set again. A job's
+    /// metadata has at most 49,152 bytes. A value that does not fit, or is not JSON, is ignored with a
+    /// notice.
     ///
-    /// The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`, where they are known; one that
-    /// is set here goes before.
+    /// The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`, if they are known. Values set
+    /// here override them.
     pub fn metadata(&self, key: &str, value: impl Serialize) {
         let Some(handle) = &self.handle else { return };
         let set = match encode::json(&value) {
@@ -277,13 +277,13 @@ impl Job {
         }
     }
 
-    /// The job did what it was for.
+    /// Ends the job as completed.
     pub fn complete(self) {
         self.end(End::Completed { result: None });
     }
 
-    /// The job did what it was for, and this came of it. A result that is not JSON, or too large for
-    /// an update, is left out: watchers see `truncated: ["result"]`, and a notice says why.
+    /// Ends the job as completed, with a result. A result that is not JSON, or is too large for an update, is
+    /// left out: watchers see `truncated: ["result"]`, and a notice says why.
     pub fn complete_with(self, result: impl Serialize) {
         let Some(handle) = &self.handle else { return };
         let result = encode::json(&result).map_err(|reason| {
@@ -293,12 +293,12 @@ impl Job {
         self.end(End::Completed { result: result.ok() });
     }
 
-    /// The job could not do it. The error is cut at 8,192 bytes.
+    /// Ends the job as failed. The error is cut at 8,192 bytes.
     pub fn fail(self, error: impl fmt::Display) {
         self.end(End::Failed { error: encode::text(&error, MAX_TEXT_BYTES) });
     }
 
-    /// Somebody called the job off.
+    /// Ends the job as cancelled.
     pub fn cancel(self, reason: impl fmt::Display) {
         self.end(End::Cancelled { reason: encode::text(&reason, MAX_TEXT_BYTES) });
     }

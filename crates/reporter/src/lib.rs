@@ -1,4 +1,4 @@
-//! What a worker links to report how far its job is.
+//! Reports the progress of a job. A worker links this crate.
 //!
 //! ```
 //! use milepost_reporter::Reporter;
@@ -13,25 +13,26 @@
 //! job.complete_with(sum);
 //! ```
 //!
-//! Whoever watches `video-42` on that server sees the bar move. Without `MILEPOST_URL` the same program
-//! does the same and reports nothing.
+//! Everybody who watches `video-42` on that server sees the bar move. Without `MILEPOST_URL`, the same
+//! program runs and reports nothing.
 //!
-//! **Reporting never hurts the job.** No call fails, waits for a server, or makes memory grow beyond a
-//! bound; an [`inc`](Job::inc) is one relaxed atomic addition. One background thread (so sync and async
-//! programs are the same to it) sends the jobs' states: at once when a stage or a status changes, otherwise
-//! at most five times a second, the last one always, and every ten seconds as a sign of life. What is sent
-//! is how things are, not what changed: an outage heals with the next update, and there is no queue, only
-//! one state for each job. While the server is away, the thread tries again with a jittered backoff; a
-//! [`Notice`] tells of it once, and once more when it is over.
+//! **Reporting never hurts the job.** No call fails or waits for a server, and memory is bounded; an
+//! [`inc`](Job::inc) is one relaxed atomic addition. One background thread, which works the same for sync and
+//! async programs, sends the jobs' states: at once when a stage or a status changes, otherwise at most five
+//! times a second, always including the last one, and every ten seconds as a heartbeat. Updates are absolute:
+//! the next one makes up for an outage, and there is no queue, only one state for each job. While the server
+//! is down, the thread retries with a jittered backoff. A [`Notice`] reports the outage once, and once when
+//! it is over.
 //!
-//! **The end is told.** It is tried until the server has it, also while the process exits, at most for two
-//! seconds. A job whose last handle is dropped without an outcome has failed.
+//! **The end is delivered.** It is sent until the server acknowledges it, including while the process exits,
+//! for at most two seconds. A job whose last handle is dropped without an outcome has failed.
 //!
-//! **Where to** is `http(s)://…` of a Milepost server, or `redis://…` of the Redis or Valkey that servers share:
-//! [`Builder::connect`] has the forms. The latter needs the feature `redis`; without it no async runtime is compiled.
+//! **The server** is a Milepost server (`http(s)://…`), or the Redis or Valkey that servers share
+//! (`redis://…`): see [`Builder::connect`]. The latter needs the feature `redis`; without it, no async
+//! runtime is compiled.
 //!
-//! The rules are those of `spec/README.md`, sections 2, 10, 13 and 14. [`ProgressReporter`] is the same under the
-//! names of the service before Milepost.
+//! The rules are those of `spec/README.md`, sections 2, 10, 13 and 14. [`ProgressReporter`] is the same
+//! reporter with the method names of the Python service.
 
 mod backoff;
 mod builder;

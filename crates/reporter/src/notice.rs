@@ -3,11 +3,12 @@ use std::sync::Arc;
 
 use milepost_protocol::{InvalidJobId, JobId};
 
-/// What a reporter has to tell about itself. It never raises into the job; this is all that is heard of it.
+/// A notice of the reporter to its program. The reporter never raises into the job, so problems are only
+/// visible here.
 ///
-/// By default a notice is a `tracing` event at the level `WARN` ([`Notice::Recovered`]: `INFO`), or a line
-/// on standard error where no subscriber is installed. [`Builder::on_notice`](crate::Builder::on_notice)
-/// takes them elsewhere.
+/// By default a notice is a `tracing` event at the level `WARN` ([`Notice::Recovered`]: `INFO`), or a line on
+/// standard error if no subscriber is installed. [`Builder::on_notice`](crate::Builder::on_notice) redirects
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -16,76 +17,77 @@ pub enum Notice {
         /// What is wrong with it.
         reason: String,
     },
-    /// A variable of the environment has no effect, because it was probably misspelt. Told once by each process.
+    /// A variable of the environment has no effect and was probably misspelt. Once for each process.
     MisspeltVariable {
         /// The variable that is set.
         variable: String,
         /// The variable that was probably meant.
         meant: &'static str,
     },
-    /// No reports arrive any more. Told once, until they do again.
+    /// Reports cannot be sent. Once for each outage.
     Failing {
         /// The first failure.
         reason: String,
     },
-    /// Reports arrive again, and no job waits any more: after [`Failing`](Self::Failing) and [`Delayed`](Self::Delayed).
+    /// The outage is over, and no job waits: after [`Failing`](Self::Failing) and [`Delayed`](Self::Delayed).
     Recovered,
-    /// The server refused an update of a job. An end is given up; a job that goes on is tried again when it
-    /// has changed or its heartbeat is due, at growing intervals. Told once, until an update is accepted.
+    /// The server rejected an update of a job. A rejected end is not sent again. The update of a running job
+    /// is sent again when the job has changed or its heartbeat is due, at growing intervals. Once, until an
+    /// update is accepted.
     Rejected {
         /// The job.
         job: JobId,
-        /// The server's words.
+        /// The server's reason.
         reason: String,
     },
-    /// The server cannot take this job's updates now, nor perhaps other jobs': it is full, or a part of it is away. Each
-    /// job's present state is tried again, at growing intervals; an end at once. Told once for all jobs, until
-    /// none waits any more, and not after [`Failing`](Self::Failing), which is worse.
+    /// The server cannot accept updates of this job now, and perhaps of others: it is full, or partly
+    /// unavailable. Each job's latest state is sent again at growing intervals, and an end at once. Once for
+    /// all jobs, until none waits; not after [`Failing`](Self::Failing), which includes it.
     Delayed {
         /// The first such job.
         job: JobId,
-        /// The server's words.
+        /// The server's reason.
         reason: String,
     },
-    /// The job's attempt has ended, or a later one has begun: nothing more is reported of it from here.
+    /// The job's attempt has ended, or a later one has begun. This job is no longer reported.
     AttemptOver {
         /// The job.
         job: JobId,
-        /// The server's words.
+        /// The server's reason.
         reason: String,
     },
-    /// What was given as a job id is none: this job is not reported.
+    /// The given job id is not valid, so the job is not reported.
     InvalidJobId {
-        /// What was given, at most 128 characters of it.
+        /// The given id, at most 128 characters of it.
         given: String,
-        /// Why it is none.
+        /// Why it is not valid.
         reason: InvalidJobId,
     },
-    /// As many jobs are reported as may be, and one more was not accepted. Told once by each reporter.
+    /// The limit of reported jobs was reached, and another job was not accepted. Once for each reporter.
     TooManyJobs {
         /// The bound.
         limit: usize,
     },
-    /// A part of an update cannot be sent: it is not JSON, or too large. Told once for each job.
+    /// A part of an update cannot be sent: it is not JSON, or too large. Once for each job.
     Truncated {
         /// The job.
         job: JobId,
-        /// What is left out, and why.
+        /// Which part, and why.
         reason: String,
     },
-    /// The reporter was closed before these jobs' last states had arrived.
+    /// The reporter was closed before the last states of these jobs were acknowledged.
     Undelivered {
         /// How many.
         jobs: usize,
     },
-    /// The process was forked: the thread that sends is in the parent. Make a new reporter in the child.
+    /// The process was forked, and the sending thread is in the parent. Create a new reporter in the child.
     Forked,
-    /// The thread that sends could not be started: nothing is reported.
+    /// The sending thread could not be started, so nothing is reported.
     NoThread {
-        /// The operating system's words.
+        /// The operating system's reason.
         reason: String,
     },
-    /// The reporter is closed, and a job was begun with it. Told once by each reporter.
+    /// The reporter is closed, but a job was begun with it. Once for each reporter.
     Closed,
 }
 
@@ -146,7 +148,7 @@ impl NoticeHook {
         Self(Arc::new(hook))
     }
 
-    pub(crate) fn tell(&self, notice: &Notice) {
+    pub(crate) fn notify(&self, notice: &Notice) {
         (self.0)(notice);
     }
 }
@@ -163,7 +165,7 @@ impl fmt::Debug for NoticeHook {
     }
 }
 
-/// A worker that installed no subscriber is still to learn, once, that nobody sees its progress.
+/// Without a subscriber, the worker still learns once that its progress is not reported.
 fn log(notice: &Notice) {
     use tracing::level_filters::LevelFilter;
     if LevelFilter::current() == LevelFilter::OFF {

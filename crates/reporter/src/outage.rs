@@ -2,17 +2,17 @@ use std::collections::HashMap;
 
 use crate::snapshot::Key;
 
-/// The outage between here and the server, so that it is notified once, not for each job and not at each try, and once
-/// that it is over.
+/// The outage between this reporter and the server. It is notified once, not for each job or try, and once
+/// when it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
-    told: Notified,
-    /// The latest request came to nothing.
+    notified: Notified,
+    /// The latest request failed.
     failing: bool,
-    /// The jobs that the server does not take now; for each, whether it would prove something if it took its end.
-    /// Bounded by the number of jobs.
+    /// The jobs that the server cannot accept now; for each, whether accepting its end would prove that the
+    /// outage is over. Bounded by the number of jobs.
     waiting: HashMap<Key, bool>,
-    /// The latest request shows that the server takes updates again.
+    /// The latest request shows that the server accepts updates again.
     proven: bool,
 }
 
@@ -25,45 +25,45 @@ enum Notified {
 }
 
 impl Outage {
-    /// A request came to nothing. Returns whether that is news.
+    /// A request failed. Returns whether an outage has just begun.
     pub(crate) fn failed(&mut self) -> bool {
         self.failing = true;
-        self.tell(Notified::NothingArrives)
+        self.notify(Notified::NothingArrives)
     }
 
-    /// A request was answered; what follows says how.
+    /// A request was answered. The outcomes follow.
     pub(crate) fn answered(&mut self) {
         self.proven = std::mem::take(&mut self.failing);
     }
 
-    /// An update, perhaps an end, is not taken now: the server is full, or it is another reason. Returns whether that
-    /// is news.
+    /// The server cannot accept an update, perhaps an end, now: it is full, or for another reason. Returns
+    /// whether this is new.
     pub(crate) fn delayed(&mut self, key: Key, end: bool, full: bool) -> bool {
-        // A full server takes an end all the same.
+        // A full server still accepts ends.
         self.waiting.insert(key, end || !full);
-        self.tell(Notified::SomeWait)
+        self.notify(Notified::SomeWait)
     }
 
-    /// An update was taken.
+    /// An update was accepted.
     pub(crate) fn taken(&mut self, key: Key, end: bool) {
         let waited = self.waiting.remove(&key);
         self.proven |= !end || waited == Some(true);
     }
 
-    /// Nothing more is to be sent of that job, or it was refused for good.
+    /// The job has nothing more to send, or its update was rejected.
     pub(crate) fn gone(&mut self, key: Key) {
         self.waiting.remove(&key);
     }
 
-    /// After all answers of a request: whether it is news that it is over.
+    /// After all outcomes of a request: whether the outage has just ended.
     pub(crate) fn is_over(&mut self) -> bool {
         let over = std::mem::take(&mut self.proven) && self.waiting.is_empty();
-        over && std::mem::take(&mut self.told) != Notified::Nothing
+        over && std::mem::take(&mut self.notified) != Notified::Nothing
     }
 
-    fn tell(&mut self, what: Notified) -> bool {
-        let news = what > self.told;
-        self.told = self.told.max(what);
+    fn notify(&mut self, what: Notified) -> bool {
+        let news = what > self.notified;
+        self.notified = self.notified.max(what);
         news
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{Action, JobId};
 
 use crate::counter::Counter;
-use crate::inbox::{Inbox, NotTaken};
+use crate::inbox::{Inbox, NotAccepted};
 use crate::notice::{Notice, NoticeHook};
 use crate::record::{End, Record};
 use crate::sender::{Sender, notify_truncated};
@@ -31,7 +31,7 @@ enum Sending {
     Over,
 }
 
-/// What all handles on a job share.
+/// The state that all handles on a job share.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) record: Arc<Record>,
@@ -61,7 +61,7 @@ impl Owner {
         }
     }
 
-    /// What the thread would run, for whoever runs it on a clock of its own. Nothing is sent beside it.
+    /// The thread's work, for a caller that runs it with its own clock. Nothing else sends then.
     #[cfg(test)]
     pub(crate) fn take_sender(&self) -> Option<Box<Sender<Handle>>> {
         match std::mem::replace(&mut *self.sending.lock().unwrap(), Sending::Over) {
@@ -82,18 +82,18 @@ impl Owner {
         self.process != std::process::id()
     }
 
-    /// The id as parsed, if there is anybody to report its job.
+    /// The parsed id, if the job can be reported.
     pub(crate) fn ready(&self, id: &str) -> Option<JobId> {
-        // Before any lock: in a forked child, one may be held for ever.
+        // Before any lock: in a forked child, a lock may be held forever.
         if self.is_forked() {
-            self.tell_once(&self.fork_was_told, &Notice::Forked);
+            self.notify_once(&self.fork_was_told, &Notice::Forked);
             return None;
         }
         match JobId::parse(id) {
             Ok(id) => self.begin_sending().then_some(id),
             Err(reason) => {
                 let given = id.chars().take(JobId::MAX_LEN).collect();
-                self.notices.tell(&Notice::InvalidJobId { given, reason });
+                self.notices.notify(&Notice::InvalidJobId { given, reason });
                 None
             }
         }
@@ -108,7 +108,7 @@ impl Owner {
                     Ok(thread) => *sending = Sending::Thread(thread),
                     Err(error) => {
                         drop(sending);
-                        self.notices.tell(&Notice::NoThread { reason: error.to_string() });
+                        self.notices.notify(&Notice::NoThread { reason: error.to_string() });
                         return false;
                     }
                 }
@@ -118,23 +118,26 @@ impl Owner {
         true
     }
 
-    pub(crate) fn tell_not_taken(&self, why: NotTaken) {
+    pub(crate) fn notify_not_accepted(&self, why: NotAccepted) {
         match why {
-            NotTaken::Full => {
-                self.tell_once(&self.full_was_told, &Notice::TooManyJobs { limit: self.max_jobs });
+            NotAccepted::Full => {
+                self.notify_once(
+                    &self.full_was_told,
+                    &Notice::TooManyJobs { limit: self.max_jobs },
+                );
             }
-            NotTaken::Closed => self.tell_once(&self.closed_was_told, &Notice::Closed),
+            NotAccepted::Closed => self.notify_once(&self.closed_was_told, &Notice::Closed),
         }
     }
 
-    fn tell_once(&self, told: &AtomicBool, notice: &Notice) {
+    fn notify_once(&self, told: &AtomicBool, notice: &Notice) {
         if !told.swap(true, Ordering::Relaxed) {
-            self.notices.tell(notice);
+            self.notices.notify(notice);
         }
     }
 
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
-        // Nothing was ever said, or the thread itself asks.
+        // There was nothing to report, or the sending thread itself calls.
         match self.thread_id() {
             Some(id) if id != thread::current().id() && !self.is_forked() => {
                 self.inbox.flush(deadline(timeout), false) == Some(0)
@@ -161,12 +164,12 @@ impl Owner {
         let thread = match sending {
             Sending::Thread(thread) => thread,
             Sending::NotBegun(_) => return self.inbox.close(),
-            // Another clone closes it, or has.
+            // Another clone closes it, or has closed it.
             Sending::Over => return,
         };
         self.inbox.flush(deadline(self.flush_timeout), true);
-        // A hook that drops the last reporter does so on the thread itself, which then ends by itself. If the
-        // thread panicked (in a hook), the panic was shown already.
+        // If a hook drops the last reporter, this runs on the sending thread, which then ends by itself. If
+        // the thread panicked (in a hook), the panic has been printed already.
         if thread.thread().id() != thread::current().id() {
             let _ = thread.join();
         }
@@ -185,7 +188,7 @@ impl fmt::Debug for Owner {
     }
 }
 
-/// A timeout beyond what a clock can tell is a day.
+/// A timeout beyond the clock's range counts as a day.
 fn deadline(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or(now + Duration::from_secs(86_400))
@@ -197,7 +200,7 @@ impl Handle {
         Self { record, owner, counter }
     }
 
-    /// The worker does what was requested of it.
+    /// Acknowledges a request.
     pub(crate) fn acknowledge(&self, action: Action) {
         if self.record.acknowledge(action) {
             self.wake();
@@ -218,15 +221,15 @@ impl Handle {
     pub(crate) fn notify_truncated(&self, reason: String) {
         if self.record.first_truncated() {
             let job = self.record.job.clone();
-            self.owner.notices().tell(&Notice::Truncated { job, reason });
+            self.owner.notices().notify(&Notice::Truncated { job, reason });
         }
     }
 }
 
-/// Nobody is left who could say how the job comes out.
+/// No handle is left that could set the job's outcome.
 impl Drop for Handle {
     fn drop(&mut self) {
-        // A forked child has a copy of the handle; the job is its parent's.
+        // A forked child has a copy of the handle; the job belongs to its parent.
         if self.owner.is_forked() {
             return;
         }
@@ -243,7 +246,7 @@ impl Drop for Handle {
 mod tests {
     use super::*;
 
-    /// A fork needs `unsafe`; what a child sees of its parent's reporter is another process id.
+    /// A fork needs `unsafe`. A child differs from its parent in the process id, which this test changes.
     #[test]
     fn in_a_forked_child_nothing_is_reported_and_nothing_waits() {
         let notices = Arc::new(Mutex::new(Vec::new()));

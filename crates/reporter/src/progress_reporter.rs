@@ -12,33 +12,32 @@ use crate::reporter::Reporter;
 use crate::server::{InvalidUrl, Server};
 use crate::update::{Metadata, Part, Progress, Truncated, Update};
 
-/// The reporter under the names that the workers of the service before Milepost call, with the messages
-/// that they send (`spec/README.md`, section 13). New workers do better with [`Reporter`] and its
-/// [`Job`](crate::Job).
+/// A reporter with the methods and messages of the Python service that Milepost replaces (`spec/README.md`,
+/// section 13). For new workers, use [`Reporter`] and its [`Job`](crate::Job).
 ///
-/// Each call gives one update, in full, and returns at once. It is sent at once if it changes stage or
-/// status, else within the interval (200 ms); of several in that time the last is sent. There are no
-/// heartbeats, and a job that is left alone stays as it was.
+/// Each call is one whole update and returns at once. If it changes stage or status, it is sent at once,
+/// otherwise within the interval (200 ms); of several updates in that time, the last is sent. There are no
+/// heartbeats: without another call, the job stays as it is.
 #[derive(Clone, Debug)]
 pub struct ProgressReporter {
     reporter: Reporter,
-    /// None: nothing is reported, and nothing known.
+    /// `None`: nothing is reported, and no job is known.
     server: Option<Server>,
 }
 
-/// How long [`ProgressReporter::get_status`] takes at most.
+/// The most that [`ProgressReporter::get_status`] takes.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ProgressReporter {
-    /// Reports to the server at `url`: one of those that [`Builder::connect`](Builder::connect) knows.
+    /// Reports to the server at `url`: see [`Builder::connect`](Builder::connect).
     ///
     /// # Errors
-    /// When `url` is none of these.
+    /// If `url` has none of the forms that it accepts.
     pub fn new(url: &str) -> Result<Self, InvalidUrl> {
         Server::at(url).map(|server| Self::reporting_to(Some(server)))
     }
 
-    /// Reports to where the environment says: [`Reporter::from_env`].
+    /// Reports to the server that the environment names: [`Reporter::from_env`].
     pub fn from_env() -> Self {
         let builder = Builder::default();
         let url = builder.url_in_environment();
@@ -53,11 +52,11 @@ impl ProgressReporter {
         Self { reporter, server }
     }
 
-    /// Nothing needs to be done before the first report; kept for the name.
+    /// Does nothing; kept for compatibility.
     pub fn initialize(&self) {}
 
-    /// The job is in `stage`, at `progress` (0…1, clamped; NaN is none), and there is this to say of it.
-    /// Metadata that is `null` is none.
+    /// Reports that the job is in `stage`, at `progress` (0…1, clamped; NaN counts as absent), with a
+    /// message. `null` metadata counts as absent.
     pub fn report(
         &self,
         job_id: &str,
@@ -67,7 +66,7 @@ impl ProgressReporter {
         metadata: impl Serialize,
     ) {
         let (metadata, truncated) = json(&metadata, Part::Metadata);
-        self.reporter.give(job_id, |job| Update {
+        self.reporter.report_whole(job_id, |job| Update {
             metadata: metadata.map(Metadata::Given),
             truncated,
             stage: Some(stage.to_owned()),
@@ -77,9 +76,9 @@ impl ProgressReporter {
         });
     }
 
-    /// The job has failed, in `stage` (`error`, where it is not known).
+    /// Reports that the job has failed in `stage` (`error`, if it is not known).
     pub fn report_error(&self, job_id: &str, error: &str, stage: &str) {
-        self.reporter.give(job_id, |job| Update {
+        self.reporter.report_whole(job_id, |job| Update {
             stage: Some(stage.to_owned()),
             progress: Some(Progress(Some(0.0))),
             message: Some(format!("Error: {error}")),
@@ -88,10 +87,10 @@ impl ProgressReporter {
         });
     }
 
-    /// The job is done, and this came of it. The message of today's workers is `Job completed`.
+    /// Reports that the job has completed, with its result. The usual message is `Job completed`.
     pub fn report_complete(&self, job_id: &str, result: impl Serialize, message: &str) {
         let (result, truncated) = json(&result, Part::Result);
-        self.reporter.give(job_id, |job| Update {
+        self.reporter.report_whole(job_id, |job| Update {
             truncated,
             stage: Some("complete".to_owned()),
             progress: Some(Progress(Some(1.0))),
@@ -101,8 +100,8 @@ impl ProgressReporter {
         });
     }
 
-    /// The job's last state; none if the server does not know the job, or does not answer. Sends what was
-    /// reported here first, and waits for the answer: 2 s at most.
+    /// The job's last state; `None` if the server does not know the job or does not answer. First sends the
+    /// pending updates of this reporter. Takes at most 2 s.
     pub fn get_status(&self, job_id: &str) -> Option<Value> {
         let server = self.server.as_ref()?;
         let job = JobId::parse(job_id).ok()?;
@@ -111,7 +110,7 @@ impl ProgressReporter {
         server.state(&job, STATUS_TIMEOUT.saturating_sub(begun.elapsed())).ok().flatten()
     }
 
-    /// Sends what has not arrived yet, 2 s at most. Nothing is reported from then on.
+    /// Sends pending updates, for at most 2 s. Later calls report nothing.
     pub fn close(self) {
         self.reporter.close();
     }
@@ -121,7 +120,7 @@ fn update(job: &JobId, status: Status) -> Update {
     Update::new(job, status, worker_clock())
 }
 
-/// None for `null`, as Python's `None` is, and for what cannot be sent, which is then left out.
+/// `None` for `null`, which is Python's `None`, and for a value that cannot be encoded, which is left out.
 fn json(value: &impl Serialize, part: Part) -> (Option<Box<RawValue>>, Truncated) {
     let mut truncated = Truncated::default();
     let json = encode::json(value);

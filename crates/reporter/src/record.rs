@@ -14,34 +14,34 @@ use crate::requested::Requests;
 use crate::snapshot::{Key, Snapshot, StateId};
 use crate::update::{MAX_TEXT_BYTES, Metadata, Part, Progress, Truncated, Update, cut};
 
-/// Of all of a job's metadata: there has to be room for the rest of an update.
+/// The bound of a job's metadata, so that there is room for the rest of an update.
 const MAX_METADATA_BYTES: usize = 49_152;
 
-/// All that is known here of one job: written by the worker's calls, read by the sender.
+/// The state of one job in this process: written by the worker's calls, read by the sender.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) job: JobId,
     pub(crate) key: Key,
-    /// Set while the sender has been asked for this job and has not looked yet.
+    /// Whether the sender has been woken for this job and has not checked it yet.
     pub(crate) woken: AtomicBool,
-    /// Something was left out of this job's updates, and that has been said.
+    /// Whether a notice has said that a part of this job's updates was left out.
     truncated: AtomicBool,
-    /// What watchers request of the worker.
+    /// The latest request of a watcher.
     pub(crate) requests: Requests,
     fields: Mutex<Fields>,
 }
 
 #[derive(Debug)]
 struct Fields {
-    /// Counts every change of what follows, counters aside.
+    /// Incremented by every change of the fields below, except counters.
     version: u64,
-    /// The `version` of the latest change that watchers are to see at once.
+    /// The `version` of the latest change that watchers should see at once.
     urgent: u64,
     attempt: Option<u32>,
     ttl: Option<u32>,
-    /// The worker answers requests.
+    /// Whether the worker answers requests.
     cancellable: bool,
-    /// The request that it has answered last.
+    /// The request that the worker acknowledged last.
     acknowledged: Option<Action>,
     queued: bool,
     stage: Option<String>,
@@ -49,22 +49,22 @@ struct Fields {
     unit: Option<String>,
     name: Option<String>,
     tags: Vec<String>,
-    /// In seconds; of a job that has heartbeats.
+    /// In seconds; `None` for a job without heartbeats.
     heartbeat: Option<f64>,
     metadata: BTreeMap<String, Box<RawValue>>,
     metadata_bytes: usize,
-    /// The one that is shown: the job's own, or that of a stage within it.
+    /// The counter that watchers see: the job's own, or that of a stage.
     counter: Arc<Counter>,
     rate: Rate,
-    /// An update that is complete as it is: an end, or one given through the old names. An end is told with
-    /// the very same words each time, which is how the server knows it again (section 3).
+    /// A whole update: an end, or an update of the legacy methods. An end is sent with the same bytes each
+    /// time, so that the server recognizes it (section 3).
     whole: Option<Whole>,
     ended: bool,
-    /// What could not be encoded when it was given.
+    /// The parts that could not be encoded when they were set.
     truncated: Truncated,
-    /// How often the server would not take an update of this job as large as it was: each one is shrunk so often.
+    /// By how many steps each update is reduced, because the server rejected larger ones.
     reductions: u8,
-    /// Why the server does not take an update whole; said once it has taken the rest.
+    /// Why the server rejected a part of an update. The notice follows once it has accepted the rest.
     rejected_part: Option<String>,
 }
 
@@ -74,7 +74,7 @@ struct Whole {
     json: Arc<str>,
 }
 
-/// How a job came out.
+/// A job's outcome.
 #[derive(Debug)]
 pub(crate) enum End {
     Completed { result: Option<Box<RawValue>> },
@@ -117,12 +117,12 @@ impl Record {
         }
     }
 
-    /// A panic elsewhere while the lock was held leaves nothing half done: every change is one assignment.
+    /// A panic elsewhere under the lock leaves the data consistent, because every change is one assignment.
     fn fields(&self) -> MutexGuard<'_, Fields> {
         self.fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a stage that counts with `counter`. Returns whether watchers are to see it at once.
+    /// Enters a stage that counts with `counter`. Returns whether watchers should see it at once.
     pub(crate) fn stage(&self, name: &str, counter: &Arc<Counter>) -> bool {
         let mut fields = self.fields();
         if fields.ended {
@@ -143,7 +143,7 @@ impl Record {
     }
 
     pub(crate) fn message(&self, mut text: String) {
-        // One character more than an update has, so that it shows that the text was longer.
+        // One character more than an update has, to show that the text was longer.
         cut(&mut text, MAX_TEXT_BYTES + char::MAX.len_utf8());
         let mut fields = self.fields();
         if fields.message.as_ref() != Some(&text) {
@@ -160,7 +160,7 @@ impl Record {
         }
     }
 
-    /// The job is reported that often at least.
+    /// Sets how often the job is reported at least.
     pub(crate) fn heartbeat(&self, every: Duration) {
         self.fields().heartbeat = Some(every.as_secs_f64());
     }
@@ -172,7 +172,7 @@ impl Record {
         fields.change_at_once();
     }
 
-    /// Empty ones are passed over, and those beyond what an update takes.
+    /// Ignores empty tags, and those beyond the limit of an update.
     pub(crate) fn tags(&self, tags: impl Iterator<Item = String>) {
         let tags = tags.map(|mut tag| {
             cut(&mut tag, MAX_NAME_BYTES);
@@ -185,7 +185,7 @@ impl Record {
     }
 
     /// # Errors
-    /// What to say, where there is no room for the value.
+    /// The text of the notice, if there is no room for the value.
     pub(crate) fn metadata(&self, key: &str, value: Box<RawValue>) -> Result<(), String> {
         let mut fields = self.fields();
         let present = fields.metadata.get(key).map_or(0, |value| key.len() + value.get().len());
@@ -203,20 +203,19 @@ impl Record {
         Ok(())
     }
 
-    /// A part that was given cannot be encoded: watchers are told that it is missing.
+    /// A part could not be encoded. Watchers see that it is missing.
     pub(crate) fn mark_truncated(&self, part: Part) {
         let mut fields = self.fields();
         fields.truncated.insert(part);
         fields.change();
     }
 
-    /// The server refused what an update of this job contains. Returns whether it can be sent with less.
-    ///
-    /// `ended`: whether that update was the end.
+    /// The server rejected the content of an update; `ended` says whether it was the end. Returns whether a
+    /// reduced update can be sent.
     pub(crate) fn reduce(&self, ended: bool) -> bool {
         let mut fields = self.fields();
         if fields.ended != ended {
-            // There is another one to send by now.
+            // There is a newer update to send.
             return true;
         }
         if let Some(whole) = &mut fields.whole {
@@ -230,8 +229,8 @@ impl Record {
         smaller
     }
 
-    /// Names the attempt. Another than before starts clean, with the job's own counter. Returns whether
-    /// watchers are to see it at once.
+    /// Sets the attempt. A new one resets the job, with its own counter. Returns whether watchers should see
+    /// it at once.
     pub(crate) fn attempt(&self, attempt: u32, counter: &Arc<Counter>) -> bool {
         let mut fields = self.fields();
         if fields.ended || fields.attempt == Some(attempt) {
@@ -258,7 +257,8 @@ impl Record {
         fields.change();
     }
 
-    /// The worker answers requests from now on. Returns whether that is news, which watchers are to see at once.
+    /// Declares that the worker answers requests. Returns whether that is a change, which watchers should see
+    /// at once.
     pub(crate) fn cancellable(&self) -> bool {
         let mut fields = self.fields();
         let is_news = !std::mem::replace(&mut fields.cancellable, true);
@@ -268,7 +268,7 @@ impl Record {
         is_news
     }
 
-    /// The worker does what was requested of it. Returns whether that is news, which watchers are to see at once.
+    /// Acknowledges a request. Returns whether that is a change, which watchers should see at once.
     pub(crate) fn acknowledge(&self, action: Action) -> bool {
         let mut fields = self.fields();
         let is_news = fields.acknowledged.replace(action) != Some(action);
@@ -286,7 +286,7 @@ impl Record {
         }
     }
 
-    /// Ends the job. The first end wins: none if there was one.
+    /// Ends the job. Returns `None` if it had already ended.
     pub(crate) fn end(&self, end: End) -> Option<Truncated> {
         let mut fields = self.fields();
         if fields.ended {
@@ -329,8 +329,8 @@ impl Record {
         self.fields().ended
     }
 
-    /// Takes an update as it was given. Returns whether watchers are to see it at once.
-    pub(crate) fn give(&self, mut update: Update) -> (bool, Truncated) {
+    /// Replaces the job's state by a whole update. Returns whether watchers should see it at once.
+    pub(crate) fn set_whole(&self, mut update: Update) -> (bool, Truncated) {
         let ended = update.status.is_end();
         let stage = update.stage.clone();
         let json = update.encode().into();
@@ -348,10 +348,10 @@ impl Record {
         (at_once, truncated)
     }
 
-    /// What the scheduler has to know.
+    /// The job as the schedule needs it.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let fields = self.fields();
-        // An end is rendered; what the counter does afterwards is of no interest.
+        // An end is fixed; later counts do not matter.
         let count = if fields.whole.is_some() { None } else { Some(fields.counter.count()) };
         Snapshot {
             state: StateId { version: fields.version, attempt: fields.attempt.unwrap_or(0), count },
@@ -360,7 +360,7 @@ impl Record {
         }
     }
 
-    /// The update that says how the job is now, and the glance that it corresponds to.
+    /// The update that describes the job now, and the snapshot that it corresponds to.
     pub(crate) fn encode(&self, now: Instant) -> (Arc<str>, Truncated) {
         let mut fields = self.fields();
         if let Some(whole) = &fields.whole {
@@ -375,28 +375,29 @@ impl Record {
             update.reduce();
         }
         let json = update.encode().into();
-        // What the server refuses is said once it has taken the rest.
+        // The notice about rejected parts follows once the server has accepted the rest.
         (json, if reductions > 0 { Truncated::default() } else { update.truncated })
     }
 
-    /// The server refuses a part of this job's updates, for this reason.
+    /// The server rejected a part of this job's updates, for this reason.
     pub(crate) fn set_rejected_part(&self, reason: String) {
         self.fields().rejected_part = Some(reason);
     }
 
-    /// Why the server took only a part of an update; none if it took all, or that was asked for before.
+    /// Why the server accepted only a part of an update. `None` if it accepted all, or if the reason was
+    /// taken before.
     pub(crate) fn take_rejected_part(&self) -> Option<String> {
         self.fields().rejected_part.take()
     }
 
-    /// Whether this is the first time that something of the job is left out.
+    /// Returns true once: when a part of the job is left out for the first time.
     pub(crate) fn first_truncated(&self) -> bool {
         !self.truncated.swap(true, Ordering::Relaxed)
     }
 }
 
 impl Fields {
-    /// What is said of a job after its end is of no interest.
+    /// Changes after the end are ignored.
     fn change(&mut self) {
         if !self.ended {
             self.version += 1;
@@ -432,8 +433,8 @@ impl Fields {
         }
     }
 
-    /// The worker's own, and what the count adds: `current`, `total`, `unit`, `rate` (units per second),
-    /// `eta_seconds`, each only where it is known. The worker's own goes first.
+    /// The worker's own metadata, and the known values that the count adds: `current`, `total`, `unit`,
+    /// `rate` (units per second), `eta_seconds`. The worker's own override them.
     fn metadata(&self, count: Count, rate: Option<f64>) -> Option<Metadata> {
         let mut all = self.metadata.clone();
         let mut add = |key: &str, value: Option<Box<RawValue>>| {
@@ -454,7 +455,7 @@ impl Fields {
     }
 }
 
-/// Not known while nothing moves, nor once all is done.
+/// `None` while the count does not move, and once all is done.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn eta_seconds(count: Count, total: u64, rate: f64) -> Option<f64> {
     let left = total.checked_sub(count.current).filter(|left| *left > 0)?;
@@ -465,7 +466,7 @@ fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// RFC 3339 in UTC.
+/// The time as RFC 3339 in UTC.
 pub(crate) fn worker_clock() -> String {
     Timestamp::now().to_string()
 }

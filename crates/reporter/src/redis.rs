@@ -19,33 +19,33 @@ pub(crate) struct Redis {
     address: Address,
 }
 
-/// Reports straight to Redis, one script for each update, over one connection.
+/// Reports straight to Redis: one script for each update, over one connection.
 pub(crate) struct RedisTransport {
     address: Address,
     patience: Duration,
-    /// Begun by the thread that sends, so that a process that forks before has nothing of it.
+    /// Created by the sending thread, so that a process that forks before does not share it.
     running: Option<Running>,
 }
 
-/// The runtime goes on only while somebody waits for it here: nothing of this runs between two batches.
+/// The runtime runs only while a caller waits for it here: none of its tasks run between two batches.
 struct Running {
     runtime: Runtime,
     client: Client,
 }
 
-/// Updates that are under way at once. Their order does not matter: no two are of the same job.
+/// The most updates in flight. Their order does not matter, because no two are of the same job.
 const AT_ONCE: usize = 128;
 
-/// A connection that was kept may have been closed by Redis just now, or lead nowhere. So what could not be told goes
-/// out once more before anybody speaks of a failure.
+/// Redis may just have closed a kept connection, or the connection is dead. So an update without a known
+/// outcome is sent once more before it counts as failed.
 const ROUNDS: usize = 2;
 
-/// An answer may take as long as Redis is given at most, however long a batch may take.
+/// The longest time for one reply, however long a batch may take.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Redis {
     /// # Errors
-    /// When the URL is none of Redis.
+    /// If the URL does not name a Redis.
     pub(crate) fn new(url: &str) -> Result<Self, InvalidUrl> {
         let address = Address::parse(url);
         address
@@ -53,18 +53,18 @@ impl Redis {
             .map_err(|error| InvalidUrl::Redis { reason: error.to_string() })
     }
 
-    /// What reports there, where a batch may take `timeout`. An answer may take three quarters of it, so that there is
+    /// A transport whose batches may take `timeout`. A reply may take three quarters of it, so that there is
     /// time for a second try.
     pub(crate) fn reporting(self, timeout: Duration) -> RedisTransport {
         let patience = (timeout * 3 / 4).min(LONGEST_PATIENCE);
         RedisTransport { address: self.address, patience, running: None }
     }
 
-    /// A job's state; none if it is not known. Waits on a thread of its own: the caller may be a task of an async
-    /// program, in which no second runtime may wait.
+    /// A job's state; `None` if it is not known. It waits on its own thread, because the caller may be a task
+    /// of an async program, in which a second runtime may not block.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// If Redis does not answer.
     pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
         let client = Client::new(self.address.clone(), Retention::default()).with_patience(timeout);
         let asking = || {
@@ -106,14 +106,14 @@ impl Transport for RedisTransport {
         };
         let Running { runtime, client } = self.running.insert(running);
         let mut batch = Batch::new(updates, self.address.is_cluster());
-        // What is not known by then is lost.
+        // Outcomes that are not known by then are lost.
         let _ = runtime.block_on(async { tokio::time::timeout(timeout, batch.send(client)).await });
         batch.outcomes()
     }
 }
 
 impl Drop for RedisTransport {
-    /// Dropping a runtime would wait for a name server that does not answer.
+    /// Dropping a runtime would wait for a name server that does not respond.
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.runtime.shutdown_background();
@@ -125,7 +125,7 @@ impl Drop for RedisTransport {
 struct Batch {
     sendings: Vec<Sending>,
     cluster: bool,
-    /// Whether any part of the Cluster answers.
+    /// Whether any part of the Cluster responds.
     cluster_answers: bool,
 }
 
@@ -161,7 +161,8 @@ impl Batch {
         }
     }
 
-    /// What became of each, or that this cannot be told. That a part of a Cluster is away concerns its own jobs only.
+    /// The outcome of each update, or why it is unknown. If a part of a Cluster is down, only its own jobs
+    /// are affected.
     fn outcomes(self) -> Result<Vec<Outcome>, Failure> {
         let some_settled = self.sendings.iter().any(Sending::is_settled);
         let unsettled = || self.sendings.iter().filter(|sending| !sending.is_settled());
@@ -170,7 +171,7 @@ impl Batch {
             let mut failures = unsettled().filter_map(Sending::failure);
             return Err(match failures.next() {
                 Some(failure) => lost(failure),
-                // It was too much for the time that there was.
+                // The batch was too large for the time.
                 None if some_settled => Failure::BatchRejected,
                 None => lost(&in_time()),
             });
@@ -184,7 +185,7 @@ impl Batch {
     }
 }
 
-/// Sends what has not been answered yet.
+/// Sends the updates that have no answer yet.
 async fn round(sendings: &mut [Sending], cluster: bool, client: &Client) {
     let waiting = sendings.iter_mut().filter(|sending| !sending.is_settled());
     let reports = waiting.map(|sending| async move {
@@ -192,7 +193,8 @@ async fn round(sendings: &mut [Sending], cluster: bool, client: &Client) {
         matches!(sending, Sending::Lost(..))
     });
     let mut reports = futures_util::stream::iter(reports).buffer_unordered(AT_ONCE);
-    // In a Cluster, one server may be gone and the others not. Elsewhere nobody need try what the first could not.
+    // In a Cluster, one server may be down while the others work. Otherwise, the other updates would fail
+    // like the first.
     let mut chances = if cluster { AT_ONCE } else { 1 };
     while let Some(was_lost) = reports.next().await {
         if was_lost {
@@ -219,7 +221,7 @@ impl Sending {
         let (Self::Waiting(update) | Self::Lost(update, _)) = self else { return };
         *self = match client.report(update, Timestamp::now()).await {
             Ok(reply) => Self::Settled(outcome(&reply)),
-            // Redis is there, so the others' updates may be taken.
+            // Redis works, so it may accept the other updates.
             Err(
                 failure @ (RedisFailure::Full(_)
                 | RedisFailure::Refused(_)
@@ -238,8 +240,8 @@ fn outcome(reply: &Reply) -> Outcome {
             Outcome::Accepted { requested: requested.as_ref().and_then(Requested::read) }
         }
         Reply::Refused(refusal) => Outcome::AttemptOver { reason: refusal.to_string() },
-        // Answers to other questions than ours: somebody deletes and writes the job's keys at this moment.
-        _ => busy(&RedisFailure::Unavailable("the job's keys are in motion".to_owned())),
+        // An unexpected reply: another client is deleting and writing the job's keys.
+        _ => busy(&RedisFailure::Unavailable("the job's keys changed concurrently".to_owned())),
     }
 }
 

@@ -44,19 +44,19 @@ impl Reporter {
         match owner.inbox().open(&id, make) {
             Ok(handle) => Job::new(handle),
             Err(why) => {
-                owner.tell_not_taken(why);
+                owner.notify_not_accepted(why);
                 Job::silent()
             }
         }
     }
 
     /// An update that is sent as it is.
-    pub(crate) fn give(&self, id: &str, update: impl FnOnce(&JobId) -> Update) {
+    pub(crate) fn report_whole(&self, id: &str, update: impl FnOnce(&JobId) -> Update) {
         let Some(owner) = &self.owner else { return };
         let Some(id) = owner.ready(id) else { return };
-        match owner.inbox().give(&id, update(&id)) {
+        match owner.inbox().report_whole(&id, update(&id)) {
             Ok((record, truncated)) => notify_truncated(owner.notices(), &record, &truncated),
-            Err(why) => owner.tell_not_taken(why),
+            Err(why) => owner.notify_not_accepted(why),
         }
     }
 

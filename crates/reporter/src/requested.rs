@@ -4,13 +4,13 @@ use event_listener::{Event, EventListener};
 use milepost_protocol::Action;
 use serde_json::Value;
 
-/// What watchers request of a job's worker: `spec/README.md`, section 16. The worker decides what becomes of it.
+/// A watcher's request to a job's worker: `spec/README.md`, section 16. The worker decides how to respond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Requested {
-    /// What the worker is to do.
+    /// The requested action.
     pub action: Action,
-    /// Since when, by the server's clock: RFC 3339 in UTC with milliseconds.
+    /// When it was requested, by the server's clock: RFC 3339 in UTC with milliseconds.
     pub at: String,
     /// Who requested it, for people.
     pub by: Option<String>,
@@ -19,7 +19,7 @@ pub struct Requested {
 }
 
 impl Requested {
-    /// The `requested` of an answer or of a state; none where it is not understood.
+    /// The `requested` of a response or a state; `None` if it is not understood.
     pub(crate) fn read(found: &Value) -> Option<Arc<Self>> {
         let text = |name: &str| found.get(name)?.as_str().map(str::to_owned);
         let action = Action::from_name(found.get("action")?.as_str()?)?;
@@ -27,7 +27,7 @@ impl Requested {
     }
 }
 
-/// The latest request to one job's worker, and whoever waits for one.
+/// The latest request to one job's worker, and those who wait for one.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     latest: Mutex<Option<Arc<Requested>>>,
@@ -39,7 +39,7 @@ impl Requests {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The server's answer to an update names this request, or the attempt has changed.
+    /// The server's response names this request, or the attempt has changed.
     pub(crate) fn set(&self, requested: Option<Arc<Requested>>) {
         let is_news = {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +52,7 @@ impl Requests {
         }
     }
 
-    /// Completes at the next request. Look for one that is there already after this call.
+    /// Completes at the next request. Check for an earlier one after calling this.
     pub(crate) fn listen(&self) -> EventListener {
         self.changed.listen()
     }

@@ -1,8 +1,8 @@
 //! What to send, and when: no I/O and no clock.
 //!
-//! A job has one delivery, whatever its worker does, since updates are absolute: it records what of the job has
-//! arrived, and when to check the job again. A check finds out whether it has changed; so a worker's `inc`
-//! need not wake anybody.
+//! Updates are absolute, so each job has one delivery, however often its worker reports. The delivery records
+//! which state the server has, and when to check the job again. The check finds changes, so a worker's `inc`
+//! need not wake the sender.
 
 mod delivery;
 
@@ -18,22 +18,22 @@ use delivery::{Delivery, NextStep};
 /// How long a delivery is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// Until the job's end has arrived; meanwhile there are heartbeats.
+    /// Until the job's end is acknowledged; meanwhile there are heartbeats.
     UntilEnd,
-    /// Until what was given has arrived.
+    /// Until the present state is acknowledged.
     UntilDelivered,
 }
 
-/// How often things are done.
+/// How often jobs are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Between two routine updates of a job, at least.
+    /// The shortest time between two routine updates of a job.
     pub(crate) interval: Duration,
-    /// Between two updates of a job that does not change, at most.
+    /// The longest time between two updates of a job that does not change.
     pub(crate) heartbeat: Duration,
 }
 
-/// What of an outcome is worth saying.
+/// An outcome that is worth a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JobNotice {
     Rejected { reason: String },
@@ -41,11 +41,11 @@ pub(crate) enum JobNotice {
     AttemptOver { reason: String },
 }
 
-/// Who is to be sent now.
+/// The jobs to send now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) send: Vec<Key>,
-    /// Slots that are done with. They are forgotten here already.
+    /// Jobs without anything more to send. The schedule has already removed them.
     pub(crate) done: Vec<(Key, Snapshot)>,
 }
 
@@ -58,12 +58,12 @@ struct Flush {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pace: Pace,
-    /// Earlier than every moment that is passed in: a check at this time is due at once.
+    /// Before every time that is passed in: a check at this time is due at once.
     start: Instant,
     deliveries: HashMap<Key, Delivery>,
     checks: BTreeSet<(Instant, Key)>,
     last_pass: Option<Instant>,
-    /// Nothing is sent before: the server did not answer, or asked for it.
+    /// Send nothing before this time: the server did not answer, or sent `Retry-After`.
     hold: Option<Instant>,
     backoff: Backoff,
     outage: Outage,
@@ -73,14 +73,14 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// What comes within this time is sent together, so that many jobs do not mean many requests; also, as
-    /// often as this at most is a job sent whose stage changes all the time.
+    /// Changes within this time are sent together, so that many jobs do not need many requests. A job whose
+    /// stage changes all the time is sent at most this often.
     pub(crate) const GAP: Duration = Duration::from_millis(20);
-    /// The longest that a `Retry-After` is believed.
+    /// The longest `Retry-After` that counts.
     const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
-    /// Between two tries during a flush, at most: there is no time for more.
+    /// The longest wait between two tries during a flush: there is no time for more.
     const FLUSH_RETRY: Duration = Duration::from_millis(250);
-    /// Updates in one request, at most (a server takes 10,000).
+    /// The most updates in one request (a server accepts 10,000).
     pub(crate) const BATCH: usize = 1_000;
 
     pub(crate) fn new(pace: Pace, start: Instant, random: fastrand::Rng) -> Self {
@@ -99,8 +99,8 @@ impl Schedule {
         }
     }
 
-    /// A job has begun. Its first state is sent after a moment, so that what the worker says next is in it,
-    /// or when [woken](Self::wake).
+    /// A job has begun. Its first state is sent after `GAP`, so that it includes the worker's next calls, or
+    /// when [woken](Self::wake).
     pub(crate) fn add(&mut self, key: Key, keep: Lifetime, after: Option<Key>, now: Instant) {
         let after = after.filter(|earlier| match self.deliveries.get_mut(earlier) {
             Some(delivery) => {
@@ -113,7 +113,7 @@ impl Schedule {
         self.plan_check(key, now + Self::GAP);
     }
 
-    /// A job has changed in a way that is to be seen at once.
+    /// A job has changed in a way that watchers should see at once.
     pub(crate) fn wake(&mut self, key: Key, ended: bool, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(&key) else { return };
         if ended {
@@ -124,8 +124,8 @@ impl Schedule {
         self.plan_check(key, at);
     }
 
-    /// Whom to send now, those that were woken first, then the ones that have waited longest. They are in
-    /// flight until [`settle`](Self::settle) or [`fail`](Self::fail) is called for them.
+    /// The jobs to send now: those that were woken, then those that have waited longest. They are in flight
+    /// until [`settle`](Self::settle) or [`fail`](Self::fail) is called for them.
     pub(crate) fn due(&mut self, now: Instant, mut snapshot: impl FnMut(Key) -> Snapshot) -> Due {
         let mut due = Due::default();
         if self.hold.is_some_and(|hold| now < hold) {
@@ -151,7 +151,7 @@ impl Schedule {
                     }
                     due.send.push(key);
                 }
-                NextStep::Look(at) => self.plan_check(key, at),
+                NextStep::Check(at) => self.plan_check(key, at),
                 NextStep::Done => {
                     self.remove(key, now);
                     due.done.push((key, seen));
@@ -161,7 +161,7 @@ impl Schedule {
         due
     }
 
-    /// The server said this of an update. Returns what is worth saying of it.
+    /// Records the outcome of an update. Returns what is worth a notice.
     pub(crate) fn settle(&mut self, key: Key, outcome: Outcome, now: Instant) -> Option<JobNotice> {
         let delivery = self.deliveries.get_mut(&key)?;
         let sent = delivery.in_flight.take()?;
@@ -209,12 +209,12 @@ impl Schedule {
         remark
     }
 
-    /// Whether the update that is in flight is the job's end; none if nothing is.
+    /// Whether the update in flight is the job's end; `None` if there is none.
     pub(crate) fn sent_end(&self, key: Key) -> Option<bool> {
         Some(self.deliveries.get(&key)?.in_flight?.ended)
     }
 
-    /// The update that is in flight was not taken, and is to be sent at once in another form.
+    /// The server did not accept the update in flight. It is sent again at once, in another form.
     pub(crate) fn send_again(&mut self, key: Key) {
         if let Some(delivery) = self.deliveries.get_mut(&key) {
             delivery.in_flight = None;
@@ -223,7 +223,7 @@ impl Schedule {
         }
     }
 
-    /// A request was answered; its outcomes are to be [settled](Self::settle).
+    /// A request was answered. Call [`settle`](Self::settle) for each outcome next.
     pub(crate) fn answered(&mut self) {
         self.backoff.reset();
         self.hold = None;
@@ -231,13 +231,13 @@ impl Schedule {
         self.outage.answered();
     }
 
-    /// After the outcomes of a request: whether it is news that the server takes updates again.
+    /// After the outcomes of a request: whether an outage has just ended.
     pub(crate) fn has_recovered(&mut self) -> bool {
         self.outage.is_over()
     }
 
-    /// The request with these updates was not answered, or the server asks to come back later. All of them
-    /// are due again. Returns whether that is news.
+    /// The request with these updates was not answered, or the server asked to retry later. All of them are
+    /// due again. Returns whether an outage has just begun.
     pub(crate) fn fail(
         &mut self,
         keys: &[Key],
@@ -247,7 +247,7 @@ impl Schedule {
         self.put_back(keys, now);
         let flushing = self.flush.is_some();
         let delay = match retry_after {
-            // A quarter more at most, so that not everybody who was given the same time comes at once.
+            // Up to a quarter more, so that clients with the same `Retry-After` do not all return at once.
             Some(told) => {
                 told.min(Self::LONGEST_RETRY_AFTER).mul_f64(1.0 + self.random.f64() / 4.0)
             }
@@ -258,13 +258,13 @@ impl Schedule {
         self.outage.failed()
     }
 
-    /// The server took no batch of this size. They are due again, in smaller ones: at last one by one.
+    /// The server rejected a batch of this size. Its updates are due again, in batches of half the size.
     pub(crate) fn reduce(&mut self, keys: &[Key], now: Instant) {
         self.put_back(keys, now);
         self.most = (keys.len() / 2).max(1);
     }
 
-    /// All that has changed so far is to be sent by `deadline`, without waiting for its time.
+    /// Sends all changes so far by `deadline`, without waiting for their usual times.
     pub(crate) fn flush(&mut self, now: Instant, deadline: Instant) {
         let left: HashSet<Key> = self.deliveries.keys().copied().collect();
         self.hold = None;
@@ -277,8 +277,8 @@ impl Schedule {
         self.flush = Some(Flush { deadline, left });
     }
 
-    /// How many jobs the flush has not sent yet, once it is over: none left, no time left, or the server
-    /// wants to be left alone for longer than that.
+    /// `None` while the flush goes on; then the number of jobs that it has not sent. It is over when no job
+    /// is pending, its time is up, or the server asked to wait for longer than that.
     pub(crate) fn flush_over(&mut self, now: Instant) -> Option<usize> {
         let flush = self.flush.as_ref()?;
         let hopeless = self.hold.is_some_and(|hold| hold >= flush.deadline);
@@ -286,12 +286,12 @@ impl Schedule {
         over.then(|| self.flush.take().map_or(0, |flush| flush.left.len()))
     }
 
-    /// How long a request may take: a flush leaves only so much.
+    /// How long a request may take during a flush.
     pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
         self.flush.as_ref().map(|flush| flush.deadline.saturating_duration_since(now))
     }
 
-    /// When there is something to do, if nobody rings before.
+    /// When there is something to do, unless a call wakes the sender before.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let deadline = self.flush.as_ref().map(|flush| flush.deadline);
         let Some(&(first, _)) = self.checks.first() else { return deadline };
@@ -317,7 +317,7 @@ impl Schedule {
         }
     }
 
-    /// Looks at a job at `at`, or earlier if that is planned already.
+    /// Checks a job at `at`, or earlier if that is planned already.
     fn plan_check(&mut self, key: Key, at: Instant) {
         let Some(delivery) = self.deliveries.get_mut(&key) else { return };
         if delivery.after.is_some() || delivery.in_flight.is_some() {

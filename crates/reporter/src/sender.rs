@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::MAX_UPDATE_BYTES;
 
-use crate::inbox::{Inbox, Mail};
+use crate::inbox::{Contents, Inbox};
 use crate::notice::{Notice, NoticeHook};
 use crate::outcome::Outcome;
 use crate::record::Record;
@@ -14,25 +14,25 @@ use crate::snapshot::{Key, Snapshot};
 use crate::transport::{Failure, Outgoing, Transport};
 use crate::update::Truncated;
 
-/// What the background thread does: it moves the schedule's wishes to the transport and the answers back.
+/// The background thread: it passes updates from the schedule to the transport, and outcomes back.
 pub(crate) struct Sender<H> {
     inbox: Arc<Inbox<H>>,
     schedule: Schedule,
     transport: Box<dyn Transport>,
     records: HashMap<Key, Arc<Record>>,
     notices: NoticeHook,
-    /// A request takes no longer, so that a flush of that length is not spent waiting for the one before.
+    /// Bounds each request, so that a flush of that length does not wait for an earlier request alone.
     request_timeout: Duration,
-    /// The flush that is under way, by number.
+    /// The flush in progress, by number.
     flush: Option<u64>,
     closing: bool,
     clock: Clock,
 }
 
-/// What time it is.
+/// The clock.
 pub(crate) type Clock = Box<dyn Fn() -> Instant + Send>;
 
-/// Bytes of updates in one request, at most (a server takes 8 MiB); one update is smaller.
+/// The most bytes of updates in one request (a server accepts 8 MiB); one update is smaller.
 const BATCH_BYTES: usize = 1 << 20;
 
 impl<H> Sender<H> {
@@ -57,21 +57,21 @@ impl<H> Sender<H> {
         }
     }
 
-    /// Works until the reporter is closed and flushed.
+    /// Runs until the reporter is closed and flushed.
     pub(crate) fn run(mut self) {
-        let mut mail = Mail::default();
-        while self.turn(mail) {
-            mail = self.inbox.wait(self.schedule.wake_at());
+        let mut contents = Contents::default();
+        while self.turn(contents) {
+            contents = self.inbox.wait(self.schedule.wake_at());
         }
     }
 
-    /// Takes what the worker's calls left, and sends what is due. Returns whether there will be more to do.
-    fn turn(&mut self, mail: Mail) -> bool {
-        self.take(mail, (self.clock)());
+    /// Handles the messages of the worker's calls, and sends what is due. Returns false after the last flush.
+    fn turn(&mut self, contents: Contents) -> bool {
+        self.take(contents, (self.clock)());
         self.send_due();
         if let Some(left) = self.schedule.flush_over((self.clock)()) {
             if self.closing && left > 0 {
-                self.notices.tell(&Notice::Undelivered { jobs: left });
+                self.notices.notify(&Notice::Undelivered { jobs: left });
             }
             if let Some(number) = self.flush.take() {
                 self.inbox.flush_is_over(number, left);
@@ -81,24 +81,24 @@ impl<H> Sender<H> {
         true
     }
 
-    fn take(&mut self, mail: Mail, now: Instant) {
-        for arrival in mail.arrived {
+    fn take(&mut self, contents: Contents, now: Instant) {
+        for arrival in contents.arrived {
             let key = arrival.record.key;
             self.records.insert(key, arrival.record);
             self.schedule.add(key, arrival.keep, arrival.after, now);
         }
-        for record in mail.woken {
+        for record in contents.woken {
             record.woken.store(false, Ordering::Release);
             self.schedule.wake(record.key, record.has_ended(), now);
         }
-        if let Some(deadline) = mail.flush_by {
-            self.closing |= mail.close;
-            self.flush = Some(mail.flushes);
+        if let Some(deadline) = contents.flush_by {
+            self.closing |= contents.close;
+            self.flush = Some(contents.flushes);
             self.schedule.flush(now, deadline);
         }
     }
 
-    /// Sends what is due, in as many requests as it takes.
+    /// Sends what is due, in as many requests as needed.
     fn send_due(&mut self) {
         let now = (self.clock)();
         let records = &self.records;
@@ -127,7 +127,7 @@ impl<H> Sender<H> {
         (key, record, json)
     }
 
-    /// Returns whether the server can be sent more.
+    /// Returns whether to send more to the server now.
     fn send(&mut self, updates: &[(Key, Arc<Record>, Arc<str>)]) -> bool {
         let keys: Vec<Key> = updates.iter().map(|(key, ..)| *key).collect();
         let outgoing: Vec<Outgoing<'_>> =
@@ -143,7 +143,7 @@ impl<H> Sender<H> {
                     self.settle(*key, record, outcome, now);
                 }
                 if self.schedule.has_recovered() {
-                    self.notices.tell(&Notice::Recovered);
+                    self.notices.notify(&Notice::Recovered);
                 }
                 true
             }
@@ -164,7 +164,7 @@ impl<H> Sender<H> {
 
     fn fail(&mut self, keys: &[Key], retry_after: Option<Duration>, reason: String, now: Instant) {
         if self.schedule.fail(keys, retry_after, now) {
-            self.notices.tell(&Notice::Failing { reason });
+            self.notices.notify(&Notice::Failing { reason });
         }
     }
 
@@ -173,7 +173,8 @@ impl<H> Sender<H> {
         let outcome = match outcome {
             Outcome::Reducible { reason, too_large } => {
                 let Some(ended) = self.schedule.sent_end(key) else { return };
-                // What is invalid says what to mend as long as the job goes on. Its end must arrive all the same.
+                // While the job runs, a notice names the invalid part so that its author can fix it. An end
+                // must arrive.
                 if (too_large || ended) && record.reduce(ended) {
                     record.set_rejected_part(reason);
                     self.schedule.send_again(key);
@@ -188,7 +189,7 @@ impl<H> Sender<H> {
                 && record.first_truncated()
             {
                 let reason = format!("the server rejected it: {reason}");
-                self.notices.tell(&Notice::Truncated { job: job.clone(), reason });
+                self.notices.notify(&Notice::Truncated { job: job.clone(), reason });
             }
             if requested.is_some() {
                 record.requests.set(requested.clone());
@@ -200,7 +201,7 @@ impl<H> Sender<H> {
             Some(JobNotice::Delayed { reason }) => Notice::Delayed { job, reason },
             Some(JobNotice::AttemptOver { reason }) => Notice::AttemptOver { job, reason },
         };
-        self.notices.tell(&notice);
+        self.notices.notify(&notice);
     }
 
     fn release(&mut self, key: Key, seen: Snapshot, now: Instant) {
@@ -208,21 +209,21 @@ impl<H> Sender<H> {
         if self.inbox.release(&record, || record.snapshot() == seen) {
             self.records.remove(&key);
         } else {
-            // Something was given in the very moment; nobody else has this key.
+            // The job has changed since the snapshot. Nobody else has this key.
             self.schedule.add(key, Lifetime::UntilDelivered, None, now);
             self.schedule.wake(key, record.has_ended(), now);
         }
     }
 }
 
-/// Whatever ends the thread: nobody goes on filling what nobody empties.
+/// However the thread ends, the inbox is closed, so that nothing more is added to it.
 impl<H> Drop for Sender<H> {
     fn drop(&mut self) {
         self.inbox.close();
     }
 }
 
-/// How many of these, which are at least one, go into one request.
+/// How many of these updates go into one request; at least one.
 fn fitting(updates: &[(Key, Arc<Record>, Arc<str>)]) -> usize {
     let mut bytes = 0;
     let fit = updates.iter().take_while(|(_, _, json)| {
@@ -232,11 +233,11 @@ fn fitting(updates: &[(Key, Arc<Record>, Arc<str>)]) -> usize {
     fit.count().max(1)
 }
 
-/// Says once for each job that it has more to tell than a server takes.
+/// Logs once for each job that a part of it cannot be sent.
 pub(crate) fn notify_truncated(notices: &NoticeHook, record: &Record, truncated: &Truncated) {
     if !truncated.is_empty() && record.first_truncated() {
         let reason = format!("{truncated}: an update has at most {MAX_UPDATE_BYTES} bytes");
-        notices.tell(&Notice::Truncated { job: record.job.clone(), reason });
+        notices.notify(&Notice::Truncated { job: record.job.clone(), reason });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::http::Http;
 use crate::redis::Redis;
 use crate::transport::{Failure, Transport};
 
-/// What a URL leads to. Connects to nothing by itself.
+/// The server that a URL names. Creating it does not connect.
 #[derive(Clone, Debug)]
 pub(crate) enum Server {
     Http(Http),
@@ -17,45 +17,45 @@ pub(crate) enum Server {
     Redis(Redis),
 }
 
-/// Why a URL is none to report to.
+/// Why a URL cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidUrl {
-    /// It is no URL.
+    /// It is not a URL.
     Malformed {
-        /// What was given.
+        /// The given text.
         given: String,
     },
-    /// It begins with something else than `http://`, `https://`, `redis://` or one of the other forms of that.
+    /// It does not begin with `http://`, `https://`, `redis://` or another form of the latter.
     Scheme {
-        /// What was given.
+        /// The given URL.
         given: String,
     },
     /// It names no host.
     NoHost {
-        /// What was given.
+        /// The given URL.
         given: String,
     },
-    /// It has a query, which an address to which paths are added cannot have.
+    /// It has a query, but paths are appended to the address.
     Query {
-        /// What was given.
+        /// The given URL.
         given: String,
     },
-    /// It is a URL of Redis, and something is wrong with it.
+    /// It is a URL of Redis that is not valid.
     Redis {
-        /// What.
+        /// What is wrong.
         reason: String,
     },
     /// It is a URL of Redis, and the program was built without the feature `redis` of this crate.
     WithoutRedis {
-        /// What was given.
+        /// The given URL.
         given: String,
     },
 }
 
 impl Server {
     /// # Errors
-    /// When it is neither `http(s)://host[:port][/path]` nor a URL of Redis.
+    /// If it is neither `http(s)://host[:port][/path]` nor a URL of Redis.
     pub(crate) fn at(url: &str) -> Result<Self, InvalidUrl> {
         if !is_redis(url) {
             return Http::new(url).map(Self::Http);
@@ -66,7 +66,7 @@ impl Server {
         Err(InvalidUrl::WithoutRedis { given: without_password(url) })
     }
 
-    /// Sends this token there instead of the environment's. Redis takes none.
+    /// Sends this token instead of the environment's. Redis takes none.
     pub(crate) fn with_token(self, token: Option<String>) -> Self {
         match (self, token) {
             (Self::Http(http), Some(token)) => Self::Http(http.with_token(token)),
@@ -74,10 +74,10 @@ impl Server {
         }
     }
 
-    /// How updates get there, given up after `timeout`.
+    /// A transport to the server that gives up after `timeout`.
     #[cfg_attr(
         not(feature = "redis"),
-        expect(unused_variables, reason = "HTTP is told with each request")
+        expect(unused_variables, reason = "HTTP takes the timeout with each request")
     )]
     pub(crate) fn transport(self, timeout: Duration) -> Box<dyn Transport> {
         match self {
@@ -87,10 +87,10 @@ impl Server {
         }
     }
 
-    /// A job's state; none if the job is not known there.
+    /// A job's state; `None` if the server does not know the job.
     ///
     /// # Errors
-    /// When there is no answer within `timeout`, or not with a state.
+    /// If there is no answer within `timeout`, or it is not a state.
     pub(crate) fn state(&self, job: &JobId, timeout: Duration) -> Result<Option<Value>, Failure> {
         match self {
             Self::Http(http) => http.state(job, timeout),
@@ -100,13 +100,13 @@ impl Server {
     }
 }
 
-/// Whether a URL is meant to be one of Redis or Valkey, over TLS or not, alone, under Sentinel or in a Cluster.
+/// Whether a URL names a Redis or Valkey: with or without TLS, alone, under Sentinel or in a Cluster.
 fn is_redis(url: &str) -> bool {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     scheme.starts_with("redis") || scheme.starts_with("valkey")
 }
 
-/// For people to read: what comes before the host is nobody's business.
+/// For messages: without the part before the host, which may be a password.
 pub(crate) fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),

@@ -8,8 +8,8 @@ use futures_core::Stream;
 use crate::job::Job;
 
 impl Job {
-    /// Counts the items of an iterator: each once the next is asked for. If it knows its length, that is
-    /// the total, unless one was set that is still ahead.
+    /// Counts the items of an iterator, each when the next one is requested. If the iterator knows its
+    /// length, that is the total, unless a larger total was set.
     ///
     /// ```
     /// # let job = milepost_reporter::Reporter::silent().job("video-42");
@@ -19,8 +19,8 @@ impl Job {
         Track::new(self.clone(), items.into_iter())
     }
 
-    /// Counts the items of a stream: each once the next is asked for. If it knows its length, that is the
-    /// total, unless one was set that is still ahead.
+    /// Counts the items of a stream, each when the next one is requested. If the stream knows its length,
+    /// that is the total, unless a larger total was set.
     pub fn track_stream<S: Stream>(&self, items: S) -> TrackStream<S> {
         TrackStream::new(self.clone(), items)
     }
@@ -31,7 +31,7 @@ impl Job {
 pub struct Track<I> {
     job: Job,
     items: I,
-    /// An item is with the caller, and not done yet.
+    /// The caller has an item that is not done yet.
     one_is_out: bool,
 }
 

@@ -4,12 +4,12 @@ use milepost_protocol::JobId;
 
 use crate::outcome::Outcome;
 
-/// How updates get to a server. One thread owns it and waits for each answer.
+/// Sends updates to a server. One thread owns it and waits for each response.
 pub(crate) trait Transport: Send {
-    /// Sends the updates, which are at least one, and returns what became of each, in order.
+    /// Sends at least one update, and returns the outcome of each, in order.
     ///
     /// # Errors
-    /// When that cannot be told, within `timeout` at the latest. Sending the same again is safe.
+    /// If the outcomes are not known within `timeout`. Sending the same updates again is safe.
     fn send(
         &mut self,
         updates: &[Outgoing<'_>],
@@ -17,20 +17,20 @@ pub(crate) trait Transport: Send {
     ) -> Result<Vec<Outcome>, Failure>;
 }
 
-/// An update on its way.
+/// An update to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) job: &'a JobId,
     pub(crate) json: &'a str,
 }
 
-/// Why it is not known what became of the updates.
+/// Why the outcomes of the updates are not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// No answer, or one that makes no sense.
+    /// There is no response, or it is not valid.
     Lost { reason: String },
-    /// The server asks to be left alone for a while.
+    /// The server asks to retry later.
     Busy { retry_after: Option<Duration>, reason: String },
-    /// The server does not take a batch, or not such a large one in the time that there is.
+    /// The server rejects a batch, or one of this size in the available time.
     BatchRejected,
 }

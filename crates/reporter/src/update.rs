@@ -55,7 +55,7 @@ pub(crate) struct Update {
 #[serde(transparent)]
 pub(crate) struct Progress(pub(crate) Option<f64>);
 
-/// The worker's own facts: by key, or any JSON as it was given.
+/// The worker's metadata: by key, or any JSON as given.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Metadata {
@@ -73,20 +73,20 @@ pub(crate) enum Part {
     Result,
 }
 
-/// The parts that an update lacks, or has in a shorter form: they were too large, or could not be encoded. Watchers see
-/// it as `truncated`.
+/// The parts that an update lacks or has in a shorter form, because they were too large or could not be
+/// encoded. Watchers see them in `truncated`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Truncated(BTreeSet<Part>);
 
-/// An error or a message has at most so many bytes.
+/// The bound of an error or a message, in bytes.
 pub(crate) const MAX_TEXT_BYTES: usize = 8_192;
 
-/// The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough.
+/// The lengths to which texts are cut, one after the other, if dropping metadata and result is not enough.
 const SHORT_TEXTS: [usize; 2] = [1_024, 128];
 
 impl Update {
-    /// An update of which only the job, the status and the worker's clock are known.
+    /// An update with only the job, the status and the worker's clock.
     pub(crate) fn new(job: &JobId, status: Status, timestamp: String) -> Self {
         Self {
             job_id: job.to_string(),
@@ -113,7 +113,7 @@ impl Update {
         }
     }
 
-    /// The JSON of the update, at most [`MAX_UPDATE_BYTES`]: [shrunk](Self::reduce) as often as it takes.
+    /// The JSON of the update, at most [`MAX_UPDATE_BYTES`]: [reduced](Self::reduce) as often as needed.
     pub(crate) fn encode(&mut self) -> String {
         if let Some(stage) = &mut self.stage {
             cut(stage, MAX_STAGE_BYTES);
@@ -127,8 +127,8 @@ impl Update {
         }
     }
 
-    /// Drops the larger one of metadata and result; without either, cuts the texts. `truncated` names what was touched.
-    /// Returns whether there was anything left to drop or cut: after four times, there is not.
+    /// Drops the larger of metadata and result; without either, cuts the texts. Adds the affected part to
+    /// `truncated`. Returns whether there was anything to drop or cut; after four times, there is not.
     pub(crate) fn reduce(&mut self) -> bool {
         let metadata = self.metadata.as_ref().map_or(0, Metadata::len);
         let result = self.result.as_ref().map_or(0, |result| result.get().len());
@@ -145,7 +145,7 @@ impl Update {
         SHORT_TEXTS.into_iter().any(|limit| self.cut_texts(limit))
     }
 
-    /// Cuts error and message to so many bytes. Returns whether one was longer.
+    /// Cuts error and message to `limit` bytes. Returns whether one was longer.
     fn cut_texts(&mut self, limit: usize) -> bool {
         let mut any = false;
         for (text, part) in [(&mut self.error, Part::Error), (&mut self.message, Part::Message)] {
@@ -157,8 +157,8 @@ impl Update {
         any
     }
 
-    /// Strings, finite numbers and JSON that has been checked: serialising these does not fail. Were it to,
-    /// the job is still named.
+    /// Strings, finite numbers and checked JSON always serialize. If they did not, the update would still
+    /// name the job.
     fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| {
             format!(r#"{{"job_id":"{}","status":"{}"}}"#, self.job_id, self.status)
@@ -167,7 +167,7 @@ impl Update {
 }
 
 impl Metadata {
-    /// About as many bytes as its JSON has.
+    /// The approximate size of its JSON.
     fn len(&self) -> usize {
         match self {
             Self::Keyed(values) => {
@@ -188,7 +188,7 @@ impl Truncated {
     }
 }
 
-/// For people: `the metadata and the result`.
+/// For messages: `the metadata and the result`.
 impl fmt::Display for Truncated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, part) in self.0.iter().enumerate() {
@@ -206,7 +206,7 @@ impl fmt::Display for Truncated {
     }
 }
 
-/// Shortens a text to at most `limit` bytes, between two characters. Returns whether it was longer.
+/// Shortens a text to at most `limit` bytes at a character boundary. Returns whether it was longer.
 pub(crate) fn cut(text: &mut String, limit: usize) -> bool {
     if text.len() <= limit {
         return false;
@@ -270,7 +270,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever texts a worker passes, the update is one that a server takes.
+        /// Whatever texts a worker passes, a server accepts the update.
         #[test]
         fn every_update_is_valid_and_within_the_limit(
             stage in any::<String>(), message in any::<String>(), times in 1usize..3_000, len in 0usize..70_000,

@@ -29,7 +29,7 @@ pub(super) struct Delivery {
 /// What to do about a job.
 pub(super) enum NextStep {
     Send,
-    Look(Instant),
+    Check(Instant),
     Done,
 }
 
@@ -61,7 +61,7 @@ impl Delivery {
         if let Some(over) = self.over {
             if over == seen.state.attempt {
                 let done = seen.ended || self.keep == Lifetime::UntilDelivered;
-                return if done { NextStep::Done } else { NextStep::Look(now + pace.heartbeat) };
+                return if done { NextStep::Done } else { NextStep::Check(now + pace.heartbeat) };
             }
             self.over = None;
             self.settled = None;
@@ -75,7 +75,7 @@ impl Delivery {
             return if heartbeat <= now {
                 NextStep::Send
             } else {
-                NextStep::Look(heartbeat.min(now + pace.interval))
+                NextStep::Check(heartbeat.min(now + pace.interval))
             };
         }
         let wait = match self.sent_at {
@@ -85,7 +85,7 @@ impl Delivery {
             Some(sent) => Some(sent + pace.interval),
         };
         match wait.max(self.not_before) {
-            Some(at) if at > now => NextStep::Look(at),
+            Some(at) if at > now => NextStep::Check(at),
             _ => NextStep::Send,
         }
     }

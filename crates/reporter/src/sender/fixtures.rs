@@ -250,11 +250,11 @@ impl Run {
             {
                 flush_by = self.call(call).or(flush_by);
             }
-            let mut mail = self.sender.inbox.wait(Some(self.start));
-            mail.flush_by = flush_by;
+            let mut contents = self.sender.inbox.wait(Some(self.start));
+            contents.flush_by = flush_by;
             let is_due = self.sender.schedule.wake_at().is_some_and(|at| at <= now);
-            if is_due || !mail.is_empty() {
-                self.sender.turn(mail);
+            if is_due || !contents.is_empty() {
+                self.sender.turn(contents);
             }
             let next_call = calls.peek().map(|call| self.at(call["at"].as_u64().unwrap()));
             let Some(next) = next_call.into_iter().chain(self.sender.schedule.wake_at()).min()
