@@ -111,7 +111,7 @@ test('problems.json: a refusal is told of once with its detail, and not sent aga
     const isRefusal = status < 500 && !isPassing;
     assert.equal(warned.length, 1, warned.join());
     const isCredential = status === 401 || status === 403;
-    assert.match(warned[0], isCredential ? /refuses the credential/ : isRefusal ? /was rejected|nothing more is reported/ : /the job continues|retrying/);
+    assert.match(warned[0], isCredential ? /refuses the credential/ : isRefusal ? /was rejected|is no longer reported/ : /the job continues|retrying/);
     assert.ok(warned[0].endsWith(`: ${title}: because`), warned[0]);
     if (isRefusal) assert.equal(requests.length, 1, type);
     else if (!isPassing) assert.ok(requests.length > 1, type);
