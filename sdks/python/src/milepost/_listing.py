@@ -96,7 +96,7 @@ def _page(connection: Connection, query: dict[str, Any], timeout: float) -> tupl
             after = document["next"]
             return [State(each) for each in document["jobs"]], None if after is None else str(after)
         except (TypeError, KeyError, ValueError):
-            raise Lost("what answers is not a Milepost server") from None
+            raise Lost("the server is not a Milepost server") from None
     problem = _problem.read(document)
     detail = response.reason if problem is None else problem.detail
     if 400 <= response.status < 500 and response.status not in (408, 425, 429):
