@@ -107,7 +107,6 @@ export class JobPage {
   onState(state) {
     const { job } = this;
     if (!job.state) this.#loadHistory().catch(() => {});
-    this.output.enter();
     const before = job.state;
     job.update(state, this.page.watches.now);
     this.#course.add(state);
@@ -138,6 +137,8 @@ export class JobPage {
     parts.loading.hidden = true;
     parts.unknown.hidden = true;
     parts.known.hidden = false;
+    // Not before: what is hidden cannot be scrolled.
+    this.output.enter();
     this.root.querySelector('.badge')?.removeAttribute('hidden');
     paint(this.root, parts, job);
     write(parts.name, job.name);

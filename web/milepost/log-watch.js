@@ -145,9 +145,10 @@ export class LogWatch {
           const { problem, message: reason } = message;
           if (problem === 'unknown-job') return finish(() => resolve(UNKNOWN));
           if (problem === 'forbidden') return lose(4403, reason);
+          if (problem === 'unauthenticated') return;
           // The server is older, or has no room on its sockets: that is no reason not to read.
-          if (problem !== 'unauthenticated') this.#usesSocket = false;
-          if (!this.#usesSocket) finish(() => resolve(0));
+          if (/^invalid|^too-many/.test(problem)) this.#usesSocket = false;
+          finish(() => (this.#usesSocket ? reject({ code: 1012, reason }) : resolve(0)));
         }
       };
     });

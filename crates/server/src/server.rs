@@ -109,6 +109,8 @@ impl Server {
         for (index, mailbox) in hub.mailboxes().iter().enumerate() {
             let context = websocket::Context {
                 hub: Arc::clone(&hub),
+                broker: Arc::clone(&broker),
+                logs: Arc::clone(&logs),
                 clock: Arc::clone(&clock),
                 counters: Arc::clone(&counters),
                 drain: drain.clone(),

@@ -140,6 +140,12 @@ pub(crate) fn since(text: Option<&str>) -> Option<Position> {
     parse_position(text.trim_matches('"'))
 }
 
+/// A position in a job's log. One that is none is refused: nobody made it up but the client.
+pub(crate) fn log_position(name: &str, text: &str) -> Outcome<Position> {
+    let detail = || format!("is {text:?}; it is the next of an earlier answer");
+    Position::parse(text).ok_or_else(|| Refused::parameter(name, detail()))
+}
+
 /// A position, perhaps with the suffix that a proxy's content coding adds to an entity tag (Apache: `-gzip`; others:
 /// `;gzip`).
 fn parse_position(text: &str) -> Option<Position> {

@@ -85,7 +85,7 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
     let mut parsed = LogQuery { part: LogPart { after: None, most: 1_000 }, follow: false };
     for (name, value) in parameter::pairs(query, &["since", "limit", "follow"])? {
         match name.as_str() {
-            "since" => parsed.part.after = Some(position(&name, &value)?),
+            "since" => parsed.part.after = Some(parameter::log_position(&name, &value)?),
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                 parsed.part.most = limit.ok_or_else(|| {
@@ -108,14 +108,9 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
     if parsed.follow
         && let Some(id) = headers.get("last-event-id").and_then(|id| id.to_str().ok())
     {
-        parsed.part.after = Some(position("Last-Event-ID", id)?);
+        parsed.part.after = Some(parameter::log_position("Last-Event-ID", id)?);
     }
     Ok(parsed)
-}
-
-fn position(name: &str, text: &str) -> Outcome<Position> {
-    let detail = || format!("is {text:?}; it is the next of an earlier answer");
-    Position::parse(text).ok_or_else(|| Refused::parameter(name, detail()))
 }
 
 /// A job's log
@@ -178,8 +173,14 @@ fn encode(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
     out
 }
 
+/// The message that has a part of a log on a socket.
+pub(crate) fn message(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
+    let json = encode(job, page, since);
+    format!("{{\"type\":\"log\",{}", json.strip_prefix('{').unwrap_or_default())
+}
+
 /// Where to go on: a position has a number of 1 or more, so after nothing it stays where it was.
-fn next(page: &LogPage, since: Option<Position>) -> Option<Position> {
+pub(crate) fn next(page: &LogPage, since: Option<Position>) -> Option<Position> {
     page.next().filter(|next| next.number > 0).or(since)
 }
 

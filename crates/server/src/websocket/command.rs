@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use milepost_hub::Subscribe;
-use milepost_protocol::{JobId, Problem};
+use milepost_protocol::{JobId, Position, Problem};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,6 +15,9 @@ pub(super) enum Command {
     Ping,
     Subscribe(JobId, Subscribe),
     Unsubscribe(JobId),
+    /// To the job's log, from after that line.
+    SubscribeLog(JobId, Option<Position>),
+    UnsubscribeLog(JobId),
     /// A new token.
     Auth(String),
     /// An invalid command, with the job id as the client wrote it.
@@ -33,6 +36,8 @@ pub(super) struct SubscribeFields {
     mode: Option<String>,
     #[serde(default)]
     max_rate: Option<f64>,
+    #[serde(default)]
+    log: Option<bool>,
     #[serde(flatten)]
     #[schema(ignore)]
     others: Others,
@@ -44,6 +49,8 @@ pub(super) struct UnsubscribeFields {
     #[serde(default)]
     #[schema(value_type = JobId, required = true)]
     job_id: Value,
+    #[serde(default)]
+    log: Option<bool>,
     #[serde(flatten)]
     #[schema(ignore)]
     others: Others,
@@ -114,7 +121,10 @@ fn job(job_id: &Value) -> Outcome<JobId> {
 
 impl SubscribeFields {
     fn command(self) -> Outcome<Command> {
-        check_known(&self.others, "job_id, since, mode, max_rate")?;
+        check_known(&self.others, "job_id, since, mode, max_rate, log")?;
+        if self.log == Some(true) {
+            return self.log_command();
+        }
         let max_rate = self.max_rate.map(|rate| parameter::max_rate(Some(rate), &rate.to_string()));
         let subscribe = Subscribe {
             since: parameter::since(self.since.as_deref()),
@@ -125,11 +135,23 @@ impl SubscribeFields {
         };
         Ok(Command::Subscribe(job(&self.job_id)?, subscribe))
     }
+
+    /// A subscription to a log has no pace: its lines are sent as fast as they are taken.
+    fn log_command(self) -> Outcome<Command> {
+        let pace = [("mode", self.mode.is_some()), ("max_rate", self.max_rate.is_some())];
+        if let Some((name, _)) = pace.into_iter().find(|(_, given)| *given) {
+            return Err(Refused::parameter(name, "is not known with \"log\""));
+        }
+        let since = self.since.map(|since| parameter::log_position("since", &since)).transpose()?;
+        Ok(Command::SubscribeLog(job(&self.job_id)?, since))
+    }
 }
 
 impl UnsubscribeFields {
     fn command(self) -> Outcome<Command> {
-        check_known(&self.others, "job_id")?;
-        job(&self.job_id).map(Command::Unsubscribe)
+        check_known(&self.others, "job_id, log")?;
+        let job = job(&self.job_id)?;
+        let is_log = self.log == Some(true);
+        Ok(if is_log { Command::UnsubscribeLog(job) } else { Command::Unsubscribe(job) })
     }
 }

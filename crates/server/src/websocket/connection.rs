@@ -7,6 +7,7 @@ use milepost_protocol::{JobId, State, Timestamp};
 use mio::net::TcpStream;
 
 use super::inbound::Reader;
+use super::reactor::logs::LogSubscription;
 use super::session::Session;
 use super::{frame, message};
 use crate::instance::WatchingSocket;
@@ -50,11 +51,12 @@ pub(super) enum Unread {
     Parked,
 }
 
-/// Subscriptions of a socket for many jobs that are not attached yet.
+/// Subscriptions of a socket for many jobs that are not attached yet, and those to logs.
 #[derive(Default)]
 pub(super) struct Many {
     /// By job, with a number that distinguishes the request from earlier ones for the same job.
     pub(super) pending: HashMap<JobId, u64>,
+    pub(super) logs: HashMap<JobId, LogSubscription>,
     pub(super) requests: u64,
     /// When the present window began, in the clock's `elapsed`, and how many requests had been made until then.
     pub(super) window: (Duration, u64),

@@ -8,6 +8,7 @@ use utoipa::PartialSchema;
 
 use super::command::{AuthFields, SubscribeFields, UnsubscribeFields};
 use super::message::Message;
+use crate::watching::job_log::{JobLog, LogCounts};
 
 fn document() -> Value {
     yaml_serde::from_str(include_str!("../../../../spec/asyncapi.yaml")).unwrap()
@@ -73,12 +74,16 @@ fn described(document: &Value, message: &str) -> Described {
 fn sent() -> Vec<(String, Described)> {
     let schema = serde_json::to_value(Message::schema()).unwrap();
     let variants = schema["oneOf"].as_array().unwrap().iter();
-    variants
+    let mut sent: Vec<_> = variants
         .map(|variant| {
             let fields = Described::of(variant, &json!({}));
             (fields.kind.clone(), fields)
         })
-        .collect()
+        .collect();
+    let schemas = json!({"components": {"schemas": {"LogCounts": LogCounts::schema()}}});
+    let part = Described::of(&serde_json::to_value(JobLog::schema()).unwrap(), &schemas);
+    sent.push(("log".to_owned(), part.with_kind("log")));
+    sent
 }
 
 /// What the server reads.
@@ -157,7 +162,9 @@ fn messages_go_in_the_described_direction() {
         let of_channel: BTreeSet<_> = value["messages"].as_object().unwrap().keys().collect();
         assert_eq!(of_channel, sends.iter().chain(&reads).collect(), "{channel}");
         // A socket of one job has no subscriptions.
-        let of_many = |name: &&String| channel == "jobs" || !name.contains("subscribe");
+        let of_many = |name: &&String| {
+            channel == "jobs" || !(name.contains("subscribe") || name.as_str() == "log")
+        };
         assert_eq!(
             sends.iter().collect::<Vec<_>>(),
             from_server.iter().filter(of_many).collect::<Vec<_>>()

@@ -36,6 +36,8 @@ pub(super) enum Message<'a> {
     },
     Unsubscribed {
         job_id: &'a JobId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log: Option<bool>,
         timestamp: String,
     },
     TokenExpiring {
@@ -52,6 +54,8 @@ pub(super) enum Message<'a> {
         message: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         job_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log: Option<bool>,
         timestamp: String,
     },
 }
@@ -91,9 +95,10 @@ pub(crate) fn subscribed(job: &JobId, known: bool, now: Timestamp) -> String {
     Message::Subscribed { job_id: job, known, timestamp: now.to_string() }.json()
 }
 
-/// The answer to `unsubscribe`.
-pub(crate) fn unsubscribed(job: &JobId, now: Timestamp) -> String {
-    Message::Unsubscribed { job_id: job, timestamp: now.to_string() }.json()
+/// The answer to `unsubscribe`. `log`: from the job's log.
+pub(crate) fn unsubscribed(job: &JobId, log: bool, now: Timestamp) -> String {
+    let log = log.then_some(true);
+    Message::Unsubscribed { job_id: job, log, timestamp: now.to_string() }.json()
 }
 
 /// The credential expires in this many seconds.
@@ -106,7 +111,14 @@ pub(crate) fn authenticated(seconds: Option<u64>, now: Timestamp) -> String {
     Message::Authenticated { expires_in: seconds, timestamp: now.to_string() }.json()
 }
 
-/// What went wrong; `job` as the client named it.
-pub(crate) fn error(problem: &str, message: &str, job: Option<&str>, now: Timestamp) -> String {
-    Message::Error { problem, message, job_id: job, timestamp: now.to_string() }.json()
+/// What went wrong; `job` as the client named it. `log`: with the job's log.
+pub(crate) fn error(
+    problem: &str,
+    message: &str,
+    job: Option<&str>,
+    log: bool,
+    now: Timestamp,
+) -> String {
+    let log = log.then_some(true);
+    Message::Error { problem, message, job_id: job, log, timestamp: now.to_string() }.json()
 }

@@ -92,19 +92,24 @@ async fn what_a_socket_says_is_as_described() {
     let mut seen = BTreeSet::new();
     let update = r#"{"progress":0.5,"metadata":{"frame":1},"mine":[],"ttl":60}"#;
     server.report("a1", update).await;
+    let line = r#"{"text":"one","stream":"stderr"}"#;
+    let json = "content-type: application/json\r\n";
+    assert_eq!(server.request("POST", "/jobs/a1/log", json, line).await.status, 200);
 
     let mut watcher = server.watch("/ws/jobs/a1").await;
     watcher.say(r#"{"type":"ping"}"#).await;
     let mut refused = server.watch("/ws/jobs/a1?mode=none").await;
     let mut many = server.watch("/ws").await;
     many.say(r#"{"type":"subscribe","job_id":"a1"}"#).await;
+    many.say(r#"{"type":"subscribe","job_id":"a1","log":true}"#).await;
     // Of another job, because an unsubscription may overtake the subscription.
     many.say(r#"{"type":"unsubscribe","job_id":"a2"}"#).await;
     many.say(r#"{"type":"subscribe","job_id":"a/b"}"#).await;
     many.say(r#"{"type":"ping"}"#).await;
 
     let of_job = ["connected", "state", "pong", "ping"];
-    let of_jobs = ["connected", "subscribed", "state", "unsubscribed", "error", "pong", "ping"];
+    let of_jobs =
+        ["connected", "subscribed", "state", "log", "unsubscribed", "error", "pong", "ping"];
     for (channel, socket, kinds) in [
         ("job", &mut watcher, &of_job[..]),
         ("job", &mut refused, &["connected", "error"][1..]),

@@ -402,6 +402,39 @@ async fn a_socket_ends_with_its_token_unless_it_gets_another() {
 }
 
 #[tokio::test]
+async fn a_log_over_a_socket_needs_the_right_to_watch_its_job() {
+    let server = Server::with(guarded()).await;
+    for job in ["a", "ab", "b"] {
+        report(&server, job, KEY).await;
+    }
+    let mut socket = open_with(&server, "/ws", &token(watches(&["a*"]), 60.0)).await;
+    socket.next().await;
+    for job in ["a", "ab", "b"] {
+        let command = json!({"type": "subscribe", "job_id": job, "log": true});
+        socket.say(&command.to_string()).await;
+        let answer = socket.next().await;
+        let expected = if job == "b" { ("error", "b") } else { ("log", job) };
+        assert_eq!(
+            (answer["type"].as_str(), answer["job_id"].as_str()),
+            (Some(expected.0), Some(expected.1))
+        );
+    }
+    // The new token allows less.
+    let auth = json!({"type": "auth", "token": token(watches(&["a"]), 60.0)});
+    socket.say(&auth.to_string()).await;
+    assert_eq!(socket.next().await["type"], "authenticated");
+    let lost = socket.next().await;
+    let found = (&lost["problem"], &lost["job_id"], &lost["log"]);
+    assert_eq!(found, (&json!("forbidden"), &json!("ab"), &json!(true)));
+    for job in ["ab", "a"] {
+        let path = format!("/jobs/{job}/log");
+        assert_eq!(server.request("POST", &path, &bearer(KEY), "line").await.status, 200);
+    }
+    assert_eq!(socket.next().await["job_id"], "a");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_socket_for_one_job_is_closed_when_a_token_takes_it_away() {
     let server = Server::with(guarded()).await;
     let mut socket = open_with(&server, "/ws/jobs/a", &token(watches(&["a"]), 60.0)).await;

@@ -119,3 +119,28 @@ fn jobs_are_reported_by_their_ids_only() {
         assert!(refused.to_string().starts_with("report: "), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn a_log_over_a_socket_is_decided_by_the_state() {
+    let server = server().await;
+    let mut watcher = open_with(&server, "/ws", &token(watches(&["tag:user:42"]), 60.0)).await;
+    watcher.next().await;
+    for (job, kind) in [("a", "log"), ("b", "error"), ("d", "error")] {
+        let command = json!({"type": "subscribe", "job_id": job, "log": true});
+        watcher.say(&command.to_string()).await;
+        let answer = watcher.next().await;
+        assert_eq!((&answer["type"], &answer["job_id"]), (&json!(kind), &json!(job)));
+        let forbidden = if kind == "error" { json!("forbidden") } else { Value::Null };
+        assert_eq!(answer["problem"], forbidden);
+    }
+    // By a new token the log is decided again, before its next line is shown.
+    for (watched, kind) in [("tag:user:42", "log"), ("parent:batch-7", "error")] {
+        let auth = json!({"type": "auth", "token": token(watches(&[watched]), 60.0)});
+        watcher.say(&auth.to_string()).await;
+        assert_eq!(watcher.next().await["type"], "authenticated");
+        let answer = server.request("POST", "/jobs/a/log", &bearer(KEY), "line").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(watcher.next().await["type"], kind);
+    }
+    server.stop().await;
+}

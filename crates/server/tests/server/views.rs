@@ -128,6 +128,10 @@ async fn streams_show_each_watcher_its_view() {
     check_running(&many.next().await, &position);
     check_running(&events.data().await, &position);
     assert_eq!(full.next().await["metadata"]["a"], SECRET);
+    let log = r#"{"type":"subscribe","job_id":"a","log":true}"#;
+    many.say(log).await;
+    let refused = many.next().await;
+    assert_eq!((&refused["problem"], &refused["log"]), (&json!("forbidden"), &json!(true)));
     // One that comes later, and one that comes back.
     let mut late = open_with(&server, "/ws/jobs/a", &public).await;
     late.next().await;

@@ -20,6 +20,7 @@ const MAX_MESSAGE: usize = 64 << 10;
 
 /// In such a time a socket may subscribe twice as often as it may hold subscriptions.
 const WINDOW: Duration = Duration::from_secs(10);
+pub(super) const TOO_OFTEN: &str = "more subscriptions in 10 s than twice what a socket may hold";
 
 impl Sockets {
     pub(super) fn receive(&mut self, key: WatcherKey, input: &[u8]) {
@@ -65,6 +66,8 @@ impl Sockets {
                         self.send_text(key, &message::pong(self.context.clock.now()));
                     }
                     Some(Command::Subscribe(job, wanted)) => self.subscribe(key, job, wanted),
+                    Some(Command::SubscribeLog(job, since)) => self.subscribe_log(key, job, since),
+                    Some(Command::UnsubscribeLog(job)) => self.unsubscribe_log(key, &job),
                     Some(Command::Auth(token)) => self.authenticate(key, &token),
                     Some(Command::Unsubscribe(job)) => self.unsubscribe(key, &job),
                     Some(Command::Refused(problem, job)) => {
@@ -80,12 +83,11 @@ impl Sockets {
             self.forbid(key, &job);
             return;
         }
-        let subscribed = self.shard.subscribed(key);
         let max = self.max_subscriptions;
+        let is_full = self.subscriptions(key) >= max;
         let Some(connection) = self.shard.wire(key) else { return };
         let serial = connection.serial;
         let Some(many) = &mut connection.many else { return };
-        let is_full = subscribed + many.pending.len() >= max;
         // Subscribing again is not one more subscription: it ends the one before.
         if is_full && !many.pending.contains_key(&job) && !self.shard.unsubscribe(key, &job) {
             let detail = format!("at most {max} jobs are allowed on a socket");
@@ -93,23 +95,37 @@ impl Sockets {
             self.send_problem(key, &problem, Some(job.as_str()));
             return;
         }
-        let now = self.now();
+        let Some(request) = self.next_request(key) else {
+            let problem = Problem::new(ProblemType::TooManySubscriptions, TOO_OFTEN);
+            self.send_problem(key, &problem, Some(job.as_str()));
+            return;
+        };
         let Some(many) = self.shard.wire(key).and_then(|wire| wire.many.as_mut()) else { return };
+        many.pending.insert(job.clone(), request);
+        self.remember_job(key, &job);
+        self.attaching.push(Attach { key, serial, request, job, subscribe });
+    }
+
+    /// How many jobs and logs a socket for many jobs is subscribed to, or about to be.
+    pub(super) fn subscriptions(&mut self, key: WatcherKey) -> usize {
+        let subscribed = self.shard.subscribed(key);
+        let many = self.shard.wire(key).and_then(|wire| wire.many.as_ref());
+        subscribed + many.map_or(0, |many| many.pending.len() + many.logs.len())
+    }
+
+    /// Numbers a socket's request to subscribe; none if it makes too many.
+    pub(super) fn next_request(&mut self, key: WatcherKey) -> Option<u64> {
+        let (now, max) = (self.now(), self.max_subscriptions);
+        let many = self.shard.wire(key)?.many.as_mut()?;
         if now.saturating_sub(many.window.0) >= WINDOW {
             many.window = (now, many.requests);
         }
         // A job that was unsubscribed still lingers, so these are bounded as well.
         if many.requests - many.window.1 >= 2 * max as u64 {
-            let detail = format!("at most {} subscriptions in {} s", 2 * max, WINDOW.as_secs());
-            let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
-            self.send_problem(key, &problem, Some(job.as_str()));
-            return;
+            return None;
         }
         many.requests += 1;
-        let request = many.requests;
-        many.pending.insert(job.clone(), request);
-        self.remember_job(key, &job);
-        self.attaching.push(Attach { key, serial, request, job, subscribe });
+        Some(many.requests)
     }
 
     pub(super) fn attached(&mut self, attached: Attached) {
@@ -157,7 +173,7 @@ impl Sockets {
 
     fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) {
         self.drop_subscription(key, job);
-        self.send_text(key, &message::unsubscribed(job, self.context.clock.now()));
+        self.send_text(key, &message::unsubscribed(job, false, self.context.clock.now()));
     }
 
     pub(super) fn drop_subscription(&mut self, key: WatcherKey, job: &JobId) {
@@ -175,8 +191,19 @@ impl Sockets {
     }
 
     pub(super) fn send_problem(&mut self, key: WatcherKey, problem: &Problem, job: Option<&str>) {
+        self.send_problem_of(key, problem, job, false);
+    }
+
+    /// `log`: it is about the job's log.
+    pub(super) fn send_problem_of(
+        &mut self,
+        key: WatcherKey,
+        problem: &Problem,
+        job: Option<&str>,
+        log: bool,
+    ) {
         let name = ProblemType::from_uri(&problem.uri).map_or("internal", ProblemType::name);
         let now = self.context.clock.now();
-        self.send_text(key, &message::error(name, &problem.detail, job, now));
+        self.send_text(key, &message::error(name, &problem.detail, job, log, now));
     }
 }

@@ -157,6 +157,7 @@ impl Sockets {
             key,
             &message::authenticated(left.map(|left| left.as_secs()), self.context.clock.now()),
         );
+        self.recheck_logs(key);
         for job in lost {
             self.drop_subscription(key, &job);
             let problem = Problem::new(

@@ -1,6 +1,7 @@
 mod closing;
 mod conversation;
 mod expiry;
+pub(super) mod logs;
 mod sockets;
 
 use std::io;
@@ -9,16 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use milepost_broker::Clock;
+use milepost_broker::{Broker, Clock, JobLogs};
 use milepost_hub::{Hub, Lease, Shard, Subscribe, TopicMailbox, WatchError, WatcherKey};
 use milepost_protocol::{CloseCode, JobId};
 use mio::{Events, Poll};
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::logs::{LogRead, LogSource};
 use self::sockets::Sockets;
 use crate::access::{Gate, Granted};
 use crate::config::{Config, seconds};
@@ -29,6 +31,8 @@ use crate::response::problem::Refused;
 /// The parts of the server that a shard needs.
 pub(crate) struct Context {
     pub(crate) hub: Arc<Hub>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) logs: Arc<dyn JobLogs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) drain: Drain,
@@ -89,6 +93,12 @@ pub(crate) fn shard(
     let shard = Shard::new(index, Arc::clone(&mailbox), Arc::clone(&context.clock), ping_interval);
     let (hub, drain) = (Arc::clone(&context.hub), context.drain.clone());
     let gate = context.gate.clone();
+    let log_source = LogSource {
+        broker: Arc::clone(&context.broker),
+        logs: Arc::clone(&context.logs),
+        reads: Arc::new(Semaphore::new(logs::MAX_READS)),
+        patience: ping_interval,
+    };
     let sockets = Arc::new(Mutex::new(Sockets::new(shard, registry, context, config)));
     let reactor = Reactor {
         sockets: Arc::clone(&sockets),
@@ -97,6 +107,8 @@ pub(crate) fn shard(
         events: Events::with_capacity(256),
         requested,
         attaching: JoinSet::new(),
+        reading: JoinSet::new(),
+        log_source,
         hub,
         drain,
         gate,
@@ -179,6 +191,9 @@ struct Reactor {
     requested: mpsc::Receiver<Request>,
     /// Subscriptions that wait for the broker: at most `max_subscriptions` for each connection.
     attaching: JoinSet<Attached>,
+    /// Subscriptions to logs that wait for lines: together with the others at most `max_subscriptions` for each connection.
+    reading: JoinSet<LogRead>,
+    log_source: LogSource,
     hub: Arc<Hub>,
     drain: Drain,
     gate: Option<Arc<Gate>>,
@@ -250,6 +265,12 @@ impl Reactor {
                         lock(&self.sockets).attached(attached);
                     }
                 }
+                Some(read) = self.reading.join_next() => {
+                    // One whose subscription has ended was aborted.
+                    if let Ok(read) = read {
+                        lock(&self.sockets).log_read(read);
+                    }
+                }
                 () = timer.as_mut(), if timer_at.is_some() => timer_at = None,
                 () = drain_begun.as_mut(), if !draining => {
                     draining = true;
@@ -277,6 +298,10 @@ impl Reactor {
                 let lease = hub.topic_since(&attach.job, attach.subscribe.since).await;
                 Attached { attach, lease }
             });
+        }
+        for wait in std::mem::take(&mut sockets.waiting_for_logs) {
+            let (reading, source) = (&mut self.reading, self.log_source.clone());
+            sockets.start_log_wait(wait, |wait| reading.spawn(wait.read(source)));
         }
         if complete && sockets.shard.is_empty() && self.requested.is_empty() {
             return Turn::Down;

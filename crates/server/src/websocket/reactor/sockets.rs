@@ -8,6 +8,7 @@ use milepost_hub::{CloseReason, Shard, Subscribe, WatcherKey};
 use milepost_protocol::CloseCode;
 use mio::{Events, Interest, Registry, Token};
 
+use super::logs::LogWait;
 use super::{Admission, Attach, Context, Welcome};
 use crate::config::{Config, seconds};
 use crate::websocket::connection::{Connection, Many, Phase, Unread};
@@ -25,6 +26,8 @@ pub(super) struct Sockets {
     registry: Registry,
     /// Subscriptions whose topics the task has to attach to the broker.
     pub(super) attaching: Vec<Attach>,
+    /// Subscriptions to logs for whose lines the task has to wait.
+    pub(super) waiting_for_logs: Vec<LogWait>,
     /// Connections from which there may be more to read.
     unread: VecDeque<WatcherKey>,
     /// Connections that were sent a close frame, by when they are dropped.
@@ -54,6 +57,7 @@ impl Sockets {
             shard,
             registry,
             attaching: Vec::new(),
+            waiting_for_logs: Vec::new(),
             unread: VecDeque::new(),
             closing: VecDeque::new(),
             draining: Vec::new(),
@@ -87,8 +91,10 @@ impl Sockets {
 
     /// Whether the task need not be woken before its alarm.
     pub(super) fn is_left_to_the_alarm(&self) -> bool {
-        let is_idle =
-            self.attaching.is_empty() && self.unread.is_empty() && !self.context.drain.has_begun();
+        let is_idle = self.attaching.is_empty()
+            && self.waiting_for_logs.is_empty()
+            && self.unread.is_empty()
+            && !self.context.drain.has_begun();
         is_idle && self.wake_at().is_none_or(|at| self.alarm.is_some_and(|alarm| alarm <= at))
     }
 

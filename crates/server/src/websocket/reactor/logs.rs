@@ -1,0 +1,273 @@
+//! Jobs' logs over a socket: `spec/README.md`, section 17.
+//!
+//! Nothing is queued for a follower. A task waits until its log has grown, and reads a part; the shard sends it, and only then
+//! the next part is waited for. While the socket is blocked, what was read is dropped and read again later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_broker::{Broker, JobLogs, LogPage, LogPart, Unavailable};
+use milepost_hub::WatcherKey;
+use milepost_protocol::{JobId, Position, Problem, ProblemType, State, View};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+
+use super::conversation::TOO_OFTEN;
+use super::sockets::Sockets;
+use crate::access::Decision;
+use crate::response::problem::Refused;
+use crate::watching::job_log;
+use crate::websocket::connection::Phase;
+use crate::websocket::message;
+
+/// The newest lines with which a log begins for a follower that names no position.
+const FIRST_LINES: usize = 1_000;
+/// A part has so many bytes at most, or one line: it fits into what is buffered for a socket.
+const MAX_PART: usize = 64 << 10;
+/// While a socket is blocked its logs are looked at so often.
+const BLOCKED: Duration = Duration::from_millis(100);
+/// A shard reads so many parts at once. Each may be a whole log before it is cut to size.
+pub(super) const MAX_READS: usize = 16;
+
+/// A subscription to a job's log.
+pub(in crate::websocket) struct LogSubscription {
+    /// Distinguishes it from earlier ones of the same socket to the same log.
+    request: u64,
+    /// The last line that was sent.
+    after: Option<Position>,
+    /// Waits for the next part, and ends with the subscription.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting(AbortHandle);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a socket is to be sent next of a log.
+pub(super) struct LogWait {
+    key: WatcherKey,
+    serial: u64,
+    request: u64,
+    job: JobId,
+    after: Option<Position>,
+    until: Until,
+    /// Whether the job's state has to tell whether the connection may watch it.
+    is_undecided: bool,
+}
+
+/// What the tasks of a shard read from.
+#[derive(Clone)]
+pub(super) struct LogSource {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) logs: Arc<dyn JobLogs>,
+    /// How many may read at once.
+    pub(super) reads: Arc<Semaphore>,
+    /// A log that is not heard of for so long is looked at: its job may be forgotten.
+    pub(super) patience: Duration,
+}
+
+/// When to read.
+#[derive(Clone, Copy)]
+enum Until {
+    /// At once, and the part is sent even if it has no lines.
+    Begun,
+    /// Once there are lines.
+    Grown,
+    /// Once the socket may accept bytes again.
+    Unblocked,
+}
+
+/// The same, with what was read.
+pub(super) struct LogRead {
+    wait: LogWait,
+    page: Result<Option<LogPage>, Unavailable>,
+    /// The job's state, if it has to tell whether the connection may watch it.
+    state: Option<Result<Option<Arc<State>>, Unavailable>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl LogWait {
+    /// Waits for lines and reads them.
+    pub(super) async fn read(self, source: LogSource) -> LogRead {
+        let LogSource { broker, logs, reads, patience } = source;
+        let most = self.after.map_or(FIRST_LINES, |_| MAX_PART / 64);
+        let part = LogPart { after: self.after, most };
+        let mut until = self.until;
+        loop {
+            match until {
+                Until::Begun => {}
+                Until::Grown => {
+                    // Either way the log is read.
+                    let _ =
+                        tokio::time::timeout(patience, logs.log_grown(&self.job, self.after)).await;
+                }
+                Until::Unblocked => tokio::time::sleep(BLOCKED).await,
+            }
+            // It is never closed.
+            let permit = Arc::clone(&reads).acquire_owned().await.ok();
+            let page = logs.log(&self.job, part).await;
+            let is_news = !matches!(&page, Ok(Some(page)) if page.lines.is_empty() && !page.gap);
+            if is_news || matches!(until, Until::Begun) {
+                let state =
+                    if self.is_undecided { Some(broker.state(&self.job).await) } else { None };
+                return LogRead { wait: self, page, state, _permit: permit };
+            }
+            until = Until::Grown;
+        }
+    }
+}
+
+impl Sockets {
+    pub(super) fn subscribe_log(&mut self, key: WatcherKey, job: JobId, since: Option<Position>) {
+        if self.admission(key, &job) == Decision::Forbidden {
+            return self.forbid_log(key, &job);
+        }
+        if self.view_of(key) == View::Public {
+            let detail = "the credential's view is public: it has no job logs";
+            return self.refuse_log(key, &job, &Problem::new(ProblemType::Forbidden, detail));
+        }
+        let is_known = self.has_log(key, &job);
+        if !is_known && self.subscriptions(key) >= self.max_subscriptions {
+            let detail = format!("at most {} jobs are allowed on a socket", self.max_subscriptions);
+            let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
+            return self.refuse_log(key, &job, &problem);
+        }
+        let Some(request) = self.next_request(key) else {
+            let problem = Problem::new(ProblemType::TooManySubscriptions, TOO_OFTEN);
+            return self.refuse_log(key, &job, &problem);
+        };
+        self.wait_for_log(key, job, request, since, Until::Begun);
+    }
+
+    fn wait_for_log(
+        &mut self,
+        key: WatcherKey,
+        job: JobId,
+        request: u64,
+        after: Option<Position>,
+        until: Until,
+    ) {
+        let is_undecided = self.admission(key, &job) == Decision::Undecided;
+        let Some(connection) = self.shard.wire(key) else { return };
+        let serial = connection.serial;
+        let Some(many) = &mut connection.many else { return };
+        many.logs.insert(job.clone(), LogSubscription { request, after, waiting: None });
+        let wait = LogWait { key, serial, request, job, after, until, is_undecided };
+        self.waiting_for_logs.push(wait);
+    }
+
+    pub(super) fn unsubscribe_log(&mut self, key: WatcherKey, job: &JobId) {
+        self.drop_log(key, job);
+        self.send_text(key, &message::unsubscribed(job, true, self.context.clock.now()));
+    }
+
+    pub(super) fn drop_log(&mut self, key: WatcherKey, job: &JobId) {
+        if let Some(many) = self.shard.wire(key).and_then(|wire| wire.many.as_mut()) {
+            many.logs.remove(job);
+        }
+    }
+
+    /// Decides again, by the connection's new credential, which logs it may follow.
+    pub(super) fn recheck_logs(&mut self, key: WatcherKey) {
+        let many = self.shard.wire(key).and_then(|wire| wire.many.as_ref());
+        let logs = many.into_iter().flat_map(|many| &many.logs);
+        let logs: Vec<_> = logs.map(|(job, log)| (job.clone(), log.request, log.after)).collect();
+        for (job, request, after) in logs {
+            match self.admission(key, &job) {
+                Decision::Allowed => {}
+                Decision::Undecided => self.wait_for_log(key, job, request, after, Until::Grown),
+                Decision::Forbidden => {
+                    self.drop_log(key, &job);
+                    self.forbid_log(key, &job);
+                }
+            }
+        }
+    }
+
+    fn has_log(&mut self, key: WatcherKey, job: &JobId) -> bool {
+        let many = self.shard.wire(key).and_then(|wire| wire.many.as_ref());
+        many.is_some_and(|many| many.logs.contains_key(job))
+    }
+
+    /// The subscription that a part is for, unless it or its socket has ended.
+    fn log_subscription(&mut self, wait: &LogWait) -> Option<&mut LogSubscription> {
+        let connection = self.shard.wire(wait.key)?;
+        if connection.serial != wait.serial || connection.phase != Phase::Open {
+            return None;
+        }
+        let subscription = connection.many.as_mut()?.logs.get_mut(&wait.job)?;
+        (subscription.request == wait.request).then_some(subscription)
+    }
+
+    /// Starts the task that waits for a subscription's lines, unless the subscription has ended. It ends with it.
+    pub(super) fn start_log_wait(
+        &mut self,
+        wait: LogWait,
+        start: impl FnOnce(LogWait) -> AbortHandle,
+    ) {
+        if let Some(subscription) = self.log_subscription(&wait) {
+            subscription.waiting = Some(Waiting(start(wait)));
+        }
+    }
+
+    pub(super) fn log_read(&mut self, read: LogRead) {
+        let LogRead { mut wait, page, state, _permit } = read;
+        if self.log_subscription(&wait).is_none() {
+            return;
+        }
+        let (key, job) = (wait.key, &wait.job);
+        let (page, state) = match (page, state.transpose()) {
+            (Ok(page), Ok(state)) => (page, state),
+            (Err(error), _) | (_, Err(error)) => {
+                self.drop_log(key, job);
+                return self.refuse_log(key, job, &Refused::from(error).0);
+            }
+        };
+        if state.is_some_and(|state| !self.admits(key, job, state.as_deref())) {
+            self.drop_log(key, job);
+            return self.forbid_log(key, job);
+        }
+        let Some(page) = page else {
+            self.drop_log(key, job);
+            return self.refuse_log(key, job, &Refused::unknown_job(job).0);
+        };
+        wait.is_undecided = false;
+        if self.shard.is_blocked(wait.key) {
+            wait.until = Until::Unblocked;
+        } else {
+            let page = cut(page);
+            self.send_text(wait.key, &job_log::message(&wait.job, &page, wait.after));
+            wait.after = job_log::next(&page, wait.after);
+            wait.until = Until::Grown;
+            if let Some(subscription) = self.log_subscription(&wait) {
+                subscription.after = wait.after;
+            }
+        }
+        self.waiting_for_logs.push(wait);
+    }
+
+    fn forbid_log(&mut self, key: WatcherKey, job: &JobId) {
+        let detail = "the credential does not allow to watch this job";
+        self.refuse_log(key, job, &Problem::new(ProblemType::Forbidden, detail));
+    }
+
+    fn refuse_log(&mut self, key: WatcherKey, job: &JobId, problem: &Problem) {
+        self.send_problem_of(key, problem, Some(job.as_str()), true);
+    }
+}
+
+/// As many of the lines as fit into a part; what is left is read next.
+fn cut(mut page: LogPage) -> LogPage {
+    let mut bytes = 0;
+    let fitting = page.lines.iter().take_while(|line| {
+        bytes += line.json().len() + 32;
+        bytes <= MAX_PART
+    });
+    let fitting = fitting.count().max(1);
+    page.lines.truncate(fitting);
+    page
+}
