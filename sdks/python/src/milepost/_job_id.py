@@ -22,7 +22,7 @@ def parse(text: str) -> str:
     if found:
         raise InvalidJobId(f"a job id may not contain {found.group()!r}")
     if not 1 <= len(text) <= MAX_LENGTH:
-        raise InvalidJobId(f"a job id must have 1 to {MAX_LENGTH} characters, but has {len(text)}")
+        raise InvalidJobId(f"a job id must have 1 to {MAX_LENGTH} characters, not {len(text)}")
     if text in (".", ".."):
         raise InvalidJobId(f"{text!r} is not a job id, because it means a folder in a URL")
     return text
