@@ -10,7 +10,7 @@ test('what the server kept goes before what was heard, once', () => {
   const course = new Course();
   course.add(state(4, { progress: 0.4 }));
   course.add(state(5, { progress: 0.5 }));
-  course.recall([2, 3, 4, 5].map((number) => state(number, { progress: number / 10 })));
+  course.recall({ states: [2, 3, 4, 5].map((number) => state(number, { progress: number / 10 })) });
   assert.deepEqual(course.samples.map(({ progress }) => progress), [0.2, 0.3, 0.4, 0.5]);
   assert.equal(course.countBefore, 1);
 });
@@ -18,7 +18,7 @@ test('what the server kept goes before what was heard, once', () => {
 test('a failure that is reported with 0 is shown where the job was', () => {
   const course = new Course();
   course.add(state(3, { status: 'failed', progress: 0 }));
-  course.recall([state(1, { progress: 0.3 }), state(2, { progress: 0.6 }), state(3, { status: 'failed', progress: 0 })]);
+  course.recall({ states: [state(1, { progress: 0.3 }), state(2, { progress: 0.6 }), state(3, { status: 'failed', progress: 0 })] });
   assert.equal(course.samples.at(-1).progress, 0.6);
   assert.deepEqual(course.legs.map(({ stage, from, to }) => [stage, from, to]), [['one', 0.3, 0.6], ['Failed', 0.6, 0.6]]);
 });
@@ -38,4 +38,25 @@ test('a long way keeps its ends, and a bound', () => {
   assert.ok(course.samples.length <= 600);
   assert.equal(course.samples[0].number, 1);
   assert.equal(course.samples.at(-1).number, 5000);
+});
+
+test('a page that is opened late shows the whole attempt', () => {
+  const started_at = '2026-01-01T00:00:00.000Z';
+  const at = (seconds) => new Date(Date.parse(started_at) + seconds * 1000).toISOString();
+  const course = new Course();
+  // The worker's clock is an hour off.
+  course.add(state(900, { stage: 'encode', progress: 0.9, started_at, last_seen_at: at(540), timestamp: at(4140) }));
+  course.recall({
+    states: [state(899, { stage: 'encode', progress: 0.89, started_at, last_seen_at: at(535) }), state(900, { stage: 'encode', started_at })],
+    samples: [[0, 0], [60, 0.1], [120, 0.2], [300, 0.5], [535, 0.89]],
+    stages: [
+      { id: 'fetch', label: null, weight: null, started_at, ended_at: at(100), progress_from: 0, progress_to: 0.15 },
+      { id: 'encode', label: null, weight: null, started_at: at(100), ended_at: null, progress_from: 0.16, progress_to: 0.9 },
+    ],
+  });
+  const seconds = course.samples.map(({ time }) => Math.round((time - Date.parse(started_at)) / 1000));
+  assert.deepEqual(seconds, [0, 60, 100, 100, 120, 300, 535, 540]);
+  assert.deepEqual(course.samples.map(({ progress }) => progress), [0, 0.1, 0.15, 0.16, 0.2, 0.5, 0.89, 0.9]);
+  assert.deepEqual(course.legs.map(({ stage, from, to }) => [stage, from, to]), [['fetch', 0, 0.15], ['encode', 0.16, 0.9]]);
+  assert.equal(course.countBefore, 0);
 });

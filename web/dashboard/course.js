@@ -7,14 +7,18 @@ import { Job, WORDS, text, timeOf } from '../job.js';
 /**
  * @typedef {{ time: number, progress: number | null, stage: string, attempt: number, status: string, number: number }} Sample
  * @typedef {{ stage: string, attempt: number, status: string, begun: number, left: number, from: number | null, to: number | null }} Leg
+ * @typedef {{ id: string, started_at: string | null, ended_at: string | null, progress_from: number | null, progress_to: number | null }} Stage
+ * @typedef {{ states: State[], samples?: [number, number][], stages?: Stage[] }} History
  */
 
 /** With more, every other one of the older half goes: the shape of the way stays. */
 const MOST = 600;
 
 export class Course {
-  /** The oldest first. @type {Sample[]} */
-  samples = [];
+  /** Those of states, the oldest first. @type {Sample[]} */
+  #ofStates = [];
+  /** Those of the timeline that the server keeps, of one attempt, the oldest first. @type {Sample[]} */
+  #ofTimeline = [];
   /** @type {Set<string>} */
   #known = new Set();
 
@@ -22,17 +26,34 @@ export class Course {
   add(state) {
     if (this.#known.has(state.position)) return;
     this.#known.add(state.position);
-    this.samples.push(sample(state));
-    this.#settle(this.samples.length - 1);
-    if (this.samples.length > MOST) this.samples = this.samples.filter((_, index) => index % 2 === 0 || index > MOST / 2);
+    this.#ofStates.push(sample(state));
+    this.#settle(this.#ofStates.length - 1);
+    if (this.#ofStates.length > MOST) this.#ofStates = this.#ofStates.filter((_, index) => index % 2 === 0 || index > MOST / 2);
     if (this.#known.size > 4 * MOST) this.#known = new Set([state.position]);
   }
 
-  /** @param {State[]} states those before what was heard, the oldest first */
-  recall(states) {
+  /** @param {History} history what the server kept from before */
+  recall({ states, samples, stages }) {
+    this.#recallStates(states);
+    const present = states.at(-1);
+    if (present && samples && stages) this.#ofTimeline = ofTimeline(present, samples, stages);
+  }
+
+  /** The oldest first. @returns {Sample[]} */
+  get samples() {
+    const attempt = this.#ofTimeline[0]?.attempt;
+    if (attempt === undefined) return this.#ofStates;
+    const before = this.#ofStates.filter((sample) => sample.attempt < attempt);
+    const after = this.#ofStates.slice(before.length);
+    const first = after[0]?.time ?? Infinity;
+    return [...before, ...this.#ofTimeline.filter(({ time }) => time < first), ...after];
+  }
+
+  /** @param {State[]} states the oldest first */
+  #recallStates(states) {
     const earlier = states.filter(({ position }) => !this.#known.has(position));
     for (const { position } of earlier) this.#known.add(position);
-    this.samples = [...earlier.map(sample), ...this.samples].sort((a, b) => a.number - b.number);
+    this.#ofStates = [...earlier.map(sample), ...this.#ofStates].sort((a, b) => a.number - b.number);
     this.#settle(0);
   }
 
@@ -41,8 +62,8 @@ export class Course {
    * @param {number} from
    */
   #settle(from) {
-    for (let index = Math.max(1, from); index < this.samples.length; index += 1) {
-      const [before, sample] = [this.samples[index - 1], this.samples[index]];
+    for (let index = Math.max(1, from); index < this.#ofStates.length; index += 1) {
+      const [before, sample] = [this.#ofStates[index - 1], this.#ofStates[index]];
       // A worker's clock may be set back. What came later is not shown to be earlier.
       sample.time = Math.max(sample.time, before.time);
       // A failure is reported with 0 by many workers: it happened where the job was.
@@ -53,7 +74,7 @@ export class Course {
 
   /** How many states there were before the first that is known. */
   get countBefore() {
-    return Math.max(0, (this.samples[0]?.number ?? 1) - 1);
+    return this.#ofTimeline.length > 0 ? 0 : Math.max(0, (this.#ofStates[0]?.number ?? 1) - 1);
   }
 
   /** When the first of them was. It may not have been the job's first: see `countBefore`. @returns {number | null} */
@@ -87,5 +108,36 @@ function sample(state) {
   job.update(state, 0);
   const stage = job.hasEnded ? job.word : job.stage || WORDS[state.status] || text(state.status);
   const number = Number(state.position.split('-')[1]);
-  return { time: timeOf(state) ?? 0, progress: job.share, stage, attempt: state.attempt, status: state.status, number };
+  const time = Date.parse(text(state.ended_at ?? state.last_seen_at)) || timeOf(state) || 0;
+  return { time, progress: job.share, stage, attempt: state.attempt, status: state.status, number };
+}
+
+/**
+ * The samples of an attempt, and where its stages began and ended.
+ * @param {State} present
+ * @param {[number, number][]} samples
+ * @param {Stage[]} stages
+ */
+function ofTimeline(present, samples, stages) {
+  const started = Date.parse(text(present.started_at));
+  /** @type {(time: number, progress: number | null, stage: string) => Sample} */
+  const made = (time, progress, stage) =>
+    sample(/** @type {State} */ ({
+      job_id: present.job_id,
+      status: 'processing',
+      stage,
+      progress: progress ?? undefined,
+      attempt: present.attempt,
+      position: `${present.position.split('-')[0]}-0`,
+      last_seen_at: new Date(time).toISOString(),
+    }));
+  /** @type {Sample[]} */
+  const all = [];
+  for (const { id, started_at, ended_at, progress_from, progress_to } of stages) {
+    const [begun, ended] = [Date.parse(text(started_at)), Date.parse(text(ended_at)) || Infinity];
+    const within = samples.map(([seconds, progress]) => made(started + seconds * 1000, progress, id));
+    all.push(made(begun, progress_from, id), ...within.filter(({ time }) => begun < time && time < ended));
+    if (ended < Infinity) all.push(made(ended - 1, progress_to, id));
+  }
+  return all;
 }

@@ -184,12 +184,12 @@ export class JobPage {
     const { ok, body } = await ask(`${jobUrl(home(), job.id)}/history`);
     if (!ok) return;
     this.#isHistoryLoaded = true;
-    /** @type {State[]} */
-    const states = body.states;
-    this.#course.recall(states);
+    /** @type {import('./course.js').History} */
+    const history = body;
+    this.#course.recall(history);
     this.#isCourseNew = true;
     this.#writeLog();
-    for (const state of states.reverse()) {
+    for (const state of [...history.states].reverse()) {
       job.recall(state);
       if (this.#logged.has(state.position)) continue;
       this.#logged.add(state.position);
