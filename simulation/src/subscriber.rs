@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_broker::{
-    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
+    Broker, History, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
+    Unavailable,
 };
 use milepost_protocol::{JobId, State, Update};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -60,8 +61,8 @@ impl Broker for RedisBroker {
         answered.await.map_err(|_| Unavailable("Redis does not answer".to_owned()))
     }
 
-    async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
-        Ok(Vec::new())
+    async fn history(&self, _: &JobId) -> Result<History, Unavailable> {
+        Ok(History::default())
     }
 
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {

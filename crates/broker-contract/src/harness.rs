@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use milepost_broker::{Broker, JobLogs, Listener, ReportError, Reported};
-use milepost_protocol::{JobId, State, Update};
+use milepost_protocol::{JobId, State, Timeline, Update};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -109,7 +109,12 @@ impl Harness {
 
     /// The job's latest states.
     pub async fn history(&self, job: &JobId) -> Vec<Arc<State>> {
-        self.broker.history(job).await.expect("the backend answers")
+        self.broker.history(job).await.expect("the backend answers").states
+    }
+
+    /// The timeline of a job that is known.
+    pub async fn timeline(&self, job: &JobId) -> Timeline {
+        self.broker.history(job).await.expect("the backend answers").timeline
     }
 
     /// Attaches a listener that records what it is notified of.

@@ -16,6 +16,8 @@ pub mod logging;
 pub mod reporting;
 #[doc(hidden)]
 pub mod requesting;
+#[doc(hidden)]
+pub mod timeline;
 
 pub use harness::{Harness, Notification, Recorder, Settings, eventually, numbers, update};
 
@@ -39,6 +41,10 @@ macro_rules! contract {
                 reporting::a_forgotten_job_begins_anew,
                 reporting::history_is_the_latest_states_and_bounded,
                 reporting::probe_proves_and_stats_count,
+                timeline::a_job_reported_once_has_a_timeline,
+                timeline::stages_and_attempts_are_kept,
+                timeline::a_forgotten_job_has_no_timeline,
+                timeline::samples_are_a_second_apart,
                 requesting::a_request_is_a_state_that_stays_through_the_attempt,
                 requesting::of_many_that_request_the_same_at_once_the_first_counts,
                 requesting::who_answers_no_requests_is_sent_none,

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use milepost_protocol::State;
+use milepost_protocol::{State, Timeline};
 
 use milepost_broker::Stats;
 
@@ -49,6 +49,14 @@ impl Capacity {
         self.bytes.fetch_sub(cost(state), Ordering::Relaxed);
     }
 
+    pub(crate) fn add_timeline(&self, timeline: &Timeline) {
+        self.bytes.fetch_add(timeline_cost(timeline), Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove_timeline(&self, timeline: &Timeline) {
+        self.bytes.fetch_sub(timeline_cost(timeline), Ordering::Relaxed);
+    }
+
     pub(crate) fn count_evicted(&self) {
         self.evicted.fetch_add(1, Ordering::Relaxed);
     }
@@ -66,4 +74,9 @@ impl Capacity {
 /// What a state counts.
 pub(crate) fn cost(state: &State) -> usize {
     state.json().len() + STATE_OVERHEAD
+}
+
+/// What a timeline counts.
+pub(crate) fn timeline_cost(timeline: &Timeline) -> usize {
+    timeline.encoded_len() + STATE_OVERHEAD
 }

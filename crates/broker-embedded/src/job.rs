@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use milepost_protocol::{Epoch, JobId, State};
+use milepost_protocol::{Epoch, JobId, State, Timeline, Timestamp};
 
 use crate::Limits;
-use crate::capacity::{Capacity, cost};
+use crate::capacity::{Capacity, cost, timeline_cost};
 use milepost_broker::Listener;
 
 /// What a stripe has of a job: that it is known, that somebody listens, or both.
@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) state: Arc<State>,
     /// Boxed: most jobs at rest have none.
     pub(crate) earlier: Option<Box<Earlier>>,
+    /// None while the job has been reported only once. Boxed: most jobs at rest have none.
+    pub(crate) timeline: Option<Box<Timeline>>,
     /// The epoch of the next state.
     pub(crate) epoch: Epoch,
     /// Orders the jobs by when they began.
@@ -66,17 +68,63 @@ impl Known {
         }
     }
 
-    /// Makes `state` the present one and the only one.
+    /// Adds to the timeline what is due when `next` becomes the present state; whether it changed.
+    #[inline]
+    pub(crate) fn note(&mut self, next: &State, now: Timestamp, capacity: &Capacity) -> bool {
+        let is_due = |timeline: &Timeline| timeline.is_due(&self.state, next, now);
+        if self.timeline.as_deref().is_some_and(|timeline| !is_due(timeline)) {
+            return false;
+        }
+        self.note_due(next, now, capacity);
+        true
+    }
+
+    #[inline(never)]
+    fn note_due(&mut self, next: &State, now: Timestamp, capacity: &Capacity) {
+        let mut timeline = match self.timeline.take() {
+            Some(timeline) => {
+                capacity.remove_timeline(&timeline);
+                timeline
+            }
+            None => Box::new(Timeline::begun_with(&self.state)),
+        };
+        timeline.add(&self.state, next, now);
+        capacity.add_timeline(&timeline);
+        // `next` is not counted yet.
+        if capacity.exceeded(false, next, 0).is_none() {
+            self.timeline = Some(timeline);
+        } else {
+            capacity.remove_timeline(&timeline);
+        }
+    }
+
+    /// Makes `state` the present one and the only one, and drops the timeline.
     pub(crate) fn replace(&mut self, state: Arc<State>, capacity: &Capacity) {
-        self.states().for_each(|state| capacity.remove(state));
+        self.release(capacity);
         capacity.add(&state);
         self.earlier = None;
+        self.timeline = None;
         self.state = state;
+    }
+
+    /// The bytes of what is kept are no longer counted.
+    pub(crate) fn release(&self, capacity: &Capacity) {
+        self.states().for_each(|state| capacity.remove(state));
+        if let Some(timeline) = &self.timeline {
+            capacity.remove_timeline(timeline);
+        }
     }
 
     /// What the job counts.
     pub(crate) fn cost(&self) -> usize {
-        self.states().map(|state| cost(state)).sum()
+        let timeline = self.timeline.as_deref().map_or(0, timeline_cost);
+        self.states().map(|state| cost(state)).sum::<usize>() + timeline
+    }
+
+    /// The timeline, also of a job that has been reported only once.
+    pub(crate) fn timeline(&self) -> Timeline {
+        let timeline = self.timeline.as_deref().cloned();
+        timeline.unwrap_or_else(|| Timeline::begun_with(&self.state))
     }
 
     pub(crate) fn states(&self) -> impl Iterator<Item = &Arc<State>> {

@@ -19,18 +19,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_protocol::{
-    Epoch, Fold, JobId, LogLine, Origin, Position, Request, State, Timestamp, Update, fold,
+    Epoch, Fold, JobId, LogLine, Origin, Position, Request, State, Timeline, Timestamp, Update,
+    fold,
 };
 
 use capacity::Capacity;
 use logs::Logs;
 use milepost_broker::{
-    Appended, Broker, Clock, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage, LogPart,
-    LogStats, ReportError, Reported, RequestError, Stats, SystemClock, Unavailable,
+    Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
+    LogPart, LogStats, ReportError, Reported, RequestError, Stats, SystemClock, Unavailable,
 };
 use page::Page;
 use store::Store;
-use stripe::{Context, Folded, NotFolded, Room, Stripe, millis};
+use stripe::{Context, Folded, NewJob, NotFolded, Room, Stripe, millis};
 
 pub use store::StoreError;
 
@@ -146,7 +147,9 @@ impl Embedded {
             let expires = millis(broker.clock.elapsed() + left);
             let mut stripe = broker.stripe(record.state.job());
             let state = Arc::clone(&record.state);
-            let key = stripe.begin(record.state, epoch, record.begun, expires, &broker.capacity);
+            let timeline = record.timeline.as_deref().and_then(Timeline::decode).map(Box::new);
+            let job = NewJob { state: record.state, epoch, begun: record.begun, expires };
+            let key = stripe.begin(job, timeline, &broker.capacity);
             stripe.wind(key, &state, true, millis(broker.clock.elapsed()));
         }
         broker.store = Some(store);
@@ -292,7 +295,7 @@ impl Broker for Embedded {
         Ok(self.stripe(job).state(job))
     }
 
-    async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+    async fn history(&self, job: &JobId) -> Result<History, Unavailable> {
         Ok(self.stripe(job).history(job))
     }
 

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -7,13 +8,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use milepost_protocol::{JobId, State, Timestamp};
-use redb::{Database, DatabaseError, ReadableTable, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction,
+};
 use tokio::sync::oneshot;
 
 use milepost_broker::Unavailable;
 
 /// job id → (begun, expires in microseconds since 1970, state)
 const JOBS: TableDefinition<'_, &str, (u64, i64, &str)> = TableDefinition::new("jobs");
+
+/// job id → the job's timeline, of those that have one. The table is made for the first of them.
+const TIMELINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("timelines");
 
 /// States that nobody waits for are on disk after this time at the latest.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -23,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) state: Arc<State>,
     pub(crate) begun: u64,
     pub(crate) expires: Timestamp,
+    /// The encoded timeline; empty to remove it, and none where it has not changed.
+    pub(crate) timeline: Option<Vec<u8>>,
 }
 
 /// Keeps the latest state of each job on disk: redb, on a thread of its own, because it blocks.
@@ -78,7 +86,15 @@ impl Store {
 
     /// Has a state written, soon.
     pub(crate) fn save(&self, record: Record) {
-        self.pending.lock().jobs.insert(record.state.job().clone(), Some(record));
+        match self.pending.lock().jobs.entry(record.state.job().clone()) {
+            Entry::Occupied(mut entry) => {
+                let pending = entry.insert(Some(record));
+                keep_timeline(entry.get_mut(), pending);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Some(record));
+            }
+        }
     }
 
     /// Has a job removed, soon.
@@ -210,26 +226,59 @@ fn commit(
 fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
+        let adds_timelines = jobs
+            .values()
+            .flatten()
+            .any(|record| record.timeline.as_ref().is_some_and(|timeline| !timeline.is_empty()));
+        let mut timelines = timelines(&transaction, adds_timelines)?;
         let mut table = transaction.open_table(JOBS)?;
         for (job, record) in jobs {
-            match record {
-                Some(Record { state, begun, expires }) => {
-                    table.insert(job.as_str(), (*begun, expires.as_micros(), state.json()))?;
-                }
-                None => {
-                    table.remove(job.as_str())?;
-                }
+            let job = job.as_str();
+            let timeline = if let Some(Record { state, begun, expires, timeline }) = record {
+                table.insert(job, (*begun, expires.as_micros(), state.json()))?;
+                timeline.as_deref()
+            } else {
+                table.remove(job)?;
+                Some(&[][..])
+            };
+            match (&mut timelines, timeline) {
+                (Some(timelines), Some([])) => drop(timelines.remove(job)?),
+                (Some(timelines), Some(timeline)) => drop(timelines.insert(job, timeline)?),
+                (None, _) | (_, None) => {}
             }
         }
     }
     Ok(transaction.commit()?)
 }
 
+/// The table of timelines. Unless there is one, it is made only where `make` says so.
+fn timelines(
+    transaction: &WriteTransaction,
+    make: bool,
+) -> Result<Option<Table<'_, &'static str, &'static [u8]>>, redb::Error> {
+    let exists = transaction.list_tables()?.any(|table| table.name() == TIMELINES.name());
+    Ok(if make || exists { Some(transaction.open_table(TIMELINES)?) } else { None })
+}
+
 /// What could not be written waits again, unless there is something newer.
 fn put_back(pending: &Pending, jobs: HashMap<JobId, Option<Record>>) {
     let mut queue = pending.lock();
     for (job, record) in jobs {
-        queue.jobs.entry(job).or_insert(record);
+        match queue.jobs.entry(job) {
+            Entry::Occupied(mut newer) => keep_timeline(newer.get_mut(), record),
+            Entry::Vacant(entry) => {
+                entry.insert(record);
+            }
+        }
+    }
+}
+
+/// What takes the place of a record takes over its timeline, unless it has a newer one.
+fn keep_timeline(newer: &mut Option<Record>, older: Option<Record>) {
+    if let Some(newer) = newer
+        && newer.timeline.is_none()
+    {
+        newer.timeline = older.and_then(|older| older.timeline);
     }
 }
 
@@ -247,6 +296,7 @@ fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error>
     let mut records = Vec::new();
     {
         let table = transaction.open_table(JOBS)?;
+        let timelines = timelines(&transaction, false)?;
         for entry in table.iter()? {
             let (job, value) = entry?;
             let (begun, expires, json) = value.value();
@@ -255,6 +305,12 @@ fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error>
                     state: Arc::new(state),
                     begun,
                     expires: Timestamp::from_micros(expires),
+                    timeline: match &timelines {
+                        Some(timelines) => {
+                            timelines.get(job.value())?.map(|bytes| bytes.value().to_vec())
+                        }
+                        None => None,
+                    },
                 }),
                 Err(error) => return Ok(Err(format!("job {}: {error}", job.value()))),
             }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Epoch, Fold, JobId, State, Timestamp};
+use milepost_protocol::{Epoch, Fold, JobId, State, Timeline, Timestamp};
 
 use crate::Limits;
 use crate::capacity::Capacity;
@@ -11,7 +11,7 @@ use crate::job::Known;
 use crate::jobs::{Jobs, Key};
 use crate::logs::Logs;
 use crate::store::{Record, Store};
-use milepost_broker::{JobsQuery, Listener};
+use milepost_broker::{History, JobsQuery, Listener};
 
 /// The jobs whose ids hash to the same lock.
 ///
@@ -68,6 +68,14 @@ pub(crate) enum NotFolded<E> {
     Full(String),
 }
 
+/// A job that becomes known, and the epoch of its next state.
+pub(crate) struct NewJob {
+    pub(crate) state: Arc<State>,
+    pub(crate) epoch: Epoch,
+    pub(crate) begun: u64,
+    pub(crate) expires: u64,
+}
+
 /// A job in a list.
 pub(crate) struct Listed {
     pub(crate) begun: u64,
@@ -113,20 +121,22 @@ impl Stripe {
         }
 
         let ttl = context.limits.ttl_of(&state);
-        if let Some(store) = context.store {
-            let expires = context.now + ttl;
-            store.save(Record { state: Arc::clone(&state), begun, expires });
-        }
         let expires = millis(context.elapsed + ttl);
         let progressed =
             previous.is_none_or(|previous| previous.progressed_at() != state.progressed_at());
-        let key = match found.filter(|_| known.is_some()) {
-            Some(key) => {
-                self.advance(key, Arc::clone(&state), expires, replaces, context);
-                key
-            }
-            None => self.begin(Arc::clone(&state), epoch, begun, expires, context.capacity),
+        let (key, timeline) = if let Some(key) = found.filter(|_| known.is_some()) {
+            let is_noted = heard && !replaces && self.note(key, &state, context);
+            self.advance(key, Arc::clone(&state), expires, replaces, context);
+            (key, if is_noted { self.stored_timeline(key, context) } else { None })
+        } else {
+            let job = NewJob { state: Arc::clone(&state), epoch, begun, expires };
+            // An earlier life of the job may have left a timeline in the store.
+            (self.begin(job, None, context.capacity), Some(Vec::new()))
         };
+        if let Some(store) = context.store {
+            let expires = context.now + ttl;
+            store.save(Record { state: Arc::clone(&state), begun, expires, timeline });
+        }
         if heard {
             self.wind(key, &state, progressed, millis(context.elapsed));
         }
@@ -139,20 +149,22 @@ impl Stripe {
     /// Adds a job that is not known, reported now or found on disk.
     pub(crate) fn begin(
         &mut self,
-        state: Arc<State>,
-        epoch: Epoch,
-        begun: u64,
-        expires: u64,
+        job: NewJob,
+        timeline: Option<Box<Timeline>>,
         capacity: &Capacity,
     ) -> Key {
+        let NewJob { state, epoch, begun, expires } = job;
         capacity.add_job();
         capacity.add(&state);
+        if let Some(timeline) = &timeline {
+            capacity.add_timeline(timeline);
+        }
         let is_end = state.status().is_end();
         self.index.update(begun, None, Some(&state));
         let (key, job) = self.jobs.find_or_insert(state.job());
         let queued = expires;
         let (earlier, clocks) = (None, None);
-        job.known = Some(Known { state, earlier, epoch, begun, expires, queued, clocks });
+        job.known = Some(Known { state, earlier, timeline, epoch, begun, expires, queued, clocks });
         self.queue(is_end).insert((expires, key));
         self.by_begun.insert(begun, key);
         key
@@ -165,7 +177,7 @@ impl Stripe {
         if let Some(store) = context.store {
             let left = Duration::from_millis(expires.saturating_sub(millis(context.elapsed)));
             let expires = context.now + left;
-            store.save(Record { state: Arc::clone(state), begun, expires });
+            store.save(Record { state: Arc::clone(state), begun, expires, timeline: None });
         }
         let replaces = context.capacity.exceeded(false, state, 0).is_some();
         self.advance(key, Arc::clone(state), expires, replaces, context);
@@ -218,12 +230,29 @@ impl Stripe {
         self.known(job).map(|known| Arc::clone(&known.state))
     }
 
-    pub(crate) fn history(&self, job: &JobId) -> Vec<Arc<State>> {
-        self.known(job).map(|known| known.states().cloned().collect()).unwrap_or_default()
+    pub(crate) fn history(&self, job: &JobId) -> History {
+        let Some(known) = self.known(job) else { return History::default() };
+        History { states: known.states().cloned().collect(), timeline: known.timeline() }
+    }
+
+    /// Adds to a job's timeline what is due when `next` becomes its present state; whether it changed.
+    fn note(&mut self, key: Key, next: &State, context: Context<'_>) -> bool {
+        let known = self.jobs.get_mut(key).and_then(|job| job.known.as_mut());
+        known.is_some_and(|known| known.note(next, context.now, context.capacity))
+    }
+
+    /// A job's timeline as the store keeps it, if there is one to keep it.
+    fn stored_timeline(&self, key: Key, context: Context<'_>) -> Option<Vec<u8>> {
+        context.store?;
+        let known = self.jobs.get(key)?.known.as_ref()?;
+        Some(known.timeline.as_ref()?.encode())
     }
 
     pub(crate) fn attach(&mut self, job: &JobId, listener: Arc<dyn Listener>) {
-        listener.attached(&self.history(job));
+        let known = self.known(job);
+        let states: Vec<_> =
+            known.map(|known| known.states().cloned().collect()).unwrap_or_default();
+        listener.attached(&states);
         self.jobs.find_or_insert(job).1.listener = Some(listener);
     }
 
@@ -248,7 +277,7 @@ impl Stripe {
         let Some(known) = job.known.take() else { return false };
         context.capacity.remove_job();
         context.logs.forget(&job.id);
-        known.states().for_each(|state| context.capacity.remove(state));
+        known.release(context.capacity);
         match &job.listener {
             Some(listener) => listener.forgotten(),
             None => self.jobs.remove(key),

@@ -28,8 +28,8 @@ use tokio::task::JoinSet;
 use conditions::Conditions;
 use log_ends::LogEnds;
 use milepost_broker::{
-    Appended, Broker, Clock, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage, LogPart,
-    LogStats, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError, Stats, Unavailable,
+    Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
+    LogPart, LogStats, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError, Stats, Unavailable,
 };
 use subscriber::Shared;
 use subscribers::Subscribers;
@@ -205,11 +205,11 @@ impl Broker for Redis {
         Ok(states.into_iter().last().map(Arc::new))
     }
 
-    async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+    async fn history(&self, job: &JobId) -> Result<History, Unavailable> {
         let most = self.shared.retention.history.get();
-        let states =
-            self.client.states(job, most, self.shared.clock.now()).await.map_err(unavailable)?;
-        Ok(states.into_iter().map(Arc::new).collect())
+        let now = self.shared.clock.now();
+        let (states, timeline) = self.client.history(job, most, now).await.map_err(unavailable)?;
+        Ok(History { states: states.into_iter().map(Arc::new).collect(), timeline })
     }
 
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, Refusal, Request, RequestRefusal, State, Update};
+use milepost_protocol::{JobId, Refusal, Request, RequestRefusal, State, Timeline, Update};
 
 use crate::jobs::{Jobs, JobsQuery};
 
@@ -44,11 +44,11 @@ pub trait Broker: Send + Sync + 'static {
     /// When the backend does not answer.
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable>;
 
-    /// The job's latest states, oldest first, the present one last. Empty if it is not known.
+    /// What is kept of the job. Empty if it is not known.
     ///
     /// # Errors
     /// When the backend does not answer.
-    async fn history(&self, job: &JobId) -> Result<Vec<Arc<State>>, Unavailable>;
+    async fn history(&self, job: &JobId) -> Result<History, Unavailable>;
 
     /// Tells `listener` the job's latest states, and from then on every state, until it is detached or
     /// another listener is attached to the job in its place.
@@ -102,6 +102,15 @@ pub trait Listener: Send + Sync + 'static {
 
     /// The job was forgotten, on request or by expiry.
     fn forgotten(&self);
+}
+
+/// What is kept of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The latest states, oldest first, the present one last.
+    pub states: Vec<Arc<State>>,
+    /// Of the whole attempt, and of those before it.
+    pub timeline: Timeline,
 }
 
 /// What became of an update.

@@ -8,7 +8,9 @@ mod clock;
 mod job_logs;
 mod jobs;
 
-pub use broker::{Broker, Listener, ReportError, Reported, RequestError, Stats, Unavailable};
+pub use broker::{
+    Broker, History, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use job_logs::{
     Appended, JobLogs, LogError, LogPage, LogPart, LogStats, LogWindow, MAX_JOB_LOG_BYTES,

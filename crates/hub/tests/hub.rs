@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_broker::{
-    Broker, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
+    Broker, History, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
+    Unavailable,
 };
 use milepost_hub::{Hub, HubLimits, Mode, WatchError};
 use milepost_protocol::{JobId, Position, Request, State, Update, View};
@@ -81,7 +82,7 @@ impl Broker for Fake {
         }
         Ok(self.states.lock().expect("no panic").last().cloned())
     }
-    async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
+    async fn history(&self, _: &JobId) -> Result<History, Unavailable> {
         unreachable!("the hub listens")
     }
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable> {

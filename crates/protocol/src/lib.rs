@@ -21,6 +21,7 @@ mod schema;
 mod stages;
 mod state;
 mod status;
+mod timeline;
 mod timestamp;
 mod update;
 
@@ -36,6 +37,9 @@ pub use public::View;
 pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
 pub use state::{InvalidState, State, StateView};
 pub use status::Status;
+pub use timeline::{
+    AttemptSpan, MAX_ATTEMPTS, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, StageSpan, Timeline,
+};
 pub use timestamp::Timestamp;
 pub use update::{
     InvalidUpdate, MAX_STAGE_BYTES, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, SERVER_FIELDS, Update,

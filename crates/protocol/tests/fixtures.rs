@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use milepost_protocol::{
     CloseCode, Epoch, Fold, InvalidJobId, JobId, Origin, Position, Problem, ProblemType, Reconnect,
-    Standing, State, Timestamp, Update, fold,
+    Standing, State, Timeline, Timestamp, Update, fold,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -60,6 +60,7 @@ fn every_fixture_is_run() {
         "redis-arguments.json",
         // Run by the reporters.
         "reporter.json",
+        "timeline.json",
         "timestamp.json",
         "update.json",
     ];
@@ -388,6 +389,80 @@ fn run_step(scene: &Scene, state: &mut Option<State>, step: &Step) -> Result<(),
         Ttl::Is(ttl) => expect("the ttl", state.as_ref().and_then(State::ttl), ttl),
         Ttl::Unchecked => Ok(()),
     }
+}
+
+// Timelines
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Timelines {
+    job_id: String,
+    epoch: String,
+    now: String,
+    cases: Vec<TimelineCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimelineCase {
+    name: String,
+    steps: Vec<TimedUpdate>,
+    samples: Value,
+    stages: Value,
+    attempts: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimedUpdate {
+    at: f64,
+    update: Value,
+}
+
+#[test]
+fn timelines() {
+    let file: Timelines = read("timeline.json");
+    let scene = Scene::new(&file.job_id, &file.epoch, &file.now);
+    check(
+        &file.cases,
+        |case| case.name.clone(),
+        |case| {
+            let (mut timeline, mut present) = (Timeline::default(), None::<State>);
+            for step in &case.steps {
+                let now = scene.now + Duration::from_secs_f64(step.at);
+                let json = step.update.to_string();
+                let update = Update::parse(Some(&scene.job), json.as_bytes())
+                    .map_err(|refused| refused.to_string())?;
+                let folded = fold(present.as_ref(), &update, Origin::Report, scene.epoch, now);
+                let Ok(Fold::New(next)) = folded else { return Err(format!("{folded:?}")) };
+                match &present {
+                    None => timeline = Timeline::begun_with(&next),
+                    Some(previous) if timeline.is_due(previous, &next, now) => {
+                        timeline.add(previous, &next, now);
+                    }
+                    Some(_) => {}
+                }
+                expect(
+                    "what is read again",
+                    Timeline::decode(&timeline.encode()).as_ref(),
+                    Some(&timeline),
+                )?;
+                present = Some(next);
+            }
+            let present = present.ok_or("no steps")?;
+            // Numbers are equal as numbers.
+            let same = |json: Value| {
+                json.to_string().replace(".0,", ",").replace(".0]", "]").replace(".0}", "}")
+            };
+            let json = |value: Result<Value, serde_json::Error>| value.map(same).ok();
+            let samples = json(serde_json::to_value(timeline.samples()));
+            expect("samples", samples, Some(same(case.samples.clone())))?;
+            let stages = json(serde_json::to_value(timeline.stages(&present)));
+            expect("stages", stages, Some(same(case.stages.clone())))?;
+            let attempts = json(serde_json::to_value(timeline.attempts(&present)));
+            expect("attempts", attempts, Some(same(case.attempts.clone())))
+        },
+    );
 }
 
 // Positions

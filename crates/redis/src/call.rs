@@ -3,7 +3,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use milepost_protocol::{
-    JobId, LogLine, Origin, Position, Request, RequestRefusal, State, Status, Timestamp, Update,
+    JobId, LogLine, Origin, Position, Request, RequestRefusal, State, Status, Timeline, Timestamp,
+    Update,
 };
 use redis::Cmd;
 
@@ -77,11 +78,16 @@ impl Script {
 }
 
 /// The fold of what reporters send, without what legacy workers need.
-const FOLD: &[&str] =
-    &["local legacy\n", include_str!("scripts/attempt.lua"), include_str!("scripts/report.lua")];
+const FOLD: &[&str] = &[
+    "local legacy\n",
+    include_str!("scripts/attempt.lua"),
+    include_str!("scripts/timeline.lua"),
+    include_str!("scripts/report.lua"),
+];
 const LEGACY_FOLD: &[&str] = &[
     include_str!("scripts/legacy.lua"),
     include_str!("scripts/attempt.lua"),
+    include_str!("scripts/timeline.lua"),
     include_str!("scripts/report.lua"),
 ];
 
@@ -293,6 +299,13 @@ impl Call {
             keys: names.keys(job).into(),
             arguments: vec![after.into_bytes(), most.to_string().into_bytes()],
         }
+    }
+
+    /// Reads a job's newest `most` states, and its timeline.
+    pub(crate) fn history(names: Names, job: &JobId, most: usize) -> Self {
+        let mut call = Self::read(names, job, None, most);
+        call.arguments.push(b"timeline".to_vec());
+        call
     }
 
     /// The scripts that read a job and fold what legacy workers sent.
@@ -567,6 +580,20 @@ impl Read {
         let states = parts.rev().map(state).collect::<Result<_, _>>()?;
         let legacy_value = Some(legacy_value).filter(|value| !value.is_empty());
         Ok(Self { known: true, legacy_value, serial, secret, states })
+    }
+
+    /// Reads what the read script answered for `job` and its timeline. A timeline that cannot be read is as good as none.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn with_timeline(
+        mut answer: Answer,
+        job: &JobId,
+    ) -> Result<(Self, Option<Timeline>), Failure> {
+        // Without a state there is no timeline: the job is not known, or only a legacy worker's value is.
+        let timeline = if answer.0.len() > 3 { answer.0.pop() } else { None };
+        let timeline = timeline.as_deref().and_then(Timeline::decode);
+        Ok((Self::parse(answer, job)?, timeline))
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt};
-use milepost_protocol::{JobId, Position, Request, State, Timestamp, Update};
+use milepost_protocol::{JobId, Position, Request, State, Timeline, Timestamp, Update};
 use redis::aio::ConnectionLike;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
@@ -199,6 +199,29 @@ impl Client {
             read.states.drain(..surplus);
         }
         Ok(read.states)
+    }
+
+    /// A job's newest `most` states, as [`states`](Self::states) has them, and its timeline.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or [`Failure::Unreadable`].
+    pub async fn history(
+        &self,
+        job: &JobId,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<(Vec<State>, Timeline), Failure> {
+        let call = Call::history(self.names, job, most);
+        let mut answer = Read::with_timeline(self.run_again(&call).await?, job)?;
+        if let Some(value) = &answer.0.legacy_value
+            && self.adopt(job, value, now).await?.is_some()
+        {
+            answer = Read::with_timeline(self.run_again(&call).await?, job)?;
+        }
+        let (read, timeline) = answer;
+        let begun = || read.states.last().map(Timeline::begun_with).unwrap_or_default();
+        let timeline = timeline.unwrap_or_else(begun);
+        Ok((read.states, timeline))
     }
 
     /// The newest state of each job, many at once; none of those that are not known, or cannot be read.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use milepost_protocol::{
-    Action, Epoch, Fold, Health, JobId, Origin, Request, State, Timestamp, Update, fold,
+    Action, Epoch, Fold, Health, JobId, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, Origin,
+    Request, State, Timeline, Timestamp, Update, fold,
 };
 use milepost_redis::{Address, Call, Client, Reply, Report, Retention, Source, Taken};
 use milepost_redis_servers::Server;
@@ -21,6 +22,7 @@ struct Twice<'a> {
     runtime: &'a Runtime,
     job: JobId,
     present: Option<State>,
+    timeline: Option<Timeline>,
     /// Of the publish taken last.
     serial: u64,
 }
@@ -34,6 +36,7 @@ impl<'a> Twice<'a> {
             runtime,
             job: JobId::parse(&job).expect("a job id"),
             present: None,
+            timeline: None,
             serial: 0,
         }
     }
@@ -70,6 +73,7 @@ impl<'a> Twice<'a> {
             ) => {
                 self.serial = serial.unwrap_or(self.serial);
                 assert_eq!(state, expected, "{json}");
+                self.timeline = Some(next_timeline(self.timeline.take(), previous, &state, now));
                 self.present = Some(state);
             }
             (Ok(Fold::Repeated), Reply::Taken(Taken { state, repeated: true, .. })) => {
@@ -78,10 +82,27 @@ impl<'a> Twice<'a> {
             (Err(expected), Reply::Refused(refusal)) => assert_eq!(refusal, expected, "{json}"),
             (expected, reply) => panic!("{json}: {reply:?}, and not {expected:?}"),
         }
-        let states = self.client.states(&self.job, 100, now);
-        let states = self.runtime.block_on(states).expect("an answer");
+        let history = self.client.history(&self.job, 100, now);
+        let (states, timeline) = self.runtime.block_on(history).expect("an answer");
         assert_eq!(states.last(), self.present.as_ref(), "what is kept");
+        assert_eq!(timeline, self.timeline.clone().unwrap_or_default(), "{json}");
     }
+}
+
+/// The timeline after a state, as the embedded broker keeps it.
+fn next_timeline(
+    timeline: Option<Timeline>,
+    previous: Option<&State>,
+    next: &State,
+    now: Timestamp,
+) -> Timeline {
+    let (Some(mut timeline), Some(previous)) = (timeline, previous) else {
+        return Timeline::begun_with(next);
+    };
+    if timeline.is_due(previous, next, now) {
+        timeline.add(previous, next, now);
+    }
+    timeline
 }
 
 /// What Redis' clock said when it folded the update.
@@ -333,6 +354,152 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
         let refused = report(r#"{"progress":0.6}"#);
         assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
     });
+}
+
+/// Runs a report when the server's clock is at `now`, in milliseconds.
+fn run_at(connection: &mut redis::Connection, call: &Call, now: i64) -> State {
+    let clock = "local real = redis\nlocal redis = setmetatable({call = function(name, ...)\n\
+        if name == 'TIME' then return {ARGV[2], ARGV[3]} end\n\
+        return real.call(name, ...)\nend}, {__index = real})\nlocal legacy\n";
+    let code = [
+        clock,
+        include_str!("../src/scripts/attempt.lua"),
+        include_str!("../src/scripts/timeline.lua"),
+        include_str!("../src/scripts/report.lua"),
+    ];
+    let mut command = redis::cmd("EVAL");
+    command.arg(code.concat());
+    // After the name of the command and the script's hash.
+    for argument in call.command().args_iter().skip(2) {
+        match argument {
+            redis::Arg::Simple(argument) => command.arg(argument),
+            _ => panic!("a plain argument"),
+        };
+    }
+    command.arg(now / 1_000).arg(now % 1_000 * 1_000);
+    let answer: redis::Value = command.query(connection).expect("an answer");
+    let state = match &answer {
+        redis::Value::Array(parts) => &parts[1],
+        state => state,
+    };
+    let redis::Value::BulkString(state) = state else { panic!("a state, not {answer:?}") };
+    State::parse(std::str::from_utf8(state).expect("text")).expect("a state")
+}
+
+#[derive(Deserialize)]
+struct Timelines<'a> {
+    now: String,
+    #[serde(borrow)]
+    cases: Vec<TimelineCase<'a>>,
+}
+
+#[derive(Deserialize)]
+struct TimelineCase<'a> {
+    name: String,
+    #[serde(borrow)]
+    steps: Vec<TimedUpdate<'a>>,
+    samples: Vec<(f64, f64)>,
+    stages: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct TimedUpdate<'a> {
+    at: f64,
+    #[serde(borrow)]
+    update: &'a RawValue,
+}
+
+#[test]
+fn the_fixtures_of_timelines() {
+    let file: Timelines<'_> =
+        serde_json::from_str(include_str!("../../../spec/fixtures/timeline.json"))
+            .expect("fixtures");
+    let server = Server::start();
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let client = Client::new(Address::parse(&server.url()).expect("one"), Retention::default());
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // In the present: what is written expires by the server's own clock.
+    let offset = Timestamp::now().since(Timestamp::parse(&file.now).expect("a moment"));
+    let start = Timestamp::parse(&file.now).expect("a moment") + offset;
+    for (number, case) in file.cases.iter().enumerate() {
+        let job = JobId::parse(&format!("timeline-{number}")).expect("a job id");
+        for TimedUpdate { at, update } in &case.steps {
+            let update = Update::parse(Some(&job), update.get().as_bytes()).expect("an update");
+            let now = start + Duration::from_secs_f64(*at);
+            let report = Report::new(&update, None, now);
+            let call = Call::report(client.names(), &report, client.retention());
+            run_at(&mut connection, &call, now.as_millis());
+        }
+        let history = client.history(&job, 9, Timestamp::now());
+        let (states, timeline) = runtime.block_on(history).expect("an answer");
+        let present = states.last().expect("a state");
+        assert_eq!(timeline.samples(), case.samples, "{}", case.name);
+        let stages = timeline.stages(present);
+        assert_eq!(stages.len(), case.stages.len(), "{}", case.name);
+        for (stage, expected) in stages.iter().zip(&case.stages) {
+            let progress = |name: &str| expected[name].as_f64();
+            assert_eq!(stage.progress_from, progress("progress_from"), "{}", case.name);
+            assert_eq!(stage.progress_to, progress("progress_to"), "{}", case.name);
+            assert_eq!(stage.ended_at.is_some(), expected["ended_at"].is_string(), "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn timelines_of_long_attempts_are_the_same_and_bounded() {
+    let server = Server::start();
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let job = JobId::parse("long").expect("a job id");
+    let names =
+        Client::new(Address::parse(&server.url()).expect("one"), Retention::default()).names();
+    let (mut timeline, mut present): (Option<Timeline>, Option<State>) = (None, None);
+    let mut now = Timestamp::now().as_millis();
+    let mut report = |json: &str, after: i64| {
+        now += after;
+        let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+        let moment = Timestamp::from_micros(now * 1_000);
+        let call = Call::report(names, &Report::new(&update, None, moment), &Retention::default());
+        let state = run_at(&mut connection, &call, now);
+        let next = next_timeline(timeline.take(), present.as_ref(), &state, moment);
+        let stored: Vec<u8> = redis::cmd("HGET")
+            .arg("job_meta:long")
+            .arg("timeline")
+            .query(&mut connection)
+            .expect("bytes");
+        assert_eq!(stored, next.encode(), "{json}");
+        assert!(stored.len() <= MAX_TIMELINE_BYTES && MAX_TIMELINE_BYTES <= 3 << 10);
+        assert_eq!(Timeline::decode(&stored), Some(next.clone()));
+        present = Some(state.clone());
+        timeline = Some(next.clone());
+        (next, state)
+    };
+    for step in 0..900 {
+        let stage = step / 9;
+        let json =
+            format!(r#"{{"ttl":86400,"stage":"s{stage}","progress":{}}}"#, f64::from(step) / 900.0);
+        let (timeline, state) = report(&json, if step < 300 { 400 } else { 1_700 });
+        assert!(timeline.samples().len() <= MAX_SAMPLES && !timeline.samples().is_empty());
+        assert!(timeline.stages(&state).len() <= MAX_STAGES);
+        assert_eq!(timeline.samples()[0], (0.0, 0.0));
+    }
+    let error =
+        format!(r#"{{"status":"failed","progress":0,"error":"one\n two{}\n \n"}}"#, "é".repeat(99));
+    let (ended, state) = report(&error, 50);
+    assert_eq!(ended.samples().last().expect("samples").1, 0.9989);
+    let last = ended.stages(&state).pop().expect("stages");
+    assert_eq!((&*last.id, last.progress_to), ("s99", Some(0.9989)));
+    assert_eq!(last.ended_at.as_deref(), state.view().ended_at.as_deref());
+    for attempt in 2..12 {
+        report(&format!(r#"{{"attempt":{attempt},"progress":0.5}}"#), 1_000);
+        report(r#"{"status":"completed"}"#, 0);
+        // A clock may be set back.
+        report(&format!(r#"{{"attempt":{},"status":"queued"}}"#, attempt + 1), -3_000);
+    }
+    let (timeline, state) = report(r#"{"progress":1}"#, 1_000);
+    let attempts: Vec<_> = timeline.attempts(&state).iter().map(|of| of.attempt).collect();
+    assert_eq!(attempts, [5, 6, 7, 8, 9, 10, 11, 12]);
 }
 
 #[test]

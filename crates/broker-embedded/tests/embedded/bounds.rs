@@ -154,7 +154,7 @@ async fn histories_are_given_up_for_room_and_kept_where_there_is_some() {
     for _ in 0..100 {
         report(&broker, "a", &json).await;
     }
-    let history = broker.history(&job("a")).await.expect("it answers");
+    let history = broker.history(&job("a")).await.expect("it answers").states;
     assert_eq!(history.last(), state(&broker, "a").await.as_ref());
     assert!(broker.stats().bytes <= 8_000);
 }
@@ -168,7 +168,7 @@ async fn a_history_is_bounded_in_bytes_and_keeps_the_present_state() {
         report(&broker, "a", &json).await;
     }
     let lengths = async || -> Vec<usize> {
-        let history = broker.history(&job("a")).await.expect("it answers");
+        let history = broker.history(&job("a")).await.expect("it answers").states;
         history.iter().map(|state| state.json().len()).collect()
     };
     assert_eq!(lengths().await.len(), 2);

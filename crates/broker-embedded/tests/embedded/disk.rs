@@ -160,14 +160,18 @@ async fn a_job_keeps_its_position_and_goes_on_in_a_new_epoch() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = open(directory.path());
     report(&broker, "a", r#"{"stage":"s","progress":0.5,"attempt":2,"ttl":9000}"#).await;
-    let last = report(&broker, "a", "{}").await;
+    let last = report(&broker, "a", r#"{"stage":"t","progress":0.75}"#).await;
+    let timeline = broker.history(&job("a")).await.expect("it answers").timeline;
+    assert_eq!(timeline.stages(&last).len(), 2);
     let ended = report(&broker, "b", r#"{"status":"failed"}"#).await;
     drop(broker);
 
     for _ in 0..2 {
         let broker = open(directory.path());
         assert_eq!(state(&broker, "a").await, Some(last.clone()));
-        assert_eq!(broker.history(&job("a")).await, Ok(vec![last.clone()]));
+        let history = broker.history(&job("a")).await.expect("it answers");
+        assert_eq!(history.states, std::slice::from_ref(&last));
+        assert_eq!(history.timeline, timeline);
         assert_eq!(broker.stats().jobs, 2);
         assert!(broker.stats().bytes > 0);
     }
@@ -176,7 +180,7 @@ async fn a_job_keeps_its_position_and_goes_on_in_a_new_epoch() {
     assert_ne!(next.position().epoch, last.position().epoch);
     assert_eq!(next.position().number, 1);
     assert_eq!((next.attempt(), next.ttl()), (2, Some(9000)));
-    assert_eq!(next.view().stage, "s", "the job goes on, only its positions begin anew");
+    assert_eq!(next.view().stage, "t", "the job goes on, only its positions begin anew");
     let after = report(&broker, "a", "{}").await;
     assert_eq!(after.position(), next.position().next());
     let retry = report(&broker, "b", r#"{"attempt":2}"#).await;

@@ -22,7 +22,7 @@ async fn health(broker: &Embedded, id: &str) -> Option<Health> {
 }
 
 async fn history(broker: &Embedded, id: &str) -> Vec<Arc<State>> {
-    broker.history(&job(id)).await.expect("it answers")
+    broker.history(&job(id)).await.expect("it answers").states
 }
 
 #[tokio::test]

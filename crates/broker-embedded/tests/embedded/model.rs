@@ -167,7 +167,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             let states = model.get(id).map_or(&[][..], |known| &known.states);
             let state = broker.state(&job(id)).await.expect("it answers");
             prop_assert_eq!(state.as_deref(), states.last());
-            let history = broker.history(&job(id)).await.expect("it answers");
+            let history = broker.history(&job(id)).await.expect("it answers").states;
             let history: Vec<_> = history.iter().map(|state| (**state).clone()).collect();
             prop_assert_eq!(&history, states);
         }

@@ -53,8 +53,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_broker::{
-    Broker, Jobs, JobsQuery, Listener, ManualClock, ReportError, Reported, RequestError, Stats,
-    Unavailable,
+    Broker, History, Jobs, JobsQuery, Listener, ManualClock, ReportError, Reported, RequestError,
+    Stats, Unavailable,
 };
 use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 
@@ -77,8 +77,8 @@ impl Broker for Silent {
     async fn state(&self, _: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
         Ok(None)
     }
-    async fn history(&self, _: &JobId) -> Result<Vec<Arc<State>>, Unavailable> {
-        Ok(Vec::new())
+    async fn history(&self, _: &JobId) -> Result<History, Unavailable> {
+        Ok(History::default())
     }
     async fn attach(&self, _: &JobId, _: Arc<dyn Listener>) -> Result<(), Unavailable> {
         Ok(())

@@ -3,8 +3,9 @@
 -- KEYS  status; the job's hash (report.lua says what is in it)
 -- ARGV  1  the position after which states are wanted; empty: all
 --       2  at most so many states
+--       3  if given: the job's timeline is wanted too
 --
--- Answers {legacy, serial, secret, state, …}: the newest state first. `secret` is what the proofs are made with. `legacy` is what a legacy worker set under the status key;
+-- Answers {legacy, serial, secret, state, …}: the newest state first, and the timeline last, if it is wanted. `secret` is what the proofs are made with. `legacy` is what a legacy worker set under the status key;
 -- empty if that is the newest state, or there is nothing. `serial` is that of the legacy publish folded last, or 0. No
 -- element at all: the job is not known.
 local LAYOUT = 1
@@ -39,5 +40,8 @@ for first = 1, most, SLICE do
   for _, state in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
     answer[#answer + 1] = state or nil
   end
+end
+if ARGV[3] then
+  answer[#answer + 1] = redis.call('HGET', KEYS[2], 'timeline') or ''
 end
 return answer

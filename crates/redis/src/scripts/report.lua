@@ -3,7 +3,7 @@
 -- KEYS  status; the job's hash; and, unless this is a Cluster: begun, expires (the index of jobs), clocks
 --       (the jobs whose health changes by time, by when to look at them: see clock.lua)
 --       The hash has what the fold has to know in `meta`, and the latest states in `0` to `ring - 1`: state number n of those
---       that were ever written is in the field n modulo `ring`.
+--       that were ever written is in the field n modulo `ring`. `timeline` is described in timeline.lua.
 -- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
 --
 -- Answers  state                                           it was folded
@@ -67,16 +67,16 @@ if deadline and now_ms > deadline then
 end
 
 -- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
--- the state: `expires` says until when the job is known. `taken` is legacy.lua's.
+-- the state: `expires` says until when the job is known. `taken` is legacy.lua's. From `sample_at` on a sample is due.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
   day, date, seen, progressed, known_health, clocked,
-  requested
+  requested, sample_at
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
-    seen, progressed, known_health, clocked, requested
+    seen, progressed, known_health, clocked, requested, sample_at
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -189,10 +189,19 @@ if not stage then
   end
   added = ',"stage":' .. stage
 end
+local has_begun = same_attempt and started_at
+-- The timeline, if it changes.
+local timeline
+if known and not same_attempt then
+  local has_ended = known_status == 'completed' or known_status == 'failed' or known_status == 'cancelled'
+  timeline = end_attempt(call('HGET', job_key, 'timeline') or nil, latest, known_status, has_ended and seen or 0,
+    call('HGET', job_key, tostring((written - 1) % ring)))
+end
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
   started_at, progressed_at, known_health, requested = nil, nil, nil, nil
 end
+local previous_progress = has_begun and known_progress or nil
 local attributes, carried = carry(known_attributes, given_attributes)
 if not progress then
   if status == 'completed' then
@@ -259,6 +268,13 @@ if attributes and not is_end and not before_request then
     added = added .. ',"health":"' .. health .. '"'
   end
 end
+if started_at and not before_request then
+  local begins = not has_begun or known_stage ~= stage
+  if begins or is_end or progress and now_ms >= (sample_at or 0) then
+    timeline, sample_at = add_to_timeline(timeline or known and call('HGET', job_key, 'timeline') or nil, now_ms, is_end, status,
+      progress, previous_progress, begins and stage)
+  end
+end
 local position = epoch .. '-' .. number
 local open_state = (before_request or '{' .. fields .. added) .. (requested and ',"requested":' .. requested or '')
   .. ',"attempt":' .. attempt .. ',"position":"' .. position .. '"'
@@ -306,9 +322,14 @@ if health and clocks_key then
     call('ZADD', clocks_key, tostring(look_at), job)
   end
 end
-call('HSET', job_key, slot, state, 'meta', cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
+meta = cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date, seen, progressed, health, clocked, requested))
+  day, date, seen, progressed, health, clocked, requested, sample_at)
+if timeline then
+  call('HSET', job_key, slot, state, 'meta', meta, 'timeline', timeline)
+else
+  call('HSET', job_key, slot, state, 'meta', meta)
+end
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
 end

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use milepost_hub::{Mode, WatchError};
-use milepost_protocol::{JobId, Position, ProblemType, State as JobState};
+use milepost_protocol::{
+    AttemptSpan, JobId, Position, ProblemType, StageSpan, State as JobState, View,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -102,20 +104,32 @@ pub(crate) async fn status(
     respond(&instance, grant.show(state))
 }
 
-/// A job's latest states.
+/// More than a timeline takes as JSON.
+const TIMELINE_BYTES: usize = 32 << 10;
+
+/// What is kept of a job.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct History<'a> {
     job_id: &'a JobId,
     /// Oldest first, the present one last; at most 32 (configurable).
     #[schema(min_items = 1)]
     states: Vec<&'a JobState>,
+    /// The progress over the whole present attempt, oldest first: seconds since `started_at`, and the progress then.
+    #[schema(max_items = 128)]
+    samples: Vec<(f64, f64)>,
+    /// The stages of the present attempt, oldest first; the latest 64.
+    #[schema(max_items = 64)]
+    stages: Vec<StageSpan<'a>>,
+    /// The latest 8 attempts, oldest first, the present one last.
+    #[schema(min_items = 1, max_items = 8)]
+    attempts: Vec<AttemptSpan<'a>>,
 }
 
-/// A job's latest states
+/// A job's latest states, and its whole course in few points
 #[utoipa::path(
     get, path = "/jobs/{job_id}/history", operation_id = "history", tag = "Watching",
     params(openapi::JobPath),
-    responses((status = 200, description = "The states.", body = History<'_>), openapi::HistoryRefused),
+    responses((status = 200, description = "What is kept of the job.", body = History<'_>), openapi::HistoryRefused),
 )]
 pub(crate) async fn history(
     State(instance): State<Arc<Instance>>,
@@ -124,15 +138,25 @@ pub(crate) async fn history(
     grant: Grant,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
-    let states = instance.broker.history(&job).await?;
+    let milepost_broker::History { states, timeline } = instance.broker.history(&job).await?;
     let states: Vec<_> = states.into_iter().map(|state| grant.show(state)).collect();
-    if states.is_empty() {
-        return Err(Refused::unknown_job(&job));
-    }
+    let Some(present) = states.last() else { return Err(Refused::unknown_job(&job)) };
     // The states are held while they are copied.
     let bytes: usize = states.iter().map(|state| state.json().len() + 1).sum();
-    let mut held = instance.memory.responses.take(2 * bytes + 256)?;
-    let history = History { job_id: &job, states: states.iter().map(Arc::as_ref).collect() };
+    let mut held = instance.memory.responses.take(2 * bytes + TIMELINE_BYTES)?;
+    let mut attempts = timeline.attempts(present);
+    if grant.view() == View::Public {
+        for attempt in &mut attempts {
+            attempt.error = None;
+        }
+    }
+    let history = History {
+        job_id: &job,
+        states: states.iter().map(Arc::as_ref).collect(),
+        samples: timeline.samples(),
+        stages: timeline.stages(present),
+        attempts,
+    };
     // Strings; only I/O could fail.
     let text = serde_json::to_string(&history).unwrap_or_default();
     held.shrink_to(text.capacity());

@@ -174,8 +174,20 @@ async fn history_has_the_latest_states_oldest_first() {
         report(&server, &format!("{{\"step\":{n}}}")).await;
         states.push(server.get("/jobs/a").await.json());
         let kept = &states[states.len().saturating_sub(3)..];
-        let expected = json!({ "job_id": "a", "states": kept });
-        assert_eq!(server.get("/jobs/a/history").await.json(), expected);
+        let history = server.get("/jobs/a/history").await.json();
+        let moment = &states[0]["started_at"];
+        let stage = json!({
+            "id": "processing", "label": null, "weight": null, "started_at": moment,
+            "ended_at": null, "progress_from": null, "progress_to": null,
+        });
+        let attempt = json!({
+            "attempt": 1, "status": "processing", "started_at": moment, "ended_at": null,
+            "error": null,
+        });
+        let expected = json!({
+            "job_id": "a", "states": kept, "samples": [], "stages": [stage], "attempts": [attempt],
+        });
+        assert_eq!(history, expected);
     }
     let server = Server::start().await;
     for _ in 0..40 {

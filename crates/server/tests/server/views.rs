@@ -86,7 +86,16 @@ async fn polls_and_lists_show_the_public_view() {
     let answer = get(&server, "/jobs/a", &public).await;
     assert!(!answer.body.contains(SECRET), "{}", answer.body);
     assert_eq!(answer.json()["status"], "failed");
+    let retry = server.request("POST", "/jobs/a", &bearer(KEY), r#"{"attempt":2}"#).await;
+    assert_eq!(retry.status, 200);
+    let history = get(&server, "/jobs/a/history", &public).await;
+    assert_eq!(history.json()["attempts"][0]["status"], "failed");
+    assert!(!history.body.contains(SECRET), "{}", history.body);
     // Others are shown everything.
+    assert_eq!(get(&server, "/jobs/a/history", KEY).await.json()["attempts"][0]["error"], SECRET);
+    let ended = r#"{"attempt":2,"status":"failed","error":"#;
+    let ended = format!("{ended}{}}}", json!(SECRET));
+    server.request("POST", "/jobs/a", &bearer(KEY), &ended).await;
     assert_eq!(get(&server, "/jobs/a", KEY).await.json()["error"], SECRET);
     server.stop().await;
 }

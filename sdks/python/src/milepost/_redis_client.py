@@ -48,9 +48,9 @@ def _file(name: str) -> str:
     return resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
 
 
-_FOLD = ("local legacy\n", _file("attempt.lua"), _file("report.lua"))
+_FOLD = ("local legacy\n", _file("attempt.lua"), _file("timeline.lua"), _file("report.lua"))
 """The fold of what reporters send, without what legacy workers need."""
-_LEGACY_FOLD = (_file("legacy.lua"), _file("attempt.lua"), _file("report.lua"))
+_LEGACY_FOLD = (_file("legacy.lua"), _file("attempt.lua"), _file("timeline.lua"), _file("report.lua"))
 REPORT = Script(*_FOLD)
 REPORT_END = Script(*_FOLD, whatever_memory=True)
 LEGACY = Script(*_LEGACY_FOLD)
