@@ -23,6 +23,7 @@ mod run;
 mod serve;
 mod status;
 mod token;
+mod top;
 mod watch;
 
 use std::process;
@@ -48,6 +49,7 @@ enum Command {
     Report(report::Args),
     Status(status::Args),
     Jobs(jobs::Args),
+    Top(top::Args),
     Cancel(cancel::Cancel),
     Pause(cancel::Pause),
     Resume(cancel::Resume),
@@ -83,6 +85,7 @@ pub fn main() -> process::ExitCode {
         Command::Report(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Jobs(args) => args.run(),
+        Command::Top(args) => args.run(),
         Command::Cancel(args) => args.run(),
         Command::Pause(args) => args.run(),
         Command::Resume(args) => args.run(),

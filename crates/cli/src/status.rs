@@ -51,7 +51,7 @@ impl Args {
 
 /// How many lines a job's log has had, and how many of them are no longer kept.
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct LogSize {
+pub(crate) struct LogSize {
     lines: u64,
     #[serde(default)]
     dropped: u64,
@@ -82,7 +82,13 @@ impl Rows {
     }
 }
 
-fn in_words(state: &State, log: Option<LogSize>, link: Option<&str>, now: Timestamp) -> String {
+/// What is known of a job, a row each, below its id and status.
+pub(crate) fn in_words(
+    state: &State,
+    log: Option<LogSize>,
+    link: Option<&str>,
+    now: Timestamp,
+) -> String {
     let (summary, view, times) = (JobSummary::of(state), state.view(), JobTimes::of(state));
     let is_over = state.status().is_end();
     let mut rows = Rows(format!("{}: {}\n", state.job(), headline(&summary)));

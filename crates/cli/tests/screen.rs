@@ -218,7 +218,7 @@ fn a_command_that_does_not_read_is_typed_at_and_ends() {
     read_until(child.stdout.as_mut().unwrap(), "ready");
     let mut stdin = child.stdin.take().unwrap();
     // More than a terminal keeps. It may be gone before it has taken all.
-    let typist = std::thread::spawn(move || drop(stdin.write_all(&[b'x'; 100_000])));
+    let typist = std::thread::spawn(move || drop(stdin.write_all(&vec![b'x'; 100_000])));
     let output = finish(child);
     typist.join().unwrap();
     assert_eq!(output.status.code(), Some(3));

@@ -10,7 +10,8 @@ use std::process::Child;
 use milepost_server::Config;
 use serde_json::Value;
 use support::{
-    Server, binary, eventually, finish, kill, milepost, on_terminal, run, temporary, text,
+    Server, binary, eventually, finish, kill, milepost, on_terminal, run, screen_until, temporary,
+    text,
 };
 
 /// A watcher that is connected, so that what is reported from now on is seen as it comes.
@@ -218,4 +219,38 @@ fn on_a_terminal_there_is_a_bar_for_each_job() {
     shown.push_str(&String::from_utf8_lossy(&output.stdout));
     assert!(shown.contains("━"), "{shown:?}");
     assert!(shown.contains("done") && shown.contains("b: first\r\n  last"), "{shown:?}");
+}
+
+#[test]
+fn top_is_a_live_table_with_a_page_for_each_job() {
+    let server = Server::start();
+    run(&mut server.milepost(&["run", "--job", "logged", "--", "echo", "some words"]));
+    server.report("first", r#"{"progress":0.5,"message":"half","cancellable":true}"#);
+    let line =
+        format!("stty rows 20 cols 90; exec {} top --sort job --server {}", binary(), server.url());
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let (stdin, stdout) = (child.stdin.as_mut().unwrap(), child.stdout.as_mut().unwrap());
+    let mut terminal = vt100::Parser::new(20, 90, 0);
+    let mut until = |words: &str| screen_until(stdout, &mut terminal, words);
+    let mut press = |keys: &[u8]| stdin.write_all(keys).unwrap();
+    until("2 jobs: 1 processing, 1 completed · by job");
+    server.report("new", r#"{"status":"queued"}"#);
+    until("3 jobs: 1 queued, 1 processing, 1 completed");
+    press(b"\r");
+    until("   message  half");
+    press(b"c");
+    until("Cancel first? y/n");
+    press(b"y");
+    until("first: requested to cancel");
+    assert_eq!(server.job("first")["requested"]["action"], "cancel");
+    press(b"q/logged\r\r");
+    until("Log\nsome words");
+    press(b"qq");
+    assert_eq!(finish(child).status.code(), Some(0));
+
+    let (code, err) = {
+        let output = run(&mut server.milepost(&["top"]));
+        (output.status.code(), text(&output.stderr))
+    };
+    assert!(code == Some(64) && err.contains("top needs a terminal"), "{err}");
 }

@@ -19,11 +19,15 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal behind stderr, if bars can be drawn on it: `TERM=dumb` and none at all cannot move the cursor.
+    /// The terminal behind stderr, if bars can be drawn on it.
     pub(crate) fn for_bars() -> Option<Self> {
-        let able = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
-        (able && io::stderr().is_terminal())
+        (is_able() && io::stderr().is_terminal())
             .then(|| Self { echoes: echoes(io::stderr()).unwrap_or(true), prompts_on: None })
+    }
+
+    /// Whether somebody sees what is drawn on stdout, and can press keys.
+    pub(crate) fn is_interactive() -> bool {
+        is_able() && io::stdout().is_terminal() && io::stdin().is_terminal()
     }
 
     /// The program that shares it has a terminal of its own.
@@ -46,6 +50,11 @@ impl Terminal {
     pub(crate) fn is_ours(&self) -> bool {
         tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
     }
+}
+
+/// `TERM=dumb` and none at all cannot move the cursor.
+fn is_able() -> bool {
+    std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb")
 }
 
 /// Whether what is typed is shown, or each key is read by itself.

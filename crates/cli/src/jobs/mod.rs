@@ -15,7 +15,8 @@ use crate::client::{Client, RequestError, ServerArgs};
 use crate::exit::{ExitCode, complain, printed, warn};
 use crate::report::{keyword, status};
 use crate::serve::asked_to_stop;
-use table::{Row, SortKey, lines, sort};
+use table::lines;
+pub(crate) use table::{Row, SortKey, TITLES, sort, widths};
 
 /// The most that a server gives at once.
 const PAGE: usize = 1000;

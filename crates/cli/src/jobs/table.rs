@@ -8,12 +8,12 @@ use milepost_protocol::{Health, State, Status, Timestamp};
 
 use crate::bars::{JobSummary, JobTimes, ago, clock, percent, sanitized};
 
-const TITLES: [&str; 9] =
+pub(crate) const TITLES: [&str; 9] =
     ["JOB", "STATUS", "HEALTH", "DONE", "STARTED", "TOOK", "UPDATED", "NAME", "DETAILS"];
 
 /// What a table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum SortKey {
+pub(crate) enum SortKey {
     /// The most recently begun first, as the server lists them
     Begun,
     /// By id
@@ -32,11 +32,26 @@ pub(super) enum SortKey {
     Updated,
 }
 
+impl SortKey {
+    /// The next one, and after the last the first.
+    pub(crate) fn next(self) -> Self {
+        let all = Self::value_variants();
+        let at = all.iter().position(|key| *key == self).unwrap_or(0);
+        all[(at + 1) % all.len()]
+    }
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// A job as a row.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     job: String,
     name: String,
+    tags: String,
     status: Status,
     /// None after the end, and where it is not known.
     health: Option<Health>,
@@ -46,11 +61,12 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn of(state: &State) -> Self {
-        let summary = JobSummary::of(state);
+    pub(crate) fn of(state: &State) -> Self {
+        let (summary, view) = (JobSummary::of(state), state.view());
         Self {
             job: state.job().to_string(),
-            name: sanitized(&state.view().name.unwrap_or_default()).into_owned(),
+            name: sanitized(&view.name.unwrap_or_default()).into_owned(),
+            tags: view.tags.join(" "),
             status: state.status(),
             health: state.health().filter(|_| !state.status().is_end()),
             progress: summary.progress,
@@ -58,6 +74,27 @@ impl Row {
             // Its health has a column of its own.
             details: JobSummary { health: None, ..summary }.details(),
         }
+    }
+
+    pub(crate) fn job(&self) -> &str {
+        &self.job
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status
+    }
+
+    pub(crate) fn health(&self) -> Option<Health> {
+        self.health
+    }
+
+    /// Whether the text is in its id, name, tags, status, health or details, whatever its case.
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let health = self.health.map_or("", Health::as_str);
+        [&self.job, &self.name, &self.tags, self.status.as_str(), health, &self.details]
+            .iter()
+            .any(|field| field.to_lowercase().contains(&text))
     }
 
     fn compare(&self, other: &Self, key: SortKey, now: Timestamp) -> Ordering {
@@ -78,7 +115,7 @@ impl Row {
         }
     }
 
-    fn cells(&self, now: Timestamp) -> [String; TITLES.len()] {
+    pub(crate) fn cells(&self, now: Timestamp) -> [String; TITLES.len()] {
         let since = |moment: Option<Timestamp>| moment.map(|moment| ago(moment, now));
         let took = self.times.took(now).map(|took| clock(Duration::from_secs(took.as_secs())));
         [
@@ -115,11 +152,21 @@ fn urgency(health: Option<Health>) -> u8 {
 }
 
 /// Rows that are equal keep their order.
-pub(super) fn sort(rows: &mut [Row], key: SortKey, reverse: bool, now: Timestamp) {
+pub(crate) fn sort(rows: &mut [Row], key: SortKey, reverse: bool, now: Timestamp) {
     rows.sort_by(|a, b| a.compare(b, key, now));
     if reverse {
         rows.reverse();
     }
+}
+
+/// How wide the columns are; 0: none of the rows has anything there.
+pub(crate) fn widths(rows: &[Row], now: Timestamp) -> [usize; TITLES.len()] {
+    let cells: Vec<_> = rows.iter().map(|row| row.cells(now)).collect();
+    std::array::from_fn(|column| {
+        let widths = cells.iter().map(|row| console::measure_text_width(&row[column]));
+        let widest = widths.max().unwrap_or(0);
+        if widest > 0 { widest.max(TITLES[column].len()) } else { 0 }
+    })
 }
 
 /// The table's lines, cut to `columns` if there are any; the titles first. Columns without anything are left out.
@@ -127,13 +174,9 @@ pub(super) fn lines(rows: &[Row], columns: Option<usize>, now: Timestamp) -> Vec
     if rows.is_empty() {
         return Vec::new();
     }
+    let widths = widths(rows, now);
     let mut table = vec![TITLES.map(str::to_owned)];
     table.extend(rows.iter().map(|row| row.cells(now)));
-    let widths: [usize; TITLES.len()] = std::array::from_fn(|column| {
-        let filled = table[1..].iter().any(|row| !row[column].is_empty());
-        let widths = table.iter().map(|row| console::measure_text_width(&row[column]));
-        if filled { widths.max().unwrap_or(0) } else { 0 }
-    });
     table.iter().map(|row| line(row, &widths, columns)).collect()
 }
 

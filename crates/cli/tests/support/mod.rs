@@ -184,6 +184,19 @@ pub fn read_until(stream: &mut (impl Read + AsFd), words: &str) -> String {
     }
 }
 
+/// Waits until a terminal that shows the stream has those words on it.
+pub fn screen_until(stream: &mut (impl Read + AsFd), terminal: &mut vt100::Parser, words: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut buffer = [0; 4096];
+    while !terminal.screen().contents().contains(words) {
+        let shown = terminal.screen().contents();
+        wait_readable(stream, deadline).unwrap_or_else(|| panic!("no {words:?} on {shown}"));
+        let n = stream.read(&mut buffer).unwrap();
+        assert!(n > 0, "it ended before it showed {words:?}: {shown}");
+        terminal.process(&buffer[..n]);
+    }
+}
+
 /// Waits until there is something to read, or the end. None if the deadline passed.
 fn wait_readable(stream: &impl AsFd, deadline: Instant) -> Option<()> {
     let left = deadline.checked_duration_since(Instant::now())?;
