@@ -153,11 +153,12 @@ impl Timeline {
         self.add_states(Some(previous).filter(|_| !is_next_attempt), next, now.as_millis());
     }
 
-    /// Adds a state of the present attempt.
+    /// Adds a state of the present attempt. Only a state of an attempt that has started says how far the attempt was.
     fn add_states(&mut self, previous: Option<&State>, next: &State, now: i64) {
         let tenths = self.tenths(now);
+        let begun = previous.filter(|state| has_started(state));
         if next.status().is_end() {
-            let before = Share::at_end(previous, next);
+            let before = Share::at_end(begun, next);
             self.add_sample(tenths, before, true);
             if !self.boundaries.is_empty() {
                 self.add_boundary(&Boundary { before, at: now, after: Share::NONE, stage: "" });
@@ -166,7 +167,6 @@ impl Timeline {
         }
         let share = Share::of(next);
         self.add_sample(tenths, share, false);
-        let begun = previous.filter(|state| has_started(state));
         if begun.is_none_or(|previous| stage(previous) != stage(next)) {
             let before = begun.map_or(Share::NONE, Share::of);
             let stage = stage(next).unwrap_or_default();
