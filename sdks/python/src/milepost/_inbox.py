@@ -93,6 +93,11 @@ class Inbox:
         self._is_unanswered = False
         self.waits_in_vain = 0
 
+    @property
+    def server(self) -> Optional[str]:
+        """Where a browser finds the server; None if there is none."""
+        return self._server
+
     def begin(self, record: Record, until_end: bool = True) -> None:
         """Begins to report a job. Raises NotAccepted."""
         with LOCK:

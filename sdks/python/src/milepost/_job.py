@@ -20,6 +20,7 @@ from ._interactive import hint_page
 from ._left_block import outcome_of
 from ._log_lines import STREAMS
 from ._memory import LOCK, acquire_briefly
+from ._notebook import Cells, html_of
 from ._outcome import Refusal
 from ._record import Record
 from ._request import ACTIONS, CancelRequested, Request
@@ -56,6 +57,9 @@ class Bell(Protocol):
 
     def page_of(self, job_id: str) -> Optional[str]: ...
 
+    @property
+    def server(self) -> Optional[str]: ...
+
 
 class Job:
     """A job, to say how far it is. Made by `milepost.job()`.
@@ -78,6 +82,7 @@ class Job:
         self._has_told_foreign = False
         self._begin_again: Callable[[], Job] = lambda: self
         """Begins another job like this one."""
+        self._cells = Cells()
         self._ends_soon = False
         """Whether an end is on its way to the sender."""
         self._finish: Optional[Callable[[], None]] = None
@@ -385,6 +390,8 @@ class Job:
         # A fork's copy of the job says nothing of how the job ends.
         if not self._bell.is_foreign and self._record.end(status, text):
             self._ring()
+            if self._cells:
+                self._cells.update(repr(self), self._repr_html_())
             if waits:
                 self._deliver_in_pool()
 
@@ -504,6 +511,14 @@ class Job:
         except Exception:
             # While the interpreter goes down, anything may be gone.
             pass
+
+    # In a notebook
+
+    def _repr_html_(self) -> str:
+        return html_of(self._record.describe(), self._bell.server)
+
+    def _ipython_display_(self) -> None:
+        self._cells.show(repr(self), self._repr_html_())
 
     def __repr__(self) -> str:
         return f"<milepost.Job {self.id} {self.status}>"

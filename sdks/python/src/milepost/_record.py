@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import _json, _notice
 from ._counter import Count, Counter, Number
@@ -342,6 +343,14 @@ class Record:
                 data = update.encode()
         self._notify_dropped(before, update)
         return data
+
+    def describe(self) -> dict[str, Any]:
+        """The job as its next update says it."""
+        with LOCK:
+            update = self._fixed() or self._update(self.status, self._counter.count(), None)
+            data = update.encode().data
+        found: dict[str, Any] = json.loads(data)
+        return found
 
     def reduce(self, is_end: bool) -> bool:
         """The server rejected the content of an update; `is_end` says whether it was the end. Returns whether a reduced
