@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 from urllib.parse import urlencode
 
-from . import _address, _http, _problem
-from ._connection import Connection
-from ._outcome import Failure, Lost, RetryLater
+from . import _address, _problem
+from ._outcome import Failure, Lost
 from ._refused import NoServer, Unreachable, WatchRefused
 from ._state import State
 from ._status import _server, _token
+
+if TYPE_CHECKING:
+    from ._connection import Connection
 
 PAGE = 100
 MAX_PAGE_BYTES = 1 << 24
@@ -63,6 +65,9 @@ def jobs(
         "q": q,
         "sort": sort,
     }
+    # Imported here: who only reports need not wait for HTTP's modules.
+    from ._connection import Connection
+
     query = {key: value for key, value in given.items() if value is not None}
     return _pages(Connection(server, _token(token)), {**query, "limit": PAGE}, timeout)
 
@@ -101,4 +106,4 @@ def _page(connection: Connection, query: dict[str, Any], timeout: float) -> tupl
     detail = response.reason if problem is None else problem.detail
     if 400 <= response.status < 500 and response.status not in (408, 425, 429):
         raise WatchRefused(response.status, detail)
-    raise RetryLater(f"the server answered {response.status}: {detail}", _http.retry_after(None))
+    raise Lost(f"the server answered {response.status}: {detail}")
