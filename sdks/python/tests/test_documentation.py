@@ -1,4 +1,4 @@
-"""The Python of README and docs/python.md runs as it stands there."""
+"""The Python of the READMEs and guides runs as it stands there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from test_processes import SOURCE
 
 PACKAGE = Path(SOURCE).parent
 ROOT = PACKAGE.parents[1]
-PAGES = [PACKAGE / "README.md", ROOT / "docs" / "python.md", ROOT / "docs" / "logs.md", ROOT / "README.md"]
+GUIDES = ("python.md", "python-integrations.md", "logs.md", "cancelling.md", "reporting.md")
+PAGES = [PACKAGE / "README.md", ROOT / "README.md", *(ROOT / "docs" / page for page in GUIDES)]
 # What a reader has of their own.
 PRELUDE = """
 frames, size, file, url = range(3), 3, "a file", "https://example.com/v"
@@ -26,7 +27,7 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=["package", "guide", "logs", "root"])
+@pytest.mark.parametrize("page", PAGES, ids=["package", "root", *GUIDES])
 def test_the_blocks_of_a_page(server: LiveServer, page: Path) -> None:
     found = blocks(page)
     assert found
