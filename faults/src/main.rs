@@ -54,7 +54,7 @@ struct Arguments {
     /// The milepost to be tested
     #[arg(long, env = "MILEPOST", default_value = "target/release/milepost")]
     milepost: PathBuf,
-    /// A few jobs, three faults, short ones: what `cargo xtask test` runs
+    /// A few jobs, four faults, short ones: what `cargo xtask test` runs
     #[arg(long)]
     quick: bool,
     /// Lie to some watchers, and see whether the suite finds out

@@ -20,6 +20,12 @@ pub(crate) fn soak(arguments: &[String]) -> Result<Vec<Step>, String> {
 
 /// The fault suite, which is a crate of its own and knows its own arguments.
 pub(crate) fn steps(arguments: &[String]) -> Vec<Step> {
+    if arguments.iter().any(|argument| matches!(argument.as_str(), "-h" | "--help" | "--list")) {
+        // Only a text: no release build for it.
+        let run = Shell::cargo().args("run --quiet -p milepost-faults --");
+        let run = arguments.iter().fold(run, Shell::arg);
+        return vec![Step::command("faults", "what the fault suite takes", run)];
+    }
     let build = Shell::cargo().args("build --quiet --release -p milepost -p milepost-faults");
     let built = target_directory().join("release");
     let suite = Shell::new(built.join("milepost-faults")).env("MILEPOST", built.join("milepost"));
