@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use milepost_broker::{JobsQuery, Keyword};
-use milepost_protocol::State;
+use milepost_protocol::{Health, State, Status};
 
 /// A stripe's jobs by the attributes that they are found by.
 ///
@@ -11,11 +11,42 @@ use milepost_protocol::State;
 pub(crate) struct Index {
     /// By when the jobs began.
     jobs: HashMap<Keyword, BTreeSet<u64>>,
+    /// The same of jobs in a status or health that few have, so that those few are found among very many others.
+    rare: [BTreeSet<u64>; RARE_STATUSES.len() + RARE_HEALTHS.len()],
+}
+
+const RARE_STATUSES: [Status; 3] = [Status::Queued, Status::Failed, Status::Cancelled];
+const RARE_HEALTHS: [Health; 2] = [Health::Stalled, Health::Lost];
+
+/// Where in [`Index::rare`] jobs of that status are; none if it is not rare.
+fn rare_status(status: Status) -> Option<usize> {
+    RARE_STATUSES.iter().position(|rare| *rare == status)
+}
+
+fn rare_health(health: Health) -> Option<usize> {
+    Some(RARE_STATUSES.len() + RARE_HEALTHS.iter().position(|rare| *rare == health)?)
+}
+
+/// A state's places in [`Index::rare`].
+fn rare_places(state: &State) -> [Option<usize>; 2] {
+    let status = state.status();
+    let health = state.health().filter(|_| !status.is_end());
+    [rare_status(status), health.and_then(rare_health)]
 }
 
 impl Index {
     /// A job has left one state for another; none before it was known, and after it was forgotten.
     pub(crate) fn update(&mut self, begun: u64, before: Option<&State>, now: Option<&State>) {
+        let places = |state: Option<&State>| state.map(rare_places).unwrap_or_default();
+        let (left, entered) = (places(before), places(now));
+        if left != entered {
+            for place in left.into_iter().flatten() {
+                self.rare[place].remove(&begun);
+            }
+            for place in entered.into_iter().flatten() {
+                self.rare[place].insert(begun);
+            }
+        }
         if let (Some(before), Some(now)) = (before, now)
             && Keyword::are_same(before, now)
         {
@@ -36,10 +67,32 @@ impl Index {
         }
     }
 
-    /// The fewest jobs that are sure to contain all that have the query's keywords; none if that is all jobs.
-    pub(crate) fn candidates(&self, query: &JobsQuery) -> Option<&BTreeSet<u64>> {
+    /// The latest jobs that began before `before`, at most `most`, of the fewest that are sure to contain all that the query
+    /// asks for; none if that is all jobs.
+    pub(crate) fn candidates(
+        &self,
+        query: &JobsQuery,
+        before: u64,
+        most: usize,
+    ) -> Option<Vec<u64>> {
         static EMPTY: BTreeSet<u64> = BTreeSet::new();
-        let jobs = query.keywords.iter().map(|keyword| self.jobs.get(keyword).unwrap_or(&EMPTY));
-        jobs.min_by_key(|jobs| jobs.len())
+        let rare = |places: Option<Vec<usize>>| {
+            let places = places.filter(|places| !places.is_empty())?;
+            Some(places.into_iter().map(|place| &self.rare[place]).collect::<Vec<_>>())
+        };
+        let of_statuses = rare(query.statuses.iter().copied().map(rare_status).collect());
+        let of_healths = rare(query.healths.iter().copied().map(rare_health).collect());
+        let of_keywords = query.keywords.iter().map(|word| self.jobs.get(word).unwrap_or(&EMPTY));
+        let sets = of_keywords.map(|jobs| vec![jobs]).chain(of_statuses).chain(of_healths);
+        let fewest = sets.min_by_key(|sets| sets.iter().map(|jobs| jobs.len()).sum::<usize>())?;
+        let latest = |jobs: &&'_ BTreeSet<u64>| -> Vec<u64> {
+            jobs.range(..before).rev().take(most).copied().collect()
+        };
+        let mut candidates: Vec<u64> = fewest.iter().flat_map(latest).collect();
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        // A query may name a status twice.
+        candidates.dedup();
+        candidates.truncate(most);
+        Some(candidates)
     }
 }

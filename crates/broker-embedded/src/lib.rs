@@ -320,9 +320,8 @@ impl Broker for Embedded {
 
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable> {
         let page = Page::new(&self.stripes, query).collect().await;
-        let next = page.has_more.then(|| page.listed.last().map_or(0, |last| last.begun));
         let states = page.listed.into_iter().map(|job| job.state).collect();
-        Ok(Jobs { states, next, total: self.capacity.stats().jobs })
+        Ok(Jobs { states, next: page.next, total: self.capacity.stats().jobs })
     }
 
     async fn probe(&self) -> Result<(), Unavailable> {

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use milepost_broker::JobsQuery;
+use milepost_broker::{JobsQuery, MAX_CONSIDERED};
 
 use crate::lock;
 use crate::stripe::{Listed, Stripe};
@@ -16,7 +16,8 @@ pub(crate) struct Page<'b> {
 
 pub(crate) struct Collected {
     pub(crate) listed: Vec<Listed>,
-    pub(crate) has_more: bool,
+    /// Where the next page begins; none if this is the last.
+    pub(crate) next: Option<u64>,
 }
 
 struct Source<'b> {
@@ -34,37 +35,51 @@ impl<'b> Page<'b> {
         Self { query, sources: stripes.iter().map(source).collect(), part }
     }
 
-    /// The most recently begun jobs that match.
+    /// The most recently begun jobs that match. A stripe is looked into only as far as its next job may be the next of the
+    /// page.
     pub(crate) async fn collect(mut self) -> Collected {
         let mut listed = Vec::new();
+        let mut considered = 0;
         loop {
-            for source in &mut self.sources {
-                source.fill(self.query, self.part).await;
+            let newest = self.sources.iter().filter_map(Source::newest).max();
+            let unknown = self.sources.iter_mut().filter(|source| source.listed.is_empty());
+            let unknown = unknown.max_by_key(|source| source.before);
+            if let Some(source) = unknown
+                && let Some(before) = source.before.filter(|before| Some(*before) > newest)
+            {
+                if considered >= MAX_CONSIDERED {
+                    return Collected { listed, next: Some(before) };
+                }
+                considered += source.look(self.query, self.part);
+                if source.listed.is_empty() {
+                    // Few jobs match, or none: others get their turn meanwhile.
+                    tokio::task::yield_now().await;
+                }
+                continue;
             }
-            let newest = |source: &&mut Source<'_>| source.listed.front().map(|job| job.begun);
-            let source = self.sources.iter_mut().max_by_key(newest);
-            let Some(source) = source.filter(|source| !source.listed.is_empty()) else {
-                return Collected { listed, has_more: false };
+            let source = self.sources.iter_mut().max_by_key(|source| source.newest());
+            let Some(next) = source.and_then(|source| source.listed.pop_front()) else {
+                return Collected { listed, next: None };
             };
             if listed.len() == self.query.limit {
-                return Collected { listed, has_more: true };
+                return Collected { next: listed.last().map(|last: &Listed| last.begun), listed };
             }
-            listed.extend(source.listed.pop_front());
+            listed.push(next);
         }
     }
 }
 
 impl Source<'_> {
-    /// Has the next job ready, if there is one.
-    async fn fill(&mut self, query: &JobsQuery, part: usize) {
-        while self.listed.is_empty()
-            && let Some(before) = self.before
-        {
-            self.before = lock(self.stripe).list(query, before, part, &mut self.listed);
-            if self.listed.is_empty() && self.before.is_some() {
-                // Few jobs match, or none: others get their turn meanwhile.
-                tokio::task::yield_now().await;
-            }
-        }
+    /// When the next job of the page began, of those read.
+    fn newest(&self) -> Option<u64> {
+        self.listed.front().map(|job| job.begun)
+    }
+
+    /// Reads jobs that match. Returns how many were considered.
+    fn look(&mut self, query: &JobsQuery, part: usize) -> usize {
+        let Some(before) = self.before else { return 0 };
+        let considered = lock(self.stripe).list(query, before, part, &mut self.listed);
+        self.before = considered.before;
+        considered.jobs
     }
 }

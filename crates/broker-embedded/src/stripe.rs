@@ -82,6 +82,14 @@ pub(crate) struct Listed {
     pub(crate) state: Arc<State>,
 }
 
+/// What a look for jobs of a list came to.
+pub(crate) struct Considered {
+    /// How many jobs were considered, whether they match or not.
+    pub(crate) jobs: usize,
+    /// Only jobs that began before are still to be considered; none if there are no more.
+    pub(crate) before: Option<u64>,
+}
+
 impl Stripe {
     /// Puts the job into the state that `next` makes of its present one, if there is room for that. `heard`: it comes from the
     /// job's worker, whose silence is over.
@@ -340,31 +348,33 @@ impl Stripe {
     }
 
     /// Adds jobs that match the query and began before `before` to `listed`, the most recently begun first, until
-    /// there are `most`. Looks at `SLICE` jobs at most, so that the lock is not held for long; where it stopped,
-    /// or none if it came to the end.
+    /// there are `most`. Considers `SLICE` jobs at most, so that the lock is not held for long.
     pub(crate) fn list(
         &self,
         query: &JobsQuery,
         before: u64,
         most: usize,
         listed: &mut VecDeque<Listed>,
-    ) -> Option<u64> {
-        const SLICE: usize = 1_024;
-        let candidates: Box<dyn Iterator<Item = u64>> = match self.index.candidates(query) {
-            Some(jobs) => Box::new(jobs.range(..before).rev().copied()),
-            None => Box::new(self.by_begun.range(..before).rev().map(|(begun, _)| *begun)),
-        };
-        for (looked_at, begun) in candidates.enumerate() {
-            if listed.len() == most || looked_at == SLICE {
-                return Some(begun + 1);
+    ) -> Considered {
+        const SLICE: usize = 256;
+        let candidates: Box<dyn Iterator<Item = u64>> =
+            match self.index.candidates(query, before, SLICE + 1) {
+                Some(jobs) => Box::new(jobs.into_iter()),
+                None => Box::new(self.by_begun.range(..before).rev().map(|(begun, _)| *begun)),
+            };
+        let mut jobs = 0;
+        for begun in candidates {
+            if listed.len() == most || jobs == SLICE {
+                return Considered { jobs, before: Some(begun + 1) };
             }
+            jobs += 1;
             let job = self.by_begun.get(&begun).and_then(|key| self.jobs.get(*key));
             let Some(known) = job.and_then(|job| job.known.as_ref()) else { continue };
             if query.matches(&known.state) {
                 listed.push_back(Listed { begun, state: Arc::clone(&known.state) });
             }
         }
-        None
+        Considered { jobs, before: None }
     }
 }
 

@@ -29,7 +29,8 @@ use conditions::Conditions;
 use log_ends::LogEnds;
 use milepost_broker::{
     Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
-    LogPart, LogStats, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError, Stats, Unavailable,
+    LogPart, LogStats, MAX_CONSIDERED, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError,
+    Stats, Unavailable,
 };
 use subscriber::Shared;
 use subscribers::Subscribers;
@@ -239,8 +240,6 @@ impl Broker for Redis {
     }
 
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable> {
-        /// The most jobs considered for one page. If few of them match, the page is short.
-        const MAX_CONSIDERED: usize = 10_000;
         const SLICE: usize = 200;
         let now = self.shared.clock.now();
         let total = self.client.count().await.map_err(unavailable)?;

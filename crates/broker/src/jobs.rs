@@ -21,10 +21,15 @@ pub struct JobsQuery {
     pub after: Option<u64>,
 }
 
+/// The most jobs that a broker considers for one page. If few of them match, the page is short, and has a `next`: whoever
+/// lists many jobs costs others little, whatever is asked for.
+pub const MAX_CONSIDERED: usize = 10_000;
+
 /// A page of jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Jobs {
-    /// Their present states, the most recently begun first.
+    /// Their present states, the most recently begun first. Fewer than the limit, or none, does not mean that it is the last
+    /// page.
     pub states: Vec<Arc<State>>,
     /// Where the next page begins; none if this is the last.
     pub next: Option<u64>,

@@ -16,4 +16,4 @@ pub use job_logs::{
     Appended, JobLogs, LogError, LogPage, LogPart, LogStats, LogWindow, MAX_JOB_LOG_BYTES,
     line_cost,
 };
-pub use jobs::{Jobs, JobsQuery, Keyword};
+pub use jobs::{Jobs, JobsQuery, Keyword, MAX_CONSIDERED};

@@ -4,6 +4,7 @@
 mod bounds;
 mod disk;
 mod health;
+mod listing;
 mod model;
 
 use std::sync::Arc;

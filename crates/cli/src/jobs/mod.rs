@@ -222,10 +222,11 @@ impl Args {
                     return Ok(Err(error));
                 }
             }
-            after = page.next;
-            if left == 0 || after.is_none() || page.jobs.is_empty() {
+            // A page may be empty and not the last: the server considers a bounded number of jobs for each.
+            if left == 0 || page.next.is_none() || page.next == after {
                 return Ok(Ok(()));
             }
+            after = page.next;
         }
     }
 

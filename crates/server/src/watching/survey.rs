@@ -3,16 +3,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use milepost_broker::{Broker, Jobs, JobsQuery, Unavailable};
+use milepost_broker::{Broker, Jobs, JobsQuery, MAX_CONSIDERED, Unavailable};
 use milepost_protocol::{State, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Grant;
-
-/// So many jobs are looked at, the most recently begun ones that match: for both backends the work, and the memory, are
-/// bounded.
-pub(super) const MAX_SURVEYED: usize = 10_000;
 
 /// By which field a list is in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,24 +119,15 @@ pub(super) async fn page(
     Ok(Jobs { states, next, total })
 }
 
-/// Those of the jobs that match, at most [`MAX_SURVEYED`], which may be watched.
+/// Those jobs that match and may be watched, of the [`MAX_CONSIDERED`] that a broker considers.
 async fn survey(
     broker: &dyn Broker,
     query: &JobsQuery,
     grant: &Grant,
 ) -> Result<Vec<Arc<State>>, Unavailable> {
-    let mut query = JobsQuery { after: None, ..query.clone() };
-    let (mut states, mut looked) = (Vec::new(), 0);
-    loop {
-        query.limit = (MAX_SURVEYED - looked).min(1_000);
-        let jobs = broker.jobs(&query).await?;
-        looked += jobs.states.len();
-        states.extend(jobs.states.into_iter().filter(|state| grant.may_watch_state(state)));
-        if jobs.next.is_none() || looked >= MAX_SURVEYED {
-            return Ok(states);
-        }
-        query.after = jobs.next;
-    }
+    let query = JobsQuery { after: None, limit: MAX_CONSIDERED, ..query.clone() };
+    let states = broker.jobs(&query).await?.states;
+    Ok(states.into_iter().filter(|state| grant.may_watch_state(state)).collect())
 }
 
 /// How many jobs there are in each status.
