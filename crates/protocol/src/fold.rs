@@ -228,7 +228,7 @@ impl<'a> Next<'a> {
         if self.layout.progress.is_given() {
             return;
         }
-        let worked_out = || self.of_total().or_else(|| self.of_stages());
+        let worked_out = || self.of_stages().or_else(|| self.of_total());
         self.layout.progress = if self.update.status == Status::Completed {
             self.add("progress", "1.0")
         } else if let Some(progress) = worked_out() {
@@ -247,7 +247,7 @@ impl<'a> Next<'a> {
         (total > 0.0).then(|| current / total)
     }
 
-    /// How far the stage is, among those declared. A stage that has just begun is at 0.
+    /// How far the stage is, among those declared: by its own progress, by what is counted in it, or 0 if it has just begun.
     fn of_stages(&self) -> Option<f64> {
         let declared = self.layout.attribute(Attribute::Stages).get(&self.json).or_else(|| {
             let is_over = self.update.cleared.contains(&Attribute::Stages);
@@ -256,8 +256,11 @@ impl<'a> Next<'a> {
         let stage = self.layout.stage.get(&self.json)?;
         let stage_progress = match self.update.value("stage_progress") {
             Some(progress) => number(progress)?.clamp(0.0, 1.0),
-            None if self.carried(|layout| layout.stage) != Some(stage) => 0.0,
-            None => return None,
+            None => match self.of_total() {
+                Some(share) => share.clamp(0.0, 1.0),
+                None if self.carried(|layout| layout.stage) != Some(stage) => 0.0,
+                None => return None,
+            },
         };
         stages::progress(declared, stage, stage_progress)
     }

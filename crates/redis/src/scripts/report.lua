@@ -206,12 +206,15 @@ local attributes, carried = carry(known_attributes, given_attributes)
 if not progress then
   if status == 'completed' then
     progress = '1.0'
-  elseif current and total and tonumber(total) > 0 then
-    progress = decimals(tonumber(current) / tonumber(total))
-  elseif attributes and (stage_progress or known_stage ~= stage) then
-    local stages = attribute(attributes, 'stages')
-    local far = math.max(0, math.min(tonumber(stage_progress or 0), 1))
-    progress = stages and of_stages(stages, stage, far)
+  else
+    local share = current and total and tonumber(total) > 0 and tonumber(current) / tonumber(total)
+    local stages = attributes and (stage_progress or share or known_stage ~= stage) and attribute(attributes, 'stages')
+    if stages then
+      progress = of_stages(stages, stage, math.max(0, math.min(tonumber(stage_progress or share or 0), 1)))
+    end
+    if not progress and share then
+      progress = decimals(share)
+    end
   end
   progress = progress or known_progress
   if progress then
