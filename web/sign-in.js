@@ -1,19 +1,19 @@
 // @ts-check
 /**
- * The credential of this server's own pages. It comes from the address's fragment, which no server sees, or from the
- * form that is shown when the server asks for one. The tab keeps it for its session, and sends it to this server only.
+ * The credential of this server's own pages. It comes from the address's fragment, which browsers do not send, or from
+ * the form that appears when the server requires one. The tab keeps it for its session, and sends it to this server only.
  */
 
 import { byId, write } from './paint.js';
 
 const KEY = 'milepost-token';
 
-/** @returns {string} empty: there is none */
+/** @returns {string} empty if there is none */
 export function credential() {
   try {
     return sessionStorage.getItem(KEY) ?? '';
   } catch {
-    // A page may be without storage.
+    // Storage may be disabled.
     return memory;
   }
 }
@@ -33,35 +33,45 @@ function takeFromAddress() {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token === null) return;
   keep(token);
-  // Neither the history nor a copied address has it.
+  // So that neither the history nor a copied address contains it.
   history.replaceState(history.state, '', location.pathname + location.search);
 }
 
 /**
- * Shows the form, and why.
- * @param {string} reason what the server said
+ * Shows the form, with the reason.
+ * @param {string} reason the server's
  */
 export function askToSignIn(reason) {
-  const form = byId('sign-in');
-  if (!form.hidden) return;
-  form.hidden = false;
+  if (document.getElementById('sign-in')) return;
+  const main = /** @type {HTMLElement} */ (document.querySelector('main'));
+  main.insertAdjacentHTML('afterend', FORM);
   document.body.toggleAttribute('data-signed-out', true);
   write(byId('sign-in-reason'), credential() ? `The server did not accept the token: ${reason}.` : '');
-  byId('sign-in-token').focus();
+  const field = /** @type {HTMLInputElement} */ (byId('sign-in-token'));
+  byId('sign-in').addEventListener('submit', (event) => {
+    event.preventDefault();
+    keep(field.value.trim());
+    location.reload();
+  });
+  field.focus();
 }
 
-/** For a page with the form. */
+const FORM = `
+<form class="sign-in" id="sign-in">
+  <h2>Sign in</h2>
+  <p>This server requires a key or a token.</p>
+  <p class="why" id="sign-in-reason"></p>
+  <label for="sign-in-token">Key or token</label>
+  <div><input type="password" id="sign-in-token" autocomplete="off" spellcheck="false" required maxlength="8192"><button type="submit" class="primary">Sign in</button></div>
+  <p class="hint">It stays in this tab, and is forgotten when the tab closes. An operator can create one: <code>milepost token --watch '*' --for 8h</code></p>
+</form>`;
+
+/** Takes a token from the address, now and whenever the fragment changes. */
 export function start() {
   takeFromAddress();
   addEventListener('hashchange', () => {
     if (!location.hash.startsWith('#token=')) return;
     takeFromAddress();
-    location.reload();
-  });
-  byId('sign-in').addEventListener('submit', (event) => {
-    event.preventDefault();
-    const field = /** @type {HTMLInputElement} */ (byId('sign-in-token'));
-    keep(field.value.trim());
     location.reload();
   });
 }

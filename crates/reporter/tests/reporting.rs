@@ -531,7 +531,7 @@ fn at_the_bound_new_jobs_are_dropped_and_ended_ones_evicted() {
 }
 
 #[test]
-fn an_end_larger_than_the_server_takes_is_sent_without_its_result() {
+fn an_end_that_is_too_large_is_sent_without_its_result() {
     let server = FakeServer::with_mode(Mode::Limit(1_024));
     let (reporter, notices) = connect(&server);
     let (one, two) = (reporter.job("one"), reporter.job("two"));
@@ -567,7 +567,7 @@ fn a_job_whose_metadata_is_too_large_goes_on_without() {
 }
 
 #[test]
-fn a_result_that_panics_or_never_ends_is_left_out_and_the_job_completes() {
+fn a_result_that_panics_or_never_ends_is_left_out() {
     struct Rude;
     impl serde::Serialize for Rude {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -603,7 +603,7 @@ fn a_redirect_that_keeps_the_method_is_followed() {
 }
 
 #[test]
-fn a_redirect_that_would_make_it_a_get_is_a_failure_that_says_where_to() {
+fn a_redirect_that_would_change_the_method_fails() {
     for status in [301, 302, 303] {
         let server = FakeServer::start();
         let front = FakeServer::with_mode(Mode::Redirect { status, to: server.url() });

@@ -385,7 +385,7 @@ def test_a_redirect_to_a_path_keeps_host_and_credentials(fake: Fake, reporter: M
 
 
 @pytest.mark.parametrize(("status", "requests"), [(301, 1), (302, 1), (303, 1), (308, 6)])
-def test_another_redirect_or_a_circle_is_a_failure_that_names_the_address(
+def test_other_redirects_and_loops_fail_naming_the_address(
     fake: Fake, reporter: Make, job_id: str, warnings: Warnings, status: int, requests: int
 ) -> None:
     server = fake(lambda request: http(status, "", "Location: /again"))

@@ -59,7 +59,7 @@ def test_a_loop_counts_each_item_when_the_next_one_is_asked_for(job: Job) -> Non
     assert (counted(job), said(job)["progress"]) == (4, 1.0)
 
 
-def test_a_loop_that_is_left_has_not_done_the_item_that_it_was_at(job: Job) -> None:
+def test_a_loop_that_is_left_does_not_count_its_last_item(job: Job) -> None:
     for item in job.track(range(10)):
         if item == 4:
             break

@@ -157,7 +157,7 @@ def test_what_a_program_logs_is_in_its_jobs_log(server: LiveServer, job: milepos
     eventually(lambda: texts(server, job.id) == ["WARNING disk is nearly full"])
 
 
-def test_the_handler_of_one_job_leaves_out_mileposts_own_warnings(
+def test_the_handler_of_a_job_skips_mileposts_own_warnings(
     server: LiveServer, job: milepost.Job, logger: logging.Logger
 ) -> None:
     handler = milepost.LogHandler(job)

@@ -30,7 +30,7 @@ def test_that_jobs_wait_is_news_once_until_none_does() -> None:
     assert trouble.delayed(2, False, True)
 
 
-def test_that_a_full_server_takes_an_end_says_nothing_of_the_rest() -> None:
+def test_an_end_accepted_by_a_full_server_is_no_recovery() -> None:
     trouble = Outage()
     trouble.delayed(1, False, True)
     trouble.taken(1, True)
@@ -48,7 +48,7 @@ def test_an_end_that_did_not_pass_before_does(is_end: bool, is_full: bool) -> No
     assert trouble.is_over()
 
 
-def test_nothing_arriving_is_worse_than_some_waiting_and_both_end_together() -> None:
+def test_an_outage_includes_delays_and_both_end_together() -> None:
     trouble = Outage()
     assert trouble.delayed(1, False, False)
     assert trouble.failed()

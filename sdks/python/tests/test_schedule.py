@@ -53,7 +53,7 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_a_job_that_counts_all_the_time_is_sent_five_times_a_second(scene: Scene) -> None:
+def test_a_job_that_counts_is_sent_five_times_a_second(scene: Scene) -> None:
     record = scene.begin()
     scene.pass_time(0.1)
     sent = 0
@@ -105,7 +105,7 @@ def test_an_end_does_not_wait_and_is_the_last(scene: Scene) -> None:
     assert len(scene.schedule) == 0
 
 
-def test_a_job_of_the_same_id_waits_for_the_end_of_the_one_before(scene: Scene) -> None:
+def test_a_job_waits_for_the_end_of_an_earlier_one_of_its_id(scene: Scene) -> None:
     first = scene.begin()
     scene.pass_time(1.0)
     scene.answer = Busy("full")
@@ -159,7 +159,7 @@ def test_a_server_says_how_long_to_leave_it_alone(scene: Scene) -> None:
     assert not record.has_ended
 
 
-def test_a_refusal_is_news_once_and_the_job_is_tried_again_ever_more_rarely(scene: Scene) -> None:
+def test_a_rejection_is_notified_once_and_retried_with_backoff(scene: Scene) -> None:
     record = scene.begin()
     scene.now += 1
     news = tries = 0
@@ -206,7 +206,7 @@ def test_nothing_more_is_said_of_an_attempt_that_is_over(scene: Scene) -> None:
     assert len(scene.schedule) == 0
 
 
-def test_who_may_reopen_begins_the_next_attempt_unless_it_was_heard_before(scene: Scene) -> None:
+def test_reopening_begins_the_next_attempt_unless_accepted(scene: Scene) -> None:
     record = scene.begin()
     record.reopens = True
     scene.now += 1
@@ -271,14 +271,14 @@ def test_a_flush_waits_for_nothing_and_ends_in_time(scene: Scene) -> None:
     assert tries > 4
 
 
-def test_a_flush_is_over_at_once_where_the_server_wants_to_be_left_alone(scene: Scene) -> None:
+def test_a_flush_is_over_at_once_after_a_long_retry_after(scene: Scene) -> None:
     scene.begin()
     scene.schedule.flush(scene.now, scene.now + 2)
     scene.schedule.fail(scene.schedule.due(scene.now).send, 60.0, scene.now)
     assert scene.schedule.flush_over(scene.now) == 1
 
 
-def test_a_request_is_bounded_and_shrinks_where_a_server_takes_less(scene: Scene) -> None:
+def test_a_request_is_bounded_and_shrinks_after_a_413(scene: Scene) -> None:
     for number in range(BATCH + 10):
         scene.begin(str(number))
     scene.now += 1

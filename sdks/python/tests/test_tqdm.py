@@ -80,7 +80,7 @@ def test_the_same_id_again_is_the_next_attempt(server: LiveServer, job_id: str) 
         until(server, job_id, status="completed", attempt=attempt)
 
 
-def test_inside_of_a_job_a_bar_is_that_jobs_stage_and_does_not_end_it(server: LiveServer, job_id: str) -> None:
+def test_a_bar_inside_a_job_is_its_stage_and_does_not_end_it(server: LiveServer, job_id: str) -> None:
     with milepost.job(id=job_id) as job:
         list(tqdm(range(4), desc="first", **quiet()))
         assert (told(job)["stage"], told(job)["progress"]) == ("first", 1.0)
@@ -191,7 +191,7 @@ def test_an_exception_in_its_block(
     assert until(server, job_id, status=status).get("error", "").partition(" (")[0] == said
 
 
-def test_an_exception_of_the_items_and_one_that_is_on_its_way_at_close(server: LiveServer, job_id: str) -> None:
+def test_exceptions_of_the_items_and_at_close(server: LiveServer, job_id: str) -> None:
     def items() -> Iterator[int]:
         yield 1
         raise OSError("the disk is gone")

@@ -236,7 +236,7 @@ def test_an_update_shrinks_to_next_to_nothing_in_four_steps() -> None:
     assert update.truncated == ("error", "metadata", "result")
 
 
-def test_a_result_that_cannot_be_sent_is_named_and_a_later_one_is_sent(warnings: Any) -> None:
+def test_an_unsendable_result_is_named_and_a_later_one_sent(warnings: Any) -> None:
     record = Record("a")
     record.result("x" * 70_000)
     assert "truncated" not in sent(record)

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_is_abandoned_five_minutes_after_the_request_to_cancel_it() {
+    fn a_job_may_be_abandoned_5_minutes_after_a_cancel_request() {
         let job = JobId::parse("a").unwrap();
         let begun = Timestamp::parse("2024-01-01T00:00:00Z").unwrap();
         let at = |seconds: i64| Timestamp::from_micros(begun.as_micros() + seconds * 1_000_000);
