@@ -6,7 +6,7 @@ use milepost_protocol::{JobId, Refusal, Request, RequestRefusal, State, Timeline
 
 use crate::jobs::{Jobs, JobsQuery};
 
-/// Keeps states, orders updates, tells who is attached.
+/// Keeps states, orders updates and notifies listeners.
 ///
 /// What every backend guarantees:
 ///
@@ -72,7 +72,7 @@ pub trait Broker: Send + Sync + 'static {
     /// When the backend does not answer.
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable>;
 
-    /// Proves that an update reported now would be kept and told.
+    /// Proves that an update reported now would be kept and delivered.
     ///
     /// # Errors
     /// When it would not: why.
@@ -122,7 +122,7 @@ pub struct Reported {
     pub repeated: bool,
 }
 
-/// Why an update was not taken.
+/// Why an update was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReportError {
     /// It belongs to an attempt that is over.
@@ -174,7 +174,7 @@ impl From<Unavailable> for ReportError {
     }
 }
 
-/// The backend does not answer: what it said last.
+/// The backend does not answer; with its last error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable(pub String);
 

@@ -32,7 +32,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that only moves when it is set.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Duration>);
 

@@ -65,7 +65,7 @@ impl Appended {
 pub struct LogPart {
     /// Those after this one, the oldest first; none: the newest.
     pub after: Option<Position>,
-    /// At most so many.
+    /// The most lines to return.
     pub most: usize,
 }
 

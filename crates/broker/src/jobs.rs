@@ -15,7 +15,7 @@ pub struct JobsQuery {
     pub keywords: Vec<Keyword>,
     /// Only jobs that have this text in their id, name or tags, whatever its case; all if empty.
     pub text: String,
-    /// At most so many.
+    /// The most jobs to return.
     pub limit: usize,
     /// Those after the page whose [`Jobs::next`] this was.
     pub after: Option<u64>,

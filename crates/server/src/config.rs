@@ -36,7 +36,7 @@ pub struct Config {
     pub history: NonZeroUsize,
     /// How long a job is kept after an update, unless the update says.
     pub ttl: f64,
-    /// How long a job is kept after its end, unless an update said.
+    /// How long a job is kept after its end, unless an update set a `ttl`.
     pub ttl_after_end: f64,
     /// The largest update, in bytes.
     pub max_update_bytes: usize,
@@ -44,11 +44,11 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// The longest batch, in lines.
     pub max_batch_lines: usize,
-    /// At most so many connections; none: as many as the open files allow.
+    /// The most connections. `None`: as many as the limit of open files allows.
     pub max_connections: Option<usize>,
-    /// At most so many connections of one address; of IPv6, of a network of 64 bits. None: any number.
+    /// The most connections from one IPv4 address or one IPv6 /64. `None`: no limit.
     pub max_connections_per_address: Option<usize>,
-    /// At most so many jobs on one WebSocket.
+    /// The most jobs on one WebSocket.
     pub max_subscriptions: usize,
     /// How long a watcher is sent nothing before it is sent a keepalive.
     pub ping_interval: f64,
@@ -64,10 +64,11 @@ pub struct Config {
     pub drain_period: f64,
     /// … and what is under way may take so long altogether.
     pub grace_period: f64,
-    /// Web origins whose pages may watch and, if named rather than `*`, report and control. None: any, but only those of
-    /// this machine where the server asks for no credentials, has no `hosts` and is not `insecure`.
+    /// Web origins whose pages may watch and, if named rather than `*`, report and control. None: any, but only those
+    /// of this machine where the server asks for no credentials, has no `hosts` and is not `insecure`.
     pub cors_origins: Option<Vec<String>>,
-    /// The names by which clients reach the server, besides IP addresses, `localhost` and names without a dot; `*`: any.
+    /// The names by which clients reach the server, besides IP addresses, `localhost` and names without a dot; `*`:
+    /// any.
     pub hosts: Vec<String>,
     /// Lets the server listen where others than this machine reach it, though it asks nobody for credentials.
     pub insecure: bool,
@@ -77,8 +78,8 @@ pub struct Config {
     pub keys_file: Option<PathBuf>,
     /// The secret that tokens are signed with (HS256).
     pub token_secret: Option<Secret>,
-    /// Files with keys that tokens are signed with: public keys in PEM, sets of keys (JWKS), secrets. They are read again
-    /// when they change.
+    /// Files with keys that tokens are signed with: public keys in PEM, sets of keys (JWKS), secrets. They are read
+    /// again when they change.
     pub token_keys: Vec<PathBuf>,
     /// Where the keys that tokens are signed with are published (JWKS).
     pub token_jwks_url: Option<String>,
@@ -86,7 +87,7 @@ pub struct Config {
     pub token_issuer: Option<String>,
     /// What a token has to name as its audience. None: it must not name one.
     pub token_audience: Option<String>,
-    /// How much the clocks of those who sign tokens may differ.
+    /// By how much the clocks of those who sign tokens may differ.
     pub token_leeway: f64,
     /// Which pages may show the server's pages in a frame: sources of the directive `frame-ancestors` (CSP).
     pub frame_ancestors: Vec<String>,

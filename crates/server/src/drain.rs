@@ -1,23 +1,23 @@
 use tokio::sync::watch;
 
-/// How far the server is in going down.
+/// The stages of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving,
-    /// Watchers are told to go, what is under way is finished, nothing new is begun.
+    /// Watchers are asked to reconnect elsewhere, work in progress is finished, and nothing new is started.
     GoingDown,
     /// All requests are through, so that no socket is on its way to a shard any more.
     LastAdmitted,
-    /// The grace period is over: what is still under way is cut off.
+    /// The grace period is over: work still in progress is aborted.
     Over,
 }
 
-/// Whether the server is going down. Cheap to clone and to ask.
+/// Whether the server is shutting down. Cheap to clone and to read.
 #[derive(Clone)]
 pub(crate) struct Drain(watch::Receiver<Stage>);
 
 impl Drain {
-    /// Who sends the later stages has the server go down.
+    /// The sender of the later stages shuts the server down.
     pub(crate) fn new() -> (watch::Sender<Stage>, Self) {
         let (stage, stages) = watch::channel(Stage::Serving);
         (stage, Self(stages))
@@ -27,7 +27,7 @@ impl Drain {
         *self.0.borrow() >= Stage::GoingDown
     }
 
-    /// Waits until the server is going down.
+    /// Waits until the server is shutting down.
     pub(crate) async fn begun(&self) {
         self.reached(Stage::GoingDown).await;
     }

@@ -32,7 +32,7 @@ pub(crate) struct Instance {
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Budget,
-    /// At most so many connections; of HTTP/2, each stream that watches is one.
+    /// The most connections. Each HTTP/2 stream that watches counts as one.
     pub(crate) max_connections: usize,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) drain: Drain,
@@ -57,7 +57,7 @@ pub(crate) struct Counters {
     pub(crate) active_connections: AtomicUsize,
     /// Frames and events sent to watchers.
     pub(crate) messages_sent: AtomicU64,
-    /// Updates taken.
+    /// Updates accepted.
     pub(crate) updates: AtomicU64,
     /// Updates refused.
     pub(crate) refusals: AtomicU64,
@@ -93,7 +93,8 @@ impl Instance {
         })
     }
 
-    /// Whether to say what is behind this server: hosts, and what they answered. Not to everybody who comes from elsewhere.
+    /// Whether responses may name other hosts and their errors; not if other machines reach the server without
+    /// credentials.
     pub(crate) fn shows_details(&self, grant: &Grant) -> bool {
         !self.config.insecure && grant.may_operate()
     }

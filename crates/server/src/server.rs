@@ -25,7 +25,7 @@ use crate::router::router;
 use crate::supervisor::Supervisor;
 use crate::websocket;
 
-/// How a running server is told to stop, and what it reports about the process around it.
+/// Signals to a running server to stop, and its view of the process around it.
 pub struct Control<S, H> {
     /// Done when the server is to go down.
     pub shutdown: S,
@@ -40,7 +40,7 @@ pub struct Control<S, H> {
 ///
 /// # Errors
 /// When the data directory cannot be used, or the system refuses what a server needs: nothing was served then.
-/// Or when a task failed that the server cannot do without.
+/// Or if an essential task failed.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -50,7 +50,7 @@ pub async fn run(
     run_with(config, listener, control).await
 }
 
-/// As [`run`], with all that can be told to a running server.
+/// Like [`run`], with all signals to a running server.
 ///
 /// # Errors
 /// As of [`run`].
@@ -183,16 +183,16 @@ impl Server {
     }
 
     async fn shut_down(mut self, hurry: impl Future<Output = ()>) {
-        tracing::info!("going down");
+        tracing::info!("shutting down");
         let config = &self.instance.config;
         let patience = seconds(config.grace_period) + seconds(config.drain_period);
         tokio::select! {
             finished = tokio::time::timeout(patience, finish(&self.instance, &self.stage, &mut self.serving)) => {
                 if finished.is_err() {
-                    tracing::warn!("the grace period is over; closing the connections that are left");
+                    tracing::warn!("the grace period is over; closing the remaining connections");
                 }
             }
-            () = hurry => tracing::warn!("told to hurry; closing the connections that are left"),
+            () = hurry => tracing::warn!("second signal; closing the remaining connections"),
         }
         self.stage.send_replace(Stage::Over);
         self.serving.shutdown().await;
@@ -204,7 +204,7 @@ impl Server {
         if tokio::time::timeout(CLOSE_BROKER, self.broker.join_next()).await.is_err() {
             tracing::error!("the broker did not stop in time");
         }
-        tracing::info!("down");
+        tracing::info!("stopped");
     }
 }
 
@@ -257,7 +257,7 @@ pub enum RunError {
     Exposed(ConfigError),
     /// The system refuses what a server needs.
     Io(io::Error),
-    /// A task failed that the server cannot do without: its name.
+    /// The name of an essential task that failed.
     Task(&'static str),
 }
 
@@ -268,7 +268,7 @@ impl fmt::Display for RunError {
             Self::Exposed(error) | Self::Access(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Task(name) => {
-                write!(f, "the task {name} failed, and the server cannot do without it")
+                write!(f, "the essential task {name} failed")
             }
         }
     }

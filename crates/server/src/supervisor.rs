@@ -74,7 +74,7 @@ impl Supervisor {
     pub(crate) async fn critical(self, name: &'static str, task: impl Future<Output = ()>) {
         self.change(name, |task| task.expected += 1);
         if let Err(reason) = self.run_once(name, task).await {
-            tracing::error!(task = name, reason, "a task ended that the server cannot do without");
+            tracing::error!(task = name, reason, "an essential task ended");
             self.fatal.send_replace(Some(name));
         }
     }

@@ -164,7 +164,7 @@ mod tests {
         for text in ["", "null", "[]", "{}", "{\"type\":7}", r#"{"type":"later"}"#, "\u{1}"] {
             assert_eq!(Message::parse(text), Message::Other, "{text:?}");
         }
-        // A state without a position is none.
+        // A message without a position is not a state.
         let text = r#"{"job_id":"a","status":"processing","attempt":1}"#;
         assert_eq!(Message::parse(text), Message::Other);
     }

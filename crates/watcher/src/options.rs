@@ -5,14 +5,14 @@ use crate::backoff::Backoff;
 /// Which of a job's states to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Every state, in order. Whoever is too slow for that skips to the newest.
+    /// Every state, in order. A slow watcher skips to the newest.
     #[default]
     All,
     /// Only the newest state at each moment, and every end.
     Latest,
 }
 
-/// What [`Watcher`](crate::Watcher) can be told.
+/// The options of a [`Watcher`](crate::Watcher).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) mode: Mode,

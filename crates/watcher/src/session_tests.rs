@@ -261,7 +261,7 @@ fn garbage_changes_nothing() {
     {
         assert_eq!(world.hear(text), [], "{text:?}");
     }
-    // Another job's state is none of ours.
+    // Another job's state is ignored.
     assert_eq!(world.hear(&state("b", "completed", "e-9")), []);
     assert_eq!(states(&world.hear(&state("a", "processing", "e-1"))), ["e-1"]);
 }

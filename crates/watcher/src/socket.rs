@@ -15,7 +15,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use crate::address::{Address, InvalidUrl};
 use crate::event::ConnectionError;
 
-/// The largest message taken. An update has 64 KiB unless the operator says otherwise.
+/// The largest accepted message. By default, an update has at most 64 KiB.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 const READ_BUFFER_BYTES: usize = 16 << 10;
 /// As much of a refusal's text as is kept.
@@ -91,7 +91,7 @@ fn tls_of_this_system(base_url: &str) -> Result<rustls::ClientConfig, InvalidUrl
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Why there is no socket.
+/// Why a socket could not be opened.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
     Unreachable(String),
@@ -126,8 +126,8 @@ fn problem_detail(body: &[u8]) -> Option<String> {
 /// An open WebSocket.
 pub(crate) struct Socket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// Bounded by what the session adds while the server does not read: one message for each subscription and one for its
-    /// end.
+    /// Bounded by what the session adds while the server does not read: one message for each subscription and one for
+    /// its end.
     unsent: VecDeque<String>,
 }
 

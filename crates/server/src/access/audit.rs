@@ -1,4 +1,4 @@
-//! The audit log: who did what to which job.
+//! The audit log: which credential changed which job.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use milepost_protocol::JobId;
 
 use super::Grant;
 
-/// In each second, at most so many lines are written, so that no credential fills the log.
+/// The most lines per second, so that no client can flood the log.
 const MAX_LINES: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 

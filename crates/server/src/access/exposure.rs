@@ -1,12 +1,12 @@
-//! Who may reach a server that asks nobody for credentials.
+//! From where a server without credentials can be reached.
 
 use std::net::IpAddr;
 
 use crate::config::{Config, ConfigError};
 
 impl Config {
-    /// Where to listen: an address, or a name that is looked up. By default, this machine alone reaches a server that asks
-    /// nobody for credentials.
+    /// Where to listen: an address, or a name that is looked up. By default, this machine alone reaches a server that
+    /// asks nobody for credentials.
     pub fn host(&self) -> &str {
         let default = if self.asks_for_credentials() { "0.0.0.0" } else { "127.0.0.1" };
         self.host.as_deref().unwrap_or(default)

@@ -31,7 +31,7 @@ struct Sources {
     rules: TokenRules,
 }
 
-/// What the sources said when they were read last.
+/// The sources' content when they were last read.
 struct Known {
     keys: KeyRing,
     tokens: TokenVerifier,

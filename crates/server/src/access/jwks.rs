@@ -107,7 +107,7 @@ impl Jwks {
                 tracing::error!(
                     error,
                     url,
-                    "cannot fetch the keys of tokens; keeping those before"
+                    "cannot fetch the keys of tokens; keeping the previous ones"
                 );
                 return None;
             }

@@ -31,7 +31,7 @@ pub(crate) enum Need {
     Control,
     /// To operate the server.
     Operate,
-    /// Nothing; but who comes with a credential gets to see more.
+    /// Nothing, but a credential shows more.
     Anything,
 }
 

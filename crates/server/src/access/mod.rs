@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Access control.
 //!
 //! - [`Gate`]: the keys and the keys of tokens, and whether a credential is one of them.
 //! - [`Grant`]: what a request, or a connection, was found to be allowed.

@@ -14,7 +14,7 @@ use crate::connection::serve::{Admitted, serve};
 use crate::instance::{Instance, OpenSocket};
 use crate::response::problem::Refused;
 
-/// So many connections more are taken by a full server, for operators.
+/// How many more connections a full server accepts, for operators.
 const RESERVE: usize = 32;
 /// A full server says so in the log at most so often.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
                 } else {
                     if told_full.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
                         told_full = Some(Instant::now());
-                        tracing::warn!(max, "as many connections as allowed; refusing more");
+                        tracing::warn!(max, "the limit of connections is reached; refusing more");
                     }
                     let Some(open) = OpenSocket::new(&instance.counters, max + RESERVE) else {
                         let full = format!("it holds {max}");

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many connections each address has, where that is bounded. It has as many entries as there are connections, at most.
+/// How many connections each address has, where that is bounded. It has as many entries as there are connections, at
+/// most.
 pub(crate) struct Addresses {
     max: Option<usize>,
     open: Mutex<HashMap<IpAddr, usize>>,
@@ -66,7 +67,7 @@ impl Drop for Counted {
     }
 }
 
-/// Whoever has an IPv6 address has 2^64 of them: those of a /64 are one client.
+/// An owner of an IPv6 address usually has 2^64 of them, so a /64 counts as one client.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -32,7 +32,7 @@ struct Socket {
 /// So much is collected for any connection, however little memory there is.
 const LITTLE: usize = 8 << 10;
 
-/// With so much collected, a write waits until the client has taken some.
+/// The most bytes to collect before a write waits for the client.
 const MOST: usize = 64 << 10;
 
 thread_local! {
@@ -63,7 +63,7 @@ impl Corked {
     /// Takes the bare socket, with what was collected and is still to be sent: at most [`LITTLE`] bytes.
     ///
     /// # Errors
-    /// When the socket has failed, or was taken before.
+    /// If the socket has failed, or was taken before.
     pub(crate) async fn uncork(&self) -> io::Result<(TcpStream, Vec<u8>)> {
         let taken = self.lock().take();
         let Socket { mut stream, mut collected, .. } = taken.ok_or(io::ErrorKind::NotConnected)?;
@@ -75,7 +75,7 @@ impl Corked {
         Ok((stream, collected))
     }
 
-    /// Takes the socket back, with its sending half closed; none if it has failed, or was taken before.
+    /// Takes the socket back, with its sending half closed; `None` if it has failed or was taken before.
     pub(crate) fn shut_down_write(&self) -> Option<TcpStream> {
         let socket = self.lock().take()?;
         SockRef::from(&socket.stream).shutdown(Shutdown::Write).ok()?;

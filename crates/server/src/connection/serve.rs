@@ -77,7 +77,7 @@ pub(crate) async fn serve(
     };
     match admitted {
         Admitted::All => served.await,
-        // Whoever is cut off here is told nothing; it was told that the server is full.
+        // A connection that is cut off here gets no message: it was already told that the server is full.
         Admitted::Operators { .. } => drop(tokio::time::timeout(RESERVE_TIME, served).await),
     }
 }

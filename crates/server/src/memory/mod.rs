@@ -1,6 +1,7 @@
 //! The process' memory budget: `memory_limit`, divided into shares, each with its use, its refusals and a metric.
 //!
-//! What others can make grow is taken from a share first. What does not fit is refused, and the server goes on.
+//! All memory that clients can make grow is taken from a share first. A request that does not fit is rejected, and the
+//! server continues.
 
 mod limit;
 
@@ -52,8 +53,8 @@ pub(crate) struct Held {
 }
 
 impl Budget {
-    /// Divides `limit` bytes; a body of `max_body` bytes fits in any case. With `shared_states`, another process keeps the
-    /// states, and logs get their share: the hub's copy of a state is the only one here.
+    /// Divides `limit` bytes; a body of `max_body` bytes fits in any case. With `shared_states`, another process keeps
+    /// the states, and logs get their share: the hub's copy of a state is the only one here.
     pub(crate) fn new(limit: usize, max_body: usize, shared_states: bool) -> Self {
         let part = |sixty_fourths: usize| limit / 64 * sixty_fourths;
         let (states, logs, job_logs) = if shared_states { (0, 28, 0) } else { (32, 4, 2) };
@@ -79,7 +80,7 @@ impl Share {
         Arc::new(Self { name, limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
     }
 
-    /// Takes so many bytes.
+    /// Takes `bytes` from the share.
     ///
     /// # Errors
     /// `server-full` if they do not fit.
@@ -112,7 +113,7 @@ impl Share {
 }
 
 impl Held {
-    /// Holds at least so many bytes from now on.
+    /// Grows to hold at least `bytes`.
     ///
     /// # Errors
     /// `server-full` if they do not fit; what was held before is held still.
@@ -131,7 +132,7 @@ impl Held {
         Ok(())
     }
 
-    /// Gives back what is held beyond so many bytes.
+    /// Shrinks to hold at most `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
         self.share.used.fetch_sub(less, Ordering::Relaxed);

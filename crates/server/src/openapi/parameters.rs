@@ -22,7 +22,7 @@ pub(crate) struct WatchParams {
     since: Option<Position>,
     /// Which updates to be sent.
     mode: Option<Mode>,
-    /// At most so many updates a second, each the newest then. Ends are sent at once.
+    /// The most updates per second; each is the newest at that time. Ends are sent at once.
     #[param(minimum = 0.01, maximum = 1000)]
     max_rate: Option<f64>,
 }
@@ -70,7 +70,7 @@ pub(crate) struct WaitParam {
 pub(crate) struct LogParams {
     /// Only lines after this one: the `next` of an earlier answer. Without it, the newest lines.
     since: Option<Position>,
-    /// At most so many lines.
+    /// The most lines to return.
     #[param(minimum = 1, maximum = 5000, default = 1000)]
     limit: Option<u32>,
     /// Whether to go on with lines as they are written, as server-sent events.
@@ -98,14 +98,14 @@ pub(crate) struct JobsParams {
     parent: Option<String>,
     /// Only jobs that have this text in their id, name or tags, whatever its case.
     q: Option<String>,
-    /// The order: newest first if absent, else by this field, descending if it begins with `-`. Only the newest 10,000 jobs
-    /// that match are sorted.
+    /// The order: newest first if absent, else by this field, descending if it begins with `-`. Only the newest 10,000
+    /// jobs that match are sorted.
     #[param(pattern = "^(begun|-?(name|status|progress|started|seen))$", default = "begun")]
     sort: Option<String>,
     /// Whether to count the matching jobs by status, regardless of `status` itself. Only the newest 10,000 are counted.
     #[param(default = false)]
     counts: Option<bool>,
-    /// At most so many.
+    /// The most jobs to return.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// The `next` of the previous page.

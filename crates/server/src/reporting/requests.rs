@@ -38,9 +38,10 @@ const ABANDON_AFTER: Duration = Duration::from_secs(300);
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"action": "cancel", "by": "alice", "reason": "wrong input"})))]
 pub(crate) struct Requesting {
-    /// `cancel`, `pause` or `resume`; or `abandon`, which ends a job that was requested to cancel at least five minutes ago.
+    /// `cancel`, `pause` or `resume`; or `abandon`, which ends a job that was requested to cancel at least five minutes
+    /// ago.
     action: String,
-    /// Who requests it, for people.
+    /// The person or program that requests it, for people.
     #[schema(max_length = 256, nullable = false)]
     by: Option<String>,
     /// Why, for people.
@@ -99,7 +100,7 @@ pub(crate) async fn request(
     } else {
         let action = Action::from_name(&requesting.action).ok_or_else(|| {
             let detail = format!(
-                "is {:?}, which is none of cancel, pause, resume, abandon",
+                "is {:?}; it must be one of cancel, pause, resume, abandon",
                 requesting.action
             );
             Refused::parameter("action", detail)
@@ -135,7 +136,7 @@ fn check_patience(state: &JobState, now: Timestamp) -> Outcome<()> {
         let detail = match waited {
             None => "a job is abandoned once it was requested to cancel it".to_owned(),
             Some(waited) => format!(
-                "its worker has {} s more to answer the request to cancel it",
+                "its worker may still answer the request to cancel for {} s",
                 ABANDON_AFTER.saturating_sub(waited).as_secs() + 1
             ),
         };

@@ -28,7 +28,7 @@ use crate::request::parameter::{NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
 
-/// The update was taken.
+/// The update was accepted.
 #[derive(Serialize, ToSchema)]
 #[schema(examples(
     json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-42"}),
@@ -205,7 +205,7 @@ async fn report_one(
     count(instance, taken.await)
 }
 
-/// Counts an update that was taken or refused.
+/// Counts an update that was accepted or rejected.
 fn count(instance: &Instance, taken: Outcome<Reported>) -> Outcome<Reported> {
     let counters = &instance.counters;
     let counter = if taken.is_ok() { &counters.updates } else { &counters.refusals };

@@ -10,7 +10,7 @@ use crate::instance::Instance;
 use crate::memory::Held;
 use crate::response::problem::{Outcome, Refused};
 
-/// A request's whole body. Its memory is taken from the budget until it is dropped.
+/// A request's whole body. It holds its memory in the budget until it is dropped.
 pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
     pub(crate) held: Held,

@@ -19,19 +19,19 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let path = Path::<String>::from_request_parts(parts, state).await;
-        // What is no UTF-8 when it is decoded is no job id, and refused like one with this character.
+        // If the decoded text is not UTF-8, it is rejected like a job id with this character.
         Ok(Self(path.map_or_else(|_| '\u{fffd}'.to_string(), |Path(job)| job)))
     }
 }
 
-/// Not for this server, and left alone everywhere: browsers' cache busters, and what a page passes to a proxy that checks
-/// who may watch, since a browser sends no header of a page's choice with a WebSocket or an event stream.
+/// Not for this server, and left alone everywhere: browsers' cache busters, and what a page passes to a proxy that
+/// checks who may watch, since a browser sends no header of a page's choice with a WebSocket or an event stream.
 const FOR_OTHERS: [&str; 2] = ["_", "token"];
 
 /// The query's parameters as pairs, in their order, because some may be given several times.
 ///
 /// # Errors
-/// When one is none of `known`.
+/// If one is not in `known`.
 pub(crate) fn pairs(query: Option<&str>, known: &[&str]) -> Outcome<Vec<(String, String)>> {
     let pairs = decode(query)?;
     for (name, _) in &pairs {
@@ -84,7 +84,7 @@ impl WatchQuery {
     /// so what is not known here is returned, for the client to be told.
     pub(crate) fn parse_leniently(query: Option<&str>) -> Outcome<(Self, Vec<String>)> {
         const KNOWN: [&str; 4] = ["since", "mode", "max_rate", "close"];
-        /// So many are told, and so much of each.
+        /// The most unknown names that are returned, and the most characters of each.
         const MOST: (usize, usize) = (8, 64);
         let (known, unknown): (Vec<_>, Vec<_>) =
             decode(query)?.into_iter().partition(|(name, _)| is_known(name, &KNOWN));
@@ -133,14 +133,14 @@ impl WatchQuery {
     }
 }
 
-/// A position that is none is foreign: the watcher begins with the present state.
+/// An invalid position counts as foreign: the watcher begins with the present state.
 pub(crate) fn since(text: Option<&str>) -> Option<Position> {
     let text = text?.trim();
     let text = text.strip_prefix("W/").unwrap_or(text);
     parse_position(text.trim_matches('"'))
 }
 
-/// A position in a job's log. One that is none is refused: nobody made it up but the client.
+/// A position in a job's log. An invalid one is rejected, because no server sent it.
 pub(crate) fn log_position(name: &str, text: &str) -> Outcome<Position> {
     let detail = || format!("is {text:?}; it is the next of an earlier answer");
     Position::parse(text).ok_or_else(|| Refused::parameter(name, detail()))

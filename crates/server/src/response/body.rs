@@ -12,7 +12,7 @@ use milepost_protocol::State;
 
 use crate::memory::Held;
 
-/// A connection is handed at most so many bytes at once, so that little is copied for a client that does not read.
+/// The most bytes that a connection gets at once, so that little is copied for a client that does not read.
 const PIECE: usize = 16 << 10;
 
 /// A state's JSON, not copied. What `held` is for is given back with the last piece of it.

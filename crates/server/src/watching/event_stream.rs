@@ -40,7 +40,7 @@ pub(super) fn respond(source: impl EventSource) -> Response {
 fn bytes(source: impl EventSource) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let chunks = futures_util::stream::unfold(source, |mut source| async move {
         let chunk = source.next().await?;
-        // Without memory for it the stream ends; its client comes back, and goes on from where it was.
+        // Without memory, the stream ends. Its client reconnects and resumes from its position.
         let held = source.instance().memory.responses.take(chunk.capacity()).ok()?;
         Some((text_bytes(chunk, held), source))
     });

@@ -105,7 +105,7 @@ struct Events {
 /// Why a stream ends before its job does. The client comes back after its `retry`.
 enum Over {
     Unauthenticated(&'static str),
-    /// There is no memory for the job's states.
+    /// There is no memory left for the job's states.
     Shed,
 }
 

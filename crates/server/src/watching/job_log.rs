@@ -52,7 +52,7 @@ pub(crate) struct Line {
     /// Its number, from 1.
     #[schema(minimum = 1)]
     n: u64,
-    /// When it was written, by the clock of whoever sent it, or else of the server.
+    /// When it was written, by the sender's clock, or else by the server's.
     #[schema(format = DateTime)]
     at: String,
     /// Where it was written, if that is known.
@@ -115,8 +115,9 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
 
 /// A job's log
 ///
-/// The latest lines that its worker wrote: without `since` the newest, with it those after it. With `follow` as server-sent
-/// events: each event has the same JSON, with its `next` as `id`, and `event: end` comes after the job's end.
+/// The latest lines that its worker wrote: without `since` the newest, with it those after it. With `follow` as
+/// server-sent events: each event has the same JSON, with its `next` as `id`, and `event: end` comes after the job's
+/// end.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/log", operation_id = "log", tag = "Watching",
     params(openapi::JobPath, openapi::LogParams, openapi::LastEventId),
@@ -210,8 +211,8 @@ async fn follow(
     Ok(event_stream::respond(lines))
 }
 
-/// One client's stream of lines. Nothing is queued for it: it reads on from where it is, and what is no longer kept by then is
-/// a gap.
+/// One client's stream of lines. Nothing is queued for it: it reads on from where it is, and what is no longer kept by
+/// then is a gap.
 struct Lines {
     #[expect(dead_code, reason = "counts the watcher until it is dropped")]
     watching: Watching,

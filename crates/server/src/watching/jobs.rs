@@ -37,7 +37,8 @@ pub(crate) struct JobList {
     next: Option<String>,
     /// How many jobs are known, whether they match or not.
     total: usize,
-    /// How many jobs match in each status, regardless of `status`, if `counts` asked for it. At most 10,000 are counted.
+    /// How many jobs match in each status, regardless of `status`, if `counts` asked for it. At most 10,000 are
+    /// counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     counts: Option<StatusCounts>,
@@ -84,8 +85,8 @@ fn in_pieces(
     chunks.map_ok(|chunk| stream::iter(pieces(chunk).map(Ok))).try_flatten()
 }
 
-/// A page on its way. It asks the broker for a part of itself each time, so that it holds no more than that; one in another
-/// order than the broker's holds its states.
+/// A page on its way. It asks the broker for a part of itself each time, so that it holds no more than that; one in
+/// another order than the broker's holds its states.
 struct Page {
     instance: Arc<Instance>,
     query: JobsQuery,
@@ -146,7 +147,7 @@ impl Page {
         match self.sorted.take() {
             Some(mut jobs) if jobs.states.len() > self.query.limit => {
                 let rest = jobs.states.split_off(self.query.limit);
-                // The page goes on here, whatever comes after it.
+                // The next page continues here.
                 let part = Jobs { states: jobs.states, next: Some(0), total: jobs.total };
                 self.sorted = Some(Jobs { states: rest, ..jobs });
                 Ok(part)
@@ -261,18 +262,16 @@ impl Asked {
             "tag" => query.keywords.push(Keyword::Tag(value.into())),
             "parent" => query.keywords.push(Keyword::Parent(value.into())),
             "q" => query.text = value,
-            "sort" => {
-                self.sort = match value.as_str() {
-                    "begun" => None,
-                    name => Some(Sort::from_name(name).ok_or_else(|| {
-                        let known = Sort::NAMES.join(", ");
-                        let detail = format!(
-                            "is {value:?}, which is none of begun, {known}, or one of the latter after a -"
-                        );
-                        Refused::parameter("sort", detail)
-                    })?),
-                }
-            }
+            "sort" => self.sort = match value.as_str() {
+                "begun" => None,
+                name => Some(Sort::from_name(name).ok_or_else(|| {
+                    let known = Sort::NAMES.join(", ");
+                    let detail = format!(
+                        "is {value:?}; it must be begun, or one of {known}, optionally after a -"
+                    );
+                    Refused::parameter("sort", detail)
+                })?),
+            },
             "counts" => {
                 self.with_counts = value.parse().map_err(|_| {
                     Refused::parameter("counts", format!("is {value:?}; it is true or false"))

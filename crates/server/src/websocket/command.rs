@@ -66,8 +66,8 @@ pub(super) struct AuthFields {
 type Others = BTreeMap<String, Value>;
 
 impl Command {
-    /// Parses a message; none if it is not a command, in which case it is ignored. `many` says whether the connection is
-    /// for many jobs: on one for a single job there is nothing to subscribe to.
+    /// Parses a message; none if it is not a command, in which case it is ignored. `many` says whether the connection
+    /// is for many jobs: on one for a single job there is nothing to subscribe to.
     pub(super) fn parse(text: &str, many: bool) -> Option<Self> {
         #[derive(Deserialize)]
         struct Kind {
@@ -136,7 +136,7 @@ impl SubscribeFields {
         Ok(Command::Subscribe(job(&self.job_id)?, subscribe))
     }
 
-    /// A subscription to a log has no pace: its lines are sent as fast as they are taken.
+    /// A subscription to a log has no pace: its lines are sent as fast as the client reads.
     fn log_command(self) -> Outcome<Command> {
         let pace = [("mode", self.mode.is_some()), ("max_rate", self.max_rate.is_some())];
         if let Some((name, _)) = pace.into_iter().find(|(_, given)| *given) {

@@ -20,7 +20,7 @@ pub(super) struct Session {
     pub(super) tokens: (Duration, u32),
 }
 
-/// A client is told so long before its credential ends.
+/// How long before the end of its credential a client is warned.
 const WARNING: Duration = Duration::from_secs(30);
 
 impl Session {

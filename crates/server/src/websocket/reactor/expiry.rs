@@ -12,7 +12,7 @@ use crate::access::{Decision, Gate, Granted};
 use crate::websocket::message;
 use crate::websocket::session::Session;
 
-/// In a window a client may send so many tokens: each costs a verification.
+/// The most tokens that a client may send in a window, because each costs a verification.
 const MAX_TOKENS: u32 = 10;
 const TOKENS_WINDOW: Duration = Duration::from_secs(10);
 
@@ -168,8 +168,8 @@ impl Sockets {
         }
     }
 
-    /// Those of the jobs that the connection watches which its new token does not allow. A job whose topic is not attached
-    /// yet is decided once it is.
+    /// Those of the jobs that the connection watches which its new token does not allow. A job whose topic is not
+    /// attached yet is decided once it is.
     fn lost(
         &mut self,
         key: WatcherKey,

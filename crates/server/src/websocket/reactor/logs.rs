@@ -1,7 +1,7 @@
 //! Jobs' logs over a socket: `spec/README.md`, section 17.
 //!
-//! Nothing is queued for a follower. A task waits until its log has grown, and reads a part; the shard sends it, and only then
-//! the next part is waited for. While the socket is blocked, what was read is dropped and read again later.
+//! Nothing is queued for a follower. A task waits until its log has grown, and reads a part; the shard sends it, and
+//! only then the next part is waited for. While the socket is blocked, what was read is dropped and read again later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ use crate::websocket::message;
 
 /// The newest lines with which a log begins for a follower that names no position.
 const FIRST_LINES: usize = 1_000;
-/// A part has so many bytes at most, or one line: it fits into what is buffered for a socket.
+/// The most bytes in a part, unless it is a single line. A part fits into a socket's buffer.
 const MAX_PART: usize = 64 << 10;
 /// While a socket is blocked its logs are looked at so often.
 const BLOCKED: Duration = Duration::from_millis(100);
-/// A shard reads so many parts at once. Each may be a whole log before it is cut to size.
+/// The most parts that a shard reads at once. Each may be a whole log before it is cut to size.
 pub(super) const MAX_READS: usize = 16;
 
 /// A subscription to a job's log.
@@ -66,7 +66,7 @@ pub(super) struct LogSource {
     pub(super) logs: Arc<dyn JobLogs>,
     /// How many may read at once.
     pub(super) reads: Arc<Semaphore>,
-    /// A log that is not heard of for so long is looked at: its job may be forgotten.
+    /// A log without news for this time is read again, because its job may have been forgotten.
     pub(super) patience: Duration,
 }
 

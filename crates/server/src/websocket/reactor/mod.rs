@@ -59,7 +59,7 @@ pub(super) enum Welcome {
     One(Lease, Subscribe, Vec<String>),
     /// Without subscriptions, for many jobs.
     Many,
-    /// Rejected: it is told why, and closed.
+    /// Rejected: it receives the reason and is closed.
     Refused(CloseCode, Refused),
 }
 
@@ -126,7 +126,8 @@ fn lock(sockets: &Mutex<Sockets>) -> MutexGuard<'_, Sockets> {
 }
 
 impl ShardHandle {
-    /// Brings a socket to the shard: at once if nobody is serving it, or through its task, which many may have to wait for.
+    /// Brings a socket to the shard: at once if nobody is serving it, or through its task, which many may have to wait
+    /// for.
     pub(super) async fn admit(&self, admission: Admission) {
         if let Ok(mut sockets) = self.sockets.try_lock() {
             sockets.admit(admission);
@@ -191,7 +192,8 @@ struct Reactor {
     requested: mpsc::Receiver<Request>,
     /// Subscriptions that wait for the broker: at most `max_subscriptions` for each connection.
     attaching: JoinSet<Attached>,
-    /// Subscriptions to logs that wait for lines: together with the others at most `max_subscriptions` for each connection.
+    /// Subscriptions to logs that wait for lines: together with the others at most `max_subscriptions` for each
+    /// connection.
     reading: JoinSet<LogRead>,
     log_source: LogSource,
     hub: Arc<Hub>,
@@ -324,13 +326,13 @@ impl Reactor {
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Admit(admission) => lock(&self.sockets).admit(*admission),
-            // Who asked may have gone.
+            // The client may have disconnected.
             Request::Probe(answer) => drop(answer.send(())),
         }
     }
 
-    /// Asks the kernel which sockets have something to read, or accept bytes again. Under the lock: a key that the kernel
-    /// names is not given to another connection in between.
+    /// Asks the kernel which sockets have something to read, or accept bytes again. Under the lock: a key that the
+    /// kernel names is not given to another connection in between.
     fn poll_sockets(&mut self) {
         let mut sockets = lock(&self.sockets);
         loop {
