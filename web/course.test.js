@@ -6,7 +6,7 @@ import { Course } from './dashboard/course.js';
 
 const state = (number, more) => ({ job_id: 'a', status: 'processing', stage: 'one', attempt: 1, position: `e-${number}`, timestamp: new Date(number * 1000).toISOString(), ...more });
 
-test('what the server kept goes before what was heard, once', () => {
+test('the history of the server overrides what was received, once', () => {
   const course = new Course();
   course.add(state(4, { progress: 0.4 }));
   course.add(state(5, { progress: 0.5 }));

@@ -57,7 +57,7 @@ test('a silent worker: no time left, by the time since its state came', () => {
   assert.deepEqual([outlook.health(900_000), outlook.silentFor(900_000)], ['ok', null]);
 });
 
-test('what the server says goes before what a page sees', () => {
+test('the outlook of the server overrides what a page sees', () => {
   const at = (ms) => new Date(ms).toISOString();
   const outlook = new Outlook();
   // The worker's clock is an hour behind; the server's is what counts.

@@ -3,11 +3,17 @@ use crate::root;
 use crate::setup::{node_modules, venv};
 use crate::step::{Outcome, Shell, Step};
 use crate::tracked;
+use crate::words;
 
 /// What has to hold before a test runs.
 pub(crate) fn steps() -> Vec<Step> {
     vec![
         Step::new("tracked", "no file names this machine or a package registry", tracked::check),
+        Step::new(
+            "words",
+            "the glossary's words, and test names of at most 60 characters",
+            words::check,
+        ),
         Step::new("fmt", "formatting of Rust", || {
             Shell::cargo().args("fmt --all --check").run()?;
             Shell::cargo().args("fmt --manifest-path fuzz/Cargo.toml --check").run()?;

@@ -11,6 +11,7 @@ mod setup;
 mod step;
 mod test;
 mod tracked;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -458,7 +458,7 @@ pub enum Reply {
     Taken(Taken),
     /// It belongs to an attempt that is over.
     Refused(milepost_protocol::Refusal),
-    /// It is of today's worker, and was taken before.
+    /// It is of a legacy worker, and was taken before.
     Heard {
         /// What it led to, or the newest state.
         state: State,

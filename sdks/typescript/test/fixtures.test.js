@@ -83,7 +83,7 @@ test('update.json: what a job is told is reported as it was told', async () => {
 
 test('update.json: by today’s names too', async () => {
   let reported = 0;
-  for (const { name, update } of accepted.filter((each) => each.name.startsWith("today's worker") && each.update.stage)) {
+  for (const { name, update } of accepted.filter((each) => each.name.startsWith("a legacy worker") && each.update.stage)) {
     answerAll(200);
     const reporter = new ProgressReporter({ url: `http://y${(reported += 1)}` });
     const { status, stage, progress, message, metadata, result, error } = update;

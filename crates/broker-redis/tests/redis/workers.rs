@@ -1,4 +1,4 @@
-//! Today's workers: a plain PUBLISH, then SETEX.
+//! Legacy workers: a plain PUBLISH, then SETEX.
 
 use milepost_protocol::Status;
 use milepost_redis_servers::Server;

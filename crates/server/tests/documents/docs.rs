@@ -100,9 +100,10 @@ fn links_lead_somewhere() {
             assert!(target.exists(), "{}: {link}", page.display());
             if !anchor.is_empty() {
                 let headings = fs::read_to_string(&target).unwrap();
-                let mut headings = headings.lines().filter_map(|line| line.strip_prefix("## "));
+                let mut headings = headings.lines().filter(|line| line.starts_with("##"));
                 let found = headings.any(|heading| {
-                    heading.to_lowercase().replace(' ', "-").replace(',', "") == anchor
+                    let heading = heading.trim_start_matches('#').trim_start().to_lowercase();
+                    heading.replace(' ', "-").replace(',', "") == anchor
                 });
                 assert!(found, "{}: {link}", page.display());
             }

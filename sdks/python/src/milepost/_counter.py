@@ -102,7 +102,7 @@ class Counter:
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """The items; each is counted when the next one is asked for."""
         with LOCK:
-            # The tick goes before the item, so one more has been asked for than is done, in each loop.
+            # The tick comes before the item, so one more has been asked for than is done, in each loop.
             self._begun += 1
         return map(_item, zip(self._ticks, items))
 

@@ -1,4 +1,4 @@
-"""Updates that others wrote, as today's workers leave them in Redis: section 2 of the protocol."""
+"""Updates that others wrote, as legacy workers leave them in Redis: section 2 of the protocol."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Redis:
         self._client.connection()
         outcomes: list[Optional[Outcome]] = [None] * len(updates)
         left = list(range(len(updates)))
-        # Once more for those that were late by another clock only, or come after what today's worker left.
+        # Once more for those that were late by another clock only, or come after what a legacy worker left.
         for is_last in (False, True):
             begun = time.monotonic() * 1_000
             calls = [self._client.report(*updates[at], timeout) for at in left]
@@ -76,7 +76,7 @@ class Redis:
         raise ValueError(kind)
 
     def _adopt(self, sent: Outgoing, found: bytes, timeout: float) -> Outcome:
-        """Today's worker has reported this job before, and nobody has looked at it yet: that comes first."""
+        """A legacy worker has reported this job before, and its value is not folded yet: fold it first."""
         try:
             update = _foreign.read(sent.job_id, found)
         except _foreign.Unreadable:
