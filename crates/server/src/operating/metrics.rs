@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the server counts, for Prometheus. Read when somebody asks; a delivery costs nothing more.
+//! `GET /metrics`: what the server counts, for Prometheus. Read on request, so deliveries do not pay for it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use milepost_broker::LogStats;
+use milepost_broker::{LogStats, Stats};
 use milepost_hub::Hub;
-use milepost_protocol::ProblemType;
+use milepost_protocol::{ProblemType, Timestamp};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use crate::instance::Instance;
 use crate::memory::{Budget, Share, TOPIC_BYTES};
 use crate::response::problem::{Outcome, Refused};
+use crate::supervisor::Supervisor;
 
 /// What the server counts, for Prometheus
 #[utoipa::path(
@@ -49,7 +50,6 @@ struct Scrape(Arc<Instance>);
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Instance {
-            config,
             memory,
             broker,
             logs,
@@ -67,45 +67,24 @@ impl Collector for Scrape {
         let sent = counters.messages_sent.load(Relaxed);
         let errors = counters.errors.load(Relaxed);
 
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        let info = MetricType::Info;
-        build.encode(encoder.encode_descriptor("milepost_build", "This server", None, info)?)?;
-
-        #[expect(clippy::cast_precision_loss, reason = "exact for two centuries from 1970")]
-        let started = started.as_micros() as f64 / 1e6;
-        let help = "When the server started, since 1970";
-        let unit = Some(&Unit::Seconds);
-        let metric =
-            encoder.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
-        ConstGauge::new(started).encode(metric)?;
-
+        encode_process(&mut encoder, *started)?;
         let tasks = Handle::current().metrics().num_alive_tasks();
         let gauges = [
-            ("milepost_open_sockets", "Sockets open, watchers or not", sockets),
+            ("milepost_open_sockets", "Open sockets of all kinds", sockets),
             ("milepost_active_connections", "Watchers now", watchers),
             ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
             ("milepost_topics", "Jobs watched now or until a moment ago", hub.topics()),
             ("milepost_tasks", "Tasks of the runtime: each connection is one", tasks),
-            ("milepost_known_jobs", "Jobs that the broker holds", held.jobs),
+            ("milepost_known_jobs", "Jobs that the broker keeps", held.jobs),
         ];
         for (name, help, value) in gauges {
             gauge(&mut encoder, name, help, None, value)?;
         }
-        let bytes = Some(&Unit::Bytes);
-        let help = "What the broker holds of states";
-        gauge(&mut encoder, "milepost_broker", help, bytes, held.bytes)?;
-        // Redis has limits of its own.
-        if config.redis_url.is_none() {
-            let help = "How many it may hold";
-            gauge(&mut encoder, "milepost_known_jobs_limit", help, None, config.max_jobs)?;
-            let help = "How much it may hold";
-            gauge(&mut encoder, "milepost_broker_limit", help, bytes, config.states_limit(memory))?;
-        }
-
+        encode_broker(&mut encoder, &self.0, &held)?;
         let job_logs = logs.log_stats();
         encode_memory(&mut encoder, memory, hub, job_logs)?;
 
-        let help = "Updates reported, by what came of them";
+        let help = "Updates by outcome";
         let mut updates =
             encoder.encode_descriptor("milepost_updates", help, None, MetricType::Counter)?;
         let outcomes = [("accepted", &counters.updates), ("refused", &counters.refusals)];
@@ -117,13 +96,7 @@ impl Collector for Scrape {
                 .encode(updates.encode_family(&labels)?)?;
         }
         encode_access(&mut encoder, &self.0)?;
-        let help = "Times that a long-lived task panicked or ended before it should";
-        let name = "milepost_task_failures";
-        let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (task, status) in supervisor.tasks() {
-            let labels = [("task", task)];
-            ConstCounter::new(status.failures).encode(failures.encode_family(&labels)?)?;
-        }
+        encode_failures(&mut encoder, supervisor)?;
         let dropped = dropped_log_lines();
         let counts = [
             (
@@ -133,18 +106,14 @@ impl Collector for Scrape {
             ),
             (
                 "milepost_address_refusals",
-                "Connections refused because their address had as many as it may",
+                "Connections rejected by the limit for each address",
                 self.0.addresses.refused(),
             ),
             ("milepost_connections", "Watchers since start", connections),
             ("milepost_messages_sent", "Messages sent to watchers", sent),
             ("milepost_errors", "Faults on the server's side", errors),
-            ("milepost_evicted_jobs", "Jobs given up early for want of room", held.evicted),
-            (
-                "milepost_evicted_logs",
-                "Jobs' logs given up early for want of room",
-                job_logs.evicted,
-            ),
+            ("milepost_evicted_jobs", "Ended jobs evicted", held.evicted),
+            ("milepost_evicted_logs", "Logs of jobs evicted", job_logs.evicted),
             ("milepost_unreadable_jobs", "Times that a job could not be read", held.unreadable),
         ];
         for (name, help, count) in counts {
@@ -170,9 +139,57 @@ impl From<&Share> for ShareUse {
     }
 }
 
+fn encode_process(encoder: &mut DescriptorEncoder<'_>, started: Timestamp) -> fmt::Result {
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    let info = MetricType::Info;
+    build.encode(encoder.encode_descriptor("milepost_build", "This server", None, info)?)?;
+
+    #[expect(clippy::cast_precision_loss, reason = "exact for two centuries from 1970")]
+    let started = started.as_micros() as f64 / 1e6;
+    let help = "When the server started, since 1970";
+    let unit = Some(&Unit::Seconds);
+    let metric = encoder.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
+    ConstGauge::new(started).encode(metric)
+}
+
+fn encode_broker(
+    encoder: &mut DescriptorEncoder<'_>,
+    instance: &Instance,
+    held: &Stats,
+) -> fmt::Result {
+    let bytes = Some(&Unit::Bytes);
+    let help = "Bytes of states in the broker";
+    gauge(encoder, "milepost_broker", help, bytes, held.bytes)?;
+    // Redis has limits of its own.
+    if instance.config.redis_url.is_none() {
+        let help = "The limit of known jobs";
+        gauge(encoder, "milepost_known_jobs_limit", help, None, instance.config.max_jobs)?;
+        let help = "The limit of bytes of states";
+        gauge(
+            encoder,
+            "milepost_broker_limit",
+            help,
+            bytes,
+            instance.config.states_limit(&instance.memory),
+        )?;
+    }
+    Ok(())
+}
+
+fn encode_failures(encoder: &mut DescriptorEncoder<'_>, supervisor: &Supervisor) -> fmt::Result {
+    let help = "Times that a long-lived task panicked or ended early";
+    let name = "milepost_task_failures";
+    let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (task, status) in supervisor.tasks() {
+        let labels = [("task", task)];
+        ConstCounter::new(status.failures).encode(failures.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
 fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fmt::Result {
     let counters = &instance.counters;
-    let help = "Requests refused for their credential, by why";
+    let help = "Requests rejected for their credential, by reason";
     let name = "milepost_access_refusals";
     let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     let reasons =
@@ -181,7 +198,7 @@ fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fm
         let labels = [("reason", reason)];
         ConstCounter::new(count.load(Relaxed)).encode(refusals.encode_family(&labels)?)?;
     }
-    let help = "Lines that the audit log left out because there were too many in a second";
+    let help = "Lines omitted from the audit log, which has a limit per second";
     let name = "milepost_audit_omissions";
     let omissions = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     ConstCounter::new(instance.audit.omitted()).encode(omissions)
@@ -211,7 +228,7 @@ fn encode_memory(
     let of_shares = [
         (
             "milepost_memory_share",
-            "Memory in use, of each share that is counted",
+            "Memory used, by share",
             shares.each_ref().map(|share| share.used),
         ),
         (

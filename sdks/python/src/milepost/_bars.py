@@ -139,7 +139,7 @@ class Reported:
 
     def look(self, bar: Any) -> None:
         """The bar has changed, and was drawn."""
-        if not self.job._bell.is_foreign:
+        if not self.job._outbox.is_foreign:
             seen = self._read(bar)
             self._soon(lambda: self._take(seen))
 
@@ -165,13 +165,13 @@ class Reported:
     def _soon(self, change: Callable[[], None]) -> bool:
         """Makes a change under the lock, or has the sender make it. Returns whether it is made."""
         if not acquire_briefly():
-            bell, record = self.job._bell, self.job._record
+            outbox, record = self.job._outbox, self.job._record
 
             def change_later() -> None:
                 with LOCK:
                     change()
 
-            bell.later(record, change_later)
+            outbox.later(record, change_later)
             return False
         try:
             change()
@@ -199,7 +199,7 @@ class Reported:
             return
         self._is_closed = True
         seen = self._read(bar)
-        if not self.job._bell.is_foreign:
+        if not self.job._outbox.is_foreign:
             self._soon(lambda: self._remove(seen))
         if self._owns:
             self._end(is_dropped and not seen.is_full, outcome or self._error())

@@ -40,8 +40,8 @@ _entered: list[Job] = []
 """The jobs whose blocks are open in this process, once for each block."""
 
 
-class Bell(Protocol):
-    """Whoever sends what jobs say."""
+class Outbox(Protocol):
+    """Sends the updates of jobs."""
 
     @property
     def is_foreign(self) -> bool:
@@ -62,33 +62,33 @@ class Bell(Protocol):
 
 
 class Job:
-    """A job, to say how far it is. Made by `milepost.job()`.
+    """A handle on a job, to report its progress. Created by `milepost.job()`.
 
-    No method raises on its own account, blocks or waits for a server: what is said is kept in memory, and a
-    background thread sends it. Any thread or task may call them. The first end counts; what is said after it is passed
-    over. A job that is dropped, or left at the process's exit, without an end has failed.
+    No method raises an error of its own, blocks or waits for a server. Methods change memory, and a background thread
+    sends the updates. Any thread or task may call them. The first end counts; later calls are ignored. If the job is
+    dropped without an end, or the process exits, the job has failed.
 
-    As a context manager (`with` and `async with`) it ends with its block: completed; failed if the block raises, with
-    the exception's text; cancelled for KeyboardInterrupt, asyncio.CancelledError, GeneratorExit and for a SystemExit
-    that is no failure. Exceptions go on their way. The block does not wait for the end to arrive; the process's exit
-    does, for two seconds at most.
+    As a context manager (`with` and `async with`), the job ends with its block: as failed if the block raises, with the
+    exception's text; as cancelled for KeyboardInterrupt, asyncio.CancelledError, GeneratorExit and a successful
+    SystemExit; otherwise as completed. Exceptions propagate. The block does not wait until the end is acknowledged; the
+    exit of the process does, for at most two seconds.
     """
 
-    def __init__(self, record: Record, bell: Bell) -> None:
+    def __init__(self, record: Record, outbox: Outbox) -> None:
         self._record = record
-        self._bell = bell
+        self._outbox = outbox
         self._own = record.own
         self._tokens: list[contextvars.Token[Optional[Job]]] = []
-        self._has_told_foreign = False
+        self._has_warned_foreign = False
         self._begin_again: Callable[[], Job] = lambda: self
         """Begins another job like this one."""
         self._cells = Cells()
         self._ends_soon = False
-        """Whether an end is on its way to the sender."""
+        """Whether an end is about to reach the sender."""
         self._finish: Optional[Callable[[], None]] = None
-        """Ends the job at the process' exit, where something else than the program has it in hand."""
+        """Ends the job when the process exits, if a bar or a framework owns it, not the program."""
 
-    # What it is
+    # Identity
 
     @property
     def id(self) -> str:
@@ -97,17 +97,17 @@ class Job:
 
     @property
     def url(self) -> Optional[str]:
-        """The page where people watch it; None if it is reported to no Milepost server."""
-        return self._bell.page_of(self.id)
+        """The job's page in the browser; None if it is not reported to a Milepost server."""
+        return self._outbox.page_of(self.id)
 
     @property
     def status(self) -> str:
-        """`queued`, `processing`, `completed`, `failed` or `cancelled`, as reported here."""
+        """`queued`, `processing`, `completed`, `failed` or `cancelled`, as this process reported it."""
         return self._record.status
 
     @property
     def has_ended(self) -> bool:
-        """Whether an end was reported here."""
+        """Whether this process has reported an end."""
         return self._record.has_ended
 
     @property
@@ -116,13 +116,13 @@ class Job:
 
     @property
     def attempt(self) -> Optional[int]:
-        """The attempt that is named in what is reported; None: the latest."""
+        """The attempt that updates name; None for the latest."""
         return self._record.attempt
 
     @property
     def refused(self) -> Optional[Refusal]:
-        """Why the server did not take the latest update; None if it did, or has not answered yet. With the problem
-        `attempt-ended` or `attempt-superseded`, nothing more is reported of this job from here."""
+        """Why the server rejected the latest update; None if it accepted it, or has not answered yet. With the problem
+        `attempt-ended` or `attempt-superseded`, this process no longer reports the job."""
         return self._record.refused
 
     # How far it is
@@ -137,7 +137,7 @@ class Job:
 
     @property
     def total(self) -> Assignable[Number]:
-        """How many there are to do: `total = n`, or `total(n)`; None: not known."""
+        """The total of the count: `total = n`, or `total(n)`; None if it is not known."""
         return Assignable(self._own.total, self._set_total)
 
     @total.setter
@@ -150,8 +150,8 @@ class Job:
 
     @property
     def progress(self) -> Assignable[float]:
-        """How far the job is, 0…1, where that is not counted: `progress = 0.4`, or `progress(0.4)`.
-        It overrides the count; None: as counted."""
+        """The progress, 0…1, if it does not come from the count: `progress = 0.4`, or `progress(0.4)`.
+        It overrides the count. None removes it."""
         return Assignable(self._own.given, self._set_progress)
 
     @progress.setter
@@ -174,7 +174,7 @@ class Job:
         message: Optional[str] = None,
         metadata: Optional[Mapping[str, object]] = None,
     ) -> None:
-        """Several things at once; what is None stays as it is. `current` is how many are done."""
+        """Sets several values at once; None leaves a value unchanged. `current` is the count."""
         if stage is not None:
             self._enter(stage, self._own)
         self._own.update(given_number(current, "current"), given_number(total, "total"), given_progress(progress), unit)
@@ -217,12 +217,12 @@ class Job:
         within: Optional[tuple[float, float]] = None,
         cancellable: bool = False,
     ) -> Any:
-        """The items, for `for` or `async for`: each is counted when the next one is asked for.
+        """Counts items, for `for` or `async for`: each when the next one is requested.
 
-        `total` is how many items there are; by default their `len()`, if they have one, unless a total was set that
-        is still ahead. With `stage`, they are counted in a stage of that name: see `stage()`.
+        `total` is the number of items; by default their `len()`, if they have one, unless a larger total was set. With
+        `stage`, they are counted in a stage of that name: see `stage()`.
 
-        If `cancellable`, the loop raises `milepost.CancelRequested` before the next item, once watchers request that
+        If `cancellable`, the loop raises `milepost.CancelRequested` before the next item once a watcher requests that
         the job be cancelled.
         """
         if cancellable:
@@ -244,12 +244,12 @@ class Job:
         unit: Optional[str] = None,
         within: Optional[tuple[float, float]] = None,
     ) -> Stage:
-        """Enters a stage: any text, cut at 256 bytes. Watchers see that at once.
+        """Enters a stage: any text, cut at 256 bytes. Watchers see it at once.
 
-        What is returned counts on its own, and may be used as a context manager (`with` and `async with`); the job's
-        progress is that of the stage as soon as it has a total or has counted. After the block the job's own count is
-        shown again, if it has one. `within` is the part of the job's progress that the stage takes, such as
-        `(0.25, 1.0)`; by default all of it, so that the bar starts anew.
+        The returned stage has its own count, and is a context manager (`with` and `async with`). Once it has a total or
+        has counted, the job's progress is that of the stage. After the block, watchers see the job's own count again,
+        if it has one. `within` is the part of the job's progress that the stage covers, such as `(0.25, 1.0)`. By
+        default it covers all of it, so the bar starts over.
         """
         part = given_part(within, "within")
         counter = Counter(part or (0.0, 1.0), unit)
@@ -257,23 +257,23 @@ class Job:
         self._enter(name, counter if part is not None or counter.is_used else None)
         return Stage(name, self._record, counter)
 
-    # What watchers request of it
+    # Requests of watchers
 
     @property
     def requested(self) -> Optional[Request]:
-        """What watchers request of the job: that it be cancelled, paused or resumed; None: nothing.
+        """The latest request of a watcher to cancel, pause or resume the job; None if there is none.
 
-        From the first look on the job is cancellable: before, the server refuses requests. The answer to any update
-        tells of a request, so a job that moves learns of it within some 0.2 seconds, and one that does not with its
-        next heartbeat.
+        The first access makes the job cancellable; before, the server rejects requests. The response to each update
+        contains the request. So a job that moves learns of it within about 0.2 seconds, and any other job with its next
+        heartbeat.
         """
         self._listen()
         return self._record.requested
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether watchers request that the job be cancelled. Once that was seen, they are told so.
-        The first look makes the job cancellable: see `requested`."""
+        """Whether a watcher requests that the job be cancelled. Once this was True, watchers see the request as
+        acknowledged. The first access makes the job cancellable: see `requested`."""
         request = self.requested
         if request is None or request.action != "cancel":
             return False
@@ -281,7 +281,7 @@ class Job:
         return True
 
     def raise_if_cancelled(self) -> None:
-        """Raises `milepost.CancelRequested` if watchers request that the job be cancelled: see `cancel_requested`.
+        """Raises `milepost.CancelRequested` if a watcher requests that the job be cancelled: see `cancel_requested`.
         A `with` block of the job then ends as cancelled."""
         if self.cancel_requested:
             request = self._record.requested
@@ -290,31 +290,31 @@ class Job:
 
     @harmless
     def acknowledge(self, action: str) -> None:
-        """The worker does what was requested, `cancel`, `pause` or `resume`: watchers are shown that at once.
-        After `pause` the job is shown as paused until `resume`."""
+        """Acknowledges a request: `cancel`, `pause` or `resume`. Watchers see it at once.
+        After `pause`, they see the job as paused until `resume`."""
         if action not in ACTIONS:
             warn_once(f"acknowledge is ignored: it takes {', '.join(ACTIONS)}, not {_json.describe(action)[:40]}")
         elif self._record.acknowledge(action):
-            self._ring()
+            self._wake()
 
     @harmless
     def _listen(self) -> None:
         if self._record.make_cancellable():
-            self._ring()
+            self._wake()
 
     # What there is to say of it
 
     @harmless
     def message(self, text: Optional[str]) -> None:
-        """What is going on, for people. Cut at 8,192 bytes. None, or an empty text: nothing any more."""
+        """A message for people. Cut at 8,192 bytes. None, or an empty text, removes it."""
         self._check_process()
         self._record.message(given_text(text) or None)
 
     @harmless
     def metadata(self, values: Optional[Mapping[str, object]] = None, /, **more: object) -> None:
-        """Facts of the worker's own, shown to watchers until they are set anew. Anything that JSON can hold; dates,
-        numpy's numbers and the like are turned into it. All of a job's have 48 KiB; what is beyond is passed
-        over with a warning. The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`."""
+        """Values of the worker's own, which watchers see until they are set again. They may be anything that JSON
+        represents; dates and numpy's numbers are converted. A job's metadata has at most 48 KiB; a value that does not
+        fit is ignored with a warning. The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`."""
         self._check_process()
         self._record.metadata(values, more)
 
@@ -330,12 +330,13 @@ class Job:
 
     def _log(self, text: str, stream: Optional[str], at: Optional[float]) -> None:
         self._check_process()
-        self._bell.write_log(self._record, text, stream, at)
+        self._outbox.write_log(self._record, text, stream, at)
 
     @harmless
     def artifact(self, name: str, url: str, *, media_type: Optional[str] = None, size: Optional[Number] = None) -> None:
-        """Links what the job made: watchers find it under that name. One of the same name is replaced. `size` is in
-        bytes. A job has at most 64, with at most 8,192 bytes of JSON; what is beyond is ignored with a warning."""
+        """Links a file that the job made. Watchers see it under `name`; an artifact of the same name is replaced.
+        `size` is in bytes. A job has at most 64 artifacts, with at most 8,192 bytes of JSON; others are ignored with a
+        warning."""
         fields: dict[str, object] = {"name": given_text(name), "url": given_text(url)}
         if media_type is not None:
             fields["media_type"] = given_text(media_type)
@@ -350,37 +351,37 @@ class Job:
 
     @harmless
     def result(self, value: object) -> None:
-        """What comes of the job: told when it completes. Anything that JSON can hold, at most 65,536 bytes with the
-        rest; large results belong elsewhere, with their URL in here."""
+        """Sets the result, which is reported when the job completes. It may be anything that JSON represents; the whole
+        update has at most 65,536 bytes. Store larger results elsewhere, and report their URL."""
         self._record.result(value)
 
-    # How it ends
+    # Ends
 
     @harmless
     def complete(self, result: object = None, *, message: Optional[str] = None) -> None:
-        """The job did what it was for."""
+        """Ends the job as completed."""
         if result is not None:
             self._record.result(result)
         self._end("completed", None if message is None else _json.describe(message))
 
     @harmless
     def fail(self, error: object) -> None:
-        """The job could not do it: an exception, of which its type and its last frame are told too, or a text. Cut at
-        8,192 bytes."""
+        """Ends the job as failed, with a text or an exception, whose type and last frame are included. Cut at 8,192
+        bytes."""
         self._end("failed", _json.describe_error(error))
 
     @harmless
     def cancel(self, reason: object = "cancelled") -> None:
-        """Somebody called the job off."""
+        """Ends the job as cancelled."""
         self._end("cancelled", _json.describe(reason))
 
     def _enter(self, stage: str, counter: Optional[Counter]) -> None:
         if self._record.enter(given_text(stage) or None, counter):
-            self._ring()
+            self._wake()
 
     def _check_process(self) -> None:
-        if self._bell.is_foreign and not self._has_told_foreign:
-            self._has_told_foreign = True
+        if self._outbox.is_foreign and not self._has_warned_foreign:
+            self._has_warned_foreign = True
             _notice.notify(
                 f"{self.id} is a job of the process that this one was forked from, which reports it; "
                 "what is said of it here is not reported"
@@ -388,15 +389,15 @@ class Job:
 
     def _end(self, status: str, text: Optional[str], waits: bool = True) -> None:
         # A fork's copy of the job says nothing of how the job ends.
-        if not self._bell.is_foreign and self._record.end(status, text):
-            self._ring()
+        if not self._outbox.is_foreign and self._record.end(status, text):
+            self._wake()
             if self._cells:
                 self._cells.update(repr(self), self._repr_html_())
             if waits:
                 self._deliver_in_pool()
 
     def _leave(self, reason: str) -> None:
-        """The process ends: what has no outcome has failed, unless it is known better."""
+        """The process exits: a job without an outcome has failed, unless its owner ends it otherwise."""
         finish, self._finish = self._finish, None
         if finish is not None:
             finish()
@@ -408,28 +409,28 @@ class Job:
 
     @harmless
     def _deliver(self, timeout: float) -> None:
-        """Waits, so many seconds at most, until what was said has arrived."""
-        self._bell.deliver(self._record, timeout)
+        """Waits for at most `timeout` seconds until the job's latest state has been sent."""
+        self._outbox.deliver(self._record, timeout)
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         self._check_process()
-        self._bell.wake(self._record)
+        self._outbox.wake(self._record)
         _notice.notify_deferred()
 
     # As a decorator
 
     def __call__(self, function: F) -> F:
-        """Makes each call of a function a job of its own, with what this one was begun with:
+        """A decorator that makes each call of a function a job, with the arguments of this one:
 
             @milepost.job("export")
             def export(path): ...
 
-        It works for functions and for coroutine functions. Inside, `milepost.current()` is the job. What the function
-        returns is not reported. With a fixed `id`, a call after the end of another one is the job's next attempt.
+        It works for functions and for coroutine functions. Inside, `milepost.current()` is the job. The return value is
+        not reported. With a fixed `id`, a call after the end of another one is the job's next attempt.
         """
         begin, record = self._begin_again, self._record
         record.is_withdrawn = True
-        self._ring()
+        self._wake()
 
         if inspect.iscoroutinefunction(function):
 
@@ -451,7 +452,7 @@ class Job:
 
     def __enter__(self: J) -> J:
         if self._record.begin():
-            self._ring()
+            self._wake()
         self._tokens.append(_current.set(self))
         _entered.append(self)
         hint_page(self.url)
@@ -490,17 +491,17 @@ class Job:
 
     def _end_soon(self, status: str, text: Optional[str]) -> None:
         """Ends the job, for finalisers: at once if the lock is free, else the sender does it."""
-        record, bell = self._record, self._bell
-        if bell.is_foreign or record.has_ended:
+        record, outbox = self._record, self._outbox
+        if outbox.is_foreign or record.has_ended:
             return
         if not acquire_briefly():
             # Not by way of this job, which may be gone by then.
             self._ends_soon = True
-            bell.later(record, lambda: record.end(status, text))
+            outbox.later(record, lambda: record.end(status, text))
             return
         try:
             if record.end(status, text):
-                bell.wake(record)
+                outbox.wake(record)
         finally:
             LOCK.release()
 
@@ -515,7 +516,7 @@ class Job:
     # In a notebook
 
     def _repr_html_(self) -> str:
-        return html_of(self._record.describe(), self._bell.server)
+        return html_of(self._record.describe(), self._outbox.server)
 
     def _ipython_display_(self) -> None:
         self._cells.show(repr(self), self._repr_html_())
@@ -540,7 +541,7 @@ def of_other_threads() -> Optional[Job]:
     another thread, if there is only one in this process."""
     if threading.current_thread() is threading.main_thread():
         return None
-    found = {job.id: job for job in list(_entered) if job._goes_on and not job._bell.is_foreign}
+    found = {job.id: job for job in list(_entered) if job._goes_on and not job._outbox.is_foreign}
     return next(iter(found.values())) if len(found) == 1 else None
 
 

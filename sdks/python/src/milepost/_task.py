@@ -50,10 +50,10 @@ class Task:
 
     def hand_over(self, attempt: int, message: Optional[str]) -> None:
         """The task is in the queue again: it waits to be run as that attempt, here or elsewhere."""
-        if not self.job._bell.is_foreign and self.job._record.hand_over(
+        if not self.job._outbox.is_foreign and self.job._record.hand_over(
             queued(self.job.id, attempt, message, self._name), "queued"
         ):
-            self.job._ring()
+            self.job._wake()
 
     def let_go(self) -> None:
         """Somebody else, who sees this process end, tells how the task ended."""
