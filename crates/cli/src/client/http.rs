@@ -108,6 +108,11 @@ impl Http {
         self.text(self.authorized(get).query_pairs(query.iter().copied()).call())
     }
 
+    pub(super) fn history(&self, job: &JobId) -> Result<String, RequestError> {
+        let get = self.agent.get(format!("{}/jobs/{job}/history", self.url));
+        self.text(self.authorized(get).call())
+    }
+
     /// A page of the jobs known; the answer's JSON.
     pub(super) fn jobs(&self, query: &[(&str, &str)]) -> Result<String, RequestError> {
         let request =

@@ -245,6 +245,14 @@ impl Client {
         }
     }
 
+    /// What is kept of the job's attempt; the answer's JSON.
+    pub(crate) fn history(&self, job: &JobId) -> Result<String, RequestError> {
+        match self {
+            Self::Http(http) => http.history(job),
+            Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
+        }
+    }
+
     /// Whether an answer is held until there is something new.
     pub(crate) fn holds_answers(&self) -> bool {
         matches!(self, Self::Http(_))

@@ -3,6 +3,7 @@
 use milepost_protocol::{JobId, State, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::history::History;
 use crate::jobs::{Row, SortKey, sort};
 
 /// A filter is cut to this.
@@ -25,6 +26,7 @@ pub(super) struct OpenJob {
     pub(super) job: JobId,
     /// None if the server does not know it any more.
     pub(super) state: Option<State>,
+    pub(super) history: History,
     /// The latest lines of its log.
     pub(super) log: Vec<String>,
 }
@@ -206,7 +208,8 @@ impl App {
         let Ok(job) = JobId::parse(row.job()) else { return Action::Nothing };
         // What the list has of it is shown until the server answers.
         let state = self.jobs.iter().find(|state| *state.job() == job).cloned();
-        self.open = Some(OpenJob { job: job.clone(), state, log: Vec::new() });
+        self.open =
+            Some(OpenJob { job: job.clone(), state, history: History::default(), log: Vec::new() });
         self.mode = Mode::Job(job.clone());
         Action::Show(Some(job))
     }
@@ -331,7 +334,12 @@ pub(super) mod tests {
         press(&mut app, &[KeyCode::Enter]);
         let open = |job: &str| {
             let job = JobId::parse(job).unwrap();
-            Some(OpenJob { job, state: None, log: vec!["line".to_owned()] })
+            Some(OpenJob {
+                job,
+                state: None,
+                history: History::default(),
+                log: vec!["line".to_owned()],
+            })
         };
         app.take(Snapshot { open: open("a"), ..Snapshot::default() }, now());
         assert!(app.open.as_ref().unwrap().log.is_empty());

@@ -5,11 +5,12 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Row as TableRow, Table, TableState};
+use ratatui::widgets::{Paragraph, Row as TableRow, Sparkline, Table, TableState};
 use serde_json::Value;
 
 use super::app::{App, Mode, OpenJob};
-use crate::bars::{JobSummary, RowOptions, bar_line, sanitized};
+use super::history::History;
+use crate::bars::{JobSummary, RowOptions, bar_line, clock, sanitized};
 use crate::jobs::{TITLES, widths};
 use crate::status::in_words;
 
@@ -21,6 +22,10 @@ const GAP: u16 = 2;
 
 /// Columns of details that are worth it.
 const MIN_DETAILS: usize = 10;
+
+/// Rows of a chart, and those that the screen needs for it.
+const CHART_HEIGHT: u16 = 4;
+const MIN_HEIGHT_WITH_CHART: u16 = 16;
 
 /// What surrounds the jobs.
 #[derive(Debug, Clone, Copy)]
@@ -148,7 +153,7 @@ fn style(status: Status, health: Option<Health>, colours: bool) -> Style {
     }
 }
 
-/// A job's page: its bar, what `milepost status` shows, its stages, and as much of its log as fits.
+/// A job's page: its bar, what `milepost status` shows, its stages, its progress so far, and as much of its log as fits.
 fn draw_job(
     frame: &mut Frame<'_>,
     open: &OpenJob,
@@ -168,36 +173,89 @@ fn draw_job(
     let words = in_words(state, None, None, around.now);
     let mut lines: Vec<Line<'_>> =
         words.lines().skip(1).map(|l| Line::from(l.to_owned())).collect();
-    lines.extend(stages(state).map(|stages| Line::from(format!("    stages  {stages}"))));
-    let height = usize::from(middle.height);
+    lines.extend(
+        stages(state, &open.history, around.now)
+            .map(|stages| Line::from(format!("    stages  {stages}"))),
+    );
     // The log has a third of the screen at least.
-    lines.truncate((height * 2 / 3).max(1));
-    let room = height.saturating_sub(lines.len() + 1);
-    if !open.log.is_empty() && room > 0 {
-        lines.push(Line::styled("Log", Modifier::BOLD));
-        let hidden = open.log.len().saturating_sub(room);
-        lines.extend(open.log.iter().skip(hidden).map(|l| Line::from(sanitized(l).into_owned())));
-    }
-    frame.render_widget(Paragraph::new(lines), middle);
+    lines.truncate((usize::from(middle.height) * 2 / 3).max(1));
+    let [fields, chart, log] = Layout::vertical([
+        Constraint::Length(u16::try_from(lines.len()).unwrap_or(u16::MAX)),
+        Constraint::Length(chart_height(&open.history, middle.height)),
+        Constraint::Fill(1),
+    ])
+    .areas(middle);
+    frame.render_widget(Paragraph::new(lines), fields);
+    let data = open.history.chart(chart.width.into());
+    frame.render_widget(Sparkline::default().data(data).max(100).style(colour), chart);
+    draw_log(frame, &open.log, log);
 }
 
-/// `✓ Download → ● Encode → upload`: what is done, what is under way, what is to come. None if none are declared.
-fn stages(state: &State) -> Option<String> {
-    let declared: Vec<Value> = serde_json::from_str(state.attribute(Attribute::Stages)?).ok()?;
-    let id = |stage: &Value| stage.as_str().or_else(|| stage["id"].as_str()).map(str::to_owned);
+/// None where the screen is low, or there is nothing to draw.
+fn chart_height(history: &History, height: u16) -> u16 {
+    if height < MIN_HEIGHT_WITH_CHART || history.chart(1).is_empty() { 0 } else { CHART_HEIGHT }
+}
+
+/// As much of the log's end as fits.
+fn draw_log(frame: &mut Frame<'_>, log: &[String], area: Rect) {
+    let room = usize::from(area.height.saturating_sub(1));
+    if log.is_empty() || room == 0 {
+        return;
+    }
+    let mut lines = vec![Line::styled("Log", Modifier::BOLD)];
+    let hidden = log.len().saturating_sub(room);
+    lines.extend(log.iter().skip(hidden).map(|line| Line::from(sanitized(line).into_owned())));
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// A stage that is declared, or has begun.
+struct Stage {
+    id: String,
+    label: Option<String>,
+    is_skipped: bool,
+}
+
+/// Those that the job declares; else those that have begun, if there are several.
+fn known_stages(state: &State, history: &History) -> Vec<Stage> {
+    let declared = state.attribute(Attribute::Stages);
+    let declared = declared.and_then(|json| serde_json::from_str::<Vec<Value>>(json).ok());
+    if let Some(declared) = declared {
+        let stage = |stage: &Value| {
+            let id = stage.as_str().or_else(|| stage["id"].as_str())?.to_owned();
+            let label = stage["label"].as_str().map(str::to_owned);
+            Some(Stage { id, label, is_skipped: stage["skipped"] == Value::Bool(true) })
+        };
+        return declared.iter().filter_map(stage).collect();
+    }
+    let mut begun: Vec<Stage> = Vec::new();
+    for past in &history.stages {
+        if begun.iter().all(|stage| stage.id != past.id) {
+            let (id, label) = (past.id.clone(), past.label.clone());
+            begun.push(Stage { id, label, is_skipped: false });
+        }
+    }
+    if begun.len() < 2 { Vec::new() } else { begun }
+}
+
+/// `✓ Download 0:10 → ● Encode 0:42 → upload`: what is done, what is under way, what is to come, and how long it took.
+fn stages(state: &State, history: &History, now: Timestamp) -> Option<String> {
+    let known = known_stages(state, history);
     let view = state.view();
-    let current = declared.iter().position(|stage| id(stage).as_deref() == Some(&*view.stage));
-    let marked = declared.iter().enumerate().filter_map(|(index, stage)| {
-        let label = stage["label"].as_str().map(str::to_owned).or_else(|| id(stage))?;
+    let current = known.iter().position(|stage| stage.id == view.stage);
+    let marked = known.iter().enumerate().map(|(index, stage)| {
+        let label = stage.label.as_ref().unwrap_or(&stage.id);
+        let took = history.took(&stage.id, now).map(|took| format!(" {}", clock(took)));
+        let took = took.unwrap_or_default();
         let is_done = state.status() == Status::Completed || current.is_some_and(|at| index < at);
-        Some(match current {
-            _ if stage["skipped"] == Value::Bool(true) => format!("{label} (skipped)"),
-            _ if is_done => format!("✓ {label}"),
-            Some(at) if at == index => format!("● {label}"),
-            _ => label,
-        })
+        match current {
+            _ if stage.is_skipped => format!("{label} (skipped)"),
+            _ if is_done => format!("✓ {label}{took}"),
+            Some(at) if at == index => format!("● {label}{took}"),
+            _ => format!("{label}{took}"),
+        }
     });
-    Some(sanitized(&marked.collect::<Vec<_>>().join(" → ")).into_owned())
+    let marked: Vec<String> = marked.collect();
+    (!marked.is_empty()).then(|| sanitized(&marked.join(" → ")).into_owned())
 }
 
 #[cfg(test)]
@@ -268,6 +326,26 @@ mod tests {
         assert_eq!((rows[8].as_str(), rows[9].as_str()), ("line 50", JOB_KEYS));
         press(&mut app, &[KeyCode::Char('c')]);
         assert_eq!(screen(&app, [60, 10])[9], "Cancel b? y/n");
+    }
+
+    #[test]
+    fn a_jobs_page_has_a_chart_and_the_time_of_each_stage() {
+        let mut app = app();
+        press(&mut app, &[KeyCode::Enter]);
+        let open = app.open.as_mut().unwrap();
+        let json = r#"{"samples":[[0,0],[10,0.5],[20,1]],"stages":[
+            {"id":"load","label":"Load","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:10Z"},
+            {"id":"cut","label":null,"started_at":"2026-01-01T00:00:10Z","ended_at":null}]}"#;
+        open.history = serde_json::from_str(json).unwrap();
+        open.log = vec!["a line".to_owned()];
+        let rows = screen(&app, [40, 24]);
+        assert!(rows.contains(&"    stages  ✓ Load 0:10 → ● cut 0:50".to_owned()), "{rows:?}");
+        let chart = rows.iter().filter(|row| row.contains('█'));
+        let widths: Vec<usize> = chart.map(|row| row.matches('█').count()).collect();
+        assert_eq!(widths, [1, 1, 21, 21], "{rows:?}");
+        assert!(rows.contains(&"a line".to_owned()), "{rows:?}");
+        // On a low screen the log matters more.
+        assert!(!screen(&app, [40, 12]).iter().any(|row| row.contains('█')));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::app::{OpenJob, Snapshot};
+use super::history::History;
 use crate::client::{Client, RequestError};
 use crate::jobs::{Filter, listed};
 
@@ -103,7 +104,12 @@ fn open_job(client: &Client, job: &JobId) -> Result<OpenJob, RequestError> {
         Err(RequestError::Refused(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
-    Ok(OpenJob { job: job.clone(), state, log })
+    let history = match client.history(job) {
+        Ok(json) => serde_json::from_str(&json).unwrap_or_default(),
+        Err(RequestError::Refused(_)) => History::default(),
+        Err(error) => return Err(error),
+    };
+    Ok(OpenJob { job: job.clone(), state, history, log })
 }
 
 fn lines(json: &str) -> Result<Vec<String>, RequestError> {

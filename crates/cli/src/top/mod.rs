@@ -3,6 +3,7 @@
 mod app;
 mod draw;
 mod fetch;
+mod history;
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often ages move, if no key is pressed.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Show jobs in a live table, and any of them on a page with its stages and its log.
+/// Show jobs in a live table, and any of them on a page with its stages, a chart and its log.
 ///
 /// Keys: the arrows select a job, Enter opens it, / filters, s changes the order, r reverses it, q leaves. On a job's page
 /// c cancels the job once you confirm with y, and Esc leads back.
