@@ -777,6 +777,40 @@ test('artifacts are links of the web only', async () => {
   noFaults();
 });
 
+test('a row’s menu copies, cancels and deletes its job', async () => {
+  await server.report('job-c', { cancellable: true, progress: 0.5 });
+  await server.report('job-d', { progress: 0.5 });
+  const page = await open('/', { permissions: ['clipboard-read', 'clipboard-write'] });
+  const menu = page.locator('#row-menu');
+  const openMenu = (/** @type {string} */ job) => page.getByRole('button', { name: `Actions for ${job}` }).click();
+  await openMenu('job-c');
+  assert.deepEqual(await violations(page), []);
+  await menu.getByRole('button', { name: 'Copy link' }).click();
+  await reads(page, '#row-menu', 'Copied');
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${server.url}/?job=job-c`);
+  await menu.getByRole('button', { name: 'Cancel', exact: true }).click();
+  assert.equal((await server.state('job-c')).requested, undefined);
+  await menu.getByRole('button', { name: 'Really cancel?' }).click();
+  await reads(page, `${row('job-c')} .left`, 'Cancelling…');
+  await until('a closed menu', async () => !(await menu.isVisible()));
+
+  await openMenu('job-d');
+  assert.equal(await menu.getByRole('button', { name: 'Cancel', exact: true }).isVisible(), false);
+  // With the keyboard: down to the last one, and not by one press.
+  await page.keyboard.press('End');
+  await page.keyboard.press('Enter');
+  await reads(page, '#row-menu', 'It still runs. Really delete?');
+  await page.keyboard.press('Escape');
+  assert.equal(await menu.isVisible(), false);
+  assert.equal((await server.state('job-d')).status, 'processing');
+  await openMenu('job-d');
+  await menu.getByRole('button', { name: 'Delete' }).click();
+  await menu.getByRole('button', { name: 'Really delete?' }).click();
+  await until('one row', async () => (await page.locator('.jobs .job').count()) === 1);
+  assert.equal((await fetch(`${server.url}/jobs/job-d`)).status, 404);
+  noFaults();
+});
+
 test('a name and tags follow the message, and no tag is cut in two', async () => {
   await server.report('bare', { name: 'render', tags: ['gpu'], progress: 0.1 });
   await server.report('short', { name: 'render', tags: ['gpu', 'eu-west'], progress: 0.1, message: 'hello' });

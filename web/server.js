@@ -45,7 +45,8 @@ export async function request(url, init) {
   const response = await fetch(url, { ...init, headers, redirect, signal: AbortSignal.timeout(10_000) });
   const date = Date.parse(response.headers.get('date') ?? '');
   const { ok, status } = response;
-  const body = await response.json();
+  // A job that was deleted is answered without a body.
+  const body = status === 204 ? null : await response.json();
   if (status === 401) askToSignIn(String(body?.detail ?? ''));
   return { ok, status, body, now: Number.isNaN(date) ? Date.now() : date };
 }

@@ -7,6 +7,7 @@ import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { curl, home } from '../server.js';
 import { Health } from './health.js';
 import { ATTENTION, FILTERS, Listing } from './listing.js';
+import { RowMenu } from './row-menu.js';
 import { Rows } from './rows.js';
 import { Watchers } from './watchers.js';
 
@@ -65,6 +66,12 @@ export class ListView {
       settle: (seen) => this.#watchSeen(seen),
       nearEnd: () => this.#loadMore(),
     });
+    this.menu = new RowMenu(parts, (id) => this.onUnknown(id));
+    parts.jobs.addEventListener('click', (event) => {
+      const opener = event.target instanceof Element ? event.target.closest('.more-actions') : null;
+      const row = opener && [...this.rows.present].find(({ parts: { more } }) => more === opener);
+      if (row) this.menu.open(row.job, row.parts.more);
+    });
     parts.tools.addEventListener('submit', (event) => event.preventDefault());
     this.search.addEventListener('input', () => {
       clearTimeout(this.#typing);
@@ -118,6 +125,7 @@ export class ListView {
     clearTimeout(this.#timer);
     this.health.stop();
     this.watchers.stop();
+    this.menu.close();
     this.rows.rest();
     for (const id of this.#watched) this.page.watches.unwatch(id);
     this.#watched.clear();
@@ -226,6 +234,7 @@ export class ListView {
     write(parts.id, job.id);
     parts.id.setAttribute('href', `?job=${encodeURIComponent(job.id)}`);
     parts.id.title = job.id;
+    parts.more.setAttribute('aria-label', `Actions for ${job.id}`);
     paint(root, parts, job);
     write(parts.status, job.word);
     write(parts.name, job.name);

@@ -72,14 +72,25 @@ export class Requests {
     this.#isSending = true;
     this.#fault = '';
     this.paint();
-    try {
-      const { ok, status, body } = await request(`${jobUrl(home(), this.job.id)}/requests`, { method: 'POST', body: JSON.stringify({ action }) });
-      // One that may watch the job but not control it is answered as if it was not known.
-      if (!ok) this.#fault = status === 403 || status === 404 ? 'You may not request this.' : `Refused: ${body?.detail ?? status}`;
-    } catch {
-      this.#fault = 'The request did not get through. Try again.';
-    }
+    this.#fault = await sendRequest(this.job.id, action);
     this.#isSending = false;
     this.paint();
+  }
+}
+
+/**
+ * Requests something of a job's worker.
+ * @param {string} id
+ * @param {'cancel' | 'pause' | 'resume'} action
+ * @returns {Promise<string>} what went wrong, or nothing
+ */
+export async function sendRequest(id, action) {
+  try {
+    const { ok, status, body } = await request(`${jobUrl(home(), id)}/requests`, { method: 'POST', body: JSON.stringify({ action }) });
+    // One that may watch the job but not control it gets the answer for an unknown job.
+    if (!ok) return status === 403 || status === 404 ? 'You may not request this.' : `Refused: ${body?.detail ?? status}`;
+    return '';
+  } catch {
+    return 'The request did not get through. Try again.';
   }
 }

@@ -29,7 +29,7 @@ export class Rows {
   /**
    * @param {HTMLElement} list
    * @param {object} by
-   * @param {() => Row} by.make an empty row, whose part `id` is a link
+   * @param {() => Row} by.make an empty row, whose part `id` is a link and whose part `more` opens its menu
    * @param {(row: Row) => void} by.paint
    * @param {(seen: Set<Job>) => void} by.settle the rows that are there, once they stay for a moment
    * @param {() => void} by.nearEnd
@@ -174,7 +174,7 @@ export class Rows {
 
   #paintStop() {
     const stop = this.#current && this.#rows.has(this.#current) ? this.#current : this.#rows.keys().next().value;
-    for (const { job, parts } of this.#rows.values()) parts.id.tabIndex = job === stop ? 0 : -1;
+    for (const { job, parts } of this.#rows.values()) parts.id.tabIndex = parts.more.tabIndex = job === stop ? 0 : -1;
   }
 
   /** @param {Job} job */

@@ -57,6 +57,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "dashboard/list.js"),
     web!(SCRIPT "dashboard/listing.js"),
     web!(SCRIPT "dashboard/requests.js"),
+    web!(SCRIPT "dashboard/row-menu.js"),
     web!(SCRIPT "dashboard/rows.js"),
     web!(SCRIPT "dashboard/text.js"),
     web!(SCRIPT "dashboard/timeline.js"),
