@@ -487,7 +487,7 @@ fn timelines_of_long_attempts_are_the_same_and_bounded() {
     let error =
         format!(r#"{{"status":"failed","progress":0,"error":"one\n two{}\n \n"}}"#, "é".repeat(99));
     let (ended, state) = report(&error, 50);
-    assert_eq!(ended.samples().last().expect("samples").1, 0.9989);
+    assert_eq!(ended.samples().last().expect("samples").1.to_string(), "0.9989");
     let last = ended.stages(&state).pop().expect("stages");
     assert_eq!((&*last.id, last.progress_to), ("s99", Some(0.9989)));
     assert_eq!(last.ended_at.as_deref(), state.view().ended_at.as_deref());

@@ -128,7 +128,7 @@ impl Builder {
         let server = Server::at(url).map(|server| server.with_token(self.token.clone()));
         server
             .map_err(|error| {
-                self.notices.notify(&Notice::UnusableUrl { reason: error.to_string() })
+                self.notices.notify(&Notice::UnusableUrl { reason: error.to_string() });
             })
             .ok()
     }
