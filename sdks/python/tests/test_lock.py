@@ -15,6 +15,7 @@ from test_processes import Worker
 
 import milepost
 from milepost import _left_loop, tqdm
+from milepost._inbox import Inbox
 from milepost._memory import LOCK
 from milepost._threads import Thread
 
@@ -164,6 +165,16 @@ def test_a_finaliser_that_runs_in_the_sender(
     job.complete()
     assert make.flush(PATIENCE)
     eventually(lambda: {update["status"] for update in server.updates} >= {"completed", "failed"})
+
+
+def test_a_wait_that_is_over_at_once_ends() -> None:
+    """Before Python 3.13, `SimpleQueue.get` waits for ever if its timeout is over while it looks."""
+
+    def wait_again_and_again() -> None:
+        for _ in range(5_000):
+            Inbox(1).wait(1e-7)
+
+    in_a_thread(wait_again_and_again)
 
 
 WATCHED = """

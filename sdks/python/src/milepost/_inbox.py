@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ._memory import LOCK
 from ._record import Record, Snapshot
-from ._threads import Flag
+from ._threads import Flag, allocate_lock
 from ._update import Update
 
 try:
@@ -85,6 +85,10 @@ class Inbox:
         """Whether a sender reads it."""
         self._limit = limit
         self._queue: SimpleQueue[Arrival] = SimpleQueue()
+        self._has_arrived = allocate_lock()
+        """Free once there may be messages. Before Python 3.13, `SimpleQueue.get` with a timeout that is over too soon
+        waits for ever."""
+        self._has_arrived.acquire()
         self._latest: dict[str, Record] = {}
         """The latest job of each id, until the sender is done with it."""
         self._occupied = 0
@@ -97,6 +101,14 @@ class Inbox:
     def server(self) -> Optional[str]:
         """Where a browser finds the server; None if there is none."""
         return self._server
+
+    def _put(self, message: Arrival) -> None:
+        self._queue.put(message)
+        try:
+            self._has_arrived.release()
+        except RuntimeError:
+            # It is free already: the sender has not looked yet.
+            pass
 
     def begin(self, record: Record, until_end: bool = True) -> None:
         """Begins to report a job. Raises NotAccepted."""
@@ -112,7 +124,7 @@ class Inbox:
             self._latest[record.job_id] = record
             # The end of an earlier job with this id is sent first. An earlier job that still runs is another attempt.
             after = earlier.key if earlier is not None and earlier.has_ended else None
-            self._queue.put(Begin(record, until_end, after))
+            self._put(Begin(record, until_end, after))
 
     def give(self, job_id: str, update: Update, status: str, stage: Optional[str], reopens: bool) -> Record:
         """Reports a whole update. Raises NotAccepted."""
@@ -131,12 +143,12 @@ class Inbox:
         with LOCK:
             if record.key not in self._woken and not self._is_closed and not self.is_foreign:
                 self._woken.add(record.key)
-                self._queue.put(Wake(record))
+                self._put(Wake(record))
 
     def later(self, record: Record, change: Callable[[], object]) -> None:
         """Lets the sender make a change of a job. For finalisers and similar code: takes no lock."""
         if self.is_read and not self._is_closed and not self.is_foreign:
-            self._queue.put(Later(record, change))
+            self._put(Later(record, change))
 
     def write_log(self, record: Record, text: str, stream: Optional[str], at: Optional[float]) -> None:
         """Appends lines to a job's log. Takes no lock: finalisers and handlers of logging write as well."""
@@ -145,7 +157,7 @@ class Inbox:
             # The sender takes this back before it takes the lines, so none is overlooked.
             if not record.log.is_announced:
                 record.log.is_announced = True
-                self._queue.put(Written(record))
+                self._put(Written(record))
 
     def deliver(self, record: Record, timeout: float) -> None:
         """Waits for at most `timeout` seconds until the job's latest state has been sent. After a timeout, it does
@@ -182,13 +194,13 @@ class Inbox:
             if self._is_closed:
                 flush.finish(0)
             else:
-                self._queue.put(flush)
+                self._put(flush)
 
     def wait(self, timeout: Optional[float]) -> list[Arrival]:
         """All messages in the queue. Waits for the first, for at most `timeout` seconds."""
         arrived: list[Arrival] = []
+        self._has_arrived.acquire(True, -1 if timeout is None else max(0.0, timeout))
         try:
-            arrived.append(self._queue.get(timeout=timeout))
             while True:
                 arrived.append(self._queue.get_nowait())
         except Empty:
