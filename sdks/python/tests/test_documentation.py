@@ -42,3 +42,10 @@ def test_the_blocks_of_a_page(server: LiveServer, page: Path) -> None:
     )
     drawn = ("it/s]", "?it/s]")
     assert (done.returncode, [line for line in done.stderr.split("\n") if line and not line.endswith(drawn)]) == (0, [])
+
+
+def test_the_packages_page_links_to_addresses_only() -> None:
+    """It is shown on the package index too, where there is no repository around it."""
+    links = re.findall(r"\]\(([^)]+)\)", (PACKAGE / "README.md").read_text("utf-8"))
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []

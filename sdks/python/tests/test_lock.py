@@ -171,7 +171,7 @@ def test_a_wait_that_is_over_at_once_ends() -> None:
     """Before Python 3.13, `SimpleQueue.get` waits for ever if its timeout is over while it looks."""
 
     def wait_again_and_again() -> None:
-        for _ in range(5_000):
+        for _ in range(12_000):
             Inbox(1).wait(1e-7)
 
     in_a_thread(wait_again_and_again)

@@ -142,7 +142,7 @@ with Progress() as progress:
     assert jobs(server, "reading") == jobs(server, "writing") == []
 
 
-@pytest.mark.parametrize("name", ["rich", "tqdm"])
+@pytest.mark.parametrize("name", ["celery", "dramatiq", "fastapi", "huey", "rich", "rq", "tqdm"])
 def test_a_package_that_is_missing_is_named(name: str) -> None:
     code = f"import sys; sys.modules[{name!r}] = None\ntry: import milepost.{name}\nexcept ImportError as e: print(e)"
     done = python(code)

@@ -15,9 +15,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, Optional
 
-from celery import VERSION, signals
-from celery.app.task import Task as CeleryTask
-from celery.exceptions import Reject, TimeLimitExceeded
+try:
+    from celery import VERSION, signals
+    from celery.app.task import Task as CeleryTask
+    from celery.exceptions import Reject, TimeLimitExceeded
+except ModuleNotFoundError as error:
+    raise ImportError("milepost.celery takes the package celery, `pip install 'milepost[celery]'`") from error
 
 from ._default import flush, report
 from ._json import describe_error

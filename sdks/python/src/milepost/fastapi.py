@@ -18,8 +18,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Optional
 
-from fastapi import BackgroundTasks, Response
-from pydantic import BaseModel
+try:
+    from fastapi import BackgroundTasks, Response
+    from pydantic import BaseModel
+except ModuleNotFoundError as error:
+    raise ImportError("milepost.fastapi takes the package fastapi, `pip install 'milepost[fastapi]'`") from error
 
 from ._job import Job
 from ._result import is_small

@@ -13,11 +13,14 @@ import sys
 from collections.abc import Callable
 from typing import Any, Optional
 
-import rq
-from rq.command import send_stop_job_command
-from rq.exceptions import AbandonedJobError
-from rq.job import Job
-from rq.worker import BaseWorker
+try:
+    import rq
+    from rq.command import send_stop_job_command
+    from rq.exceptions import AbandonedJobError
+    from rq.job import Job
+    from rq.worker import BaseWorker
+except ModuleNotFoundError as error:
+    raise ImportError("milepost.rq takes the package rq, `pip install 'milepost[rq]'`") from error
 
 from ._default import default, flush, report
 from ._json import describe_error
