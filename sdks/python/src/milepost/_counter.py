@@ -131,6 +131,11 @@ class Counter:
         with LOCK:
             return Count(max(0, self.current), self._total, self._given)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it counts within a part of the job's progress that the program chose."""
+        return self.start > 0.0 or self.end < 1.0
+
     def progress(self, count: Count) -> Optional[float]:
         """The job's progress at that count, 0…1; None if the total is not known. Within a range, what has
         begun is at its start."""
@@ -138,7 +143,7 @@ class Counter:
         if own is None and count.total:
             own = min(1.0, count.current / count.total)
         if own is None:
-            if self.start <= 0.0 and self.end >= 1.0:
+            if not self.is_part:
                 return None
             own = 0.0
         return self.start + (self.end - self.start) * own

@@ -17,6 +17,8 @@ class Description:
         self._attributes: dict[str, str] = {}
         self._artifacts: list[Mapping[str, object]] = []
         self._has_unit = False
+        self.stages: frozenset[str] = frozenset()
+        """The ids of the stages that are declared."""
 
     def name(self, name: str) -> None:
         """The kind of job. Cut at 64 bytes; an empty one is none."""
@@ -28,6 +30,16 @@ class Description:
         texts = [cut(clean(tag), MAX_NAME_BYTES) for tag in tags]
         quoted = [quote(text) for text in texts if text][:MAX_TAGS]
         self._set("tags", f"[{','.join(quoted)}]" if quoted else None)
+
+    def declare_stages(self, stages: Sequence[Mapping[str, object]]) -> bool:
+        """Declares the stages of the attempt. Returns whether they are valid; if not, nothing changes."""
+        given = list(stages)
+        text = encode(given)
+        if not accepts("stages", given, text):
+            return False
+        self.stages = frozenset(str(stage["id"]) for stage in given)
+        self._set("stages", text)
+        return True
 
     def heartbeat(self, seconds: float) -> None:
         """How often the job is reported at least."""

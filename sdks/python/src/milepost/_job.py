@@ -7,9 +7,9 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Optional, Protocol, TypeVar, cast, overload
+from typing import Any, NoReturn, Optional, Protocol, TypeVar, Union, cast, overload
 
 from . import _json, _notice
 from ._argument import given_number, given_part, given_progress, given_text
@@ -254,8 +254,25 @@ class Job:
         part = given_part(within, "within")
         counter = Counter(part or (0.0, 1.0), unit)
         counter.set_total(given_number(total, "total"))
-        self._enter(name, counter if part is not None or counter.is_used else None)
+        is_shown = part is not None or counter.is_used or self._record.declares(given_text(name))
+        self._enter(name, counter if is_shown else None)
         return Stage(name, self._record, counter)
+
+    @harmless
+    def stages(self, stages: Sequence[Union[str, Mapping[str, object]]]) -> None:
+        """Declares the job's stages in their order: names, or mappings with an `id` and, as needed, a `label`, a
+        `weight` (1 unless given) and `skipped`.
+
+        From then on the server works out the job's progress: the weights of the stages before the present one, and
+        that of the present one as far as it has counted. At most 64 stages, with at most 8,192 bytes of JSON; more, or
+        invalid ones, are ignored with a warning.
+        """
+        given = [stage if isinstance(stage, Mapping) else {"id": given_text(stage)} for stage in stages]
+        self._check_process()
+        if self._record.declare_stages([dict(stage) for stage in given]):
+            self._ring()
+        else:
+            warn_once(f"the stages of {self.id} are ignored: at most 64, each with an id, and a weight above 0 if any")
 
     # Requests of watchers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from . import _json, _notice
@@ -176,6 +176,18 @@ class Record:
             if has_room:
                 self._changed()
             return has_room
+
+    def declare_stages(self, stages: Sequence[Mapping[str, object]]) -> bool:
+        """Declares the stages of the attempt. Returns whether they are valid."""
+        with LOCK:
+            is_valid = self.description.declare_stages(stages)
+            if is_valid:
+                self._changed(at_once=True)
+            return is_valid
+
+    def declares(self, stage: str) -> bool:
+        """Whether the stage is one of those that are declared."""
+        return stage in self.description.stages
 
     def queue(self) -> None:
         with LOCK:
@@ -376,7 +388,11 @@ class Record:
     def _update(self, status: str, count: Count, rate: Optional[float]) -> Update:
         update = Update(self.job_id, status)
         update.stage(self._stage)
-        update.progress(self._counter.progress(count))
+        if self._stage is None or not self.declares(self._stage) or self._counter.is_part:
+            update.progress(self._counter.progress(count))
+        elif count.given is not None:
+            # The server works out the job's progress: from this, or else from the count of the stage.
+            update.json("stage_progress", repr(float(count.given)))
         update.text("message", self._message)
         update.now()
         update.members("metadata", {**self._counted(count, rate), **self._metadata})
