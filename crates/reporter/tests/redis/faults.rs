@@ -44,8 +44,8 @@ fn redis_that_is_down_at_first_gets_the_end_when_it_is_up() {
     for n in 0..300 {
         wait_for_end(&server, &format!("job-{n}"));
     }
-    // The meta and one state.
-    assert_eq!(server.answer(&["HLEN", "job_meta:a"]).integer(), Some(2), "no queue");
+    // The meta, the timeline and one state.
+    assert_eq!(server.answer(&["HLEN", "job_meta:a"]).integer(), Some(3), "no queue");
     reporter.close();
     notices.assert_one_outage();
 }
