@@ -14,6 +14,7 @@
 /**
  * What a session sends to a page.
  * @typedef {{ t: 'state', job: string, state: State } | { t: 'unknown', job: string }
+ *   | { t: 'unreadable', job: string, reason: string }
  *   | { t: 'rejected', job: string, reason: string, code: number }} JobMessage
  * @typedef {JobMessage | { t: 'connection', connection: Connection, reason: string, code: number } | ClockMessage} Message
  * @typedef {{ t: 'clock', skew: number }} ClockMessage `skew`: the server's clock less this one's, in milliseconds

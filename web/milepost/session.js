@@ -37,6 +37,9 @@ const UNAUTHENTICATED = 4401;
 /** The page has so long to supply a token, in milliseconds. */
 const TOKEN_TIMEOUT = 3 * TIMEOUT;
 
+/** The name of the problem of a job that the server cannot read now. */
+const UNREADABLE = 'unreadable-job';
+
 const now = () => performance.now();
 
 /**
@@ -301,10 +304,20 @@ export class Session {
   /** @param {{ problem?: string, message?: string, job_id?: string }} message */
   #onError({ problem, message = '', job_id: id = '' }) {
     if (!this.#jobs.has(id)) this.#serverError = message;
+    else if (problem === UNREADABLE) this.#onUnreadable(id, message);
     else if (problem === 'forbidden') this.#reject(id, message, 4403);
     else if (/^invalid/.test(problem ?? '')) this.#reject(id, message, 4400);
     // The socket has no room for this job now: it gets requests of its own.
     else this.#request(id);
+  }
+
+  /**
+   * The server cannot read the job now. The watch goes on.
+   * @param {string} id
+   * @param {string} reason
+   */
+  #onUnreadable(id, reason) {
+    this.notify({ t: 'unreadable', job: id, reason });
   }
 
   /**
@@ -429,6 +442,7 @@ export class Session {
         if (!message) gap = Math.max(5000, now() - lastAt);
         else if (fields.event === 'end') job.ended = true;
         else if (fields.event === 'unauthenticated') throw { code: UNAUTHENTICATED, reason: message.detail };
+        else if (fields.event === UNREADABLE) this.#onUnreadable(id, message.detail);
         else if (fields.event) this.#onSubscribed(id, message.known);
         else this.#onState(message);
       }

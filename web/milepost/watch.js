@@ -34,6 +34,8 @@ import { compare, isEnd } from './state.js';
  * @property {(connection: Connection) => void} [onConnection]
  * @property {() => void} [onUnknown] the server has no state of the job (yet)
  * @property {(state: State) => void} [onEnd] once for each end, after its `onState`
+ * @property {(warning: string) => void} [onWarning] the server cannot read the job now, so that states may be missing.
+ *   The watch goes on. Without it, the warning goes to the console
  * @property {(error: WatchError) => void} [onError] the job cannot be watched: the server refuses, or is not a
  *   Milepost server. The watch is closed
  */
@@ -175,11 +177,19 @@ export class Watch {
   onMessage(message) {
     if (this.#isClosed) return;
     if (message.t === 'rejected') this.#closeWithError(message.reason, message.code);
+    else if (message.t === 'unreadable') this.#warn(message.reason);
     else if (message.t === 'state') this.#onState(message.state);
     else if (this.known !== false) {
       this.known = false;
       callSafely(this.options.onUnknown);
     }
+  }
+
+  /** @param {string} reason */
+  #warn(reason) {
+    const warning = `the server cannot read ${this.jobId}: ${reason}`;
+    if (this.options.onWarning) callSafely(this.options.onWarning, warning);
+    else console.warn(`milepost: ${warning}`);
   }
 
   /**

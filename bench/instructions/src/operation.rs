@@ -92,6 +92,7 @@ impl Wire for Sink {
         frame::text(state.json(), out);
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
+    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 fn hub() -> (Arc<Embedded>, Hub, Arc<dyn Clock>) {

@@ -169,6 +169,10 @@ pub enum Notification {
     Update(Arc<State>),
     /// The job was forgotten.
     Forgotten,
+    /// The job cannot be read.
+    Unreadable,
+    /// The job can be read again.
+    Readable,
 }
 
 impl Recorder {
@@ -179,10 +183,13 @@ impl Recorder {
 
     /// The state heard last, if the job was not forgotten since.
     pub fn latest(&self) -> Option<Arc<State>> {
-        match self.notifications().last()? {
+        let all = self.notifications();
+        let is_about_states =
+            |one: &&Notification| !matches!(one, Notification::Unreadable | Notification::Readable);
+        match all.iter().rfind(is_about_states)? {
             Notification::Attached(states) => states.last().cloned(),
             Notification::Update(state) => Some(Arc::clone(state)),
-            Notification::Forgotten => None,
+            Notification::Forgotten | Notification::Unreadable | Notification::Readable => None,
         }
     }
 
@@ -219,6 +226,17 @@ impl Recorder {
         .await;
     }
 
+    /// How often the listener was notified that the job cannot be read, and that it can be read again.
+    pub fn unreadable(&self) -> (usize, usize) {
+        let all = self.notifications();
+        let count =
+            |wanted: fn(&Notification) -> bool| all.iter().filter(|one| wanted(one)).count();
+        (
+            count(|one| matches!(one, Notification::Unreadable)),
+            count(|one| matches!(one, Notification::Readable)),
+        )
+    }
+
     fn push(&self, notification: Notification) {
         self.0.lock().expect("no panic while it was held").push(notification);
     }
@@ -235,5 +253,13 @@ impl Listener for Recorder {
 
     fn forgotten(&self) {
         self.push(Notification::Forgotten);
+    }
+
+    fn unreadable(&self) {
+        self.push(Notification::Unreadable);
+    }
+
+    fn readable(&self) {
+        self.push(Notification::Readable);
     }
 }

@@ -30,9 +30,13 @@ impl Refusals {
         }
     }
 
-    /// A job's keys, or a message on its channel, cannot be read.
-    pub(crate) fn unreadable(&self, job: &JobId, reason: &dyn fmt::Display, now: Duration) {
+    /// Counts that a job's keys could not be read.
+    pub(crate) fn count_unreadable(&self) {
         self.unreadable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Logs why a job cannot be read.
+    pub(crate) fn log_unreadable(&self, job: &JobId, reason: &dyn fmt::Display, now: Duration) {
         if self.is_to_be_logged(job, now) {
             tracing::warn!(%job, %reason, "cannot read a job in Redis");
         }

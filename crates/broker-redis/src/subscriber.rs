@@ -286,26 +286,33 @@ impl Subscriber {
         }
     }
 
-    /// The answer for one job cannot be used. Other jobs are not concerned.
+    /// The answer for one job cannot be used. Other jobs are not affected.
     fn unreadable(&mut self, sent: Sent, reason: &str) {
-        let (Sent::Read(job) | Sent::Fold(job, ..) | Sent::Subscribe(Some(job))) = &sent else {
-            return;
-        };
-        self.shared.refusals.unreadable(job, &reason, self.shared.clock.elapsed());
+        let Shared { watched, refusals, clock, .. } = &self.shared;
+        let now = clock.elapsed();
+        refusals.count_unreadable();
         match sent {
-            Sent::Fold(job, key, _) => {
-                let next = self.shared.watched.folded(&job, key, None);
-                self.follow_up(&job, next);
-            }
-            Sent::Subscribe(Some(job)) => {
-                self.subscribed.remove(&job);
-                self.shared.watched.unreadable(&job, reason);
-            }
             Sent::Read(job) => {
-                self.shared.watched.unreadable(&job, reason);
+                if watched.unreadable(&job, reason) {
+                    refusals.log_unreadable(&job, &reason, now);
+                }
                 self.plan_reread(job, false);
             }
-            _ => {}
+            Sent::Fold(job, key, _) => {
+                refusals.log_unreadable(&job, &reason, now);
+                let next = watched.folded(&job, key, None);
+                self.follow_up(&job, next);
+                // It tells whether the job is unreadable, or only this update cannot be folded.
+                self.queue.push(job);
+            }
+            Sent::Subscribe(Some(job)) => {
+                refusals.log_unreadable(&job, &reason, now);
+                watched.unsubscribable(&job, reason);
+                // The next reread subscribes again.
+                self.subscribed.remove(&job);
+                self.rereads.plan(job, false, now);
+            }
+            Sent::Subscribe(None) | Sent::Unsubscribe(_) | Sent::LoadScript => {}
         }
     }
 

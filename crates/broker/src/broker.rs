@@ -18,7 +18,9 @@ use crate::jobs::{Jobs, JobsQuery};
 /// 3. **Acknowledged means kept.** Once `report` has answered, `state` answers with that state or a newer
 ///    one. An acknowledged end outlives whatever the backend promises to outlive.
 /// 4. **Ends are latched**: see the fold.
-/// 5. **Bounded.** At its bound a backend gives up jobs that have ended, those first that would expire first.
+/// 5. **Unreadable is not unavailable.** If a backend cannot read one job, that job's listener is notified
+///    ([`Listener::unreadable`]); other jobs are not affected.
+/// 6. **Bounded.** At its bound a backend gives up jobs that have ended, those first that would expire first.
 ///    If that is not enough it refuses what is new ([`ReportError::Full`]), but never an end of a job that
 ///    it knows.
 #[async_trait]
@@ -102,6 +104,13 @@ pub trait Listener: Send + Sync + 'static {
 
     /// The job was forgotten, on request or by expiry.
     fn forgotten(&self);
+
+    /// What the backend holds for the job can no longer be read, so that states may be missing. Not repeated until
+    /// [`readable`](Self::readable) has followed.
+    fn unreadable(&self);
+
+    /// The job can be read again. The states that were missed follow.
+    fn readable(&self);
 }
 
 /// What is kept of a job.

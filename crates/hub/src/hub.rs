@@ -43,6 +43,8 @@ pub enum WatchError {
     Full(usize),
     /// The logs hold as many bytes as they may: so many.
     LogsFull(usize),
+    /// The broker cannot read the job now, so that states may be missing.
+    Unreadable,
 }
 
 impl From<Unavailable> for WatchError {

@@ -129,6 +129,9 @@ pub(crate) struct Inner {
     pub(crate) leases: u32,
     /// How often the last lease was released.
     pub(crate) times_idle: u32,
+    is_unreadable: bool,
+    /// How often the broker could no longer read the job.
+    times_unreadable: u32,
 }
 
 #[derive(Default)]
@@ -292,6 +295,11 @@ impl Inner {
         }
     }
 
+    /// While the broker cannot read the job: the number of this time, from 1. A watcher is notified of each once.
+    pub(crate) fn unreadable(&self) -> Option<u32> {
+        self.is_unreadable.then_some(self.times_unreadable)
+    }
+
     /// The shards and [`Watch`](crate::Watch)es to notify of what has changed.
     fn take_notifications(&mut self) -> (u64, Option<Arc<Notify>>) {
         let shards = self.watching & !self.notified;
@@ -332,6 +340,20 @@ impl Listener for Topic {
         if let Some(notify) = notify {
             notify.notify_waiters();
         }
+    }
+
+    fn unreadable(&self) {
+        let (to_notify, notify) = {
+            let mut inner = self.lock();
+            inner.is_unreadable = true;
+            inner.times_unreadable = inner.times_unreadable.saturating_add(1);
+            inner.take_notifications()
+        };
+        self.notify_all(to_notify, notify);
+    }
+
+    fn readable(&self) {
+        self.lock().is_unreadable = false;
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Watch {
     cursor: u64,
     mode: Mode,
     view: View,
+    /// The last time that the job was unreadable of which this was notified; 0 if there was none.
+    unreadable: u32,
 }
 
 impl Watch {
@@ -25,7 +27,7 @@ impl Watch {
             let log = &lease.lock().log;
             since.map_or_else(|| log.present(), |since| log.resume(since))
         };
-        Self { lease, notify, cursor, mode, view: View::Full }
+        Self { lease, notify, cursor, mode, view: View::Full, unreadable: 0 }
     }
 
     /// Shows this view of the states instead of all of them.
@@ -44,6 +46,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`WatchError::LogsFull`] when the hub has shed the topic: the watcher has to leave, and may come back later.
+    /// [`WatchError::Unreadable`] once each time that the broker can no longer read the job: the watcher may wait on.
     pub async fn next(&mut self) -> Result<Vec<Arc<State>>, WatchError> {
         loop {
             // The wait begins before the log is read, so that no state arrives unnoticed in between.
@@ -57,8 +60,17 @@ impl Watch {
             if self.lease.is_shed() {
                 return Err(WatchError::LogsFull(self.lease.shared.log_bytes.limit()));
             }
+            if self.becomes_unreadable() {
+                return Err(WatchError::Unreadable);
+            }
             notified.await;
         }
+    }
+
+    /// Whether the job is unreadable, and this was not reported yet.
+    fn becomes_unreadable(&mut self) -> bool {
+        let Some(number) = self.lease.lock().unreadable() else { return false };
+        std::mem::replace(&mut self.unreadable, number) != number
     }
 
     /// Returns the pending states, if any, without waiting.

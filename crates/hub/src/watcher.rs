@@ -19,6 +19,9 @@ pub trait Wire {
 
     /// Appends a keepalive in this wire's framing. `job` is given if the wire watches only one.
     fn ping(job: Option<&JobId>, now: Timestamp, out: &mut Vec<u8>);
+
+    /// Appends, in this wire's framing, that the job cannot be read now, so that states may be missing.
+    fn unreadable(job: &JobId, now: Timestamp, out: &mut Vec<u8>);
 }
 
 /// Names a watcher of a [`Shard`](crate::Shard) until it is removed.

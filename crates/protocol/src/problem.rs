@@ -57,6 +57,8 @@ pub enum ProblemType {
     BrokerFull,
     /// The broker does not answer.
     BrokerUnavailable,
+    /// What the broker holds for the job cannot be read.
+    UnreadableJob,
     /// The server holds as many connections as it may.
     TooManyConnections,
     /// The server has no memory left for this.
@@ -67,7 +69,7 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every type.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidJobId,
         Self::InvalidJson,
         Self::InvalidParameter,
@@ -94,6 +96,7 @@ impl ProblemType {
         Self::Internal,
         Self::BrokerFull,
         Self::BrokerUnavailable,
+        Self::UnreadableJob,
         Self::TooManyConnections,
         Self::ServerFull,
         Self::ShuttingDown,
@@ -135,6 +138,9 @@ impl ProblemType {
             Self::Internal => ("internal", 500, "The server failed"),
             Self::BrokerFull => ("broker-full", 503, "The broker holds as many jobs as it may"),
             Self::BrokerUnavailable => ("broker-unavailable", 503, "The broker does not answer"),
+            Self::UnreadableJob => {
+                ("unreadable-job", 503, "What the broker holds for the job cannot be read")
+            }
             Self::TooManyConnections => {
                 ("too-many-connections", 503, "The server holds as many connections as it may")
             }

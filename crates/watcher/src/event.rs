@@ -23,6 +23,14 @@ pub enum Event {
         /// What is wrong, for people.
         message: String,
     },
+    /// The server cannot read this job now, so that states may be missing. The job stays watched, and its states follow when
+    /// the server can read it.
+    Unreadable {
+        /// The job.
+        job: JobId,
+        /// What is wrong, for people.
+        message: String,
+    },
     /// The connection changed. This says nothing about the jobs.
     Connection(Connection),
 }
@@ -32,7 +40,9 @@ impl Event {
     pub fn job(&self) -> Option<&JobId> {
         match self {
             Self::State(state) => Some(state.job()),
-            Self::Unknown(job) | Self::JobRejected { job, .. } => Some(job),
+            Self::Unknown(job) | Self::JobRejected { job, .. } | Self::Unreadable { job, .. } => {
+                Some(job)
+            }
             Self::Connection(_) => None,
         }
     }

@@ -13,10 +13,10 @@ pub const MAX_ENDS: usize = 8;
 /// How many events may wait before outdated ones are dropped, …
 const ROOM: usize = 64;
 /// … and how many more for each job, so that this is not repeated at once.
-const ROOM_PER_JOB: usize = 2 * (MAX_ENDS + 3);
+const ROOM_PER_JOB: usize = 2 * (MAX_ENDS + 4);
 
 /// Events that the caller has not fetched yet, oldest first. Never more than
-/// `64 + 22 × jobs` events.
+/// `64 + 24 × jobs` events.
 pub(crate) struct Mailbox {
     mode: Mode,
     events: VecDeque<Event>,
@@ -71,7 +71,8 @@ impl Mailbox {
                 }
                 Event::Unknown(job) => kinds.insert((Some(job.clone()), 0)),
                 Event::JobRejected { job, .. } => kinds.insert((Some(job.clone()), 1)),
-                Event::Connection(_) => kinds.insert((None, 2)),
+                Event::Unreadable { job, .. } => kinds.insert((Some(job.clone()), 2)),
+                Event::Connection(_) => kinds.insert((None, 3)),
             };
             if keep {
                 kept.push_front(event);

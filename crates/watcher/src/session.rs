@@ -193,6 +193,14 @@ impl Session {
             Message::Subscribed { job, known: false } if self.jobs.contains_key(&job) => {
                 self.emit(Event::Unknown(job));
             }
+            Message::Rejected { job, problem, message }
+                if problem == ProblemType::UnreadableJob.name() =>
+            {
+                // The server keeps the subscription.
+                if self.jobs.contains_key(&job) {
+                    self.emit(Event::Unreadable { job, message });
+                }
+            }
             Message::Rejected { job, problem, .. } if is_temporary(&problem) => {
                 // The server's own trouble, such as a broker that restarts: the job stays watched.
                 if matches!(self.endpoint, Endpoint::Many) && self.jobs.contains_key(&job) {

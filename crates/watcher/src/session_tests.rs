@@ -399,6 +399,21 @@ fn a_job_that_cannot_be_served_now_is_subscribed_again() {
 }
 
 #[test]
+fn an_unreadable_job_stays_watched() {
+    let text = r#"{"type":"error","problem":"unreadable-job","message":"m","job_id":"a"}"#;
+    let unreadable = || Output::Emit(Event::Unreadable { job: job("a"), message: "m".into() });
+    for mut world in [World::many(Options::default(), &["a"]), World::one(Options::default(), None)]
+    {
+        world.connect();
+        world.outputs();
+        assert_eq!(world.hear(text), [unreadable()]);
+        world.pass(RESUBSCRIBE + Duration::from_secs(1));
+        assert_eq!(world.outputs(), [], "the server keeps the subscription");
+        assert_eq!(states(&world.hear(&state("a", "processing", "e-1"))), ["e-1"]);
+    }
+}
+
+#[test]
 fn a_refused_subscription_is_told_and_not_tried_again() {
     let mut world = World::many(Options::default(), &["a"]);
     world.connect();

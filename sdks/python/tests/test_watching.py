@@ -142,6 +142,15 @@ def test_an_end_whose_stream_breaks_off(fake: Fake, watch_all: Watch) -> None:
     assert server.requests[-1].path == "/jobs/a/events?since=abc-4"
 
 
+def test_an_unreadable_job_is_warned_of_and_stays_watched(fake: Fake, watch_all: Watch, warnings: Warnings) -> None:
+    unreadable = f"event: unreadable-job\ndata: {problem(503, 'unreadable-job')}\n\n"
+    server = fake(Scripted(whole(state_event(1), unreadable, state_event(2, "completed"), END)))
+    assert stages(watch_all(milepost.watch("a", url=server.url))) == ["1", "2"]
+    assert len(server.requests) == 1
+    (warning,) = warnings()
+    assert "cannot read a" in warning
+
+
 def test_a_job_that_was_forgotten_begins_anew(fake: Fake, watch_all: Watch) -> None:
     server = fake(
         Scripted(

@@ -250,6 +250,8 @@ async fn a_listener_hears_that_its_job_was_given_up() {
         fn forgotten(&self) {
             *self.0.lock().expect("no panic") += 1;
         }
+        fn unreadable(&self) {}
+        fn readable(&self) {}
     }
     let (broker, _) = in_memory(Limits { max_jobs: 1, ..Limits::default() });
     let listener = Arc::new(Forgotten::default());

@@ -67,6 +67,8 @@ impl Listener for Recorder {
     fn forgotten(&self) {
         self.0.lock().expect("no panic").push(None);
     }
+    fn unreadable(&self) {}
+    fn readable(&self) {}
 }
 
 type Listening = BTreeMap<&'static str, (Arc<Recorder>, Heard)>;

@@ -17,6 +17,8 @@ pub(super) struct Followed {
     previous_epoch: Option<Epoch>,
     /// The key of the proofs that published states carry.
     secret: Option<Secret>,
+    /// Whether the last read failed, and the listener was notified.
+    is_unreadable: bool,
 }
 
 /// What became of a state that arrived alone.
@@ -30,7 +32,14 @@ pub(super) enum Delivery {
 
 impl Followed {
     pub(super) fn new(listener: Arc<dyn Listener>) -> Self {
-        Self { listener, is_attached: false, latest: None, previous_epoch: None, secret: None }
+        Self {
+            listener,
+            is_attached: false,
+            latest: None,
+            previous_epoch: None,
+            secret: None,
+            is_unreadable: false,
+        }
     }
 
     pub(super) fn is_for(&self, listener: &Arc<dyn Listener>) -> bool {
@@ -47,6 +56,16 @@ impl Followed {
         self.secret = secret;
     }
 
+    /// The job could not be read. False if the listener knows already, or is not attached.
+    pub(super) fn unreadable(&mut self) -> bool {
+        let is_new = self.is_attached && !self.is_unreadable;
+        if is_new {
+            self.is_unreadable = true;
+            self.listener.unreadable();
+        }
+        is_new
+    }
+
     /// The job's states after the latest one, or all that are kept, as they were read; whether the job is known.
     pub(super) fn read(&mut self, states: Vec<State>, is_known: bool) {
         let states: Vec<_> = states.into_iter().map(Arc::new).collect();
@@ -55,6 +74,9 @@ impl Followed {
             self.is_attached = true;
             self.listener.attached(&states);
             return;
+        }
+        if std::mem::take(&mut self.is_unreadable) {
+            self.listener.readable();
         }
         for state in self.unseen(&states) {
             self.notify(state);

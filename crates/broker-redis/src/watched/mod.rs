@@ -108,12 +108,20 @@ impl Watched {
         }
     }
 
-    /// The job cannot be read: fails the calls of `attach` that wait for it.
-    pub(crate) fn unreadable(&self, id: &JobId, reason: &str) {
+    /// The job cannot be read: notifies its listener, and fails the calls of `attach` that wait for it. False if all of them
+    /// know already.
+    pub(crate) fn unreadable(&self, id: &JobId, reason: &str) -> bool {
+        let mut jobs = self.jobs();
+        let Some(job) = jobs.get_mut(id) else { return false };
+        let is_new = job.followed.unreadable();
+        job.fail_attach(reason) || is_new
+    }
+
+    /// The job's channel cannot be subscribed to: fails the calls of `attach` that wait for it. A listener that is attached
+    /// already goes on with what is read.
+    pub(crate) fn unsubscribable(&self, id: &JobId, reason: &str) {
         if let Some(job) = self.jobs().get_mut(id) {
-            job.attaching.drain(..).for_each(|attaching| {
-                let _ = attaching.send(Err(reason.to_owned()));
-            });
+            job.fail_attach(reason);
         }
     }
 
@@ -201,6 +209,15 @@ impl Watched {
 }
 
 impl Job {
+    /// Returns whether a call was waiting.
+    fn fail_attach(&mut self, reason: &str) -> bool {
+        let is_waiting = !self.attaching.is_empty();
+        self.attaching.drain(..).for_each(|attaching| {
+            let _ = attaching.send(Err(reason.to_owned()));
+        });
+        is_waiting
+    }
+
     /// What legacy updates ask for next. If their publishes are not followed, only a read can tell.
     fn next(&self) -> Next {
         if !self.legacy.is_following() {

@@ -18,6 +18,10 @@ impl Listener for Recorder {
     }
 
     fn forgotten(&self) {}
+
+    fn unreadable(&self) {}
+
+    fn readable(&self) {}
 }
 
 /// A watched job whose publishes are followed; nothing is known of it yet.

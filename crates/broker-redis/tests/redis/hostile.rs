@@ -182,6 +182,60 @@ async fn who_watches_an_unreadable_job_is_told_why() {
     it.close().await;
 }
 
+/// Has the job read.
+fn have_read(server: &Server, job: &JobId) {
+    publish(server, job, &format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_learns_once_that_its_job_is_unreadable() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let mut healthy = Healthy::new(&it).await;
+    let other = it.job("other");
+    let of_another_type = |status: &str, _: &str| {
+        server.answer(&["DEL", status]);
+        server.answer(&["HSET", status, "a", "b"]);
+    };
+    let fails_the_script = |_: &str, meta: &str| {
+        // A text of MessagePack that is cut off.
+        server.answer(&[&b"HSET"[..], meta.as_bytes(), b"meta", b"\xda"]);
+    };
+    let of_another_job = |_: &str, meta: &str| {
+        server.answer(&["COPY", &format!("job_meta:{other}"), meta]);
+    };
+    it.report(&other, "{}").await;
+    let all: [&dyn Fn(&str, &str); 3] = [&of_another_type, &fails_the_script, &of_another_job];
+    for (number, make_unreadable) in all.into_iter().enumerate() {
+        let job = it.job(&format!("bad{number}"));
+        let (status, meta) = (format!("job_status:{job}"), format!("job_meta:{job}"));
+        let listener = it.attach(&job).await;
+        for times in 1..3 {
+            make_unreadable(&status, &meta);
+            let before = it.broker().stats().unreadable;
+            for reads in 1..3 {
+                have_read(&server, &job);
+                eventually("the job is read", || async {
+                    it.broker().stats().unreadable >= before + reads
+                })
+                .await;
+                assert_eq!(listener.unreadable(), (times, times - 1), "case {number}");
+            }
+            healthy.step(&it).await;
+            server.answer(&["DEL", &status, &meta]);
+            have_read(&server, &job);
+            let is_readable = || async { listener.unreadable() == (times, times) };
+            eventually("the job can be read again", is_readable).await;
+            let state = it.report(&job, "{}").await;
+            listener.hears(&state).await;
+            server.answer(&["DEL", &status, &meta]);
+            have_read(&server, &job);
+            listener.hears_forgotten().await;
+        }
+    }
+    it.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_message_is_refused_and_cuts_nothing() {
     let server = Server::start();

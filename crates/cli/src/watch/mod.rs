@@ -210,6 +210,11 @@ fn take(event: Event, watched_jobs: &mut WatchedJobs, view: &mut View) -> io::Re
             view.refused(watched_jobs, index);
             Ok(())
         }
+        Event::Unreadable { job, message } => {
+            watched_jobs.unreadable(&job);
+            view.unreadable(&job, &message);
+            Ok(())
+        }
         Event::Connection(Connection::Connected) => {
             view.connected(&watched_jobs.link);
             watched_jobs.connected();

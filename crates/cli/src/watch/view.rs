@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use milepost_protocol::{State, Status};
+use milepost_protocol::{JobId, State, Status};
 
 use super::keys::{Key, Keys};
 use super::plain::LastPrinted;
@@ -95,6 +95,12 @@ impl View {
                 watched.job,
                 watched.refused.as_deref().unwrap_or("refused")
             ));
+        }
+    }
+
+    pub(super) fn unreadable(&self, job: &JobId, message: &str) {
+        if !matches!(self, Self::Bars(_)) {
+            warn(format_args!("{job}: the server cannot read it: {message}"));
         }
     }
 

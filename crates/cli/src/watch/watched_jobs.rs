@@ -27,6 +27,8 @@ pub(super) struct Watched {
     given_up: bool,
     /// The server does not let it be watched.
     pub(super) refused: Option<String>,
+    /// Whether the server cannot read the job now, so that states may be missing.
+    is_unreadable: bool,
     /// When the worker was last heard.
     heard: Option<Instant>,
     /// No state has come over this connection yet: the first may be an old one.
@@ -112,6 +114,7 @@ impl WatchedJobs {
                     unknown_since: None,
                     given_up: false,
                     refused: None,
+                    is_unreadable: false,
                     heard: None,
                     fresh: true,
                 });
@@ -173,6 +176,7 @@ impl WatchedJobs {
         watched.times = Some(JobTimes::of(state));
         watched.unknown_since = None;
         watched.given_up = false;
+        watched.is_unreadable = false;
         Some(index)
     }
 
@@ -195,6 +199,12 @@ impl WatchedJobs {
         let index = self.index(job)?;
         self.watched[index].refused = Some(message);
         Some(index)
+    }
+
+    pub(super) fn unreadable(&mut self, job: &JobId) {
+        if let Some(index) = self.index(job) {
+            self.watched[index].is_unreadable = true;
+        }
     }
 
     fn index(&self, job: &JobId) -> Option<usize> {
@@ -226,6 +236,9 @@ impl WatchedJobs {
             }
             ConnectionState::Up if watched.unknown_since.is_some() => {
                 notes.push("not known yet".to_owned());
+            }
+            ConnectionState::Up if watched.is_unreadable => {
+                notes.push("the server cannot read it".to_owned());
             }
             ConnectionState::Up => {}
         }

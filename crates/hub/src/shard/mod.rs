@@ -54,6 +54,8 @@ struct Subscription {
     mode: Mode,
     view: View,
     close_at_end: bool,
+    /// The last time that the job was unreadable of which the watcher was notified; 0 if there was none.
+    unreadable: u32,
 }
 
 impl Subscription {
@@ -276,6 +278,7 @@ impl<W: Wire> Shard<W> {
             mode: options.mode,
             view: options.view,
             close_at_end: options.close_at_end,
+            unreadable: 0,
         }));
         watcher.subscriptions.push(subscription);
         if ended && options.close_at_end && watcher.phase == Phase::Open {

@@ -32,10 +32,10 @@ impl<W: Wire> Shard<W> {
         let done = to == topic.subscriptions.len();
         let slice: SmallVec<[u32; SLICE]> = SmallVec::from_slice(&topic.subscriptions[from..to]);
 
-        let is_shed = {
+        let (is_shed, unreadable) = {
             let mut inner = self.topics[key as usize].lease.lock();
             inner.start_pass(self.index);
-            inner.is_shed
+            (inner.is_shed, inner.unreadable())
         };
         if is_shed {
             slice.iter().for_each(|subscription| self.shed(*subscription));
@@ -47,6 +47,9 @@ impl<W: Wire> Shard<W> {
             if !is_shed && !of_view.is_empty() {
                 self.serve_view(key, &of_view, view, began);
             }
+        }
+        if let Some(number) = unreadable {
+            slice.iter().for_each(|subscription| self.notify_unreadable(*subscription, number));
         }
 
         let now = self.clock.elapsed();
@@ -95,6 +98,21 @@ impl<W: Wire> Shard<W> {
         let Some(subscription) = self.subscriptions.get(key as usize) else { return };
         let watcher = WatcherKey(subscription.watcher as usize);
         self.watchers[watcher.0].shed(watcher, &mut self.closed);
+    }
+
+    /// Notifies a watcher that its job is unreadable, unless it was notified of this time already. If its wire accepts
+    /// nothing now, it is notified once it does.
+    fn notify_unreadable(&mut self, key: u32, number: u32) {
+        let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return };
+        let watcher = WatcherKey(subscription.watcher as usize);
+        if subscription.unreadable == number || !self.watchers[watcher.0].is_receptive() {
+            return;
+        }
+        subscription.unreadable = number;
+        let mut frame = Vec::with_capacity(256);
+        let topic = &self.topics[subscription.topic as usize];
+        W::unreadable(topic.lease.job(), self.clock.now(), &mut frame);
+        self.send(watcher, &frame);
     }
 
     /// Renders the states that the subscriptions of a slice have pending.
@@ -152,7 +170,7 @@ impl<W: Wire> Shard<W> {
         }
         let mut rendered = std::mem::take(&mut self.rendered_one);
         rendered.begin_with(lead);
-        {
+        let unreadable = {
             let topic = &self.topics[subscription.topic as usize].lease;
             let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
             let (cursor, view) = (subscription.cursor, subscription.view);
@@ -165,7 +183,8 @@ impl<W: Wire> Shard<W> {
             }
             inner.prepare(cursor, mode, view, &topic.shared);
             rendered.append(&inner.log, cursor, mode, view, W::frame);
-        }
+            inner.unreadable()
+        };
         if let Some(rate) = subscription.rate.as_mut().filter(|rate| !rate.1.allows(now))
             && rendered.cut_after_ends()
         {
@@ -175,6 +194,11 @@ impl<W: Wire> Shard<W> {
         }
         let sent = !rendered.is_empty() && self.write(key, &rendered, 0, now);
         self.rendered_one = rendered;
+        if let Some(number) = unreadable
+            && (sent || lead.is_empty())
+        {
+            self.notify_unreadable(key, number);
+        }
         sent
     }
 

@@ -60,6 +60,7 @@ impl Wire for Sink {
         out.extend_from_slice(state.json().as_bytes());
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
+    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 /// An update of about 250 bytes, as workers send.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost_broker::Clock;
+use milepost_broker::{Clock, Listener};
 use milepost_hub::{CloseReason, HubLimits, LogLimits, Mode, Subscribe};
 use milepost_protocol::View;
 
@@ -101,6 +101,42 @@ fn many_that_are_due_at_once_are_served_in_slices() {
     assert!(stage.writes.get() - before <= 65, "{}", stage.writes.get() - before);
     stage.drain();
     assert!(watchers.iter().all(|(_, pipe)| pipe.borrow().lines().len() == 2));
+}
+
+#[test]
+fn each_watcher_learns_once_that_its_job_is_unreadable() {
+    const UNREADABLE: &str = r#"{"type":"unreadable","of":"a"}"#;
+    let mut stage = Stage::new(LogLimits::default());
+    let watchers: Vec<_> = (0..200).map(|_| stage.watch("a", Subscribe::default())).collect();
+    let state = stage.report("a", "{}");
+    let state = state.json();
+    stage.drain();
+    let (slow, pipe) = stage.admit(0, false);
+    stage.subscribe(slow, "a", Subscribe::default());
+    let topic = stage.lease("a");
+    let before = stage.writes.get();
+    topic.unreadable();
+    assert!(stage.shard.serve(), "in slices");
+    assert!(stage.writes.get() - before <= 65);
+    stage.drain();
+    stage.drain();
+    for (_, pipe) in &watchers {
+        assert_eq!(pipe.borrow().lines(), [state, UNREADABLE]);
+    }
+    assert_eq!(pipe.borrow().lines(), [""; 0]);
+    stage.make_room(slow, &pipe, usize::MAX);
+    stage.drain();
+    assert_eq!(pipe.borrow().lines(), [state, UNREADABLE], "it was blocked");
+
+    let (_, late) = stage.watch("a", Subscribe::default());
+    assert_eq!(late.borrow().lines(), [state, UNREADABLE]);
+    topic.readable();
+    let (_, later) = stage.watch("a", Subscribe::default());
+    assert_eq!(later.borrow().lines(), [state]);
+    topic.unreadable();
+    stage.drain();
+    assert_eq!(later.borrow().lines(), [state, UNREADABLE]);
+    assert_eq!(late.borrow().lines(), [state, UNREADABLE, UNREADABLE], "another time");
 }
 
 #[test]

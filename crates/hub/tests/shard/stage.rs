@@ -74,6 +74,10 @@ impl Wire for Line {
         let job = job.map_or("none", JobId::as_str);
         out.extend_from_slice(format!("{{\"type\":\"ping\",\"of\":\"{job}\"}}\n").as_bytes());
     }
+
+    fn unreadable(job: &JobId, _: Timestamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{{\"type\":\"unreadable\",\"of\":\"{job}\"}}\n").as_bytes());
+    }
 }
 
 impl Pipe {

@@ -118,6 +118,7 @@ impl Wire for Shown {
         out.push(u8::try_from(state.position().number).expect("few states"));
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
+    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 fn job() -> JobId {
@@ -295,6 +296,7 @@ impl Wire for SharedShown {
         Shown::frame(state, out);
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
+    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 impl SharedShard {

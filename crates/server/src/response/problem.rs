@@ -40,6 +40,9 @@ impl Refused {
     }
 }
 
+/// The detail of `unreadable-job`. Why a job cannot be read is the operator's business.
+pub(crate) const UNREADABLE: &str = "states may be missing; the server's log says why";
+
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
         Self(Box::new(problem))
@@ -85,6 +88,7 @@ impl From<WatchError> for Refused {
                 let detail = format!("this instance watches as many jobs as it may: {max}");
                 Self::new(ProblemType::ServerFull, detail)
             }
+            WatchError::Unreadable => Self::new(ProblemType::UnreadableJob, UNREADABLE),
             WatchError::LogsFull(max) => {
                 let detail =
                     format!("the memory for the logs of watched jobs is in use: {max} bytes");

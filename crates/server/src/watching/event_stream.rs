@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use milepost_protocol::{Problem, ProblemType};
+use milepost_protocol::ProblemType;
 
 use crate::instance::Instance;
 use crate::response::body::{pieces, text_bytes};
@@ -52,8 +52,8 @@ pub(super) fn retry() -> String {
     format!("retry: {}\n", fastrand::u32(1_000..=5_000))
 }
 
-/// The last event of a client whose credential no longer holds.
-pub(super) fn unauthenticated(why: &str) -> String {
-    let problem = Problem::new(ProblemType::Unauthenticated, why);
-    format!("event: unauthenticated\ndata: {}\n\n", Refused::from(problem).json())
+/// The event that has the problem's name.
+pub(super) fn problem(problem: &Refused) -> String {
+    let name = ProblemType::from_uri(&problem.0.uri).map_or("internal", ProblemType::name);
+    format!("event: {name}\ndata: {}\n\n", problem.json())
 }

@@ -9,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Version};
 use milepost_hub::{Mode, Watch, WatchError};
-use milepost_protocol::{JobId, State as JobState};
+use milepost_protocol::{JobId, ProblemType, State as JobState};
 use tokio::time::Instant;
 
 use super::event_stream::{self, EventSource};
@@ -18,13 +18,14 @@ use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
-use crate::response::problem::Outcome;
+use crate::response::problem::{Outcome, Refused};
 use crate::websocket::message;
 
 /// Watch a job by server-sent events
 ///
 /// `event: connected` first; each state without an `event` name, with its position as `id`; `event: end` after the
-/// end, and the stream closes. Comments keep it alive.
+/// end, and the stream closes. `event: unreadable-job`: the server cannot read the job now, and its states follow when it
+/// can. Comments keep the stream alive.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/events", operation_id = "events", tag = "Watching",
     params(openapi::JobPath, openapi::LastEventId, openapi::WatchParams),
@@ -102,8 +103,11 @@ struct Events {
     ended: bool,
 }
 
-/// Why a stream ends before its job does. The client comes back after its `retry`.
-enum Over {
+/// Why there are no states to show. The stream ends, unless the job is only unreadable, and the client comes back after its
+/// `retry`.
+enum Interruption {
+    /// The broker cannot read the job now. The stream goes on.
+    Unreadable,
     Unauthenticated(&'static str),
     /// There is no memory left for the job's states.
     Shed,
@@ -122,11 +126,12 @@ impl EventSource for Events {
         tokio::select! {
             news = self.news() => match news {
                 Ok(states) => Some(self.encode(&states)),
-                Err(Over::Unauthenticated(why)) => {
+                Err(Interruption::Unauthenticated(why)) => {
                     self.ended = true;
-                    Some(event_stream::unauthenticated(why))
+                    Some(event_stream::problem(&Refused::new(ProblemType::Unauthenticated, why)))
                 }
-                Err(Over::Shed) => None,
+                Err(Interruption::Shed) => None,
+                Err(Interruption::Unreadable) => Some(event_stream::problem(&WatchError::Unreadable.into())),
             },
             () = tokio::time::sleep(keepalive) => Some(event_stream::KEEPALIVE.to_owned()),
             // The stream ends; the client comes back after its `retry`.
@@ -141,11 +146,14 @@ impl EventSource for Events {
 
 impl Events {
     /// What to show next, or why there is nothing more to be shown.
-    async fn news(&mut self) -> Result<Vec<Arc<JobState>>, Over> {
+    async fn news(&mut self) -> Result<Vec<Arc<JobState>>, Interruption> {
         let mut ending = std::mem::replace(&mut self.ending, Ending::never());
         let news = tokio::select! {
-            states = self.states() => states.map_err(|_| Over::Shed),
-            why = ending.wait() => Err(Over::Unauthenticated(why)),
+            states = self.states() => states.map_err(|error| match error {
+                WatchError::Unreadable => Interruption::Unreadable,
+                _ => Interruption::Shed,
+            }),
+            why = ending.wait() => Err(Interruption::Unauthenticated(why)),
         };
         self.ending = ending;
         news

@@ -8,8 +8,8 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, Version};
 use milepost_broker::{LogPage, LogPart};
-use milepost_hub::{Mode, Watch};
-use milepost_protocol::{JobId, LogStream, Position};
+use milepost_hub::{Mode, Watch, WatchError};
+use milepost_protocol::{JobId, LogStream, Position, ProblemType};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -283,7 +283,10 @@ impl EventSource for Lines {
                 }
                 News::Unauthenticated(why) => {
                     self.over = true;
-                    return Some(event_stream::unauthenticated(why));
+                    return Some(event_stream::problem(&Refused::new(
+                        ProblemType::Unauthenticated,
+                        why,
+                    )));
                 }
                 News::Shed | News::Drain => return None,
             }
@@ -315,7 +318,8 @@ impl Lines {
                     Ok(states) if states.iter().any(|state| state.status().is_end()) => {
                         return News::Ended;
                     }
-                    Ok(_) => {}
+                    // A job that cannot be read now may still have a log.
+                    Ok(_) | Err(WatchError::Unreadable) => {}
                     // The stream ends; the client comes back after its `retry`.
                     Err(_) => return News::Shed,
                 }

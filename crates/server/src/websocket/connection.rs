@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use milepost_hub::Wire;
-use milepost_protocol::{JobId, State, Timestamp};
+use milepost_protocol::{JobId, ProblemType, State, Timestamp};
 use mio::net::TcpStream;
 
 use super::inbound::Reader;
@@ -11,6 +11,7 @@ use super::reactor::logs::LogSubscription;
 use super::session::Session;
 use super::{frame, message};
 use crate::instance::WatchingSocket;
+use crate::response::problem::UNREADABLE;
 
 /// A watcher's socket and its state in the shard.
 pub(super) struct Connection {
@@ -73,5 +74,10 @@ impl Wire for Connection {
 
     fn ping(job: Option<&JobId>, now: Timestamp, out: &mut Vec<u8>) {
         frame::text(&message::ping(job, now), out);
+    }
+
+    fn unreadable(job: &JobId, now: Timestamp, out: &mut Vec<u8>) {
+        let problem = ProblemType::UnreadableJob.name();
+        frame::text(&message::error(problem, UNREADABLE, Some(job.as_str()), false, now), out);
     }
 }

@@ -24,5 +24,6 @@ mod reporting;
 mod shutdown;
 mod slow_watchers;
 mod subscribing;
+mod unreadable;
 mod views;
 mod watching;

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Optional
 from urllib.parse import urlencode
 
-from . import _http, _problem
+from . import _http, _notice, _problem
 from ._connection import Connection
 from ._events import Event, Events, TooLong
 from ._outcome import Lost, RetryLater
@@ -23,6 +23,7 @@ MAX_STATE = 1 << 20
 class HttpSource:
     def __init__(self, url: str, token: Optional[str], job_id: str) -> None:
         self._connection = Connection(url, token)
+        self._job_id = job_id
         self._path = f"/jobs/{job_id}"
         self.retry: Optional[float] = None
         """How long the server asked to wait before coming back, in seconds."""
@@ -81,6 +82,10 @@ class HttpSource:
     def _read(self, event: Event) -> Optional[State]:
         if event.name == "connected":
             self.has_connected = True
+        if event.name == "unreadable-job":
+            problem = _problem.read(_decode(event.data.encode()))
+            detail = f": {problem.detail}" if problem is not None else ""
+            _notice.notify(f"the server cannot read {self._job_id}{detail}")
         if event.name == "end":
             raise Ended
         return read_state(event.data.encode()) if event.name == "message" else None

@@ -32,6 +32,7 @@ PROBLEMS = {
     "internal": (500, "The server failed"),
     "broker-full": (503, "The broker holds as many jobs as it may"),
     "broker-unavailable": (503, "The broker does not answer"),
+    "unreadable-job": (503, "What the broker holds for the job cannot be read"),
     "too-many-connections": (503, "The server holds as many connections as it may"),
     "too-many-subscriptions": (400, "The socket watches as many jobs as it may"),
     "server-full": (503, "The server has no memory left for this"),
