@@ -8,76 +8,75 @@ use crate::jobs::{Jobs, JobsQuery};
 
 /// Keeps states, orders updates and notifies listeners.
 ///
-/// What every backend guarantees:
+/// Every backend guarantees:
 ///
-/// 1. **One order.** All updates of a job, whoever reports them, are folded one after the other
-///    ([`milepost_protocol::fold`]), and every listener hears the states in that order.
-/// 2. **No gap.** A listener first hears the job's present state ([`Listener::attached`]), then each state
-///    that comes after it. It may hear a state again (after a lost connection to the backend), never an
-///    older one after a newer one of the same epoch.
-/// 3. **Acknowledged means kept.** Once `report` has answered, `state` answers with that state or a newer
-///    one. An acknowledged end outlives whatever the backend promises to outlive.
+/// 1. **One order.** All updates of a job are folded one after the other ([`milepost_protocol::fold`]), and its listener is
+///    notified of the states in that order.
+/// 2. **No gap.** A listener first receives the job's present states ([`Listener::attached`]), then each later state. After a
+///    lost connection to the backend it may receive a state again, but never an older one after a newer one of the same
+///    epoch.
+/// 3. **Acknowledged means kept.** Once `report` has returned, `state` returns that state or a newer one. An acknowledged end
+///    survives whatever the backend promises to survive.
 /// 4. **Ends are latched**: see the fold.
 /// 5. **Unreadable is not unavailable.** If a backend cannot read one job, that job's listener is notified
 ///    ([`Listener::unreadable`]); other jobs are not affected.
-/// 6. **Bounded.** At its bound a backend gives up jobs that have ended, those first that would expire first.
-///    If that is not enough it refuses what is new ([`ReportError::Full`]), but never an end of a job that
-///    it knows.
+/// 6. **Bounded.** At its bound a backend evicts ended jobs, in the order of their expiry. If that is not enough, it rejects
+///    updates ([`ReportError::Full`]), but never the end of a known job.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Folds an update into its job's state and tells the listener.
+    /// Folds an update into its job's state and notifies the listener.
     ///
     /// # Errors
-    /// When the fold refuses it, the broker is full, or the backend does not answer. Nothing has changed
-    /// then, but for [`ReportError::Unavailable`], where it may have.
+    /// If the fold rejects it, the broker is full, or the backend is unavailable. After [`ReportError::Unavailable`] the
+    /// update may have been folded; after other errors it has not.
     async fn report(&self, update: Update) -> Result<Reported, ReportError>;
 
-    /// Puts a request into the job's state for its worker, as [`milepost_protocol::request`] has it, and notifies the
-    /// listener. Of several that request the same at once, the first counts.
+    /// Puts a request to the job's worker into the job's state ([`milepost_protocol::request`]), and notifies the listener. Of
+    /// several equal requests at once, the first counts.
     ///
     /// # Errors
-    /// When it is refused, the broker is full, or the backend does not answer. Nothing has changed then, but for
-    /// [`RequestError::Unavailable`], where it may have.
+    /// If it is rejected, the broker is full, or the backend is unavailable. After [`RequestError::Unavailable`] the state may
+    /// have changed; after other errors it has not.
     async fn request(&self, job: &JobId, request: Request) -> Result<Reported, RequestError>;
 
-    /// The job's present state; none if it is not known.
+    /// The job's present state, if the job is known.
     ///
     /// # Errors
-    /// When the backend does not answer.
+    /// If the backend is unavailable.
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable>;
 
-    /// What is kept of the job. Empty if it is not known.
+    /// The job's history. Empty if the job is not known.
     ///
     /// # Errors
-    /// When the backend does not answer.
+    /// If the backend is unavailable.
     async fn history(&self, job: &JobId) -> Result<History, Unavailable>;
 
-    /// Tells `listener` the job's latest states, and from then on every state, until it is detached or
+    /// Notifies `listener` of the job's latest states, and from then on of every state, until it is detached or
     /// another listener is attached to the job in its place.
     ///
     /// # Errors
-    /// When the backend does not answer; the listener is not attached then.
+    /// If the backend is unavailable. Then the listener is not attached.
     async fn attach(&self, job: &JobId, listener: Arc<dyn Listener>) -> Result<(), Unavailable>;
 
-    /// Ends what `attach` began. Does nothing if another listener has taken its place.
+    /// Stops notifying `listener`. Does nothing if another listener has taken its place.
     async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>);
 
     /// Forgets a job; false if it was not known.
     ///
     /// # Errors
-    /// When the backend does not answer.
+    /// If the backend is unavailable.
     async fn forget(&self, job: &JobId) -> Result<bool, Unavailable>;
 
-    /// A page of the jobs known, the most recently begun first.
+    /// A page of the known jobs, the most recently begun first.
     ///
     /// # Errors
-    /// When the backend does not answer.
+    /// If the backend is unavailable.
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable>;
 
     /// Proves that an update reported now would be kept and delivered.
     ///
     /// # Errors
-    /// When it would not: why.
+    /// If it would not: the reason.
     async fn probe(&self) -> Result<(), Unavailable>;
 
     /// What an operator should change about the backend, though it works.
@@ -88,15 +87,14 @@ pub trait Broker: Send + Sync + 'static {
     /// What the broker holds now.
     fn stats(&self) -> Stats;
 
-    /// Does the broker's own work (expiry, keeping states on disk, …) until `stop` is done, then brings to
-    /// an end what is under way. Whoever makes a broker runs this, and waits for it.
+    /// Does the broker's own work, such as expiry and storage, until `stop` is true; then finishes what is in progress. The
+    /// owner of a broker runs this, and waits for it.
     async fn run(&self, stop: tokio::sync::watch::Receiver<bool>);
 }
 
-/// Who hears of a job's states. Called in the job's order and while the broker holds a lock: it must
-/// return at once.
+/// Receives a job's states. The broker calls it in the job's order and while it holds a lock, so it must return at once.
 pub trait Listener: Send + Sync + 'static {
-    /// The latest states, oldest first, the present one last; empty if the job is not known.
+    /// The latest states, oldest first; empty if the job is not known.
     fn attached(&self, states: &[Arc<State>]);
 
     /// The job's new state.
@@ -134,11 +132,11 @@ pub struct Reported {
 /// Why an update was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReportError {
-    /// It belongs to an attempt that is over.
+    /// The fold rejected it: its attempt has ended.
     Refused(Refusal),
-    /// The broker holds as much as it may: how much that is.
+    /// The broker is at its bound; the text names the bound.
     Full(String),
-    /// The backend does not answer.
+    /// The backend is unavailable.
     Unavailable(Unavailable),
 }
 
@@ -154,14 +152,14 @@ impl fmt::Display for ReportError {
 
 impl std::error::Error for ReportError {}
 
-/// Why a request was not put to the job's worker.
+/// Why a request to a job's worker was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// The job, or its attempt, takes no such request.
+    /// The job, or its attempt, does not accept it.
     Refused(RequestRefusal),
-    /// The broker holds as much as it may: how much that is.
+    /// The broker is at its bound; the text names the bound.
     Full(String),
-    /// The backend does not answer.
+    /// The backend is unavailable.
     Unavailable(Unavailable),
 }
 
@@ -202,10 +200,10 @@ pub struct Stats {
     pub jobs: usize,
     /// Bytes held for them, as the broker counts them.
     pub bytes: usize,
-    /// Jobs given up early because the broker was full, since start.
+    /// Ended jobs evicted because the broker was full, since start.
     pub evicted: u64,
-    /// Updates refused that nobody else counts, since nobody waits for an answer: those of legacy workers, since start.
+    /// Rejected updates of legacy workers, since start. Their workers wait for no answer, so only the broker can count them.
     pub refused: u64,
-    /// How often the backend held something for a job that is not a state of it, since start.
+    /// How often a job could not be read, since start.
     pub unreadable: u64,
 }

@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::Timestamp;
 
-/// Where a broker reads the time, so that tests need not wait for it to pass.
+/// The time, which tests can set.
 pub trait Clock: Send + Sync + 'static {
-    /// The time of day, for people and for what outlives the process. May be set back.
+    /// The time of day, for people and for data that outlives the process. It may go back.
     fn now(&self) -> Timestamp;
 
-    /// Time passed since some moment in the past. Never goes back.
+    /// The time since some moment in the past. It never goes back.
     fn elapsed(&self) -> Duration;
 }
 
@@ -37,12 +37,12 @@ impl Clock for SystemClock {
 pub struct ManualClock(Mutex<Duration>);
 
 impl ManualClock {
-    /// A clock at that distance from 1970-01-01T00:00:00Z.
+    /// A clock that shows this time since 1970-01-01T00:00:00Z.
     pub fn at(since_epoch: Duration) -> Self {
         Self(Mutex::new(since_epoch))
     }
 
-    /// Lets that much time pass.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
     }

@@ -5,65 +5,65 @@ use milepost_protocol::{JobId, LogLine, Position};
 
 use crate::Unavailable;
 
-/// Keeps the log of each job: the latest lines that its worker wrote, beside the state and apart from it.
+/// Keeps each job's log: the latest lines that its worker wrote. The log is separate from the state.
 ///
-/// What every backend guarantees:
+/// Every backend guarantees:
 ///
 /// 1. **One order.** The lines of a log are numbered from 1, in the order in which they were appended.
-/// 2. **Bounded.** A log has at most [`MAX_JOB_LOG_BYTES`], as [`line_cost`] counts them. The oldest lines are dropped
-///    first, and who asks for them is told.
+/// 2. **Bounded.** A log has at most [`MAX_JOB_LOG_BYTES`], counted by [`line_cost`]. The oldest lines are dropped first;
+///    pages mark the gap.
 /// 3. **As long as the job.** A log is forgotten with its job. A backend may forget it earlier, to make room or after a
-///    restart; its lines are then numbered anew, in another epoch.
+///    restart. Later lines are then numbered from 1 in another epoch.
 #[async_trait]
 pub trait JobLogs: Send + Sync + 'static {
-    /// Appends lines to the log of a job that is known.
+    /// Appends lines to the log of a known job.
     ///
     /// # Errors
-    /// When the job is not known, there is no memory, or the backend does not answer.
+    /// If the job is not known, there is no memory, or the backend is unavailable.
     async fn append_log(&self, job: &JobId, lines: Vec<LogLine>) -> Result<Appended, LogError>;
 
     /// A part of a job's log; none if the job is not known.
     ///
     /// # Errors
-    /// When the backend does not answer.
+    /// If the backend is unavailable.
     async fn log(&self, job: &JobId, part: LogPart) -> Result<Option<LogPage>, Unavailable>;
 
-    /// Waits until the log may have lines after `seen`. May be done too early, and is cancel-safe.
+    /// Waits until the log may have lines after `seen`. May return too early. Cancel-safe.
     async fn log_grown(&self, job: &JobId, seen: Option<Position>);
 
-    /// What is held of logs in this process.
+    /// The memory that logs take in this process.
     fn log_stats(&self) -> LogStats;
 }
 
-/// The most that is kept of a job's log, in bytes, as [`line_cost`] counts them.
+/// The maximum size of a job's log in bytes, counted by [`line_cost`].
 pub const MAX_JOB_LOG_BYTES: usize = 256 << 10;
 
-/// What a line counts: its JSON, and its share of what holds it.
+/// The bytes that a line counts for: its JSON and an allowance for bookkeeping.
 pub fn line_cost(line: &LogLine) -> usize {
     const OVERHEAD: usize = 64;
     line.json().len() + OVERHEAD
 }
 
-/// How many lines a log ever had, and how many of them are no longer kept.
+/// How many lines a log has ever had, and how many of them were dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// Where the log ends: the position of its last line; none if it never had one.
+    /// The position of the last line; none if there has never been one.
     pub end: Option<Position>,
-    /// The lines that are no longer kept.
+    /// How many lines were dropped.
     pub dropped: u64,
 }
 
 impl Appended {
-    /// The lines that were ever appended.
+    /// How many lines were ever appended.
     pub fn lines(self) -> u64 {
         self.end.map_or(0, |end| end.number)
     }
 }
 
-/// Which lines of a log are wanted.
+/// Selects lines of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPart {
-    /// Those after this one, the oldest first; none: the newest.
+    /// Selects the lines after this position, the oldest first; none: the newest lines.
     pub after: Option<Position>,
     /// The most lines to return.
     pub most: usize,
@@ -72,9 +72,9 @@ pub struct LogPart {
 /// A part of a job's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPage {
-    /// The log that it is of.
+    /// The whole log.
     pub log: Appended,
-    /// Whether lines between the one asked about and the first one here are no longer kept.
+    /// Whether lines between the requested position and the first line here were dropped.
     pub gap: bool,
     /// The number of the first of `lines`.
     pub first: u64,
@@ -83,14 +83,14 @@ pub struct LogPage {
 }
 
 impl LogPage {
-    /// The position to ask with for what comes next; none if the log never had a line.
+    /// The position after which the next page begins; none if the log has never had a line.
     pub fn next(&self) -> Option<Position> {
         let end = self.log.end?;
         Some(Position { number: self.first + self.lines.len() as u64 - 1, ..end })
     }
 }
 
-/// The numbers of the lines that a [`LogPart`] of a log is.
+/// The numbers of the lines that a [`LogPart`] selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogWindow {
     /// The first of them.
@@ -102,7 +102,7 @@ pub struct LogWindow {
 }
 
 impl LogWindow {
-    /// Which of the lines that are kept of `log` are wanted.
+    /// The lines of `log` that `part` selects.
     pub fn of(part: LogPart, log: Appended) -> Self {
         let (oldest, end) = (log.dropped + 1, log.lines() + 1);
         let most = u64::try_from(part.most).unwrap_or(u64::MAX);
@@ -114,19 +114,19 @@ impl LogWindow {
                 let next = after.number + 1;
                 (next.max(oldest), next < oldest)
             }
-            // The log that it was of is forgotten, or lost its last lines, with lines that nobody can count.
+            // That log was forgotten, or lost its last lines. How many lines are missing is unknown.
             _ => (oldest, true),
         };
         Self { first, end: end.min(first.saturating_add(most)), gap }
     }
 }
 
-/// What is held of logs.
+/// The memory that logs take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogStats {
-    /// Bytes held in this process.
+    /// Bytes in this process.
     pub bytes: usize,
-    /// Logs given up early to make room, since start.
+    /// Logs evicted to make room, since start.
     pub evicted: u64,
 }
 
@@ -135,9 +135,9 @@ pub struct LogStats {
 pub enum LogError {
     /// The job is not known.
     UnknownJob,
-    /// The backend has no memory for them.
+    /// The backend is at its bound; the text names the bound.
     Full(String),
-    /// The backend does not answer.
+    /// The backend is unavailable.
     Unavailable(Unavailable),
 }
 
