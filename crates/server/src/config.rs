@@ -9,6 +9,7 @@ use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
 use crate::access::{Secret, host};
+use crate::limits::TrustedProxies;
 use crate::memory::{self, Budget};
 
 /// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
@@ -48,6 +49,24 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// The most connections from one IPv4 address or one IPv6 /64. `None`: no limit.
     pub max_connections_per_address: Option<usize>,
+    /// At most so many WebSockets and event streams of one subject: of a key, or of whom a token names.
+    pub max_connections_per_subject: usize,
+    /// How many WebSockets and event streams an address may begin in a second, and ten times as many at once; 0: any
+    /// number. None: 100 if there are `trusted_proxies`, otherwise any number.
+    pub handshakes_per_address: Option<f64>,
+    /// How many updates an address may report in a second; likewise. None: 10,000.
+    pub reports_per_address: Option<f64>,
+    /// How many bytes of updates and logs an address may report in a second; likewise. None: 64 MiB.
+    pub bytes_per_address: Option<f64>,
+    /// How many WebSockets and event streams a subject may begin in a second; 0: any number. None: 100.
+    pub handshakes_per_subject: Option<f64>,
+    /// How many updates a subject may report in a second; 0: any number. None: 10,000.
+    pub reports_per_subject: Option<f64>,
+    /// How many bytes of updates and logs a subject may report in a second; 0: any number. None: 64 MiB.
+    pub bytes_per_subject: Option<f64>,
+    /// The proxies, as addresses and networks, that are believed when they name their client in `Forwarded` or
+    /// `X-Forwarded-For`.
+    pub trusted_proxies: Vec<String>,
     /// The most jobs on one WebSocket.
     pub max_subscriptions: usize,
     /// How long a watcher is sent nothing before it is sent a keepalive.
@@ -114,6 +133,14 @@ impl Default for Config {
             max_batch_lines: 10_000,
             max_connections: None,
             max_connections_per_address: None,
+            max_connections_per_subject: 10_000,
+            handshakes_per_address: None,
+            reports_per_address: None,
+            bytes_per_address: None,
+            handshakes_per_subject: None,
+            reports_per_subject: None,
+            bytes_per_subject: None,
+            trusted_proxies: Vec::new(),
             max_subscriptions: 1_000,
             ping_interval: 5.0,
             header_timeout: 30.0,
@@ -195,6 +222,7 @@ impl Config {
             ("max_batch_lines", self.max_batch_lines, 1),
             ("max_connections", self.max_connections.unwrap_or(1), 1),
             ("max_connections_per_address", self.max_connections_per_address.unwrap_or(1), 1),
+            ("max_connections_per_subject", self.max_connections_per_subject, 1),
             ("max_subscriptions", self.max_subscriptions, 1),
         ];
         for (key, value, min) in sizes {
@@ -202,6 +230,21 @@ impl Config {
                 return Err(ConfigError(format!("{key} is {value}; it must be at least {min}")));
             }
         }
+        let rates = [
+            ("handshakes_per_address", self.handshakes_per_address),
+            ("reports_per_address", self.reports_per_address),
+            ("bytes_per_address", self.bytes_per_address),
+            ("handshakes_per_subject", self.handshakes_per_subject),
+            ("reports_per_subject", self.reports_per_subject),
+            ("bytes_per_subject", self.bytes_per_subject),
+        ];
+        for (key, rate) in rates {
+            if rate.is_some_and(|rate| rate != 0.0 && !(0.1..=1e12).contains(&rate)) {
+                let error = format!("{key} must be 0, for no limit, or 0.1 to 1e12 a second");
+                return Err(ConfigError(error));
+            }
+        }
+        TrustedProxies::parse(&self.trusted_proxies)?;
         if let (Some(memory_limit), Some(max_bytes)) = (self.memory_limit, self.max_bytes)
             && max_bytes > memory_limit / 2
         {

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -7,10 +8,11 @@ use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Audit, Gate, Grant, Hosts, Origins};
+use crate::access::{Audit, Gate, Grant, Granted, Hosts, Origins};
 use crate::config::Config;
-use crate::connection::addresses::{Addresses, Counted};
 use crate::drain::Drain;
+use crate::limits::Limits;
+use crate::limits::connections::{Counted, TooMany};
 use crate::memory::Budget;
 use crate::response::problem::{Outcome, Refused};
 use crate::supervisor::Supervisor;
@@ -34,7 +36,7 @@ pub(crate) struct Instance {
     pub(crate) memory: Budget,
     /// The most connections. Each HTTP/2 stream that watches counts as one.
     pub(crate) max_connections: usize,
-    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) limits: Limits,
     pub(crate) drain: Drain,
     pub(crate) supervisor: Supervisor,
     pub(crate) dropped_log_lines: DroppedLogLines,
@@ -93,6 +95,22 @@ impl Instance {
         })
     }
 
+    /// Counts a WebSocket or an event stream that a credential begins.
+    ///
+    /// # Errors
+    /// `too-many-requests` if its subject does so too often, or has as many as it may.
+    pub(crate) fn count_subject(
+        &self,
+        granted: Option<&Arc<Granted>>,
+    ) -> Outcome<Option<Arc<Counted<Arc<str>>>>> {
+        let Some(subject) = granted.and_then(|granted| granted.subject()) else { return Ok(None) };
+        self.limits.handshake_by(subject, self.clock.elapsed())?;
+        self.limits.subjects.count(subject.into()).map_err(|TooMany(max)| {
+            let detail = format!("a credential may have {max} connections at a time");
+            Refused::new(ProblemType::TooManyRequests, detail)
+        })
+    }
+
     /// Whether responses may name other hosts and their errors; not if other machines reach the server without
     /// credentials.
     pub(crate) fn shows_details(&self, grant: &Grant) -> bool {
@@ -123,7 +141,11 @@ impl Drop for Watching {
 }
 
 /// Counts a socket for as long as it is open.
-pub(crate) struct OpenSocket(Arc<Counters>, Option<Arc<Counted>>);
+pub(crate) struct OpenSocket {
+    counters: Arc<Counters>,
+    address: Option<Arc<Counted<IpAddr>>>,
+    subject: Option<Arc<Counted<Arc<str>>>>,
+}
 
 impl OpenSocket {
     /// None if there are `max` already.
@@ -131,12 +153,20 @@ impl OpenSocket {
         let sockets = &counters.sockets;
         let within = |open: usize| (open < max).then_some(open + 1);
         sockets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok()?;
-        Some(Self(Arc::clone(counters), None))
+        Some(Self { counters: Arc::clone(counters), address: None, subject: None })
     }
 
     /// The same, counted for its address as well.
-    pub(crate) fn of(mut self, address: Option<Arc<Counted>>) -> Self {
-        self.1 = address;
+    pub(crate) fn of(mut self, address: Option<Arc<Counted<IpAddr>>>) -> Self {
+        if address.is_some() {
+            self.address = address;
+        }
+        self
+    }
+
+    /// The same, counted for its subject as well.
+    pub(crate) fn by(mut self, subject: Option<Arc<Counted<Arc<str>>>>) -> Self {
+        self.subject = subject;
         self
     }
 }
@@ -144,14 +174,15 @@ impl OpenSocket {
 impl Clone for OpenSocket {
     /// The same socket in another's hands; counted twice for a moment.
     fn clone(&self) -> Self {
-        self.0.sockets.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0), self.1.clone())
+        self.counters.sockets.fetch_add(1, Ordering::Relaxed);
+        let (address, subject) = (self.address.clone(), self.subject.clone());
+        Self { counters: Arc::clone(&self.counters), address, subject }
     }
 }
 
 impl Drop for OpenSocket {
     fn drop(&mut self) {
-        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.counters.sockets.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -160,14 +191,14 @@ pub(crate) struct WatchingSocket(OpenSocket);
 
 impl WatchingSocket {
     pub(crate) fn new(open: OpenSocket) -> Self {
-        count_watcher(&open.0);
+        count_watcher(&open.counters);
         Self(open)
     }
 }
 
 impl Drop for WatchingSocket {
     fn drop(&mut self) {
-        self.0.0.active_connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.counters.active_connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod drain;
 mod instance;
+mod limits;
 mod memory;
 mod openapi;
 mod operating;

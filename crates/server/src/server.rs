@@ -17,9 +17,9 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Audit, Gate, Hosts, Origins};
 use crate::config::{Config, ConfigError, seconds};
 use crate::connection::accept;
-use crate::connection::addresses::Addresses;
 use crate::drain::{Drain, Stage};
 use crate::instance::{Counters, DroppedLogLines, Instance};
+use crate::limits::Limits;
 use crate::memory::Budget;
 use crate::router::router;
 use crate::supervisor::Supervisor;
@@ -97,6 +97,7 @@ impl Server {
         config.check_exposure(address.ip()).map_err(RunError::Exposed)?;
         let gate = Gate::open(&config).map_err(RunError::Access)?.map(Arc::new);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let limits = Limits::new(&config).map_err(RunError::Access)?;
         let memory = config.budget();
         let (broker, logs) = open_broker(&config, &memory, Arc::clone(&clock))?;
         let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
@@ -130,7 +131,7 @@ impl Server {
             next_shard: AtomicUsize::new(0),
             hosts: Hosts::new(&config),
             origins: Origins::new(&config),
-            addresses: Addresses::new(config.max_connections_per_address),
+            limits,
             gate,
             audit: Audit::default(),
             config,

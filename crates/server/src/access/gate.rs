@@ -9,6 +9,7 @@ use milepost_access::{
 use milepost_broker::Clock;
 use tokio::sync::watch;
 
+use super::grant::NOBODY;
 use super::jwks::Jwks;
 use super::{Granted, settings};
 use crate::config::{Config, ConfigError};
@@ -121,7 +122,7 @@ impl Gate {
         }
         let verified = verified?;
         let holder =
-            verified.subject.map_or_else(|| "token".to_owned(), |subject| format!("sub:{subject}"));
+            verified.subject.map_or_else(|| NOBODY.to_owned(), |subject| format!("sub:{subject}"));
         Ok(Granted {
             permissions: verified.permissions,
             expires: Some(verified.expires),

@@ -22,6 +22,9 @@ pub(crate) enum Grant {
     Of(Arc<Granted>),
 }
 
+/// The holder of a token that names no subject.
+pub(super) const NOBODY: &str = "token";
+
 /// What a credential was found to allow, once for a request or a connection.
 pub(crate) struct Granted {
     pub(crate) permissions: Permissions,
@@ -34,6 +37,11 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
+    /// For whom limits are counted: the key, or whom the token names. A token that names nobody has no subject.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        (self.holder != NOBODY).then_some(&self.holder)
+    }
+
     /// How long it holds from now on; none: until it is revoked.
     pub(crate) fn left(&self, clock: &dyn Clock) -> Option<Duration> {
         #[expect(

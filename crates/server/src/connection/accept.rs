@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::config::seconds;
-use crate::connection::addresses::TooMany;
 use crate::connection::listen;
 use crate::connection::serve::{Admitted, serve};
 use crate::instance::{Instance, OpenSocket};
+use crate::limits::connections::{TooMany, network};
 use crate::response::problem::Refused;
 
 /// How many more connections a full server accepts, for operators.
@@ -34,7 +34,11 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
-                let counted = match instance.addresses.count(client.ip()) {
+                // Behind a trusted proxy the client is known once its request is read.
+                let is_proxy = instance.limits.proxies.trusts(client.ip());
+                let counted =
+                    (!is_proxy).then(|| instance.limits.addresses.count(network(client.ip())));
+                let counted = match counted.transpose().map(Option::flatten) {
                     Ok(counted) => counted,
                     Err(TooMany(max)) => {
                         let detail = format!("an address may have {max} connections at a time");
@@ -59,6 +63,7 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
                 };
                 let serve = serve(
                     stream,
+                    client.ip(),
                     open.of(counted),
                     admitted,
                     router.clone(),

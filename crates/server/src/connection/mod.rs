@@ -1,7 +1,6 @@
 //! Connections: listening, accepting, and serving HTTP/1.1 and HTTP/2 on each.
 
 pub(crate) mod accept;
-pub(crate) mod addresses;
 pub(crate) mod corked;
 mod listen;
 pub(crate) mod serve;

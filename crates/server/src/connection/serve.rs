@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,8 @@ use crate::connection::corked::Corked;
 use crate::connection::listen;
 use crate::connection::stall::Stalls;
 use crate::instance::{Instance, OpenSocket};
+use crate::limits::Client;
+use crate::limits::connections::{Counted, TooMany, network};
 use crate::response::problem::Refused;
 use crate::websocket;
 
@@ -49,6 +52,7 @@ const OPERATORS: [&str; 5] = ["/health", "/livez", "/readyz", "/metrics", "/ws/s
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     stream: TcpStream,
+    peer: IpAddr,
     open: OpenSocket,
     admitted: Admitted,
     router: Router,
@@ -66,7 +70,7 @@ pub(crate) async fn serve(
         return;
     }
     let (stalls, refused, upgrade) = (Stalls::default(), Arc::default(), Upgrade::default());
-    let requests = Requests { router, admitted, instance, upgrade, stalls, refused };
+    let requests = Requests { router, peer, admitted, instance, upgrade, stalls, refused };
     let served = async {
         if speaks_http2 {
             serve_http2(stream, requests).await;
@@ -86,12 +90,24 @@ pub(crate) async fn serve(
 #[derive(Clone, Default)]
 pub(crate) struct Upgrade(Arc<Mutex<Option<Upgraded>>>);
 
-/// What a socket watches, and what it is allowed where credentials are asked for.
-type Upgraded = (websocket::Wanted, Option<Arc<Granted>>);
+/// A socket that a handshake has led to.
+pub(crate) struct Upgraded {
+    pub(crate) wanted: websocket::Wanted,
+    /// What it is allowed, where credentials are asked for.
+    pub(crate) granted: Option<Arc<Granted>>,
+    /// What it counts for its address, if that is behind a trusted proxy, …
+    pub(crate) address: Option<Arc<Counted<IpAddr>>>,
+    /// … and for its subject.
+    pub(crate) subject: Option<Arc<Counted<Arc<str>>>>,
+}
+
+/// The connection that a client behind a trusted proxy is about to have.
+#[derive(Clone)]
+pub(crate) struct Proxied(pub(crate) Option<Arc<Counted<IpAddr>>>);
 
 impl Upgrade {
-    pub(crate) fn set(&self, wanted: websocket::Wanted, granted: Option<Arc<Granted>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((wanted, granted));
+    pub(crate) fn set(&self, upgraded: Upgraded) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgraded);
     }
 
     fn take(&self) -> Option<Upgraded> {
@@ -103,6 +119,7 @@ impl Upgrade {
 #[derive(Clone)]
 struct Requests {
     router: Router,
+    peer: IpAddr,
     admitted: Admitted,
     instance: Arc<Instance>,
     upgrade: Upgrade,
@@ -114,7 +131,8 @@ struct Requests {
 impl Requests {
     async fn answer(self, mut request: Request<Incoming>) -> Response {
         let has_body = !request.body().is_end_stream();
-        if let Some(refused) = self.refuse(&request) {
+        let refused = self.refuse(&request).or_else(|| self.limit(&mut request).err());
+        if let Some(refused) = refused {
             self.refused.fetch_or(has_body, Ordering::Relaxed);
             let mut response = refused.into_response();
             if request.version() < http::Version::HTTP_2 {
@@ -159,6 +177,27 @@ impl Requests {
             return Some(Refused::new(ProblemType::ShuttingDown, detail));
         }
         None
+    }
+}
+
+impl Requests {
+    /// Counts what the client's address begins, and leaves that address for the handlers.
+    fn limit(&self, request: &mut Request<Incoming>) -> Result<(), Refused> {
+        let limits = &self.instance.limits;
+        let client = limits.proxies.client(self.peer, request.headers());
+        request.extensions_mut().insert(Client(client));
+        let is_socket = request.headers().contains_key(http::header::UPGRADE);
+        if is_socket || request.uri().path().ends_with("/events") {
+            limits.handshake_of(client, self.instance.clock.elapsed())?;
+        }
+        if is_socket && limits.proxies.trusts(self.peer) {
+            let counted = limits.addresses.count(network(client)).map_err(|TooMany(max)| {
+                let detail = format!("an address may have {max} connections at a time");
+                Refused::new(ProblemType::TooManyRequests, detail)
+            })?;
+            request.extensions_mut().insert(Proxied(counted));
+        }
+        Ok(())
     }
 }
 
@@ -258,7 +297,8 @@ async fn serve_http1(stream: TcpStream, open: OpenSocket, requests: Requests) {
         }
         wanted.map(|wanted| (wanted, connection.into_parts().read_buf))
     };
-    if let Some(((wanted, granted), read)) = upgraded {
+    if let Some((Upgraded { wanted, granted, address, subject }, read)) = upgraded {
+        let open = open.of(address).by(subject);
         websocket::admit(&socket, read, open, wanted, granted, &instance).await;
         return;
     }

@@ -25,17 +25,17 @@ refusals! {
     JobRefused: InvalidJobId UnknownJob BrokerUnavailable;
     HistoryRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable;
     PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable;
-    WatchRefused: InvalidJobId InvalidParameter BrokerUnavailable;
+    WatchRefused: InvalidJobId InvalidParameter TooManyRequests BrokerUnavailable;
     SocketRefused: InvalidParameter UpgradeRequired;
     ListRefused: InvalidParameter BrokerUnavailable;
     WatchersRefused: InvalidParameter;
     ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
-        UpdateTooLarge InvalidUpdate BrokerFull BrokerUnavailable;
+        UpdateTooLarge InvalidUpdate TooManyRequests BrokerFull BrokerUnavailable;
     RequestRefused: InvalidJobId InvalidJson InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout UnknownJob
         AttemptEnded NotCancellable UpdateTooLarge BrokerFull BrokerUnavailable;
     LogRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout UnknownJob BatchTooLarge
-        BrokerFull BrokerUnavailable;
-    BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge;
+        TooManyRequests BrokerFull BrokerUnavailable;
+    BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge TooManyRequests;
 }
 
 /// One response for each status, with an example of each problem.
@@ -58,9 +58,9 @@ fn responses(problems: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
         let response = ResponseBuilder::new()
             .description(description)
             .content("application/problem+json", content);
-        let retry = problems
-            .iter()
-            .any(|problem| problem.status() == 503 || *problem == ProblemType::UnknownJob);
+        let retry = problems.iter().any(|problem| {
+            matches!(problem.status(), 429 | 503) || *problem == ProblemType::UnknownJob
+        });
         if !retry {
             return response.build();
         }
@@ -104,6 +104,7 @@ fn problem_example(kind: ProblemType) -> Value {
         T::RequestTimeout => ("the body was not there after 30 s", json!({})),
         T::BrokerFull => ("the broker is full: it holds 1000000 jobs", json!({})),
         T::ServerFull => ("the memory for bodies is in use: 16777216 bytes", json!({})),
+        T::TooManyRequests => ("this client reports too many updates", json!({})),
         T::TooManyConnections => ("it holds 10000", json!({})),
         other => (other.title(), json!({})),
     };

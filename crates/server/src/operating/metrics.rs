@@ -107,7 +107,7 @@ impl Collector for Scrape {
             (
                 "milepost_address_refusals",
                 "Connections rejected by the limit for each address",
-                self.0.addresses.refused(),
+                self.0.limits.addresses.refused(),
             ),
             ("milepost_connections", "Watchers since start", connections),
             ("milepost_messages_sent", "Messages sent to watchers", sent),
@@ -197,6 +197,13 @@ fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fm
     for (reason, count) in reasons {
         let labels = [("reason", reason)];
         ConstCounter::new(count.load(Relaxed)).encode(refusals.encode_family(&labels)?)?;
+    }
+    let help = "What was refused because a client did too much, by limit and by whose it is";
+    let name = "milepost_limit_refusals";
+    let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (limit, of, count) in instance.limits.refused() {
+        let labels = [("limit", limit), ("of", of)];
+        ConstCounter::new(count).encode(refusals.encode_family(&labels)?)?;
     }
     let help = "Lines omitted from the audit log, which has a limit per second";
     let name = "milepost_audit_omissions";

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::access::origin::NotForeign;
 use crate::instance::Instance;
+use crate::limits::Meter;
 use crate::openapi;
 use crate::request::body::{self, Whole};
 use crate::request::parameter::{NamedJob, NoParameters};
@@ -53,6 +54,7 @@ pub(crate) async fn append(
     NamedJob(job): NamedJob,
     NotForeign(grant): NotForeign,
     _: NoParameters,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome<Response> {
@@ -61,9 +63,11 @@ pub(crate) async fn append(
         let detail = format!("the credential does not allow to report {job}");
         return Err(Refused::new(ProblemType::Forbidden, detail));
     }
+    meter.admit()?;
     let too_large = ProblemType::BatchTooLarge;
     let Whole { bytes, mut held } =
         body::read(&headers, body, MAX_BODY_BYTES, too_large, &instance).await?;
+    meter.spend(1, bytes.len());
     let lines: Vec<_> =
         bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|b| *b == b'\n').collect();
     if lines.len() > MAX_LINES {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_broker::Reported;
 use milepost_protocol::{JobId, Position, ProblemType, Requested, Update};
@@ -20,6 +21,7 @@ use crate::access::Grant;
 use crate::access::origin::NotForeign;
 use crate::config::Config;
 use crate::instance::Instance;
+use crate::limits::Meter;
 use crate::openapi;
 use crate::reporting::batch::Batch;
 use crate::request::body::{self, Whole};
@@ -68,12 +70,15 @@ pub(crate) async fn one(
     NotForeign(grant): NotForeign,
     _: NoParameters,
     _: Unconditional,
-    headers: HeaderMap,
-    body: Body,
+    meter: Meter,
+    request: Request,
 ) -> Outcome<Response> {
+    meter.admit()?;
     let config = &instance.config;
     let limit = config.max_update_bytes;
+    let (Parts { headers, .. }, body) = request.into_parts();
     let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await?;
+    meter.spend(1, body.bytes.len());
     let reported = report_one(&instance, &grant, &job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
     let headers = response.headers_mut();
@@ -106,9 +111,11 @@ pub(crate) async fn many(
     NotForeign(grant): NotForeign,
     _: NoParameters,
     _: Unconditional,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome<Response> {
+    meter.admit()?;
     let config = &instance.config;
     let limit = config.max_batch_bytes;
     let Whole { bytes: batch, mut held } =
@@ -119,6 +126,7 @@ pub(crate) async fn many(
         let detail = format!("at most {most} lines are allowed");
         return Err(Refused::new(ProblemType::BatchTooLarge, detail));
     }
+    meter.spend(lines().count(), batch.len());
     held.grow_to(batch.len() + lines().count() * OUTCOME)?;
     let instance = &*instance;
     let mut reports = Batch::new(move |update| async move {

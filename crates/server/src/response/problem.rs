@@ -1,5 +1,6 @@
 //! Where errors become responses.
 
+use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType
 
 /// A problem on its way to being a response.
 #[derive(Clone)]
-pub(crate) struct Refused(pub(crate) Box<Problem>);
+pub(crate) struct Refused(pub(crate) Box<Problem>, pub(crate) Option<NonZeroU32>);
 
 pub(crate) type Outcome<T> = Result<T, Refused>;
 
@@ -34,6 +35,13 @@ impl Refused {
         )
     }
 
+    /// Says after which time to ask again, in whole seconds: an hour at most.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).min(3_600);
+        self.1 = u32::try_from(seconds).ok().and_then(NonZeroU32::new);
+        self
+    }
+
     pub(crate) fn json(&self) -> String {
         // A struct of strings and numbers; only I/O could fail.
         serde_json::to_string(&self.0).unwrap_or_default()
@@ -45,7 +53,7 @@ pub(crate) const UNREADABLE: &str = "states may be missing; the server's log say
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self(Box::new(problem), None)
     }
 }
 
@@ -139,7 +147,8 @@ impl IntoResponse for Refused {
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
             || unknown_job
         {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            let seconds = self.1.map_or(1, NonZeroU32::get);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"milepost\""));

@@ -16,6 +16,7 @@ use super::event_stream::{self, EventSource};
 use crate::access::{Ending, Grant};
 use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
+use crate::limits::connections::Counted;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
@@ -52,6 +53,7 @@ pub(crate) async fn stream(
         None => wanted.since,
     };
     let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };
+    let subject = instance.count_subject(grant.granted())?;
     let stream = instance.count_stream(version)?;
     let watch = instance.hub.watch(&job, since, mode).await?.with_view(grant.view());
 
@@ -74,6 +76,7 @@ pub(crate) async fn stream(
         watching: Watching::new(&instance.counters),
         ending: Ending::of(&grant, &instance),
         stream,
+        subject,
         interval: wanted.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
         not_before: Instant::now(),
         opening: Some(opening),
@@ -91,6 +94,8 @@ struct Events {
     watching: Watching,
     #[expect(dead_code, reason = "counts the stream until it is dropped")]
     stream: Option<OpenSocket>,
+    #[expect(dead_code, reason = "counts the stream for its subject until it is dropped")]
+    subject: Option<Arc<Counted<Arc<str>>>>,
     instance: Arc<Instance>,
     ending: Ending,
     watch: Watch,

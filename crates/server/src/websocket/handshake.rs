@@ -22,7 +22,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::reactor::{Admission, Welcome};
 use crate::access::{self, Grant, Granted, SocketRefused, origin};
 use crate::connection::corked::Corked;
-use crate::connection::serve::Upgrade;
+use crate::connection::serve::{Proxied, Upgrade, Upgraded};
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
@@ -83,6 +83,10 @@ fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Re
         }
         None => wanted,
     };
+    let (wanted, subject) = match instance.count_subject(granted.as_ref()) {
+        Ok(subject) => (wanted, subject),
+        Err(refused) => (Wanted::Refused(CloseCode::TryAgainLater, refused), None),
+    };
     let protocol = access::chosen_subprotocol(request.headers())
         .and_then(|protocol| HeaderValue::try_from(protocol).ok());
     let Some(upgrade) = request.extensions().get::<Upgrade>() else {
@@ -91,7 +95,8 @@ fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Re
             "this connection cannot be upgraded",
         ));
     };
-    upgrade.set(wanted, granted);
+    let address = request.extensions().get::<Proxied>().and_then(|proxied| proxied.0.clone());
+    upgrade.set(Upgraded { wanted, granted, address, subject });
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("upgrade")),

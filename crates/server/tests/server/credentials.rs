@@ -60,7 +60,7 @@ pub(crate) async fn report(server: &Server, job: &str, credential: &str) -> Resp
 }
 
 /// A handshake with more headers. The credential is refused on the socket, not by a status.
-async fn open(
+pub(crate) async fn open(
     server: &Server,
     path: &str,
     headers: &[(&'static str, &str)],

@@ -14,6 +14,7 @@ mod events;
 mod frames;
 mod handshake;
 mod job_logs;
+mod limits;
 mod listing;
 mod memory;
 mod operating;

@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::net::Shutdown;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -151,7 +152,8 @@ impl Sockets {
                 }
                 self.send_problem(key, &refused.0, None);
                 if code == CloseCode::TryAgainLater {
-                    self.close_as_full(key);
+                    let why = if refused.0.status == 429 { "too-many-requests" } else { "full" };
+                    self.close_for_now(key, why, refused.1);
                 } else {
                     self.close(key, code, &refused.0.detail);
                 }
@@ -172,9 +174,10 @@ impl Sockets {
     }
 
     /// Asks a client to come back once there may be room again.
-    fn close_as_full(&mut self, key: WatcherKey) {
-        let retry_ms = fastrand::u32(1_000..=5_000);
-        let reason = format!(r#"{{"reason":"full","retry_ms":{retry_ms}}}"#);
+    fn close_for_now(&mut self, key: WatcherKey, why: &str, retry_after: Option<NonZeroU32>) {
+        let at_least = retry_after.map_or(0, |seconds| seconds.get().saturating_mul(1_000));
+        let retry_ms = fastrand::u32(1_000..=5_000).saturating_add(at_least);
+        let reason = format!(r#"{{"reason":"{why}","retry_ms":{retry_ms}}}"#);
         self.close(key, CloseCode::TryAgainLater, &reason);
     }
 
@@ -194,7 +197,7 @@ impl Sockets {
             match reason {
                 CloseReason::Finished => self.close(key, CloseCode::Done, "the job has ended"),
                 CloseReason::Failed(_) => self.remove(key),
-                CloseReason::Shed => self.close_as_full(key),
+                CloseReason::Shed => self.close_for_now(key, "full", None),
             }
         }
         let now = self.now();

@@ -1,74 +1,74 @@
-//! Connections of one address, so that one client does not take all there are.
+//! Connections that somebody has at a time, so that one client does not take all there are.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many connections each address has, where that is bounded. It has as many entries as there are connections, at
-/// most.
-pub(crate) struct Addresses {
+/// How many connections each holder has, such as an address, where that is bounded. It has as many entries as there are
+/// connections, at most.
+pub(crate) struct Connections<K: Eq + Hash> {
     max: Option<usize>,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<HashMap<K, usize>>,
     refused: AtomicU64,
 }
 
-/// A connection of an address, counted until it is dropped.
-pub(crate) struct Counted {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
+/// A connection, counted until it is dropped.
+pub(crate) struct Counted<K: Eq + Hash> {
+    connections: Arc<Connections<K>>,
+    holder: K,
 }
 
-/// The address has as many connections as it may.
+/// The holder has as many connections as it may.
+#[derive(Debug)]
 pub(crate) struct TooMany(pub(crate) usize);
 
-impl Addresses {
-    /// None: an address may have any number.
+impl<K: Eq + Hash + Clone> Connections<K> {
+    /// None: everybody may have any number.
     pub(crate) fn new(max: Option<usize>) -> Arc<Self> {
         Arc::new(Self { max, open: Mutex::default(), refused: AtomicU64::new(0) })
     }
 
     /// Counts a connection; nothing where it is not bounded.
-    pub(crate) fn count(
-        self: &Arc<Self>,
-        address: IpAddr,
-    ) -> Result<Option<Arc<Counted>>, TooMany> {
+    pub(crate) fn count(self: &Arc<Self>, holder: K) -> Result<Option<Arc<Counted<K>>>, TooMany> {
         let Some(max) = self.max else { return Ok(None) };
-        let address = client(address);
         let mut open = self.lock();
-        let count = open.entry(address).or_default();
-        if *count >= max {
+        let count = open.get(&holder).copied().unwrap_or_default();
+        if count >= max {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(TooMany(max));
         }
-        *count += 1;
-        Ok(Some(Arc::new(Counted { addresses: Arc::clone(self), address })))
+        open.insert(holder.clone(), count + 1);
+        Ok(Some(Arc::new(Counted { connections: Arc::clone(self), holder })))
     }
 
     /// How many connections were refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+impl<K: Eq + Hash> Connections<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Counted {
+impl<K: Eq + Hash> Drop for Counted<K> {
     fn drop(&mut self) {
-        let mut open = self.addresses.lock();
-        if let Some(count) = open.get_mut(&self.address) {
+        let mut open = self.connections.lock();
+        if let Some(count) = open.get_mut(&self.holder) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.remove(&self.holder);
             }
         }
     }
 }
 
 /// An owner of an IPv6 address usually has 2^64 of them, so a /64 counts as one client.
-fn client(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_connections_and_no_more() {
-        let addresses = Addresses::new(Some(2));
-        let count = |address: &str| addresses.count(address.parse().unwrap());
+        let addresses = Connections::new(Some(2));
+        let count = |address: &str| addresses.count(network(address.parse().unwrap()));
         let held = [count("192.0.2.1"), count("::ffff:192.0.2.1")];
         assert!(held.iter().all(Result::is_ok));
         assert!(count("192.0.2.1").is_err() && count("192.0.2.2").is_ok());
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_of_64_bits_is_one_client() {
-        let addresses = Addresses::new(Some(1));
-        let count = |address: &str| addresses.count(address.parse().unwrap());
+        let addresses = Connections::new(Some(1));
+        let count = |address: &str| addresses.count(network(address.parse().unwrap()));
         let _held = count("2001:db8:1:2::1");
         assert!(count("2001:db8:1:2:ffff::9").is_err());
         assert!(count("2001:db8:1:3::1").is_ok());

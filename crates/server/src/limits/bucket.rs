@@ -1,0 +1,197 @@
+//! Token buckets: each holder may do so much at a time, and so much in each second after that.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// A bucket that is full holds what may be done in so many seconds.
+const BURST: f64 = 10.0;
+/// Whoever waits for as long as it was told finds what it waited for, however that was rounded.
+const ROUNDING: f64 = 1e-6;
+/// So many holders have a bucket of their own. Those beyond share one.
+const MAX_HOLDERS: usize = 1 << 16;
+/// How often holders whose bucket is full again are looked for, once the table is full.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The buckets of all holders, such as addresses. Times are by the clock's `elapsed`.
+pub(crate) struct Buckets<K> {
+    /// What is added to each bucket in a second; none: nothing is bounded.
+    rate: Option<f64>,
+    table: Mutex<Table<K>>,
+    refused: AtomicU64,
+}
+
+struct Table<K> {
+    holders: HashMap<K, Bucket>,
+    /// For those who come when the table is full.
+    others: Option<Bucket>,
+    swept: Option<Duration>,
+}
+
+#[derive(Clone, Copy)]
+struct Bucket {
+    /// Below 0: in debt. What is done costs what it costs, and whoever is in debt has to wait.
+    level: f64,
+    at: Duration,
+}
+
+/// The holder's bucket is empty: how long until it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait(pub(crate) Duration);
+
+impl Bucket {
+    fn full(rate: f64, now: Duration) -> Self {
+        Self { level: rate * BURST, at: now }
+    }
+
+    fn fill(&mut self, rate: f64, now: Duration) {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.level = (self.level + passed * rate).min(rate * BURST);
+        self.at = self.at.max(now);
+    }
+}
+
+impl<K: Hash + Eq> Buckets<K> {
+    pub(crate) fn new(rate: Option<f64>) -> Self {
+        let table = Table { holders: HashMap::new(), others: None, swept: None };
+        Self { rate, table: Mutex::new(table), refused: AtomicU64::new(0) }
+    }
+
+    /// Takes `cost` from a holder's bucket, which may owe it afterwards. A cost of 0 only asks: [`charge`](Self::charge)
+    /// follows where the cost is known later.
+    ///
+    /// # Errors
+    /// When there is less than 1 in it. Nothing is taken then.
+    pub(crate) fn take<Q>(&self, holder: &Q, cost: f64, now: Duration) -> Result<(), Wait>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let Some(rate) = self.rate else { return Ok(()) };
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = table.bucket(holder, rate, now);
+        bucket.fill(rate, now);
+        if bucket.level < 1.0 - ROUNDING {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            let wait = Duration::try_from_secs_f64((1.0 - bucket.level) / rate);
+            return Err(Wait(wait.unwrap_or(Duration::MAX)));
+        }
+        bucket.level -= cost;
+        Ok(())
+    }
+
+    /// Takes `cost` from a holder's bucket, whatever there is in it: what has been done is done.
+    pub(crate) fn charge<Q>(&self, holder: &Q, cost: f64, now: Duration)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let Some(rate) = self.rate else { return };
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = table.bucket(holder, rate, now);
+        bucket.fill(rate, now);
+        bucket.level -= cost;
+    }
+
+    /// How often somebody was refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl<K: Hash + Eq> Table<K> {
+    fn bucket<Q>(&mut self, holder: &Q, rate: f64, now: Duration) -> &mut Bucket
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let is_known = self.holders.contains_key(holder);
+        if !is_known && self.holders.len() >= MAX_HOLDERS {
+            self.sweep(rate, now);
+        }
+        if is_known || self.holders.len() < MAX_HOLDERS {
+            return self
+                .holders
+                .entry(holder.to_owned())
+                .or_insert_with(|| Bucket::full(rate, now));
+        }
+        self.others.get_or_insert_with(|| Bucket::full(rate, now))
+    }
+
+    /// Forgets those whose bucket is full again: a new one is as full.
+    fn sweep(&mut self, rate: f64, now: Duration) {
+        if self.swept.is_some_and(|swept| now.saturating_sub(swept) < SWEEP) {
+            return;
+        }
+        self.swept = Some(now);
+        self.holders.retain(|_, bucket| {
+            bucket.fill(rate, now);
+            bucket.level < rate * BURST
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn a_holder_may_do_so_much_and_then_waits() {
+        let buckets = Buckets::<u32>::new(Some(2.0));
+        let taken = |now| (0..100).filter(|_| buckets.take(&1, 1.0, at(now)).is_ok()).count();
+        assert_eq!(
+            [taken(0.0), taken(0.0), taken(1.0), taken(1.4), taken(100.0)],
+            [20, 0, 2, 0, 20]
+        );
+        assert_eq!(buckets.take(&2, 1.0, at(0.0)), Ok(()), "others have their own");
+        assert!(buckets.refused() > 0);
+        // The clock never goes back, but who asks may have looked at it a moment earlier.
+        assert!(buckets.take(&1, 1.0, at(99.0)).is_err());
+    }
+
+    #[test]
+    fn what_costs_more_than_there_is_leaves_a_debt() {
+        let buckets = Buckets::<u32>::new(Some(10.0));
+        assert_eq!(buckets.take(&1, 300.0, at(0.0)), Ok(()));
+        assert_eq!(buckets.take(&1, 0.0, at(0.0)), Err(Wait(at(20.1))));
+        assert!(buckets.take(&1, 0.0, at(20.0)).is_err());
+        assert_eq!(buckets.take(&1, 0.0, at(20.1)), Ok(()), "the wait is as long as was said");
+        // Those that were admitted at the same moment all cost what they cost.
+        (0..3).for_each(|_| buckets.charge(&1, 100.0, at(20.1)));
+        let Err(Wait(wait)) = buckets.take(&1, 0.0, at(20.1)) else { panic!("it is in debt") };
+        assert_eq!(wait.as_secs_f64().round(), 30.0);
+    }
+
+    #[test]
+    fn the_table_of_holders_is_bounded() {
+        let buckets = Buckets::<u32>::new(Some(1.0));
+        let most = u32::try_from(MAX_HOLDERS).unwrap();
+        for holder in 0..most {
+            assert_eq!(buckets.take(&holder, 1.0, at(0.0)), Ok(()));
+        }
+        // Newcomers share a bucket, and the others keep theirs.
+        let newcomers =
+            (0..100).filter(|n| buckets.take(&(most + n), 1.0, at(0.0)).is_ok()).count();
+        assert_eq!(newcomers, 10);
+        assert_eq!(buckets.take(&0, 1.0, at(0.0)), Ok(()));
+        let holders = || buckets.table.lock().unwrap().holders.len();
+        assert_eq!(holders(), MAX_HOLDERS);
+        // Those who have done nothing for a while make room.
+        assert_eq!(buckets.take(&(most + 1), 1.0, at(1.5)), Ok(()));
+        assert_eq!(holders(), 2, "who has not got it all back stays");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_bounded() {
+        let buckets = Buckets::<u32>::new(None);
+        assert!((0..1_000).all(|_| buckets.take(&1, 1e9, at(0.0)).is_ok()));
+        assert!(buckets.table.lock().unwrap().holders.is_empty());
+    }
+}

@@ -1,0 +1,85 @@
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+
+use super::bucket::{Buckets, Wait};
+use super::connections::network;
+use super::refuse;
+use crate::access::Grant;
+use crate::instance::Instance;
+use crate::response::problem::Outcome;
+
+/// The address that a request comes from, beyond the trusted proxies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client(pub(crate) IpAddr);
+
+/// The limits of whoever sends a request that reports.
+pub(crate) struct Meter {
+    instance: Arc<Instance>,
+    client: Option<IpAddr>,
+    grant: Grant,
+}
+
+impl Meter {
+    /// Whether it may report now. It is asked before the body is read, whose cost is known only then.
+    ///
+    /// # Errors
+    /// `too-many-requests` if it has reported too much of late.
+    pub(crate) fn admit(&self) -> Outcome<()> {
+        let limits = &self.instance.limits;
+        let (address, subject) = (&limits.of_address, &limits.of_subject);
+        let reports = self.check(&address.reports, &subject.reports);
+        reports.map_err(|wait| refuse("this client reports too many updates", wait))?;
+        let bytes = self.check(&address.bytes, &subject.bytes);
+        bytes.map_err(|wait| refuse("this client reports too many bytes", wait))
+    }
+
+    /// Counts what it has reported. What is too much delays its next report.
+    pub(crate) fn spend(&self, reports: usize, bytes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "a body has fewer than 2^52 bytes")]
+        let [reports, bytes] = [reports as f64, bytes as f64];
+        let now = self.instance.clock.elapsed();
+        let (address, subject) =
+            (&self.instance.limits.of_address, &self.instance.limits.of_subject);
+        if let Some(client) = self.client.map(network) {
+            address.reports.charge(&client, reports, now);
+            address.bytes.charge(&client, bytes, now);
+        }
+        if let Some(holder) = self.subject() {
+            subject.reports.charge(holder, reports, now);
+            subject.bytes.charge(holder, bytes, now);
+        }
+    }
+
+    fn check(
+        &self,
+        of_address: &Buckets<IpAddr>,
+        of_subject: &Buckets<String>,
+    ) -> Result<(), Wait> {
+        let now = self.instance.clock.elapsed();
+        if let Some(client) = self.client {
+            of_address.take(&network(client), 0.0, now)?;
+        }
+        self.subject().map_or(Ok(()), |subject| of_subject.take(subject, 0.0, now))
+    }
+
+    fn subject(&self) -> Option<&str> {
+        self.grant.granted().and_then(|granted| granted.subject())
+    }
+}
+
+impl FromRequestParts<Arc<Instance>> for Meter {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        instance: &Arc<Instance>,
+    ) -> Result<Self, Infallible> {
+        let grant = Grant::from_request_parts(parts, instance).await?;
+        let client = parts.extensions.get::<Client>().map(|client| client.0);
+        Ok(Self { instance: Arc::clone(instance), client, grant })
+    }
+}

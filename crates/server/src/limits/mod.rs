@@ -1,0 +1,120 @@
+//! How much one client may do, so that it leaves something for the others.
+//!
+//! - [`Limits`]: what an address, and a subject, has done of late, and what it may do.
+//! - [`Meter`]: the limits of whoever sends a request that reports.
+//! - `connections`: how many connections somebody has at a time.
+//! - [`TrustedProxies`]: whose address a request has.
+
+mod bucket;
+pub(crate) mod connections;
+mod meter;
+mod proxies;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost_protocol::ProblemType;
+
+use self::bucket::Buckets;
+pub(crate) use self::bucket::Wait;
+use self::connections::{Connections, network};
+pub(crate) use self::meter::{Client, Meter};
+pub(crate) use self::proxies::TrustedProxies;
+use crate::config::{Config, ConfigError};
+use crate::response::problem::Refused;
+
+/// What is counted of each address and of each subject.
+pub(crate) struct Limits {
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) addresses: Arc<Connections<IpAddr>>,
+    pub(crate) subjects: Arc<Connections<Arc<str>>>,
+    of_address: Rates<IpAddr>,
+    of_subject: Rates<String>,
+}
+
+struct Rates<K> {
+    handshakes: Buckets<K>,
+    reports: Buckets<K>,
+    bytes: Buckets<K>,
+}
+
+/// By default, an address may begin so many WebSockets and event streams a second, …
+const HANDSHAKES: f64 = 100.0;
+/// … and so may a subject. It may report so many updates a second, …
+const REPORTS: f64 = 10_000.0;
+/// … of so many bytes. Ten times as much at once.
+const BYTES: f64 = 64.0 * 1024.0 * 1024.0;
+
+impl Limits {
+    /// # Errors
+    /// When `trusted_proxies` are not addresses.
+    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
+        let proxies = TrustedProxies::parse(&config.trusted_proxies)?;
+        // Behind a proxy that is not known all clients have its address.
+        let has_addresses = !proxies.is_empty();
+        let address = |rate: Option<f64>, default| rate.or(has_addresses.then_some(default));
+        let subject = |rate: Option<f64>, default| Some(rate.unwrap_or(default));
+        Ok(Self {
+            addresses: Connections::new(config.max_connections_per_address),
+            subjects: Connections::new(Some(config.max_connections_per_subject)),
+            of_address: Rates::new([
+                address(config.handshakes_per_address, HANDSHAKES),
+                address(config.reports_per_address, REPORTS),
+                address(config.bytes_per_address, BYTES),
+            ]),
+            of_subject: Rates::new([
+                subject(config.handshakes_per_subject, HANDSHAKES),
+                subject(config.reports_per_subject, REPORTS),
+                subject(config.bytes_per_subject, BYTES),
+            ]),
+            proxies,
+        })
+    }
+
+    /// A WebSocket or an event stream that an address begins.
+    ///
+    /// # Errors
+    /// `too-many-requests` if it does so too often.
+    pub(crate) fn handshake_of(&self, client: IpAddr, now: Duration) -> Result<(), Refused> {
+        let taken = self.of_address.handshakes.take(&network(client), 1.0, now);
+        taken.map_err(|wait| refuse("this address begins connections too often", wait))
+    }
+
+    /// A WebSocket or an event stream that a subject begins.
+    ///
+    /// # Errors
+    /// `too-many-requests` if it does so too often.
+    pub(crate) fn handshake_by(&self, subject: &str, now: Duration) -> Result<(), Refused> {
+        let taken = self.of_subject.handshakes.take(subject, 1.0, now);
+        taken.map_err(|wait| refuse("this credential begins connections too often", wait))
+    }
+
+    /// How often each limit has refused something: `(limit, of, count)`.
+    pub(crate) fn refused(&self) -> [(&'static str, &'static str, u64); 8] {
+        let (address, subject) = (&self.of_address, &self.of_subject);
+        [
+            ("connections", "address", self.addresses.refused()),
+            ("connections", "subject", self.subjects.refused()),
+            ("handshakes", "address", address.handshakes.refused()),
+            ("handshakes", "subject", subject.handshakes.refused()),
+            ("reports", "address", address.reports.refused()),
+            ("reports", "subject", subject.reports.refused()),
+            ("bytes", "address", address.bytes.refused()),
+            ("bytes", "subject", subject.bytes.refused()),
+        ]
+    }
+}
+
+impl<K: std::hash::Hash + Eq> Rates<K> {
+    /// A rate of 0 is none.
+    fn new(rates: [Option<f64>; 3]) -> Self {
+        let [handshakes, reports, bytes] =
+            rates.map(|rate| Buckets::new(rate.filter(|rate| *rate > 0.0)));
+        Self { handshakes, reports, bytes }
+    }
+}
+
+fn refuse(detail: &str, wait: Wait) -> Refused {
+    Refused::new(ProblemType::TooManyRequests, detail).retry_after(wait.0)
+}

@@ -1,0 +1,198 @@
+//! Whose address a request has, where proxies stand before the server.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName};
+
+use crate::config::ConfigError;
+
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The proxies that are believed when they say for whom they ask.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrustedProxies(Box<[Network]>);
+
+/// Addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl TrustedProxies {
+    /// Reads addresses and networks: `10.0.0.0/8`, `::1`.
+    ///
+    /// # Errors
+    /// When one of them is neither.
+    pub(crate) fn parse(texts: &[String]) -> Result<Self, ConfigError> {
+        texts.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(address))
+    }
+
+    /// The address of the client: from the peer backwards, the first that is no trusted proxy. What a client itself claims
+    /// stands before that, and is not read. Where a proxy names no address, the proxy is the client.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        if !self.trusts(client) {
+            return client;
+        }
+        // RFC 7239, or what there was before it. A proxy sets one of them, and passes the other on from its client.
+        let (name, parse): (_, fn(&str) -> Option<IpAddr>) =
+            if headers.contains_key(FORWARDED) && !headers.contains_key(X_FORWARDED_FOR) {
+                (FORWARDED, forwarded_for)
+            } else {
+                (X_FORWARDED_FOR, address)
+            };
+        for value in headers.get_all(name).iter().rev() {
+            for hop in value.to_str().unwrap_or_default().rsplit(',') {
+                let Some(named) = parse(hop.trim()) else { return client };
+                client = named;
+                if !self.trusts(client) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || {
+            ConfigError::new(format!(
+                "trusted_proxies has {text:?}; it takes addresses and networks such as 10.0.0.0/8"
+            ))
+        };
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits > most {
+            return Err(wrong());
+        }
+        Ok(Self { address, bits })
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        let differ = match (self.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros()
+            }
+            _ => return false,
+        };
+        differ >= u32::from(self.bits)
+    }
+}
+
+/// An element of `Forwarded`: `for=192.0.2.1;proto=https`. A name such as `unknown` or `_hidden` is no address.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let named = |(name, _): &(&str, &str)| name.trim().eq_ignore_ascii_case("for");
+    let (_, node) = pairs.into_iter().find(named)?;
+    address(node.trim().trim_matches('"'))
+}
+
+/// An address, perhaps with a port: `192.0.2.1:80`, `[2001:db8::1]:80`.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => match text.split_once(':') {
+            Some((address, port)) if !port.contains(':') => address,
+            _ => text,
+        },
+    };
+    text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxies(texts: &[&str]) -> TrustedProxies {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        TrustedProxies::parse(&texts).unwrap()
+    }
+
+    fn client(peer: &str, headers: &[(HeaderName, &str)]) -> String {
+        let trusted = proxies(&["10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1"]);
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        trusted.client(peer.parse().unwrap(), &map).to_string()
+    }
+
+    #[test]
+    fn who_is_no_trusted_proxy_is_not_believed() {
+        for claim in [(X_FORWARDED_FOR, "192.0.2.9"), (FORWARDED, "for=192.0.2.9")] {
+            assert_eq!(client("192.0.2.1", std::slice::from_ref(&claim)), "192.0.2.1");
+            assert_eq!(client("::ffff:192.0.2.1", &[claim]), "192.0.2.1");
+        }
+        assert_eq!(client("10.1.2.3", &[]), "10.1.2.3", "it asks for itself");
+    }
+
+    #[test]
+    fn the_last_that_is_not_trusted_is_the_client() {
+        for (value, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1:4711", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            // What stands before it was claimed by the client.
+            ("198.51.100.7, 192.0.2.1", "192.0.2.1"),
+            ("198.51.100.7, 192.0.2.1, 10.9.9.9,127.0.0.1", "192.0.2.1"),
+            ("10.0.0.5", "10.0.0.5"),
+            ("192.0.2.1, nonsense", "10.1.2.3"),
+            ("", "10.1.2.3"),
+        ] {
+            assert_eq!(client("10.1.2.3", &[(X_FORWARDED_FOR, value)]), expected, "{value}");
+        }
+        let two = [(X_FORWARDED_FOR, "198.51.100.7"), (X_FORWARDED_FOR, "192.0.2.1")];
+        assert_eq!(client("2001:db8:1::5", &two), "192.0.2.1");
+    }
+
+    #[test]
+    fn forwarded_is_read_as_rfc_7239_has_it() {
+        for (value, expected) in [
+            ("for=192.0.2.1", "192.0.2.1"),
+            ("For=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
+            ("for=198.51.100.7, proto=https;for=192.0.2.1;by=10.0.0.1", "192.0.2.1"),
+            ("for=unknown", "127.0.0.1"),
+            ("for=_hidden, for=10.0.0.9", "10.0.0.9"),
+            ("proto=https", "127.0.0.1"),
+        ] {
+            assert_eq!(client("127.0.0.1", &[(FORWARDED, value)]), expected, "{value}");
+        }
+        // A proxy that sets the older header passes the other on, whoever wrote it.
+        let both = [(FORWARDED, "for=198.51.100.7"), (X_FORWARDED_FOR, "192.0.2.1")];
+        assert_eq!(client("127.0.0.1", &both), "192.0.2.1");
+    }
+
+    #[test]
+    fn networks_are_understood_or_refused() {
+        assert!(proxies(&["0.0.0.0/0"]).trusts("192.0.2.1".parse().unwrap()));
+        assert!(!proxies(&["0.0.0.0/0"]).trusts("::1".parse().unwrap()));
+        assert!(!proxies(&["192.0.2.1"]).trusts("192.0.2.2".parse().unwrap()));
+        for bad in
+            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0", "::/129", "example.com", "10.0.0.0/-1"]
+        {
+            assert!(TrustedProxies::parse(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What one address, and one subject, may do.
+
+use milepost_server::Config;
+use serde_json::Value;
+
+use crate::credentials::{KEY, bearer, get, guarded, open_with, token, watches};
+use crate::support::{Events, Server, quick, until};
+
+/// A client behind a proxy on this machine.
+fn from(address: &str) -> String {
+    format!("x-forwarded-for: 192.0.2.99, {address}\r\n")
+}
+
+fn behind_a_proxy() -> Config {
+    Config { trusted_proxies: vec!["127.0.0.0/8".to_owned()], ..quick() }
+}
+
+async fn metric(server: &Server, headers: &str, name: &str) -> u64 {
+    let text = server.request("GET", "/metrics", headers, "").await.body;
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.unwrap_or_else(|| panic!("{name}: {text}")).trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_address_reports_so_many_updates() {
+    let config = Config { reports_per_address: Some(1.0), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    let (mine, another) = (from("192.0.2.1"), from("192.0.2.2"));
+    // A batch counts each of its lines; what is too much delays the next report.
+    let batch = "{\"job_id\":\"a\"}\n".repeat(40);
+    assert_eq!(server.request("POST", "/updates", &mine, &batch).await.status, 200);
+    for path in ["/jobs/a", "/updates", "/jobs/a/log"] {
+        let refused = server.request("POST", path, &mine, "{}").await;
+        assert_eq!((refused.status, refused.problem().as_str()), (429, "too-many-requests"));
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((25..=31).contains(&wait), "{wait}");
+    }
+    assert_eq!(server.request("POST", "/jobs/a", &another, "{}").await.status, 200);
+    // To read costs nothing.
+    assert_eq!(server.request("GET", "/jobs/a", &mine, "").await.status, 200);
+    let name = "milepost_limit_refusals_total{limit=\"reports\",of=\"address\"}";
+    assert_eq!(metric(&server, "", name).await, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_reports_so_many_bytes() {
+    let config = Config { bytes_per_address: Some(100.0), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    let mine = from("2001:db8::1");
+    let update = format!(r#"{{"message":"{}"}}"#, "x".repeat(2_000));
+    assert_eq!(server.request("POST", "/jobs/a", &mine, &update).await.status, 200);
+    // Its network of 64 bits is one client.
+    let refused = server.request("POST", "/jobs/a", &from("2001:db8::2"), "{}").await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(server.request("POST", "/jobs/a", &from("2001:db8:0:1::1"), "{}").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_begins_so_many_connections() {
+    let config = Config { handshakes_per_address: Some(0.1), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    let handshake = |address: &str| {
+        let headers = format!(
+            "{}connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            from(address)
+        );
+        let request = format!("GET /ws HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        let server = &server;
+        async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut stream = server.connect().await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer[9..]).into_owned()
+        }
+    };
+    assert_eq!(handshake("192.0.2.1").await, "101");
+    assert_eq!(handshake("192.0.2.1").await, "429");
+    let events = server.request("GET", "/jobs/a/events", &from("192.0.2.1"), "").await;
+    assert_eq!(events.status, 429);
+    assert_eq!(handshake("192.0.2.2").await, "101");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_behind_a_proxy_has_so_many_sockets() {
+    let config = Config { max_connections_per_address: Some(1), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    let open = async |address: &str| {
+        let headers = [("x-forwarded-for", address)];
+        crate::credentials::open(&server, "/ws", &headers).await
+    };
+    let held = open("192.0.2.1").await.unwrap();
+    assert_eq!(open("192.0.2.1").await.err(), Some(429));
+    let _other = open("192.0.2.2").await.unwrap();
+    drop(held);
+    until("there to be room again", async || open("192.0.2.1").await.is_ok()).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subject_has_so_many_connections() {
+    let config = Config { max_connections_per_subject: 2, ..guarded() };
+    let server = Server::with(config).await;
+    let mine = token(watches(&["*"]), 60.0);
+    let mut first = open_with(&server, "/ws", &mine).await;
+    let events = Events::open(&server, "/jobs/a/events", &bearer(&mine)).await;
+    assert_eq!(first.next().await["type"], "connected");
+    let mut refused = open_with(&server, "/ws", &mine).await;
+    assert_eq!(refused.next().await["problem"], "too-many-requests");
+    let (code, reason) = refused.closed().await;
+    let reason: Value = serde_json::from_str(&reason).unwrap();
+    assert_eq!((code, &reason["reason"]), (1013, &"too-many-requests".into()));
+    assert!(reason["retry_ms"].as_u64() >= Some(1_000), "{reason}");
+    assert_eq!(get(&server, "/jobs/a/events", &mine).await.status, 429);
+    // Another subject has its own.
+    assert_eq!(open_with(&server, "/ws", KEY).await.next().await["type"], "connected");
+    drop(events);
+    until("there to be room again", async || {
+        open_with(&server, "/ws", &mine).await.next().await["type"] == "connected"
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subject_does_so_much_in_a_second() {
+    let config =
+        Config { handshakes_per_subject: Some(0.1), reports_per_subject: Some(0.1), ..guarded() };
+    let server = Server::with(config).await;
+    let mine = token(watches(&["*"]), 60.0);
+    assert_eq!(open_with(&server, "/ws", &mine).await.next().await["type"], "connected");
+    let mut refused = open_with(&server, "/ws", &mine).await;
+    assert_eq!(refused.next().await["problem"], "too-many-requests");
+    let (code, reason) = refused.closed().await;
+    let reason: Value = serde_json::from_str(&reason).unwrap();
+    assert_eq!(code, 1013);
+    assert!(reason["retry_ms"].as_u64() >= Some(5_000), "{reason}");
+    let report = async || server.request("POST", "/jobs/a", &bearer(KEY), "{}").await.status;
+    assert_eq!([report().await, report().await], [200, 429]);
+    let name = "milepost_limit_refusals_total{limit=\"reports\",of=\"subject\"}";
+    assert_eq!(metric(&server, &bearer(KEY), name).await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_is_no_trusted_proxy_is_not_believed() {
+    let config = Config { reports_per_address: Some(0.1), ..quick() };
+    let server = Server::with(config).await;
+    let report =
+        async |address: &str| server.request("POST", "/jobs/a", &from(address), "{}").await.status;
+    assert_eq!([report("192.0.2.1").await, report("192.0.2.2").await], [200, 429]);
+    server.stop().await;
+}
