@@ -136,7 +136,7 @@ mod tests {
             r#","requested":{"action":"cancel","by":"alice"},"log":{"lines":1,"dropped":0}"#,
             r#","customer":"x","job_\u0069d2":1,"ttl":60"#,
             // A worker's own, of another type than the field has.
-            r#","name":{"first":"Ada"},"eta":["x"],"stages":7,"current":"x"#,
+            r#","name":{"first":"Ada"},"eta":["x"],"stages":7,"current":"x""#,
         ] {
             assert_eq!(public(hidden), "", "{hidden}");
         }
