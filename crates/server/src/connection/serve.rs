@@ -184,6 +184,9 @@ impl Requests {
     /// Counts what the client's address begins, and leaves that address for the handlers.
     fn limit(&self, request: &mut Request<Incoming>) -> Result<(), Refused> {
         let limits = &self.instance.limits;
+        if !limits.count_addresses() {
+            return Ok(());
+        }
         let client = limits.proxies.client(self.peer, request.headers());
         request.extensions_mut().insert(Client(client));
         let is_socket = request.headers().contains_key(http::header::UPGRADE);

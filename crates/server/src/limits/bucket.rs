@@ -96,6 +96,10 @@ impl<K: Hash + Eq> Buckets<K> {
         bucket.level -= cost;
     }
 
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// How often somebody was refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -166,7 +170,7 @@ mod tests {
         // Those that were admitted at the same moment all cost what they cost.
         (0..3).for_each(|_| buckets.charge(&1, 100.0, at(20.1)));
         let Err(Wait(wait)) = buckets.take(&1, 0.0, at(20.1)) else { panic!("it is in debt") };
-        assert_eq!(wait.as_secs_f64().round(), 30.0);
+        assert_eq!(wait.as_millis(), 30_000);
     }
 
     #[test]

@@ -29,6 +29,9 @@ impl Meter {
     /// # Errors
     /// `too-many-requests` if it has reported too much of late.
     pub(crate) fn admit(&self) -> Outcome<()> {
+        if self.is_free() {
+            return Ok(());
+        }
         let limits = &self.instance.limits;
         let (address, subject) = (&limits.of_address, &limits.of_subject);
         let reports = self.check(&address.reports, &subject.reports);
@@ -39,6 +42,9 @@ impl Meter {
 
     /// Counts what it has reported. What is too much delays its next report.
     pub(crate) fn spend(&self, reports: usize, bytes: usize) {
+        if self.is_free() {
+            return;
+        }
         #[expect(clippy::cast_precision_loss, reason = "a body has fewer than 2^52 bytes")]
         let [reports, bytes] = [reports as f64, bytes as f64];
         let now = self.instance.clock.elapsed();
@@ -64,6 +70,11 @@ impl Meter {
             of_address.take(&network(client), 0.0, now)?;
         }
         self.subject().map_or(Ok(()), |subject| of_subject.take(subject, 0.0, now))
+    }
+
+    /// Nothing is counted of it.
+    fn is_free(&self) -> bool {
+        self.client.is_none() && self.subject().is_none()
     }
 
     fn subject(&self) -> Option<&str> {

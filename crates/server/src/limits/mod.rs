@@ -72,6 +72,13 @@ impl Limits {
         })
     }
 
+    /// Whether anything is bounded of each address, besides its connections. Otherwise requests are not held up with it.
+    pub(crate) fn count_addresses(&self) -> bool {
+        let Rates { handshakes, reports, bytes } = &self.of_address;
+        !self.proxies.is_empty()
+            || [handshakes, reports, bytes].iter().any(|rate| rate.is_bounded())
+    }
+
     /// A WebSocket or an event stream that an address begins.
     ///
     /// # Errors

@@ -469,7 +469,8 @@ async fn real_answers_are_as_described() {
     asker.ask("POST /updates", "/updates", FOREIGN, "").await;
     asker.ask("DELETE /jobs/{job_id}", "/jobs/a1", FOREIGN, "").await;
 
-    // What is described was seen, but for what takes a broken connection or a broken broker.
+    // What is described was seen, but for what takes a broken connection, a broken broker, or a client
+    // that does too much.
     let mut unseen = BTreeSet::new();
     for Operation { name, described, .. } in asker.document.operations() {
         for status in object(&described["responses"]).keys() {
@@ -480,11 +481,15 @@ async fn real_answers_are_as_described() {
         }
     }
     let expected = [
+        "GET /jobs/{job_id}/events 429",
         "POST /jobs/{job_id} 408",
+        "POST /jobs/{job_id} 429",
         "POST /jobs/{job_id}/log 408",
+        "POST /jobs/{job_id}/log 429",
         "POST /jobs/{job_id}/requests 408",
         "POST /updates 400",
         "POST /updates 408",
+        "POST /updates 429",
     ];
     assert_eq!(unseen, expected.map(str::to_owned).into());
     server.stop().await;

@@ -98,7 +98,7 @@ async fn a_client_behind_a_proxy_has_so_many_sockets() {
     assert_eq!(open("192.0.2.1").await.err(), Some(429));
     let _other = open("192.0.2.2").await.unwrap();
     drop(held);
-    until("there to be room again", async || open("192.0.2.1").await.is_ok()).await;
+    until("there to be room again", async || Box::pin(open("192.0.2.1")).await.is_ok()).await;
     server.stop().await;
 }
 
@@ -121,7 +121,7 @@ async fn a_subject_has_so_many_connections() {
     assert_eq!(open_with(&server, "/ws", KEY).await.next().await["type"], "connected");
     drop(events);
     until("there to be room again", async || {
-        open_with(&server, "/ws", &mine).await.next().await["type"] == "connected"
+        Box::pin(open_with(&server, "/ws", &mine)).await.next().await["type"] == "connected"
     })
     .await;
     server.stop().await;
