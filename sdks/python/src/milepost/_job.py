@@ -270,7 +270,7 @@ class Job:
         given = [stage if isinstance(stage, Mapping) else {"id": given_text(stage)} for stage in stages]
         self._check_process()
         if self._record.declare_stages([dict(stage) for stage in given]):
-            self._ring()
+            self._wake()
         else:
             warn_once(f"the stages of {self.id} are ignored: at most 64, each with an id, and a weight above 0 if any")
 
