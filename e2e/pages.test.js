@@ -143,9 +143,10 @@ test('a job’s page tells where it is, how it got there and how it ended', asyn
   await server.report('r1', { stage: 'rendering', progress: 0.4, timestamp: '2024-01-01T00:01:00Z', metadata: { fps: 24, note: hostile } });
   const page = await open('/?job=r1');
   await reads(page, '.figure', /40 %[^]*rendering/);
-  await reads(page, '.timeline', /analyzing[^]*60 s[^]*rendering[^]*now/);
+  // By the server's clock: the worker's timestamps are a minute apart.
+  await reads(page, '.timeline', /analyzing[^]*rendering[^]*now/);
   await reads(page, '[data-part="metadata"]', hostile);
-  assert.match((await page.locator('.chart svg').getAttribute('aria-label')) ?? '', /from 10 % to 40 % within 60 s/);
+  assert.match((await page.locator('.chart svg').getAttribute('aria-label')) ?? '', /from 10 % to 40 % within 1 s/);
   await page.getByText('As a table').click();
   await reads(page, '.samples', /40 %\s*rendering[^]*10 %\s*analyzing/);
   await server.report('r1', { status: 'completed', result: { video_url: 'https://cdn.example.com/video.mp4', bytes: 12, bad: 'javascript:alert(1)' } });
