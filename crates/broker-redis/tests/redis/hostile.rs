@@ -182,6 +182,9 @@ async fn who_watches_an_unreadable_job_is_told_why() {
     it.close().await;
 }
 
+/// Puts something under the keys of a job's state and of its meta that cannot be read.
+type MakeUnreadable<'a> = &'a dyn Fn(&str, &str);
+
 /// Has the job read.
 fn have_read(server: &Server, job: &JobId) {
     publish(server, job, &format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#));
@@ -205,7 +208,7 @@ async fn a_listener_learns_once_that_its_job_is_unreadable() {
         server.answer(&["COPY", &format!("job_meta:{other}"), meta]);
     };
     it.report(&other, "{}").await;
-    let all: [&dyn Fn(&str, &str); 3] = [&of_another_type, &fails_the_script, &of_another_job];
+    let all: [MakeUnreadable<'_>; 3] = [&of_another_type, &fails_the_script, &of_another_job];
     for (number, make_unreadable) in all.into_iter().enumerate() {
         let job = it.job(&format!("bad{number}"));
         let (status, meta) = (format!("job_status:{job}"), format!("job_meta:{job}"));

@@ -237,7 +237,7 @@ mod tests {
         let cancel = Request { action: Action::Cancel, by: None, reason: None };
         let requested = milepost_protocol::request(Some(&state), &cancel, Epoch(1), at(10));
         let Ok(Fold::New(state)) = requested else { panic!("{requested:?}") };
-        assert!(detail(&state, at(309)).contains("has 2 s more"), "{}", detail(&state, at(309)));
+        assert!(detail(&state, at(309)).contains("for 2 s"), "{}", detail(&state, at(309)));
         assert!(check_patience(&state, at(310)).is_ok());
     }
 }

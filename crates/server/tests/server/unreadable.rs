@@ -18,7 +18,7 @@ fn have_read(redis: &Redis) {
 }
 
 async fn start(redis: &Redis) -> Server {
-    let redis_url = Some(redis.url().to_owned().try_into().unwrap());
+    let redis_url = Some(redis.url().clone().try_into().unwrap());
     let server = Server::with(Config { redis_url, ..quick() }).await;
     until("readiness", async || server.get("/readyz").await.status == 200).await;
     server
