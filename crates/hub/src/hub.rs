@@ -175,11 +175,7 @@ impl Hub {
         let hash = self.hasher.hash_one(job);
         let mut topics = self.stripe(hash);
         if let Some(topic) = topics.find(hash, |topic| topic.job() == job) {
-            // A lease would keep the topic, which is to go.
-            if topic.is_shed() {
-                return Err(self.refuse_for_logs());
-            }
-            return Ok(Lease::new(Arc::clone(topic)));
+            return Lease::unless_shed(topic).ok_or_else(|| self.refuse_for_logs());
         }
         self.count_topic()?;
         let topic = Topic::new(job.clone(), Arc::clone(&self.shared));

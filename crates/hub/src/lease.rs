@@ -10,12 +10,24 @@ pub struct Lease {
 
 impl Lease {
     pub(crate) fn new(topic: Arc<Topic>) -> Self {
-        let leases = {
+        let is_first = topic.lock().begin_lease();
+        Self::begun(topic, is_first)
+    }
+
+    /// None if the topic was shed: a lease would keep it, and it is to go.
+    pub(crate) fn unless_shed(topic: &Arc<Topic>) -> Option<Self> {
+        let is_first = {
             let mut inner = topic.lock();
-            inner.leases += 1;
-            inner.leases
+            if inner.is_shed {
+                return None;
+            }
+            inner.begin_lease()
         };
-        if leases == 1 {
+        Some(Self::begun(Arc::clone(topic), is_first))
+    }
+
+    fn begun(topic: Arc<Topic>, is_first: bool) -> Self {
+        if is_first {
             topic.shared.idle.begin_watched();
         }
         Self { topic }

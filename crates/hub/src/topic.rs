@@ -300,6 +300,12 @@ impl Inner {
         self.is_unreadable.then_some(self.times_unreadable)
     }
 
+    /// Counts one more lease. Returns whether it is the only one.
+    pub(crate) fn begin_lease(&mut self) -> bool {
+        self.leases += 1;
+        self.leases == 1
+    }
+
     /// The shards and [`Watch`](crate::Watch)es to notify of what has changed.
     fn take_notifications(&mut self) -> (u64, Option<Arc<Notify>>) {
         let shards = self.watching & !self.notified;
