@@ -21,7 +21,7 @@ const BUDGETS: &[(&str, u64)] = &[
     ("parse", 7_046),
     ("fold", 2_425),
     ("frame", 181),
-    ("log", 1_649),
+    ("log", 1_748),
     ("report", 12_166),
     ("deliver", 14_699),
 ];
