@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::abuse::Extent;
+use crate::delays::Phase;
 use crate::failure::Failure;
 use crate::http::Connection;
 use crate::job::{Kind, Order};
@@ -285,10 +286,12 @@ fn full_disk(stage: &mut Stage, load: &Load, runtime: &Handle) -> Result<Instant
     };
     let filled: io::Result<()> = fill();
     filled.map_err(|error| Failure(format!("{}: {error}", filler.display())))?;
-    // The store's file has room in it for a while.
+    // The store's file has room in it for a while. What fills it is load, and not the fault.
+    stage.world.delays.enter(Phase::Unmeasured);
     if !runtime.block_on(abuse::end_until_refused(stage.world.instance(0))) {
         return Err(Failure("the instance takes ends as if there was room".into()));
     }
+    stage.world.delays.enter(Phase::During);
     stage.some_end(true);
     sleep(load.wait(10.0, 3.0));
     fs::remove_file(&filler).map_err(|error| Failure(format!("{}: {error}", filler.display())))?;
