@@ -321,7 +321,8 @@ impl Broker for Embedded {
     async fn jobs(&self, query: &JobsQuery) -> Result<Jobs, Unavailable> {
         let page = Page::new(&self.stripes, query).collect().await;
         let states = page.listed.into_iter().map(|job| job.state).collect();
-        Ok(Jobs { states, next: page.next, total: self.capacity.stats().jobs })
+        let total = self.capacity.stats().jobs;
+        Ok(Jobs { states, next: page.next, total, unmatched: page.unmatched })
     }
 
     async fn probe(&self) -> Result<(), Unavailable> {

@@ -18,6 +18,8 @@ pub(crate) struct Collected {
     pub(crate) listed: Vec<Listed>,
     /// Where the next page begins; none if this is the last.
     pub(crate) next: Option<u64>,
+    /// How many jobs were considered that do not match.
+    pub(crate) unmatched: usize,
 }
 
 struct Source<'b> {
@@ -39,7 +41,7 @@ impl<'b> Page<'b> {
     /// page.
     pub(crate) async fn collect(mut self) -> Collected {
         let mut listed = Vec::new();
-        let mut considered = 0;
+        let (mut considered, mut unmatched) = (0, 0);
         loop {
             let newest = self.sources.iter().filter_map(Source::newest).max();
             let unknown = self.sources.iter_mut().filter(|source| source.listed.is_empty());
@@ -48,9 +50,11 @@ impl<'b> Page<'b> {
                 && let Some(before) = source.before.filter(|before| Some(*before) > newest)
             {
                 if considered >= MAX_CONSIDERED {
-                    return Collected { listed, next: Some(before) };
+                    return Collected { listed, next: Some(before), unmatched };
                 }
-                considered += source.look(self.query, self.part);
+                let jobs = source.look(self.query, self.part);
+                considered += jobs;
+                unmatched += jobs - source.listed.len();
                 if source.listed.is_empty() {
                     // Few jobs match, or none: others get their turn meanwhile.
                     tokio::task::yield_now().await;
@@ -59,10 +63,11 @@ impl<'b> Page<'b> {
             }
             let source = self.sources.iter_mut().max_by_key(|source| source.newest());
             let Some(next) = source.and_then(|source| source.listed.pop_front()) else {
-                return Collected { listed, next: None };
+                return Collected { listed, next: None, unmatched };
             };
             if listed.len() == self.query.limit {
-                return Collected { next: listed.last().map(|last: &Listed| last.begun), listed };
+                let next = listed.last().map(|last: &Listed| last.begun);
+                return Collected { listed, next, unmatched };
             }
             listed.push(next);
         }

@@ -249,19 +249,21 @@ impl Broker for Redis {
             let slice = self.client.begun(before, SLICE).await.map_err(unavailable)?;
             let Some((_, oldest)) = slice.last() else { return Ok(jobs) };
             before = Some(*oldest);
-            considered += slice.len();
-            let is_last_slice = slice.len() < SLICE;
+            let in_slice = slice.len();
+            considered += in_slice;
+            let is_last_slice = in_slice < SLICE;
             let matching: Vec<_> = slice
                 .into_iter()
                 .filter(|(job, _)| job.as_str().starts_with(&query.prefix))
                 .collect();
+            jobs.unmatched += in_slice - matching.len();
             let ids: Vec<_> = matching.iter().map(|(job, _)| job.clone()).collect();
             let states = self.client.newest(ids, now).await.map_err(unavailable)?;
             for ((_, begun), state) in matching.into_iter().zip(states) {
-                let Some(state) = state else { continue };
-                if !query.matches(&state) {
+                let Some(state) = state.filter(|state| query.matches(state)) else {
+                    jobs.unmatched += 1;
                     continue;
-                }
+                };
                 if jobs.states.len() == query.limit {
                     jobs.next = last;
                     return Ok(jobs);

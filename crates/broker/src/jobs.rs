@@ -35,6 +35,8 @@ pub struct Jobs {
     pub next: Option<u64>,
     /// How many jobs are known, whether they match or not.
     pub total: usize,
+    /// How many jobs were considered that do not match.
+    pub unmatched: usize,
 }
 
 /// An attribute that jobs are found by.

@@ -43,6 +43,7 @@ async fn a_page_considers_a_bounded_number_of_jobs() {
     let first = page(&broker, &query).await;
     assert_eq!(names(&first), [""; 0]);
     assert!(first.next.is_some(), "there is more to consider");
+    assert!(first.unmatched >= MAX_CONSIDERED, "{}", first.unmatched);
     let pages = walk(&broker, query).await;
     assert_eq!(pages.concat(), ["wanted"]);
     assert_eq!(pages.len(), 3);

@@ -7,7 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use milepost_broker::{Jobs, JobsQuery, Keyword};
+use milepost_broker::{Jobs, JobsQuery, Keyword, MAX_CONSIDERED};
 use milepost_protocol::{Health, State as JobState, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -103,12 +103,9 @@ struct Page {
     grant: Grant,
     /// Of the jobs that the broker was asked for, how many the page shows.
     shown: usize,
-    /// So many jobs more are looked at, of which not all may be watched.
-    looks: usize,
+    /// How many more jobs may be considered that the page does not show.
+    unshown: usize,
 }
-
-/// A list for those who may watch few of the jobs looks at so many at most, and has a next page then.
-const MAX_LOOKS: usize = 10_000;
 
 impl Page {
     async fn of(asked: Asked, grant: Grant, instance: Arc<Instance>) -> Outcome<Self> {
@@ -139,7 +136,7 @@ impl Page {
             ended: false,
             grant,
             shown: 0,
-            looks: MAX_LOOKS,
+            unshown: MAX_CONSIDERED,
         })
     }
 
@@ -148,7 +145,7 @@ impl Page {
             Some(mut jobs) if jobs.states.len() > self.query.limit => {
                 let rest = jobs.states.split_off(self.query.limit);
                 // The next page continues here.
-                let part = Jobs { states: jobs.states, next: Some(0), total: jobs.total };
+                let part = Jobs { states: jobs.states, next: Some(0), ..jobs };
                 self.sorted = Some(Jobs { states: rest, ..jobs });
                 Ok(part)
             }
@@ -164,10 +161,11 @@ impl Page {
         }
         self.query.limit = self.left.min(self.chunk);
         let mut jobs = self.next_jobs().await?;
+        let matching = jobs.states.len();
         if !self.grant.watches_all() {
-            self.looks = self.looks.saturating_sub(jobs.states.len());
             jobs.states.retain(|state| self.grant.may_watch_state(state));
         }
+        self.unshown = self.unshown.saturating_sub(jobs.unmatched + matching - jobs.states.len());
         jobs.states = jobs.states.into_iter().map(|state| self.grant.show(state)).collect();
         let bytes: usize = jobs.states.iter().map(|state| state.json().len() + 1).sum();
         // The states are held while they are copied.
@@ -196,7 +194,7 @@ impl Page {
         self.shown += jobs.states.len();
         self.left = self.left.saturating_sub(jobs.states.len());
         self.query.after = jobs.next;
-        if jobs.next.is_none() || self.left == 0 || self.looks == 0 {
+        if jobs.next.is_none() || self.left == 0 || self.unshown == 0 {
             self.ended = true;
             let next = jobs.next.map(|next| format!("{next:x}"));
             let total = if self.grant.watches_all() { jobs.total } else { self.shown };

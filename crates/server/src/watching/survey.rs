@@ -116,7 +116,7 @@ pub(super) async fn page(
     let has_more = states.len() > query.limit;
     states.truncate(query.limit);
     let next = has_more.then(|| first.saturating_add(u64::try_from(states.len()).unwrap_or(0)));
-    Ok(Jobs { states, next, total })
+    Ok(Jobs { states, next, total, unmatched: 0 })
 }
 
 /// Those jobs that match and may be watched, of the [`MAX_CONSIDERED`] that a broker considers.

@@ -189,3 +189,27 @@ async fn a_page_has_a_hundred_jobs_unless_asked() {
     assert_eq!((ids(&page).len(), page["next"].is_string()), (100, true));
     assert_eq!(ids(&list(&server, "?limit=1000").await).len(), 101);
 }
+
+#[tokio::test]
+async fn a_search_among_very_many_jobs_is_cut_into_pages() {
+    let server = Server::start().await;
+    assert_eq!(server.report("wanted", "{}").await.status, 200);
+    for batch in 0..3 {
+        let lines = (0..7_000).map(|n| format!(r#"{{"job_id":"other-{batch}-{n}"}}"#));
+        let body = lines.collect::<Vec<_>>().join("\n");
+        let answer = server.request("POST", "/updates", "", &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // Some 10,000 jobs are considered for each page, so that a search costs others little.
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, String::new());
+    loop {
+        let page = list(&server, &format!("?q=WANTED&limit=10{after}")).await;
+        found.extend(ids(&page));
+        pages += 1;
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(found, ["wanted"]);
+    assert!(pages >= 3, "{pages}");
+    server.stop().await;
+}
