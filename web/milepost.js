@@ -1,40 +1,40 @@
 // Generated from web/milepost/ by `node sdks/typescript/bundle.js`. Do not edit.
-var d=r=>["completed","failed","cancelled"].includes(r.status);function b(r,t){let[e,s]=t.split("-"),[i,n]=(r??"").split(
+function p(r,...t){try{r?.(...t)}catch(e){queueMicrotask(()=>{throw e})}}var m=r=>["completed","failed","cancelled"].includes(r.status);function w(r,t){let[e,s]=t.split("-"),[i,n]=(r??"").split(
 "-");return e!==i||!s||!n?NaN:n.length-s.length||(n<s?-1:+(n>s))}function u(r){try{let t=JSON.parse(r);return typeof t=="object"?t:null}catch{return null}}var U=6e5;function M(r,t,e,s){if([1e3,1002,1007,1009].includes(r)||r>=4400&&r<4500)return null;if(r===1011)return 1e3+s*
 4e3;let i=r===1012||r===1013?u(t)?.retry_ms:void 0;return i>=0?Math.min(i,U):s*Math.min(3e4,1e3*2**Math.min(e,10))}var E=({
 headers:r})=>Math.min(Number(r.get("retry-after"))*1e3*(1+Math.random())||0,U);var tt=/^[!#$%&'*+.^`|~\w-]+$/;function v(r,t){let e=tt.test(t),s=t&&!e?new URLSearchParams({token:t}):"";return new WebSocket(
-`${r.replace(/^http/,"ws")}/ws?${s}`,e?["milepost",`milepost.bearer.${t}`]:[])}var N=r=>r.replace(/^ws/,"http").replace(
-/\/+$/,"");var w=1e4,et=3,st=100,it=250,D=0,L=4404,x=4401,nt=3*w,W="unreadable-job",p=()=>performance.now(),O=class{#t=new Map;#e=0;#r=0;#s=0;#n="\
+`${r.replace(/^http/,"ws")}/ws?${s}`,e?["milepost",`milepost.bearer.${t}`]:[])}var x=r=>r.replace(/^ws/,"http").replace(
+/\/+$/,"");var y=1e4,et=3,st=100,it=250,D=0,L=4404,N=4401,nt=3*y,W="unreadable-job",d=()=>performance.now(),O=class{#t=new Map;#e=0;#r=0;#s=0;#n="\
 connecting";#o="";#i;#c=null;#l=-1/0;#a=0;#f=!1;#p=0;#O=0;#m=null;#b=null;#d=!1;#S=0;#u={};constructor(t,e,s){this.base=
-N(t),this.token=e,this.#i=typeof e=="function"?null:e??"",this.notify=s}watch(t,e,s){this.#v(t),this.#t.set(t,{since:e,pace:s}),
+x(t),this.token=e,this.#i=typeof e=="function"?null:e??"",this.notify=s}watch(t,e,s){this.#v(t),this.#t.set(t,{since:e,pace:s}),
 this.#h(" rest"),this.#b?this.#I(t):this.#d?this.#_(t):!this.#m&&!this.#u[" retry"]&&this.#w()}unwatch(t){this.#v(t),this.#t.
-delete(t)&&(this.#y({type:"unsubscribe",job_id:t}),this.#t.size||this.#h(" rest",100,()=>this.close()))}probe(){if(this.#b)
-return this.#L(3e3);!this.#u[" retry"]&&!this.#d||(this.#r=this.#s=this.#e=0,this.#x(),this.#w())}close(){this.#t.clear(),
-this.#x(),this.#g("connecting")}#w(){if(this.#h(" retry"),!!this.#t.size){if(this.#i===null)return this.#q();if(!this.#e&&
+delete(t)&&(this.#g({type:"unsubscribe",job_id:t}),this.#t.size||this.#h(" rest",100,()=>this.close()))}probe(){if(this.#b)
+return this.#L(3e3);!this.#u[" retry"]&&!this.#d||(this.#r=this.#s=this.#e=0,this.#N(),this.#w())}close(){this.#t.clear(),
+this.#N(),this.#y("connecting")}#w(){if(this.#h(" retry"),!!this.#t.size){if(this.#i===null)return this.#q();if(!this.#e&&
 !globalThis.WebSocket&&(this.#e=1),!this.#e)return this.#$();this.#d=!0;for(let t of this.#t.keys())this.#_(t)}}#T(){if(this.#c)
-return this.#c;let t;this.#l=p();let e=new Promise((i,n)=>{t=setTimeout(n,nt,new Error("no token came in time"))}),s=this.
+return this.#c;let t;this.#l=d();let e=new Promise((i,n)=>{t=setTimeout(n,nt,new Error("no token came in time"))}),s=this.
 token;return this.#c=Promise.race([e,Promise.resolve().then(s)]).then(i=>{this.#i=String(i??"")}).finally(()=>{clearTimeout(
 t),this.#c=null})}#q(){this.#T().then(()=>this.#m||this.#d||this.#w(),t=>{console.warn(`milepost: no token: ${t}`),this.#D(
 M(1006,"",this.#s++,Math.random())??0)})}#B(t){typeof this.token=="function"&&this.#h(" token",t*333,()=>{let e=this.#i;
-this.#T().then(()=>this.#i!==e&&this.#y({type:"auth",token:this.#i}),()=>{})})}#F(){return typeof this.token!="function"||
-(this.#i=null,++this.#a>1)?null:p()-this.#l<5e3?1e3:0}#$(){let t;try{t=v(this.base,this.#i??"")}catch(i){return this.#k(
+this.#T().then(()=>this.#i!==e&&this.#g({type:"auth",token:this.#i}),()=>{})})}#F(){return typeof this.token!="function"||
+(this.#i=null,++this.#a>1)?null:d()-this.#l<5e3?1e3:0}#$(){let t;try{t=v(this.base,this.#i??"")}catch(i){return this.#k(
 4400,String(i))}let e=()=>{this.#h(" greeting"),this.#h(" blocked"),t.onclose=t.onerror=t.onmessage=null,t.close(),this.#m=
-this.#b=null},s=(i,n)=>{e(),this.#d?this.#U():this.#k(i,n)};this.#m=e,this.#o="",this.#h(" greeting",w,()=>s(1006,"")),t.
-onclose=i=>s(i.code,i.reason),t.onerror=()=>this.#h(" blocked",st,()=>{this.#e=1,s(D,"")}),t.onmessage=i=>{this.#O=p(),this.#h(
+this.#b=null},s=(i,n)=>{e(),this.#d?this.#U():this.#k(i,n)};this.#m=e,this.#o="",this.#h(" greeting",y,()=>s(1006,"")),t.
+onclose=i=>s(i.code,i.reason),t.onerror=()=>this.#h(" blocked",st,()=>{this.#e=1,s(D,"")}),t.onmessage=i=>{this.#O=d(),this.#h(
 " dead");let n=u(i.data);if(typeof n?.position=="string")return this.#M(n);if(this.#R(n?.timestamp),n?.type==="connected"){
-this.#h(" greeting"),this.#W(),this.#b=t,this.#e=0,this.#f=!0,this.#a=0,this.#N();for(let o of this.#t.keys())this.#I(o);
+this.#h(" greeting"),this.#W(),this.#b=t,this.#e=0,this.#f=!0,this.#a=0,this.#x();for(let o of this.#t.keys())this.#I(o);
 this.#A()}else n?.type==="subscribed"?this.#E(n.job_id,n.known):n?.type==="token_expiring"?this.#B(n.in):n?.type==="erro\
-r"&&this.#J(n)}}#A(){this.#h(" listen",2500,()=>{p()-this.#O>w&&this.#L(5e3),this.#A()})}#L(t){this.#u[" dead"]||(this.#y(
-{type:"ping"}),this.#h(" dead",t,()=>this.#k(1006,"")))}#I(t){let e=this.#t.get(t);this.#y({type:"subscribe",job_id:t,since:e?.
-since,...e?.pace})}#y(t){this.#b?.send(JSON.stringify(t))}#R(t){let e=Date.parse(t??"")-Date.now();Math.abs(e-this.#p)>=
-it&&(this.#p=e,this.notify({t:"clock",skew:e}))}#M(t){let e=this.#t.get(t.job_id);e&&(b(e.since,t.position)>0||(e.since=
+r"&&this.#J(n)}}#A(){this.#h(" listen",2500,()=>{d()-this.#O>y&&this.#L(5e3),this.#A()})}#L(t){this.#u[" dead"]||(this.#g(
+{type:"ping"}),this.#h(" dead",t,()=>this.#k(1006,"")))}#I(t){let e=this.#t.get(t);this.#g({type:"subscribe",job_id:t,since:e?.
+since,...e?.pace})}#g(t){this.#b?.send(JSON.stringify(t))}#R(t){let e=Date.parse(t??"")-Date.now();Math.abs(e-this.#p)>=
+it&&(this.#p=e,this.notify({t:"clock",skew:e}))}#M(t){let e=this.#t.get(t.job_id);e&&(w(e.since,t.position)>0||(e.since=
 t.position),this.notify({t:"state",job:t.job_id,state:t}))}#E(t,e){e===!1&&this.#t.has(t)&&this.notify({t:"unknown",job:t})}#J({
 problem:t,message:e="",job_id:s=""}){this.#t.has(s)?t===W?this.#C(s,e):t==="forbidden"?this.#j(s,e,4403):/^invalid/.test(
 t??"")?this.#j(s,e,4400):this.#_(s):this.#o=e}#C(t,e){this.notify({t:"unreadable",job:t,reason:e})}#j(t,e,s){this.unwatch(
 t),this.notify({t:"rejected",job:t,reason:e,code:s})}async#_(t){let e=this.#t.get(t);if(e)for(;;){let s=e.stop=new AbortController,
-i=h=>this.#h(t,h,()=>s.abort()),n=this.#S<et;this.#S+=Number(n);let o=0;try{i(2*w),n&&this.#e===1&&!e.ended?await this.#G(
+i=h=>this.#h(t,h,()=>s.abort()),n=this.#S<et;this.#S+=Number(n);let o=0;try{i(2*y),n&&this.#e===1&&!e.ended?await this.#G(
 t,e,s.signal,i):o=await this.#Y(t,e,s.signal,n)}catch(h){let{code:c,reason:a=""}=h;if(e.stop!==s)return;if([4400,4403].includes(
-c)||c===x&&typeof this.token!="function")return this.#j(t,a,c);if(!this.#b)return this.#k(c,a);o=Math.max(5e3,u(a)?.retry_ms||
+c)||c===N&&typeof this.token!="function")return this.#j(t,a,c);if(!this.#b)return this.#k(c,a);o=Math.max(5e3,u(a)?.retry_ms||
 0)}finally{this.#S-=Number(n)}if(e.stop!==s)return;await new Promise(h=>this.#h(t,o,()=>h(null)))}}#v(t){let e=this.#t.get(
 t);this.#h(t),e?.stop?.abort(),e&&(e.stop=void 0)}async#P(t,e,s={}){let i=this.#i;i&&(s.authorization=`Bearer ${i}`);let n=i?
 "manual":"follow",o=await fetch(`${this.base}/jobs/${t}`,{headers:s,signal:e,redirect:n,cache:"no-store"}),{ok:h,status:c}=o;
@@ -45,34 +45,34 @@ c)?4e3+c:1006,reason:l}}#z({ok:t,status:e,url:s,headers:i}){let n=i.get("content
 /problem.json/).test(n)||e===204||e===304,!(this.#f||!(t||e===404)))throw{code:L,reason:`no Milepost server at ${this.base}\
 : ${s} answered ${e} ${n}`.trim()}}async#G(t,e,s,i){let n=Object.entries({since:e.since,...e.pace}).filter(([,A])=>A),o=`${encodeURIComponent(
 t)}/events?${new URLSearchParams(n)}`,{body:h,status:c}=await this.#P(o,s);if(e.ended=c===204,e.ended)return;if(c===404||
-!h)throw{};let a=h.pipeThrough(new TextDecoderStream).getReader(),[l,f,k,C]=["","",2*w,p()];for(;!e.ended;){let{done:A,value:V}=await a.
+!h)throw{};let a=h.pipeThrough(new TextDecoderStream).getReader(),[l,f,k,C]=["","",2*y,d()];for(;!e.ended;){let{done:A,value:V}=await a.
 read();if(s.aborted||A||l.length>1e7)throw{code:1012,reason:f};let P=(l+V).split(`
 
-`);l=P.pop()??"";for(let Q of P){this.#N();let m=Object.fromEntries(Q.split(`
-`).map(Z=>Z.split(/: ?(.*)/))),S=u(m.data);if(m.retry&&(f=`{"retry_ms":${m.retry}}`),!S)k=Math.max(5e3,p()-C);else if(m.
-event==="end")e.ended=!0;else{if(m.event==="unauthenticated")throw{code:x,reason:S.detail};m.event===W?this.#C(t,S.detail):
-m.event?this.#E(t,S.known):this.#M(S)}}C=p(),i(3*k)}}async#Y(t,e,s,i){let n=p(),o=i&&this.#n==="open"?15:0,h=`${encodeURIComponent(
+`);l=P.pop()??"";for(let Q of P){this.#x();let b=Object.fromEntries(Q.split(`
+`).map(Z=>Z.split(/: ?(.*)/))),S=u(b.data);if(b.retry&&(f=`{"retry_ms":${b.retry}}`),!S)k=Math.max(5e3,d()-C);else if(b.
+event==="end")e.ended=!0;else{if(b.event==="unauthenticated")throw{code:N,reason:S.detail};b.event===W?this.#C(t,S.detail):
+b.event?this.#E(t,S.known):this.#M(S)}}C=d(),i(3*k)}}async#Y(t,e,s,i){let n=d(),o=i&&this.#n==="open"?15:0,h=`${encodeURIComponent(
 t)}?wait=${o}`,c=await this.#P(h,s,e.since?{"if-none-match":`"${e.since}"`}:{}),{status:a}=c,l=a===200&&await c.json();this.#d&&
-this.#N(),a===404&&this.#E(t,!1),l&&(e.ended=d(l),this.#M(l));let f=i?1e3/(e.pace.max_rate??2):Math.max(2e3,100*this.#t.
-size);return Math.max(f+n-p(),E(c))}#N(){this.#r=0,this.#g("open"),this.#u[" stable"]||this.#h(" stable",5e3,()=>this.#s=
-0),this.#d&&this.#U()}#U(){this.#u[" climb"]||this.#m||!globalThis.WebSocket||this.#h(" climb",3*w,()=>this.#$())}#k(t,e){
-let s=this.#n!=="open";if(this.#x(),t===D)return this.#w();s&&t!==x&&++this.#r===2&&(this.#r=0,this.#e=(this.#e+1)%3);let i=t===
-x?this.#F():M(t,e,this.#s,Math.random());if(this.#s+=1,t===L)return this.#g("failed",e,t);if(i===null)return this.#g("cl\
-osed",this.#o||e,t);this.#D(i)}#D(t){this.#g("connecting"),this.#h(" retry",t,()=>this.#w())}#x(){for(let t of Object.keys(
+this.#x(),a===404&&this.#E(t,!1),l&&(e.ended=m(l),this.#M(l));let f=i?1e3/(e.pace.max_rate??2):Math.max(2e3,100*this.#t.
+size);return Math.max(f+n-d(),E(c))}#x(){this.#r=0,this.#y("open"),this.#u[" stable"]||this.#h(" stable",5e3,()=>this.#s=
+0),this.#d&&this.#U()}#U(){this.#u[" climb"]||this.#m||!globalThis.WebSocket||this.#h(" climb",3*y,()=>this.#$())}#k(t,e){
+let s=this.#n!=="open";if(this.#N(),t===D)return this.#w();s&&t!==N&&++this.#r===2&&(this.#r=0,this.#e=(this.#e+1)%3);let i=t===
+N?this.#F():M(t,e,this.#s,Math.random());if(this.#s+=1,t===L)return this.#y("failed",e,t);if(i===null)return this.#y("cl\
+osed",this.#o||e,t);this.#D(i)}#D(t){this.#y("connecting"),this.#h(" retry",t,()=>this.#w())}#N(){for(let t of Object.keys(
 this.#u))this.#h(t);this.#m?.(),this.#W()}#W(){this.#d=!1,this.#h(" climb");for(let t of this.#t.keys())this.#v(t)}#h(t,e,s){
-clearTimeout(this.#u[t]),delete this.#u[t],s&&(this.#u[t]=setTimeout(()=>{delete this.#u[t],s()},e))}#g(t,e="",s=0){t!==
+clearTimeout(this.#u[t]),delete this.#u[t],s&&(this.#u[t]=setTimeout(()=>{delete this.#u[t],s()},e))}#y(t,e="",s=0){t!==
 this.#n&&(this.#n=t,this.notify({t:"connection",connection:t,reason:e,code:s}))}};var g=class{#t=new Map;#e=new Set;#r={t:"connection",connection:"connecting",reason:"",code:0};#s=null;constructor(t,e){
 this.session=new O(t,e,s=>this.#c(s))}receive(t,e){e.t==="open"?(this.#e.add(t),t(this.#r),this.#s&&t(this.#s),e.lock&&navigator.
 locks.request(e.lock,()=>this.#i(t))):e.t==="watch"?this.#n(t,e):e.t==="unwatch"?this.#o(e.job,e.key):e.t==="probe"?this.
 session.probe():this.#i(t)}#n(t,{key:e,job:s,since:i,pace:n}){let o=this.#t.get(s)??{subscribers:new Map,pace:"",last:void 0};
 this.#t.set(s,o),o.subscribers.set(e,{port:t,pace:n});let h=ot(o.subscribers),c=JSON.stringify(h),{last:a}=o;if(a&&t(a),
-a?.t!=="state")this.session.watch(s,o.subscribers.size>1?void 0:i,h);else{let{position:l}=a.state,f=b(i,l)<0;(f||o.pace!==
+a?.t!=="state")this.session.watch(s,o.subscribers.size>1?void 0:i,h);else{let{position:l}=a.state,f=w(i,l)<0;(f||o.pace!==
 c)&&this.session.watch(s,f?i:l,h)}o.pace=c}#o(t,e){let s=this.#t.get(t);!s?.subscribers.delete(e)||s.subscribers.size||(this.#t.
 delete(t),this.session.unwatch(t))}#i(t){this.#e.delete(t);for(let[e,s]of this.#t)for(let[i,n]of s.subscribers)n.port===
 t&&this.#o(e,i)}#c(t){let e=this.#e;if(t.t==="connection")this.#r=t;else if(t.t==="clock")this.#s=t;else{let s=this.#t.get(
 t.job);if(!s)return;s.last=t,e=new Set([...s.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}
 for(let s of e)s(t)}};function ot(r){let t=[...r.values()].map(s=>s.pace),e=t.map(s=>s.max_rate??1/0);return{mode:t.every(
-s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-1f422d77",B=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function F(){let r=globalThis,[t,,e,s]=u(r.
+s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-4a283db3",B=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function F(){let r=globalThis,[t,,e,s]=u(r.
 name)??[];if(t!==q||!r.SharedWorkerGlobalScope)return;let i=new g(e,s),n=new Promise(o=>{navigator.locks.request(`${r.name}\
  worker`,()=>new Promise(()=>o()))});r.onconnect=({ports:[o]})=>{let h=c=>o.postMessage(c);o.onmessage=({data:c})=>i.receive(
 h,c),n.then(()=>h({t:"hello"}))}}var J="document"in globalThis,j=Math.random().toString(36),T=class{#t=new Set;connection="connecting";reason="";code=0;skew=0;#e=null;#r=!1;#s=[];constructor(t,e,s){
@@ -95,13 +95,13 @@ this.name),s=null,i=new Map;e.onmessage=({data:{from:n,to:o,command:h,message:c}
 {to:n,message:l}));i.set(n,a),h.t==="bye"&&i.delete(n),s.receive(a,h)}else o===j?this.#n(c):o==="*"&&this.#e&&this.#o(this.#e,
 t)},this.#s.push(()=>e.close()),this.#o(n=>e.postMessage({from:j,command:n}),t),this.#l(this.name,()=>{s=this.#a(),e.postMessage(
 {to:"*"})})}};var z=3e4,G=1e3,rt=5e3,Y=5e3,ht=2,$=class{position;#t="WebSocket"in globalThis;#e=0;#r=0;#s=0;#n=G;#o=!1;#i=()=>{};constructor(t,e,s){
-this.jobId=t,this.options=e,this.position=e.since,this.base=N(s),e.signal?.addEventListener("abort",()=>this.close()),e.
+this.jobId=t,this.options=e,this.position=e.since,this.base=x(s),e.signal?.addEventListener("abort",()=>this.close()),e.
 signal?.aborted||this.#c()}close(){this.#o=!0,this.#i()}async#c(){let{token:t}=this.options;for(;!this.#o;){let e;try{let s=String(
 (typeof t=="function"?await t():t)??"");if(this.#o)return;e=await(this.#t?this.#f(s):this.#p(s))}catch(s){let{code:i=1006,
 reason:n=""}=s;if(e=i===4401&&typeof t=="function"&&++this.#s===1?1e3:M(i,n,this.#r++,Math.random()),e===null){this.close(),
-this.options.onError?.(Object.assign(new Error(n||"rejected"),{code:i}));return}}this.#o||await this.#l(e)}}#l(t){return new Promise(
+p(this.options.onError,Object.assign(new Error(n||"rejected"),{code:i}));return}}this.#o||await this.#l(e)}}#l(t){return new Promise(
 s=>{let i=setTimeout(s,t);this.#i=()=>(clearTimeout(i),s())})}#a({lines:t,next:e,log:s,log_gap:i}){this.#e=this.#r=this.#s=
-0,this.position=e??this.position,this.options.onLines({lines:t,gap:i===!0,log:s,next:e})}#f(t){return new Promise((e,s)=>{
+0,this.position=e??this.position,p(this.options.onLines,{lines:t,gap:i===!0,log:s,next:e})}#f(t){return new Promise((e,s)=>{
 let i=v(this.base,t),n,o=a=>{clearTimeout(n),i.onmessage=i.onclose=i.onerror=null,i.close(),a()},h=(a,l)=>{a===1006&&++this.#e>=
 ht&&(this.#t=!1),o(()=>s({code:a,reason:l}))},c=()=>{clearTimeout(n),n=setTimeout(()=>h(1006,""),z)};this.#i=()=>o(()=>e(
 0)),c(),i.onclose=({code:a,reason:l})=>h(a,l),i.onerror=()=>n=setTimeout(()=>h(1006,""),100),i.onmessage=({data:a})=>{c();
@@ -120,7 +120,7 @@ at:0,progress:0};#n=-1;#o=0;#i=0;#c=0;note(t,e){let s=this.#t;this.#t=t,this.#e=
 this.#o*h+i-this.#s.progress,this.#i=this.#i*h+n,this.#c=this.#c*h+1,this.#n+=1,this.#s={at:e,progress:i}}#l(t,e){this.#n=
 this.#o=this.#i=this.#c=0,this.#r=this.#s={at:e,progress:t}}get#a(){return this.#t?.status==="processing"}silentFor(t){return this.#a?
 Math.max(0,t-(I(this.#t?.last_seen_at)||this.#e)):null}standsFor(t){return this.#a?Math.max(0,t-(I(this.#t?.progressed_at)||
-this.#s.at||this.#e)):null}health(t){let{health:e}=this.#t??{};return!this.#t||d(this.#t)?"ok":e==="ok"||e==="stalled"||
+this.#s.at||this.#e)):null}health(t){let{health:e}=this.#t??{};return!this.#t||m(this.#t)?"ok":e==="ok"||e==="stalled"||
 e==="lost"?e:(this.silentFor(t)??0)>ct?"lost":"ok"}rate(t){let{at:e,progress:s}=this.#s;if(!this.#a||this.#n<lt||this.health(
 t)!=="ok"||e-this.#r.at<at||s-this.#r.progress<ft)return null;let i=Math.max(0,t-e-2*this.#i/this.#c);return this.#o/(this.#i+
 i)*1e3}timeLeft(t){let e=I(this.#t?.eta);if(this.#a&&this.health(t)==="ok"&&e)return e>t?e-t:null;let s=this.rate(t);if(s===
@@ -135,15 +135,15 @@ shift();if(t)yield t;else{if(this.error)throw this.error;if(this.#n)return;await
 this.close()}}command(t){return{t,key:this.#s,job:this.jobId,since:this.position,pace:this.pace}}onConnection(){let{connection:t,
 reason:e,code:s}=this.client,i=t==="failed";if((i||t==="closed")&&!this.#n)return this.#o=i,this.#f(e,s);let n=t!=="open"&&
 globalThis.navigator?.onLine===!1,o=t==="connecting"&&this.#i,h=this.#o?"failed":"closed",c=this.#n?h:n?"offline":o?"rec\
-onnecting":t;this.#i||=t==="open",c!==this.connection&&(this.connection=c,y(this.options.onConnection,c))}onMessage(t){this.#n||
+onnecting":t;this.#i||=t==="open",c!==this.connection&&(this.connection=c,p(this.options.onConnection,c))}onMessage(t){this.#n||
 (t.t==="rejected"?this.#f(t.reason,t.code):t.t==="unreadable"?this.#a(t.reason):t.t==="state"?this.#p(t.state):this.known!==
-!1&&(this.known=!1,y(this.options.onUnknown)))}#a(t){let e=`the server cannot read ${this.jobId}: ${t}`;this.options.onWarning?
-y(this.options.onWarning,e):console.warn(`milepost: ${e}`)}#f(t,e){this.error=Object.assign(new Error(t||"rejected"),{code:e}),
-this.close(),y(this.options.onError,this.error)}#p(t){let{position:e}=t;if(this.#t.some(o=>b(o,e)>=0))return;let s=this.#t.
-filter(o=>isNaN(b(o,e)));this.#t=[...s.slice(-3),e],this.state=t,this.#l.note(t,this.serverNow),this.known=!0;let i=this.#e.
-at(-1);if(i&&!d(i)&&this.#e.pop(),this.#e=[...this.#e.slice(-8),t],this.#r(),y(this.options.onState,t),!d(t)||this.#n)return;
-let n=`${t.attempt} ${t.status} ${t.timestamp}`;n!==this.#c&&y(this.options.onEnd,t),this.#c=n,this.options.follow||this.
+!1&&(this.known=!1,p(this.options.onUnknown)))}#a(t){let e=`the server cannot read ${this.jobId}: ${t}`;this.options.onWarning?
+p(this.options.onWarning,e):console.warn(`milepost: ${e}`)}#f(t,e){this.error=Object.assign(new Error(t||"rejected"),{code:e}),
+this.close(),p(this.options.onError,this.error)}#p(t){let{position:e}=t;if(this.#t.some(o=>w(o,e)>=0))return;let s=this.#t.
+filter(o=>isNaN(w(o,e)));this.#t=[...s.slice(-3),e],this.state=t,this.#l.note(t,this.serverNow),this.known=!0;let i=this.#e.
+at(-1);if(i&&!m(i)&&this.#e.pop(),this.#e=[...this.#e.slice(-8),t],this.#r(),p(this.options.onState,t),!m(t)||this.#n)return;
+let n=`${t.attempt} ${t.status} ${t.timestamp}`;n!==this.#c&&p(this.options.onEnd,t),this.#c=n,this.options.follow||this.
 close()}},K=new Map,X=r=>new URL(r??"/",globalThis.location?.href).href;function H(r,t={}){let e=X(t.url),s=t.share??!0,
 {token:i}=t,n=`${s} ${e}`,o=K.get(i)??new Map,h=o.get(n)??new T(e,i,s);return K.set(i,o.set(n,h)),new R(r,t,h)}function mt(r,t){
-return new $(r,t,X(t.url))}function y(r,...t){try{r?.(...t)}catch(e){queueMicrotask(()=>{throw e})}}function bt(r){let t=typeof r=="string"?r.split(/\r?\n|\r/).filter(s=>s.trim()):[],e=(t.filter(s=>!/^\s/.test(s)).at(-1)??
-t.at(-1)??"").trim();return e.length>300?`${e.slice(0,300)}…`:e}function Ht(r,t){return H(r,t)}F();export{_ as Outlook,bt as errorSummary,d as isEnd,Ht as watch,mt as watchLog};
+return new $(r,t,X(t.url))}function bt(r){let t=typeof r=="string"?r.split(/\r?\n|\r/).filter(s=>s.trim()):[],e=(t.filter(s=>!/^\s/.test(s)).at(-1)??
+t.at(-1)??"").trim();return e.length>300?`${e.slice(0,300)}…`:e}function Zt(r,t){return H(r,t)}F();export{_ as Outlook,bt as errorSummary,m as isEnd,Zt as watch,mt as watchLog};

@@ -702,6 +702,26 @@ test('a log is polled where a socket cannot be, less often while it is quiet', a
   assert.deepEqual(waits, [1000, 1500, 2500, 3500, 5000, 5000, 5000]);
 });
 
+test('what a log’s callback throws does not read as an outage', async () => {
+  delete globalThis.WebSocket;
+  const thrown = [];
+  mock.method(globalThis, 'queueMicrotask', (task) => assert.throws(task, (error) => thrown.push(error.message)));
+  let calls = 0;
+  followLog({ onLines: () => {
+    calls += 1;
+    throw new Error('of the page');
+  } });
+  await settle();
+  for (let poll = 0; poll < 3; poll += 1) {
+    requests[poll].answer(200, JSON.stringify(logPart([poll + 1])));
+    await settle();
+    assert.equal(requests.length, poll + 1);
+    pass(1000);
+    await settle();
+  }
+  assert.deepEqual([calls, thrown], [3, Array(3).fill('of the page')]);
+});
+
 test('a log that may not be read is given up; one of an unknown job is not', async () => {
   const refused = followLog();
   await settle();

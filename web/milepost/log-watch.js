@@ -1,6 +1,7 @@
 // @ts-check
 /** A job's log, followed: over a WebSocket, else by polling. */
 
+import { callSafely } from './call-safely.js';
 import { reconnectDelay, retryAfter } from './delay.js';
 import { parseObject } from './json.js';
 import { baseOf, openSocket } from './socket.js';
@@ -81,7 +82,7 @@ export class LogWatch {
         wait = isRenewable ? 1000 : reconnectDelay(code, reason, this.#failures++, Math.random());
         if (wait === null) {
           this.close();
-          this.options.onError?.(Object.assign(new Error(reason || 'rejected'), { code }));
+          callSafely(this.options.onError, Object.assign(new Error(reason || 'rejected'), { code }));
           return;
         }
       }
@@ -103,7 +104,7 @@ export class LogWatch {
   #deliver({ lines, next, log, log_gap: gap }) {
     this.#misses = this.#failures = this.#refusals = 0;
     this.position = next ?? this.position;
-    this.options.onLines({ lines, gap: gap === true, log, next });
+    callSafely(this.options.onLines, { lines, gap: gap === true, log, next });
   }
 
   /**

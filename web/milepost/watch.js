@@ -1,6 +1,7 @@
 // @ts-check
 /** A watched job, as a page sees it. */
 
+import { callSafely } from './call-safely.js';
 import { Client, PAGE } from './client.js';
 import { LogWatch } from './log-watch.js';
 import { Outlook } from './outlook.js';
@@ -260,20 +261,4 @@ export function watch(jobId, options = {}) {
  */
 export function watchLog(jobId, options) {
   return new LogWatch(jobId, options, absolute(options.url));
-}
-
-/**
- * Reports an error in a page's callback as any other, without stopping the messages of others.
- * @template {unknown[]} A
- * @param {((...args: A) => void) | undefined} callback
- * @param {A} args
- */
-function callSafely(callback, ...args) {
-  try {
-    callback?.(...args);
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
 }
