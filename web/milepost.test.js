@@ -702,6 +702,72 @@ test('a log is polled where a socket cannot be, less often while it is quiet', a
   assert.deepEqual(waits, [1000, 1500, 2500, 3500, 5000, 5000, 5000]);
 });
 
+test('a log whose sockets work, but are lost, is not polled', async () => {
+  const { parts } = followLog();
+  await settle();
+  for (let turn = 1; turn <= 4; turn += 1) {
+    const socket = FakeSocket.all.at(-1);
+    socket.greet();
+    socket.say({ type: 'log', ...logPart([turn]) });
+    // As browsers do.
+    socket.onerror();
+    socket.end();
+    await settle();
+    pass(1000);
+    await settle();
+  }
+  // What was waited for on the sockets before is waited for no more.
+  FakeSocket.all.at(-1).greet();
+  for (let quiet = 0; quiet < 9; quiet += 1) {
+    pass(5000);
+    FakeSocket.all.at(-1).say({ type: 'ping' });
+    await settle();
+  }
+  FakeSocket.all.at(-1).end();
+  await settle();
+  pass(1000);
+  await settle();
+  assert.deepEqual([parts.length, FakeSocket.all.length, requests.length], [4, 6, 0]);
+});
+
+test('a log is polled while no socket can be made, and no longer', async () => {
+  const { parts } = followLog();
+  await settle();
+  FakeSocket.all[0].end();
+  await settle();
+  pass(1000);
+  await settle();
+  // It hangs.
+  pass(10_000);
+  await settle();
+  pass(1000);
+  await settle();
+  assert.deepEqual([FakeSocket.all.length, requests.length], [2, 1]);
+  for (let poll = 0; FakeSocket.all.length === 2 && poll < 100; poll += 1) {
+    requests.at(-1).answer(200, JSON.stringify(logPart([1])));
+    await settle();
+    pass(1000);
+    await settle();
+  }
+  // One that cannot be made still: back to polling at once.
+  const polls = requests.length;
+  FakeSocket.all[2].end();
+  await settle();
+  pass(1000);
+  await settle();
+  assert.equal(requests.length, polls + 1);
+  while (FakeSocket.all.length === 3) {
+    requests.at(-1).answer(200, JSON.stringify(logPart([1])));
+    await settle();
+    pass(1000);
+    await settle();
+  }
+  FakeSocket.all[3].greet();
+  assert.deepEqual(FakeSocket.all[3].sent, [{ type: 'subscribe', job_id: 'a', log: true, since: 'e-1' }]);
+  FakeSocket.all[3].say({ type: 'log', ...logPart([2]) });
+  assert.equal(parts.at(-1).next, 'e-2');
+});
+
 test('what a log’s callback throws does not read as an outage', async () => {
   delete globalThis.WebSocket;
   const thrown = [];
@@ -720,6 +786,17 @@ test('what a log’s callback throws does not read as an outage', async () => {
     await settle();
   }
   assert.deepEqual([calls, thrown], [3, Array(3).fill('of the page')]);
+});
+
+test('a log of an address that no socket can have is given up', async () => {
+  globalThis.WebSocket = class {
+    constructor() {
+      throw new SyntaxError('no');
+    }
+  };
+  const { errors } = followLog();
+  await settle();
+  assert.deepEqual(errors.map(({ code }) => code), [4400]);
 });
 
 test('a log that may not be read is given up; one of an unknown job is not', async () => {

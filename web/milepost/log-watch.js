@@ -24,6 +24,8 @@ import { baseOf, openSocket } from './socket.js';
  * @property {(error: import('./watch.js').WatchError) => void} [onError] the server refuses. The watch is closed
  */
 
+/** How long a connection may take to be made, in milliseconds. */
+const TIMEOUT = 10_000;
 /** A socket on which nothing arrives for so long, not even pings, is lost; in milliseconds. */
 const SILENCE = 30_000;
 /** A poll waits so long at first, and half as long again after each that brought nothing, up to … */
@@ -33,11 +35,14 @@ const LAST_POLL = 5000;
 const UNKNOWN = 5000;
 /** Connections that cannot be made before polling takes over. */
 const MOST_MISSES = 2;
+/** Polling gives way to another try of a socket after so long, in milliseconds. */
+const RETRY_SOCKET = 60_000;
 
 export class LogWatch {
   /** @type {string | undefined} */
   position;
-  #usesSocket = 'WebSocket' in globalThis;
+  /** Until then the log is polled, by `performance.now()`. */
+  #pollsUntil = 'WebSocket' in globalThis ? 0 : Infinity;
   /** Connections that could not be made, failures, and refusals of a token: each in a row. */
   #misses = 0;
   #failures = 0;
@@ -74,7 +79,7 @@ export class LogWatch {
       try {
         const credential = String((typeof token === 'function' ? await token() : token) ?? '');
         if (this.#isClosed) return;
-        wait = await (this.#usesSocket ? this.#receive(credential) : this.#ask(credential));
+        wait = await (performance.now() < this.#pollsUntil ? this.#ask(credential) : this.#receive(credential));
       } catch (error) {
         const { code = 1006, reason = '' } = /** @type {any} */ (error);
         // A new token may be accepted where the one before has expired.
@@ -100,9 +105,13 @@ export class LogWatch {
     return paused;
   }
 
+  #pollForNow() {
+    this.#pollsUntil = performance.now() + RETRY_SOCKET;
+  }
+
   /** @param {any} message */
   #deliver({ lines, next, log, log_gap: gap }) {
-    this.#misses = this.#failures = this.#refusals = 0;
+    this.#failures = this.#refusals = 0;
     this.position = next ?? this.position;
     callSafely(this.options.onLines, { lines, gap: gap === true, log, next });
   }
@@ -114,7 +123,14 @@ export class LogWatch {
    */
   #receive(credential) {
     return new Promise((resolve, reject) => {
-      const socket = openSocket(this.base, credential);
+      /** @type {WebSocket} */
+      let socket;
+      try {
+        socket = openSocket(this.base, credential);
+      } catch (error) {
+        return reject({ code: 4400, reason: String(error) });
+      }
+      let isConnected = false;
       /** @type {ReturnType<typeof setTimeout>} */
       let timer;
       const finish = (/** @type {() => void} */ settle) => {
@@ -124,22 +140,24 @@ export class LogWatch {
         settle();
       };
       const lose = (/** @type {number} */ code, /** @type {string} */ reason) => {
-        if (code === 1006 && ++this.#misses >= MOST_MISSES) this.#usesSocket = false;
+        if (code === 1006 && !isConnected && ++this.#misses >= MOST_MISSES) this.#pollForNow();
         finish(() => reject({ code, reason }));
       };
-      const guard = () => {
+      const guard = (/** @type {number} */ ms) => {
         clearTimeout(timer);
-        timer = setTimeout(() => lose(1006, ''), SILENCE);
+        timer = setTimeout(() => lose(1006, ''), ms);
       };
       this.#interrupt = () => finish(() => resolve(0));
-      guard();
+      guard(TIMEOUT);
       socket.onclose = ({ code, reason }) => lose(code, reason);
       // Where a page's policy forbids the socket, Chromium never fires `close`.
-      socket.onerror = () => (timer = setTimeout(() => lose(1006, ''), 100));
+      socket.onerror = () => guard(100);
       socket.onmessage = ({ data }) => {
-        guard();
+        guard(SILENCE);
         const message = parseObject(data);
         if (message?.type === 'connected') {
+          isConnected = true;
+          this.#misses = 0;
           socket.send(JSON.stringify({ type: 'subscribe', job_id: this.jobId, log: true, since: this.position }));
         } else if (message?.type === 'log') this.#deliver(message);
         else if (message?.type === 'error') {
@@ -148,8 +166,9 @@ export class LogWatch {
           if (problem === 'forbidden') return lose(4403, reason);
           if (problem === 'unauthenticated') return;
           // The server is older, or has no room on its sockets: that is no reason not to read.
-          if (/^invalid|^too-many/.test(problem)) this.#usesSocket = false;
-          finish(() => (this.#usesSocket ? reject({ code: 1012, reason }) : resolve(0)));
+          if (!/^invalid|^too-many/.test(problem)) return finish(() => reject({ code: 1012, reason }));
+          this.#pollForNow();
+          finish(() => resolve(0));
         }
       };
     });
