@@ -414,6 +414,46 @@ test('10,000 jobs scroll, and only those that are seen are in the page and watch
   noFaults();
 });
 
+test('a search goes on over pages of the server without a match', async () => {
+  await server.report('needle', { progress: 0.5 });
+  await server.reportMany(many(25_000));
+  const page = await open('/');
+  await page.waitForResponse((response) => /limit=1000&after=\w+$/.test(response.url()));
+  // So it is where the server considers fewer jobs for a page than it has.
+  /** @type {(() => void)[]} */
+  const held = [];
+  let pages = 0;
+  await page.route(/\/jobs\?limit=1000&after=\w+&q=/, async (route) => {
+    const asked = new URL(route.request().url()).searchParams;
+    if (asked.get('q') === 'nothing') await new Promise((resolve) => held.push(() => resolve(null)));
+    else if ((pages += 1) > 3) return route.continue();
+    return route.fulfill({ json: { jobs: [], next: asked.get('after'), total: 25_001 }, headers: { date: new Date().toUTCString() } });
+  });
+  /** @type {string[]} */
+  const said = [];
+  await page.exposeFunction('say', (/** @type {string} */ text) => said.push(text));
+  await page.evaluate(() => {
+    const seen = () => {
+      // @ts-expect-error: exposed to the page above.
+      if (!document.querySelector('[data-part="no-match"]')?.hidden) window.say('no match');
+      // @ts-expect-error: as above.
+      window.say(document.getElementById('announcements')?.textContent);
+    };
+    new MutationObserver(seen).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+  });
+  await page.getByRole('searchbox').fill('nothing');
+  await until('a search', () => held.length === 1);
+  // Another one begins while the first is under way.
+  await page.getByRole('searchbox').fill('needle');
+  await until('another', () => new URL(page.url()).searchParams.get('q') === 'needle');
+  held[0]?.();
+  await reads(page, row('needle'), '50 %');
+  await until('the count said', () => said.includes('1 job'));
+  assert.deepEqual(said.filter((text) => text && text !== '1 job'), []);
+  assert.ok(pages > 3);
+  noFaults();
+});
+
 test('search and filter, over what is loaded and beyond', async () => {
   await server.reportMany(many(3000));
   await server.report('job_00007', { message: 'number 7', tags: ['Nightly'] });

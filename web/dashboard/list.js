@@ -37,6 +37,8 @@ export class ListView {
   #isHere = false;
   #scrolled = 0;
   #hasLookedInVain = false;
+  /** A search or a filter was chosen, and how many jobs match it has not been announced. */
+  #isUnannounced = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -185,8 +187,9 @@ export class ListView {
     this.#changed.clear();
 
     const isEmpty = listing.isLoaded && listing.total === 0 && shown.length === 0;
-    const isSearching = listing.isLoading && shown.length === 0;
-    const isVain = listing.isLoaded && !isEmpty && listing.isFiltered && shown.length === 0 && !isSearching;
+    // A page of the server's may be empty, and not the last one.
+    const isSearching = shown.length === 0 && (listing.isLoading || (listing.isLoaded && listing.hasMore && !listing.fault));
+    const isVain = listing.isLoaded && !isEmpty && listing.isFiltered && shown.length === 0 && !isSearching && !listing.fault;
     parts.loading.hidden = (listing.isLoaded && !isSearching) || (this.#hasLookedInVain && !listing.isLoaded);
     parts.empty.hidden = !isEmpty;
     parts.tools.hidden = isEmpty;
@@ -199,6 +202,9 @@ export class ListView {
     this.#paintCounts();
     this.#paintFoot();
     this.rows.set(shown);
+    if (!this.#isUnannounced || isSearching || !listing.isLoaded) return;
+    this.#isUnannounced = false;
+    announce(shown.length === 1 ? '1 job' : `${number.format(shown.length)} jobs`);
   }
 
   tick() {
@@ -270,9 +276,8 @@ export class ListView {
     this.#applyFilter();
     const top = this.root.getBoundingClientRect().top + scrollY;
     if (scrollY > top) scrollTo({ top, behavior: 'instant' });
+    this.#isUnannounced = true;
     this.paint();
-    const { shown } = this.#listing;
-    announce(shown.length === 1 ? '1 job' : `${number.format(shown.length)} jobs`);
   }
 
   #applyFilter() {
@@ -333,7 +338,11 @@ export class ListView {
   #loadMore() {
     const listing = this.#listing;
     if (!listing.isLoaded || listing.isLoading || !listing.hasMore || listing.fault) return;
-    listing.loadMore().then(() => this.paint());
+    listing.loadMore().then(() => {
+      this.paint();
+      // What was loaded may be for an earlier search, or empty: then there is no row that would ask for more.
+      this.rows.placeSoon();
+    });
     this.paint();
   }
 

@@ -77,8 +77,8 @@ export class Listing {
 
   /** Whether there may be more to show than is loaded. */
   get hasMore() {
-    if (this.isComplete || this.jobs.size >= MOST_JOBS || this.filter.status === ATTENTION) return false;
-    return !this.isFiltered || this.#olderNext !== null;
+    if (this.isComplete || this.filter.status === ATTENTION) return false;
+    return this.isFiltered ? this.#olderNext !== null && this.#older.length < MOST_JOBS : this.#newest.length < MOST_JOBS;
   }
 
   /** Those that match the filter. */
@@ -188,7 +188,7 @@ export class Listing {
   /** Loads the next page of all, whatever the filter. */
   async loadOlder() {
     const after = this.#next;
-    if (after === null || this.jobs.size >= MOST_JOBS) return;
+    if (after === null || this.#newest.length >= MOST_JOBS) return;
     const page = await this.#load(() => this.#page(PAGE, after));
     if (!page || after !== this.#next) return;
     const fresh = new Set(page.jobs);
