@@ -824,6 +824,16 @@ test('a row’s menu copies, cancels and deletes its job', async () => {
   const page = await open('/', { permissions: ['clipboard-read', 'clipboard-write'] });
   const menu = page.locator('#row-menu');
   const openMenu = (/** @type {string} */ job) => page.getByRole('button', { name: `Actions for ${job}` }).click();
+  const expanded = () => page.locator('.more-actions').evaluateAll((all) => all.map((each) => each.getAttribute('aria-expanded')));
+  // The same button closes it, another one moves it.
+  await openMenu('job-c');
+  assert.deepEqual([await menu.isVisible(), await expanded()], [true, ['false', 'true']]);
+  await openMenu('job-c');
+  assert.deepEqual([await menu.isVisible(), await expanded()], [false, ['false', 'false']]);
+  await openMenu('job-c');
+  await openMenu('job-d');
+  assert.deepEqual([await menu.isVisible(), await expanded()], [true, ['true', 'false']]);
+  await page.keyboard.press('Escape');
   await openMenu('job-c');
   assert.deepEqual(await violations(page), []);
   await menu.getByRole('button', { name: 'Copy link' }).click();
@@ -849,6 +859,7 @@ test('a row’s menu copies, cancels and deletes its job', async () => {
   await menu.getByRole('button', { name: 'Really delete?' }).click();
   await until('one row', async () => (await page.locator('.jobs .job').count()) === 1);
   assert.equal((await fetch(`${server.url}/jobs/job-d`)).status, 404);
+  await until('the focus on the next row', () => page.locator(row('job-c')).locator('.job-id').evaluate((link) => link === document.activeElement));
   noFaults();
 });
 

@@ -68,7 +68,7 @@ export class ListView {
       settle: (seen) => this.#watchSeen(seen),
       nearEnd: () => this.#loadMore(),
     });
-    this.menu = new RowMenu(parts, (id) => this.onUnknown(id));
+    this.menu = new RowMenu(parts, (id) => this.#onDeleted(id));
     parts.jobs.addEventListener('click', (event) => {
       const opener = event.target instanceof Element ? event.target.closest('.more-actions') : null;
       const row = opener && [...this.rows.present].find(({ parts: { more } }) => more === opener);
@@ -159,6 +159,14 @@ export class ListView {
     this.#watched.delete(id);
     this.#listing.remove(id);
     this.page.paintSoon();
+  }
+
+  /** The row that takes its place gets the focus. @param {string} id */
+  #onDeleted(id) {
+    const index = this.#listing.shown.findIndex((job) => job.id === id);
+    this.onUnknown(id);
+    this.paint();
+    this.rows.focus(index);
   }
 
   /** @param {string} id */

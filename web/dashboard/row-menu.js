@@ -36,10 +36,12 @@ export class RowMenu {
     items.cancel.addEventListener('click', () => this.#confirm('cancel', (job) => sendRequest(job.id, 'cancel')));
     items.delete.addEventListener('click', () => this.#confirm('delete', (job) => this.#delete(job)));
     this.root.addEventListener('keydown', (event) => this.#onKey(event));
+    this.root.addEventListener('beforetoggle', (event) => {
+      if (/** @type {ToggleEvent} */ (event).newState === 'closed') this.#opener?.setAttribute('aria-expanded', 'false');
+    });
+    // Later: a click on the button that has opened it closes it first, and must not open it again.
     this.root.addEventListener('toggle', (event) => {
-      if (/** @type {ToggleEvent} */ (event).newState === 'open') return;
-      this.#opener?.setAttribute('aria-expanded', 'false');
-      this.#job = this.#confirming = null;
+      if (/** @type {ToggleEvent} */ (event).newState === 'closed') this.#job = this.#confirming = null;
     });
     // It stays where it was opened; its row does not.
     addEventListener('scroll', () => this.close(), { passive: true });
@@ -104,10 +106,11 @@ export class RowMenu {
     if (fault) announce(fault);
     if (this.#job !== job) return;
     write(this.items.fault, fault);
-    if (!fault) {
-      this.close();
-      this.#opener?.focus();
-    }
+    if (fault) return;
+    // After a deletion the focus is in the list already.
+    const hasFocus = this.root.contains(document.activeElement);
+    this.close();
+    if (hasFocus) this.#opener?.focus();
   }
 
   /** @param {Job} job */
