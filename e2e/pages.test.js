@@ -809,6 +809,20 @@ test('a log in a page is bounded, and says which lines are missing', async () =>
   noFaults();
 });
 
+test('a log of long lines follows to its end', async () => {
+  await server.report('r1', { progress: 0.5 });
+  const long = (/** @type {number} */ length) => Array.from({ length: 60 }, (_, index) => `${index} ${'x'.repeat(length)}`);
+  await server.write('r1', ...long(2000));
+  const page = await open('/?job=r1');
+  const distance = () => page.locator('.output').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
+  await reads(page, '.output', '59 xxx');
+  await until('the end in sight', async () => (await distance()) < 24);
+  await server.write('r1', ...long(1500), 'the last one');
+  await reads(page, '.output', 'the last one');
+  await until('the end in sight', async () => (await distance()) < 24);
+  noFaults();
+});
+
 test('artifacts are links of the web only', async () => {
   const artifacts = [{ name: 'film.mp4', url: 'https://example.com/film.mp4', media_type: 'video/mp4', size: 1_250_000 }, { name: 'bad', url: 'javascript:alert(1)' }];
   await server.report('r1', { progress: 0.5, artifacts });

@@ -79,14 +79,14 @@ export class JobLog {
     if (gap && !isFirst) fresh.unshift(gapItem('Lines are missing here: they are no longer kept'));
     this.#items.push(...fresh);
     parts.output.append(...fresh);
-    this.#trim();
     if (isFirst) this.#first = lines[0]?.n ?? 0;
+    this.#trim();
     this.#paintFirst();
     this.finder.add(fresh);
     write(parts['output-count'], `${number.format(log.lines)} ${log.lines === 1 ? 'line' : 'lines'}`);
     if (isFirst && this.#linked) this.#showLinked();
     if (this.#follows) parts.output.scrollTop = parts.output.scrollHeight;
-    else this.#unseen += lines.length;
+    else if (!isFirst) this.#unseen += lines.length;
     this.#paintFollow();
   }
 
