@@ -46,6 +46,31 @@ fn the_exit_code_is_the_commands() {
 }
 
 #[test]
+fn an_unknown_option_before_the_command_is_refused() {
+    let (_folder, folder) = temporary();
+    let program = folder.join("--id");
+    std::os::unix::fs::symlink("/bin/echo", &program).unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let of = |arguments: &[&str]| {
+        let output = run(milepost(&[&["run"], arguments].concat()).env("PATH", &path));
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    for (arguments, option) in [
+        (&["--id", "x", "--", "echo"][..], "--id"),
+        (&["--id=x", "echo"], "--id"),
+        (&["--quiet", "-x", "echo"], "-x"),
+        (&["--quiet", "--jbo", "x", "echo"], "--jbo"),
+    ] {
+        let line = format!("milepost: unexpected argument '{option}' found (see --help)\n");
+        assert_eq!(of(arguments), (64, String::new(), line), "{arguments:?}");
+    }
+    for arguments in [&["echo", "--id", "-x"][..], &["--", "echo", "--id", "-x"]] {
+        assert_eq!(of(arguments), (0, "--id -x\n".into(), String::new()), "{arguments:?}");
+    }
+    assert_eq!(of(&["--", "--id", "x"]), (0, "x\n".into(), String::new()));
+}
+
+#[test]
 fn without_a_server_nothing_changes() {
     for url in ["http://127.0.0.1:1", "http://", "redis://127.0.0.1:1", "nonsense", ""] {
         let output =

@@ -95,13 +95,9 @@ pub(crate) struct Args {
     quiet: bool,
     #[command(flatten)]
     server: ServerArgs,
-    /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    /// The command and its arguments; after -- if the command begins with a hyphen
+    // Without `allow_hyphen_values`: an unknown option before the command would be taken for it.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
