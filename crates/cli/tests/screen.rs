@@ -4,7 +4,7 @@ mod support;
 
 use std::io::Write;
 
-use support::{binary, finish, on_terminal, read_until, run, temporary};
+use support::{binary, finish, milepost, on_terminal, read_until, run, temporary};
 
 /// A line for a shell on a terminal of 24 rows, with nothing to report to.
 fn line(columns: usize, before: &str, script: &str) -> String {
@@ -222,4 +222,31 @@ fn a_command_that_does_not_read_is_typed_at_and_ends() {
     let output = finish(child);
     typist.join().unwrap();
     assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn a_command_with_a_pty_ends_when_nobody_takes_its_output() {
+    let mut child = milepost(&["run", "--pty", "--", "yes"]).spawn().unwrap();
+    read_until(child.stdout.as_mut().unwrap(), "y\r\n");
+    drop(child.stdout.take());
+    assert_eq!(finish(child).status.code(), Some(128 + 1), "SIGHUP");
+}
+
+#[test]
+fn a_terminal_that_was_closed_can_be_opened_again() {
+    let script = "exec </dev/null >/dev/null 2>&1; sleep 0.3; seq 20000 >/dev/tty";
+    let output = run(&mut milepost(&["run", "--pty", "--", "sh", "-c", script]));
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stdout.ends_with(b"\r\n19999\r\n20000\r\n"));
+}
+
+#[test]
+fn ctrl_c_reaches_all_of_a_pty_though_stdin_is_a_pipe() {
+    let line = pty_line(80, "echo ready; sleep 100; echo over").replace("exec ", "");
+    let line = line.replace("MILEPOST_URL", "sleep 100 | MILEPOST_URL");
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let mut shown = read_until(child.stdout.as_mut().unwrap(), "ready");
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    shown.push_str(&String::from_utf8_lossy(&finish(child).stdout));
+    assert!(shown.contains("r1 cancelled"), "{shown}");
 }

@@ -1,7 +1,9 @@
 //! The terminal behind stderr: its size, and whether anybody else uses it now.
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::sync::Weak;
 
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
@@ -15,7 +17,7 @@ const DEFAULT_ROWS: usize = 24;
 pub(crate) struct Terminal {
     echoes: bool,
     /// The terminal that programs prompt on; none: this one.
-    prompts_on: Option<OwnedFd>,
+    prompts_on: Option<Weak<File>>,
 }
 
 impl Terminal {
@@ -31,7 +33,7 @@ impl Terminal {
     }
 
     /// The program that shares it has a terminal of its own.
-    pub(crate) fn shared_with(self, pty: Option<OwnedFd>) -> Self {
+    pub(crate) fn shared_with(self, pty: Option<Weak<File>>) -> Self {
         Self { prompts_on: pty, ..self }
     }
 
@@ -39,7 +41,7 @@ impl Terminal {
     /// single keys, as ffmpeg does for as long as it runs, switches off both.
     pub(crate) fn is_prompting(&self) -> bool {
         let modes = match &self.prompts_on {
-            Some(pty) => echoes(pty),
+            Some(pty) => pty.upgrade().and_then(echoes),
             None => echoes(io::stderr()),
         };
         self.echoes && modes == Some(false)

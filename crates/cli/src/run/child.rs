@@ -121,12 +121,14 @@ impl SignalTarget {
         pid.map(family).unwrap_or_default()
     }
 
-    /// Sends the signal to the command and all that it started.
-    pub(crate) fn send_to_all(&self, signal: Signal) {
-        for pid in self.family() {
-            // Whoever is gone needs no signal.
-            let _ = rustix::process::kill_process(pid, signal);
+    /// Sends the signal to the command and all that it started. False if the command has exited.
+    pub(crate) fn send_to_all(&self, signal: Signal) -> bool {
+        let family = self.family();
+        for pid in &family {
+            // A process that is gone needs no signal.
+            let _ = rustix::process::kill_process(*pid, signal);
         }
+        !family.is_empty()
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -123,7 +123,7 @@ impl Args {
         };
         let terminal = Terminal::for_bars().filter(|_| !self.quiet);
         let screen = terminal.map(|terminal| {
-            let terminal = terminal.shared_with(pty.as_ref().and_then(|pty| pty.handle().ok()));
+            let terminal = terminal.shared_with(pty.as_ref().map(Pty::handle));
             Arc::new(Screen::new(terminal, job.as_str()))
         });
         let logs = screen.is_none() && !self.quiet && ci_log::is_ci();

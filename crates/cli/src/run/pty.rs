@@ -8,9 +8,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pty_process::blocking::Pts;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,8 +39,8 @@ const FULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// A pseudoterminal for a command that does not run yet.
 pub(crate) struct Pty {
-    /// Our end.
-    master: File,
+    /// Our end. Once it is dropped the terminal hangs up, so that all others only borrow it.
+    master: Arc<File>,
     /// The command's end.
     slave: Pts,
 }
@@ -62,12 +62,12 @@ impl Pty {
         if io::stdin().is_terminal() {
             tcsetattr(&slave, OptionalActions::Now, &tcgetattr(io::stdin())?)?;
         }
-        Ok(Self { master, slave })
+        Ok(Self { master: Arc::new(master), slave })
     }
 
-    /// Whoever holds it can ask for the modes that the command sets.
-    pub(crate) fn handle(&self) -> io::Result<OwnedFd> {
-        self.master.as_fd().try_clone_to_owned()
+    /// To ask for the modes that the command sets.
+    pub(crate) fn handle(&self) -> Weak<File> {
+        Arc::downgrade(&self.master)
     }
 
     /// Starts the command. Its stdin is ours unless that is a terminal.
@@ -76,16 +76,16 @@ impl Pty {
         program: &OsStr,
         command: Command,
         stops: StopRecorder,
-    ) -> Result<(Child, File, Keyboard), CannotStart> {
+    ) -> Result<(Child, Arc<File>, Keyboard), CannotStart> {
         let failed = |error| CannotStart::new(program, error);
         let mut command = pty_process::blocking::Command::from(command);
         let modes = io::stdin().is_terminal().then(|| tcgetattr(io::stdin()).ok()).flatten();
         if modes.is_none() {
             command = command.stdin(Stdio::inherit());
         }
-        let typed = self.master.try_clone().map_err(failed)?;
         let child = command.spawn(self.slave).map_err(|error| failed(io_error(error)))?;
-        let keyboard = Keyboard { terminal: typed, raw_mode: RawMode::new(modes), stops };
+        let terminal = Arc::downgrade(&self.master);
+        let keyboard = Keyboard { terminal, raw_mode: RawMode::new(modes), stops };
         Ok((child, self.master, keyboard))
     }
 }
@@ -106,7 +106,7 @@ fn our_size() -> Option<Winsize> {
 /// Passes what is typed, and the size of our terminal, on to the command's.
 #[derive(Debug)]
 pub(super) struct Keyboard {
-    terminal: File,
+    terminal: Weak<File>,
     raw_mode: RawMode,
     stops: StopRecorder,
 }
@@ -116,20 +116,22 @@ impl Keyboard {
         self.raw_mode.clone()
     }
 
-    /// Until `exited` becomes readable. Our terminal then has its modes of before.
+    /// Until `exited` becomes readable, or the command's terminal hangs up because nobody takes our output. Our terminal then has
+    /// its modes of before.
     pub(super) fn pass_on(self, exited: BorrowedFd<'_>) {
         let stdin = io::stdin();
         let mut typed: Vec<u8> = Vec::new();
         let mut can_read = true;
         let mut size = our_size();
-        loop {
+        while let Some(terminal) = self.terminal.upgrade() {
             let now = our_size();
             if now != size {
                 size = now;
                 // A command that has just exited needs no size.
-                let _ = tcsetwinsize(&self.terminal, size.unwrap_or(DEFAULT_SIZE));
+                let _ = tcsetwinsize(&terminal, size.unwrap_or(DEFAULT_SIZE));
             }
-            let is_full = !self.write(&mut typed);
+            let is_full = !write(&terminal, &mut typed);
+            drop(terminal);
             let reads = self.raw_mode.hold() && can_read && !is_full;
             let mut polled = vec![PollFd::from_borrowed_fd(exited, PollFlags::IN)];
             if reads {
@@ -153,22 +155,10 @@ impl Keyboard {
         self.raw_mode.release();
     }
 
-    /// Whether the terminal has taken all that was typed. What a terminal that is gone does not take is dropped.
-    fn write(&self, typed: &mut Vec<u8>) -> bool {
-        while !typed.is_empty() {
-            match (&self.terminal).write(typed) {
-                Ok(written) => drop(typed.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(_) => typed.clear(),
-            }
-        }
-        true
-    }
-
     /// What was typed, but for the key that suspends: that stops us and the command. Keys that end it are noted.
     fn without_suspend(&self, typed: &[u8]) -> Vec<u8> {
-        let Ok(modes) = tcgetattr(&self.terminal) else { return typed.to_vec() };
+        let modes = self.terminal.upgrade().and_then(|terminal| tcgetattr(&terminal).ok());
+        let Some(modes) = modes else { return typed.to_vec() };
         if !modes.local_modes.contains(LocalModes::ISIG) {
             return typed.to_vec();
         }
@@ -186,6 +176,19 @@ impl Keyboard {
         }
         typed.iter().copied().filter(|byte| Some(*byte) != suspend).collect()
     }
+}
+
+/// Whether the terminal has taken all that was typed. What a terminal that is gone does not take is dropped.
+fn write(mut terminal: &File, typed: &mut Vec<u8>) -> bool {
+    while !typed.is_empty() {
+        match terminal.write(typed) {
+            Ok(written) => drop(typed.drain(..written)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(_) => typed.clear(),
+        }
+    }
+    true
 }
 
 /// The raw mode of the terminal behind stdin. Only the foreground may have it.

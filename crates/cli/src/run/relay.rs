@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use crate::bars::Screen;
 
@@ -18,6 +19,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// that a `cat` takes our place: `run` ends when its command does, as without us, and whatever the command left behind
 /// in the background still writes to where it wrote before.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
+
+/// How long a terminal that nobody has open is left alone: until somebody opens it, reading it fails at once.
+const REOPEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -42,8 +46,9 @@ impl Destination<'_> {
     }
 
     /// Leaves the rest of `source` to a process that copies it to here, however long that takes.
-    fn leave_to_cat(self, source: OwnedFd) {
+    fn leave_to_cat(self, source: &impl AsFd) {
         let (Self::File(file) | Self::Terminal(file, _)) = self else { return };
+        let Ok(source) = source.as_fd().try_clone_to_owned() else { return };
         // `cat` does not expect a source that does not block, as a terminal of the command's own is.
         if let Ok(flags) = fcntl_getfl(&source) {
             let _ = fcntl_setfl(&source, flags - OFlags::NONBLOCK);
@@ -65,10 +70,10 @@ pub(crate) trait OutputObserver {
 
 /// Passes `source` on until it ends. `exited` becomes readable when the command has exited.
 ///
-/// When nobody takes our output any more, this stops, and the command learns it by the pipe, as it would
-/// have without us.
+/// When nobody takes our output any more, this stops and drops `source`: the command learns it by the pipe or terminal, as it
+/// would have without us.
 pub(crate) fn relay(
-    mut source: impl Read + AsFd + Into<OwnedFd>,
+    mut source: impl Read + AsFd,
     exited: BorrowedFd<'_>,
     mut destination: Destination<'_>,
     mut observer: impl OutputObserver,
@@ -81,7 +86,7 @@ pub(crate) fn relay(
         let limit = match give_up {
             Some(at) if at <= now => {
                 observer.end();
-                return destination.leave_to_cat(source.into());
+                return destination.leave_to_cat(&source);
             }
             Some(at) => Some(at - now),
             None if paused => None,
@@ -111,15 +116,21 @@ pub(crate) fn relay(
                 observer.observe(&buffer[..n]);
                 paused = false;
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                ) => {}
-            Err(_) => break,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR | Errno::AGAIN) => {}
+                // Nobody has the command's terminal open. The command may open it again, as `/dev/tty`.
+                Some(Errno::IO) if give_up.is_none() && !has_exited(exited, REOPEN) => {}
+                _ => break,
+            },
         }
     }
     observer.end();
+}
+
+/// Waits so long, or until the command has exited. Whether it has.
+fn has_exited(exited: BorrowedFd<'_>, limit: Timespec) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(exited, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&limit)), Ok(1..))
 }
 
 enum Ready {
@@ -142,7 +153,7 @@ fn wait(
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     match poll(fds, limit.as_ref()) {
         Ok(_) if !fds[0].revents().is_empty() => Ok(Ready::Source),
-        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Ready::Nothing),
+        Ok(0) | Err(Errno::INTR) => Ok(Ready::Nothing),
         Ok(_) => Ok(Ready::Exited),
         Err(error) => Err(error.into()),
     }

@@ -1,7 +1,7 @@
 //! Signals that reach us while the command runs.
 //!
 //! The command is in our process group, so a Ctrl-C in the terminal reaches it by itself; a signal that another
-//! process sends us is forwarded. A command with a terminal of its own (`pty`) is forwarded both. Ctrl-Z stops both of us;
+//! process sends us is forwarded. To a command with a terminal of its own (`pty`) both are forwarded. Ctrl-Z stops both of us;
 //! the bar goes first. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here and in the command.
 
 use std::fs;
@@ -121,7 +121,12 @@ impl Signals {
                         false
                     }
                     _ if is_sent => target.send(signal),
-                    _ => target.has_own_session() && target.send(signal),
+                    _ => {
+                        // As the kernel: to all, since a shell may leave the signal to what it waits for.
+                        target.has_own_session()
+                            && Signal::from_named_raw(signal)
+                                .is_some_and(|signal| target.send_to_all(signal))
+                    }
                 };
                 if is_forwarded {
                     seen.forwarded.store(signal, Ordering::Release);

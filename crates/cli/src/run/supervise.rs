@@ -187,7 +187,7 @@ struct Streams<'a> {
 /// What the command writes to.
 enum Output {
     Pipes(ChildStdout, ChildStderr),
-    Terminal(File, Keyboard),
+    Terminal(Arc<File>, Keyboard),
 }
 
 impl Output {
