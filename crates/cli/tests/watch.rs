@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Child;
 
 use milepost_server::Config;
@@ -219,6 +219,64 @@ fn on_a_terminal_there_is_a_bar_for_each_job() {
     shown.push_str(&String::from_utf8_lossy(&output.stdout));
     assert!(shown.contains("━"), "{shown:?}");
     assert!(shown.contains("done") && shown.contains("b: first\r\n  last"), "{shown:?}");
+}
+
+/// `milepost top` on a terminal; its process id, once it shows the jobs.
+fn top(server: &Server, terminal: &mut vt100::Parser) -> (Child, u32) {
+    let (_folder, folder) = temporary();
+    let pid = folder.join("pid");
+    let line = format!(
+        r#"stty rows 24 cols 80; sh -c 'echo $$ >{}; exec {} top --server {}'; echo "code $?"; stty -a | grep -o -- "-*icanon""#,
+        pid.display(),
+        binary(),
+        server.url()
+    );
+    let mut child = on_terminal(&line).spawn().unwrap();
+    screen_until(child.stdout.as_mut().unwrap(), terminal, "0 jobs");
+    (child, std::fs::read_to_string(pid).unwrap().trim().parse().unwrap())
+}
+
+#[test]
+fn top_restores_the_terminal_when_a_signal_stops_or_ends_it() {
+    let server = Server::start();
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut terminal = vt100::Parser::new(24, 80, 0);
+        let (mut child, pid) = top(&server, &mut terminal);
+        let stdout = child.stdout.as_mut().unwrap();
+        kill("TSTP", pid);
+        eventually("the terminal is restored", || {
+            let mut buffer = [0; 4096];
+            let n = stdout.read(&mut buffer).unwrap();
+            terminal.process(&buffer[..n]);
+            (!terminal.screen().alternate_screen()).then_some(())
+        });
+        eventually("it is stopped", || is_in_state(pid, 'T').then_some(()));
+        kill("CONT", pid);
+        screen_until(stdout, &mut terminal, "0 jobs");
+        kill(signal, pid);
+        screen_until(stdout, &mut terminal, "code 130\nicanon");
+        assert!(!terminal.screen().alternate_screen());
+        assert_eq!(finish(child).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn top_ends_when_its_terminal_is_gone() {
+    let server = Server::start();
+    let mut terminal = vt100::Parser::new(24, 80, 0);
+    let (mut child, pid) = top(&server, &mut terminal);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("it has ended", || {
+        let is_there = std::path::Path::new(&format!("/proc/{pid}")).exists();
+        (!is_there || is_in_state(pid, 'Z')).then_some(())
+    });
+}
+
+/// As `ps` names it: `T` stopped, `Z` ended.
+fn is_in_state(pid: u32, state: char) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
 }
 
 #[test]

@@ -6,14 +6,17 @@ mod fetch;
 mod history;
 
 use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use milepost_protocol::Timestamp;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
 
 use crate::bars::Terminal;
 use crate::client::{Client, ServerArgs};
@@ -25,6 +28,9 @@ use fetch::{Command, Fetcher};
 
 /// How long a request may take. Meanwhile nothing new is shown.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After a signal that ends the process, how long it may take to restore the terminal.
+const GIVE_BACK: Duration = Duration::from_secs(1);
 
 /// How often ages move, if no key is pressed.
 const TICK: Duration = Duration::from_millis(200);
@@ -64,33 +70,68 @@ impl Args {
             let instead = "top needs a terminal; elsewhere use milepost jobs";
             return complain(instead, ExitCode::Usage);
         }
+        let signals = match Caught::catch() {
+            Ok(signals) => signals,
+            Err(error) => {
+                return complain(format_args!("cannot catch signals: {error}"), ExitCode::Failure);
+            }
+        };
         let fetcher = Fetcher::start(client, self.filter, self.limit);
-        let app = App::new(self.sort, self.reverse);
-        let shown = ratatui::try_init().and_then(|mut terminal| {
-            let shown = Shown { app, fetcher, server: &url };
-            let code = shown.until_left(&mut terminal);
-            ratatui::restore();
-            code
-        });
-        shown.unwrap_or_else(|error| {
+        let shown =
+            Shown { app: App::new(self.sort, self.reverse), fetcher, signals, server: &url };
+        let code = ratatui::try_init().and_then(|mut terminal| shown.until_left(&mut terminal));
+        // A terminal that is gone cannot be restored.
+        let _ = ratatui::try_restore();
+        code.unwrap_or_else(|error| {
             complain(format_args!("the terminal cannot be used: {error}"), ExitCode::Failure)
         })
+    }
+}
+
+/// The signals that came from elsewhere: on a terminal in raw mode keys send none.
+#[derive(Debug, Clone, Default)]
+struct Caught {
+    /// One that ends us.
+    ended: Arc<AtomicBool>,
+    suspended: Arc<AtomicBool>,
+}
+
+impl Caught {
+    fn catch() -> io::Result<Self> {
+        let caught = Self::default();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])?;
+        let Self { ended, suspended } = caught.clone();
+        // The thread holds nothing that anybody waits for: it ends with the process.
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGTSTP {
+                    suspended.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                ended.store(true, Ordering::Relaxed);
+                // Reading a terminal that is gone, crossterm tries again and never returns.
+                thread::sleep(GIVE_BACK);
+                let _ = ratatui::try_restore();
+                process::exit(ExitCode::Interrupted.number().into());
+            }
+        });
+        Ok(caught)
     }
 }
 
 struct Shown<'a> {
     app: App,
     fetcher: Fetcher,
+    signals: Caught,
     server: &'a str,
 }
 
 impl Shown<'_> {
     fn until_left(mut self, terminal: &mut DefaultTerminal) -> io::Result<ExitCode> {
-        let ended = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&ended))?;
-        }
-        while !ended.load(Ordering::Relaxed) {
+        while !self.signals.ended.load(Ordering::Relaxed) {
+            if self.signals.suspended.swap(false, Ordering::Relaxed) {
+                suspend(terminal)?;
+            }
             let now = Timestamp::now();
             for snapshot in self.fetcher.snapshots() {
                 self.app.take(snapshot, now);
@@ -129,6 +170,7 @@ impl Shown<'_> {
 fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
     ratatui::try_restore()?;
     signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+    // As at the start, the screen is empty. `clear` would ask the terminal for its cursor, and not all answer.
     *terminal = ratatui::try_init()?;
-    terminal.clear()
+    Ok(())
 }
