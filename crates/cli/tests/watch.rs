@@ -221,6 +221,41 @@ fn on_a_terminal_there_is_a_bar_for_each_job() {
     assert!(shown.contains("done") && shown.contains("b: first\r\n  last"), "{shown:?}");
 }
 
+/// A server whose first page of jobs is empty, though it has one job.
+fn serving_an_empty_page_first() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 4096];
+            let n = stream.read(&mut request).unwrap_or(0);
+            let page = if String::from_utf8_lossy(&request[..n]).contains("after=x") {
+                r#"{"jobs":[{"job_id":"old","status":"processing","stage":"s","attempt":1,"position":"1-1"}],"next":null}"#
+            } else {
+                r#"{"jobs":[],"next":"x"}"#
+            };
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
+            let _ = write!(stream, "{head} {}\r\n\r\n{page}", page.len());
+        }
+    });
+    url
+}
+
+#[test]
+fn jobs_are_found_beyond_a_page_that_is_empty() {
+    let url = serving_an_empty_page_first();
+    let line = format!("stty rows 20 cols 90; exec {} top --q OLD --server {url}", binary());
+    let mut top = on_terminal(&line).spawn().unwrap();
+    let mut terminal = vt100::Parser::new(20, 90, 0);
+    screen_until(top.stdout.as_mut().unwrap(), &mut terminal, "1 job: 1 processing");
+    top.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    assert_eq!(finish(top).status.code(), Some(0));
+    // That server has no sockets, but the job is asked for there.
+    let line = ["watch", "--q", "OLD", "--timeout", "1", "--server", &url];
+    let output = run(&mut milepost(&line));
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+}
+
 /// `milepost top` on a terminal; its process id, once it shows the jobs.
 fn top(server: &Server, terminal: &mut vt100::Parser) -> (Child, u32) {
     let (_folder, folder) = temporary();

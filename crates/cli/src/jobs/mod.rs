@@ -204,46 +204,62 @@ impl Args {
         Ok(rows)
     }
 
-    /// Calls `take` with the JSON of each job, page by page, until it fails.
+    /// Calls `take` with the JSON of each job asked for, until it fails.
     fn each(
         &self,
         client: &Client,
-        mut take: impl FnMut(&str) -> io::Result<()>,
+        take: impl FnMut(&str) -> io::Result<()>,
     ) -> Result<io::Result<()>, RequestError> {
-        let mut left = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut after = None;
-        loop {
-            let json = self.page(client, left.min(PAGE), after.as_deref())?;
-            let page: Page<'_> =
-                serde_json::from_str(&json).map_err(|_| RequestError::UnreadableList)?;
-            left = left.saturating_sub(page.jobs.len());
-            for job in &page.jobs {
-                if let Err(error) = take(job.get()) {
-                    return Ok(Err(error));
-                }
-            }
-            // A page may be empty and not the last: the server considers a bounded number of jobs for each.
-            if left == 0 || page.next.is_none() || page.next == after {
-                return Ok(Ok(()));
-            }
-            after = page.next;
-        }
-    }
-
-    fn page(
-        &self,
-        client: &Client,
-        limit: usize,
-        after: Option<&str>,
-    ) -> Result<String, RequestError> {
-        let limit = limit.to_string();
-        let mut query = vec![("limit", limit.as_str())];
-        query.extend(self.status.iter().map(|s| ("status", s.as_str())));
+        let mut query: Vec<_> = self.status.iter().map(|s| ("status", s.as_str())).collect();
         query.extend(self.health.iter().map(|h| ("health", h.as_str())));
         query.extend(self.filter.query());
-        query.extend(after.map(|a| ("after", a)));
-        client.jobs(&query)
+        each_listed(client, &query, self.limit, take)
     }
+}
+
+/// Calls `take` with the JSON of each job that matches the query, at most `limit`, page by page, until it fails.
+fn each_listed(
+    client: &Client,
+    query: &[(&str, &str)],
+    limit: u32,
+    mut take: impl FnMut(&str) -> io::Result<()>,
+) -> Result<io::Result<()>, RequestError> {
+    let mut missing = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut after: Option<String> = None;
+    loop {
+        let page_limit = missing.min(PAGE).to_string();
+        let mut query = [&[("limit", page_limit.as_str())], query].concat();
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let json = client.jobs(&query)?;
+        let page: Page<'_> =
+            serde_json::from_str(&json).map_err(|_| RequestError::UnreadableList)?;
+        missing = missing.saturating_sub(page.jobs.len());
+        for job in &page.jobs {
+            if let Err(error) = take(job.get()) {
+                return Ok(Err(error));
+            }
+        }
+        // A page may be empty and not the last: the server considers a bounded number of jobs for each.
+        if missing == 0 || page.next.is_none() || page.next == after {
+            return Ok(Ok(()));
+        }
+        after = page.next;
+    }
+}
+
+/// The jobs that match the query, at most `limit`: those whose states can be read.
+pub(crate) fn list(
+    client: &Client,
+    query: &[(&str, &str)],
+    limit: u32,
+) -> Result<Vec<State>, RequestError> {
+    let mut states = Vec::new();
+    // Keeping a state cannot fail.
+    let _: io::Result<()> = each_listed(client, query, limit, |json| {
+        states.extend(State::parse(json).ok());
+        Ok(())
+    })?;
+    Ok(states)
 }
 
 /// As much of the table as fits the terminal, and a note below.

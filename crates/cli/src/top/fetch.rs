@@ -11,7 +11,7 @@ use serde_json::json;
 use super::app::{OpenJob, Snapshot};
 use super::history::History;
 use crate::client::{Client, RequestError};
-use crate::jobs::{Filter, listed};
+use crate::jobs::{Filter, list};
 
 /// How often the server is asked.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -65,11 +65,10 @@ fn run(
     commands: &Receiver<Command>,
     publish: &SyncSender<Snapshot>,
 ) {
-    let limit = limit.to_string();
     let mut shown: Option<JobId> = None;
     let mut outcome = None;
     loop {
-        let snapshot = snapshot(client, filter, &limit, shown.as_ref(), outcome.take());
+        let snapshot = snapshot(client, filter, limit, shown.as_ref(), outcome.take());
         if publish.send(snapshot).is_err() {
             return;
         }
@@ -85,12 +84,11 @@ fn run(
 fn snapshot(
     client: &Client,
     filter: &Filter,
-    limit: &str,
+    limit: u32,
     shown: Option<&JobId>,
     outcome: Option<String>,
 ) -> Snapshot {
-    let query = [&[("limit", limit)][..], &filter.query()].concat();
-    let jobs = client.jobs(&query).and_then(|json| listed(&json));
+    let jobs = list(client, &filter.query(), limit);
     let open = shown.map(|job| open_job(client, job)).transpose();
     let problem = jobs.as_ref().err().or(open.as_ref().err()).map(ToString::to_string);
     Snapshot { jobs: jobs.ok(), open: open.ok().flatten(), problem, outcome }

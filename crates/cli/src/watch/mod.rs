@@ -16,7 +16,7 @@ use crate::bars::{JobTimes, Terminal};
 use crate::client::{Client, RequestError, ServerArgs, token};
 use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
-use crate::jobs::{Filter, listed};
+use crate::jobs::{Filter, list};
 use crate::serve::asked_to_stop;
 use view::View;
 use watched_jobs::{ConnectionState, WatchedJobs};
@@ -24,8 +24,8 @@ use watched_jobs::{ConnectionState, WatchedJobs};
 /// How often ages and spinners move.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Jobs that are watched by a prefix, at most: what one connection watches.
-const MAX_LISTED: &str = "1000";
+/// Jobs that are watched without their ids, at most: what one connection watches.
+const MAX_LISTED: u32 = 1000;
 
 /// Watch jobs until they have ended.
 ///
@@ -99,9 +99,9 @@ impl Args {
         if !self.all && self.filter.is_empty() {
             return Ok(self.jobs.clone());
         }
-        let mut query = vec![("status", "queued"), ("status", "processing"), ("limit", MAX_LISTED)];
+        let mut query = vec![("status", "queued"), ("status", "processing")];
         query.extend(self.filter.query());
-        let states = Client::new(url)?.jobs(&query).and_then(|json| listed(&json))?;
+        let states = list(&Client::new(url)?, &query, MAX_LISTED)?;
         Ok(states.iter().map(|state| state.job().clone()).collect())
     }
 }
