@@ -131,6 +131,8 @@ impl App {
             match key.code {
                 KeyCode::Char('c') => return Action::Interrupt,
                 KeyCode::Char('z') => return Action::Suspend,
+                // Not the letter: Ctrl-Y is no yes.
+                KeyCode::Char(_) => return Action::Nothing,
                 _ => {}
             }
         }
@@ -219,7 +221,6 @@ impl App {
     }
 
     fn arrange(&mut self, now: Timestamp) {
-        // The row that is selected by default is selected by its id from the first key on.
         self.rows =
             self.jobs.iter().map(Row::of).filter(|row| row.contains(&self.filter)).collect();
         sort(&mut self.rows, self.sort, self.reverse, now);
@@ -319,6 +320,10 @@ pub(super) mod tests {
         assert_eq!(press(&mut app, &[KeyCode::Enter]), Action::Show(Some(b.clone())));
         assert!(app.open.as_ref().unwrap().state.is_some());
         assert_eq!(press(&mut app, &typed("cn")), Action::Nothing);
+        press(&mut app, &typed("c"));
+        let ctrl_y = KeyEvent::new(KeyCode::Char('y'), KeyModifiers::CONTROL);
+        assert_eq!(app.press(ctrl_y, 10, now()), Action::Nothing);
+        press(&mut app, &typed("n"));
         assert_eq!(press(&mut app, &typed("cy")), Action::Cancel(b.clone()));
         let outcome = Some("b: requested to cancel".to_owned());
         app.take(Snapshot { outcome, ..Snapshot::default() }, now());
