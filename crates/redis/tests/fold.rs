@@ -502,6 +502,21 @@ fn timelines_of_long_attempts_are_the_same_and_bounded() {
     assert_eq!(attempts, [5, 6, 7, 8, 9, 10, 11, 12]);
 }
 
+/// Redis does nothing else while a script runs.
+#[test]
+fn an_error_with_a_long_line_does_not_hold_redis_up() {
+    with_redis(|client, runtime| {
+        let mut twice = Twice::new(client, runtime);
+        let error = format!("a{}b \\r\\n c \\n\\t", " ".repeat(60_000));
+        for json in [
+            format!(r#"{{"status":"failed","error":"{error}"}}"#),
+            r#"{"attempt":2,"progress":0.5}"#.to_owned(),
+        ] {
+            twice.step(&json, Origin::Report, Timestamp::from_micros(0));
+        }
+    });
+}
+
 #[test]
 fn an_older_server_takes_no_reports() {
     // Its `redis` has no such number. A value of false stands for that: what is missing would be looked up in the real table.

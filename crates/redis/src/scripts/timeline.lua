@@ -78,8 +78,8 @@ local function end_attempt(timeline, attempt, status, ended, last)
   local readable, state = pcall(cjson.decode, last or '')
   local err, text = readable and type(state) == 'table' and state.error, ''
   for line in string.gmatch(type(err) == 'string' and err or '', '[^\r\n]+') do
-    line = string.match(line, '^%s*(.-)%s*$')
-    text = line ~= '' and line or text
+    -- Trimmed in time that is linear in the line's length: '^%s*(.-)%s*$' takes its square.
+    text = string.match(line, '%S.*%S') or string.match(line, '%S') or text
   end
   local stop = math.min(#text, MAX_ERROR_BYTES)
   while stop > 0 and stop < #text and string.byte(text, stop + 1) >= 128 and string.byte(text, stop + 1) < 192 do
