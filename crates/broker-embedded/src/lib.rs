@@ -147,7 +147,8 @@ impl Embedded {
             let expires = millis(broker.clock.elapsed() + left);
             let mut stripe = broker.stripe(record.state.job());
             let state = Arc::clone(&record.state);
-            let timeline = record.timeline.as_deref().and_then(Timeline::decode).map(Box::new);
+            let timeline = record.timeline.as_deref();
+            let timeline = timeline.and_then(|bytes| Timeline::decode(bytes, &state)).map(Box::new);
             let job = NewJob { state: record.state, epoch, begun: record.begun, expires };
             let key = stripe.begin(job, timeline, &broker.capacity);
             stripe.wind(key, &state, true, millis(broker.clock.elapsed()));

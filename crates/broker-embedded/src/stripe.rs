@@ -135,7 +135,8 @@ impl Stripe {
         let (key, timeline) = if let Some(key) = found.filter(|_| known.is_some()) {
             let is_noted = heard && !replaces && self.note(key, &state, context);
             self.advance(key, Arc::clone(&state), expires, replaces, context);
-            (key, if is_noted { self.stored_timeline(key, context) } else { None })
+            let has_changed = is_noted || replaces;
+            (key, if has_changed { self.stored_timeline(key, context) } else { None })
         } else {
             let job = NewJob { state: Arc::clone(&state), epoch, begun, expires };
             // An earlier life of the job may have left a timeline in the store.
@@ -182,13 +183,14 @@ impl Stripe {
     pub(crate) fn show(&mut self, key: Key, state: &Arc<State>, context: Context<'_>) {
         let Some(known) = self.jobs.get(key).and_then(|job| job.known.as_ref()) else { return };
         let (begun, expires) = (known.begun, known.expires);
+        let replaces = context.capacity.exceeded(false, state, 0).is_some();
+        self.advance(key, Arc::clone(state), expires, replaces, context);
         if let Some(store) = context.store {
             let left = Duration::from_millis(expires.saturating_sub(millis(context.elapsed)));
             let expires = context.now + left;
-            store.save(Record { state: Arc::clone(state), begun, expires, timeline: None });
+            let timeline = if replaces { self.stored_timeline(key, context) } else { None };
+            store.save(Record { state: Arc::clone(state), begun, expires, timeline });
         }
-        let replaces = context.capacity.exceeded(false, state, 0).is_some();
-        self.advance(key, Arc::clone(state), expires, replaces, context);
         if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(state);
         }
@@ -249,11 +251,11 @@ impl Stripe {
         known.is_some_and(|known| known.note(next, context.now, context.capacity))
     }
 
-    /// A job's timeline as the store keeps it, if there is one to keep it.
+    /// A job's timeline as the store is to keep it, empty if it was dropped; none without a store.
     fn stored_timeline(&self, key: Key, context: Context<'_>) -> Option<Vec<u8>> {
         context.store?;
         let known = self.jobs.get(key)?.known.as_ref()?;
-        Some(known.timeline.as_ref()?.encode())
+        Some(known.timeline.as_ref().map_or_else(Vec::new, |timeline| timeline.encode()))
     }
 
     pub(crate) fn attach(&mut self, job: &JobId, listener: Arc<dyn Listener>) {

@@ -311,9 +311,11 @@ impl Timeline {
         bytes
     }
 
-    /// The timeline that was stored; none if the bytes are not one.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    /// The timeline that was stored for a job in this state. None if the bytes are not one, or are of another attempt: a
+    /// version that knows no timelines may have written the states since.
+    pub fn decode(bytes: &[u8], present: &State) -> Option<Self> {
         let (started, bytes) = read_millis(bytes)?;
+        (started == started_at(present).unwrap_or(0)).then_some(())?;
         let (interval, bytes) = bytes.split_first_chunk()?;
         let (count, bytes) = read_len(bytes)?;
         let (stages_len, bytes) = read_len(bytes)?;
@@ -457,6 +459,11 @@ fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (len, bytes) = read_len(bytes)?;
     let (text, rest) = bytes.split_at_checked(len)?;
     Some((std::str::from_utf8(text).ok()?, rest))
+}
+
+/// When the attempt began, in milliseconds since 1970; none while it is queued.
+fn started_at(state: &State) -> Option<i64> {
+    text(state.layout.started_at.get(&state.json)?).as_deref().and_then(millis)
 }
 
 fn has_started(state: &State) -> bool {

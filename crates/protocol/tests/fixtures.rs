@@ -444,7 +444,7 @@ fn timelines() {
                 }
                 expect(
                     "what is read again",
-                    Timeline::decode(&timeline.encode()).as_ref(),
+                    Timeline::decode(&timeline.encode(), &next).as_ref(),
                     Some(&timeline),
                 )?;
                 present = Some(next);

@@ -592,8 +592,10 @@ impl Read {
     ) -> Result<(Self, Option<Timeline>), Failure> {
         // Without a state there is no timeline: the job is not known, or only a legacy worker's value is.
         let timeline = if answer.0.len() > 3 { answer.0.pop() } else { None };
-        let timeline = timeline.as_deref().and_then(Timeline::decode);
-        Ok((Self::parse(answer, job)?, timeline))
+        let read = Self::parse(answer, job)?;
+        let timeline = timeline.zip(read.states.last());
+        let timeline = timeline.and_then(|(bytes, present)| Timeline::decode(&bytes, present));
+        Ok((read, timeline))
     }
 }
 

@@ -470,7 +470,7 @@ fn timelines_of_long_attempts_are_the_same_and_bounded() {
             .expect("bytes");
         assert_eq!(stored, next.encode(), "{json}");
         assert!(stored.len() <= MAX_TIMELINE_BYTES && MAX_TIMELINE_BYTES <= 3 << 10);
-        assert_eq!(Timeline::decode(&stored), Some(next.clone()));
+        assert_eq!(Timeline::decode(&stored, &state), Some(next.clone()));
         present = Some(state.clone());
         timeline = Some(next.clone());
         (next, state)

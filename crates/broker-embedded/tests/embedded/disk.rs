@@ -188,6 +188,29 @@ async fn a_job_keeps_its_position_and_goes_on_in_a_new_epoch() {
 }
 
 #[tokio::test]
+async fn a_timeline_that_was_dropped_is_gone_from_the_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = open(directory.path());
+    for json in [r#"{"stage":"first"}"#, r#"{"stage":"second"}"#] {
+        report(&broker, "a", json).await;
+    }
+    let bytes = broker.stats().bytes;
+    drop(broker);
+
+    // No room for a timeline and a second state.
+    let limits = Limits { max_bytes: bytes, ..Limits::default() };
+    let broker = Embedded::open(limits, Arc::new(SystemClock::default()), directory.path());
+    let broker = broker.expect("the directory can be used");
+    let present = report(&broker, "a", r#"{"stage":"third","message":"longer than before"}"#).await;
+    let timeline = broker.history(&job("a")).await.expect("it answers").timeline;
+    assert_eq!(timeline.stages(&present).len(), 1);
+    drop(broker);
+
+    let history = open(directory.path()).history(&job("a")).await.expect("it answers");
+    assert_eq!(history.timeline, timeline);
+}
+
+#[tokio::test]
 async fn what_was_forgotten_stays_so_and_the_rest_keeps_its_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let clock = clock();
