@@ -26,8 +26,8 @@ pub struct HubLimits {
     /// The most topics, those that linger included. At the bound, a job that has no topic yet is refused.
     pub max_topics: usize,
     /// The most bytes of JSON in all logs. At the bound, a log keeps its newest state and its newest end only, and a job
-    /// that has no topic yet is refused. A quarter beyond it, the topics that hold most are shed: their watchers have to
-    /// leave, and the job is refused until they have left.
+    /// that has no topic yet is refused. A quarter beyond it, all logs are shortened so. If that is not enough, the topics that
+    /// hold most are shed: their watchers have to leave, and the job is refused until the topic is gone.
     pub max_log_bytes: usize,
     /// Whether the broker keeps states in this process, and bounds them: then the newest state of a job does not count
     /// for `max_log_bytes`.
@@ -327,6 +327,8 @@ impl Hub {
                 tokio::select! {
                     () = &mut lingered => break,
                     () = self.shared.log_bytes.over.notified() => {
+                        // What watchers can do without is dropped before any of them has to leave.
+                        self.shorten_logs();
                         if self.shared.log_bytes.is_over() {
                             self.shed();
                         }

@@ -445,6 +445,30 @@ fn large(id: &str, number: u64, is_large: bool) -> Arc<State> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logs_are_shortened_before_any_topic_is_shed() {
+    const LIMIT: usize = 10_000;
+    let limits = HubLimits { max_log_bytes: LIMIT, ..HubLimits::default() };
+    let (fake, hub) = hub_with(limits);
+    let mut watches = Vec::new();
+    for id in ["a", "b", "c", "d", "e"] {
+        watches.push(hub.watch(&job(id), None, Mode::All).await.expect("there is room"));
+    }
+    let listener = |id: &str| fake.listeners.lock().expect("no panic")[&job(id)].clone();
+    (1..9).for_each(|number| listener("a").update(&large("a", number, true)));
+    tokio::task::yield_now().await;
+    let before = hub.log_bytes();
+    assert!(before < LIMIT, "the limit is not reached: {before}");
+    for id in ["b", "c", "d", "e"] {
+        listener(id).update(&large(id, 1, true));
+    }
+    assert!(hub.log_bytes() > LIMIT + LIMIT / 4, "{}", hub.log_bytes());
+    tokio::task::yield_now().await;
+    assert_eq!((hub.shed_topics(), hub.log_bytes() < before), (0, true), "{}", hub.log_bytes());
+    assert_eq!(numbers(&watches[0].next().await.expect("it is not shed")), [8]);
+    assert_eq!(numbers(&watches[1].next().await.expect("it is not shed")), [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn logs_with_too_much_are_shed_and_small_ones_stay() {
     const LIMIT: usize = 10_000;
     let limits = HubLimits { max_log_bytes: LIMIT, ..HubLimits::default() };
