@@ -42,7 +42,7 @@ pub(crate) type StateRead = (JobId, oneshot::Sender<Option<Arc<State>>>);
 #[async_trait]
 impl Broker for RedisBroker {
     async fn report(&self, _: Update) -> Result<Reported, ReportError> {
-        Err(Unavailable("reports do not go through this broker".to_owned()).into())
+        Err(Unavailable::Backend("reports do not go through this broker".to_owned()).into())
     }
 
     async fn request(
@@ -50,7 +50,7 @@ impl Broker for RedisBroker {
         _: &JobId,
         _: milepost_protocol::Request,
     ) -> Result<Reported, RequestError> {
-        Err(RequestError::Unavailable(Unavailable(
+        Err(RequestError::Unavailable(Unavailable::Backend(
             "there are no requests in the simulation".to_owned(),
         )))
     }
@@ -58,7 +58,7 @@ impl Broker for RedisBroker {
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
         let (answer, answered) = oneshot::channel();
         let _ = self.reads.send((job.clone(), answer));
-        answered.await.map_err(|_| Unavailable("Redis does not answer".to_owned()))
+        answered.await.map_err(|_| Unavailable::Backend("Redis does not answer".to_owned()))
     }
 
     async fn history(&self, _: &JobId) -> Result<History, Unavailable> {
@@ -72,7 +72,7 @@ impl Broker for RedisBroker {
             return Ok(());
         }
         self.watched.detach(job, &listener);
-        Err(Unavailable("Redis does not answer".to_owned()))
+        Err(Unavailable::Backend("Redis does not answer".to_owned()))
     }
 
     async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {

@@ -113,12 +113,13 @@ impl Store {
         {
             let mut queue = self.pending.lock();
             if queue.closed {
-                return Err(Unavailable("the store is closed".to_owned()));
+                return Err(Unavailable::Backend("the store is closed".to_owned()));
             }
             queue.waiting.push(written);
         }
         self.pending.changed.notify_one();
-        wait.await.unwrap_or_else(|_| Err(Unavailable("the store's thread is gone".to_owned())))
+        wait.await
+            .unwrap_or_else(|_| Err(Unavailable::Backend("the store's thread is gone".to_owned())))
     }
 
     /// Writes all that was saved and ends the thread.
@@ -196,7 +197,7 @@ fn write(path: &Path, database: Database, pending: &Pending) {
                 put_back(pending, jobs);
             }
         }
-        let answer = written.map_err(|error| Unavailable(format!("the store: {error}")));
+        let answer = written.map_err(|error| Unavailable::Backend(format!("the store: {error}")));
         for waiting in waiting {
             // Who waited may have gone.
             let _ = waiting.send(answer.clone());

@@ -175,7 +175,7 @@ impl Broker for Redis {
                 Ok(Reported { state: Arc::new(taken.state), repeated: taken.repeated })
             }
             Ok(Reply::Refused(refusal)) => Err(ReportError::Refused(refusal)),
-            Ok(_) => Err(ReportError::Unavailable(Unavailable(
+            Ok(_) => Err(ReportError::Unavailable(Unavailable::Backend(
                 "unexpected reply from the report script".to_owned(),
             ))),
             Err(Failure::Full(detail)) => Err(ReportError::Full(detail)),
@@ -192,7 +192,7 @@ impl Broker for Redis {
             Ok(Reply::Refused(refusal)) => {
                 Err(RequestError::Refused(RequestRefusal::Ended(refusal)))
             }
-            Ok(_) => Err(RequestError::Unavailable(Unavailable(
+            Ok(_) => Err(RequestError::Unavailable(Unavailable::Backend(
                 "unexpected reply from the report script".to_owned(),
             ))),
             Err(Failure::Full(detail)) => Err(RequestError::Full(detail)),
@@ -221,12 +221,12 @@ impl Broker for Redis {
             return Ok(());
         }
         self.detach(job, &listener).await;
-        let reason = if let Ok(Ok(Err(reason))) = answer {
-            Some(reason)
-        } else {
-            self.shared.health.check(self.shared.clock.elapsed()).err()
-        };
-        Err(Unavailable(reason.unwrap_or_else(|| "no answer from Redis in time".to_owned())))
+        if let Ok(Ok(Err(unavailable))) = answer {
+            return Err(unavailable);
+        }
+        let reason = self.shared.health.check(self.shared.clock.elapsed()).err();
+        let reason = reason.unwrap_or_else(|| "no answer from Redis in time".to_owned());
+        Err(Unavailable::Backend(reason))
     }
 
     async fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) {
@@ -282,7 +282,7 @@ impl Broker for Redis {
     }
 
     async fn probe(&self) -> Result<(), Unavailable> {
-        self.shared.health.check(self.shared.clock.elapsed()).map_err(Unavailable)
+        self.shared.health.check(self.shared.clock.elapsed()).map_err(Unavailable::Backend)
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -348,9 +348,10 @@ impl JobLogs for Redis {
 }
 
 fn unavailable(failure: Failure) -> Unavailable {
-    let (Failure::Full(detail)
-    | Failure::Unavailable(detail)
-    | Failure::Unreadable(detail)
-    | Failure::Refused(detail)) = failure;
-    Unavailable(detail)
+    match failure {
+        Failure::Unreadable(detail) => Unavailable::Unreadable(detail),
+        Failure::Full(detail) | Failure::Unavailable(detail) | Failure::Refused(detail) => {
+            Unavailable::Backend(detail)
+        }
+    }
 }

@@ -181,13 +181,21 @@ impl From<Unavailable> for ReportError {
     }
 }
 
-/// The backend does not answer; with its last error.
+/// Why the backend did not do what it was asked to, with its last error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable(pub String);
+pub enum Unavailable {
+    /// It does not answer.
+    Backend(String),
+    /// What it holds for the job cannot be read. Other jobs are not affected.
+    Unreadable(String),
+}
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the broker does not answer: {}", self.0)
+        match self {
+            Self::Backend(reason) => write!(f, "the broker does not answer: {reason}"),
+            Self::Unreadable(reason) => write!(f, "the job cannot be read: {reason}"),
+        }
     }
 }
 

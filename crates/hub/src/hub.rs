@@ -279,7 +279,7 @@ impl Hub {
         let caught_up = topic.wait_until(|newest| newest.map(epoch) == present);
         tokio::time::timeout(CATCH_UP, caught_up)
             .await
-            .map_err(|_| Unavailable("this instance is behind: try again".to_owned()))
+            .map_err(|_| Unavailable::Backend("this instance is behind: try again".to_owned()))
     }
 
     /// Watches a job with a future instead of a shard.

@@ -78,7 +78,7 @@ impl Broker for Fake {
     async fn state(&self, job: &JobId) -> Result<Option<Arc<State>>, Unavailable> {
         self.calls.lock().expect("no panic").push(format!("read {job}"));
         if self.is_away.load(Ordering::Relaxed) {
-            return Err(Unavailable("on purpose".to_owned()));
+            return Err(Unavailable::Backend("on purpose".to_owned()));
         }
         Ok(self.states.lock().expect("no panic").last().cloned())
     }
@@ -89,12 +89,12 @@ impl Broker for Fake {
         self.calls.lock().expect("no panic").push(format!("attach {job}"));
         let next = self.next.lock().expect("no panic").pop_front();
         if matches!(next, Some(Attach::Fail)) {
-            return Err(Unavailable("on purpose".to_owned()));
+            return Err(Unavailable::Backend("on purpose".to_owned()));
         }
         listener.attached(&self.states.lock().expect("no panic"));
         self.listeners.lock().expect("no panic").insert(job.clone(), listener);
         if let Some(Attach::Hold(held)) = next {
-            held.await.map_err(|_| Unavailable("the answer was lost".to_owned()))?;
+            held.await.map_err(|_| Unavailable::Backend("the answer was lost".to_owned()))?;
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ async fn an_instance_that_is_cut_off_shows_no_earlier_epoch() {
 
     fake.is_away.store(true, Ordering::Relaxed);
     let refused = comes().await.err();
-    assert_eq!(refused, Some(Unavailable("on purpose".to_owned()).into()));
+    assert_eq!(refused, Some(Unavailable::Backend("on purpose".to_owned()).into()));
     fake.is_away.store(false, Ordering::Relaxed);
     // The broker has the watcher's epoch, and this instance has not heard of it.
     fake.states.lock().expect("no panic").push(state(2, 1, "processing"));
@@ -261,7 +261,7 @@ async fn after_a_failure_the_next_one_tries_again() {
     fake.next(Attach::Fail);
     for _ in 0..2 {
         let error = hub.topic(&job("a")).await.err().expect("it fails");
-        assert_eq!(error, Unavailable("on purpose".to_owned()).into());
+        assert_eq!(error, Unavailable::Backend("on purpose".to_owned()).into());
     }
     assert_eq!(hub.watched(), 0);
     let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches now");

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use milepost_broker::Listener;
+use milepost_broker::{Listener, Unavailable};
 use milepost_protocol::{JobId, Position};
 use milepost_redis::{Published, Read, Reply};
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ struct Job {
     followed: Followed,
     legacy: Legacy,
     /// The callers of `attach` that wait for the present states.
-    attaching: Vec<oneshot::Sender<Result<(), String>>>,
+    attaching: Vec<oneshot::Sender<Result<(), Unavailable>>>,
 }
 
 /// Identifies one subscription of this process.
@@ -72,7 +72,7 @@ impl Watched {
         &self,
         job: &JobId,
         listener: Arc<dyn Listener>,
-    ) -> oneshot::Receiver<Result<(), String>> {
+    ) -> oneshot::Receiver<Result<(), Unavailable>> {
         let (attached, receiver) = oneshot::channel();
         let watched = Job {
             followed: Followed::new(listener),
@@ -114,14 +114,14 @@ impl Watched {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return false };
         let is_new = job.followed.unreadable();
-        job.fail_attach(reason) || is_new
+        job.fail_attach(&Unavailable::Unreadable(reason.to_owned())) || is_new
     }
 
     /// The job's channel cannot be subscribed to: fails the calls of `attach` that wait for it. A listener that is attached
     /// already goes on with what is read.
     pub(crate) fn unsubscribable(&self, id: &JobId, reason: &str) {
         if let Some(job) = self.jobs().get_mut(id) {
-            job.fail_attach(reason);
+            job.fail_attach(&Unavailable::Backend(reason.to_owned()));
         }
     }
 
@@ -210,10 +210,10 @@ impl Watched {
 
 impl Job {
     /// Returns whether a call was waiting.
-    fn fail_attach(&mut self, reason: &str) -> bool {
+    fn fail_attach(&mut self, reason: &Unavailable) -> bool {
         let is_waiting = !self.attaching.is_empty();
         self.attaching.drain(..).for_each(|attaching| {
-            let _ = attaching.send(Err(reason.to_owned()));
+            let _ = attaching.send(Err(reason.clone()));
         });
         is_waiting
     }

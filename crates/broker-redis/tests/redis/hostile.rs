@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use milepost_broker::JobsQuery;
+use milepost_broker::{JobsQuery, Unavailable};
 use milepost_broker_contract::{Harness, Recorder, eventually, numbers};
 use milepost_protocol::JobId;
 use milepost_redis_servers::Server;
@@ -172,9 +172,15 @@ async fn who_watches_an_unreadable_job_is_told_why() {
     let job = it.job("bad");
     server.answer(&["HSET", &format!("job_status:{job}"), "a", "b"]);
     let attached = it.broker().attach(&job, Arc::new(Recorder::default())).await;
-    let reason = attached.expect_err("it cannot be read").to_string();
-    assert!(reason.contains("WRONGTYPE"), "{reason}");
-    assert!(it.broker().state(&job).await.is_err());
+    let reason = attached.expect_err("it cannot be read");
+    assert!(
+        matches!(&reason, Unavailable::Unreadable(why) if why.contains("WRONGTYPE")),
+        "{reason}"
+    );
+    let state = it.broker().state(&job).await;
+    assert!(matches!(&state, Err(Unavailable::Unreadable(_))), "{state:?}");
+    let history = it.broker().history(&job).await;
+    assert!(matches!(&history, Err(Unavailable::Unreadable(_))), "{history:?}");
     assert!(it.broker().stats().unreadable > 0);
     healthy.step(&it).await;
     server.answer(&["DEL", &format!("job_status:{job}")]);

@@ -21,20 +21,20 @@ macro_rules! refusals {
 }
 
 refusals! {
-    ForgetRefused: InvalidJobId InvalidParameter OriginNotAllowed UnknownJob BrokerUnavailable;
-    JobRefused: InvalidJobId UnknownJob BrokerUnavailable;
-    HistoryRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable;
-    PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable;
-    WatchRefused: InvalidJobId InvalidParameter TooManyRequests BrokerUnavailable;
+    ForgetRefused: InvalidJobId InvalidParameter OriginNotAllowed UnknownJob BrokerUnavailable UnreadableJob;
+    JobRefused: InvalidJobId UnknownJob BrokerUnavailable UnreadableJob;
+    HistoryRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
+    PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
+    WatchRefused: InvalidJobId InvalidParameter TooManyRequests BrokerUnavailable UnreadableJob;
     SocketRefused: InvalidParameter UpgradeRequired;
     ListRefused: InvalidParameter BrokerUnavailable;
     WatchersRefused: InvalidParameter;
     ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
-        UpdateTooLarge InvalidUpdate TooManyRequests BrokerFull BrokerUnavailable;
+        UpdateTooLarge InvalidUpdate TooManyRequests BrokerFull BrokerUnavailable UnreadableJob;
     RequestRefused: InvalidJobId InvalidJson InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout UnknownJob
-        AttemptEnded NotCancellable UpdateTooLarge BrokerFull BrokerUnavailable;
+        AttemptEnded NotCancellable UpdateTooLarge BrokerFull BrokerUnavailable UnreadableJob;
     LogRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout UnknownJob BatchTooLarge
-        TooManyRequests BrokerFull BrokerUnavailable;
+        TooManyRequests BrokerFull BrokerUnavailable UnreadableJob;
     BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge TooManyRequests;
 }
 

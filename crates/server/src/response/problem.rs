@@ -73,7 +73,12 @@ impl From<Unavailable> for Refused {
     fn from(unavailable: Unavailable) -> Self {
         warn_now_and_then(&unavailable);
         // What it says may name hosts and scripts, which are the operator's business.
-        Self::new(ProblemType::BrokerUnavailable, "try again; the server's log says why")
+        match unavailable {
+            Unavailable::Backend(_) => {
+                Self::new(ProblemType::BrokerUnavailable, "try again; the server's log says why")
+            }
+            Unavailable::Unreadable(_) => Self::new(ProblemType::UnreadableJob, UNREADABLE),
+        }
     }
 }
 
