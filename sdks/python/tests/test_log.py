@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Optional, Union
 
 import pytest
 from fake_server import Answer, FakeServer, Request, accept, http, problem, refuse
@@ -18,9 +19,12 @@ from reported import until
 from test_processes import Worker
 
 import milepost
-from milepost import _log_sender
+from milepost import _backoff, _log_sender
 from milepost._log_lines import MAX_LINES
+from milepost._log_sender import LogSender
 from milepost._memory import LOCK
+from milepost._outcome import Busy, Lost, Refused
+from milepost._record import Record
 
 Make = Callable[..., milepost.Reporter]
 
@@ -91,7 +95,7 @@ def test_what_is_too_much_is_left_out_and_says_so(server: LiveServer, job: milep
 def test_a_server_that_was_away_gets_the_log(
     fake: Callable[..., FakeServer], reporter: Make, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_log_sender, "RETRY", (0.01, 0.01))
+    monkeypatch.setattr(_backoff, "FIRST", 0.01)
     tries = iter([None, http(404, problem(404, "unknown-job")), http(503, problem(503, "broker-full"))])
 
     def answer(request: Request) -> Answer:
@@ -108,6 +112,102 @@ def test_a_server_that_was_away_gets_the_log(
 
     eventually(lambda: len(sent()) == 4)
     assert {json.loads(body)["text"] for body in sent()} == {"a line"}
+
+
+def test_a_job_whose_log_has_to_wait_delays_no_other(fake: Callable[..., FakeServer], reporter: Make) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path == "/jobs/first/log":
+            return http(404, problem(404, "unknown-job"))
+        return http(200, "{}") if request.path.endswith("/log") else accept(request)
+
+    server = fake(answer)
+    make = reporter(server.url)
+    first, second = make.job(id="first"), make.job(id="second")
+    with LOCK:
+        first.log("a line")
+        second.log("a line")
+    eventually(lambda: "/jobs/second/log" in [request.path for request in list(server.requests)])
+    assert "/jobs/first/log" in [request.path for request in list(server.requests)]
+
+
+def test_a_time_that_is_none_is_left_to_the_server(
+    server: LiveServer, reporter: Make, job_id: str, logger: logging.Logger
+) -> None:
+    make = reporter(server.url)
+    job = make.job(id=job_id)
+    handler = milepost.LogHandler(job)
+    for created in (float("nan"), 1e300, "noon"):
+        handler.handle(logging.makeLogRecord({"name": job_id, "msg": f"at {created}", "created": created}))
+    eventually(lambda: texts(server, job_id) == ["at nan", "at 1e+300", "at noon"])
+    job.complete()
+    assert make.flush(60)
+    assert until(server, job_id, status="completed")
+
+
+class Wire:
+    """A transport of logs, without a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.outcome: Union[Exception, Busy, Refused, None] = None
+        self.sent: list[str] = []
+        self.logs = LogSender(self, random.Random(1), lambda: self.now)  # type: ignore[arg-type]
+
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Union[Busy, Refused]]:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        if self.outcome is None:
+            self.sent += [json.loads(line)["text"] for line in lines.splitlines()]
+        return self.outcome
+
+    def write(self, record: Record, text: str) -> None:
+        """As an inbox and a sender do."""
+        record.log.append(text, None, None)
+        if not record.log.is_announced:
+            record.log.is_announced = True
+            self.logs.written(record, self.now)
+
+    def turn(self) -> None:
+        at = self.logs.wake_at()
+        if at is not None:
+            self.now = max(self.now, at)
+        self.logs.send_due(lambda: 1.0, is_flush=False)
+
+
+@pytest.mark.parametrize("outcome", [Lost("no answer"), OSError("unexpected"), Busy("not now")], ids=repr)
+def test_a_log_that_cannot_be_sent_is_bounded(outcome: Union[Exception, Busy]) -> None:
+    wire, record = Wire(), Record("a")
+    wire.outcome = outcome
+    for n in range(20):
+        wire.write(record, "\n".join(f"{n} {each}" for each in range(MAX_LINES)))
+        wire.turn()
+    (pending,) = wire.logs._pending.values()
+    assert len(pending.lines) + len(record.log._lines) == 2 * MAX_LINES
+    wire.outcome = None
+    wire.turn()
+    assert wire.logs.wake_at() is None
+    assert wire.sent[MAX_LINES] == f"(milepost: {18 * MAX_LINES} lines are left out here)"
+    assert wire.sent[-1] == f"19 {MAX_LINES - 1}"
+
+
+def test_of_one_long_text_the_end_is_kept_and_says_so() -> None:
+    wire, record = Wire(), Record("a")
+    wire.write(record, "\n".join(f"line {n}" for n in range(MAX_LINES + 10)))
+    wire.turn()
+    assert wire.sent[:2] == ["(milepost: 10 lines are left out here)", "line 10"]
+
+
+def test_a_job_whose_lines_were_dropped_is_logged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_log_sender, "MAX_JOBS", 2)
+    wire = Wire()
+    records = [Record(f"job {n}") for n in range(3)]
+    for record in records:
+        wire.write(record, record.job_id)
+    wire.turn()
+    assert wire.sent == ["job 1", "job 2"]
+    wire.write(records[0], "more")
+    wire.turn()
+    assert wire.sent[2:] == ["job 0", "more"]
 
 
 def test_a_refused_log_is_warned_of_once_and_harms_nothing(

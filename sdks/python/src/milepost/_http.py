@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from . import _problem, _request
 from ._connection import Connection
@@ -45,9 +45,9 @@ class Http:
             return [self._send_one(updates[0], timeout)]
         return self._send_batch(updates, timeout)
 
-    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Refused]:
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Union[Busy, Refused]]:
         reply = self._post(f"/jobs/{job_id}/log", "application/x-ndjson", lines, 1, timeout)
-        return reply.log_refused()
+        return reply.log_outcome()
 
     def may_report(self, job_id: str, timeout: float) -> Optional[WatchRefused]:
         """Why the server takes no updates of that job from here; None if it does. Nothing changes. Raises Failure."""
@@ -141,17 +141,18 @@ class Reply(NamedTuple):
             return WatchRefused(self.status, problem.detail)
         raise self._failure(problem)
 
-    def log_refused(self) -> Optional[Refused]:
-        """Why lines of a log were refused; None if they were taken. Raises Failure where it may be tried again."""
+    def log_outcome(self) -> Optional[Union[Busy, Refused]]:
+        """Why lines of a log were not taken; None if they were. Raises Failure where the answer is about the server, or
+        makes no sense."""
         if self.status == 200:
             return None
         problem = _problem.read(_read(self.body))
         detail = self.reason if problem is None else problem.detail
-        if problem is not None and problem.name in ("unknown-job", "broker-full"):
-            # The job's first update may be still on its way.
-            raise RetryLater(detail, self.retry_after)
+        if problem is not None and problem.name in ("unknown-job", "unreadable-job", "broker-full"):
+            # The job's first update may still be on its way.
+            return Busy(detail, self.retry_after)
         if self.status in (401, 403):
-            raise RetryLater(_say_refused(self.status, detail), self.retry_after)
+            return self._credential_refused(problem)
         if 400 <= self.status < 500 and not self._is_passing:
             return Refused(Refusal("" if problem is None else problem.name, detail))
         raise self._failure(problem)
@@ -165,7 +166,7 @@ class Reply(NamedTuple):
             raise self._nonsense()
         return outcome_of(problem, self.retry_after)
 
-    def _credential_refused(self, problem: Optional[_problem.Problem]) -> Outcome:
+    def _credential_refused(self, problem: Optional[_problem.Problem]) -> Busy:
         """The credential is refused, not the job: it may be renewed, or be granted more.
 
         So updates are kept, as during an outage: of every job, if the credential is not valid (401), or of the jobs for

@@ -12,7 +12,7 @@ from typing import Deque, NamedTuple, Optional
 from ._json import clean
 
 MAX_LINES = 512
-"""Of a job's log that wait to be sent. Of more, the oldest are left out."""
+"""Of a job's log that wait to be sent, besides those of a request under way. Of more, the oldest are left out."""
 MAX_TEXT = 4_096
 """Characters of a line; the server cuts it at as many bytes."""
 STREAMS = ("stdout", "stderr")
@@ -27,8 +27,7 @@ class Line(NamedTuple):
 
     def encode(self) -> bytes:
         """The line as section 17 of the protocol has it, with its line feed."""
-        at = datetime.fromtimestamp(self.at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        fields = {"at": at, "stream": self.stream, "text": clean(self.text)}
+        fields = {"at": _timestamp(self.at), "stream": self.stream, "text": clean(self.text)}
         known = {name: value for name, value in fields.items() if value is not None}
         return json.dumps(known, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
@@ -47,7 +46,7 @@ class LogLines:
 
     def append(self, text: str, stream: Optional[str], at: Optional[float]) -> None:
         now = time.time() if at is None else at
-        for line in text.splitlines()[-MAX_LINES:]:
+        for line in text.splitlines():
             self._lines.append(Line(next(self._numbers), now, stream, line[:MAX_TEXT]))
 
     def take(self) -> list[bytes]:
@@ -61,3 +60,12 @@ class LogLines:
             self._next = max(self._next, line.number + 1)
             encoded.append(line.encode())
         return encoded
+
+
+def _timestamp(at: float) -> Optional[str]:
+    """None where it is no time, as in a record that a program made itself: then the server's clock counts."""
+    try:
+        text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+    return text.replace("+00:00", "Z")

@@ -46,8 +46,9 @@ class Sender:
         self._inbox = inbox
         self._transport = transport
         self._request_timeout = request_timeout
-        self._schedule = Schedule(pace, random.Random())
-        self._logs = LogSender(transport)
+        dice = random.Random()
+        self._schedule = Schedule(pace, dice)
+        self._logs = LogSender(transport, dice, clock)
         self._flushes: list[Flush] = []
         self._clock = clock
 
@@ -90,7 +91,7 @@ class Sender:
                 self._flushes.append(message)
                 self._schedule.flush(now, message.deadline)
         self._send_due()
-        self._logs.send_due(self._clock(), self._timeout(), bool(self._flushes))
+        self._logs.send_due(self._timeout, bool(self._flushes))
         pending = self._schedule.flush_over(self._clock())
         if pending is None:
             return True

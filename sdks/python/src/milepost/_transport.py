@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional, Protocol
+from typing import NamedTuple, Optional, Protocol, Union
 
-from ._outcome import Outcome, Refused
+from ._outcome import Busy, Outcome, Refused
 from ._update import Encoded
 
 
@@ -25,8 +25,8 @@ class Transport(Protocol):
         Raises Failure when that cannot be told, within `timeout` seconds at the latest.
         """
 
-    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Refused]:
-        """Appends lines to a job's log: JSON lines, at most 4,096. Returns why they were refused, if they were.
+    def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Union[Busy, Refused]]:
+        """Appends lines to a job's log: JSON lines, at most 4,096. Returns why they were not taken, if so.
 
         Raises Failure where it may be tried again, within `timeout` seconds at the latest.
         """
