@@ -15,6 +15,9 @@ from live_server import BINARY, ENVIRONMENT, LiveServer, eventually
 from reported import until
 
 import milepost
+from milepost import _task
+from milepost._request import Request
+from milepost._threads import Thread
 
 Make = Callable[..., milepost.Reporter]
 
@@ -131,6 +134,23 @@ def test_a_job_that_nobody_asks_about_is_not_cancellable(server: LiveServer, rep
         answer = ask(server, "cancel", job_id)
     assert answer.returncode != 0
     assert "cancellable" in answer.stderr
+
+
+def test_a_cancel_for_which_no_thread_starts_harms_nothing(
+    job_id: str, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    def start(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    task = _task.Task(job_id, 1)
+    try:
+        task.cancel_by(lambda: None)
+        monkeypatch.setattr(Thread, "start", start)
+        task.job._record.request(Request("cancel", "2026-01-01T00:00:00Z"))
+        assert "can't start new thread" in warnings()[-1]
+    finally:
+        task.job.complete()
+        task.leave()
 
 
 def test_without_a_server_nothing_is_requested(reporter: Make) -> None:

@@ -21,7 +21,7 @@ STAGE = "processing"
 """Until the task names one."""
 
 ACKNOWLEDGE_WITHIN = 1.0
-"""Seconds that a task which is to be cancelled runs on while the server is slow to take the acknowledgement."""
+"""How long the queue waits, in seconds, before it stops a cancelled task: for the acknowledgement to be sent."""
 
 
 class Task:
@@ -67,16 +67,18 @@ class Task:
         queue's broker."""
         record, job = self.job._record, self.job
 
-        def stop_once_told() -> None:
+        def deliver_and_stop() -> None:
             # The queue may kill this process at once, and with it what has not been sent.
-            default().flush(ACKNOWLEDGE_WITHIN)
+            job._deliver(ACKNOWLEDGE_WITHIN)
             stop()
 
+        # The sender calls it, and must not end where no thread can be started.
+        @quietly
         def on_request(request: Request) -> None:
             if request.action == "cancel" and not record.has_ended:
                 job.acknowledge("cancel")
                 # Not on the sender's thread, which waits for nobody.
-                Thread(quietly(stop_once_told), "milepost-cancel").start()
+                Thread(quietly(deliver_and_stop), "milepost-cancel").start()
 
         record.on_request = on_request
         job._listen()
