@@ -131,8 +131,8 @@ from rich.progress import Progress, track
 for _ in track(range(3), description="reading"):
     time.sleep(0.05)
 with Progress() as progress:
-    task = progress.add_task("writing", total=2)
-    progress.update(task, advance=1)
+    task = progress.add_task("writing", total=2, progress="a field", name="another")
+    progress.update(task, advance=1, progress="its next value", result=1)
     time.sleep(0.3)
 """
     done = run(tmp_path, code, MILEPOST_URL=server.url, MILEPOST_JOB=job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
@@ -10,7 +11,7 @@ from ._boundary import harmless
 from ._default import job as begin_job
 from ._job import Job, current, of_other_threads
 from ._left_block import outcome_of
-from ._threads import allocate_lock
+from ._threads import RLock
 
 _UNIT = "it"
 _FIELD = "_milepost_tasks"
@@ -43,7 +44,8 @@ class Tasks:
         self._job: Optional[Job] = None
         self._owns = False
         self._bars: dict[int, _Bar] = {}
-        self._lock = allocate_lock()
+        # Reentrant: a signal handler may draw in the middle of this.
+        self._lock = RLock()
         self._error: Optional[BaseException] = None
         """What the display's block was left by."""
 
@@ -124,7 +126,6 @@ def of(progress: Any) -> Tasks:
     return found  # type: ignore[no-any-return]
 
 
-@harmless
 def report(progress: Any, task_id: Any) -> None:
     """A task of that display was added, or is further than before."""
     task = progress._tasks.get(task_id)
@@ -140,24 +141,28 @@ def follow(module: Any) -> None:
     setattr(kind, _FIELD, None)
 
     def then(name: str, after: Callable[..., None]) -> None:
-        method = getattr(kind, name)
+        method, after = getattr(kind, name), harmless(after)
 
-        def call(progress: Any, *arguments: Any, **named: Any) -> Any:
+        # A task's fields may have any name, so the parameters here have none.
+        @functools.wraps(method)
+        def call(progress: Any, /, *arguments: Any, **named: Any) -> Any:
             result = method(progress, *arguments, **named)
             # Milepost's own displays report themselves.
             if not hasattr(progress, "_reports"):
                 after(progress, result, *arguments, **named)
             return result
 
-        call.__name__, call.__doc__ = name, method.__doc__
         setattr(kind, name, call)
 
-    def changed(progress: Any, _: Any, task_id: Any, *arguments: Any, **named: Any) -> None:
+    def added(progress: Any, task_id: Any, /, *arguments: Any, **named: Any) -> None:
         report(progress, task_id)
 
-    then("add_task", lambda progress, task_id, *arguments, **named: report(progress, task_id))
+    def changed(progress: Any, result: None, /, task_id: Any, *arguments: Any, **named: Any) -> None:
+        report(progress, task_id)
+
+    then("add_task", added)
     then("update", changed)
     then("advance", changed)
     then("reset", changed)
-    then("remove_task", lambda progress, _, task_id: of(progress).removed(task_id))
-    then("stop", lambda progress, _: of(progress).stopped())
+    then("remove_task", lambda progress, result, /, task_id: of(progress).removed(task_id))
+    then("stop", lambda progress, result, /: of(progress).stopped())
