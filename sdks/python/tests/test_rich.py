@@ -146,7 +146,7 @@ with Progress() as progress:
 def test_a_package_that_is_missing_is_named(name: str) -> None:
     code = f"import sys; sys.modules[{name!r}] = None\ntry: import milepost.{name}\nexcept ImportError as e: print(e)"
     done = python(code)
-    assert done.stdout == f"milepost.{name} takes the package {name}, `pip install 'milepost[{name}]'`\n"
+    assert done.stdout == f"milepost.{name} needs the package {name}: `pip install 'milepost[{name}]'`\n"
 
 
 def test_tqdm_under_the_name_of_its_own_module() -> None:

@@ -87,5 +87,5 @@ def missing_package(url: str) -> Optional[str]:
             # Somebody has put a module there that came from no file.
             is_there = True
         if not is_there:
-            return "it takes the package redis, `pip install 'milepost[redis]'`"
+            return "it needs the package redis: `pip install 'milepost[redis]'`"
     return None

@@ -20,7 +20,7 @@ try:
     from celery.app.task import Task as CeleryTask
     from celery.exceptions import Reject, TimeLimitExceeded
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.celery takes the package celery, `pip install 'milepost[celery]'`") from error
+    raise ImportError("milepost.celery needs the package celery: `pip install 'milepost[celery]'`") from error
 
 from ._default import flush, report
 from ._json import describe_error

@@ -16,7 +16,7 @@ try:
     from dramatiq import Middleware as _Middleware
     from dramatiq.middleware import Retries
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.dramatiq takes the package dramatiq, `pip install 'milepost[dramatiq]'`") from error
+    raise ImportError("milepost.dramatiq needs the package dramatiq: `pip install 'milepost[dramatiq]'`") from error
 
 from ._default import flush, report
 from ._json import describe_error

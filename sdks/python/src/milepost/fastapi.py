@@ -22,7 +22,7 @@ try:
     from fastapi import BackgroundTasks, Response
     from pydantic import BaseModel
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.fastapi takes the package fastapi, `pip install 'milepost[fastapi]'`") from error
+    raise ImportError("milepost.fastapi needs the package fastapi: `pip install 'milepost[fastapi]'`") from error
 
 from ._job import Job
 from ._result import is_small

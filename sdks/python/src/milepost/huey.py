@@ -16,7 +16,7 @@ try:
     from huey import signals
     from huey.exceptions import CancelExecution, TaskLockedException
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.huey takes the package huey, `pip install 'milepost[huey]'`") from error
+    raise ImportError("milepost.huey needs the package huey: `pip install 'milepost[huey]'`") from error
 
 from ._default import report
 from ._json import describe_error

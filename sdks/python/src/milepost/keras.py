@@ -7,7 +7,7 @@ from typing import Any, Optional
 try:
     from keras.callbacks import Callback
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.keras takes the package keras, `pip install keras`") from error
+    raise ImportError("milepost.keras needs the package keras: `pip install keras`") from error
 
 from ._training import Given, Training
 

@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 try:
     from rich import progress as _rich
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.rich takes the package rich, `pip install 'milepost[rich]'`") from error
+    raise ImportError("milepost.rich needs the package rich: `pip install 'milepost[rich]'`") from error
 
 from ._job import Job
 from ._rich import Tasks

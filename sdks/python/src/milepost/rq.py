@@ -20,7 +20,7 @@ try:
     from rq.job import Job
     from rq.worker import BaseWorker
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.rq takes the package rq, `pip install 'milepost[rq]'`") from error
+    raise ImportError("milepost.rq needs the package rq: `pip install 'milepost[rq]'`") from error
 
 from ._default import default, flush, report
 from ._json import describe_error

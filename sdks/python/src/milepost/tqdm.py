@@ -6,7 +6,7 @@ from __future__ import annotations
 try:
     import tqdm as _original  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.tqdm takes the package tqdm, `pip install 'milepost[tqdm]'`") from error
+    raise ImportError("milepost.tqdm needs the package tqdm: `pip install 'milepost[tqdm]'`") from error
 
 from ._tqdm import tqdm, trange
 

@@ -8,7 +8,7 @@ from typing import Any
 try:
     from transformers import TrainerCallback
 except ModuleNotFoundError as error:
-    raise ImportError("milepost.transformers takes the package transformers, `pip install transformers`") from error
+    raise ImportError("milepost.transformers needs the package transformers: `pip install transformers`") from error
 
 from ._training import Given, Training
 
