@@ -47,6 +47,12 @@ def test_a_query_that_makes_no_sense_is_refused(server: LiveServer) -> None:
         next(milepost.jobs(sort="size", url=server.url))
 
 
+def test_a_page_that_comes_again_ends_the_list(fake: Callable[..., FakeServer]) -> None:
+    server = fake(lambda _: http(200, '{"jobs":[],"next":"a"}'))
+    with pytest.raises(milepost.Unreachable, match="repeats a page"):
+        list(milepost.jobs(url=server.url))
+
+
 def test_who_cannot_list_says_so(fake: Callable[..., FakeServer]) -> None:
     with pytest.raises(milepost.NoServer, match="only a Milepost server lists jobs"):
         milepost.jobs(url="redis://127.0.0.1:1")

@@ -81,6 +81,8 @@ def _pages(connection: Connection, query: dict[str, Any], timeout: float) -> Ite
             yield from page[0]
             if page[1] is None:
                 return
+            if page[1] == query.get("after"):
+                raise Lost(f"the server repeats a page, the one after {page[1]!r}")
             query = {**query, "after": page[1]}
     except Failure as failure:
         raise Unreachable(str(failure)) from failure
