@@ -54,3 +54,14 @@ def test_its_last_state_is_what_the_notebook_keeps(shell: Any, reporter: Make, j
     (cell,) = shown(shell, lambda: job.fail(ValueError("no")))
     assert cell["text/html"] == f'<div class="milepost-state">{job_id}: Error: ValueError: no · failed</div>'
     assert shown(shell, lambda: job.complete()) == []
+
+
+def test_an_end_that_cannot_be_shown_is_an_end_all_the_same(
+    shell: Any, reporter: Make, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = reporter(None).job(id=job_id)
+    shown(shell, lambda: shell.display_formatter.format(job))
+    monkeypatch.delattr(milepost._job.Job, "_repr_html_")
+    with job:
+        pass
+    assert job.status == "completed"

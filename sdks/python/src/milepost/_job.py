@@ -409,7 +409,7 @@ class Job:
         if not self._outbox.is_foreign and self._record.end(status, text):
             self._wake()
             if self._cells:
-                self._cells.update(repr(self), self._repr_html_())
+                self._cells.update(self)
             if waits:
                 self._deliver_in_pool()
 
@@ -536,7 +536,7 @@ class Job:
         return html_of(self._record.describe(), self._outbox.server)
 
     def _ipython_display_(self) -> None:
-        self._cells.show(repr(self), self._repr_html_())
+        self._cells.show(self)
 
     def __repr__(self) -> str:
         return f"<milepost.Job {self.id} {self.status}>"

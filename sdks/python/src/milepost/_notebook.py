@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ._boundary import harmless
+
+if TYPE_CHECKING:
+    from ._job import Job
 
 MAX_CELLS = 8
 """Cells that are updated when the job ends. Of more, the earliest keep their last state."""
@@ -44,18 +47,23 @@ class Cells:
         self._handles: list[Any] = []
 
     @harmless
-    def show(self, text: str, html: str) -> None:
+    def show(self, job: Job) -> None:
         from IPython import display
 
         # It has no types.
         show: Any = display.display
-        handle = show({"text/plain": text, "text/html": html}, raw=True, display_id=True)
+        handle = show(_forms_of(job), raw=True, display_id=True)
         self._handles = [*self._handles, handle][-MAX_CELLS:]
 
     @harmless
-    def update(self, text: str, html: str) -> None:
+    def update(self, job: Job) -> None:
+        forms = _forms_of(job)
         for handle in self._handles:
-            handle.update({"text/plain": text, "text/html": html}, raw=True)
+            handle.update(forms, raw=True)
 
     def __bool__(self) -> bool:
         return bool(self._handles)
+
+
+def _forms_of(job: Job) -> dict[str, str]:
+    return {"text/plain": repr(job), "text/html": job._repr_html_()}
