@@ -9,6 +9,7 @@ from live_server import LiveServer
 from reported import until
 
 import milepost
+from milepost import _memory
 
 Make = Callable[..., milepost.Reporter]
 
@@ -46,3 +47,16 @@ def test_invalid_stages_are_ignored(server: LiveServer, job: milepost.Job, warni
     assert warnings() == [
         f"the stages of {job.id} are ignored: at most 64, each with an id, and a weight above 0 if any"
     ]
+
+
+def test_what_labels_say_of_themselves_holds_no_lock(server: LiveServer, job: milepost.Job) -> None:
+    held = []
+
+    class Lazy:
+        def __str__(self) -> str:
+            held.append(_memory.is_held())
+            return "Fetching"
+
+    job.stages([{"id": "fetch", "label": Lazy()}])
+    assert until(server, job.id, stages=[{"id": "fetch", "label": "Fetching"}])
+    assert held == [False]

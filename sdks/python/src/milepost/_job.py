@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import inspect
+import json
 import sys
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -269,7 +270,8 @@ class Job:
         """
         given = [stage if isinstance(stage, Mapping) else {"id": given_text(stage)} for stage in stages]
         self._check_process()
-        if self._record.declare_stages([dict(stage) for stage in given]):
+        # Converted before the lock is acquired, because a value's own methods may wait.
+        if self._record.declare_stages(json.loads(_json.encode(given))):
             self._wake()
         else:
             warn_once(f"the stages of {self.id} are ignored: at most 64, each with an id, and a weight above 0 if any")
