@@ -4,7 +4,8 @@ It is held only briefly. It is reentrant, because a signal handler, or a finalis
 report in the middle of a report. It is acquired around a fork, so that a child does not inherit it locked by a thread
 that the child does not have.
 
-Invariant: a thread that holds the lock never waits: no import, no log output, no start of a thread, no I/O.
+Invariant: a thread that holds the lock never waits: no import, no log output, no I/O, and not for another
+thread, not even until one that it starts runs.
 
 Invariant: finalisers, and code that other libraries call under their own locks (as tqdm does when it draws), wait for
 the lock briefly or not at all. The garbage collector may run a finaliser in any thread and at any allocation. That
