@@ -83,14 +83,15 @@ def test_a_message_that_is_aborted_has_failed(server: LiveServer, broker: StubBr
     assert until(server, sent.message_id, status="failed", attempt=1)["error"].startswith("KeyError: 'x'")
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
 def test_a_message_that_is_skipped_is_cancelled(
-    server: LiveServer, broker: StubBroker, worker: dramatiq.Worker
+    server: LiveServer, broker: StubBroker, worker: dramatiq.Worker, where: str
 ) -> None:
     class Skipping(dramatiq.Middleware):
         def before_process_message(self, broker: dramatiq.Broker, message: object) -> None:
             raise dramatiq.middleware.SkipMessage
 
-    broker.add_middleware(Skipping(), before=milepost.dramatiq.Middleware)
+    broker.add_middleware(Skipping(), **{where: milepost.dramatiq.Middleware})
 
     @dramatiq.actor(broker=broker)
     def never() -> None:

@@ -83,6 +83,20 @@ def test_a_task_that_cancels_itself(server: LiveServer, huey: MemoryHuey, consum
     until(server, cancel().id, status="cancelled")
 
 
+def test_a_task_that_a_hook_cancels(server: LiveServer, huey: MemoryHuey, consumer: Any) -> None:
+    @huey.pre_execute()
+    def refuse(task: Any) -> None:
+        raise CancelExecution("not today")
+
+    @huey.task()
+    def never() -> None:
+        raise AssertionError("it runs")
+
+    consumer.start()
+    state = until(server, never().id, status="cancelled")
+    assert state["message"].startswith("CancelExecution: not today")
+
+
 def test_a_task_that_is_revoked(server: LiveServer, huey: MemoryHuey, consumer: Any) -> None:
     @huey.task()
     def never() -> None:

@@ -81,7 +81,10 @@ class Middleware(_Middleware):
 
     @quietly
     def after_skip_message(self, broker: Any, message: Any) -> None:
-        if self._end() is None:
+        task = self._end()
+        if task is not None:
+            task.job.cancel("Skipped")
+        else:
             report(message.message_id, status="cancelled", message="Skipped", metadata={"task": message.actor_name})
 
     def _end(self) -> Optional[Task]:

@@ -9,12 +9,13 @@ task, `milepost.current()` is its job. Needs the package huey.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, Optional
 
 try:
     from huey import signals
-    from huey.exceptions import CancelExecution, TaskLockedException
+    from huey.exceptions import TaskLockedException
 except ModuleNotFoundError as error:
     raise ImportError("milepost.huey needs the package huey: `pip install 'milepost[huey]'`") from error
 
@@ -62,9 +63,9 @@ def install(huey: Any) -> None:
         if error is None:
             run.job.complete(value if is_small(value) else None)
         elif task.retries:
-            # It is put back into the queue, which is said then.
+            # It is put back into the queue, and `retries` follows.
             return
-        elif isinstance(error, (CancelExecution, TaskLockedException)):
+        elif isinstance(error, TaskLockedException):
             run.job.cancel(describe_error(error))
         else:
             run.job._end(*outcome_of(error))
@@ -75,6 +76,13 @@ def install(huey: Any) -> None:
         run = running.task
         if run is not None:
             run.hand_over(run.attempt + 1, f"Retry: {describe_error(running.error)}")
+            leave()
+
+    @quietly
+    def cancelled(signal: str, task: Any) -> None:
+        # No `done` follows if a hook that runs before the task cancels it.
+        if running.task is not None and not task.retries:
+            running.task.job.cancel(describe_error(sys.exc_info()[1]))
             leave()
 
     @quietly
@@ -97,6 +105,7 @@ def install(huey: Any) -> None:
         (queued, (signals.SIGNAL_ENQUEUED, signals.SIGNAL_SCHEDULED)),
         (begins, (signals.SIGNAL_EXECUTING,)),
         (retries, (signals.SIGNAL_RETRYING,)),
+        (cancelled, (signals.SIGNAL_CANCELED,)),
         (interrupted, (signals.SIGNAL_INTERRUPTED,)),
         (never_runs, tuple(_NEVER_RUN)),
     ):
@@ -104,5 +113,5 @@ def install(huey: Any) -> None:
 
 
 def _attempt_of(task: Any) -> int:
-    # Huey counts down. Whoever retries more often than that joins the attempt that the server knows.
+    # Huey counts down. A task that retries more often than that joins the attempt that the server knows.
     return max(1, int(getattr(task, "default_retries", 0) or 0) - int(task.retries or 0) + 1)
