@@ -65,7 +65,7 @@ class Reported:
         self._bar = weakref.ref(bar)
         self._counter = Counter(unit=str(bar.unit))
         self._stage = _description(bar)
-        self._said: Optional[str] = None
+        self._message: Optional[str] = None
         self._left: Optional[LeftLoop] = None
         """The loop, once it was left by an exception that is still on its way."""
         self._furthest = 0.0
@@ -158,8 +158,8 @@ class Reported:
         self._bars.open[0]._tell_progress()
         if self._bars.open[0] is not self:
             self._bars.tell_nested(self.job)
-        elif seen.message and seen.message != self._said:
-            self._said = seen.message
+        elif seen.message and seen.message != self._message:
+            self._message = seen.message
             self.job.message(seen.message)
 
     def _soon(self, change: Callable[[], None]) -> bool:

@@ -30,7 +30,7 @@ MAX_ANSWER = 1 << 18
 """An answer's body is not read beyond this, a batch's beyond 64 KiB for each update, or 16 MiB."""
 
 _NO_UPDATE = b'{"status":"check"}'
-"""The server refuses it as invalid from whoever may report the job."""
+"""A client that may report the job gets `invalid-update` for it, any other client 401 or 403."""
 
 MAX_REDIRECTS = 5
 """Redirects that one request follows: those that keep its method and its body."""

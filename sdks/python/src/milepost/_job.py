@@ -556,8 +556,8 @@ def current() -> Optional[Job]:
 
 
 def of_other_threads() -> Optional[Job]:
-    """For a thread that was not told to which job it belongs, as in a pool of threads: the job whose block is open in
-    another thread, if there is only one in this process."""
+    """The job of a thread that has none of its own, such as one of a pool: the job whose block is open in another
+    thread, if there is only one in this process."""
     if threading.current_thread() is threading.main_thread():
         return None
     found = {job.id: job for job in list(_entered) if job._goes_on and not job._outbox.is_foreign}

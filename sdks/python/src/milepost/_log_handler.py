@@ -13,8 +13,9 @@ class LogHandler(logging.Handler):
 
         logging.getLogger().addHandler(milepost.LogHandler())
 
-    That is `job`, else the job whose `with` block the code runs in; what is logged elsewhere goes nowhere. What the
-    logger `milepost` says is left out. Who may watch the job can read its log.
+    With `job`, everything is written to the log of that job. Otherwise each record goes to the job whose `with` block
+    the code runs in, and records from elsewhere are ignored, as are those of the logger `milepost`. Everybody who may
+    watch the job can read its log.
     """
 
     def __init__(self, job: Optional[Job] = None, level: Union[int, str] = logging.NOTSET) -> None:

@@ -38,7 +38,8 @@ class Reporter:
     as `Authorization: Bearer`. Two routine updates of a job are at least `interval` seconds apart, and at most
     `heartbeat` seconds. `flush_timeout` is how many seconds an exit, or `close`, waits for the last states to be
     acknowledged; it also bounds each request. At most `max_jobs` jobs are kept, running or with an unacknowledged end;
-    each takes at most about 64 KiB. An unusable URL causes a warning, and nothing is reported.
+    each takes at most about 64 KiB, and the lines of its log that wait to be sent. An unusable URL causes a warning,
+    and nothing is reported.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Reporter:
     def give(
         self, job_id: object, update: Update, status: str, stage: Optional[str], *, reopens: bool
     ) -> Optional[Record]:
-        """Tells one update as it is, without a job in hand. Returns what is known here of the job, if it is told."""
+        """Reports a whole update without a `Job`. Returns the job's record; None if it is not reported."""
         known = _job_id_of("", job_id)
         if known is None or self._url is None:
             return None

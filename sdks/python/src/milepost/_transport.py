@@ -22,13 +22,13 @@ class Transport(Protocol):
     def send(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
         """Sends the updates, which are at least one, and returns what became of each, in order.
 
-        Raises Failure when that cannot be told, within `timeout` seconds at the latest.
+        Raises Failure if the outcome is not known, within `timeout` seconds at the latest.
         """
 
     def append_log(self, job_id: str, lines: bytes, timeout: float) -> Optional[Union[Busy, Refused]]:
         """Appends lines to a job's log: JSON lines, at most 4,096. Returns why they were not taken, if so.
 
-        Raises Failure where it may be tried again, within `timeout` seconds at the latest.
+        Raises Failure if the outcome is not known, within `timeout` seconds at the latest.
         """
 
     def close(self) -> None:
