@@ -28,6 +28,7 @@ test('other colours become the nearest of the sixteen', () => {
 
 test('what else controls a terminal is left out', () => {
   assert.equal(plainText('a\x1b[2Kb\x1b]0;title\x07c\x1b]8;;http://x\x1b\\d\x1b(Be\x08\rf\tg\x9b'), 'abcdef\tg');
+  assert.equal(plainText('a\x1bP+q544e\x1b\\b\x1b_Gi=1;AAAA\x1b\\c\x1bMd'), 'abcd');
   assert.equal(plainText('cut \x1b[38;5'), 'cut ');
   assert.equal(plainText('cut \x1b'), 'cut ');
   assert.deepEqual(looks('<b>\u202e'), [['<b>\u202e', '']]);

@@ -13,8 +13,8 @@ const STYLES = { 1: 'bold', 2: 'dim', 3: 'italic', 4: 'underline', 7: 'inverse' 
 /** @type {Record<number, string[]>} */
 const ENDS = { 22: ['bold', 'dim'], 23: ['italic'], 24: ['underline'], 27: ['inverse'] };
 
-// CSI with its parameters and its final byte; OSC up to its end; any other escape; any other control character but the tab.
-const SEQUENCE = /\x1b\[([\x20-\x3f]*)([\x40-\x7e])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[\x20-\x3f]*|\x1b[\x20-\x2f]*[\x30-\x5a\x5c\x5e-\x7e]?|[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]/g;
+// CSI with its parameters and its final byte; OSC, DCS and other strings up to their end; any other escape; any other control character but the tab.
+const SEQUENCE = /\x1b\[([\x20-\x3f]*)([\x40-\x7e])|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[\x20-\x3f]*|\x1b[\x20-\x2f]*[\x30-\x5a\x5c\x5e-\x7e]?|[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]/g;
 
 /**
  * @param {string} line
