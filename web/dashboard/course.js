@@ -135,8 +135,9 @@ function ofTimeline(present, samples, stages) {
   const all = [];
   for (const { id, started_at, ended_at, progress_from, progress_to } of stages) {
     const [begun, ended] = [Date.parse(text(started_at)), Date.parse(text(ended_at)) || Infinity];
-    const within = samples.map(([seconds, progress]) => made(started + seconds * 1000, progress, id));
-    all.push(made(begun, progress_from, id), ...within.filter(({ time }) => begun < time && time < ended));
+    const times = samples.map(([seconds, progress]) => /** @type {const} */ ([started + seconds * 1000, progress]));
+    const within = times.filter(([time]) => begun < time && time < ended).map(([time, progress]) => made(time, progress, id));
+    all.push(made(begun, progress_from, id), ...within);
     if (ended < Infinity) all.push(made(ended - 1, progress_to, id));
   }
   return all;
