@@ -820,6 +820,12 @@ test('a log of long lines follows to its end', async () => {
   await server.write('r1', ...long(1500), 'the last one');
   await reads(page, '.output', 'the last one');
   await until('the end in sight', async () => (await distance()) < 24);
+  // It comes in several parts. The line that the address names may be in a later one, and none of them is new.
+  const linked = await open('/?job=r1#L110');
+  await reads(linked, '.output [data-linked]', /110\s+49 xxx/);
+  await until('all lines', async () => (await linked.locator('.output li[data-n]').count()) === 121);
+  await reads(linked, '.output-follow', /^Follow/);
+  assert.equal(await linked.locator('.output-note').innerText(), '');
   noFaults();
 });
 

@@ -28,6 +28,8 @@ export class JobLog {
   #first = 0;
   /** Whether the newest lines are kept in sight. */
   #follows = true;
+  /** Whether all lines that there were at the beginning are here. They come in parts. */
+  #isLoaded = false;
   /** Lines that came since it does not follow. */
   #unseen = 0;
   /** The line that the address names; 0: none. */
@@ -84,9 +86,11 @@ export class JobLog {
     this.#paintFirst();
     this.finder.add(fresh);
     write(parts['output-count'], `${number.format(log.lines)} ${log.lines === 1 ? 'line' : 'lines'}`);
-    if (isFirst && this.#linked) this.#showLinked();
+    const wasLoaded = this.#isLoaded;
+    this.#isLoaded ||= (lines.at(-1)?.n ?? 0) >= log.lines;
+    if (this.#linked && !wasLoaded) this.#showLinked();
     if (this.#follows) parts.output.scrollTop = parts.output.scrollHeight;
-    else if (!isFirst) this.#unseen += lines.length;
+    else if (wasLoaded) this.#unseen += lines.length;
     this.#paintFollow();
   }
 
@@ -160,12 +164,14 @@ export class JobLog {
   }
 
   #showLinked() {
+    if (this.parts.output.querySelector('[data-linked]')) return;
     const item = this.#markLinked();
     if (item) {
       this.#reveal(item);
       this.parts['output-section'].scrollIntoView({ block: 'start' });
       return;
     }
+    if (!this.#isLoaded) return;
     write(this.parts['output-note'], `Line ${number.format(this.#linked)} is not here: it is no longer kept, or not written yet.`);
     this.#follows = true;
   }
