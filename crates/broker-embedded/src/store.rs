@@ -164,7 +164,8 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The thread: a transaction when somebody waits, and otherwise each [`INTERVAL`].
+/// The thread: a transaction when somebody waits, and otherwise each [`INTERVAL`]. After a failure only each interval,
+/// whoever waits: redb then opens the file anew, which reads all of it.
 fn write(path: &Path, database: Database, pending: &Pending) {
     let _ended = Ended(pending);
     let mut database = Some(database);
@@ -173,7 +174,9 @@ fn write(path: &Path, database: Database, pending: &Pending) {
         let queue = pending.lock();
         let (mut queue, _) = pending
             .changed
-            .wait_timeout_while(queue, INTERVAL, |queue| queue.waiting.is_empty() && !queue.closed)
+            .wait_timeout_while(queue, INTERVAL, |queue| {
+                (queue.waiting.is_empty() || failing) && !queue.closed
+            })
             .unwrap_or_else(PoisonError::into_inner);
         let closed = queue.closed;
         let jobs = std::mem::take(&mut queue.jobs);
