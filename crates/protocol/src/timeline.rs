@@ -311,11 +311,13 @@ impl Timeline {
         bytes
     }
 
-    /// The timeline that was stored for a job in this state. None if the bytes are not one, or are of another attempt: a
-    /// version that knows no timelines may have written the states since.
+    /// The timeline that was stored for a job in this state. None if the bytes are not one, or are of an earlier attempt: a
+    /// version that knows no timelines may have written the states since. It may also have begun the present attempt, whose
+    /// timeline then begins later.
     pub fn decode(bytes: &[u8], present: &State) -> Option<Self> {
         let (started, bytes) = read_millis(bytes)?;
-        (started == started_at(present).unwrap_or(0)).then_some(())?;
+        let is_of_attempt = started_at(present).map_or(started == 0, |began| started >= began);
+        is_of_attempt.then_some(())?;
         let (interval, bytes) = bytes.split_first_chunk()?;
         let (count, bytes) = read_len(bytes)?;
         let (stages_len, bytes) = read_len(bytes)?;
