@@ -128,6 +128,14 @@ impl Sockets {
         Some(many.requests)
     }
 
+    /// Numbers a request that the server makes for a socket. It does not count against the socket.
+    pub(super) fn own_request(&mut self, key: WatcherKey) -> Option<u64> {
+        let many = self.shard.wire(key)?.many.as_mut()?;
+        many.requests += 1;
+        many.window.1 += 1;
+        Some(many.requests)
+    }
+
     pub(super) fn attached(&mut self, attached: Attached) {
         let Attached { attach, lease } = attached;
         let Attach { key, serial, request, job, subscribe } = attach;

@@ -1,7 +1,7 @@
 //! Jobs' logs over a socket: `spec/README.md`, section 17.
 //!
 //! Nothing is queued for a follower. A task waits until its log has grown, and reads a part; the shard sends it, and
-//! only then the next part is waited for. While the socket is blocked, what was read is dropped and read again later.
+//! only then the next part is waited for. What was read for a blocked socket is dropped, and read again once it is free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::websocket::message;
 const FIRST_LINES: usize = 1_000;
 /// The most bytes in a part, unless it is a single line. A part fits into a socket's buffer.
 const MAX_PART: usize = 64 << 10;
-/// While a socket is blocked its logs are looked at so often.
+/// How long a socket's logs wait before it is checked again whether the socket is still blocked.
 const BLOCKED: Duration = Duration::from_millis(100);
 /// The most parts that a shard reads at once. Each may be a whole log before it is cut to size.
 pub(super) const MAX_READS: usize = 16;
@@ -35,6 +35,8 @@ pub(in crate::websocket) struct LogSubscription {
     request: u64,
     /// The last line that was sent.
     after: Option<Position>,
+    /// When the next part is read.
+    until: Until,
     /// Waits for the next part, and ends with the subscription.
     waiting: Option<Waiting>,
 }
@@ -55,6 +57,8 @@ pub(super) struct LogWait {
     job: JobId,
     after: Option<Position>,
     until: Until,
+    /// Whether the socket was blocked: it is checked again before the log is read.
+    is_blocked: bool,
     /// Whether the job's state has to tell whether the connection may watch it.
     is_undecided: bool,
 }
@@ -77,13 +81,17 @@ enum Until {
     Begun,
     /// Once there are lines.
     Grown,
-    /// Once the socket may accept bytes again.
-    Unblocked,
 }
 
-/// The same, with what was read.
+/// The end of a wait.
 pub(super) struct LogRead {
     wait: LogWait,
+    /// None if the socket was blocked, and may accept bytes again.
+    part: Option<Part>,
+}
+
+/// What was read.
+struct Part {
     page: Result<Option<LogPage>, Unavailable>,
     /// The job's state, if it has to tell whether the connection may watch it.
     state: Option<Result<Option<Arc<State>>, Unavailable>>,
@@ -93,6 +101,10 @@ pub(super) struct LogRead {
 impl LogWait {
     /// Waits for lines and reads them.
     pub(super) async fn read(self, source: LogSource) -> LogRead {
+        if self.is_blocked {
+            tokio::time::sleep(BLOCKED).await;
+            return LogRead { wait: self, part: None };
+        }
         let LogSource { broker, logs, reads, patience } = source;
         let most = self.after.map_or(FIRST_LINES, |_| MAX_PART / 64);
         let part = LogPart { after: self.after, most };
@@ -105,7 +117,6 @@ impl LogWait {
                     let _ =
                         tokio::time::timeout(patience, logs.log_grown(&self.job, self.after)).await;
                 }
-                Until::Unblocked => tokio::time::sleep(BLOCKED).await,
             }
             // It is never closed.
             let permit = Arc::clone(&reads).acquire_owned().await.ok();
@@ -114,7 +125,7 @@ impl LogWait {
             if is_news || matches!(until, Until::Begun) {
                 let state =
                     if self.is_undecided { Some(broker.state(&self.job).await) } else { None };
-                return LogRead { wait: self, page, state, _permit: permit };
+                return LogRead { wait: self, part: Some(Part { page, state, _permit: permit }) };
             }
             until = Until::Grown;
         }
@@ -155,8 +166,9 @@ impl Sockets {
         let Some(connection) = self.shard.wire(key) else { return };
         let serial = connection.serial;
         let Some(many) = &mut connection.many else { return };
-        many.logs.insert(job.clone(), LogSubscription { request, after, waiting: None });
-        let wait = LogWait { key, serial, request, job, after, until, is_undecided };
+        many.logs.insert(job.clone(), LogSubscription { request, after, until, waiting: None });
+        let is_blocked = false;
+        let wait = LogWait { key, serial, request, job, after, until, is_blocked, is_undecided };
         self.waiting_for_logs.push(wait);
     }
 
@@ -175,11 +187,15 @@ impl Sockets {
     pub(super) fn recheck_logs(&mut self, key: WatcherKey) {
         let many = self.shard.wire(key).and_then(|wire| wire.many.as_ref());
         let logs = many.into_iter().flat_map(|many| &many.logs);
-        let logs: Vec<_> = logs.map(|(job, log)| (job.clone(), log.request, log.after)).collect();
-        for (job, request, after) in logs {
+        let logs: Vec<_> = logs.map(|(job, log)| (job.clone(), log.after, log.until)).collect();
+        for (job, after, until) in logs {
             match self.admission(key, &job) {
                 Decision::Allowed => {}
-                Decision::Undecided => self.wait_for_log(key, job, request, after, Until::Grown),
+                Decision::Undecided => {
+                    // A part that was read under the previous credential is for the previous number, so it is dropped.
+                    let Some(request) = self.own_request(key) else { return };
+                    self.wait_for_log(key, job, request, after, until);
+                }
                 Decision::Forbidden => {
                     self.drop_log(key, &job);
                     self.forbid_log(key, &job);
@@ -215,10 +231,15 @@ impl Sockets {
     }
 
     pub(super) fn log_read(&mut self, read: LogRead) {
-        let LogRead { mut wait, page, state, _permit } = read;
+        let LogRead { mut wait, part } = read;
         if self.log_subscription(&wait).is_none() {
             return;
         }
+        wait.is_blocked = self.shard.is_blocked(wait.key);
+        let Some(Part { page, state, _permit }) = part else {
+            self.waiting_for_logs.push(wait);
+            return;
+        };
         let (key, job) = (wait.key, &wait.job);
         let (page, state) = match (page, state.transpose()) {
             (Ok(page), Ok(state)) => (page, state),
@@ -236,15 +257,13 @@ impl Sockets {
             return self.refuse_log(key, job, &Refused::unknown_job(job).0);
         };
         wait.is_undecided = false;
-        if self.shard.is_blocked(wait.key) {
-            wait.until = Until::Unblocked;
-        } else {
+        if !wait.is_blocked {
             let page = cut(page);
             self.send_text(wait.key, &job_log::message(&wait.job, &page, wait.after));
             wait.after = job_log::next(&page, wait.after);
             wait.until = Until::Grown;
             if let Some(subscription) = self.log_subscription(&wait) {
-                subscription.after = wait.after;
+                (subscription.after, subscription.until) = (wait.after, wait.until);
             }
         }
         self.waiting_for_logs.push(wait);
