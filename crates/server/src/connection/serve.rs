@@ -181,7 +181,7 @@ impl Requests {
 }
 
 impl Requests {
-    /// Counts what the client's address begins, and leaves that address for the handlers.
+    /// Counts a WebSocket for the client's address, and leaves that address for the handlers, which count the rest.
     fn limit(&self, request: &mut Request<Incoming>) -> Result<(), Refused> {
         let limits = &self.instance.limits;
         if !limits.count_addresses() {
@@ -190,7 +190,7 @@ impl Requests {
         let client = limits.proxies.client(self.peer, request.headers());
         request.extensions_mut().insert(Client(client));
         let is_socket = request.headers().contains_key(http::header::UPGRADE);
-        if is_socket || request.uri().path().ends_with("/events") {
+        if is_socket {
             limits.handshake_of(client, self.instance.clock.elapsed())?;
         }
         if is_socket && limits.proxies.trusts(self.peer) {

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use super::bucket::{Buckets, Wait};
-use super::connections::network;
+use super::connections::{Counted, network};
 use super::refuse;
 use crate::access::Grant;
 use crate::instance::Instance;
@@ -16,7 +16,7 @@ use crate::response::problem::Outcome;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
-/// The limits of whoever sends a request that reports.
+/// The limits of the client that sends a request to report, or to begin an event stream.
 pub(crate) struct Meter {
     instance: Arc<Instance>,
     client: Option<IpAddr>,
@@ -58,6 +58,17 @@ impl Meter {
             subject.reports.charge(holder, reports, now);
             subject.bytes.charge(holder, bytes, now);
         }
+    }
+
+    /// Counts an event stream that the client begins, for its subject until the result is dropped.
+    ///
+    /// # Errors
+    /// `too-many-requests` if its address or its subject does so too often, or its subject has as many as it may.
+    pub(crate) fn begin_stream(&self) -> Outcome<Option<Arc<Counted<Arc<str>>>>> {
+        if let Some(client) = self.client {
+            self.instance.limits.handshake_of(client, self.instance.clock.elapsed())?;
+        }
+        self.instance.count_subject(self.grant.granted())
     }
 
     fn check(

@@ -1,7 +1,7 @@
 //! How much one client may do, so that it leaves something for the others.
 //!
 //! - [`Limits`]: what an address, and a subject, has done of late, and what it may do.
-//! - [`Meter`]: the limits of whoever sends a request that reports.
+//! - [`Meter`]: the limits of the client that sends a request.
 //! - `connections`: how many connections somebody has at a time.
 //! - [`TrustedProxies`]: whose address a request has.
 

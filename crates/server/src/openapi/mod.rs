@@ -18,7 +18,7 @@ pub(crate) use parameters::{
 };
 pub(crate) use problems::{
     BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, LogRefused, PollRefused,
-    ReportRefused, RequestRefused, SocketRefused, WatchRefused, WatchersRefused,
+    ReadLogRefused, ReportRefused, RequestRefused, SocketRefused, WatchRefused, WatchersRefused,
 };
 
 /// What the annotations of the handlers are added to.

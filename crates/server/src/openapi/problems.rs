@@ -25,6 +25,7 @@ refusals! {
     JobRefused: InvalidJobId UnknownJob BrokerUnavailable UnreadableJob;
     HistoryRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
     PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
+    ReadLogRefused: InvalidJobId InvalidParameter UnknownJob TooManyRequests BrokerUnavailable UnreadableJob;
     WatchRefused: InvalidJobId InvalidParameter TooManyRequests BrokerUnavailable UnreadableJob;
     SocketRefused: InvalidParameter UpgradeRequired;
     ListRefused: InvalidParameter BrokerUnavailable;

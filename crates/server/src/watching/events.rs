@@ -16,6 +16,7 @@ use super::event_stream::{self, EventSource};
 use crate::access::{Ending, Grant};
 use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
+use crate::limits::Meter;
 use crate::limits::connections::Counted;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
@@ -43,6 +44,7 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     version: Version,
     grant: Grant,
+    meter: Meter,
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
@@ -53,7 +55,7 @@ pub(crate) async fn stream(
         None => wanted.since,
     };
     let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };
-    let subject = instance.count_subject(grant.granted())?;
+    let subject = meter.begin_stream()?;
     let stream = instance.count_stream(version)?;
     let watch = instance.hub.watch(&job, since, mode).await?.with_view(grant.view());
 

@@ -17,6 +17,8 @@ use super::event_stream::{self, EventSource};
 use crate::access::{Ending, Grant};
 use crate::config::seconds;
 use crate::instance::{Instance, OpenSocket, Watching};
+use crate::limits::Meter;
+use crate::limits::connections::Counted;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob};
 use crate::response::body::{in_pieces, text_bytes};
@@ -124,7 +126,7 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
     responses(
         (status = 200, description = "Lines of the log.",
             content((JobLog = "application/json"), (String = "text/event-stream"))),
-        openapi::PollRefused,
+        openapi::ReadLogRefused,
     ),
 )]
 pub(crate) async fn read(
@@ -133,13 +135,14 @@ pub(crate) async fn read(
     RawQuery(query): RawQuery,
     version: Version,
     grant: Grant,
+    meter: Meter,
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     grant.check_full_view("it has no job logs")?;
     let LogQuery { part, follow } = parse(query.as_deref(), &headers)?;
     if follow {
-        return self::follow(instance, job, part, version, &grant).await;
+        return self::follow(instance, job, part, version, &grant, &meter).await;
     }
     let page = instance.logs.log(&job, part).await?;
     let page = page.ok_or_else(|| Refused::unknown_job(&job))?;
@@ -191,7 +194,9 @@ async fn follow(
     part: LogPart,
     version: Version,
     grant: &Grant,
+    meter: &Meter,
 ) -> Outcome<Response> {
+    let subject = meter.begin_stream()?;
     let stream = instance.count_stream(version)?;
     let page = instance.logs.log(&job, part).await?;
     let page = page.ok_or_else(|| Refused::unknown_job(&job))?;
@@ -200,6 +205,7 @@ async fn follow(
         watching: Watching::new(&instance.counters),
         ending: Ending::of(grant, &instance),
         stream,
+        subject,
         opening: Some(page),
         ended_at: None,
         over: false,
@@ -218,6 +224,8 @@ struct Lines {
     watching: Watching,
     #[expect(dead_code, reason = "counts the stream until it is dropped")]
     stream: Option<OpenSocket>,
+    #[expect(dead_code, reason = "counts the stream for its subject until it is dropped")]
+    subject: Option<Arc<Counted<Arc<str>>>>,
     instance: Arc<Instance>,
     job: JobId,
     part: LogPart,

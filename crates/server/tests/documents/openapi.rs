@@ -482,6 +482,7 @@ async fn real_answers_are_as_described() {
     }
     let expected = [
         "GET /jobs/{job_id}/events 429",
+        "GET /jobs/{job_id}/log 429",
         "POST /jobs/{job_id} 408",
         "POST /jobs/{job_id} 429",
         "POST /jobs/{job_id}/log 408",

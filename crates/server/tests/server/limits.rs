@@ -80,8 +80,9 @@ async fn an_address_begins_so_many_connections() {
     };
     assert_eq!(handshake("192.0.2.1").await, "101");
     assert_eq!(handshake("192.0.2.1").await, "429");
-    let events = server.request("GET", "/jobs/a/events", &from("192.0.2.1"), "").await;
-    assert_eq!(events.status, 429);
+    for stream in ["/jobs/a/events", "/jobs/a/log?follow=1"] {
+        assert_eq!(server.request("GET", stream, &from("192.0.2.1"), "").await.status, 429);
+    }
     assert_eq!(handshake("192.0.2.2").await, "101");
     server.stop().await;
 }
@@ -116,7 +117,9 @@ async fn a_subject_has_so_many_connections() {
     let reason: Value = serde_json::from_str(&reason).unwrap();
     assert_eq!((code, &reason["reason"]), (1013, &"too-many-requests".into()));
     assert!(reason["retry_ms"].as_u64() >= Some(1_000), "{reason}");
-    assert_eq!(get(&server, "/jobs/a/events", &mine).await.status, 429);
+    for stream in ["/jobs/a/events", "/jobs/a/log?follow=1"] {
+        assert_eq!(get(&server, stream, &mine).await.status, 429);
+    }
     // Another subject has its own.
     assert_eq!(open_with(&server, "/ws", KEY).await.next().await["type"], "connected");
     drop(events);
