@@ -77,12 +77,19 @@ impl Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
+        let most: u8 = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(most);
         if bits > most {
             return Err(wrong());
         }
-        Ok(Self { address, bits })
+        // Peers are compared in their canonical form: of `::ffff:10.0.0.0/104` that is `10.0.0.0/8`.
+        match address.to_canonical() {
+            IpAddr::V4(mapped) if address.is_ipv6() => {
+                let bits = bits.checked_sub(96).ok_or_else(wrong)?;
+                Ok(Self { address: mapped.into(), bits })
+            }
+            _ => Ok(Self { address, bits }),
+        }
     }
 
     fn contains(self, address: IpAddr) -> bool {
@@ -189,9 +196,22 @@ mod tests {
         assert!(proxies(&["0.0.0.0/0"]).trusts("192.0.2.1".parse().unwrap()));
         assert!(!proxies(&["0.0.0.0/0"]).trusts("::1".parse().unwrap()));
         assert!(!proxies(&["192.0.2.1"]).trusts("192.0.2.2".parse().unwrap()));
-        for bad in
-            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0", "::/129", "example.com", "10.0.0.0/-1"]
+        let mapped = proxies(&["::ffff:192.0.2.1", "::ffff:10.0.0.0/104"]);
+        for (address, is_trusted) in
+            [("192.0.2.1", true), ("::ffff:10.1.2.3", true), ("11.1.2.3", false)]
         {
+            assert_eq!(mapped.trusts(address.parse().unwrap()), is_trusted, "{address}");
+        }
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0",
+            "::/129",
+            "::ffff:10.0.0.0/95",
+            "example.com",
+            "10.0.0.0/-1",
+        ] {
             assert!(TrustedProxies::parse(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }
