@@ -112,17 +112,18 @@ impl<K: Hash + Eq> Table<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let is_known = self.holders.contains_key(holder);
-        if !is_known && self.holders.len() >= MAX_HOLDERS {
-            self.sweep(rate, now);
+        // A report looks up several buckets, so a holder is copied only when it gets one.
+        if !self.holders.contains_key(holder) {
+            if self.holders.len() >= MAX_HOLDERS {
+                self.sweep(rate, now);
+            }
+            if self.holders.len() < MAX_HOLDERS {
+                self.holders.insert(holder.to_owned(), Bucket::full(rate, now));
+            }
         }
-        if is_known || self.holders.len() < MAX_HOLDERS {
-            return self
-                .holders
-                .entry(holder.to_owned())
-                .or_insert_with(|| Bucket::full(rate, now));
-        }
-        self.others.get_or_insert_with(|| Bucket::full(rate, now))
+        let others = &mut self.others;
+        let bucket = self.holders.get_mut(holder);
+        bucket.unwrap_or_else(|| others.get_or_insert_with(|| Bucket::full(rate, now)))
     }
 
     /// Forgets those whose bucket is full again: a new one is as full.
