@@ -52,15 +52,15 @@ pub struct Config {
     /// At most so many WebSockets and event streams of one subject: of a key, or of whom a token names.
     pub max_connections_per_subject: usize,
     /// How many WebSockets and event streams an address may begin in a second, and ten times as many at once; 0: any
-    /// number. None: 100 if there are `trusted_proxies`, otherwise any number.
+    /// number. None: 1,000 if there are `trusted_proxies`, otherwise any number.
     pub handshakes_per_address: Option<f64>,
-    /// How many updates an address may report in a second; likewise. None: 10,000.
+    /// How many updates an address may report in a second; likewise. None: 50,000.
     pub reports_per_address: Option<f64>,
     /// How many bytes of updates and logs an address may report in a second; likewise. None: 64 MiB.
     pub bytes_per_address: Option<f64>,
-    /// How many WebSockets and event streams a subject may begin in a second; 0: any number. None: 100.
+    /// How many WebSockets and event streams a subject may begin in a second; 0: any number. None: 1,000.
     pub handshakes_per_subject: Option<f64>,
-    /// How many updates a subject may report in a second; 0: any number. None: 10,000.
+    /// How many updates a subject may report in a second; 0: any number. None: 50,000.
     pub reports_per_subject: Option<f64>,
     /// How many bytes of updates and logs a subject may report in a second; 0: any number. None: 64 MiB.
     pub bytes_per_subject: Option<f64>,
