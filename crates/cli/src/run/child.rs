@@ -52,7 +52,7 @@ impl Running {
     /// Its stdin is ours; its stdout and stderr come back as pipes.
     pub(crate) fn start(
         program: &OsStr,
-        command: &mut Command,
+        mut command: Command,
     ) -> Result<(Self, ChildStdout, ChildStderr), CannotStart> {
         let failed = |error| CannotStart::new(program, error);
         let mut child =

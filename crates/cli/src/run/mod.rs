@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::JobId;
 use milepost_redis::Address;
-use milepost_reporter::{Job, Reporter};
+use milepost_reporter::{InvalidUrl, Job, Notice, Reporter};
 
 use ci_log::CiLog;
 use delivery::ReportDelivery;
@@ -131,15 +131,7 @@ impl Args {
 
         let url = self.server.url();
         let delivery = Arc::new(ReportDelivery::new());
-        let connected = Reporter::builder()
-            .on_notice({
-                let (announcer, delivery) = (announcer.clone(), Arc::clone(&delivery));
-                move |notice| {
-                    delivery.notice(notice);
-                    announcer.line(&notice.to_string());
-                }
-            })
-            .connect(url);
+        let connected = connect(url, &announcer, &delivery);
         let connects = connected.is_ok();
         let (reporter, location_line) = match connected {
             Ok(reporter) => (reporter, location_line(url, &job)),
@@ -205,6 +197,20 @@ impl Args {
         announcer.last_line(&format!("{job} {} · {where_to}", outcome.in_words(took)));
         ExitCode::Of(outcome.exit_code())
     }
+}
+
+/// A reporter whose notices go to people at the terminal, and to `delivery`.
+fn connect(
+    url: &str,
+    announcer: &Announcer,
+    delivery: &Arc<ReportDelivery>,
+) -> Result<Reporter, InvalidUrl> {
+    let (announcer, delivery) = (announcer.clone(), Arc::clone(delivery));
+    let on_notice = move |notice: &Notice| {
+        delivery.notice(notice);
+        announcer.line(&notice.to_string());
+    };
+    Reporter::builder().on_notice(on_notice).connect(url)
 }
 
 /// The job, with what the command line says of it.

@@ -59,33 +59,16 @@ impl Task {
         sink: &dyn ProgressSink,
     ) -> Result<Outcome, CannotStart> {
         let begun = Instant::now();
-        let mut command = Command::new(&self.program);
         let ours = ffmpeg::is_ffmpeg(&self.program)
             .then(|| Arguments::parse(self.arguments.iter().map(|a| a.to_string_lossy())));
-        let progress = ours
-            .as_ref()
-            .filter(|a| !a.has_progress)
-            .and_then(|a| own_pipe(&mut command, a, targets.screen.is_some()));
-        command.args(&self.arguments);
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        if targets.pty.is_none()
-            && std::env::var_os(pip::RAW.0).is_none()
-            && pip::knows_raw(&self.program, &self.arguments)
-        {
-            command.env(pip::RAW.0, pip::RAW.1);
-        }
+        let (command, progress) = self.command(ours.as_ref(), &targets);
         let exit = io::pipe().map_err(|error| CannotStart::new(&self.program, error))?;
         let (running, output) = if let Some(pty) = targets.pty.take() {
             let started = pty.start(&self.program, command, signals.stop_recorder())?;
             let (child, master, keyboard) = started;
             (Running::on_pty(child), Output::Terminal(master, keyboard))
         } else {
-            let (running, stdout, stderr) = Running::start(&self.program, &mut command)?;
+            let (running, stdout, stderr) = Running::start(&self.program, command)?;
             (running, Output::Pipes(stdout, stderr))
         };
         let (suspended, raw_mode) = (targets.screen.cloned(), output.raw_mode());
@@ -143,9 +126,33 @@ impl Task {
         };
         Ok(exit.outcome())
     }
-}
 
-impl Task {
+    /// The command as it is started, and the pipe for its progress if it is ffmpeg.
+    fn command(
+        &self,
+        ffmpeg: Option<&Arguments>,
+        targets: &OutputTargets<'_>,
+    ) -> (Command, Option<(PipeReader, PipeWriter)>) {
+        let mut command = Command::new(&self.program);
+        let progress = ffmpeg
+            .filter(|a| !a.has_progress)
+            .and_then(|a| own_pipe(&mut command, a, targets.screen.is_some()));
+        command.args(&self.arguments);
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if targets.pty.is_none()
+            && std::env::var_os(pip::RAW.0).is_none()
+            && pip::knows_raw(&self.program, &self.arguments)
+        {
+            command.env(pip::RAW.0, pip::RAW.1);
+        }
+        (command, progress)
+    }
+
     /// `pv -n` prints bare numbers; those of other programs may be anything.
     fn parser(&self) -> OutputParser {
         let parser = OutputParser::new();
