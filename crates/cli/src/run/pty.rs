@@ -85,7 +85,10 @@ impl Pty {
         }
         let child = command.spawn(self.slave).map_err(|error| failed(io_error(error)))?;
         let terminal = Arc::downgrade(&self.master);
-        let keyboard = Keyboard { terminal, raw_mode: RawMode::new(modes), stops };
+        let raw_mode = RawMode::new(modes);
+        // Before anything of the command is shown: a Ctrl-C after that is for its terminal, not for our process group.
+        raw_mode.hold();
+        let keyboard = Keyboard { terminal, raw_mode, stops };
         Ok((child, self.master, keyboard))
     }
 }

@@ -249,7 +249,8 @@ pub fn on_terminal(line: &str) -> Command {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command.env("TERM", "xterm");
+    // `script` asks it for the shell: the tests have the same one wherever they run.
+    command.env("TERM", "xterm").env("SHELL", "/bin/sh");
     command
 }
 
