@@ -21,6 +21,7 @@ pub mod output;
 mod report;
 mod run;
 mod serve;
+mod share;
 mod status;
 mod token;
 mod top;
@@ -55,6 +56,7 @@ enum Command {
     Resume(cancel::Resume),
     Log(log::Args),
     Open(open::Args),
+    Share(share::Args),
     Serve(serve::Args),
     Key(key::Args),
     Token(token::Args),
@@ -91,6 +93,7 @@ pub fn main() -> process::ExitCode {
         Command::Resume(args) => args.run(),
         Command::Log(args) => args.run(),
         Command::Open(args) => args.run(),
+        Command::Share(args) => args.run(),
         Command::Serve(args) => args.run(),
         Command::Key(args) => args.run(),
         Command::Token(args) => args.run(),

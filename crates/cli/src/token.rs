@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use milepost_access::{TokenRules, sign};
+use milepost_access::{Permissions, TokenRules, sign};
 use milepost_protocol::Timestamp;
 
 use crate::exit::{ExitCode, complain, printed};
@@ -26,6 +26,24 @@ pub(crate) struct Args {
     /// Whom it is for (sub)
     #[arg(long, value_name = "WHO")]
     subject: Option<String>,
+    #[command(flatten)]
+    signer: Signer,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let permissions = self.rights.permissions();
+        match self.signer.token(permissions, self.subject, self.lifetime) {
+            Ok(token) => printed(io::stdout().write_all(format!("{token}\n").as_bytes())),
+            Err(problem) => complain(problem, ExitCode::Usage),
+        }
+    }
+}
+
+/// What tokens are signed with, and what they say of whom they are from and for.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
+pub(crate) struct Signer {
     /// The server's token_issuer (iss)
     #[arg(long, value_name = "ISSUER", env = "MILEPOST_TOKEN_ISSUER")]
     issuer: Option<String>,
@@ -40,40 +58,43 @@ pub(crate) struct Args {
     secret: Option<String>,
 }
 
-impl Args {
-    pub(crate) fn run(self) -> ExitCode {
+impl Signer {
+    /// Whether there is something to sign with.
+    pub(crate) fn has_key(&self) -> bool {
+        self.signing_key.is_some() || self.secret.as_ref().is_some_and(|secret| !secret.is_empty())
+    }
+
+    /// A token that holds from now on for `lifetime`; or what is wrong.
+    pub(crate) fn token(
+        self,
+        permissions: Permissions,
+        subject: Option<String>,
+        lifetime: Duration,
+    ) -> Result<String, String> {
         let key = match (self.signing_key, self.secret) {
-            (Some(file), _) => match fs::read_to_string(&file) {
-                Ok(key) => key,
-                Err(error) => {
-                    let problem = format!("{} cannot be read: {error}", file.display());
-                    return complain(problem, ExitCode::Usage);
-                }
-            },
+            (Some(file), _) => fs::read_to_string(&file)
+                .map_err(|error| format!("{} cannot be read: {error}", file.display()))?,
             (None, Some(secret)) if !secret.is_empty() => secret,
-            _ => {
-                let problem = "there is nothing to sign with: set MILEPOST_TOKEN_SECRET, or name a --signing-key";
-                return complain(problem, ExitCode::Usage);
-            }
+            _ => return Err(NOTHING_TO_SIGN_WITH.to_owned()),
         };
         #[expect(
             clippy::cast_precision_loss,
             reason = "exact to the microsecond for two centuries"
         )]
         let now = Timestamp::now().as_micros() as f64 / 1e6;
-        let expires = now + self.lifetime.as_secs_f64();
         let rules = TokenRules { issuer: self.issuer, audience: self.audience, leeway: 0.0 };
-        match sign(&key, self.rights.permissions(), self.subject, &rules, expires) {
-            Ok(token) => printed(io::stdout().write_all(format!("{token}\n").as_bytes())),
-            Err(error) => complain(format_args!("no token: {error}"), ExitCode::Usage),
-        }
+        sign(&key, permissions, subject, &rules, now + lifetime.as_secs_f64())
+            .map_err(|error| format!("no token: {error}"))
     }
 }
+
+const NOTHING_TO_SIGN_WITH: &str =
+    "there is nothing to sign with: set MILEPOST_TOKEN_SECRET, or name a --signing-key";
 
 /// At most a year: a token cannot be revoked.
 const LONGEST: u64 = 366 * 86_400;
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 90s, 15m, 12h or 7d, a year at most");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

@@ -238,6 +238,25 @@ fn keys_and_tokens_let_their_holders_in() {
         assert_eq!(with(&token, &["status", job]), Some(code), "{job}");
     }
     assert_eq!(with(&token, &["watch", "user:42:a"]), Some(0));
+    let share = |arguments: &[&str], secret: &str| {
+        let mut command = milepost(&[&["share"], arguments].concat());
+        command.env("MILEPOST_URL", format!("http://{}", serve.address));
+        support::run(command.env("MILEPOST_TOKEN_SECRET", secret))
+    };
+    let shared = support::text(&share(&["user:42:a"], secret).stdout);
+    let (page, shared) = shared.trim_end().split_once("#token=").unwrap();
+    assert_eq!(page, format!("http://{}/?job=user:42:a", serve.address));
+    assert_eq!(with(shared, &["status", "user:42:a"]), Some(0));
+    assert_eq!(with(shared, &["status", "user:42:b"]), Some(5));
+    assert_eq!(with(shared, &["log", "user:42:a"]), Some(1), "how far it is, no more");
+    let other = share(&["user:42:a"], "another secret of thirty-two bytes or more");
+    assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0));
+    let unsigned = share(&["user:42:a"], "");
+    let problem = support::text(&unsigned.stderr);
+    assert_eq!(unsigned.status.code(), Some(64), "{problem}");
+    assert!(problem.contains("set MILEPOST_TOKEN_SECRET"), "{problem}");
+    let unknown = share(&["user:42:none", "--full", "--for", "1h"], secret);
+    assert!(unknown.status.success() && support::text(&unknown.stderr).contains("not known yet"));
     assert_eq!(with(&token, &report), Some(1));
     keys(&["revoke", "worker"]);
     eventually("it is let in no more", || (with(&key, &["jobs"]) == Some(1)).then_some(()));

@@ -144,6 +144,19 @@ fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
         assert!(lines.lines().all(|line| line.starts_with("x-1 ")), "{lines}");
         assert!(lines.lines().any(|line| line.starts_with("x-1 done 0:0")), "{lines}");
     }
+    server.report("y-1", r#"{"tags":["u"]}"#);
+    let child = watching(&server, &["--tag", "u"]);
+    // It begins only as the last one ends.
+    server.report("y-2", r#"{"tags":["u"]}"#);
+    server.report("y-1", r#"{"status":"completed"}"#);
+    eventually("it joins", || {
+        let watchers = server.get("/watchers?job_id=y-2")?;
+        (watchers["watchers"]["y-2"] == 1).then_some(())
+    });
+    server.report("y-2", r#"{"status":"cancelled"}"#);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("y-2 cancelled"));
     let none = run(&mut server.milepost(&["watch", "--prefix", "z"]));
     assert_eq!(none.status.code(), Some(0));
     assert_eq!(run(&mut server.milepost(&["watch"])).status.code(), Some(64));

@@ -5,7 +5,7 @@ use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, RequestBuilder};
 
-use super::{Pending, RequestError, token};
+use super::{Pending, RequestError};
 
 /// An answer larger than that is not read: 1,000 states of 64 KiB, and more.
 const MAX_ANSWER_BYTES: u64 = 80 * 1024 * 1024;
@@ -25,7 +25,11 @@ impl std::fmt::Debug for Http {
 }
 
 impl Http {
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, RequestError> {
+    pub(super) fn new(
+        url: &str,
+        timeout: Duration,
+        token: Option<&str>,
+    ) -> Result<Self, RequestError> {
         let usable = url.parse::<Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|h| !h.is_empty())
@@ -41,7 +45,7 @@ impl Http {
             .max_redirects(0)
             .build()
             .into();
-        let authorization = token().map(|token| format!("Bearer {token}"));
+        let authorization = token.map(|token| format!("Bearer {token}"));
         Ok(Self { agent, url: url.trim_end_matches('/').to_owned(), authorization })
     }
 

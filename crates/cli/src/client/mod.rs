@@ -192,11 +192,16 @@ impl Client {
         Self::with_timeout(url, TIMEOUT)
     }
 
+    /// With another credential than the environment's; for a server, not for Redis.
+    pub(crate) fn with_token(url: &str, token: Option<&str>) -> Result<Self, RequestError> {
+        Http::new(url, TIMEOUT, token).map(Self::Http)
+    }
+
     pub(crate) fn with_timeout(url: &str, timeout: Duration) -> Result<Self, RequestError> {
         if Address::is_meant(url) {
             Redis::new(url, timeout).map(Self::Redis)
         } else {
-            Http::new(url, timeout).map(Self::Http)
+            Http::new(url, timeout, token().as_deref()).map(Self::Http)
         }
     }
 

@@ -1,6 +1,7 @@
 //! `milepost watch`: jobs as they go on, until they end.
 
 mod keys;
+mod matching;
 mod plain;
 mod rows;
 mod view;
@@ -16,23 +17,25 @@ use crate::bars::{JobTimes, Terminal};
 use crate::client::{Client, RequestError, ServerArgs, token};
 use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
-use crate::jobs::{Filter, list};
+use crate::jobs::Filter;
 use crate::serve::asked_to_stop;
+use matching::{Listing, MAX_MATCHING, Matching};
 use view::View;
 use watched_jobs::{ConnectionState, WatchedJobs};
 
 /// How often ages and spinners move.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Jobs that are watched without their ids, at most: what one connection watches.
-const MAX_LISTED: u32 = 1000;
+/// Some of the jobs that match are not watched.
+const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began last are watched";
 
 /// Watch jobs until they have ended.
 ///
 /// On a terminal each has a bar; if they do not all fit, the arrow keys scroll and q leaves. Elsewhere a line is printed for each
 /// new stage, each 5 % and the outcome. A lost connection is made anew, and the last known state stays visible.
 ///
-/// Instead of ids, --all, --prefix, --name, --tag and --q choose among the jobs that have not ended when the command starts.
+/// Instead of ids, --all, --prefix, --name, --tag and --q choose among the jobs that have not ended. Jobs that begin meanwhile join
+/// them, and the command ends once none is left.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
@@ -44,7 +47,7 @@ pub(crate) struct Args {
     #[arg(required_unless_present_any = ["all", "prefix", "name", "tags", "q"], value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids(),
         conflicts_with_all = ["all", "prefix", "name", "tags", "q"])]
     jobs: Vec<JobId>,
-    /// All jobs that have not ended
+    /// All jobs that have not ended, 1,000 at most
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -66,12 +69,12 @@ impl Args {
             Ok(url) => url,
             Err(error) => return complain(&error, error.exit_code()),
         };
-        let jobs = match self.named_or_listed(url) {
-            Ok(jobs) if jobs.is_empty() => {
+        let (jobs, listing) = match self.named_or_listed(url) {
+            Ok((jobs, _)) if jobs.is_empty() => {
                 warn("there is no such job that has not ended");
                 return ExitCode::Success;
             }
-            Ok(jobs) => jobs,
+            Ok(found) => found,
             Err(error) => return complain(&error, error.exit_code()),
         };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -80,7 +83,7 @@ impl Args {
                 return complain(format_args!("cannot start: {error}"), ExitCode::Unreachable);
             }
         };
-        runtime.block_on(async {
+        let code = runtime.block_on(async {
             let stop = match asked_to_stop() {
                 Ok(stop) => stop,
                 Err(error) => {
@@ -91,18 +94,24 @@ impl Args {
                 }
             };
             let timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-            watch(url, jobs, self.json, timeout, stop).await
-        })
+            watch_listed(url, jobs, listing, self.json, timeout, stop).await
+        });
+        // A list that is under way is not waited for.
+        runtime.shutdown_background();
+        code
     }
 
-    fn named_or_listed(&self, url: &str) -> Result<Vec<JobId>, RequestError> {
+    fn named_or_listed(&self, url: &str) -> Result<(Vec<JobId>, Option<Listing>), RequestError> {
         if !self.all && self.filter.is_empty() {
-            return Ok(self.jobs.clone());
+            return Ok((self.jobs.clone(), None));
         }
-        let mut query = vec![("status", "queued"), ("status", "processing")];
-        query.extend(self.filter.query());
-        let states = list(&Client::new(url)?, &query, MAX_LISTED)?;
-        Ok(states.iter().map(|state| state.job().clone()).collect())
+        let mut listing = Listing::new(Client::new(url)?, self.filter.clone());
+        let matching = listing.first()?;
+        if matching.more {
+            warn(TOO_MANY);
+            listing.said_more = true;
+        }
+        Ok((matching.jobs, Some(listing)))
     }
 }
 
@@ -110,6 +119,18 @@ impl Args {
 pub(crate) async fn watch(
     url: &str,
     jobs: Vec<JobId>,
+    json: bool,
+    timeout: Option<Duration>,
+    stop: impl Future<Output = ()>,
+) -> ExitCode {
+    watch_listed(url, jobs, None, json, timeout, stop).await
+}
+
+/// Like [`watch`]; also the jobs that a later list has.
+async fn watch_listed(
+    url: &str,
+    jobs: Vec<JobId>,
+    listing: Option<Listing>,
     json: bool,
     timeout: Option<Duration>,
     stop: impl Future<Output = ()>,
@@ -129,8 +150,8 @@ pub(crate) async fn watch(
         }
     }
     let terminal = Terminal::for_bars().filter(|_| io::stdout().is_terminal());
-    let mut view = View::new(json, terminal, &watched_jobs);
-    let code = follow(watches, &mut watched_jobs, &mut view, timeout, stop).await;
+    let mut view = View::new(json, terminal);
+    let code = follow(watches, &mut watched_jobs, listing, &mut view, timeout, stop).await;
     view.leave(&watched_jobs);
     code
 }
@@ -138,6 +159,7 @@ pub(crate) async fn watch(
 async fn follow(
     mut watches: Watches,
     watched_jobs: &mut WatchedJobs,
+    mut listing: Option<Listing>,
     view: &mut View,
     timeout: Option<Duration>,
     stop: impl Future<Output = ()>,
@@ -145,6 +167,8 @@ async fn follow(
     tokio::pin!(stop);
     let mut ticks = tokio::time::interval(TICK);
     let mut refused = None;
+    // All have ended, and the list is asked for once more.
+    let mut is_closing = false;
     loop {
         let shown = tokio::select! {
             () = &mut stop => return ExitCode::Interrupted,
@@ -167,6 +191,19 @@ async fn follow(
                 }
                 Some(event) => take(event, watched_jobs, view),
             },
+            Some(listed) = next_list(listing.as_mut()) => {
+                // Without an answer there is nothing to add; that the server is away is said of the connection.
+                let joined = listed.map_or(Joined::None, |it| join(it, &watches, watched_jobs));
+                if let (Joined::NotAll, Some(listing)) = (joined, &mut listing)
+                    && !std::mem::replace(&mut listing.said_more, true)
+                {
+                    view.too_many(TOO_MANY);
+                }
+                if is_closing && joined != Joined::All {
+                    listing = None;
+                }
+                Ok(())
+            }
         };
         if shown.is_err() {
             return ExitCode::OutputClosed;
@@ -175,11 +212,50 @@ async fn follow(
             return ExitCode::Interrupted;
         }
         // Not left to the watcher's `close_at_end`: a job may have ended before the last one is subscribed.
-        if let Some(code) = watched_jobs.exit_code() {
-            watches.close().await;
-            return code;
+        match (watched_jobs.exit_code(), &mut listing) {
+            (Some(code), None) => {
+                watches.close().await;
+                return code;
+            }
+            (Some(_), Some(listing)) if !is_closing => {
+                is_closing = true;
+                listing.ask();
+            }
+            (Some(_), Some(_)) => {}
+            (None, _) => is_closing = false,
         }
     }
+}
+
+/// None without a list.
+async fn next_list(listing: Option<&mut Listing>) -> Option<Result<Matching, RequestError>> {
+    Some(listing?.next().await)
+}
+
+/// What became of a list's jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joined {
+    /// All are watched already.
+    None,
+    All,
+    /// There is no room for all of them.
+    NotAll,
+}
+
+/// Watches the jobs that are listed and not watched yet, as far as there is room.
+fn join(matching: Matching, watches: &Watches, watched_jobs: &mut WatchedJobs) -> Joined {
+    let mut joined = Joined::None;
+    for job in matching.jobs {
+        if watched_jobs.knows(&job) {
+            continue;
+        }
+        if watched_jobs.watched().len() >= MAX_MATCHING || watches.subscribe(job.clone()).is_err() {
+            return Joined::NotAll;
+        }
+        watched_jobs.add(job);
+        joined = Joined::All;
+    }
+    joined
 }
 
 /// The watcher's own end. Whatever it is, it is no job's outcome.

@@ -15,7 +15,10 @@ use crate::exit::warn;
 /// One of three ways to show jobs. An error: nobody reads any more.
 pub(super) enum View {
     Bars(Bars),
-    Plain { printed: Vec<LastPrinted> },
+    /// As far as something was printed, in the order of the jobs.
+    Plain {
+        printed: Vec<LastPrinted>,
+    },
     Json,
 }
 
@@ -27,17 +30,17 @@ pub(super) struct Bars {
     keys: Option<Keys>,
     scroll: Scroll,
     quit: bool,
+    /// What is said at the end, if not all jobs are watched.
+    too_many: Option<&'static str>,
 }
 
 impl View {
-    pub(super) fn new(json: bool, terminal: Option<Terminal>, watched_jobs: &WatchedJobs) -> Self {
+    pub(super) fn new(json: bool, terminal: Option<Terminal>) -> Self {
         if json {
             return Self::Json;
         }
         let Some(terminal) = terminal else {
-            return Self::Plain {
-                printed: watched_jobs.watched().iter().map(|_| LastPrinted::default()).collect(),
-            };
+            return Self::Plain { printed: Vec::new() };
         };
         Self::Bars(Bars {
             block: Block::default(),
@@ -46,6 +49,7 @@ impl View {
             keys: Keys::new(),
             scroll: Scroll::default(),
             quit: false,
+            too_many: None,
         })
     }
 
@@ -54,6 +58,7 @@ impl View {
         match self {
             Self::Bars(bars) => bars.tick(watched_jobs, now),
             Self::Plain { printed } => {
+                printed.resize_with(watched_jobs.watched().len(), LastPrinted::default);
                 for (printed, watched) in printed.iter_mut().zip(watched_jobs.watched()) {
                     let lines = [printed.unknown(watched, now), printed.silence(watched, now)];
                     for line in lines.into_iter().flatten() {
@@ -77,6 +82,7 @@ impl View {
             Self::Bars(_) => Ok(()),
             Self::Json => print(state.json()),
             Self::Plain { printed } => {
+                printed.resize_with(watched_jobs.watched().len(), LastPrinted::default);
                 let line = index.and_then(|index| {
                     let watched = &watched_jobs.watched()[index];
                     let clock = watched.clock();
@@ -84,6 +90,14 @@ impl View {
                 });
                 line.map_or(Ok(()), |line| print(&line))
             }
+        }
+    }
+
+    /// Not all jobs are watched. On a terminal it is said at the end, below the bars.
+    pub(super) fn too_many(&mut self, what: &'static str) {
+        match self {
+            Self::Bars(bars) => bars.too_many = Some(what),
+            Self::Plain { .. } | Self::Json => warn(what),
         }
     }
 
@@ -138,8 +152,9 @@ impl View {
                 let _ = writeln!(io::stderr(), "{}: {}", watched.job, lines.join("\n  "));
             }
         }
-        if let Some(summary) = summary {
-            let _ = writeln!(io::stderr(), "{summary}");
+        let too_many = bars.too_many.map(str::to_owned);
+        for line in summary.into_iter().chain(too_many) {
+            let _ = writeln!(io::stderr(), "{line}");
         }
     }
 

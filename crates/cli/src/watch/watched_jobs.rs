@@ -104,23 +104,34 @@ pub(super) struct WatchedJobs {
 impl WatchedJobs {
     /// A job that is named twice is watched once.
     pub(super) fn new(jobs: Vec<JobId>, now: Instant) -> Self {
-        let mut watched: Vec<Watched> = Vec::new();
+        let link = ConnectionState::Connecting;
+        let mut all = Self { watched: Vec::new(), link, disconnected_since: Some(now) };
         for job in jobs {
-            if watched.iter().all(|w| w.job != job) {
-                watched.push(Watched {
-                    job,
-                    summary: None,
-                    times: None,
-                    unknown_since: None,
-                    given_up: false,
-                    refused: None,
-                    is_unreadable: false,
-                    heard: None,
-                    fresh: true,
-                });
-            }
+            all.add(job);
         }
-        Self { watched, link: ConnectionState::Connecting, disconnected_since: Some(now) }
+        all
+    }
+
+    /// A job that is watched already stays as it is.
+    pub(super) fn add(&mut self, job: JobId) {
+        if self.knows(&job) {
+            return;
+        }
+        self.watched.push(Watched {
+            job,
+            summary: None,
+            times: None,
+            unknown_since: None,
+            given_up: false,
+            refused: None,
+            is_unreadable: false,
+            heard: None,
+            fresh: true,
+        });
+    }
+
+    pub(super) fn knows(&self, job: &JobId) -> bool {
+        self.index(job).is_some()
     }
 
     pub(super) fn jobs(&self) -> impl Iterator<Item = &JobId> {
