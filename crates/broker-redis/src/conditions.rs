@@ -43,7 +43,7 @@ impl Conditions {
     /// Of several servers: the first obstacle and the first warning, and the memory of the first.
     pub(crate) fn of_all(servers: &[String], is_cluster: bool) -> Result<Self, Failure> {
         let mut all = servers.iter().map(|info| Self::parse(info, is_cluster));
-        let first = all.next().ok_or_else(|| Failure::nonsense("INFO"))?;
+        let first = all.next().ok_or_else(|| Failure::unexpected("INFO"))?;
         Ok(all.fold(first, |first, other| Self {
             obstacle: first.obstacle.or(other.obstacle),
             warning: first.warning.or(other.warning),

@@ -95,7 +95,9 @@ impl Redis {
             let probes = self.subscribers.probes(&self.instance, &self.shared);
             let probes = probes.into_iter().map(|(node, channel)| async move {
                 let result = self.client.probe(&channel, &self.instance).await;
-                self.shared.health.probed(&node, result.map_err(|failure| failure.to_string()));
+                self.shared
+                    .health
+                    .probe_written(&node, result.map_err(|failure| failure.to_string()));
             });
             futures_util::future::join_all(probes).await;
         }
@@ -111,7 +113,7 @@ impl Redis {
         if conditions.used_memory > 0 {
             self.bytes.store(conditions.used_memory, Ordering::Relaxed);
         }
-        for warning in self.shared.health.conditions(conditions) {
+        for warning in self.shared.health.update_conditions(conditions) {
             tracing::warn!("Redis: {warning}");
         }
     }
@@ -167,12 +169,12 @@ impl Redis {
 impl Broker for Redis {
     async fn report(&self, update: Update) -> Result<Reported, ReportError> {
         match self.client.report(&update, self.shared.clock.now()).await {
-            Ok(Reply::Taken(taken)) => {
-                if taken.state.position().number == 1 && !taken.repeated {
+            Ok(Reply::Accepted(accepted)) => {
+                if accepted.state.position().number == 1 && !accepted.repeated {
                     self.jobs.fetch_add(1, Ordering::Relaxed);
-                    self.bytes.fetch_add(taken.state.json().len(), Ordering::Relaxed);
+                    self.bytes.fetch_add(accepted.state.json().len(), Ordering::Relaxed);
                 }
-                Ok(Reported { state: Arc::new(taken.state), repeated: taken.repeated })
+                Ok(Reported { state: Arc::new(accepted.state), repeated: accepted.repeated })
             }
             Ok(Reply::Refused(refusal)) => Err(ReportError::Refused(refusal)),
             Ok(_) => Err(ReportError::Unavailable(Unavailable::Backend(
@@ -185,10 +187,10 @@ impl Broker for Redis {
 
     async fn request(&self, job: &JobId, request: Request) -> Result<Reported, RequestError> {
         match self.client.request(job, &request, self.shared.clock.now()).await {
-            Ok(Reply::Taken(taken)) => {
-                Ok(Reported { state: Arc::new(taken.state), repeated: taken.repeated })
+            Ok(Reply::Accepted(accepted)) => {
+                Ok(Reported { state: Arc::new(accepted.state), repeated: accepted.repeated })
             }
-            Ok(Reply::NotRequested(refusal)) => Err(RequestError::Refused(refusal)),
+            Ok(Reply::RequestRefused(refusal)) => Err(RequestError::Refused(refusal)),
             Ok(Reply::Refused(refusal)) => {
                 Err(RequestError::Refused(RequestRefusal::Ended(refusal)))
             }

@@ -5,20 +5,20 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 /// Why Redis did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It does not answer, or cannot do it now: what it said last. Whether it was done is not known.
+    /// It does not answer, or cannot do it now, with the last error. It may have been done.
     Unavailable(String),
-    /// It is there, and answered with an error, such as `NOPERM`, `MISCONF`, or `WRONGTYPE` for a job whose keys somebody
-    /// else has written. Another job's may be done.
+    /// It answered with an error, such as `NOPERM` or `MISCONF`, or `WRONGTYPE` for a job whose keys another program has
+    /// written. The same request for another job may succeed.
     Refused(String),
-    /// What lies under this job's keys is not what Milepost keeps there: a value of another type, bytes that are not
-    /// UTF-8, or no state. Somebody else has written it. Other jobs are not concerned.
+    /// Another program has written this job's keys: they hold a value of another type, bytes that are not UTF-8, or no state.
+    /// Other jobs are not affected.
     Unreadable(String),
     /// It has no memory left (`maxmemory` with `noeviction`). Nothing was done.
     Full(String),
 }
 
 impl Failure {
-    /// Without a connection nothing is done, whatever the reason.
+    /// A failure to connect. Nothing was done, whatever the reason.
     pub(crate) fn to_connect(error: &RedisError) -> Self {
         match Self::from(error) {
             Self::Refused(detail) | Self::Full(detail) | Self::Unreadable(detail) => {
@@ -28,21 +28,20 @@ impl Failure {
         }
     }
 
-    /// Redis answered with something else than `what`.
-    pub fn nonsense(what: &str) -> Self {
-        Self::Unavailable(format!("Redis answered with something else than {what}"))
+    /// An unexpected reply: Redis answered with something other than `what`.
+    pub fn unexpected(what: &str) -> Self {
+        Self::Unavailable(format!("Redis answered with something other than {what}"))
     }
 
     pub(crate) fn unreadable(what: &str) -> Self {
-        Self::Unreadable(format!("the job's keys in Redis hold something else than {what}"))
+        Self::Unreadable(format!("the job's keys in Redis hold something other than {what}"))
     }
 
-    /// The same, where a script that concerns one job answered it: an error of the script itself comes from what lies
-    /// under the job's keys.
+    /// An error from a script that works on one job. An error of the script itself is caused by the values of the job's keys.
     pub(crate) fn of_script(error: &RedisError) -> Self {
-        let is_jobs = matches!(error.code(), Some("WRONGTYPE" | "ERR"));
+        let is_of_job = matches!(error.code(), Some("WRONGTYPE" | "ERR"));
         match Self::from(error) {
-            Self::Refused(detail) if is_jobs => Self::Unreadable(detail),
+            Self::Refused(detail) if is_of_job => Self::Unreadable(detail),
             failure => failure,
         }
     }
@@ -56,12 +55,12 @@ impl From<&RedisError> for Failure {
         if error.is_timeout() {
             return Self::Unavailable("Redis did not answer in time".to_owned());
         }
-        let said = format!("Redis: {error}");
+        let detail = format!("Redis: {error}");
         let is_answer = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
         if is_answer && !spoils_connection(error) {
-            Self::Refused(said)
+            Self::Refused(detail)
         } else {
-            Self::Unavailable(said)
+            Self::Unavailable(detail)
         }
     }
 }
@@ -79,14 +78,14 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Whether another connection, perhaps to another server, may do better than the one that said this.
+/// Whether a new connection, perhaps to another server, may succeed where this one failed.
 pub(crate) fn spoils_connection(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => matches!(
             kind,
             ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown
         ),
-        // A timeout too: the connection may be half-open. Late answers cannot harm, see the scripts' deadline.
+        // After a timeout the connection may be half-open. The scripts' deadline makes late replies harmless.
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => {
             true
         }
@@ -94,7 +93,7 @@ pub(crate) fn spoils_connection(error: &RedisError) -> bool {
     }
 }
 
-/// Whether the server has refused it untouched, and another may take it.
+/// Whether the server refused a write without doing anything, and another server may accept it.
 pub(crate) fn is_elsewhere(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

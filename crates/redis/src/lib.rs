@@ -6,21 +6,32 @@
 //! `milepost-protocol` passes.
 
 mod address;
+mod answer;
 mod arguments;
 mod call;
 mod client;
 mod connection;
 mod failure;
-mod job_log;
 mod names;
 mod published;
+mod read;
+mod reply;
+mod report;
+mod retention;
+mod script;
+mod shared_connection;
 mod slots;
 
 pub use address::{Address, InvalidAddress};
-pub use call::{Answer, Call, Read, Reply, Report, Retention, Script, ServerId, Source, Taken};
-pub use client::Client;
+pub use answer::Answer;
+pub use call::Call;
+pub use client::{Client, LogRead};
 pub use failure::Failure;
-pub use job_log::LogRead;
 pub use names::{INDEX, Names};
 pub use published::{Published, Secret};
+pub use read::Read;
+pub use reply::{Accepted, Reply};
+pub use report::{Report, ServerId, Source};
+pub use retention::Retention;
+pub use script::Script;
 pub use slots::{Node, Slots, slot_of};

@@ -8,7 +8,7 @@ use milepost_protocol::{
     Action, Epoch, Fold, Health, JobId, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, Origin,
     Request, State, Timeline, Timestamp, Update, fold,
 };
-use milepost_redis::{Address, Call, Client, Reply, Report, Retention, Source, Taken};
+use milepost_redis::{Accepted, Address, Call, Client, Reply, Report, Retention, Source};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -58,25 +58,25 @@ impl<'a> Twice<'a> {
 
         let previous = self.present.as_ref();
         let epoch = match (&reply, previous) {
-            (Reply::Taken(Taken { state, .. }), _) => state.position().epoch,
+            (Reply::Accepted(Accepted { state, .. }), _) => state.position().epoch,
             (_, Some(previous)) => previous.position().epoch,
             (_, None) => Epoch(1),
         };
         let now = match &reply {
-            Reply::Taken(Taken { state, repeated: false, .. }) => clock_of(state, &update),
+            Reply::Accepted(Accepted { state, repeated: false, .. }) => clock_of(state, &update),
             _ => now,
         };
         match (fold(previous, &update, origin, epoch, now), reply) {
             (
                 Ok(Fold::New(expected)),
-                Reply::Taken(Taken { state, repeated: false, serial, .. }),
+                Reply::Accepted(Accepted { state, repeated: false, serial, .. }),
             ) => {
                 self.serial = serial.unwrap_or(self.serial);
                 assert_eq!(state, expected, "{json}");
                 self.timeline = Some(next_timeline(self.timeline.take(), previous, &state, now));
                 self.present = Some(state);
             }
-            (Ok(Fold::Repeated), Reply::Taken(Taken { state, repeated: true, .. })) => {
+            (Ok(Fold::Repeated), Reply::Accepted(Accepted { state, repeated: true, .. })) => {
                 assert_eq!(Some(&state), previous, "{json}");
             }
             (Err(expected), Reply::Refused(refusal)) => assert_eq!(refusal, expected, "{json}"),
@@ -328,7 +328,7 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
         assert_eq!(before.health(), Some(Health::Ok));
         std::thread::sleep(Duration::from_millis(60));
         assert_eq!((look(i64::MAX), newest()), (1, before.clone()), "nobody could be heard");
-        // The worker reports after it was found to be silent: the end is not taken.
+        // The worker reports after it was found to be silent: the end is not accepted.
         let end = Update::end_of_lost(&job, 1, Duration::from_millis(50));
         report("{}");
         let late = Report::new(&end, Some(Source::Lost(before.position())), now);
@@ -537,7 +537,7 @@ fn a_request_has_the_moment_of_the_server() {
         let request = Request { action: Action::Cancel, by: None, reason: Some("why".to_owned()) };
         let reported = runtime.block_on(client.report(&update, wrong)).expect("an answer");
         let requested = runtime.block_on(client.request(&job, &request, wrong)).expect("an answer");
-        let (Reply::Taken(reported), Reply::Taken(requested)) = (reported, requested) else {
+        let (Reply::Accepted(reported), Reply::Accepted(requested)) = (reported, requested) else {
             panic!("they are taken")
         };
         let moment = |state: &State, name| {

@@ -234,9 +234,9 @@ impl Sending {
 
 fn outcome(reply: &Reply) -> Outcome {
     match reply {
-        Reply::Taken(taken) => {
+        Reply::Accepted(accepted) => {
             let requested =
-                taken.state.requested().and_then(|json| serde_json::from_str(json).ok());
+                accepted.state.requested().and_then(|json| serde_json::from_str(json).ok());
             Outcome::Accepted { requested: requested.as_ref().and_then(Requested::read) }
         }
         Reply::Refused(refusal) => Outcome::AttemptOver { reason: refusal.to_string() },

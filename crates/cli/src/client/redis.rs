@@ -30,7 +30,7 @@ impl Redis {
 
     pub(super) fn report(&self, update: &Update) -> Result<String, RequestError> {
         match self.ask(self.client.report(update, Timestamp::now()))? {
-            Reply::Taken(taken) => Ok(taken.state.position().to_string()),
+            Reply::Accepted(accepted) => Ok(accepted.state.position().to_string()),
             Reply::Refused(refusal) => Err(RequestError::AttemptOver(refusal)),
             // Somebody deletes and writes the job's keys at this moment.
             _ => Err(self.failed(Failure::Unavailable("the job's keys are in motion".to_owned()))),

@@ -1,7 +1,7 @@
 -- What report.lua does beyond the fold for an update that a legacy worker has published, or left under the status key.
 -- It stands before report.lua where such an update is folded; where a reporter's is, it is left out and costs nothing.
 --
--- Further answers  {'heard', state, serial}  another instance had this publish folded: what it led to
+-- Further answers  {'folded', state, serial}  another instance had this publish folded: what it led to
 --                  {'stale'}                 publishes that came after this one were folded already; or the value is no
 --                                            longer under the key
 --
@@ -34,7 +34,7 @@ function legacy.look_up(origin, fields, after, time, taken, epoch, number, statu
     if found then
       local same_epoch = string.match(taken, '^%x+') == epoch
       local state = same_epoch and state_of(number - tonumber(its_number))
-      return {'heard', state or state_of(0), found}
+      return {'folded', state or state_of(0), found}
     end
     if origin == 'publish' then
       return {'stale'}

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use milepost_protocol::{JobId, State};
-use milepost_redis::{Reply, Taken};
+use milepost_redis::{Accepted, Reply};
 
 use backlog::Backlog;
 pub(crate) use backlog::LegacyUpdate;
@@ -154,9 +154,11 @@ impl Legacy {
         self.last = digest(update.json());
         let is_from_key = matches!(update, LegacyUpdate::Set { .. });
         let (state, serial) = match reply {
-            Some(Reply::Taken(Taken { repeated: false, state, serial, .. })) => (state, serial),
+            Some(Reply::Accepted(Accepted { repeated: false, state, serial, .. })) => {
+                (state, serial)
+            }
             // A value that was folded long ago is not news.
-            Some(Reply::Heard { state, serial }) if !is_from_key => (state, Some(serial)),
+            Some(Reply::AlreadyFolded { state, serial }) if !is_from_key => (state, Some(serial)),
             // It came after the end, or is the end again.
             _ => return Folded::Nothing,
         };

@@ -1,29 +1,31 @@
 use milepost_protocol::{JobId, LogLine, Position};
 
-use crate::call::{Answer, Call};
-use crate::{Client, Failure};
+use super::Client;
+use crate::Failure;
+use crate::answer::Answer;
+use crate::call::Call;
 
 /// Lines that were read from a job's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRead {
-    /// Where the log ends: the position of its last line; none if it never had one.
+    /// The position of the log's last line; none if it never had one.
     pub end: Option<Position>,
-    /// The lines that are no longer kept.
+    /// How many lines are no longer kept.
     pub dropped: u64,
     /// The number of the first of `lines`.
     pub first: u64,
-    /// Whether lines are missing between the one asked about and the first one here.
+    /// Whether lines are missing between the requested position and the first line here.
     pub gap: bool,
     /// The lines, oldest first.
     pub lines: Vec<LogLine>,
 }
 
 impl Client {
-    /// Appends lines to a job's log, of which at most `most` bytes are kept: where it ends then, and how many lines are no
-    /// longer kept; none if the job is not known.
+    /// Appends lines to a job's log, and drops the oldest lines beyond `most` bytes. Returns the position of the last line, and
+    /// how many lines were dropped so far; none if the job is not known.
     ///
     /// # Errors
-    /// When Redis does not do it, or it is not known whether it did.
+    /// When Redis does not accept them, or it is not known whether it did.
     pub async fn append_log(
         &self,
         job: &JobId,
@@ -37,7 +39,7 @@ impl Client {
         Ok(Some((position(end)?, parts.number()?)))
     }
 
-    /// A job's log: at most `most` lines after a position, or the newest; none if the job is not known.
+    /// At most `most` lines of a job's log after a position, or the newest ones. None if the job is not known.
     ///
     /// # Errors
     /// When Redis does not answer, or [`Failure::Unreadable`].
@@ -53,9 +55,9 @@ impl Client {
         let (end, dropped) = (position(end)?, parts.number()?);
         let (first, gap) = (parts.number()?, parts.number()? == 1);
         let line = |line: Vec<u8>| {
-            let line = String::from_utf8(line).map_err(|_| nonsense())?;
-            // Somebody else may have removed it.
-            if line.starts_with('{') { Ok(LogLine::from_json(line)) } else { Err(nonsense()) }
+            let line = String::from_utf8(line).map_err(|_| unexpected())?;
+            // A line that Milepost did not write, or that was overwritten.
+            if line.starts_with('{') { Ok(LogLine::from_json(line)) } else { Err(unexpected()) }
         };
         let lines = parts.0.map(line).collect::<Result<_, _>>()?;
         Ok(Some(LogRead { end, dropped, first, gap, lines }))
@@ -67,7 +69,7 @@ struct Parts(std::vec::IntoIter<Vec<u8>>);
 impl Parts {
     fn number(&mut self) -> Result<u64, Failure> {
         let text = self.0.next().and_then(|text| String::from_utf8(text).ok());
-        text.and_then(|text| text.parse().ok()).ok_or_else(nonsense)
+        text.and_then(|text| text.parse().ok()).ok_or_else(unexpected)
     }
 }
 
@@ -75,10 +77,10 @@ fn position(text: Vec<u8>) -> Result<Option<Position>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
-    let text = String::from_utf8(text).map_err(|_| nonsense())?;
-    Position::parse(&text).map(Some).ok_or_else(nonsense)
+    let text = String::from_utf8(text).map_err(|_| unexpected())?;
+    Position::parse(&text).map(Some).ok_or_else(unexpected)
 }
 
-fn nonsense() -> Failure {
+fn unexpected() -> Failure {
     Failure::unreadable("a log")
 }

@@ -1,0 +1,180 @@
+//! The client that runs Milepost's scripts: reports and requests are here, what else it can do is grouped by noun.
+
+mod health;
+mod index;
+mod job_log;
+mod servers;
+mod states;
+
+use std::time::Duration;
+
+use milepost_protocol::{JobId, Request, State, Timestamp, Update};
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::connection::wall_clock;
+use crate::names::Names;
+use crate::reply::{Accepted, Reply};
+use crate::report::{JobRequest, Report, ServerId, Source};
+use crate::retention::Retention;
+use crate::shared_connection::SharedConnection;
+use crate::{Address, Failure};
+
+pub use job_log::LogRead;
+
+/// Runs Milepost's scripts on Redis, over one connection that all callers share.
+///
+/// It connects on first use, and again after the connection was lost or its server turned out to accept no writes.
+/// Connecting, and each reply, may take 2 s, or what [`with_patience`](Client::with_patience) says.
+pub struct Client {
+    connection: SharedConnection,
+    names: Names,
+    retention: Retention,
+}
+
+impl Client {
+    /// A client of the Redis at that address. Does not connect yet.
+    pub fn new(address: Address, retention: Retention) -> Self {
+        let names = Names::new(address.is_cluster());
+        Self { connection: SharedConnection::new(address), names, retention }
+    }
+
+    /// Replaces the time that connecting, and each reply, may take. Redis rejects a report that it reaches later
+    /// (`spec/README.md`, section 14, "Deadline"), so a caller that gives up earlier should say so here.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.connection.set_patience(patience);
+        self
+    }
+
+    /// The names of keys and channels there.
+    pub fn names(&self) -> Names {
+        self.names
+    }
+
+    /// How long, and how much of, a job is kept.
+    pub fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    /// Where Redis is.
+    pub fn address(&self) -> &Address {
+        self.connection.address()
+    }
+
+    /// Runs a script.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn run(&self, call: &Call) -> Result<Answer, Failure> {
+        self.connection.run(call).await
+    }
+
+    /// Reports an update.
+    ///
+    /// # Errors
+    /// When Redis does not accept it, or it is not known whether it did.
+    pub async fn report(&self, update: &Update, now: Timestamp) -> Result<Reply, Failure> {
+        let reply = self.fold(update, None, now, false).await?;
+        let Reply::Adopt(json) = reply else { return Ok(reply) };
+        // A legacy worker has reported this job, and no server has folded its value yet.
+        let readable = match self.adopt(update.job(), &json, now).await {
+            // An end is accepted even if there is no room to fold the value first.
+            Err(Failure::Full(_)) if update.status().is_end() => false,
+            adopted => adopted?.is_some(),
+        };
+        self.fold(update, None, now, !readable).await
+    }
+
+    /// Folds the value that a legacy worker set under a job's key. Returns the state that it led to; none if it is unreadable
+    /// or was refused.
+    async fn adopt(
+        &self,
+        job: &JobId,
+        json: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<State>, Failure> {
+        if json.len() > self.retention.max_update_bytes {
+            return Ok(None);
+        }
+        let (Ok(update), Ok(json)) = (Update::parse(Some(job), json), std::str::from_utf8(json))
+        else {
+            return Ok(None);
+        };
+        match self.fold(&update, Some(Source::Key(json)), now, false).await? {
+            Reply::Accepted(Accepted { state, .. }) => Ok(Some(state)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn fold(
+        &self,
+        update: &Update,
+        source: Option<Source<'_>>,
+        now: Timestamp,
+        ignore_key: bool,
+    ) -> Result<Reply, Failure> {
+        let named = update.attempt().map(u32::from);
+        let report = Report { ignore_key, ..Report::new(update, source, now) };
+        let call = |deadline, server| {
+            let report = Report { deadline, server, ..report.clone() };
+            Call::report(self.names, &report, &self.retention)
+        };
+        self.in_time(update.job(), named, call).await
+    }
+
+    /// Puts a request for a job's worker into the job's state.
+    ///
+    /// # Errors
+    /// When Redis does not accept it, or it is not known whether it did.
+    pub async fn request(
+        &self,
+        job: &JobId,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Reply, Failure> {
+        let of = JobRequest { job, request, now };
+        let call = |deadline, server: Option<ServerId>| {
+            Call::request(self.names, of, &self.retention, deadline, server.as_ref())
+        };
+        self.in_time(job, None, call).await
+    }
+
+    /// Runs the report script with a deadline shortly before the caller gives up. `call` encodes it, given the deadline and the
+    /// server's identity.
+    async fn in_time(
+        &self,
+        job: &JobId,
+        named: Option<u32>,
+        call: impl Fn(Option<i64>, Option<ServerId>) -> Call,
+    ) -> Result<Reply, Failure> {
+        for last in [false, true] {
+            let connected = self.connection.connected().await?;
+            let sent = wall_clock() + connected.ahead();
+            // Clocks are read in whole milliseconds. Without a margin, an update that the caller was told is lost could be
+            // folded a moment later.
+            let patience = self.connection.patience().mul_f64(0.95).as_millis();
+            let deadline = Some(sent + i64::try_from(patience).unwrap_or(i64::MAX));
+            let call = call(deadline, connected.server());
+            let reply =
+                Reply::parse(self.connection.run_on(connected.clone(), &call).await?, named)?;
+            match reply {
+                Reply::Late(theirs) if !last => {
+                    // It was not late by this clock, so the server's clock was set since, or this is another server.
+                    connected.raise_ahead(theirs - wall_clock());
+                }
+                Reply::Late(_) => break,
+                Reply::Accepted(ref accepted) => {
+                    if let Some(id) = &accepted.server {
+                        connected.set_server(id, sent);
+                    }
+                    if let Some(index) = &accepted.index {
+                        self.update_index(job, index).await;
+                    }
+                    return Ok(reply);
+                }
+                reply => return Ok(reply),
+            }
+        }
+        Err(Failure::Unavailable("Redis did not answer in time".to_owned()))
+    }
+}

@@ -1,0 +1,69 @@
+use std::sync::OnceLock;
+
+use redis::Cmd;
+
+/// One of the scripts in `scripts/`.
+#[derive(Debug)]
+pub struct Script {
+    /// The files that it is joined from.
+    code: &'static [&'static str],
+    /// Whether it may write while the server is out of memory, so that ends of jobs are kept.
+    allow_oom: bool,
+    hash: OnceLock<String>,
+}
+
+impl Script {
+    const fn new(code: &'static [&'static str]) -> Self {
+        Self { code, allow_oom: false, hash: OnceLock::new() }
+    }
+
+    const fn allow_oom(code: &'static [&'static str]) -> Self {
+        Self { code, allow_oom: true, hash: OnceLock::new() }
+    }
+
+    pub(crate) fn hash(&self) -> &str {
+        self.hash.get_or_init(|| redis::Script::new(&self.code()).get_hash().to_owned())
+    }
+
+    fn code(&self) -> String {
+        let flags = if self.allow_oom { "#!lua flags=allow-oom\n" } else { "" };
+        format!("{flags}{}", self.code.concat())
+    }
+
+    /// The command that makes the server know the script.
+    pub fn load(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(self.code());
+        command
+    }
+}
+
+/// The fold of reporters' updates, without the part for legacy workers.
+const FOLD: &[&str] = &[
+    "local legacy\n",
+    include_str!("scripts/attempt.lua"),
+    include_str!("scripts/timeline.lua"),
+    include_str!("scripts/report.lua"),
+];
+const LEGACY_FOLD: &[&str] = &[
+    include_str!("scripts/legacy.lua"),
+    include_str!("scripts/attempt.lua"),
+    include_str!("scripts/timeline.lua"),
+    include_str!("scripts/report.lua"),
+];
+
+pub(crate) static REPORT: Script = Script::new(FOLD);
+pub(crate) static REPORT_END: Script = Script::allow_oom(FOLD);
+pub(crate) static LEGACY: Script = Script::new(LEGACY_FOLD);
+pub(crate) static LEGACY_END: Script = Script::allow_oom(LEGACY_FOLD);
+pub(crate) static READ: Script = Script::new(&[include_str!("scripts/read.lua")]);
+pub(crate) static CLOCK: Script =
+    Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/clock.lua")]);
+pub(crate) static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
+pub(crate) static FORGET: Script = Script::new(&[include_str!("scripts/forget.lua")]);
+pub(crate) static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);
+pub(crate) static LOG_APPEND: Script =
+    Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_append.lua")]);
+pub(crate) static LOG_READ: Script =
+    Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_read.lua")]);
+pub(crate) static PROBE: Script = Script::new(&[include_str!("scripts/probe.lua")]);
