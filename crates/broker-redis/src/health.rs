@@ -6,9 +6,9 @@ use milepost_redis::Node;
 
 use crate::conditions::Conditions;
 
-/// What is known of the servers: whether an update reported now would be kept, and heard here.
+/// The health of each Redis server: whether an update reported now would be kept, and would reach this instance.
 ///
-/// Every moment is one of the clock's `elapsed`.
+/// Times are what the clock's `elapsed` returns.
 #[derive(Default)]
 pub(crate) struct Health {
     inner: Mutex<Inner>,
@@ -17,28 +17,28 @@ pub(crate) struct Health {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<Node, NodeHealth>,
-    /// Why it is not known which servers there are, if it is not.
-    topology: Option<String>,
+    /// Why the servers are not known, if they are not.
+    topology_failure: Option<String>,
     conditions: Conditions,
 }
 
 struct NodeHealth {
-    /// When it became one of ours.
+    /// When the server became one of ours.
     since: Duration,
-    /// When a probe was heard last.
-    heard: Option<Duration>,
-    /// Why the last probe was not taken.
-    refused: Option<String>,
+    /// When the last probe arrived.
+    last_probe: Option<Duration>,
+    /// Why the last probe was not written, if it was not.
+    write_failure: Option<String>,
     /// Why there is no subscription, if there is none.
-    lost: Option<String>,
-    /// Whether the subscription ended, and no probe was heard since.
+    subscription_failure: Option<String>,
+    /// Whether the subscription ended, and no probe has arrived since.
     is_outage: bool,
 }
 
-/// A server from which no probe has come for so long is not ready.
+/// A server is not ready if no probe has arrived from it for longer than this.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
 
-/// After so long a connection is given up even if the server may just be slow: it may be half-open.
+/// After this time without a probe the connection may be half-open, and is given up even if the server may just be slow.
 const LONG_SILENCE: Duration = Duration::from_secs(10);
 
 impl Health {
@@ -46,57 +46,57 @@ impl Health {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are the servers now.
-    pub(crate) fn nodes(&self, nodes: impl Iterator<Item = Node>, now: Duration) {
+    /// Sets the present servers. Those that were known before keep their health.
+    pub(crate) fn set_nodes(&self, nodes: impl Iterator<Item = Node>, now: Duration) {
         let mut inner = self.inner();
         let mut before = std::mem::take(&mut inner.nodes);
         inner.nodes = nodes
             .map(|node| {
                 let new = NodeHealth {
                     since: now,
-                    heard: None,
-                    refused: None,
-                    lost: None,
+                    last_probe: None,
+                    write_failure: None,
+                    subscription_failure: None,
                     is_outage: false,
                 };
                 let health = before.remove(&node).unwrap_or(new);
                 (node, health)
             })
             .collect();
-        inner.topology = None;
+        inner.topology_failure = None;
     }
 
-    /// It is not known which servers there are.
-    pub(crate) fn no_topology(&self, why: String) {
-        self.inner().topology = Some(why);
+    /// Records why the servers are not known.
+    pub(crate) fn set_topology_failure(&self, why: String) {
+        self.inner().topology_failure = Some(why);
     }
 
-    /// A probe was heard. Whether an outage of the subscription ends with it.
-    pub(crate) fn heard(&self, node: &Node, now: Duration) -> bool {
+    /// Records that a probe arrived. Returns whether that ends an outage of the subscription.
+    pub(crate) fn probe_arrived(&self, node: &Node, now: Duration) -> bool {
         self.inner().nodes.get_mut(node).is_some_and(|health| {
-            health.heard = Some(now);
+            health.last_probe = Some(now);
             std::mem::take(&mut health.is_outage)
         })
     }
 
-    /// There is a connection for the subscription.
-    pub(crate) fn linked(&self, node: &Node) {
+    /// Records that there is a connection for the subscription.
+    pub(crate) fn connected(&self, node: &Node) {
         if let Some(health) = self.inner().nodes.get_mut(node) {
-            health.lost = None;
+            health.subscription_failure = None;
         }
     }
 
-    /// The subscription ended, or could not begin. Whether an outage begins with it: however often it is tried in vain, it is
-    /// one outage until a probe is heard.
-    pub(crate) fn lost(&self, node: &Node, why: String) -> bool {
+    /// Records that the subscription ended, or could not begin. Returns whether that begins an outage. An outage lasts until a
+    /// probe arrives, however many connections fail meanwhile.
+    pub(crate) fn subscription_lost(&self, node: &Node, why: String) -> bool {
         self.inner().nodes.get_mut(node).is_some_and(|health| {
-            health.lost = Some(why);
+            health.subscription_failure = Some(why);
             !std::mem::replace(&mut health.is_outage, true)
         })
     }
 
-    /// What the servers say of themselves. What of it was not known before.
-    pub(crate) fn conditions(&self, conditions: Conditions) -> Vec<String> {
+    /// Records what the servers say about themselves. Returns what is new.
+    pub(crate) fn update_conditions(&self, conditions: Conditions) -> Vec<String> {
         let mut inner = self.inner();
         let before = std::mem::replace(&mut inner.conditions, conditions);
         let now = &inner.conditions;
@@ -107,33 +107,34 @@ impl Health {
             .collect()
     }
 
-    /// What should be changed about a server that can be used.
+    /// What an operator should change about a server that works.
     pub(crate) fn warning(&self) -> Option<String> {
         self.inner().conditions.warning.clone()
     }
 
-    pub(crate) fn probed(&self, node: &Node, result: Result<(), String>) {
+    /// Records the result of writing a probe.
+    pub(crate) fn probe_written(&self, node: &Node, result: Result<(), String>) {
         if let Some(health) = self.inner().nodes.get_mut(node) {
-            health.refused = result.err();
+            health.write_failure = result.err();
         }
     }
 
-    /// Whether probes are published and none comes back, `since` that moment at the latest.
-    pub(crate) fn is_deaf(&self, node: &Node, since: Duration, now: Duration) -> bool {
+    /// Whether the server accepts probes and none has arrived for too long. The subscription began at `since`.
+    pub(crate) fn misses_probes(&self, node: &Node, since: Duration, now: Duration) -> bool {
         self.inner().nodes.get(node).is_some_and(|health| {
-            let last = health.heard.unwrap_or(since).max(since);
+            let last = health.last_probe.unwrap_or(since).max(since);
             let silence = now.saturating_sub(last);
-            silence > LONG_SILENCE || (health.refused.is_none() && silence > SILENCE)
+            silence > LONG_SILENCE || (health.write_failure.is_none() && silence > SILENCE)
         })
     }
 
-    /// Whether all is well.
+    /// Checks that every server is healthy.
     ///
     /// # Errors
-    /// When it is not: which server, and why.
+    /// The first server that is not, and why.
     pub(crate) fn check(&self, now: Duration) -> Result<(), String> {
         let inner = self.inner();
-        if let Some(why) = &inner.topology {
+        if let Some(why) = &inner.topology_failure {
             return Err(why.clone());
         }
         if inner.nodes.is_empty() {
@@ -143,16 +144,16 @@ impl Health {
             if let Some(obstacle) = &inner.conditions.obstacle {
                 return Err(format!("{node}: {obstacle}"));
             }
-            if let Some(why) = &health.refused {
+            if let Some(why) = &health.write_failure {
                 return Err(format!("{node}: {why}"));
             }
-            if let Some(why) = &health.lost {
+            if let Some(why) = &health.subscription_failure {
                 return Err(format!("{node}: no subscription: {why}"));
             }
-            match health.heard {
-                Some(heard) if now.saturating_sub(heard) > SILENCE => {
-                    let seconds = now.saturating_sub(heard).as_secs();
-                    return Err(format!("{node}: the subscription is deaf for {seconds} s"));
+            match health.last_probe {
+                Some(last_probe) if now.saturating_sub(last_probe) > SILENCE => {
+                    let seconds = now.saturating_sub(last_probe).as_secs();
+                    return Err(format!("{node}: no probe has arrived for {seconds} s"));
                 }
                 Some(_) => {}
                 None => {
@@ -170,27 +171,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_one_until_a_probe_is_heard() {
+    fn an_outage_lasts_until_a_probe_arrives() {
         let (health, now) = (Health::default(), Duration::ZERO);
         let node = Node { host: "a".to_owned(), port: 1 };
-        health.nodes([node.clone()].into_iter(), now);
-        assert!(!health.heard(&node, now), "there was none");
-        assert!(health.lost(&node, "closed".to_owned()));
-        health.linked(&node);
-        assert!(!health.lost(&node, "LOADING".to_owned()), "it was never back");
-        health.linked(&node);
-        assert!(health.heard(&node, now));
-        assert!(!health.heard(&node, now));
-        assert!(health.lost(&node, "closed".to_owned()));
+        health.set_nodes([node.clone()].into_iter(), now);
+        assert!(!health.probe_arrived(&node, now), "there was no outage");
+        assert!(health.subscription_lost(&node, "closed".to_owned()));
+        health.connected(&node);
+        assert!(
+            !health.subscription_lost(&node, "LOADING".to_owned()),
+            "no probe has arrived since"
+        );
+        health.connected(&node);
+        assert!(health.probe_arrived(&node, now));
+        assert!(!health.probe_arrived(&node, now));
+        assert!(health.subscription_lost(&node, "closed".to_owned()));
     }
 
     #[test]
-    fn what_servers_say_is_news_once() {
+    fn conditions_are_reported_when_they_change() {
         let health = Health::default();
         let warned = Conditions { warning: Some("evicts".to_owned()), ..Conditions::default() };
-        assert_eq!(health.conditions(warned.clone()), ["evicts"]);
-        assert_eq!(health.conditions(warned), Vec::<String>::new());
+        assert_eq!(health.update_conditions(warned.clone()), ["evicts"]);
+        assert_eq!(health.update_conditions(warned), Vec::<String>::new());
         assert_eq!(health.warning().as_deref(), Some("evicts"));
-        assert_eq!(health.conditions(Conditions::default()), Vec::<String>::new());
+        assert_eq!(health.update_conditions(Conditions::default()), Vec::<String>::new());
     }
 }

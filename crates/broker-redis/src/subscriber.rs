@@ -141,7 +141,7 @@ impl Subscriber {
                 self.queue.push(job);
             }
         }
-        if self.shared.health.is_deaf(&self.node, self.since, now) {
+        if self.shared.health.misses_probes(&self.node, self.since, now) {
             let error = io::Error::new(io::ErrorKind::TimedOut, "no probe has arrived in time");
             return Err(error.into());
         }
@@ -180,7 +180,7 @@ impl Subscriber {
 
     fn message(&mut self, channel: &str, payload: &[u8]) {
         if channel == self.probe {
-            if self.shared.health.heard(&self.node, self.last_event) {
+            if self.shared.health.probe_arrived(&self.node, self.last_event) {
                 tracing::info!(node = %self.node, "the subscription to Redis works again");
             }
         } else if let Some(job) = self.shared.names.job_of(channel) {

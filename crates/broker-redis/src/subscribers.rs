@@ -5,7 +5,7 @@ use std::time::Duration;
 use milepost_protocol::JobId;
 use milepost_redis::{Client, Node, Slots, slot_of};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::job_queue::JobQueue;
 use crate::subscriber::{Shared, Subscriber};
@@ -15,7 +15,7 @@ use crate::subscription::{Ended, Socket};
 #[derive(Default)]
 pub(crate) struct Subscribers {
     routes: Mutex<Routes>,
-    /// A job has no route: ask the servers again.
+    /// Notified when a job has no route, so that the slots are queried again.
     unrouted: Notify,
 }
 
@@ -29,7 +29,7 @@ struct Routes {
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long an attempt to connect may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a Cluster is asked which server has which slots, even if nothing seems to have changed.
+/// How often the slots of a Cluster are queried, even if nothing seems to have changed.
 const REFRESH: Duration = Duration::from_secs(10);
 
 impl Subscribers {
@@ -65,62 +65,39 @@ impl Subscribers {
         instance: &str,
         tasks: &mut JoinSet<(Node, Ended)>,
     ) {
-        let mut running: HashMap<Node, tokio::task::AbortHandle> = HashMap::new();
+        let mut running = Running::default();
         let mut failures = 0_u32;
-        let mut known = Slots::default();
         loop {
             let slots = client.slots().await;
             let found = slots.is_ok();
             match slots {
                 Ok(slots) => {
                     self.route(&slots, shared);
-                    running.retain(|node, task| {
-                        let stays = slots.nodes().contains_key(node) && !task.is_finished();
-                        if !stays {
-                            task.abort();
-                        }
-                        stays
-                    });
-                    let moved = slots != known;
-                    for (node, slot) in slots.nodes() {
-                        if let Some(task) = running.get(&node) {
-                            if !moved {
-                                continue;
-                            }
-                            // The server has other jobs now: a new subscriber takes over.
-                            task.abort();
-                        }
+                    for (node, slot) in running.replaced_by(&slots) {
                         let probe = probe_channel(instance, &node, slot, &slots, shared);
                         let subscriber =
                             self.subscriber(client, shared.clone(), node.clone(), probe);
-                        running.insert(node, tasks.spawn(subscriber));
+                        running.tasks.insert(node, tasks.spawn(subscriber));
                     }
                     if !slots.is_complete() {
-                        shared
-                            .health
-                            .no_topology("some slots of the Cluster have no server".to_owned());
+                        let why = "some slots of the Cluster have no server".to_owned();
+                        shared.health.set_topology_failure(why);
                     }
-                    known = slots;
+                    running.slots = slots;
                 }
                 Err(failure) => {
-                    shared.health.no_topology(failure.to_string());
+                    shared.health.set_topology_failure(failure.to_string());
                     failures += 1;
                 }
             }
             let wait = if found { REFRESH } else { backoff(failures) };
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
+                    // An error: the subscriber was aborted, since another one takes over.
                     let Ok((node, ended)) = ended else { continue };
-                    let why = match ended {
-                        Ended::Lost(error) => error.to_string(),
-                        Ended::Moved(why) => why,
-                    };
                     failures += 1;
-                    if shared.health.lost(&node, why.clone()) {
-                        // Without a wait: Redis may have closed only this connection.
-                        tracing::warn!(%node, why, "the subscription to Redis is lost; reconnecting");
-                    } else {
-                        tracing::debug!(%node, why, "no subscription to Redis yet");
+                    // At first without a wait: Redis may have closed only this connection.
+                    if !begins_outage(shared, &node, ended) {
                         tokio::time::sleep(backoff(failures)).await;
                     }
                 }
@@ -136,7 +113,7 @@ impl Subscribers {
 
     fn route(&self, slots: &Slots, shared: &Shared) {
         let nodes = slots.nodes();
-        shared.health.nodes(nodes.keys().cloned(), shared.clock.elapsed());
+        shared.health.set_nodes(nodes.keys().cloned(), shared.clock.elapsed());
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.queues.retain(|node, _| nodes.contains_key(node));
         for node in nodes.into_keys() {
@@ -168,7 +145,7 @@ impl Subscribers {
                 Ok(socket) => socket,
                 Err(error) => return (node, Ended::Lost(error)),
             };
-            shared.health.linked(&node);
+            shared.health.connected(&node);
             for job in shared.watched.all() {
                 if slots.node_of(slot_of(&shared.names.channel(&job))) == Some(&node) {
                     queue.push(job);
@@ -179,6 +156,46 @@ impl Subscribers {
             (node, ended)
         }
     }
+}
+
+/// The subscribers that run, and the slots for which they were started.
+#[derive(Default)]
+struct Running {
+    tasks: HashMap<Node, AbortHandle>,
+    slots: Slots,
+}
+
+impl Running {
+    /// Aborts the subscribers that no longer fit these slots. Returns the servers that need a new one, each with one of its
+    /// slots.
+    fn replaced_by(&mut self, slots: &Slots) -> Vec<(Node, u16)> {
+        let nodes = slots.nodes();
+        let moved = *slots != self.slots;
+        self.tasks.retain(|node, task| {
+            // If slots have moved, a server has other jobs now.
+            let stays = nodes.contains_key(node) && !task.is_finished() && !moved;
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        nodes.into_iter().filter(|(node, _)| !self.tasks.contains_key(node)).collect()
+    }
+}
+
+/// Records and logs that a subscriber ended. Returns whether an outage begins with it.
+fn begins_outage(shared: &Shared, node: &Node, ended: Ended) -> bool {
+    let why = match ended {
+        Ended::Lost(error) => error.to_string(),
+        Ended::Moved(why) => why,
+    };
+    let begins = shared.health.subscription_lost(node, why.clone());
+    if begins {
+        tracing::warn!(%node, why, "the subscription to Redis is lost; reconnecting");
+    } else {
+        tracing::debug!(%node, why, "no subscription to Redis yet");
+    }
+    begins
 }
 
 /// The channel on which an instance receives its probes of a server: one whose slot the server has.
