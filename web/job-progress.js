@@ -5,24 +5,28 @@
  *     <script type="module" src="/job-progress.js"></script>
  *     <job-progress job="render-7"></job-progress>
  *
- * Attributes: `job`; `url`, where the server is, if it is not where the page comes from; `token`; `label`, the bar's
- * name for those who hear it, by default the job's id; `max-rate`, updates a second, 20 by default; `errors`, what is
- * shown of a failure: `summary`, the line that names the cause, by default; `full`, all of it on demand; `hidden`.
+ * Attributes:
+ * - `job`: the job's id.
+ * - `url`: the server. By default, the server that the page came from.
+ * - `token`: a credential. The property `token` may be a function, which returns a new token whenever one is needed:
+ *   `bar.token = async () => …`.
+ * - `label`: the bar's name for screen readers. By default, the job's id.
+ * - `max-rate`: the most updates a second. By default, 20.
+ * - `errors`: what is shown of a failure: `summary` (the default), the line that names the cause; `full`, the whole error
+ *   on demand; `hidden`, nothing.
+ * - `compact`: makes it one line: stage, bar, percentage, and what is wrong.
  *
- * The property `token` takes a function too, which returns a new token whenever one is needed: `bar.token = async () => …`.
+ * Style it with the custom properties `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `warning`, `track`,
+ * `text`, `soft-text`, `height`, `radius`; and with the parts `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
+ * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's status. The attribute `health` is set
+ * while the worker is silent (`lost`) or makes no progress (`stalled`).
  *
- * Styled by custom properties, `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `warning`, `track`, `text`,
- * `soft-text`, `height`, `radius`; and by parts: `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
- * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's; `health` is there while its
- * worker is silent (`lost`) or does not advance (`stalled`).
+ * Slots: `label` is before the stage; the default slot is below everything else, for buttons.
  *
- * Slots: `label`, before the stage; the default one, below all else, for buttons. The attribute `compact` leaves a line: stage,
- * bar, percentage and what is wrong.
+ * The texts are in the language of the nearest `lang`: English, German, French, Spanish, Japanese or Arabic.
+ * `languages.js` has them.
  *
- * It says it in the language of the nearest `lang`: English, German, French, Spanish, Japanese, Arabic; `languages.js` has
- * the words.
- *
- * Events, which bubble, out of shadow trees too: `job-state` and `job-end` with the state as `detail`, `job-connection`.
+ * Events: `job-state` and `job-end`, whose `detail` is the state, and `job-connection`. They bubble, and leave shadow trees.
  */
 
 import { errorSummary, isEnd, watch } from './milepost.js';
@@ -33,7 +37,7 @@ import { errorSummary, isEnd, watch } from './milepost.js';
 
 /** @typedef {typeof words} Words */
 
-/** What it says in English; `languages.js` has other languages. What a page assigns here holds in all of them. */
+/** The English texts. `languages.js` has other languages. A text that a page assigns here is used in all languages. */
 export const words = {
   waiting: 'Waiting for the job',
   queued: 'Queued',
