@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use serde_json::value::RawValue;
 
@@ -6,17 +6,47 @@ use crate::Attribute;
 use crate::attribute::number;
 
 /// Where in an update's or a state's JSON the values stand that the fold needs, so that it need not read the JSON again.
+///
+/// The fields of [`Rare`] read and write like the layout's own: a broker holds a layout for each state that it keeps, and
+/// those of most jobs pay for none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) stage: Span,
     pub(crate) progress: Span,
-    pub(crate) current: Span,
     pub(crate) started_at: Span,
     pub(crate) progressed_at: Span,
+    /// Made by the first write to one of its fields.
+    rare: Option<Box<Rare>>,
+}
+
+/// What most jobs do not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rare {
+    pub(crate) current: Span,
     pub(crate) health: Span,
     pub(crate) requested: Span,
     /// In the order in which they stand there.
     pub(crate) attributes: Vec<(Attribute, Span)>,
+}
+
+impl Deref for Layout {
+    type Target = Rare;
+
+    fn deref(&self) -> &Rare {
+        const NONE: &Rare = &Rare {
+            current: Span::NONE,
+            health: Span::NONE,
+            requested: Span::NONE,
+            attributes: Vec::new(),
+        };
+        self.rare.as_deref().unwrap_or(NONE)
+    }
+}
+
+impl DerefMut for Layout {
+    fn deref_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
 }
 
 /// The bytes of a value; empty if there is none.
@@ -27,6 +57,8 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    const NONE: Self = Self { start: 0, end: 0 };
+
     pub(crate) fn new(range: &Range<usize>) -> Self {
         // A text of 4 GiB is none that anybody may send.
         let [start, end] = [range.start, range.end].map(|at| u32::try_from(at).unwrap_or(0));
@@ -85,22 +117,27 @@ impl Layout {
         Self {
             stage: self.stage.moved(by),
             progress: self.progress.moved(by),
-            current: self.current.moved(by),
             started_at: self.started_at.moved(by),
             progressed_at: self.progressed_at.moved(by),
-            health: self.health.moved(by),
-            requested: self.requested.moved(by),
-            attributes: self
-                .attributes
-                .iter()
-                .map(|(attribute, span)| (*attribute, span.moved(by)))
-                .collect(),
+            rare: self.rare.as_ref().map(|rare| Box::new(rare.moved(by))),
         }
     }
 
     pub(crate) fn attribute(&self, wanted: Attribute) -> Span {
         let found = self.attributes.iter().find(|(attribute, _)| *attribute == wanted);
         found.map(|(_, span)| *span).unwrap_or_default()
+    }
+}
+
+impl Rare {
+    fn moved(&self, by: u32) -> Self {
+        let attributes = self.attributes.iter();
+        Self {
+            current: self.current.moved(by),
+            health: self.health.moved(by),
+            requested: self.requested.moved(by),
+            attributes: attributes.map(|(attribute, span)| (*attribute, span.moved(by))).collect(),
+        }
     }
 }
 
