@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{JobId, stages};
+use crate::{JobId, json, stages};
 
 /// The longest name, and the longest tag, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -143,6 +143,9 @@ pub(crate) fn number(json: &str) -> Option<f64> {
 pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    if let Some(text) = json::plain_text(json) {
+        return Some(Cow::Borrowed(text));
+    }
     json.starts_with('"').then(|| serde_json::from_str(json).ok().map(|Text(text)| text))?
 }
 

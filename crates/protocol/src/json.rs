@@ -90,14 +90,26 @@ pub(crate) fn duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
     const FEW: usize = 24;
     let names = fields.0.iter().map(|(name, _)| name.as_ref());
     if fields.0.len() <= FEW {
-        return names
-            .clone()
-            .enumerate()
-            .find(|(i, name)| names.clone().take(*i).any(|earlier| earlier == *name))
-            .map(|(_, name)| name);
+        // A bit for each length and first letter: names that share none with an earlier name are compared with none.
+        let mut seen = 0_u64;
+        for (i, name) in names.clone().enumerate() {
+            let first = name.bytes().next().unwrap_or(0);
+            let bit = 1 << ((name.len() * 7 + usize::from(first)) % 64);
+            if seen & bit != 0 && names.clone().take(i).any(|earlier| earlier == name) {
+                return Some(name);
+            }
+            seen |= bit;
+        }
+        return None;
     }
     let mut seen = std::collections::HashSet::with_capacity(fields.0.len());
     names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// The text of a JSON string in which nothing is escaped; none if something is, or if it is another value.
+pub(crate) fn plain_text(json: &str) -> Option<&str> {
+    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    (!any(text, |b| b == b'\\')).then_some(text)
 }
 
 /// Appends `text` as a JSON string.

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -37,16 +38,20 @@ impl State {
             return Err(InvalidState::Json(format!("{name} is given twice")));
         }
         let mut layout = Layout::default();
+        let mut required = Required::default();
         for (name, value) in &fields.0 {
-            layout.note(name, value, Span::of(value, &json));
+            if !required.note(name, value) {
+                layout.note(name, value, Span::of(value, &json));
+            }
         }
+        let Required { job, status, attempt, ttl, position } = required;
         Ok(Self {
-            job: JobId::parse(&fields.parsed::<Text<'_>>("job_id")?.0)
-                .map_err(InvalidState::JobId)?,
-            status: fields.parsed("status")?,
-            attempt: fields.parsed::<NonZeroU32>("attempt")?.get(),
-            ttl: fields.optional("ttl")?,
-            position: Position::parse(&fields.parsed::<Text<'_>>("position")?.0)
+            job: JobId::parse(&text_of("job_id", job)?).map_err(InvalidState::JobId)?,
+            status: Status::from_name(&text_of("status", status)?)
+                .ok_or_else(|| InvalidState::Json("status is none that is known".to_owned()))?,
+            attempt: integer_of::<NonZeroU32>("attempt", attempt)?.get(),
+            ttl: ttl.map(|ttl| integer_of("ttl", Some(ttl))).transpose()?,
+            position: Position::parse(&text_of("position", position)?)
                 .ok_or(InvalidState::Position)?,
             layout,
             json: json.into(),
@@ -197,17 +202,41 @@ fn nearest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D:
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> Fields<'a> {
-    fn optional<T: Deserialize<'a>>(&self, wanted: &str) -> Result<Option<T>, InvalidState> {
-        let found = self.0.iter().find(|(name, _)| name == wanted);
-        let Some((_, value)) = found else { return Ok(None) };
-        serde_json::from_str(value.get())
-            .map_err(|error| InvalidState::Json(format!("{wanted}: {error}")))
-    }
+/// The fields that every state has, and `ttl`, as its JSON has them.
+#[derive(Default)]
+struct Required<'a> {
+    job: Option<&'a RawValue>,
+    status: Option<&'a RawValue>,
+    attempt: Option<&'a RawValue>,
+    ttl: Option<&'a RawValue>,
+    position: Option<&'a RawValue>,
+}
 
-    fn parsed<T: Deserialize<'a>>(&self, wanted: &str) -> Result<T, InvalidState> {
-        self.optional(wanted)?.ok_or_else(|| InvalidState::Json(format!("{wanted} is missing")))
+impl<'a> Required<'a> {
+    /// Whether the field is one of them.
+    fn note(&mut self, name: &str, value: &'a RawValue) -> bool {
+        let place = match name {
+            "job_id" => &mut self.job,
+            "status" => &mut self.status,
+            "attempt" => &mut self.attempt,
+            "ttl" => &mut self.ttl,
+            "position" => &mut self.position,
+            _ => return false,
+        };
+        *place = Some(value);
+        true
     }
+}
+
+fn text_of<'a>(name: &str, value: Option<&'a RawValue>) -> Result<Cow<'a, str>, InvalidState> {
+    let value = value.ok_or_else(|| InvalidState::Json(format!("{name} is missing")))?;
+    text(value.get()).ok_or_else(|| InvalidState::Json(format!("{name} is not a string")))
+}
+
+fn integer_of<T: FromStr>(name: &str, value: Option<&RawValue>) -> Result<T, InvalidState> {
+    let value = value.ok_or_else(|| InvalidState::Json(format!("{name} is missing")))?;
+    let integer = value.get().parse();
+    integer.map_err(|_| InvalidState::Json(format!("{name} is not a positive integer")))
 }
 
 /// Why a text is not a state.
@@ -232,3 +261,14 @@ impl fmt::Display for InvalidState {
 }
 
 impl std::error::Error for InvalidState {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_takes_little_beside_its_json() {
+        // With the counters of an `Arc`, it fits the allocator's class of 128 bytes. The next one has 160.
+        assert!(size_of::<State>() <= 112, "{} bytes", size_of::<State>());
+    }
+}

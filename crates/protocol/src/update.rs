@@ -321,8 +321,7 @@ fn explain(text: &str, error: &serde_json::Error) -> String {
 fn string<'a>(name: &str, value: &'a RawValue) -> Result<Cow<'a, str>, InvalidUpdate> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    let quoted = value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    if let Some(text) = quoted.filter(|text| !text.contains('\\')) {
+    if let Some(text) = json::plain_text(value.get()) {
         return Ok(Cow::Borrowed(text));
     }
     match serde_json::from_str::<Text<'_>>(value.get()) {
