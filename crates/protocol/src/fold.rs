@@ -1,4 +1,5 @@
-use std::fmt;
+use std::cell::Cell;
+use std::{fmt, mem};
 
 use crate::attribute::number;
 use crate::layout::{Layout, Span};
@@ -101,7 +102,7 @@ pub fn fold(
         attempt,
         ttl: update.ttl.or(carried_ttl),
         position,
-        json: next.json.into_boxed_str(),
+        json: next.take_json(),
         layout: next.layout,
     }))
 }
@@ -161,6 +162,14 @@ fn is_added_by_the_fold(name: &str, state: &State) -> bool {
         || Attribute::from_name(name).is_some_and(|attribute| state.attribute(attribute).is_some())
 }
 
+thread_local! {
+    /// What the next state is written into: its length is known only at its end, and a state keeps no byte more than it has.
+    static SPARE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// A larger buffer is freed instead of kept for the next state.
+const LARGEST_SPARE: usize = 16 << 10;
+
 /// The state that an update leads to, while it is written.
 struct Next<'a> {
     update: &'a Update,
@@ -172,10 +181,21 @@ struct Next<'a> {
 
 impl<'a> Next<'a> {
     fn of(update: &'a Update, previous: Option<&'a State>) -> Self {
-        let mut json = String::with_capacity(update.fields.len() + 320);
+        let mut json = SPARE.take();
+        json.clear();
         json.push('{');
         json.push_str(&update.fields);
         Self { update, previous, json, layout: update.layout.moved(1) }
+    }
+
+    /// What was written; the buffer is kept for the next state.
+    fn take_json(&mut self) -> Box<str> {
+        let buffer = mem::take(&mut self.json);
+        let json = buffer.as_str().into();
+        if buffer.capacity() <= LARGEST_SPARE {
+            SPARE.set(buffer);
+        }
+        json
     }
 
     /// Adds a field; returns where its value stands.

@@ -14,30 +14,44 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
-/// A position as text. Each state has one, so it is written without the formatting machinery: from its end.
+/// A position as text. Each state has one, so it is written without the formatting machinery. Aligned, since the check
+/// that bytes are text goes by words then.
+#[repr(align(8))]
 pub(crate) struct Written {
     text: [u8; Self::LONGEST],
-    start: usize,
+    len: usize,
 }
 
 impl Written {
     const LONGEST: usize = "ffffffffffffffff-18446744073709551615".len();
 
-    fn prepend(&mut self, mut number: u64, base: u64) {
+    fn push(&mut self, byte: u8) {
+        self.text[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn push_hex(&mut self, number: u64) {
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+        for digit in (0..digits).rev() {
+            self.push(b"0123456789abcdef"[(number >> (4 * digit)) as usize & 15]);
+        }
+    }
+
+    fn push_decimal(&mut self, mut number: u64) {
+        let start = self.len;
         loop {
-            let digit = usize::try_from(number % base).unwrap_or(0);
-            self.start -= 1;
-            self.text[self.start] = b"0123456789abcdef"[digit];
-            number /= base;
+            self.push(b"0123456789"[(number % 10) as usize]);
+            number /= 10;
             if number == 0 {
-                return;
+                break;
             }
         }
+        self.text[start..self.len].reverse();
     }
 
     pub(crate) fn as_str(&self) -> &str {
         // Digits and a hyphen only.
-        std::str::from_utf8(&self.text[self.start..]).unwrap_or_default()
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
     }
 }
 
@@ -68,10 +82,10 @@ impl Position {
     }
 
     pub(crate) fn written(self) -> Written {
-        let mut written = Written { text: [b'-'; Written::LONGEST], start: Written::LONGEST };
-        written.prepend(self.number, 10);
-        written.start -= 1;
-        written.prepend(self.epoch.0, 16);
+        let mut written = Written { text: [0; Written::LONGEST], len: 0 };
+        written.push_hex(self.epoch.0);
+        written.push(b'-');
+        written.push_decimal(self.number);
         written
     }
 

@@ -63,7 +63,8 @@ impl Timestamp {
         let part = |part: i8| u32::from(part.unsigned_abs());
         let micros = moment.subsec_nanosecond().unsigned_abs() / 1_000;
         let fraction = if decimals == 3 { micros / 1_000 } else { micros };
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut digits = Digits(*b"0000-00-00T00:00:00.000000Z");
+        let text = &mut digits.0;
         write_digits(&mut text[0..4], year);
         write_digits(&mut text[5..7], part(moment.month()));
         write_digits(&mut text[8..10], part(moment.day()));
@@ -73,7 +74,7 @@ impl Timestamp {
         let end = 20 + decimals;
         write_digits(&mut text[20..end], fraction);
         text[end] = b'Z';
-        Written::Short(text, end + 1)
+        Written::Short(digits, end + 1)
     }
 
     /// How long `self` is after `earlier`; zero if it is not.
@@ -101,15 +102,19 @@ impl fmt::Display for Timestamp {
 /// A moment as text.
 pub(crate) enum Written {
     /// So many of these bytes.
-    Short([u8; 27], usize),
+    Short(Digits, usize),
     Long(String),
 }
+
+/// Aligned, since the check that bytes are text goes by words then.
+#[repr(align(8))]
+pub(crate) struct Digits([u8; 27]);
 
 impl Written {
     pub(crate) fn as_str(&self) -> &str {
         match self {
             // Digits and punctuation only.
-            Self::Short(text, len) => std::str::from_utf8(&text[..*len]).unwrap_or_default(),
+            Self::Short(text, len) => std::str::from_utf8(&text.0[..*len]).unwrap_or_default(),
             Self::Long(text) => text,
         }
     }
