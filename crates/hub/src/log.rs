@@ -320,8 +320,13 @@ impl Log {
 
     /// The states from number `from` on, with their numbers.
     pub(crate) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Arc<State>)> {
-        let skip = usize::try_from(from.saturating_sub(self.first())).unwrap_or(usize::MAX);
-        (self.first()..).zip(self.states()).skip(skip)
+        let from = from.max(self.first());
+        let skip = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
+        let before = self.len() - usize::from(self.newest.is_some());
+        // A log has up to 128 states, of which most watchers have one pending: none of the others is walked over.
+        let past = self.past.iter().flat_map(move |past| past.states.range(skip.min(before)..));
+        let newest = self.newest.iter().filter(move |_| skip <= before);
+        (from..).zip(past.chain(newest))
     }
 
     /// The ends from `cursor` on that come before the newest state.
