@@ -2,16 +2,25 @@
 //! them. The Python package has the same encoder; both are held to `spec/fixtures/redis-arguments.json`.
 
 /// The arguments of `report.lua`, encoded. A missing one is nil.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arguments {
     bytes: Vec<u8>,
-    names: Vec<&'static str>,
+    /// In tests alone, which compare them with the script's.
+    names: Option<Vec<&'static str>>,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        /// Most updates fit, so that the arguments are allocated once.
+        const USUAL: usize = 768;
+        Self { bytes: Vec::with_capacity(USUAL), names: cfg!(test).then(Vec::new) }
+    }
 }
 
 impl Arguments {
     /// With one more, which the script calls `name`.
     pub(crate) fn text(mut self, name: &'static str, value: Option<&str>) -> Self {
-        self.names.push(name);
+        self.note(name);
         match value {
             Some(value) => self.push_text(value),
             None => self.bytes.push(0xc0),
@@ -21,7 +30,7 @@ impl Arguments {
 
     /// The same for a number.
     pub(crate) fn number(mut self, name: &'static str, value: Option<u64>) -> Self {
-        self.names.push(name);
+        self.note(name);
         match value {
             Some(value) => self.push_number(value),
             None => self.bytes.push(0xc0),
@@ -30,7 +39,7 @@ impl Arguments {
     }
 
     pub(crate) fn flag(mut self, name: &'static str, value: bool) -> Self {
-        self.names.push(name);
+        self.note(name);
         self.bytes.push(if value { 0xc3 } else { 0xc2 });
         self
     }
@@ -42,7 +51,13 @@ impl Arguments {
     /// In their order.
     #[cfg(test)]
     pub(crate) fn names(&self) -> &[&'static str] {
-        &self.names
+        self.names.as_deref().unwrap_or_default()
+    }
+
+    fn note(&mut self, name: &'static str) {
+        if let Some(names) = &mut self.names {
+            names.push(name);
+        }
     }
 
     fn push_text(&mut self, text: &str) {
