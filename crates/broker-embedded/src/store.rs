@@ -1,3 +1,5 @@
+mod retry;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -5,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 use milepost_protocol::{JobId, State, Timestamp};
 use redb::{
@@ -14,15 +16,13 @@ use redb::{
 use tokio::sync::oneshot;
 
 use milepost_broker::Unavailable;
+use retry::{INTERVAL, Retry, Room};
 
 /// job id → (begun, expires in microseconds since 1970, state)
 const JOBS: TableDefinition<'_, &str, (u64, i64, &str)> = TableDefinition::new("jobs");
 
 /// job id → the job's timeline, of those that have one. The table is made for the first of them.
 const TIMELINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("timelines");
-
-/// States that nobody waits for are on disk after this time at the latest.
-const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A job as it stands on disk.
 pub(crate) struct Record {
@@ -35,10 +35,9 @@ pub(crate) struct Record {
 
 /// Keeps the latest state of each job on disk: redb, on a thread of its own, because it blocks.
 ///
-/// What is to be written waits in a map with one place for each job. All that is there is written in one
-/// transaction; who waits for that meanwhile shares the next. While the disk fails, jobs that are known no
-/// more keep their places, up to a bound: beyond that such a job may be there again after a restart, until
-/// its time is over.
+/// Pending records are in a map with one place for each job. One transaction writes all of them; callers that ask for
+/// a commit meanwhile share the next. While commits fail, removed jobs keep their places, up to a bound: beyond it,
+/// such a job may be known again after a restart, until it expires.
 pub(crate) struct Store {
     pending: Arc<Pending>,
     /// At most so many jobs wait to be removed from the disk.
@@ -77,8 +76,11 @@ impl Store {
         let pending = Arc::new(Pending::default());
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn({
             let pending = Arc::clone(&pending);
-            let path = path.clone();
-            move || write(&path, database, &pending)
+            let room = Room::beside(&path);
+            room.remove();
+            let writer =
+                Writer { path: path.clone(), database: Some(database), failed: None, room };
+            move || writer.run(&pending)
         });
         let writer = writer.map_err(|error| StoreError::new(&path, error.to_string()))?;
         Ok((Self { pending, max_pending, writer: Mutex::new(Some(writer)) }, records))
@@ -164,50 +166,79 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The thread: a transaction when somebody waits, and otherwise each [`INTERVAL`]. After a failure only each interval,
-/// whoever waits: redb then opens the file anew, which reads all of it.
-fn write(path: &Path, database: Database, pending: &Pending) {
-    let _ended = Ended(pending);
-    let mut database = Some(database);
-    let mut failing = false;
-    loop {
-        let queue = pending.lock();
-        let (mut queue, _) = pending
-            .changed
-            .wait_timeout_while(queue, INTERVAL, |queue| {
-                (queue.waiting.is_empty() || failing) && !queue.closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        let closed = queue.closed;
-        let jobs = std::mem::take(&mut queue.jobs);
-        let waiting = std::mem::take(&mut queue.waiting);
-        drop(queue);
+/// The thread: a commit when somebody waits, and otherwise each [`INTERVAL`].
+struct Writer {
+    path: PathBuf,
+    /// None after a failure: the next commit opens the file anew.
+    database: Option<Database>,
+    /// What the last commit failed with, and when to try again.
+    failed: Option<(Unavailable, Retry)>,
+    room: Room,
+}
 
-        let written = if jobs.is_empty() {
-            Ok(())
-        } else {
-            // redb meets some failures by an assertion of its own. The next commit opens the file anew.
-            let commit = AssertUnwindSafe(|| commit(path, &mut database, &jobs));
-            let committed = catch_unwind(commit).map_err(|_| "it panicked".to_owned());
-            committed.and_then(|committed| committed.map_err(|error| error.to_string()))
-        };
-        match &written {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(error, "states are not on disk; trying again");
-                }
-                put_back(pending, jobs);
+impl Writer {
+    fn run(mut self, pending: &Pending) {
+        let _ended = Ended(pending);
+        loop {
+            let failing = self.failed.is_some();
+            let queue = pending.lock();
+            let (mut queue, _) = pending
+                .changed
+                .wait_timeout_while(queue, INTERVAL, |queue| {
+                    (queue.waiting.is_empty() || failing) && !queue.closed
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            let closed = queue.closed;
+            let waiting = std::mem::take(&mut queue.waiting);
+            let count = queue.jobs.len();
+            drop(queue);
+
+            // Invariant: who waits gets an answer now, and Ok only if all that was pending is on disk.
+            let written = match &self.failed {
+                Some((error, retry)) if !closed && !self.is_due(retry, count) => Err(error.clone()),
+                _ => self.write(pending),
+            };
+            for waiting in waiting {
+                // Who waited may have gone.
+                let _ = waiting.send(written.clone());
+            }
+            if closed {
+                return;
             }
         }
-        let answer = written.map_err(|error| Unavailable::Backend(format!("the store: {error}")));
-        for waiting in waiting {
-            // Who waited may have gone.
-            let _ = waiting.send(answer.clone());
+    }
+
+    fn is_due(&self, retry: &Retry, jobs: usize) -> bool {
+        retry.is_due(Instant::now(), || self.room.is_there(jobs))
+    }
+
+    /// Commits all that is pending. After a failure it is pending again.
+    fn write(&mut self, pending: &Pending) -> Result<(), Unavailable> {
+        let jobs = std::mem::take(&mut pending.lock().jobs);
+        if jobs.is_empty() && self.failed.is_none() {
+            return Ok(());
         }
-        if closed {
-            return;
-        }
+        // redb meets some failures by an assertion of its own.
+        let commit = AssertUnwindSafe(|| commit(&self.path, &mut self.database, &jobs));
+        let committed = catch_unwind(commit).map_err(|_| "it panicked".to_owned());
+        let Err(error) = committed.and_then(|done| done.map_err(|error| error.to_string())) else {
+            if self.failed.take().is_some() {
+                tracing::info!("states are on disk again");
+            }
+            return Ok(());
+        };
+        put_back(pending, jobs);
+        let now = Instant::now();
+        let retry = if let Some((_, mut retry)) = self.failed.take() {
+            retry.failed_again(now);
+            retry
+        } else {
+            tracing::error!(error, "states are not on disk; trying again");
+            Retry::new(now)
+        };
+        let error = Unavailable::Backend(format!("the store: {error}"));
+        self.failed = Some((error.clone(), retry));
+        Err(error)
     }
 }
 

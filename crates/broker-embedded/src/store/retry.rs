@@ -1,0 +1,123 @@
+//! When the store commits again after a commit has failed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// States that nobody waits for are on disk after this time at the latest. Also the first wait after a failed commit.
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+/// The longest wait, where there is room and commits fail all the same.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Without room, a commit is tried after this time all the same: removed jobs may have left room within the file.
+const WITHOUT_ROOM: Duration = Duration::from_secs(30);
+
+/// When to commit again after a commit has failed.
+///
+/// A commit after a failure is expensive: redb opens the file anew, which reads all of it, and everything that is
+/// pending is written. So it is not tried before a small file can be written beside it.
+pub(super) struct Retry {
+    failed_at: Instant,
+    wait: Duration,
+}
+
+impl Retry {
+    /// A commit has failed.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { failed_at: now, wait: INTERVAL }
+    }
+
+    /// It has failed again.
+    pub(super) fn failed_again(&mut self, now: Instant) {
+        *self = Self { failed_at: now, wait: LONGEST.min(self.wait * 2) };
+    }
+
+    /// Whether to commit now. `has_room` is called only if the answer depends on it.
+    pub(super) fn is_due(&self, now: Instant, has_room: impl FnOnce() -> bool) -> bool {
+        let waited = now.saturating_duration_since(self.failed_at);
+        waited >= WITHOUT_ROOM || (waited >= self.wait && has_room())
+    }
+}
+
+/// Finds out whether the disk has room by writing a small file beside the store.
+pub(super) struct Room {
+    path: PathBuf,
+}
+
+impl Room {
+    const LEAST_BYTES: usize = 64 << 10;
+    const MOST_BYTES: usize = 1 << 20;
+    /// A job's record, roughly.
+    const JOB_BYTES: usize = 1 << 10;
+
+    /// For the store at that path.
+    pub(super) fn beside(store: &Path) -> Self {
+        Self { path: store.with_extension("room") }
+    }
+
+    /// Whether there is room for the records of so many jobs, or at least for 1 MiB of them.
+    pub(super) fn is_there(&self, jobs: usize) -> bool {
+        let bytes = jobs.saturating_mul(Self::JOB_BYTES);
+        let written = self.write(bytes.clamp(Self::LEAST_BYTES, Self::MOST_BYTES));
+        self.remove();
+        written.is_ok()
+    }
+
+    /// Removes the file. A process that was killed may have left it.
+    pub(super) fn remove(&self) {
+        // If it cannot be removed, the next one overwrites it.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    fn write(&self, bytes: usize) -> io::Result<()> {
+        let mut file = File::create(&self.path)?;
+        for _ in 0..bytes.div_ceil(4096) {
+            file.write_all(&[0; 4096])?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_two_seconds() {
+        let start = Instant::now();
+        let mut retry = Retry::new(start);
+        let mut now = start;
+        for wait in [500, 1_000, 2_000, 2_000] {
+            assert!(!retry.is_due(now + Duration::from_millis(wait - 1), || true));
+            now += Duration::from_millis(wait);
+            assert!(retry.is_due(now, || true));
+            retry.failed_again(now);
+        }
+    }
+
+    #[test]
+    fn without_room_a_commit_is_tried_rarely() {
+        let start = Instant::now();
+        let retry = Retry::new(start);
+        assert!(!retry.is_due(start + Duration::from_secs(29), || false));
+        assert!(retry.is_due(start + Duration::from_secs(29), || true));
+        assert!(retry.is_due(start + Duration::from_secs(30), || false));
+    }
+
+    #[test]
+    fn room_is_looked_for_only_when_due() {
+        let start = Instant::now();
+        assert!(!Retry::new(start).is_due(start, || panic!("the answer does not depend on it")));
+    }
+
+    #[test]
+    fn looking_for_room_leaves_no_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let room = Room::beside(&directory.path().join("jobs.redb"));
+        assert!(room.is_there(0));
+        assert!(room.is_there(usize::MAX));
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
+        let none = Room::beside(&directory.path().join("missing").join("jobs.redb"));
+        assert!(!none.is_there(0));
+    }
+}
