@@ -246,11 +246,12 @@ impl Config {
         }
         TrustedProxies::parse(&self.trusted_proxies)?;
         if let (Some(memory_limit), Some(max_bytes)) = (self.memory_limit, self.max_bytes)
-            && max_bytes > memory_limit / 2
+            && max_bytes > Budget::states_of(memory_limit)
         {
-            let states = memory_limit / 2;
-            let error =
-                format!("max_bytes is {max_bytes}; of memory_limit, states may use half: {states}");
+            let states = Budget::states_of(memory_limit);
+            let error = format!(
+                "max_bytes is {max_bytes}; of memory_limit, states may use three eighths: {states}"
+            );
             return Err(ConfigError(error));
         }
         self.check_access()?;
