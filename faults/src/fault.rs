@@ -148,6 +148,9 @@ impl Fault {
             }
             Self::Abuse => {
                 let extent = if load.quick { Extent::QUICK } else { Extent::FULL };
+                if !load.quick {
+                    runtime.block_on(abuse::fill_states(stage.world.instance(0)))?;
+                }
                 Ok(abuse(stage, load, runtime, extent))
             }
             Self::RedisKept => redis_killed(stage, Data::Kept),

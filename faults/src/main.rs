@@ -63,6 +63,9 @@ struct Arguments {
     /// Abuse one instance for so many minutes, and see whether what it holds returns to where it began
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["self_test", "faults"])]
     soak: Option<u64>,
+    /// The same with two instances and a Redis that is killed in each round
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["self_test", "faults", "soak"])]
+    soak_redis: Option<u64>,
     /// Say which faults there are
     #[arg(long)]
     list: bool,
@@ -114,8 +117,9 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         return lies::are_found_out(&load, runtime.handle());
     }
 
-    if let Some(minutes) = arguments.soak {
-        return soak::run(&load, Duration::from_secs(60 * minutes), runtime.handle());
+    if let Some(minutes) = arguments.soak.or(arguments.soak_redis) {
+        let time = Duration::from_secs(60 * minutes);
+        return soak::run(&load, time, arguments.soak_redis.is_some(), runtime.handle());
     }
 
     let mut rows: Vec<Row> = Vec::new();

@@ -1,25 +1,30 @@
-//! All of it for a long time: what an instance holds has to return to where it began.
+//! All of it for a long time: what an instance uses has to return to where it began.
 
 use std::time::{Duration, Instant};
 
+use milepost_redis_servers::Data;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::abuse::{self, Extent};
 use crate::failure::Failure;
-use crate::http::Connection;
+use crate::instance::Instance;
 use crate::job::Order;
 use crate::process::Held;
-use crate::stage::{Ground, Load, Stage};
+use crate::stage::{Ground, Load, Redis, Stage};
 
 /// How long a round of abuse takes.
 const ROUND: Duration = Duration::from_secs(20);
+/// How long Redis is down in each round.
+const DOWN: Duration = Duration::from_secs(1);
+/// So often is looked at an instance at rest.
+const LOOKS: usize = 10;
 /// Everything that lingers or waits is over by then, though a request may take 30 s.
 const REST: Duration = Duration::from_secs(45);
-/// Resident memory may have grown by this after the first round: the allocator keeps some.
+/// Resident memory may have grown by this: the allocator keeps some.
 const GROWTH: u64 = 32 << 20;
 
-/// What an instance holds, as the system and its own metrics see it.
+/// What an instance uses, as the system and its own metrics tell.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     held: Held,
@@ -27,83 +32,149 @@ struct Sample {
     sockets: u64,
     topics: u64,
     watched: u64,
+    /// Bytes of states that its own broker keeps: part of the resident memory, up to their share.
+    states: u64,
 }
 
-/// Whether an instance that was abused for so long holds no more afterwards than before.
-pub(crate) fn run(load: &Load, time: Duration, runtime: &Handle) -> Result<bool, Failure> {
+impl Sample {
+    /// The lowest of each.
+    fn min(self, other: Self) -> Self {
+        let (one, two) = (self.held, other.held);
+        Self {
+            held: Held {
+                resident: one.resident.min(two.resident),
+                peak: one.peak.max(two.peak),
+                files: one.files.min(two.files),
+                threads: one.threads.min(two.threads),
+            },
+            tasks: self.tasks.min(other.tasks),
+            sockets: self.sockets.min(other.sockets),
+            topics: self.topics.min(other.topics),
+            watched: self.watched.min(other.watched),
+            states: self.states.min(other.states),
+        }
+    }
+
+    /// What is wrong if the instance used `before` when it began and `self` now.
+    fn wrongs(&self, before: &Self) -> Vec<String> {
+        let bounds = [
+            ("resident memory", self.held.resident, before.held.resident + GROWTH),
+            ("the most resident memory", self.held.peak, crate::stage::MEMORY),
+            ("open files", self.held.files as u64, before.held.files as u64),
+            ("threads", self.held.threads, before.held.threads),
+            ("tasks", self.tasks, before.tasks),
+            ("sockets", self.sockets, before.sockets),
+            ("topics", self.topics, before.topics),
+            ("watched jobs", self.watched, before.watched),
+        ];
+        let exceeded = bounds.into_iter().filter(|(_, now, bound)| now > bound);
+        exceeded.map(|(what, now, bound)| format!("{what}: {now}, may be {bound}")).collect()
+    }
+}
+
+/// Whether the instances, of which one was abused for so long, use no more afterwards than before. `with_redis` adds a
+/// Redis, which is killed in each round and comes back, in turns with its data and empty.
+pub(crate) fn run(
+    load: &Load,
+    time: Duration,
+    with_redis: bool,
+    runtime: &Handle,
+) -> Result<bool, Failure> {
     let load = &Load { rate: load.rate.min(2.0), ..load.clone() };
-    let stage = Stage::set("soak", Ground::SmallMemory, load, &[], runtime)?;
+    let ground = if with_redis { Ground::SmallMemoryRedis } else { Ground::SmallMemory };
+    let mut stage = Stage::set("soak", ground, load, &[], runtime)?;
     let address = stage.world.instance(0);
     runtime.block_on(abuse::prepare(address));
-    // The first round fills caches, and the states' share, which stays full.
-    round(&stage, runtime, load);
-    let before = sample(&stage, runtime)?;
-    println!("at rest before: {before:?}");
+    if !with_redis {
+        // Whatever comes later takes the place of something else.
+        runtime.block_on(abuse::fill_states(address))?;
+    }
+    // The first rounds fill caches, and the buffers of the runtime.
+    round(&mut stage, 0, runtime, load);
+    round(&mut stage, 1, runtime, load);
+    let before = samples(&stage, runtime)?;
+    println!("at rest before: {before:#?}");
     let begun = Instant::now();
     let mut rounds = 0;
     while begun.elapsed() < time {
-        round(&stage, runtime, load);
+        round(&mut stage, rounds, runtime, load);
         rounds += 1;
-        let held = stage.instances[0].held().unwrap_or_default();
-        println!("round {rounds}, {:.0?}: {} MB", begun.elapsed(), held.resident >> 20);
+        let held = stage.instances.iter().map(|instance| instance.held().unwrap_or_default());
+        let resident: Vec<String> =
+            held.map(|held| format!("{} MiB", held.resident >> 20)).collect();
+        println!("round {rounds}, {:.0?}: {}", begun.elapsed(), resident.join(", "));
     }
-    let after = sample(&stage, runtime)?;
-    println!("at rest after:  {after:?}");
+    let after = samples(&stage, runtime)?;
+    println!("at rest after: {after:#?}");
     let disconnected = stage.watchers.iter().filter(|watcher| !watcher.seen().connected).count();
     for job in &stage.jobs {
         job.give(Order::End);
     }
     let ended =
         stage.within(Instant::now() + REST, |stage| stage.jobs.iter().all(|job| job.has_ended()));
-    let mut wrong = Vec::new();
-    let mut check = |fine: bool, what: &str| {
-        if !fine {
-            wrong.push(what.to_owned());
-        }
-    };
-    check(after.held.resident <= before.held.resident + GROWTH, "resident memory grew");
-    check(after.held.peak <= crate::stage::MEMORY, "resident memory was over the limit");
-    check(after.held.files <= before.held.files, "there are more open files");
-    check(after.held.threads <= before.held.threads, "there are more threads");
-    check(after.tasks <= before.tasks, "there are more tasks");
-    check(after.sockets <= before.sockets, "there are more sockets");
-    check(after.topics <= before.topics, "there are more topics");
-    check(after.watched <= before.watched, "there are more watched jobs");
-    check(disconnected == 0, "watchers are not connected");
-    check(ended, "jobs could not end");
-    for what in &wrong {
-        println!("WRONG: {what}");
+    let mut wrongs = Vec::new();
+    for (number, (after, before)) in after.iter().zip(&before).enumerate() {
+        let of =
+            after.wrongs(before).into_iter().map(|wrong| format!("instance {number}: {wrong}"));
+        wrongs.extend(of);
+    }
+    if disconnected > 0 {
+        wrongs.push(format!("{disconnected} watchers are not connected"));
+    }
+    if !ended {
+        wrongs.push("jobs could not end".to_owned());
+    }
+    for wrong in &wrongs {
+        println!("WRONG: {wrong}");
     }
     println!("{rounds} rounds in {:.0?}", begun.elapsed());
-    Ok(wrong.is_empty())
+    Ok(wrongs.is_empty())
 }
 
-fn round(stage: &Stage, runtime: &Handle, load: &Load) {
+fn round(stage: &mut Stage, number: usize, runtime: &Handle, load: &Load) {
     let _entered = runtime.enter();
     let mut tasks = JoinSet::new();
     let extent = if load.quick { Extent::QUICK } else { Extent::FULL };
     abuse::start(&mut tasks, stage.world.instance(0), extent);
-    std::thread::sleep(load.wait(ROUND.as_secs_f64(), 5.0));
+    let half = load.wait(ROUND.as_secs_f64(), 5.0) / 2;
+    std::thread::sleep(half);
+    if let Redis::Single(server) = &mut stage.redis {
+        server.kill();
+        std::thread::sleep(DOWN);
+        server.restart(if number.is_multiple_of(2) { Data::Kept } else { Data::Lost });
+    }
+    std::thread::sleep(half);
 }
 
-/// What the instance holds once nothing has lingered on.
-fn sample(stage: &Stage, runtime: &Handle) -> Result<Sample, Failure> {
+/// What each instance uses once nothing lingers.
+fn samples(stage: &Stage, runtime: &Handle) -> Result<Vec<Sample>, Failure> {
     std::thread::sleep(REST);
-    let failed = |why: &str| Failure(format!("the instance cannot be looked at: {why}"));
-    let metrics = runtime.block_on(async {
-        let mut connection = Connection::open(stage.world.instance(0)).await?;
-        connection.get("/metrics").await
-    });
-    let metrics = metrics.map_err(|error| failed(&error.to_string()))?.body;
-    let number = |name: &str| {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.and_then(|value| value.parse().ok()).ok_or_else(|| failed(name))
+    stage.instances.iter().map(|instance| sample(instance, runtime)).collect()
+}
+
+/// The suite asks each instance again and again whether it is ready, over a connection that lasts a moment. So the least
+/// of several looks counts.
+fn sample(instance: &Instance, runtime: &Handle) -> Result<Sample, Failure> {
+    let mut least = look(instance, runtime)?;
+    for _ in 1..LOOKS {
+        std::thread::sleep(Duration::from_millis(70));
+        least = least.min(look(instance, runtime)?);
+    }
+    Ok(least)
+}
+
+fn look(instance: &Instance, runtime: &Handle) -> Result<Sample, Failure> {
+    let metrics = runtime.block_on(abuse::metrics(instance.address()));
+    let metrics = metrics.map_err(|error| Failure(format!("/metrics: {error}")))?;
+    let number = |name| {
+        abuse::metric(&metrics, name).ok_or_else(|| Failure(format!("/metrics has no {name}")))
     };
     Ok(Sample {
-        held: stage.instances[0].held().ok_or_else(|| failed("it has ended"))?,
+        held: instance.held().ok_or_else(|| Failure("an instance has ended".into()))?,
         tasks: number("milepost_tasks")?,
         sockets: number("milepost_open_sockets")?,
         topics: number("milepost_topics")?,
         watched: number("milepost_watched_jobs")?,
+        states: number("milepost_broker_bytes")?,
     })
 }

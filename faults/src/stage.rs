@@ -53,6 +53,8 @@ pub(crate) enum Ground {
     SmallDisk,
     /// One instance without a folder, with a small budget of memory.
     SmallMemory,
+    /// Two instances with the same budget, each with a breakable network to one Redis, which keeps its data.
+    SmallMemoryRedis,
     /// As with one Redis, and nobody reads the instances' logs, of which there is much.
     UnreadLogs,
     /// Two instances, each with a breakable network to one Redis.
@@ -203,12 +205,14 @@ fn redis(ground: Ground) -> (Redis, Vec<Proxy>, Vec<Option<String>>) {
         Ground::Alone | Ground::FewFiles | Ground::SmallDisk | Ground::SmallMemory => {
             (Redis::None, Vec::new(), vec![None])
         }
-        Ground::Single(_) | Ground::UnreadLogs => {
-            let persistence = match ground {
-                Ground::Single(persistence) => persistence,
-                _ => Persistence::None,
+        Ground::Single(_) | Ground::UnreadLogs | Ground::SmallMemoryRedis => {
+            let (persistence, max_memory) = match ground {
+                Ground::Single(persistence) => (persistence, None),
+                Ground::SmallMemoryRedis => (Persistence::Appended, Some(REDIS_MEMORY)),
+                _ => (Persistence::None, None),
             };
-            let server = Server::with(Options::default().persistence(persistence));
+            let options = Options { persistence, max_memory, ..Options::default() };
+            let server = Server::with(options);
             let proxies: Vec<_> = (0..2).map(|_| Proxy::to(server.address())).collect();
             let urls = proxies.iter().map(|proxy| Some(server.url_through(proxy.address())));
             let urls = urls.collect();
@@ -239,7 +243,7 @@ fn setup(ground: Ground, number: usize, redis: Option<String>, logs: &Path, load
             setup.set("max_connections", "1000000");
         }
         Ground::SmallDisk => setup.disk = Some(DISK),
-        Ground::SmallMemory => {
+        Ground::SmallMemory | Ground::SmallMemoryRedis => {
             setup.set("memory_limit", &MEMORY.to_string());
             setup.set("max_subscriptions", "1000000");
             setup.set("linger", "1");
@@ -257,6 +261,8 @@ fn setup(ground: Ground, number: usize, redis: Option<String>, logs: &Path, load
 pub(crate) const SPARE_FILES: usize = 200;
 /// Room for the states of 500 jobs several times.
 const DISK: usize = 24 << 20;
+/// What Redis may use where instances may use little: updates are rejected once it is full.
+const REDIS_MEMORY: u64 = 512 << 20;
 /// The budget of memory where it is small.
 pub(crate) const MEMORY: u64 = 256 << 20;
 
@@ -269,7 +275,7 @@ fn list(addresses: &[SocketAddr]) -> String {
 fn jobs(ground: Ground, load: &Load) -> Result<Vec<Arc<Job>>, Failure> {
     // Workers of the old kind need a Redis, and know nothing of slots.
     let reaches = match ground {
-        Ground::Single(_) | Ground::UnreadLogs | Ground::Sentinel => {
+        Ground::Single(_) | Ground::UnreadLogs | Ground::SmallMemoryRedis | Ground::Sentinel => {
             &[Kind::Http, Kind::Plain, Kind::Batch][..]
         }
         _ => &[Kind::Http, Kind::Batch],

@@ -8,14 +8,22 @@ pub(crate) fn simulate(arguments: &[String]) -> Vec<Step> {
     vec![Step::command("simulate", "hubs, reporters and watchers on simulated time", run)]
 }
 
-/// One instance, abused for a while: `--minutes N`.
+/// Instances abused for a while: `--minutes N`, and `--redis` for two instances and a Redis that restarts.
 pub(crate) fn soak(arguments: &[String]) -> Result<Vec<Step>, String> {
-    let minutes = match arguments {
-        [] => "20",
-        [flag, minutes] if flag == "--minutes" => minutes,
-        _ => return Err("soak takes --minutes N".to_owned()),
-    };
-    Ok(steps(&["--soak".to_owned(), minutes.to_owned()]))
+    let (mut minutes, mut redis) = ("20", false);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--redis" => redis = true,
+            "--minutes" => {
+                let number = arguments.next().filter(|number| number.parse::<u64>().is_ok());
+                minutes = number.ok_or("--minutes takes a number")?;
+            }
+            _ => return Err(format!("soak takes --minutes N and --redis, not {argument}")),
+        }
+    }
+    let kind = if redis { "--soak-redis" } else { "--soak" };
+    Ok(steps(&[kind.to_owned(), minutes.to_owned()]))
 }
 
 /// The fault suite, which is a crate of its own and knows its own arguments.

@@ -27,7 +27,7 @@ Usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]    fuzz all targets, or one, each so long (60)
   bench [ARGUMENT…]              the benchmarks, release build; `cargo xtask bench --help`
   faults [NAME…] [ARGUMENT…]     every fault, or one, release build; `cargo xtask faults --help`
-  soak [--minutes N]             one instance, abused for so long (20), release build
+  soak [--minutes N] [--redis]   an instance, abused for so long (20), release build; --redis: two, with a Redis that restarts
   simulate [--seeds N]           hubs, reporters and watchers on simulated time and network; --seed N: one run again
   release --dry-run              pack crates, wheel and npm package; install each in an empty place and run it
   steps                          the names of all steps

@@ -4,11 +4,15 @@ mod http2;
 mod requests;
 mod sockets;
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+use crate::failure::Failure;
+use crate::http::Connection;
 
 /// How much abuse.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,48 @@ pub(crate) async fn prepare(address: SocketAddr) {
 pub(crate) async fn end_until_refused(address: SocketAddr) -> bool {
     let refused = timeout(Duration::from_secs(10), requests::end_until_refused(address));
     refused.await.is_ok_and(|answer| answer.is_ok())
+}
+
+/// Has jobs end until the server evicts those that ended first: its share of states is full then. The abuse itself takes
+/// many minutes to fill it.
+///
+/// # Errors
+/// If it is not full within a minute.
+pub(crate) async fn fill_states(address: SocketAddr) -> Result<(), Failure> {
+    let filling = async {
+        tokio::select! {
+            () = requests::end_jobs(address) => {}
+            () = until_evicted(address) => {}
+        }
+    };
+    let filled = timeout(Duration::from_secs(60), filling).await;
+    filled.map_err(|_| Failure("the share of states is not full after a minute".into()))
+}
+
+async fn until_evicted(address: SocketAddr) {
+    loop {
+        // A busy server may not answer in time.
+        let evicted = match metrics(address).await {
+            Ok(metrics) => metric(&metrics, "milepost_evicted_jobs_total"),
+            Err(_) => None,
+        };
+        if evicted.is_some_and(|evicted| evicted > 0) {
+            return;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What the server counts.
+pub(crate) async fn metrics(address: SocketAddr) -> io::Result<String> {
+    let mut connection = Connection::open(address).await?;
+    Ok(connection.get("/metrics").await?.body)
+}
+
+/// The metric of that name, labels included.
+pub(crate) fn metric(metrics: &str, name: &str) -> Option<u64> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.parse().ok()
 }
 
 /// Starts all kinds of abuse. It ends when `tasks` is dropped.
