@@ -3,6 +3,7 @@
 
 mod faults;
 mod hostile;
+mod old_server;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;
