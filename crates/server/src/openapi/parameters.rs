@@ -98,9 +98,12 @@ pub(crate) struct JobsParams {
     parent: Option<String>,
     /// Only jobs that have this text in their id, name or tags, whatever its case.
     q: Option<String>,
-    /// The order: newest first if absent, else by this field, descending if it begins with `-`. Only the newest 10,000
-    /// jobs that match are sorted.
-    #[param(pattern = "^(begun|-?(name|status|progress|started|seen))$", default = "begun")]
+    /// The order: newest first if absent, else by this field, descending if it begins with `-`. `took`: how long an ended
+    /// attempt took; `left`: `eta`, of running jobs. Only the newest 10,000 jobs that match are sorted.
+    #[param(
+        pattern = "^(begun|-?(name|status|progress|started|seen|took|left))$",
+        default = "begun"
+    )]
     sort: Option<String>,
     /// Whether to count the matching jobs by status, regardless of `status` itself. Only the newest 10,000 are counted.
     #[param(default = false)]

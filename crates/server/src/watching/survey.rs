@@ -1,11 +1,12 @@
 //! What a list needs that is not in the order of the jobs' beginnings: an order by a field, and counts for each status.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use milepost_broker::{Broker, Jobs, JobsQuery, MAX_CONSIDERED, Unavailable};
-use milepost_protocol::{State, Status};
-use serde::Serialize;
+use milepost_protocol::{State, Status, Timestamp};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access::Grant;
@@ -24,11 +25,14 @@ enum SortKey {
     Progress,
     Started,
     Seen,
+    Took,
+    Left,
 }
 
 impl Sort {
     /// The names of the fields. One with `-` before it: the other way round.
-    pub(super) const NAMES: [&str; 5] = ["name", "status", "progress", "started", "seen"];
+    pub(super) const NAMES: [&str; 7] =
+        ["name", "status", "progress", "started", "seen", "took", "left"];
 
     pub(super) fn from_name(name: &str) -> Option<Self> {
         let (descending, name) = name.strip_prefix('-').map_or((false, name), |name| (true, name));
@@ -38,6 +42,8 @@ impl Sort {
             "progress" => SortKey::Progress,
             "started" => SortKey::Started,
             "seen" => SortKey::Seen,
+            "took" => SortKey::Took,
+            "left" => SortKey::Left,
             _ => return None,
         };
         Some(Self { key, descending })
@@ -58,14 +64,33 @@ impl Sort {
             SortKey::Seen => {
                 view.last_seen_at.or(view.ended_at).map(|moment| Rank::Text(moment.into()))
             }
+            SortKey::Took => {
+                let started = Timestamp::parse(&view.started_at?)?;
+                let ended = Timestamp::parse(&view.ended_at?)?;
+                Some(Rank::Moment(ended.as_micros().saturating_sub(started.as_micros())))
+            }
+            SortKey::Left if state.status().is_end() => None,
+            SortKey::Left => {
+                let Estimate { eta } = serde_json::from_str(state.json()).ok()?;
+                Some(Rank::Moment(Timestamp::parse(&eta)?.as_micros()))
+            }
         }
     }
+}
+
+/// The instant by which a job is estimated to complete. Its order is that of the time left.
+#[derive(Deserialize)]
+struct Estimate<'a> {
+    #[serde(borrow)]
+    eta: Cow<'a, str>,
 }
 
 #[derive(PartialEq, PartialOrd)]
 enum Rank {
     Status(Status),
     Number(f64),
+    /// An instant or a duration, in microseconds.
+    Moment(i64),
     Text(Box<str>),
 }
 
@@ -165,4 +190,45 @@ pub(super) async fn counts(
         counts.count(state.status());
     }
     Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(by: &str, states: &[(&str, &str)]) -> Vec<String> {
+        let mut states: Vec<_> = states
+            .iter()
+            .map(|(job, fields)| {
+                let json = format!(
+                    r#"{{"job_id":"{job}","status":"processing","attempt":1,"position":"1-1",{fields}}}"#
+                );
+                Arc::new(State::parse(&json).unwrap())
+            })
+            .collect();
+        Sort::from_name(by).unwrap().sort(&mut states);
+        states.iter().map(|state| state.job().to_string()).collect()
+    }
+
+    #[test]
+    fn by_how_long_an_attempt_took_whatever_the_date() {
+        let day =
+            r#""started_at":"2026-11-28T23:00:00.000Z","ended_at":"2026-11-29T01:00:00.000Z""#;
+        let minute =
+            r#""started_at":"2026-11-29T00:00:00.000Z","ended_at":"2026-11-29T00:01:00.000Z""#;
+        let running = r#""started_at":"2026-11-27T00:00:00.000Z""#;
+        let jobs = [("running", running), ("long", day), ("short", minute)];
+        assert_eq!(sorted("took", &jobs), ["short", "long", "running"]);
+        assert_eq!(sorted("-took", &jobs), ["long", "short", "running"]);
+    }
+
+    #[test]
+    fn by_the_time_left_in_any_time_zone() {
+        let jobs = [
+            ("none", r#""eta":7"#),
+            ("later", r#""eta":"2026-11-29T10:30:00+01:00""#),
+            ("sooner", r#""eta":"2026-11-29T09:00:00.000Z""#),
+        ];
+        assert_eq!(sorted("left", &jobs), ["sooner", "later", "none"]);
+    }
 }

@@ -110,14 +110,14 @@ async fn a_list_by_attributes_in_another_order_with_counts() {
     let server = Server::start().await;
     for (job, update) in [
         ("1", r#"{"name":"render","tags":["gpu","night"],"progress":0.5}"#),
-        ("2", r#"{"name":"export","tags":["night"],"progress":0.75}"#),
+        ("2", r#"{"name":"export","tags":["night"],"progress":0.75,"eta":"2030-01-01T00:01:00Z"}"#),
         ("3", r#"{"name":"render","status":"completed"}"#),
-        ("4", r#"{"progress":0.25}"#),
+        ("4", r#"{"progress":0.25,"eta":"2030-01-01T00:00:00Z"}"#),
         ("5", r#"{"name":{"of":"the worker"},"status":"queued"}"#),
     ] {
         assert_eq!(server.report(job, update).await.status, 200);
     }
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("?name=render", &["3", "1"]),
         ("?tag=night&tag=gpu", &["1"]),
         ("?q=REND", &["3", "1"]),
@@ -128,6 +128,8 @@ async fn a_list_by_attributes_in_another_order_with_counts() {
         ("?sort=-progress", &["3", "2", "1", "4", "5"]),
         ("?sort=name", &["2", "3", "1", "5", "4"]),
         ("?sort=status&name=render", &["1", "3"]),
+        ("?sort=left", &["4", "2", "5", "3", "1"]),
+        ("?sort=-took", &["3", "5", "4", "2", "1"]),
     ];
     for (query, expected) in cases {
         assert_eq!(ids(&list(&server, query).await), expected, "{query}");
