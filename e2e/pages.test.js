@@ -286,7 +286,7 @@ test('a worker whose clock is an hour off looks right', async () => {
     await server.report(job, { progress: 0.5, timestamp: new Date(Date.now() + hours * 3_600_000).toISOString() });
   }
   const page = await open('/');
-  for (const job of ['slow', 'fast']) await reads(page, row(job), /50 %[^]*(just now|\ds? ago)/);
+  for (const job of ['slow', 'fast']) await reads(page, row(job), /50 %[^]*(just now|\d s ago)/);
   assert.equal(await page.locator('.jobs [data-health]').count(), 0);
   noFaults();
 });
@@ -541,6 +541,8 @@ test('with the keyboard alone', async () => {
   await reads(page, row(opened), opened);
   assert.equal(await focused(), opened);
   assert.match(page.url(), /q=job_001/);
+  // Past the row's own checkbox.
+  await page.keyboard.press('Shift+Tab');
   await page.keyboard.press('Shift+Tab');
   for (const status of ['attention', 'active']) {
     await page.keyboard.press('ArrowRight');
@@ -874,12 +876,122 @@ test('a row’s menu copies, cancels and deletes its job', async () => {
   await page.keyboard.press('Escape');
   assert.equal(await menu.isVisible(), false);
   assert.equal((await server.state('job-d')).status, 'processing');
+  // Tab goes on from the button that opened the menu.
+  await openMenu('job-d');
+  await page.keyboard.press('Shift+Tab');
+  assert.equal(await menu.isVisible(), false);
+  assert.equal(await page.locator(row('job-d')).locator('.job-id').evaluate((link) => link === document.activeElement), true);
   await openMenu('job-d');
   await menu.getByRole('button', { name: 'Delete' }).click();
   await menu.getByRole('button', { name: 'Really delete?' }).click();
   await until('one row', async () => (await page.locator('.jobs .job').count()) === 1);
   assert.equal((await fetch(`${server.url}/jobs/job-d`)).status, 404);
   await until('the focus on the next row', () => page.locator(row('job-c')).locator('.job-id').evaluate((link) => link === document.activeElement));
+  noFaults();
+});
+
+test('the list is sorted by the server, and says so in its address', async () => {
+  const eta = (/** @type {number} */ minutes) => new Date(Date.now() + minutes * 60_000).toISOString();
+  await server.report('later', { name: 'b', progress: 0.5, eta: eta(9) });
+  await server.report('ended', { name: 'c', status: 'completed' });
+  await server.report('sooner', { name: 'a', progress: 0.2, eta: eta(3) });
+  const page = await open('/');
+  const ids = () => page.locator('.jobs .job-id').allInnerTexts();
+  const inOrder = async (/** @type {string[]} */ ...wanted) => until(String(wanted), async () => String(await ids()) === String(wanted));
+  await inOrder('sooner', 'ended', 'later');
+  await page.getByLabel('Sort').selectOption('Time left');
+  await inOrder('sooner', 'later', 'ended');
+  await page.getByLabel('Sort').selectOption('Furthest');
+  await inOrder('ended', 'later', 'sooner');
+  await page.getByLabel('Sort').selectOption('Name');
+  await inOrder('sooner', 'later', 'ended');
+  assert.equal(new URL(page.url()).searchParams.get('sort'), 'name');
+  await page.getByText('Active', { exact: false }).first().click();
+  await inOrder('sooner', 'later');
+  await page.reload();
+  await inOrder('sooner', 'later');
+  noFaults();
+});
+
+test('jobs are grouped by name or prefix, and a group closes', async () => {
+  for (const [job, name] of [['render:1', 'video'], ['render:2', 'video'], ['export-7', ''], ['render:3', 'still']]) {
+    await server.report(job ?? '', { name: name || null, progress: 0.5 });
+  }
+  await server.report('render:2', { name: 'video', status: 'failed', error: 'no' });
+  const page = await open('/');
+  await page.getByLabel('Group').selectOption('By name');
+  await reads(page, '.jobs', /still\s+1[^]*render:3[^]*Without a name\s+1[^]*export-7[^]*video\s+2[^]*1 failed[^]*render:2[^]*render:1/);
+  await page.getByLabel('Group').selectOption('By prefix of the id');
+  await reads(page, '.jobs', /render\s+3[^]*export\s+1/);
+  const group = page.getByRole('button', { name: 'render 3' });
+  await group.click();
+  await until('one row', async () => (await page.locator('.jobs .job-id').count()) === 1);
+  assert.equal(await group.getAttribute('aria-expanded'), 'false');
+  // A status that changes is counted in the heading.
+  await server.report('export-7', { status: 'completed' });
+  await reads(page, '.jobs .group:has-text("export")', '1 completed');
+  await group.focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowUp');
+  await page.keyboard.press('Enter');
+  await until('four rows', async () => (await page.locator('.jobs .job-id').count()) === 4);
+  assert.deepEqual(await violations(page), []);
+  noFaults();
+});
+
+test('several jobs are cancelled or deleted with one confirmation', async () => {
+  for (let index = 0; index < 12; index += 1) await server.report(`job-${index}`, { progress: 0.5, cancellable: index < 3 });
+  const page = await open('/');
+  await reads(page, row('job-11'), '50 %');
+  const select = (/** @type {string} */ job) => page.getByRole('checkbox', { name: `Select ${job}`, exact: true });
+  await select('job-2').check();
+  await select('job-5').click({ modifiers: ['Shift'] });
+  await reads(page, '.bulk', /4 selected[^]*Select all 12[^]*Cancel 1/);
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole('button', { name: 'Cancel 1' }).click();
+  await page.getByRole('button', { name: 'Really cancel 1 job?' }).click();
+  await until('the request', async () => (await server.state('job-2')).requested?.action === 'cancel');
+  assert.equal((await server.state('job-1')).requested, undefined);
+  await reads(page, '.bulk', /^3 selected/);
+  await page.locator(row('job-9')).locator('.job-id').focus();
+  await page.keyboard.press('x');
+  await reads(page, '.bulk', /^4 selected/);
+  await page.route('**/jobs/job-9', (route) => route.fulfill({ status: 403, json: { detail: 'no' } }));
+  await page.getByRole('button', { name: 'Delete', exact: true }).click();
+  assert.equal(await page.locator('.jobs .job').count(), 12);
+  await page.getByRole('button', { name: 'Really delete 4 jobs? 4 have not ended.' }).click();
+  await reads(page, '.bulk', /1 selected[^]*Deleted: 3\. 1 could not be deleted: You may not delete this job\./);
+  await until('nine rows', async () => (await page.locator('.jobs .job').count()) === 9);
+  await page.getByRole('button', { name: 'Select none' }).click();
+  assert.equal(await page.locator('.bulk').isVisible(), false);
+  await page.unroute('**/jobs/job-9');
+  // A job that the list does not show any more is not acted on.
+  await select('job-0').check();
+  await page.getByRole('searchbox').fill('job-1');
+  await until('it is not selected', async () => !(await page.locator('.bulk').isVisible()));
+  faults = faults.filter((fault) => !/status of 403/.test(fault));
+  noFaults();
+});
+
+test('the text of a row can be selected, and a click on it opens the job', async () => {
+  await server.report('r1', { progress: 0.5, message: 'copied from here' });
+  const page = await open('/');
+  await reads(page, row('r1'), 'copied from here');
+  // What arrives later moves nothing.
+  const height = await page.locator('.overview').evaluate((part) => part.clientHeight);
+  await reads(page, '.figures', /Messages/);
+  assert.equal(await page.locator('.overview').evaluate((part) => part.clientHeight), height);
+  const box = await page.locator(`${row('r1')} .message`).boundingBox();
+  if (!box) throw new Error('the message has no box');
+  await page.mouse.move(box.x + 1, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width - 1, box.y + box.height / 2, { steps: 3 });
+  await page.mouse.up();
+  assert.match(await page.evaluate(() => String(getSelection())), /copied from here/);
+  assert.doesNotMatch(page.url(), /job=/);
+  await page.evaluate(() => getSelection()?.removeAllRanges());
+  await page.locator(`${row('r1')} .bar`).click();
+  await reads(page, '.figure', '50 %');
   noFaults();
 });
 

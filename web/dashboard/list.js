@@ -1,18 +1,21 @@
 // @ts-check
-/** Every job that the server knows, the newest first: searched, filtered, and live as far as it can be seen. */
+/** Every job that the server knows: searched, filtered, sorted, grouped, and live as far as it can be seen. */
 
 import { announce } from '../announce.js';
-import { ago } from '../job.js';
-import { build, paint, paintHealth, paintTags, write } from '../paint.js';
+import { Job } from '../job.js';
+import { build, write } from '../paint.js';
 import { curl, home } from '../server.js';
+import { Groups } from './groups.js';
 import { Health } from './health.js';
+import { makeRow, paintGroup, paintRow, paintTimes, paintWatchers } from './job-row.js';
 import { ATTENTION, FILTERS, Listing } from './listing.js';
 import { RowMenu } from './row-menu.js';
 import { Rows } from './rows.js';
+import { Selection } from './selection.js';
 import { Watchers } from './watchers.js';
 
-/** @typedef {import('../job.js').Job} Job */
 /** @typedef {import('../milepost.js').State} State */
+/** @typedef {import('./rows.js').AnyRow} AnyRow */
 /** @typedef {import('./rows.js').Row} Row */
 
 /** How often to look for new jobs, in milliseconds. */
@@ -28,6 +31,7 @@ const number = new Intl.NumberFormat('en');
 export class ListView {
   root = document.createElement('div');
   #listing = new Listing();
+  #groups = new Groups();
   /** @type {Set<Job>} */
   #changed = new Set();
   /** Those that news are asked of. @type {Set<string>} */
@@ -64,16 +68,20 @@ export class ListView {
     });
     this.rows = new Rows(parts.jobs, {
       make: makeRow,
-      paint: (row) => this.#paintRow(row),
+      paint: (row) => this.#paintAnyRow(row),
       settle: (seen) => this.#watchSeen(seen),
       nearEnd: () => this.#loadMore(),
     });
     this.menu = new RowMenu(parts, (id) => this.#onDeleted(id));
-    parts.jobs.addEventListener('click', (event) => {
-      const opener = event.target instanceof Element ? event.target.closest('.more-actions') : null;
-      const row = opener && [...this.rows.present].find(({ parts: { more } }) => more === opener);
-      if (row) this.menu.open(row.job, row.parts.more);
+    this.selection = new Selection(parts, {
+      shown: () => this.#listing.shown,
+      changed: () => this.rows.paintAll(),
+      onDeleted: (id) => this.onUnknown(id),
     });
+    this.sort = /** @type {HTMLSelectElement} */ (parts.sort);
+    this.group = /** @type {HTMLSelectElement} */ (parts.group);
+    for (const control of [this.sort, this.group]) control.addEventListener('change', () => this.#filter());
+    parts.jobs.addEventListener('click', (event) => this.#onClick(event));
     parts.tools.addEventListener('submit', (event) => event.preventDefault());
     this.search.addEventListener('input', () => {
       clearTimeout(this.#typing);
@@ -109,9 +117,11 @@ export class ListView {
 
   enter() {
     this.#isHere = true;
-    this.search.value = new URL(location.href).searchParams.get('q') ?? '';
-    this.#chooseStatus(new URL(location.href).searchParams.get('status') ?? '');
-    this.#tag = new URL(location.href).searchParams.get('tag') ?? '';
+    const { searchParams } = new URL(location.href);
+    this.search.value = searchParams.get('q') ?? '';
+    this.#chooseStatus(searchParams.get('status') ?? '');
+    this.#tag = searchParams.get('tag') ?? '';
+    for (const [name, control] of this.#arrangement()) choose(control, searchParams.get(name) ?? '');
     this.#applyFilter();
     this.rows.measure();
     scrollTo({ top: this.#scrolled, behavior: 'instant' });
@@ -149,6 +159,7 @@ export class ListView {
     if (!change) return;
     const { job, isOtherStatus } = change;
     this.#changed.add(job);
+    if (isOtherStatus) this.#groups.change();
     if (job.hasEnded && isOtherStatus) announce(`${job.id}: ${job.outcome}`);
     this.page.paintSoon();
   }
@@ -167,6 +178,26 @@ export class ListView {
     this.onUnknown(id);
     this.paint();
     this.rows.focus(index);
+  }
+
+  /** @param {MouseEvent} event */
+  #onClick(event) {
+    const target = event.target instanceof Element ? event.target : null;
+    const root = target?.closest('li');
+    const row = this.rows.at(root ?? null);
+    if (!target || !root || !row) return;
+    if (!(row.job instanceof Job)) {
+      row.job.isOpen = !row.job.isOpen;
+      this.#groups.change();
+      this.paint();
+      this.rows.paintAll();
+      return;
+    }
+    if (target.closest('.more-actions')) return this.menu.open(row.job, row.parts.more);
+    if (target === row.parts.select) return this.selection.toggle(row.job, event.shiftKey);
+    // All of a row leads to its job, but a click that ends the selection of text.
+    if (target.closest('a, button, input') || getSelection()?.isCollapsed === false) return;
+    row.parts.id.dispatchEvent(new MouseEvent('click', event));
   }
 
   /** @param {string} id */
@@ -209,7 +240,9 @@ export class ListView {
     write(parts.total, listing.isLoaded ? number.format(listing.total) : '');
     this.#paintCounts();
     this.#paintFoot();
-    this.rows.set(shown);
+    this.selection.keepShown();
+    this.selection.paint();
+    this.rows.set(this.#groups.arrange(shown, /** @type {import('./groups.js').GroupBy} */ (this.group.value)));
     if (!this.#isUnannounced || isSearching || !listing.isLoaded) return;
     this.#isUnannounced = false;
     announce(shown.length === 1 ? '1 job' : `${number.format(shown.length)} jobs`);
@@ -242,50 +275,45 @@ export class ListView {
     write(this.parts.foot, text);
   }
 
+  /** @param {AnyRow} row */
+  #paintAnyRow({ root, parts, job }) {
+    if (job instanceof Job) this.#paintRow({ root, parts, job });
+    else paintGroup({ parts, job });
+  }
+
   /** @param {Row} row */
   #paintRow(row) {
-    const { job, parts, root } = row;
-    write(parts.id, job.id);
-    parts.id.setAttribute('href', `?job=${encodeURIComponent(job.id)}`);
-    parts.id.title = job.id;
-    parts.more.setAttribute('aria-label', `Actions for ${job.id}`);
-    paint(root, parts, job);
-    write(parts.status, job.word);
-    write(parts.name, job.name);
-    paintTags(parts.tags, job.tags);
-    write(parts.percent, job.percent);
-    write(parts.message, job.errorSummary || job.message);
-    paintWatchers(row, this.watchers.of(job.id));
+    paintRow(row, this.selection.has(row.job));
+    paintWatchers(row, this.watchers.of(row.job.id));
     this.#paintTimes(row);
   }
 
   /** @param {Row} row */
-  #paintTimes({ job, parts, root }) {
-    const { now } = this.page.watches;
-    const trouble = paintHealth(root, job, now, this.page.sign.isLive && this.#watched.has(job.id));
-    const { rate, left } = job.outlook(now);
-    const isRunning = job.state?.status === 'processing';
-    write(parts.left, job.pending ? job.pending : trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.hasEnded ? job.headline : job.word);
-    write(parts.age, ago(job.age(now)));
-    write(parts.rate, left && rate);
+  #paintTimes(row) {
+    paintTimes(row, this.page.watches.now, this.page.sign.isLive && this.#watched.has(row.job.id));
   }
 
   #filter() {
     const url = new URL(location.href);
     const status = this.#chosenStatus();
     const search = this.search.value.trim();
-    if (search) url.searchParams.set('q', search);
-    else url.searchParams.delete('q');
-    if (status) url.searchParams.set('status', status);
-    else url.searchParams.delete('status');
-    if (this.#tag) url.searchParams.set('tag', this.#tag);
-    else url.searchParams.delete('tag');
+    const chosen = { q: search, status, tag: this.#tag, ...Object.fromEntries(this.#arrangement().map(([name, { value }]) => [name, value])) };
+    for (const [name, value] of Object.entries(chosen)) {
+      if (value) url.searchParams.set(name, value);
+      else url.searchParams.delete(name);
+    }
     history.replaceState(history.state, '', url);
     this.#applyFilter();
     const top = this.root.getBoundingClientRect().top + scrollY;
     if (scrollY > top) scrollTo({ top, behavior: 'instant' });
     this.#isUnannounced = true;
     this.paint();
+    this.rows.paintAll();
+  }
+
+  /** The controls of the list's order, by their name in the page's address. */
+  #arrangement() {
+    return /** @type {const} */ ([['sort', this.sort], ['group', this.group]]);
   }
 
   #applyFilter() {
@@ -294,9 +322,12 @@ export class ListView {
     const tag = this.#tag;
     this.parts['tag-filter'].hidden = !tag;
     write(this.parts['tag-name'], tag);
+    const sort = this.sort.value;
+    // Jobs that need attention have an order of their own.
+    this.sort.disabled = status === ATTENTION;
     const { filter } = this.#listing;
-    if (filter.status === status && filter.search === search && filter.tag === tag) return;
-    this.#listing.setFilter({ status, search, tag });
+    if (filter.status === status && filter.search === search && filter.tag === tag && filter.sort === sort) return;
+    this.#listing.setFilter({ status, search, tag, sort });
     if (this.#listing.isLoaded) this.#listing.count().then(() => this.paint(), () => {});
   }
 
@@ -327,7 +358,7 @@ export class ListView {
       if (!this.#isHere) return;
       this.paint();
       // Rows that have news since then are in the page already.
-      for (const row of this.rows.present) this.#paintRow(row);
+      this.rows.paintAll();
       document.title = this.title;
       // With all of a thousand there, what there is of each kind can be told, and a scroll does not wait.
       if (this.#listing.countLoaded < PREFETCHED) this.#listing.loadOlder().then(() => this.paint());
@@ -390,24 +421,21 @@ export class ListView {
       this.search.value = '';
       this.#filter();
     }
+    const { current } = this.rows;
+    const isInList = event.target instanceof Node && this.parts.jobs.contains(event.target);
+    if (isInList && event.key === 'x' && current instanceof Job) this.selection.toggle(current);
+    else if (isInList && event.key === 'Escape' && !event.defaultPrevented) this.selection.clear();
   }
 }
 
-/** @returns {Row} */
-function makeRow() {
-  const { root, parts } = build('row-view');
-  const row = /** @type {HTMLElement} */ (root.firstElementChild);
-  return { root: row, parts, job: /** @type {any} */ (null) };
-}
-
 /**
- * @param {Row} row
- * @param {string} count nothing: nobody else watches it, or that is not known
+ * Chooses an option, or the first one, if there is none with that value.
+ * @param {HTMLSelectElement} control
+ * @param {string} value
  */
-function paintWatchers({ parts }, count) {
-  write(parts['watchers-count'], count);
-  parts.watchers.hidden = !count;
-  parts.watchers.title = count ? `${count === '1' ? '1 watches' : `${count} watch`} this job, besides this page` : '';
+function choose(control, value) {
+  control.value = value;
+  if (control.selectedIndex < 0) control.selectedIndex = 0;
 }
 
 /** @param {unknown} error */

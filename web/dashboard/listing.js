@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The jobs that the page knows of, newest first. They are loaded in pages: `newest` without a gap from the
- * newest on, and, for a search or a filter, `older`, of those beyond them only what matches.
+ * The jobs that the page has loaded, in pages: `newest`, without a gap from the newest on; for a search or a filter, `older`,
+ * of the jobs beyond them only those that match; for another order than the newest first, `sorted`, in the server's order.
  */
 
 import { Job, isLater } from '../job.js';
@@ -9,7 +9,10 @@ import { errorSummary } from '../milepost.js';
 import { ask, home } from '../server.js';
 
 /** @typedef {import('../milepost.js').State} State */
-/** @typedef {{ status: string, search: string, tag: string }} Filter `tag`: exactly this one; empty: any */
+/**
+ * @typedef {{ status: string, search: string, tag: string, sort: string }} Filter `tag`: exactly this one; empty: any. `sort`: as
+ *   the server's; empty: the newest first
+ */
 
 /** What is seen first should come quickly. */
 const FIRST_PAGE = 100;
@@ -45,7 +48,7 @@ export class Listing {
   /** Why the last attempt to load failed, or nothing. */
   fault = '';
   /** @type {Filter} */
-  filter = { status: '', search: '', tag: '' };
+  filter = { status: '', search: '', tag: '', sort: '' };
   /** @type {Job[]} */
   #newest = [];
   /** @type {string | null} */
@@ -54,6 +57,10 @@ export class Listing {
   #older = [];
   /** Undefined: not asked yet. @type {string | null | undefined} */
   #olderNext = undefined;
+  /** @type {Job[]} */
+  #sorted = [];
+  /** Undefined: not requested yet. @type {string | null | undefined} */
+  #sortedNext = undefined;
   /** @type {Job[] | null} */
   #shown = null;
   /** How many jobs match the search by status, as the server counted them. @type {Record<string, number> | null} */
@@ -75,8 +82,13 @@ export class Listing {
     return this.#newest.length;
   }
 
+  get isSorted() {
+    return this.filter.sort !== '' && this.filter.status !== ATTENTION;
+  }
+
   /** Whether there may be more to show than is loaded. */
   get hasMore() {
+    if (this.isSorted) return this.#sortedNext !== null && this.#sorted.length < MOST_JOBS;
     if (this.isComplete || this.filter.status === ATTENTION) return false;
     return this.isFiltered ? this.#olderNext !== null && this.#older.length < MOST_JOBS : this.#newest.length < MOST_JOBS;
   }
@@ -84,6 +96,7 @@ export class Listing {
   /** Those that match the filter. */
   get shown() {
     if (this.filter.status === ATTENTION) return this.#attention;
+    if (this.isSorted) return (this.#shown ??= this.#sorted.filter((job) => this.#matches(job)));
     if (!this.isFiltered) return this.#newest;
     this.#shown ??= [...this.#newest.filter((job) => this.#matches(job)), ...this.#older.filter((job) => this.#matches(job))];
     return this.#shown;
@@ -108,9 +121,12 @@ export class Listing {
   /** @param {Filter} filter */
   setFilter(filter) {
     this.filter = filter;
-    for (const job of this.#older) this.jobs.delete(job.id);
+    const dropped = [...this.#older, ...this.#sorted];
     this.#older = [];
     this.#olderNext = undefined;
+    this.#sorted = [];
+    this.#sortedNext = undefined;
+    this.#forget(dropped);
     this.#shown = null;
     this.#countedAt = -Infinity;
   }
@@ -135,7 +151,16 @@ export class Listing {
     if (!this.jobs.delete(id)) return;
     this.#newest = this.#newest.filter((job) => job.id !== id);
     this.#older = this.#older.filter((job) => job.id !== id);
+    this.#sorted = this.#sorted.filter((job) => job.id !== id);
+    this.#attention = this.#attention.filter((job) => job.id !== id);
     this.#shown = null;
+  }
+
+  /** Of jobs that no list has any more, no state is kept. @param {readonly Job[]} dropped */
+  #forget(dropped) {
+    if (dropped.length === 0) return;
+    const kept = new Set([...this.#newest, ...this.#older, ...this.#sorted, ...this.#attention]);
+    for (const job of dropped) if (!kept.has(job)) this.jobs.delete(job.id);
   }
 
   /** Puts new jobs on top, and takes those out that the server has forgotten. */
@@ -155,16 +180,21 @@ export class Listing {
     await this.count();
   }
 
-  /** Has the server count the jobs that match the search, and name those that need attention, unless it did lately. */
+  /**
+   * Unless it did lately, has the server count the jobs that match the search, name those that need attention, and sort anew.
+   */
   async count() {
     if (performance.now() - this.#countedAt < COUNT_EVERY) return;
     this.#countedAt = performance.now();
     const { filter } = this;
+    if (this.#sortedNext !== undefined) await this.#sortAnew();
     const { search, tag } = filter;
-    const { jobs, now } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing' }, 'seen');
-    const failed = await this.#page(MOST_FAILED, null, { ...filter, status: 'failed' });
+    const { jobs, now } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'seen' });
+    const failed = await this.#page(MOST_FAILED, null, { ...filter, status: 'failed', sort: '' });
     if (filter !== this.filter) return;
+    const before = this.#attention;
     this.#attention = [...jobs.filter((job) => job.health(now) !== 'ok'), ...failed.jobs];
+    this.#forget([...before, ...jobs]);
     if (this.isComplete) return;
     const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }), ...(tag && { tag }) })}`);
     if (ok && filter === this.filter) this.#counted = body.counts;
@@ -172,6 +202,7 @@ export class Listing {
 
   /** Loads a page more of what is shown. */
   async loadMore() {
+    if (this.isSorted) return this.#loadSorted();
     if (!this.isFiltered || this.#next === null) return this.loadOlder();
     const after = this.#olderNext === undefined ? this.#next : this.#olderNext;
     if (after === null) return;
@@ -183,6 +214,31 @@ export class Listing {
     this.#older.push(...page.jobs.filter((job) => !known.has(job) && !have.has(job)));
     this.#olderNext = page.next;
     this.#shown = null;
+  }
+
+  /** Loads the next page in the server's order. */
+  async #loadSorted() {
+    const { filter } = this;
+    const after = this.#sortedNext ?? null;
+    const page = await this.#load(() => this.#page(PAGE, after, filter));
+    if (!page || filter !== this.filter) return;
+    const have = new Set(this.#sorted);
+    this.#sorted = this.#sorted.concat(page.jobs.filter((job) => !have.has(job)));
+    this.#sortedNext = page.next;
+    this.#shown = null;
+  }
+
+  /** Replaces the first page of the server's order by what it is now. Pages below it stay as they were loaded. */
+  async #sortAnew() {
+    const { filter } = this;
+    const page = await this.#load(() => this.#page(PAGE, null, filter));
+    if (!page || filter !== this.filter) return;
+    const first = new Set(page.jobs);
+    const before = this.#sorted;
+    this.#sorted = [...page.jobs, ...before.slice(PAGE).filter((job) => !first.has(job))];
+    if (before.length <= PAGE) this.#sortedNext = page.next;
+    this.#shown = null;
+    this.#forget(before);
   }
 
   /** Loads the next page of all, whatever the filter. */
@@ -223,10 +279,9 @@ export class Listing {
    * @param {number} limit
    * @param {string | null} after
    * @param {Filter} [filter]
-   * @param {string} [sort] another order than the newest first
    */
-  async #page(limit, after, filter, sort) {
-    const query = new URLSearchParams({ limit: String(limit), ...(sort && { sort }) });
+  async #page(limit, after, filter) {
+    const query = new URLSearchParams({ limit: String(limit), ...(filter?.sort && { sort: filter.sort }) });
     if (after !== null) query.set('after', after);
     if (filter?.status) query.set('status', (FILTERS[filter.status] ?? [filter.status]).join(','));
     if (filter?.search) query.set('q', filter.search);
@@ -270,10 +325,7 @@ export class Listing {
       this.#newest = head.concat(before.slice(overlap + 1).filter((job) => !inHead.has(job)));
     }
     this.#shown = null;
-    const gone = isAll || overlap < 0 ? before : before.slice(0, overlap);
-    for (const job of gone) {
-      if (!inHead.has(job)) this.jobs.delete(job.id);
-    }
+    this.#forget(isAll || overlap < 0 ? before : before.slice(0, overlap));
   }
 
   /** @param {Job} job */

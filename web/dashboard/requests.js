@@ -94,3 +94,19 @@ export async function sendRequest(id, action) {
     return 'The request did not get through. Try again.';
   }
 }
+
+/**
+ * Deletes a job.
+ * @param {string} id
+ * @returns {Promise<string>} what went wrong, or nothing
+ */
+export async function deleteJob(id) {
+  try {
+    const { ok, status, body } = await request(jobUrl(home(), id), { method: 'DELETE' });
+    // One that may watch the job but not control it gets the answer for an unknown job.
+    if (!ok) return status === 403 || status === 404 ? 'You may not delete this job.' : `Refused: ${body?.detail ?? status}`;
+    return '';
+  } catch {
+    return 'The request did not get through. Try again.';
+  }
+}

@@ -3,8 +3,8 @@
 
 import { announce } from '../announce.js';
 import { write } from '../paint.js';
-import { home, jobUrl, request } from '../server.js';
-import { sendRequest } from './requests.js';
+import { home } from '../server.js';
+import { deleteJob, sendRequest } from './requests.js';
 import { copy } from './text.js';
 
 /** @typedef {import('../job.js').Job} Job */
@@ -42,6 +42,10 @@ export class RowMenu {
     // Later: a click on the button that has opened it closes it first, and must not open it again.
     this.root.addEventListener('toggle', (event) => {
       if (/** @type {ToggleEvent} */ (event).newState === 'closed') this.#job = this.#confirming = null;
+    });
+    // Tab goes on from the row, as if the menu were not there.
+    this.root.addEventListener('focusout', ({ relatedTarget }) => {
+      if (relatedTarget instanceof Node && !this.root.contains(relatedTarget)) this.close();
     });
     // It stays where it was opened; its row does not.
     addEventListener('scroll', () => this.close(), { passive: true });
@@ -115,15 +119,9 @@ export class RowMenu {
 
   /** @param {Job} job */
   async #delete(job) {
-    try {
-      const { ok, status, body } = await request(jobUrl(home(), job.id), { method: 'DELETE' });
-      // One that may watch the job but not control it gets the answer for an unknown job.
-      if (!ok) return status === 403 || status === 404 ? 'You may not delete this job.' : `Refused: ${body?.detail ?? status}`;
-    } catch {
-      return 'The request did not get through. Try again.';
-    }
-    this.onDeleted(job.id);
-    return '';
+    const fault = await deleteJob(job.id);
+    if (!fault) this.onDeleted(job.id);
+    return fault;
   }
 
   /** @param {KeyboardEvent} event */
@@ -132,6 +130,12 @@ export class RowMenu {
       event.preventDefault();
       this.close();
       this.#opener?.focus();
+      return;
+    }
+    if (event.key === 'Tab') {
+      // The next stop is the one after the button that opened the menu, wherever the menu is in the page.
+      this.#opener?.focus();
+      this.close();
       return;
     }
     const shown = [...this.root.querySelectorAll('a, button')].filter((item) => !(/** @type {HTMLElement} */ (item).hidden));

@@ -4,8 +4,15 @@
  * style sheet. One row is the list's stop for the Tab key; arrows, Home, End and Page keys go on from there.
  */
 
-/** @typedef {import('../job.js').Job} Job */
-/** @typedef {{ root: HTMLElement, parts: Record<string, HTMLElement>, job: Job }} Row */
+import { Job } from '../job.js';
+import { Group } from './groups.js';
+
+/** @typedef {Job | Group} Item */
+/**
+ * @template {Item} [Shown=Job]
+ * @typedef {{ root: HTMLElement, parts: Record<string, HTMLElement>, job: Shown }} Row
+ */
+/** @typedef {Row<Item>} AnyRow */
 
 /** So many rows above and below what can be seen are there, for a smooth scroll. */
 const MARGIN = 8;
@@ -13,13 +20,13 @@ const MARGIN = 8;
 const SETTLED = 120;
 
 export class Rows {
-  /** @type {readonly Job[]} */
+  /** @type {readonly Item[]} */
   #jobs = [];
-  /** @type {Map<Job, Row>} */
+  /** @type {Map<Item, AnyRow>} */
   #rows = new Map();
-  /** @type {Row[]} */
+  /** Rows of jobs that are not in the page. @type {AnyRow[]} */
   #spare = [];
-  /** @type {Job | null} */
+  /** @type {Item | null} */
   #current = null;
   #height = 48;
   #isPlanned = false;
@@ -29,8 +36,9 @@ export class Rows {
   /**
    * @param {HTMLElement} list
    * @param {object} by
-   * @param {() => Row} by.make an empty row, whose part `id` is a link and whose part `more` opens its menu
-   * @param {(row: Row) => void} by.paint
+   * @param {(item: Item) => AnyRow} by.make an empty row of its kind. Its part `id` is what gets the focus; while the row is the
+   *   list's stop, parts with `data-stop` can be reached by Tab too
+   * @param {(row: AnyRow) => void} by.paint
    * @param {(seen: Set<Job>) => void} by.settle the rows that are there, once they stay for a moment
    * @param {() => void} by.nearEnd
    */
@@ -45,14 +53,29 @@ export class Rows {
     });
   }
 
-  /** @returns {IterableIterator<Row>} */
+  /** The rows of jobs that are in the page. @returns {Row[]} */
   get present() {
-    return this.#rows.values();
+    return [...this.#rows.values()].filter((row) => row.job instanceof Job).map((row) => /** @type {Row} */ (row));
   }
 
   /** @param {Job} job */
   rowOf(job) {
-    return this.#rows.get(job);
+    return /** @type {Row | undefined} */ (this.#rows.get(job));
+  }
+
+  /** @param {Element | null} root */
+  at(root) {
+    return [...this.#rows.values()].find((row) => row.root === root);
+  }
+
+  /** Paints again all that are in the page. */
+  paintAll() {
+    for (const row of this.#rows.values()) this.by.paint(row);
+  }
+
+  /** The row that the Tab key stops at. @returns {Item | undefined} */
+  get current() {
+    return this.#current && this.#rows.has(this.#current) ? this.#current : this.#rows.keys().next().value;
   }
 
   /** After the window's size or the text's has changed. */
@@ -62,7 +85,7 @@ export class Rows {
     this.place();
   }
 
-  /** @param {readonly Job[]} jobs */
+  /** @param {readonly Item[]} jobs */
   set(jobs) {
     if (jobs === this.#jobs) return;
     // Who reads further down keeps what is before the eyes where it is.
@@ -120,7 +143,7 @@ export class Rows {
     this.#paintStop();
     if (last > this.#jobs.length - 3 * MARGIN) this.by.nearEnd();
     clearTimeout(this.#settling);
-    this.#settling = setTimeout(() => this.by.settle(new Set(this.#rows.keys())), SETTLED);
+    this.#settling = setTimeout(() => this.by.settle(new Set(this.present.map(({ job }) => job))), SETTLED);
   }
 
   /** Takes no more part in the page. */
@@ -166,29 +189,32 @@ export class Rows {
     this.focus(to);
   }
 
-  /** @param {Job} job */
+  /** @param {Item} job */
   #setCurrent(job) {
     this.#current = job;
     this.#paintStop();
   }
 
   #paintStop() {
-    const stop = this.#current && this.#rows.has(this.#current) ? this.#current : this.#rows.keys().next().value;
-    for (const { job, parts } of this.#rows.values()) parts.id.tabIndex = parts.more.tabIndex = job === stop ? 0 : -1;
+    const stop = this.current;
+    for (const { job, root } of this.#rows.values()) {
+      for (const part of root.querySelectorAll('[data-stop]')) /** @type {HTMLElement} */ (part).tabIndex = job === stop ? 0 : -1;
+    }
   }
 
-  /** @param {Job} job */
+  /** @param {Item} job */
   #take(job) {
-    const row = this.#spare.pop() ?? this.by.make();
+    const row = (job instanceof Job && this.#spare.pop()) || this.by.make(job);
     row.job = job;
     this.#rows.set(job, row);
     return row;
   }
 
-  /** @param {Row} row */
+  /** @param {AnyRow} row */
   #give(row) {
     this.#rows.delete(row.job);
     row.root.remove();
+    if (row.job instanceof Group) return;
     delete row.parts.fill.dataset.share;
     if (this.#spare.length < 4 * MARGIN) this.#spare.push(row);
   }
