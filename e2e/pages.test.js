@@ -221,6 +221,48 @@ test('a result is a tree: it opens and stays open, links are of the web, and it 
   noFaults();
 });
 
+test('an image of a result is shown on demand, and not loaded before', async () => {
+  const pixel = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64');
+  await server.report('r1', { status: 'completed', result: { poster: 'https://example.com/poster.png?size=2', gone: 'http://example.com/gone.webp', film: 'https://example.com/a.mp4' } });
+  /** @type {string[]} */
+  const loaded = [];
+  const page = await open('/?job=r1', {}, (opened) => opened.route(/example\.com/, (route) => {
+    loaded.push(route.request().url());
+    return route.request().url().includes('poster') ? route.fulfill({ body: pixel, contentType: 'image/png' }) : route.fulfill({ status: 404 });
+  }));
+  await reads(page, '[data-part="result"]', /poster\.png\?size=2\s*Preview[^]*gone\.webp\s*Preview[^]*a\.mp4$/);
+  assert.deepEqual(loaded, []);
+  await page.getByRole('button', { name: 'Preview' }).first().click();
+  const image = page.getByRole('img', { name: 'Preview of https://example.com/poster.png?size=2' });
+  await until('a pixel', () => image.evaluate((shown) => /** @type {HTMLImageElement} */ (shown).naturalWidth === 1));
+  await page.getByRole('button', { name: 'Preview' }).click();
+  await reads(page, '[data-part="result"]', 'The image could not be loaded.');
+  assert.deepEqual(await violations(page), []);
+  faults = faults.filter((fault) => !/status of 404/.test(fault));
+  noFaults();
+});
+
+test('a job’s page lists its attempts, each with its error', async () => {
+  await server.report('r1', { progress: 0.4 });
+  const page = await open('/?job=r1');
+  await reads(page, '.figure', '40 %');
+  await server.report('r1', { status: 'failed', error: 'Traceback (most recent call last):\n  File "a.py", line 1\nValueError: first' });
+  await reads(page, '.badge', 'Failed');
+  assert.equal(await page.locator('[data-part="attempts-section"]').isVisible(), false);
+  await server.report('r1', { attempt: 2, progress: 0.1 });
+  await server.report('r1', { status: 'failed', error: 'second' });
+  await server.report('r1', { attempt: 3, progress: 0.2 });
+  const all = /Attempt 3\s*Running[^]*Attempt 2\s*Failed after [^]*second[^]*Attempt 1\s*Failed after [^]*ValueError: first/;
+  await reads(page, '[data-part="attempts"]', all);
+  await page.locator('[data-part="attempts"]').getByText('All 3 lines').click();
+  await reads(page, '[data-part="attempts"]', /Traceback[^]*line 1/);
+  // Who comes late sees the lines that name the causes, which is what the server keeps.
+  await page.reload();
+  await reads(page, '[data-part="attempts"]', all);
+  assert.deepEqual(await violations(page), []);
+  noFaults();
+});
+
 test('a silent worker looks the same in the list and on its page', async () => {
   await server.report('r1', { stage: 'copying', progress: 0.99 });
   await server.report('r2', { progress: null });

@@ -8,7 +8,7 @@ import { Job, WORDS, text, timeOf } from '../job.js';
  * @typedef {{ time: number, progress: number | null, stage: string, attempt: number, status: string, number: number }} Sample
  * @typedef {{ stage: string, attempt: number, status: string, begun: number, left: number, from: number | null, to: number | null }} Leg
  * @typedef {{ id: string, started_at: string | null, ended_at: string | null, progress_from: number | null, progress_to: number | null }} Stage
- * @typedef {{ states: State[], samples?: [number, number][], stages?: Stage[] }} History
+ * @typedef {{ states: State[], samples?: [number, number][], stages?: Stage[], attempts?: import('./attempts.js').Attempt[] }} History
  */
 
 /** With more, every other one of the older half goes: the shape of the way stays. */

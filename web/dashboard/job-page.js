@@ -7,6 +7,7 @@ import { logOnTop, stateItem } from '../log.js';
 import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
 import { paintArtifacts } from './artifacts.js';
+import { paintAttempts } from './attempts.js';
 import { drawChart, fillTable } from './chart.js';
 import { Course } from './course.js';
 import { ValueSection, paintError } from './details.js';
@@ -19,9 +20,14 @@ import { Watchers } from './watchers.js';
 /** @typedef {import('../milepost.js').State} State */
 
 const MOST_UNLOGGED = 200;
+/** As many as the server keeps. */
+const MOST_ATTEMPTS = 8;
 const MOST_MESSAGE_CHARS = 1000;
 /** In place of `Running`. */
 const HEALTH = { ok: '', lost: 'Silent', stalled: 'Not advancing' };
+
+/** @param {State} state */
+const attemptOf = (state) => /** @type {import('./attempts.js').Attempt} */ (/** @type {unknown} */ (state));
 
 export class JobPage {
   #course = new Course();
@@ -29,6 +35,8 @@ export class JobPage {
   #logged = new Set();
   /** @type {State[]} */
   #unlogged = [];
+  /** Those before the present one. @type {import('./attempts.js').Attempt[]} */
+  #attempts = [];
   #isHistoryLoaded = false;
   #isCourseNew = false;
 
@@ -108,6 +116,7 @@ export class JobPage {
     const { job } = this;
     if (!job.state) this.#loadHistory().catch(() => {});
     const before = job.state;
+    if (before && before.attempt < state.attempt) this.#attempts = [...this.#attempts.filter(({ attempt }) => attempt !== before.attempt), attemptOf(before)].slice(-MOST_ATTEMPTS);
     job.update(state, this.page.watches.now);
     this.#course.add(state);
     this.#isCourseNew = true;
@@ -151,6 +160,7 @@ export class JobPage {
     this.result.paint(job.state.result);
     this.metadata.paint(job.state.metadata);
     paintArtifacts(parts, job.state['artifacts']);
+    paintAttempts(parts, this.#attempts, job.state);
     write(parts.attempt, String(job.state.attempt));
     write(parts.position, job.state.position);
     this.#writeLog();
@@ -187,6 +197,7 @@ export class JobPage {
     /** @type {import('./course.js').History} */
     const history = body;
     this.#course.recall(history);
+    if (history.attempts) this.#attempts = history.attempts;
     this.#isCourseNew = true;
     this.#writeLog();
     for (const state of [...history.states].reverse()) {

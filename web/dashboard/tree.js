@@ -70,9 +70,31 @@ class Leaf {
       const link = element('a', value);
       link.setAttribute('href', value);
       link.setAttribute('rel', 'noopener noreferrer');
-      part.replaceChildren(link);
+      part.replaceChildren(link, ...(isImage(value) ? [previewButton(value)] : []));
     } else paintText(part, typeof value === 'string' ? value : String(value), MOST_CHARS);
   }
+}
+
+/** @param {string} address */
+const isImage = (address) => /\.(avif|gif|jpe?g|png|svg|webp)$/i.test(new URL(address).pathname);
+
+/**
+ * Shows an image in place of itself. Nothing is loaded before it is clicked.
+ * @param {string} address
+ */
+function previewButton(address) {
+  const button = element('button', 'Preview', 'plain');
+  button.setAttribute('type', 'button');
+  button.onclick = () => {
+    const image = new Image();
+    image.alt = `Preview of ${address}`;
+    image.className = 'preview';
+    image.referrerPolicy = 'no-referrer';
+    image.onerror = () => image.replaceWith(element('span', 'The image could not be loaded.', 'size'));
+    image.src = address;
+    button.replaceWith(image);
+  };
+  return button;
 }
 
 class Branch {

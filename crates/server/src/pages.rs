@@ -47,6 +47,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "favicon.js"),
     web!(SCRIPT "dashboard/ansi.js"),
     web!(SCRIPT "dashboard/artifacts.js"),
+    web!(SCRIPT "dashboard/attempts.js"),
     web!(SCRIPT "dashboard/chart.js"),
     web!(SCRIPT "dashboard/course.js"),
     web!(SCRIPT "dashboard/details.js"),
@@ -104,12 +105,13 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(frame_ancestors: &[String
     })
 }
 
-/// What a job says is shown as text; should a page ever forget that, nothing foreign runs.
+/// What a job says is shown as text; should a page ever forget that, nothing foreign runs. Images of other origins are loaded
+/// only when somebody asks for a preview.
 fn policy(frame_ancestors: &[String]) -> HeaderValue {
     let ancestors = frame_ancestors.join(" ");
     let policy = format!(
-        "default-src 'self'; connect-src *; img-src 'self' data:; object-src 'none'; \
-         frame-ancestors {ancestors}; base-uri 'none'; form-action 'self'"
+        "default-src 'self'; connect-src *; img-src 'self' data: http: https:; \
+         object-src 'none'; frame-ancestors {ancestors}; base-uri 'none'; form-action 'self'"
     );
     // The setting was checked where it came in.
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
