@@ -9,7 +9,7 @@ use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
 use crate::access::{Secret, host};
-use crate::limits::TrustedProxies;
+use crate::limits::{ClientAddressHeader, TrustedProxies};
 use crate::memory::{self, Budget};
 
 /// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
@@ -64,9 +64,10 @@ pub struct Config {
     pub reports_per_subject: Option<f64>,
     /// How many bytes of updates and logs a subject may report in a second; 0: any number. None: 64 MiB.
     pub bytes_per_subject: Option<f64>,
-    /// The proxies, as addresses and networks, that are believed when they name their client in `Forwarded` or
-    /// `X-Forwarded-For`.
+    /// The proxies, as addresses and networks, that are believed when they name their client.
     pub trusted_proxies: Vec<String>,
+    /// The header in which trusted proxies name their client. It is read from them alone, and no other header is.
+    pub client_address_header: ClientAddressHeader,
     /// The most jobs on one WebSocket.
     pub max_subscriptions: usize,
     /// How long a watcher is sent nothing before it is sent a keepalive.
@@ -141,6 +142,7 @@ impl Default for Config {
             reports_per_subject: None,
             bytes_per_subject: None,
             trusted_proxies: Vec::new(),
+            client_address_header: ClientAddressHeader::default(),
             max_subscriptions: 1_000,
             ping_interval: 5.0,
             header_timeout: 30.0,
@@ -244,7 +246,7 @@ impl Config {
                 return Err(ConfigError(error));
             }
         }
-        TrustedProxies::parse(&self.trusted_proxies)?;
+        TrustedProxies::parse(&self.trusted_proxies, self.client_address_header)?;
         if let (Some(memory_limit), Some(max_bytes)) = (self.memory_limit, self.max_bytes)
             && max_bytes > Budget::states_of(memory_limit)
         {

@@ -27,4 +27,5 @@ pub use access::Secret;
 pub use config::{Config, ConfigError, RedisUrl};
 pub use connection::listen;
 pub use instance::DroppedLogLines;
+pub use limits::{ClientAddressHeader, TrustedProxies};
 pub use server::{Control, RunError, run, run_with};

@@ -20,7 +20,7 @@ use self::bucket::Buckets;
 pub(crate) use self::bucket::Wait;
 use self::connections::{Connections, network};
 pub(crate) use self::meter::{Client, Meter};
-pub(crate) use self::proxies::TrustedProxies;
+pub use self::proxies::{ClientAddressHeader, TrustedProxies};
 use crate::config::{Config, ConfigError};
 use crate::response::problem::Refused;
 
@@ -52,7 +52,7 @@ impl Limits {
     /// # Errors
     /// When `trusted_proxies` are not addresses.
     pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
-        let proxies = TrustedProxies::parse(&config.trusted_proxies)?;
+        let proxies = TrustedProxies::parse(&config.trusted_proxies, config.client_address_header)?;
         // Behind a proxy that is not known all clients have its address.
         let has_addresses = !proxies.is_empty();
         let address = |rate: Option<f64>, default| rate.or(has_addresses.then_some(default));

@@ -3,15 +3,32 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
 
 use crate::config::ConfigError;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies that are believed when they say for whom they ask.
+/// The header in which trusted proxies name their client.
+///
+/// It is one header, and set explicitly: a proxy that sets one of them passes the other on as its client wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddressHeader {
+    /// `X-Forwarded-For`: addresses between commas, the nearest last.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// The proxies whose header names the client of a request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Box<[Network]>);
+pub struct TrustedProxies {
+    networks: Box<[Network]>,
+    header: ClientAddressHeader,
+}
 
 /// Addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,33 +42,32 @@ impl TrustedProxies {
     ///
     /// # Errors
     /// When one of them is neither.
-    pub(crate) fn parse(texts: &[String]) -> Result<Self, ConfigError> {
-        texts.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>().map(Self)
+    pub fn parse(texts: &[String], header: ClientAddressHeader) -> Result<Self, ConfigError> {
+        let networks = texts.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>()?;
+        Ok(Self { networks, header })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.networks.is_empty()
     }
 
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether the address is a trusted proxy's.
+    pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(address))
+        self.networks.iter().any(|network| network.contains(address))
     }
 
     /// The address of the client: from the peer backwards, the first that is no trusted proxy. What a client itself claims
     /// stands before that, and is not read. Where a proxy names no address, the proxy is the client.
-    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
             return client;
         }
-        // RFC 7239, or what there was before it. A proxy sets one of them, and passes the other on from its client.
-        let (name, parse): (_, fn(&str) -> Option<IpAddr>) =
-            if headers.contains_key(FORWARDED) && !headers.contains_key(X_FORWARDED_FOR) {
-                (FORWARDED, forwarded_for)
-            } else {
-                (X_FORWARDED_FOR, address)
-            };
+        let (name, parse): (_, fn(&str) -> Option<IpAddr>) = match self.header {
+            ClientAddressHeader::Forwarded => (FORWARDED, forwarded_for),
+            ClientAddressHeader::XForwardedFor => (X_FORWARDED_FOR, address),
+        };
         for value in headers.get_all(name).iter().rev() {
             for hop in value.to_str().unwrap_or_default().rsplit(',') {
                 let Some(named) = parse(hop.trim()) else { return client };
@@ -130,13 +146,18 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn proxies(texts: &[&str]) -> TrustedProxies {
+    fn proxies(texts: &[&str], header: ClientAddressHeader) -> TrustedProxies {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        TrustedProxies::parse(&texts).unwrap()
+        TrustedProxies::parse(&texts, header).unwrap()
     }
 
+    /// The client, where the proxies are configured to name it in the first of the headers.
     fn client(peer: &str, headers: &[(HeaderName, &str)]) -> String {
-        let trusted = proxies(&["10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1"]);
+        let header = match headers.first() {
+            Some((name, _)) if *name == FORWARDED => ClientAddressHeader::Forwarded,
+            _ => ClientAddressHeader::XForwardedFor,
+        };
+        let trusted = proxies(&["10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1"], header);
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -186,13 +207,25 @@ mod tests {
         ] {
             assert_eq!(client("127.0.0.1", &[(FORWARDED, value)]), expected, "{value}");
         }
-        // A proxy that sets the older header passes the other on, whoever wrote it.
-        let both = [(FORWARDED, "for=198.51.100.7"), (X_FORWARDED_FOR, "192.0.2.1")];
+    }
+
+    #[test]
+    fn only_the_configured_header_is_read() {
+        // A proxy that sets one of the headers passes the other on, whoever wrote it.
+        let forwarded = (FORWARDED, "for=192.0.2.1");
+        let x_forwarded_for = (X_FORWARDED_FOR, "192.0.2.2");
+        let both = [forwarded.clone(), x_forwarded_for.clone()];
         assert_eq!(client("127.0.0.1", &both), "192.0.2.1");
+        assert_eq!(client("127.0.0.1", &[x_forwarded_for, forwarded]), "192.0.2.2");
+        let trusted = proxies(&["127.0.0.1"], ClientAddressHeader::XForwardedFor);
+        let claimed = HeaderMap::from_iter([(FORWARDED, "for=192.0.2.1".parse().unwrap())]);
+        let proxy = "127.0.0.1".parse().unwrap();
+        assert_eq!(trusted.client(proxy, &claimed), proxy);
     }
 
     #[test]
     fn networks_are_understood_or_refused() {
+        let proxies = |texts: &[&str]| proxies(texts, ClientAddressHeader::default());
         assert!(proxies(&["0.0.0.0/0"]).trusts("192.0.2.1".parse().unwrap()));
         assert!(!proxies(&["0.0.0.0/0"]).trusts("::1".parse().unwrap()));
         assert!(!proxies(&["192.0.2.1"]).trusts("192.0.2.2".parse().unwrap()));
@@ -212,7 +245,7 @@ mod tests {
             "example.com",
             "10.0.0.0/-1",
         ] {
-            assert!(TrustedProxies::parse(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(Network::parse(bad).is_err(), "{bad}");
         }
     }
 }
