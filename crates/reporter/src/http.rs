@@ -11,6 +11,7 @@ use ureq::{Agent, Body};
 use crate::outcome::Outcome;
 use crate::requested::Requested;
 use crate::server::{InvalidUrl, without_password};
+use crate::tls::tls_config;
 use crate::transport::{Failure, Outgoing, Transport};
 
 /// Reports by `POST`: `spec/README.md`, section 10.
@@ -79,6 +80,7 @@ impl Http {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .tls_config(tls_config(url))
             .max_idle_connections(1)
             .user_agent(concat!("milepost-reporter/", env!("CARGO_PKG_VERSION")))
             .build();

@@ -60,6 +60,7 @@ mod server;
 #[doc(hidden)]
 pub mod simulation;
 mod snapshot;
+mod tls;
 mod track;
 mod transport;
 mod update;
@@ -74,5 +75,7 @@ pub use progress_reporter::ProgressReporter;
 pub use reporter::Reporter;
 pub use requested::Requested;
 pub use server::InvalidUrl;
+#[doc(hidden)]
+pub use tls::tls_config;
 pub use track::{Track, TrackStream};
 pub use wrap::{WrapRead, WrapWrite};

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Problem, ProblemType, State, Status};
+use milepost_reporter::tls_config;
 use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, RequestBuilder};
@@ -43,6 +44,7 @@ impl Http {
             .http_status_as_error(false)
             // Followed, a POST becomes a GET, and nothing is reported.
             .max_redirects(0)
+            .tls_config(tls_config(url))
             .build()
             .into();
         let authorization = token.map(|token| format!("Bearer {token}"));
