@@ -5,7 +5,7 @@ use crate::root;
 use crate::step::{Failure, Outcome, Shell, Step};
 
 /// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("chromium", "chromium"),
@@ -13,6 +13,8 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("valgrind", "valgrind"),
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
 ];
 
 /// What the tests need, installed where it is missing.
