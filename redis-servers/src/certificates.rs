@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 
 /// An authority of the test's own, and a server's certificate by it for 127.0.0.1 and localhost. As files, since that is
@@ -20,7 +21,12 @@ pub struct Certificates {
 impl Certificates {
     /// Makes them, in `folder`.
     pub fn in_folder(folder: &Path) -> Self {
-        let made = make().expect("certificates can be made");
+        Self::valid_until(folder, 2999)
+    }
+
+    /// Makes some that hold until the end of a year, in `folder`.
+    pub fn valid_until(folder: &Path, year: i32) -> Self {
+        let made = make(year).expect("certificates can be made");
         let names = ["authority.pem", "certificate.pem", "key.pem"];
         let files = names.map(|name| folder.join(name));
         for (file, text) in files.iter().zip(made) {
@@ -31,7 +37,7 @@ impl Certificates {
     }
 }
 
-fn make() -> Result<[String; 3], rcgen::Error> {
+fn make(year: i32) -> Result<[String; 3], rcgen::Error> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.distinguished_name.push(DnType::CommonName, "Milepost's tests");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -39,6 +45,8 @@ fn make() -> Result<[String; 3], rcgen::Error> {
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
     let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+    let mut certificate = CertificateParams::new(names)?;
+    certificate.not_after = date_time_ymd(year, 12, 31);
+    let certificate = certificate.signed_by(&key, &authority)?;
     Ok([authority.pem(), certificate.pem(), key.serialize_pem()])
 }

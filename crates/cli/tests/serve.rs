@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use milepost_redis_servers::Certificates;
 use rustix::fs::OFlags;
 use support::{binary, eventually, finish, kill, milepost, temporary};
 
@@ -279,4 +280,75 @@ fn keys_that_are_added_at_the_same_moment_are_all_kept() {
     }
     let listed = support::run(milepost(&["key", "list"]).env("MILEPOST_KEYS_FILE", &file));
     assert_eq!(support::text(&listed.stdout).lines().count(), 8);
+}
+
+#[test]
+fn commands_trust_the_authority_that_ssl_cert_file_names() {
+    let (_folder, path) = temporary();
+    let files = Certificates::in_folder(&path);
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut serve = milepost(&["serve", "--listen", &address.to_string()]);
+    serve.env("MILEPOST_TLS_CERT", &files.certificate).env("MILEPOST_TLS_KEY", &files.key);
+    let mut serve = serve.stderr(Stdio::null()).spawn().unwrap();
+    let with = |authority: &std::path::Path, arguments: &[&str]| {
+        let mut command = milepost(arguments);
+        command.env("MILEPOST_URL", format!("https://{address}")).env("SSL_CERT_FILE", authority);
+        support::run(&mut command)
+    };
+    let report = ["report", "a", "--progress", "0.5", "--strict"];
+    eventually("it serves", || with(&files.authority, &report).status.success().then_some(()));
+    let run = with(&files.authority, &["run", "--job", "b", "--", "true"]);
+    assert_eq!(run.status.code(), Some(0), "{}", support::text(&run.stderr));
+    let watched = with(&files.authority, &["watch", "b"]);
+    assert_eq!(watched.status.code(), Some(0), "{}", support::text(&watched.stderr));
+    // Another authority's word is not taken.
+    let other = path.join("other");
+    fs::create_dir(&other).unwrap();
+    let other = Certificates::in_folder(&other).authority;
+    let refused = with(&other, &report);
+    assert_eq!(refused.status.code(), Some(4), "{}", support::text(&refused.stderr));
+    kill("TERM", serve.id());
+    assert!(serve.wait().unwrap().success());
+}
+
+#[test]
+fn a_certificate_that_is_wrong_refuses_the_start() {
+    let (_folder, path) = temporary();
+    let files = Certificates::in_folder(&path);
+    for (name, value) in
+        [("tls_key", "missing.pem"), ("tls_key", files.certificate.to_str().unwrap())]
+    {
+        let mut serve = milepost(&["serve", "--check", "--set", &format!("{name}={value}")]);
+        let refused = support::run(serve.env("MILEPOST_TLS_CERT", &files.certificate));
+        let line = support::text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(64), "{line}");
+        assert!(line.contains("tls_key: ") && line.lines().count() == 1, "{line}");
+    }
+}
+
+#[test]
+fn a_socket_that_systemd_passes_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // As systemd does it: the socket is file 3, and the variables are for this process alone.
+    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve";
+    let mut child = Command::new("sh")
+        .args(["-c", script, binary()])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let serve = |path: &str| {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(())
+    };
+    eventually("it serves", || serve("/livez"));
+    kill("TERM", child.id());
+    assert!(child.wait().unwrap().success());
 }

@@ -68,6 +68,18 @@ pub struct Config {
     pub trusted_proxies: Vec<String>,
     /// The header in which trusted proxies name their client. It is read from them alone, and no other header is.
     pub client_address_header: ClientAddressHeader,
+    /// Connections begin with the header of the PROXY protocol, version 1 or 2, and only trusted proxies may connect.
+    pub proxy_protocol: bool,
+    /// The certificate with its chain, in PEM, that the server proves its name with. None: no TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// For how long browsers that have seen the server with TLS use nothing else for its name (HSTS); 0: for no time.
+    pub hsts_max_age: f64,
+    /// The Unix socket to listen on, in place of an address.
+    pub unix_socket: Option<PathBuf>,
+    /// Who may connect to the Unix socket: permissions of a file, in octal.
+    pub unix_socket_mode: SocketMode,
     /// The most jobs on one WebSocket.
     pub max_subscriptions: usize,
     /// How long a watcher is sent nothing before it is sent a keepalive.
@@ -143,6 +155,12 @@ impl Default for Config {
             bytes_per_subject: None,
             trusted_proxies: Vec::new(),
             client_address_header: ClientAddressHeader::default(),
+            proxy_protocol: false,
+            tls_cert: None,
+            tls_key: None,
+            hsts_max_age: 31_536_000.0,
+            unix_socket: None,
+            unix_socket_mode: SocketMode(0o660),
             max_subscriptions: 1_000,
             ping_interval: 5.0,
             header_timeout: 30.0,
@@ -208,6 +226,7 @@ impl Config {
             ("drain_period", self.drain_period, 0.0, 600.0),
             ("grace_period", self.grace_period, 0.0, 3_600.0),
             ("token_leeway", self.token_leeway, 0.0, 300.0),
+            ("hsts_max_age", self.hsts_max_age, 0.0, 730.0 * day),
         ];
         for (key, value, min, max) in times {
             if !(min..=max).contains(&value) {
@@ -342,6 +361,33 @@ fn check_frame_ancestor(source: &str) -> Result<(), ConfigError> {
         "frame_ancestors has {source:?}; a source is 'self', 'none' or like https://app.example.com"
     );
     Err(ConfigError(error))
+}
+
+/// The permissions of a Unix socket: `"0660"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct SocketMode(pub(crate) u32);
+
+impl SocketMode {
+    /// As the system has them.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<toml::Value> for SocketMode {
+    type Error = ConfigError;
+
+    /// A number counts as its digits: in the environment, `0660` looks like one.
+    fn try_from(value: toml::Value) -> Result<Self, ConfigError> {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+        mode.map(Self).ok_or_else(|| {
+            ConfigError(format!(
+                "unix_socket_mode is {text}; it takes an octal mode such as \"0660\""
+            ))
+        })
+    }
 }
 
 /// With less, the shares would be too small to be of use.

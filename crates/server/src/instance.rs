@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use http::Version;
+use http::{HeaderValue, Version};
 use milepost_broker::{Broker, Clock, JobLogs};
 use milepost_hub::Hub;
 use milepost_protocol::{ProblemType, Timestamp};
@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Audit, Gate, Grant, Granted, Hosts, Origins};
 use crate::config::Config;
+use crate::connection::tls::Tls;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::limits::connections::{Counted, TooMany};
@@ -25,6 +26,10 @@ pub(crate) struct Instance {
     pub(crate) origins: Origins,
     /// Whom to let in; none: everybody.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// None: clients are served without TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// What responses over TLS have as `Strict-Transport-Security`.
+    pub(crate) hsts: Option<HeaderValue>,
     pub(crate) audit: Audit,
     pub(crate) broker: Arc<dyn Broker>,
     /// The broker again: what it keeps beside states.

@@ -24,8 +24,9 @@ mod watching;
 pub mod websocket;
 
 pub use access::Secret;
-pub use config::{Config, ConfigError, RedisUrl};
-pub use connection::listen;
+pub use config::{Config, ConfigError, RedisUrl, SocketMode};
+pub use connection::proxy_header;
+pub use connection::{Listener, listen};
 pub use instance::DroppedLogLines;
 pub use limits::{ClientAddressHeader, TrustedProxies};
 pub use server::{Control, RunError, run, run_with};

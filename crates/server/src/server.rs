@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use http::HeaderValue;
 use milepost_broker::{Broker, Clock, JobLogs, SystemClock};
 use milepost_broker_embedded::{Embedded, StoreError};
 use milepost_broker_redis::Redis;
 use milepost_hub::Hub;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Audit, Gate, Hosts, Origins};
 use crate::config::{Config, ConfigError, seconds};
-use crate::connection::accept;
+use crate::connection::tls::Tls;
+use crate::connection::{Listener, accept};
 use crate::drain::{Drain, Stage};
 use crate::instance::{Counters, DroppedLogLines, Instance};
 use crate::limits::Limits;
@@ -43,7 +44,7 @@ pub struct Control<S, H> {
 /// Or if an essential task failed.
 pub async fn run(
     config: Config,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let control = Control { shutdown, hurry: pending(), dropped_log_lines: Arc::new(|| 0) };
@@ -56,9 +57,10 @@ pub async fn run(
 /// As of [`run`].
 pub async fn run_with(
     config: Config,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     control: Control<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Result<(), RunError> {
+    let listener = listener.into();
     let mut server = Server::build(config, &listener, control.dropped_log_lines)?;
     server.start(listener);
     let failed = tokio::select! {
@@ -78,7 +80,7 @@ struct Server {
     /// The accept loop and the shards' tasks: they end while the server goes down.
     serving: JoinSet<()>,
     hub: JoinSet<()>,
-    /// Reads the files of credentials again when they change.
+    /// Read the files of credentials, and of the certificate, again when they change.
     gate: JoinSet<()>,
     broker: JoinSet<()>,
     stop_broker: watch::Sender<bool>,
@@ -90,14 +92,17 @@ impl Server {
     /// Everything that may fail is done here, before the first task is started.
     fn build(
         config: Config,
-        listener: &TcpListener,
+        listener: &Listener,
         dropped_log_lines: DroppedLogLines,
     ) -> Result<Self, RunError> {
-        let address = listener.local_addr().map_err(RunError::Io)?;
-        config.check_exposure(address.ip()).map_err(RunError::Exposed)?;
+        let address = listener.describe().map_err(RunError::Io)?;
+        if let Some(ip) = listener.ip().map_err(RunError::Io)? {
+            config.check_exposure(ip).map_err(RunError::Exposed)?;
+        }
         let gate = Gate::open(&config).map_err(RunError::Access)?.map(Arc::new);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let limits = Limits::new(&config).map_err(RunError::Access)?;
+        let tls = Tls::open(&config, Arc::clone(&clock)).map_err(RunError::Tls)?.map(Arc::new);
         let memory = config.budget();
         let (broker, logs) = open_broker(&config, &memory, Arc::clone(&clock))?;
         let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
@@ -133,6 +138,8 @@ impl Server {
             origins: Origins::new(&config),
             limits,
             gate,
+            tls,
+            hsts: hsts(&config),
             audit: Audit::default(),
             config,
             broker,
@@ -147,7 +154,7 @@ impl Server {
             drain,
             supervisor,
         });
-        tracing::info!(%address, memory_limit = instance.memory.limit, "listening");
+        tracing::info!(%address, tls = instance.tls.is_some(), memory_limit = instance.memory.limit, "listening");
         let (serving, hub, broker, gate) =
             (JoinSet::new(), JoinSet::new(), JoinSet::new(), JoinSet::new());
         let stop_broker = watch::Sender::new(false);
@@ -155,7 +162,7 @@ impl Server {
     }
 
     /// Starts every long-lived task, supervised. `ARCHITECTURE.md` says what happens when one fails, and why.
-    fn start(&mut self, listener: TcpListener) {
+    fn start(&mut self, listener: Listener) {
         let supervisor = &self.instance.supervisor;
         for reactor in self.reactors.drain(..) {
             // Its sockets are lost with it, so it cannot be made anew.
@@ -175,6 +182,10 @@ impl Server {
             let gate = Arc::clone(gate);
             self.gate
                 .spawn(supervisor.clone().restarting("access", move || Arc::clone(&gate).run()));
+        }
+        if let Some(tls) = &self.instance.tls {
+            let tls = Arc::clone(tls);
+            self.gate.spawn(supervisor.clone().restarting("tls", move || Arc::clone(&tls).run()));
         }
         let instance = Arc::clone(&self.instance);
         let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
@@ -242,6 +253,12 @@ fn open_broker(
     Ok((embedded.clone(), embedded))
 }
 
+/// None if browsers are to be told nothing.
+fn hsts(config: &Config) -> Option<HeaderValue> {
+    let seconds = seconds(config.hsts_max_age).as_secs();
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
+}
+
 /// How many files the process may have open: as many as it can get.
 fn open_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024)
@@ -254,6 +271,8 @@ pub enum RunError {
     Store(StoreError),
     /// A file of credentials cannot be read, or is wrong.
     Access(ConfigError),
+    /// The certificate or its key cannot be used.
+    Tls(ConfigError),
     /// Others than this machine would reach a server that asks nobody for credentials.
     Exposed(ConfigError),
     /// The system refuses what a server needs.
@@ -266,7 +285,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => write!(f, "data_dir: {error}"),
-            Self::Exposed(error) | Self::Access(error) => error.fmt(f),
+            Self::Exposed(error) | Self::Access(error) | Self::Tls(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Task(name) => {
                 write!(f, "the essential task {name} failed")

@@ -7,7 +7,7 @@ mod signals;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use milepost_server::{Control, RunError};
+use milepost_server::{Config, Control, Listener, RunError};
 
 use crate::exit::{ExitCode, complain};
 use log::Log;
@@ -24,8 +24,9 @@ pub(crate) use signals::asked_to_stop;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Args {
-    /// The address to listen on, and the port: `127.0.0.1:8084`, `[::1]:8084`; or the port alone, on 127.0.0.1
-    #[arg(long, value_name = "[HOST:]PORT")]
+    /// The address to listen on, and the port: `127.0.0.1:8084`, `[::1]:8084`; the port alone, on 127.0.0.1; or a Unix
+    /// socket: `unix:/run/milepost.sock`
+    #[arg(long, value_name = "[HOST:]PORT|unix:PATH")]
     listen: Option<String>,
     /// The port to listen on; 0: any that is free
     #[arg(long, conflicts_with = "listen")]
@@ -56,7 +57,8 @@ impl Args {
             Ok(settings) => settings,
             Err(error) => return complain(error, ExitCode::Usage),
         };
-        if let Err(error) = settings.config.check_host() {
+        if let Err(error) = settings.config.check_host().and_then(|()| settings.config.check_tls())
+        {
             return complain(error, ExitCode::Usage);
         }
         if self.check {
@@ -77,15 +79,9 @@ impl Args {
 
     async fn serve(&self, mut settings: Settings, log: &Log) -> ExitCode {
         let config = settings.config.clone();
-        let (host, port) = (config.host().to_owned(), config.port);
-        let listener = match milepost_server::listen((host.as_str(), port)).await {
+        let listener = match listen(&config).await {
             Ok(listener) => listener,
-            Err(error) => {
-                return complain(
-                    format_args!("cannot listen on {host}:{port}: {error}"),
-                    ExitCode::Failure,
-                );
-            }
+            Err(error) => return complain(error, ExitCode::Failure),
         };
         let signals = match Signals::catch() {
             Ok(signals) => signals,
@@ -104,7 +100,7 @@ impl Args {
         };
         match ended {
             Ok(()) => ExitCode::Success,
-            Err(error @ (RunError::Exposed(_) | RunError::Access(_))) => {
+            Err(error @ (RunError::Exposed(_) | RunError::Access(_) | RunError::Tls(_))) => {
                 complain(error, ExitCode::Usage)
             }
             Err(error) => complain(error, ExitCode::Failure),
@@ -170,4 +166,21 @@ impl Args {
         source.flags(flags)?;
         source.settings()
     }
+}
+
+/// Where to take connections from: the socket that systemd has passed, else the Unix socket, else the address.
+async fn listen(config: &Config) -> Result<Listener, String> {
+    match Listener::from_systemd() {
+        Ok(Some(listener)) => return Ok(listener),
+        Ok(None) => {}
+        Err(error) => return Err(format!("cannot take systemd's socket: {error}")),
+    }
+    if let Some(path) = &config.unix_socket {
+        let listener = Listener::unix(path, config.unix_socket_mode.bits());
+        return listener
+            .map_err(|error| format!("cannot listen on unix:{}: {error}", path.display()));
+    }
+    let (host, port) = (config.host(), config.port);
+    let listener = milepost_server::listen((host, port)).await.map(Listener::from);
+    listener.map_err(|error| format!("cannot listen on {host}:{port}: {error}"))
 }

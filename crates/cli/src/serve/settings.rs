@@ -66,7 +66,9 @@ impl fmt::Display for SettingsError {
             Self::Unknown { given_as } => write!(f, "{given_as}: there is no such setting"),
             Self::Bad { given_as, problem } => write!(f, "{given_as}: {problem}"),
             Self::NoPair { flag } => write!(f, "--set {flag}: it must be NAME=VALUE"),
-            Self::Listen { value } => write!(f, "--listen {value}: it must be PORT or HOST:PORT"),
+            Self::Listen { value } => {
+                write!(f, "--listen {value}: it must be PORT, HOST:PORT or unix:PATH")
+            }
         }
     }
 }
@@ -231,9 +233,13 @@ pub(crate) fn pair(flag: &str) -> Result<(String, String), SettingsError> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// `--listen [HOST:]PORT`.
+/// `--listen [HOST:]PORT` or `--listen unix:PATH`.
 pub(crate) fn listen(value: &str) -> Result<Vec<(String, String)>, SettingsError> {
     let bad = || SettingsError::Listen { value: value.to_owned() };
+    if let Some(path) = value.strip_prefix("unix:") {
+        let path = Some(path).filter(|path| !path.is_empty()).ok_or_else(bad)?;
+        return Ok(vec![("unix_socket".to_owned(), path.to_owned())]);
+    }
     let (host, port) = match value.parse::<SocketAddr>() {
         Ok(address) => (Some(address.ip().to_string()), address.port()),
         Err(_) => match value.rsplit_once(':') {
@@ -349,7 +355,8 @@ mod tests {
         assert_eq!(of("localhost:9000"), some(&["localhost", "9000"]));
         assert_eq!(of("[::1]:9000"), some(&["::1", "9000"]));
         assert_eq!(of("127.0.0.1:0"), some(&["127.0.0.1", "0"]));
-        for bad in ["", "x", ":9000", "::1:9000", "a:b", "1:70000"] {
+        assert_eq!(of("unix:/run/milepost.sock"), some(&["/run/milepost.sock"]));
+        for bad in ["", "x", ":9000", "::1:9000", "a:b", "1:70000", "unix:"] {
             assert_eq!(of(bad), None, "{bad}");
         }
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::Router;
 use milepost_protocol::ProblemType;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::config::seconds;
 use crate::connection::listen;
+use crate::connection::listener::{Kind, Listener};
 use crate::connection::serve::{Admitted, serve};
+use crate::connection::stream::Stream;
 use crate::instance::{Instance, OpenSocket};
 use crate::limits::connections::{TooMany, network};
 use crate::response::problem::Refused;
@@ -20,9 +21,11 @@ const RESERVE: usize = 32;
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Takes connections until the server goes down.
-pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance: Arc<Instance>) {
+pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Arc<Instance>) {
     let max = instance.max_connections;
-    if let Err(error) = listen::tune(&*listener, seconds(instance.config.stall_timeout)) {
+    if let Kind::Tcp(listener) = &listener.0
+        && let Err(error) = listen::tune(listener, seconds(instance.config.stall_timeout))
+    {
         tracing::error!(%error, "cannot set the options of connections");
     }
     let (mut failing, mut told_full) = (false, None::<Instant>);
@@ -35,9 +38,9 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
             Ok((stream, client)) => {
                 failing = false;
                 // Behind a trusted proxy the client is known once its request is read.
-                let is_proxy = instance.limits.proxies.trusts(client.ip());
+                let address = client.filter(|_| !instance.limits.proxies.trusts(client));
                 let counted =
-                    (!is_proxy).then(|| instance.limits.addresses.count(network(client.ip())));
+                    address.map(|address| instance.limits.addresses.count(network(address)));
                 let counted = match counted.transpose().map(Option::flatten) {
                     Ok(counted) => counted,
                     Err(TooMany(max)) => {
@@ -63,7 +66,7 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, router: Router, instance:
                 };
                 let serve = serve(
                     stream,
-                    client.ip(),
+                    client,
                     open.of(counted),
                     admitted,
                     router.clone(),
@@ -89,7 +92,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Says why, as far as the socket takes it at once.
-fn turn_away(stream: &TcpStream, refused: &Refused) {
+fn turn_away(stream: &Stream, refused: &Refused) {
     let problem = refused.json();
     let status = http::StatusCode::from_u16(refused.0.status).unwrap_or_default();
     let response = format!(
@@ -98,8 +101,19 @@ fn turn_away(stream: &TcpStream, refused: &Refused) {
         problem.len()
     );
     // What has arrived is read, or the kernel would reset the connection and throw the answer away.
-    let _ = stream.try_read(&mut [0; 16 << 10]);
-    let _ = stream.try_write(response.as_bytes());
+    let mut arrived = [0; 16 << 10];
+    let _ = match stream {
+        Stream::Tcp(stream) => {
+            let _ = stream.try_read(&mut arrived);
+            stream.try_write(response.as_bytes())
+        }
+        Stream::Unix(stream) => {
+            let _ = stream.try_read(&mut arrived);
+            stream.try_write(response.as_bytes())
+        }
+        // There is none yet.
+        Stream::Tls(_) => Ok(0),
+    };
 }
 
 /// The most connections, when the configuration does not say: the open files that are left.

@@ -2,15 +2,13 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::stream::Stream;
 use crate::memory::{Held, Share};
 
 /// A socket that collects what is written to it until the connection has nothing more to do for now.
@@ -22,7 +20,7 @@ use crate::memory::{Held, Share};
 pub(crate) struct Corked(Arc<Mutex<Option<Socket>>>);
 
 struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     /// At most [`MOST`] bytes and one write more.
     collected: Vec<u8>,
     /// For what is collected, if it is much.
@@ -46,7 +44,7 @@ const LARGEST_SPARE: usize = 16 << 10;
 
 impl Corked {
     /// What is collected takes from `responses`. A connection that does not fit is cut off.
-    pub(crate) fn new(stream: TcpStream, responses: &Arc<Share>) -> Self {
+    pub(crate) fn new(stream: Stream, responses: &Arc<Share>) -> Self {
         let held = responses.nothing();
         Self(Arc::new(Mutex::new(Some(Socket { stream, collected: Vec::new(), held }))))
     }
@@ -64,7 +62,7 @@ impl Corked {
     ///
     /// # Errors
     /// If the socket has failed, or was taken before.
-    pub(crate) async fn uncork(&self) -> io::Result<(TcpStream, Vec<u8>)> {
+    pub(crate) async fn uncork(&self) -> io::Result<(Stream, Vec<u8>)> {
         let taken = self.lock().take();
         let Socket { mut stream, mut collected, .. } = taken.ok_or(io::ErrorKind::NotConnected)?;
         if collected.len() > LITTLE {
@@ -76,10 +74,11 @@ impl Corked {
     }
 
     /// Takes the socket back, with its sending half closed; `None` if it has failed or was taken before.
-    pub(crate) fn shut_down_write(&self) -> Option<TcpStream> {
-        let socket = self.lock().take()?;
-        SockRef::from(&socket.stream).shutdown(Shutdown::Write).ok()?;
-        Some(socket.stream)
+    pub(crate) async fn shut_down_write(&self) -> Option<Stream> {
+        let socket = self.lock().take();
+        let mut stream = socket?.stream;
+        stream.shutdown().await.ok()?;
+        Some(stream)
     }
 
     /// No call that is made under the lock waits.
@@ -101,6 +100,8 @@ impl Socket {
                 self.collected.drain(..written);
             }
         }
+        // TLS holds bytes back until it is flushed; a socket does not.
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         let buffer = std::mem::take(&mut self.collected);
         if (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
             SPARE.set(buffer);

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
 /// Connections that the kernel holds until they are accepted: after a restart all watchers come back at once, and who
 /// finds no room tries again only after seconds (RFC 6298). Linux takes `net.core.somaxconn` where that is less.
-const BACKLOG: u32 = 16_384;
+pub(super) const BACKLOG: u32 = 16_384;
 
 /// Listens on the first of the addresses that can be had; port 0 is one that is free.
 ///

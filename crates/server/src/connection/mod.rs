@@ -3,7 +3,13 @@
 pub(crate) mod accept;
 pub(crate) mod corked;
 mod listen;
+mod listener;
+mod opening;
+pub mod proxy_header;
 pub(crate) mod serve;
 mod stall;
+pub(crate) mod stream;
+pub(crate) mod tls;
 
 pub use listen::listen;
+pub use listener::Listener;

@@ -1,7 +1,6 @@
 //! One connection, from its first byte to its end.
 
 use std::future::poll_fn;
-use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +11,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::CONNECTION;
+use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use milepost_protocol::ProblemType;
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -27,7 +26,9 @@ use crate::access::Granted;
 use crate::config::seconds;
 use crate::connection::corked::Corked;
 use crate::connection::listen;
+use crate::connection::opening::{self, Opened};
 use crate::connection::stall::Stalls;
+use crate::connection::stream::Stream;
 use crate::instance::{Instance, OpenSocket};
 use crate::limits::Client;
 use crate::limits::connections::{Counted, TooMany, network};
@@ -51,8 +52,8 @@ const OPERATORS: [&str; 5] = ["/health", "/livez", "/readyz", "/metrics", "/ws/s
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(
-    stream: TcpStream,
-    peer: IpAddr,
+    stream: Stream,
+    peer: Option<IpAddr>,
     open: OpenSocket,
     admitted: Admitted,
     router: Router,
@@ -61,16 +62,29 @@ pub(crate) async fn serve(
     let drain = instance.drain.clone();
     let timeout = seconds(instance.config.header_timeout);
     let begun = tokio::select! {
-        begun = tokio::time::timeout(timeout, speaks_http2(&stream)) => begun,
+        begun = tokio::time::timeout(timeout, opening::open(stream, peer, &instance)) => begun,
         () = drain.begun() => return,
     };
-    let Ok(Ok(speaks_http2)) = begun else { return };
-    let stall = seconds(instance.config.stall_timeout);
-    if cfg!(not(target_os = "linux")) && listen::tune(&stream, stall).is_err() {
+    // Whoever does not speak what the server is configured for is at fault: nothing to log.
+    let Ok(Ok(Opened { stream, peer, is_named, speaks_http2 })) = begun else { return };
+    let open = match peer.filter(|_| is_named && !instance.limits.proxies.trusts(peer)) {
+        // The accept loop could not count it: it saw the proxy.
+        Some(client) => match instance.limits.addresses.count(network(client)) {
+            Ok(counted) => open.of(counted),
+            Err(TooMany(_)) => return,
+        },
+        None => open,
+    };
+    if cfg!(not(target_os = "linux"))
+        && let Stream::Tcp(tcp) = &stream
+        && listen::tune(tcp, seconds(instance.config.stall_timeout)).is_err()
+    {
         return;
     }
+    let is_encrypted = stream.is_encrypted();
     let (stalls, refused, upgrade) = (Stalls::default(), Arc::default(), Upgrade::default());
-    let requests = Requests { router, peer, admitted, instance, upgrade, stalls, refused };
+    let requests =
+        Requests { router, peer, is_encrypted, admitted, instance, upgrade, stalls, refused };
     let served = async {
         if speaks_http2 {
             serve_http2(stream, requests).await;
@@ -119,7 +133,9 @@ impl Upgrade {
 #[derive(Clone)]
 struct Requests {
     router: Router,
-    peer: IpAddr,
+    /// Who has connected, or for whom a proxy has; none for a Unix socket.
+    peer: Option<IpAddr>,
+    is_encrypted: bool,
     admitted: Admitted,
     instance: Arc<Instance>,
     upgrade: Upgrade,
@@ -144,12 +160,17 @@ impl Requests {
         if !is_http2 && request.headers().contains_key(http::header::UPGRADE) {
             request.extensions_mut().insert(self.upgrade);
         }
-        let response = match self.router.oneshot(request).await {
+        let mut response = match self.router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
         if has_body && !response.status().is_success() {
             self.refused.store(true, Ordering::Relaxed);
+        }
+        if self.is_encrypted
+            && let Some(hsts) = self.instance.hsts.clone()
+        {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
         }
         response.map(|body: Body| {
             // With HTTP/1, what fits into the connection's own buffer never waits.
@@ -187,7 +208,9 @@ impl Requests {
         if !limits.count_addresses() {
             return Ok(());
         }
-        let client = limits.proxies.client(self.peer, request.headers());
+        let Some(client) = limits.proxies.client(self.peer, request.headers()) else {
+            return Ok(());
+        };
         request.extensions_mut().insert(Client(client));
         let is_socket = request.headers().contains_key(http::header::UPGRADE);
         if is_socket {
@@ -204,7 +227,7 @@ impl Requests {
     }
 }
 
-async fn serve_http2(stream: TcpStream, requests: Requests) {
+async fn serve_http2(stream: Stream, requests: Requests) {
     let timeout = seconds(requests.instance.config.header_timeout);
     let stall = seconds(requests.instance.config.stall_timeout);
     let (drain, stalls) = (requests.instance.drain.clone(), requests.stalls.clone());
@@ -249,7 +272,7 @@ async fn serve_http2(stream: TcpStream, requests: Requests) {
     }
 }
 
-async fn serve_http1(stream: TcpStream, open: OpenSocket, requests: Requests) {
+async fn serve_http1(stream: Stream, open: OpenSocket, requests: Requests) {
     let instance = Arc::clone(&requests.instance);
     let refused = Arc::clone(&requests.refused);
     let upgrade = requests.upgrade.clone();
@@ -323,20 +346,14 @@ async fn linger(socket: &Corked) {
     const TIME: Duration = Duration::from_secs(5);
     /// … and the client pauses no longer than this.
     const PAUSE: Duration = Duration::from_secs(1);
-    let Some(stream) = socket.shut_down_write() else { return };
+    let Some(mut stream) = socket.shut_down_write().await else { return };
     let reading = async {
         let mut buffer = vec![0; 16 << 10];
         let mut left = BYTES;
         while left > 0 {
-            let ready = tokio::time::timeout(PAUSE, stream.readable()).await;
-            if !matches!(ready, Ok(Ok(()))) {
-                return;
-            }
-            match stream.try_read(&mut buffer) {
-                Ok(0) => return,
-                Ok(len) => left = left.saturating_sub(len),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+            match tokio::time::timeout(PAUSE, stream.read(&mut buffer)).await {
+                Ok(Ok(len)) if len > 0 => left = left.saturating_sub(len),
+                _ => return,
             }
         }
     };
@@ -354,14 +371,4 @@ where
     fn execute(&self, stream: F) {
         self.0.spawn(stream);
     }
-}
-
-/// Whether the client begins as HTTP/2 with prior knowledge does (RFC 9113, section 3.4): no method of
-/// HTTP/1.1 begins so. Looks at the bytes without taking them, so that whoever speaks HTTP/1.1 has the bare
-/// socket. Who sends less than that at first is taken to speak HTTP/1.1.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    const PREFACE: &[u8; 3] = b"PRI";
-    let mut seen = [0; PREFACE.len()];
-    let len = stream.peek(&mut seen).await?;
-    Ok(seen[..len] == *PREFACE)
 }

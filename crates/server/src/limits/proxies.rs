@@ -27,8 +27,13 @@ pub enum ClientAddressHeader {
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Box<[Network]>,
+    /// Whether whoever connects to the server's Unix socket is one.
+    unix: bool,
     header: ClientAddressHeader,
 }
+
+/// Names the peers of a Unix socket, which have no address.
+const UNIX: &str = "unix";
 
 /// Addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,29 +43,32 @@ struct Network {
 }
 
 impl TrustedProxies {
-    /// Reads addresses and networks: `10.0.0.0/8`, `::1`.
+    /// Reads addresses and networks: `10.0.0.0/8`, `::1`. `unix` stands for the peers of a Unix socket.
     ///
     /// # Errors
     /// When one of them is neither.
     pub fn parse(texts: &[String], header: ClientAddressHeader) -> Result<Self, ConfigError> {
-        let networks = texts.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Self { networks, header })
+        let networks = texts.iter().filter(|text| *text != UNIX).map(|text| Network::parse(text));
+        let unix = texts.iter().any(|text| text == UNIX);
+        Ok(Self { networks: networks.collect::<Result<_, _>>()?, unix, header })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.networks.is_empty()
+        self.networks.is_empty() && !self.unix
     }
 
-    /// Whether the address is a trusted proxy's.
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether a peer is a trusted proxy: one with that address, or of a Unix socket.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        let Some(address) = peer else { return self.unix };
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(address))
     }
 
     /// The address of the client: from the peer backwards, the first that is no trusted proxy. What a client itself claims
-    /// stands before that, and is not read. Where a proxy names no address, the proxy is the client.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer.to_canonical();
+    /// stands before that, and is not read. Where a proxy names no address, the proxy is the client. None for a peer of a
+    /// Unix socket that names nobody, or is not trusted.
+    pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut client = peer.map(|address| address.to_canonical());
         if !self.trusts(client) {
             return client;
         }
@@ -71,7 +79,7 @@ impl TrustedProxies {
         for value in headers.get_all(name).iter().rev() {
             for hop in value.to_str().unwrap_or_default().rsplit(',') {
                 let Some(named) = parse(hop.trim()) else { return client };
-                client = named;
+                client = Some(named);
                 if !self.trusts(client) {
                     return client;
                 }
@@ -163,7 +171,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name, value);
         }
-        trusted.client(peer.parse().unwrap(), &map).to_string()
+        trusted.client(Some(peer.parse().unwrap()), &map).unwrap().to_string()
     }
 
     #[test]
@@ -219,21 +227,32 @@ mod tests {
         assert_eq!(client("127.0.0.1", &[x_forwarded_for, forwarded]), "192.0.2.2");
         let trusted = proxies(&["127.0.0.1"], ClientAddressHeader::XForwardedFor);
         let claimed = HeaderMap::from_iter([(FORWARDED, "for=192.0.2.1".parse().unwrap())]);
-        let proxy = "127.0.0.1".parse().unwrap();
+        let proxy = Some("127.0.0.1".parse().unwrap());
         assert_eq!(trusted.client(proxy, &claimed), proxy);
+    }
+
+    #[test]
+    fn a_unix_sockets_peers_are_trusted_by_name() {
+        let claimed = HeaderMap::from_iter([(X_FORWARDED_FOR, "192.0.2.1".parse().unwrap())]);
+        let client = |texts: &[&str]| {
+            let client = proxies(texts, ClientAddressHeader::XForwardedFor).client(None, &claimed);
+            client.map(|address| address.to_string())
+        };
+        assert_eq!(client(&["unix"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["127.0.0.1", "0.0.0.0/0"]), None);
     }
 
     #[test]
     fn networks_are_understood_or_refused() {
         let proxies = |texts: &[&str]| proxies(texts, ClientAddressHeader::default());
-        assert!(proxies(&["0.0.0.0/0"]).trusts("192.0.2.1".parse().unwrap()));
-        assert!(!proxies(&["0.0.0.0/0"]).trusts("::1".parse().unwrap()));
-        assert!(!proxies(&["192.0.2.1"]).trusts("192.0.2.2".parse().unwrap()));
+        assert!(proxies(&["0.0.0.0/0"]).trusts("192.0.2.1".parse().ok()));
+        assert!(!proxies(&["0.0.0.0/0"]).trusts("::1".parse().ok()));
+        assert!(!proxies(&["192.0.2.1"]).trusts("192.0.2.2".parse().ok()));
         let mapped = proxies(&["::ffff:192.0.2.1", "::ffff:10.0.0.0/104"]);
         for (address, is_trusted) in
             [("192.0.2.1", true), ("::ffff:10.1.2.3", true), ("11.1.2.3", false)]
         {
-            assert_eq!(mapped.trusts(address.parse().unwrap()), is_trusted, "{address}");
+            assert_eq!(mapped.trusts(address.parse().ok()), is_trusted, "{address}");
         }
         for bad in [
             "",

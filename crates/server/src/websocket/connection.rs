@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use milepost_hub::Wire;
 use milepost_protocol::{JobId, ProblemType, State, Timestamp};
-use mio::net::TcpStream;
+use socket2::Socket;
 
 use super::inbound::Reader;
 use super::reactor::logs::LogSubscription;
@@ -15,7 +15,8 @@ use crate::response::problem::UNREADABLE;
 
 /// A watcher's socket and its state in the shard.
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    /// Does not block.
+    pub(super) stream: Socket,
     pub(super) reader: Reader,
     pub(super) phase: Phase,
     pub(super) unread: Unread,

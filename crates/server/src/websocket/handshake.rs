@@ -15,14 +15,16 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use milepost_hub::{Subscribe, WatchError};
 use milepost_protocol::{CloseCode, JobId, ProblemType};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use socket2::Socket;
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::net::UnixStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
 use crate::access::{self, Grant, Granted, SocketRefused, origin};
 use crate::connection::corked::Corked;
 use crate::connection::serve::{Proxied, Upgrade, Upgraded};
+use crate::connection::stream::{Bare, Stream};
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
@@ -129,7 +131,8 @@ pub(crate) async fn admit(
         Poll::Ready(welcome) => welcome,
         Poll::Pending => {
             // The broker is asked, so the response does not wait for what follows it.
-            if stream.write_all(&std::mem::take(&mut response)).await.is_err() {
+            let sent = stream.write_all(&std::mem::take(&mut response)).await;
+            if sent.is_err() || stream.flush().await.is_err() {
                 return;
             }
             tokio::select! {
@@ -138,9 +141,38 @@ pub(crate) async fn admit(
             }
         }
     };
-    let Ok(stream) = stream.into_std() else { return };
+    let Ok(bare) = stream.into_bare() else { return };
+    let (stream, relayed) = match bare {
+        Bare::Socket(socket) => (socket.into(), None),
+        Bare::Tls(tls) => match pair() {
+            Ok((shards, ours)) => (shards, Some((tls, ours))),
+            Err(error) => return tracing::error!(%error, "cannot make a pair of sockets"),
+        },
+    };
     let shard = instance.next_shard();
     shard.admit(Admission { stream, response, read, welcome, granted, watching }).await;
+    if let Some((mut tls, mut ours)) = relayed {
+        // Ends when either side has closed and the other has answered: the shard sees to it within a bounded time.
+        tokio::select! {
+            _ = copy_bidirectional_with_sizes(&mut *tls, &mut ours, RELAYED, RELAYED) => {}
+            () = instance.drain.over() => {}
+        }
+    }
+}
+
+/// How many bytes are encrypted or decrypted at once, in either direction: a record of TLS has as many at most.
+const RELAYED: usize = 16 << 10;
+
+/// A shard writes to a socket of the kernel, and knows nothing of TLS. So it has one end of a pair, and the connection's
+/// task encrypts what comes out of the other.
+fn pair() -> std::io::Result<(Socket, UnixStream)> {
+    let (shards, ours) = std::os::unix::net::UnixStream::pair()?;
+    shards.set_nonblocking(true)?;
+    ours.set_nonblocking(true)?;
+    let shards = Socket::from(shards);
+    // Little is queued for a watcher that stops reading, as on a socket of its own.
+    shards.set_send_buffer_size(RELAYED)?;
+    Ok((shards, UnixStream::from_std(ours)?))
 }
 
 async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
@@ -194,11 +226,16 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// Has the kernel queue little for a watcher that stops reading, so that it sees the present almost at once when it reads
 /// again.
 #[cfg(target_os = "linux")]
-fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(16 << 10)
+fn tune(stream: &Stream) -> std::io::Result<()> {
+    let tcp = match stream {
+        Stream::Tcp(tcp) => tcp,
+        Stream::Tls(tls) => tls.get_ref().0,
+        Stream::Unix(_) => return Ok(()),
+    };
+    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(16 << 10)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tune(_: &TcpStream) -> std::io::Result<()> {
+fn tune(_: &Stream) -> std::io::Result<()> {
     Ok(())
 }

@@ -14,6 +14,7 @@ use milepost_broker::{Broker, Clock, JobLogs};
 use milepost_hub::{Hub, Lease, Shard, Subscribe, TopicMailbox, WatchError, WatcherKey};
 use milepost_protocol::{CloseCode, JobId};
 use mio::{Events, Poll};
+use socket2::Socket;
 use tokio::io::Interest as TokioInterest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -42,7 +43,7 @@ pub(crate) struct Context {
 
 /// A socket that is passed from the handshake to its shard.
 pub(super) struct Admission {
-    pub(super) stream: std::net::TcpStream,
+    pub(super) stream: Socket,
     /// What is still to be sent of the handshake's response.
     pub(super) response: Vec<u8>,
     /// Bytes that arrived right after the handshake.

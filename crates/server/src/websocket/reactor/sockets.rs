@@ -2,12 +2,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::num::NonZeroU32;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use milepost_hub::{CloseReason, Shard, Subscribe, WatcherKey};
 use milepost_protocol::CloseCode;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
+use socket2::Socket;
 
 use super::logs::LogWait;
 use super::{Admission, Attach, Context, Welcome};
@@ -118,7 +121,7 @@ impl Sockets {
         self.next_serial += 1;
         let many = matches!(welcome, Welcome::Many);
         let connection = Connection {
-            stream: mio::net::TcpStream::from_std(stream),
+            stream,
             reader: crate::websocket::inbound::Reader::default(),
             phase: Phase::Open,
             unread: Unread::Nothing,
@@ -164,8 +167,7 @@ impl Sockets {
             self.receive(key, &read);
         }
         let Some(connection) = self.shard.wire(key) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.register(&mut connection.stream, Token(key.0), interest) {
+        if let Err(error) = register(&self.registry, &connection.stream, Token(key.0)) {
             tracing::warn!(%error, "cannot watch a socket");
             self.remove(key);
         } else if self.context.drain.has_begun() {
@@ -183,9 +185,9 @@ impl Sockets {
 
     pub(super) fn remove(&mut self, key: WatcherKey) {
         self.unschedule(key);
-        if let Some(mut connection) = self.shard.remove(key) {
+        if let Some(connection) = self.shard.remove(key) {
             // Closing the socket removes it from the epoll instance even if this fails.
-            let _ = self.registry.deregister(&mut connection.stream);
+            let _ = self.registry.deregister(&mut SourceFd(&connection.stream.as_raw_fd()));
         }
     }
 
@@ -304,4 +306,10 @@ impl Sockets {
         }
         self.buffer = buffer;
     }
+}
+
+/// Has the kernel report when a socket can be read or written.
+fn register(registry: &Registry, socket: &Socket, token: Token) -> io::Result<()> {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
 }
