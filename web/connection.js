@@ -53,6 +53,6 @@ export class ConnectionSign {
     if (notice.hidden) return;
     const what = shown === 'offline' ? 'You are offline.' : this.#wasLive ? 'Connection lost.' : 'The server does not answer.';
     const known = this.#wasLive ? ' This is what was last known.' : '';
-    write(byId('notice-text'), `${what}${known} ${shown === 'offline' ? 'It goes on when you are back.' : 'Trying again…'}`);
+    write(byId('notice-text'), `${what}${known} ${shown === 'offline' ? 'Updates continue when you are online again.' : 'Trying again…'}`);
   }
 }

@@ -313,7 +313,7 @@ function showTrouble(trouble) {
   const what = element('p', [answer.title, answer.detail].filter(Boolean).join(': '));
   box.replaceChildren(what);
   if (![0, 403].includes(answer.status) || !isForeign) return;
-  const why = element('p', 'This page came from another origin than that server. Only pages of an origin that the server names may report: start it with ');
+  const why = element('p', 'That server accepts reports only from its own pages and from origins that it was configured with. Start it with ');
   why.append(element('code', `--set cors_origins=${location.origin}`), `. Or open ${server}/try, which needs no setting.`);
   box.append(why);
 }

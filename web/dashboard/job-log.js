@@ -118,7 +118,7 @@ export class JobLog {
 
   /** @param {string} why */
   #refuse(why) {
-    write(this.parts['output-note'], `The log is not shown any further: ${why}`);
+    write(this.parts['output-note'], `The log can no longer be followed: ${why}`);
   }
 
   #onScroll() {

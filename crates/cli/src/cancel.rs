@@ -9,24 +9,24 @@ use crate::client::{Client, RequestError, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
 
-/// Request that a job be cancelled. Its worker decides, and watchers see the request meanwhile.
+/// Request that a job be cancelled. Its worker decides; until then, watchers see the request.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cancel {
     #[command(flatten)]
     to: To,
-    /// End a job whose worker has not answered for five minutes since it was requested to cancel it
+    /// End a job whose worker has not answered a request to cancel it for five minutes
     #[arg(long)]
     abandon: bool,
 }
 
-/// Request that a job be paused: its worker stops for a while.
+/// Request that a job be paused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pause {
     #[command(flatten)]
     to: To,
 }
 
-/// Request that a paused job go on.
+/// Request that a paused job continue.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Resume {
     #[command(flatten)]

@@ -31,9 +31,9 @@ pub(crate) enum ExitCode {
 
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 all went well (watch: all jobs completed; report: always, without --strict), 1 failed or refused, \
-3 cancelled, 4 the server cannot be reached or does not answer, 5 the job is not known, 64 wrong usage or configuration, 130 interrupted; \
-run: the command's own.";
+Exit codes: 0 success (watch: all jobs completed; report: always, without --strict), 1 failed or rejected, \
+3 cancelled, 4 the server cannot be reached or does not answer, 5 the job is unknown, 64 wrong usage or configuration, 130 interrupted. \
+run exits with the command's own code.";
 
 impl ExitCode {
     pub(crate) fn number(self) -> u8 {

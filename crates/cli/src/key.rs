@@ -18,8 +18,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Add, list and revoke the keys of workers and operators.
 ///
-/// A key is a secret with a name. The server that is told of the file by `--set keys_file=FILE` lets its holders do what the
-/// key allows, and no more once it is revoked; it looks at the file each second. Clients send the key as MILEPOST_TOKEN.
+/// A key is a secret with a name. Give the file to the server with `--set keys_file=FILE`. The server reads it again within a second of a
+/// change, so a new key works, and a revoked key stops working, without a restart. Clients send the key that is in MILEPOST_TOKEN.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Args {
@@ -29,23 +29,23 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a key and print its secret, which is not kept
+    /// Add a key and print its secret, which is stored only as a digest
     Add {
-        /// What people call it: worker, prometheus, …
+        /// The key's name: worker, prometheus, …
         name: String,
         #[command(flatten)]
         rights: Rights,
         #[command(flatten)]
         file: KeysFile,
     },
-    /// Show the keys, and what each allows
+    /// List the keys, and what each allows
     List {
         #[command(flatten)]
         file: KeysFile,
     },
-    /// Let the holders of a key in no more
+    /// Revoke a key
     Revoke {
-        /// What people call it
+        /// The key's name
         name: String,
         #[command(flatten)]
         file: KeysFile,
@@ -55,22 +55,22 @@ enum Command {
 /// What a key or a token allows.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Rights {
-    /// Jobs that may be watched: an id, or what ids begin with and *; also tag:TAG, parent:ID. May be given several times
+    /// Allow watching these jobs: an id, or the beginning of ids and *; also tag:TAG, parent:ID. May be given several times
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     watch: Vec<Pattern>,
-    /// Jobs that may be reported
+    /// Allow reporting these jobs. May be given several times
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     report: Vec<Pattern>,
-    /// Jobs that may be deleted
+    /// Allow deleting, cancelling, pausing and resuming these jobs. May be given several times
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     control: Vec<Pattern>,
-    /// Metrics, counts and the details of health may be read
+    /// Allow reading the metrics, the counts and the details of health
     #[arg(long)]
     operate: bool,
-    /// Of a watched job, show only how far it is: no metadata, result, error, tags or log
+    /// Show only how far watched jobs are, without metadata, result, error, tags and log
     #[arg(long)]
     public: bool,
-    /// Everything
+    /// Allow everything
     #[arg(long, conflicts_with_all = ["watch", "report", "control", "operate", "public"])]
     all: bool,
 }

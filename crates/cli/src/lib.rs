@@ -34,7 +34,7 @@ use clap_complete::CompleteEnv;
 
 use exit::{EXIT_CODES, ExitCode};
 
-/// How far a long-running job is, live.
+/// Show how far long-running jobs are, live.
 #[derive(Debug, Parser)]
 #[command(name = "milepost", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {

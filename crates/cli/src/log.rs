@@ -18,10 +18,10 @@ pub(crate) struct Args {
     /// The job's id
     #[arg(value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
-    /// Go on with lines as they are written, until the job has ended
+    /// Print new lines as they are written, until the job has ended
     #[arg(long, short)]
     follow: bool,
-    /// At most so many of the lines that there are
+    /// At most this many of the existing lines
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000))]
     lines: u32,

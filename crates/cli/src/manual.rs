@@ -11,10 +11,10 @@ use crate::{Cli, complete};
 
 /// Print completions for a shell: source <(milepost completions bash)
 ///
-/// Ids of jobs are completed too, by asking the server in `MILEPOST_URL`.
+/// Job ids are completed too: the shell asks the server in `MILEPOST_URL`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
-    /// For which shell
+    /// The shell
     shell: Shell,
 }
 
@@ -40,7 +40,7 @@ impl Completions {
 /// Print the manual page, in roff: milepost man | man -l -
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
-    /// The page of this command [default: that of milepost itself]
+    /// Print the page of this command [default: milepost itself]
     command: Option<String>,
 }
 

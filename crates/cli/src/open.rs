@@ -9,7 +9,7 @@ use crate::complete;
 use crate::exit::{ExitCode, complain};
 use crate::run::page;
 
-/// Open a job's page in the browser: $BROWSER, or what the system opens pages with.
+/// Open a job's page in the browser: $BROWSER, or the system's default.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id

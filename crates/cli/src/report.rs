@@ -13,50 +13,50 @@ use crate::exit::{ExitCode, complain, printed, warn};
 
 /// Report how far a job is, and print its position.
 ///
-/// A report that does not arrive is said on stderr, and the exit code is 0 all the same: a script is not stopped because
-/// nobody can watch it. With --strict it is not.
+/// If the report does not arrive, this prints a warning on stderr and still exits with 0, so that a script continues although
+/// nobody can watch it. With --strict, it exits with 1 or 4.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
     #[arg(value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
-    /// 0…1, or "unknown"
+    /// The progress: 0…1, or "unknown"
     #[arg(long, value_name = "P", value_parser = progress, allow_hyphen_values = true)]
     progress: Option<Value>,
-    /// What the job is busy with
+    /// What the job is doing
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
-    /// For people
+    /// A message for people
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
-    /// queued, processing, completed, failed or cancelled [default: processing]
+    /// The status: queued, processing, completed, failed or cancelled [default: processing]
     #[arg(long, value_parser = status)]
     status: Option<Status>,
-    /// What came of it, as JSON
+    /// The result, as JSON
     #[arg(long, value_name = "JSON", value_parser = json)]
     result: Option<Value>,
-    /// Why it failed
+    /// Why the job failed
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// A fact of your own; JSON, or else text. May be given several times
+    /// Metadata: a value is JSON or, if it is not, text. May be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, Value)>,
     /// The kind of job, to find and group jobs by
     #[arg(long, value_name = "NAME", value_parser = keyword)]
     name: Option<String>,
-    /// A word to find the job by. May be given several times, 16 at most; they replace those of before
+    /// A word to find the job by. May be given several times, 16 at most. Replaces earlier tags
     #[arg(long = "tag", value_name = "TAG", value_parser = keyword)]
     tags: Vec<String>,
-    /// Counted from 1 [default: the latest]
+    /// The attempt, counted from 1 [default: the latest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
-    /// Seconds that the job is kept after this
+    /// How many seconds the job is kept after this report
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=i64::from(milepost_protocol::MAX_TTL_SECONDS)))]
     ttl: Option<u32>,
     /// How long the report may take
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = timeout)]
     timeout: Duration,
-    /// Exit with 1 if the report is refused and with 4 if it does not arrive
+    /// Exit with 1 if the report is rejected, and with 4 if it does not arrive
     #[arg(long)]
     strict: bool,
     #[command(flatten)]

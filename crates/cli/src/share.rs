@@ -12,11 +12,11 @@ use crate::exit::{ExitCode, complain, printed, warn};
 use crate::run::page;
 use crate::token::{Signer, duration};
 
-/// Print a link to a job's page that whoever has it can watch the job with, for a while.
+/// Print a link with which everybody who has it can watch a job, for a while.
 ///
-/// The link contains a token that allows nothing but to watch this job. It shows how far the job is; with --full also its metadata,
-/// result, error and log. The token is signed like those of milepost token. A server without access rules needs none, and the link is
-/// the plain one.
+/// The link leads to the job's page and contains a token that allows only to watch this job. The page shows how far the job is; with
+/// --full, also its metadata, result, error and log. The token is signed like those of milepost token. If the server requires no
+/// credentials, the link has no token.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// How long the link works: 90s, 15m, 12h, 7d
     #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "7d")]
     lifetime: Duration,
-    /// Show everything that is known of the job
+    /// Show everything of the job
     #[arg(long)]
     full: bool,
     #[command(flatten)]

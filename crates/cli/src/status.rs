@@ -14,13 +14,13 @@ use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
 use crate::run::page;
 
-/// Show a job's present state: what it does, how far it is, since when, what went wrong.
+/// Show a job's present state.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job's id
     #[arg(value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
-    /// As JSON, on one line
+    /// Print the state as a line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

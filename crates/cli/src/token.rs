@@ -13,17 +13,17 @@ use crate::key::Rights;
 
 /// Sign a token that lets its holder watch some jobs for a while, and print it.
 ///
-/// It is signed with the server's token_secret, or with the private key of one of its token_keys. Applications sign such tokens
-/// themselves, with any JWT library.
+/// The token is signed with the server's token_secret, or with the private key of one of its token_keys. Applications usually sign
+/// tokens themselves, with any JWT library.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Args {
     #[command(flatten)]
     rights: Rights,
-    /// How long it holds: 90s, 15m, 12h, 7d
+    /// How long the token is valid: 90s, 15m, 12h, 7d
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lifetime: Duration,
-    /// Whom it is for (sub)
+    /// The holder of the token (sub)
     #[arg(long, value_name = "WHO")]
     subject: Option<String>,
     #[command(flatten)]

@@ -69,13 +69,13 @@ impl PartialSchema for Update {
     fn schema() -> RefOr<Schema> {
         let mut fields = of_type(Type::Object)
             .description(Some(
-                "What a worker reports: the present, not a change. Every field is optional; `null` counts as absent, \
-                 except in `progress`, `metadata` and `result`. Any other field passes through untouched. At most 65,536 \
+                "What a worker reports: it describes the present, not a change. Every field is optional. `null` counts as absent, \
+                 except in `progress`, `metadata` and `result`. Any other field passes through unchanged. At most 65,536 \
                  bytes (configurable).",
             ))
             .examples(update_examples())
             .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-            .property("job_id", described::<JobId>("The job. If the URL names it as well, the same."))
+            .property("job_id", described::<JobId>("The job. If the URL names a job as well, both must be the same."))
             .property("status", or_null::<Status>("If absent, `processing`."))
             .property(
                 "stage",
@@ -84,11 +84,11 @@ impl PartialSchema for Update {
                     .description(Some("Any short text: at most 256 bytes.")),
             )
             .property("progress", nullable(Type::Number).description(Some(
-                "0 to 1; a value outside of that is clamped. `null`: the total is not known.",
+                "0 to 1; a number outside is clamped. `null`: the total is unknown.",
             )))
             .property("message", nullable(Type::String).description(Some("For people.")))
             .property("timestamp", nullable(Type::String).description(Some(
-                "The worker's clock, RFC 3339; without a zone it is UTC. Passed through, never used to order updates.",
+                "The worker's clock, RFC 3339; without a zone, it is UTC. It passes through, and never orders updates.",
             )).examples(["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.123456"]))
             .property("metadata", any("The worker's own."))
             .property("result", any("Of a completed job."))
@@ -120,7 +120,7 @@ impl PartialSchema for State {
     fn schema() -> RefOr<Schema> {
         let mut fields = of_type(Type::Object)
             .description(Some(
-                "A job as its updates so far describe it. Any other field that the worker reported is here too, untouched.",
+                "A job as its updates so far describe it. Other fields that the worker reported pass through unchanged.",
             ))
             .examples(state_examples())
             .additional_properties(Some(AdditionalProperties::FreeForm(true)))
@@ -128,11 +128,11 @@ impl PartialSchema for State {
             .property("status", reference::<Status>())
             .property("stage", of_type(Type::String).max_length(Some(MAX_STAGE_BYTES)))
             .property("progress", nullable(Type::Number).minimum(Some(0)).maximum(Some(1)).description(Some(
-                "If `null` or absent, the total is not known.",
+                "If `null` or absent, the total is unknown.",
             )))
             .property("message", text("For people."))
             .property("timestamp", text(
-                "The worker's clock, RFC 3339; without a zone it is UTC. The server's clock if the worker sent none.",
+                "The worker's clock, RFC 3339; without a zone, it is UTC. The server's clock if the worker sent none.",
             ))
             .property("metadata", any("The worker's own."))
             .property("result", any("Of a completed job."))
@@ -176,7 +176,7 @@ impl ToSchema for State {
 fn of_attribute(attribute: Attribute) -> ObjectBuilder {
     any(match attribute {
         Attribute::Name => {
-            "An attribute, as the following fields: it stays until the attempt ends or an update sets it again, and \
+            "An attribute, like the following fields: it stays until the attempt ends or an update sets it again, and \
              `null` clears it. A value of another type is the worker's own, and passes through. `name` is the kind of \
              job: 1 to 64 bytes."
         }
@@ -189,9 +189,11 @@ fn of_attribute(attribute: Attribute) -> ObjectBuilder {
         Attribute::ChildrenExpected => "How many children the job is going to have.",
         Attribute::Unit => "What `current` and `total` count: 1 to 32 bytes.",
         Attribute::Cancellable => "Whether the worker answers requests to cancel: true or false.",
-        Attribute::Heartbeat => "How often the worker reports at least, in seconds.",
-        Attribute::StallAfter => "After so many seconds without progress the job is stalled.",
-        Attribute::LostAfter => "After so many seconds of silence the server ends the job.",
+        Attribute::Heartbeat => "The longest time between two reports of the worker, in seconds.",
+        Attribute::StallAfter => "The job is stalled after this many seconds without progress.",
+        Attribute::LostAfter => {
+            "The server ends the attempt after this many seconds without a report."
+        }
         Attribute::Artifacts => {
             "Links to what the job made: objects with `name`, `url`, `media_type` and `size`."
         }

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Which server.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The server's URL. `run`, `report` and `status` take that of a Redis as well: redis://…
+    /// The server's URL. `run`, `report` and `status` also accept the URL of a Redis: redis://…
     #[arg(long = "server", value_name = "URL", env = "MILEPOST_URL", default_value = DEFAULT_URL)]
     url: String,
 }

@@ -22,14 +22,14 @@ use crate::exit::{ExitCode, complain};
 use crate::serve::asked_to_stop;
 use crate::watch::watch;
 
-/// Start a server here and watch real work on it: checksums and compression of a folder's files, and, if ffmpeg is
+/// Start a server on this machine and watch real work on it: checksums and compression of a folder's files and, if ffmpeg is
 /// installed, the rendering of a clip.
 ///
-/// The files are only read. What is made goes to a temporary folder that is removed at the end. On a terminal the
-/// server stays up afterwards, so that its page can be looked at, until Ctrl-C.
+/// The files are only read. Results go to a temporary folder, which is removed at the end. On a terminal, the server then runs until
+/// Ctrl-C, so that you can look at its page.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The server's port on this machine; if it is taken, another one
+    /// The server's port on this machine. If it is in use, another port
     #[arg(long, default_value_t = 8084)]
     port: u16,
     /// Work on the files below this folder: the first 20,000 of them, 100 MiB at most

@@ -27,27 +27,27 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// List the jobs that the server knows.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// Only those with this status; may be given several times, or with commas
+    /// Only jobs with this status. May be given several times, or with commas
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status)]
     status: Vec<Status>,
-    /// Only those that have not ended and have this health: ok, stalled or lost; may be given several times, or with commas
+    /// Only jobs that have not ended and have this health: ok, stalled or lost. May be given several times, or with commas
     #[arg(long, value_name = "HEALTH", value_delimiter = ',', value_parser = health)]
     health: Vec<Health>,
     #[command(flatten)]
     filter: Filter,
-    /// At most so many: the most recently begun
+    /// At most this many jobs: the most recently begun
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
-    /// Sort those listed
+    /// The order of the listed jobs
     #[arg(long, value_name = "KEY", value_enum, default_value_t = SortKey::Begun)]
     sort: SortKey,
-    /// Sort the other way round
+    /// Sort in the opposite order
     #[arg(long)]
     reverse: bool,
-    /// Show the table until Ctrl-C, and what changes in it
+    /// Show the table until Ctrl-C, refreshed each second
     #[arg(long, conflicts_with = "json")]
     watch: bool,
-    /// As JSON, a state on each line, in the server's order
+    /// Print each state as a line of JSON, in the server's order
     #[arg(long, conflicts_with_all = ["sort", "reverse"])]
     json: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(crate) struct Args {
 /// Which jobs, by what their workers call them: those that match all of it.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Filter {
-    /// Only jobs whose id begins so
+    /// Only jobs whose id begins with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
     /// Only jobs of this kind

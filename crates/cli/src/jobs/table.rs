@@ -20,11 +20,11 @@ pub(crate) enum SortKey {
     Job,
     /// By the kind of job
     Name,
-    /// What is lost first, then what is stalled
+    /// Lost jobs first, then stalled ones
     Health,
-    /// What runs first, then what waits, failed, was cancelled, completed
+    /// Running jobs first, then queued, failed, cancelled and completed ones
     Status,
-    /// The furthest first
+    /// The most progress first
     Progress,
     /// The longest first
     Took,

@@ -51,15 +51,14 @@ use crate::exit::{ExitCode, warn};
 /// How long a server may take to tell whether the job ran before. The command waits for it.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
-/// Run a command as a job: shown here, reported to a server.
+/// Run a command as a job: show its progress here, and report it to a server.
 ///
-/// The command's output, its stdin, signals and the exit code pass through as they are, and it runs whether the
-/// server can be reached or not. How far it is is taken from what it prints: ffmpeg is asked for its progress;
-/// percentages and counts (curl, rsync --info=progress2, pip, tqdm, wget, git, ninja, …) and lines of JSON
-/// ({"progress":0.4,"stage":"…","message":"…"}) are understood.
+/// The command's stdin, output, signals and exit code pass through unchanged. The command runs whether or not the server can be
+/// reached. The progress comes from the command's output: ffmpeg; percentages and counts (curl, rsync --info=progress2, pip, tqdm,
+/// wget, git, ninja, …); and lines of JSON ({"progress":0.4,"stage":"…","message":"…"}).
 ///
-/// A program that sees a pipe where it expected a terminal may print its progress late or not at all; most have
-/// an option for it (git --progress, rsync --outbuf=L, python -u).
+/// A program that writes to a pipe instead of a terminal may print its progress late or not at all. Most have an option to change that
+/// (git --progress, rsync --outbuf=L, python -u).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: the command's; 128+n if signal n ended it; 127 if there is no such command, 126 if it cannot be run."
@@ -80,17 +79,17 @@ pub(crate) struct Args {
     /// A word to find the job by. May be given several times, 16 at most
     #[arg(long = "tag", value_name = "TAG", value_parser = crate::report::keyword)]
     tags: Vec<String>,
-    /// When watchers cancel the command: SIGKILL so many seconds after SIGTERM
+    /// How many seconds after SIGTERM the command gets SIGKILL, when a watcher cancels it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     cancel_grace: u32,
-    /// Do not send what the command prints to the server, as the job's log
+    /// Do not send the command's output to the server as the job's log
     #[arg(long)]
     no_log: bool,
-    /// Give the command a terminal of its own, as `script` and ssh -t do: it prints colours and bars, and all of its output
+    /// Give the command a terminal of its own, as `script` and ssh -t do. It then prints colours and bars, and all of its output
     /// goes to stdout
     #[arg(long)]
     pty: bool,
-    /// Show no bar and print no messages of Milepost's own
+    /// Show no bar, and print no messages of Milepost
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]

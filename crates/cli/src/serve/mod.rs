@@ -18,9 +18,9 @@ pub(crate) use signals::asked_to_stop;
 
 /// Run the server.
 ///
-/// Each setting comes from the flags, else from the environment, else from the configuration file (TOML), else it
-/// has its default. A setting NAME is MILEPOST_NAME in the environment (HOST, PORT and REDIS_URL are understood as well); those that
-/// have no flag of their own are set by --set NAME=VALUE. Whatever is unknown or wrong refuses to start.
+/// Flags override the environment, which overrides the configuration file (TOML). A setting NAME is --set NAME=VALUE on the command
+/// line, MILEPOST_NAME in the environment and NAME = VALUE in the file. HOST, PORT and REDIS_URL are read too. The server refuses to
+/// start with an unknown name or an invalid value.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Args {
@@ -28,10 +28,10 @@ pub(crate) struct Args {
     /// socket: `unix:/run/milepost.sock`
     #[arg(long, value_name = "[HOST:]PORT|unix:PATH")]
     listen: Option<String>,
-    /// The port to listen on; 0: any that is free
+    /// The port to listen on; 0 is any free port
     #[arg(long, conflicts_with = "listen")]
     port: Option<u16>,
-    /// Keep states here, so that they outlive a restart
+    /// The directory for states that survive a restart
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The configuration file
@@ -40,10 +40,10 @@ pub(crate) struct Args {
     /// Any setting: ttl=60, max_jobs=1000, …
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// How the log on stderr looks [default: text]
+    /// The format of the log on stderr [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
-    /// Listen where others than this machine reach it, though whoever does may watch, report and delete
+    /// Listen on an address that other machines reach, without credentials: everybody there may watch, report and delete
     #[arg(long)]
     insecure: bool,
     /// Check the configuration and exit

@@ -35,18 +35,18 @@ const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often ages move, if no key is pressed.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Show jobs in a live table, and any of them on a page with its stages, a chart and its log.
+/// Show jobs in a live table, and each job on a page with its stages, a chart and its log.
 ///
-/// Keys: the arrows select a job, Enter opens it, / filters, s changes the order, r reverses it, q leaves. On a job's page
-/// c cancels the job once you confirm with y, and Esc leads back.
+/// Keys: the arrows select a job, Enter opens it, / filters, s changes the order, r reverses it, q leaves. On a job's page,
+/// c requests that the job be cancelled, once you confirm with y, and Esc leads back.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     filter: Filter,
-    /// At most so many: the most recently begun
+    /// At most this many jobs: the most recently begun
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// The order to begin with
+    /// The order at the start
     #[arg(long, value_name = "KEY", value_enum, default_value_t = SortKey::Begun)]
     sort: SortKey,
     /// Sort in the opposite order

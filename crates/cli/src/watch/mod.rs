@@ -31,16 +31,16 @@ const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began la
 
 /// Watch jobs until they have ended.
 ///
-/// On a terminal each has a bar; if they do not all fit, the arrow keys scroll and q leaves. Elsewhere a line is printed for each
-/// new stage, each 5 % and the outcome. A lost connection is made anew, and the last known state stays visible.
+/// On a terminal, each job has a bar. If not all bars fit, the arrow keys scroll and q leaves. Elsewhere, a line is printed for each
+/// new stage, for each 5 % and for the outcome. After a lost connection, the last known state stays visible until the connection is back.
 ///
-/// Instead of ids, --all, --prefix, --name, --tag and --q choose among the jobs that have not ended. Jobs that begin meanwhile join
-/// them, and the command ends once none is left.
+/// Instead of ids, --all, --prefix, --name, --tag and --q select among the jobs that have not ended. Jobs that begin later and match are
+/// added, and the command ends when none is left.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
-    4 no connection within --timeout, or the server refuses, 5 a job is not known within --timeout, 64 wrong usage, \
-    130 interrupted. Only a job that failed gives 1."
+    4 no connection within --timeout, or the server rejects the watch, 5 a job is still unknown after --timeout, 64 wrong usage, \
+    130 interrupted. 1 always means that a job failed."
 )]
 pub(crate) struct Args {
     /// The jobs' ids
@@ -52,10 +52,10 @@ pub(crate) struct Args {
     all: bool,
     #[command(flatten)]
     filter: Filter,
-    /// Print each state as JSON, on a line of its own
+    /// Print each state as a line of JSON
     #[arg(long)]
     json: bool,
-    /// Give up when there is no connection for so many seconds, and on a job that is not known for so long
+    /// Give up after this many seconds without a connection, and on a job that has been unknown for as long
     /// [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: Option<u32>,

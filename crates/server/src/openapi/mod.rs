@@ -26,10 +26,10 @@ pub(crate) use problems::{
 #[openapi(
     info(
         title = "Milepost",
-        description = "How far a long-running job is, live. The rules behind this are in `spec/README.md`. \
-            A reader ignores fields and problem types that it does not know: both may be added.\n\n\
-            Every refusal is `application/problem+json` (RFC 9457). Besides those named at each operation, \
-            any request may meet `invalid-host` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), \
+        description = "Shows how far long-running jobs are, live. `spec/README.md` has the rules. \
+            Clients must ignore fields and problem types that they do not know, because both may be added.\n\n\
+            Every rejection is `application/problem+json` (RFC 9457). Besides the problems of each operation, \
+            any request may be answered with `invalid-host` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), \
             `host-not-allowed` (421), `method-not-allowed` (405), `internal` (500), `too-many-connections`, \
             `server-full` and `shutting-down` (503).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
@@ -74,8 +74,8 @@ pub(crate) fn base() -> Document {
 
 /// Watch one job over WebSocket
 ///
-/// Its messages are in `/asyncapi.yaml`. A job id or a parameter that is refused is no HTTP error here, because a
-/// browser would not let its page see one: the socket opens, says why in an `error` message and closes with 4400.
+/// `/asyncapi.yaml` describes the messages. If a job id or a parameter is rejected, the socket opens, the server says why in an
+/// `error` message, and closes the socket with 4400. A browser would hide an HTTP status from its page.
 #[utoipa::path(
     get, path = "/ws/jobs/{job_id}", operation_id = "watchJob", tag = "Watching",
     params(JobPath, WatchParams, CloseParam),
@@ -86,7 +86,7 @@ fn one_job() {}
 
 /// Watch many jobs over one WebSocket
 ///
-/// The client says which, by messages: see `/asyncapi.yaml`.
+/// The client names the jobs in messages: see `/asyncapi.yaml`.
 #[utoipa::path(
     get, path = "/ws", operation_id = "watchJobs", tag = "Watching",
     responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."), SocketRefused),

@@ -17,12 +17,12 @@ pub(crate) struct JobPath {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WatchParams {
-    /// Resume after this position instead of at the present state. One that the server does not know is answered
-    /// with the whole state.
+    /// Resume after this position instead of at the present state. If the server does not know the position, it sends the
+    /// present state.
     since: Option<Position>,
-    /// Which updates to be sent.
+    /// Which states to send.
     mode: Option<Mode>,
-    /// The most updates per second; each is the newest at that time. Ends are sent at once.
+    /// The most states per second; each is the newest at that time. Ends are sent at once.
     #[param(minimum = 0.01, maximum = 1000)]
     max_rate: Option<f64>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct CloseParam {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct LastEventId {
-    /// As `since`, which it overrides. `EventSource` sends it by itself.
+    /// The same as `since`, which it overrides. `EventSource` sends it when it reconnects.
     #[param(rename = "Last-Event-ID", nullable = false)]
     last_event_id: Option<Position>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct LastEventId {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfNoneMatch {
-    /// The `ETag` of the state that the client has: answer only if there is a newer one.
+    /// The `ETag` of the state that the client has. The response is 304 unless there is a newer state.
     #[param(rename = "If-None-Match", nullable = false, example = "\"8f3a6c01d2e4b597-42\"")]
     if_none_match: Option<String>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct IfNoneMatch {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AfterRequestParam {
-    /// The `at` of the request that the worker has seen already.
+    /// The `at` of the latest request that the worker knows.
     after: Option<String>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct LogParams {
     /// The most lines to return.
     #[param(minimum = 1, maximum = 5000, default = 1000)]
     limit: Option<u32>,
-    /// Whether to go on with lines as they are written, as server-sent events.
+    /// Whether to stream new lines as they are written, as server-sent events.
     #[param(default = false)]
     follow: Option<bool>,
 }
@@ -81,13 +81,13 @@ pub(crate) struct LogParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct JobsParams {
-    /// Only jobs with one of these statuses; given several times, or with commas between.
+    /// Only jobs with one of these statuses; given several times, or separated by commas.
     #[param(style = Form, explode)]
     status: Option<Vec<Status>>,
-    /// Only jobs that have not ended with one of these healths; given several times, or with commas between.
+    /// Only jobs that have not ended with one of these healths; given several times, or separated by commas.
     #[param(style = Form, explode)]
     health: Option<Vec<Health>>,
-    /// Only jobs whose id begins so.
+    /// Only jobs whose id begins with this text.
     prefix: Option<String>,
     /// Only jobs of this name.
     name: Option<String>,
@@ -96,7 +96,7 @@ pub(crate) struct JobsParams {
     tag: Option<Vec<String>>,
     /// Only children of this job.
     parent: Option<String>,
-    /// Only jobs that have this text in their id, name or tags, whatever its case.
+    /// Only jobs that have this text in their id, name or tags, in upper or lower case.
     q: Option<String>,
     /// The order: newest first if absent, else by this field, descending if it begins with `-`. `took`: how long an ended
     /// attempt took; `left`: `eta`, of running jobs. Only the newest 10,000 jobs that match are sorted.
@@ -119,12 +119,12 @@ pub(crate) struct JobsParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WatchersParams {
-    /// The jobs asked about; given several times, or with commas between. At most 100.
+    /// The jobs asked about; given several times, or separated by commas. At most 100.
     #[param(style = Form, explode, max_items = 100)]
     job_id: Option<Vec<JobId>>,
 }
 
-/// `all`: every update. `latest`: only the newest state at each moment; ends are never skipped.
+/// `all`: every state. `latest`: only the newest state at each moment; ends are never skipped.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase", default = "all")]
 pub(crate) enum Mode {

@@ -19,7 +19,7 @@ pub(crate) async fn openapi(Extension(OpenApiText(text)): Extension<OpenApiText>
     document("application/json", text)
 }
 
-/// The WebSockets' messages, AsyncAPI 3.0
+/// The messages of the WebSockets, AsyncAPI 3.0
 #[utoipa::path(
     get, path = "/asyncapi.yaml", operation_id = "asyncapi", tag = "Operating",
     responses((status = 200, description = "AsyncAPI 3.0.", content_type = "application/yaml")),

@@ -39,14 +39,14 @@ pub(crate) struct Liveness {
     timestamp: String,
 }
 
-/// The process works
+/// Whether the process works
 ///
-/// All of its long-lived tasks run.
+/// It works if all of its long-lived tasks run.
 #[utoipa::path(
     get, path = "/health", operation_id = "health", tag = "Operating",
     responses(
-        (status = 200, description = "It does.", body = Liveness),
-        (status = 503, description = "It does not: which tasks have failed.", body = Liveness),
+        (status = 200, description = "It works.", body = Liveness),
+        (status = 503, description = "It does not work. The body names the tasks that have failed.", body = Liveness),
     ),
 )]
 pub(crate) async fn live(State(instance): State<Arc<Instance>>) -> Response {
@@ -62,14 +62,14 @@ pub(crate) async fn live(State(instance): State<Arc<Instance>>) -> Response {
     response
 }
 
-/// The process works
+/// Whether the process works
 ///
-/// As `/health`, under the name that orchestrators use.
+/// The same as `/health`, under the name that orchestrators use.
 #[utoipa::path(
     get, path = "/livez", operation_id = "livez", tag = "Operating",
     responses(
-        (status = 200, description = "It does.", body = Liveness),
-        (status = 503, description = "It does not: which tasks have failed.", body = Liveness),
+        (status = 200, description = "It works.", body = Liveness),
+        (status = 503, description = "It does not work. The body names the tasks that have failed.", body = Liveness),
     ),
 )]
 pub(crate) async fn livez(instance: State<Arc<Instance>>) -> Response {
@@ -86,7 +86,7 @@ pub(crate) struct Readiness {
     #[schema(pattern = "^(ready|not ready)$")]
     status: &'static str,
     checks: Checks,
-    /// What should be changed, though the server is ready.
+    /// What an operator should change, although the server is ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
@@ -104,7 +104,7 @@ pub(crate) struct Checks {
     server: String,
 }
 
-/// What the server counts, as the service before Milepost had it.
+/// The server's counts, in the format of the Python service.
 #[derive(Serialize, ToSchema)]
 #[schema(examples(json!({
     "status": "healthy",
@@ -130,20 +130,20 @@ pub(crate) struct Counts {
     active_jobs: usize,
     /// Messages sent to watchers since start.
     messages_sent: u64,
-    /// Faults on the server's side since start.
+    /// Errors of the server since start.
     errors: u64,
     /// Watchers now.
     active_connections: usize,
 }
 
-/// An update sent now would arrive
+/// Whether an update sent now would arrive
 ///
-/// Proven, not assumed: the broker is asked, and every shard of the hub has to answer.
+/// The server tests this: the broker and every shard of the hub have to answer.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "Operating",
     responses(
-        (status = 200, description = "It would.", body = Readiness),
-        (status = 503, description = "It would not: which check failed.", body = Readiness,
+        (status = 200, description = "It would arrive.", body = Readiness),
+        (status = 503, description = "It would not arrive. The body says which check failed.", body = Readiness,
             headers(("Retry-After" = u32, description = "Seconds after which to ask again."))),
     ),
 )]
@@ -187,7 +187,7 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -
     response.into_response()
 }
 
-/// What the server counts, as the service before Milepost had it
+/// The server's counts, in the format of the Python service
 ///
 /// `/metrics` has more.
 #[utoipa::path(

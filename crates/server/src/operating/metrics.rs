@@ -25,7 +25,7 @@ use crate::memory::{Budget, Share, TOPIC_BYTES};
 use crate::response::problem::{Outcome, Refused};
 use crate::supervisor::Supervisor;
 
-/// What the server counts, for Prometheus
+/// The server's metrics, for Prometheus
 #[utoipa::path(
     get, path = "/metrics", operation_id = "metrics", tag = "Operating",
     responses((

@@ -31,7 +31,7 @@ const LINE_BYTES: usize = 128;
 #[schema(examples(json!({"job_id": "job_12345", "next": "8f3a6c01d2e4b597-17", "dropped": 0})))]
 pub(crate) struct LogAccepted {
     job_id: JobId,
-    /// The position of the log's last line; absent if it never had one.
+    /// The position of the log's last line. Absent if the log never had a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next: Option<Position>,
@@ -41,8 +41,9 @@ pub(crate) struct LogAccepted {
 
 /// Append lines to a job's log
 ///
-/// Plain text, one line a line; or, with the content type `application/json` or `application/x-ndjson`, a JSON object a
-/// line: `{"text":…,"stream":"stdout","at":…}`. At most 256 KiB and 4,096 lines. The text of a line beyond 4 KiB is cut off.
+/// The body is plain text; each line becomes a line of the log. With the content type `application/json` or
+/// `application/x-ndjson`, each line is a JSON object: `{"text":…,"stream":"stdout","at":…}`. At most 256 KiB and 4,096 lines. A
+/// line's text is cut after 4 KiB.
 #[utoipa::path(
     post, path = "/jobs/{job_id}/log", operation_id = "appendLog", tag = "Reporting",
     params(openapi::JobPath),

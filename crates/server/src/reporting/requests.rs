@@ -33,7 +33,7 @@ const MAX_BODY_BYTES: usize = 4_096;
 /// An operator may end a job whose worker has not done what it was requested for so long.
 const ABANDON_AFTER: Duration = Duration::from_secs(300);
 
-/// What is requested of a job's worker.
+/// A request to a job's worker.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"action": "cancel", "by": "alice", "reason": "wrong input"})))]
@@ -41,7 +41,7 @@ pub(crate) struct Requesting {
     /// `cancel`, `pause` or `resume`; or `abandon`, which ends a job that was requested to cancel at least five minutes
     /// ago.
     action: String,
-    /// The person or program that requests it, for people.
+    /// Who requests it, for people.
     #[schema(max_length = 256, nullable = false)]
     by: Option<String>,
     /// Why, for people.
@@ -56,19 +56,19 @@ pub(crate) struct Pending {
     #[schema(minimum = 1)]
     attempt: u32,
     position: Position,
-    /// What was requested last in this attempt; `null`: nothing.
+    /// The latest request in this attempt. `null`: there is none.
     #[schema(value_type = Option<Requested<'_>>, required = true)]
     requested: Option<Box<RawValue>>,
 }
 
 /// Request something of a job's worker
 ///
-/// The state says so from the answer's position on, and the worker decides. The same requested again changes nothing.
+/// From the response's position on, the state has the request. The worker decides. A repeated request changes nothing.
 #[utoipa::path(
     post, path = "/jobs/{job_id}/requests", operation_id = "request", tag = "Requesting",
     params(openapi::JobPath),
     request_body(content = Requesting),
-    responses((status = 202, description = "The state says so.", body = Accepted), openapi::RequestRefused),
+    responses((status = 202, description = "The state has the request.", body = Accepted), openapi::RequestRefused),
 )]
 pub(crate) async fn request(
     State(instance): State<Arc<Instance>>,
@@ -154,13 +154,14 @@ fn requested_at(requested: &str) -> Option<Timestamp> {
     Timestamp::parse(&requested.at)
 }
 
-/// What was requested of a job's worker
+/// The latest request to a job's worker
 ///
-/// For workers: held for `wait` seconds until something else is requested than at `after`, or the attempt has ended.
+/// For workers. The response is held for `wait` seconds, until there is another request than the one at `after`, or the attempt
+/// has ended.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/requests", operation_id = "requests", tag = "Requesting",
     params(openapi::JobPath, openapi::WaitParam, openapi::AfterRequestParam),
-    responses((status = 200, description = "What was requested.", body = Pending), openapi::PollRefused),
+    responses((status = 200, description = "The latest request.", body = Pending), openapi::PollRefused),
 )]
 pub(crate) async fn pending(
     State(instance): State<Arc<Instance>>,

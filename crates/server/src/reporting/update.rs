@@ -43,7 +43,7 @@ pub(crate) struct Accepted {
     attempt: u32,
     /// The position of the state that the update led to.
     position: Position,
-    /// The very same end was reported before: this is its answer again.
+    /// The same end was reported before: this is the answer to the first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     repeated: Option<bool>,
@@ -57,9 +57,9 @@ pub(crate) struct Accepted {
 #[utoipa::path(
     post, path = "/jobs/{job_id}", operation_id = "report", tag = "Reporting",
     params(openapi::JobPath),
-    request_body(content = Update, description = "What the request says it is does not matter: it is JSON."),
+    request_body(content = Update, description = "The content type is ignored: the body is always read as JSON."),
     responses(
-        (status = 200, description = "Taken.", body = Accepted,
+        (status = 200, description = "Accepted.", body = Accepted,
             headers(("ETag" = String, description = "The position, in quotes."))),
         openapi::ReportRefused,
     ),
@@ -93,15 +93,15 @@ const OUTCOME: usize = 1_024;
 
 /// Report many updates, each of any job
 ///
-/// NDJSON: each line an update with its `job_id`, at most 8 MiB and 10,000 lines (configurable). Empty lines are
-/// passed over. Those of one job are taken in order, and one that is refused does not hinder those after it.
+/// NDJSON: each line is an update with its `job_id`, at most 8 MiB and 10,000 lines (configurable). Empty lines are skipped. Updates
+/// of one job are applied in order. A rejected update does not affect the others.
 #[utoipa::path(
     post, path = "/updates", operation_id = "reportMany", tag = "Reporting",
     request_body(content = String, content_type = "application/x-ndjson",
         example = "{\"job_id\":\"a\",\"progress\":0.5}\n{\"job_id\":\"b\",\"status\":\"completed\"}\n"),
     responses(
         (status = 200, content_type = "application/x-ndjson", body = String,
-            description = "One outcome a line, in order: `Accepted`, or a `Problem`.",
+            description = "One outcome per line, in order: `Accepted`, or a `Problem`.",
             example = "{\"job_id\":\"a\",\"attempt\":1,\"position\":\"8f3a6c01d2e4b597-42\"}\n"),
         openapi::BatchRefused,
     ),
@@ -145,7 +145,7 @@ pub(crate) async fn many(
 
 /// Forget a job
 ///
-/// Its watchers stay connected, and see it anew when somebody reports it again.
+/// Its watchers stay connected, and receive its new states if it is reported again.
 #[utoipa::path(
     delete, path = "/jobs/{job_id}", operation_id = "forgetJob", tag = "Reporting",
     params(openapi::JobPath),

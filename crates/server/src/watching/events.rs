@@ -25,16 +25,16 @@ use crate::websocket::message;
 
 /// Watch a job by server-sent events
 ///
-/// `event: connected` first; each state without an `event` name, with its position as `id`; `event: end` after the
-/// end, and the stream closes. `event: unreadable-job`: the server cannot read the job now, and its states follow when it
-/// can. Comments keep the stream alive.
+/// `event: connected` comes first. Each state is an event without a name, with its position as `id`. After the end, `event: end`
+/// comes and the stream closes. `event: unreadable-job` says that the server cannot read the job at the moment; its states follow when
+/// it can. Comments keep the stream alive.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/events", operation_id = "events", tag = "Watching",
     params(openapi::JobPath, openapi::LastEventId, openapi::WatchParams),
     responses(
         (status = 200, description = "The stream.", content_type = "text/event-stream", body = String,
             example = "id: 8f3a6c01d2e4b597-42\ndata: {\"job_id\":\"job_12345\",\"status\":\"processing\"}\n\n"),
-        (status = 204, description = "The job has ended, and the client has seen its end: do not come back."),
+        (status = 204, description = "The job has ended, and the client has seen the end: do not reconnect."),
         openapi::WatchRefused,
     ),
 )]

@@ -38,10 +38,10 @@ pub(crate) struct JobLog {
     job_id: JobId,
     /// Oldest first.
     lines: Vec<Line>,
-    /// The `since` of what comes next; absent if the log never had a line.
+    /// The `since` of the next request. Absent if the log never had a line.
     #[schema(nullable = false)]
     next: Option<Position>,
-    /// Lines between `since` and the first one here are no longer kept.
+    /// Lines between `since` and the first line here are no longer kept.
     #[schema(nullable = false)]
     log_gap: Option<bool>,
     log: LogCounts,
@@ -54,26 +54,26 @@ pub(crate) struct Line {
     /// Its number, from 1.
     #[schema(minimum = 1)]
     n: u64,
-    /// When it was written, by the sender's clock, or else by the server's.
+    /// When it was written, by the sender's clock if the sender gave the time, otherwise by the server's.
     #[schema(format = DateTime)]
     at: String,
     /// Where it was written, if that is known.
     #[schema(nullable = false)]
     stream: Option<LogStream>,
-    /// May hold control characters.
+    /// May contain control characters.
     text: String,
-    /// The line was longer, and is cut off.
+    /// Whether the line was longer and was cut.
     #[schema(nullable = false)]
     cut: Option<bool>,
 }
 
-/// How much a log has.
+/// The size of a log.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `encode` writes")]
 pub(crate) struct LogCounts {
-    /// The lines that were ever sent.
+    /// How many lines were ever appended.
     lines: u64,
-    /// Those of them that are no longer kept.
+    /// How many of them are no longer kept.
     dropped: u64,
 }
 
@@ -117,9 +117,8 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
 
 /// A job's log
 ///
-/// The latest lines that its worker wrote: without `since` the newest, with it those after it. With `follow` as
-/// server-sent events: each event has the same JSON, with its `next` as `id`, and `event: end` comes after the job's
-/// end.
+/// The latest lines that its worker wrote: without `since` the newest, with `since` those after it. With `follow`, they are
+/// server-sent events: each event has the same JSON, with its `next` as `id`, and `event: end` comes after the job's end.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/log", operation_id = "log", tag = "Watching",
     params(openapi::JobPath, openapi::LogParams, openapi::LastEventId),

@@ -56,7 +56,7 @@ impl JobList {
     }
 }
 
-/// The jobs known, in pages
+/// The known jobs, in pages
 #[utoipa::path(
     get, path = "/jobs", operation_id = "jobs", tag = "Watching",
     params(openapi::JobsParams),

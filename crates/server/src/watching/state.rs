@@ -28,7 +28,7 @@ use crate::response::problem::{Outcome, Refused};
     responses(
         (status = 200, description = "The state.", body = JobState,
             headers(("ETag" = String, description = "The position, in quotes."))),
-        (status = 304, description = "Nothing newer than `If-None-Match`, not within the wait either.",
+        (status = 304, description = "There is nothing newer than `If-None-Match`, or there was nothing within the wait.",
             headers(("ETag" = String, description = "The position, in quotes."))),
         openapi::PollRefused,
     ),
@@ -83,7 +83,7 @@ pub(super) fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
 
 /// A job's present state, without conditions
 ///
-/// For users of the old service; `/jobs/{job_id}` is the same and can do more.
+/// For clients of the Python service. `/jobs/{job_id}` has the same state and more options.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/status", operation_id = "status", tag = "Watching",
     params(openapi::JobPath),
@@ -125,7 +125,7 @@ pub(crate) struct History<'a> {
     attempts: Vec<AttemptSpan<'a>>,
 }
 
-/// A job's latest states, and its whole course in few points
+/// A job's latest states, and the course of its present attempt
 #[utoipa::path(
     get, path = "/jobs/{job_id}/history", operation_id = "history", tag = "Watching",
     params(openapi::JobPath),

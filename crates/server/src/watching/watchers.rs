@@ -16,21 +16,21 @@ use crate::request::parameter;
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
 
-/// How many watch a job now, on this instance.
+/// The numbers of watchers that jobs have on this instance.
 #[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"watchers": {"job_12345": 2, "job_12346": 0}})))]
 pub(crate) struct Watchers {
-    /// By job: those asked about.
+    /// By job.
     watchers: BTreeMap<String, usize>,
 }
 
 /// So many jobs may be asked about at once.
 const MOST: usize = 100;
 
-/// How many watch a job
+/// How many watchers jobs have
 ///
-/// On this instance: of several, each counts its own watchers. A job that nobody watches, known or not, has none.
-/// A WebSocket counts once for each job that it subscribes to; an event stream and a poll that is held count too.
+/// On this instance: other instances count their own watchers. A job that nobody watches has 0, whether it is known or not.
+/// A WebSocket counts once for each job that it subscribes to. Open event streams and held polls count too.
 #[utoipa::path(
     get, path = "/watchers", operation_id = "watchers", tag = "Operating",
     params(openapi::WatchersParams),
