@@ -59,13 +59,13 @@ impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong => write!(f, "the token has more than {MAX_TOKEN_BYTES} bytes"),
-            Self::Malformed => f.write_str("it is neither a key of this server nor a token that it reads (HS256, ES256, EdDSA, RS256)"),
-            Self::UnknownKey => f.write_str("no key of this server verifies such a token"),
+            Self::Malformed => f.write_str("it is neither a key of this server nor a token that it supports (HS256, ES256, EdDSA, RS256)"),
+            Self::UnknownKey => f.write_str("the server has no key for the token"),
             Self::Signature => f.write_str("the token's signature is wrong"),
             Self::Expired => f.write_str("the token has expired"),
-            Self::NotYet => f.write_str("the token does not hold yet"),
+            Self::NotYet => f.write_str("the token is not valid yet"),
             Self::Audience => f.write_str("the token is for another audience"),
-            Self::Issuer => f.write_str("the token is of another issuer"),
+            Self::Issuer => f.write_str("the token is from another issuer"),
             Self::Claims(why) => write!(f, "the token's claims: {why}"),
         }
     }

@@ -104,7 +104,7 @@ impl fmt::Display for RequestRefusal {
             Self::NotCancellable => {
                 f.write_str("the job's worker answers no requests: it has not set cancellable")
             }
-            Self::CancelRequested => f.write_str("it was requested already to cancel the job"),
+            Self::CancelRequested => f.write_str("the job was already requested to cancel"),
             Self::Ended(refusal) => refusal.fmt(f),
         }
     }

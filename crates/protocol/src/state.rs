@@ -255,7 +255,7 @@ impl fmt::Display for InvalidState {
         match self {
             Self::Json(detail) => write!(f, "not a state: {detail}"),
             Self::JobId(invalid) => write!(f, "not a state: job_id: {invalid}"),
-            Self::Position => f.write_str("not a state: its position is none"),
+            Self::Position => f.write_str("not a state: its position is not valid"),
         }
     }
 }

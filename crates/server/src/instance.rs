@@ -95,7 +95,7 @@ impl Instance {
         }
         let open = OpenSocket::new(&self.counters, self.max_connections);
         open.map(Some).ok_or_else(|| {
-            let detail = format!("it holds {}", self.max_connections);
+            let detail = format!("the server holds {} connections", self.max_connections);
             Refused::new(ProblemType::TooManyConnections, detail)
         })
     }

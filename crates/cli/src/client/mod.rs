@@ -147,10 +147,10 @@ impl fmt::Display for RequestError {
                 )
             }
             Self::NotMilepost { url, status } => {
-                write!(f, "{url} answers with HTTP status {status}, which is not Milepost")
+                write!(f, "{url} answered with HTTP status {status}: it is not a Milepost server")
             }
             Self::Redirected { url, location } => {
-                write!(f, "{url} redirects to {location}: name that server's URL")
+                write!(f, "{url} redirects to {location}: use that server's URL")
             }
             Self::UnreadableLog => f.write_str("the job's log cannot be read"),
             Self::UnreadableList => f.write_str("the server's list of jobs cannot be read"),

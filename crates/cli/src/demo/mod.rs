@@ -60,7 +60,7 @@ impl fmt::Display for DemoError {
             Self::Listen(error) => write!(f, "cannot listen: {error}"),
             Self::Server(error) => write!(f, "the server: {error}"),
             Self::TemporaryFolder(error) => {
-                write!(f, "there is no temporary folder to be had: {error}")
+                write!(f, "no temporary folder can be created: {error}")
             }
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Reporter(error) => error.fmt(f),

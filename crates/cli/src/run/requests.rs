@@ -107,7 +107,7 @@ impl<F: Fn(&str) + Send + 'static> Answering<F> {
                 self.handle.acknowledge(action);
             }
             Action::Resume => {
-                (self.say)(&format!("goes on{by}{why}"));
+                (self.say)(&format!("resumed{by}{why}"));
                 target.send_to_all(Signal::CONT);
                 self.handle.acknowledge(action);
             }

@@ -167,10 +167,10 @@ async fn authorize(
     let Grant::Of(granted) = grant else { return Ok(()) };
     let allowed = &granted.permissions;
     let (is_allowed, what) = match (need, job) {
-        (Need::Operate, _) => (allowed.operate, "operate the server"),
-        (Need::Watch | Need::Socket, None) => (!allowed.watch.is_empty(), "watch any job"),
-        (Need::Report, None) => (!allowed.report.is_empty(), "report any job"),
-        (Need::Control, None) => (!allowed.control.is_empty(), "control any job"),
+        (Need::Operate, _) => (allowed.operate, "operating the server"),
+        (Need::Watch | Need::Socket, None) => (!allowed.watch.is_empty(), "watching any job"),
+        (Need::Report, None) => (!allowed.report.is_empty(), "reporting any job"),
+        (Need::Control, None) => (!allowed.control.is_empty(), "controlling any job"),
         // A job that may not be watched is one that is not known.
         (Need::Watch, Some(job)) if !grant.may_watch(job, broker).await? => {
             return Err(Refused::unknown_job(job));
@@ -178,13 +178,13 @@ async fn authorize(
         (Need::Control, Some(job)) if !grant.may_control(job, broker).await? => {
             return Err(Refused::unknown_job(job));
         }
-        (Need::Socket, Some(job)) => (grant.may_watch(job, broker).await?, "watch this job"),
-        (Need::Report, Some(job)) => (grant.may_report(job), "report this job"),
+        (Need::Socket, Some(job)) => (grant.may_watch(job, broker).await?, "watching this job"),
+        (Need::Report, Some(job)) => (grant.may_report(job), "reporting this job"),
         (Need::Anything, _) | (Need::Watch | Need::Control, Some(_)) => return Ok(()),
     };
     if is_allowed {
         return Ok(());
     }
-    let detail = format!("the credential does not allow to {what}");
+    let detail = format!("the credential does not allow {what}");
     Err(Refused::new(ProblemType::Forbidden, detail))
 }

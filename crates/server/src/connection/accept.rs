@@ -58,7 +58,7 @@ pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Ar
                         tracing::warn!(max, "the limit of connections is reached; refusing more");
                     }
                     let Some(open) = OpenSocket::new(&instance.counters, max + RESERVE) else {
-                        let full = format!("it holds {max}");
+                        let full = format!("the server holds {max} connections");
                         turn_away(&stream, &Refused::new(ProblemType::TooManyConnections, full));
                         continue;
                     };

@@ -184,7 +184,7 @@ impl Requests {
         if let Admitted::Operators { max } = self.admitted
             && !OPERATORS.contains(&path)
         {
-            let detail = format!("it holds {max}");
+            let detail = format!("the server holds {max} connections");
             return Some(Refused::new(ProblemType::TooManyConnections, detail));
         }
         let (version, uri, headers) = (request.version(), request.uri(), request.headers());
@@ -194,7 +194,7 @@ impl Requests {
         if self.instance.drain.has_begun()
             && matches!(*request.method(), Method::POST | Method::DELETE)
         {
-            let detail = "send it again: to another instance, or once this one is back";
+            let detail = "send the request to another instance, or to this one when it is back";
             return Some(Refused::new(ProblemType::ShuttingDown, detail));
         }
         None

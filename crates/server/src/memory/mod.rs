@@ -131,7 +131,7 @@ impl Held {
         let within = |used: usize| used.checked_add(more).filter(|used| used <= limit);
         if used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
             refused.fetch_add(1, Ordering::Relaxed);
-            let detail = format!("the memory for {name} is in use: {limit} bytes");
+            let detail = format!("the memory for {name} is used up: {limit} bytes");
             return Err(Refused::new(ProblemType::ServerFull, detail));
         }
         self.bytes = bytes;

@@ -84,8 +84,8 @@ fn problem_example(kind: ProblemType) -> Value {
         }
         T::InvalidJson => ("expected value at line 1 column 14", json!({})),
         T::InvalidParameter => (
-            "limit is \"0\"; it is 1 to 1000",
-            json!({"errors": [{"parameter": "limit", "detail": "is \"0\"; it is 1 to 1000"}]}),
+            "limit is \"0\"; it must be 1 to 1000",
+            json!({"errors": [{"parameter": "limit", "detail": "is \"0\"; it must be 1 to 1000"}]}),
         ),
         T::InvalidUpdate => (
             "progress is not a number or null: \"0.5\"",
@@ -101,12 +101,12 @@ fn problem_example(kind: ProblemType) -> Value {
         ),
         T::UpdateTooLarge => ("at most 65536 bytes are allowed", json!({})),
         T::BatchTooLarge => ("at most 10000 lines are allowed", json!({})),
-        T::UnknownJob => ("job_12345 was never reported here, or is forgotten", json!({})),
+        T::UnknownJob => ("job_12345 was never reported here, or was forgotten", json!({})),
         T::RequestTimeout => ("the body was not there after 30 s", json!({})),
         T::BrokerFull => ("the broker is full: it holds 1000000 jobs", json!({})),
-        T::ServerFull => ("the memory for bodies is in use: 16777216 bytes", json!({})),
+        T::ServerFull => ("the memory for bodies is used up: 16777216 bytes", json!({})),
         T::TooManyRequests => ("this client reports too many updates", json!({})),
-        T::TooManyConnections => ("it holds 10000", json!({})),
+        T::TooManyConnections => ("the server holds 10000 connections", json!({})),
         other => (other.title(), json!({})),
     };
     let mut problem = json!({

@@ -61,7 +61,7 @@ pub(crate) async fn append(
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     if !grant.may_report(&job) {
-        let detail = format!("the credential does not allow to report {job}");
+        let detail = format!("the credential does not allow reporting {job}");
         return Err(Refused::new(ProblemType::Forbidden, detail));
     }
     meter.admit()?;

@@ -134,7 +134,7 @@ fn check_patience(state: &JobState, now: Timestamp) -> Outcome<()> {
     let waited = since.map(|since| now.since(since));
     if !state.status().is_end() && waited.is_none_or(|waited| waited < ABANDON_AFTER) {
         let detail = match waited {
-            None => "a job is abandoned once it was requested to cancel it".to_owned(),
+            None => "request to cancel the job before you abandon it".to_owned(),
             Some(waited) => format!(
                 "its worker may still answer the request to cancel for {} s",
                 ABANDON_AFTER.saturating_sub(waited).as_secs() + 1
@@ -176,7 +176,10 @@ pub(crate) async fn pending(
             "wait" => wait = parameter::wait_seconds(&value)?,
             "after" => {
                 let moment = Timestamp::parse(&value).ok_or_else(|| {
-                    Refused::parameter("after", format!("is {value:?}; it is the at of a request"))
+                    Refused::parameter(
+                        "after",
+                        format!("is {value:?}; it must be the at of a request"),
+                    )
                 })?;
                 after = Some(moment);
             }
@@ -233,7 +236,7 @@ mod tests {
         let reported = milepost_protocol::fold(None, &update, Origin::Report, Epoch(1), at(0));
         let Ok(Fold::New(state)) = reported else { panic!("{reported:?}") };
         let detail = |state: &JobState, now| check_patience(state, now).unwrap_err().json();
-        assert!(detail(&state, at(1_000)).contains("once it was requested to cancel"));
+        assert!(detail(&state, at(1_000)).contains("request to cancel the job before"));
 
         let cancel = Request { action: Action::Cancel, by: None, reason: None };
         let requested = milepost_protocol::request(Some(&state), &cancel, Epoch(1), at(10));

@@ -183,7 +183,7 @@ fn permitted(update: Update, grant: &Grant) -> Outcome<Update> {
     if grant.may_report(update.job()) {
         return Ok(update);
     }
-    let detail = format!("the credential does not allow to report {}", update.job());
+    let detail = format!("the credential does not allow reporting {}", update.job());
     Err(Refused::new(ProblemType::Forbidden, detail))
 }
 

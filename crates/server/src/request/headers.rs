@@ -20,13 +20,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Unconditional {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         if let Some(name) = CONDITIONS.iter().find(|name| parts.headers.contains_key(*name)) {
-            let detail = "is not supported here: a report or a deletion has no conditions";
+            let detail = "is not supported: reports and deletions are unconditional";
             return Err(Refused::parameter(name.as_str(), detail));
         }
         let mut encodings = parts.headers.get_all(CONTENT_ENCODING).iter();
         if let Some(encoding) = encodings.find(|encoding| *encoding != "identity") {
             let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let detail = format!("is {encoding:?}; send the body as it is");
+            let detail = format!("is {encoding:?}; send the body without an encoding");
             return Err(Refused::parameter("content-encoding", detail));
         }
         Ok(Self)

@@ -24,8 +24,8 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
     }
 }
 
-/// Not for this server, and left alone everywhere: browsers' cache busters, and what a page passes to a proxy that
-/// checks who may watch, since a browser sends no header of a page's choice with a WebSocket or an event stream.
+/// Ignored at every address: browsers' cache busters, and the token that a page passes to a proxy that checks who may watch. A page
+/// cannot set a header on a WebSocket or an event stream.
 const FOR_OTHERS: [&str; 2] = ["_", "token"];
 
 /// The query's parameters as pairs, in their order, because some may be given several times.
@@ -48,7 +48,7 @@ fn is_known(name: &str, known: &[&str]) -> bool {
 
 fn unknown(name: &str, known: &[&str]) -> Refused {
     let known = match known {
-        [] => "this address takes none".to_owned(),
+        [] => "this address has no parameters".to_owned(),
         known => format!("known here: {}", known.join(", ")),
     };
     Refused::parameter(name, format!("is not known; {known}"))
@@ -124,7 +124,7 @@ impl WatchQuery {
                 Some(other) => {
                     return Err(Refused::parameter(
                         "close",
-                        format!("is {other:?}; it is never or end"),
+                        format!("is {other:?}; it must be never or end"),
                     ));
                 }
             },
@@ -142,7 +142,7 @@ pub(crate) fn since(text: Option<&str>) -> Option<Position> {
 
 /// A position in a job's log. An invalid one is rejected, because no server sent it.
 pub(crate) fn log_position(name: &str, text: &str) -> Outcome<Position> {
-    let detail = || format!("is {text:?}; it is the next of an earlier answer");
+    let detail = || format!("is {text:?}; it must be the next of an earlier response");
     Position::parse(text).ok_or_else(|| Refused::parameter(name, detail()))
 }
 
@@ -159,14 +159,17 @@ pub(crate) fn mode(text: Option<&str>) -> Outcome<Mode> {
         None | Some("all") => Ok(Mode::All),
         Some("latest") => Ok(Mode::Latest),
         Some(other) => {
-            Err(Refused::parameter("mode", format!("is {other:?}; it is all or latest")))
+            Err(Refused::parameter("mode", format!("is {other:?}; it must be all or latest")))
         }
     }
 }
 
 pub(crate) fn max_rate(rate: Option<f64>, shown: &str) -> Outcome<f64> {
     rate.filter(|rate| (0.01..=1000.0).contains(rate)).ok_or_else(|| {
-        Refused::parameter("max_rate", format!("is {shown:?}; it is 0.01 to 1000 updates a second"))
+        Refused::parameter(
+            "max_rate",
+            format!("is {shown:?}; it must be 0.01 to 1000 updates a second"),
+        )
     })
 }
 
@@ -185,7 +188,9 @@ pub(crate) fn wait(query: Option<&str>) -> Outcome<Duration> {
 pub(crate) fn wait_seconds(text: &str) -> Outcome<Duration> {
     let seconds = text.parse::<f64>().ok().filter(|wait| (0.0..=60.0).contains(wait));
     let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    wait.ok_or_else(|| Refused::parameter("wait", format!("is {text:?}; it is 0 to 60 seconds")))
+    wait.ok_or_else(|| {
+        Refused::parameter("wait", format!("is {text:?}; it must be 0 to 60 seconds"))
+    })
 }
 
 /// The positions in `If-None-Match` (RFC 9110, section 13.1.2); one is all that a client of ours sends.

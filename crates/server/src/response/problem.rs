@@ -31,7 +31,7 @@ impl Refused {
     pub(crate) fn unknown_job(job: &JobId) -> Self {
         Self::new(
             ProblemType::UnknownJob,
-            format!("{job} was never reported here, or is forgotten"),
+            format!("{job} was never reported here, or was forgotten"),
         )
     }
 
@@ -104,7 +104,7 @@ impl From<WatchError> for Refused {
             WatchError::Unreadable => Self::new(ProblemType::UnreadableJob, UNREADABLE),
             WatchError::LogsFull(max) => {
                 let detail =
-                    format!("the memory for the logs of watched jobs is in use: {max} bytes");
+                    format!("the memory for the logs of watched jobs is used up: {max} bytes");
                 Self::new(ProblemType::ServerFull, detail)
             }
         }

@@ -91,7 +91,7 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                 parsed.part.most = limit.ok_or_else(|| {
-                    Refused::parameter(&name, format!("is {value:?}; it is 1 to {MOST}"))
+                    Refused::parameter(&name, format!("is {value:?}; it must be 1 to {MOST}"))
                 })?;
             }
             "follow" => {
@@ -99,7 +99,7 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
                     "1" | "true" => true,
                     "0" | "false" => false,
                     _ => {
-                        let detail = format!("is {value:?}; it is 1 or 0");
+                        let detail = format!("is {value:?}; it must be 1 or 0");
                         return Err(Refused::parameter(&name, detail));
                     }
                 };

@@ -112,7 +112,7 @@ impl Page {
         let Asked { query, sort, with_counts } = asked;
         let by_private = |keyword: &Keyword| !matches!(keyword, Keyword::Name(_));
         if !query.text.is_empty() || query.keywords.iter().any(by_private) {
-            grant.check_full_view("it cannot list by q, tag or parent, which it does not show")?;
+            grant.check_full_view("it does not allow listing by q, tag or parent")?;
         }
         let counts = if with_counts {
             Some(survey::counts(&*instance.broker, &query, &grant).await?)
@@ -272,19 +272,22 @@ impl Asked {
             },
             "counts" => {
                 self.with_counts = value.parse().map_err(|_| {
-                    Refused::parameter("counts", format!("is {value:?}; it is true or false"))
+                    Refused::parameter("counts", format!("is {value:?}; it must be true or false"))
                 })?;
             }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 query.limit = limit.ok_or_else(|| {
-                    Refused::parameter("limit", format!("is {value:?}; it is 1 to 1000"))
+                    Refused::parameter("limit", format!("is {value:?}; it must be 1 to 1000"))
                 })?;
             }
             "after" => {
                 let after = u64::from_str_radix(&value, 16).ok();
                 query.after = Some(after.ok_or_else(|| {
-                    Refused::parameter("after", format!("is {value:?}, which no page's next was"))
+                    Refused::parameter(
+                        "after",
+                        format!("is {value:?}; it must be the next of an earlier page"),
+                    )
                 })?);
             }
             _ => {}

@@ -231,7 +231,7 @@ async fn parameters_that_are_not_known_are_refused_by_name() {
     for (path, named, known) in [
         ("/jobs/a?wiat=30", "wiat", "wait"),
         ("/jobs/a?since=x", "since", "wait"),
-        ("/jobs/a/history?limit=3", "limit", "none"),
+        ("/jobs/a/history?limit=3", "limit", "no parameters"),
         ("/jobs/a/events?max_rte=5", "max_rte", "since, mode, max_rate"),
         ("/jobs/a/events?close=end", "close", "since, mode, max_rate"),
         (

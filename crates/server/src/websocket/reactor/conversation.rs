@@ -174,7 +174,7 @@ impl Sockets {
     }
 
     fn forbid(&mut self, key: WatcherKey, job: &JobId) {
-        let detail = "the credential does not allow to watch this job";
+        let detail = "the credential does not allow watching this job";
         let problem = Problem::new(ProblemType::Forbidden, detail);
         self.send_problem(key, &problem, Some(job.as_str()));
     }

@@ -149,7 +149,7 @@ impl Sockets {
             session.jobs.iter().map(|job| (job.clone(), Decision::of(&allowed, job))).collect();
         let lost = self.lost(key, &allowed, jobs);
         if !is_many && !lost.is_empty() {
-            self.close(key, CloseCode::Forbidden, "the new token does not allow to watch this job");
+            self.close(key, CloseCode::Forbidden, "the new token does not allow watching this job");
             return;
         }
         self.schedule(key);
@@ -162,7 +162,7 @@ impl Sockets {
             self.drop_subscription(key, &job);
             let problem = Problem::new(
                 ProblemType::Forbidden,
-                "the new token does not allow to watch this job",
+                "the new token does not allow watching this job",
             );
             self.send_problem(key, &problem, Some(job.as_str()));
         }

@@ -270,7 +270,7 @@ impl Sockets {
     }
 
     fn forbid_log(&mut self, key: WatcherKey, job: &JobId) {
-        let detail = "the credential does not allow to watch this job";
+        let detail = "the credential does not allow watching this job";
         self.refuse_log(key, job, &Problem::new(ProblemType::Forbidden, detail));
     }
 
