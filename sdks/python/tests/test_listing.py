@@ -82,11 +82,11 @@ def token_for(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("credential", "said"),
     [
-        (lambda: None, "the server asks for a key or a token: set MILEPOST_TOKEN"),
+        (lambda: None, "the server requires a key or a token: set MILEPOST_TOKEN"),
         (lambda: "x" * 40, "the server does not accept MILEPOST_TOKEN: "),
         (
             lambda: token_for("--watch", "a1"),
-            "the server lets this program watch, but not report the job a1: ",
+            "the server allows this program to watch, but not report the job a1: ",
         ),
         (lambda: KEY, ""),
     ],

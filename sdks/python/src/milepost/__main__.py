@@ -1,12 +1,12 @@
 """Runs a program as one job, without a change to it.
 
     python -m milepost train.py --epochs 3
-    MILEPOST_AUTO=1 python train.py          # the same, where the command cannot change
-    python -m milepost check                 # whether the server answers
+    MILEPOST_AUTO=1 python train.py          # the same, if you cannot change the command
+    python -m milepost check                 # tests the URL, the server and the credential
 
-Its bars, tqdm's or rich's, are the job's progress. The job completes when the program is done, and fails with an
-exception that nobody catches. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; by default the id is
-made from the file's name. Below `milepost run`, which reports the job already, the program just runs.
+The program's bars, of tqdm or rich, are the job's progress. The job completes when the program is done, and fails with
+an uncaught exception. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; the default id is made from
+the file's name. Under `milepost run`, which already reports the job, the program just runs.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def check() -> Found:
         if refused is not None and refused.status == 401:
             return Found(False, f"{shown}: {_about_token(refused)}")
     if reporting is not None:
-        may = "refuses everything" if watching is not None else "lets this program watch"
+        may = "refuses everything" if watching is not None else "allows this program to watch"
         return Found(False, f"{shown}: the server {may}, but not report the job {job_id}: {reporting.detail}")
     if watching is not None:
         return Found(True, f"{shown} answers: this program may report the job {job_id}, and not watch it")
@@ -54,7 +54,7 @@ def check() -> Found:
 def _about_token(refused: WatchRefused) -> str:
     if os.environ.get("MILEPOST_TOKEN"):
         return f"the server does not accept MILEPOST_TOKEN: {refused.detail}"
-    return "the server asks for a key or a token: set MILEPOST_TOKEN"
+    return "the server requires a key or a token: set MILEPOST_TOKEN"
 
 
 def _may_watch(job_id: str) -> Optional[WatchRefused]:

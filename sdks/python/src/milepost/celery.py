@@ -3,8 +3,8 @@
     app = Celery("videos", broker=…)
     milepost.celery.install(app)
 
-To be called in every process that sends or runs tasks, as the module that makes the app does. The tasks stay as they
-are: docs/python-integrations.md says what watchers see of them. Needs the extra `celery`.
+Call it in every process that sends or runs tasks, for example in the module that creates the app. The tasks need no
+change. docs/python-integrations.md says what watchers see of them. Needs the extra `celery`.
 """
 
 from __future__ import annotations

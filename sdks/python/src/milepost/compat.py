@@ -2,10 +2,10 @@
 
     from milepost.compat import ProgressReporter
 
-Unlike the old reporter, it loses nothing. State and message are written in one step and in order. After an outage of
-Redis or of the server, the newest state is sent. An end is sent until it is acknowledged. A job that has ended and is
-reported again is a new attempt, whether this worker or another one reports it. If a worker continues a job that another
-worker has ended, its updates are rejected. Calls return at once; `close` waits for at most two seconds.
+State and message are written in one step and in order. After an outage of Redis or of the server, the newest state is
+sent. An end is sent until it is acknowledged. A job that has ended and is reported again is a new attempt, whether this
+worker or another one reports it. If a worker continues a job that another worker has ended, its updates are rejected.
+Calls return at once; `close` waits for at most two seconds.
 """
 
 from __future__ import annotations

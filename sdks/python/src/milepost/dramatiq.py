@@ -3,8 +3,8 @@
     broker = RedisBroker(…)
     milepost.dramatiq.install(broker)
 
-To be called where the broker is made, so that the processes which send messages and the workers both have it. Inside an
-actor, `milepost.current()` is its job. Needs the package dramatiq.
+Call it where you create the broker, so that it runs both in the processes that send messages and in the workers. Inside
+an actor, `milepost.current()` is its job. Needs the package dramatiq.
 """
 
 from __future__ import annotations

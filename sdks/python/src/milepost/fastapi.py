@@ -1,4 +1,4 @@
-"""Endpoints of FastAPI that start a job, and say where to watch it.
+"""FastAPI endpoints that start a job and answer where to watch it.
 
     @app.post("/videos", status_code=202)
     def start(jobs: Annotated[Jobs, Depends()], frames: int) -> Accepted:

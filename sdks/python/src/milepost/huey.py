@@ -3,8 +3,8 @@
     huey = RedisHuey("videos")
     milepost.huey.install(huey)
 
-To be called where the Huey is made, so that the processes which enqueue tasks and the consumer both have it. Inside a
-task, `milepost.current()` is its job. Needs the package huey.
+Call it where you create the Huey, so that it runs both in the processes that enqueue tasks and in the consumer. Inside
+a task, `milepost.current()` is its job. Needs the package huey.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ __all__ = ["Progress"]
 
 
 class Progress(_rich.Progress):
-    """`rich.progress.Progress`, with the same arguments, which also tells the watchers of a job how far it is.
+    """`rich.progress.Progress`, with the same arguments, which also reports to the watchers of a job.
 
         with Progress() as progress:
             for frame in progress.track(frames, description="render"):

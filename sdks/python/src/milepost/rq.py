@@ -2,8 +2,8 @@
 
     rq worker --worker-class milepost.rq.Worker
 
-The functions stay as they are, and say how far they are in `job.meta`: docs/python-integrations.md says what watchers
-see of them. Where jobs are enqueued, `milepost.rq.install()` shows them from then on. Needs the extra `rq`.
+The functions need no change; their progress is in `job.meta`. docs/python-integrations.md says what watchers see of
+them. To show jobs while they are queued, call `milepost.rq.install()` where they are enqueued. Needs the extra `rq`.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ __all__ = ["Progress"]
 class Progress(TrainerCallback):  # type: ignore[misc]
     """Shows the training of a model: its steps, and what is logged as metadata. Of several processes the first reports.
 
-    It belongs to `job`, if that is a job of `milepost.job()`; else to the job whose `with` block this code runs in.
-    Otherwise it is a job of its own, with `job` as the id, that completes with the training. The Trainer does not tell
-    its callbacks of exceptions: inside a `with` block of a job the job fails with its text, at once.
+    The training belongs to `job`, if that is a job of `milepost.job()`, otherwise to the job in whose `with` block this
+    code runs. Outside of a block, it is a job of its own, with `job` as the id, that completes with the training. The
+    Trainer does not tell its callbacks about exceptions. In a `with` block of a job, an exception fails the job at
+    once.
     """
 
     def __init__(self, job: Given = None, name: str = "train") -> None:
