@@ -1,4 +1,4 @@
-# Not the slim one: jemalloc is built with make.
+# Not the slim image, because jemalloc is built with make.
 FROM rust:1-bookworm AS build
 WORKDIR /milepost
 COPY . .

@@ -21,8 +21,8 @@ impl Config {
             return Ok(());
         }
         Err(ConfigError::new(format!(
-            "whoever reaches {address} could watch, report and delete every job: ask them for a key with MILEPOST_KEY, listen \
-             on 127.0.0.1, or accept that with --insecure"
+            "everybody who reaches {address} could watch, report and delete every job: set a key with MILEPOST_KEY, listen \
+             on 127.0.0.1, or accept the risk with --insecure"
         )))
     }
 
