@@ -292,11 +292,16 @@ test('which jobs need attention is one click away, and the tab tells of an end',
   await server.reportMany(many(1500));
   await server.report('broken', { progress: 0.5 });
   await server.report('broken', { status: 'failed', error: 'Out of memory' });
+  const past = (/** @type {number} */ seconds) => new Date(Date.now() - seconds * 1000).toISOString();
+  await server.report('overdue', { progress: 0.7, eta: past(600), eta_high: past(60) });
+  await server.report('late-perhaps', { progress: 0.7, eta: past(600), eta_high: past(-3600) });
   const page = await open('/');
-  await reads(page, '[data-count="attention"]', '301');
+  await reads(page, '[data-count="attention"]', '302');
   await page.getByText('Need attention').click();
+  await reads(page, row('overdue'), 'Longer than usual');
+  assert.equal(await page.locator(row('late-perhaps')).count(), 0);
   await reads(page, row('broken'), /Out of memory[^]*Failed/);
-  assert.equal(await page.locator('.jobs .job:not([data-status="failed"])').count(), 0);
+  assert.equal(await page.locator('.jobs .job:not([data-status="failed"], [data-overdue])').count(), 0);
   assert.match(page.url(), /status=attention/);
   await server.report('r1', { progress: 0.5 });
   await page.goto(`${server.url}/?job=r1`);

@@ -157,11 +157,21 @@ export class Job {
   }
 
   /**
-   * How fast it advances and when it will be done, if that can be told: `1.2 %/s`, `40 s left`.
+   * Whether it still runs past the instant by which it should have been done: its `eta_high`, or without one its `eta`.
+   * @param {number} now
+   */
+  isOverdue(now) {
+    if (this.state?.status !== 'processing' || this.health(now) !== 'ok') return false;
+    return Date.parse(text(this.state['eta_high'] ?? this.state['eta'])) <= now;
+  }
+
+  /**
+   * How fast it advances and when it will be done, if that can be told: `1.2 %/s`, `40 s left`, `Longer than usual`.
    * @param {number} now
    */
   outlook(now) {
     const [rate, left] = [this.#outlook.rate(now), this.#outlook.timeLeft(now)];
+    if (this.isOverdue(now)) return { rate: rate === null ? '' : perTime(rate * 100), left: 'Longer than usual' };
     return { rate: rate === null ? '' : perTime(rate * 100), left: left === null ? '' : `${duration(Math.max(1000, left))} left` };
   }
 }

@@ -50,6 +50,7 @@ export function paintRow({ job, parts, root }, isSelected) {
 export function paintTimes({ job, parts, root }, now, isLive) {
   const trouble = paintHealth(root, job, now, isLive);
   const { rate, left } = job.outlook(now);
+  root.toggleAttribute('data-overdue', !trouble && job.isOverdue(now));
   const isRunning = job.state?.status === 'processing';
   write(parts.left, job.pending ? job.pending : trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.hasEnded ? job.headline : job.word);
   write(parts.age, ago(job.age(now)));

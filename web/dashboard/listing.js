@@ -24,10 +24,10 @@ const MOST_NEW_PAGES = 10;
 
 /** The server counts anew, and is asked which jobs need attention, this often, in milliseconds. */
 const COUNT_EVERY = 10_000;
-/** So many silent and so many failed jobs are said to need attention. */
+/** So many silent, so many overdue and so many failed jobs are said to need attention. */
 const MOST_SILENT = 100;
 const MOST_FAILED = 1000;
-/** The filter for jobs whose worker is silent or that do not advance, and for those that failed. */
+/** The filter for jobs whose worker is silent or that do not advance, take longer than usual, or failed. */
 export const ATTENTION = 'attention';
 
 /** @type {Record<string, string[]>} */
@@ -66,7 +66,7 @@ export class Listing {
   /** How many jobs match the search by status, as the server counted them. @type {Record<string, number> | null} */
   #counted = null;
   #countedAt = -Infinity;
-  /** Those that need attention, the longest silent first, then the failed ones. @type {Job[]} */
+  /** Those that need attention: the longest silent first, then the overdue, then the failed ones. @type {Job[]} */
   #attention = [];
 
   /** Whether every job that the server knows is loaded. */
@@ -190,11 +190,13 @@ export class Listing {
     if (this.#sortedNext !== undefined) await this.#sortAnew();
     const { search, tag } = filter;
     const { jobs, now } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'seen' });
+    const { jobs: soonest } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'left' });
     const failed = await this.#page(MOST_FAILED, null, { ...filter, status: 'failed', sort: '' });
     if (filter !== this.filter) return;
     const before = this.#attention;
-    this.#attention = [...jobs.filter((job) => job.health(now) !== 'ok'), ...failed.jobs];
-    this.#forget([...before, ...jobs]);
+    const silent = jobs.filter((job) => job.health(now) !== 'ok');
+    this.#attention = [...silent, ...soonest.filter((job) => job.isOverdue(now)), ...failed.jobs];
+    this.#forget([...before, ...jobs, ...soonest]);
     if (this.isComplete) return;
     const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }), ...(tag && { tag }) })}`);
     if (ok && filter === this.filter) this.#counted = body.counts;
