@@ -242,6 +242,51 @@ test('an image of a result is shown on demand, and not loaded before', async () 
   noFaults();
 });
 
+test('who asks for it is notified of the end; the browser asks once', async () => {
+  await server.report('r1', { progress: 0.4 });
+  await server.report('r2', { progress: 0.4 });
+  const page = await open('/?job=r1', {}, (opened) => opened.addInitScript(() => {
+    const shown = /** @type {[string, string][]} */ ([]);
+    let asked = 0;
+    class Recorded {
+      static permission = 'default';
+      static async requestPermission() {
+        asked += 1;
+        return (Recorded.permission = 'granted');
+      }
+      /** @param {string} title @param {{ body: string }} options */
+      constructor(title, { body }) {
+        shown.push([title, body]);
+      }
+    }
+    Object.assign(globalThis, { Notification: Recorded, notified: () => [asked, ...shown] });
+  }));
+  await reads(page, '.figure', '40 %');
+  // @ts-expect-error: put into the page above.
+  const notified = () => page.evaluate(() => globalThis.notified());
+  const button = page.locator('[data-part="notify"]');
+  await reads(page, '[data-part="notify"]', 'Notify me when it ends');
+  assert.deepEqual(await notified(), [0]);
+  for (const text of ['You will be notified', 'Notify me when it ends', 'You will be notified']) {
+    await button.click();
+    await reads(page, '[data-part="notify"]', text);
+  }
+  assert.deepEqual(await violations(page), []);
+  await server.report('r1', { status: 'failed', error: 'ValueError: no such table' });
+  await reads(page, '.badge', 'Failed');
+  assert.equal(await button.isVisible(), false);
+  assert.deepEqual(await notified(), [1, ['Failed: r1', 'ValueError: no such table']]);
+  // Any page may use the module by itself.
+  const done = page.evaluate(async () => {
+    const { notifyOnEnd } = await import(String(new URL('/notify.js', location.href)));
+    return notifyOnEnd('r2');
+  });
+  await server.report('r2', { status: 'completed', message: 'all of it' });
+  assert.equal(await done, true);
+  assert.deepEqual((await notified()).at(-1), ['Completed: r2', 'all of it']);
+  noFaults();
+});
+
 test('a job’s page lists its attempts, each with its error', async () => {
   await server.report('r1', { progress: 0.4 });
   const page = await open('/?job=r1');

@@ -4,6 +4,8 @@
 import { announce } from '../announce.js';
 import { Job, ago, clock, text } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
+import { isEnd } from '../milepost.js';
+import { askToNotify, canNotify, notifyOf } from '../notify.js';
 import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
 import { paintArtifacts } from './artifacts.js';
@@ -37,6 +39,8 @@ export class JobPage {
   #unlogged = [];
   /** Those before the present one. @type {import('./attempts.js').Attempt[]} */
   #attempts = [];
+  /** Whether a person asked to be notified of the end. */
+  #isNotifying = false;
   #isHistoryLoaded = false;
   #isCourseNew = false;
 
@@ -58,6 +62,7 @@ export class JobPage {
     this.root.querySelector('.badge')?.setAttribute('hidden', '');
     this.requests = new Requests(parts, this.job);
     this.output = new JobLog(parts, id);
+    parts.notify.addEventListener('click', () => this.#toggleNotify());
     this.watchers = new Watchers({
       wanted: () => [id],
       isOwn: () => this.page.sign.isLive,
@@ -161,6 +166,7 @@ export class JobPage {
     this.metadata.paint(job.state.metadata);
     paintArtifacts(parts, job.state['artifacts']);
     paintAttempts(parts, this.#attempts, job.state);
+    this.#paintNotify();
     write(parts.attempt, String(job.state.attempt));
     write(parts.position, job.state.position);
     this.#writeLog();
@@ -237,10 +243,23 @@ export class JobPage {
     write(parts.begun, started ? clock(started) : `${countBefore ? 'before ' : ''}${clock(begun)}`);
   }
 
+  async #toggleNotify() {
+    this.#isNotifying = !this.#isNotifying && (await askToNotify());
+    this.#paintNotify();
+  }
+
+  #paintNotify() {
+    const { notify } = this.parts;
+    notify.hidden = this.job.hasEnded || !canNotify();
+    notify.setAttribute('aria-pressed', String(this.#isNotifying));
+    write(notify, this.#isNotifying ? 'You will be notified' : 'Notify me when it ends');
+  }
+
   /** @param {State | null} before */
   #announceChange(before) {
     const { job } = this;
     if (!before || !job.state) return;
+    if (job.hasEnded && this.#isNotifying && !isEnd(before)) notifyOf(job.state);
     if (job.hasEnded) return announce(`${job.outcome}${job.error ? `: ${job.errorSummary}` : ''}`);
     if (before.stage !== job.state.stage && job.stage) announce(`${job.stage}, ${job.percent}`);
     const quarter = (/** @type {unknown} */ progress) => (typeof progress === 'number' ? Math.floor(progress * 4) : 0);

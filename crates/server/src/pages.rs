@@ -91,6 +91,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "job-progress.js"),
     web!(SCRIPT "languages.js"),
     web!(SCRIPT "milepost.js"),
+    web!(SCRIPT "notify.js"),
 ];
 
 /// `GET` of each page and of what it loads. `frame_ancestors`: which pages may show one in a frame.
