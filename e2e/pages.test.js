@@ -1013,7 +1013,7 @@ test('jobs are grouped by name or prefix, and a group closes', async () => {
   const page = await open('/');
   await page.getByLabel('Group').selectOption('By name');
   await reads(page, '.jobs', /still\s+1[^]*render:3[^]*Without a name\s+1[^]*export-7[^]*video\s+2[^]*1 failed[^]*render:2[^]*render:1/);
-  await page.getByLabel('Group').selectOption('By prefix of the id');
+  await page.getByLabel('Group').selectOption('By prefix');
   await reads(page, '.jobs', /render\s+3[^]*export\s+1/);
   const group = page.getByRole('button', { name: 'render 3' });
   await group.click();
