@@ -39,24 +39,37 @@ struct Sample {
 impl Sample {
     /// The lowest of each.
     fn min(self, other: Self) -> Self {
+        self.with(other, u64::min)
+    }
+
+    /// Of two instances together: watchers and workers may move from one to the other.
+    fn plus(self, other: Self) -> Self {
+        self.with(other, |one, two| one + two)
+    }
+
+    /// Joins each number of two samples, but for the peak, which is the higher one.
+    fn with(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
         let (one, two) = (self.held, other.held);
+        let files = join(one.files as u64, two.files as u64);
         Self {
             held: Held {
-                resident: one.resident.min(two.resident),
+                resident: join(one.resident, two.resident),
                 peak: one.peak.max(two.peak),
-                files: one.files.min(two.files),
-                threads: one.threads.min(two.threads),
+                files: usize::try_from(files).unwrap_or(usize::MAX),
+                threads: join(one.threads, two.threads),
             },
-            tasks: self.tasks.min(other.tasks),
-            sockets: self.sockets.min(other.sockets),
-            topics: self.topics.min(other.topics),
-            watched: self.watched.min(other.watched),
-            states: self.states.min(other.states),
+            tasks: join(self.tasks, other.tasks),
+            sockets: join(self.sockets, other.sockets),
+            topics: join(self.topics, other.topics),
+            watched: join(self.watched, other.watched),
+            states: join(self.states, other.states),
         }
     }
 
-    /// What is wrong if the instance used `before` when it began and `self` now.
-    fn wrongs(&self, before: &Self) -> Vec<String> {
+    /// What is wrong if the instances used `before` when it began and `self` now.
+    /// They can have at most `topics`.
+    fn wrongs(&self, before: &Self, topics: usize) -> Vec<String> {
+        let topics = topics as u64;
         let bounds = [
             ("resident memory", self.held.resident, before.held.resident + GROWTH),
             ("the most resident memory", self.held.peak, crate::stage::MEMORY),
@@ -64,8 +77,8 @@ impl Sample {
             ("threads", self.held.threads, before.held.threads),
             ("tasks", self.tasks, before.tasks),
             ("sockets", self.sockets, before.sockets),
-            ("topics", self.topics, before.topics),
-            ("watched jobs", self.watched, before.watched),
+            ("topics", self.topics, topics),
+            ("watched jobs", self.watched, topics),
         ];
         let exceeded = bounds.into_iter().filter(|(_, now, bound)| now > bound);
         exceeded.map(|(what, now, bound)| format!("{what}: {now}, may be {bound}")).collect()
@@ -112,12 +125,13 @@ pub(crate) fn run(
     }
     let ended =
         stage.within(Instant::now() + REST, |stage| stage.jobs.iter().all(|job| job.has_ended()));
-    let mut wrongs = Vec::new();
-    for (number, (after, before)) in after.iter().zip(&before).enumerate() {
-        let of =
-            after.wrongs(before).into_iter().map(|wrong| format!("instance {number}: {wrong}"));
-        wrongs.extend(of);
-    }
+    let together = |samples: Vec<Sample>| samples.into_iter().reduce(Sample::plus);
+    let mut wrongs = match (together(before), together(after)) {
+        (Some(before), Some(after)) => {
+            after.wrongs(&before, stage.instances.len() * stage.jobs.len())
+        }
+        _ => vec!["there is no instance".to_owned()],
+    };
     if disconnected > 0 {
         wrongs.push(format!("{disconnected} watchers are not connected"));
     }
