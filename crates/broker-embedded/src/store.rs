@@ -56,6 +56,8 @@ struct Queue {
     /// None: forget the job.
     jobs: HashMap<JobId, Option<Record>>,
     waiting: Vec<oneshot::Sender<Result<(), Unavailable>>>,
+    /// What the last commit failed with.
+    failed: Option<Unavailable>,
     closed: bool,
 }
 
@@ -78,8 +80,7 @@ impl Store {
             let pending = Arc::clone(&pending);
             let room = Room::beside(&path);
             room.remove();
-            let writer =
-                Writer { path: path.clone(), database: Some(database), failed: None, room };
+            let writer = Writer { path: path.clone(), database: Some(database), retry: None, room };
             move || writer.run(&pending)
         });
         let writer = writer.map_err(|error| StoreError::new(&path, error.to_string()))?;
@@ -109,18 +110,27 @@ impl Store {
         }
     }
 
-    /// Waits until all that was saved is on disk.
+    /// Waits until all that was saved is on disk. While commits fail, waits for [`INTERVAL`] at most: each caller for its
+    /// own, so that callers do not get the error, and try again, all at once.
     pub(crate) async fn flush(&self) -> Result<(), Unavailable> {
         let (written, wait) = oneshot::channel();
-        {
+        let failed = {
             let mut queue = self.pending.lock();
             if queue.closed {
                 return Err(Unavailable::Backend("the store is closed".to_owned()));
             }
             queue.waiting.push(written);
-        }
+            queue.failed.clone()
+        };
         self.pending.changed.notify_one();
-        wait.await
+        let written = match failed {
+            None => wait.await,
+            Some(error) => match tokio::time::timeout(INTERVAL, wait).await {
+                Ok(written) => written,
+                Err(_) => return Err(error),
+            },
+        };
+        written
             .unwrap_or_else(|_| Err(Unavailable::Backend("the store's thread is gone".to_owned())))
     }
 
@@ -171,8 +181,8 @@ struct Writer {
     path: PathBuf,
     /// None after a failure: the next commit opens the file anew.
     database: Option<Database>,
-    /// What the last commit failed with, and when to try again.
-    failed: Option<(Unavailable, Retry)>,
+    /// When to try again, if the last commit failed.
+    retry: Option<Retry>,
     room: Room,
 }
 
@@ -180,27 +190,22 @@ impl Writer {
     fn run(mut self, pending: &Pending) {
         let _ended = Ended(pending);
         loop {
-            let failing = self.failed.is_some();
+            let failing = self.retry.is_some();
             let queue = pending.lock();
-            let (mut queue, _) = pending
+            let (queue, _) = pending
                 .changed
                 .wait_timeout_while(queue, INTERVAL, |queue| {
                     (queue.waiting.is_empty() || failing) && !queue.closed
                 })
                 .unwrap_or_else(PoisonError::into_inner);
-            let closed = queue.closed;
-            let waiting = std::mem::take(&mut queue.waiting);
-            let count = queue.jobs.len();
+            let (closed, jobs) = (queue.closed, queue.jobs.len());
             drop(queue);
 
-            // Invariant: who waits gets an answer now, and Ok only if all that was pending is on disk.
-            let written = match &self.failed {
-                Some((error, retry)) if !closed && !self.is_due(retry, count) => Err(error.clone()),
-                _ => self.write(pending),
-            };
-            for waiting in waiting {
-                // Who waited may have gone.
-                let _ = waiting.send(written.clone());
+            if closed || self.is_due(jobs) {
+                self.write(pending);
+            } else {
+                // Those that gave up waiting.
+                pending.lock().waiting.retain(|waiting| !waiting.is_closed());
             }
             if closed {
                 return;
@@ -208,37 +213,53 @@ impl Writer {
         }
     }
 
-    fn is_due(&self, retry: &Retry, jobs: usize) -> bool {
-        retry.is_due(Instant::now(), || self.room.is_there(jobs))
+    fn is_due(&self, jobs: usize) -> bool {
+        let is_due = |retry: &Retry| retry.is_due(Instant::now(), || self.room.is_there(jobs));
+        self.retry.as_ref().is_none_or(is_due)
     }
 
-    /// Commits all that is pending. After a failure it is pending again.
-    fn write(&mut self, pending: &Pending) -> Result<(), Unavailable> {
-        let jobs = std::mem::take(&mut pending.lock().jobs);
-        if jobs.is_empty() && self.failed.is_none() {
+    /// Commits all that is pending, and answers those that wait for it. After a failure it is pending again.
+    fn write(&mut self, pending: &Pending) {
+        // Invariant: those that are answered with Ok saved what they wait for before this.
+        let (jobs, mut waiting) = {
+            let mut queue = pending.lock();
+            (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.waiting))
+        };
+        let written = self.try_write(&jobs);
+        if let Err(error) = &written {
+            put_back(pending, jobs);
+            let mut queue = pending.lock();
+            queue.failed = Some(error.clone());
+            // Nobody waits without a bound for a commit that is tried again at some time.
+            waiting.append(&mut queue.waiting);
+        } else if self.retry.take().is_some() {
+            pending.lock().failed = None;
+            tracing::info!("states are on disk again");
+        }
+        for waiting in waiting {
+            // Who waited may have gone.
+            let _ = waiting.send(written.clone());
+        }
+    }
+
+    fn try_write(&mut self, jobs: &HashMap<JobId, Option<Record>>) -> Result<(), Unavailable> {
+        if jobs.is_empty() && self.retry.is_none() {
             return Ok(());
         }
         // redb meets some failures by an assertion of its own.
-        let commit = AssertUnwindSafe(|| commit(&self.path, &mut self.database, &jobs));
+        let commit = AssertUnwindSafe(|| commit(&self.path, &mut self.database, jobs));
         let committed = catch_unwind(commit).map_err(|_| "it panicked".to_owned());
         let Err(error) = committed.and_then(|done| done.map_err(|error| error.to_string())) else {
-            if self.failed.take().is_some() {
-                tracing::info!("states are on disk again");
-            }
             return Ok(());
         };
-        put_back(pending, jobs);
         let now = Instant::now();
-        let retry = if let Some((_, mut retry)) = self.failed.take() {
+        if let Some(retry) = &mut self.retry {
             retry.failed_again(now);
-            retry
         } else {
             tracing::error!(error, "states are not on disk; trying again");
-            Retry::new(now)
-        };
-        let error = Unavailable::Backend(format!("the store: {error}"));
-        self.failed = Some((error.clone(), retry));
-        Err(error)
+            self.retry = Some(Retry::new(now));
+        }
+        Err(Unavailable::Backend(format!("the store: {error}")))
     }
 }
 
