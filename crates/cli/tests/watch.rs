@@ -211,6 +211,40 @@ fn a_table_of_jobs_follows_what_changes() {
 }
 
 #[test]
+fn what_the_shell_prints_after_ctrl_z_is_below_the_rows() {
+    let server = Server::start();
+    for name in ["first", "second", "third"] {
+        server.report(name, r#"{"progress":0.5}"#);
+    }
+    for (command, drawn) in [("watch --all", "first  ━"), ("jobs --watch", "first   processing")]
+    {
+        let (binary, url) = (binary(), server.url());
+        // Its modes are as before: `stty` finds that the terminal reads whole lines.
+        let line = format!(
+            "stty rows 24 cols 80; set -m; {binary} {command} --server {url}; stty -a | grep -ow -- -*icanon; fg"
+        );
+        let mut child = on_terminal(&line).spawn().unwrap();
+        let mut terminal = vt100::Parser::new(24, 80, 0);
+        let (stdin, stdout) = (child.stdin.as_mut().unwrap(), child.stdout.as_mut().unwrap());
+        // The last row.
+        screen_until(stdout, &mut terminal, drawn);
+        stdin.write_all(b"\x1a").unwrap();
+        screen_until(stdout, &mut terminal, "icanon");
+        let screen = terminal.screen().contents();
+        let below = screen.split("icanon").next().unwrap().lines();
+        let rows: Vec<&str> =
+            below.filter(|row| row.contains("first") || row.contains("third")).collect();
+        assert!(rows.len() == 2 && rows.iter().all(|row| row.contains("50 %")), "{screen}");
+        assert!(!screen.contains("-icanon"), "{screen}");
+        server.report("second", r#"{"progress":0.75}"#);
+        screen_until(stdout, &mut terminal, "75 %");
+        server.report("second", r#"{"progress":0.5}"#);
+        stdin.write_all(b"\x03").unwrap();
+        finish(child);
+    }
+}
+
+#[test]
 fn ctrl_c_is_130() {
     let server = Server::start();
     let child = watching(&server, &["a"]);

@@ -5,6 +5,7 @@ mod block;
 mod cursor;
 mod screen;
 mod summary;
+mod suspension;
 mod terminal;
 mod time_left;
 mod times;
@@ -13,6 +14,7 @@ pub(crate) use bar_line::{RowOptions, bar_line};
 pub(crate) use block::Block;
 pub(crate) use screen::Screen;
 pub(crate) use summary::{JobSummary, clock, duration, last_line, percent, sanitized};
+pub(crate) use suspension::Suspension;
 pub(crate) use terminal::{Terminal, colours, columns, rows};
 pub(crate) use times::{JobTimes, ago, utc};
 

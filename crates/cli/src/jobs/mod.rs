@@ -10,7 +10,7 @@ use milepost_protocol::{Health, State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bars::{Block, Terminal, columns, rows};
+use crate::bars::{Block, Suspension, Terminal, columns, rows};
 use crate::client::{Client, RequestError, ServerArgs};
 use crate::exit::{ExitCode, complain, printed, warn};
 use crate::report::{keyword, status};
@@ -154,38 +154,10 @@ impl Args {
                     return complain(what, ExitCode::Failure);
                 }
             };
-            tokio::pin!(stop);
-            let (this, client) = (Arc::new(self), Arc::new(client));
-            let mut shown = Vec::new();
-            let mut block = Block::default();
-            loop {
-                let (asking, asked) = (Arc::clone(&this), Arc::clone(&client));
-                let answer = tokio::task::spawn_blocking(move || asking.rows(&asked));
-                let answer = tokio::select! {
-                    () = &mut stop => break,
-                    answer = answer => answer,
-                };
-                let note = match answer {
-                    Ok(Ok(rows)) => {
-                        shown = rows;
-                        shown.is_empty().then(|| this.none_known().to_owned())
-                    }
-                    Ok(Err(error)) => Some(format!("{error}; trying again")),
-                    Err(error) => Some(error.to_string()),
-                };
-                if terminal.is_ours()
-                    && block.draw(&screen(&shown, note.as_deref()), &mut io::stderr()).is_err()
-                {
-                    return ExitCode::OutputClosed;
-                }
-                tokio::select! {
-                    () = &mut stop => break,
-                    () = tokio::time::sleep(REFRESH) => {}
-                }
+            match refresh(Arc::new(self), Arc::new(client), terminal, stop).await {
+                Ok(()) => ExitCode::Interrupted,
+                Err(_) => ExitCode::OutputClosed,
             }
-            // If the terminal is gone there is nobody to show it to.
-            let _ = block.leave(&screen(&shown, None), &mut io::stderr());
-            ExitCode::Interrupted
         });
         // A request that is under way is not waited for.
         runtime.shutdown_background();
@@ -260,6 +232,57 @@ pub(crate) fn list(
         Ok(())
     })?;
     Ok(states)
+}
+
+/// Draws the table each second until `stop` is done. An error: nobody reads any more.
+async fn refresh(
+    args: Arc<Args>,
+    client: Arc<Client>,
+    terminal: &Terminal,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    tokio::pin!(stop);
+    let mut shown = Vec::new();
+    let mut block = Block::default();
+    let mut suspension = Suspension::catch();
+    loop {
+        let (asking, asked) = (Arc::clone(&args), Arc::clone(&client));
+        let mut answer = tokio::task::spawn_blocking(move || asking.rows(&asked));
+        let answer = loop {
+            tokio::select! {
+                () = &mut stop => return leave(&mut block, &shown),
+                () = suspension.requested() => {
+                    leave(&mut block, &shown)?;
+                    Suspension::stop();
+                }
+                answer = &mut answer => break answer,
+            }
+        };
+        let note = match answer {
+            Ok(Ok(rows)) => {
+                shown = rows;
+                shown.is_empty().then(|| args.none_known().to_owned())
+            }
+            Ok(Err(error)) => Some(format!("{error}; trying again")),
+            Err(error) => Some(error.to_string()),
+        };
+        if terminal.is_ours() {
+            block.draw(&screen(&shown, note.as_deref()), &mut io::stderr())?;
+        }
+        tokio::select! {
+            () = &mut stop => return leave(&mut block, &shown),
+            () = suspension.requested() => {
+                leave(&mut block, &shown)?;
+                Suspension::stop();
+            }
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+    }
+}
+
+/// The table stays, with the cursor below.
+fn leave(block: &mut Block, shown: &[Row]) -> io::Result<()> {
+    block.leave(&screen(shown, None), &mut io::stderr())
 }
 
 /// As much of the table as fits the terminal, and a note below.

@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +54,19 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// Restores the modes of before, until keys are read again. In the background they are the shell's, and setting them would
+    /// stop this process.
+    pub(super) fn release(&self) {
+        if tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        }
+    }
+}
+
 impl Drop for Keys {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        self.release();
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Rejection, Watcher, Watches};
 
-use crate::bars::{JobTimes, Terminal};
+use crate::bars::{JobTimes, Suspension, Terminal};
 use crate::client::{Client, RequestError, ServerArgs, token};
 use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
@@ -166,12 +166,14 @@ async fn follow(
 ) -> ExitCode {
     tokio::pin!(stop);
     let mut ticks = tokio::time::interval(TICK);
+    let mut suspension = if view.draws() { Suspension::catch() } else { Suspension::usual() };
     let mut refused = None;
     // All have ended, and the list is asked for once more.
     let mut is_closing = false;
     loop {
         let shown = tokio::select! {
             () = &mut stop => return ExitCode::Interrupted,
+            () = suspension.requested() => view.suspend(watched_jobs),
             _ = ticks.tick() => {
                 let now = Instant::now();
                 let shown = view.tick(watched_jobs, now);

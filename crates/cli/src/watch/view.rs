@@ -9,7 +9,7 @@ use super::keys::{Key, Keys};
 use super::plain::LastPrinted;
 use super::rows::{Scroll, rows, summary};
 use super::watched_jobs::{ConnectionState, WatchedJobs};
-use crate::bars::{Block, Terminal, columns, sanitized};
+use crate::bars::{Block, Suspension, Terminal, columns, sanitized};
 use crate::exit::warn;
 
 /// One of three ways to show jobs. An error: nobody reads any more.
@@ -91,6 +91,24 @@ impl View {
                 line.map_or(Ok(()), |line| print(&line))
             }
         }
+    }
+
+    /// Whether rows are drawn, which a shell would overwrite.
+    pub(super) fn draws(&self) -> bool {
+        matches!(self, Self::Bars(_))
+    }
+
+    /// Stops the process, with the rows above the shell's prompt and the terminal as it was before.
+    pub(super) fn suspend(&mut self, watched_jobs: &WatchedJobs) -> io::Result<()> {
+        if let Self::Bars(bars) = self {
+            if let Some(keys) = &bars.keys {
+                keys.release();
+            }
+            let rows = rows(watched_jobs, Instant::now(), 0, bars.scroll, bars.size());
+            bars.block.leave(&rows, &mut io::stderr())?;
+            Suspension::stop();
+        }
+        Ok(())
     }
 
     /// Not all jobs are watched. On a terminal it is said at the end, below the bars.
