@@ -33,7 +33,8 @@ impl Written {
     fn push_hex(&mut self, number: u64) {
         let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
         for digit in (0..digits).rev() {
-            self.push(b"0123456789abcdef"[(number >> (4 * digit)) as usize & 15]);
+            let [low, ..] = (number >> (4 * digit)).to_le_bytes();
+            self.push(b"0123456789abcdef"[usize::from(low & 15)]);
         }
     }
 
