@@ -364,7 +364,7 @@ fn check_frame_ancestor(source: &str) -> Result<(), ConfigError> {
 }
 
 /// The permissions of a Unix socket: `"0660"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub struct SocketMode(pub(crate) u32);
 
@@ -372,6 +372,13 @@ impl SocketMode {
     /// As the system has them.
     pub fn bits(self) -> u32 {
         self.0
+    }
+}
+
+impl fmt::Debug for SocketMode {
+    /// As the setting has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whose address a request has, where proxies stand before the server.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName};
@@ -13,7 +14,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The header in which trusted proxies name their client.
 ///
 /// It is one header, and set explicitly: a proxy that sets one of them passes the other on as its client wrote it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAddressHeader {
     /// `X-Forwarded-For`: addresses between commas, the nearest last.
@@ -21,6 +22,16 @@ pub enum ClientAddressHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+impl fmt::Debug for ClientAddressHeader {
+    /// As the setting has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        })
+    }
 }
 
 /// The proxies whose header names the client of a request.
