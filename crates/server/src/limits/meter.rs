@@ -16,7 +16,7 @@ use crate::response::problem::Outcome;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
-/// The limits of the client that sends a request to report, or to begin an event stream.
+/// The limits of the client that sends a request to change something, or to begin an event stream.
 pub(crate) struct Meter {
     instance: Arc<Instance>,
     client: Option<IpAddr>,
@@ -24,7 +24,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Whether it may report now. It is asked before the body is read, whose cost is known only then.
+    /// Whether it may report now, or change something else. It is asked before the body is read, whose cost is known only
+    /// then.
     ///
     /// # Errors
     /// `too-many-requests` if it has reported too much of late.

@@ -21,7 +21,7 @@ macro_rules! refusals {
 }
 
 refusals! {
-    ForgetRefused: InvalidJobId InvalidParameter OriginNotAllowed UnknownJob BrokerUnavailable UnreadableJob;
+    ForgetRefused: InvalidJobId InvalidParameter OriginNotAllowed UnknownJob TooManyRequests BrokerUnavailable UnreadableJob;
     JobRefused: InvalidJobId UnknownJob BrokerUnavailable UnreadableJob;
     HistoryRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
     PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
@@ -33,7 +33,7 @@ refusals! {
     ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
         UpdateTooLarge InvalidUpdate TooManyRequests BrokerFull BrokerUnavailable UnreadableJob;
     RequestRefused: InvalidJobId InvalidJson InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout UnknownJob
-        AttemptEnded NotCancellable UpdateTooLarge BrokerFull BrokerUnavailable UnreadableJob;
+        AttemptEnded NotCancellable UpdateTooLarge TooManyRequests BrokerFull BrokerUnavailable UnreadableJob;
     LogRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout UnknownJob BatchTooLarge
         TooManyRequests BrokerFull BrokerUnavailable UnreadableJob;
     BatchRefused: InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout BatchTooLarge TooManyRequests;

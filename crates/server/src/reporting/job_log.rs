@@ -67,7 +67,9 @@ pub(crate) async fn append(
     meter.admit()?;
     let too_large = ProblemType::BatchTooLarge;
     let Whole { bytes, mut held } =
-        body::read(&headers, body, MAX_BODY_BYTES, too_large, &instance).await?;
+        body::read(&headers, body, MAX_BODY_BYTES, too_large, &instance)
+            .await
+            .inspect_err(|_| meter.spend(1, MAX_BODY_BYTES))?;
     meter.spend(1, bytes.len());
     let lines: Vec<_> =
         bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|b| *b == b'\n').collect();

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use super::update::Accepted;
 use crate::access::origin::NotForeign;
 use crate::instance::Instance;
+use crate::limits::Meter;
 use crate::openapi;
 use crate::request::body;
 use crate::request::parameter::{self, NamedJob};
@@ -74,9 +75,12 @@ pub(crate) async fn request(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     NotForeign(grant): NotForeign,
+    meter: Meter,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome<Response> {
+    meter.admit()?;
+    meter.spend(1, MAX_BODY_BYTES);
     let job = JobId::parse(&job)?;
     let too_large = ProblemType::UpdateTooLarge;
     let body = body::read(&headers, body, MAX_BODY_BYTES, too_large, &instance).await?;

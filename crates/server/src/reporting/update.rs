@@ -77,7 +77,9 @@ pub(crate) async fn one(
     let config = &instance.config;
     let limit = config.max_update_bytes;
     let (Parts { headers, .. }, body) = request.into_parts();
-    let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await?;
+    let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await;
+    // One that is refused has cost as much as the largest, so that nobody sends any number of them.
+    let body = body.inspect_err(|_| meter.spend(1, limit))?;
     meter.spend(1, body.bytes.len());
     let reported = report_one(&instance, &grant, &job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
@@ -119,10 +121,13 @@ pub(crate) async fn many(
     let config = &instance.config;
     let limit = config.max_batch_bytes;
     let Whole { bytes: batch, mut held } =
-        body::read(&headers, body, limit, ProblemType::BatchTooLarge, &instance).await?;
+        body::read(&headers, body, limit, ProblemType::BatchTooLarge, &instance)
+            .await
+            .inspect_err(|_| meter.spend(1, limit))?;
     let lines = || batch.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let most = config.max_batch_lines;
     if lines().nth(most).is_some() {
+        meter.spend(most, batch.len());
         let detail = format!("at most {most} lines are allowed");
         return Err(Refused::new(ProblemType::BatchTooLarge, detail));
     }
@@ -157,7 +162,10 @@ pub(crate) async fn forget(
     NotForeign(grant): NotForeign,
     _: NoParameters,
     _: Unconditional,
+    meter: Meter,
 ) -> Outcome<StatusCode> {
+    meter.admit()?;
+    meter.spend(1, 0);
     let job = JobId::parse(&job)?;
     if !grant.may_control(&job, &*instance.broker).await? {
         return Err(Refused::unknown_job(&job));

@@ -481,6 +481,7 @@ async fn real_answers_are_as_described() {
         }
     }
     let expected = [
+        "DELETE /jobs/{job_id} 429",
         "GET /jobs/{job_id}/events 429",
         "GET /jobs/{job_id}/log 429",
         "POST /jobs/{job_id} 408",
@@ -488,6 +489,7 @@ async fn real_answers_are_as_described() {
         "POST /jobs/{job_id}/log 408",
         "POST /jobs/{job_id}/log 429",
         "POST /jobs/{job_id}/requests 408",
+        "POST /jobs/{job_id}/requests 429",
         "POST /updates 400",
         "POST /updates 408",
         "POST /updates 429",

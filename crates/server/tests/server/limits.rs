@@ -2,9 +2,10 @@
 
 use milepost_server::Config;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::credentials::{KEY, bearer, get, guarded, open_with, token, watches};
-use crate::support::{Events, Server, quick, until};
+use crate::support::{Events, Response, Server, drain, quick, until};
 
 /// A client behind a proxy on this machine.
 fn from(address: &str) -> String {
@@ -40,6 +41,50 @@ async fn an_address_reports_so_many_updates() {
     assert_eq!(server.request("GET", "/jobs/a", &mine, "").await.status, 200);
     let name = "milepost_limit_refusals_total{limit=\"reports\",of=\"address\"}";
     assert_eq!(metric(&server, "", name).await, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn deleting_and_requesting_count_as_reports() {
+    let config = Config { reports_per_address: Some(0.1), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    let (first, second) = (from("192.0.2.1"), from("192.0.2.2"));
+    for (mine, method, path, body) in [
+        (&first, "DELETE", "/jobs/a", ""),
+        (&second, "POST", "/jobs/a/requests", r#"{"action":"cancel"}"#),
+    ] {
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            let answer = server.request(method, path, mine, body).await;
+            statuses.push((answer.status, answer.problem()));
+        }
+        assert_eq!(statuses[0], (404, "unknown-job".to_owned()));
+        assert_eq!(statuses[3], (429, "too-many-requests".to_owned()));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_refused_is_counted() {
+    let config = Config { bytes_per_address: Some(7_000.0), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    for (address, path) in
+        [("192.0.2.1", "/jobs/a"), ("192.0.2.2", "/updates"), ("192.0.2.3", "/jobs/a/log")]
+    {
+        let mine = from(address);
+        // It announces more than is allowed, and need not send it.
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nhost: t\r\n{mine}content-length: 99999999\r\n\r\n"
+            );
+            let mut stream = server.connect().await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            statuses.push(Response::parse(&drain(&mut stream).await).status);
+        }
+        assert_eq!((statuses[0], statuses[2]), (413, 429), "{path}");
+    }
     server.stop().await;
 }
 
