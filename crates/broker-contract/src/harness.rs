@@ -87,6 +87,11 @@ impl Harness {
         (self.pass)(Duration::from_secs(seconds));
     }
 
+    /// Lets that many milliseconds pass for the broker.
+    pub fn pass_millis(&self, millis: u64) {
+        (self.pass)(Duration::from_millis(millis));
+    }
+
     /// Reports an update.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 //! whose ids begin with the harness's own prefix, so that several may run against one server at once.
 
 #[doc(hidden)]
+pub mod children;
+#[doc(hidden)]
 pub mod expiry;
 mod harness;
 #[doc(hidden)]
@@ -74,6 +76,25 @@ macro_rules! contract {
                 logging::a_log_is_bounded_and_marks_the_gap,
                 logging::a_log_goes_with_its_job,
                 logging::who_follows_is_woken_by_lines,
+            }
+        }
+    };
+}
+
+/// The cases of jobs with children, beside those of [`contract!`].
+#[macro_export]
+macro_rules! children_contract {
+    ($backend:ident, $setup:path) => {
+        mod $backend {
+            $crate::cases! { $setup;
+                children::the_fixtures,
+                children::a_parent_that_is_reported_later_has_its_children,
+                children::an_end_shows_the_children_as_they_are,
+                children::a_parent_progresses_up_to_its_root,
+                children::cycles_and_deep_trees_are_refused,
+                children::a_forgotten_child_counts_as_lost,
+                children::a_job_ends_with_its_children,
+                children::many_children_lead_to_few_states,
             }
         }
     };

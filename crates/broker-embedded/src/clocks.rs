@@ -71,7 +71,7 @@ impl Stripe {
         let since = |moment: u64| Duration::from_millis(now.saturating_sub(moment));
         if let Some(silence) = patience.ending(since(clocks.seen)) {
             let end = Update::end_of_lost(known.state.job(), known.state.attempt(), silence);
-            self.end_lost(&end, context);
+            self.end_known(&end, context);
             return;
         }
         let health = patience.health(since(clocks.seen), since(clocks.progressed));
@@ -89,11 +89,12 @@ impl Stripe {
 }
 
 impl Stripe {
-    /// Ends a job whose worker is lost. It is known, so the end is neither rejected nor turned away for want of room.
-    fn end_lost(&mut self, end: &Update, context: Context<'_>) {
+    /// Ends a job on its worker's behalf. It is known and runs, so the end is neither rejected nor turned away for want of
+    /// room.
+    pub(crate) fn end_known(&mut self, end: &Update, context: Context<'_>) {
         let next =
             |previous: Option<&State>, epoch, now| fold(previous, end, Origin::Report, epoch, now);
-        let birth = || unreachable!("a job with a clock is known");
+        let birth = || unreachable!("the job is known");
         let folded = self.fold(end.job(), next, context, Room::BeyondBound, true, birth);
         debug_assert!(folded.is_ok(), "the end of a known job is folded");
     }

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod clocks;
+mod families;
 mod index;
 mod job;
 mod jobs;
@@ -19,11 +20,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use milepost_protocol::{
-    Epoch, Fold, JobId, LogLine, Origin, Position, Request, State, Timeline, Timestamp, Update,
-    fold,
+    Ancestors, Epoch, Fold, InvalidParent, JobId, LogLine, MAX_LEVELS, Origin, Position, Request,
+    State, Timeline, Timestamp, Update, fold,
 };
 
 use capacity::Capacity;
+use families::{Families, ROLL_UP_INTERVAL};
 use logs::Logs;
 use milepost_broker::{
     Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
@@ -89,6 +91,7 @@ pub struct Embedded {
     limits: Limits,
     capacity: Capacity,
     logs: Logs,
+    families: Families,
     clock: Arc<dyn Clock>,
     store: Option<Store>,
     next_epoch: AtomicU64,
@@ -114,6 +117,7 @@ impl Embedded {
             hasher: RandomState::new(),
             capacity: Capacity::new(limits.max_jobs, limits.max_bytes),
             logs: Logs::new(limits.max_log_bytes),
+            families: Families::default(),
             limits,
             clock,
             store: None,
@@ -151,6 +155,7 @@ impl Embedded {
             let timeline = timeline.and_then(|bytes| Timeline::decode(bytes, &state)).map(Box::new);
             let job = NewJob { state: record.state, epoch, begun: record.begun, expires };
             let key = stripe.begin(job, timeline, &broker.capacity);
+            broker.families.child(None, &state, expires, &broker.capacity);
             stripe.wind(key, &state, true, millis(broker.clock.elapsed()));
         }
         broker.store = Some(store);
@@ -164,6 +169,49 @@ impl Embedded {
         for stripe in &self.stripes {
             while lock(stripe).expire(SLICE, self.context()) {}
         }
+        for parent in self.families.expired(millis(self.clock.elapsed())) {
+            let stripe = self.stripe(&parent);
+            if stripe.state(&parent).is_none() {
+                self.families.forget(&parent, &self.capacity);
+            }
+        }
+    }
+
+    /// Shows jobs' children in their states, each at most five times a second. [`Broker::run`] does this when they change.
+    pub fn roll_up(&self) {
+        // The state of a parent may change what its own parent shows.
+        for _ in 0..MAX_LEVELS {
+            let due = self.families.due(millis(self.clock.elapsed()));
+            if due.is_empty() {
+                break;
+            }
+            for parent in due {
+                self.stripe(&parent).roll_up(&parent, self.context());
+            }
+        }
+    }
+
+    async fn roll_up_children(&self) {
+        loop {
+            self.families.changed().await;
+            self.roll_up();
+            while self.families.is_waiting() {
+                tokio::time::sleep(Duration::from_millis(ROLL_UP_INTERVAL)).await;
+                self.roll_up();
+            }
+        }
+    }
+
+    /// Whether a job may become a child of the parent that the update names, unless it is one already.
+    fn check_parent(&self, update: &Update) -> Result<(), InvalidParent> {
+        let Some(parent) = update.parent() else { return Ok(()) };
+        let parent_of = |job: &JobId| self.stripe(job).state(job).and_then(|state| state.parent());
+        if parent_of(update.job()).as_ref() == Some(&parent) {
+            return Ok(());
+        }
+        let mut ancestors = Ancestors::new(update.job(), parent)?;
+        while ancestors.step(parent_of(ancestors.next()))? {}
+        Ok(())
     }
 
     /// Changes the health of the jobs that have been silent, or stood still, for too long. [`Broker::run`] does this each
@@ -188,6 +236,7 @@ impl Embedded {
             limits: &self.limits,
             capacity: &self.capacity,
             logs: &self.logs,
+            families: &self.families,
             store: self.store.as_ref(),
             now: self.clock.now(),
             elapsed: self.clock.elapsed(),
@@ -264,6 +313,7 @@ fn random_epoch() -> u64 {
 #[async_trait]
 impl Broker for Embedded {
     async fn report(&self, update: Update) -> Result<Reported, ReportError> {
+        self.check_parent(&update).map_err(ReportError::Parent)?;
         let next = |previous: Option<&State>, epoch, now| {
             fold(previous, &update, Origin::Report, epoch, now)
         };
@@ -340,14 +390,17 @@ impl Broker for Embedded {
     async fn run(&self, mut stop: tokio::sync::watch::Receiver<bool>) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = second.tick() => {
-                    self.expire();
-                    self.look_at_clocks();
-                }
-                _ = stop.wait_for(|stop| *stop) => break,
+        let each_second = async {
+            loop {
+                second.tick().await;
+                self.expire();
+                self.look_at_clocks();
             }
+        };
+        tokio::select! {
+            () = each_second => {}
+            () = self.roll_up_children() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
         if let Some(store) = &self.store
             && let Err(error) = store.close().await

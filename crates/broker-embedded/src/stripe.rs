@@ -2,10 +2,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Epoch, Fold, JobId, State, Timeline, Timestamp};
+use milepost_protocol::{Epoch, Fold, JobId, Position, State, Timeline, Timestamp};
 
 use crate::Limits;
 use crate::capacity::Capacity;
+use crate::families::Families;
 use crate::index::Index;
 use crate::job::Known;
 use crate::jobs::{Jobs, Key};
@@ -40,6 +41,7 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) capacity: &'a Capacity,
     pub(crate) logs: &'a Logs,
+    pub(crate) families: &'a Families,
     pub(crate) store: Option<&'a Store>,
     pub(crate) now: Timestamp,
     pub(crate) elapsed: Duration,
@@ -108,7 +110,7 @@ impl Stripe {
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
         let state = match next(previous, epoch, context.now) {
-            Ok(Fold::New(state)) => Arc::new(state),
+            Ok(Fold::New(state)) => Arc::new(with_children(previous, state, context)),
             Ok(Fold::Repeated) => {
                 let known = known.expect("only a known job has a state to repeat");
                 return Ok(Folded { state: Arc::clone(&known.state), repeated: true });
@@ -130,6 +132,7 @@ impl Stripe {
 
         let ttl = context.limits.ttl_of(&state);
         let expires = millis(context.elapsed + ttl);
+        context.families.child(previous, &state, expires, context.capacity);
         let progressed =
             previous.is_none_or(|previous| previous.progressed_at() != state.progressed_at());
         let (key, timeline) = if let Some(key) = found.filter(|_| known.is_some()) {
@@ -183,6 +186,7 @@ impl Stripe {
     pub(crate) fn show(&mut self, key: Key, state: &Arc<State>, context: Context<'_>) {
         let Some(known) = self.jobs.get(key).and_then(|job| job.known.as_ref()) else { return };
         let (begun, expires) = (known.begun, known.expires);
+        context.families.child(Some(&known.state), state, expires, context.capacity);
         let replaces = context.capacity.exceeded(false, state, 0).is_some();
         self.advance(key, Arc::clone(state), expires, replaces, context);
         if let Some(store) = context.store {
@@ -193,6 +197,36 @@ impl Stripe {
         }
         if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(state);
+        }
+    }
+
+    /// Shows a job's children in its state, and ends the job if it is to end with them.
+    pub(crate) fn roll_up(&mut self, parent: &JobId, context: Context<'_>) {
+        let totals = context.families.show(parent, millis(context.elapsed));
+        let Some((key, totals)) = self.jobs.find(parent).zip(totals) else { return };
+        let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
+        let present = Arc::clone(&known.state);
+        if present.status().is_end() {
+            return;
+        }
+        let position = match present.position() {
+            position if position.epoch == known.epoch => position.next(),
+            _ => Position { epoch: known.epoch, number: 1 },
+        };
+        if let Some(state) = present.with_children(&totals, position, context.now) {
+            // Children that are reported keep their parent alive.
+            known.expires =
+                known.expires.max(millis(context.elapsed + context.limits.ttl_of(&state)));
+            if state.progressed_at() != present.progressed_at()
+                && let Some(clocks) = &mut known.clocks
+            {
+                clocks.progressed = millis(context.elapsed);
+            }
+            self.note(key, &state, context);
+            self.show(key, &Arc::new(state), context);
+        }
+        if let Some(end) = self.state(parent).and_then(|state| state.end_with_children()) {
+            self.end_known(&end, context);
         }
     }
 
@@ -287,6 +321,8 @@ impl Stripe {
         let Some(known) = job.known.take() else { return false };
         context.capacity.remove_job();
         context.logs.forget(&job.id);
+        context.families.forget(&job.id, context.capacity);
+        context.families.forgotten_child(&known.state);
         known.release(context.capacity);
         match &job.listener {
             Some(listener) => listener.forgotten(),
@@ -383,4 +419,15 @@ impl Stripe {
 /// A moment of the clock's `elapsed` in the queues' unit.
 pub(crate) fn millis(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The next state of a job, with its children as they are now: a job's end is not to show fewer of them ended than have.
+fn with_children(previous: Option<&State>, state: State, context: Context<'_>) -> State {
+    if previous.is_some_and(|previous| previous.attempt() != state.attempt()) {
+        context.families.forget(state.job(), context.capacity);
+    }
+    let totals = context.families.show(state.job(), millis(context.elapsed));
+    let shown =
+        totals.and_then(|totals| state.with_children(&totals, state.position(), context.now));
+    shown.unwrap_or(state)
 }

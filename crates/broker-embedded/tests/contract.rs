@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_broker::ManualClock;
-use milepost_broker_contract::{Harness, Settings, contract, health_contract};
+use milepost_broker_contract::{Harness, Settings, children_contract, contract, health_contract};
 use milepost_broker_embedded::{Embedded, Limits};
 use tempfile::TempDir;
 
@@ -39,6 +39,7 @@ fn embedded(settings: &Settings, directory: Option<TempDir>) -> Harness {
             clock.advance(by);
             embedded.expire();
             embedded.look_at_clocks();
+            embedded.roll_up();
         }
     };
     Harness::new(embedded, pass, directory.map(|directory| Box::new(directory) as _))
@@ -46,5 +47,7 @@ fn embedded(settings: &Settings, directory: Option<TempDir>) -> Harness {
 
 contract!(embedded_in_memory, crate::in_memory);
 contract!(embedded_on_disk, crate::on_disk);
+children_contract!(embedded_children, crate::in_memory);
+children_contract!(embedded_children_on_disk, crate::on_disk);
 health_contract!(embedded_health, crate::in_memory);
 health_contract!(embedded_health_on_disk, crate::on_disk);

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use milepost_protocol::{JobId, LogLine, Position, Request, RequestRefusal, State, Update};
 use milepost_redis::{Client, Failure, Reply};
 use tokio::sync::watch;
@@ -146,6 +147,26 @@ impl Redis {
         }
     }
 
+    /// Shows the children of jobs in their states. One instance does so for each job: the others are not told of it.
+    async fn roll_up_children(&self) {
+        const EVERY: Duration = Duration::from_millis(200);
+        const SLICE: usize = 256;
+        const AT_ONCE: usize = 32;
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.client.tell_parents().await;
+            let Ok(parents) = self.client.due_parents(SLICE).await else { continue };
+            let now = self.shared.clock.now();
+            let roll_ups = futures_util::stream::iter(parents)
+                .map(|parent| async move { self.client.roll_up(&parent, now).await });
+            let mut done = roll_ups.buffer_unordered(AT_ONCE);
+            // A job whose roll-up fails is due again in some seconds.
+            while done.next().await.is_some() {}
+        }
+    }
+
     /// Removes expired jobs from the index, and counts the others.
     async fn maintain_index(&self) {
         const EVERY: Duration = Duration::from_secs(2);
@@ -177,6 +198,7 @@ impl Broker for Redis {
                 Ok(Reported { state: Arc::new(accepted.state), repeated: accepted.repeated })
             }
             Ok(Reply::Refused(refusal)) => Err(ReportError::Refused(refusal)),
+            Ok(Reply::InvalidParent(invalid)) => Err(ReportError::Parent(invalid)),
             Ok(_) => Err(ReportError::Unavailable(Unavailable::Backend(
                 "unexpected reply from the report script".to_owned(),
             ))),
@@ -309,6 +331,7 @@ impl Broker for Redis {
             () = self.probe_servers() => {}
             () = self.maintain_index() => {}
             () = self.update_health() => {}
+            () = self.roll_up_children() => {}
             () = self.log_ends.run(&self.client) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::OnceLock;
 
-use milepost_broker_contract::{Harness, Settings, contract, health_contract};
+use milepost_broker_contract::{Harness, Settings, children_contract, contract, health_contract};
 use milepost_redis_servers::{Cluster, Server};
 
 /// A server for each case.
@@ -23,5 +23,7 @@ async fn cluster(settings: Settings) -> Harness {
 
 contract!(redis, crate::single);
 contract!(redis_cluster, crate::cluster);
+children_contract!(redis_children, crate::single);
+children_contract!(redis_cluster_children, crate::cluster);
 // In a Cluster, health does not change by time.
 health_contract!(redis_health, crate::single);

@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, Refusal, Request, RequestRefusal, State, Timeline, Update};
+use milepost_protocol::{
+    InvalidParent, JobId, Refusal, Request, RequestRefusal, State, Timeline, Update,
+};
 
 use crate::jobs::{Jobs, JobsQuery};
 
@@ -20,7 +22,9 @@ use crate::jobs::{Jobs, JobsQuery};
 /// 4. **Ends are latched**: see the fold.
 /// 5. **Unreadable is not unavailable.** If a backend cannot read one job, that job's listener is notified
 ///    ([`Listener::unreadable`]); other jobs are not affected.
-/// 6. **Bounded.** At its bound a backend evicts ended jobs, in the order of their expiry. If that is not enough, it rejects
+/// 6. **Children.** A job's children are shown in its state, at most five times a second, the last change included:
+///    `spec/README.md`, section 18.
+/// 7. **Bounded.** At its bound a backend evicts ended jobs, in the order of their expiry. If that is not enough, it rejects
 ///    updates ([`ReportError::Full`]), but never the end of a known job.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
@@ -134,6 +138,8 @@ pub struct Reported {
 pub enum ReportError {
     /// The fold rejected it: its attempt has ended.
     Refused(Refusal),
+    /// The job cannot be a child of the parent that the update names.
+    Parent(InvalidParent),
     /// The broker is at its bound; the text names the bound.
     Full(String),
     /// The backend is unavailable.
@@ -144,6 +150,7 @@ impl fmt::Display for ReportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::Parent(invalid) => write!(f, "parent_id {invalid}"),
             Self::Full(bound) => write!(f, "the broker is full: {bound}"),
             Self::Unavailable(unavailable) => unavailable.fmt(f),
         }

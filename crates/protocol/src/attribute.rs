@@ -36,6 +36,8 @@ pub enum Attribute {
     Weight,
     /// How many children the job is going to have.
     ChildrenExpected,
+    /// Whether the job ends with its children.
+    CompleteWhen,
     /// What `current` and `total` count.
     Unit,
     /// Whether the worker answers requests to cancel.
@@ -54,13 +56,14 @@ pub enum Attribute {
 
 impl Attribute {
     /// Every attribute.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Name,
         Self::Tags,
         Self::Stages,
         Self::ParentId,
         Self::Weight,
         Self::ChildrenExpected,
+        Self::CompleteWhen,
         Self::Unit,
         Self::Cancellable,
         Self::Heartbeat,
@@ -79,6 +82,7 @@ impl Attribute {
             Self::ParentId => "parent_id",
             Self::Weight => "weight",
             Self::ChildrenExpected => "children_expected",
+            Self::CompleteWhen => "complete_when",
             Self::Unit => "unit",
             Self::Cancellable => "cancellable",
             Self::Heartbeat => "heartbeat",
@@ -98,6 +102,7 @@ impl Attribute {
             "parent_id" => Self::ParentId,
             "weight" => Self::Weight,
             "children_expected" => Self::ChildrenExpected,
+            "complete_when" => Self::CompleteWhen,
             "unit" => Self::Unit,
             "cancellable" => Self::Cancellable,
             "heartbeat" => Self::Heartbeat,
@@ -123,6 +128,7 @@ impl Attribute {
             Self::ParentId => text(json).is_some_and(|id| JobId::parse(&id).is_ok()),
             Self::Weight => number(json).is_some_and(|weight| weight > 0.0),
             Self::ChildrenExpected => serde_json::from_str::<u32>(json).is_ok(),
+            Self::CompleteWhen => text(json).as_deref() == Some("all_ended"),
             Self::Cancellable => matches!(json, "true" | "false"),
             Self::Heartbeat | Self::StallAfter | Self::LostAfter => {
                 number(json).is_some_and(|seconds| seconds > 0.0 && seconds <= MAX_SECONDS)

@@ -4,7 +4,9 @@ use std::{fmt, mem};
 use crate::attribute::number;
 use crate::layout::{Layout, Span};
 use crate::update::SERVER_FIELDS;
-use crate::{Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, json, stages};
+use crate::{
+    Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, children, json, stages,
+};
 
 /// Where an update comes from. Only a reporter learns that its update was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,7 @@ pub fn fold(
     next.add_moments(now, has_progressed);
     next.add_health(has_progressed);
     next.carry_request();
+    next.add_children();
     if attempt == 1 {
         next.add("attempt", "1");
     } else {
@@ -245,7 +248,7 @@ impl<'a> Next<'a> {
 
     /// The progress that the update leaves out.
     fn add_progress(&mut self) {
-        if self.layout.progress.is_given() {
+        if self.layout.progress.is_given() || self.update.unknown_progress {
             return;
         }
         let worked_out = || self.of_stages().or_else(|| self.of_total());
@@ -253,6 +256,8 @@ impl<'a> Next<'a> {
             self.add("progress", "1.0")
         } else if let Some(progress) = worked_out() {
             self.add("progress", &Ratio(progress).to_string())
+        } else if self.last_progress().is_some() {
+            return;
         } else if let Some(progress) = self.carried(|layout| layout.progress) {
             self.add("progress", progress)
         } else {
@@ -307,6 +312,33 @@ impl<'a> Next<'a> {
         }
     }
 
+    /// The progress that no worker has reported: that of the job's children, or null. It is one of the last fields of a
+    /// state, where it can be replaced.
+    fn last_progress(&self) -> Option<&'a str> {
+        if self.layout.progress.is_given() {
+            return None;
+        }
+        let known = self.carried(|layout| layout.progress);
+        let theirs = self.previous.and_then(State::progress_of_children);
+        let unknown = self.update.unknown_progress || known == Some("null");
+        theirs.or_else(|| unknown.then_some("null"))
+    }
+
+    /// The children of the attempt so far, and the progress, if it is theirs or not known.
+    fn add_children(&mut self) {
+        let progress = self.last_progress();
+        if let Some(known) = self.carried(|layout| layout.children) {
+            self.layout.children = if progress.is_some() {
+                self.add("children", known)
+            } else {
+                self.add("children", &children::without_progress(known))
+            };
+        }
+        if let Some(progress) = progress {
+            self.layout.progress = self.add("progress", progress);
+        }
+    }
+
     /// When the attempt began, was heard and progressed last, and ended.
     fn add_moments(&mut self, now: Timestamp, has_progressed: bool) {
         let now = now.written(3);
@@ -346,6 +378,10 @@ impl<'a> Next<'a> {
         self.layout.health = self.add_text("health", health.as_str());
     }
 
+    fn progress(&self) -> Option<&str> {
+        self.layout.progress.get(&self.json).or_else(|| self.last_progress())
+    }
+
     /// Whether the status, the stage, the progress or `current` is another one than in the state before.
     fn has_progressed(&self) -> bool {
         let Some(previous) = self.previous else { return true };
@@ -354,14 +390,14 @@ impl<'a> Next<'a> {
         };
         previous.status != self.update.status
             || changed(|layout| layout.stage)
-            || changed(|layout| layout.progress)
+            || self.progress() != self.carried(|layout| layout.progress)
             || self.layout.current.is_given() && changed(|layout| layout.current)
     }
 }
 
 /// A progress that the fold works out: within 0…1, with at most six decimals, so that it is written the same wherever
 /// the fold runs.
-struct Ratio(f64);
+pub(crate) struct Ratio(pub(crate) f64);
 
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,6 +25,7 @@ pub(crate) struct Rare {
     pub(crate) current: Span,
     pub(crate) health: Span,
     pub(crate) requested: Span,
+    pub(crate) children: Span,
     /// In the order in which they stand there.
     pub(crate) attributes: Vec<(Attribute, Span)>,
 }
@@ -37,6 +38,7 @@ impl Deref for Layout {
             current: Span::NONE,
             health: Span::NONE,
             requested: Span::NONE,
+            children: Span::NONE,
             attributes: Vec::new(),
         };
         self.rare.as_deref().unwrap_or(NONE)
@@ -102,6 +104,7 @@ impl Layout {
             "progressed_at" if is_moment(value) => self.progressed_at = span,
             "health" => self.health = span,
             "requested" if value.get().starts_with('{') => self.requested = span,
+            "children" if value.get().starts_with('{') => self.children = span,
             _ => {
                 if let Some(attribute) = Attribute::from_name(name)
                     && attribute.accepts(value)
@@ -136,6 +139,7 @@ impl Rare {
             current: self.current.moved(by),
             health: self.health.moved(by),
             requested: self.requested.moved(by),
+            children: self.children.moved(by),
             attributes: attributes.map(|(attribute, span)| (*attribute, span.moved(by))).collect(),
         }
     }

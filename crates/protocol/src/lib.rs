@@ -5,6 +5,7 @@
 //! crate's tests, and by those of every SDK.
 
 mod attribute;
+mod children;
 mod close;
 mod fold;
 mod health;
@@ -26,6 +27,10 @@ mod timestamp;
 mod update;
 
 pub use attribute::{Attribute, MAX_ATTRIBUTE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES};
+pub use children::{
+    Ancestors, ChildStatus, ChildSummary, ChildTotals, Children, InvalidParent, MAX_CHILDREN,
+    MAX_LEVELS,
+};
 pub use close::{CloseCode, Reconnect};
 pub use fold::{Fold, Origin, Refusal, fold};
 pub use health::{Health, Patience};

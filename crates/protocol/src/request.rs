@@ -143,12 +143,22 @@ pub fn request(
         present if present.epoch == epoch => present.next(),
         _ => Position { epoch, number: 1 },
     };
-    let mut json = previous.before_request().to_owned();
-    json.push_str(",\"requested\":");
-    let start = json.len();
-    json.push_str(&request.to_json(now));
+    let mut json = previous.json[..previous.tail_start()].to_owned();
     let mut layout = previous.layout.clone();
-    layout.requested = Span::new(&(start..json.len()));
+    let mut add = |name: &str, value: &str| {
+        // Writing into a String cannot fail.
+        let _ = write!(json, ",\"{name}\":");
+        let start = json.len();
+        json.push_str(value);
+        Span::new(&(start..json.len()))
+    };
+    layout.requested = add("requested", &request.to_json(now));
+    if let Some(children) = previous.children() {
+        layout.children = add("children", children);
+    }
+    if let Some(progress) = previous.last_progress() {
+        layout.progress = add("progress", progress);
+    }
     // Writing into a String cannot fail.
     let _ = write!(json, ",\"attempt\":{},\"position\":\"{position}\"}}", previous.attempt);
     Ok(Fold::New(State { position, layout, json: json.into_boxed_str(), ..previous.clone() }))
@@ -164,18 +174,6 @@ impl State {
     pub fn requested_action(&self) -> Option<Action> {
         let name = self.requested()?.strip_prefix(r#"{"action":""#)?.split('"').next()?;
         Action::from_name(name)
-    }
-
-    /// The JSON up to where the request is, or would be: the fold writes it before the attempt and the position.
-    fn before_request(&self) -> &str {
-        let end = match self.requested() {
-            Some(requested) => {
-                let value = requested.as_ptr().addr() - self.json.as_ptr().addr();
-                value - ",\"requested\":".len()
-            }
-            None => self.json.rfind(",\"attempt\":").unwrap_or(self.json.len()),
-        };
-        &self.json[..end]
     }
 }
 

@@ -11,8 +11,8 @@ use utoipa::openapi::schema::{
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
-    Attribute, Health, JobId, MAX_STAGE_BYTES, MAX_TTL_SECONDS, Position, ProblemType, Requested,
-    State, Status, Update,
+    Attribute, Children, Health, JobId, MAX_STAGE_BYTES, MAX_TTL_SECONDS, Position, ProblemType,
+    Requested, State, Status, Update,
 };
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
@@ -153,6 +153,7 @@ impl PartialSchema for State {
             .property("ended_at", moment("When the attempt ended."))
             .property("health", reference::<Health>())
             .property("requested", reference::<Requested<'_>>())
+            .property("children", reference::<Children>())
             .property("attempt", attempt(SchemaType::new(Type::Integer)))
             .property("position", reference::<Position>());
         for required in ["job_id", "status", "stage", "timestamp", "attempt", "position"] {
@@ -168,6 +169,7 @@ impl ToSchema for State {
         add::<Status>(schemas);
         add::<Health>(schemas);
         add::<Requested<'_>>(schemas);
+        add::<Children>(schemas);
         add::<Position>(schemas);
     }
 }
@@ -187,6 +189,9 @@ fn of_attribute(attribute: Attribute) -> ObjectBuilder {
         Attribute::ParentId => "The job that this one is a part of.",
         Attribute::Weight => "How much of its parent this job is: a number above 0.",
         Attribute::ChildrenExpected => "How many children the job is going to have.",
+        Attribute::CompleteWhen => {
+            "Whether the server ends the job once all expected children have ended: `all_ended`."
+        }
         Attribute::Unit => "What `current` and `total` count: 1 to 32 bytes.",
         Attribute::Cancellable => "Whether the worker answers requests to cancel: true or false.",
         Attribute::Heartbeat => "The longest time between two reports of the worker, in seconds.",

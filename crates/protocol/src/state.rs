@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::attribute::{number, text};
 use crate::json::{self, Fields};
 use crate::layout::{Layout, Span};
-use crate::{Attribute, InvalidJobId, JobId, Position, Status};
+use crate::{Attribute, Children, InvalidJobId, JobId, Position, Status};
 
 /// A job as its updates so far describe it. Every watcher receives the same JSON, on every transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +169,9 @@ pub struct StateView<'a> {
     /// When the attempt ended, by the server's clock.
     #[serde(borrow, default, deserialize_with = "text_or_none")]
     pub ended_at: Option<Cow<'a, str>>,
+    /// How many children the job has; none if it has had none in this attempt.
+    #[serde(default)]
+    pub children: Option<Children>,
 }
 
 // A worker may have fields of its own by these names, of another type: to people they are as good as none.

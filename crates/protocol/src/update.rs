@@ -35,6 +35,8 @@ pub struct Update {
     pub(crate) layout: Layout,
     pub(crate) total: Span,
     pub(crate) stage_progress: Span,
+    /// Whether it says that the progress is not known: `null`, which is not among the fields. The fold adds it.
+    pub(crate) unknown_progress: bool,
     /// The attributes that end with this update: those that are null, or of another type.
     pub(crate) cleared: Vec<Attribute>,
 }
@@ -106,6 +108,7 @@ impl Update {
             layout: Layout::default(),
             total: Span::default(),
             stage_progress: Span::default(),
+            unknown_progress: false,
             cleared: Vec::new(),
         };
         update.fields.push_str("\"job_id\":\"");
@@ -126,9 +129,9 @@ impl Update {
         let is_given = present(value).is_some();
         match name {
             "job_id" | "status" => {}
+            "progress" if !is_given => self.unknown_progress = true,
             "progress" => {
-                let clamped = if is_given { parse_progress(value)? } else { None };
-                self.layout.progress = match clamped {
+                self.layout.progress = match parse_progress(value)? {
                     Some(clamped) => self.push_value(field, clamped),
                     None => self.push(field),
                 };
@@ -255,6 +258,7 @@ impl Update {
     pub fn value(&self, name: &str) -> Option<&str> {
         let span = match name {
             "stage" => self.layout.stage,
+            "progress" if self.unknown_progress => return Some("null"),
             "progress" => self.layout.progress,
             "current" => self.layout.current,
             "total" => self.total,
@@ -406,7 +410,7 @@ pub enum InvalidUpdate {
 }
 
 impl InvalidUpdate {
-    fn field(name: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn field(name: &str, detail: impl Into<String>) -> Self {
         Self::Field { name: name.to_owned(), detail: detail.into() }
     }
 

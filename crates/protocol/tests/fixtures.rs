@@ -51,6 +51,7 @@ fn every_fixture_is_run() {
     names.sort();
     let run = [
         "README.md",
+        "children.json",
         "close-codes.json",
         "fold.json",
         "job-id.json",

@@ -1,12 +1,14 @@
-use milepost_protocol::{JobId, LogLine, Position, Timestamp};
+use std::time::Duration;
+
+use milepost_protocol::{JobId, LogLine, MAX_CHILDREN, Position, Timestamp};
 use redis::Cmd;
 
-use crate::names::{CLOCKS, INDEX, Names};
-use crate::report::{JobRequest, Report, ServerId, Source, random};
+use crate::names::{CLOCKS, INDEX, Names, PARENTS};
+use crate::report::{Child, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
-    CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ, REPORT,
-    REPORT_END, Script,
+    CHILD, CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ,
+    REPORT, REPORT_END, Script,
 };
 
 /// One run of a script.
@@ -18,7 +20,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Puts a request for its worker into a job's state.
+    /// Puts a request for its worker, or its children, into a job's state.
     pub(crate) fn request(
         names: Names,
         of: JobRequest<'_>,
@@ -77,6 +79,36 @@ impl Call {
             keys,
             arguments: arguments.map(|text| text.as_bytes().to_vec()).into(),
         }
+    }
+
+    /// Finds at most `most` jobs that are due to show their children. They are due again after `again`.
+    pub(crate) fn due_parents(most: usize, again: Duration) -> Self {
+        let arguments = [most.to_string(), again.as_millis().to_string()];
+        Self {
+            script: &DUE,
+            keys: vec![PARENTS.to_owned()],
+            arguments: arguments.map(String::into_bytes).into(),
+        }
+    }
+
+    /// Keeps what `parent` has to know of a child.
+    pub(crate) fn child(
+        names: Names,
+        parent: &JobId,
+        child: Child<'_>,
+        retention: &Retention,
+    ) -> Self {
+        /// A parent shows a change after so many milliseconds, with those that come meanwhile.
+        const INTERVAL: &str = "200";
+        let [_, job_key] = names.keys(parent);
+        let mut keys = vec![job_key];
+        if !names.is_cluster() {
+            keys.push(PARENTS.to_owned());
+        }
+        let bounds =
+            [retention.ttl.as_millis().to_string(), MAX_CHILDREN.to_string(), INTERVAL.to_owned()];
+        let arguments = [parent.to_string()].into_iter().chain(child.arguments()).chain(bounds);
+        Self { script: &CHILD, keys, arguments: arguments.map(String::into_bytes).collect() }
     }
 
     /// Finds at most `most` jobs that are due for [`clock`](Self::clock).

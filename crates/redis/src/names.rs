@@ -14,6 +14,9 @@ pub const INDEX: [&str; 2] = ["{milepost}:begun", "{milepost}:expires"];
 /// The jobs whose health changes by time, by when to look at them.
 pub(crate) const CLOCKS: &str = "{milepost}:clocks";
 
+/// The jobs whose children changed, or have not all ended, by when to look at them.
+pub(crate) const PARENTS: &str = "{milepost}:parents";
+
 const CHANNEL: &str = "job_progress:";
 
 impl Names {
@@ -24,6 +27,11 @@ impl Names {
     /// The keys of a job: its state, and the hash with its latest states and what the fold has to know of it.
     pub(crate) fn keys(self, job: &JobId) -> [String; 2] {
         ["job_status:", "job_meta:"].map(|prefix| self.name(prefix, job))
+    }
+
+    /// The job's children that have not ended, by when they were heard last, in milliseconds.
+    pub(crate) fn open_children(self, job: &JobId) -> String {
+        self.name("job_open_children:", job)
     }
 
     /// Where the job's states are published.

@@ -1,4 +1,4 @@
-use milepost_protocol::{Position, RequestRefusal, State, Status};
+use milepost_protocol::{InvalidParent, Position, RequestRefusal, State, Status};
 
 use crate::Failure;
 use crate::answer::{Answer, text};
@@ -22,8 +22,10 @@ pub enum Reply {
     Stale,
     /// The job is not known, but a legacy worker set this value under its key. It need not be text.
     Adopt(Vec<u8>),
-    /// The job does not accept this request.
+    /// The job does not accept this request. If it was to show its children: it is not known.
     RequestRefused(RequestRefusal),
+    /// The job cannot be a child of the parent that the update names.
+    InvalidParent(InvalidParent),
     /// The deadline had passed. The value is the server's clock, in milliseconds.
     Late(i64),
 }

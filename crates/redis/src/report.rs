@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Origin, Position, Request, Timestamp, Update};
+use milepost_protocol::{ChildSummary, JobId, Origin, Position, Request, State, Timestamp, Update};
 
 use crate::arguments::Arguments;
 use crate::names::Names;
@@ -100,11 +100,12 @@ impl<'a> Report<'a> {
     }
 }
 
-/// A request for a job's worker, which the report script puts into the job's state.
+/// What the report script puts into a job's state that no worker reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JobRequest<'a> {
     pub(crate) job: &'a JobId,
-    pub(crate) request: &'a Request,
+    /// A request for the worker. None: the job's children as they are now.
+    pub(crate) request: Option<&'a Request>,
     pub(crate) now: Timestamp,
 }
 
@@ -121,8 +122,8 @@ impl JobRequest<'_> {
             .text("channel", Some(&names.channel(job)))
             .text("publish", Some(names.publish()))
             .text("job", Some(job.as_str()))
-            .text("origin", Some("request"))
-            .text("fields", Some(&request.to_json(now)))
+            .text("origin", Some(if request.is_some() { "request" } else { "children" }))
+            .text("fields", Some(&request.map(|request| request.to_json(now)).unwrap_or_default()))
             .text("status", Some(""))
             .number("named", None)
             .number("ttl", None);
@@ -131,8 +132,44 @@ impl JobRequest<'_> {
         let arguments =
             of_updates.into_iter().fold(arguments, |arguments, name| arguments.text(name, None));
         with_bounds(arguments.flag("has_timestamp", true), retention, now, deadline, server)
-            .text("after", Some(request.action.as_str()))
+            .text("after", request.map(|request| request.action.as_str()))
             .flag("ignore_key", false)
+    }
+}
+
+/// What a parent is to know of a child.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Child<'a> {
+    /// It is in this state.
+    State(&'a State),
+    /// The job is not known any more.
+    Forgotten(&'a JobId),
+    /// It has another parent, or none.
+    Gone(&'a JobId),
+}
+
+impl Child<'_> {
+    /// Those of `child.lua`.
+    pub(crate) fn arguments(self) -> [String; 7] {
+        let plain = |job: &JobId, status: &str| {
+            [job.as_str(), status, "", "", "", "", ""].map(str::to_owned)
+        };
+        match self {
+            Self::State(state) => {
+                let child = ChildSummary::of(state);
+                [
+                    state.job().to_string(),
+                    child.status.as_str().to_owned(),
+                    child.progress.to_string(),
+                    child.weight.to_string(),
+                    child.attempt.to_string(),
+                    format!("{:x}", child.position.epoch.0),
+                    child.position.number.to_string(),
+                ]
+            }
+            Self::Forgotten(job) => plain(job, "forgotten"),
+            Self::Gone(job) => plain(job, "gone"),
+        }
     }
 }
 
@@ -202,8 +239,10 @@ mod tests {
         assert_eq!(arguments.names(), names);
         let request = Request { action: Action::Cancel, by: None, reason: None };
         let now = Timestamp::from_micros(0);
-        let of = JobRequest { job: update.job(), request: &request, now };
-        let arguments = of.arguments(Names::new(false), &Retention::default(), None, None);
-        assert_eq!(arguments.names(), names);
+        for request in [Some(&request), None] {
+            let of = JobRequest { job: update.job(), request, now };
+            let arguments = of.arguments(Names::new(false), &Retention::default(), None, None);
+            assert_eq!(arguments.names(), names);
+        }
     }
 }

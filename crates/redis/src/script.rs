@@ -42,12 +42,14 @@ impl Script {
 const FOLD: &[&str] = &[
     "local legacy\n",
     include_str!("scripts/attempt.lua"),
+    include_str!("scripts/children.lua"),
     include_str!("scripts/timeline.lua"),
     include_str!("scripts/report.lua"),
 ];
 const LEGACY_FOLD: &[&str] = &[
     include_str!("scripts/legacy.lua"),
     include_str!("scripts/attempt.lua"),
+    include_str!("scripts/children.lua"),
     include_str!("scripts/timeline.lua"),
     include_str!("scripts/report.lua"),
 ];
@@ -60,7 +62,11 @@ pub(crate) static READ: Script = Script::new(&[include_str!("scripts/read.lua")]
 pub(crate) static CLOCK: Script =
     Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/clock.lua")]);
 pub(crate) static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
-pub(crate) static FORGET: Script = Script::new(&[include_str!("scripts/forget.lua")]);
+pub(crate) static FORGET: Script =
+    Script::new(&[include_str!("scripts/children.lua"), include_str!("scripts/forget.lua")]);
+// What a parent knows of an ended child is kept, also by a server that is out of memory.
+pub(crate) static CHILD: Script =
+    Script::allow_oom(&[include_str!("scripts/children.lua"), include_str!("scripts/child.lua")]);
 pub(crate) static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);
 pub(crate) static LOG_APPEND: Script =
     Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_append.lua")]);

@@ -364,6 +364,7 @@ fn run_at(connection: &mut redis::Connection, call: &Call, now: i64) -> State {
     let code = [
         clock,
         include_str!("../src/scripts/attempt.lua"),
+        include_str!("../src/scripts/children.lua"),
         include_str!("../src/scripts/timeline.lua"),
         include_str!("../src/scripts/report.lua"),
     ];

@@ -239,6 +239,9 @@ fn outcome(reply: &Reply) -> Outcome {
                 accepted.state.requested().and_then(|json| serde_json::from_str(json).ok());
             Outcome::Accepted { requested: requested.as_ref().and_then(Requested::read) }
         }
+        Reply::InvalidParent(invalid) => {
+            Outcome::Rejected { reason: format!("parent_id {invalid}") }
+        }
         Reply::Refused(refusal) => Outcome::AttemptOver { reason: refusal.to_string() },
         // An unexpected reply: another client is deleting and writing the job's keys.
         _ => busy(&RedisFailure::Unavailable("the job's keys changed concurrently".to_owned())),

@@ -19,6 +19,7 @@ ELSEWHERE = {
     "fold.json": "test_redis.py, but for cases that give an epoch: those are drawn for each job that begins",
     "close-codes.json": "of WebSockets, which this package does not speak",
     "redis-arguments.json": "test_redis.py",
+    "children.json": "of the fold, which servers and the scripts of Redis run",
     "timeline.json": "of the fold, which servers and the scripts of Redis run",
     "timestamp.json": "a state's timestamp is handed on as the text that it is; nothing here reads or orders it",
 }

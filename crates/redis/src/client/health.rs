@@ -37,6 +37,11 @@ impl Client {
         let answer = self.run(&Call::clock(self.names, job, from, asked, now)).await?;
         let parts: Option<Vec<_>> =
             answer.0.iter().map(|part| std::str::from_utf8(part).ok()).collect();
+        if parts.as_deref() == Some(&["1"])
+            && let Some(state) = self.newest_known(job).await
+        {
+            self.tell_parent(&state).await;
+        }
         // Any other answer means that the job does not end.
         let Some([position, attempt, silence]) = parts.as_deref() else { return Ok(()) };
         let lost = Position::parse(position).zip(attempt.parse().ok()).zip(silence.parse().ok());

@@ -4,6 +4,7 @@ use super::Client;
 use crate::Failure;
 use crate::call::Call;
 use crate::names::INDEX;
+use crate::report::Child;
 
 impl Client {
     /// Forgets a job. Returns false if it was not known.
@@ -11,6 +12,7 @@ impl Client {
     /// # Errors
     /// When Redis does not answer.
     pub async fn forget(&self, job: &JobId) -> Result<bool, Failure> {
+        let parent = self.newest_known(job).await.and_then(|state| state.parent());
         let answer = self.run(&Call::forget(self.names, job)).await?;
         if self.names.is_cluster() {
             let mut pipeline = redis::pipe();
@@ -18,6 +20,10 @@ impl Client {
                 pipeline.zrem(key, job.as_str()).ignore();
             }
             self.connection.pipeline(&pipeline).await?;
+        }
+        if let Some(parent) = parent {
+            // If this fails, a server notices before long.
+            let _ = self.child(&parent, Child::Forgotten(job)).await;
         }
         Ok(answer.0.first().is_some_and(|keys| keys != b"0"))
     }

@@ -1,5 +1,6 @@
 //! The client that runs Milepost's scripts: reports and requests are here, what else it can do is grouped by noun.
 
+mod children;
 mod health;
 mod index;
 mod job_log;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 
+use self::children::Children;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::connection::wall_clock;
@@ -30,13 +32,19 @@ pub struct Client {
     connection: SharedConnection,
     names: Names,
     retention: Retention,
+    children: Children,
 }
 
 impl Client {
     /// A client of the Redis at that address. Does not connect yet.
     pub fn new(address: Address, retention: Retention) -> Self {
         let names = Names::new(address.is_cluster());
-        Self { connection: SharedConnection::new(address), names, retention }
+        Self {
+            connection: SharedConnection::new(address),
+            names,
+            retention,
+            children: Children::default(),
+        }
     }
 
     /// Replaces the time that connecting, and each reply, may take. Redis rejects a report that it reaches later
@@ -74,6 +82,9 @@ impl Client {
     /// # Errors
     /// When Redis does not accept it, or it is not known whether it did.
     pub async fn report(&self, update: &Update, now: Timestamp) -> Result<Reply, Failure> {
+        if let Err(invalid) = self.check_parent(update, now).await? {
+            return Ok(Reply::InvalidParent(invalid));
+        }
         let reply = self.fold(update, None, now, false).await?;
         let Reply::Adopt(json) = reply else { return Ok(reply) };
         // A legacy worker has reported this job, and no server has folded its value yet.
@@ -132,7 +143,7 @@ impl Client {
         request: &Request,
         now: Timestamp,
     ) -> Result<Reply, Failure> {
-        let of = JobRequest { job, request, now };
+        let of = JobRequest { job, request: Some(request), now };
         let call = |deadline, server: Option<ServerId>| {
             Call::request(self.names, of, &self.retention, deadline, server.as_ref())
         };
@@ -170,6 +181,7 @@ impl Client {
                     if let Some(index) = &accepted.index {
                         self.update_index(job, index).await;
                     }
+                    self.tell_parent(&accepted.state).await;
                     return Ok(reply);
                 }
                 reply => return Ok(reply),

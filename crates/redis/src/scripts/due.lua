@@ -1,11 +1,17 @@
--- Which jobs are due for clock.lua.
+-- Which jobs are due for clock.lua, or to show their children.
 --
--- KEYS  clocks
--- ARGV  at most so many
+-- KEYS  clocks, or parents
+-- ARGV  at most so many; and, if given, after how many milliseconds they are due again, so that other callers leave them alone
 --
 -- Answers the time in milliseconds, then the jobs.
 local time = redis.call('TIME')
-local now = tostring(time[1] * 1000 + math.floor(time[2] / 1000))
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tostring(now_ms)
 local jobs = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+if ARGV[2] then
+  for _, job in ipairs(jobs) do
+    redis.call('ZADD', KEYS[1], tostring(now_ms + ARGV[2]), job)
+  end
+end
 table.insert(jobs, 1, now)
 return jobs

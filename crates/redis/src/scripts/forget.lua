@@ -5,6 +5,7 @@
 --
 -- Answers how many of the job's keys there were.
 local known = redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('DEL', children_keys(KEYS[2]))
 if KEYS[3] then
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('ZREM', KEYS[4], ARGV[3])

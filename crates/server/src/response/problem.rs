@@ -115,6 +115,7 @@ impl From<ReportError> for Refused {
     fn from(error: ReportError) -> Self {
         match error {
             ReportError::Refused(refusal) => Problem::from(refusal).into(),
+            ReportError::Parent(invalid) => InvalidUpdate::from(invalid).into(),
             ReportError::Full(_) => Self::new(ProblemType::BrokerFull, error.to_string()),
             ReportError::Unavailable(unavailable) => unavailable.into(),
         }

@@ -91,6 +91,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "stages": lambda value: _is_list(value, _MAX_LIST, _is_stage),
     "parent_id": _is_job_id,
     "weight": lambda value: is_number(value) and value > 0,
+    "complete_when": lambda value: value == "all_ended",
     "children_expected": lambda value: type(value) is int and 0 <= value < 1 << 32,
     "unit": lambda value: is_text(value, MAX_UNIT_BYTES),
     "cancellable": lambda value: isinstance(value, bool),

@@ -64,6 +64,7 @@ class Redis:
         if kind in (b"new", b"repeated"):
             state = json.loads(answer[1])
             self._client.tell_index(job_id, answer)
+            self._client.tell_parent(job_id, state)
             return Accepted(state["attempt"], state["position"], _request.read(state.get("requested")))
         if kind == b"ended":
             attempt, status, position = (part.decode() for part in answer[1:4])

@@ -17,6 +17,7 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ._attributes import accepts, is_number
 from ._outcome import Lost
 from ._redis_address import RedisAddress, parse
 from ._redis_arguments import Argument, encode
@@ -34,6 +35,8 @@ _UNTYPED: Any = redis
 
 _INDEX = ("{milepost}:begun", "{milepost}:expires")
 _CLOCKS = "{milepost}:clocks"
+_PARENTS = "{milepost}:parents"
+_MAX_CHILDREN = 100_000
 
 
 class Script:
@@ -48,14 +51,16 @@ def _file(name: str) -> str:
     return resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
 
 
-_FOLD = ("local legacy\n", _file("attempt.lua"), _file("timeline.lua"), _file("report.lua"))
+_SHARED = (_file("attempt.lua"), _file("children.lua"), _file("timeline.lua"), _file("report.lua"))
+_FOLD = ("local legacy\n", *_SHARED)
 """The fold of what reporters send, without what legacy workers need."""
-_LEGACY_FOLD = (_file("legacy.lua"), _file("attempt.lua"), _file("timeline.lua"), _file("report.lua"))
+_LEGACY_FOLD = (_file("legacy.lua"), *_SHARED)
 REPORT = Script(*_FOLD)
 REPORT_END = Script(*_FOLD, whatever_memory=True)
 LEGACY = Script(*_LEGACY_FOLD)
 LEGACY_END = Script(*_LEGACY_FOLD, whatever_memory=True)
 READ = Script(_file("read.lua"))
+CHILD = Script(_file("children.lua"), _file("child.lua"), whatever_memory=True)
 
 
 class Call(NamedTuple):
@@ -197,7 +202,10 @@ class RedisClient:
             "publish": self.names.publish,
             "job": job_id,
             "origin": origin,
-            "fields": ",".join(f"{quote(name)}:{value}" for name, value in fields.items()),
+            # The fold adds a progress that is not known.
+            "fields": ",".join(
+                f"{quote(name)}:{value}" for name, value in fields.items() if (name, value) != ("progress", "null")
+            ),
             "status": _status(update),
             "named": None if attempt is None else int(attempt),
             "ttl": int(fields["ttl"]) if "ttl" in fields else None,
@@ -249,6 +257,32 @@ class RedisClient:
                 self.connection().zadd(key, {job_id: float(score)})
         except (redis.RedisError, Lost):
             pass
+
+    def tell_parent(self, job_id: str, state: dict[str, Any]) -> None:
+        """Tells a job's parent, if it has one, what state the job is in: section 18. What is lost here is told again with
+        the job's next report, or noticed by a server."""
+        parent = state.get("parent_id")
+        if parent is None or not accepts("parent_id", parent):
+            return
+        try:
+            (answer,) = self.run([self._child(parent, job_id, state)])
+            if self.names.is_cluster and not isinstance(answer, Exception) and answer != b"0":
+                self.connection().zadd(_PARENTS, {parent: float(answer)}, lt=True)
+        except (redis.RedisError, Lost):
+            pass
+
+    def _child(self, parent: str, job_id: str, state: dict[str, Any]) -> Call:
+        """A run of the script that keeps what a parent has to know of a child: see child.lua."""
+        status = state["status"]
+        if status not in ENDS and state.get("health") == "lost":
+            status = "lost"
+        progress, weight = state.get("progress"), state.get("weight", 1)
+        done = 1.0 if status in ENDS else min(max(progress if is_number(progress) else 0.0, 0.0), 1.0)
+        epoch, number = state["position"].split("-")
+        keys = [self.names.keys(parent)[1], *([] if self.names.is_cluster else [_PARENTS])]
+        share = weight if accepts("weight", weight) else 1
+        numbers = [repr(done), repr(share), str(state["attempt"]), epoch, number, str(TTL_MS), str(_MAX_CHILDREN), "200"]
+        return Call(CHILD, keys, [parent, job_id, status, *numbers])
 
     def release(self) -> None:
         """Closes the connection; the next call makes a new one."""

@@ -14,11 +14,12 @@
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
 --          {'adopt', json}                                 a legacy worker's value under the status key comes first
---          {'unknown'}                                     of a request: the job is not known
+--          {'unknown'}                                     of a request, or of children: the job is not known
 --          {'not-cancellable'}                             of a request: the job's worker takes none
 --          {'cancel-requested'}                            of a request: it was requested to cancel the job
 --          {'late', milliseconds}                          the deadline has passed; the time here
---          {'stale'}                                       of a lost job's end: there is a newer state
+--          {'stale'}                                       of a lost job's end: there is a newer state. Of children: they
+--                                                          are shown already
 --          and what legacy.lua answers
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
   given_attributes, has_timestamp, random, keep, keep_ended, max_states, max_bytes, deadline, server, server_until,
@@ -27,8 +28,8 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
 -- origin                    'report'; what a legacy worker did: 'publish', 'key'; 'request': something is requested of the
---                           job's worker, and the state says so from then on; or 'lost': the end of a job whose worker has
---                           been silent for too long
+--                           job's worker, and the state says so from then on; 'lost': the end of a job whose worker has
+--                           been silent for too long; or 'children': the job is to show its children as they are now
 -- fields                    the update: its fields as JSON, without the braces; or the request, as JSON
 -- status, named, ttl, stage, progress, current, total, stage_progress
 --                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
@@ -71,12 +72,12 @@ end
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
   day, date, seen, progressed, known_health, clocked,
-  requested, sample_at
+  requested, sample_at, known_children, known_last
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
-    seen, progressed, known_health, clocked, requested, sample_at
+    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -94,8 +95,8 @@ if is_legacy then
   end
 elseif origin == 'lost' and not (known and epoch .. '-' .. number == after) then
   return {'stale'}
-elseif not known and origin == 'request' then
-  return {'unknown'}
+elseif not known and (origin == 'request' or origin == 'children') then
+  return {call('HGET', (children_keys(job_key)), 'totals') and 'stale' or 'unknown'}
 elseif not known and not ignore_key then
   local value = call('GET', status_key)
   if value then
@@ -137,7 +138,17 @@ else
   attempt = latest
 end
 
-local before_request
+-- Of a request, and of children: the state as the worker reported it, up to the fields that stand last in every state.
+local head
+local function as_reported()
+  -- All else stays as it is.
+  status, stage, progress, current = known_status, known_stage, known_progress, known_current
+  local tail = (requested and ',"requested":' .. requested or '')
+    .. (known_children and ',"children":' .. known_children or '')
+    .. (known_last and ',"progress":' .. known_last or '')
+    .. ',"attempt":' .. latest .. ',"position":"' .. epoch .. '-' .. number .. '"}'
+  head = string.sub(call('HGET', job_key, tostring((written - 1) % ring)), 1, -#tail - 1)
+end
 if origin == 'request' then
   local action = requested and string.match(requested, '^{"action":"(%l+)"')
   local state = call('HGET', job_key, tostring((written - 1) % ring))
@@ -148,13 +159,28 @@ if origin == 'request' then
   elseif action == 'cancel' then
     return {'cancel-requested'}
   end
-  -- All else stays as the worker reported it.
-  status, stage, progress, current = known_status, known_stage, known_progress, known_current
-  local tail = (requested and ',"requested":' .. requested or '')
-    .. ',"attempt":' .. latest .. ',"position":"' .. epoch .. '-' .. number .. '"}'
-  before_request = string.sub(state, 1, -#tail - 1)
+  as_reported()
   requested = fields
 end
+
+local same_attempt = known and attempt == latest
+local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
+-- The job's children are read where they may have to be shown: a job that begins may have some already.
+local totals, had_children
+if known_children and not same_attempt then
+  had_children, known_children = true, nil
+elseif known_children or is_end or not known or origin == 'children' then
+  local packed = call('HGET', (children_keys(job_key)), 'totals')
+  totals = packed and parse_totals(packed)
+end
+if origin == 'children' then
+  if not (totals and totals[CHANGED]) then
+    return {'stale'}
+  end
+  as_reported()
+end
+-- The job's children, and its progress if that is theirs or `null`: fields that can be replaced, since they stand last.
+local children, last
 
 -- A server that was restarted, or promoted, may have lost states that were shown: what follows must not look like one
 -- of them. The replication id changes with both, also if the process stays the same.
@@ -171,8 +197,6 @@ else
   secret, number = random, 1
   epoch = string.match(string.sub(redis.sha1hex(secret), 1, DIGITS), '^0*(.+)$')
 end
-local same_attempt = known and attempt == latest
-local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
 
 local added = ''
 if not stage then
@@ -203,7 +227,9 @@ if not same_attempt then
 end
 local previous_progress = has_begun and known_progress or nil
 local attributes, carried = carry(known_attributes, given_attributes)
-if not progress then
+if head then
+  last = known_last
+elseif not progress then
   if status == 'completed' then
     progress = '1.0'
   else
@@ -216,10 +242,25 @@ if not progress then
       progress = decimals(share)
     end
   end
+  last = not progress and same_attempt and known_last or nil
   progress = progress or known_progress
-  if progress then
+  if progress and not last then
     added = added .. ',"progress":' .. progress
   end
+elseif progress == 'null' then
+  last = same_attempt and known_last or 'null'
+  progress = last
+end
+if totals then
+  local theirs
+  children, theirs = show_children(totals, attribute(attributes, 'children_expected'), last or not progress)
+  if theirs then
+    last, progress = theirs, theirs
+  elseif last and last ~= 'null' then
+    last, progress = nil, nil
+  end
+elseif known_children then
+  children = last and known_children or (string.gsub(known_children, ',"progress":[^}]*', ''))
 end
 if carried then
   added = added .. string.gsub(carried, '\n', '')
@@ -231,7 +272,7 @@ end
 local second = time[1] % 86400
 local now_seconds = string.format('%sT%02d:%02d:%02d.', date, second / 3600, second / 60 % 60, second % 60)
 local now = now_seconds .. string.format('%03dZ', time[2] / 1000)
-if before_request then
+if origin == 'request' then
   -- Like every moment of a state that no worker wrote, it is this server's: callers' clocks may be wrong.
   requested = string.gsub(requested, '"at":"[^"]*"', '"at":"' .. now .. '"', 1)
 end
@@ -258,20 +299,28 @@ else
   added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
 end
 local health
-if before_request then
-  -- A request says nothing of the worker.
+if head then
+  -- Neither a request nor a child says that the worker was heard.
   health = known_health
+  if progressed == now_ms and progressed_at == now then
+    health = health == 'stalled' and 'ok' or health
+    local start, moments = string.match(head, '^(.*)(,"last_seen_at":".*)$')
+    if moments then
+      moments = string.gsub(moments, '"progressed_at":"[^"]*"', '"progressed_at":"' .. now .. '"', 1)
+      head = start .. string.gsub(moments, '"health":"stalled"', '"health":"ok"', 1)
+    end
+  end
 else
   seen = now_ms
 end
-if attributes and not is_end and not before_request then
+if attributes and not is_end and not head then
   local stall_after = attribute(attributes, 'stall_after')
   if stall_after or attribute(attributes, 'heartbeat') or attribute(attributes, 'lost_after') then
     health = known_health == 'stalled' and stall_after and progressed ~= now_ms and 'stalled' or 'ok'
     added = added .. ',"health":"' .. health .. '"'
   end
 end
-if started_at and not before_request then
+if started_at and origin ~= 'request' then
   local begins = not has_begun or known_stage ~= stage
   if begins or is_end or progress and now_ms >= (sample_at or 0) then
     timeline, sample_at = add_to_timeline(timeline or known and call('HGET', job_key, 'timeline') or nil, now_ms, is_end, status,
@@ -279,7 +328,8 @@ if started_at and not before_request then
   end
 end
 local position = epoch .. '-' .. number
-local open_state = (before_request or '{' .. fields .. added) .. (requested and ',"requested":' .. requested or '')
+local open_state = (head or '{' .. fields .. added) .. (requested and ',"requested":' .. requested or '')
+  .. (children and ',"children":' .. children or '') .. (last and ',"progress":' .. last or '')
   .. ',"attempt":' .. attempt .. ',"position":"' .. position .. '"'
 local state = open_state .. '}'
 
@@ -291,6 +341,12 @@ expires = now_ms + life
 
 -- The first write is one that a server without memory refuses: after it, it would refuse none.
 call('SET', status_key, state, 'PXAT', tostring(expires))
+if had_children then
+  call('DEL', children_keys(job_key))
+elseif totals and totals[CHANGED] then
+  totals[CHANGED] = false
+  call('HSET', (children_keys(job_key)), 'totals', pack_totals(totals))
+end
 if not known then
   call('DEL', job_key)
   ring, written, oldest, bytes = max_states, 0, 0, 0
@@ -327,7 +383,7 @@ if health and clocks_key then
 end
 meta = cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date, seen, progressed, health, clocked, requested, sample_at)
+  day, date, seen, progressed, health, clocked, requested, sample_at, children, last)
 if timeline then
   call('HSET', job_key, slot, state, 'meta', meta, 'timeline', timeline)
 else
@@ -335,6 +391,12 @@ else
 end
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
+  if children then
+    -- Those of a parent that goes on without news of them are kept as well.
+    local children_key, open_key = children_keys(job_key)
+    call('PEXPIREAT', children_key, tostring(indexed))
+    call('PEXPIREAT', open_key, tostring(indexed))
+  end
 end
 if is_due and begun_key then
   call('ZADD', begun_key, string.format('%.0f', begun), job)
