@@ -1,11 +1,12 @@
 //! Misspelt variables of the environment.
 
 /// The variables that clients and commands read.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 11] = [
     "MILEPOST_URL",
     "MILEPOST_TOKEN",
     "MILEPOST_JOB",
     "MILEPOST_ATTEMPT",
+    "MILEPOST_PARENT",
     "MILEPOST_RUN",
     "MILEPOST_AUTO",
     "MILEPOST_KEYS_FILE",

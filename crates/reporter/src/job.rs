@@ -10,6 +10,7 @@ use crate::counter::Counter;
 use crate::encode;
 use crate::owner::Handle;
 use crate::record::{End, Record};
+use crate::reporter::Reporter;
 use crate::requested::Requested;
 use crate::update::{MAX_TEXT_BYTES, Part};
 
@@ -90,6 +91,53 @@ impl Job {
     pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.with_record(|record| record.tags(tags.into_iter().map(Into::into)));
         self
+    }
+
+    /// Makes the job a part of another one, which another process may report. The parent shows how many children it has and, unless
+    /// it reports its own progress, how far they are. Ignored if that is no job id, or the job's own.
+    #[must_use = "the handle that is returned goes on"]
+    pub fn parent(self, id: &str) -> Self {
+        if let Ok(parent) = JobId::parse(id)
+            && self.id() != Some(&parent)
+        {
+            self.with_record(|record| record.parent(&parent));
+        }
+        self
+    }
+
+    /// How much of its parent the job is, above 0. 1 unless set.
+    #[must_use = "the handle that is returned goes on"]
+    pub fn weight(self, weight: f64) -> Self {
+        self.with_record(|record| record.weight(weight));
+        self
+    }
+
+    /// How many children the job is going to have. Otherwise its progress goes back whenever another one begins.
+    #[must_use = "the handle that is returned goes on"]
+    pub fn children_expected(self, count: u32) -> Self {
+        self.with_record(|record| record.children_expected(count));
+        self
+    }
+
+    /// Begins a job that is a part of this one, with the same reporter: see [`parent`](Self::parent).
+    ///
+    /// ```
+    /// # let reporter = milepost_reporter::Reporter::silent();
+    /// let batch = reporter.job("batch-7").children_expected(2);
+    /// for part in ["batch-7-a", "batch-7-b"] {
+    ///     let child = batch.child(part);
+    ///     // … work …
+    ///     child.complete();
+    /// }
+    /// ```
+    pub fn child(&self, id: &str) -> Self {
+        let Some(handle) = &self.handle else { return Self::silent() };
+        let reporter = Reporter { owner: Some(Arc::clone(handle.owner())) };
+        let child = reporter.job(id);
+        match self.id() {
+            Some(parent) => child.parent(parent.as_str()),
+            None => child,
+        }
     }
 
     /// Lets watchers request to cancel or pause the job. The worker looks for requests and

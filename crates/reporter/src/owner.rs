@@ -195,6 +195,11 @@ fn deadline(timeout: Duration) -> Instant {
 }
 
 impl Handle {
+    /// What owns the jobs of the same reporter.
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
     pub(crate) fn new(record: Arc<Record>, owner: Arc<Owner>) -> Self {
         let counter = record.counter();
         Self { record, owner, counter }

@@ -49,6 +49,9 @@ struct Fields {
     unit: Option<String>,
     name: Option<String>,
     tags: Vec<String>,
+    parent: Option<String>,
+    weight: Option<f64>,
+    children_expected: Option<u32>,
     /// In seconds; `None` for a job without heartbeats.
     heartbeat: Option<f64>,
     metadata: BTreeMap<String, Box<RawValue>>,
@@ -103,6 +106,9 @@ impl Record {
                 unit: None,
                 name: None,
                 tags: Vec::new(),
+                parent: None,
+                weight: None,
+                children_expected: None,
                 heartbeat: None,
                 metadata: BTreeMap::new(),
                 metadata_bytes: 0,
@@ -169,6 +175,25 @@ impl Record {
         cut(&mut name, MAX_NAME_BYTES);
         let mut fields = self.fields();
         fields.name = Some(name).filter(|name| !name.is_empty());
+        fields.change_at_once();
+    }
+
+    pub(crate) fn parent(&self, parent: &JobId) {
+        let mut fields = self.fields();
+        fields.parent = Some(parent.to_string());
+        fields.change_at_once();
+    }
+
+    /// Ignores a weight that is not above 0.
+    pub(crate) fn weight(&self, weight: f64) {
+        let mut fields = self.fields();
+        fields.weight = Some(weight).filter(|weight| *weight > 0.0 && weight.is_finite());
+        fields.change_at_once();
+    }
+
+    pub(crate) fn children_expected(&self, count: u32) {
+        let mut fields = self.fields();
+        fields.children_expected = Some(count);
         fields.change_at_once();
     }
 
@@ -425,6 +450,9 @@ impl Fields {
             truncated: self.truncated.clone(),
             name: self.name.clone(),
             tags: self.tags.clone(),
+            parent_id: self.parent.clone(),
+            weight: self.weight,
+            children_expected: self.children_expected,
             heartbeat: self.heartbeat,
             unit: self.unit.clone().filter(|unit| (1..=MAX_UNIT_BYTES).contains(&unit.len())),
             current: (count.current > 0 || count.total.is_some()).then_some(count.current),

@@ -43,6 +43,12 @@ pub(crate) struct Update {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) children_expected: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cancellable: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) acknowledged: Option<Action>,
@@ -107,6 +113,9 @@ impl Update {
             unit: None,
             current: None,
             total: None,
+            parent_id: None,
+            weight: None,
+            children_expected: None,
             cancellable: None,
             acknowledged: None,
             paused: None,

@@ -32,7 +32,8 @@ Warnings = Callable[[], list[str]]
 def test_the_scripts_are_copies() -> None:
     scripts = Path(_redis_client.__file__).parent / "_scripts"
     copies = sorted(scripts.glob("*.lua"))
-    assert [copy.name for copy in copies] == ["attempt.lua", "legacy.lua", "read.lua", "report.lua", "timeline.lua"]
+    names = [f"{name}.lua" for name in ("attempt", "child", "children", "legacy", "read", "report", "timeline")]
+    assert [copy.name for copy in copies] == names
     for copy in copies:
         assert copy.read_bytes() == (ROOT / "crates/redis/src/scripts" / copy.name).read_bytes(), (
             f"cp crates/redis/src/scripts/{copy.name} {copy.relative_to(ROOT)}"

@@ -1,7 +1,7 @@
 /** What reporters take from the environment. */
 import { warn as tell } from './sender.js';
 
-const VARIABLES = ['MILEPOST_URL', 'MILEPOST_TOKEN', 'MILEPOST_JOB', 'MILEPOST_ATTEMPT', 'MILEPOST_RUN', 'MILEPOST_AUTO'];
+const VARIABLES = ['MILEPOST_URL', 'MILEPOST_TOKEN', 'MILEPOST_JOB', 'MILEPOST_ATTEMPT', 'MILEPOST_PARENT', 'MILEPOST_RUN', 'MILEPOST_AUTO'];
 
 /** Most programs have one. Of more misspelt variables than that nothing is said. */
 const MAX_WARNED = 16;

@@ -79,6 +79,13 @@ pub(crate) struct Args {
     /// A word to find the job by. May be given several times, 16 at most
     #[arg(long = "tag", value_name = "TAG", value_parser = crate::report::keyword)]
     tags: Vec<String>,
+    /// The job that this one is a part of. Its progress then follows its parts, unless it has one of its own. The command's own
+    /// `milepost run`s are parts of this job
+    #[arg(long, value_name = "ID", value_parser = JobId::parse, env = "MILEPOST_PARENT")]
+    parent: Option<JobId>,
+    /// How much of its parent the job is, beside other parts [default: 1]
+    #[arg(long, value_name = "NUMBER", value_parser = weight, requires = "parent")]
+    weight: Option<f64>,
     /// How many seconds after SIGTERM the command gets SIGKILL, when a watcher cancels it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     cancel_grace: u32,
@@ -139,6 +146,7 @@ impl Args {
         // An id of our own making has no past.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
+        let job_handle = as_child(job_handle, self.parent.as_ref(), self.weight);
         if connects {
             task.environment = environment(&job, attempt.or(self.job.is_none().then_some(1)));
         }
@@ -224,6 +232,21 @@ fn described(job: Job, attempt: Option<u32>, name: Option<String>, tags: Vec<Str
     if tags.is_empty() { job } else { job.tags(tags) }
 }
 
+/// A job may run a command of its own id, which is not a part of itself.
+fn as_child(job: Job, parent: Option<&JobId>, weight: Option<f64>) -> Job {
+    let Some(parent) = parent.filter(|parent| job.id() != Some(*parent)) else { return job };
+    let job = job.parent(parent.as_str());
+    match weight {
+        Some(weight) => job.weight(weight),
+        None => job,
+    }
+}
+
+fn weight(text: &str) -> Result<f64, String> {
+    let weight = text.parse().ok().filter(|weight: &f64| *weight > 0.0 && weight.is_finite());
+    weight.ok_or_else(|| "a number above 0 is expected".to_owned())
+}
+
 /// Says things of our own, where there is somebody to read them.
 #[derive(Debug, Clone)]
 struct Announcer {
@@ -303,6 +326,7 @@ fn environment(job: &JobId, attempt: Option<u32>) -> Vec<(&'static str, Option<S
     vec![
         ("MILEPOST_RUN", Some(job.to_string())),
         ("MILEPOST_JOB", Some(job.to_string())),
+        ("MILEPOST_PARENT", Some(job.to_string())),
         ("MILEPOST_ATTEMPT", attempt.map(|attempt| attempt.to_string())),
     ]
 }

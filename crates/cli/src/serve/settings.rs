@@ -76,12 +76,13 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// Variables that begin with `MILEPOST_` and are for other programs: reporters, watchers, the Python package's command.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "MILEPOST_URL",
     "MILEPOST_CONFIG",
     "MILEPOST_TOKEN",
     "MILEPOST_JOB",
     "MILEPOST_ATTEMPT",
+    "MILEPOST_PARENT",
     "MILEPOST_RUN",
     "MILEPOST_AUTO",
 ];

@@ -41,6 +41,21 @@ class Description:
         self._set("stages", text)
         return True
 
+    def parent(self, job_id: str, weight: Optional[float]) -> bool:
+        """The job is a child of another one. Returns whether that is valid; if not, nothing changes."""
+        if not accepts("parent_id", job_id) or not (weight is None or accepts("weight", weight)):
+            return False
+        self._set("parent_id", quote(job_id))
+        self._set("weight", None if weight is None else repr(weight))
+        return True
+
+    def expect_children(self, count: int) -> bool:
+        """How many children the job is going to have. Returns whether that is a number of children."""
+        if not accepts("children_expected", count):
+            return False
+        self._set("children_expected", str(count))
+        return True
+
     def heartbeat(self, seconds: float) -> None:
         """How often the job is reported at least."""
         self._set("heartbeat", repr(min(seconds, MAX_SECONDS)))

@@ -83,6 +83,8 @@ class Job:
         self._has_warned_foreign = False
         self._begin_again: Callable[[], Job] = lambda: self
         """Begins another job like this one."""
+        self._begin_child: Callable[..., Job] = lambda *_, **__: self
+        """Begins a job with the same reporter."""
         self._cells = Cells()
         self._ends_soon = False
         """Whether an end is about to reach the sender."""
@@ -275,6 +277,26 @@ class Job:
             self._wake()
         else:
             warn_once(f"the stages of {self.id} are ignored: at most 64, each with an id, and a weight above 0 if any")
+
+    # Children
+
+    def child(self, name: str = "", *, id: Optional[object] = None, weight: Optional[float] = None, **options: Any) -> Job:
+        """Begins a job that is a part of this one: see `milepost.job()`, which takes the same options.
+
+        This job shows how many children it has and, unless it reports its own progress, how far they are. `weight` is
+        how much of this job the child is, 1 by default. In another process, pass this job's id on, and begin the child with
+        `milepost.job(..., parent=id)`.
+        """
+        return self._begin_child(name, id=id, parent=self.id, weight=weight, **options)
+
+    @harmless
+    def expect_children(self, count: int) -> None:
+        """How many children the job is going to have, so that its progress does not jump back when the next one begins."""
+        self._check_process()
+        if self._record.expect_children(count):
+            self._wake()
+        else:
+            warn_once(f"expect_children is ignored: it takes a number of children, not {_json.describe(count)[:40]}")
 
     # Requests of watchers
 

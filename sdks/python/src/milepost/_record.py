@@ -185,6 +185,14 @@ class Record:
                 self._changed(at_once=True)
             return is_valid
 
+    def expect_children(self, count: int) -> bool:
+        """How many children the job is going to have. Returns whether that is a number of children."""
+        with LOCK:
+            is_valid = self.description.expect_children(count)
+            if is_valid:
+                self._changed(at_once=True)
+            return is_valid
+
     def declares(self, stage: str) -> bool:
         """Whether the stage is one of those that are declared."""
         return stage in self.description.stages

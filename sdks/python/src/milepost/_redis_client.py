@@ -17,7 +17,7 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ._attributes import accepts, is_number
+from ._attributes import accepts
 from ._outcome import Lost
 from ._redis_address import RedisAddress, parse
 from ._redis_arguments import Argument, encode
@@ -277,12 +277,12 @@ class RedisClient:
         if status not in ENDS and state.get("health") == "lost":
             status = "lost"
         progress, weight = state.get("progress"), state.get("weight", 1)
-        done = 1.0 if status in ENDS else min(max(progress if is_number(progress) else 0.0, 0.0), 1.0)
+        done = 1.0 if status in ENDS else float(progress or 0)
         epoch, number = state["position"].split("-")
         keys = [self.names.keys(parent)[1], *([] if self.names.is_cluster else [_PARENTS])]
         share = weight if accepts("weight", weight) else 1
-        numbers = [repr(done), repr(share), str(state["attempt"]), epoch, number, str(TTL_MS), str(_MAX_CHILDREN), "200"]
-        return Call(CHILD, keys, [parent, job_id, status, *numbers])
+        known = [repr(done), repr(share), str(state["attempt"]), epoch, number]
+        return Call(CHILD, keys, [parent, job_id, status, *known, str(TTL_MS), str(_MAX_CHILDREN), "200"])
 
     def release(self) -> None:
         """Closes the connection; the next call makes a new one."""

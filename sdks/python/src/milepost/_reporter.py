@@ -83,9 +83,13 @@ class Reporter:
         ttl: Union[float, timedelta, None] = None,
         queued: bool = False,
         tags: Sequence[str] = (),
+        parent: Optional[object] = None,
+        weight: Optional[float] = None,
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
-        begun = self._begin(name, id, total, unit, stage, message, metadata, attempt, ttl, queued, tags)
+        begun = self._begin(
+            name, id, total, unit, stage, message, metadata, attempt, ttl, queued, tags, parent=parent, weight=weight
+        )
         if begun is None:
             # A warning was logged. The program still gets a job, which is not reported.
             begun = Job(Record(_json.describe(id if id is not None else name)), self._inbox)
@@ -103,9 +107,12 @@ class Reporter:
                 ttl=ttl,
                 queued=queued,
                 tags=tags,
+                parent=parent,
+                weight=weight,
             )
 
         begun._begin_again = begin_again
+        begun._begin_child = self.job
         return begun
 
     @harmless
@@ -123,6 +130,8 @@ class Reporter:
         queued: bool,
         tags: object,
         is_of_queue: bool = False,
+        parent: Optional[object] = None,
+        weight: Optional[float] = None,
     ) -> Job:
         _notice.notify_deferred()
         job_id = _job_id_of(name, id)
@@ -134,6 +143,8 @@ class Reporter:
         record.own.set_total(given_number(total, "total"))
         record.description.name(given_text(name))
         record.description.tags(given_texts(tags, "tags"))
+        if parent is not None and not record.description.parent(given_text(parent), weight):
+            warn_once(f"the parent of {record.job_id} is ignored: it takes a job's id, and a weight above 0 if any")
         with LOCK:
             running = None if job_id is None else self._jobs.get(job_id)
             if running is not None and running._goes_on and named in (None, running.attempt):

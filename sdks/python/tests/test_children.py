@@ -1,0 +1,74 @@
+"""Jobs that are parts of another job."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+from live_redis import LiveRedis
+from live_server import LiveServer
+from reported import until
+
+import milepost
+from milepost import _redis_client
+
+Make = Callable[..., milepost.Reporter]
+
+
+def counts(expected: int, **others: object) -> dict[str, Any]:
+    none = dict.fromkeys(("queued", "processing", "completed", "failed", "cancelled", "lost"), 0)
+    return {"expected": expected, **none, **others}
+
+
+def test_a_job_follows_its_children(server: LiveServer, reporter: Make, job_id: str) -> None:
+    with reporter(server.url).job("batch", id=job_id) as job:
+        job.expect_children(4)
+        with job.child("part", id=f"{job_id}-1", weight=2):
+            pass
+        second = job.child("part", id=f"{job_id}-2", total=4)
+        second.advance(2)
+        expected = counts(4, processing=1, completed=1, progress=0.5)
+        state = until(server, job_id, children=expected, progress=0.5)
+        assert "parent_id" not in state
+        assert until(server, f"{job_id}-1", parent_id=job_id, weight=2)["status"] == "completed"
+        second.fail("no space left")
+    state = until(server, job_id, status="completed")
+    assert state["children"]["failed"] == 1
+
+
+def test_what_is_no_parent_is_ignored(
+    server: LiveServer, reporter: Make, job_id: str, warnings: Callable[[], list[str]]
+) -> None:
+    job = reporter(server.url).job("part", id=job_id, parent="no id", weight=-1)
+    job.expect_children(-1)
+    job.complete()
+    assert "parent_id" not in until(server, job_id, status="completed")
+    parent, children = warnings()
+    assert "the parent of" in parent
+    assert "expect_children" in children
+
+
+def part(url: str, parent: str, number: int) -> None:
+    with milepost.Reporter(url).job("part", id=f"{parent}-{number}", parent=parent) as job:
+        for _ in job.track(range(3)):
+            pass
+
+
+def test_children_in_other_processes(server: LiveServer, reporter: Make, job_id: str) -> None:
+    with reporter(server.url).job("batch", id=job_id) as job:
+        job.expect_children(3)
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            pool.starmap(part, [(server.url, job.id, number) for number in range(3)])
+        until(server, job_id, children=counts(3, completed=3, progress=1.0), progress=1.0)
+
+
+def test_a_parent_in_redis_is_told(redis: LiveRedis, reporter: Make, job_id: str) -> None:
+    """A server shows it; here is none."""
+    reports = reporter(redis.url)
+    reports.job("batch", id=job_id).child("part", id=f"{job_id}-1").complete()
+    assert reports.flush(10)
+    client = _redis_client.RedisClient(redis.url)
+    assert client.connection().hexists(f"job_children:{job_id}", f"c{job_id}-1")
+    assert client.connection().zscore("{milepost}:parents", job_id) is not None
+    client.release()
