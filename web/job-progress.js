@@ -55,6 +55,7 @@ export const words = {
   unavailable: 'Not available',
   copy: 'Copy',
   lines: 'All {count} lines',
+  children: '{count} of {total}',
   left: '{time} left',
   lost: 'Silent for {time}',
   stalled: 'No progress for {time}',
@@ -95,6 +96,16 @@ function wordsOf(language) {
  * @param {string} value of what stands in braces in it
  */
 const fill = (sentence, value) => sentence.replace(/\{\w+\}/, () => value);
+
+/**
+ * How many of the job's children have ended, if it has any.
+ * @param {State | null} state
+ * @param {Words} words
+ */
+function childCount(state, words) {
+  const { expected, completed = 0, failed = 0, cancelled = 0 } = /** @type {Record<string, number>} */ (state?.['children'] ?? {});
+  return expected ? words.children.replace('{count}', String(completed + failed + cancelled)).replace('{total}', String(expected)) : '';
+}
 
 /** How often a running job is looked at for what time alone changes, in milliseconds. */
 const TICK = 1000;
@@ -454,7 +465,7 @@ export class JobProgress extends Base {
     else if (pending(this.state, words)) write(aside, pending(this.state, words));
     else if (health === 'lost') write(aside, fill(words.lost, this.#duration(silentFor ?? 0)));
     else if (health === 'stalled') write(aside, fill(words.stalled, this.#duration(standsFor ?? 0)));
-    else write(aside, timeLeft ? fill(words.left, this.#duration(timeLeft)) : '');
+    else write(aside, [childCount(this.state, words), timeLeft ? fill(words.left, this.#duration(timeLeft)) : ''].filter(Boolean).join(' · '));
   }
 
   /** @param {string} error */

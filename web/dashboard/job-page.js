@@ -11,6 +11,7 @@ import { ask, curl, home, jobUrl } from '../server.js';
 import { paintArtifacts } from './artifacts.js';
 import { paintAttempts } from './attempts.js';
 import { drawChart, fillTable } from './chart.js';
+import { Children } from './children.js';
 import { Course } from './course.js';
 import { ValueSection, paintError } from './details.js';
 import { JobLog } from './job-log.js';
@@ -61,6 +62,7 @@ export class JobPage {
     parts.json.setAttribute('href', jobUrl(home(), id));
     this.root.querySelector('.badge')?.setAttribute('hidden', '');
     this.requests = new Requests(parts, this.job);
+    this.children = new Children(parts, id);
     this.output = new JobLog(parts, id);
     parts.notify.addEventListener('click', () => this.#toggleNotify());
     this.watchers = new Watchers({
@@ -100,6 +102,7 @@ export class JobPage {
     this.page.watches.unwatch(this.job.id);
     this.watchers.stop();
     this.requests.leave();
+    this.children.leave();
     this.output.leave();
     this.resized.disconnect();
   }
@@ -164,6 +167,7 @@ export class JobPage {
     paintError(parts, job);
     this.result.paint(job.state.result);
     this.metadata.paint(job.state.metadata);
+    this.children.paint(job.state);
     paintArtifacts(parts, job.state['artifacts']);
     paintAttempts(parts, this.#attempts, job.state);
     this.#paintNotify();

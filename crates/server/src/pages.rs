@@ -49,6 +49,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "dashboard/artifacts.js"),
     web!(SCRIPT "dashboard/attempts.js"),
     web!(SCRIPT "dashboard/chart.js"),
+    web!(SCRIPT "dashboard/children.js"),
     web!(SCRIPT "dashboard/course.js"),
     web!(SCRIPT "dashboard/details.js"),
     web!(SCRIPT "dashboard/finder.js"),

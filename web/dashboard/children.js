@@ -1,0 +1,84 @@
+// @ts-check
+/** The jobs that a job is made of: how many there are, and the latest of them as links. */
+
+import { Job } from '../job.js';
+import { element, write } from '../paint.js';
+import { ask, home } from '../server.js';
+
+/** @typedef {import('../milepost.js').State} State */
+
+/** Those that began last. The rest is in the list of jobs. */
+const MOST = 50;
+/** The list is asked for at most so often, in milliseconds. */
+const PAUSE = 2000;
+const KINDS = /** @type {const} */ ([['failed', 'failed'], ['cancelled', 'cancelled'], ['processing', 'running'], ['queued', 'queued'], ['lost', 'silent']]);
+
+export class Children {
+  #shown = '';
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #isLoading = false;
+
+  /**
+   * @param {Record<string, HTMLElement>} parts
+   * @param {string} id the parent
+   */
+  constructor(parts, id) {
+    this.parts = parts;
+    this.id = id;
+  }
+
+  leave() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#shown = '';
+  }
+
+  /** @param {State} state */
+  paint(state) {
+    const counts = countsOf(state);
+    this.parts['children-section'].hidden = !counts;
+    if (!counts) return;
+    write(this.parts['children-count'], describe(counts));
+    const now = JSON.stringify(counts);
+    if (now === this.#shown) return;
+    this.#shown = now;
+    this.#timer ??= setTimeout(() => this.#load(), this.#isLoading || this.parts.children.childElementCount ? PAUSE : 0);
+  }
+
+  async #load() {
+    this.#timer = undefined;
+    this.#isLoading = true;
+    const { ok, body } = await ask(`${home()}/jobs?parent=${encodeURIComponent(this.id)}&limit=${MOST}`).catch(() => ({ ok: false, body: null }));
+    this.#isLoading = false;
+    if (ok) this.parts.children.replaceChildren(...body.jobs.map(childItem));
+  }
+}
+
+/**
+ * @param {State} state
+ * @returns {Record<string, number> | null}
+ */
+function countsOf(state) {
+  const counts = state['children'];
+  return typeof counts === 'object' && counts ? /** @type {Record<string, number>} */ (counts) : null;
+}
+
+/** @param {Record<string, number>} counts */
+function describe(counts) {
+  const ended = (counts.completed ?? 0) + (counts.failed ?? 0) + (counts.cancelled ?? 0);
+  const others = KINDS.filter(([kind]) => counts[kind]).map(([kind, word]) => `${counts[kind]} ${word}`);
+  return [`${ended} of ${counts.expected} done`, ...others].join(' · ');
+}
+
+/** @param {State} state */
+function childItem(state) {
+  const job = new Job(String(state.job_id));
+  job.update(state, Date.now());
+  const item = document.createElement('li');
+  const link = element('a', job.id);
+  link.setAttribute('href', `?job=${encodeURIComponent(job.id)}`);
+  link.dir = 'auto';
+  item.append(link, element('span', job.hasEnded ? job.outcome : job.percent || job.word, 'about'));
+  return item;
+}
