@@ -10,8 +10,23 @@ export interface Attributes {
   readonly name?: string;
   readonly tags?: readonly string[];
   readonly unit?: string;
+  readonly parent_id?: string;
+  readonly weight?: number;
   /** Seconds. */
   readonly heartbeat: number;
+}
+
+/** The job that another one is a part of. What is no job id, or no weight above 0, is left out. */
+export function parentOf(parent: unknown, weight: unknown): Pick<Attributes, 'parent_id' | 'weight'> {
+  const isId = typeof parent === 'string' && /^(?!\.{1,2}$)[\w.~:@-]{1,128}$/.test(parent);
+  if (!isId) return {};
+  const isWeight = typeof weight === 'number' && weight > 0 && Number.isFinite(weight);
+  return { parent_id: parent, ...(isWeight && { weight }) };
+}
+
+/** How many children a job is going to have, if that is such a number. */
+export function isCount(count: unknown): count is number {
+  return Number.isInteger(count) && (count as number) >= 0 && (count as number) < 2 ** 32;
 }
 
 /** Texts that are too long are cut; what is empty is left out. Whatever is given, nothing is thrown. */

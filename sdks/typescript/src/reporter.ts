@@ -4,7 +4,7 @@
  * It does the job no harm: no call throws on its own account or waits, memory is bounded, a server that is down costs
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
-import { type Attributes, attributesOf } from './attributes.js';
+import { type Attributes, attributesOf, isCount, parentOf } from './attributes.js';
 import { fromEnvironment } from './environment.js';
 import { type Running, describe, enter, leave } from './process.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
@@ -32,6 +32,12 @@ export interface JobOptions {
   ttl?: number;
   /** Words to find the job by: at most 16, each cut at 64 bytes. */
   tags?: readonly string[];
+  /** The id of the job that this one is a part of: see `child`. */
+  parent?: string;
+  /** How much of its parent the job is, above 0; by default 1. */
+  weight?: number;
+  /** How many children the job is going to have. Otherwise its progress goes back whenever another one begins. */
+  childrenExpected?: number;
   /** What `advance` counts, for people: `frames`, `bytes`. At most 32 bytes. */
   unit?: string;
   /** Cancels the job. */
@@ -67,6 +73,8 @@ export class Job implements Running {
   #endedAt: string | undefined;
   #isCancellable = false;
   #requested: Request | undefined;
+  #childrenExpected: number | undefined;
+  readonly #server: Pick<JobOptions, 'url' | 'token' | 'warn'>;
   #acknowledged: Action | undefined;
 
   /**
@@ -75,11 +83,19 @@ export class Job implements Running {
    */
   constructor(name: string, options: JobOptions = {}) {
     const { id, total, stage, message, metadata, attempt, ttl, tags, unit, signal, onRequest } = options;
+    const { parent, weight, childrenExpected } = options;
+    this.#server = {
+      ...(options.url !== undefined && { url: options.url }),
+      ...(options.token !== undefined && { token: options.token }),
+      ...(options.warn !== undefined && { warn: options.warn }),
+    };
+    if (isCount(childrenExpected)) this.#childrenExpected = childrenExpected;
     this.id = id ?? `${name.replace(/[^\w.~:@-]/g, '-').slice(0, 80)}-${crypto.randomUUID()}`;
     this.#fixed = {
       ...(attempt !== undefined && { attempt }),
       ...(ttl !== undefined && { ttl }),
       ...attributesOf(name, tags, unit, HEARTBEAT / 1000),
+      ...parentOf(parent, weight),
     };
     this.#stage = stage;
     this.#message = message;
@@ -241,6 +257,25 @@ export class Job implements Running {
     }
   }
 
+  /**
+   * Begins a job that is a part of this one. This job shows how many children it has and, unless it reports its own progress, how
+   * far they are. In another process: `new Job(name, { parent: id })`.
+   */
+  child(name: string, options: Omit<JobOptions, 'parent'> = {}): Job {
+    return new Job(name, { ...this.#server, ...options, parent: this.id });
+  }
+
+  /** How many children the job is going to have; anything but such a number is ignored. */
+  set childrenExpected(count: number) {
+    if (this.hasEnded || !isCount(count)) return;
+    this.#childrenExpected = count;
+    this.#changed('at once');
+  }
+
+  get childrenExpected(): number | undefined {
+    return this.#childrenExpected;
+  }
+
   /** The job is done. Resolves when that was told, or after two seconds. The first end wins. */
   complete(result?: unknown): Promise<void> {
     if (!this.hasEnded) this.#result = result;
@@ -310,6 +345,7 @@ export class Job implements Running {
       ...(this.#status === 'completed' && this.#result !== undefined && { result: this.#result }),
       ...(hasFailed && { error: this.#error ?? '' }),
       ...((this.#done > 0 || this.#total !== undefined) && { current: this.#done, ...(this.#total !== undefined && { total: this.#total }) }),
+      ...(this.#childrenExpected !== undefined && { children_expected: this.#childrenExpected }),
       ...(this.#isCancellable && { cancellable: true }),
       ...(this.#acknowledged !== undefined && { acknowledged: this.#acknowledged }),
       ...(this.#acknowledged === 'pause' && !this.hasEnded && { paused: true }),

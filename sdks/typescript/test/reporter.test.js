@@ -444,3 +444,18 @@ test('a server that does not answer delays the end by two seconds at most, and d
   const { code, stdout } = await ended;
   assert.deepEqual([code, stdout], [0, 'done\n']);
 });
+
+test('a job names its parent, and how many children it expects', async () => {
+  const parent = new Job('batch', { ...options(), childrenExpected: 2 });
+  const child = parent.child('part', { id: 'j-1', weight: 0.5 });
+  await child.complete();
+  parent.childrenExpected = 3;
+  parent.childrenExpected = -1;
+  await parent.complete();
+  const of = (id) => told.findLast((update) => update.job_id === id);
+  assert.deepEqual([of('j-1').parent_id, of('j-1').weight], ['j', 0.5]);
+  assert.deepEqual([of('j').children_expected, of('j').parent_id], [3, undefined]);
+  const orphan = new Job('part', { ...options(), id: 'o', parent: 'no id', weight: -1 });
+  await orphan.complete();
+  assert.deepEqual([of('o').parent_id, of('o').weight], [undefined, undefined]);
+});

@@ -108,8 +108,8 @@ def job(
     None is the latest attempt; its updates are rejected once it has ended. `"next"` joins the latest attempt if it
     runs, and begins the next one if it has ended. Use it for a job with a fixed id that runs again and again.
 
-    `parent` is the id of the job that this one is a part of, and `weight` how much of it (1 by default). The parent then
-    shows how many children it has and, unless it reports its own progress, how far they are. See also `Job.child()`.
+    `parent` is the id of the job that this one is a part of, and `weight` how much of it (1 by default). The parent
+    then shows how many children it has and, unless it reports its own progress, how far they are. See `Job.child()`.
 
     If a job with this id already runs in this process, the call returns that job. It never raises: an invalid id causes
     a warning, and the job is not reported.

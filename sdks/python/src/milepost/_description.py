@@ -49,6 +49,11 @@ class Description:
         self._set("weight", None if weight is None else repr(weight))
         return True
 
+    @property
+    def has_parent(self) -> bool:
+        """Whether the job is a child of another one."""
+        return "parent_id" in self._attributes
+
     def expect_children(self, count: int) -> bool:
         """How many children the job is going to have. Returns whether that is a number of children."""
         if not accepts("children_expected", count):

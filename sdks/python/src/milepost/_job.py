@@ -280,18 +280,20 @@ class Job:
 
     # Children
 
-    def child(self, name: str = "", *, id: Optional[object] = None, weight: Optional[float] = None, **options: Any) -> Job:
+    def child(
+        self, name: str = "", *, id: Optional[object] = None, weight: Optional[float] = None, **options: Any
+    ) -> Job:
         """Begins a job that is a part of this one: see `milepost.job()`, which takes the same options.
 
         This job shows how many children it has and, unless it reports its own progress, how far they are. `weight` is
-        how much of this job the child is, 1 by default. In another process, pass this job's id on, and begin the child with
-        `milepost.job(..., parent=id)`.
+        how much of this job the child is, 1 by default. In another process, pass this job's id on, and begin the child
+        with `milepost.job(..., parent=id)`.
         """
         return self._begin_child(name, id=id, parent=self.id, weight=weight, **options)
 
     @harmless
     def expect_children(self, count: int) -> None:
-        """How many children the job is going to have, so that its progress does not jump back when the next one begins."""
+        """How many children the job is going to have. Otherwise its progress goes back whenever another one begins."""
         self._check_process()
         if self._record.expect_children(count):
             self._wake()

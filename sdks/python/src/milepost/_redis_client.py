@@ -259,8 +259,8 @@ class RedisClient:
             pass
 
     def tell_parent(self, job_id: str, state: dict[str, Any]) -> None:
-        """Tells a job's parent, if it has one, what state the job is in: section 18. What is lost here is told again with
-        the job's next report, or noticed by a server."""
+        """Tells a job's parent, if it has one, what state the job is in: section 18. What is lost here is told again
+        with the job's next report, or noticed by a server."""
         parent = state.get("parent_id")
         if parent is None or not accepts("parent_id", parent):
             return

@@ -110,11 +110,13 @@ class Sender:
         request: list[Record] = []
         updates: list[Outgoing] = []
         size = 0
-        for index, record in enumerate(due.send):
+        # Children first, so that the end of a parent that is sent with theirs shows them.
+        ordered = sorted(due.send, key=lambda record: not record.description.has_parent)
+        for index, record in enumerate(ordered):
             update = record.encode(now)
             if updates and size + len(update.data) > BATCH_BYTES:
                 if not self._send(request, updates):
-                    self._schedule.put_back(due.send[index:], self._clock())
+                    self._schedule.put_back(ordered[index:], self._clock())
                     return
                 request, updates, size = [], [], 0
             request.append(record)
