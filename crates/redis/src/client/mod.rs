@@ -32,7 +32,8 @@ pub struct Client {
     connection: SharedConnection,
     names: Names,
     retention: Retention,
-    children: Children,
+    /// Boxed, so that a client is small.
+    children: Box<Children>,
 }
 
 impl Client {
@@ -43,7 +44,7 @@ impl Client {
             connection: SharedConnection::new(address),
             names,
             retention,
-            children: Children::default(),
+            children: Box::default(),
         }
     }
 
