@@ -385,6 +385,15 @@ async fn logs_are_as_described(asker: &mut Asker<'_>) {
     asker.ask(read, "/jobs/nobody/log", "", "").await;
 }
 
+/// `position`: where b1 has ended.
+async fn events_are_as_described(asker: &mut Asker<'_>, position: &str) {
+    let events = "GET /jobs/{job_id}/events";
+    for path in ["/jobs/b1/events", "/jobs/b1/events?mode=x", "/jobs/a%20b/events?max_rate=1"] {
+        asker.ask(events, path, "", "").await;
+    }
+    asker.ask(events, "/jobs/b1/events", &format!("last-event-id: {position}\r\n"), "").await;
+}
+
 #[tokio::test]
 async fn real_answers_are_as_described() {
     let config = Config { max_update_bytes: 1_024, max_batch_bytes: 4_096, ..Config::default() };
@@ -436,12 +445,7 @@ async fn real_answers_are_as_described() {
     for path in ["/jobs", "/jobs?limit=1", "/jobs?status=queued,failed&prefix=a", "/jobs?limit=0"] {
         asker.ask("GET /jobs", path, "", "").await;
     }
-    let events = "GET /jobs/{job_id}/events";
-    for path in ["/jobs/b1/events", "/jobs/b1/events?mode=x", "/jobs/a%20b/events?max_rate=1"] {
-        asker.ask(events, path, "", "").await;
-    }
-    let position = repeated.json()["position"].as_str().unwrap().to_owned();
-    asker.ask(events, "/jobs/b1/events", &format!("last-event-id: {position}\r\n"), "").await;
+    events_are_as_described(&mut asker, repeated.json()["position"].as_str().unwrap()).await;
 
     let batch = "{\"job_id\":\"c1\"}\n\n{\"job_id\":\"b1\"}\n{}\n[]\n";
     let answer = asker.ask("POST /updates", "/updates", "", batch).await;
