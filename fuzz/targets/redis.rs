@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn read(parts: Vec<Vec<u8>>, job: &JobId) {
     for named in [None, Some(1)] {
-        if let Ok(Reply::Taken(taken)) = Reply::parse(Answer(parts.clone()), named) {
+        if let Ok(Reply::Accepted(taken)) = Reply::parse(Answer(parts.clone()), named) {
             let _ = format!("{taken:?}");
         }
     }
