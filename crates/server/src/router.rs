@@ -74,7 +74,7 @@ pub(crate) fn router(instance: Arc<Instance>) -> Router {
 }
 
 /// A handler's panic is its request's alone. The panic hook has logged it.
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Refused::new(ProblemType::Internal, "the server failed at this request").into_response()
 }
 

@@ -32,6 +32,7 @@ use crate::connection::stream::Stream;
 use crate::instance::{Instance, OpenSocket};
 use crate::limits::Client;
 use crate::limits::connections::{Counted, TooMany, network};
+use crate::reporting::direct;
 use crate::response::problem::Refused;
 use crate::websocket;
 
@@ -160,9 +161,13 @@ impl Requests {
         if !is_http2 && request.headers().contains_key(http::header::UPGRADE) {
             request.extensions_mut().insert(self.upgrade);
         }
-        let mut response = match self.router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let mut response = if direct::is_plain_report(&self.instance, &request) {
+            direct::answer(&self.instance, request).await
+        } else {
+            match self.router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
         };
         if has_body && !response.status().is_success() {
             self.refused.store(true, Ordering::Relaxed);

@@ -24,6 +24,11 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// The limits of a client that a connection has named, if it counts any, and of what it is granted.
+    pub(crate) fn of(instance: Arc<Instance>, client: Option<Client>, grant: Grant) -> Self {
+        Self { instance, client: client.map(|client| client.0), grant }
+    }
+
     /// Whether it may report now, or change something else. It is asked before the body is read, whose cost is known only
     /// then.
     ///
@@ -102,7 +107,7 @@ impl FromRequestParts<Arc<Instance>> for Meter {
         instance: &Arc<Instance>,
     ) -> Result<Self, Infallible> {
         let grant = Grant::from_request_parts(parts, instance).await?;
-        let client = parts.extensions.get::<Client>().map(|client| client.0);
-        Ok(Self { instance: Arc::clone(instance), client, grant })
+        let client = parts.extensions.get::<Client>().copied();
+        Ok(Self::of(Arc::clone(instance), client, grant))
     }
 }

@@ -1,6 +1,7 @@
 //! What workers send, and what is requested of them.
 
 mod batch;
+pub(crate) mod direct;
 pub(crate) mod job_log;
 pub(crate) mod requests;
 pub(crate) mod update;

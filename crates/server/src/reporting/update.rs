@@ -1,5 +1,6 @@
 //! Reporting: `spec/README.md`, section 10.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -73,19 +74,35 @@ pub(crate) async fn one(
     meter: Meter,
     request: Request,
 ) -> Outcome<Response> {
-    meter.admit()?;
-    let config = &instance.config;
-    let limit = config.max_update_bytes;
     let (Parts { headers, .. }, body) = request.into_parts();
-    let body = body::read(&headers, body, limit, ProblemType::UpdateTooLarge, &instance).await;
+    report(&instance, &grant, &meter, &job, &headers, body).await
+}
+
+/// Answers a report of one update, whichever way the request has come.
+pub(super) async fn report<B>(
+    instance: &Instance,
+    grant: &Grant,
+    meter: &Meter,
+    job: &str,
+    headers: &HeaderMap,
+    body: B,
+) -> Outcome<Response>
+where
+    B: http_body::Body<Data = Bytes, Error: fmt::Display> + Unpin,
+{
+    meter.admit()?;
+    let limit = instance.config.max_update_bytes;
+    let body = body::read(headers, body, limit, ProblemType::UpdateTooLarge, instance).await;
     // One that is refused has cost as much as the largest, so that nobody sends any number of them.
     let body = body.inspect_err(|_| meter.spend(1, limit))?;
     meter.spend(1, body.bytes.len());
-    let reported = report_one(&instance, &grant, &job, &body.bytes).await?;
+    let reported = report_one(instance, grant, job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
-    let headers = response.headers_mut();
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", reported.state.position())) {
-        headers.insert(ETAG, tag);
+    let mut tag = String::with_capacity(48);
+    // Only I/O could fail.
+    let _ = write!(tag, "\"{}\"", reported.state.position());
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)
 }

@@ -1,7 +1,12 @@
-use axum::body::Body;
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http_body::Body;
 use http_body_util::BodyExt;
 use milepost_protocol::ProblemType;
 
@@ -17,33 +22,43 @@ pub(crate) struct Whole {
 }
 
 /// Reads a request's body of at most `limit` bytes; `too_large` is the problem with a larger one.
-pub(crate) async fn read(
+pub(crate) async fn read<B>(
     headers: &HeaderMap,
-    body: Body,
+    body: B,
     limit: usize,
     too_large: ProblemType,
     instance: &Instance,
-) -> Outcome<Whole> {
+) -> Outcome<Whole>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let announced = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
     if announced > limit {
         return Err(refuse(too_large, limit));
     }
     let timeout = instance.config.body_timeout;
-    let collect = collect(body, announced, limit, too_large, instance);
+    let mut collect = pin!(collect(body, announced, limit, too_large, instance));
+    // A short body mostly comes with its head. Then no timer is made.
+    if let Poll::Ready(whole) = poll_fn(|cx| Poll::Ready(collect.as_mut().poll(cx))).await {
+        return whole;
+    }
     tokio::time::timeout(seconds(timeout), collect).await.unwrap_or_else(|_| {
         let detail = format!("the body had not arrived after {timeout} s");
         Err(Refused::new(ProblemType::RequestTimeout, detail))
     })
 }
 
-async fn collect(
-    mut body: Body,
+async fn collect<B>(
+    mut body: B,
     announced: usize,
     limit: usize,
     too_large: ProblemType,
     instance: &Instance,
-) -> Outcome<Whole> {
+) -> Outcome<Whole>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     // What is only announced takes no memory yet, but for a small body, which is read in one go.
     let mut bytes = BytesMut::with_capacity(announced.min(16 << 10));
     let mut held = instance.memory.bodies.take(bytes.capacity())?;

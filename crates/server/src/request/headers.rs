@@ -1,12 +1,13 @@
 //! Headers that would change what a request means, and that this server does not act on.
 
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::header::{
     CONTENT_ENCODING, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
 use http::request::Parts;
 
-use crate::response::problem::Refused;
+use crate::response::problem::{Outcome, Refused};
 
 /// That a request which changes something asks for no more than the server does: it names no condition (RFC 9110,
 /// section 13.1) and its body is not compressed.
@@ -19,15 +20,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Unconditional {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
-        if let Some(name) = CONDITIONS.iter().find(|name| parts.headers.contains_key(*name)) {
-            let detail = "is not supported: reports and deletions are unconditional";
-            return Err(Refused::parameter(name.as_str(), detail));
-        }
-        let mut encodings = parts.headers.get_all(CONTENT_ENCODING).iter();
-        if let Some(encoding) = encodings.find(|encoding| *encoding != "identity") {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let detail = format!("is {encoding:?}; send the body without an encoding");
-            return Err(Refused::parameter("content-encoding", detail));
+        Self::check(&parts.headers)
+    }
+}
+
+impl Unconditional {
+    /// Checks a request's headers.
+    ///
+    /// # Errors
+    /// `invalid-parameter` with a condition or an encoding.
+    pub(crate) fn check(headers: &HeaderMap) -> Outcome<Self> {
+        for (name, value) in headers {
+            if CONDITIONS.contains(name) {
+                let detail = "is not supported: reports and deletions are unconditional";
+                return Err(Refused::parameter(name.as_str(), detail));
+            }
+            if name == CONTENT_ENCODING && value != "identity" {
+                let encoding = String::from_utf8_lossy(value.as_bytes());
+                let detail = format!("is {encoding:?}; send the body without an encoding");
+                return Err(Refused::parameter("content-encoding", detail));
+            }
         }
         Ok(Self)
     }

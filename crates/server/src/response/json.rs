@@ -1,5 +1,5 @@
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Serialize;
@@ -15,5 +15,8 @@ pub(crate) fn json_text(body: impl Into<Body>) -> Response {
     let body = body.into();
     let json = HeaderValue::from_static("application/json");
     let no_cache = HeaderValue::from_static("no-cache");
-    ([(CONTENT_TYPE, json), (CACHE_CONTROL, no_cache)], body).into_response()
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response.headers_mut().insert(CACHE_CONTROL, no_cache);
+    response
 }

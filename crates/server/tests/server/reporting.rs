@@ -371,3 +371,47 @@ async fn a_request_is_in_the_state_and_in_every_answer_to_the_worker() {
     refused(&post("a", r#"{"action":"abandon"}"#).await, 409, "attempt-ended", "ended");
     assert_eq!(server.get("/jobs/a/requests?wait=30").await.json()["status"], "completed");
 }
+
+#[tokio::test]
+async fn a_plain_report_is_answered_as_by_the_router() {
+    let (plain, routed) = (Server::start().await, Server::start().await);
+    let large = format!(r#"{{"message":"{}"}}"#, "x".repeat(70_000));
+    let cases = [
+        ("a", "", r#"{"progress":0.5}"#),
+        ("a", "", r#"{"status":"completed"}"#),
+        ("a", "", r#"{"status":"completed"}"#),
+        ("a", "", r#"{"status":"processing"}"#),
+        ("a", "", "no JSON"),
+        ("a", "", r#"{"progress":"0.5"}"#),
+        ("a", "", &large),
+        ("a!", "", "{}"),
+        ("..", "", "{}"),
+        ("a/b", "", "{}"),
+        ("", "", "{}"),
+        ("%61", "", "{}"),
+        ("b", "if-match: *\r\n", "{}"),
+        ("b", "content-encoding: gzip\r\n", "{}"),
+        ("b", "content-encoding: identity\r\n", "{}"),
+        ("b", "origin: https://evil.example\r\n", "{}"),
+        ("b", "content-type: text/plain\r\n", "{}"),
+    ];
+    for (job, headers, update) in cases {
+        // The router takes a request with a parameter, and passes over this one.
+        let mut answers = Vec::new();
+        for (server, query) in [(&plain, ""), (&routed, "?_=1")] {
+            let path = format!("/jobs/{job}{query}");
+            let answer = server.request("POST", &path, headers, update).await;
+            let mut body = answer.json();
+            let position = body["position"].take();
+            let tag = position.as_str().filter(|_| answer.status == 200);
+            let tag = tag.map(|position| format!("\"{position}\""));
+            assert_eq!(answer.header("etag").map(str::to_owned), tag, "{job} {headers}{update}");
+            // Positions, and those in a detail, differ in the epoch.
+            let detail = body["detail"].take();
+            let of = ["content-type", "cache-control"]
+                .map(|name| answer.header(name).map(str::to_owned));
+            answers.push((answer.status, body, detail.is_null(), of));
+        }
+        assert_eq!(answers[0], answers[1], "{job} {headers}{update}");
+    }
+}
