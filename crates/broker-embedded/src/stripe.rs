@@ -110,7 +110,15 @@ impl Stripe {
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
         let state = match next(previous, epoch, context.now) {
-            Ok(Fold::New(state)) => Arc::new(with_children(previous, state, context)),
+            Ok(Fold::New(state)) => {
+                let state = with_children(previous, state, context);
+                // A job that was watched before it was reported has an id already.
+                let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
+                Arc::new(match watched {
+                    Some(job) => state.sharing_id(&job.id),
+                    None => state,
+                })
+            }
             Ok(Fold::Repeated) => {
                 let known = known.expect("only a known job has a state to repeat");
                 return Ok(Folded { state: Arc::clone(&known.state), repeated: true });
