@@ -5,6 +5,7 @@ mod bound;
 mod error;
 mod figures;
 mod frame;
+mod plot;
 mod process;
 mod reporter;
 mod result;
@@ -56,6 +57,21 @@ enum Command {
     Stalled(Options),
     /// Figure 11: figures 1, 2 and 5 at 100, 1,000, 10,000 and 19,000 watchers
     Growth(Options),
+    /// One connection that reports by `POST /updates`, 1,000 lines each: alone and through Redis
+    Lines(Options),
+    /// Two instances, one of which is lost: its 15,000 watchers come to the other, which is at work
+    Herd(Options),
+    /// Two and four instances on one Redis, and two on a Cluster of three: what a report costs
+    Scale(Options),
+    /// Draws what a delivery costs and an idle watcher's memory, from the latest results of `growth`
+    Plot {
+        /// Where results are
+        #[arg(long, default_value = "bench/results")]
+        results: PathBuf,
+        /// Where the plots go
+        #[arg(long, default_value = "docs/images")]
+        out: PathBuf,
+    },
     /// The ratios to uWebSockets and the bound in under five minutes: fan-out, jobs, memory and connects, with less load
     #[command(long_flag = "quick")]
     Quick(Options),
@@ -68,6 +84,8 @@ enum Command {
 enum Name {
     Milepost,
     Shared,
+    SharedByFour,
+    Clustered,
     Uws,
     Nchan,
     Centrifugo,
@@ -80,6 +98,8 @@ impl From<Name> for Kind {
         match name {
             Name::Milepost => Self::Milepost,
             Name::Shared => Self::Shared,
+            Name::SharedByFour => Self::SharedByFour,
+            Name::Clustered => Self::Clustered,
             Name::Uws => Self::Uws,
             Name::Nchan => Self::Nchan,
             Name::Centrifugo => Self::Centrifugo,
@@ -261,6 +281,34 @@ const STALLED: Figure = Figure {
     pings: false,
 };
 
+const LINES: Figure = Figure {
+    name: "lines",
+    title: "POST /updates: 1,000 lines of as many jobs, one request after the other",
+    measure: figures::lines::measure,
+    servers: &[Kind::Milepost, Kind::Shared],
+    load: LOAD,
+    goals: &[Goal::AtLeast("lines/s", 60_000.0)],
+    pings: false,
+};
+const HERD: Figure = Figure {
+    name: "herd",
+    title: "Thundering herd: an instance is lost, its watchers come to the other",
+    measure: figures::herd::measure,
+    servers: &[Kind::Shared],
+    load: Load { watchers: 15_000, rate: 100.0, time: Duration::from_secs(5), ..LOAD },
+    goals: &[Goal::AtMost("scripts/watcher", 0.01)],
+    pings: false,
+};
+const SCALE: Figure = Figure {
+    name: "scale",
+    title: "Scale: two and four instances on one Redis, two on a Cluster of three",
+    measure: figures::redis::measure,
+    servers: &[Kind::Shared, Kind::SharedByFour, Kind::Clustered],
+    load: Load { watchers: 1_000, time: Duration::from_secs(4), ..LOAD },
+    goals: &[],
+    pings: false,
+};
+
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Fanout(options) => run(&FANOUT, &options, &[]),
@@ -275,6 +323,15 @@ fn main() -> ExitCode {
         Command::Growth(options) => [FANOUT, JOBS, MEMORY]
             .iter()
             .try_for_each(|figure| run(figure, &options, &[100, 1_000, 10_000, MAX_SOCKETS])),
+        Command::Lines(options) => run(&LINES, &options, &[]),
+        Command::Herd(options) => run(&HERD, &options, &[]),
+        Command::Scale(options) => run(&SCALE, &options, &[]),
+        Command::Plot { results, out } => {
+            let [results, out] = [results, out].map(|path| server::root().join(path));
+            plot::draw(&results, &out).map(|files| {
+                files.iter().for_each(|file| println!("{}", file.display()));
+            })
+        }
         Command::Quick(options) => quick(&options),
         Command::Bound { port } => {
             bound::serve(port).map_err(error::doing(format!("serving on port {port}")))

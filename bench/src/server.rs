@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     Milepost,
     /// Two of them on one Redis.
     Shared,
+    /// Four of them on one Redis.
+    SharedByFour,
+    /// Two of them on a Redis Cluster of three servers.
+    Clustered,
     /// The 20-line publish/subscribe server of `peers/uws`, on uWebSockets.
     Uws,
     /// nginx with Nchan, one worker, configured by `peers/nchan`.
@@ -35,9 +39,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Milepost,
         Self::Shared,
+        Self::SharedByFour,
+        Self::Clustered,
         Self::Uws,
         Self::Nchan,
         Self::Centrifugo,
@@ -49,6 +55,8 @@ impl Kind {
         match self {
             Self::Milepost => "milepost",
             Self::Shared => "milepost, two on Redis",
+            Self::SharedByFour => "milepost, four on Redis",
+            Self::Clustered => "milepost, two on a Cluster of three",
             Self::Uws => "uws",
             Self::Nchan => "nchan",
             Self::Centrifugo => "centrifugo",
@@ -90,25 +98,57 @@ pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
     child: Child,
-    /// The second instance, and what both stand on; ended after this one.
-    second: Option<Box<Server>>,
-    redis: Option<redis_servers::Server>,
+    /// The other instances, and what all of them use; ended after this one.
+    others: Vec<Server>,
+    store: Store,
     // Removed after the server has ended.
     _dir: tempfile::TempDir,
+}
+
+/// What the instances share.
+#[derive(Debug)]
+enum Store {
+    None,
+    Redis(redis_servers::Server),
+    Cluster(redis_servers::Cluster),
+}
+
+impl Store {
+    fn servers(&self) -> &[redis_servers::Server] {
+        match self {
+            Self::None => &[],
+            Self::Redis(server) => std::slice::from_ref(server),
+            Self::Cluster(cluster) => &cluster.nodes,
+        }
+    }
+
+    fn url(&self) -> Option<String> {
+        let scheme = match self {
+            Self::Cluster(_) => "redis+cluster",
+            _ => "redis",
+        };
+        let address = self.servers().first()?.address();
+        Some(format!("{scheme}://{address}"))
+    }
 }
 
 impl Server {
     /// Starts a server and waits until it accepts connections. `pings`: a server that pings only if told to
     /// does so as often as it can (uWebSockets: after 8 s).
     pub(crate) fn start(kind: Kind, commands: &Commands, pings: bool) -> Result<Self, Error> {
-        if !matches!(kind, Kind::Shared | Kind::CentrifugoShared) {
-            return Self::instance(kind, commands, pings, None);
-        }
-        let redis = redis_servers::Server::start();
-        let url = redis.url();
-        let mut server = Self::instance(kind, commands, pings, Some(&url))?;
-        server.second = Some(Box::new(Self::instance(kind, commands, pings, Some(&url))?));
-        server.redis = Some(redis);
+        let (store, instances) = match kind {
+            Kind::Shared | Kind::CentrifugoShared => {
+                (Store::Redis(redis_servers::Server::start()), 2)
+            }
+            Kind::SharedByFour => (Store::Redis(redis_servers::Server::start()), 4),
+            Kind::Clustered => (Store::Cluster(redis_servers::Cluster::start(0)), 2),
+            _ => (Store::None, 1),
+        };
+        let url = store.url();
+        let start = || Self::instance(kind, commands, pings, url.as_deref());
+        let mut server = start()?;
+        server.others = (1..instances).map(|_| start()).collect::<Result<_, _>>()?;
+        server.store = store;
         Ok(server)
     }
 
@@ -124,7 +164,9 @@ impl Server {
             .map_err(doing("making a folder"))?;
         let port = free_port().map_err(doing("finding a free port"))?;
         let template = match kind {
-            Kind::Milepost | Kind::Shared => commands.milepost.clone(),
+            Kind::Milepost | Kind::Shared | Kind::SharedByFour | Kind::Clustered => {
+                commands.milepost.clone()
+            }
             Kind::Uws => commands.uws.clone(),
             Kind::Nchan => {
                 let conf = include_str!("../peers/nchan/nginx.conf")
@@ -170,7 +212,9 @@ impl Server {
         };
         let child = spawn().map_err(|error| {
             let hint = match kind {
-                Kind::Milepost | Kind::Shared => "; build it: cargo build --release",
+                Kind::Milepost | Kind::Shared | Kind::SharedByFour | Kind::Clustered => {
+                    "; build it: cargo build --release"
+                }
                 Kind::Uws => {
                     "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
                 }
@@ -183,7 +227,8 @@ impl Server {
             Error::Server(format!("{} does not start: {program}: {error}{hint}", kind.name()))
         })?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut server = Self { kind, address, child, second: None, redis: None, _dir: dir };
+        let (others, store) = (Vec::new(), Store::None);
+        let mut server = Self { kind, address, child, others, store, _dir: dir };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).is_err() {
             let ended = server.child.try_wait().map_err(doing("looking after a server"))?;
@@ -206,23 +251,41 @@ impl Server {
 
     /// Where each of its instances listens.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let second = self.second.as_ref().map(|second| second.address);
-        std::iter::once(self.address).chain(second).collect()
+        let others = self.others.iter().map(|other| other.address);
+        std::iter::once(self.address).chain(others).collect()
     }
 
     /// Its processor time so far, that of all instances.
     pub(crate) fn cpu(&self) -> Result<f64, Error> {
         let cpu = process::cpu(self.child.id());
         let cpu = cpu.map_err(doing(format!("reading the cost of {}", self.kind.name())))?;
-        let second = self.second.as_ref().map_or(Ok(0.0), |second| second.cpu())?;
-        Ok(cpu.as_secs_f64() + second)
+        let others = self.others.iter().map(Self::cpu).sum::<Result<f64, Error>>()?;
+        Ok(cpu.as_secs_f64() + others)
     }
 
-    /// The processor time so far of the Redis behind it; none of one without.
+    /// Ends its first instance as `kill -9` does.
+    pub(crate) fn lose_first(&self) {
+        signal(self.child.id(), rustix::process::Signal::KILL);
+    }
+
+    /// The processor time so far of the Redis servers behind it; none of one without.
     pub(crate) fn redis_cpu(&self) -> Result<f64, Error> {
-        let Some(redis) = &self.redis else { return Ok(0.0) };
-        let cpu = process::own_cpu(redis.id()).map_err(doing("reading the cost of Redis"))?;
-        Ok(cpu.as_secs_f64())
+        let cpu = |server: &redis_servers::Server| {
+            let cpu = process::own_cpu(server.id()).map_err(doing("reading the cost of Redis"))?;
+            Ok(cpu.as_secs_f64())
+        };
+        self.store.servers().iter().map(cpu).sum()
+    }
+
+    /// How many scripts the Redis servers behind it have run.
+    pub(crate) fn scripts_run(&self) -> f64 {
+        let run = |server: &redis_servers::Server| {
+            let stats = server.answer(&["INFO", "commandstats"]).text().unwrap_or_default();
+            let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+            let calls = line.and_then(|line| line.split(',').next()?.parse::<f64>().ok());
+            calls.unwrap_or_default()
+        };
+        self.store.servers().iter().map(run).sum()
     }
 
     /// Where a job is watched.

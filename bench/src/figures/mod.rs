@@ -2,9 +2,11 @@
 
 pub(crate) mod connects;
 pub(crate) mod fanout;
+pub(crate) mod herd;
 pub(crate) mod hot;
 pub(crate) mod idle;
 pub(crate) mod jobs;
+pub(crate) mod lines;
 pub(crate) mod memory;
 pub(crate) mod overload;
 pub(crate) mod redis;
