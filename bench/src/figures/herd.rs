@@ -30,11 +30,15 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
         Pace { rate: load.rate, depth: load.depth, time: load.time * 2 + COMING, end: false };
     let jobs = (0..JOBS).map(|number| server.reported(&job(number))).collect();
     let _reporter = Paced::start(left, jobs, updates, pace);
-    let alone = Instant::now();
+    let (alone, scripts) = (Instant::now(), server.scripts_run());
     while alone.elapsed() < load.time {
         others.turn(Duration::from_millis(2))?;
         herd.turn(Duration::ZERO)?;
     }
+    // Each report is a script and a delivery to one of the others. The rest is regular: reads of watched jobs, and probes.
+    let regular = server.scripts_run() - scripts - number(others.tally.deliveries);
+    // Of which the lost instance does half.
+    let regular_per_second = regular / 2.0 / load.time.as_secs_f64();
     let before = others.tally.latency.clone();
     others.reset();
     // Whoever has an update of the last round of all jobs, or a later one, has its job's present state.
@@ -63,13 +67,13 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
         (coming, watching.join().unwrap_or_else(panicked))
     });
     let (coming, others) = (coming?, others?);
-    // Each report is a script and a delivery to one of the others.
-    let beyond_reports = server.scripts_run() - scripts - number(others.tally.deliveries);
+    let scripts = server.scripts_run() - scripts - number(others.tally.deliveries);
+    let for_the_herd = scripts - regular_per_second * coming.as_secs_f64();
     Ok(vec![
         ("all present: ms", coming.as_secs_f64() * 1e3),
         ("others' p99 ms", ms(&others.tally.latency, 0.99)),
         ("others' p99 ms before", ms(&before, 0.99)),
-        ("scripts/watcher", beyond_reports.max(0.0) / number(load.watchers)),
+        ("scripts/watcher", for_the_herd.max(0.0) / number(load.watchers)),
         ("Redis cores", (server.redis_cpu()? - redis) / coming.as_secs_f64()),
         ("others' deliveries", number(others.tally.deliveries)),
     ])
