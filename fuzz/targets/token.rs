@@ -23,6 +23,9 @@ fuzz_target!(|text: &str| {
     let _ = TokenKeys::file(text);
     if let Ok(permissions) = serde_json::from_str::<milepost_access::Permissions>(text) {
         let again = serde_json::to_string(&permissions).expect("it can be written");
-        assert_eq!(serde_json::from_str::<milepost_access::Permissions>(&again).ok(), Some(permissions));
+        assert_eq!(
+            serde_json::from_str::<milepost_access::Permissions>(&again).ok(),
+            Some(permissions)
+        );
     }
 });

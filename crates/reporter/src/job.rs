@@ -17,7 +17,7 @@ use crate::update::{MAX_TEXT_BYTES, Part};
 /// A handle on one job, with which its worker reports progress.
 ///
 /// No call fails, blocks or waits for a server, and [`inc`](Self::inc) is one atomic addition. Calls change
-/// memory, and a thread of the [`Reporter`](crate::Reporter) sends the state. Clones are handles on the same
+/// memory, and a thread of the [`Reporter`] sends the state. Clones are handles on the same
 /// job; any thread or task may have one.
 ///
 /// A job ends with [`complete`](Self::complete), [`complete_with`](Self::complete_with), [`fail`](Self::fail)
