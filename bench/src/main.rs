@@ -329,7 +329,9 @@ fn main() -> ExitCode {
         Command::Plot { results, out } => {
             let [results, out] = [results, out].map(|path| server::root().join(path));
             plot::draw(&results, &out).map(|files| {
-                files.iter().for_each(|file| println!("{}", file.display()));
+                for file in files {
+                    println!("{}", file.display());
+                }
             })
         }
         Command::Quick(options) => quick(&options),

@@ -63,8 +63,8 @@ fn latest(results: &Path, figure: &str) -> Result<Value, Error> {
     // The name ends with the time.
     paths.sort();
     let is_of_it = |path: &&PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(&format!("{figure}-")) && name.ends_with(".json")
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(&format!("{figure}-")) && path.extension().is_some_and(|it| it == "json")
     };
     let read = |path: &PathBuf| serde_json::from_str::<Value>(&fs::read_to_string(path).ok()?).ok();
     let has_sizes = |result: &Value| sizes(result).len() > 1;
@@ -137,7 +137,7 @@ fn svg(plot: &Plot, lines: &Lines) -> String {
         middle = f64::midpoint(LEFT, RIGHT),
     );
     let mut add = |line: std::fmt::Arguments<'_>| {
-        writeln!(svg, "{line}").expect("a String takes every write")
+        writeln!(svg, "{line}").expect("a String takes every write");
     };
     for value in y_scale.ticks() {
         let y = y_scale.at(value);

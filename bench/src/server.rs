@@ -109,7 +109,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 enum Store {
     None,
-    Redis(redis_servers::Server),
+    Redis(Box<redis_servers::Server>),
     Cluster(redis_servers::Cluster),
 }
 
@@ -138,9 +138,9 @@ impl Server {
     pub(crate) fn start(kind: Kind, commands: &Commands, pings: bool) -> Result<Self, Error> {
         let (store, instances) = match kind {
             Kind::Shared | Kind::CentrifugoShared => {
-                (Store::Redis(redis_servers::Server::start()), 2)
+                (Store::Redis(Box::new(redis_servers::Server::start())), 2)
             }
-            Kind::SharedByFour => (Store::Redis(redis_servers::Server::start()), 4),
+            Kind::SharedByFour => (Store::Redis(Box::new(redis_servers::Server::start())), 4),
             Kind::Clustered => (Store::Cluster(redis_servers::Cluster::start(0)), 2),
             _ => (Store::None, 1),
         };
