@@ -180,9 +180,9 @@ test('a job’s page shows all of a long error, message and metadata on demand',
   await reads(page, '[data-part="metadata"]', 'key_69');
   await server.report('r1', { status: 'failed', error });
   await reads(page, '.error-summary', /^ValueError: no such table: orders$/);
-  await page.getByText('All 82 lines').click();
+  await page.locator('.block-error').getByText('All 82 lines').click();
   await reads(page, '.block-error pre', /^Traceback[^]*orders$/);
-  await page.getByRole('button', { name: 'Copy' }).click();
+  await page.locator('.block-error').getByRole('button', { name: 'Copy' }).click();
   await reads(page, '.block-error button', 'Copied');
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), error);
   await page.goto(server.url);
@@ -328,7 +328,7 @@ test('a silent worker looks the same in the list and on its page', async () => {
   await reads(page, '.figure', /99 %[^]*Silent for 12 min$/);
   assert.equal(await page.locator('.aside').evaluate((part) => getComputedStyle(part).color), amber);
   await until('an amber bar', async () => (await looks('.bar-fill')) === amber);
-  assert.doesNotMatch(await page.locator('.timeline').innerText(), /now/);
+  assert.doesNotMatch(await page.locator('[data-part="timeline"]').innerText(), /now/);
   assert.deepEqual(await violations(page), []);
   noFaults();
 });
@@ -927,8 +927,8 @@ test('artifacts are links of the web only', async () => {
   const artifacts = [{ name: 'film.mp4', url: 'https://example.com/film.mp4', media_type: 'video/mp4', size: 1_250_000 }, { name: 'bad', url: 'javascript:alert(1)' }];
   await server.report('r1', { progress: 0.5, artifacts });
   const page = await open('/?job=r1');
-  await reads(page, '.artifacts', /film.mp4\s*video\/mp4 · 1.3 MB\s*bad/);
-  assert.deepEqual(await page.locator('.artifacts a').evaluateAll((all) => all.map((each) => each.getAttribute('href'))), ['https://example.com/film.mp4']);
+  await reads(page, '[data-part="artifacts"]', /film.mp4\s*video\/mp4 · 1.3 MB\s*bad/);
+  assert.deepEqual(await page.locator('[data-part="artifacts"] a').evaluateAll((all) => all.map((each) => each.getAttribute('href'))), ['https://example.com/film.mp4']);
   noFaults();
 });
 

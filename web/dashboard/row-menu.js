@@ -43,9 +43,10 @@ export class RowMenu {
     this.root.addEventListener('toggle', (event) => {
       if (/** @type {ToggleEvent} */ (event).newState === 'closed') this.#job = this.#confirming = null;
     });
-    // Tab goes on from the row, as if the menu were not there.
+    // Tab goes on from the row, as if the menu were not there. A press on the button that opened it moves the focus as well, and
+    // its click then closes the menu.
     this.root.addEventListener('focusout', ({ relatedTarget }) => {
-      if (relatedTarget instanceof Node && !this.root.contains(relatedTarget)) this.close();
+      if (relatedTarget instanceof Node && relatedTarget !== this.#opener && !this.root.contains(relatedTarget)) this.close();
     });
     // It stays where it was opened; its row does not.
     addEventListener('scroll', () => this.close(), { passive: true });
