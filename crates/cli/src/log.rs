@@ -85,7 +85,7 @@ impl Args {
             if code != ExitCode::Success || !self.follow {
                 return Ok(code);
             }
-            since = page.next.or(since);
+            since = page.next.or(since.filter(|_| !page.log_gap));
             if !quiet {
                 continue;
             }

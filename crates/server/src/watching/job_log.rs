@@ -182,9 +182,10 @@ pub(crate) fn message(job: &JobId, page: &LogPage, since: Option<Position>) -> S
     format!("{{\"type\":\"log\",{}", json.strip_prefix('{').unwrap_or_default())
 }
 
-/// Where to go on: a position has a number of 1 or more, so after nothing it stays where it was.
+/// Where to go on: a position has a number of 1 or more, so after nothing it stays where it was. A position of a log that is gone
+/// is given up: waiting for the log to end elsewhere than there would not wait.
 pub(crate) fn next(page: &LogPage, since: Option<Position>) -> Option<Position> {
-    page.next().filter(|next| next.number > 0).or(since)
+    page.next().filter(|next| next.number > 0).or(since.filter(|_| !page.gap))
 }
 
 async fn follow(

@@ -154,6 +154,21 @@ async fn a_socket_follows_a_log_beyond_the_end() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_gone_is_one_gap() {
+    let server = Server::start().await;
+    server.report("a", "{}").await;
+    let (mut watcher, first) = follow(&server, Some(&json!("1-7"))).await;
+    let empty = json!({"lines": 0, "dropped": 0});
+    let gone = json!({"type": "log", "job_id": "a", "lines": [], "log_gap": true, "log": empty});
+    assert_eq!(first, gone);
+    watcher.hears_nothing().await;
+    append(&server, "a", "text/plain", "one").await;
+    let one = watcher.next().await;
+    assert_eq!((numbers(&one), one.get("log_gap")), (vec![1], None));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_subscription_to_a_log_is_said() {
     let server =
         Server::with(Config { max_subscriptions: 2, ping_interval: 0.25, ..quick() }).await;
