@@ -14,7 +14,8 @@ fn line(columns: usize, before: &str, script: &str) -> String {
     )
 }
 
-/// The output's pieces, cut where something was drawn anew, and the screen after each.
+/// The output's pieces, cut where something was drawn anew, and the screen after each. Without the notice that there is no
+/// server, which may come between any two lines.
 fn screens(output: &[u8], columns: u16) -> Vec<String> {
     let mut terminal = vt100::Parser::new(24, columns, 0);
     let mut screens = Vec::new();
@@ -22,7 +23,9 @@ fn screens(output: &[u8], columns: u16) -> Vec<String> {
     for at in 0..=output.len() {
         if at == output.len() || output[at..].starts_with(b"\r\x1b[J") {
             terminal.process(&output[start..at]);
-            screens.push(terminal.screen().contents());
+            let contents = terminal.screen().contents();
+            let rows = contents.split_inclusive('\n');
+            screens.push(rows.filter(|row| !row.starts_with("milepost: cannot report")).collect());
             start = at;
         }
     }
