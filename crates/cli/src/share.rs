@@ -10,7 +10,7 @@ use crate::client::{Client, RequestError, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed, warn};
 use crate::run::page;
-use crate::token::{Signer, duration};
+use crate::token::{NOTHING_TO_SIGN_WITH, Signer, duration};
 
 /// Print a link with which everybody who has it can watch a job, for a while.
 ///
@@ -44,7 +44,9 @@ impl Args {
         if !self.signer.has_key() {
             return share_plainly(url, &self.job, &link);
         }
-        let Ok(pattern) = Pattern::parse(self.job.as_str()) else {
+        // The id of a job may read like a pattern of another kind: tag:…, parent:….
+        let pattern = Pattern::parse(self.job.as_str()).ok();
+        let Some(pattern) = pattern.filter(|pattern| pattern.matches(self.job.as_str())) else {
             let problem = format_args!("no token can name the job {} alone", self.job);
             return complain(problem, ExitCode::Usage);
         };
@@ -74,8 +76,7 @@ fn share_plainly(url: &str, job: &JobId, link: &str) -> ExitCode {
         Ok(Some(_)) => printed(writeln!(io::stdout(), "{link}")),
         Ok(None) => complain(format_args!("the job {job} is not known"), ExitCode::UnknownJob),
         Err(error @ RequestError::Refused(_)) => {
-            let what = "there is nothing to sign a token with: set MILEPOST_TOKEN_SECRET, or name a --signing-key";
-            complain(format_args!("{error}; {what}"), ExitCode::Usage)
+            complain(format_args!("{error}; {NOTHING_TO_SIGN_WITH}"), ExitCode::Usage)
         }
         Err(error) => complain(&error, error.exit_code()),
     }

@@ -88,7 +88,8 @@ impl Signer {
     }
 }
 
-const NOTHING_TO_SIGN_WITH: &str =
+/// What to do without a key.
+pub(crate) const NOTHING_TO_SIGN_WITH: &str =
     "there is nothing to sign with: set MILEPOST_TOKEN_SECRET, or name a --signing-key";
 
 /// At most a year: a token cannot be revoked.

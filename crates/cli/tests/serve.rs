@@ -252,6 +252,8 @@ fn keys_and_tokens_let_their_holders_in() {
     assert_eq!(with(shared, &["log", "user:42:a"]), Some(1), "how far it is, no more");
     let other = share(&["user:42:a"], "another secret of thirty-two bytes or more");
     assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0));
+    let like_a_tag = share(&["tag:user"], secret);
+    assert_eq!((like_a_tag.status.code(), like_a_tag.stdout.len()), (Some(64), 0));
     let unsigned = share(&["user:42:a"], "");
     let problem = support::text(&unsigned.stderr);
     assert_eq!(unsigned.status.code(), Some(64), "{problem}");
