@@ -72,7 +72,7 @@ delete(t),this.session.unwatch(t))}#i(t){this.#e.delete(t);for(let[e,s]of this.#
 t&&this.#o(e,i)}#c(t){let e=this.#e;if(t.t==="connection")this.#r=t;else if(t.t==="clock")this.#s=t;else{let s=this.#t.get(
 t.job);if(!s)return;s.last=t,e=new Set([...s.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}
 for(let s of e)s(t)}};function ot(r){let t=[...r.values()].map(s=>s.pace),e=t.map(s=>s.max_rate??1/0);return{mode:t.every(
-s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-320fc0fa",F=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function B(){let r=globalThis,[t,,e,s]=u(r.
+s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-6ccf851c",F=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function B(){let r=globalThis,[t,,e,s]=u(r.
 name)??[];if(t!==q||!r.SharedWorkerGlobalScope)return;let i=new k(e,s),n=new Promise(o=>{navigator.locks.request(`${r.name}\
  worker`,()=>new Promise(()=>o()))});r.onconnect=({ports:[o]})=>{let h=c=>o.postMessage(c);o.onmessage=({data:c})=>i.receive(
 h,c),n.then(()=>h({t:"hello"}))}}var J="document"in globalThis,j=Math.random().toString(36),$=class{#t=new Set;connection="connecting";reason="";code=0;skew=0;#e=null;#r=!1;#s=[];constructor(t,e,s){
@@ -101,12 +101,12 @@ signal?.aborted||this.#c()}close(){this.#o=!0,this.#i()}async#c(){let{token:t}=t
 let{code:i=1006,reason:n=""}=s;if(e=i===4401&&typeof t=="function"&&++this.#s===1?1e3:E(i,n,this.#r++,Math.random()),e===
 null){this.close(),p(this.options.onError,Object.assign(new Error(n||"rejected"),{code:i}));return}}this.#o||await this.#l(
 e)}}#l(t){return new Promise(s=>{let i=setTimeout(s,t);this.#i=()=>(clearTimeout(i),s())})}#a(){this.#t=performance.now()+
-at}#f({lines:t,next:e,log:s,log_gap:i}){this.#r=this.#s=0,this.position=e??this.position,p(this.options.onLines,{lines:t,
-gap:i===!0,log:s,next:e})}#p(t){return new Promise((e,s)=>{let i;try{i=N(this.base,t)}catch(a){return s({code:4400,reason:String(
-a)})}let n=!1,o,h=a=>{clearTimeout(o),i.onmessage=i.onclose=i.onerror=null,i.close(),a()},c=(a,f)=>{a===1006&&!n&&++this.#e>=
-ct&&this.#a(),h(()=>s({code:a,reason:f}))},l=a=>{clearTimeout(o),o=setTimeout(()=>c(1006,""),a)};this.#i=()=>h(()=>e(0)),
-l(rt),i.onclose=({code:a,reason:f})=>c(a,f),i.onerror=()=>l(100),i.onmessage=({data:a})=>{l(z);let f=u(a);if(f?.type==="\
-connected")n=!0,this.#e=0,i.send(JSON.stringify({type:"subscribe",job_id:this.jobId,log:!0,since:this.position}));else if(f?.
+at}#f({lines:t,next:e,log:s,log_gap:i}){this.#r=this.#s=0,this.position=e??(i?void 0:this.position),p(this.options.onLines,
+{lines:t,gap:i===!0,log:s,next:e})}#p(t){return new Promise((e,s)=>{let i;try{i=N(this.base,t)}catch(a){return s({code:4400,
+reason:String(a)})}let n=!1,o,h=a=>{clearTimeout(o),i.onmessage=i.onclose=i.onerror=null,i.close(),a()},c=(a,f)=>{a===1006&&
+!n&&++this.#e>=ct&&this.#a(),h(()=>s({code:a,reason:f}))},l=a=>{clearTimeout(o),o=setTimeout(()=>c(1006,""),a)};this.#i=
+()=>h(()=>e(0)),l(rt),i.onclose=({code:a,reason:f})=>c(a,f),i.onerror=()=>l(100),i.onmessage=({data:a})=>{l(z);let f=u(a);
+if(f?.type==="connected")n=!0,this.#e=0,i.send(JSON.stringify({type:"subscribe",job_id:this.jobId,log:!0,since:this.position}));else if(f?.
 type==="log")this.#f(f);else if(f?.type==="error"){let{problem:b,message:S}=f;if(b==="unknown-job")return h(()=>e(Y));if(b===
 "forbidden")return c(4403,S);if(b==="unauthenticated")return;if(!/^invalid|^too-many/.test(b))return h(()=>s({code:1012,
 reason:S}));this.#a(),h(()=>e(0))}}})}async#g(t){let e=new AbortController;this.#i=()=>e.abort();let s=setTimeout(()=>e.

@@ -702,6 +702,25 @@ test('a log is polled where a socket cannot be, less often while it is quiet', a
   assert.deepEqual(waits, [1000, 1500, 2500, 3500, 5000, 5000, 5000]);
 });
 
+test('a polled log that is gone is one gap, and begins anew', async () => {
+  const { parts } = followLog({ since: 'gone-9' });
+  await settle();
+  FakeSocket.all[0].greet();
+  FakeSocket.all[0].say({ type: 'error', problem: 'invalid-parameter', message: 'log is not known', job_id: 'a' });
+  await settle();
+  pass(0);
+  await settle();
+  assert.equal(requests[0].url, 'http://x/jobs/a/log?since=gone-9');
+  requests[0].answer(200, JSON.stringify({ job_id: 'a', lines: [], log_gap: true, log: { lines: 0, dropped: 0 } }));
+  await settle();
+  pass(5000);
+  await settle();
+  assert.equal(requests[1].url, 'http://x/jobs/a/log?');
+  requests[1].answer(200, JSON.stringify(logPart([1])));
+  await settle();
+  assert.deepEqual(parts.map(({ lines, gap }) => [lines.length, gap]), [[0, true], [1, false]]);
+});
+
 test('a log whose sockets work, but are lost, is not polled', async () => {
   const { parts } = followLog();
   await settle();

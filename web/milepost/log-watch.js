@@ -112,7 +112,8 @@ export class LogWatch {
   /** @param {any} message */
   #deliver({ lines, next, log, log_gap: gap }) {
     this.#failures = this.#refusals = 0;
-    this.position = next ?? this.position;
+    // A position of a log that is gone is given up: it would be answered with the same gap again and again.
+    this.position = next ?? (gap ? undefined : this.position);
     callSafely(this.options.onLines, { lines, gap: gap === true, log, next });
   }
 
