@@ -125,6 +125,16 @@ fn an_unknown_job_ends_with_the_timeout_and_is_no_failure() {
 }
 
 #[test]
+fn a_selected_job_that_the_server_forgets_is_given_up() {
+    let server = Server::start();
+    server.report("w-1", "{}");
+    let child = watching(&server, &["--prefix", "w-", "--timeout", "2"]);
+    ureq::delete(format!("{}/jobs/w-1", server.url())).call().unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
     let server = Server::start();
     for (id, update) in [

@@ -52,9 +52,7 @@ impl Keys {
             _ => Vec::new(),
         }
     }
-}
 
-impl Keys {
     /// Restores the modes of before, until keys are read again. In the background they are the shell's, and setting them would
     /// stop this process.
     pub(super) fn release(&self) {

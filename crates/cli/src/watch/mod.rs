@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::{JobId, State, Timestamp};
 use milepost_watcher::{Connection, Event, Rejection, Watcher, Watches};
+use tokio::time::MissedTickBehavior;
 
 use crate::bars::{JobTimes, Suspension, Terminal};
 use crate::client::{Client, RequestError, ServerArgs, token};
@@ -26,8 +27,15 @@ use watched_jobs::{ConnectionState, WatchedJobs};
 /// How often ages and spinners move.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Some of the jobs that match are not watched.
+/// Without --timeout, a job that the list had and has no longer is given up after this. A worker that goes on would have been heard
+/// by then.
+const FORGOTTEN: Duration = Duration::from_secs(15);
+
+/// Some of the jobs that match at the start are not watched.
 const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began last are watched";
+
+/// The same of jobs that began later.
+const NO_ROOM: &str = "1,000 jobs are watched: those that begin later are not";
 
 /// Watch jobs until they have ended.
 ///
@@ -39,7 +47,8 @@ const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began la
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
-    4 no connection within --timeout, or the server rejects the watch, 5 a job is still unknown after --timeout, 64 wrong usage, \
+    4 no connection within --timeout, or the server rejects the watch, 5 a job is still unknown after --timeout, or the server \
+    no longer lists a selected job, 64 wrong usage, \
     130 interrupted. 1 always means that a job failed."
 )]
 pub(crate) struct Args {
@@ -166,6 +175,8 @@ async fn follow(
 ) -> ExitCode {
     tokio::pin!(stop);
     let mut ticks = tokio::time::interval(TICK);
+    // Those that were due while the process was stopped are one.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut suspension = if view.draws() { Suspension::catch() } else { Suspension::usual() };
     let mut refused = None;
     // All have ended, and the list is asked for once more.
@@ -177,11 +188,12 @@ async fn follow(
             _ = ticks.tick() => {
                 let now = Instant::now();
                 let shown = view.tick(watched_jobs, now);
-                if let Some(timeout) = timeout {
-                    if watched_jobs.disconnected_for(now).is_some_and(|down| down >= timeout) {
-                        return complain(watched_jobs.disconnect_reason(), ExitCode::Unreachable);
-                    }
-                    watched_jobs.give_up_unknown(now, timeout);
+                let disconnected = watched_jobs.disconnected_for(now);
+                if timeout.is_some_and(|timeout| disconnected.is_some_and(|since| since >= timeout)) {
+                    return complain(watched_jobs.disconnect_reason(), ExitCode::Unreachable);
+                }
+                if let Some(patience) = timeout.or(listing.is_some().then_some(FORGOTTEN)) {
+                    watched_jobs.give_up_unknown(now, patience);
                 }
                 shown
             }
@@ -199,7 +211,7 @@ async fn follow(
                 if let (Joined::NotAll, Some(listing)) = (joined, &mut listing)
                     && !std::mem::replace(&mut listing.said_more, true)
                 {
-                    view.too_many(TOO_MANY);
+                    view.too_many(NO_ROOM);
                 }
                 if is_closing && joined != Joined::All {
                     listing = None;
@@ -247,6 +259,9 @@ enum Joined {
 /// Watches the jobs that are listed and not watched yet, as far as there is room.
 fn join(matching: Matching, watches: &Watches, watched_jobs: &mut WatchedJobs) -> Joined {
     let mut joined = Joined::None;
+    if !matching.more {
+        watched_jobs.listed(&matching.jobs, Instant::now());
+    }
     for job in matching.jobs {
         if watched_jobs.knows(&job) {
             continue;

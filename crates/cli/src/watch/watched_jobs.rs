@@ -1,5 +1,6 @@
 //! What is known of the jobs that are watched, and of the connection. No I/O, and the time is passed in.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use milepost_protocol::{JobId, State, Status, Timestamp};
@@ -194,6 +195,18 @@ impl WatchedJobs {
     pub(super) fn unknown(&mut self, job: &JobId, now: Instant) {
         if let Some(index) = self.index(job) {
             self.watched[index].unknown_since.get_or_insert(now);
+        }
+    }
+
+    /// A list of all jobs that the server knows and that go on. The server does not say of a watched job that it was forgotten.
+    pub(super) fn listed(&mut self, jobs: &[JobId], now: Instant) {
+        let listed: HashSet<&JobId> = jobs.iter().collect();
+        for watched in &mut self.watched {
+            if listed.contains(&watched.job) {
+                watched.unknown_since = None;
+            } else {
+                watched.unknown_since.get_or_insert(now);
+            }
         }
     }
 
