@@ -3,10 +3,13 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-use support::{eventually, finish, kill, milepost, require, run, temporary, text};
+use support::{
+    binary, eventually, finish, kill, milepost, on_terminal, require, run, screen_until, temporary,
+    text,
+};
 
 #[test]
 fn the_whole_of_it() {
@@ -63,4 +66,20 @@ fn it_tidies_up_when_it_is_interrupted() {
     assert_eq!(finish(child).status.code(), Some(130));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     assert!(!fs::exists(format!("/proc/{ffmpeg}")).unwrap(), "ffmpeg has ended");
+}
+
+#[test]
+fn while_its_page_stays_ctrl_z_stops_it() {
+    let (_folder, folder) = temporary();
+    let (binary, folder) = (binary(), folder.to_str().unwrap());
+    let demo = format!("PATH=/nonexistent {binary} demo --port 0 --folder {folder}");
+    let line = format!("stty rows 24 cols 100; set -m; {demo}; echo stopped; fg");
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let mut terminal = vt100::Parser::new(24, 100, 0);
+    let (stdin, stdout) = (child.stdin.as_mut().unwrap(), child.stdout.as_mut().unwrap());
+    screen_until(stdout, &mut terminal, "until Ctrl-C");
+    stdin.write_all(b"\x1a").unwrap();
+    screen_until(stdout, &mut terminal, "stopped");
+    stdin.write_all(b"\x03").unwrap();
+    finish(child);
 }

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::bars::Suspension;
 use crate::exit::{ExitCode, complain};
 use crate::serve::asked_to_stop;
 use crate::watch::watch;
@@ -133,7 +134,7 @@ impl Args {
         let stays = !self.once && io::stdout().is_terminal() && code != ExitCode::Interrupted;
         if stays {
             say(&format!("The page stays up at {url}/ until Ctrl-C."));
-            runtime.block_on(stop_staying);
+            runtime.block_on(stay(stop_staying));
         }
         drop(shut_down);
         match runtime.block_on(server) {
@@ -150,6 +151,18 @@ impl Args {
                 milepost_server::listen(("127.0.0.1", 0)).await
             }
             bound => bound,
+        }
+    }
+}
+
+/// Waits for `stop`. Ctrl-Z, which [`watch`] has taken from the system for good, still stops the process meanwhile.
+async fn stay(stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    let mut suspension = Suspension::catch();
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            () = suspension.requested() => Suspension::stop(),
         }
     }
 }
