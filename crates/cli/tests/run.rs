@@ -86,6 +86,22 @@ fn without_a_server_nothing_changes() {
 }
 
 #[test]
+fn runs_inside_a_run_are_its_children() {
+    let server = Server::start();
+    let nested = |outer: &str, variables: &str| {
+        let script = format!("{variables} {} run --job {outer}-1 --weight 2 -- true", binary());
+        run(&mut server.milepost(&["run", "--job", outer, "--", "sh", "-c", &script]))
+    };
+    assert_eq!(nested("a", "").status.code(), Some(0));
+    let child = server.get("/jobs/a-1").unwrap();
+    assert_eq!((&child["parent_id"], &child["weight"]), (&"a".into(), &2.0.into()), "{child}");
+    assert_eq!(server.get("/jobs/a").unwrap()["children"]["completed"], 1);
+    // A variable that is set to nothing is none.
+    assert_eq!(nested("b", "MILEPOST_PARENT=").status.code(), Some(0));
+    assert_eq!(server.get("/jobs/b-1").unwrap()["parent_id"], serde_json::Value::Null);
+}
+
+#[test]
 fn stdin_is_the_commands() {
     let mut child = milepost(&["run", "--", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"typed").unwrap();

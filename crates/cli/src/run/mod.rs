@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::JobId;
+use milepost_protocol::{InvalidJobId, JobId};
 use milepost_redis::Address;
 use milepost_reporter::{InvalidUrl, Job, Notice, Reporter};
 
@@ -81,8 +81,8 @@ pub(crate) struct Args {
     tags: Vec<String>,
     /// The job that this one is a part of. Its progress then follows its parts, unless it has one of its own. The command's own
     /// `milepost run`s are parts of this job
-    #[arg(long, value_name = "ID", value_parser = JobId::parse, env = "MILEPOST_PARENT")]
-    parent: Option<JobId>,
+    #[arg(long, value_name = "ID", value_parser = Parent::parse, env = "MILEPOST_PARENT")]
+    parent: Option<Parent>,
     /// How much of its parent the job is, beside other parts [default: 1]
     #[arg(long, value_name = "NUMBER", value_parser = weight, requires = "parent")]
     weight: Option<f64>,
@@ -146,7 +146,7 @@ impl Args {
         // An id of our own making has no past.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
-        let job_handle = as_child(job_handle, self.parent.as_ref(), self.weight);
+        let job_handle = as_child(job_handle, self.parent, self.weight);
         if connects {
             task.environment = environment(&job, attempt.or(self.job.is_none().then_some(1)));
         }
@@ -232,9 +232,20 @@ fn described(job: Job, attempt: Option<u32>, name: Option<String>, tags: Vec<Str
     if tags.is_empty() { job } else { job.tags(tags) }
 }
 
+/// The job that this one is a part of. An empty id is none: a variable that is set to nothing must not keep a command from running.
+#[derive(Debug, Clone)]
+struct Parent(Option<JobId>);
+
+impl Parent {
+    fn parse(id: &str) -> Result<Self, InvalidJobId> {
+        if id.is_empty() { Ok(Self(None)) } else { JobId::parse(id).map(|id| Self(Some(id))) }
+    }
+}
+
 /// A job may run a command of its own id, which is not a part of itself.
-fn as_child(job: Job, parent: Option<&JobId>, weight: Option<f64>) -> Job {
-    let Some(parent) = parent.filter(|parent| job.id() != Some(*parent)) else { return job };
+fn as_child(job: Job, parent: Option<Parent>, weight: Option<f64>) -> Job {
+    let parent = parent.and_then(|Parent(id)| id).filter(|parent| job.id() != Some(parent));
+    let Some(parent) = parent else { return job };
     let job = job.parent(parent.as_str());
     match weight {
         Some(weight) => job.weight(weight),
