@@ -106,7 +106,8 @@ fn our_size() -> Option<Winsize> {
     size.or_else(|_| tcgetwinsize(io::stdin())).ok().filter(|size| size.ws_col > 0)
 }
 
-/// Passes what is typed, and the size of our terminal, on to the command's.
+/// Passes what is typed, and the size of our terminal, on to the command's. Our terminal has its modes of before once this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Keyboard {
     terminal: Weak<File>,
@@ -119,8 +120,7 @@ impl Keyboard {
         self.raw_mode.clone()
     }
 
-    /// Until `exited` becomes readable, or the command's terminal hangs up because nobody takes our output. Our terminal then has
-    /// its modes of before.
+    /// Until `exited` becomes readable, or the command's terminal hangs up because nobody takes our output.
     pub(super) fn pass_on(self, exited: BorrowedFd<'_>) {
         let stdin = io::stdin();
         let mut typed: Vec<u8> = Vec::new();
@@ -155,7 +155,6 @@ impl Keyboard {
                 Err(_) => can_read = false,
             }
         }
-        self.raw_mode.release();
     }
 
     /// What was typed, but for the key that suspends: that stops us and the command. Keys that end it are noted.
@@ -178,6 +177,12 @@ impl Keyboard {
             }
         }
         typed.iter().copied().filter(|byte| Some(*byte) != suspend).collect()
+    }
+}
+
+impl Drop for Keyboard {
+    fn drop(&mut self) {
+        self.raw_mode.release();
     }
 }
 
