@@ -295,7 +295,7 @@ const HERD: Figure = Figure {
     title: "Thundering herd: an instance is lost, its watchers come to the other",
     measure: figures::herd::measure,
     servers: &[Kind::Shared],
-    load: Load { watchers: 15_000, rate: 100.0, time: Duration::from_secs(5), ..LOAD },
+    load: Load { watchers: 15_000, rate: 100.0, time: Duration::from_secs(12), ..LOAD },
     goals: &[Goal::AtMost("scripts/watcher", 0.01)],
     pings: false,
 };
@@ -324,7 +324,9 @@ fn main() -> ExitCode {
             .iter()
             .try_for_each(|figure| run(figure, &options, &[100, 1_000, 10_000, MAX_SOCKETS])),
         Command::Lines(options) => run(&LINES, &options, &[]),
-        Command::Herd(options) => run(&HERD, &options, &[]),
+        Command::Herd(options) => {
+            figures::herd::check(&load(&HERD, &options)).and_then(|()| run(&HERD, &options, &[]))
+        }
         Command::Scale(options) => run(&SCALE, &options, &[]),
         Command::Plot { results, out } => {
             let [results, out] = [results, out].map(|path| server::root().join(path));
@@ -369,9 +371,9 @@ fn quick(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// Measures a figure: in each round each server once, freshly started, at each size.
-fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error> {
-    let load = Load {
+/// A figure's own load, with what `options` says in its place.
+fn load(figure: &Figure, options: &Options) -> Load {
+    Load {
         watchers: options.watchers.unwrap_or(figure.load.watchers),
         deliveries: options.deliveries.unwrap_or(figure.load.deliveries),
         time: options.seconds.map_or(figure.load.time, Duration::from_secs),
@@ -381,7 +383,12 @@ fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error>
         stalled: options.watchers.map_or(figure.load.stalled, |watchers| {
             if figure.load.stalled == 0 { 0 } else { watchers / 10 }
         }),
-    };
+    }
+}
+
+/// Measures a figure: in each round each server once, freshly started, at each size.
+fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error> {
+    let load = load(figure, options);
     check(&load, sizes)?;
     let kinds = if options.servers.is_empty() {
         figure.servers.to_vec()

@@ -1,5 +1,5 @@
-//! A thundering herd: an instance is lost, and all of its watchers come at once to the other, which is at work. How long
-//! until each has its job's present state, what those who watched there before notice, and what it costs Redis.
+//! A thundering herd: an instance fails, and all its watchers connect at once to the other, which is busy. Measured: how long
+//! until each has its job's present state, the latency of the other instance's own watchers, and the cost to Redis.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,8 +14,22 @@ use crate::watchers::Watchers;
 
 /// Each is watched on the other instance as well, by one watcher, and reported all the time.
 const JOBS: usize = 500;
-/// For the herd to come: the longest wait.
+/// The longest wait for the herd to connect and to have the present states.
 const COMING: Duration = Duration::from_secs(60);
+
+/// Each job has to be reported before the instance is lost: twice, because a busy server loses some of the reporter's turns.
+///
+/// # Errors
+/// If `--seconds` times `--rate` is too little for that.
+pub(crate) fn check(load: &Load) -> Result<(), Error> {
+    let (reports, least) = (load.rate * load.time.as_secs_f64(), 2 * JOBS);
+    if reports >= number(least) {
+        return Ok(());
+    }
+    Err(Error::Limit(format!(
+        "--seconds times --rate is {reports:.0}; at least {least} is needed, so that each of the {JOBS} jobs is reported"
+    )))
+}
 
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let &[lost, left] = server.addresses().as_slice() else {
@@ -37,11 +51,11 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     }
     // Each report is a script and a delivery to one of the others. The rest is regular: reads of watched jobs, and probes.
     let regular = server.scripts_run() - scripts - number(others.tally.deliveries);
-    // Of which the lost instance does half.
+    // The lost instance does half of that.
     let regular_per_second = regular / 2.0 / load.time.as_secs_f64();
     let before = others.tally.latency.clone();
     others.reset();
-    // Whoever has an update of the last round of all jobs, or a later one, has its job's present state.
+    // A watcher has its job's present state if it has an update of the last round of all jobs, or a later one.
     let present = herd.newest().saturating_sub(2 * JOBS as u64).max(1);
 
     let (scripts, redis) = (server.scripts_run(), server.redis_cpu()?);
@@ -77,4 +91,17 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
         ("Redis cores", (server.redis_cpu()? - redis) / coming.as_secs_f64()),
         ("others' deliveries", number(others.tally.deliveries)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_reports_for_all_jobs_are_refused() {
+        let own = crate::HERD.load;
+        check(&own).unwrap();
+        let refused = check(&Load { time: Duration::from_secs(5), ..own }).unwrap_err().to_string();
+        assert!(refused.contains("--seconds times --rate is 500"), "{refused}");
+    }
 }
