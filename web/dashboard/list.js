@@ -5,10 +5,11 @@ import { announce } from '../announce.js';
 import { Job } from '../job.js';
 import { build, write } from '../paint.js';
 import { curl, home } from '../server.js';
+import { Controls } from './controls.js';
 import { Groups } from './groups.js';
 import { Health } from './health.js';
 import { makeRow, paintGroup, paintRow, paintTimes, paintWatchers } from './job-row.js';
-import { ATTENTION, FILTERS, Listing } from './listing.js';
+import { ATTENTION, Listing } from './listing.js';
 import { RowMenu } from './row-menu.js';
 import { Rows } from './rows.js';
 import { Selection } from './selection.js';
@@ -36,8 +37,6 @@ export class ListView {
   #changed = new Set();
   /** Those that news are asked of. @type {Set<string>} */
   #watched = new Set();
-  /** The jobs shown have this tag; empty: any. */
-  #tag = '';
   #isHere = false;
   #scrolled = 0;
   #hasLookedInVain = false;
@@ -45,8 +44,6 @@ export class ListView {
   #isUnannounced = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #typing;
 
   /** @param {import('../index.js').Page} page */
   constructor(page) {
@@ -57,7 +54,7 @@ export class ListView {
     this.root.append(root);
     write(parts['try-run'], `MILEPOST_URL=${home()} milepost run -- ffmpeg -i in.mp4 out.mp4`);
     write(parts['try-curl'], curl('hello'));
-    this.search = /** @type {HTMLInputElement} */ (parts.search);
+    this.controls = new Controls(parts, () => this.#filter());
     this.health = new Health(parts);
     this.watchers = new Watchers({
       wanted: () => [...this.rows.present].map(({ job }) => job.id),
@@ -78,28 +75,7 @@ export class ListView {
       changed: () => this.rows.paintAll(),
       onDeleted: (id) => this.onUnknown(id),
     });
-    this.sort = /** @type {HTMLSelectElement} */ (parts.sort);
-    this.group = /** @type {HTMLSelectElement} */ (parts.group);
-    for (const control of [this.sort, this.group]) control.addEventListener('change', () => this.#filter());
     parts.jobs.addEventListener('click', (event) => this.#onClick(event));
-    parts.tools.addEventListener('submit', (event) => event.preventDefault());
-    this.search.addEventListener('input', () => {
-      clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.#filter(), 150);
-    });
-    parts.filter.addEventListener('change', () => this.#filter());
-    parts['tag-clear'].addEventListener('click', () => {
-      this.#tag = '';
-      this.#filter();
-      this.search.focus();
-    });
-    parts.clear.addEventListener('click', () => {
-      this.search.value = '';
-      this.#tag = '';
-      this.#chooseStatus('');
-      this.#filter();
-      this.search.focus();
-    });
     addEventListener('scroll', () => this.#isHere && this.rows.placeSoon(), { passive: true });
     addEventListener('resize', () => this.#isHere && this.rows.measure());
     addEventListener('keydown', (event) => this.#onKey(event));
@@ -117,11 +93,7 @@ export class ListView {
 
   enter() {
     this.#isHere = true;
-    const { searchParams } = new URL(location.href);
-    this.search.value = searchParams.get('q') ?? '';
-    this.#chooseStatus(searchParams.get('status') ?? '');
-    this.#tag = searchParams.get('tag') ?? '';
-    for (const [name, control] of this.#arrangement()) choose(control, searchParams.get(name) ?? '');
+    this.controls.readAddress();
     this.#applyFilter();
     this.rows.measure();
     scrollTo({ top: this.#scrolled, behavior: 'instant' });
@@ -135,6 +107,7 @@ export class ListView {
   leave() {
     this.#isHere = false;
     clearTimeout(this.#timer);
+    this.controls.leave();
     this.health.stop();
     this.watchers.stop();
     this.menu.close();
@@ -242,7 +215,7 @@ export class ListView {
     this.#paintFoot();
     this.selection.keepShown();
     this.selection.paint();
-    this.rows.set(this.#groups.arrange(shown, /** @type {import('./groups.js').GroupBy} */ (this.group.value)));
+    this.rows.set(this.#groups.arrange(shown, this.controls.groupBy));
     if (!this.#isUnannounced || isSearching || !listing.isLoaded) return;
     this.#isUnannounced = false;
     announce(shown.length === 1 ? '1 job' : `${number.format(shown.length)} jobs`);
@@ -294,15 +267,6 @@ export class ListView {
   }
 
   #filter() {
-    const url = new URL(location.href);
-    const status = this.#chosenStatus();
-    const search = this.search.value.trim();
-    const chosen = { q: search, status, tag: this.#tag, ...Object.fromEntries(this.#arrangement().map(([name, { value }]) => [name, value])) };
-    for (const [name, value] of Object.entries(chosen)) {
-      if (value) url.searchParams.set(name, value);
-      else url.searchParams.delete(name);
-    }
-    history.replaceState(history.state, '', url);
     this.#applyFilter();
     const top = this.root.getBoundingClientRect().top + scrollY;
     if (scrollY > top) scrollTo({ top, behavior: 'instant' });
@@ -311,35 +275,12 @@ export class ListView {
     this.rows.paintAll();
   }
 
-  /** The controls of the list's order, by their name in the page's address. */
-  #arrangement() {
-    return /** @type {const} */ ([['sort', this.sort], ['group', this.group]]);
-  }
-
   #applyFilter() {
-    const status = this.#chosenStatus();
-    const search = this.search.value.trim();
-    const tag = this.#tag;
-    this.parts['tag-filter'].hidden = !tag;
-    write(this.parts['tag-name'], tag);
-    const sort = this.sort.value;
-    // Jobs that need attention have an order of their own.
-    this.sort.disabled = status === ATTENTION;
-    const { filter } = this.#listing;
-    if (filter.status === status && filter.search === search && filter.tag === tag && filter.sort === sort) return;
-    this.#listing.setFilter({ status, search, tag, sort });
+    const { filter } = this.controls;
+    const before = this.#listing.filter;
+    if (filter.status === before.status && filter.search === before.search && filter.tag === before.tag && filter.sort === before.sort) return;
+    this.#listing.setFilter(filter);
     if (this.#listing.isLoaded) this.#listing.count().then(() => this.paint(), () => {});
-  }
-
-  #chosenStatus() {
-    const chosen = /** @type {HTMLInputElement | null} */ (this.parts.filter.querySelector('input:checked'));
-    return chosen?.value ?? '';
-  }
-
-  /** @param {string} status */
-  #chooseStatus(status) {
-    const wanted = status in FILTERS || status === ATTENTION ? status : '';
-    for (const input of this.parts.filter.querySelectorAll('input')) input.checked = input.value === wanted;
   }
 
   async #lookNow() {
@@ -406,36 +347,26 @@ export class ListView {
   /** @param {KeyboardEvent} event */
   #onKey(event) {
     if (!this.#isHere || event.ctrlKey || event.metaKey || event.altKey) return;
-    const isTyping = event.target === this.search;
+    const { search } = this.controls;
+    const isTyping = event.target === search;
     if (event.key === '/' && !isTyping) {
       event.preventDefault();
-      this.search.focus();
-      this.search.select();
+      search.focus();
+      search.select();
     }
     if (isTyping && (event.key === 'ArrowDown' || event.key === 'Enter')) {
       event.preventDefault();
       this.rows.focus(0);
     }
-    if (isTyping && event.key === 'Escape' && this.search.value) {
+    if (isTyping && event.key === 'Escape' && search.value) {
       event.preventDefault();
-      this.search.value = '';
-      this.#filter();
+      this.controls.clearSearch();
     }
     const { current } = this.rows;
     const isInList = event.target instanceof Node && this.parts.jobs.contains(event.target);
     if (isInList && event.key === 'x' && current instanceof Job) this.selection.toggle(current);
     else if (isInList && event.key === 'Escape' && !event.defaultPrevented) this.selection.clear();
   }
-}
-
-/**
- * Chooses an option, or the first one, if there is none with that value.
- * @param {HTMLSelectElement} control
- * @param {string} value
- */
-function choose(control, value) {
-  control.value = value;
-  if (control.selectedIndex < 0) control.selectedIndex = 0;
 }
 
 /** @param {unknown} error */

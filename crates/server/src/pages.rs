@@ -50,6 +50,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "dashboard/attempts.js"),
     web!(SCRIPT "dashboard/chart.js"),
     web!(SCRIPT "dashboard/children.js"),
+    web!(SCRIPT "dashboard/controls.js"),
     web!(SCRIPT "dashboard/course.js"),
     web!(SCRIPT "dashboard/details.js"),
     web!(SCRIPT "dashboard/finder.js"),
