@@ -308,6 +308,25 @@ test('a job’s page lists its attempts, each with its error', async () => {
   noFaults();
 });
 
+test('a browser that shows no notifications still shows the end', async () => {
+  await server.report('r1', { progress: 0.4 });
+  const page = await open('/?job=r1', {}, (opened) => opened.addInitScript(() => {
+    // As Chrome on Android.
+    class Refusing {
+      static permission = 'granted';
+      constructor() {
+        throw new TypeError('Illegal constructor');
+      }
+    }
+    Object.assign(globalThis, { Notification: Refusing });
+  }));
+  await page.locator('[data-part="notify"]').click();
+  await reads(page, '[data-part="notify"]', 'You will be notified');
+  await server.report('r1', { status: 'completed' });
+  await reads(page, '.badge', 'Completed');
+  noFaults();
+});
+
 test('a silent worker looks the same in the list and on its page', async () => {
   await server.report('r1', { stage: 'copying', progress: 0.99 });
   await server.report('r2', { progress: null });

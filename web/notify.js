@@ -28,20 +28,26 @@ export async function askToNotify() {
 /**
  * Shows the notification of an end. A click on it brings the page to the front.
  * @param {State} state
+ * @returns {boolean} whether it is shown: Chrome on Android takes none from a page
  */
 export function notifyOf(state) {
   const word = WORDS[/** @type {keyof typeof WORDS} */ (state.status)] ?? state.status;
   const body = errorSummary(state.error) || (typeof state.message === 'string' ? state.message : '');
   // One for a job, however many of its pages are open.
-  const shown = new Notification(`${word}: ${state.job_id}`, { body, tag: `milepost:${state.job_id}:${state.attempt}` });
-  shown.onclick = () => globalThis.focus();
+  const options = { body, tag: `milepost:${state.job_id}:${state.attempt}` };
+  try {
+    new Notification(`${word}: ${state.job_id}`, options).onclick = () => globalThis.focus();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
  * Asks for permission and, once the job has ended, notifies.
  * @param {string} jobId
  * @param {import('./milepost.js').WatchOptions} [options] of the watch; `signal` ends it
- * @returns {Promise<boolean>} false at once if notifications are not allowed; true once the person was notified
+ * @returns {Promise<boolean>} false at once if notifications are not allowed; after the end, whether the person was notified
  */
 export async function notifyOnEnd(jobId, options) {
   if (!(await askToNotify())) return false;
@@ -49,6 +55,5 @@ export async function notifyOnEnd(jobId, options) {
   let last = null;
   for await (const state of watch(jobId, options)) last = state;
   if (!last || !(last.status in WORDS)) return false;
-  notifyOf(last);
-  return true;
+  return notifyOf(last);
 }
