@@ -308,6 +308,25 @@ test('a job’s page lists its attempts, each with its error', async () => {
   noFaults();
 });
 
+test('a job’s page and the component count its children', async () => {
+  await server.report('batch', { children_expected: 3, stage: 'rendering' });
+  for (const part of [1, 2]) await server.report(`part-${part}`, { parent_id: 'batch', progress: 0.2 });
+  await server.report('part-1', { status: 'failed', error: 'no' });
+  const page = await open('/?job=batch');
+  await reads(page, '[data-part="children-count"]', '1 of 3 ended · 1 failed · 1 running');
+  // It has no progress until a child has.
+  await reads(page, '[data-part="timeline"]', /\s\d+ %\s*$/);
+  assert.doesNotMatch(await page.locator('[data-part="timeline"]').innerText(), /–/);
+  await reads(page, '[data-part="children"]', /part-2\s*20 %[^]*part-1\s*Failed/);
+  // A child that advances, and changes no count.
+  await server.report('part-2', { progress: 0.6 });
+  await reads(page, '[data-part="children"]', /part-2\s*60 %/);
+  assert.deepEqual(await violations(page), []);
+  await page.goto(`${server.url}/embed/batch`);
+  await until('the count', async () => /^1 of 3/.test(await page.locator('job-progress [part="aside"]').innerText()));
+  noFaults();
+});
+
 test('a browser that shows no notifications still shows the end', async () => {
   await server.report('r1', { progress: 0.4 });
   const page = await open('/?job=r1', {}, (opened) => opened.addInitScript(() => {

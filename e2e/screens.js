@@ -20,7 +20,7 @@ const LOOKS = {
   dark: { colorScheme: 'dark' },
   forced: { forcedColors: 'active' },
 };
-const WIDTHS = [320, 768, 1440, 2560];
+const WIDTHS = [320, 768, 1280, 1440, 2560];
 
 const TRACEBACK = `Traceback (most recent call last):\n${'  File "render.py", line 7, in step\n    encode(frame)\n'.repeat(20)}EncoderError: no space left on device`;
 
@@ -42,9 +42,11 @@ const PAGES = {
   'job-failed': { path: '/?job=train:resnet-18', act: (page) => page.locator('[data-part="trace"] summary').click() },
   'job-completed': { path: '/?job=export:customers-2026-11' },
   'job-cancelled': { path: '/?job=backup:eu-west' },
+  'job-children': { path: '/?job=batch:nightly' },
   'job-unknown': { path: '/?job=nobody' },
   try: { path: '/try' },
   embed: { path: '/embed/render:trailer-4k' },
+  'embed-children': { path: '/embed/batch:nightly' },
 };
 
 /** @param {Server} server @param {number} count */
@@ -85,6 +87,12 @@ async function fillNamed(server) {
   await server.report('export:customers-2026-11', { status: 'completed', result: { url: 'https://example.com/customers.csv', rows: 1_234_567, columns: ['id', 'name', 'email'], warnings: [] } });
   await server.report('backup:eu-west', { name: 'backup', progress: 0.3, stage: 'copying' });
   await server.report('backup:eu-west', { status: 'cancelled' });
+  await server.report('batch:nightly', { name: 'batch', children_expected: 12, stage: 'rendering' });
+  for (let part = 1; part <= 9; part += 1) {
+    const id = `batch:nightly:${part}`;
+    await server.report(id, { parent_id: 'batch:nightly', stage: 'frames', progress: part / 10 });
+    if (part <= 7) await server.report(id, part === 3 ? { status: 'failed', error: 'no space left on device' } : { status: 'completed' });
+  }
   await server.report('import:a-name-that-is-so-long-that-no-column-has-room-for-all-of-it~2026-11-29', { progress: null, stage: 'استيراد', message: 'استيراد 40 من 100' });
 }
 

@@ -14,10 +14,14 @@ const PAUSE = 2000;
 const KINDS = /** @type {const} */ ([['failed', 'failed'], ['cancelled', 'cancelled'], ['processing', 'running'], ['queued', 'queued'], ['lost', 'silent']]);
 
 export class Children {
-  #shown = '';
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  /** Of the parent's latest state, and of the one that the list was asked for with. */
+  #position = '';
+  #listed = '';
+  /** When the list was asked for, by `performance.now()`. */
+  #askedAt = -Infinity;
+  /** Set until the list has come. @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #isLoading = false;
+  #hasLeft = false;
 
   /**
    * @param {Record<string, HTMLElement>} parts
@@ -29,9 +33,8 @@ export class Children {
   }
 
   leave() {
+    this.#hasLeft = true;
     clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#shown = '';
   }
 
   /** @param {State} state */
@@ -40,18 +43,24 @@ export class Children {
     this.parts['children-section'].hidden = !counts;
     if (!counts) return;
     write(this.parts['children-count'], describe(counts));
-    const now = JSON.stringify(counts);
-    if (now === this.#shown) return;
-    this.#shown = now;
-    this.#timer ??= setTimeout(() => this.#load(), this.#isLoading || this.parts.children.childElementCount ? PAUSE : 0);
+    // A child that advances may move its parent, and leave the counts as they are.
+    this.#position = state.position;
+    this.#plan();
+  }
+
+  #plan() {
+    if (this.#hasLeft || this.#position === this.#listed) return;
+    this.#timer ??= setTimeout(() => this.#load(), Math.max(0, this.#askedAt + PAUSE - performance.now()));
   }
 
   async #load() {
-    this.#timer = undefined;
-    this.#isLoading = true;
+    const position = this.#position;
+    this.#askedAt = performance.now();
     const { ok, body } = await ask(`${home()}/jobs?parent=${encodeURIComponent(this.id)}&limit=${MOST}`).catch(() => ({ ok: false, body: null }));
-    this.#isLoading = false;
     if (ok) this.parts.children.replaceChildren(...body.jobs.map(childItem));
+    this.#listed = position;
+    this.#timer = undefined;
+    this.#plan();
   }
 }
 
@@ -68,7 +77,7 @@ function countsOf(state) {
 function describe(counts) {
   const ended = (counts.completed ?? 0) + (counts.failed ?? 0) + (counts.cancelled ?? 0);
   const others = KINDS.filter(([kind]) => counts[kind]).map(([kind, word]) => `${counts[kind]} ${word}`);
-  return [`${ended} of ${counts.expected} done`, ...others].join(' · ');
+  return [`${ended} of ${counts.expected} ended`, ...others].join(' · ');
 }
 
 /** @param {State} state */

@@ -44,7 +44,7 @@ function item(leg, before, isLast, isCut) {
   const head = element('p', '', 'leg');
   const took = isEnd ? '' : isLast ? 'now' : duration(leg.left - leg.begun);
   head.append(element('span', leg.stage, 'stage'), element('span', isCut && took !== 'now' && took ? `over ${took}` : took, 'took'));
-  const range = leg.from === leg.to ? percent(leg.to) : `${percent(leg.from)} – ${percent(leg.to)}`;
+  const range = [...new Set([percent(leg.from), percent(leg.to)])].filter(Boolean).join(' – ');
   const isNewAttempt = leg.attempt > (before?.attempt ?? 1);
   const foot = element('p', '', 'leg-foot');
   foot.append(isCut ? element('span', `before ${time.textContent}`) : time, element('span', [isNewAttempt ? `attempt ${leg.attempt}` : '', range].filter(Boolean).join(' · ')));
