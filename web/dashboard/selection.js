@@ -29,6 +29,8 @@ export class Selection {
   /** What is going on or went wrong, or nothing. */
   #note = '';
   #isBusy = false;
+  /** The list that the selection was last compared with. @type {readonly Job[] | null} */
+  #compared = null;
 
   /**
    * @param {Record<string, HTMLElement>} parts
@@ -75,8 +77,10 @@ export class Selection {
 
   /** Jobs that the list does not show any more are not selected any more. */
   keepShown() {
-    if (this.size === 0 || this.#isBusy) return;
-    const shown = new Set(this.by.shown());
+    const list = this.by.shown();
+    if (this.size === 0 || this.#isBusy || list === this.#compared) return;
+    this.#compared = list;
+    const shown = new Set(list);
     const kept = [...this.#jobs].filter((job) => shown.has(job));
     if (kept.length < this.size) this.#set(kept);
   }
