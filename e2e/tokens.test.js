@@ -166,3 +166,15 @@ test('a link with a token in its fragment opens a job, and the address loses it'
   assert.equal(page.url(), `${server.url}/?job=a6`);
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
 });
+
+test('a job’s page offers to cancel it only to who may', async () => {
+  await report('a7', { progress: 0.25, cancellable: true });
+  for (const control of [['a7'], []]) {
+    const page = await open('');
+    const history = page.waitForResponse(/a7\/history/);
+    await page.goto(`${server.url}/?job=a7#token=${mint({ watch: ['a7'], control })}`);
+    await until('the job', async () => (await page.locator('main').innerText()).includes('25'));
+    await history;
+    await until('the buttons', async () => (await page.getByRole('button', { name: 'Cancel' }).isVisible()) === (control.length > 0));
+  }
+});

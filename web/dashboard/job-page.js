@@ -202,6 +202,9 @@ export class JobPage {
   async #loadHistory() {
     const { job, parts } = this;
     const { ok, body } = await ask(`${jobUrl(home(), job.id)}/history`);
+    // An older server does not say, and one that does not answer now may take the request.
+    this.requests.allow(body?.may_control !== false);
+    this.page.paintSoon();
     if (!ok) return;
     this.#isHistoryLoaded = true;
     /** @type {import('./course.js').History} */

@@ -13,6 +13,8 @@ export class Requests {
   /** What went wrong with the latest request, or nothing. */
   #fault = '';
   #isSending = false;
+  /** Not before it is known. */
+  #isAllowed = false;
   #isConfirming = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -33,9 +35,14 @@ export class Requests {
     return action === 'pause';
   }
 
+  /** Whether this page's credential may control the job. @param {boolean} is */
+  allow(is) {
+    this.#isAllowed = is;
+  }
+
   paint() {
     const { parts, job } = this;
-    const takesRequests = job.state?.cancellable === true && !job.hasEnded;
+    const takesRequests = this.#isAllowed && job.state?.cancellable === true && !job.hasEnded;
     parts.actions.hidden = !takesRequests && !this.#fault;
     const isCancelling = job.state?.requested?.action === 'cancel';
     for (const button of [parts.cancel, parts.pause]) {
@@ -88,7 +95,7 @@ export async function sendRequest(id, action) {
   try {
     const { ok, status, body } = await request(`${jobUrl(home(), id)}/requests`, { method: 'POST', body: JSON.stringify({ action }) });
     // One that may watch the job but not control it gets the answer for an unknown job.
-    if (!ok) return status === 403 || status === 404 ? 'You may not request this.' : `Refused: ${body?.detail ?? status}`;
+    if (!ok) return status === 403 || status === 404 ? 'You may watch this job, but not control it.' : `Refused: ${body?.detail ?? status}`;
     return '';
   } catch {
     return 'The request did not get through. Try again.';

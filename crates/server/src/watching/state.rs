@@ -123,6 +123,8 @@ pub(crate) struct History<'a> {
     /// The latest 8 attempts, oldest first, the present one last.
     #[schema(min_items = 1, max_items = 8)]
     attempts: Vec<AttemptSpan<'a>>,
+    /// Whether the client may delete the job, and request something of its worker.
+    may_control: bool,
 }
 
 /// A job's latest states, and the course of its present attempt
@@ -156,6 +158,7 @@ pub(crate) async fn history(
         samples: timeline.samples(),
         stages: timeline.stages(present),
         attempts,
+        may_control: grant.may_control(&job, &*instance.broker).await?,
     };
     // Strings; only I/O could fail.
     let text = serde_json::to_string(&history).unwrap_or_default();

@@ -98,9 +98,15 @@ async fn event_streams_and_control_go_by_tags_too() {
     let permissions =
         Permissions { watch: allowed.clone(), control: allowed, ..Permissions::default() };
     let mine = token(permissions, 60.0);
+    let reader = token(watches(&["a"]), 60.0);
     let mut events = Events::open(&server, "/jobs/a/events", &bearer(&mine)).await;
     assert_eq!(events.next().await.unwrap().name.as_deref(), Some("connected"));
     assert_eq!(get(&server, "/jobs/b/events", &mine).await.status, 404);
+    // A page is told beforehand.
+    for (credential, job, may) in [(&*mine, "a", true), (&*reader, "a", false), (KEY, "b", true)] {
+        let history = get(&server, &format!("/jobs/{job}/history"), credential).await.json();
+        assert_eq!(history["may_control"], may, "{job}");
+    }
     for (job, status) in [("a", 204), ("b", 404), ("c", 204), ("d", 404)] {
         let answer = server.request("DELETE", &format!("/jobs/{job}"), &bearer(&mine), "").await;
         assert_eq!(answer.status, status, "{job}");

@@ -186,6 +186,7 @@ async fn history_has_the_latest_states_oldest_first() {
         });
         let expected = json!({
             "job_id": "a", "states": kept, "samples": [], "stages": [stage], "attempts": [attempt],
+            "may_control": true,
         });
         assert_eq!(history, expected);
     }
