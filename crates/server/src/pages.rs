@@ -108,8 +108,11 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(frame_ancestors: &[String
     })
 }
 
-/// What a job says is shown as text; should a page ever forget that, nothing foreign runs. Images of other origins are loaded
-/// only when somebody asks for a preview.
+/// What a job says is shown as text; should a page ever forget that, nothing foreign runs.
+///
+/// Images may come from anywhere, because a frame or a plot of a job is worth seeing beside it, and workers keep them where they like.
+/// A page loads one only when somebody clicks Preview, and without a referrer: its server learns what it would learn from a click on
+/// the link. A page that took text for markup could be made to load one unasked; no script would run all the same.
 fn policy(frame_ancestors: &[String]) -> HeaderValue {
     let ancestors = frame_ancestors.join(" ");
     let policy = format!(
