@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::abuse::{self, Extent};
 use crate::failure::Failure;
+use crate::http::Connection;
 use crate::instance::Instance;
 use crate::job::Order;
 use crate::process::Held;
@@ -17,7 +18,7 @@ use crate::stage::{Ground, Load, Redis, Stage};
 const ROUND: Duration = Duration::from_secs(20);
 /// How long Redis is down in each round.
 const DOWN: Duration = Duration::from_secs(1);
-/// So often is looked at an instance at rest.
+/// How often an instance at rest is sampled.
 const LOOKS: usize = 10;
 /// Everything that lingers or waits is over by then, though a request may take 30 s.
 const REST: Duration = Duration::from_secs(45);
@@ -37,7 +38,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// The lowest of each.
+    /// The lower of each number, except the peak.
     fn min(self, other: Self) -> Self {
         self.with(other, u64::min)
     }
@@ -47,7 +48,7 @@ impl Sample {
         self.with(other, |one, two| one + two)
     }
 
-    /// Joins each number of two samples, but for the peak, which is the higher one.
+    /// Combines the numbers of two samples with `join`; of the two peaks, the higher one counts.
     fn with(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
         let (one, two) = (self.held, other.held);
         let files = join(one.files as u64, two.files as u64);
@@ -66,8 +67,7 @@ impl Sample {
         }
     }
 
-    /// What is wrong if the instances used `before` when it began and `self` now.
-    /// They can have at most `topics`.
+    /// What is wrong if the instances used `before` at the beginning and `self` now. They can have at most `topics`.
     fn wrongs(&self, before: &Self, topics: usize) -> Vec<String> {
         let topics = topics as u64;
         let bounds = [
@@ -166,8 +166,7 @@ fn samples(stage: &Stage, runtime: &Handle) -> Result<Vec<Sample>, Failure> {
     stage.instances.iter().map(|instance| sample(instance, runtime)).collect()
 }
 
-/// The suite asks each instance again and again whether it is ready, over a connection that lasts a moment. So the least
-/// of several looks counts.
+/// The lowest of several looks, because the suite repeatedly asks each instance whether it is ready, over short connections.
 fn sample(instance: &Instance, runtime: &Handle) -> Result<Sample, Failure> {
     let mut least = look(instance, runtime)?;
     for _ in 1..LOOKS {
@@ -178,17 +177,74 @@ fn sample(instance: &Instance, runtime: &Handle) -> Result<Sample, Failure> {
 }
 
 fn look(instance: &Instance, runtime: &Handle) -> Result<Sample, Failure> {
-    let metrics = runtime.block_on(abuse::metrics(instance.address()));
-    let metrics = metrics.map_err(|error| Failure(format!("/metrics: {error}")))?;
+    // This connection is open until the files are counted, because a busy server may take a while to close it.
+    let looking = async {
+        let mut connection = Connection::open(instance.address()).await?;
+        let metrics = connection.get("/metrics").await?.body;
+        Ok::<_, std::io::Error>((connection, metrics))
+    };
+    let (connection, metrics) =
+        runtime.block_on(looking).map_err(|error| Failure(format!("/metrics: {error}")))?;
+    let held = instance.held().ok_or_else(|| Failure("an instance has ended".into()))?;
+    drop(connection);
     let number = |name| {
         abuse::metric(&metrics, name).ok_or_else(|| Failure(format!("/metrics has no {name}")))
     };
     Ok(Sample {
-        held: instance.held().ok_or_else(|| Failure("an instance has ended".into()))?,
+        held,
         tasks: number("milepost_tasks")?,
         sockets: number("milepost_open_sockets")?,
         topics: number("milepost_topics")?,
         watched: number("milepost_watched_jobs")?,
         states: number("milepost_broker_bytes")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An instance with that many connections, each of which is a file, a socket and a task.
+    fn instance(connections: u64) -> Sample {
+        let held = Held {
+            resident: 40 << 20,
+            peak: 100 << 20,
+            files: 18 + usize::try_from(connections).unwrap(),
+            threads: 6,
+        };
+        let (tasks, sockets) = (8 + connections, connections);
+        Sample { held, tasks, sockets, topics: 20, watched: 20, states: 1 << 20 }
+    }
+
+    #[test]
+    fn connections_may_move_between_instances() {
+        let before = instance(29).plus(instance(21));
+        assert_eq!(instance(26).plus(instance(24)).wrongs(&before, 40), Vec::<String>::new());
+        let wrongs = instance(27).plus(instance(24)).wrongs(&before, 40);
+        assert_eq!(
+            wrongs,
+            ["open files: 87, may be 86", "tasks: 67, may be 66", "sockets: 51, may be 50"]
+        );
+    }
+
+    #[test]
+    fn each_instance_has_the_memory_limit_for_itself() {
+        let mut high = instance(1);
+        high.held.peak = crate::stage::MEMORY;
+        let both = instance(1).plus(instance(1));
+        assert!(high.plus(high).wrongs(&both, 40).is_empty());
+        high.held.peak += 1;
+        assert_eq!(high.plus(instance(1)).wrongs(&both, 40).len(), 1);
+        assert_eq!(high.min(instance(1)).held.peak, high.held.peak);
+    }
+
+    #[test]
+    fn memory_may_grow_and_topics_may_come() {
+        let (before, mut now) = (instance(1), instance(1));
+        now.held.resident += GROWTH;
+        now.topics = 21;
+        assert!(now.wrongs(&before, 21).is_empty());
+        now.held.resident += 1;
+        assert_eq!(now.wrongs(&before, 20).len(), 2);
+    }
 }
