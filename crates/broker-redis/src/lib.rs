@@ -156,7 +156,6 @@ impl Redis {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.client.tell_parents().await;
             let Ok(parents) = self.client.due_parents(SLICE).await else { continue };
             let now = self.shared.clock.now();
             let roll_ups = futures_util::stream::iter(parents)
@@ -164,6 +163,16 @@ impl Redis {
             let mut done = roll_ups.buffer_unordered(AT_ONCE);
             // A job whose roll-up fails is due again in some seconds.
             while done.next().await.is_some() {}
+        }
+    }
+
+    /// Tells parents of their children what could not be told at first. It has a loop of its own, because a part of a Cluster
+    /// that does not answer is not to hold up the other parents.
+    async fn tell_parents(&self) {
+        const EVERY: Duration = Duration::from_millis(200);
+        loop {
+            tokio::time::sleep(EVERY).await;
+            self.client.tell_parents().await;
         }
     }
 
@@ -332,6 +341,7 @@ impl Broker for Redis {
             () = self.maintain_index() => {}
             () = self.update_health() => {}
             () = self.roll_up_children() => {}
+            () = self.tell_parents() => {}
             () = self.log_ends.run(&self.client) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }

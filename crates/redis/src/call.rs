@@ -4,7 +4,7 @@ use milepost_protocol::{JobId, LogLine, MAX_CHILDREN, Position, Timestamp};
 use redis::Cmd;
 
 use crate::names::{CLOCKS, INDEX, Names, PARENTS};
-use crate::report::{Child, JobRequest, Report, ServerId, Source, random};
+use crate::report::{ChildNews, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
     CHILD, CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ,
@@ -95,7 +95,8 @@ impl Call {
     pub(crate) fn child(
         names: Names,
         parent: &JobId,
-        child: Child<'_>,
+        job: &JobId,
+        news: ChildNews,
         retention: &Retention,
     ) -> Self {
         /// A parent shows a change after so many milliseconds, with those that come meanwhile.
@@ -107,7 +108,8 @@ impl Call {
         }
         let bounds =
             [retention.ttl.as_millis().to_string(), MAX_CHILDREN.to_string(), INTERVAL.to_owned()];
-        let arguments = [parent.to_string()].into_iter().chain(child.arguments()).chain(bounds);
+        let arguments =
+            [parent.to_string(), job.to_string()].into_iter().chain(news.arguments()).chain(bounds);
         Self { script: &CHILD, keys, arguments: arguments.map(String::into_bytes).collect() }
     }
 

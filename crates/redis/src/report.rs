@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{ChildSummary, JobId, Origin, Position, Request, State, Timestamp, Update};
+use milepost_protocol::{ChildSummary, JobId, Origin, Position, Request, Timestamp, Update};
 
 use crate::arguments::Arguments;
 use crate::names::Names;
@@ -139,36 +139,30 @@ impl JobRequest<'_> {
 
 /// What a parent is to know of a child.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Child<'a> {
-    /// It is in this state.
-    State(&'a State),
+pub(crate) enum ChildNews {
+    /// It is in a state with this summary.
+    Summary(ChildSummary),
     /// The job is not known any more.
-    Forgotten(&'a JobId),
+    Forgotten,
     /// It has another parent, or none.
-    Gone(&'a JobId),
+    Gone,
 }
 
-impl Child<'_> {
-    /// Those of `child.lua`.
-    pub(crate) fn arguments(self) -> [String; 7] {
-        let plain = |job: &JobId, status: &str| {
-            [job.as_str(), status, "", "", "", "", ""].map(str::to_owned)
-        };
+impl ChildNews {
+    /// Those of `child.lua` that follow the child's id.
+    pub(crate) fn arguments(self) -> [String; 6] {
+        let plain = |status: &str| [status, "", "", "", "", ""].map(str::to_owned);
         match self {
-            Self::State(state) => {
-                let child = ChildSummary::of(state);
-                [
-                    state.job().to_string(),
-                    child.status.as_str().to_owned(),
-                    child.progress.to_string(),
-                    child.weight.to_string(),
-                    child.attempt.to_string(),
-                    format!("{:x}", child.position.epoch.0),
-                    child.position.number.to_string(),
-                ]
-            }
-            Self::Forgotten(job) => plain(job, "forgotten"),
-            Self::Gone(job) => plain(job, "gone"),
+            Self::Summary(child) => [
+                child.status.as_str().to_owned(),
+                child.progress.to_string(),
+                child.weight.to_string(),
+                child.attempt.to_string(),
+                format!("{:x}", child.position.epoch.0),
+                child.position.number.to_string(),
+            ],
+            Self::Forgotten => plain("forgotten"),
+            Self::Gone => plain("gone"),
         }
     }
 }

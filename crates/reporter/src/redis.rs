@@ -106,8 +106,12 @@ impl Transport for RedisTransport {
         };
         let Running { runtime, client } = self.running.insert(running);
         let mut batch = Batch::new(updates, self.address.is_cluster());
+        let sending = async {
+            batch.send(client).await;
+            client.tell_parents().await;
+        };
         // Outcomes that are not known by then are lost.
-        let _ = runtime.block_on(async { tokio::time::timeout(timeout, batch.send(client)).await });
+        let _ = runtime.block_on(async { tokio::time::timeout(timeout, sending).await });
         batch.outcomes()
     }
 }

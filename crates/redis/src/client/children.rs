@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use milepost_protocol::{Ancestors, InvalidParent, JobId, State, Timestamp, Update};
+use futures_util::StreamExt;
+use milepost_protocol::{Ancestors, ChildSummary, InvalidParent, JobId, State, Timestamp, Update};
 
 use super::Client;
 use crate::Failure;
@@ -13,7 +14,7 @@ use crate::call::Call;
 use crate::connection::wall_clock;
 use crate::names::PARENTS;
 use crate::reply::{Accepted, Reply};
-use crate::report::{Child, JobRequest, Source};
+use crate::report::{ChildNews, JobRequest, Source};
 
 /// What a client remembers of children.
 #[derive(Default)]
@@ -21,9 +22,9 @@ pub(super) struct Children(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The latest states of which the parent was not told, because Redis did not answer. At most [`MAX_UNTOLD`] jobs: of
-    /// further ones, those that have not ended are found by [`Client::roll_up`], and the ends among them are lost.
-    untold: HashMap<JobId, State>,
+    /// What parents have to know of jobs, and were not told because Redis did not answer. At most [`MAX_UNTOLD`] jobs: of
+    /// further ones, a server finds those that their parent knows, and the others are lost.
+    untold: HashMap<JobId, (JobId, ChildSummary)>,
     /// Children, each with a parent that it may have. At most [`MAX_CHECKED`]: then all are checked anew.
     checked: HashSet<(JobId, JobId)>,
 }
@@ -36,6 +37,26 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// A child that was not heard for so long is read. It is longer than a heartbeat.
 const SILENCE: Duration = Duration::from_secs(30);
+
+impl Inner {
+    fn keep_untold(&mut self, parent: &JobId, job: &JobId, child: ChildSummary) {
+        let is_full = self.untold.len() >= MAX_UNTOLD;
+        match self.untold.get(job) {
+            // The later of two reports may fail first.
+            Some((_, kept)) if !child.is_newer_than(kept) => {}
+            None if is_full => {}
+            _ => {
+                self.untold.insert(job.clone(), (parent.clone(), child));
+            }
+        }
+    }
+
+    fn told(&mut self, job: &JobId, child: ChildSummary) {
+        if self.untold.get(job).is_some_and(|(_, kept)| !kept.is_newer_than(&child)) {
+            self.untold.remove(job);
+        }
+    }
+}
 
 impl Children {
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -89,25 +110,50 @@ impl Client {
     /// Tells a job's parent, if it has one, what state the job is in. If that fails, [`tell_parents`](Self::tell_parents) tries
     /// again.
     pub(super) async fn tell_parent(&self, state: &State) {
-        let Some(parent) = state.parent() else { return };
-        if self.child(&parent, Child::State(state)).await.is_err() {
-            let untold = &mut self.children.inner().untold;
-            if untold.len() < MAX_UNTOLD || untold.contains_key(state.job()) {
-                untold.insert(state.job().clone(), state.clone());
+        if let Some(parent) = state.parent() {
+            // In a box, so that the reports of other jobs are no larger for it.
+            Box::pin(self.tell(&parent, state.job(), ChildSummary::of(state))).await;
+        }
+    }
+
+    /// Whether Redis answered.
+    async fn tell(&self, parent: &JobId, job: &JobId, child: ChildSummary) -> bool {
+        let is_told = self.child(parent, job, ChildNews::Summary(child)).await.is_ok();
+        let mut inner = self.children.inner();
+        if is_told {
+            inner.told(job, child);
+        } else {
+            inner.keep_untold(parent, job, child);
+        }
+        is_told
+    }
+
+    /// Tells parents what they were not told before, because Redis did not answer. What fails again is kept.
+    pub async fn tell_parents(&self) {
+        const AT_ONCE: usize = 32;
+        let untold: Vec<_> = {
+            let inner = self.children.inner();
+            let all = inner.untold.iter();
+            all.map(|(job, (parent, child))| (parent.clone(), job.clone(), *child)).collect()
+        };
+        let telling = futures_util::stream::iter(untold)
+            .map(|(parent, job, child)| async move { self.tell(&parent, &job, child).await });
+        let mut answers = telling.buffer_unordered(AT_ONCE);
+        while let Some(is_told) = answers.next().await {
+            // In a Cluster, the other parents may be on another server.
+            if !is_told && !self.names().is_cluster() {
+                return;
             }
         }
     }
 
-    /// Tells parents what they were not told before, because Redis did not answer.
-    pub async fn tell_parents(&self) {
-        let untold = std::mem::take(&mut self.children.inner().untold);
-        for state in untold.into_values() {
-            self.tell_parent(&state).await;
-        }
-    }
-
-    pub(super) async fn child(&self, parent: &JobId, child: Child<'_>) -> Result<(), Failure> {
-        let call = Call::child(self.names(), parent, child, self.retention());
+    pub(super) async fn child(
+        &self,
+        parent: &JobId,
+        job: &JobId,
+        news: ChildNews,
+    ) -> Result<(), Failure> {
+        let call = Call::child(self.names(), parent, job, news, self.retention());
         let answer = self.run(&call).await?;
         let at = answer.0.first().filter(|at| *at != b"0");
         if let Some(at) = at.filter(|_| self.names().is_cluster()) {
@@ -141,14 +187,14 @@ impl Client {
             Call::request(self.names(), of, self.retention(), deadline, server.as_ref())
         };
         match self.in_time(parent, None, call).await? {
-            Reply::Accepted(Accepted { state, .. }) => {
-                if let Some(end) = state.end_with_children() {
-                    // If there is a newer state, the children are looked at again.
-                    self.fold(&end, Some(Source::Lost(state.position())), now, false).await?;
+            Reply::Accepted(Accepted { state, .. }) => self.end_with_children(&state, now).await,
+            Reply::Stale => {
+                // A report of the job's worker may have shown that all have ended.
+                if let Some(state) = self.newest_known(parent).await {
+                    self.end_with_children(&state, now).await?;
                 }
-                Ok(())
+                self.look_for_children(parent, now).await
             }
-            Reply::Stale => self.look_for_children(parent, now).await,
             // The job is not known, or has ended.
             _ => self
                 .connection
@@ -156,6 +202,14 @@ impl Client {
                 .await
                 .map(|_| ()),
         }
+    }
+
+    /// Ends a job if it is to end with its children. If there is a newer state, the children are looked at again.
+    async fn end_with_children(&self, state: &State, now: Timestamp) -> Result<(), Failure> {
+        if let Some(end) = state.end_with_children() {
+            self.fold(&end, Some(Source::Lost(state.position())), now, false).await?;
+        }
+        Ok(())
     }
 
     /// Reads the children of a job that have not ended and were not heard for a while.
@@ -169,14 +223,61 @@ impl Client {
         command.arg(wall_clock() + ahead - silence).arg("LIMIT").arg(0).arg(SLICE);
         let children: Vec<String> = self.connection.query(&command).await?;
         for child in children.iter().filter_map(|child| JobId::parse(child).ok()) {
-            let state = self.states(&child, 1, now).await?.pop();
-            let told = match &state {
-                Some(state) if state.parent().as_ref() == Some(parent) => Child::State(state),
-                Some(_) => Child::Gone(&child),
-                None => Child::Forgotten(&child),
+            let state = match self.states(&child, 1, now).await {
+                Ok(mut states) => states.pop(),
+                // It is not to hide its siblings.
+                Err(Failure::Unreadable(_)) => None,
+                Err(failure) => return Err(failure),
             };
-            self.child(parent, told).await?;
+            let news = match &state {
+                Some(state) if state.parent().as_ref() == Some(parent) => {
+                    ChildNews::Summary(ChildSummary::of(state))
+                }
+                Some(_) => ChildNews::Gone,
+                None => ChildNews::Forgotten,
+            };
+            self.child(parent, &child, news).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use milepost_protocol::{ChildStatus, Epoch, Position};
+
+    use super::*;
+
+    fn id(id: &str) -> JobId {
+        JobId::parse(id).unwrap()
+    }
+
+    fn child(number: u64) -> ChildSummary {
+        let (status, position) = (ChildStatus::Processing, Position { epoch: Epoch(1), number });
+        ChildSummary { status, progress: 0.0, weight: 1.0, attempt: 1, position }
+    }
+
+    #[test]
+    fn what_parents_were_not_told_is_bounded() {
+        let mut inner = Inner::default();
+        for number in 0..=MAX_UNTOLD {
+            inner.keep_untold(&id("p"), &id(&format!("c{number}")), child(1));
+        }
+        assert_eq!(inner.untold.len(), MAX_UNTOLD);
+        assert!(!inner.untold.contains_key(&id(&format!("c{MAX_UNTOLD}"))));
+        // Those that are kept already go on.
+        inner.keep_untold(&id("p"), &id("c0"), child(2));
+        assert_eq!(inner.untold[&id("c0")].1, child(2));
+    }
+
+    #[test]
+    fn the_newest_that_a_parent_was_not_told_is_kept() {
+        let mut inner = Inner::default();
+        inner.keep_untold(&id("p"), &id("c"), child(2));
+        inner.keep_untold(&id("p"), &id("c"), child(1));
+        inner.told(&id("c"), child(1));
+        assert_eq!(inner.untold[&id("c")], (id("p"), child(2)));
+        inner.told(&id("c"), child(3));
+        assert!(inner.untold.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use super::Client;
 use crate::Failure;
 use crate::call::Call;
 use crate::names::INDEX;
-use crate::report::Child;
+use crate::report::ChildNews;
 
 impl Client {
     /// Forgets a job. Returns false if it was not known.
@@ -23,7 +23,7 @@ impl Client {
         }
         if let Some(parent) = parent {
             // If this fails, a server notices before long.
-            let _ = self.child(&parent, Child::Forgotten(job)).await;
+            let _ = self.child(&parent, job, ChildNews::Forgotten).await;
         }
         Ok(answer.0.first().is_some_and(|keys| keys != b"0"))
     }

@@ -67,22 +67,26 @@ if is_due then
   totals[EXPIRES] = now_ms + math.floor(keep * 1.25)
 end
 
-call('HSET', children_key, 'totals', pack_totals(totals))
 if next_one and is_counted then
-  call('HSET', children_key, field, cmsgpack.pack(unpack(next_one)))
-elseif known then
-  call('HDEL', children_key, field)
+  call('HSET', children_key, 'totals', pack_totals(totals), field, cmsgpack.pack(unpack(next_one)))
+else
+  call('HSET', children_key, 'totals', pack_totals(totals))
+  if known then
+    call('HDEL', children_key, field)
+  end
 end
 local is_open = next_one and is_counted and (next_one[1] == QUEUED or next_one[1] == PROCESSING or next_one[1] == LOST)
+-- The first open child makes the set, which then has no time yet.
+local is_added = false
 if is_open and status ~= 'forgotten' then
-  call('ZADD', open_key, tostring(now_ms), child)
+  is_added = call('ZADD', open_key, tostring(now_ms), child) == 1
 else
   call('ZREM', open_key, child)
 end
 if is_due then
   call('PEXPIREAT', children_key, tostring(totals[EXPIRES]))
 end
-if is_due or is_open then
+if is_due or is_added then
   call('PEXPIREAT', open_key, tostring(totals[EXPIRES]))
 end
 if not totals[CHANGED] then

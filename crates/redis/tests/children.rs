@@ -1,0 +1,50 @@
+//! What a client tells the parents of jobs.
+
+#![recursion_limit = "256"]
+
+use std::time::Duration;
+
+use milepost_protocol::{JobId, Timestamp, Update};
+use milepost_redis::{Address, Client, Reply, Retention};
+use milepost_redis_servers::Server;
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(1_780_000_000_000_000)
+}
+
+async fn report(client: &Client, id: &str, json: &str) {
+    let job = JobId::parse(id).expect("a job id");
+    let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+    let reply = client.report(&update, now()).await.expect("it answers");
+    assert!(matches!(reply, Reply::Accepted(_)), "{reply:?}");
+}
+
+#[tokio::test]
+async fn what_a_parent_was_not_told_is_told_later() {
+    let server = Server::start();
+    let address = Address::parse(&server.url()).expect("a URL");
+    let client = Client::new(address, Retention::default());
+    let parent = JobId::parse("p").expect("a job id");
+    report(&client, "p", "{}").await;
+    // The script for the parent fails, that of the child does not.
+    server.answer(&["SET", "job_children:p", "not a hash"]);
+    report(&client, "a", r#"{"parent_id":"p"}"#).await;
+    report(&client, "b", r#"{"parent_id":"p","status":"completed"}"#).await;
+    client.tell_parents().await;
+    server.answer(&["DEL", "job_children:p"]);
+    assert_eq!(client.due_parents(10).await.expect("it answers"), []);
+    client.tell_parents().await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(client.due_parents(10).await.expect("it answers"), std::slice::from_ref(&parent));
+    client.roll_up(&parent, now()).await.expect("it answers");
+    let states = client.states(&parent, 1, now()).await.expect("it answers");
+    let children = states.last().and_then(|state| state.view().children).expect("it has children");
+    assert_eq!((children.processing, children.completed), (1, 1));
+    // Once they know, they are told no more.
+    server.answer(&["DEL", "job_children:p"]);
+    client.tell_parents().await;
+    assert_eq!(
+        server.answer(&["EXISTS", "job_children:p"]),
+        milepost_redis_servers::Reply::Integer(0)
+    );
+}
