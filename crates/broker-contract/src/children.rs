@@ -163,6 +163,33 @@ pub async fn a_job_ends_with_its_children(setup: impl AsyncFn(Settings) -> Harne
     it.close().await;
 }
 
+pub async fn a_job_ends_whose_children_had_ended_before(setup: impl AsyncFn(Settings) -> Harness) {
+    let it = setup(Settings::default()).await;
+    let completed = |state: &State| state.status() == Status::Completed;
+    let child_ends = async |parent: &str, child: &str| {
+        let update = format!(r#"{{"parent_id":"{}","status":"completed"}}"#, it.job(parent));
+        it.report(&it.job(child), &update).await;
+    };
+    // Its worker reports between the end of its last child and the state that shows it, if it is not too late.
+    it.report(&it.job("p"), r#"{"complete_when":"all_ended"}"#).await;
+    child_ends("p", "a").await;
+    let _ = it.try_report(&it.job("p"), r#"{"message":"m"}"#).await;
+    // The job is reported after its children.
+    child_ends("q", "b").await;
+    it.pass_millis(1_000);
+    it.report(&it.job("q"), r#"{"complete_when":"all_ended","children_expected":1}"#).await;
+    // Its worker expects fewer children than before.
+    it.report(&it.job("r"), r#"{"complete_when":"all_ended","children_expected":2}"#).await;
+    child_ends("r", "c").await;
+    shows(&it, "r", "one is expected yet", |state| ended(state) == 1).await;
+    it.report(&it.job("r"), r#"{"children_expected":1}"#).await;
+    for parent in ["p", "q", "r"] {
+        let end = shows(&it, parent, &format!("{parent} ends"), completed).await;
+        assert_eq!(ended(&end), 1);
+    }
+    it.close().await;
+}
+
 /// 200 children progress in turn for two seconds.
 pub async fn many_children_lead_to_few_states(setup: impl AsyncFn(Settings) -> Harness) {
     const CHILDREN: u32 = 200;

@@ -94,6 +94,7 @@ macro_rules! children_contract {
                 children::cycles_and_deep_trees_are_refused,
                 children::a_forgotten_child_counts_as_lost,
                 children::a_job_ends_with_its_children,
+                children::a_job_ends_whose_children_had_ended_before,
                 children::many_children_lead_to_few_states,
             }
         }

@@ -7,7 +7,7 @@ use milepost_protocol::{Origin, Patience, State, Update, fold};
 
 use crate::job::Clocks;
 use crate::jobs::Key;
-use crate::stripe::{Context, Room, Stripe, millis};
+use crate::stripe::{Context, Queue, Room, Stripe, millis};
 
 impl Stripe {
     /// A job was reported, or found on disk: it was heard now, and may have made progress.
@@ -25,19 +25,18 @@ impl Stripe {
         };
         let queued = known.clocks.as_ref().and_then(|clocks| clocks.queued);
         let mut clocks = Clocks { seen: now, progressed, queued };
-        // Invariant: a job stands under a time that is not after its next change. So a report that puts the change off costs
-        // the queue nothing.
-        let next = next_change(patience, state, &clocks);
-        if let Some(next) = next
-            && queued.is_none_or(|queued| next < queued)
-        {
-            if let Some(queued) = queued {
-                self.clocks.remove(&(queued, key));
-            }
-            self.clocks.insert((next, key));
-            clocks.queued = Some(next);
-        }
+        queue(&mut self.clocks, key, &mut clocks, patience, state);
         known.clocks = Some(Box::new(clocks));
+    }
+
+    /// A job has progressed with its children. Its worker was not heard.
+    pub(crate) fn wind_progress(&mut self, key: Key, state: &State, now: u64) {
+        let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
+        let Some((clocks, patience)) = known.clocks.as_mut().zip(Patience::of(state)) else {
+            return;
+        };
+        clocks.progressed = now;
+        queue(&mut self.clocks, key, clocks, patience, state);
     }
 
     /// The job is known no more.
@@ -86,9 +85,7 @@ impl Stripe {
             self.show(key, &Arc::new(state), context);
         }
     }
-}
 
-impl Stripe {
     /// Ends a job on its worker's behalf. It is known and runs, so the end is neither rejected nor turned away for want of
     /// room.
     pub(crate) fn end_known(&mut self, end: &Update, context: Context<'_>) {
@@ -98,6 +95,18 @@ impl Stripe {
         let folded = self.fold(end.job(), next, context, Room::BeyondBound, true, birth);
         debug_assert!(folded.is_ok(), "the end of a known job is folded");
     }
+}
+
+/// Invariant: a job stands under a time that is not after its next change. So what puts the change off costs the queue nothing.
+fn queue(queue: &mut Queue, key: Key, clocks: &mut Clocks, patience: Patience, state: &State) {
+    let Some(next) = next_change(patience, state, clocks) else { return };
+    if clocks.queued.is_some_and(|queued| queued <= next) {
+        return;
+    }
+    if let Some(queued) = clocks.queued.replace(next) {
+        queue.remove(&(queued, key));
+    }
+    queue.insert((next, key));
 }
 
 fn next_change(patience: Patience, state: &State, clocks: &Clocks) -> Option<u64> {

@@ -98,6 +98,10 @@ impl Families {
         let mut inner = self.inner();
         let Inner { families, changed } = &mut *inner;
         if !families.contains_key(parent) {
+            if capacity.is_full() {
+                // A worker that names other and other parents is not to take more than there is.
+                return;
+            }
             families.insert(parent.clone(), Family::default());
             self.count.fetch_add(1, Ordering::Relaxed);
             capacity.add_bytes(CHILD_OVERHEAD);
@@ -138,17 +142,22 @@ impl Families {
         self.changed.notify_one();
     }
 
-    /// The children of a job, to be shown now; none if it has had none.
-    pub(crate) fn show(&self, parent: &JobId, now: u64) -> Option<ChildTotals> {
+    /// The children of a job; none if it has had none.
+    pub(crate) fn totals(&self, parent: &JobId) -> Option<ChildTotals> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        self.inner().families.get(parent).map(|family| family.totals)
+    }
+
+    /// A job's state shows these children now. If others have changed meanwhile, they are still to be shown.
+    pub(crate) fn shown(&self, parent: &JobId, totals: &ChildTotals, now: u64) {
         let mut inner = self.inner();
-        let family = inner.families.get_mut(parent)?;
+        let Some(family) = inner.families.get_mut(parent) else { return };
         family.shown = Some(now);
-        let totals = family.totals;
-        inner.changed.remove(parent);
-        Some(totals)
+        if family.totals == *totals {
+            inner.changed.remove(parent);
+        }
     }
 
     /// A job is forgotten, or begins another attempt: its children count no longer.
@@ -194,5 +203,64 @@ impl Families {
     /// Waits until the children of a job change.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use milepost_protocol::{ChildStatus, Epoch, Position};
+
+    use super::*;
+
+    fn id(id: &str) -> JobId {
+        JobId::parse(id).unwrap()
+    }
+
+    fn child(status: ChildStatus, number: u64) -> ChildSummary {
+        let position = Position { epoch: Epoch(1), number };
+        ChildSummary { status, progress: 0.0, weight: 1.0, attempt: 1, position }
+    }
+
+    #[test]
+    fn a_parent_counts_so_many_children_and_no_more() {
+        let (families, capacity) = (Families::default(), Capacity::new(1, usize::MAX));
+        let (parent, last) = (id("p"), id("last"));
+        let runs = child(ChildStatus::Processing, 1);
+        for number in 0..MAX_CHILDREN {
+            families.put(&parent, &id(&format!("c{number}")), runs, 0, &capacity);
+        }
+        let all = families.totals(&parent).unwrap();
+        assert_eq!((all.known() as usize, all.incomplete), (MAX_CHILDREN, false));
+        families.put(&parent, &last, runs, 0, &capacity);
+        let totals = families.totals(&parent).unwrap();
+        assert_eq!((totals.known() as usize, totals.incomplete), (MAX_CHILDREN, true));
+        // Those that count go on, and make room for others.
+        families.put(&parent, &id("c0"), child(ChildStatus::Completed, 2), 0, &capacity);
+        assert_ne!(families.totals(&parent).unwrap(), totals);
+        families.remove(&parent, &id("c1"), &capacity);
+        families.put(&parent, &last, runs, 0, &capacity);
+        assert_eq!(families.totals(&parent).unwrap().known() as usize, MAX_CHILDREN);
+        families.forget(&parent, &capacity);
+        assert_eq!(capacity.stats().bytes, 0, "what was counted is given back");
+    }
+
+    #[test]
+    fn at_the_bound_in_bytes_no_more_children_count() {
+        const BYTES: usize = 4_000;
+        let (families, capacity) = (Families::default(), Capacity::new(1, BYTES));
+        for number in 0..1_000 {
+            let runs = child(ChildStatus::Processing, 1);
+            families.put(&id("p"), &id(&format!("c{number}")), runs, 0, &capacity);
+            families.put(&id(&format!("p{number}")), &id("c"), runs, 0, &capacity);
+        }
+        assert!(capacity.stats().bytes < BYTES + 500, "{}", capacity.stats().bytes);
+        let totals = families.totals(&id("p")).unwrap();
+        assert!(totals.incomplete && totals.known() > 1, "{totals:?}");
+        let parents = families.expired(0);
+        assert!((2..BYTES / CHILD_OVERHEAD).contains(&parents.len()));
+        for parent in parents {
+            families.forget(&parent, &capacity);
+        }
+        assert_eq!(capacity.stats().bytes, 0);
     }
 }

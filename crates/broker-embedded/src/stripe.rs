@@ -109,9 +109,17 @@ impl Stripe {
         let previous = known.map(|known| known.state.as_ref());
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
+        let is_retry =
+            |state: &State| previous.is_some_and(|before| before.attempt() != state.attempt());
+        let children;
         let state = match next(previous, epoch, context.now) {
             Ok(Fold::New(state)) => {
-                let state = with_children(previous, state, context);
+                // Another attempt begins without children. An end shows as many of them ended as have.
+                children = context.families.totals(state.job()).filter(|_| !is_retry(&state));
+                let shown = children
+                    .as_ref()
+                    .and_then(|totals| state.with_children(totals, state.position(), context.now));
+                let state = shown.unwrap_or(state);
                 // A job that was watched before it was reported has an id already.
                 let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
                 Arc::new(match watched {
@@ -138,6 +146,11 @@ impl Stripe {
             }
         }
 
+        if is_retry(&state) {
+            context.families.forget(job, context.capacity);
+        } else if let Some(totals) = children {
+            context.families.shown(job, &totals, millis(context.elapsed));
+        }
         let ttl = context.limits.ttl_of(&state);
         let expires = millis(context.elapsed + ttl);
         context.families.child(previous, &state, expires, context.capacity);
@@ -162,6 +175,10 @@ impl Stripe {
         }
         if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(&state);
+        }
+        if let Some(end) = state.end_with_children() {
+            // All of its children had ended before: nothing of theirs changes any more.
+            self.end_known(&end, context);
         }
         Ok(Folded { state, repeated: false })
     }
@@ -210,8 +227,9 @@ impl Stripe {
 
     /// Shows a job's children in its state, and ends the job if it is to end with them.
     pub(crate) fn roll_up(&mut self, parent: &JobId, context: Context<'_>) {
-        let totals = context.families.show(parent, millis(context.elapsed));
-        let Some((key, totals)) = self.jobs.find(parent).zip(totals) else { return };
+        let Some(totals) = context.families.totals(parent) else { return };
+        context.families.shown(parent, &totals, millis(context.elapsed));
+        let Some(key) = self.jobs.find(parent) else { return };
         let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
         let present = Arc::clone(&known.state);
         if present.status().is_end() {
@@ -225,10 +243,8 @@ impl Stripe {
             // Children that are reported keep their parent alive.
             known.expires =
                 known.expires.max(millis(context.elapsed + context.limits.ttl_of(&state)));
-            if state.progressed_at() != present.progressed_at()
-                && let Some(clocks) = &mut known.clocks
-            {
-                clocks.progressed = millis(context.elapsed);
+            if state.progressed_at() != present.progressed_at() {
+                self.wind_progress(key, &state, millis(context.elapsed));
             }
             self.note(key, &state, context);
             self.show(key, &Arc::new(state), context);
@@ -427,15 +443,4 @@ impl Stripe {
 /// A moment of the clock's `elapsed` in the queues' unit.
 pub(crate) fn millis(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The next state of a job, with its children as they are now: a job's end is not to show fewer of them ended than have.
-fn with_children(previous: Option<&State>, state: State, context: Context<'_>) -> State {
-    if previous.is_some_and(|previous| previous.attempt() != state.attempt()) {
-        context.families.forget(state.job(), context.capacity);
-    }
-    let totals = context.families.show(state.job(), millis(context.elapsed));
-    let shown =
-        totals.and_then(|totals| state.with_children(&totals, state.position(), context.now));
-    shown.unwrap_or(state)
 }

@@ -184,3 +184,18 @@ async fn after_a_restart_a_lost_worker_has_its_time_again() {
     pass(&broker, &clock, 1);
     assert_eq!(state(&broker, "a").await.expect("it is known").status(), Status::Failed);
 }
+
+#[tokio::test]
+async fn progress_of_children_winds_the_clock_of_a_standstill() {
+    let (broker, clock) = in_memory(Limits::default());
+    report(&broker, "p", r#"{"stall_after":5}"#).await;
+    pass(&broker, &clock, 5);
+    assert_eq!(health(&broker, "p").await, Some(Health::Stalled));
+    report(&broker, "a", r#"{"parent_id":"p","progress":0.5}"#).await;
+    broker.roll_up();
+    assert_eq!(health(&broker, "p").await, Some(Health::Ok));
+    pass(&broker, &clock, 4);
+    assert_eq!(health(&broker, "p").await, Some(Health::Ok));
+    pass(&broker, &clock, 1);
+    assert_eq!(health(&broker, "p").await, Some(Health::Stalled), "it stands still again");
+}

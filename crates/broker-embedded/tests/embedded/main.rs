@@ -2,6 +2,7 @@
 //! does what a model of it does.
 
 mod bounds;
+mod children;
 mod disk;
 mod health;
 mod listing;

@@ -1,0 +1,50 @@
+//! Jobs with children: what a rejected report leaves as it is, and what children take.
+
+use std::time::Duration;
+
+use milepost_broker::Broker;
+use milepost_broker_embedded::{Embedded, Limits};
+use milepost_protocol::Children;
+
+use super::{in_memory, job, report, state, try_report};
+
+async fn children(broker: &Embedded, parent: &str) -> Children {
+    broker.roll_up();
+    let state = state(broker, parent).await.expect("the parent is known");
+    state.view().children.expect("it has children")
+}
+
+#[tokio::test]
+async fn a_rejected_report_takes_no_children() {
+    let (broker, clock) = in_memory(Limits { max_bytes: 20_000, ..Limits::default() });
+    let large = "x".repeat(30_000);
+    report(&broker, "p", "{}").await;
+    report(&broker, "a", r#"{"parent_id":"p","progress":0.5}"#).await;
+    // What the rejected state would have shown is shown later.
+    try_report(&broker, "p", &format!(r#"{{"result":"{large}"}}"#)).await.unwrap_err();
+    assert_eq!(children(&broker, "p").await.processing, 1);
+    clock.advance(Duration::from_millis(200));
+    // The attempt goes on with its children.
+    let retry = format!(r#"{{"attempt":2,"result":"{large}"}}"#);
+    try_report(&broker, "p", &retry).await.unwrap_err();
+    report(&broker, "b", r#"{"parent_id":"p","progress":0.5}"#).await;
+    assert_eq!(children(&broker, "p").await.processing, 2);
+}
+
+#[tokio::test]
+async fn what_children_take_is_counted_and_given_back() {
+    let (broker, clock) = in_memory(Limits { history: 1.try_into().unwrap(), ..Limits::default() });
+    let alone = |of: &str| format!(r#"{{"parent_id":"{of}","ttl":10}}"#);
+    report(&broker, "a", &alone("other")).await;
+    report(&broker, "p", r#"{"ttl":10}"#).await;
+    report(&broker, "a", &alone("p")).await;
+    report(&broker, "b", &alone("p")).await;
+    assert!(broker.forget(&job("a")).await.unwrap());
+    assert_eq!(children(&broker, "p").await.lost, 1, "the parent keeps what it has to know");
+    assert!(broker.forget(&job("p")).await.unwrap());
+    // Of a parent that nobody reports, children are kept as long as the last of them.
+    report(&broker, "c", &alone("q")).await;
+    clock.advance(Duration::from_secs(11));
+    broker.expire();
+    assert_eq!(broker.stats().bytes, 0);
+}
