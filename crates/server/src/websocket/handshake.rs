@@ -15,12 +15,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use milepost_hub::{Subscribe, WatchError};
 use milepost_protocol::{CloseCode, JobId, ProblemType};
-use socket2::Socket;
-use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
-use tokio::net::UnixStream;
+use tokio::io::AsyncWriteExt;
 use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
+use super::relay::Relay;
 use crate::access::{self, Grant, Granted, SocketRefused, origin};
 use crate::connection::corked::Corked;
 use crate::connection::serve::{Proxied, Upgrade, Upgraded};
@@ -142,37 +141,21 @@ pub(crate) async fn admit(
         }
     };
     let Ok(bare) = stream.into_bare() else { return };
-    let (stream, relayed) = match bare {
+    let (stream, relay) = match bare {
         Bare::Socket(socket) => (socket.into(), None),
-        Bare::Tls(tls) => match pair() {
-            Ok((shards, ours)) => (shards, Some((tls, ours))),
+        Bare::Tls(tls) => match Relay::new(tls) {
+            Ok((stream, relay)) => (stream, Some(relay)),
             Err(error) => return tracing::error!(%error, "cannot make a pair of sockets"),
         },
     };
     let shard = instance.next_shard();
     shard.admit(Admission { stream, response, read, welcome, granted, watching }).await;
-    if let Some((mut tls, mut ours)) = relayed {
-        // Ends when either side has closed and the other has answered: the shard sees to it within a bounded time.
+    if let Some(relay) = relay {
         tokio::select! {
-            _ = copy_bidirectional_with_sizes(&mut *tls, &mut ours, RELAYED, RELAYED) => {}
+            () = relay.run() => {}
             () = instance.drain.over() => {}
         }
     }
-}
-
-/// How many bytes are encrypted or decrypted at once, in either direction: a record of TLS has as many at most.
-const RELAYED: usize = 16 << 10;
-
-/// A shard writes to a socket of the kernel, and knows nothing of TLS. So it has one end of a pair, and the connection's
-/// task encrypts what comes out of the other.
-fn pair() -> std::io::Result<(Socket, UnixStream)> {
-    let (shards, ours) = std::os::unix::net::UnixStream::pair()?;
-    shards.set_nonblocking(true)?;
-    ours.set_nonblocking(true)?;
-    let shards = Socket::from(shards);
-    // Little is queued for a watcher that stops reading, as on a socket of its own.
-    shards.set_send_buffer_size(RELAYED)?;
-    Ok((shards, UnixStream::from_std(ours)?))
 }
 
 async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {

@@ -1,7 +1,7 @@
 //! WebSocket: `spec/README.md`, sections 5 to 7, on top of RFC 6455.
 //!
-//! The handshake is HTTP ([`handshake`]). After it the bare socket goes to a shard ([`reactor`]), which reads its frames
-//! ([`inbound`], [`command`]) and writes what the hub's shard has for it ([`connection`]).
+//! The handshake is HTTP ([`handshake`]). After it the bare socket goes to a shard ([`reactor`]; with TLS by way of
+//! [`relay`]), which reads its frames ([`inbound`], [`command`]) and writes what the hub's shard has for it ([`connection`]).
 
 mod command;
 mod connection;
@@ -12,6 +12,7 @@ mod handshake;
 pub mod inbound;
 pub(crate) mod message;
 mod reactor;
+mod relay;
 mod session;
 
 pub(crate) use handshake::{Wanted, admit, many_jobs, one_job};

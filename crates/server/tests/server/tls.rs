@@ -111,6 +111,32 @@ async fn a_socket_over_tls_is_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_closes_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Certificates::in_folder(folder.path());
+    let server = Server::with(with_tls(&files)).await;
+    let tasks = async || {
+        let stream = connect(&server, &files.authority, &[]).await.unwrap();
+        let get = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let metrics = request(stream, get).await.body;
+        let tasks = metrics.lines().find_map(|line| line.strip_prefix("milepost_tasks "));
+        tasks.unwrap().parse::<usize>().unwrap()
+    };
+    let before = tasks().await;
+    let stream = connect(&server, &files.authority, &[]).await.unwrap();
+    let url = "wss://localhost/ws/jobs/a";
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    assert_eq!(next(&mut socket).await["type"], "connected");
+    // No frame begins with this byte. The server closes, and the client neither answers nor closes.
+    let mut stream = socket.into_inner();
+    stream.write_all(&[0xff, 0x80]).await.unwrap();
+    within("the server's end", stream.read_to_end(&mut Vec::new())).await.unwrap();
+    until("its task to be gone", async || tasks().await <= before).await;
+    drop(stream);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_event_stream_is_served_over_http2() {
     let folder = tempfile::tempdir().unwrap();
     let files = Certificates::in_folder(folder.path());

@@ -11,7 +11,7 @@ use crate::websocket::connection::Phase;
 use crate::websocket::frame;
 
 /// How long a client has to answer a close frame, …
-const CLOSING: Duration = Duration::from_secs(2);
+pub(in crate::websocket) const CLOSING: Duration = Duration::from_secs(2);
 /// … and how many bytes it may send before that.
 const CLOSING_BYTES: u32 = 1 << 20;
 

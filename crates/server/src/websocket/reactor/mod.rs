@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(super) use self::closing::CLOSING;
 use self::logs::{LogRead, LogSource};
 use self::sockets::Sockets;
 use crate::access::{Gate, Granted};
