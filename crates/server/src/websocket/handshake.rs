@@ -15,11 +15,12 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use milepost_hub::{Subscribe, WatchError};
 use milepost_protocol::{CloseCode, JobId, ProblemType};
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
-use super::relay::Relay;
+use super::relay::{QUEUED, Relay};
 use crate::access::{self, Grant, Granted, SocketRefused, origin};
 use crate::connection::corked::Corked;
 use crate::connection::serve::{Proxied, Upgrade, Upgraded};
@@ -208,17 +209,33 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 /// Has the kernel queue little for a watcher that stops reading, so that it sees the present almost at once when it reads
 /// again.
-#[cfg(target_os = "linux")]
 fn tune(stream: &Stream) -> std::io::Result<()> {
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_variables, reason = "Linux alone has the option")
+    )]
     let tcp = match stream {
         Stream::Tcp(tcp) => tcp,
         Stream::Tls(tls) => tls.get_ref().0,
-        Stream::Unix(_) => return Ok(()),
+        Stream::Unix(unix) => return SockRef::from(unix).set_send_buffer_size(QUEUED as usize),
     };
-    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(16 << 10)
+    #[cfg(target_os = "linux")]
+    SockRef::from(tcp).set_tcp_notsent_lowat(QUEUED)?;
+    Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn tune(_: &Stream) -> std::io::Result<()> {
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn little_is_queued_on_a_unix_socket_too() {
+        let (ours, _theirs) = tokio::net::UnixStream::pair().expect("a pair");
+        let stream = Stream::Unix(ours);
+        tune(&stream).expect("the system knows the option");
+        let Stream::Unix(ours) = &stream else { unreachable!("it was made above") };
+        // Linux doubles it, for its own bookkeeping.
+        let queued = SockRef::from(ours).send_buffer_size().expect("an option");
+        assert!(queued <= 2 * QUEUED as usize, "{queued}");
+    }
 }

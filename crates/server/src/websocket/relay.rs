@@ -18,7 +18,7 @@ pub(super) struct Relay {
 }
 
 /// About how many bytes the kernel queues for whoever reads a WebSocket's bytes.
-const QUEUED: u32 = 16 << 10;
+pub(super) const QUEUED: u32 = 16 << 10;
 
 impl Relay {
     /// With the socket for the shard.
