@@ -19,10 +19,11 @@ pub struct Listener(pub(super) Kind);
 pub(super) enum Kind {
     Tcp(TcpListener),
     Unix {
-        listener: UnixListener,
         #[expect(dead_code, reason = "removes the file when it is dropped")]
-        /// None if somebody else made the socket, who then removes it as well.
+        /// None if somebody else made the socket, who then removes it as well. Dropped first: while the server listens, no other
+        /// takes its place, and so what is removed is this one's.
         file: Option<SocketFile>,
+        listener: UnixListener,
     },
 }
 
@@ -55,7 +56,7 @@ impl Listener {
         socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
         socket.set_nonblocking(true)?;
         let listener = UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into())?;
-        Ok(Self(Kind::Unix { listener, file }))
+        Ok(Self(Kind::Unix { file, listener }))
     }
 
     /// The socket that systemd has opened for this process (`LISTEN_FDS`); none if there is none.
@@ -81,7 +82,7 @@ impl Listener {
             Err(_) => match passed.take_unix_listener(0)? {
                 Some(listener) => {
                     listener.set_nonblocking(true)?;
-                    Kind::Unix { listener: UnixListener::from_std(listener)?, file: None }
+                    Kind::Unix { file: None, listener: UnixListener::from_std(listener)? }
                 }
                 None => return Ok(None),
             },
