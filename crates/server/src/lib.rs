@@ -8,6 +8,7 @@ mod access;
 mod config;
 mod connection;
 mod drain;
+mod fingerprint;
 mod instance;
 mod limits;
 mod memory;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use milepost_access::{
     Key, KeyRing, Permissions, TokenError, TokenKeys, TokenRules, TokenVerifier,
@@ -13,10 +13,13 @@ use super::grant::NOBODY;
 use super::jwks::Jwks;
 use super::{Granted, settings};
 use crate::config::{Config, ConfigError};
+use crate::fingerprint::Fingerprint;
 
 /// The credentials that the server knows. Its files are read again when they change.
 pub(crate) struct Gate {
     sources: Sources,
+    /// The files' fingerprint before they were read for the first time.
+    opened: Fingerprint,
     known: RwLock<Arc<Known>>,
     jwks: Option<Jwks>,
     /// Counts how often what is known has changed.
@@ -64,13 +67,14 @@ impl Gate {
                 leeway: config.token_leeway,
             },
         };
+        let opened = sources.fingerprint();
         let known = RwLock::new(Arc::new(sources.read()?));
         let jwks = config
             .token_jwks_url
             .clone()
             .map(|url| Jwks::new(url, sources.rules.clone()))
             .transpose()?;
-        Ok(Some(Self { sources, known, jwks, changes: watch::Sender::new(0) }))
+        Ok(Some(Self { sources, opened, known, jwks, changes: watch::Sender::new(0) }))
     }
 
     /// What a key or a token allows.
@@ -154,7 +158,7 @@ impl Gate {
     }
 
     async fn look(&self) {
-        let mut seen = self.sources.fingerprint();
+        let mut seen = self.opened.clone();
         loop {
             tokio::time::sleep(LOOK).await;
             let now = self.sources.fingerprint();
@@ -202,14 +206,8 @@ impl Sources {
         Ok(Known { keys: ring, tokens: TokenVerifier::new(tokens, self.rules.clone()) })
     }
 
-    /// Changes when a file does.
-    fn fingerprint(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let files = self.keys_file.iter().chain(&self.token_keys);
-        let look = |file: &PathBuf| {
-            let metadata = fs::metadata(file).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        files.map(look).collect()
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.keys_file.iter().chain(&self.token_keys))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use milepost_broker::{Clock, SystemClock};
 use tokio_rustls::TlsAcceptor;
@@ -14,10 +14,13 @@ use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::{Config, ConfigError};
+use crate::fingerprint::Fingerprint;
 
 /// What the server proves its name with to clients. Its files are read again when they change.
 pub(crate) struct Tls {
     files: Files,
+    /// The files' fingerprint before they were read for the first time.
+    opened: Fingerprint,
     config: RwLock<Arc<ServerConfig>>,
     clock: Arc<dyn Clock>,
 }
@@ -48,8 +51,9 @@ impl Tls {
             (Some(_), None) => return Err(missing("tls_cert", "tls_key")),
             (None, Some(_)) => return Err(missing("tls_key", "tls_cert")),
         };
+        let opened = files.fingerprint();
         let config = RwLock::new(files.read(&*clock)?);
-        Ok(Some(Self { files, config, clock }))
+        Ok(Some(Self { files, opened, config, clock }))
     }
 
     /// For one handshake, with the certificate of this moment.
@@ -59,7 +63,7 @@ impl Tls {
 
     /// Reads the files again whenever they change; for ever. Open connections keep their certificate.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut seen = self.files.fingerprint();
+        let mut seen = self.opened.clone();
         loop {
             tokio::time::sleep(LOOK).await;
             let now = self.files.fingerprint();
@@ -124,12 +128,8 @@ impl Files {
         Ok(Arc::new(config))
     }
 
-    /// Changes when a file does.
-    fn fingerprint(&self) -> [Option<(SystemTime, u64)>; 2] {
-        [&self.certificate, &self.key].map(|file| {
-            let metadata = fs::metadata(file).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.certificate, &self.key])
     }
 }
 
