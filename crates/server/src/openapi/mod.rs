@@ -30,8 +30,8 @@ pub(crate) use problems::{
             Clients must ignore fields and problem types that they do not know, because both may be added.\n\n\
             Every rejection is `application/problem+json` (RFC 9457). Besides the problems of each operation, \
             any request may be answered with `invalid-host` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), \
-            `host-not-allowed` (421), `method-not-allowed` (405), `internal` (500), `too-many-connections`, \
-            `server-full` and `shutting-down` (503).",
+            `host-not-allowed` (421), `method-not-allowed` (405), `too-many-requests` (429), `internal` (500), \
+            `too-many-connections`, `server-full` and `shutting-down` (503).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     servers((url = "/", description = "This server")),

@@ -27,7 +27,7 @@ refusals! {
     PollRefused: InvalidJobId InvalidParameter UnknownJob BrokerUnavailable UnreadableJob;
     ReadLogRefused: InvalidJobId InvalidParameter UnknownJob TooManyRequests BrokerUnavailable UnreadableJob;
     WatchRefused: InvalidJobId InvalidParameter TooManyRequests BrokerUnavailable UnreadableJob;
-    SocketRefused: InvalidParameter UpgradeRequired;
+    SocketRefused: InvalidParameter OriginNotAllowed UpgradeRequired TooManyRequests;
     ListRefused: InvalidParameter BrokerUnavailable;
     WatchersRefused: InvalidParameter;
     ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
@@ -102,7 +102,7 @@ fn problem_example(kind: ProblemType) -> Value {
         T::UpdateTooLarge => ("at most 65536 bytes are allowed", json!({})),
         T::BatchTooLarge => ("at most 10000 lines are allowed", json!({})),
         T::UnknownJob => ("job_12345 was never reported here, or was forgotten", json!({})),
-        T::RequestTimeout => ("the body was not there after 30 s", json!({})),
+        T::RequestTimeout => ("the body had not arrived after 30 s", json!({})),
         T::BrokerFull => ("the broker is full: it holds 1000000 jobs", json!({})),
         T::ServerFull => ("the memory for bodies is used up: 16777216 bytes", json!({})),
         T::TooManyRequests => ("this client reports too many updates", json!({})),

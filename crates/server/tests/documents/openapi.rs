@@ -356,6 +356,8 @@ async fn handshakes_are_as_described(asker: &mut Asker<'_>) {
         asker.ask(operation, path, "", "").await;
         let bad_key = format!("{handshake}sec-websocket-key: x\r\n");
         asker.ask(operation, path, &bad_key, "").await;
+        let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        asker.ask(operation, path, &format!("{handshake}{key}{FOREIGN}"), "").await;
         asker.server.watch(path).await;
         asker.seen.insert(format!("{operation} 101"));
     }
@@ -488,6 +490,8 @@ async fn real_answers_are_as_described() {
         "DELETE /jobs/{job_id} 429",
         "GET /jobs/{job_id}/events 429",
         "GET /jobs/{job_id}/log 429",
+        "GET /ws 429",
+        "GET /ws/jobs/{job_id} 429",
         "POST /jobs/{job_id} 408",
         "POST /jobs/{job_id} 429",
         "POST /jobs/{job_id}/log 408",
