@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use milepost_protocol::{InvalidLogLine, JobId, LogLine, Position, ProblemType, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::openapi;
 use crate::request::body::{self, Whole};
+use crate::request::headers::Unconditional;
 use crate::request::parameter::{NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
@@ -55,10 +56,11 @@ pub(crate) async fn append(
     NamedJob(job): NamedJob,
     NotForeign(grant): NotForeign,
     _: NoParameters,
+    _: Unconditional,
     meter: Meter,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Outcome<Response> {
+    let (Parts { headers, .. }, body) = request.into_parts();
     let job = JobId::parse(&job)?;
     if !grant.may_report(&job) {
         let detail = format!("the credential does not allow reporting {job}");

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{self, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, Version};
+use http::request::Parts;
+use http::{StatusCode, Version};
 use milepost_broker::Reported;
 use milepost_hub::{Mode, WatchError};
 use milepost_protocol::{
@@ -24,7 +24,8 @@ use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::openapi;
 use crate::request::body;
-use crate::request::parameter::{self, NamedJob};
+use crate::request::headers::Unconditional;
+use crate::request::parameter::{self, NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
 
@@ -75,10 +76,12 @@ pub(crate) async fn request(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
     NotForeign(grant): NotForeign,
+    _: NoParameters,
+    _: Unconditional,
     meter: Meter,
-    headers: HeaderMap,
-    body: Body,
+    request: extract::Request,
 ) -> Outcome<Response> {
+    let (Parts { headers, .. }, body) = request.into_parts();
     meter.admit()?;
     meter.spend(1, MAX_BODY_BYTES);
     let job = JobId::parse(&job)?;

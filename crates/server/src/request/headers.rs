@@ -32,7 +32,7 @@ impl Unconditional {
     pub(crate) fn check(headers: &HeaderMap) -> Outcome<Self> {
         for (name, value) in headers {
             if CONDITIONS.contains(name) {
-                let detail = "is not supported: reports and deletions are unconditional";
+                let detail = "is not supported: requests that change something are unconditional";
                 return Err(Refused::parameter(name.as_str(), detail));
             }
             if name == CONTENT_ENCODING && value != "identity" {

@@ -277,11 +277,17 @@ async fn parameters_that_are_not_known_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_report_with_a_condition_or_compressed_is_refused() {
+async fn a_change_with_a_condition_or_compressed_is_refused() {
     let server = Server::start().await;
     report(&server, r#"{"progress":0.1}"#).await;
     for header in ["if-match: \"a-1\"", "if-none-match: *", "content-encoding: gzip"] {
-        for (method, path) in [("POST", "/jobs/a"), ("POST", "/updates"), ("DELETE", "/jobs/a")] {
+        for (method, path) in [
+            ("POST", "/jobs/a"),
+            ("POST", "/updates"),
+            ("POST", "/jobs/a/log"),
+            ("POST", "/jobs/a/requests"),
+            ("DELETE", "/jobs/a"),
+        ] {
             let answer = server.request(method, path, &format!("{header}\r\n"), "{}").await;
             assert_eq!(answer.problem(), "invalid-parameter", "{method} {path} {header}");
             assert_eq!(answer.json()["errors"][0]["parameter"], header.split(':').next().unwrap());
@@ -289,6 +295,10 @@ async fn a_report_with_a_condition_or_compressed_is_refused() {
     }
     let plain = server.request("POST", "/jobs/a", "content-encoding: identity\r\n", "{}").await;
     assert_eq!(plain.status, 200);
+    for path in ["/jobs/a", "/updates", "/jobs/a/log", "/jobs/a/requests"] {
+        let answer = server.request("POST", &format!("{path}?attempt=1"), "", "{}").await;
+        assert_eq!(answer.json()["errors"][0]["parameter"], "attempt", "{path}");
+    }
     server.stop().await;
 }
 
