@@ -94,7 +94,13 @@ pub async fn a_log_goes_with_its_job(setup: impl AsyncFn(Settings) -> Harness) {
     it.pass(2);
     assert_eq!(it.logs().log(&job, part).await, Ok(None));
     it.report(&job, "{}").await;
-    assert_eq!(page(&it, &job, second, 1).await.log, Appended::default());
+    // Who comes back with a position of the log that is gone learns that lines are missing, and begins anew.
+    let gone = page(&it, &job, second, 1).await;
+    assert_eq!((gone.log, gone.gap, gone.next()), (Appended::default(), true, None));
+    append(&it, &job, &["z"]).await;
+    it.logs().log_grown(&job, None).await;
+    let anew = page(&it, &job, None, 1).await;
+    assert_eq!((anew.gap, &anew.lines[..]), (false, &[line("z")][..]));
     it.close().await;
 }
 
