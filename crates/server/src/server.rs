@@ -96,13 +96,16 @@ impl Server {
         dropped_log_lines: DroppedLogLines,
     ) -> Result<Self, RunError> {
         let address = listener.describe().map_err(RunError::Io)?;
-        if let Some(ip) = listener.ip().map_err(RunError::Io)? {
+        let ip = listener.ip().map_err(RunError::Io)?;
+        if let Some(ip) = ip {
             config.check_exposure(ip).map_err(RunError::Exposed)?;
         }
         let gate = Gate::open(&config).map_err(RunError::Access)?.map(Arc::new);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let limits = Limits::new(&config).map_err(RunError::Access)?;
-        let tls = Tls::open(&config, Arc::clone(&clock)).map_err(RunError::Tls)?.map(Arc::new);
+        let tls = Tls::open(&config, Arc::clone(&clock)).map_err(RunError::Tls)?;
+        // A Unix socket's clients are on this machine.
+        let tls = tls.filter(|_| ip.is_some()).map(Arc::new);
         let memory = config.budget();
         let (broker, logs) = open_broker(&config, &memory, Arc::clone(&clock))?;
         let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
@@ -127,8 +130,8 @@ impl Server {
             handles.push(handle);
             reactors.push(Box::pin(reactor));
         }
-        let max_connections =
-            config.max_connections.unwrap_or_else(|| accept::most_connections(open_files()));
+        let most = || accept::most_connections(open_files(), tls.is_some());
+        let max_connections = config.max_connections.unwrap_or_else(most);
         let supervisor = Supervisor::new(drain.clone());
         let instance = Arc::new(Instance {
             started: clock.now(),

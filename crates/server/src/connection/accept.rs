@@ -116,9 +116,23 @@ fn turn_away(stream: &Stream, refused: &Refused) {
     };
 }
 
-/// The most connections, when the configuration does not say: the open files that are left.
-pub(crate) fn most_connections(open_files: u64) -> usize {
+/// The most connections, when the configuration does not say: as many as the open files that are left suffice for.
+pub(crate) fn most_connections(open_files: u64, has_tls: bool) -> usize {
     /// For the listener, the store, the runtime, and what else a process opens.
     const RESERVED: u64 = 256;
-    usize::try_from(open_files.saturating_sub(RESERVED).max(16)).unwrap_or(usize::MAX)
+    // With TLS, a WebSocket has a pair of sockets besides its own.
+    let each = if has_tls { 3 } else { 1 };
+    let most = open_files.saturating_sub(RESERVED) / each;
+    usize::try_from(most.max(16)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_suffice_for_all_connections() {
+        assert_eq!([false, true].map(|has_tls| most_connections(1_024, has_tls)), [768, 256]);
+        assert_eq!(most_connections(100, true), 16);
+    }
 }
