@@ -60,7 +60,7 @@ impl Args {
         let client = Client::new(self.server.url())?;
         let limit = self.lines.to_string();
         let mut since: Option<String> = None;
-        let mut has_ended = false;
+        let (mut was_reached, mut has_ended) = (false, false);
         loop {
             let newest = [("limit", limit.as_str())];
             let after = since.as_deref().map(|since| [("since", since)]);
@@ -68,13 +68,14 @@ impl Args {
             let page = match client.log(&self.job, query) {
                 // While it follows, it waits for the server as `watch` does.
                 Err(RequestError::Unreachable { .. } | RequestError::BrokenAnswer { .. })
-                    if since.is_some() && self.follow =>
+                    if was_reached && self.follow =>
                 {
                     thread::sleep(Duration::from_secs(1));
                     continue;
                 }
                 page => page?,
             };
+            was_reached = true;
             let page: Page =
                 serde_json::from_str(&page).map_err(|_| RequestError::UnreadableLog)?;
             if page.log_gap {

@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use milepost_reporter::Reporter;
@@ -473,4 +474,38 @@ fn what_the_command_prints_is_the_jobs_log() {
     assert_eq!(milepost(&line), (Some(0), "secret\n".to_owned()));
     assert_eq!(milepost(&["log", "b"]), (Some(0), String::new()));
     assert_eq!(milepost(&["log", "nobody"]), (Some(5), String::new()));
+}
+
+#[test]
+fn an_empty_log_is_followed_through_an_outage() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let request = || {
+        let (stream, _) = eventually("a request", || listener.accept().ok());
+        stream.set_nonblocking(false).unwrap();
+        stream
+    };
+    let answer = |body: &str| {
+        let mut stream = request();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().is_empty()));
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    };
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let child = milepost(&["log", "a", "--follow"]).env("MILEPOST_URL", url).spawn().unwrap();
+    let empty = r#"{"job_id":"a","lines":[],"log":{"lines":0,"dropped":0}}"#;
+    let state = |status: &str| {
+        let rest = r#""attempt":1,"position":"1-1","timestamp":"2024-01-01T00:00:00Z""#;
+        format!(r#"{{"job_id":"a","status":"{status}","stage":"s",{rest}}}"#)
+    };
+    answer(empty);
+    answer(&state("processing"));
+    drop(request());
+    answer(r#"{"lines":[{"n":1,"at":"","text":"late"}],"next":"1-1"}"#);
+    answer(empty);
+    answer(&state("completed"));
+    answer(empty);
+    let output = finish(child);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"late\n"[..]));
 }
