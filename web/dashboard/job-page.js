@@ -116,13 +116,13 @@ export class JobPage {
   }
 
   onLive() {
-    if (this.job.state && !this.#isHistoryLoaded) this.#loadHistory().catch(() => {});
+    if (this.job.state && !this.#isHistoryLoaded) this.#loadHistory();
   }
 
   /** @param {State} state */
   onState(state) {
     const { job } = this;
-    if (!job.state) this.#loadHistory().catch(() => {});
+    if (!job.state) this.#loadHistory();
     const before = job.state;
     if (before && before.attempt < state.attempt) this.#attempts = [...this.#attempts.filter(({ attempt }) => attempt !== before.attempt), attemptOf(before)].slice(-MOST_ATTEMPTS);
     job.update(state, this.page.watches.now);
@@ -201,7 +201,7 @@ export class JobPage {
   /** The states before the one that is shown. Without them all starts now. */
   async #loadHistory() {
     const { job, parts } = this;
-    const { ok, body } = await ask(`${jobUrl(home(), job.id)}/history`);
+    const { ok, body } = await ask(`${jobUrl(home(), job.id)}/history`).catch(() => ({ ok: false, body: null }));
     // An older server does not say, and one that does not answer now may take the request.
     this.requests.allow(body?.may_control !== false);
     this.page.paintSoon();
