@@ -192,7 +192,7 @@ export class Listing {
     const { jobs, now } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'seen' });
     const { jobs: soonest } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'left' });
     const failed = await this.#page(MOST_FAILED, null, { ...filter, status: 'failed', sort: '' });
-    if (filter !== this.filter) return;
+    if (filter !== this.filter) return this.#forget([...jobs, ...soonest, ...failed.jobs]);
     const before = this.#attention;
     const silent = jobs.filter((job) => job.health(now) !== 'ok');
     this.#attention = [...silent, ...soonest.filter((job) => job.isOverdue(now)), ...failed.jobs];
@@ -210,7 +210,8 @@ export class Listing {
     if (after === null) return;
     const { filter } = this;
     const page = await this.#load(() => this.#page(PAGE, after, filter));
-    if (!page || filter !== this.filter) return;
+    if (!page) return;
+    if (filter !== this.filter) return this.#forget(page.jobs);
     const known = new Set(this.#newest);
     const have = new Set(this.#older);
     this.#older.push(...page.jobs.filter((job) => !known.has(job) && !have.has(job)));
@@ -223,7 +224,8 @@ export class Listing {
     const { filter } = this;
     const after = this.#sortedNext ?? null;
     const page = await this.#load(() => this.#page(PAGE, after, filter));
-    if (!page || filter !== this.filter) return;
+    if (!page) return;
+    if (filter !== this.filter) return this.#forget(page.jobs);
     const have = new Set(this.#sorted);
     this.#sorted = this.#sorted.concat(page.jobs.filter((job) => !have.has(job)));
     this.#sortedNext = page.next;
@@ -234,7 +236,8 @@ export class Listing {
   async #sortAnew() {
     const { filter } = this;
     const page = await this.#load(() => this.#page(PAGE, null, filter));
-    if (!page || filter !== this.filter) return;
+    if (!page) return;
+    if (filter !== this.filter) return this.#forget(page.jobs);
     const first = new Set(page.jobs);
     const before = this.#sorted;
     this.#sorted = [...page.jobs, ...before.slice(PAGE).filter((job) => !first.has(job))];
