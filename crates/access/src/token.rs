@@ -59,7 +59,7 @@ impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong => write!(f, "the token has more than {MAX_TOKEN_BYTES} bytes"),
-            Self::Malformed => f.write_str("it is neither a key of this server nor a token that it supports (HS256, ES256, EdDSA, RS256)"),
+            Self::Malformed => f.write_str("the credential is neither a key of this server nor a token that it supports (HS256, ES256, EdDSA, RS256)"),
             Self::UnknownKey => f.write_str("the server has no key for the token"),
             Self::Signature => f.write_str("the token's signature is wrong"),
             Self::Expired => f.write_str("the token has expired"),
