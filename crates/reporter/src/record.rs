@@ -184,6 +184,10 @@ impl Record {
         fields.change_at_once();
     }
 
+    pub(crate) fn has_parent(&self) -> bool {
+        self.fields().parent.is_some()
+    }
+
     /// Ignores a weight that is not above 0.
     pub(crate) fn weight(&self, weight: f64) {
         let mut fields = self.fields();

@@ -154,7 +154,9 @@ impl Batch {
         let (sendings, cluster) = (&mut self.sendings, self.cluster);
         let rounds = async {
             for _ in 0..ROUNDS {
-                round(sendings, cluster, client).await;
+                // Children first, so that the end of a parent that is sent with theirs shows them.
+                let _ = round(sendings, true, cluster, client).await
+                    && round(sendings, false, cluster, client).await;
             }
         };
         if cluster {
@@ -189,9 +191,14 @@ impl Batch {
     }
 }
 
-/// Sends the updates that have no answer yet.
-async fn round(sendings: &mut [Sending], cluster: bool, client: &Client) {
-    let waiting = sendings.iter_mut().filter(|sending| !sending.is_settled());
+/// Sends the updates of children, or those of other jobs, that have no answer yet. Returns whether Redis answers.
+async fn round(sendings: &mut [Sending], children: bool, cluster: bool, client: &Client) -> bool {
+    let waiting = sendings.iter_mut().filter(|sending| match sending {
+        Sending::Waiting(update) | Sending::Lost(update, _) => {
+            update.parent().is_some() == children
+        }
+        Sending::Settled(_) => false,
+    });
     let reports = waiting.map(|sending| async move {
         sending.send(client).await;
         matches!(sending, Sending::Lost(..))
@@ -207,9 +214,10 @@ async fn round(sendings: &mut [Sending], cluster: bool, client: &Client) {
             chances = usize::MAX;
         }
         if chances == 0 {
-            return;
+            return false;
         }
     }
+    true
 }
 
 impl Sending {

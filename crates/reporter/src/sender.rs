@@ -102,10 +102,12 @@ impl<H> Sender<H> {
     fn send_due(&mut self) {
         let now = (self.clock)();
         let records = &self.records;
-        let due = self.schedule.due(now, |key| records[&key].snapshot());
+        let mut due = self.schedule.due(now, |key| records[&key].snapshot());
         for (key, seen) in due.done {
             self.release(key, seen, now);
         }
+        // Children first, so that the end of a parent that is sent with theirs shows them.
+        due.send.sort_by_cached_key(|key| !self.records[key].has_parent());
         let updates: Vec<(Key, Arc<Record>, Arc<str>)> =
             due.send.iter().map(|&key| self.encode(key, now)).collect();
         let mut rest = updates.as_slice();

@@ -315,6 +315,22 @@ fn an_outage_is_logged_once_and_the_end_arrives_after_it() {
 }
 
 #[test]
+fn children_are_sent_before_their_parents() {
+    let address = FakeServer::start().stop();
+    let (builder, notices) = builder();
+    let reporter = builder.connect(&format!("http://{address}")).unwrap();
+    let batch = reporter.job("batch");
+    let [a, b] = ["a", "b"].map(|id| batch.child(id));
+    notices.wait_for(is_failing);
+    for job in [batch, a, b] {
+        job.complete();
+    }
+    let server = FakeServer::start_at(address);
+    reporter.close();
+    assert_eq!(server.ended(), ["a", "b", "batch"]);
+}
+
+#[test]
 fn a_server_that_dies_and_comes_back_sees_the_newest_state() {
     let server = FakeServer::start();
     let (reporter, notices) = connect(&server);

@@ -110,6 +110,13 @@ impl FakeServer {
         state.updates.iter().filter(|update| update["job_id"] == job).cloned().collect()
     }
 
+    /// The jobs whose ends were accepted, in order.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        let state = self.shared.state.lock().unwrap();
+        let ends = state.updates.iter().filter(|update| update["status"] == "completed");
+        ends.map(|update| update["job_id"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Paths of the requests so far, and how many updates they had.
     pub(crate) fn requests(&self) -> Vec<(String, usize)> {
         self.shared.state.lock().unwrap().requests.clone()
