@@ -108,6 +108,7 @@ export class Job implements Running {
       update: () => this.#update(),
       warn,
       hasHeartbeat: true,
+      hasParent: this.#fixed.parent_id !== undefined,
       onRequest: (request) => this.#take(request, onRequest),
     };
     const { url, token } = fromEnvironment(options, warn);

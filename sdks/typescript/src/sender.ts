@@ -31,6 +31,8 @@ export interface Source {
   readonly warn: (message: string) => void;
   /** Whether to say every ten seconds that it is still there. */
   readonly hasHeartbeat: boolean;
+  /** Whether the job is a part of another one. */
+  readonly hasParent?: boolean;
   /** Called with what watchers request of the worker, after each answer that names it. */
   readonly onRequest?: (request: Request) => void;
 }
@@ -249,7 +251,9 @@ export class Sender {
     const lines: string[] = [];
     let bytes = 0;
     if (now + 1 < this.#notBefore) return [batch, lines];
-    for (const [source, entry] of this.#entries) {
+    // Children first, so that the end of a parent that is sent with theirs shows them.
+    const entries = [...this.#entries].sort(([a], [b]) => Number(b.hasParent ?? false) - Number(a.hasParent ?? false));
+    for (const [source, entry] of entries) {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
       const update = source.update();
