@@ -72,7 +72,7 @@ delete(t),this.session.unwatch(t))}#i(t){this.#e.delete(t);for(let[e,s]of this.#
 t&&this.#o(e,i)}#c(t){let e=this.#e;if(t.t==="connection")this.#r=t;else if(t.t==="clock")this.#s=t;else{let s=this.#t.get(
 t.job);if(!s)return;s.last=t,e=new Set([...s.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}
 for(let s of e)s(t)}};function ot(r){let t=[...r.values()].map(s=>s.pace),e=t.map(s=>s.max_rate??1/0);return{mode:t.every(
-s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-6ccf851c",F=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function B(){let r=globalThis,[t,,e,s]=u(r.
+s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-2b3d23f4",F=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function B(){let r=globalThis,[t,,e,s]=u(r.
 name)??[];if(t!==q||!r.SharedWorkerGlobalScope)return;let i=new k(e,s),n=new Promise(o=>{navigator.locks.request(`${r.name}\
  worker`,()=>new Promise(()=>o()))});r.onconnect=({ports:[o]})=>{let h=c=>o.postMessage(c);o.onmessage=({data:c})=>i.receive(
 h,c),n.then(()=>h({t:"hello"}))}}var J="document"in globalThis,j=Math.random().toString(36),$=class{#t=new Set;connection="connecting";reason="";code=0;skew=0;#e=null;#r=!1;#s=[];constructor(t,e,s){

@@ -23,6 +23,7 @@ import { runAsWorker } from './worker.js';
  */
 
 /**
+ * @typedef {import('./state.js').Children} Children
  * @typedef {import('./messages.js').Connection} Connection
  * @typedef {import('./log-watch.js').LogLine} LogLine
  * @typedef {import('./log-watch.js').LogOptions} LogOptions

@@ -38,8 +38,22 @@
  * @property {unknown} [cancellable] true: the worker answers requests
  * @property {{ action: 'cancel' | 'pause' | 'resume', at: string, by?: string, reason?: string }} [requested] what was
  *   requested of the worker in this attempt
+ * @property {Children} [children] of a job with children: how many there are, and how far
  * @property {number} attempt 1, 2, …
  * @property {string} position where in the job's life this stands, for `since`
+ */
+
+/**
+ * @typedef {object} Children
+ * @property {number} expected how many there are going to be, or are known
+ * @property {number} queued
+ * @property {number} processing
+ * @property {number} completed
+ * @property {number} failed
+ * @property {number} cancelled
+ * @property {number} lost how many have not ended, and are silent or forgotten
+ * @property {true} [incomplete] there are more, which are not counted
+ * @property {number} [progress] 0…1, if it is the job's progress as well
  */
 
 /** @param {State} state */
