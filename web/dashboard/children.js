@@ -5,7 +5,10 @@ import { Job } from '../job.js';
 import { element, write } from '../paint.js';
 import { ask, home } from '../server.js';
 
-/** @typedef {import('../milepost.js').State} State */
+/**
+ * @typedef {import('../milepost.js').Children} Counts
+ * @typedef {import('../milepost.js').State} State
+ */
 
 /** Those that began last. The rest is in the list of jobs. */
 const MOST = 50;
@@ -65,17 +68,14 @@ export class Children {
 }
 
 /**
+ * `children` of another type is a worker's own field.
  * @param {State} state
- * @returns {Record<string, number> | null}
  */
-function countsOf(state) {
-  const counts = state['children'];
-  return typeof counts === 'object' && counts ? /** @type {Record<string, number>} */ (counts) : null;
-}
+const countsOf = ({ children }) => (typeof children === 'object' && children ? children : null);
 
-/** @param {Record<string, number>} counts */
+/** @param {Counts} counts */
 function describe(counts) {
-  const ended = (counts.completed ?? 0) + (counts.failed ?? 0) + (counts.cancelled ?? 0);
+  const ended = counts.completed + counts.failed + counts.cancelled;
   const others = KINDS.filter(([kind]) => counts[kind]).map(([kind, word]) => `${counts[kind]} ${word}`);
   return [`${ended} of ${counts.expected} ended`, ...others].join(' · ');
 }
