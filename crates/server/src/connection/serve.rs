@@ -51,6 +51,11 @@ const RESERVE_TIME: Duration = Duration::from_secs(5);
 /// What operators ask; a full server still answers it.
 const OPERATORS: [&str; 5] = ["/health", "/livez", "/readyz", "/metrics", "/ws/stats"];
 
+/// Whether clients of the Python service, or probes, use the address: what they send and the server does not need is ignored there.
+fn is_lenient(path: &str) -> bool {
+    OPERATORS.contains(&path) || path.starts_with("/ws/jobs/") || path.ends_with("/status")
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     stream: Stream,
@@ -191,6 +196,14 @@ impl Requests {
         {
             let detail = format!("the server holds {max} connections");
             return Some(Refused::new(ProblemType::TooManyConnections, detail));
+        }
+        let announced = request.body().size_hint().lower();
+        if announced > 0
+            && matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE)
+            && !is_lenient(path)
+        {
+            let detail = format!("is {announced}; {} requests have no body", request.method());
+            return Some(Refused::parameter("content-length", detail));
         }
         let (version, uri, headers) = (request.version(), request.uri(), request.headers());
         if let Err(refused) = self.instance.hosts.check(version, uri, headers) {

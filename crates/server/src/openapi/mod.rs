@@ -17,8 +17,9 @@ pub(crate) use parameters::{
     WaitParam, WatchParams, WatchersParams,
 };
 pub(crate) use problems::{
-    BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, LogRefused, PollRefused,
-    ReadLogRefused, ReportRefused, RequestRefused, SocketRefused, WatchRefused, WatchersRefused,
+    BatchRefused, ForgetRefused, HistoryRefused, JobRefused, ListRefused, LogRefused,
+    ParameterRefused, PollRefused, ReadLogRefused, ReportRefused, RequestRefused, SocketRefused,
+    WatchRefused,
 };
 
 /// What the annotations of the handlers are added to.

@@ -29,7 +29,7 @@ refusals! {
     WatchRefused: InvalidJobId InvalidParameter TooManyRequests BrokerUnavailable UnreadableJob;
     SocketRefused: InvalidParameter OriginNotAllowed UpgradeRequired TooManyRequests;
     ListRefused: InvalidParameter BrokerUnavailable;
-    WatchersRefused: InvalidParameter;
+    ParameterRefused: InvalidParameter;
     ReportRefused: InvalidJobId InvalidParameter InvalidJson IncompleteBody OriginNotAllowed RequestTimeout AttemptEnded AttemptSuperseded
         UpdateTooLarge InvalidUpdate TooManyRequests BrokerFull BrokerUnavailable UnreadableJob;
     RequestRefused: InvalidJobId InvalidJson InvalidParameter IncompleteBody OriginNotAllowed RequestTimeout UnknownJob

@@ -3,14 +3,15 @@
 use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::header::{
-    CONTENT_ENCODING, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    CONTENT_ENCODING, CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
 };
 use http::request::Parts;
 
 use crate::response::problem::{Outcome, Refused};
 
 /// That a request which changes something asks for no more than the server does: it names no condition (RFC 9110,
-/// section 13.1) and its body is not compressed.
+/// section 13.1), and its body is whole and not compressed.
 pub(crate) struct Unconditional;
 
 const CONDITIONS: [HeaderName; 4] =
@@ -34,6 +35,12 @@ impl Unconditional {
             if CONDITIONS.contains(name) {
                 let detail = "is not supported: requests that change something are unconditional";
                 return Err(Refused::parameter(name.as_str(), detail));
+            }
+            if name == CONTENT_RANGE {
+                return Err(Refused::parameter(
+                    "content-range",
+                    "is not supported: send the whole body",
+                ));
             }
             if name == CONTENT_ENCODING && value != "identity" {
                 let encoding = String::from_utf8_lossy(value.as_bytes());

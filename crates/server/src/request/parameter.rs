@@ -28,30 +28,59 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
 /// cannot set a header on a WebSocket or an event stream.
 const FOR_OTHERS: [&str; 2] = ["_", "token"];
 
-/// The query's parameters as pairs, in their order, because some may be given several times.
+/// The parameters that an address has.
+pub(crate) struct Known<'a> {
+    /// Those that may be given once, …
+    pub(crate) once: &'a [&'a str],
+    /// … and those that may be given several times.
+    pub(crate) repeatable: &'a [&'a str],
+}
+
+impl Known<'_> {
+    const NONE: Self = Self { once: &[], repeatable: &[] };
+
+    /// The query's parameters as pairs, in their order.
+    ///
+    /// # Errors
+    /// `invalid-parameter` if one is not known, or is given more than once although it may not be.
+    pub(crate) fn pairs(&self, query: Option<&str>) -> Outcome<Vec<(String, String)>> {
+        let pairs = decode(query)?;
+        for (index, (name, _)) in pairs.iter().enumerate() {
+            if !self.contains(name) {
+                return Err(self.unknown(name));
+            }
+            let is_given_before = || pairs[..index].iter().any(|(before, _)| before == name);
+            if self.once.contains(&name.as_str()) && is_given_before() {
+                return Err(given_twice(name));
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        [self.once, self.repeatable, &FOR_OTHERS].iter().any(|names| names.contains(&name))
+    }
+
+    fn unknown(&self, name: &str) -> Refused {
+        let known = [self.once, self.repeatable].concat().join(", ");
+        let known = match known.as_str() {
+            "" => "this address has no parameters".to_owned(),
+            known => format!("known here: {known}"),
+        };
+        Refused::parameter(name, format!("is not known; {known}"))
+    }
+}
+
+/// The query's parameters as pairs, in their order, each given once.
 ///
 /// # Errors
-/// If one is not in `known`.
-pub(crate) fn pairs(query: Option<&str>, known: &[&str]) -> Outcome<Vec<(String, String)>> {
-    let pairs = decode(query)?;
-    for (name, _) in &pairs {
-        if !is_known(name, known) {
-            return Err(unknown(name, known));
-        }
-    }
-    Ok(pairs)
+/// As [`Known::pairs`].
+pub(crate) fn pairs(query: Option<&str>, once: &[&str]) -> Outcome<Vec<(String, String)>> {
+    Known { once, repeatable: &[] }.pairs(query)
 }
 
-fn is_known(name: &str, known: &[&str]) -> bool {
-    known.contains(&name) || FOR_OTHERS.contains(&name)
-}
-
-fn unknown(name: &str, known: &[&str]) -> Refused {
-    let known = match known {
-        [] => "this address has no parameters".to_owned(),
-        known => format!("known here: {}", known.join(", ")),
-    };
-    Refused::parameter(name, format!("is not known; {known}"))
+fn given_twice(name: &str) -> Refused {
+    Refused::parameter(name, "is given more than once")
 }
 
 /// No parameters, as one of a handler's arguments: refuses a request that has some.
@@ -61,7 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NoParameters {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
-        pairs(parts.uri.query(), &[]).map(|_| Self)
+        Known::NONE.pairs(parts.uri.query()).map(|_| Self)
     }
 }
 
@@ -83,11 +112,12 @@ impl WatchQuery {
     /// Parses the query of a transport that legacy pages use: the service before Milepost ignored what it did not know,
     /// so what is not known here is returned, for the client to be told.
     pub(crate) fn parse_leniently(query: Option<&str>) -> Outcome<(Self, Vec<String>)> {
-        const KNOWN: [&str; 4] = ["since", "mode", "max_rate", "close"];
+        const KNOWN: Known<'_> =
+            Known { once: &["since", "mode", "max_rate", "close"], repeatable: &[] };
         /// The most unknown names that are returned, and the most characters of each.
         const MOST: (usize, usize) = (8, 64);
         let (known, unknown): (Vec<_>, Vec<_>) =
-            decode(query)?.into_iter().partition(|(name, _)| is_known(name, &KNOWN));
+            decode(query)?.into_iter().partition(|(name, _)| KNOWN.contains(name));
         let unknown = unknown.into_iter().take(MOST.0);
         let unknown = unknown.map(|(name, _)| name.chars().take(MOST.1).collect());
         Ok((Self::from_pairs(known)?, unknown.collect()))
@@ -104,7 +134,7 @@ impl WatchQuery {
                 _ => continue,
             };
             if field.replace(value).is_some() {
-                return Err(Refused::parameter(&name, "is given more than once"));
+                return Err(given_twice(&name));
             }
         }
         Ok(parsed)
@@ -176,12 +206,22 @@ pub(crate) fn max_rate(rate: Option<f64>, shown: &str) -> Outcome<f64> {
 /// `?wait=`, in seconds, the only parameter of a poll.
 pub(crate) fn wait(query: Option<&str>) -> Outcome<Duration> {
     let pairs = pairs(query, &["wait"])?;
-    let mut waits = pairs.iter().filter(|(name, _)| name == "wait").map(|(_, wait)| wait);
-    let Some(text) = waits.next() else { return Ok(Duration::ZERO) };
-    if waits.next().is_some() {
-        return Err(Refused::parameter("wait", "is given more than once"));
+    let wait = pairs.iter().find(|(name, _)| name == "wait");
+    wait.map_or(Ok(Duration::ZERO), |(_, text)| wait_seconds(text))
+}
+
+/// `Last-Event-ID`, which `EventSource` sends when it reconnects.
+///
+/// # Errors
+/// `invalid-parameter` if the request has several.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Outcome<Option<&str>> {
+    const NAME: &str = "Last-Event-ID";
+    let mut ids = headers.get_all(NAME).iter();
+    let first = ids.next();
+    if ids.next().is_some() {
+        return Err(given_twice(NAME));
     }
-    wait_seconds(text)
+    Ok(first.map(|id| id.to_str().unwrap_or_default()))
 }
 
 /// For how long an answer is held.

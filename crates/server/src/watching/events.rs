@@ -50,8 +50,8 @@ pub(crate) async fn stream(
     let job = JobId::parse(&job)?;
     let wanted =
         WatchQuery::parse(query.as_deref(), &["since", "mode", "max_rate"])?.subscribe()?;
-    let since = match headers.get("last-event-id") {
-        Some(id) => parameter::since(id.to_str().ok()),
+    let since = match parameter::last_event_id(&headers)? {
+        Some(id) => parameter::since(Some(id)),
         None => wanted.since,
     };
     let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };

@@ -108,7 +108,7 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
         }
     }
     if parsed.follow
-        && let Some(id) = headers.get("last-event-id").and_then(|id| id.to_str().ok())
+        && let Some(id) = parameter::last_event_id(headers)?
     {
         parsed.part.after = Some(parameter::log_position("Last-Event-ID", id)?);
     }

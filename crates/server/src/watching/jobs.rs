@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::access::Grant;
 use crate::instance::Instance;
 use crate::openapi;
-use crate::request::parameter;
+use crate::request::parameter::Known;
 use crate::response::body::{pieces, text_bytes};
 use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
@@ -214,12 +214,11 @@ struct Asked {
 
 impl Asked {
     fn parse(query: Option<&str>) -> Outcome<Self> {
-        // Pairs, because some may be given several times.
-        let known = [
-            "status", "health", "prefix", "name", "tag", "parent", "q", "sort", "counts", "limit",
-            "after",
-        ];
-        let pairs = parameter::pairs(query, &known)?;
+        let known = Known {
+            once: &["prefix", "name", "parent", "q", "sort", "counts", "limit", "after"],
+            repeatable: &["status", "health", "tag"],
+        };
+        let pairs = known.pairs(query)?;
         let query = JobsQuery { limit: 100, ..JobsQuery::default() };
         let mut asked = Self { query, sort: None, with_counts: false };
         for (name, value) in pairs {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::access::Grant;
 use crate::instance::Instance;
 use crate::openapi;
-use crate::request::parameter;
+use crate::request::parameter::Known;
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
 
@@ -34,7 +34,7 @@ const MOST: usize = 100;
 #[utoipa::path(
     get, path = "/watchers", operation_id = "watchers", tag = "Operating",
     params(openapi::WatchersParams),
-    responses((status = 200, description = "The counts.", body = Watchers), openapi::WatchersRefused),
+    responses((status = 200, description = "The counts.", body = Watchers), openapi::ParameterRefused),
 )]
 pub(crate) async fn count(
     State(instance): State<Arc<Instance>>,
@@ -53,7 +53,7 @@ pub(crate) async fn count(
 
 fn parse(query: Option<&str>) -> Outcome<Vec<JobId>> {
     // Pairs, because `job_id` may be given several times.
-    let pairs = parameter::pairs(query, &["job_id"])?;
+    let pairs = Known { once: &[], repeatable: &["job_id"] }.pairs(query)?;
     let named = pairs.iter().filter(|(name, _)| name == "job_id");
     let mut jobs = Vec::new();
     for id in named.flat_map(|(_, ids)| ids.split(',')) {

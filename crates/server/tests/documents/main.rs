@@ -7,5 +7,6 @@ mod support;
 
 mod asyncapi;
 mod docs;
+mod ignored;
 mod metrics;
 mod openapi;

@@ -38,23 +38,23 @@ const OPERATIONS: [&str; 24] = [
 /// The header of a page that may not report.
 const FOREIGN: &str = "origin: https://other.example\r\n";
 
-struct Document(Value);
+pub(crate) struct Document(pub(crate) Value);
 
-struct Operation<'d> {
+pub(crate) struct Operation<'d> {
     /// As in [`OPERATIONS`].
-    name: String,
-    path: &'d str,
-    described: &'d Value,
+    pub(crate) name: String,
+    pub(crate) path: &'d str,
+    pub(crate) described: &'d Value,
 }
 
 impl Document {
-    async fn of(server: &Server) -> Self {
+    pub(crate) async fn of(server: &Server) -> Self {
         let response = server.get("/openapi.json").await;
         assert_eq!(response.header("content-type"), Some("application/json"));
         Self(response.json())
     }
 
-    fn operations(&self) -> Vec<Operation<'_>> {
+    pub(crate) fn operations(&self) -> Vec<Operation<'_>> {
         let operations = object(&self.0["paths"]).iter().flat_map(|(path, item)| {
             object(item).iter().map(move |(method, described)| {
                 let name = format!("{} {path}", method.to_uppercase());
@@ -363,6 +363,17 @@ async fn handshakes_are_as_described(asker: &mut Asker<'_>) {
     }
 }
 
+async fn the_operators_routes_are_as_described(asker: &mut Asker<'_>) {
+    for path in
+        ["/health", "/livez", "/readyz", "/ws/stats", "/metrics", "/openapi.json", "/asyncapi.yaml"]
+    {
+        asker.ask(&format!("GET {path}"), path, "", "").await;
+    }
+    for path in ["/openapi.json", "/asyncapi.yaml"] {
+        asker.ask(&format!("GET {path}"), &format!("{path}?x=1"), "", "").await;
+    }
+}
+
 async fn logs_are_as_described(asker: &mut Asker<'_>) {
     let (append, read) = ("POST /jobs/{job_id}/log", "GET /jobs/{job_id}/log");
     asker.ask("POST /jobs/{job_id}", "/jobs/l1", "", "{}").await;
@@ -458,11 +469,7 @@ async fn real_answers_are_as_described() {
     lines[1..].iter().for_each(|line| asker.document.check_named("Problem", line, "a line"));
     asker.ask("POST /updates", "/updates", "", &"x".repeat(5_000)).await;
 
-    for path in
-        ["/health", "/livez", "/readyz", "/ws/stats", "/metrics", "/openapi.json", "/asyncapi.yaml"]
-    {
-        asker.ask(&format!("GET {path}"), path, "", "").await;
-    }
+    the_operators_routes_are_as_described(&mut asker).await;
     handshakes_are_as_described(&mut asker).await;
     for path in ["/jobs/a1", "/jobs/a1", "/jobs/a%20b"] {
         asker.ask("DELETE /jobs/{job_id}", path, "", "").await;
