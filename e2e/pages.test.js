@@ -317,13 +317,39 @@ test('a job’s page and the component count its children', async () => {
   // It has no progress until a child has.
   await reads(page, '[data-part="timeline"]', /\s\d+ %\s*$/);
   assert.doesNotMatch(await page.locator('[data-part="timeline"]').innerText(), /–/);
-  await reads(page, '[data-part="children"]', /part-2\s*20 %[^]*part-1\s*Failed/);
+  // What failed comes first.
+  await reads(page, '[data-part="children"]', /part-1[^]*no[^]*Failed[^]*part-2[^]*20 %/);
   // A child that advances, and changes no count.
   await server.report('part-2', { progress: 0.6 });
-  await reads(page, '[data-part="children"]', /part-2\s*60 %/);
+  await reads(page, '[data-part="children"]', /part-2[^]*60 %/);
   assert.deepEqual(await violations(page), []);
   await page.goto(`${server.url}/embed/batch`);
   await until('the count', async () => /^1 of 3/.test(await page.locator('job-progress [part="aside"]').innerText()));
+  noFaults();
+});
+
+test('of many children those that need attention have a row, and the rest is counted', async () => {
+  await server.report('batch', { children_expected: 130 });
+  const child = (/** @type {number} */ index, /** @type {object} */ fields) => ({ job_id: `part-${index}`, parent_id: 'batch', ...fields });
+  await server.reportMany([
+    child(0, { status: 'failed', error: 'no space left on device' }), child(1, { progress: 0.3 }), child(2, { status: 'queued' }),
+    ...Array.from({ length: 117 }, (_, index) => child(index + 3, { status: 'completed' })),
+    { job_id: 'another', status: 'failed', error: 'of nobody' },
+  ]);
+  const page = await open('/?job=batch');
+  await reads(page, '[data-part="children-count"]', '118 of 130 ended · 1 failed · 1 running · 1 queued');
+  await reads(page, '[data-part="children"]', /^\s*part-0\s[^]*no space[^]*Failed[^]*part-1\s[^]*30 %[^]*part-2\s[^]*Queued[^]*part-\d+[^]*Completed/);
+  assert.equal(await page.locator('.children .child').count(), 50);
+  assert.deepEqual(await violations(page), []);
+  await page.getByText('and 70 more').click();
+  await reads(page, '[data-part="parent-filter"]', /Children of\s+batch/);
+  await until('the children only', async () => /All 120\b/.test((await page.locator('.filter').innerText()).replace(/\s+/g, ' ')));
+  await page.locator('.filter label', { hasText: 'Failed' }).click();
+  await until('the failed child', async () => (await page.locator('.jobs .job-id').allInnerTexts()).join() === 'part-0');
+  assert.match(page.url(), /parent=batch/);
+  await page.getByRole('button', { name: 'Show jobs with any parent' }).click();
+  await until('all that failed', async () => (await page.locator('.jobs .job-id').allInnerTexts()).length === 2);
+  assert.deepEqual(await violations(page), []);
   noFaults();
 });
 

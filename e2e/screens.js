@@ -43,6 +43,7 @@ const PAGES = {
   'job-completed': { path: '/?job=export:customers-2026-11' },
   'job-cancelled': { path: '/?job=backup:eu-west' },
   'job-children': { path: '/?job=batch:nightly' },
+  'list-parent': { path: '/?parent=batch:nightly' },
   'job-unknown': { path: '/?job=nobody' },
   try: { path: '/try' },
   embed: { path: '/embed/render:trailer-4k' },

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a person has chosen for the list: a search, a status, a tag, an order and groups. The page's address has all of it. */
+/** What a person has chosen for the list: a search, a status, a tag, a parent, an order and groups. The page's address has all of it. */
 
 import { write } from '../paint.js';
 import { ATTENTION, FILTERS } from './listing.js';
@@ -13,6 +13,8 @@ const TYPING = 150;
 export class Controls {
   /** The jobs shown have this tag; empty: any. */
   #tag = '';
+  /** The jobs shown are children of this job; empty: of any, or of none. */
+  #parent = '';
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #typing;
 
@@ -37,8 +39,14 @@ export class Controls {
       this.#change();
       this.search.focus();
     });
+    parts['parent-clear'].addEventListener('click', () => {
+      this.#parent = '';
+      this.#change();
+      this.search.focus();
+    });
     parts.clear.addEventListener('click', () => {
       this.#tag = '';
+      this.#parent = '';
       this.#chooseStatus('');
       this.clearSearch();
       this.search.focus();
@@ -48,7 +56,7 @@ export class Controls {
   /** @returns {Filter} */
   get filter() {
     const status = /** @type {HTMLInputElement | null} */ (this.parts.filter.querySelector('input:checked'))?.value ?? '';
-    return { status, search: this.search.value.trim(), tag: this.#tag, sort: this.sort.value };
+    return { status, search: this.search.value.trim(), tag: this.#tag, parent: this.#parent, sort: this.sort.value };
   }
 
   /** @returns {GroupBy} */
@@ -62,6 +70,7 @@ export class Controls {
     this.search.value = searchParams.get('q') ?? '';
     this.#chooseStatus(searchParams.get('status') ?? '');
     this.#tag = searchParams.get('tag') ?? '';
+    this.#parent = searchParams.get('parent') ?? '';
     choose(this.sort, searchParams.get('sort') ?? '');
     choose(this.group, searchParams.get('group') ?? '');
     this.#paint();
@@ -93,6 +102,9 @@ export class Controls {
   #paint() {
     this.parts['tag-filter'].hidden = !this.#tag;
     write(this.parts['tag-name'], this.#tag);
+    this.parts['parent-filter'].hidden = !this.#parent;
+    write(this.parts['parent-name'], this.#parent);
+    this.parts['parent-name'].setAttribute('href', `./?job=${encodeURIComponent(this.#parent)}`);
     // Jobs that need attention have an order of their own.
     this.sort.disabled = this.filter.status === ATTENTION;
   }

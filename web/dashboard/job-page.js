@@ -189,6 +189,7 @@ export class JobPage {
     write(parts.aside, job.hasEnded ? this.#endedAt() : trouble || [rate, left].filter(Boolean).join(' · '));
     write(parts.updated, ago(job.age(now)));
     write(parts.rate, rate || '–');
+    this.children.tick(now, this.page.sign.isLive);
   }
 
   /** Where an end came too early, and when it came. */

@@ -226,11 +226,11 @@ export class ListView {
   }
 
   #noMatch() {
-    const { search, status, tag } = this.#listing.filter;
-    if (status === ATTENTION && !search && !tag) return 'No job needs attention';
+    const { search, status, tag, parent } = this.#listing.filter;
+    if (status === ATTENTION && !search && !tag && !parent) return 'No job needs attention';
     const kind = status && status !== ATTENTION ? `${status} job` : 'job';
-    const tagged = tag ? ` with the tag “${tag}”` : '';
-    return search ? `No ${kind}${tagged} has “${search}” in its id, name or tags` : `No ${kind}s${tagged}`;
+    const which = `${parent ? ` of “${parent}”` : ''}${tag ? ` with the tag “${tag}”` : ''}`;
+    return search ? `No ${kind}${which} has “${search}” in its id, name or tags` : `No ${kind}s${which}`;
   }
 
   #paintCounts() {
@@ -278,7 +278,7 @@ export class ListView {
   #applyFilter() {
     const { filter } = this.controls;
     const before = this.#listing.filter;
-    if (filter.status === before.status && filter.search === before.search && filter.tag === before.tag && filter.sort === before.sort) return;
+    if (/** @type {const} */ (['status', 'search', 'tag', 'parent', 'sort']).every((name) => filter[name] === before[name])) return;
     this.#listing.setFilter(filter);
     if (this.#listing.isLoaded) this.#listing.count().then(() => this.paint(), () => {});
   }

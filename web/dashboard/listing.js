@@ -10,8 +10,8 @@ import { ask, home } from '../server.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /**
- * @typedef {{ status: string, search: string, tag: string, sort: string }} Filter `tag`: exactly this one; empty: any. `sort`: as
- *   the server's; empty: the newest first
+ * @typedef {{ status: string, search: string, tag: string, parent: string, sort: string }} Filter `tag`, `parent`: exactly this one; empty:
+ *   any. `sort`: as the server's; empty: the newest first
  */
 
 /** What is seen first should come quickly. */
@@ -48,7 +48,7 @@ export class Listing {
   /** Why the last attempt to load failed, or nothing. */
   fault = '';
   /** @type {Filter} */
-  filter = { status: '', search: '', tag: '', sort: '' };
+  filter = { status: '', search: '', tag: '', parent: '', sort: '' };
   /** @type {Job[]} */
   #newest = [];
   /** @type {string | null} */
@@ -75,7 +75,8 @@ export class Listing {
   }
 
   get isFiltered() {
-    return this.filter.status !== '' || this.filter.search !== '' || this.filter.tag !== '';
+    const { status, search, tag, parent } = this.filter;
+    return [status, search, tag, parent].some((chosen) => chosen !== '');
   }
 
   get countLoaded() {
@@ -188,7 +189,7 @@ export class Listing {
     this.#countedAt = performance.now();
     const { filter } = this;
     if (this.#sortedNext !== undefined) await this.#sortAnew();
-    const { search, tag } = filter;
+    const { search, tag, parent } = filter;
     const { jobs, now } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'seen' });
     const { jobs: soonest } = await this.#page(MOST_SILENT, null, { ...filter, status: 'processing', sort: 'left' });
     const failed = await this.#page(MOST_FAILED, null, { ...filter, status: 'failed', sort: '' });
@@ -198,7 +199,7 @@ export class Listing {
     this.#attention = [...silent, ...soonest.filter((job) => job.isOverdue(now)), ...failed.jobs];
     this.#forget([...before, ...jobs, ...soonest]);
     if (this.isComplete) return;
-    const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }), ...(tag && { tag }) })}`);
+    const { ok, body } = await ask(`${home()}/jobs?${new URLSearchParams({ limit: '1', counts: 'true', ...(search && { q: search }), ...(tag && { tag }), ...(parent && { parent }) })}`);
     if (ok && filter === this.filter) this.#counted = body.counts;
   }
 
@@ -291,6 +292,7 @@ export class Listing {
     if (filter?.status) query.set('status', (FILTERS[filter.status] ?? [filter.status]).join(','));
     if (filter?.search) query.set('q', filter.search);
     if (filter?.tag) query.set('tag', filter.tag);
+    if (filter?.parent) query.set('parent', filter.parent);
     const { ok, status, body, now } = await ask(`${home()}/jobs?${query}`);
     if (!ok) throw new Error(body?.detail ?? `The server answered with status ${status}.`);
     this.total = body.total;
@@ -342,12 +344,12 @@ export class Listing {
 }
 
 /**
- * As the server's `q`: in the id, the name or a tag, whatever the case; and as its `tag`.
+ * As the server's `q`: in the id, the name or a tag, whatever the case; and as its `tag` and `parent`.
  * @param {Job} job
  * @param {Filter} filter
  */
-function matches({ id, name, tags }, { search, tag }) {
-  if (tag && !tags.includes(tag)) return false;
+function matches({ id, name, tags, state }, { search, tag, parent }) {
+  if ((tag && !tags.includes(tag)) || (parent && state?.['parent_id'] !== parent)) return false;
   return !search || [id, name, ...tags].some((text) => text.toLowerCase().includes(search.toLowerCase()));
 }
 
