@@ -72,7 +72,7 @@ delete(t),this.session.unwatch(t))}#i(t){this.#e.delete(t);for(let[e,s]of this.#
 t&&this.#o(e,i)}#c(t){let e=this.#e;if(t.t==="connection")this.#r=t;else if(t.t==="clock")this.#s=t;else{let s=this.#t.get(
 t.job);if(!s)return;s.last=t,e=new Set([...s.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}
 for(let s of e)s(t)}};function ot(r){let t=[...r.values()].map(s=>s.pace),e=t.map(s=>s.max_rate??1/0);return{mode:t.every(
-s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-2b3d23f4",F=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function B(){let r=globalThis,[t,,e,s]=u(r.
+s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-46976775",F=(r,t)=>JSON.stringify([q,import.meta.url,r,t]);function B(){let r=globalThis,[t,,e,s]=u(r.
 name)??[];if(t!==q||!r.SharedWorkerGlobalScope)return;let i=new k(e,s),n=new Promise(o=>{navigator.locks.request(`${r.name}\
  worker`,()=>new Promise(()=>o()))});r.onconnect=({ports:[o]})=>{let h=c=>o.postMessage(c);o.onmessage=({data:c})=>i.receive(
 h,c),n.then(()=>h({t:"hello"}))}}var J="document"in globalThis,j=Math.random().toString(36),$=class{#t=new Set;connection="connecting";reason="";code=0;skew=0;#e=null;#r=!1;#s=[];constructor(t,e,s){
@@ -121,11 +121,12 @@ at:0,progress:0};#n=-1;#o=0;#i=0;#c=0;note(t,e){let s=this.#t;this.#t=t,this.#e=
 this.#o*h+i-this.#s.progress,this.#i=this.#i*h+n,this.#c=this.#c*h+1,this.#n+=1,this.#s={at:e,progress:i}}#l(t,e){this.#n=
 this.#o=this.#i=this.#c=0,this.#r=this.#s={at:e,progress:t}}get#a(){return this.#t?.status==="processing"}silentFor(t){return this.#a?
 Math.max(0,t-(R(this.#t?.last_seen_at)||this.#e)):null}standsFor(t){return this.#a?Math.max(0,t-(R(this.#t?.progressed_at)||
-this.#s.at||this.#e)):null}health(t){let{health:e}=this.#t??{};return!this.#t||m(this.#t)?"ok":e==="ok"||e==="stalled"||
-e==="lost"?e:(this.silentFor(t)??0)>lt?"lost":"ok"}rate(t){let{at:e,progress:s}=this.#s;if(!this.#a||this.#n<ut||this.health(
-t)!=="ok"||e-this.#r.at<ft||s-this.#r.progress<pt)return null;let i=Math.max(0,t-e-2*this.#i/this.#c);return this.#o/(this.#i+
-i)*1e3}timeLeft(t){let e=R(this.#t?.eta);if(this.#a&&this.health(t)==="ok"&&e)return e>t?e-t:null;let s=this.rate(t);if(s===
-null)return null;let i=(1-this.#s.progress)/s*1e3-(t-this.#s.at);return i>0?i:null}};var bt=0,C=class{state=null;known=null;connection="connecting";error=null;#t=[];#e=[];#r=()=>{};#s=`${j} ${++bt}`;#n=!1;#o=!1;#i=!1;#c="";#l=new v;constructor(t,e,s){
+this.#s.at||this.#e)):null}health(t){let{health:e}=this.#t??{};if(!this.#t||m(this.#t))return"ok";if(e==="ok"||e==="stal\
+led"||e==="lost")return e;let{processing:s=0}=this.#t.children??{};return!s&&(this.silentFor(t)??0)>lt?"lost":"ok"}rate(t){
+let{at:e,progress:s}=this.#s;if(!this.#a||this.#n<ut||this.health(t)!=="ok"||e-this.#r.at<ft||s-this.#r.progress<pt)return null;
+let i=Math.max(0,t-e-2*this.#i/this.#c);return this.#o/(this.#i+i)*1e3}timeLeft(t){let e=R(this.#t?.eta);if(this.#a&&this.
+health(t)==="ok"&&e)return e>t?e-t:null;let s=this.rate(t);if(s===null)return null;let i=(1-this.#s.progress)/s*1e3-(t-this.#s.
+at);return i>0?i:null}};var bt=0,C=class{state=null;known=null;connection="connecting";error=null;#t=[];#e=[];#r=()=>{};#s=`${j} ${++bt}`;#n=!1;#o=!1;#i=!1;#c="";#l=new v;constructor(t,e,s){
 this.jobId=t,this.options=e,this.client=s,this.pace={mode:e.mode,max_rate:e.maxRate},e.since&&this.#t.push(e.since),s.add(
 this),this.onConnection(),e.signal?.addEventListener("abort",()=>this.close()),e.signal?.aborted&&this.close()}get position(){
 return this.#t.at(-1)}get serverNow(){return Date.now()+this.client.skew}get timeLeft(){return this.connection==="open"?

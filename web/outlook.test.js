@@ -57,6 +57,16 @@ test('a silent worker: no time left, by the time since its state came', () => {
   assert.deepEqual([outlook.health(900_000), outlook.silentFor(900_000)], ['ok', null]);
 });
 
+test('a parent whose children run is not silent, unless the server says so', () => {
+  const outlook = new Outlook();
+  outlook.note(state(0.5, { children: { expected: 2, processing: 1 } }), 0);
+  assert.equal(outlook.health(100_000), 'ok');
+  outlook.note(state(0.5, { children: { expected: 2, processing: 1 }, health: 'lost' }), 100_000);
+  assert.equal(outlook.health(100_000), 'lost');
+  outlook.note(state(1, { children: { expected: 2, processing: 0 } }), 100_000);
+  assert.equal(outlook.health(131_000), 'lost');
+});
+
 test('the outlook of the server overrides what a page sees', () => {
   const at = (ms) => new Date(ms).toISOString();
   const outlook = new Outlook();

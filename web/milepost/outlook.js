@@ -9,7 +9,7 @@ import { isEnd } from './state.js';
  *   worker is not heard of
  */
 
-/** A job whose state has no `health` counts as lost after so long without a state, in milliseconds. */
+/** A job whose state has no `health`, and no child that runs, counts as lost after so long without a report, in milliseconds. */
 export const SILENT_AFTER = 30_000;
 /** No time left is told before so many milliseconds, … */
 const MIN_OBSERVED = 5000;
@@ -104,7 +104,9 @@ export class Outlook {
     const { health } = this.#state ?? {};
     if (!this.#state || isEnd(this.#state)) return 'ok';
     if (health === 'ok' || health === 'stalled' || health === 'lost') return health;
-    return (this.silentFor(now) ?? 0) > SILENT_AFTER ? 'lost' : 'ok';
+    // While children work, their parent's worker may have nothing to report.
+    const { processing = 0 } = this.#state.children ?? {};
+    return !processing && (this.silentFor(now) ?? 0) > SILENT_AFTER ? 'lost' : 'ok';
   }
 
   /**
