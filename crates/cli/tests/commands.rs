@@ -339,3 +339,32 @@ fn nobody_reads_the_output() {
     assert!(matches!(output.status.code(), Some(0 | 141)), "{output:?}");
     assert_eq!(text(&output.stderr), "");
 }
+
+#[test]
+fn status_shows_children_as_a_tree_and_counts_the_rest() {
+    let server = Server::start();
+    server.report("batch", r#"{"children_expected":30}"#);
+    server.report("done", r#"{"parent_id":"batch","status":"completed"}"#);
+    server.report("bad", r#"{"parent_id":"batch","status":"failed","error":"no disk"}"#);
+    server.report("inner", r#"{"parent_id":"batch","stage":"cut","progress":0.5}"#);
+    server.report("leaf", r#"{"parent_id":"inner","progress":0.5}"#);
+    let words = || code_and_streams(&mut server.milepost(&["status", "batch"])).1;
+    let tree = "\
+  children  2 of 30 ended, 1 failed, 1 processing
+            ├─ bad       failed  no disk
+            ├─ inner       50 %  cut · 0 of 1 ended, 1 processing
+            │  └─ leaf       50 %
+            └─ done        done
+";
+    eventually("the tree", || words().contains(tree).then_some(()));
+    for number in 0..20 {
+        server.report(&format!("more-{number}"), r#"{"parent_id":"batch","status":"queued"}"#);
+    }
+    let all = "2 of 30 ended, 1 failed, 1 processing, 20 queued";
+    let shown = eventually("all children", || Some(words()).filter(|words| words.contains(all)));
+    let lines: Vec<&str> = shown.lines().skip_while(|line| !line.contains("children")).collect();
+    assert!(lines[1].contains("├─ bad") && lines[2].contains("├─ inner"), "{shown}");
+    assert_eq!(lines[22].trim(), "└─ and 3 more: milepost jobs --parent batch", "{shown}");
+    let (_, listed, _) = code_and_streams(&mut server.milepost(&["jobs", "--parent", "inner"]));
+    assert!(listed.contains("leaf") && !listed.contains("bad"), "{listed}");
+}

@@ -202,6 +202,24 @@ fn what_matters_is_shown_first_and_the_rest_is_counted() {
 }
 
 #[test]
+fn children_that_need_attention_are_below_their_parent() {
+    let server = Server::start();
+    server.report("batch", r#"{"children_expected":30}"#);
+    server.report("good", r#"{"parent_id":"batch","status":"completed"}"#);
+    let line = format!("exec {} watch batch --server {}", binary(), server.url());
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let stdout = child.stdout.as_mut().unwrap();
+    support::read_until(stdout, "1 of 30 ended");
+    server.report("bad", r#"{"parent_id":"batch","status":"failed","error":"no disk"}"#);
+    server.report("runs", r#"{"parent_id":"batch","progress":0.5}"#);
+    let shown = support::read_until(stdout, "… and 1 more: 1 completed");
+    let at = |words| shown.rfind(words).unwrap();
+    assert!(at("  bad") < at("no disk") && at("no disk") < at("  runs"), "{shown:?}");
+    server.report("batch", r#"{"status":"failed","error":"1 of 30 children failed"}"#);
+    assert_eq!(finish(child).status.code(), Some(1));
+}
+
+#[test]
 fn a_table_of_jobs_follows_what_changes() {
     let server = Server::start();
     let line =

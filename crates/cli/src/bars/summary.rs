@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use milepost_protocol::{Action, Health, State, StateView, Status};
+use milepost_protocol::{Action, Children, Health, State, StateView, Status};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::JobTimes;
+use crate::jobs::counts_in_words;
 
 /// A job as it is shown: by the terminal that runs it, and by those that watch it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub(crate) struct JobSummary {
     pub(crate) health: Option<Health>,
     /// What `current`, `total` and `unit` of the state count, such as `400/1000 rows`.
     pub(crate) counts: Option<String>,
+    /// How many children it has, if it has any.
+    pub(crate) children: Option<Children>,
     /// The state estimates when the job completes, so the worker's own `time_left` is not shown as well.
     pub(crate) is_estimated: bool,
 }
@@ -43,6 +46,7 @@ impl JobSummary {
             request: None,
             health: None,
             counts: None,
+            children: None,
             is_estimated: false,
         }
     }
@@ -56,6 +60,7 @@ impl JobSummary {
             status: state.status(),
             stage: view.stage.into_owned(),
             progress: view.progress,
+            children: view.children,
             message: view.message.map(Cow::into_owned),
             error: view.error.map(Cow::into_owned),
             metadata: view
@@ -104,6 +109,7 @@ impl JobSummary {
                 let counts = self.counts.clone().or_else(|| self.reported_counts());
                 parts.extend(counts.map(Cow::Owned));
             }
+            parts.extend(self.children.as_ref().map(counts_in_words).map(Cow::Owned));
             if let Some(rate) = self.metadata.get("rate").and_then(Value::as_str) {
                 parts.push(sanitized(rate));
             }
@@ -245,6 +251,8 @@ mod tests {
         );
         let counted = r#""status":"processing","stage":"copy","progress":0.4,"current":400,"total":1000,"unit":"rows""#;
         assert_eq!(of(counted), "40 %|copy · 400/1000 rows");
+        let parent = r#""status":"processing","stage":"render","progress":0.7,"children":{"expected":12,"queued":0,"processing":2,"completed":6,"failed":1,"cancelled":0,"lost":0}"#;
+        assert_eq!(of(parent), "70 %|render · 7 of 12 ended, 1 failed, 2 processing");
         assert_eq!(of(r#""status":"queued","stage":"queued""#), "queued|");
         assert_eq!(
             of(

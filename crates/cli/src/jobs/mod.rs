@@ -1,20 +1,23 @@
 //! `milepost jobs`: what a server knows, as a table.
 
+mod children;
 mod table;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Health, State, Status, Timestamp};
+use milepost_protocol::{Health, JobId, State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bars::{Block, Suspension, Terminal, columns, rows};
 use crate::client::{Client, RequestError, ServerArgs};
+use crate::complete;
 use crate::exit::{ExitCode, complain, printed, warn};
 use crate::report::{keyword, status};
 use crate::serve::asked_to_stop;
+pub(crate) use children::{children, counts_in_words, grouped, known};
 use table::lines;
 pub(crate) use table::{Row, SortKey, TITLES, sort, widths};
 
@@ -66,6 +69,9 @@ pub(crate) struct Filter {
     /// Only jobs with this tag; with all of them if there are several
     #[arg(long = "tag", value_name = "TAG", value_parser = keyword)]
     tags: Vec<String>,
+    /// Only children of this job
+    #[arg(long, value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids())]
+    parent: Option<JobId>,
     /// Only jobs that have this text in their id, name or tags
     #[arg(long, value_name = "TEXT")]
     q: Option<String>,
@@ -80,7 +86,8 @@ impl Filter {
     pub(crate) fn query(&self) -> Vec<(&str, &str)> {
         let texts = [("prefix", &self.prefix), ("name", &self.name), ("q", &self.q)];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
-        texts.chain(self.tags.iter().map(|tag| ("tag", tag.as_str()))).collect()
+        let parent = self.parent.iter().map(|job| ("parent", job.as_str()));
+        texts.chain(parent).chain(self.tags.iter().map(|tag| ("tag", tag.as_str()))).collect()
     }
 }
 

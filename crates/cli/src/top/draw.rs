@@ -12,7 +12,7 @@ use super::app::{App, Mode, OpenJob};
 use super::history::History;
 use crate::bars::{JobSummary, RowOptions, bar_line, clock, sanitized};
 use crate::jobs::{TITLES, widths};
-use crate::status::in_words;
+use crate::status::{Extra, in_words};
 
 const TABLE_KEYS: &str = "↑↓ select · Enter open · / filter · s sort · r reverse · q quit";
 const JOB_KEYS: &str = "c cancel · Esc back";
@@ -170,7 +170,7 @@ fn draw_job(
     let colour = style(summary.status, summary.health, around.colours);
     frame.render_widget(Paragraph::new(bar).style(colour), top);
 
-    let words = in_words(state, None, None, around.now);
+    let words = in_words(state, Extra::default(), around.now);
     let mut lines: Vec<Line<'_>> =
         words.lines().skip(1).map(|l| Line::from(l.to_owned())).collect();
     lines.extend(

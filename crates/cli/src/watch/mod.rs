@@ -1,5 +1,7 @@
 //! `milepost watch`: jobs as they go on, until they end.
 
+mod child_rows;
+mod family;
 mod keys;
 mod matching;
 mod plain;
@@ -20,6 +22,7 @@ use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
 use crate::jobs::Filter;
 use crate::serve::asked_to_stop;
+use family::{Family, Parent};
 use matching::{Listing, MAX_MATCHING, Matching};
 use view::View;
 use watched_jobs::{ConnectionState, WatchedJobs};
@@ -42,7 +45,7 @@ const NO_ROOM: &str = "1,000 jobs are watched: those that begin later are not";
 /// On a terminal, each job has a bar. If not all bars fit, the arrow keys scroll and q leaves. Elsewhere, a line is printed for each
 /// new stage, for each 5 % and for the outcome. After a lost connection, the last known state stays visible until the connection is back.
 ///
-/// Instead of ids, --all, --prefix, --name, --tag and --q select among the jobs that have not ended. Jobs that begin later and match are
+/// Instead of ids, --all, --prefix, --name, --tag, --parent and --q select among the jobs that have not ended. Jobs that begin later and match are
 /// added, and the command ends when none is left.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -53,8 +56,8 @@ const NO_ROOM: &str = "1,000 jobs are watched: those that begin later are not";
 )]
 pub(crate) struct Args {
     /// The jobs' ids
-    #[arg(required_unless_present_any = ["all", "prefix", "name", "tags", "q"], value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids(),
-        conflicts_with_all = ["all", "prefix", "name", "tags", "q"])]
+    #[arg(required_unless_present_any = ["all", "prefix", "name", "tags", "parent", "q"], value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids(),
+        conflicts_with_all = ["all", "prefix", "name", "tags", "parent", "q"])]
     jobs: Vec<JobId>,
     /// All jobs that have not ended, 1,000 at most
     #[arg(long)]
@@ -160,19 +163,31 @@ async fn watch_listed(
     }
     let terminal = Terminal::for_bars().filter(|_| io::stdout().is_terminal());
     let mut view = View::new(json, terminal);
-    let code = follow(watches, &mut watched_jobs, listing, &mut view, timeout, stop).await;
+    // Only bars have room for children.
+    let family = Client::new(url).ok().filter(|_| view.draws()).map(Family::new);
+    let lists = Lists { listing, family };
+    let code = follow(watches, &mut watched_jobs, lists, &mut view, timeout, stop).await;
     view.leave(&watched_jobs);
     code
+}
+
+/// What is asked of the server besides the states of the jobs.
+struct Lists {
+    /// More jobs to watch.
+    listing: Option<Listing>,
+    /// Children of those that are watched.
+    family: Option<Family>,
 }
 
 async fn follow(
     mut watches: Watches,
     watched_jobs: &mut WatchedJobs,
-    mut listing: Option<Listing>,
+    lists: Lists,
     view: &mut View,
     timeout: Option<Duration>,
     stop: impl Future<Output = ()>,
 ) -> ExitCode {
+    let Lists { mut listing, mut family } = lists;
     tokio::pin!(stop);
     let mut ticks = tokio::time::interval(TICK);
     // Those that were due while the process was stopped are one.
@@ -182,6 +197,7 @@ async fn follow(
     // All have ended, and the list is asked for once more.
     let mut is_closing = false;
     loop {
+        let parents = watched_jobs.parents();
         let shown = tokio::select! {
             () = &mut stop => return ExitCode::Interrupted,
             () = suspension.requested() => view.suspend(watched_jobs),
@@ -205,6 +221,12 @@ async fn follow(
                 }
                 Some(event) => take(event, watched_jobs, view),
             },
+            Some(listed) = next_children(family.as_mut(), &parents) => {
+                for (parent, states) in listed {
+                    watched_jobs.children(&parent.job, &states);
+                }
+                Ok(())
+            }
             Some(listed) = next_list(listing.as_mut()) => {
                 // Without an answer there is nothing to add; that the server is away is said of the connection.
                 let joined = listed.map_or(Joined::None, |it| join(it, &watches, watched_jobs));
@@ -244,6 +266,14 @@ async fn follow(
 /// None without a list.
 async fn next_list(listing: Option<&mut Listing>) -> Option<Result<Matching, RequestError>> {
     Some(listing?.next().await)
+}
+
+/// None where children are not shown.
+async fn next_children(
+    family: Option<&mut Family>,
+    parents: &[Parent],
+) -> Option<Vec<(Parent, Vec<State>)>> {
+    Some(family?.next(parents).await)
 }
 
 /// What became of a list's jobs.

@@ -17,6 +17,8 @@ pub(super) struct LastPrinted {
     status: Option<Status>,
     step: Option<u32>,
     health: Option<Health>,
+    /// How many of its children had failed.
+    failed: u32,
     /// After how long a silence the next line is due; none: no silence has been printed.
     silence: Option<Duration>,
     /// It was printed that the server does not know the job.
@@ -37,10 +39,12 @@ impl LastPrinted {
             reason = "clamped to 0…1"
         )]
         let step = summary.progress.map(|p| ((p.clamp(0.0, 1.0) + 1e-9) / STEP) as u32);
+        let failed = summary.children.as_ref().map_or(0, |children| children.failed);
         let changed = self.status != Some(summary.status)
             || self.stage.as_deref() != Some(&summary.stage)
             || self.step != step
-            || self.health != summary.health;
+            || self.health != summary.health
+            || self.failed != failed;
         self.silence = None;
         if !changed {
             return None;
@@ -49,6 +53,7 @@ impl LastPrinted {
         self.stage = Some(summary.stage.clone());
         self.step = step;
         self.health = summary.health;
+        self.failed = failed;
         let parts = [summary.details(), clock.unwrap_or_default()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let line = format!("{job} {} {}", summary.short().trim_start(), parts.join(" · "));

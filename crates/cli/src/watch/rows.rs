@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use milepost_protocol::Status;
+use milepost_protocol::{Status, Timestamp};
 
+use super::child_rows::{self, INDENT};
 use super::keys::Key;
-use super::watched_jobs::{Watched, WatchedJobs};
+use super::watched_jobs::{Child, Watched, WatchedJobs};
 use crate::bars::{RowOptions, bar_line, colours};
 
 /// Names are cut to this.
@@ -37,7 +38,7 @@ impl Scroll {
 }
 
 /// A row for each job, at most `room` of them. Where not all fit those that matter most come first, and the others are
-/// counted.
+/// counted. Where room is left, the children that matter most are below their parent.
 pub(super) fn rows(
     watched_jobs: &WatchedJobs,
     now: Instant,
@@ -55,7 +56,19 @@ pub(super) fn rows(
         shown = shown[above..above + page].to_vec();
         shown.sort_unstable();
     }
+    // What the jobs leave free is for their children.
+    let mut free = room.saturating_sub(shown.len() + usize::from(shown.len() < all.len()));
+    let children: Vec<Vec<&Child>> = shown
+        .iter()
+        .map(|index| {
+            let children = child_rows::shown(&all[*index], free);
+            free -= if children.is_empty() { 0 } else { children.len() + 1 };
+            children
+        })
+        .collect();
     let names = shown.iter().map(|index| all[*index].job.as_str().len());
+    let indented = |child: &&Child| child.job.as_str().len() + INDENT.len();
+    let names = names.chain(children.iter().flatten().map(indented));
     let options = RowOptions {
         name_width: names.max().unwrap_or(0).min(MAX_NAME),
         columns,
@@ -63,16 +76,15 @@ pub(super) fn rows(
         colours: colours(),
         ..RowOptions::default()
     };
-    let mut rows: Vec<String> = shown
-        .iter()
-        .map(|index| {
-            let watched = &all[*index];
-            let note = watched_jobs.note(watched, now);
-            let clock = watched.clock();
-            let options = RowOptions { note: note.as_deref(), clock: clock.as_deref(), ..options };
-            bar_line(watched.job.as_str(), watched.summary.as_ref(), options)
-        })
-        .collect();
+    let mut rows: Vec<String> = Vec::new();
+    for (index, children) in shown.iter().zip(&children) {
+        let watched = &all[*index];
+        let note = watched_jobs.note(watched, now);
+        let clock = watched.clock();
+        let job_options = RowOptions { note: note.as_deref(), clock: clock.as_deref(), ..options };
+        rows.push(bar_line(watched.job.as_str(), watched.summary.as_ref(), job_options));
+        rows.extend(child_rows::rows(watched, children, options, Timestamp::now()));
+    }
     if shown.len() < all.len() {
         let hidden = all.iter().enumerate().filter(|(index, _)| !shown.contains(index));
         let counts = counts(hidden.map(|(_, watched)| watched));
@@ -173,6 +185,44 @@ mod tests {
         assert_eq!(scroll.above, 19);
         // The terminal has become larger.
         assert_eq!(rows(&jobs, now, 0, scroll, [40, 80]).len(), 30);
+    }
+
+    #[test]
+    fn children_that_matter_are_below_their_parent() {
+        let now = Instant::now();
+        let batch = JobId::parse("batch").unwrap();
+        let mut jobs = WatchedJobs::new(vec![batch.clone()], now);
+        jobs.connected();
+        let counts = r#""children":{"expected":12000,"queued":7,"processing":2,"completed":9000,"failed":1,"cancelled":0,"lost":1}"#;
+        let parent = |status: &str| {
+            state("batch", &format!(r#""status":"{status}","stage":"s","progress":0.5,{counts}"#))
+        };
+        jobs.state(&parent("processing"), now, Duration::ZERO);
+        let child = |name: &str, rest: &str| state(name, &format!(r#"{rest},"stage":"cut""#));
+        let children = [
+            child("silent", r#""status":"processing","health":"lost""#),
+            child("bad", r#""status":"failed","error":"no disk""#),
+            child("one", r#""status":"processing","progress":0.25"#),
+            child("two", r#""status":"processing","progress":0.5"#),
+            child("last", r#""status":"queued""#),
+        ];
+        jobs.children(&batch, &children);
+        let shown = |jobs: &WatchedJobs, room| rows(jobs, now, 0, Scroll::default(), [room, 200]);
+        let all = shown(&jobs, 20);
+        let name = |row: &String| row.trim_start().split(' ').next().unwrap().to_owned();
+        let names: Vec<String> = all.iter().map(name).collect();
+        assert_eq!(names, ["batch", "silent", "bad", "one", "two", "…"], "{all:?}");
+        assert!(all[0].contains("9,001 of 12,000 ended"), "{all:?}");
+        assert!(all[2].contains("failed  cut · no disk"), "{all:?}");
+        assert_eq!(all[5], "  … and 9,007 more: 7 queued, 9,000 completed");
+        let few = shown(&jobs, 3);
+        assert_eq!(few.len(), 3, "{few:?}");
+        assert_eq!(few[2], "  … and 9,010 more: 1 failed, 2 processing, 7 queued, 9,000 completed");
+        assert_eq!(shown(&jobs, 1).len(), 1);
+        // What the end left unseen is not shown as if it went on.
+        jobs.state(&parent("failed"), now, Duration::ZERO);
+        let names: Vec<String> = shown(&jobs, 20).iter().map(name).collect();
+        assert_eq!(names, ["batch", "bad", "…"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use milepost_protocol::{JobId, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
+use super::family::Parent;
 use crate::bars::{JobSummary, JobTimes, duration};
 use crate::exit::ExitCode;
 
@@ -22,6 +23,10 @@ pub(super) struct Watched {
     /// None: the server does not know it, or has not said yet.
     pub(super) summary: Option<JobSummary>,
     pub(super) times: Option<JobTimes>,
+    /// Of the latest state.
+    position: String,
+    /// Those of its children that matter most, as they were listed last.
+    pub(super) children: Vec<Child>,
     /// Since when the server does not know the job, as it said.
     unknown_since: Option<Instant>,
     /// It was not known for too long.
@@ -50,7 +55,7 @@ impl Watched {
         !self.is_over() && self.summary.as_ref().is_some_and(|summary| summary.health.is_some())
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.refused.is_some() || self.given_up || self.status().is_some_and(Status::is_end)
     }
 
@@ -79,6 +84,14 @@ impl Watched {
         let silent = now.saturating_duration_since(self.heard?);
         (silent >= SILENCE && !self.is_over()).then_some(silent)
     }
+}
+
+/// A child of a job that is watched. It is not watched itself.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) job: JobId,
+    pub(super) summary: JobSummary,
+    pub(super) times: JobTimes,
 }
 
 /// Whether news can arrive.
@@ -122,6 +135,8 @@ impl WatchedJobs {
             job,
             summary: None,
             times: None,
+            position: String::new(),
+            children: Vec::new(),
             unknown_since: None,
             given_up: false,
             refused: None,
@@ -186,6 +201,7 @@ impl WatchedJobs {
         watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
         watched.summary = Some(JobSummary::of(state));
         watched.times = Some(JobTimes::of(state));
+        watched.position = state.position().to_string();
         watched.unknown_since = None;
         watched.given_up = false;
         watched.is_unreadable = false;
@@ -229,6 +245,27 @@ impl WatchedJobs {
         if let Some(index) = self.index(job) {
             self.watched[index].is_unreadable = true;
         }
+    }
+
+    /// The jobs with children that have not ended.
+    pub(super) fn parents(&self) -> Vec<Parent> {
+        let going = self.watched.iter().filter(|watched| !watched.is_over());
+        let parents = going.filter_map(|watched| {
+            let counts = watched.summary.as_ref()?.children?;
+            Some(Parent { job: watched.job.clone(), position: watched.position.clone(), counts })
+        });
+        parents.collect()
+    }
+
+    /// The children of a job that matter most, in their order.
+    pub(super) fn children(&mut self, parent: &JobId, states: &[State]) {
+        let Some(index) = self.index(parent) else { return };
+        let children = states.iter().map(|state| Child {
+            job: state.job().clone(),
+            summary: JobSummary::of(state),
+            times: JobTimes::of(state),
+        });
+        self.watched[index].children = children.collect();
     }
 
     fn index(&self, job: &JobId) -> Option<usize> {

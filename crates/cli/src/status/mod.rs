@@ -1,5 +1,7 @@
 //! `milepost status`: a job's present state, once.
 
+mod tree;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -12,7 +14,9 @@ use crate::bars::{JobSummary, JobTimes, ago, duration, last_line, percent, sanit
 use crate::client::{Client, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
+use crate::jobs::counts_in_words;
 use crate::run::page;
+use tree::tree;
 
 /// Show a job's present state.
 #[derive(Debug, clap::Args)]
@@ -38,7 +42,10 @@ impl Args {
             Ok((client, Some(state))) => {
                 let link = self.server.http_url().ok().map(|url| page(url, &self.job));
                 let log = log_size(&client, &self.job);
-                let text = in_words(&state, log, link.as_deref(), Timestamp::now());
+                let counts = state.view().children;
+                let children = counts.map(|counts| tree(&client, &self.job, &counts));
+                let around = Extra { children: children.as_deref(), log, link: link.as_deref() };
+                let text = in_words(&state, around, Timestamp::now());
                 printed(io::stdout().write_all(text.as_bytes()))
             }
             Ok((_, None)) => {
@@ -82,13 +89,18 @@ impl Rows {
     }
 }
 
-/// What is known of a job, a row each, below its id and status.
-pub(crate) fn in_words(
-    state: &State,
+/// What is shown with a state and is not part of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extra<'a> {
+    /// How many children there are, and a line for each of some.
+    children: Option<&'a str>,
     log: Option<LogSize>,
-    link: Option<&str>,
-    now: Timestamp,
-) -> String {
+    /// The job's page.
+    link: Option<&'a str>,
+}
+
+/// What is known of a job, a row each, below its id and status.
+pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> String {
     let (summary, view, times) = (JobSummary::of(state), state.view(), JobTimes::of(state));
     let is_over = state.status().is_end();
     let mut rows = Rows(format!("{}: {}\n", state.job(), headline(&summary)));
@@ -113,8 +125,10 @@ pub(crate) fn in_words(
     let took = times.took(now).map(|took| duration(took.as_secs_f64()));
     rows.add(if is_over { "took" } else { "elapsed" }, took);
     rows.add("left", times.left(now));
-    rows.add("log", log.map(|log| log_in_words(log, state.job())));
-    rows.add("page", link);
+    let counts = || view.children.as_ref().map(counts_in_words);
+    rows.add("children", around.children.map(str::to_owned).or_else(counts));
+    rows.add("log", around.log.map(|log| log_in_words(log, state.job())));
+    rows.add("page", around.link);
     rows.0
 }
 
@@ -186,7 +200,7 @@ mod tests {
     fn words(fields: &str) -> String {
         let json = format!(r#"{{"job_id":"a",{fields},"attempt":1,"position":"1-1"}}"#);
         let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
-        in_words(&State::parse(&json).unwrap(), None, None, now)
+        in_words(&State::parse(&json).unwrap(), Extra::default(), now)
     }
 
     #[test]
@@ -219,7 +233,9 @@ mod tests {
         let json = r#"{"job_id":"a","status":"processing","stage":"copy","progress":0.4,"current":400,"total":1000,"unit":"rows","name":"export","tags":["nightly","eu"],"stall_after":20,"health":"stalled","requested":{"action":"cancel","at":"2026-01-01T00:00:50Z","by":"ann","reason":"too slow"},"attempt":2,"position":"1-1"}"#;
         let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
         let log = LogSize { lines: 900, dropped: 100 };
-        let text = in_words(&State::parse(json).unwrap(), Some(log), Some("http://s/?job=a"), now);
+        let children = Some("1 of 2 ended\n└─ b  done");
+        let around = Extra { children, log: Some(log), link: Some("http://s/?job=a") };
+        let text = in_words(&State::parse(json).unwrap(), around, now);
         let expected = [
             "a: processing, 40 %, stalled",
             "      name  export",
@@ -228,6 +244,8 @@ mod tests {
             "     count  400/1000 rows",
             "   request  cancel, by ann, 10 s ago: too slow",
             "   attempt  2",
+            "  children  1 of 2 ended",
+            "            └─ b  done",
             "       log  900 lines, the latest 800 kept: milepost log a",
             "      page  http://s/?job=a",
         ];
