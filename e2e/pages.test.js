@@ -44,7 +44,7 @@ async function open(path, options = {}, prepare = () => {}) {
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) faults.push(message.text());
   });
-  prepare(page);
+  await prepare(page);
   await page.goto(path.startsWith('http') ? path : server.url + path);
   return page;
 }
