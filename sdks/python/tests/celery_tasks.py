@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chain, group
 from celery.exceptions import Ignore, Reject
 
 import milepost.celery
@@ -161,3 +161,19 @@ def with_a_bar() -> str:
     for _ in milepost.tqdm(range(5), desc="rendering", disable=None):
         pass
     return job.id
+
+
+@app.task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@app.task(bind=True)
+def replace_by_chain(self: Any) -> None:
+    raise self.replace(chain(add.s(1, 2), add.s(3)))
+
+
+@app.task
+def send_group() -> str:
+    sent: str = group(add.s(1, 2), add.s(3, 4)).apply_async().id
+    return sent

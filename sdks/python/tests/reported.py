@@ -47,6 +47,14 @@ def jobs(server: LiveServer, prefix: str) -> list[dict[str, Any]]:
     return states
 
 
+def jobs_of(server: LiveServer, parent: str) -> list[dict[str, Any]]:
+    """The job's children."""
+    found = _get(server, f"/jobs?parent={parent}")
+    assert found is not None
+    states: list[dict[str, Any]] = found["jobs"]
+    return states
+
+
 def until(server: LiveServer, job_id: str, **wanted: object) -> dict[str, Any]:
     """The job's state, once it has these fields."""
     latest: list[Optional[dict[str, Any]]] = [None]

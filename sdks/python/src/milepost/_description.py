@@ -61,6 +61,11 @@ class Description:
         self._set("children_expected", str(count))
         return True
 
+    def end_with_children(self, count: int) -> None:
+        """The server ends the job once that many children have ended."""
+        if self.expect_children(count):
+            self._set("complete_when", quote("all_ended"))
+
     def heartbeat(self, seconds: float) -> None:
         """How often the job is reported at least."""
         self._set("heartbeat", repr(min(seconds, MAX_SECONDS)))

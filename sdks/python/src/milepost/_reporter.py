@@ -166,14 +166,22 @@ class Reporter:
         return job
 
     def job_of_queue(
-        self, name: str, id: str, attempt: int, stage: str, metadata: Optional[Mapping[str, object]]
+        self,
+        name: str,
+        id: str,
+        attempt: int,
+        stage: str,
+        metadata: Optional[Mapping[str, object]],
+        parent: Optional[str] = None,
     ) -> Job:
         """Begins the job of a task that a queue runs.
 
         Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt. If the id
         was used before, the queue has forgotten how often, and the server has not: then it joins the server's latest.
         """
-        begun = self._begin(name, id, None, None, stage, None, metadata, attempt, None, False, (), is_of_queue=True)
+        begun = self._begin(
+            name, id, None, None, stage, None, metadata, attempt, None, False, (), is_of_queue=True, parent=parent
+        )
         return begun if begun is not None else Job(Record(_json.describe(id)), self._inbox)
 
     def prepare(self) -> None:

@@ -27,9 +27,17 @@ ACKNOWLEDGE_WITHIN = 1.0
 class Task:
     """One run of a task: the job that reports it, which is `milepost.current()` for the task's code."""
 
-    def __init__(self, job_id: str, attempt: int, metadata: Optional[dict[str, object]] = None) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        attempt: int,
+        metadata: Optional[dict[str, object]] = None,
+        parent: Optional[str] = None,
+    ) -> None:
         self.metadata = metadata
-        self.job: Job = default().job_of_queue(self._name or "", job_id, attempt, STAGE, metadata)
+        self.parent = parent
+        """The id of the job whose child the task is."""
+        self.job: Job = default().job_of_queue(self._name or "", job_id, attempt, STAGE, metadata, parent)
         self.outcome: Optional[tuple[str, Any]] = None
         """An end that the task's code has set outright: it counts if the task leaves without another."""
         self._token: contextvars.Token[Optional[Job]] = _current.set(self.job)
@@ -51,7 +59,7 @@ class Task:
     def hand_over(self, attempt: int, message: Optional[str]) -> None:
         """The task is in the queue again: it waits to be run as that attempt, here or elsewhere."""
         if not self.job._outbox.is_foreign and self.job._record.hand_over(
-            queued(self.job.id, attempt, message, self._name), "queued"
+            queued(self.job.id, attempt, message, self._name, self.parent), "queued"
         ):
             self.job._wake()
 
@@ -92,12 +100,28 @@ class Task:
             pass
 
 
-def waits(job_id: str, attempt: int, name: str, message: Optional[str] = None) -> None:
+def waits(job_id: str, attempt: int, name: str, message: Optional[str] = None, parent: Optional[str] = None) -> None:
     """A task waits in its queue. Should it run already, that counts."""
-    default().give(job_id, queued(job_id, attempt, message, name), "queued", "queued", reopens=False)
+    default().give(job_id, queued(job_id, attempt, message, name, parent), "queued", "queued", reopens=False)
 
 
-def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str]) -> Update:
+def is_cancelled(job_id: str, message: str, parent: Optional[str]) -> None:
+    """A task will never run."""
+    update = Update(job_id, "cancelled")
+    update.text("message", message)
+    _describe(update, None, parent)
+    default().give(job_id, update, "cancelled", None, reopens=False)
+
+
+def begin_whole(job_id: str, name: str, children: int, parent: Optional[str]) -> None:
+    """Several tasks are one job, which the server ends once all of them have ended."""
+    update = Update(job_id, "processing")
+    update.now()
+    _describe(update, name, parent, children)
+    default().give(job_id, update, "processing", None, reopens=False)
+
+
+def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str], parent: Optional[str]) -> Update:
     """The update of a task that waits in a queue."""
     update = Update(job_id, "queued")
     update.stage("queued")
@@ -105,11 +129,20 @@ def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str
     update.now()
     if name is not None:
         update.members("metadata", {"task": encode(name)})
-        description = Description()
-        description.name(name)
-        description.add_to(update, unit=None)
+    _describe(update, name, parent)
     update.number("attempt", attempt)
     return update
+
+
+def _describe(update: Update, name: Optional[str], parent: Optional[str], children: Optional[int] = None) -> None:
+    description = Description()
+    if name is not None:
+        description.name(name)
+    if parent is not None:
+        description.parent(parent, None)
+    if children is not None:
+        description.end_with_children(children)
+    description.add_to(update, unit=None)
 
 
 def quietly(handler: Callable[..., Any]) -> Callable[..., None]:

@@ -22,6 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("milepost.celery needs the package celery: `pip install 'milepost[celery]'`") from error
 
+from . import _celery_canvas
 from ._default import flush, report
 from ._json import describe_error
 from ._meta import Meta
@@ -74,6 +75,7 @@ def install(app: Any = None, *, only: Optional[Callable[[str], bool]] = None, ca
         signal.connect(handler, weak=False)
     CeleryTask.update_state = _reporting(CeleryTask.update_state)
     CeleryTask.retry = _with_reason(CeleryTask.retry)
+    _canvases.install()
 
 
 def _reports(name: object) -> bool:
@@ -81,8 +83,17 @@ def _reports(name: object) -> bool:
     return not text.startswith(_OF_CELERY) and (_is_wanted is None or bool(_is_wanted(text)))
 
 
+_canvases = _celery_canvas.Canvases(lambda name: _reports(name) or _is_canvas(name), _running)
+
+
+def _is_canvas(name: object) -> bool:
+    return name in ("celery.group", "celery.chord", "celery.chain")
+
+
 @quietly
-def _before_publish(sender: object = None, headers: Optional[dict[str, Any]] = None, **_: object) -> None:
+def _before_publish(
+    sender: object = None, headers: Optional[dict[str, Any]] = None, body: Any = None, **_: object
+) -> None:
     # Before, not after: so it is most likely there before what the worker says.
     if not headers or "id" not in headers or not _reports(sender):
         return
@@ -90,8 +101,10 @@ def _before_publish(sender: object = None, headers: Optional[dict[str, Any]] = N
     plain = int(headers.get("retries") or 0) + 1
     attempt = plain
     running = _running.get(task_id)
+    parent = _canvases.parent_of(headers, body) if running is None else running.parent
+    headers[_celery_canvas.HEADER] = parent or ""
     if running is None:
-        waits(task_id, attempt, str(sender))
+        waits(task_id, attempt, str(sender), parent=parent)
     else:
         attempt = running.attempt + 1
         running.hand_over(attempt, _reason(plain - 1) if headers.get("retries") else None)
@@ -127,7 +140,8 @@ def _before_run(task_id: Optional[str] = None, task: Any = None, **_: object) ->
     if (request.delivery_info or {}).get("redelivered"):
         # Another worker had it. If that one is not dead after all, it is not heard any more.
         attempt += 1
-    _running[task_id] = run = Task(task_id, attempt, {"task": task.name})
+    _running[task_id] = run = Task(task_id, attempt, {"task": task.name}, _parent_of(request))
+    _celery_canvas.begins(task_id, request.chain)
     if _is_cancellable and _is_pool_process():
         run.cancel_by(lambda: task.app.control.revoke(task_id, terminate=True))
 
@@ -142,12 +156,25 @@ def _attempt_of(request: Any) -> int:
     return int(request.get(HEADER) or (request.retries or 0) + 1)
 
 
+def _parent_of(request: Any) -> Optional[str]:
+    return request.get(_celery_canvas.HEADER) or None
+
+
 @quietly
-def _after_run(task_id: Optional[str] = None, retval: Any = None, state: Optional[str] = None, **_: object) -> None:
+def _after_run(
+    task_id: Optional[str] = None, task: Any = None, retval: Any = None, state: Optional[str] = None, **_: object
+) -> None:
     run = None if task_id is None else _running.pop(task_id, None)
     if run is None:
         return
     run.leave()
+    _celery_canvas.ends(task_id or "")
+    _end_run(run, retval, state)
+    if state != "SUCCESS" and not run.is_handed_over:
+        _canvases.abandon(task.request.chain, f"{task.name} {run.job.status}")
+
+
+def _end_run(run: Task, retval: Any, state: Optional[str]) -> None:
     job = run.job
     if state == "SUCCESS":
         job.complete(retval if is_small(retval) else None)
@@ -194,6 +221,8 @@ def _failed(sender: Any = None, task_id: Optional[str] = None, exception: object
     # too long; what was rejected has been told by the child.
     if task_id is not None and task_id not in _running and not isinstance(exception, Reject) and _reports(sender.name):
         report(task_id, status="failed", error=exception, metadata={"task": sender.name})
+        # Celery gives the request of a task that its worker's parent fails to the handlers in this way.
+        _canvases.abandon(sender.request.chain, f"{sender.name} failed")
 
 
 @quietly
@@ -203,7 +232,7 @@ def _retried(sender: Any = None, request: Any = None, reason: object = None, **_
     if request.id in _running or reason is not None or not _reports(sender.name):
         return
     if sender.acks_late:
-        waits(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue")
+        waits(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue", _parent_of(request))
     else:
         # Celery says that it is retried. But its message is gone.
         report(request.id, status="cancelled", message="The worker was shut down", metadata={"task": sender.name})
@@ -216,6 +245,8 @@ def _revoked(
     if _reports(sender.name):
         message = "Expired" if expired else "Terminated" if terminated else "Revoked"
         report(request.id, status="cancelled", message=message, metadata={"task": sender.name})
+        context = getattr(request, "_context", request)
+        _canvases.abandon(context.chain, f"{sender.name} {message.lower()}")
 
 
 @quietly
