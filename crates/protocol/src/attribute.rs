@@ -114,9 +114,9 @@ impl Attribute {
         })
     }
 
-    /// Whether a value is of the attribute's type. A worker's own field of that name, of another type, is none of our
-    /// business: it passes through.
-    pub(crate) fn accepts(self, value: &RawValue) -> bool {
+    /// Whether a value is of the attribute's type and within its bounds. A worker's own field of that name, of another type, is none
+    /// of our business: it passes through.
+    pub fn accepts(self, value: &RawValue) -> bool {
         let json = value.get();
         if json.len() > MAX_ATTRIBUTE_BYTES {
             return false;

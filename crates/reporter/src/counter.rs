@@ -80,6 +80,11 @@ impl Counter {
         }
     }
 
+    /// Whether it covers only a part of the job's progress.
+    pub(crate) fn is_part(&self) -> bool {
+        self.start > 0.0 || self.end < 1.0
+    }
+
     pub(crate) fn count(&self) -> Count {
         let total = self.total.load(Relaxed);
         Count {
@@ -92,7 +97,7 @@ impl Counter {
     /// The job's progress at `count`, 0…1; `None` if its total is not known. If a stage's total is not known,
     /// it is the start of the stage's range.
     pub(crate) fn progress(&self, count: Count) -> Option<f64> {
-        let own = count.fraction().or((self.start > 0.0 || self.end < 1.0).then_some(0.0))?;
+        let own = count.fraction().or(self.is_part().then_some(0.0))?;
         Some(self.start + (self.end - self.start) * own)
     }
 }
@@ -101,17 +106,21 @@ impl Count {
     /// An explicit progress overrides the count. 0 of 0 has no progress.
     #[expect(clippy::cast_precision_loss, reason = "a progress needs no more than 53 bits")]
     fn fraction(self) -> Option<f64> {
-        let given = f64::from_bits(self.given);
-        if !given.is_nan() {
+        if let Some(given) = self.given() {
             return Some(given);
         }
         let total = self.total.filter(|total| *total > 0)?;
         Some((self.current as f64 / total as f64).min(1.0))
     }
 
+    /// The progress that the worker set explicitly.
+    pub(crate) fn given(self) -> Option<f64> {
+        Some(f64::from_bits(self.given)).filter(|given| !given.is_nan())
+    }
+
     /// Whether anything was counted or set yet.
     pub(crate) fn has_moved(self) -> bool {
-        self.current > 0 || !f64::from_bits(self.given).is_nan()
+        self.current > 0 || self.given().is_some()
     }
 }
 

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use milepost_protocol::{Action, JobId, MAX_TTL_SECONDS};
+use milepost_protocol::{Action, JobId, MAX_STAGES, MAX_TTL_SECONDS};
 use serde::Serialize;
 
 use crate::counter::Counter;
@@ -12,6 +12,7 @@ use crate::owner::Handle;
 use crate::record::{End, Record};
 use crate::reporter::Reporter;
 use crate::requested::Requested;
+use crate::stage::{DeclaredStages, Stage};
 use crate::update::{MAX_TEXT_BYTES, Part};
 
 /// A handle on one job, with which its worker reports progress.
@@ -269,7 +270,39 @@ impl Job {
         self.counter.set_progress(progress);
     }
 
-    /// Enters a stage: any text, cut at 256 bytes. Watchers see it at once. The count continues.
+    /// Declares the job's stages in their order: names, or [`Stage`]s with a label, a weight or `skipped`. They replace the previous
+    /// ones.
+    ///
+    /// The server then works out the job's progress: the weights of the stages before the present one, and that of the present one as
+    /// far as it has counted. At most 64 stages, with at most 8,192 bytes of JSON; more, or invalid ones, are ignored with a notice.
+    ///
+    /// ```
+    /// # use milepost_reporter::Stage;
+    /// # let job = milepost_reporter::Reporter::silent().job("video-42");
+    /// # let (parts, frames) = ([1, 2], [3, 4]);
+    /// job.stages([Stage::new("fetch"), Stage::new("encode").label("Encode the film").weight(3.0)]);
+    /// job.stage("fetch");
+    /// for part in job.track(parts) { /* … */ }
+    /// job.stage("encode");
+    /// for frame in job.track(frames) { /* … */ }
+    /// ```
+    pub fn stages<S: Into<Stage>>(&self, stages: impl IntoIterator<Item = S>) {
+        let Some(handle) = &self.handle else { return };
+        // One more than there may be shows that there are too many.
+        let stages = stages.into_iter().map(Into::into).take(MAX_STAGES + 1).collect();
+        match DeclaredStages::new(stages) {
+            Some(stages) => {
+                handle.record.stages(stages);
+                handle.wake();
+            }
+            None => handle.notify_truncated(format!(
+                "its stages: at most {MAX_STAGES}, each with an id, and a weight above 0 if any"
+            )),
+        }
+    }
+
+    /// Enters a stage: any text, cut at 256 bytes. Watchers see it at once. The count continues, but in a
+    /// [declared](Self::stages) stage it starts at 0 without a total, because it counts what is done in that stage.
     pub fn stage(&self, name: &str) {
         self.enter(name);
     }

@@ -60,6 +60,7 @@ mod server;
 #[doc(hidden)]
 pub mod simulation;
 mod snapshot;
+mod stage;
 mod tls;
 mod track;
 mod transport;
@@ -75,6 +76,7 @@ pub use progress_reporter::ProgressReporter;
 pub use reporter::Reporter;
 pub use requested::Requested;
 pub use server::InvalidUrl;
+pub use stage::Stage;
 #[doc(hidden)]
 pub use tls::tls_config;
 pub use track::{Track, TrackStream};

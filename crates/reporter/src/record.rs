@@ -12,6 +12,7 @@ use crate::counter::{Count, Counter};
 use crate::rate::Rate;
 use crate::requested::Requests;
 use crate::snapshot::{Key, Snapshot, StateId};
+use crate::stage::DeclaredStages;
 use crate::update::{MAX_TEXT_BYTES, Metadata, Part, Progress, Truncated, Update, cut};
 
 /// The bound of a job's metadata, so that there is room for the rest of an update.
@@ -52,6 +53,7 @@ struct Fields {
     parent: Option<String>,
     weight: Option<f64>,
     children_expected: Option<u32>,
+    stages: Option<DeclaredStages>,
     /// In seconds; `None` for a job without heartbeats.
     heartbeat: Option<f64>,
     metadata: BTreeMap<String, Box<RawValue>>,
@@ -109,6 +111,7 @@ impl Record {
                 parent: None,
                 weight: None,
                 children_expected: None,
+                stages: None,
                 heartbeat: None,
                 metadata: BTreeMap::new(),
                 metadata_bytes: 0,
@@ -144,8 +147,19 @@ impl Record {
         }
         fields.queued = false;
         fields.stage = Some(name.to_owned());
+        if fields.is_declared() {
+            // The server works out the progress from what is counted in this stage.
+            counter.reset();
+            fields.rate = Rate::default();
+        }
         fields.change_at_once();
         true
+    }
+
+    pub(crate) fn stages(&self, stages: DeclaredStages) {
+        let mut fields = self.fields();
+        fields.stages = Some(stages);
+        fields.change_at_once();
     }
 
     pub(crate) fn message(&self, mut text: String) {
@@ -329,6 +343,7 @@ impl Record {
                 update.status = Status::Completed;
                 update.stage = Some("complete".to_owned());
                 update.progress = Some(Progress(Some(1.0)));
+                update.stage_progress = None;
                 update.message = Some("Job completed".to_owned());
                 update.result = result;
             }
@@ -438,12 +453,21 @@ impl Fields {
         self.urgent = self.version;
     }
 
+    /// Whether the present stage is a declared one.
+    fn is_declared(&self) -> bool {
+        let stages = self.stages.as_ref().zip(self.stage.as_ref());
+        stages.is_some_and(|(stages, stage)| stages.contains(stage))
+    }
+
     fn update(&self, job: &JobId, count: Count, rate: Option<f64>) -> Update {
+        // The progress of declared stages is the server's to work out, unless the stage covers a given part of it.
+        let is_theirs = self.is_declared() && !self.counter.is_part();
         let queued = self.queued && !count.has_moved();
         let status = if queued { Status::Queued } else { Status::Processing };
         Update {
             stage: self.stage.clone(),
-            progress: Some(Progress(self.counter.progress(count))),
+            progress: (!is_theirs).then(|| Progress(self.counter.progress(count))),
+            stage_progress: if is_theirs { count.given() } else { None },
             message: self.message.clone(),
             metadata: self.metadata(count, rate),
             attempt: self.attempt,
@@ -457,6 +481,7 @@ impl Fields {
             parent_id: self.parent.clone(),
             weight: self.weight,
             children_expected: self.children_expected,
+            stages: self.stages.as_ref().map(DeclaredStages::json),
             heartbeat: self.heartbeat,
             unit: self.unit.clone().filter(|unit| (1..=MAX_UNIT_BYTES).contains(&unit.len())),
             current: (count.current > 0 || count.total.is_some()).then_some(count.current),

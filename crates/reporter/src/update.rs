@@ -14,6 +14,9 @@ pub(crate) struct Update {
     pub(crate) stage: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Progress>,
+    /// Of a declared stage, 0…1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stage_progress: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
     pub(crate) timestamp: String,
@@ -48,6 +51,8 @@ pub(crate) struct Update {
     pub(crate) weight: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) children_expected: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stages: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cancellable: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +104,7 @@ impl Update {
             status,
             stage: None,
             progress: None,
+            stage_progress: None,
             message: None,
             timestamp,
             metadata: None,
@@ -116,6 +122,7 @@ impl Update {
             parent_id: None,
             weight: None,
             children_expected: None,
+            stages: None,
             cancellable: None,
             acknowledged: None,
             paused: None,

@@ -16,6 +16,7 @@ from milepost._inbox import Flush
 from milepost._outcome import Lost, Outcome
 from milepost._problem import PREFIX, PROBLEMS
 from milepost._sender import Sender
+from milepost._stage import Stage
 from milepost._threads import Thread
 from milepost._transport import Outgoing
 
@@ -98,6 +99,7 @@ class Run:
         pace, inbox = self.reporter._pace, self.reporter._inbox
         self.sender = Sender(inbox, self.wire, pace, 10.0, "http://127.0.0.1:1", self.wire.clock)
         self.jobs: dict[str, Job] = {}
+        self.stages: dict[str, Stage] = {}
 
     def call(self, call: Case) -> None:
         rest = {key: expanded(value) for key, value in call.items() if key not in ("at", "job", "jobs")}
@@ -109,7 +111,16 @@ class Run:
                 self.jobs[job_id] = self.reporter.job(id=job_id, **value)
         elif verb == "cancel_requested":
             assert self.jobs[call["job"]].cancel_requested is value
-        elif verb in ("stage", "message", "advance", "metadata", "fail", "complete", "cancel", "acknowledge"):
+        elif verb == "stage":
+            stage = self.jobs[call["job"]].stage(value)
+            # A declared stage has its own count.
+            if self.jobs[call["job"]]._record.declares(value):
+                self.stages[call["job"]] = stage
+        elif verb == "progress":
+            self.stages[call["job"]].progress = value
+        elif verb == "advance" and call["job"] in self.stages:
+            self.stages[call["job"]].advance(value)
+        elif verb in ("stages", "message", "advance", "metadata", "fail", "complete", "cancel", "acknowledge"):
             getattr(self.jobs[call["job"]], verb)(value)
         else:
             pytest.fail(f"no such call: {verb}")
@@ -149,7 +160,10 @@ def test_what_is_sent_when(case: Case, warnings: Callable[[], list[str]]) -> Non
 
 def check(update: Case, wanted: Case) -> None:
     """Equal in each field that is named; `null` means absent, but for `progress`. What is lost is always named."""
+    assert not set(wanted.get("absent", ())) & set(update), update
     for field, value in wanted.items():
+        if field == "absent":
+            continue
         if field == "progress":
             assert update[field] == pytest.approx(value) if value is not None else update[field] is None
         else:

@@ -8,11 +8,13 @@ import { type Attributes, attributesOf, isCount, parentOf } from './attributes.j
 import { fromEnvironment } from './environment.js';
 import { type Running, describe, enter, leave } from './process.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
+import { type Stage, stagesOf } from './stages.js';
 import { type Change, HEARTBEAT, Sender, type Source, type Update } from './sender.js';
 
 export { CancelRequested, type Action, type Request } from './request.js';
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
+export type { Stage } from './stages.js';
 
 export interface JobOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
@@ -24,6 +26,8 @@ export interface JobOptions {
   /** How much there is to do, in the units of `advance`. If absent, it is not known. */
   total?: number;
   stage?: string;
+  /** The job's stages in their order: see `Job.stages`. */
+  stages?: readonly (string | Stage)[];
   message?: string;
   metadata?: unknown;
   /** 1, 2, …: a retry is a new attempt. */
@@ -74,6 +78,7 @@ export class Job implements Running {
   #isCancellable = false;
   #requested: Request | undefined;
   #childrenExpected: number | undefined;
+  #stages: readonly Stage[] | undefined;
   readonly #server: Pick<JobOptions, 'url' | 'token' | 'warn'>;
   #acknowledged: Action | undefined;
 
@@ -83,7 +88,7 @@ export class Job implements Running {
    */
   constructor(name: string, options: JobOptions = {}) {
     const { id, total, stage, message, metadata, attempt, ttl, tags, unit, signal, onRequest } = options;
-    const { parent, weight, childrenExpected } = options;
+    const { parent, weight, childrenExpected, stages } = options;
     this.#server = {
       ...(options.url !== undefined && { url: options.url }),
       ...(options.token !== undefined && { token: options.token }),
@@ -115,6 +120,7 @@ export class Job implements Running {
     this.#sender = Sender.to(url, token, warn);
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
+    if (stages !== undefined) this.stages(stages);
     enter(this);
     this.#changed();
   }
@@ -168,14 +174,41 @@ export class Job implements Running {
     return this.#stage;
   }
 
-  /** A new stage, sent at once. Its progress goes on from where it is. */
+  /**
+   * A new stage, sent at once. What is counted goes on from where it is, but in a declared stage it starts at 0 without a total,
+   * because it is what is done in that stage.
+   */
   set stage(stage: string | undefined) {
     if (stage === this.#stage || this.hasEnded) return;
     this.#stage = stage;
+    if (this.#isDeclared) [this.#done, this.#total, this.#progress] = [0, undefined, undefined];
     this.#changed('at once');
   }
 
-  /** 0…1; null: the total is not known. */
+  /**
+   * Declares the job's stages in their order: names, or objects with an `id` and, as needed, a `label`, a `weight` and `skipped`.
+   * They replace the ones before.
+   *
+   * The server then works out the job's progress: the weights of the stages before the present one, and that of the present one as
+   * far as it has counted. At most 64 stages, with at most 8,192 bytes of JSON; more, or invalid ones, are ignored with a warning.
+   */
+  stages(stages: readonly (string | Stage)[]): void {
+    if (this.hasEnded) return;
+    const declared = stagesOf(stages);
+    if (!declared) {
+      this.#source.warn(`milepost: the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
+      return;
+    }
+    this.#stages = declared;
+    this.#changed('at once');
+  }
+
+  /** Whether the present stage is a declared one. */
+  get #isDeclared(): boolean {
+    return this.#stages?.some(({ id }) => id === this.#stage) ?? false;
+  }
+
+  /** 0…1, in a declared stage that of the stage; null: the total is not known. */
   get progress(): number | null {
     if (this.#progress !== undefined) return this.#progress;
     return this.#total && this.#total > 0 ? Math.min(1, this.#done / this.#total) : null;
@@ -334,18 +367,22 @@ export class Job implements Running {
   #update(): Update {
     const { progress } = this;
     const hasFailed = this.#status === 'failed';
+    // The progress of declared stages is the server's to work out.
+    const ofStage = this.#isDeclared && this.#status !== 'completed';
+    const given = this.#progress ?? undefined;
     return {
       job_id: this.id,
       status: this.#status,
       ...(this.#stage !== undefined && { stage: this.#stage }),
       // The end of a job says how far it came only if that is known.
-      ...(this.#status === 'completed' ? { progress: 1 } : (progress !== null || !this.hasEnded) && { progress }),
+      ...(ofStage ? given !== undefined && { stage_progress: given } : this.#status === 'completed' ? { progress: 1 } : (progress !== null || !this.hasEnded) && { progress }),
       ...(hasFailed ? { message: `Error: ${this.#error}` } : this.#message !== undefined && { message: this.#message }),
       timestamp: this.#endedAt ?? new Date().toISOString(),
       ...(this.#metadata !== undefined && { metadata: this.#metadata }),
       ...(this.#status === 'completed' && this.#result !== undefined && { result: this.#result }),
       ...(hasFailed && { error: this.#error ?? '' }),
       ...((this.#done > 0 || this.#total !== undefined) && { current: this.#done, ...(this.#total !== undefined && { total: this.#total }) }),
+      ...(this.#stages && { stages: this.#stages }),
       ...(this.#childrenExpected !== undefined && { children_expected: this.#childrenExpected }),
       ...(this.#isCancellable && { cancellable: true }),
       ...(this.#acknowledged !== undefined && { acknowledged: this.#acknowledged }),

@@ -77,15 +77,17 @@ function act(jobs, call, options) {
     return;
   }
   const known = jobs.get(job);
-  if (['stage', 'message', 'metadata'].includes(verb)) known[verb] = value;
-  else if (['advance', 'complete', 'fail', 'cancel', 'acknowledge'].includes(verb)) void known[verb](value);
+  if (['stage', 'progress', 'message', 'metadata'].includes(verb)) known[verb] = value;
+  else if (['advance', 'stages', 'complete', 'fail', 'cancel', 'acknowledge'].includes(verb)) void known[verb](value);
   else if (verb === 'cancel_requested') assert.equal(known.signal.aborted, value);
   else assert.fail(`no such call: ${verb}`);
 }
 
 /** Equal in each field that is named; null means absent, but for `progress`. What is lost is always named. */
 function check(update, wanted) {
-  for (const [field, value] of Object.entries(wanted)) {
+  const { absent = [], ...fields } = wanted;
+  assert.deepEqual(absent.filter((field) => field in update), []);
+  for (const [field, value] of Object.entries(fields)) {
     if (field === 'progress' && value !== null) assert.ok(Math.abs(update.progress - value) < 1e-9, `${update.progress}`);
     else assert.deepEqual(field === 'progress' ? update.progress : update[field] ?? null, expanded(value), field);
   }

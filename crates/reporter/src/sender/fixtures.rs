@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::http::Reply;
 use crate::owner::Handle;
-use crate::{Job, Reporter};
+use crate::{Job, Reporter, Stage};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,6 +154,19 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
+/// A stage as a worker declares it.
+fn stage(value: &Value) -> Stage {
+    let Some(id) = value["id"].as_str() else { return text(value).into() };
+    let mut stage = Stage::new(id);
+    if let Some(label) = value["label"].as_str() {
+        stage = stage.label(label);
+    }
+    if let Some(weight) = value["weight"].as_f64() {
+        stage = stage.weight(weight);
+    }
+    if value["skipped"] == true { stage.skipped() } else { stage }
+}
+
 struct Run {
     start: Instant,
     fake: Fake,
@@ -209,6 +222,8 @@ impl Run {
         let job = &self.jobs[id];
         match verb.as_str() {
             "stage" => job.stage(value.as_str().unwrap()),
+            "stages" => job.stages(value.as_array().unwrap().iter().map(stage)),
+            "progress" => job.progress(value.as_f64().unwrap()),
             "message" => job.message(value.as_str().unwrap()),
             "advance" => job.advance(value.as_u64().unwrap()),
             "metadata" => {
@@ -293,6 +308,11 @@ fn check(case: &Case, run: &Run) {
 /// Equal in each field that is named; `null` means absent, but for `progress`. What is lost is always named.
 fn check_update(name: &str, update: &Value, wanted: &Map<String, Value>) {
     for (field, value) in wanted {
+        if field == "absent" {
+            let absent = |name: &Value| update.get(text(name)).is_none();
+            assert!(value.as_array().unwrap().iter().all(absent), "{name}: {update}");
+            continue;
+        }
         let sent = if field == "progress" {
             &update[field]
         } else {
