@@ -6,7 +6,7 @@ use milepost_server::Config;
 
 fuzz_target!(|text: &str| {
     let Ok(table) = text.parse::<toml::Table>() else { return };
-    match Config::from_table(table) {
+    match Config::from_table(&table) {
         Ok(config) => drop(config.check_host()),
         Err(error) => {
             let error = error.to_string();

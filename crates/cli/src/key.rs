@@ -68,7 +68,7 @@ pub(crate) struct Rights {
     #[arg(long)]
     operate: bool,
     /// Show only how far watched jobs are, without metadata, result, error, tags and log
-    #[arg(long)]
+    #[arg(long, requires = "watch")]
     public: bool,
     /// Allow everything
     #[arg(long, conflicts_with_all = ["watch", "report", "control", "operate", "public"])]

@@ -12,6 +12,8 @@ use crate::exit::{ExitCode, complain, printed, warn};
 use crate::run::page;
 use crate::token::{NOTHING_TO_SIGN_WITH, Signer, duration};
 
+const LIFETIME: Duration = Duration::from_secs(7 * 86_400);
+
 /// Print a link with which everybody who has it can watch a job, for a while.
 ///
 /// The link leads to the job's page and contains a token that allows only to watch this job. The page shows how far the job is; with
@@ -22,9 +24,9 @@ pub(crate) struct Args {
     /// The job's id
     #[arg(value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
-    /// How long the link works: 90s, 15m, 12h, 7d
-    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "7d")]
-    lifetime: Duration,
+    /// How long the link works: 90s, 15m, 12h, 7d [default: 7d]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    lifetime: Option<Duration>,
     /// Show everything of the job
     #[arg(long)]
     full: bool,
@@ -42,7 +44,7 @@ impl Args {
         };
         let link = page(url, &self.job);
         if !self.signer.has_key() {
-            return share_plainly(url, &self.job, &link);
+            return self.share_plainly(url, &link);
         }
         // The id of a job may read like a pattern of another kind: tag:…, parent:….
         let pattern = Pattern::parse(self.job.as_str()).ok();
@@ -53,7 +55,7 @@ impl Args {
         let view = if self.full { View::Full } else { View::Public };
         let watch = vec![pattern];
         let permissions = Permissions { watch, view, ..Permissions::default() };
-        let token = match self.signer.token(permissions, None, self.lifetime) {
+        let token = match self.signer.token(permissions, None, self.lifetime.unwrap_or(LIFETIME)) {
             Ok(token) => token,
             Err(problem) => return complain(problem, ExitCode::Usage),
         };
@@ -68,16 +70,21 @@ impl Args {
         }
         printed(writeln!(io::stdout(), "{link}#token={token}"))
     }
-}
 
-/// The link without a token, where everybody may watch the job.
-fn share_plainly(url: &str, job: &JobId, link: &str) -> ExitCode {
-    match Client::with_token(url, None).and_then(|client| client.state(job)) {
-        Ok(Some(_)) => printed(writeln!(io::stdout(), "{link}")),
-        Ok(None) => complain(format_args!("the job {job} is not known"), ExitCode::UnknownJob),
-        Err(error @ RequestError::Refused(_)) => {
-            complain(format_args!("{error}; {NOTHING_TO_SIGN_WITH}"), ExitCode::Usage)
+    /// The link without a token, if everybody may watch the job.
+    fn share_plainly(&self, url: &str, link: &str) -> ExitCode {
+        let job = &self.job;
+        match Client::with_token(url, None).and_then(|client| client.state(job)) {
+            Ok(Some(_)) if self.lifetime.is_some() => {
+                let problem = "the server requires no credentials, so the link would not expire: leave out --for";
+                complain(problem, ExitCode::Usage)
+            }
+            Ok(Some(_)) => printed(writeln!(io::stdout(), "{link}")),
+            Ok(None) => complain(format_args!("the job {job} is not known"), ExitCode::UnknownJob),
+            Err(error @ RequestError::Refused(_)) => {
+                complain(format_args!("{error}; {NOTHING_TO_SIGN_WITH}"), ExitCode::Usage)
+            }
+            Err(error) => complain(&error, error.exit_code()),
         }
-        Err(error) => complain(&error, error.exit_code()),
     }
 }

@@ -31,6 +31,12 @@ fn report_prints_the_position_and_status_the_state() {
     assert!(words.starts_with("a: processing, 40 %\n"), "{words}");
     assert!(words.ends_with(&format!("      page  {}/?job=a\n", server.url())), "{words}");
     assert!(!words.contains("       log  "), "{words}");
+    let (code, link, _) = code_and_streams(&mut server.milepost(&["share", "a", "--full"]));
+    assert_eq!((code, link), (0, format!("{}/?job=a\n", server.url())));
+    let (code, link, problem) =
+        code_and_streams(&mut server.milepost(&["share", "a", "--for", "1h"]));
+    assert_eq!((code, link.as_str()), (64, ""));
+    assert!(problem.contains("would not expire"), "{problem}");
 }
 
 #[test]
@@ -288,6 +294,13 @@ fn serve_refuses_what_it_does_not_know() {
     assert_eq!((code, err), (64, format!("milepost: REDIS_URL: {why}\n")));
     let (code, _, err) = with_redis(&["--data-dir", "/tmp"], "redis://localhost");
     assert!(code == 64 && err.contains("data_dir is for the embedded broker"), "{err}");
+    let (code, _, err) = with_redis(&["--set", "max_jobs=5"], "redis://localhost");
+    assert!(code == 64 && err.contains("max_jobs has no effect with redis_url"), "{err}");
+    let (code, _, err) = with_redis(&["--set", "ttl=60", "--set", "ttl=70"], "");
+    assert_eq!(
+        (code, err.as_str()),
+        (64, "milepost: --ttl: this setting is given more than once\n")
+    );
     assert_eq!(with_redis(&[], "redis://localhost:6379").0, 0);
     assert_eq!(with_redis(&[], "").0, 0, "empty is as good as not set");
     let (code, out, err) =

@@ -214,8 +214,10 @@ fn keys_and_tokens_let_their_holders_in() {
     let key = keys(&["add", "worker", "--report", "user:*", "--watch", "*"]);
     assert!(!fs::read_to_string(&file).unwrap().contains(&key));
     assert!(keys(&["list"]).starts_with("worker\t"));
-    let nothing = support::run(milepost(&["key", "add", "x"]).env("MILEPOST_KEYS_FILE", &file));
-    assert_eq!(nothing.status.code(), Some(64));
+    for arguments in [&["key", "add", "x"][..], &["key", "add", "x", "--report", "*", "--public"]] {
+        let nothing = support::run(milepost(arguments).env("MILEPOST_KEYS_FILE", &file));
+        assert_eq!(nothing.status.code(), Some(64), "{arguments:?}");
+    }
 
     let secret = "a secret of thirty-two bytes, and more";
     let mut token = milepost(&["token", "--watch", "user:42:*", "--for", "15m"]);

@@ -1,3 +1,5 @@
+mod effect;
+
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -190,8 +192,22 @@ impl Config {
     /// Reads a TOML table, in which later sources have replaced the keys of earlier ones.
     ///
     /// # Errors
-    /// When a key is unknown or a value is bad: which, and why.
-    pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
+    /// When a key is unknown, a value is bad, or a setting would have no effect: which, and why.
+    pub fn from_table(table: &toml::Table) -> Result<Self, ConfigError> {
+        let config = Self::parse(table.clone())?;
+        config.check_effects(table)?;
+        Ok(config)
+    }
+
+    /// Checks one setting as if all others had their defaults.
+    ///
+    /// # Errors
+    /// When there is no such setting or its value is bad.
+    pub fn check_setting(name: &str, value: toml::Value) -> Result<(), ConfigError> {
+        Self::parse(toml::Table::from_iter([(name.to_owned(), value)])).map(drop)
+    }
+
+    fn parse(table: toml::Table) -> Result<Self, ConfigError> {
         let mut config: Self = table
             .try_into()
             .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;

@@ -24,7 +24,7 @@ pub(crate) use signals::asked_to_stop;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Args {
-    /// The address to listen on, and the port: `127.0.0.1:8084`, `[::1]:8084`; the port alone, on 127.0.0.1; or a Unix
+    /// The address to listen on, and the port: `127.0.0.1:8084`, `[::1]:8084`; the port alone; or a Unix
     /// socket: `unix:/run/milepost.sock`
     #[arg(long, value_name = "[HOST:]PORT|unix:PATH")]
     listen: Option<String>,

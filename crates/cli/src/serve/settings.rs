@@ -46,13 +46,35 @@ impl Settings {
 /// A setting that refuses the start.
 #[derive(Debug)]
 pub(crate) enum SettingsError {
-    File { path: PathBuf, source: io::Error },
-    Syntax { path: PathBuf, line: usize, problem: String },
-    NotText { variable: OsString },
-    Unknown { given_as: String },
-    Bad { given_as: String, problem: String },
-    NoPair { flag: String },
-    Listen { value: String },
+    File {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Syntax {
+        path: PathBuf,
+        line: usize,
+        problem: String,
+    },
+    NotText {
+        variable: OsString,
+    },
+    Unknown {
+        given_as: String,
+    },
+    Bad {
+        given_as: String,
+        problem: String,
+    },
+    /// Two flags or variables set the same.
+    Twice {
+        given_as: String,
+    },
+    NoPair {
+        flag: String,
+    },
+    Listen {
+        value: String,
+    },
 }
 
 impl fmt::Display for SettingsError {
@@ -65,6 +87,9 @@ impl fmt::Display for SettingsError {
             Self::NotText { variable } => write!(f, "{}: not UTF-8", variable.to_string_lossy()),
             Self::Unknown { given_as } => write!(f, "{given_as}: there is no such setting"),
             Self::Bad { given_as, problem } => write!(f, "{given_as}: {problem}"),
+            Self::Twice { given_as } => {
+                write!(f, "{given_as}: this setting is given more than once")
+            }
             Self::NoPair { flag } => write!(f, "--set {flag}: it must be NAME=VALUE"),
             Self::Listen { value } => {
                 write!(f, "--listen {value}: it must be PORT, HOST:PORT or unix:PATH")
@@ -99,7 +124,23 @@ fn is_of_kubernetes(name: &str, value: &OsString) -> bool {
 /// Collects settings; later sources override earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
-    given: BTreeMap<String, Value>,
+    given: BTreeMap<String, Given>,
+}
+
+/// Where a setting was given. Those that come later override earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    File,
+    /// `HOST`, `PORT` and `REDIS_URL`, which a platform may set for all programs.
+    ShortVariable,
+    Variable,
+    Flag,
+}
+
+#[derive(Debug)]
+struct Given {
+    value: Value,
+    origin: Origin,
 }
 
 impl Source {
@@ -116,7 +157,8 @@ impl Source {
             }
         })?;
         for (name, value) in table {
-            self.give(&name, value, format!("{}: {name}", path.display()))?;
+            let given = Given { value, origin: Origin::File };
+            self.give(&name, given, format!("{}: {name}", path.display()))?;
         }
         Ok(())
     }
@@ -143,39 +185,66 @@ impl Source {
             };
             ours.push((name.into_owned(), setting, value.to_owned()));
         }
-        // The short names first, so that MILEPOST_PORT overrides PORT.
-        ours.sort_by_key(|(name, ..)| name.starts_with("MILEPOST_"));
+        let origin = |name: &str| {
+            if name.starts_with("MILEPOST_") { Origin::Variable } else { Origin::ShortVariable }
+        };
+        ours.sort_by_key(|(name, ..)| origin(name));
         for (name, setting, value) in ours {
-            self.give_text(&setting, &value, name)?;
+            self.give_text(&setting, &value, origin(&name), name)?;
         }
         Ok(())
     }
 
     pub(crate) fn flags(&mut self, flags: Vec<(String, String)>) -> Result<(), SettingsError> {
         for (name, value) in flags {
-            self.give_text(&name, &value, format!("--{}", name.replace('_', "-")))?;
+            self.give_text(&name, &value, Origin::Flag, format!("--{}", name.replace('_', "-")))?;
         }
         Ok(())
     }
 
     pub(crate) fn settings(mut self) -> Result<Settings, SettingsError> {
-        let given = self.given.clone();
-        let mut own = |name: &str| self.given.remove(name);
+        self.choose_listener();
+        let mut given: BTreeMap<_, _> =
+            self.given.into_iter().map(|(name, given)| (name, given.value)).collect();
+        let all = given.clone();
+        let mut own = |name: &str| given.remove(name);
         let log_as_json = own("log_format").is_some_and(|v| v.as_str() == Some("json"));
         let log = own("log")
             .and_then(|v| v.as_str().map(str::to_owned))
             .unwrap_or_else(|| "info".to_owned());
-        let table = Table::from_iter(self.given);
+        let table = Table::from_iter(given);
         // Each was checked by itself; what is left are settings that do not go together.
-        let config = Config::from_table(table).map_err(|error| SettingsError::Bad {
+        let config = Config::from_table(&table).map_err(|error| SettingsError::Bad {
             given_as: "configuration".to_owned(),
             problem: error.to_string(),
         })?;
-        Ok(Settings { config, log_as_json, log, given })
+        Ok(Settings { config, log_as_json, log, given: all })
+    }
+
+    /// A Unix socket overrides an address that was given earlier, and the other way round.
+    fn choose_listener(&mut self) {
+        let Some(socket) = self.given.get("unix_socket").map(|given| given.origin) else { return };
+        let address = |name| self.given.get(name).map(|given: &Given| given.origin);
+        let address = address("host").max(address("port"));
+        if address > Some(socket) {
+            self.given.remove("unix_socket");
+            self.given.remove("unix_socket_mode");
+        } else {
+            // If both come from the same place, `Config` refuses them.
+            for name in ["host", "port"] {
+                self.given.retain(|given, at| given != name || at.origin >= socket);
+            }
+        }
     }
 
     /// Text is whatever makes a valid setting: a number, true or false, a list between commas, or itself.
-    fn give_text(&mut self, name: &str, text: &str, given_as: String) -> Result<(), SettingsError> {
+    fn give_text(
+        &mut self,
+        name: &str,
+        text: &str,
+        origin: Origin,
+        given_as: String,
+    ) -> Result<(), SettingsError> {
         let number = text.parse().map(Value::Integer).or_else(|_| text.parse().map(Value::Float));
         let truth = text.parse().map(Value::Boolean);
         let list = Value::Array(text.split(',').map(|part| part.trim().into()).collect());
@@ -183,16 +252,20 @@ impl Source {
         let mut readings = readings.into_iter().flatten();
         let fits = readings.clone().find(|value| check(name, value).is_ok());
         match fits.or_else(|| readings.next()) {
-            Some(value) => self.give(name, value, given_as),
+            Some(value) => self.give(name, Given { value, origin }, given_as),
             None => Ok(()),
         }
     }
 
-    fn give(&mut self, name: &str, value: Value, given_as: String) -> Result<(), SettingsError> {
-        match check(name, &value) {
+    fn give(&mut self, name: &str, given: Given, given_as: String) -> Result<(), SettingsError> {
+        match check(name, &given.value) {
             Ok(()) => {
-                self.given.insert(name.to_owned(), value);
-                Ok(())
+                let origin = given.origin;
+                let before = self.given.insert(name.to_owned(), given);
+                match before.filter(|before| before.origin == origin) {
+                    Some(_) => Err(SettingsError::Twice { given_as }),
+                    None => Ok(()),
+                }
             }
             Err(Problem::Unknown) => Err(SettingsError::Unknown { given_as }),
             Err(Problem::Bad(problem)) => Err(SettingsError::Bad { given_as, problem }),
@@ -220,8 +293,7 @@ fn check(name: &str, value: &Value) -> Result<(), Problem> {
         }
         _ => {}
     }
-    let alone = Table::from_iter([(name.to_owned(), value.clone())]);
-    Config::from_table(alone).map(drop).map_err(|error: ConfigError| {
+    Config::check_setting(name, value.clone()).map_err(|error: ConfigError| {
         let error = error.to_string();
         if error.contains("unknown field") { Problem::Unknown } else { Problem::Bad(error) }
     })
@@ -320,6 +392,33 @@ mod tests {
         assert!(
             error("", &[("MILEPOST_LOG_FORMAT", "xml")], &[]).starts_with("MILEPOST_LOG_FORMAT: ")
         );
+    }
+
+    #[test]
+    fn a_unix_socket_and_an_address_override_each_other() {
+        let listens = |file, environment: &[(&str, &str)], flags: &[(&str, &str)]| {
+            let config = settings(file, environment, flags)?.config;
+            Ok::<_, String>(config.unix_socket.is_some())
+        };
+        let socket = [("unix_socket", "/s")];
+        // An image and a platform set these for any program.
+        let platform = [("HOST", "0.0.0.0"), ("PORT", "80")];
+        assert_eq!(listens("", &platform, &socket), Ok(true));
+        assert_eq!(listens("unix_socket = \"/s\"", &[], &[("port", "80")]), Ok(false));
+        let both = [("HOST", "0.0.0.0"), ("MILEPOST_UNIX_SOCKET", "/s")];
+        assert_eq!(listens("port = 80", &both, &[]), Ok(true));
+        let error = listens("unix_socket = \"/s\"\nport = 80", &[], &[]).unwrap_err();
+        assert!(error.contains("port has no effect with unix_socket"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_is_given_once_in_each_place() {
+        let error = settings("", &[], &[("ttl", "60"), ("ttl", "70")]).unwrap_err();
+        assert_eq!(error, "--ttl: this setting is given more than once");
+        let error =
+            settings("", &[("MILEPOST_TTL", "60"), ("MILEPOST_ttl", "70")], &[]).unwrap_err();
+        assert!(error.contains("this setting is given more than once"), "{error}");
+        assert!(settings("ttl = 50", &[("MILEPOST_TTL", "60")], &[("ttl", "70")]).is_ok());
     }
 
     #[test]
