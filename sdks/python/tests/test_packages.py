@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 from test_processes import SOURCE, Worker
+
+import milepost
 
 URL = "redis://127.0.0.1:1"
 
@@ -64,3 +67,8 @@ def test_an_application_that_was_frozen_without_the_scripts() -> None:
     assert code == 0
     (line,) = errors.strip().splitlines()
     assert line == f"milepost: nothing is reported to {URL}: FileNotFoundError: milepost/_scripts/report.lua"
+
+
+def test_the_package_may_be_sent_to_another_process() -> None:
+    """joblib and others pickle a script's functions by value, and with them the modules that they use."""
+    assert pickle.loads(pickle.dumps(milepost)) is milepost

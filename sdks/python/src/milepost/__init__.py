@@ -16,6 +16,7 @@ A background thread sends at most five updates a second for each job. The logger
 problem.
 """
 
+import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,10 @@ class _Package(ModuleType):
 
     An import of the module `milepost.tqdm` would set `tqdm` here; it stays the class, as in `from tqdm import tqdm`.
     """
+
+    def __reduce__(self) -> Any:
+        # joblib, dask and others send functions of a script together with the modules that these use.
+        return importlib.import_module, (self.__name__,)
 
     @property
     def tqdm(self) -> Any:
