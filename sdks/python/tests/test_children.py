@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from live_redis import LiveRedis
-from live_server import LiveServer
+from live_server import ENVIRONMENT, LiveServer
 from reported import until
+from test_processes import SOURCE
 
 import milepost
 from milepost import _redis_client
@@ -61,6 +65,47 @@ def test_children_in_other_processes(server: LiveServer, reporter: Make, job_id:
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             pool.starmap(part, [(server.url, job.id, number) for number in range(3)])
         until(server, job_id, children=counts(3, completed=3, progress=1.0), progress=1.0)
+
+
+TRAINING = """
+import milepost
+
+with milepost.job("train", id={job_id!r}, per_rank=True) as job:
+    for _ in job.track(range(3)):
+        pass
+"""
+
+
+def test_the_ranks_of_a_training_are_children(server: LiveServer, job_id: str) -> None:
+    """As torchrun starts them: each process runs the same code."""
+    for rank in (2, 1, 0):
+        environment = {"RANK": str(rank), "WORLD_SIZE": "3", "PYTHONPATH": SOURCE, "MILEPOST_URL": server.url}
+        program = TRAINING.format(job_id=job_id)
+        subprocess.run([sys.executable, "-c", program], env={**ENVIRONMENT, **environment}, check=True, timeout=60)
+    state = until(server, job_id, status="completed", current=3)
+    assert state["children"] == counts(2, completed=2)
+    assert until(server, f"{job_id}:2")["parent_id"] == job_id
+
+
+@pytest.mark.parametrize("ranks", [{}, {"RANK": "0", "WORLD_SIZE": "1"}, {"RANK": "3", "WORLD_SIZE": "x"}])
+def test_one_process_has_no_ranks(
+    server: LiveServer, reporter: Make, job_id: str, monkeypatch: pytest.MonkeyPatch, ranks: dict[str, str]
+) -> None:
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    reporter(server.url).job("train", id=job_id, per_rank=True).complete()
+    assert "children_expected" not in until(server, job_id, status="completed")
+
+
+def test_ranks_without_an_id_are_jobs_of_their_own(
+    server: LiveServer, reporter: Make, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    job = reporter(server.url).job("ranks", per_rank=True)
+    job.complete()
+    assert "parent_id" not in until(server, job.id, status="completed")
+    assert warnings() == ["per_rank has no effect without an id, the same in all processes"]
 
 
 def test_a_parent_in_redis_is_told(redis: LiveRedis, reporter: Make, job_id: str) -> None:

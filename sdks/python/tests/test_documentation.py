@@ -13,7 +13,7 @@ from test_processes import SOURCE
 
 PACKAGE = Path(SOURCE).parent
 ROOT = PACKAGE.parents[1]
-GUIDES = ("python.md", "python-integrations.md", "logs.md", "cancelling.md", "reporting.md")
+GUIDES = ("python.md", "python-integrations.md", "logs.md", "cancelling.md", "reporting.md", "children.md")
 PAGES = [PACKAGE / "README.md", ROOT / "README.md", *(ROOT / "docs" / page for page in GUIDES)]
 # What a reader has of their own.
 PRELUDE = """

@@ -38,7 +38,7 @@ from neighbour import WORDS
 from tqdm import tqdm
 from tqdm.auto import trange
 for epoch in tqdm(WORDS, desc="epoch"):
-    for batch in trange(3, desc="batch"):
+    for batch in trange(3, desc="inner-bar"):
         time.sleep(0.1)
 print(__name__, sys.argv[1:])
 """
@@ -48,7 +48,7 @@ print(__name__, sys.argv[1:])
     end = until(server, job_id, status="completed")
     assert (end["progress"], end["attempt"]) == (1.0, 1)
     assert "epoch" in {each.get("stage") for each in history(server, job_id)}
-    assert jobs(server, "epoch") == jobs(server, "batch") == []
+    assert jobs(server, "epoch") == jobs(server, "inner-bar") == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@
 
 The program's bars, of tqdm or rich, are the job's progress. The job completes when the program is done, and fails with
 an uncaught exception. `MILEPOST_JOB` is the job's id and `MILEPOST_ATTEMPT` its attempt; the default id is made from
-the file's name. Under `milepost run`, which already reports the job, the program just runs.
+the file's name. Of several processes with a `RANK`, such as those of torchrun, the first is the job, and the others are
+its children. Under `milepost run`, which already reports the job, the program just runs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def main() -> None:
     follow_rich()
     named = os.environ.get("MILEPOST_ATTEMPT", "")
     attempt: Union[int, Literal["next"]] = int(named) if named.isascii() and named.isdigit() else "next"
-    with job(Path(program).stem, id=os.environ.get("MILEPOST_JOB") or None, attempt=attempt) as running:
+    job_id = os.environ.get("MILEPOST_JOB") or None
+    with job(Path(program).stem, id=job_id, attempt=attempt, per_rank=job_id is not None) as running:
         try:
             runpy.run_path(program, run_name="__main__")
         except SystemExit as left:

@@ -89,6 +89,7 @@ def job(
     tags: Sequence[str] = (),
     parent: Optional[object] = None,
     weight: Optional[float] = None,
+    per_rank: bool = False,
 ) -> Job:
     """Begins a job and reports it to its watchers.
 
@@ -111,6 +112,10 @@ def job(
     `parent` is the id of the job that this one is a part of, and `weight` how much of it (1 by default). The parent
     then shows how many children it has and, unless it reports its own progress, how far they are. See `Job.child()`.
 
+    With `per_rank`, several processes that run the same code, such as those of torchrun, are one job with children: the
+    process whose `RANK` is 0 reports the job, and each other one the child `<id>:<rank>`. It takes an `id`, which is
+    the same in all processes. Without `RANK` and `WORLD_SIZE`, it has no effect.
+
     If a job with this id already runs in this process, the call returns that job. It never raises: an invalid id causes
     a warning, and the job is not reported.
     """
@@ -131,6 +136,7 @@ def job(
         tags=tags,
         parent=parent,
         weight=weight,
+        per_rank=per_rank,
     )
 
 

@@ -19,6 +19,7 @@ from ._inbox import Flush, Inbox, NotAccepted
 from ._job import Job
 from ._left_loop import uncaught
 from ._memory import LOCK
+from ._rank import Place, place
 from ._record import Record
 from ._schedule import GAP, Pace
 from ._sender import Sender
@@ -85,10 +86,24 @@ class Reporter:
         tags: Sequence[str] = (),
         parent: Optional[object] = None,
         weight: Optional[float] = None,
+        per_rank: bool = False,
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
+        own = place(id, parent) if per_rank else Place(id, parent, 0)
         begun = self._begin(
-            name, id, total, unit, stage, message, metadata, attempt, ttl, queued, tags, parent=parent, weight=weight
+            name,
+            own.id,
+            total,
+            unit,
+            stage,
+            message,
+            metadata,
+            attempt,
+            ttl,
+            queued,
+            tags,
+            parent=own.parent,
+            weight=weight,
         )
         if begun is None:
             # A warning was logged. The program still gets a job, which is not reported.
@@ -109,8 +124,11 @@ class Reporter:
                 tags=tags,
                 parent=parent,
                 weight=weight,
+                per_rank=per_rank,
             )
 
+        if own.children:
+            begun.expect_children(own.children)
         begun._begin_again = begin_again
         begun._begin_child = self.job
         return begun
