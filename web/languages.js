@@ -7,7 +7,7 @@
  *     languages.nl = { failed: 'Mislukt', left: 'nog {time}' };
  */
 
-/** By the first part of a language's tag. @type {Record<string, Partial<import('./job-progress.js').Words>>} */
+/** By the first part of a language's tag. @type {Record<string, Partial<import('./job-progress/index.js').Words>>} */
 export const languages = {
   de: {
     waiting: 'Wartet auf den Job',

@@ -1,4 +1,4 @@
-//! Makes of `web/` what the binary carries: scripts without their comments, the bundle as it is, and all of it gzipped
+//! Makes of `web/` what the binary carries: scripts without their comments, bundles as they are, and all of it gzipped
 //! as well.
 //! `docs/decisions` says why; `sdks/typescript/build.js` makes the very same scripts for npm.
 
@@ -9,7 +9,7 @@ use std::{env, fs, io};
 use flate2::{Compression, GzBuilder};
 
 const WEB: &str = "web";
-const BUNDLE: &str = "milepost.js";
+const BUNDLES: [&str; 2] = ["milepost.js", "job-progress.min.js"];
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -22,8 +22,8 @@ fn main() -> io::Result<()> {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let text = match path.extension().and_then(|ending| ending.to_str()) {
-                // The bundle is minified already, and minds its line breaks.
-                Some("js") if name == BUNDLE => fs::read_to_string(&path)?,
+                // Bundles are minified already, and mind their line breaks.
+                Some("js") if BUNDLES.contains(&name) => fs::read_to_string(&path)?,
                 Some("js") if !name.ends_with(".test.js") => {
                     without_comments(&fs::read_to_string(&path)?)
                 }

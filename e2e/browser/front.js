@@ -103,7 +103,7 @@ export class Front {
       return void outgoing.writeHead(200, { 'content-type': 'text/javascript' }).end(script);
     }
     if (FILES && /^\/[\w-]+\.js$/.test(path)) {
-      return void outgoing.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(FILES + path));
+      return void outgoing.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(FILES + path.replace('/job-progress.js', '/job-progress.min.js')));
     }
     const { method, headers } = incoming;
     const upstream = request({ port: this.server.port, host: '127.0.0.1', path, method, headers }, (answer) => {

@@ -1,10 +1,11 @@
 // What npm gets: the browser's modules as the server serves them, with types generated from their comments, the rest
-// compiled, and all of it once more for `require` in dist/cjs. `bundle.js` makes web/milepost.js.
+// compiled, and all of it once more for `require` in dist/cjs. `bundle.js` makes the bundles in web/.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
+import { BUNDLES } from './bundle.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const dist = `${here}dist/`;
@@ -30,19 +31,22 @@ function withoutComments(script) {
 for (const file of ['LICENSE-MIT', 'LICENSE-APACHE']) copyFileSync(`${here}../../${file}`, here + file);
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
-for (const file of ['job-progress.js', 'languages.js']) writeFileSync(dist + file, withoutComments(readFileSync(`${here}../../web/${file}`, 'utf8')));
-for (const file of ['milepost.js', 'milepost.d.ts']) copyFileSync(`${here}../../web/${file}`, dist + file);
+writeFileSync(`${dist}languages.js`, withoutComments(readFileSync(`${here}../../web/languages.js`, 'utf8')));
+for (const [file, folder] of Object.entries(BUNDLES)) {
+  copyFileSync(`${here}../../web/${file}`, `${dist}${folder}.js`);
+  copyFileSync(`${here}../../web/${folder}.d.ts`, `${dist}${folder}.d.ts`);
+}
 for (const project of ['tsconfig.web.json', 'tsconfig.json']) {
   execFileSync(process.execPath, [tsc, '-p', here + project], { stdio: 'inherit' });
   if (project === 'tsconfig.json') continue;
-  writeFileSync(`${dist}job-progress.d.ts`, readFileSync(`${here}types/job-progress.d.ts`), { flag: 'a' });
+  writeFileSync(`${dist}job-progress/index.d.ts`, readFileSync(`${here}types/job-progress.d.ts`), { flag: 'a' });
 }
 buildForRequire();
 
 /** The entries as CommonJS, with types: a folder with a package.json of its own says what its files are. */
 function buildForRequire() {
-  mkdirSync(`${dist}cjs/milepost`, { recursive: true });
-  const types = ['', 'milepost/'].flatMap((folder) => readdirSync(dist + folder).map((file) => folder + file)).filter((file) => file.endsWith('.d.ts'));
+  for (const folder of Object.values(BUNDLES)) mkdirSync(`${dist}cjs/${folder}`, { recursive: true });
+  const types = ['', ...Object.values(BUNDLES).map((folder) => `${folder}/`)].flatMap((folder) => readdirSync(dist + folder).map((file) => folder + file)).filter((file) => file.endsWith('.d.ts'));
   for (const file of types) writeFileSync(`${dist}cjs/${file}`, readFileSync(dist + file, 'utf8').replaceAll("'milepost'", "'./milepost.js'"));
   buildSync({
     absWorkingDir: dist,

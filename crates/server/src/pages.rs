@@ -90,7 +90,7 @@ const ASSETS: &[Asset] = &[
     web!(CSS "embed.css"),
     web!(SCRIPT "embed.js"),
     // Of everybody's pages.
-    web!(SCRIPT "job-progress.js"),
+    web!(SCRIPT "job-progress.min.js", "/job-progress.js"),
     web!(SCRIPT "languages.js"),
     web!(SCRIPT "milepost.js"),
     web!(SCRIPT "notify.js"),

@@ -9,13 +9,15 @@ import { gzipSync } from 'node:zlib';
 import { watch } from 'milepost';
 import { job } from 'milepost/reporter';
 
-import { bundle } from '../bundle.js';
+import { BUNDLES, bundle } from '../bundle.js';
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8');
 
-test('web/milepost.js is what web/milepost/ bundles to', async () => {
-  assert.equal(read('../../../web/milepost.js'), await bundle(), 'run `node sdks/typescript/bundle.js`');
-});
+for (const [file, folder] of Object.entries(BUNDLES)) {
+  test(`web/${file} is what web/${folder}/ bundles to`, async () => {
+    assert.equal(read(`../../../web/${file}`), await bundle(folder), 'run `node sdks/typescript/bundle.js`');
+  });
+}
 
 test('the core is at most 8 KiB gzipped, the component 6 KiB more; both have types', () => {
   const size = (name) => gzipSync(read(`../dist/${name}.js`), { level: 9 }).length;

@@ -1,5 +1,5 @@
 
-// Written by hand, after the types generated from web/job-progress.js.
+// Written by hand, after the types generated from web/job-progress/.
 
 /** The attributes of `<job-progress>`. */
 export interface JobProgressAttributes {
@@ -8,7 +8,7 @@ export interface JobProgressAttributes {
   /** Where the server is; if absent, where the page comes from. */
   url?: string;
   /** A function has to be set as a property, as React 19 does. */
-  token?: import('./milepost.js').Token;
+  token?: import('../milepost.js').Token;
   /** The bar's name for those who hear it; by default the job's id. */
   label?: string;
   /** Updates a second, 20 by default. */
@@ -23,7 +23,7 @@ export interface JobProgressAttributes {
 export interface JobProgressEventMap {
   'job-state': CustomEvent<State>;
   'job-end': CustomEvent<State>;
-  'job-connection': CustomEvent<import('./milepost.js').Connection>;
+  'job-connection': CustomEvent<import('../milepost.js').Connection>;
 }
 
 export interface JobProgress {

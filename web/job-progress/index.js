@@ -29,11 +29,11 @@
  * Events: `job-state` and `job-end`, whose `detail` is the state, and `job-connection`. They bubble, and leave shadow trees.
  */
 
-import { errorSummary, isEnd, watch } from './milepost.js';
+import { errorSummary, isEnd, watch } from '../milepost.js';
 
-/** @typedef {import('./milepost.js').State} State */
-/** @typedef {import('./milepost.js').Token} Token */
-/** @typedef {import('./milepost.js').Watch} Watch */
+/** @typedef {import('../milepost.js').State} State */
+/** @typedef {import('../milepost.js').Token} Token */
+/** @typedef {import('../milepost.js').Watch} Watch */
 
 /** @typedef {typeof words} Words */
 
@@ -63,7 +63,7 @@ export const words = {
 
 const english = { ...words };
 
-/** @type {typeof import('./languages.js').languages} */
+/** @type {typeof import('../languages.js').languages} */
 let languages = {};
 /** @type {Promise<unknown> | undefined} */
 let loading;
@@ -77,7 +77,7 @@ const primary = (language) => language?.split('-')[0] ?? 'en';
  */
 async function loadLanguage(language) {
   if (primary(language) === 'en') return;
-  loading ??= import('./languages.js').then((module) => ({ languages } = module), () => {});
+  loading ??= import('../languages.js').then((module) => ({ languages } = module), () => {});
   await loading;
 }
 
@@ -246,7 +246,7 @@ export class JobProgress extends Base {
   #painted = null;
   /** How far the bar is; null: that is not known. @type {number | null} */
   #progress = null;
-  /** @type {import('./milepost.js').Health} */
+  /** @type {import('../milepost.js').Health} */
   #health = 'ok';
   #frame = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -453,7 +453,7 @@ export class JobProgress extends Base {
   /**
    * The connection while there is none, else what is requested of the worker, else how long the worker was silent, else the time left.
    * @param {HTMLElement} aside
-   * @param {import('./milepost.js').Health} health
+   * @param {import('../milepost.js').Health} health
    * @param {boolean} hasEnded
    */
   #paintAside(aside, health, hasEnded) {
