@@ -8,6 +8,13 @@ use crate::support::{Response, Server};
 const BOUND: usize = 8 * 1024;
 
 #[tokio::test]
+async fn the_component_is_the_bundle() {
+    let server = Server::start().await;
+    let bundle = include_str!("../../../../web/job-progress.min.js");
+    assert_eq!(server.get("/job-progress.js").await.body, bundle);
+}
+
+#[tokio::test]
 async fn the_browser_s_module_is_the_bundle_and_small() {
     let server = Server::start().await;
     let plain = server.get("/milepost.js").await;
@@ -27,7 +34,7 @@ async fn the_browser_s_module_is_the_bundle_and_small() {
 #[tokio::test]
 async fn other_scripts_are_served_without_comments() {
     let server = Server::start().await;
-    for path in ["/job-progress.js", "/job.js"] {
+    for path in ["/languages.js", "/job.js"] {
         let script = server.get(path).await;
         for line in script.body.lines() {
             assert!(!line.is_empty() && !line.starts_with([' ', '*']), "{line:?}");
