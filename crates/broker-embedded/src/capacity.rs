@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use milepost_protocol::{State, Timeline};
+use milepost_protocol::{ENCODED_PACE, State, Timeline};
 
 use milepost_broker::Stats;
 
@@ -87,7 +87,8 @@ impl Capacity {
 
 /// What a state counts.
 pub(crate) fn cost(state: &State) -> usize {
-    state.json().len() + STATE_OVERHEAD
+    let pace = if state.has_pace() { ENCODED_PACE } else { 0 };
+    state.json().len() + pace + STATE_OVERHEAD
 }
 
 /// What a timeline counts.

@@ -24,6 +24,9 @@ const JOBS: TableDefinition<'_, &str, (u64, i64, &str)> = TableDefinition::new("
 /// job id → the job's timeline, of those that have one. The table is made for the first of them.
 const TIMELINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("timelines");
 
+/// job id → what the job's next estimate is computed from, of those that have it. The table is made for the first of them.
+const PACES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("paces");
+
 /// A job as it stands on disk.
 pub(crate) struct Record {
     pub(crate) state: Arc<State>,
@@ -286,10 +289,18 @@ fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<
             .values()
             .flatten()
             .any(|record| record.timeline.as_ref().is_some_and(|timeline| !timeline.is_empty()));
-        let mut timelines = timelines(&transaction, adds_timelines)?;
+        let mut timelines = table(&transaction, TIMELINES, adds_timelines)?;
+        let adds_paces = jobs.values().flatten().any(|record| record.state.has_pace());
+        let mut paces = table(&transaction, PACES, adds_paces)?;
         let mut table = transaction.open_table(JOBS)?;
         for (job, record) in jobs {
             let job = job.as_str();
+            if let Some(paces) = &mut paces {
+                match record.as_ref().and_then(|record| record.state.encoded_pace()) {
+                    Some(pace) => drop(paces.insert(job, pace.as_slice())?),
+                    None => drop(paces.remove(job)?),
+                }
+            }
             let timeline = if let Some(Record { state, begun, expires, timeline }) = record {
                 table.insert(job, (*begun, expires.as_micros(), state.json()))?;
                 timeline.as_deref()
@@ -307,13 +318,14 @@ fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<
     Ok(transaction.commit()?)
 }
 
-/// The table of timelines. Unless there is one, it is made only where `make` says so.
-fn timelines(
-    transaction: &WriteTransaction,
+/// A table that is made only when it is needed: if it does not exist, `make` says whether to make it.
+fn table<'a>(
+    transaction: &'a WriteTransaction,
+    definition: TableDefinition<'static, &'static str, &'static [u8]>,
     make: bool,
-) -> Result<Option<Table<'_, &'static str, &'static [u8]>>, redb::Error> {
-    let exists = transaction.list_tables()?.any(|table| table.name() == TIMELINES.name());
-    Ok(if make || exists { Some(transaction.open_table(TIMELINES)?) } else { None })
+) -> Result<Option<Table<'a, &'static str, &'static [u8]>>, redb::Error> {
+    let exists = transaction.list_tables()?.any(|table| table.name() == definition.name());
+    Ok(if make || exists { Some(transaction.open_table(definition)?) } else { None })
 }
 
 /// What could not be written waits again, unless there is something newer.
@@ -352,13 +364,20 @@ fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error>
     let mut records = Vec::new();
     {
         let table = transaction.open_table(JOBS)?;
-        let timelines = timelines(&transaction, false)?;
+        let timelines = self::table(&transaction, TIMELINES, false)?;
+        let paces = self::table(&transaction, PACES, false)?;
         for entry in table.iter()? {
             let (job, value) = entry?;
             let (begun, expires, json) = value.value();
             match State::parse(json) {
                 Ok(state) => records.push(Record {
-                    state: Arc::new(state),
+                    state: Arc::new(match &paces {
+                        Some(paces) => match paces.get(job.value())? {
+                            Some(pace) => state.with_encoded_pace(pace.value()),
+                            None => state,
+                        },
+                        None => state,
+                    }),
                     begun,
                     expires: Timestamp::from_micros(expires),
                     timeline: match &timelines {

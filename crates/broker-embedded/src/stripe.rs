@@ -116,9 +116,9 @@ impl Stripe {
             Ok(Fold::New(state)) => {
                 // Another attempt begins without children. An end shows as many of them ended as have.
                 children = context.families.totals(state.job()).filter(|_| !is_retry(&state));
-                let shown = children
-                    .as_ref()
-                    .and_then(|totals| state.with_children(totals, state.position(), context.now));
+                let shown = children.as_ref().and_then(|totals| {
+                    state.with_children(previous, totals, state.position(), context.now)
+                });
                 let state = shown.unwrap_or(state);
                 // A job that was watched before it was reported has an id already.
                 let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
@@ -239,7 +239,7 @@ impl Stripe {
             position if position.epoch == known.epoch => position.next(),
             _ => Position { epoch: known.epoch, number: 1 },
         };
-        if let Some(state) = present.with_children(&totals, position, context.now) {
+        if let Some(state) = present.with_children(Some(&present), &totals, position, context.now) {
             // Children that are reported keep their parent alive.
             known.expires =
                 known.expires.max(millis(context.elapsed + context.limits.ttl_of(&state)));

@@ -5,7 +5,9 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{number, text};
+use crate::estimate::{self, Moment, Reported};
 use crate::fold::Ratio;
+use crate::pace::Pace;
 use crate::{Attribute, Health, InvalidUpdate, JobId, Position, State, Status, Timestamp};
 
 /// The most children that count towards one parent. Further ones are jobs like any other, but are not counted.
@@ -84,7 +86,7 @@ impl ChildSummary {
             Status::Queued => ChildStatus::Queued,
             Status::Processing => ChildStatus::Processing,
         };
-        let progress = state.layout.progress.get(&state.json).and_then(number).unwrap_or(0.0);
+        let progress = state.progress_json().and_then(number).unwrap_or(0.0);
         let weight = state.attribute(Attribute::Weight).and_then(number).unwrap_or(1.0);
         Self {
             status,
@@ -234,14 +236,18 @@ impl State {
 
     /// The state with these children, and with their progress unless the job's worker has reported one. None if nothing
     /// changes.
+    ///
+    /// `previous` is the state in the same attempt whose estimate the new one's follows: the one before, if an update has just led
+    /// to this one, and this one itself otherwise.
     #[must_use]
     pub fn with_children(
         &self,
+        previous: Option<&Self>,
         totals: &ChildTotals,
         position: Position,
         now: Timestamp,
     ) -> Option<Self> {
-        let before = self.layout.progress.get(&self.json);
+        let before = self.progress_json();
         let follows = before.is_none() || self.last_progress().is_some();
         let expected = totals.expected(self);
         let progress = totals.progress(expected).filter(|_| follows);
@@ -262,7 +268,11 @@ impl State {
             return None;
         }
         let has_progressed = progress.is_some() && progress.as_deref() != before;
-        let mut json = self.head(has_progressed, now);
+        let (mut json, pace) = if has_progressed && !self.status.is_end() {
+            self.progressed_head(previous, progress.as_deref(), now)
+        } else {
+            (self.json[..self.tail_start()].to_owned(), self.pace.clone())
+        };
         if let Some(requested) = self.requested() {
             let _ = write!(json, ",\"requested\":{requested}");
         }
@@ -272,27 +282,42 @@ impl State {
             let _ = write!(json, "{PROGRESS}{progress}");
         }
         let _ = write!(json, ",\"attempt\":{},\"position\":\"{position}\"}}", self.attempt);
-        Self::parse(&json).ok()
+        let state = Self::parse(&json).ok()?;
+        Some(Self { pace, ..state })
     }
 
-    /// The JSON before what was requested, the children, the attempt and the position. If the job progresses with its
-    /// children, it does so now, and is not stalled.
-    fn head(&self, has_progressed: bool, now: Timestamp) -> String {
-        let mut head = self.json[..self.tail_start()].to_owned();
-        if !has_progressed || self.status.is_end() {
-            return head;
+    /// The JSON before what was requested, the children, the attempt and the position, of a job that progresses with its children
+    /// now: it is not stalled, and its estimate follows.
+    fn progressed_head(
+        &self,
+        previous: Option<&Self>,
+        progress: Option<&str>,
+        now: Timestamp,
+    ) -> (String, Option<Box<Pace>>) {
+        let head = &self.json[..self.tail_start()];
+        let reported = Reported::of(&format!("{head}}}"));
+        let estimate = Moment {
+            previous,
+            progress,
+            now,
+            is_running: self.status == Status::Processing && !reported.paused && !self.is_lost(),
+            was_lost: previous.is_some_and(Self::is_lost),
         }
-        let layout = &self.layout;
-        // The later value first, so that the place of the other stays right.
-        if let Some((before, after)) = layout.health.around(&head)
-            && self.health() == Some(Health::Stalled)
-        {
-            head = format!("{before}\"ok\"{after}");
+        .estimate();
+        let Some((before, after)) = self.layout.progressed_at.around(head) else {
+            return (head.to_owned(), estimate.pace);
+        };
+        let mut json = format!("{before}\"{}\"", now.with_millis());
+        let rest = estimate::strip(after);
+        if rest.is_some() || !reported.has_estimate() {
+            estimate.push_to(&mut json);
         }
-        if let Some((before, after)) = layout.progressed_at.around(&head) {
-            head = format!("{before}\"{}\"{after}", now.with_millis());
-        }
-        head
+        json.push_str(&rest.unwrap_or(after).replacen(
+            r#""health":"stalled""#,
+            r#""health":"ok""#,
+            1,
+        ));
+        (json, estimate.pace)
     }
 
     /// Where the fields begin that stand last in every state: what was requested, the children with their progress, the attempt
@@ -475,7 +500,8 @@ mod tests {
     }
 
     fn rolled(previous: &State, totals: &ChildTotals, second: i64) -> State {
-        let next = previous.with_children(totals, previous.position().next(), at(second));
+        let position = previous.position().next();
+        let next = previous.with_children(Some(previous), totals, position, at(second));
         let next = next.expect("something changes");
         assert_eq!(State::parse(next.json()).unwrap(), next);
         next
@@ -493,7 +519,7 @@ mod tests {
         );
         assert!(first.json().ends_with(tail), "{}", first.json());
         assert_eq!(first.progressed_at(), Some(r#""2023-11-14T22:13:21.000Z""#));
-        assert_eq!(first.with_children(&two, first.position().next(), at(9)), None);
+        assert_eq!(first.with_children(Some(&first), &two, first.position().next(), at(9)), None);
         // A report without progress keeps it; neither is progress.
         let next = after(Some(&first), r#"{"message":"m"}"#, 3);
         assert_eq!(

@@ -2,7 +2,9 @@ use std::cell::Cell;
 use std::{fmt, mem};
 
 use crate::attribute::number;
+use crate::estimate::Moment;
 use crate::layout::{Layout, Span};
+use crate::pace::Pace;
 use crate::update::SERVER_FIELDS;
 use crate::{
     Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, children, json, stages,
@@ -87,6 +89,7 @@ pub fn fold(
     }
     let has_progressed = next.has_progressed();
     next.add_moments(now, has_progressed);
+    next.add_estimate(now);
     next.add_health(has_progressed);
     next.carry_request();
     next.add_children();
@@ -107,6 +110,7 @@ pub fn fold(
         position,
         json: next.take_json(),
         layout: next.layout,
+        pace: next.pace,
     }))
 }
 
@@ -180,6 +184,7 @@ struct Next<'a> {
     previous: Option<&'a State>,
     json: String,
     layout: Layout,
+    pace: Option<Box<Pace>>,
 }
 
 impl<'a> Next<'a> {
@@ -188,7 +193,7 @@ impl<'a> Next<'a> {
         json.clear();
         json.push('{');
         json.push_str(&update.fields);
-        Self { update, previous, json, layout: update.layout.moved(1) }
+        Self { update, previous, json, layout: update.layout.moved(1), pace: None }
     }
 
     /// What was written; the buffer is kept for the next state.
@@ -361,6 +366,27 @@ impl<'a> Next<'a> {
         };
     }
 
+    /// When the attempt is expected to complete: as its worker says, or from how its progress has grown.
+    fn add_estimate(&mut self, now: Timestamp) {
+        if self.update.status.is_end() {
+            return;
+        }
+        let estimate = Moment {
+            previous: self.previous,
+            progress: self.progress(),
+            now,
+            is_running: self.update.status == Status::Processing && !self.update.is_paused,
+            was_lost: self.previous.is_some_and(State::is_lost),
+        }
+        .estimate();
+        if !(self.update.eta.is_given() || self.update.eta_high.is_given()) {
+            estimate.push_to(&mut self.json);
+        } else if self.update.value("eta").is_some_and(is_moment) {
+            self.add("eta_basis", r#""worker""#);
+        }
+        self.pace = estimate.pace;
+    }
+
     /// A job whose worker says how often it reports, when it is stalled, or when it is to be ended, has a health. A report ends `lost`, and progress
     /// ends `stalled`.
     fn add_health(&mut self, has_progressed: bool) {
@@ -393,6 +419,15 @@ impl<'a> Next<'a> {
             || self.progress() != self.carried(|layout| layout.progress)
             || self.layout.current.is_given() && changed(|layout| layout.current)
     }
+}
+
+/// Whether a worker's `eta` is a moment: a text that begins with a date and a time. Another one is the worker's own.
+fn is_moment(json: &str) -> bool {
+    let shape = b"\"0000-00-00T00:00:00";
+    let is_digit = |(byte, shape): (u8, &u8)| {
+        if *shape == b'0' { byte.is_ascii_digit() } else { byte == *shape }
+    };
+    json.len() > shape.len() && json.bytes().zip(shape).all(is_digit)
 }
 
 /// A progress that the fold works out: within 0…1, with at most six decimals, so that it is written the same wherever

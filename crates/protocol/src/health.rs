@@ -142,6 +142,7 @@ impl State {
             Position { epoch, number: 1 }
         };
         let json = format!("{before}\"{health}\"{between},\"position\":\"{position}\"}}");
-        Self::parse(&json).ok()
+        let state = Self::parse(&json).ok()?;
+        Some(Self { pace: self.pace.clone(), ..state })
     }
 }

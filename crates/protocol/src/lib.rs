@@ -7,12 +7,14 @@
 mod attribute;
 mod children;
 mod close;
+mod estimate;
 mod fold;
 mod health;
 mod job_id;
 mod json;
 mod layout;
 mod log_line;
+mod pace;
 mod position;
 mod problem;
 mod public;
@@ -40,7 +42,7 @@ pub use position::{Epoch, Position, Standing};
 pub use problem::{FieldError, Problem, ProblemType};
 pub use public::View;
 pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
-pub use state::{InvalidState, State, StateView};
+pub use state::{ENCODED_PACE, InvalidState, State, StateView};
 pub use status::Status;
 pub use timeline::{
     AttemptSpan, MAX_ATTEMPTS, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, StageSpan, Timeline,

@@ -101,7 +101,12 @@ impl PartialSchema for Update {
             .property("total", any("How much there is to do, in `unit`s: a number."))
             .property("stage_progress", any(
                 "How far the stage is: a number from 0 to 1. With declared `stages`, the progress follows from it.",
-            ));
+            ))
+            .property("eta", any(
+                "When the worker expects to complete: RFC 3339. Without it, the server estimates that from the progress.",
+            ))
+            .property("eta_high", any("When the worker will almost certainly have completed: RFC 3339."))
+            .property("paused", any("`true` while the worker has paused the job: this time does not count for the estimate."));
         for attribute in Attribute::ALL {
             fields = fields.property(attribute.as_str(), of_attribute(attribute));
         }
@@ -151,6 +156,14 @@ impl PartialSchema for State {
                 "When the status, stage, progress or `current` changed last. Absent after the end.",
             ))
             .property("ended_at", moment("When the attempt ended."))
+            .property("eta", any(
+                "When the attempt is as likely to have completed as not: RFC 3339. Absent while too little is known, while the \
+                 attempt is queued or paused, and after the end.",
+            ))
+            .property("eta_high", any("When it almost certainly will have completed: RFC 3339."))
+            .property("eta_basis", of_type(Type::String).enum_values(Some(["worker", "rate"])).description(Some(
+                "What `eta` is from: the worker said it, or the server computed it from the rate of the progress.",
+            )))
             .property("health", reference::<Health>())
             .property("requested", reference::<Requested<'_>>())
             .property("children", reference::<Children>())

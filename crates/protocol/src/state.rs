@@ -10,10 +10,14 @@ use serde_json::value::RawValue;
 use crate::attribute::{number, text};
 use crate::json::{self, Fields};
 use crate::layout::{Layout, Span};
+use crate::pace::Pace;
 use crate::{Attribute, Children, InvalidJobId, JobId, Position, Status};
 
+/// How many bytes [`State::encoded_pace`] returns.
+pub const ENCODED_PACE: usize = Pace::ENCODED;
+
 /// A job as its updates so far describe it. Every watcher receives the same JSON, on every transport.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct State {
     pub(crate) job: JobId,
     pub(crate) status: Status,
@@ -23,7 +27,18 @@ pub struct State {
     pub(crate) json: Box<str>,
     /// Where in `json` the values stand that the next fold needs.
     pub(crate) layout: Layout,
+    /// What the next estimate is computed from, beside the JSON. Boxed: a job that was reported once has none.
+    pub(crate) pace: Option<Box<Pace>>,
 }
+
+/// All that watchers see of a state is its JSON.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl Eq for State {}
 
 impl State {
     /// Parses a state that a server sent or a store kept.
@@ -55,6 +70,7 @@ impl State {
                 .ok_or(InvalidState::Position)?,
             layout,
             json: json.into(),
+            pace: None,
         })
     }
 
@@ -109,6 +125,26 @@ impl State {
             Some(text) => vec![text.into()],
             None => serde_json::from_str(json).unwrap_or_default(),
         }
+    }
+
+    /// Whether there is an [`encoded_pace`](Self::encoded_pace).
+    pub fn has_pace(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// What the next estimate of the job's `eta` is computed from, as a store keeps it beside the JSON; none if there is nothing to keep.
+    pub fn encoded_pace(&self) -> Option<[u8; ENCODED_PACE]> {
+        Some(self.pace.as_ref()?.encode())
+    }
+
+    /// The same state with what [`encoded_pace`](Self::encoded_pace) returned for it. Bytes that are of another state are ignored: a version
+    /// that knows no estimates may have written the states since.
+    #[must_use]
+    pub fn with_encoded_pace(mut self, bytes: &[u8]) -> Self {
+        let progress = self.progress_json().and_then(number);
+        let pace = Pace::decode(bytes).filter(|pace| Some(pace.progress()) == progress);
+        self.pace = pace.map(Box::new);
+        self
     }
 
     /// The fields that a person looks at.

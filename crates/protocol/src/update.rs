@@ -37,17 +37,21 @@ pub struct Update {
     pub(crate) stage_progress: Span,
     /// Whether it says that the progress is not known: `null`, which is not among the fields. The fold adds it.
     pub(crate) unknown_progress: bool,
+    pub(crate) eta: Span,
+    pub(crate) eta_high: Span,
+    pub(crate) is_paused: bool,
     /// The attributes that end with this update: those that are null, or of another type.
     pub(crate) cleared: Vec<Attribute>,
 }
 
 /// The fields that only the server sets. In an update they are dropped.
-pub const SERVER_FIELDS: [&str; 9] = [
+pub const SERVER_FIELDS: [&str; 10] = [
     "position",
     "started_at",
     "last_seen_at",
     "progressed_at",
     "ended_at",
+    "eta_basis",
     "health",
     "children",
     "requested",
@@ -109,6 +113,9 @@ impl Update {
             total: Span::default(),
             stage_progress: Span::default(),
             unknown_progress: false,
+            eta: Span::default(),
+            eta_high: Span::default(),
+            is_paused: false,
             cleared: Vec::new(),
         };
         update.fields.push_str("\"job_id\":\"");
@@ -170,6 +177,12 @@ impl Update {
                         _ => self.stage_progress = span,
                     }
                 }
+            }
+            "eta" => self.eta = self.push(field),
+            "eta_high" => self.eta_high = self.push(field),
+            "paused" => {
+                self.is_paused = value.get() == "true";
+                self.push(field);
             }
             _ if SERVER_FIELDS.contains(&name) => {}
             _ => self.add_other(field, is_given),
@@ -254,7 +267,7 @@ impl Update {
     }
 
     /// The field's value as JSON, if the update has it and the fold acts on it: one of `stage`, `progress`, `current`,
-    /// `total` and `stage_progress`.
+    /// `total`, `stage_progress`, `eta` and `eta_high`.
     pub fn value(&self, name: &str) -> Option<&str> {
         let span = match name {
             "stage" => self.layout.stage,
@@ -263,9 +276,16 @@ impl Update {
             "current" => self.layout.current,
             "total" => self.total,
             "stage_progress" => self.stage_progress,
+            "eta" => self.eta,
+            "eta_high" => self.eta_high,
             _ => return None,
         };
         span.get(&self.fields)
+    }
+
+    /// Whether the worker has paused the job.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// The attributes that the update sets, in its order, as JSON.

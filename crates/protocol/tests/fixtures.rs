@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use milepost_protocol::{
-    CloseCode, Epoch, Fold, InvalidJobId, JobId, Origin, Position, Problem, ProblemType, Reconnect,
-    Standing, State, Timeline, Timestamp, Update, fold,
+    CloseCode, Epoch, Fold, Health, InvalidJobId, JobId, Origin, Position, Problem, ProblemType,
+    Reconnect, Standing, State, Timeline, Timestamp, Update, fold,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -53,6 +53,7 @@ fn every_fixture_is_run() {
         "README.md",
         "children.json",
         "close-codes.json",
+        "eta.json",
         "fold.json",
         "job-id.json",
         "position.json",
@@ -61,6 +62,8 @@ fn every_fixture_is_run() {
         "redis-arguments.json",
         // Run by the reporters.
         "reporter.json",
+        // Run by the clients that show it.
+        "time-left.json",
         "timeline.json",
         "timestamp.json",
         "update.json",
@@ -464,6 +467,82 @@ fn timelines() {
             expect("attempts", attempts, Some(same(case.attempts.clone())))
         },
     );
+}
+
+// Estimates
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Estimates {
+    job_id: String,
+    epoch: String,
+    now: String,
+    cases: Vec<EstimateCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EstimateCase {
+    name: String,
+    steps: Vec<EstimateStep>,
+}
+
+#[derive(Deserialize)]
+struct EstimateStep {
+    at: f64,
+    update: Option<Box<RawValue>>,
+    health: Option<String>,
+    /// The rest: `eta`, `eta_high` and `eta_basis` as they are in the state.
+    #[serde(flatten)]
+    estimate: BTreeMap<String, Value>,
+}
+
+#[test]
+fn estimates() {
+    let file: Estimates = read("eta.json");
+    let scene = Scene::new(&file.job_id, &file.epoch, &file.now);
+    check(
+        &file.cases,
+        |case| case.name.clone(),
+        |case| {
+            let mut present = None::<State>;
+            for step in &case.steps {
+                let next = estimate_step(&scene, present.as_ref(), step)
+                    .map_err(|why| format!("at {}: {why}", step.at))?;
+                // As a store keeps it.
+                let restored = State::parse(next.json()).map_err(|error| error.to_string())?;
+                present = Some(match next.encoded_pace() {
+                    Some(pace) => restored.with_encoded_pace(&pace),
+                    None => restored,
+                });
+            }
+            Ok(())
+        },
+    );
+}
+
+fn estimate_step(
+    scene: &Scene,
+    present: Option<&State>,
+    step: &EstimateStep,
+) -> Result<State, String> {
+    if let Some(health) = &step.health {
+        let health = Health::from_name(health).ok_or("a health")?;
+        let next = present.and_then(|present| present.with_health(health, scene.epoch));
+        return next.ok_or_else(|| "no state with health".to_owned());
+    }
+    let json = step.update.as_ref().ok_or("an update or a health")?.get();
+    let update =
+        Update::parse(Some(&scene.job), json.as_bytes()).map_err(|refused| refused.to_string())?;
+    let now = scene.now + Duration::from_secs_f64(step.at);
+    let Ok(Fold::New(next)) = fold(present, &update, Origin::Report, scene.epoch, now) else {
+        return Err("no new state".to_owned());
+    };
+    let mut fields: BTreeMap<String, Value> =
+        serde_json::from_str(next.json()).map_err(|error| error.to_string())?;
+    fields.retain(|name, _| name.starts_with("eta"));
+    expect("the estimate", &fields, &step.estimate)?;
+    Ok(next)
 }
 
 // Positions

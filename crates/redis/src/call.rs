@@ -32,6 +32,11 @@ impl Call {
         Self { script: &REPORT, keys: written_keys(names, of.job), arguments: vec![arguments] }
     }
 
+    /// Shows a job's children in its state as they are now.
+    pub fn children(names: Names, job: &JobId, now: Timestamp, retention: &Retention) -> Self {
+        Self::request(names, JobRequest { job, request: None, now }, retention, None, None)
+    }
+
     /// Folds an update of a reporter or a legacy worker.
     pub fn report(names: Names, report: &Report<'_>, retention: &Retention) -> Self {
         let is_end = report.update.status().is_end();

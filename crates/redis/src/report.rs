@@ -88,6 +88,9 @@ impl<'a> Report<'a> {
             .text("total", update.value("total"))
             .text("stage_progress", update.value("stage_progress"))
             .text("given_attributes", given_attributes(update).as_deref())
+            .text("given_eta", update.value("eta"))
+            .flag("has_eta_high", update.value("eta_high").is_some())
+            .flag("is_paused", update.is_paused())
             .flag("has_timestamp", update.has_timestamp());
         let arguments = with_bounds(arguments, retention, *now, *deadline, server.as_ref());
         match source {
@@ -127,11 +130,21 @@ impl JobRequest<'_> {
             .text("status", Some(""))
             .number("named", None)
             .number("ttl", None);
-        let of_updates =
-            ["stage", "progress", "current", "total", "stage_progress", "given_attributes"];
+        let of_updates = [
+            "stage",
+            "progress",
+            "current",
+            "total",
+            "stage_progress",
+            "given_attributes",
+            "given_eta",
+        ];
         let arguments =
             of_updates.into_iter().fold(arguments, |arguments, name| arguments.text(name, None));
-        with_bounds(arguments.flag("has_timestamp", true), retention, now, deadline, server)
+        let flags = [("has_eta_high", false), ("is_paused", false), ("has_timestamp", true)];
+        let arguments =
+            flags.into_iter().fold(arguments, |arguments, (name, is)| arguments.flag(name, is));
+        with_bounds(arguments, retention, now, deadline, server)
             .text("after", request.map(|request| request.action.as_str()))
             .flag("ignore_key", false)
     }

@@ -43,6 +43,7 @@ const FOLD: &[&str] = &[
     "local legacy\n",
     include_str!("scripts/attempt.lua"),
     include_str!("scripts/children.lua"),
+    include_str!("scripts/pace.lua"),
     include_str!("scripts/timeline.lua"),
     include_str!("scripts/report.lua"),
 ];
@@ -50,6 +51,7 @@ const LEGACY_FOLD: &[&str] = &[
     include_str!("scripts/legacy.lua"),
     include_str!("scripts/attempt.lua"),
     include_str!("scripts/children.lua"),
+    include_str!("scripts/pace.lua"),
     include_str!("scripts/timeline.lua"),
     include_str!("scripts/report.lua"),
 ];

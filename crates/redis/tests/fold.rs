@@ -1,18 +1,20 @@
 //! The script that reports is the fold of `milepost-protocol`, at work in Redis: the two are run side by side, over the
 //! fixtures and over whatever else comes to mind.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use milepost_protocol::{
-    Action, Epoch, Fold, Health, JobId, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, Origin,
-    Request, State, Timeline, Timestamp, Update, fold,
+    Action, ChildStatus, ChildSummary, ChildTotals, Epoch, Fold, Health, JobId, MAX_SAMPLES,
+    MAX_STAGES, MAX_TIMELINE_BYTES, Origin, Request, State, Timeline, Timestamp, Update, fold,
 };
 use milepost_redis::{Accepted, Address, Call, Client, Reply, Report, Retention, Source};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 
@@ -74,7 +76,7 @@ impl<'a> Twice<'a> {
                 self.serial = serial.unwrap_or(self.serial);
                 assert_eq!(state, expected, "{json}");
                 self.timeline = Some(next_timeline(self.timeline.take(), previous, &state, now));
-                self.present = Some(state);
+                self.present = Some(expected);
             }
             (Ok(Fold::Repeated), Reply::Accepted(Accepted { state, repeated: true, .. })) => {
                 assert_eq!(Some(&state), previous, "{json}");
@@ -358,18 +360,16 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
 
 /// Runs a report when the server's clock is at `now`, in milliseconds.
 fn run_at(connection: &mut redis::Connection, call: &Call, now: i64) -> State {
-    let clock = "local real = redis\nlocal redis = setmetatable({call = function(name, ...)\n\
-        if name == 'TIME' then return {ARGV[2], ARGV[3]} end\n\
-        return real.call(name, ...)\nend}, {__index = real})\nlocal legacy\n";
     let code = [
-        clock,
+        "local legacy\n",
         include_str!("../src/scripts/attempt.lua"),
         include_str!("../src/scripts/children.lua"),
+        include_str!("../src/scripts/pace.lua"),
         include_str!("../src/scripts/timeline.lua"),
         include_str!("../src/scripts/report.lua"),
     ];
     let mut command = redis::cmd("EVAL");
-    command.arg(code.concat());
+    command.arg(at_the_time(&code));
     // After the name of the command and the script's hash.
     for argument in call.command().args_iter().skip(2) {
         match argument {
@@ -387,6 +387,27 @@ fn run_at(connection: &mut redis::Connection, call: &Call, now: i64) -> State {
     State::parse(std::str::from_utf8(state).expect("text")).expect("a state")
 }
 
+/// Looks at a job's health when the server's clock is at `now`, in milliseconds; whether it has changed.
+fn look_at(connection: &mut redis::Connection, job: &JobId, now: i64) -> bool {
+    let code =
+        [include_str!("../src/scripts/attempt.lua"), include_str!("../src/scripts/clock.lua")];
+    let mut command = redis::cmd("EVAL");
+    command.arg(at_the_time(&code)).arg(3);
+    command.arg(format!("job_status:{job}")).arg(format!("job_meta:{job}"));
+    command.arg("{milepost}:clocks").arg(format!("job_progress:{job}"));
+    command.arg("PUBLISH").arg(job.as_str()).arg(0).arg(now).arg("c0ffee");
+    command.arg(now / 1_000).arg(now % 1_000 * 1_000);
+    command.query::<i64>(connection).expect("an answer") == 1
+}
+
+/// A script for which the time is what its last two arguments say.
+fn at_the_time(code: &[&str]) -> String {
+    let clock = "local real = redis\nlocal redis = setmetatable({call = function(name, ...)\n\
+        if name == 'TIME' then return {ARGV[#ARGV - 1], ARGV[#ARGV]} end\n\
+        return real.call(name, ...)\nend}, {__index = real})\n";
+    [clock, &code.concat()].concat()
+}
+
 #[derive(Deserialize)]
 struct Timelines<'a> {
     now: String,
@@ -400,7 +421,7 @@ struct TimelineCase<'a> {
     #[serde(borrow)]
     steps: Vec<TimedUpdate<'a>>,
     samples: Vec<(f64, f64)>,
-    stages: Vec<serde_json::Value>,
+    stages: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -445,6 +466,296 @@ fn the_fixtures_of_timelines() {
             assert_eq!(stage.ended_at.is_some(), expected["ended_at"].is_string(), "{}", case.name);
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Estimates<'a> {
+    now: String,
+    #[serde(borrow)]
+    cases: Vec<EstimateCase<'a>>,
+}
+
+#[derive(Deserialize)]
+struct EstimateCase<'a> {
+    name: String,
+    #[serde(borrow)]
+    steps: Vec<EstimateStep<'a>>,
+}
+
+#[derive(Deserialize)]
+struct EstimateStep<'a> {
+    at: f64,
+    #[serde(borrow)]
+    update: Option<&'a RawValue>,
+    health: Option<String>,
+    #[serde(flatten)]
+    estimate: BTreeMap<String, Value>,
+}
+
+#[test]
+fn the_fixtures_of_estimates() {
+    let file: Estimates<'_> =
+        serde_json::from_str(include_str!("../../../spec/fixtures/eta.json")).expect("fixtures");
+    let server = Server::start();
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let names =
+        Client::new(Address::parse(&server.url()).expect("one"), Retention::default()).names();
+    // In the present, to the millisecond: what is written expires by the server's own clock.
+    let begun = Timestamp::parse(&file.now).expect("a moment").as_millis();
+    let offset = Timestamp::now().as_millis() - begun;
+    let moved = |moment: &Value| {
+        let moment = Timestamp::parse(moment.as_str().expect("a text")).expect("a moment");
+        let moment = Timestamp::from_micros((moment.as_millis() + offset) * 1_000);
+        Value::from(moment.with_millis().to_string())
+    };
+    for (number, case) in file.cases.iter().enumerate() {
+        let job = JobId::parse(&format!("estimate-{number}")).expect("a job id");
+        for EstimateStep { at, update, health, estimate } in &case.steps {
+            let elapsed = Duration::from_secs_f64(*at).as_millis();
+            let now = begun + offset + i64::try_from(elapsed).expect("not that long");
+            let Some(update) = update else {
+                assert_eq!(health.as_deref(), Some("lost"));
+                assert!(look_at(&mut connection, &job, now), "{}: {at}", case.name);
+                continue;
+            };
+            let update = Update::parse(Some(&job), update.get().as_bytes()).expect("an update");
+            let moment = Timestamp::from_micros(now * 1_000);
+            let report = Report::new(&update, None, moment);
+            let call = Call::report(names, &report, &Retention::default());
+            let state = run_at(&mut connection, &call, now);
+            let mut fields: BTreeMap<String, Value> =
+                serde_json::from_str(state.json()).expect("a state");
+            fields.retain(|name, _| name.starts_with("eta"));
+            let mut expected = estimate.clone();
+            if estimate.get("eta_basis").is_some_and(|basis| basis == "rate") {
+                for name in ["eta", "eta_high"] {
+                    expected.insert(name.to_owned(), moved(&estimate[name]));
+                }
+            }
+            assert_eq!(fields, expected, "{}: {at}", case.name);
+        }
+    }
+}
+
+/// Reports the same to Redis and to the fold in Rust, each step some time after the one before.
+fn compare_estimates(
+    connection: &mut redis::Connection,
+    names: milepost_redis::Names,
+    steps: &[(i64, String)],
+) {
+    static JOBS: AtomicUsize = AtomicUsize::new(0);
+    let job = format!("compared-{}", JOBS.fetch_add(1, Ordering::Relaxed));
+    let job = JobId::parse(&job).expect("a job id");
+    let mut present = None::<State>;
+    let mut now = Timestamp::now().as_millis();
+    for (after, json) in steps {
+        now += after;
+        let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+        let moment = Timestamp::from_micros(now * 1_000);
+        let report = Report::new(&update, None, moment);
+        let state = run_at(connection, &Call::report(names, &report, &Retention::default()), now);
+        let epoch = state.position().epoch;
+        let folded = fold(present.as_ref(), &update, Origin::Report, epoch, moment);
+        let Ok(Fold::New(expected)) = folded else { panic!("{json}: {folded:?}") };
+        assert_eq!(state, expected, "{json}");
+        present = Some(expected);
+    }
+}
+
+#[test]
+fn estimates_are_the_same_to_the_last_digit() {
+    let server = Server::start();
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let names =
+        Client::new(Address::parse(&server.url()).expect("one"), Retention::default()).names();
+    let gap = prop_oneof![0..20_i64, 200..3_000_i64, 5_000..90_000_i64];
+    let gain = prop_oneof![Just(0.0), 0.0..1e-6, 0.0..0.01, 0.0..0.1, Just(-0.3)];
+    let more = prop::sample::select(vec!["", "", "", "", "", r#","paused":true"#, r#","eta":1"#]);
+    let step = (gap, gain, more);
+    let steps = prop::collection::vec(step, 5..40);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(40));
+    let connection = std::cell::RefCell::new(&mut connection);
+    runner
+        .run(&steps, |steps| {
+            let mut progress = 0.0_f64;
+            let steps: Vec<_> = steps
+                .into_iter()
+                .map(|(gap, gain, more)| {
+                    progress = (progress + gain).clamp(0.0, 1.0);
+                    (gap, format!(r#"{{"ttl":86400,"timestamp":"t","progress":{progress}{more}}}"#))
+                })
+                .collect();
+            compare_estimates(&mut connection.borrow_mut(), names, &steps);
+            Ok(())
+        })
+        .expect("the same");
+}
+
+/// What happens to a job with children.
+#[derive(Clone, Debug)]
+enum FamilyStep {
+    /// Its worker reports.
+    Report(&'static str),
+    /// One of its children gains so much, in hundredths, and the job shows that.
+    Child(usize, u32),
+    /// A child gains so much, and its worker reports before that is shown.
+    ChildAndReport(usize, u32, &'static str),
+    /// Its clock is looked at.
+    Look,
+}
+
+/// A job whose children are added up twice.
+struct Parent<'a> {
+    connection: &'a mut redis::Connection,
+    names: milepost_redis::Names,
+    job: JobId,
+    children: [Option<ChildSummary>; 3],
+    totals: ChildTotals,
+    present: State,
+    now: i64,
+}
+
+impl Parent<'_> {
+    fn advance(&mut self, step: &FamilyStep) {
+        match step {
+            FamilyStep::Child(child, gain) => {
+                if self.child(*child, *gain) {
+                    let moment = Timestamp::from_micros(self.now * 1_000);
+                    let call = Call::children(self.names, &self.job, moment, &Retention::default());
+                    let state = run_at(self.connection, &call, self.now);
+                    let position = self.present.position().next();
+                    let present = Some(&self.present);
+                    let expected =
+                        self.present.with_children(present, &self.totals, position, moment);
+                    self.enter(&state, expected.expect("it changes"));
+                }
+            }
+            // In Redis, a report shows new children only of a job that has shown some.
+            FamilyStep::ChildAndReport(child, gain, json) if self.present.children().is_some() => {
+                self.child(*child, *gain);
+                self.report(json);
+            }
+            FamilyStep::Report(json) | FamilyStep::ChildAndReport(_, _, json) => self.report(json),
+            FamilyStep::Look => {
+                if look_at(self.connection, &self.job, self.now) {
+                    let epoch = self.present.position().epoch;
+                    self.present =
+                        self.present.with_health(Health::Lost, epoch).expect("it has a health");
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, json: &str) {
+        let moment = Timestamp::from_micros(self.now * 1_000);
+        let update = Update::parse(Some(&self.job), json.as_bytes()).expect("an update");
+        let report = Report::new(&update, None, moment);
+        let call = Call::report(self.names, &report, &Retention::default());
+        let state = run_at(self.connection, &call, self.now);
+        let epoch = self.present.position().epoch;
+        let folded = fold(Some(&self.present), &update, Origin::Report, epoch, moment);
+        let Ok(Fold::New(expected)) = folded else { panic!("{json}: {folded:?}") };
+        let shown = (self.totals.known() > 0).then_some(()).and_then(|()| {
+            let present = Some(&self.present);
+            expected.with_children(present, &self.totals, expected.position(), moment)
+        });
+        self.enter(&state, shown.unwrap_or(expected));
+    }
+
+    /// Redis' state is the fold's.
+    fn enter(&mut self, state: &State, expected: State) {
+        assert_eq!(state.json(), expected.json());
+        self.present = expected;
+    }
+
+    /// Whether the child has gained anything.
+    fn child(&mut self, number: usize, gain: u32) -> bool {
+        let before = self.children[number];
+        let progress = before.map_or(0.0, |child| child.progress) + f64::from(gain) / 100.0;
+        let progress = progress.min(1.0);
+        if before.is_some_and(|before| before.progress >= progress) {
+            return false;
+        }
+        let position = before.map_or(self.present.position(), |child| child.position.next());
+        let status = ChildStatus::Processing;
+        let child = ChildSummary { status, progress, weight: 1.0, attempt: 1, position };
+        if let Some(before) = before {
+            self.totals.remove(&before);
+        }
+        self.totals.add(&child);
+        self.children[number] = Some(child);
+        let code =
+            [include_str!("../src/scripts/children.lua"), include_str!("../src/scripts/child.lua")];
+        let mut command = redis::cmd("EVAL");
+        command.arg(at_the_time(&code)).arg(1).arg(format!("job_meta:{}", self.job));
+        command.arg(self.job.as_str()).arg(format!("child-{number}")).arg(status.as_str());
+        command.arg(progress.to_string()).arg(1).arg(1);
+        command.arg(format!("{:x}", position.epoch.0)).arg(position.number);
+        command.arg(3_600_000).arg(100).arg(200);
+        command.arg(self.now / 1_000).arg(self.now % 1_000 * 1_000);
+        command.query::<i64>(self.connection).expect("an answer");
+        true
+    }
+}
+
+#[test]
+fn estimates_of_parents_are_the_same_to_the_last_digit() {
+    static JOBS: AtomicUsize = AtomicUsize::new(0);
+    let server = Server::start();
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let names =
+        Client::new(Address::parse(&server.url()).expect("one"), Retention::default()).names();
+    let report = prop::sample::select(vec![
+        r#"{"timestamp":"t"}"#,
+        r#"{"timestamp":"t","paused":true}"#,
+        r#"{"timestamp":"t","metadata":{"paused":true,"eta":1}}"#,
+        r#"{"timestamp":"t","eta":75}"#,
+        r#"{"timestamp":"t","eta":null}"#,
+        r#"{"timestamp":"t","eta":"2100-01-01T00:00:00Z"}"#,
+        r#"{"timestamp":"t","status":"queued"}"#,
+    ]);
+    let child = (0..3_usize, 1..12_u32);
+    let step = prop_oneof![
+        1 => report.clone().prop_map(FamilyStep::Report),
+        8 => child.clone().prop_map(|(child, gain)| FamilyStep::Child(child, gain)),
+        2 => (child, report).prop_map(|((child, gain), json)| {
+            FamilyStep::ChildAndReport(child, gain, json)
+        }),
+        1 => Just(FamilyStep::Look),
+    ];
+    let gap = prop_oneof![0..20_i64, 200..9_000_i64, 5_000..40_000_i64];
+    let steps = prop::collection::vec((gap, step), 5..40);
+    let estimated = std::cell::Cell::new(0);
+    let connection = std::cell::RefCell::new(&mut connection);
+    TestRunner::new(ProptestConfig::with_cases(40))
+        .run(&steps, |steps| {
+            let job = format!("family-{}", JOBS.fetch_add(1, Ordering::Relaxed));
+            let job = JobId::parse(&job).expect("a job id");
+            let now = Timestamp::now().as_millis();
+            let json = br#"{"timestamp":"t","children_expected":3,"heartbeat":10,"ttl":86400}"#;
+            let update = Update::parse(Some(&job), json).expect("an update");
+            let moment = Timestamp::from_micros(now * 1_000);
+            let report = Report::new(&update, None, moment);
+            let call = Call::report(names, &report, &Retention::default());
+            let mut connection = connection.borrow_mut();
+            let present = run_at(&mut connection, &call, now);
+            let (children, totals) = Default::default();
+            let connection = &mut **connection;
+            let mut parent = Parent { connection, names, job, children, totals, present, now };
+            for (gap, step) in &steps {
+                parent.now += gap;
+                parent.advance(step);
+                if parent.present.json().contains(r#""eta_basis":"rate""#) {
+                    estimated.set(estimated.get() + 1);
+                }
+            }
+            Ok(())
+        })
+        .expect("the same");
+    assert!(estimated.get() > 50, "{} states have an estimate", estimated.get());
 }
 
 #[test]
@@ -542,7 +853,7 @@ fn a_request_has_the_moment_of_the_server() {
             panic!("they are taken")
         };
         let moment = |state: &State, name| {
-            let json: serde_json::Value = serde_json::from_str(state.json()).expect("JSON");
+            let json: Value = serde_json::from_str(state.json()).expect("JSON");
             json.pointer(name).and_then(|at| at.as_str()).map(str::to_owned).expect("a moment")
         };
         let at = moment(&requested.state, "/requested/at");

@@ -32,7 +32,7 @@ Warnings = Callable[[], list[str]]
 def test_the_scripts_are_copies() -> None:
     scripts = Path(_redis_client.__file__).parent / "_scripts"
     copies = sorted(scripts.glob("*.lua"))
-    names = [f"{name}.lua" for name in ("attempt", "child", "children", "legacy", "read", "report", "timeline")]
+    names = [f"{name}.lua" for name in ("attempt", "child", "children", "legacy", "pace", "read", "report", "timeline")]
     assert [copy.name for copy in copies] == names
     for copy in copies:
         assert copy.read_bytes() == (ROOT / "crates/redis/src/scripts" / copy.name).read_bytes(), (

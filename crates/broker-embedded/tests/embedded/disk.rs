@@ -8,9 +8,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use milepost_broker::{Broker, ReportError, SystemClock};
+use milepost_broker::{Broker, Clock, ReportError, SystemClock};
 use milepost_broker_embedded::{Embedded, Limits, StoreError};
-use milepost_protocol::{Refusal, Status};
+use milepost_protocol::{Refusal, State, Status};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::{clock, job, report, state, try_report, update};
@@ -185,6 +185,35 @@ async fn a_job_keeps_its_position_and_goes_on_in_a_new_epoch() {
     assert_eq!(after.position(), next.position().next());
     let retry = report(&broker, "b", r#"{"attempt":2}"#).await;
     assert_ne!(retry.position().epoch, ended.position().epoch);
+}
+
+#[tokio::test]
+async fn an_estimate_goes_on_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let open = || {
+        Embedded::open(Limits::default(), Arc::clone(&clock) as Arc<dyn Clock>, directory.path())
+            .expect("the directory can be used")
+    };
+    let memory = Embedded::with_clock(Limits::default(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let mut broker = open();
+    for step in 0..8 {
+        let json = format!(r#"{{"progress":{}}}"#, f64::from(step) / 100.0);
+        let expected = report(&memory, "a", &json).await;
+        let state = report(&broker, "a", &json).await;
+        let eta = |state: &State| {
+            state.json().split_once(r#""eta":"#).map(|(_, eta)| eta[..100].to_owned())
+        };
+        assert_eq!(eta(&state), eta(&expected));
+        assert_eq!(eta(&state).is_some(), step >= 3, "{}", state.json());
+        drop(broker);
+        broker = open();
+        clock.advance(Duration::from_secs(5));
+    }
+    report(&broker, "a", r#"{"status":"completed"}"#).await;
+    drop(broker);
+    let state = state(&open(), "a").await.expect("it is there");
+    assert!(!state.has_pace());
 }
 
 #[tokio::test]

@@ -51,28 +51,26 @@ fn rounded(seconds: f64) -> (u64, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
-    fn the_time_left_is_as_exact_as_the_estimate() {
+    fn the_words_are_those_of_the_fixtures() {
         let now = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
-        let at = |seconds: i64| Timestamp::from_micros(now.as_micros() + seconds * 1_000_000);
-        let left = |eta, high: Option<i64>| time_left(at(eta), high.map(at), now);
-        for (eta, high, words) in [
-            (240, None, "about 4 min left"),
-            (240, Some(300), "about 4 min left"),
-            (180, Some(360), "3–6 min left"),
-            (3, None, "about 3 s left"),
-            (42, None, "about 40 s left"),
-            (58, None, "about 1 min left"),
-            (7200, Some(14_400), "2–4 h left"),
-            (30, Some(120), "about 30 s left"),
-            (259_200, None, "about 3 days left"),
-            (-5, Some(120), "less than 2 min left"),
-            (-60, Some(-5), "longer than usual"),
-            (0, None, "longer than usual"),
-        ] {
-            assert_eq!(left(eta, high), words, "{eta} {high:?}");
+        let fixture: Value =
+            serde_json::from_str(include_str!("../../../../spec/fixtures/time-left.json")).unwrap();
+        let cases = fixture["cases"].as_array().unwrap();
+        assert!(cases.len() > 10);
+        for case in cases {
+            let at = |name: &str| {
+                let seconds = case[name].as_f64()?;
+                #[expect(clippy::cast_possible_truncation, reason = "some days")]
+                let micros = (seconds * 1e6) as i64;
+                Some(Timestamp::from_micros(now.as_micros() + micros))
+            };
+            let words = time_left(at("eta").unwrap(), at("eta_high"), now);
+            assert_eq!(words, case["words"].as_str().unwrap(), "{case}");
         }
     }
 }

@@ -22,8 +22,8 @@
 --                                                          are shown already
 --          and what legacy.lua answers
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
-  given_attributes, has_timestamp, random, keep, keep_ended, max_states, max_bytes, deadline, server, server_until,
-  after, ignore_key
+  given_attributes, given_eta, has_eta_high, is_paused, has_timestamp, random, keep, keep_ended, max_states, max_bytes,
+  deadline, server, server_until, after, ignore_key
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
@@ -34,6 +34,8 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 -- status, named, ttl, stage, progress, current, total, stage_progress
 --                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
 -- given_attributes          those that the update sets or ends: see attempt.lua
+-- given_eta, has_eta_high   the update's `eta` as JSON, and whether it has `eta_high`: the worker's own estimate
+-- is_paused                 whether the worker says that it has paused the job
 -- has_timestamp             whether the update has one
 -- random                    hex that nobody can guess: the job's secret, if a new epoch begins
 -- keep, keep_ended          how long a job is kept after an update, and after its end, in milliseconds
@@ -68,16 +70,17 @@ if deadline and now_ms > deadline then
 end
 
 -- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
--- the state: `expires` says until when the job is known. `taken` is legacy.lua's. From `sample_at` on a sample is due.
+-- the state: `expires` says until when the job is known. `taken` is legacy.lua's. From `sample_at` on a sample is due. `pace` is
+-- described in pace.lua.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
   day, date, seen, progressed, known_health, clocked,
-  requested, sample_at, known_children, known_last
+  requested, sample_at, known_children, known_last, pace
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
-    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last
+    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last, pace
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -223,7 +226,7 @@ if known and not same_attempt then
 end
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
-  started_at, progressed_at, known_health, requested = nil, nil, nil, nil
+  started_at, progressed_at, known_health, requested, pace = nil, nil, nil, nil, nil
 end
 local previous_progress = has_begun and known_progress or nil
 local attributes, carried = carry(known_attributes, given_attributes)
@@ -291,24 +294,42 @@ if started_at then
 end
 if is_end then
   added = added .. ',"ended_at":"' .. now .. '"'
+  pace = nil
 else
-  if not progressed_at or known_status ~= status or known_stage ~= stage or known_progress ~= progress
-    or current and known_current ~= current then
+  -- Since when the previous state has its progress.
+  local known_at = known_status == 'processing' and tonumber(known_progress) and progressed
+  local has_progressed = not progressed_at or known_status ~= status or known_stage ~= stage or known_progress ~= progress
+    or current and known_current ~= current
+  if has_progressed then
     progressed_at, progressed = now, now_ms
   end
-  added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
+  if head then
+    if has_progressed then
+      local reported, estimate = cjson.decode(head .. '}'), nil
+      pace, estimate = estimated(pace, known_at, known_progress, now_ms, progress,
+        status == 'processing' and reported.paused ~= true and known_health ~= 'lost')
+      head = with_progress(head, reported, now, estimate)
+    end
+  else
+    local estimate
+    pace, estimate = estimated(pace, known_at, known_progress, now_ms, progress, status == 'processing' and not is_paused,
+      known_health == 'lost')
+    added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
+    if given_eta or has_eta_high then
+      if given_eta and string.find(given_eta, '^"%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d.') then
+        added = added .. ',"eta_basis":"worker"'
+      end
+    elseif estimate then
+      added = added .. estimate
+    end
+  end
 end
 local health
 if head then
   -- Neither a request nor a child says that the worker was heard.
   health = known_health
-  if progressed == now_ms and progressed_at == now then
-    health = health == 'stalled' and 'ok' or health
-    local start, moments = string.match(head, '^(.*)(,"last_seen_at":".*)$')
-    if moments then
-      moments = string.gsub(moments, '"progressed_at":"[^"]*"', '"progressed_at":"' .. now .. '"', 1)
-      head = start .. string.gsub(moments, '"health":"stalled"', '"health":"ok"', 1)
-    end
+  if health == 'stalled' and progressed == now_ms then
+    health = 'ok'
   end
 else
   seen = now_ms
@@ -383,7 +404,7 @@ if health and clocks_key then
 end
 meta = cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date, seen, progressed, health, clocked, requested, sample_at, children, last)
+  day, date, seen, progressed, health, clocked, requested, sample_at, children, last, pace)
 if timeline then
   call('HSET', job_key, slot, state, 'meta', meta, 'timeline', timeline)
 else

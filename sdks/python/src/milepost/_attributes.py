@@ -24,6 +24,7 @@ SERVER_FIELDS = frozenset(
         "last_seen_at",
         "progressed_at",
         "ended_at",
+        "eta_basis",
         "health",
         "children",
         "requested",

@@ -51,7 +51,7 @@ def _file(name: str) -> str:
     return resources.files("milepost").joinpath("_scripts", name).read_text("utf-8")
 
 
-_SHARED = (_file("attempt.lua"), _file("children.lua"), _file("timeline.lua"), _file("report.lua"))
+_SHARED = (_file("attempt.lua"), _file("children.lua"), _file("pace.lua"), _file("timeline.lua"), _file("report.lua"))
 _FOLD = ("local legacy\n", *_SHARED)
 """The fold of what reporters send, without what legacy workers need."""
 _LEGACY_FOLD = (_file("legacy.lua"), *_SHARED)
@@ -215,6 +215,9 @@ class RedisClient:
             "total": update.number("total"),
             "stage_progress": update.number("stage_progress"),
             "given_attributes": update.attributes(),
+            "given_eta": fields.get("eta"),
+            "has_eta_high": "eta_high" in fields,
+            "is_paused": fields.get("paused") == "true",
             "has_timestamp": "timestamp" in fields,
             "random": secrets.token_hex(16),
             "keep": TTL_MS,

@@ -1,0 +1,181 @@
+//! When an attempt is expected to complete, from how its progress has grown: `spec/README.md`, section 3.
+
+/// How the progress of an attempt has grown so far: what its `eta` is computed from.
+///
+/// Times are in milliseconds. All numbers are doubles, and only added, subtracted, multiplied, divided, compared and rounded down.
+///
+/// Invariant: `pace.lua` computes the same numbers, to the last digit, and stores the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Pace {
+    /// When the progress changed last, since 1970. 0 while the clock is stopped: the attempt is queued or paused.
+    at: f64,
+    /// The progress since then.
+    progress: f64,
+    /// By how much the progress has grown, in how much time, and how often it changed. Time in which the attempt was queued, paused or lost
+    /// is left out, and so is progress made meanwhile.
+    gained: f64,
+    elapsed: f64,
+    changes: f64,
+    /// The same three, but earlier steps count less: see [`memory`].
+    recent_gain: f64,
+    recent_time: f64,
+    recent_changes: f64,
+    /// The estimate in the state, since 1970; 0 if there is none.
+    eta: f64,
+    eta_high: f64,
+}
+
+/// A step of a job that has just begun counts half as much after this time, in milliseconds; …
+const SHORTEST_MEMORY: f64 = 30_000.0;
+/// … later, after this share of the time elapsed.
+const MEMORY_SHARE: f64 = 0.2;
+
+/// There is no estimate before the progress was seen to grow for so long, so often and by so much.
+const MIN_ELAPSED: f64 = 10_000.0;
+const MIN_CHANGES: f64 = 3.0;
+const MIN_GAIN: f64 = 0.02;
+/// A job that takes longer than ten years has no estimate.
+const MAX_LEFT: f64 = 315_360_000_000.0;
+
+/// `eta_high` leaves room for so much more time than the slower of the two rates needs.
+const MARGIN: f64 = 1.25;
+/// An estimate changes only if the time left changes by more than this share.
+const TOLERANCE: f64 = 0.1;
+
+impl Pace {
+    /// How many bytes a pace has when it is encoded.
+    pub(crate) const ENCODED: usize = 80;
+
+    /// That of an attempt whose progress has been `progress` since `at`.
+    pub(crate) fn since(at: f64, progress: f64) -> Self {
+        Self { at, progress, ..Self::default() }
+    }
+
+    /// After the attempt has reached `progress`. None if it was set back: the estimate begins anew.
+    pub(crate) fn advanced(mut self, now: f64, progress: f64) -> Option<Self> {
+        if progress < self.progress {
+            return None;
+        }
+        if self.at == 0.0 {
+            (self.at, self.progress) = (now, progress);
+            return Some(self);
+        }
+        if progress <= self.progress {
+            return Some(self);
+        }
+        let gain = progress - self.progress;
+        let time = if now > self.at { now - self.at } else { 0.0 };
+        self.gained += gain;
+        self.elapsed += time;
+        self.changes += 1.0;
+        let kept = memory(self.elapsed);
+        let kept = kept / (kept + time);
+        self.recent_gain = self.recent_gain * kept + gain;
+        self.recent_time = self.recent_time * kept + time;
+        self.recent_changes = self.recent_changes * kept + 1.0;
+        (self.at, self.progress) = (now, progress);
+        Some(self)
+    }
+
+    /// While the attempt is queued or paused, or after it was lost: time does not count until the next update.
+    pub(crate) fn stopped(mut self) -> Self {
+        (self.at, self.eta, self.eta_high) = (0.0, 0.0, 0.0);
+        self
+    }
+
+    /// Estimates when the attempt completes. Returns `eta` and `eta_high`, in milliseconds since 1970; none if too little is known.
+    pub(crate) fn estimate(&mut self, now: f64) -> Option<[f64; 2]> {
+        let estimate = self.computed(now);
+        let Some([eta, eta_high]) = estimate else {
+            (self.eta, self.eta_high) = (0.0, 0.0);
+            return None;
+        };
+        if !(is_near(eta, self.eta, now) && is_near(eta_high, self.eta_high, now)) {
+            (self.eta, self.eta_high) = (eta, eta_high);
+        }
+        Some([self.eta, self.eta_high])
+    }
+
+    fn computed(&self, now: f64) -> Option<[f64; 2]> {
+        if self.changes < MIN_CHANGES
+            || self.elapsed < MIN_ELAPSED
+            || self.gained < MIN_GAIN
+            || self.progress >= 1.0
+            || self.at == 0.0
+        {
+            return None;
+        }
+        // Only silence beyond twice the usual gap counts as standstill.
+        let silence = now - self.at - 2.0 * self.recent_time / self.recent_changes;
+        let standstill = if silence > 0.0 { silence } else { 0.0 };
+        let to_gain = 1.0 - self.progress;
+        let left = to_gain * (self.recent_time + standstill) / self.recent_gain;
+        let overall = to_gain * (self.elapsed + standstill) / self.gained;
+        let slower = if left > overall { left } else { overall };
+        let high = slower * MARGIN;
+        // Not a number is not below either.
+        (high < MAX_LEFT).then(|| [left, high].map(|left| (self.at + left + 0.5).floor()))
+    }
+
+    /// The pace as it is stored.
+    pub(crate) fn encode(&self) -> [u8; Self::ENCODED] {
+        let mut bytes = [0; Self::ENCODED];
+        let numbers = [
+            self.at,
+            self.progress,
+            self.gained,
+            self.elapsed,
+            self.changes,
+            self.recent_gain,
+            self.recent_time,
+            self.recent_changes,
+            self.eta,
+            self.eta_high,
+        ];
+        for (bytes, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            bytes.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The pace that was stored. None if the bytes are not one.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let numbers: [[u8; 8]; 10] = numbers.try_into().ok()?;
+        let numbers = numbers.map(f64::from_be_bytes);
+        if !rest.is_empty() || !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+            return None;
+        }
+        let [at, progress, gained, elapsed, changes, ..] = numbers;
+        let [.., recent_gain, recent_time, recent_changes, eta, eta_high] = numbers;
+        Some(Self {
+            at,
+            progress,
+            gained,
+            elapsed,
+            changes,
+            recent_gain,
+            recent_time,
+            recent_changes,
+            eta,
+            eta_high,
+        })
+    }
+
+    /// The progress that it was computed with.
+    pub(crate) fn progress(&self) -> f64 {
+        self.progress
+    }
+}
+
+/// After how much time a step counts half as much.
+fn memory(elapsed: f64) -> f64 {
+    let share = MEMORY_SHARE * elapsed;
+    if share > SHORTEST_MEMORY { share } else { SHORTEST_MEMORY }
+}
+
+/// Whether an estimate is so near to the one in the state that the latter stays.
+fn is_near(estimate: f64, stated: f64, now: f64) -> bool {
+    let moved = if estimate > stated { estimate - stated } else { stated - estimate };
+    moved <= TOLERANCE * (stated - now)
+}
