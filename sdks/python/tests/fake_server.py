@@ -64,6 +64,9 @@ class FakeServer:
                         name, _, value = header.decode().partition(":")
                         headers[name.lower()] = value.strip()
                     body = stream.read(int(headers.get("content-length", 0)))
+                    if "upgrade" in headers:
+                        connection.sendall(http(404, "no WebSocket here"))
+                        continue
                     request = Request(method, path, headers, body)
                     self.requests.append(request)
                     answer = self.answer(request)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from fake_server import FakeServer
 from test_processes import Worker
+from websockets.sync.server import ServerConnection, serve
 
 import milepost
 
@@ -29,14 +30,21 @@ class Https(NamedTuple):
 
 
 @pytest.fixture
-def https(tmp_path: Path) -> Iterator[Https]:
-    """A server that speaks TLS, with a certificate that nobody else knows."""
+def identity(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate that nobody else knows, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *names, *files], check=True)
+    return certificate, key
+
+
+@pytest.fixture
+def https(identity: tuple[Path, Path]) -> Iterator[Https]:
+    """A server that speaks TLS."""
+    certificate, key = identity
     updates: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -74,6 +82,29 @@ def test_reports_over_tls(https: Https, job_id: str, patch: str) -> None:
     assert Worker(code, https.url, SSL_CERT_FILE=str(https.certificate)).finish() == (0, "")
     assert https.updates[-1]["status"] == "completed"
     assert len(https.updates[-1]["result"]) == 50_000
+
+
+def test_watches_over_tls(identity: tuple[Path, Path]) -> None:
+    """A long state takes several records of TLS."""
+    certificate, key = identity
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    end = {"job_id": "a", "status": "completed", "result": "x" * 60_000, "attempt": 1, "position": "1-9"}
+
+    def handle(connection: ServerConnection) -> None:
+        connection.send(json.dumps({"type": "connected"}))
+        for _ in connection:
+            connection.send(json.dumps({"type": "subscribed", "job_id": "a", "known": True}))
+            connection.send(json.dumps(end))
+
+    with serve(handle, "127.0.0.1", 0, ssl=context) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        code = "(state,) = milepost.watch('a')\nassert len(state.result) == 60_000"
+        url = f"https://localhost:{server.socket.getsockname()[1]}"
+        assert Worker(code, url, SSL_CERT_FILE=str(certificate)).finish() == (0, "")
+        server.shutdown()
+        thread.join()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(https: Https, job_id: str) -> None:

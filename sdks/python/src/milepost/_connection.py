@@ -124,6 +124,40 @@ class Connection:
             self._drop()
             raise Lost(_say(error)) from error
 
+    # What is no longer HTTP: after an answer with 101
+
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something has arrived that the file does not show."""
+        return self._socket is not None and self._socket.has_pending
+
+    def send(self, data: bytes, timeout: float) -> None:
+        """Raises Lost."""
+        try:
+            if self._socket is None:
+                raise ConnectionAbortedError("closed")
+            self._socket.deadline = time.monotonic() + timeout
+            self._socket.sendall(data)
+        except (OSError, ValueError) as error:
+            self._drop()
+            raise Lost(_say(error)) from error
+
+    def receive(self, response: http.client.HTTPResponse, timeout: float) -> bytes:
+        """What has arrived after that answer, waiting for it for at most so many seconds; empty if the server has
+        closed. Raises Lost."""
+        try:
+            if self._socket is None:
+                raise ConnectionAbortedError("closed")
+            self._socket.deadline = time.monotonic() + timeout
+            # The buffer may have read more than the answer. Afterwards it is empty: a read this large goes past it.
+            return response.fp.read1(65_536)
+        except (OSError, ValueError) as error:
+            self._drop()
+            raise Lost(_say(error)) from error
+
     def _drop(self) -> None:
         connection, self._http, self._socket = self._http, None, None
         if connection is not None:

@@ -20,6 +20,13 @@ class Cursor:
         if since is not None:
             self.advance(since)
 
+    def is_newer(self, position: str) -> bool:
+        """Whether a state at `position` has not been seen, nor a newer one of its epoch."""
+        match = _POSITION.fullmatch(position)
+        if match is None:
+            return position != self.latest
+        return all(int(match[2]) > number for epoch, number in self._seen if epoch == match[1])
+
     def advance(self, position: str) -> bool:
         """Moves on to `position`; False if a state as new as that, or newer, has been seen in its epoch."""
         match = _POSITION.fullmatch(position)

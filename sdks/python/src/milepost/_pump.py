@@ -4,81 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from typing import TYPE_CHECKING, Deque, Optional
+from typing import TYPE_CHECKING, Optional
 
+from . import _address
+from ._backlog import Backlog
+from ._outcome import Failure
+from ._shared_socket import NoSocket, Server, SharedSocket, follow
+from ._source import Query
 from ._state import State
 
 if TYPE_CHECKING:
     from ._watch import Watch
 
-MAX_WAITING = 128
-"""So many states wait for an `async for` that is slower than the job; then only the newest, and up to 8 ends."""
-MAX_ENDS = 8
-
 
 class Pump:
-    """Watches in a thread, for an event loop."""
+    """Lets an event loop have the states of a watch: from the socket that watches share, or else from a thread."""
 
     def __init__(self, watch: Watch) -> None:
         self._outer = watch
-        self._watch = watch._again()
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._ready: Deque[State] = deque()
-        self._error: Optional[BaseException] = None
-        self._is_over = False
         self._news = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="milepost-watch", daemon=True)
+        self._backlog = Backlog(self._wake)
+        self._shared: Optional[SharedSocket] = None
+        self._watch: Optional[Watch] = None
+        self._since = watch._since
         watch._sources.add(self)
-        self._thread.start()
+        if not _address.is_redis(watch._url):
+            query = Query(self._since, watch._mode, watch._max_rate, watch._silence)
+            self._shared = follow(Server(watch._url, watch._token), watch.job_id, query, self._backlog)
+        if self._shared is None:
+            self._begin_thread()
 
-    def _run(self) -> None:
-        error: Optional[BaseException] = None
+    def _begin_thread(self) -> None:
+        self._watch = self._outer._again(self._since)
+        threading.Thread(target=self._run, args=(self._watch,), name="milepost-watch", daemon=True).start()
+
+    def _run(self, watch: Watch) -> None:
         try:
-            for state in self._watch:
-                with self._lock:
-                    self._push(state)
-                self._wake()
-        except Exception as raised:
-            error = raised
-        with self._lock:
-            self._error = error
-            self._is_over = True
-        self._wake()
-
-    def _push(self, state: State) -> None:
-        self._ready.append(state)
-        if len(self._ready) > MAX_WAITING:
-            ends = [each for each in self._ready if each.has_ended and each is not state][-MAX_ENDS:]
-            self._ready = deque([*ends, state])
+            for state in watch:
+                self._backlog.push(state)
+        except Exception as error:
+            self._backlog.finish(error)
+        else:
+            self._backlog.finish(None)
 
     def _wake(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._news.set)
         except RuntimeError:
             # The loop is closed: nobody listens any more.
-            self._watch.close()
+            self._leave()
+            if self._watch is not None:
+                self._watch.close()
 
     async def next(self) -> Optional[State]:
         while True:
             self._news.clear()
-            with self._lock:
-                if self._ready:
-                    state = self._ready.popleft()
-                    self._outer._state = state
-                    return state
-                if self._is_over:
-                    if self._error is not None:
-                        raise self._error
-                    return None
+            try:
+                state = self._backlog.take()
+            except (NoSocket, Failure):
+                # The other failure is a fork's.
+                self._leave()
+                self._backlog = Backlog(self._wake)
+                self._begin_thread()
+                continue
+            if state is not None:
+                self._outer._state = state
+                self._since = state.position
+                return state
+            if self._backlog.is_over:
+                return None
             await self._news.wait()
+
+    def _leave(self) -> None:
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.leave(self._outer.job_id, self._backlog)
 
     def stop(self) -> None:
         self._outer._sources.discard(self)
-        self._watch.close()
+        self.close()
 
     # As one of the outer watch's sources
 
+    @property
+    def has_connected(self) -> bool:
+        return self._shared is not None and self._shared.has_connected
+
     def close(self) -> None:
-        self._watch.close()
+        self._leave()
+        self._backlog.close()
+        if self._watch is not None:
+            self._watch.close()

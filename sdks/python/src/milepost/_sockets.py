@@ -46,6 +46,15 @@ class TimedSocket:
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Receiver(self))
 
+    def fileno(self) -> int:
+        number: int = self._sock.fileno()
+        return number
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something has arrived that the file does not show."""
+        return False
+
     def shut_down(self) -> None:
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -104,6 +113,10 @@ class TlsSocket(TimedSocket):
             self._incoming.write(buffer[:received])
         else:
             self._incoming.write_eof()
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._tls.pending() or self._incoming.pending)
 
     def sendall(self, data: Union[bytes, bytearray, memoryview]) -> None:
         view = memoryview(data)

@@ -55,6 +55,6 @@ def open_source(url: str, token: Optional[str], job_id: str) -> Source:
             shown = _address.without_password(url)
             raise NoServer(f"{shown} cannot be watched: {_address.explain(error)}") from error
         return RedisSource(url, job_id)
-    from ._http_source import HttpSource
+    from ._shared_source import SharedSource
 
-    return HttpSource(url, token, job_id)
+    return SharedSource(url, token, job_id)

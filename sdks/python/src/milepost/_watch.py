@@ -31,10 +31,11 @@ class Closing(Protocol):
 class Watch:
     """A job's states: made by `milepost.watch()`. For `for` or `async for`; done after the job's end.
 
-    Each loop is a connection of its own, and begins with the present state, or after `since`. After a lost connection
-    it resumes where it was: no state comes twice, nor an older one after a newer one. It comes back for ever, with a
-    jittered backoff, and warns once when a connection is lost and once when it is back. A loop that is slower than the
-    job skips to the newest state, and misses no end.
+    A loop begins with the present state, or after `since`. All loops of a process over one server's jobs share a
+    WebSocket and a thread; where WebSockets do not get through, each has an event stream of its own. After a lost
+    connection it resumes where it was: no state comes twice, nor an older one after a newer one. It comes back for
+    ever, with a jittered backoff, and warns once when a connection is lost and once when it is back. A loop that is
+    slower than the job skips to the newest state, and misses no end (of more than 8, the latest 8).
 
     Raises WatchRefused where the server will not have the watcher (a job id that is none, a token that is not right).
     """
@@ -156,6 +157,6 @@ class Watch:
     ) -> None:
         self.close()
 
-    def _again(self) -> Watch:
-        """The same for one loop, which may be closed alone."""
-        return Watch(self._url, self._token, self._job_id, self._since, self._mode, self._max_rate, self._silence)
+    def _again(self, since: Optional[str]) -> Watch:
+        """The same for one loop, which may be closed alone, after that position."""
+        return Watch(self._url, self._token, self._job_id, since, self._mode, self._max_rate, self._silence)
