@@ -308,6 +308,43 @@ test('a job’s page lists its attempts, each with its error', async () => {
   noFaults();
 });
 
+test('declared stages are steps with labels: in the timeline, the list and the component', async () => {
+  const stages = ['fetch', { id: 'encode', label: 'Encode the film', weight: 2 }, { id: 'proof', skipped: true }, { id: 'upload', label: 'Upload' }];
+  await server.report('film', { stages, stage: 'fetch', stage_progress: 0 });
+  await server.report('film', { stage: 'encode', stage_progress: 0.5 });
+  const page = await open('/?job=film');
+  await reads(page, '.figure', /50 %\s*Encode the film/);
+  await reads(page, '[data-part="timeline"]', /^\s*fetch\s[^]*Encode the film\s+now\s[^]*proof\s+skipped\s+Upload\s+ahead\s*$/);
+  assert.deepEqual(await violations(page), []);
+  await page.goto(server.url);
+  await reads(page, row('film'), /Encode the film[^]*50 %/);
+  await page.goto(`${server.url}/embed/film`);
+  await page.locator('job-progress').evaluate((bar) => bar.setAttribute('stages', ''));
+  const steps = () => page.locator('job-progress [part="stages"] li').allInnerTexts();
+  await until('the steps', async () => (await steps()).join() === '✓ fetch,● Encode the film,⊘ proof,○ Upload');
+  assert.equal(await page.locator('job-progress [aria-current="step"]').innerText(), '● Encode the film');
+  await server.report('film', { status: 'failed', error: 'no space left' });
+  await until('the failure', async () => (await steps())[1] === '✕ Encode the film');
+  await server.report('film', { attempt: 2, stages, stage: 'upload' });
+  await server.report('film', { status: 'completed' });
+  await until('all of it', async () => (await steps()).join() === '✓ fetch,✓ Encode the film,⊘ proof,✓ Upload');
+  noFaults();
+});
+
+test('a completed job without a progress has a full bar, another end without one has none', async () => {
+  for (const status of ['completed', 'failed', 'cancelled']) await server.report(status, { status, progress: null });
+  const page = await open('/');
+  const bar = (/** @type {string} */ job) => page.locator(row(job)).locator('.bar');
+  await reads(page, row('completed'), /100 %[^]*Completed/);
+  assert.equal(await bar('completed').locator('.bar-fill').evaluate((fill) => getComputedStyle(fill).transform), 'matrix(1, 0, 0, 1, 0, 0)');
+  for (const status of ['failed', 'cancelled']) assert.equal(await bar(status).isVisible(), false, status);
+  await page.goto(`${server.url}/embed/completed`);
+  await until('a full bar', async () => (await page.locator('job-progress .fill').getAttribute('style'))?.includes('100%'));
+  await page.goto(`${server.url}/embed/failed`);
+  await until('no bar', async () => !(await page.locator('job-progress .bar').isVisible()));
+  noFaults();
+});
+
 test('a job’s page and the component count its children', async () => {
   await server.report('batch', { children_expected: 3, stage: 'rendering' });
   for (const part of [1, 2]) await server.report(`part-${part}`, { parent_id: 'batch', progress: 0.2 });

@@ -48,6 +48,7 @@ const PAGES = {
   try: { path: '/try' },
   embed: { path: '/embed/render:trailer-4k' },
   'embed-children': { path: '/embed/batch:nightly' },
+  'embed-stages': { path: '/embed/render:trailer-4k', act: (page) => page.locator('job-progress').evaluate((bar) => bar.setAttribute('stages', '')) },
 };
 
 /** @param {Server} server @param {number} count */

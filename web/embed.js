@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The page at `/embed/{job_id}`: one job's bar, for a frame in another page. Its query may set `label`, `errors`
- * (`summary`, `full`, `hidden`), `theme` (`light`, `dark`) and `lang`. A token is in the fragment, which no server sees:
+ * (`summary`, `full`, `hidden`), `stages`, `compact`, `theme` (`light`, `dark`) and `lang`. A token is in the fragment, which no server sees:
  * `/embed/render-7#token=…`.
  */
 
@@ -21,7 +21,7 @@ const token = () => new URLSearchParams(location.hash.slice(1)).get('token') ?? 
 const bar = document.createElement('job-progress');
 bar.setAttribute('job', id);
 bar.setAttribute('url', new URL('..', location.href.split(/[?#]/)[0]).href);
-for (const name of ['label', 'errors']) {
+for (const name of ['label', 'errors', 'stages', 'compact']) {
   const value = query.get(name);
   if (value !== null) bar.setAttribute(name, value);
 }

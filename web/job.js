@@ -1,7 +1,7 @@
 // @ts-check
 /** A job as a page shows it: what is read out of its state, and what is remembered of the states before. */
 
-import { Outlook, errorSummary } from './milepost.js';
+import { Outlook, errorSummary, stageLabel, stepsOf } from './milepost.js';
 
 /** @typedef {import('./milepost.js').State} State */
 
@@ -52,7 +52,8 @@ export class Job {
     const progress = progressOf(this.state);
     // Many workers report 0 with a failure. The bar stays where it got to.
     const lost = this.hasEnded && this.state.status !== 'completed' && !progress;
-    return lost && this.furthest ? this.furthest : progress;
+    if (lost && this.furthest) return this.furthest;
+    return progress ?? (this.state.status === 'completed' ? 1 : null);
   }
 
   /** `62 %`, or nothing. 100 % is for what is done, and 0 % for what has not ended. */
@@ -75,7 +76,12 @@ export class Job {
   get stage() {
     const stage = text(this.state?.stage);
     const repeats = this.hasEnded ? ['complete', 'error', 'processing', 'queued'] : [this.state?.status, 'processing'];
-    return repeats.includes(stage) ? '' : stage;
+    return repeats.includes(stage) ? '' : stageLabel(this.state) || stage;
+  }
+
+  /** The stages that it declares, in their order. */
+  get steps() {
+    return stepsOf(this.state);
   }
 
   /** All of a failure's error. */

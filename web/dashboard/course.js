@@ -7,7 +7,7 @@ import { Job, WORDS, text, timeOf } from '../job.js';
 /**
  * @typedef {{ time: number, progress: number | null, stage: string, attempt: number, status: string, number: number }} Sample
  * @typedef {{ stage: string, attempt: number, status: string, begun: number, left: number, from: number | null, to: number | null }} Leg
- * @typedef {{ id: string, started_at: string | null, ended_at: string | null, progress_from: number | null, progress_to: number | null }} Stage
+ * @typedef {{ id: string, label?: string, started_at: string | null, ended_at: string | null, progress_from: number | null, progress_to: number | null }} Stage
  * @typedef {{ states: State[], samples?: [number, number][], stages?: Stage[], attempts?: import('./attempts.js').Attempt[] }} History
  */
 
@@ -133,12 +133,12 @@ function ofTimeline(present, samples, stages) {
     }));
   /** @type {Sample[]} */
   const all = [];
-  for (const { id, started_at, ended_at, progress_from, progress_to } of stages) {
+  for (const { id, label, started_at, ended_at, progress_from, progress_to } of stages) {
     const [begun, ended] = [Date.parse(text(started_at)), Date.parse(text(ended_at)) || Infinity];
     const times = samples.map(([seconds, progress]) => /** @type {const} */ ([started + seconds * 1000, progress]));
-    const within = times.filter(([time]) => begun < time && time < ended).map(([time, progress]) => made(time, progress, id));
-    all.push(made(begun, progress_from, id), ...within);
-    if (ended < Infinity) all.push(made(ended - 1, progress_to, id));
+    const within = times.filter(([time]) => begun < time && time < ended).map(([time, progress]) => made(time, progress, label ?? id));
+    all.push(made(begun, progress_from, label ?? id), ...within);
+    if (ended < Infinity) all.push(made(ended - 1, progress_to, label ?? id));
   }
   return all;
 }

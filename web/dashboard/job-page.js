@@ -246,7 +246,7 @@ export class JobPage {
       fillTable(parts.samples, samples);
     }
     parts['timeline-section'].hidden = legs.length === 0;
-    paintTimeline(parts.timeline, legs, countBefore);
+    paintTimeline(parts.timeline, legs, countBefore, this.job.steps);
     const started = Date.parse(text(this.job.state?.started_at));
     write(parts.begun, started ? clock(started) : `${countBefore ? 'before ' : ''}${clock(begun)}`);
   }

@@ -1,10 +1,13 @@
 // @ts-check
-/** What a job was busy with, one after the other, and for how long. */
+/** What a job was busy with, one after the other, and for how long; and the declared stages that are still ahead. */
 
 import { duration, moment } from '../job.js';
 import { element } from '../paint.js';
 
-/** @typedef {import('./course.js').Leg} Leg */
+/**
+ * @typedef {import('../milepost.js').Step} Step
+ * @typedef {import('./course.js').Leg} Leg
+ */
 
 const MOST_LEGS = 40;
 const ENDS = ['completed', 'failed', 'cancelled'];
@@ -16,15 +19,29 @@ const shown = new WeakMap();
  * @param {HTMLElement} list
  * @param {readonly Leg[]} legs the oldest first
  * @param {number} countBefore states that are not kept any more
+ * @param {readonly Step[]} steps the stages that the job declares
  */
-export function paintTimeline(list, legs, countBefore) {
+export function paintTimeline(list, legs, countBefore, steps) {
   const latest = legs.slice(-MOST_LEGS);
   const isCut = countBefore > 0 || latest.length < legs.length;
-  const content = JSON.stringify([latest, isCut]);
+  const isOver = ENDS.includes(latest.at(-1)?.status ?? '');
+  // Of a job that has ended nothing is ahead.
+  const rest = isOver ? [] : steps.filter(({ is }) => is === 'skipped' || is === 'ahead');
+  const content = JSON.stringify([latest, isCut, rest]);
   if (shown.get(list) === content) return;
   shown.set(list, content);
   const items = latest.map((leg, index) => item(leg, latest[index - 1], index === latest.length - 1, isCut && index === 0));
-  list.replaceChildren(...items);
+  list.replaceChildren(...items, ...rest.map(stepItem));
+}
+
+/** @param {Step} step */
+function stepItem({ label, is }) {
+  const made = document.createElement('li');
+  made.dataset.step = is;
+  const head = element('p', '', 'leg');
+  head.append(element('span', label, 'stage'), element('span', is, 'took'));
+  made.append(head);
+  return made;
 }
 
 /**

@@ -15,10 +15,11 @@
  * - `errors`: what is shown of a failure: `summary` (the default), the line that names the cause; `full`, the whole error
  *   on demand; `hidden`, nothing.
  * - `compact`: makes it one line: stage, bar, percentage, and what is wrong.
+ * - `stages`: shows the stages that the job declares as steps, below the bar.
  *
  * Style it with the custom properties `--job-progress-` and: `color`, `success`, `failure`, `cancelled`, `warning`, `track`,
  * `text`, `soft-text`, `height`, `radius`; and with the parts `bar`, `fill`, `head`, `stage`, `percent`, `foot`, `message`,
- * `aside`, `outcome`, `error`, `trace`, `result`. The attribute `status` is the job's status. The attribute `health` is set
+ * `aside`, `outcome`, `error`, `trace`, `result`, `stages`, `step`, `step-done`, `step-now`, `step-ahead`, `step-skipped`. The attribute `status` is the job's status. The attribute `health` is set
  * while the worker is silent (`lost`) or makes no progress (`stalled`).
  *
  * Slots: `label` is before the stage; the default slot is below everything else, for buttons.
@@ -29,7 +30,8 @@
  * Events: `job-state` and `job-end`, whose `detail` is the state, and `job-connection`. They bubble, and leave shadow trees.
  */
 
-import { errorSummary, isEnd, watch } from '../milepost.js';
+import { errorSummary, isEnd, stageLabel, watch } from '../milepost.js';
+import { paintSteps } from './stages.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /** @typedef {import('../milepost.js').Token} Token */
@@ -177,7 +179,11 @@ p { margin: 0; }
 }
 .is-unknown .fill { inline-size: 30% !important; animation: pass 1.6s ease-in-out infinite; }
 .is-unknown:dir(rtl) .fill { animation-direction: reverse; animation-name: pass-rtl; }
+.is-none { visibility: hidden; }
 .is-stale { opacity: 0.6; }
+.stages { display: flex; flex-wrap: wrap; gap: 0.15em 1.1em; margin: 0.35em 0 0; padding: 0; list-style: none; font-size: 0.875em; color: var(--_soft); }
+.stages .now { font-weight: 600; color: color-mix(in srgb, var(--_color) 72%, currentColor); }
+.stages .skipped { text-decoration: line-through; }
 .is-stale .fill { animation-play-state: paused !important; }
 :host([health]) .is-unknown .fill { animation: none; inline-size: 100% !important; background: var(--_stripes); }
 .error { font-size: 0.875em; overflow-wrap: anywhere; }
@@ -194,7 +200,7 @@ p { margin: 0; }
 :host([compact]) .bar { flex: 1 1 6em; order: 1; margin-block: 0; }
 :host([compact]) .percent { order: 2; margin: 0; }
 :host([compact]) .foot { order: 3; min-block-size: 0; }
-:host([compact]) :is(.message, .trace, .result) { display: none; }
+:host([compact]) :is(.message, .trace, .result, .stages) { display: none; }
 :host([compact]) .error { order: 4; }
 :host([compact][hidden]) { display: none; }
 @keyframes pass { from { transform: translateX(-100%); } to { transform: translateX(334%); } }
@@ -223,6 +229,7 @@ const body = () => [
   make('div', { class: 'row foot', part: 'foot' },
     make('span', { class: 'message', part: 'message', dir: 'auto' }),
     make('span', { class: 'aside', part: 'aside' })),
+  make('ol', { class: 'stages', part: 'stages', hidden: '' }),
   make('p', { class: 'error', part: 'error', dir: 'auto', hidden: '' }),
   make('details', { class: 'trace', part: 'trace', hidden: '' },
     make('summary', {}), make('pre', { tabindex: '0', dir: 'auto' }), make('button', { type: 'button' })),
@@ -238,7 +245,7 @@ const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
 const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
 
 export class JobProgress extends Base {
-  static observedAttributes = ['job', 'url', 'token', 'label', 'max-rate', 'errors'];
+  static observedAttributes = ['job', 'url', 'token', 'label', 'max-rate', 'errors', 'stages'];
 
   /** @type {Watch | null} */
   #watch = null;
@@ -320,7 +327,7 @@ export class JobProgress extends Base {
   attributeChangedCallback(name, before, now) {
     // Before it is connected, and while a parsed element becomes this one, there is nothing to change.
     if (before === now || !this.#isOn) return;
-    if (name === 'label' || name === 'errors') return this.#plan();
+    if (['label', 'errors', 'stages'].includes(name)) return this.#plan();
     this.#stop();
     this.#start();
   }
@@ -383,7 +390,7 @@ export class JobProgress extends Base {
     const before = this.#painted;
     this.#painted = state;
     const hasEnded = !!state && isEnd(state);
-    const told = typeof state?.progress === 'number' ? state.progress : null;
+    const told = typeof state?.progress === 'number' ? state.progress : state?.status === 'completed' ? 1 : null;
     // Many workers report 0 with a failure. The bar stays where it got to.
     const isLost = hasEnded && state.status !== 'completed' && !told && before?.attempt === state.attempt;
     const progress = isLost ? this.#progress : told;
@@ -403,7 +410,7 @@ export class JobProgress extends Base {
     const ended = hasEnded ? /** @type {keyof typeof MARKS} */ (state.status) : null;
     const isHidden = this.getAttribute('errors') === 'hidden';
     const nothing = !error ? words.waiting : isHidden ? words.unavailable : '';
-    write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : text(state?.stage) || nothing);
+    write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : stageLabel(state) || nothing);
     stage.hidden = !!ended && ['complete', 'error', 'processing', 'queued', ended].includes(state?.stage ?? '');
     outcome.hidden = !ended;
     write(outcome, ended ? `${MARKS[ended]} ${words[ended]}` : '');
@@ -412,6 +419,8 @@ export class JobProgress extends Base {
     const isError = ended === 'failed' && (isHidden || text(state?.message).includes(text(state?.error) || '\n'));
     write(message, isError ? '' : text(state?.message));
     this.#paintAside(aside, health, hasEnded);
+    const { stages } = this.#parts;
+    if (stages) paintSteps(stages, this.hasAttribute('stages') ? state : null);
     // While it runs, its place is kept, so that nothing jumps.
     foot.hidden = hasEnded && !message.textContent;
     this.#paintError(error ? error.message : ended ? text(state?.error) : '');
@@ -431,6 +440,8 @@ export class JobProgress extends Base {
    */
   #paintBar(bar, fill, progress, isUnknown, state, before) {
     bar.classList.toggle('is-unknown', isUnknown);
+    // An empty bar would say 0 %.
+    bar.classList.toggle('is-none', progress === null && !!state && isEnd(state));
     bar.classList.toggle('is-stale', !!state && !isEnd(state) && this.connection !== 'open');
     // It jumps back, and to where it was found; it only ever glides forwards.
     const isForward = !!before && before.attempt === state?.attempt && (progress ?? 0) >= (Number(before.progress) || 0);
@@ -441,7 +452,7 @@ export class JobProgress extends Base {
       'aria-valuemin': '0',
       'aria-valuemax': '100',
       'aria-valuenow': String(Math.floor(progress * 100)),
-      'aria-valuetext': [this.#percent(progress), text(state?.stage)].filter(Boolean).join(', '),
+      'aria-valuetext': [this.#percent(progress), stageLabel(state)].filter(Boolean).join(', '),
     };
     for (const name of ['aria-valuemin', 'aria-valuemax', 'aria-valuenow', 'aria-valuetext']) {
       const value = values?.[/** @type {keyof values} */ (name)];
@@ -519,7 +530,7 @@ export class JobProgress extends Base {
       const error = ended === 'failed' && this.getAttribute('errors') !== 'hidden' && errorSummary(state.error);
       write(ears, `${label}: ${this.#words[ended]}${error ? `. ${error}` : ''}`);
     } else if (!isOn || before.stage !== state.stage || quarter(progress) > quarter(before.progress)) {
-      write(ears, [text(state.stage), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
+      write(ears, [stageLabel(state), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
     }
   }
 

@@ -29,6 +29,7 @@ import { runAsWorker } from './worker.js';
  * @typedef {import('./log-watch.js').LogOptions} LogOptions
  * @typedef {import('./log-watch.js').LogPart} LogPart
  * @typedef {import('./outlook.js').Health} Health
+ * @typedef {import('./steps.js').Step} Step
  * @typedef {import('./watch.js').Token} Token
  * @typedef {import('./watch.js').WatchError} WatchError
  * @typedef {import('./watch.js').WatchOptions} WatchOptions
@@ -47,6 +48,7 @@ export { watchLog } from './watch.js';
 export { errorSummary } from './error.js';
 export { Outlook } from './outlook.js';
 export { isEnd } from './state.js';
+export { stageLabel, stepsOf } from './steps.js';
 
 /**
  * Watches a job until its end.

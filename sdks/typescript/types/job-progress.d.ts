@@ -17,6 +17,8 @@ export interface JobProgressAttributes {
   errors?: 'summary' | 'full' | 'hidden';
   /** One line: stage, bar, percentage and what is wrong. */
   compact?: boolean | '';
+  /** Shows the stages that the job declares as steps. */
+  stages?: boolean | '';
 }
 
 /** The events of `<job-progress>`. They bubble, out of shadow trees too. */

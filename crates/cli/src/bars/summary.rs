@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use milepost_protocol::{Action, Children, Health, State, StateView, Status};
+use milepost_protocol::{Action, Attribute, Children, Health, State, StateView, Status};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -58,7 +58,7 @@ impl JobSummary {
             health: state.health().filter(|health| *health != Health::Ok),
             is_estimated: JobTimes::of(state).eta.is_some(),
             status: state.status(),
-            stage: view.stage.into_owned(),
+            stage: stage_label(state, &view.stage).unwrap_or_else(|| view.stage.into_owned()),
             progress: view.progress,
             children: view.children,
             message: view.message.map(Cow::into_owned),
@@ -135,6 +135,21 @@ impl JobSummary {
         }
         Some(text)
     }
+}
+
+/// What people call the stage, if the job declares it with a label.
+fn stage_label(state: &State, stage: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Declared {
+        Labelled { id: String, label: String },
+        Other(serde::de::IgnoredAny),
+    }
+    let stages: Vec<Declared> = serde_json::from_str(state.attribute(Attribute::Stages)?).ok()?;
+    stages.into_iter().find_map(|declared| match declared {
+        Declared::Labelled { id, label } if id == stage => Some(label),
+        Declared::Labelled { .. } | Declared::Other(_) => None,
+    })
 }
 
 /// `400/1000 rows`.
@@ -253,6 +268,10 @@ mod tests {
         assert_eq!(of(counted), "40 %|copy · 400/1000 rows");
         let parent = r#""status":"processing","stage":"render","progress":0.7,"children":{"expected":12,"queued":0,"processing":2,"completed":6,"failed":1,"cancelled":0,"lost":0}"#;
         assert_eq!(of(parent), "70 %|render · 7 of 12 ended, 1 failed, 2 processing");
+        let stages = r#""stages":["fetch",{"id":"encode","label":"Encode the film"}]"#;
+        let in_stage = |stage: &str| format!(r#""status":"processing","stage":"{stage}",{stages}"#);
+        assert_eq!(summary(&in_stage("encode")).details(), "Encode the film");
+        assert_eq!(summary(&in_stage("fetch")).details(), "fetch");
         assert_eq!(of(r#""status":"queued","stage":"queued""#), "queued|");
         assert_eq!(
             of(
