@@ -41,7 +41,10 @@ await page.exposeFunction('tellText', (/** @type {string} */ text) => say({ text
 await page.addInitScript(() => {
   let told = '';
   const tell = () => {
-    const text = document.body?.innerText ?? '';
+    // What an element shows in a tree of its own is not a part of the body's text.
+    const inside = [...document.querySelectorAll('job-progress')].flatMap((bar) => [...(bar.shadowRoot?.querySelectorAll('[part]') ?? [])]);
+    const shown = inside.map((part) => (part instanceof HTMLElement ? part.innerText : ''));
+    const text = [document.body?.innerText ?? '', ...shown].join('\n');
     if (text === told) return;
     told = text;
     // @ts-expect-error: exposed to the page above.
@@ -50,5 +53,7 @@ await page.addInitScript(() => {
   new MutationObserver(tell).observe(document, {
     subtree: true, childList: true, characterData: true, attributes: true,
   });
+  // Nor does the observer see into it.
+  setInterval(tell, 100);
 });
 await page.goto(address);

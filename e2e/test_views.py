@@ -1,0 +1,161 @@
+"""One job, watched in five ways at once: all show the same health, stage, progress and children."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from binary import BINARY, ENVIRONMENT, Server
+from scene import Scene
+from watchers import Curl, Page, ProcessWatcher, Watcher, all_of
+
+JOB = "film-1"
+SDK = Path(__file__).parent.parent / "sdks" / "python" / "src"
+NOT_WELL = ("No progress", "Silent", "stalled", "lost")
+"""What a view would say of a worker that is not well."""
+
+
+class Moment(NamedTuple):
+    """What the views show after these updates, each of a job."""
+
+    updates: list[tuple[str, dict[str, Any]]]
+    percent: int
+    stage: str
+    ended: Optional[int] = None
+    """How many of three children have ended; None: none has begun."""
+    stalled: bool = False
+
+
+class Python(ProcessWatcher):
+    """The Python package."""
+
+    def command(self) -> list[str]:
+        lines = [
+            "import json, sys",
+            f"sys.path.insert(0, {str(SDK)!r})",
+            "import milepost",
+            f"for state in milepost.watch({self.job!r}, url={self.server.url!r}):",
+            "    print(json.dumps(state), flush=True)",
+        ]
+        return [sys.executable, "-c", "\n".join(lines)]
+
+    async def line(self, line: str) -> None:
+        await self.show(line)
+
+
+class Bars(Watcher):
+    """`milepost watch` on a terminal. `row` is the job's row as it was drawn last."""
+
+    def __init__(self, server: Server, job: str) -> None:
+        super().__init__(server, job)
+        self.row = ""
+
+    async def watch(self) -> None:
+        ours, theirs = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *["sh", "-c", f'stty rows 24 cols 160; exec "{BINARY}" watch {self.job}'],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**ENVIRONMENT, "MILEPOST_URL": self.server.url, "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
+        try:
+            drawn = ""
+            while chunk := await asyncio.to_thread(read, ours):
+                drawn = (drawn + chunk)[-20_000:]
+                rows = re.findall(rf"{self.job} [^\r\n]*", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn))
+                self.row = rows[-1] if rows else ""
+                await self.notify()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            os.close(ours)
+
+
+def read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 65_536).decode(errors="replace")
+    except OSError:
+        # Nobody has it open any more.
+        return ""
+
+
+class Views(Scene):
+    async def test_all_views_show_the_same(self) -> None:
+        page = Page(self.server, JOB)
+        component = Page(self.server, JOB, f"{self.server.url}/embed/{JOB}?stages")
+        curl, python, bars = Curl(self.server, JOB), Python(self.server, JOB), Bars(self.server, JOB)
+        self.server.report(JOB, {"children_expected": 3})
+        async with page, component, curl, python, bars:
+            await page.until_there()
+            await component.until("the job", lambda: "processing" in component.text)
+            for moment in moments():
+                for job, update in moment.updates:
+                    self.server.report(job, update)
+                await self.check(moment, page, component, bars, [curl, python])
+            self.server.report(JOB, {"status": "failed", "error": "no space left on device"})
+            await all_of([curl, python], lambda watcher: watcher.until_end())
+            await page.until_reads("Failed", "at 75", "Encode the film", "no space left")
+            await component.until_reads(
+                "Failed", "75%", "\N{MULTIPLICATION X} Encode the film", "no space left"
+            )
+            await bars.until("the failure", lambda: "failed" in bars.row and "Encode the film" in bars.row)
+            self.assertEqual([*page.faults, *component.faults], [])
+
+    async def check(
+        self, moment: Moment, page: Page, component: Page, bars: Bars, programs: list[Watcher]
+    ) -> None:
+        percent, stage = moment.percent, moment.stage
+        counted = [] if moment.ended is None else [f"{moment.ended} of 3"]
+        ended = [f"{words} ended" for words in counted]
+        await page.until_reads(f"{percent}\N{NARROW NO-BREAK SPACE}%", stage, *ended)
+        await component.until_reads(
+            f"{percent}%", stage, *(["No progress for"] if moment.stalled else counted)
+        )
+        drawn = [f"{percent} %", stage, *ended, *(["stalled"] if moment.stalled else [])]
+        await bars.until(f"{drawn}", lambda: all(word in bars.row for word in drawn))
+        if moment.stalled:
+            await page.until_reads("No progress for", "Not advancing")
+        else:
+            for shown in (page.text, component.text, bars.row):
+                self.assertFalse([word for word in NOT_WELL if word in shown], shown)
+        # Programs read the same JSON.
+        state = self.server.get(f"/jobs/{JOB}")
+        self.assertEqual(state.get("children", {}).get("expected"), 3 if counted else None)
+        for program in programs:
+            await program.until(f"{state}", partial(has, program, state))
+
+
+def has(watcher: Watcher, state: dict[str, Any]) -> bool:
+    """Whether it was shown these facts last."""
+    names = ("status", "stage", "stages", "progress", "health", "children", "position")
+    return bool(watcher.states) and all(watcher.latest().get(name) == state.get(name) for name in names)
+
+
+def moments() -> list[Moment]:
+    stages = ["fetch", {"id": "encode", "label": "Encode the film", "weight": 3}]
+    begin = {"stages": stages, "stage": "fetch", "stage_progress": 0.5, "heartbeat": 10}
+    ends: list[dict[str, Any]] = [
+        {"status": "completed"},
+        {"status": "failed", "error": "no"},
+        {"progress": 0.1},
+    ]
+    children = [(f"part-{n}", {"parent_id": JOB, **end}) for n, end in enumerate(ends)]
+    encode = {"stage": "encode"}
+    return [
+        Moment([(JOB, begin)], 12, "fetch"),
+        Moment([(JOB, {**encode, "stage_progress": 0})], 25, "Encode the film"),
+        Moment(children, 25, "Encode the film", 2),
+        Moment(
+            [(JOB, {**encode, "stage_progress": 0.5, "stall_after": 0.3})], 62, "Encode the film", 2, True
+        ),
+        Moment([(JOB, {**encode, "stage_progress": 0.667, "stall_after": None})], 75, "Encode the film", 2),
+    ]
