@@ -52,6 +52,7 @@ def test_the_answer_says_where_to_watch(server: LiveServer, app: LiveApp, gate: 
         "websocket_url": f"/ws/jobs/{job_id}",
         "status_url": f"/jobs/{job_id}/status",
         "message": "Job queued",
+        "token": None,
     }
     # The work goes on while the client has its answer, which leads to the job.
     until(server, job_id, stage="rendering", progress=0.5)

@@ -37,6 +37,7 @@ from ._state import State
 from ._status import status, wait, watch
 from ._tracked import track
 from ._watch import Watch
+from ._watch_token import watch_token
 
 if TYPE_CHECKING:
     from ._tqdm import tqdm as tqdm
@@ -71,6 +72,7 @@ __all__ = [
     "track",
     "wait",
     "watch",
+    "watch_token",
 ]
 
 

@@ -10,6 +10,7 @@ from ._boundary import warn_once
 _VARIABLES = (
     "MILEPOST_URL",
     "MILEPOST_TOKEN",
+    "MILEPOST_TOKEN_SECRET",
     "MILEPOST_JOB",
     "MILEPOST_ATTEMPT",
     "MILEPOST_PARENT",

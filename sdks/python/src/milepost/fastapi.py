@@ -24,14 +24,10 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("milepost.fastapi needs the package fastapi: `pip install 'milepost[fastapi]'`") from error
 
+from . import _web
 from ._job import Job
-from ._result import is_small
 
 __all__ = ["Accepted", "Jobs"]
-
-_DELIVERY = 1.0
-"""How long the work waits, in seconds, until its end has arrived: a server that is told to stop waits for the work, and
-then leaves without what Python does at an exit."""
 
 
 class Accepted(BaseModel):
@@ -44,6 +40,8 @@ class Accepted(BaseModel):
     status_url: str
     """Where to ask for its present state; the header `Location` has it as well."""
     message: str = "Job queued"
+    token: Optional[str] = None
+    """With which a page may watch it, for 15 minutes; None without a secret to sign with."""
 
 
 class Jobs:
@@ -54,9 +52,12 @@ class Jobs:
 
         class OurJobs(Jobs):
             public_url = "https://progress.example.com"
+
+    With `token_secret`, or `MILEPOST_TOKEN_SECRET` in the environment, the answer has a token for the page.
     """
 
     public_url: ClassVar[str] = ""
+    token_secret: ClassVar[Optional[str]] = None
 
     def __init__(self, tasks: BackgroundTasks, response: Response) -> None:
         self._tasks = tasks
@@ -73,16 +74,7 @@ class Jobs:
 
     def accepted(self, job_id: object, message: Optional[str] = None) -> Accepted:
         """The answer, with 202 and `Location`, for a job that somebody else runs: a worker of Celery or RQ, say."""
-        base = self.public_url.rstrip("/")
-        # http becomes ws, https wss.
-        socket_base = f"ws{base[4:]}" if base.startswith("http") else base
-        answer = Accepted(
-            job_id=str(job_id),
-            websocket_url=f"{socket_base}/ws/jobs/{job_id}",
-            status_url=f"{base}/jobs/{job_id}/status",
-        )
-        if message is not None:
-            answer.message = message
+        answer = Accepted(**_web.accepted(job_id, self.public_url, self.token_secret, message))
         self._response.status_code = 202
         self._response.headers["Location"] = answer.status_url
         return answer
@@ -95,22 +87,13 @@ def _in_background(job: Job, work: Callable[..., Any]) -> Callable[..., Any]:
         async def run_async(*arguments: Any, **named: Any) -> None:
             try:
                 async with job:
-                    _result(job, await work(job, *arguments, **named))
+                    _web.keep_result(job, await work(job, *arguments, **named))
             finally:
-                await asyncio.to_thread(job._deliver, _DELIVERY)
+                await asyncio.to_thread(job._deliver, _web.DELIVERY)
 
         return run_async
 
     def run(*arguments: Any, **named: Any) -> None:
-        try:
-            with job:
-                _result(job, work(job, *arguments, **named))
-        finally:
-            job._deliver(_DELIVERY)
+        _web.do(job, work, arguments, named)
 
     return run
-
-
-def _result(job: Job, value: Any) -> None:
-    if value is not None and is_small(value):
-        job.result(value)
