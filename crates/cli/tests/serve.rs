@@ -88,6 +88,43 @@ fn a_log_whose_reader_is_gone_ends_nothing() {
     serve.stop();
 }
 
+/// How many lines the log has of this level and target.
+fn warnings(log: &std::path::Path, target: &str) -> usize {
+    let log = fs::read_to_string(log).unwrap();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter(|line| line["level"] == "WARN" && line["target"] == target).count()
+}
+
+#[test]
+fn what_every_request_meets_is_logged_once_a_minute() {
+    let (_folder, folder) = temporary();
+    let log = folder.join("log");
+    let serve = |command: Command, settings: &[&str]| {
+        let arguments = [&["--log-format", "json", "--set", "drain_period=0"], settings].concat();
+        Serve::of(command, &arguments, File::create(&log).unwrap().into())
+    };
+    // Nobody listens there.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = milepost(&[]);
+    command.env("REDIS_URL", format!("redis://{nobody}"));
+    let without_broker = serve(command, &[]);
+    for _ in 0..20 {
+        let answer = without_broker.get("/jobs/a").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    without_broker.stop();
+    assert_eq!(warnings(&log, "milepost_server::response::problem"), 1);
+
+    let full = serve(milepost(&[]), &["--set", "max_connections=2"]);
+    let _held: Vec<_> = (0..2).map(|_| full.connect().unwrap()).collect();
+    for _ in 0..20 {
+        let answer = full.get("/jobs/a").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    full.stop();
+    assert_eq!(warnings(&log, "milepost_server::connection::accept"), 1);
+}
+
 #[test]
 fn a_log_on_a_full_disk_ends_nothing() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();

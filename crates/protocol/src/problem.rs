@@ -192,6 +192,10 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong this time, and where.
     pub detail: String,
+    /// The request that had this problem: `urn:milepost:request:<id>`, as in the header `X-Request-Id` of the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub instance: Option<String>,
     /// The fields or parameters that were wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -230,6 +234,7 @@ impl Problem {
             title: kind.title().to_owned(),
             status: kind.status(),
             detail: detail.into(),
+            instance: None,
             errors: Vec::new(),
             attempt: None,
             position: None,

@@ -11,6 +11,7 @@ mod drain;
 mod fingerprint;
 mod instance;
 mod limits;
+mod log_throttle;
 mod memory;
 mod openapi;
 mod operating;

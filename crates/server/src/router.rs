@@ -19,6 +19,7 @@ use crate::instance::Instance;
 use crate::operating::documents::{self, OpenApiText};
 use crate::operating::{health, metrics};
 use crate::reporting::{job_log as append_log, requests, update};
+use crate::request::id;
 use crate::response::problem::Refused;
 use crate::watching::{badge, events, job_log, jobs, state, watchers};
 use crate::{openapi, pages, websocket};
@@ -73,8 +74,9 @@ pub(crate) fn router(instance: Arc<Instance>) -> Router {
         .with_state(instance)
 }
 
-/// A handler's panic is its request's alone. The panic hook has logged it.
+/// A handler's panic is its request's alone. The panic hook has logged the panic, but knows no request.
 pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!(request_id = id::current_text(), "a handler panicked");
     Refused::new(ProblemType::Internal, "the server failed at this request").into_response()
 }
 
@@ -89,7 +91,7 @@ async fn method_not_allowed(method: Method, uri: http::Uri) -> Refused {
 
 /// Pages of any origin may watch, if the origins allow it; only those of a named one may report.
 fn cors(instance: &Instance) -> CorsLayer {
-    let exposed = ["etag", "retry-after"].map(HeaderName::from_static);
+    let exposed = ["etag", "retry-after", "x-request-id"].map(HeaderName::from_static);
     let layer = CorsLayer::new().expose_headers(exposed);
     let asks = instance.gate.is_some();
     // To browsers, * is every header but `Authorization`.

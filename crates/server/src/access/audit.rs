@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use milepost_protocol::JobId;
 
 use super::Grant;
+use crate::request::id;
 
 /// The most lines per second, so that no client can flood the log.
 const MAX_LINES: u32 = 100;
@@ -46,7 +47,8 @@ impl Audit {
         let is_written =
             self.second.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
         if is_written {
-            tracing::info!(target: "milepost_audit", holder = granted.holder, %job, action);
+            let request_id = id::current_text();
+            tracing::info!(target: "milepost_audit", holder = granted.holder, %job, action, request_id);
         } else {
             self.omitted.fetch_add(1, Relaxed);
         }

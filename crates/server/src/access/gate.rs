@@ -167,7 +167,8 @@ impl Gate {
             }
             match self.sources.read() {
                 Ok(known) => {
-                    tracing::info!(keys = known.keys.keys().count(), "the keys have changed");
+                    let keys = known.keys.keys().count();
+                    tracing::info!(target: "milepost_audit", action = "reload keys", keys);
                     *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
                     self.changes.send_modify(|changes| *changes += 1);
                 }

@@ -1,10 +1,9 @@
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use milepost_protocol::ProblemType;
-use tokio::time::Instant;
 
 use crate::config::seconds;
 use crate::connection::listen;
@@ -13,12 +12,11 @@ use crate::connection::serve::{Admitted, serve};
 use crate::connection::stream::Stream;
 use crate::instance::{Instance, OpenSocket};
 use crate::limits::connections::{TooMany, network};
+use crate::log_throttle::LogThrottle;
 use crate::response::problem::Refused;
 
 /// How many more connections a full server accepts, for operators.
 const RESERVE: usize = 32;
-/// A full server says so in the log at most so often.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Takes connections until the server goes down.
 pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Arc<Instance>) {
@@ -28,7 +26,7 @@ pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Ar
     {
         tracing::error!(%error, "cannot set the options of connections");
     }
-    let (mut failing, mut told_full) = (false, None::<Instant>);
+    let (mut failing, full) = (false, LogThrottle::new());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -53,8 +51,7 @@ pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Ar
                 {
                     (open, Admitted::All)
                 } else {
-                    if told_full.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
-                        told_full = Some(Instant::now());
+                    if full.admits(Instant::now()) {
                         tracing::warn!(max, "the limit of connections is reached; refusing more");
                     }
                     let Some(open) = OpenSocket::new(&instance.counters, max + RESERVE) else {

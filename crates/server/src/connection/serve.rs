@@ -33,6 +33,7 @@ use crate::instance::{Instance, OpenSocket};
 use crate::limits::Client;
 use crate::limits::connections::{Counted, TooMany, network};
 use crate::reporting::direct;
+use crate::request::id::{self, RequestId};
 use crate::response::problem::Refused;
 use crate::websocket;
 
@@ -112,6 +113,8 @@ pub(crate) struct Upgrade(Arc<Mutex<Option<Upgraded>>>);
 
 /// A socket that a handshake has led to.
 pub(crate) struct Upgraded {
+    /// The handshake's.
+    pub(crate) id: RequestId,
     pub(crate) wanted: websocket::Wanted,
     /// What it is allowed, where credentials are asked for.
     pub(crate) granted: Option<Arc<Granted>>,
@@ -151,7 +154,27 @@ struct Requests {
 }
 
 impl Requests {
-    async fn answer(self, mut request: Request<Incoming>) -> Response {
+    /// Answers a request under its id.
+    async fn answer(self, request: Request<Incoming>) -> Response {
+        let id = RequestId::of(request.headers());
+        id.scope(async {
+            let logged = tracing::enabled!(tracing::Level::DEBUG)
+                .then(|| (request.method().clone(), request.uri().path().to_owned()));
+            let is_plain = direct::is_plain_report(&self.instance, &request);
+            let mut response = self.answer_as(request, is_plain).await;
+            if let Some((method, path)) = logged {
+                let (request_id, status) = (id::current_text(), response.status().as_u16());
+                // In quotes, so that nothing of a path can steer a terminal.
+                tracing::debug!(request_id, %method, ?path, status, "request");
+            }
+            // What names a report that was accepted is its position.
+            id::label(&mut response, is_plain);
+            response
+        })
+        .await
+    }
+
+    async fn answer_as(self, mut request: Request<Incoming>, is_plain: bool) -> Response {
         let has_body = !request.body().is_end_stream();
         let refused = self.refuse(&request).or_else(|| self.limit(&mut request).err());
         if let Some(refused) = refused {
@@ -166,7 +189,7 @@ impl Requests {
         if !is_http2 && request.headers().contains_key(http::header::UPGRADE) {
             request.extensions_mut().insert(self.upgrade);
         }
-        let mut response = if direct::is_plain_report(&self.instance, &request) {
+        let mut response = if is_plain {
             direct::answer(&self.instance, request).await
         } else {
             match self.router.oneshot(request).await {
@@ -341,9 +364,9 @@ async fn serve_http1(stream: Stream, open: OpenSocket, requests: Requests) {
         }
         wanted.map(|wanted| (wanted, connection.into_parts().read_buf))
     };
-    if let Some((Upgraded { wanted, granted, address, subject }, read)) = upgraded {
+    if let Some((Upgraded { id, wanted, granted, address, subject }, read)) = upgraded {
         let open = open.of(address).by(subject);
-        websocket::admit(&socket, read, open, wanted, granted, &instance).await;
+        id.scope(websocket::admit(&socket, read, open, wanted, granted, &instance)).await;
         return;
     }
     if !refused.load(Ordering::Relaxed) {

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::access::Grant;
 use crate::instance::Instance;
 use crate::response::json;
-use crate::response::problem::warn_now_and_then;
+use crate::response::problem::warn_once_a_minute;
 
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -154,7 +154,7 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -
             Ok(Ok(())) => Ok(()),
             Ok(Err(unavailable)) if instance.shows_details(&grant) => Err(unavailable.to_string()),
             Ok(Err(unavailable)) => {
-                warn_now_and_then(&unavailable);
+                warn_once_a_minute(&unavailable);
                 Err("not available; the server's log says why".to_owned())
             }
             Err(_) => Err("no answer".to_owned()),

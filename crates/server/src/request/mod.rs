@@ -2,4 +2,5 @@
 
 pub(crate) mod body;
 pub(crate) mod headers;
+pub(crate) mod id;
 pub(crate) mod parameter;

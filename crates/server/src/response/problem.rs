@@ -1,7 +1,6 @@
 //! Where errors become responses.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,9 @@ use http::{HeaderValue, StatusCode};
 use milepost_broker::{LogError, ReportError, RequestError, Unavailable};
 use milepost_hub::WatchError;
 use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
+
+use crate::log_throttle::LogThrottle;
+use crate::request::id;
 
 /// A problem on its way to being a response.
 #[derive(Clone)]
@@ -71,7 +73,7 @@ impl From<InvalidUpdate> for Refused {
 
 impl From<Unavailable> for Refused {
     fn from(unavailable: Unavailable) -> Self {
-        warn_now_and_then(&unavailable);
+        warn_once_a_minute(&unavailable);
         // What it says may name hosts and scripts, which are the operator's business.
         match unavailable {
             Unavailable::Backend(_) => {
@@ -83,13 +85,11 @@ impl From<Unavailable> for Refused {
 }
 
 /// While the broker is down, every request fails: the log says so once a minute.
-pub(crate) fn warn_now_and_then(unavailable: &Unavailable) {
-    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
-    const AGAIN: Duration = Duration::from_secs(60);
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.is_none_or(|told| told.elapsed() >= AGAIN) {
-        *told = Some(Instant::now());
-        tracing::warn!(%unavailable, "requests fail; saying so once a minute");
+pub(crate) fn warn_once_a_minute(unavailable: &Unavailable) {
+    static THROTTLE: LogThrottle = LogThrottle::new();
+    if THROTTLE.admits(Instant::now()) {
+        let request_id = id::current_text();
+        tracing::warn!(%unavailable, request_id, "requests fail; this is logged once a minute");
     }
 }
 
@@ -143,7 +143,8 @@ impl From<LogError> for Refused {
 }
 
 impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.0.instance = id::current_uri();
         let status =
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, self.json()).into_response();

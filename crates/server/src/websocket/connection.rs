@@ -17,6 +17,8 @@ use crate::response::problem::UNREADABLE;
 pub(super) struct Connection {
     /// Does not block.
     pub(super) stream: Socket,
+    /// The handshake's request id, if it is to be logged.
+    pub(super) id: Option<Box<str>>,
     pub(super) reader: Reader,
     pub(super) phase: Phase,
     pub(super) unread: Unread,

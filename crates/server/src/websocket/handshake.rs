@@ -26,6 +26,7 @@ use crate::connection::corked::Corked;
 use crate::connection::serve::{Proxied, Upgrade, Upgraded};
 use crate::connection::stream::{Bare, Stream};
 use crate::instance::{Instance, OpenSocket, WatchingSocket};
+use crate::request::id;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
 
@@ -98,7 +99,7 @@ fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Re
         ));
     };
     let address = request.extensions().get::<Proxied>().and_then(|proxied| proxied.0.clone());
-    upgrade.set(Upgraded { wanted, granted, address, subject });
+    upgrade.set(Upgraded { id: id::current().into(), wanted, granted, address, subject });
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("upgrade")),
@@ -150,7 +151,9 @@ pub(crate) async fn admit(
         },
     };
     let shard = instance.next_shard();
-    shard.admit(Admission { stream, response, read, welcome, granted, watching }).await;
+    // Only the log would need it.
+    let id = tracing::enabled!(tracing::Level::DEBUG).then(id::current_text).flatten();
+    shard.admit(Admission { stream, id, response, read, welcome, granted, watching }).await;
     if let Some(relay) = relay {
         tokio::select! {
             () = relay.run() => {}

@@ -16,6 +16,7 @@ mod handshake;
 mod job_logs;
 mod limits;
 mod listing;
+mod logging;
 mod memory;
 mod operating;
 mod pages;

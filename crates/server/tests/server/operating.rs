@@ -1,7 +1,7 @@
 //! Operating, as `spec/README.md` has it in section 12, and what is asked of every address: CORS, and what
 //! happens to strangers.
 
-use milepost_server::Config;
+use milepost_server::{Config, Secret};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -191,7 +191,9 @@ async fn pages_of_any_origin_may_read_and_not_report() {
     let answer = server.request("GET", "/livez", "Origin: https://page.example\r\n", "").await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
-    assert!(exposed.contains("etag") && exposed.contains("retry-after"), "{exposed}");
+    for name in ["etag", "retry-after", "x-request-id"] {
+        assert!(exposed.contains(name), "{exposed}");
+    }
     // Refusals can be read as well.
     let answer = server.request("GET", "/jobs/a", "Origin: https://page.example\r\n", "").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (404, Some("*")));
@@ -217,6 +219,35 @@ async fn only_pages_of_a_named_origin_may_report() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
     let answer = server.request("GET", "/livez", "Origin: https://other.example\r\n", "").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
+}
+
+#[tokio::test]
+async fn a_cookie_is_sent_for_pages_of_named_origins_only() {
+    let named = Some(vec!["https://mine.example".to_owned()]);
+    let any = Some(vec!["*".to_owned()]);
+    let key = || Some(Secret::new("a key that is long enough"));
+    for (key, cors_origins, origin, allowed) in [
+        (key(), named.clone(), "https://mine.example", true),
+        (key(), named.clone(), "https://other.example", false),
+        (key(), any, "https://mine.example", false),
+        (key(), None, "https://mine.example", false),
+        // Nobody is asked for a credential, so no cookie is needed.
+        (None, named, "https://mine.example", false),
+    ] {
+        let server = Server::with(Config { key, cors_origins, ..quick() }).await;
+        let request = format!("Origin: {origin}\r\n");
+        for answer in [
+            server.request("GET", "/jobs/a", &request, "").await,
+            preflight(&server, origin, "GET").await,
+        ] {
+            // Browsers take both of them together, and never `*`.
+            let credentials = answer.header("access-control-allow-credentials") == Some("true");
+            let of = answer.header("access-control-allow-origin");
+            assert_eq!(credentials && of == Some(origin), allowed, "{origin} {answer:?}");
+            assert!(!credentials || of != Some("*"), "{answer:?}");
+        }
+        server.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -408,6 +408,7 @@ async fn a_plain_report_is_answered_as_by_the_router() {
             assert_eq!(answer.header("etag").map(str::to_owned), tag, "{job} {headers}{update}");
             // Positions, and those in a detail, differ in the epoch.
             let detail = body["detail"].take();
+            assert_eq!(body["instance"].take().is_string(), answer.status != 200);
             let of = ["content-type", "cache-control"]
                 .map(|name| answer.header(name).map(str::to_owned));
             answers.push((answer.status, body, detail.is_null(), of));

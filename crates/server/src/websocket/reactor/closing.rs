@@ -23,6 +23,17 @@ impl Sockets {
     pub(super) fn close(&mut self, key: WatcherKey, code: CloseCode, reason: &str) {
         let mut frame = Vec::new();
         frame::close(code, reason, &mut frame);
+        if let Some(connection) = self.shard.wire(key)
+            && connection.phase == Phase::Open
+        {
+            // In quotes, so that nothing of a reason can steer a terminal.
+            tracing::debug!(
+                request_id = connection.id,
+                code = code.code(),
+                ?reason,
+                "closing the socket"
+            );
+        }
         self.begin_close(key, &frame);
     }
 

@@ -55,6 +55,13 @@ impl Sockets {
             }
             Inbound::Close(code) => {
                 frame::close_reply(code, &mut frame);
+                if let Some(connection) = self.shard.wire(key) {
+                    tracing::debug!(
+                        request_id = connection.id,
+                        ?code,
+                        "the client closes the socket"
+                    );
+                }
                 self.begin_close(key, &frame);
             }
             Inbound::Binary => {}

@@ -45,6 +45,8 @@ pub(crate) struct Context {
 /// A socket that is passed from the handshake to its shard.
 pub(super) struct Admission {
     pub(super) stream: Socket,
+    /// The handshake's request id, if it is to be logged.
+    pub(super) id: Option<Box<str>>,
     /// What is still to be sent of the handshake's response.
     pub(super) response: Vec<u8>,
     /// Bytes that arrived right after the handshake.

@@ -117,11 +117,12 @@ impl Sockets {
     }
 
     pub(super) fn admit(&mut self, admission: Admission) {
-        let Admission { stream, response, read, welcome, granted, watching } = admission;
+        let Admission { stream, id, response, read, welcome, granted, watching } = admission;
         self.next_serial += 1;
         let many = matches!(welcome, Welcome::Many);
         let connection = Connection {
             stream,
+            id,
             reader: crate::websocket::inbound::Reader::default(),
             phase: Phase::Open,
             unread: Unread::Nothing,
@@ -186,6 +187,9 @@ impl Sockets {
     pub(super) fn remove(&mut self, key: WatcherKey) {
         self.unschedule(key);
         if let Some(connection) = self.shard.remove(key) {
+            if connection.phase == Phase::Open {
+                tracing::debug!(request_id = connection.id, "the socket is lost");
+            }
             // Closing the socket removes it from the epoll instance even if this fails.
             let _ = self.registry.deregister(&mut SourceFd(&connection.stream.as_raw_fd()));
         }
