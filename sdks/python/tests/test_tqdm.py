@@ -407,7 +407,7 @@ def test_no_fault_of_a_report_reaches_the_loop(monkeypatch: pytest.MonkeyPatch, 
     def fail(*_: object) -> None:
         raise RuntimeError("a fault of its own")
 
-    monkeypatch.setattr("milepost._bars.Reported.look", fail)
+    monkeypatch.setattr("milepost._bars.Reported.update", fail)
     assert list(tqdm("abc", job=job_id, **quiet())) == ["a", "b", "c"]
     assert len(warnings()) == 1
 

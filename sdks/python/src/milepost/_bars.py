@@ -1,4 +1,4 @@
-"""The progress bars of a job: which one is the job's progress, and what becomes of the others."""
+"""The progress bars of a job: the first one is the job's progress, the nested ones are in its metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._left_loop import LeftLoop, check_handled, left, uncaught
 from ._memory import LOCK, acquire_briefly
 
 MAX_SHOWN = 8
-"""Nested bars in a job's metadata."""
+"""The most nested bars in a job's metadata."""
 
 
 class Bars:
@@ -28,7 +28,7 @@ class Bars:
         self.open: list[Reported] = []
         self._has_nested = False
 
-    def tell_nested(self, job: Job) -> None:
+    def report_nested(self, job: Job) -> None:
         nested = [bar.describe() for bar in self.open[1 : 1 + MAX_SHOWN]]
         if nested or self._has_nested:
             self._has_nested = True
@@ -37,12 +37,12 @@ class Bars:
 
 _of_job: weakref.WeakKeyDictionary[Job, Bars] = weakref.WeakKeyDictionary()
 _of_place: dict[tuple[int, int], list[Reported]] = {}
-"""The open bars of each thread and task: one that is opened inside of another one's loop belongs to the same job.
-A place is forgotten with its last bar."""
+"""The open bars of each thread and task. A bar that is opened inside the loop of another one belongs to the same job.
+A place is removed with its last bar."""
 
 
-class Look(NamedTuple):
-    """A bar as it was at one moment."""
+class Snapshot(NamedTuple):
+    """A bar at one moment."""
 
     current: Optional[Number]
     total: Optional[Number]
@@ -54,10 +54,10 @@ class Look(NamedTuple):
 
 
 class Reported:
-    """What one bar of tqdm's tells of its job.
+    """A bar of tqdm that reports to its job.
 
-    tqdm draws, and closes, under a lock of its own, and may do so in a finaliser. So what happens then does not wait
-    for the lock under which jobs change: if that is not free soon, the job's sender makes the change.
+    tqdm draws and closes bars under a lock of its own, perhaps in a finaliser. So a change then waits only briefly for
+    the lock under which jobs change. If that is not free by then, the job's sender makes the change.
     """
 
     def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
@@ -67,13 +67,13 @@ class Reported:
         self._stage = _description(bar)
         self._message: Optional[str] = None
         self._left: Optional[LeftLoop] = None
-        """The loop, once it was left by an exception that is still on its way."""
+        """Set while the exception that left the loop is still being raised."""
         self._furthest = 0.0
-        """How far nested bars got in the main bar's present item. It does not go back when one follows another."""
+        """The progress of nested bars in the main bar's present item. It does not go back when one follows another."""
         self._place = _place()
         self._is_closed = False
         self._handled = id(sys.exc_info()[1])
-        """What was being handled already when the bar was opened is none of its business."""
+        """The exception that was being handled when the bar was opened. It is not the bar's outcome."""
         self._owns = False
         self.job = self._find(job)
         if self._owns:
@@ -91,7 +91,7 @@ class Reported:
         if job is None:
             here = [bar for bar in _of_place.get(self._place, []) if not bar._is_closed]
             for bar in here:
-                # It was never closed, and it is no part of what comes now.
+                # It was never closed, but it is full: a new bar belongs to another job.
                 if bar._owns and bar._is_full:
                     bar._leave()
             around = [bar.job for bar in reversed(here) if not bar._is_closed and not bar._is_full]
@@ -112,18 +112,18 @@ class Reported:
         total, done = self._counter.total, self._counter.current
         bar = self._bar()
         if bar is not None:
-            # It counts more often than it is drawn.
+            # It may have counted since it was drawn last.
             return self._read(bar).is_full
         return total is not None and done >= total > 0
 
     def _leave(self) -> None:
-        """Nobody will close the bar any more."""
+        """Ends a bar that will not be closed."""
         bar, error = self._bar(), uncaught()
         if bar is not None and not self._is_closed:
             if self._is_full or error is not None:
                 self.close(bar, True, None if self._is_full else error)
             else:
-                self.look(bar)
+                self.update(bar)
         elif self._left is not None:
             self._left.settle(error)
 
@@ -137,33 +137,33 @@ class Reported:
             known["desc"] = self._stage
         return known
 
-    def look(self, bar: Any) -> None:
-        """The bar has changed, and was drawn."""
+    def update(self, bar: Any) -> None:
+        """Reports the bar as it is now."""
         if not self.job._outbox.is_foreign:
-            seen = self._read(bar)
-            self._soon(lambda: self._take(seen))
+            snapshot = self._read(bar)
+            self._change(lambda: self._apply(snapshot))
 
-    def _read(self, bar: Any) -> Look:
+    def _read(self, bar: Any) -> Snapshot:
         description = _description(bar)
         parts = [description if description != self._stage else "", str(bar.postfix or "")]
-        return Look(number(bar.n), number(bar.total), ", ".join(part for part in parts if part))
+        return Snapshot(number(bar.n), number(bar.total), ", ".join(part for part in parts if part))
 
-    def _take(self, seen: Look) -> None:
+    def _apply(self, snapshot: Snapshot) -> None:
         if self not in self._bars.open:
             return
         before = self._counter.current
-        self._counter.update(seen.current, seen.total, None, None)
+        self._counter.update(snapshot.current, snapshot.total, None, None)
         if self._counter.current != before:
             self._furthest = 0.0
-        self._bars.open[0]._tell_progress()
+        self._bars.open[0]._set_progress()
         if self._bars.open[0] is not self:
-            self._bars.tell_nested(self.job)
-        elif seen.message and seen.message != self._message:
-            self._message = seen.message
-            self.job.message(seen.message)
+            self._bars.report_nested(self.job)
+        elif snapshot.message and snapshot.message != self._message:
+            self._message = snapshot.message
+            self.job.message(snapshot.message)
 
-    def _soon(self, change: Callable[[], None]) -> bool:
-        """Makes a change under the lock, or has the sender make it. Returns whether it is made."""
+    def _change(self, change: Callable[[], None]) -> bool:
+        """Makes a change under the lock, or lets the sender make it. Returns whether it was made."""
         if not acquire_briefly():
             outbox, record = self.job._outbox, self.job._record
 
@@ -179,8 +179,8 @@ class Reported:
             LOCK.release()
         return True
 
-    def _tell_progress(self) -> None:
-        """Of the main bar: what nested bars in its own loop have done of its present item counts."""
+    def _set_progress(self) -> None:
+        """Sets the main bar's progress. Nested bars in its loop count as a part of its present item."""
         total = self._counter.total
         nested = [bar for bar in self._bars.open[1:] if bar._place == self._place]
         if not total or (not nested and not self._furthest):
@@ -194,18 +194,18 @@ class Reported:
         self._counter.set_progress((self._counter.current + self._furthest) / total)
 
     def close(self, bar: Any, is_dropped: bool, outcome: Optional[BaseException]) -> None:
-        """The bar is over. A job of its own ends with it; `outcome` is what its block was left by, if it had one."""
+        """Closes the bar. If it began its job, the job ends too. `outcome` is the exception that left its block."""
         if self._is_closed:
             return
         self._is_closed = True
-        seen = self._read(bar)
+        snapshot = self._read(bar)
         if not self.job._outbox.is_foreign:
-            self._soon(lambda: self._remove(seen))
+            self._change(lambda: self._remove(snapshot))
         if self._owns:
-            self._end(is_dropped and not seen.is_full, outcome or self._error())
+            self._end(is_dropped and not snapshot.is_full, outcome or self._error())
 
-    def _remove(self, seen: Look) -> None:
-        self._take(seen)
+    def _remove(self, snapshot: Snapshot) -> None:
+        self._apply(snapshot)
         was_main = self._bars.open[0] is self
         self._bars.open.remove(self)
         here = _of_place.get(self._place, [])
@@ -213,7 +213,7 @@ class Reported:
             here.remove(self)
         if not here:
             _of_place.pop(self._place, None)
-        self._bars.tell_nested(self.job)
+        self._bars.report_nested(self.job)
         if was_main and self._bars.open:
             self._bars.open[0]._show()
 

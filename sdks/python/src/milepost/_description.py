@@ -71,7 +71,7 @@ class Description:
         self._set("heartbeat", repr(min(seconds, MAX_SECONDS)))
 
     def cancellable(self) -> bool:
-        """The worker answers requests. Returns whether that is news."""
+        """The worker answers requests. Returns whether that is new."""
         is_news = "cancellable" not in self._attributes
         self._set("cancellable", "true")
         return is_news

@@ -87,14 +87,14 @@ def _opened(bar: Any) -> None:
     if not bar.disable and not hasattr(bar, "_reported"):
         reported = Reported(bar, None)
         setattr(bar, _FIELD, reported)
-        reported.look(bar)
+        reported.update(bar)
 
 
 @harmless
 def _drawn(bar: Any) -> None:
     reported = getattr(bar, _FIELD, None)
     if reported is not None:
-        reported.look(bar)
+        reported.update(bar)
 
 
 @harmless

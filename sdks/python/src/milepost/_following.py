@@ -61,7 +61,7 @@ def fold_legacy_value(client: RedisClient, job_id: str, value: bytes) -> Optiona
 
 
 class Following:
-    """A subscribed job: what of its reads and messages is news.
+    """A subscribed job: which states of its reads and messages are newer.
 
     The reads go over another connection than the messages, so either may come first. The cursor drops what is old.
     """
@@ -76,7 +76,7 @@ class Following:
         """When to read again."""
 
     def read(self) -> list[State]:
-        """The job as it is now: what is news of it, oldest first."""
+        """After a read: the newer states, oldest first."""
         is_first, self._is_first = self._is_first, False
         after = self._cursor.latest
         read = self._read(after)
@@ -100,7 +100,7 @@ class Following:
         return Read(self._client, self._job_id, after, MAX_STATES if after else 1)
 
     def message(self, message: Any) -> list[State]:
-        """What is news by a message on the channel, oldest first. Raises Lost."""
+        """After a message on the channel: the newer states, oldest first. Raises Lost."""
         kind, data = message["type"], message["data"]
         if kind in ("unsubscribe", "sunsubscribe"):
             raise Lost("Redis has moved the channel to another server")

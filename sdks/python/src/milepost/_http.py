@@ -184,8 +184,8 @@ class Reply(NamedTuple):
 
     def _failure(self, problem: Optional[_problem.Problem]) -> Failure:
         if self.status >= 500 or self._is_passing:
-            said = problem.detail if problem is not None else self.reason
-            return RetryLater(f"the server answered {self.status}: {said}", self.retry_after)
+            detail = problem.detail if problem is not None else self.reason
+            return RetryLater(f"the server answered {self.status}: {detail}", self.retry_after)
         if 300 <= self.status < 400:
             location = self.location or "an address that it does not name"
             return Lost(f"the server answered {self.status} and redirects to {location}: report to that address")

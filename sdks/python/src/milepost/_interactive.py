@@ -1,4 +1,4 @@
-"""What people at a terminal are told: where to watch, or what to set. Once each, and nowhere else."""
+"""Hints for people at a terminal: where to watch, or what to set. Each is printed once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hint_page(url: Optional[str]) -> None:
 
 
 def hint_no_server() -> None:
-    """Nothing is reported, as nobody said where to."""
+    """Nothing is reported, because no server is configured."""
     global _has_hinted
     if not _has_hinted and is_interactive() and "MILEPOST_URL" not in os.environ:
         _has_hinted = True

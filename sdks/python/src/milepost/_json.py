@@ -151,9 +151,9 @@ def describe_error(error: object) -> str:
     if not isinstance(error, BaseException):
         return describe(error)
     kind, text = type(error).__name__, describe(error)
-    said = kind if text in ("", kind) else f"{kind}: {text}"
+    detail = kind if text in ("", kind) else f"{kind}: {text}"
     place = _place_of(error)
-    return f"{said} ({place})" if place else said
+    return f"{detail} ({place})" if place else detail
 
 
 def _place_of(error: BaseException) -> str:

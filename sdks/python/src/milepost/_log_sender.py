@@ -77,8 +77,8 @@ class LogSender:
                 busy = self._send_all(pending, timeout)
             except Exception as error:
                 # No answer, or an unexpected error of the transport: retry, so that no line is lost.
-                asked = error.retry_after if isinstance(error, RetryLater) else None
-                self._hold = self._clock() + max(self._backoff.next(), asked or 0.0)
+                retry_after = error.retry_after if isinstance(error, RetryLater) else None
+                self._hold = self._clock() + max(self._backoff.next(), retry_after or 0.0)
                 return
             self._backoff.reset()
             if busy is None:

@@ -15,47 +15,48 @@ class Outage:
     def __init__(self) -> None:
         self._notified = _Notified.NOTHING
         self._is_failing = False
-        """The latest request came to nothing."""
+        """The latest request failed."""
         self._waiting: dict[int, bool] = {}
-        """The jobs that the server does not take now; of each, whether it would prove something if it took its end.
-        Bounded by the number of jobs."""
+        """The jobs whose updates the server does not accept now. The value: whether an accepted end would show that the
+        outage is over. Bounded by the number of jobs."""
         self._is_proven = False
-        """The latest request shows that the server takes updates again."""
+        """The latest request shows that the server accepts updates again."""
 
     def failed(self) -> bool:
-        """A request came to nothing. Returns whether that is news."""
+        """A request failed. Returns whether a notice is due."""
         self._is_failing = True
-        return self._tell(_Notified.NOTHING_ARRIVES)
+        return self._notify(_Notified.NOTHING_ARRIVES)
 
     def answered(self) -> None:
-        """A request was answered; what follows says how."""
+        """A request was answered. The calls that follow say how."""
         self._is_proven, self._is_failing = self._is_failing, False
 
     def delayed(self, key: int, is_end: bool, is_full: bool) -> bool:
-        """An update is not taken now: the server is full, or it is another reason. Returns whether that is news."""
-        # A full server takes an end all the same.
+        """The server does not accept an update now: it is full, or there is another reason. Returns whether a notice
+        is due."""
+        # A full server still accepts an end.
         self._waiting[key] = is_end or not is_full
-        return self._tell(_Notified.SOME_WAIT)
+        return self._notify(_Notified.SOME_WAIT)
 
-    def taken(self, key: int, is_end: bool) -> None:
-        """An update was taken."""
+    def accepted(self, key: int, is_end: bool) -> None:
+        """An update was accepted."""
         waited = self._waiting.pop(key, False)
         if not is_end or waited:
             self._is_proven = True
 
     def gone(self, key: int) -> None:
-        """Nothing more is to be sent of that job, or it was refused for good."""
+        """The job has nothing more to send, or was rejected."""
         self._waiting.pop(key, None)
 
     def is_over(self) -> bool:
-        """After all answers of a request: whether it is news that it is over."""
+        """Returns whether the outage is over, and a notice is due. Called after all answers of a request."""
         is_proven, self._is_proven = self._is_proven, False
         if not is_proven or self._waiting:
             return False
-        told, self._notified = self._notified, _Notified.NOTHING
-        return told is not _Notified.NOTHING
+        before, self._notified = self._notified, _Notified.NOTHING
+        return before is not _Notified.NOTHING
 
-    def _tell(self, what: _Notified) -> bool:
-        is_news = what > self._notified
+    def _notify(self, what: _Notified) -> bool:
+        is_new = what > self._notified
         self._notified = max(self._notified, what)
-        return is_news
+        return is_new

@@ -59,13 +59,13 @@ def parse(url: str) -> RedisAddress:
     db = parts.pop(0) if parts else "0"
     if parts or not db.isdecimal() or (kind == "cluster" and db != "0"):
         raise InvalidRedisUrl("its path does not name a database")
-    asked = parse_qs(query)
+    parameters = parse_qs(query)
     return RedisAddress(
         kind,
         has_tls,
         hosts,
         Login(unquote(username) or None, unquote(password) if colon else None),
-        Login(asked.get("sentinel_username", [None])[0], asked.get("sentinel_password", [None])[0]),
+        Login(parameters.get("sentinel_username", [None])[0], parameters.get("sentinel_password", [None])[0]),
         service,
         int(db),
     )

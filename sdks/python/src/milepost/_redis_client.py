@@ -96,7 +96,7 @@ class Names:
 
 
 class RedisClient:
-    """A connection to a Redis: one thread's. Makes it when it is first asked, and again after a failure."""
+    """A connection to a Redis, for one thread. It connects on first use, and again after a failure."""
 
     def __init__(self, url: str) -> None:
         self._address: RedisAddress = parse(url)
@@ -110,9 +110,9 @@ class RedisClient:
         if self._redis is None:
             made = self._connect()
             try:
-                asked = _clock()
+                sent = _clock()
                 seconds, micros = made.time(target_nodes="random") if self.names.is_cluster else made.time()
-                self._ahead = seconds * 1_000 + micros // 1_000 - asked
+                self._ahead = seconds * 1_000 + micros // 1_000 - sent
             except redis.RedisError as error:
                 made.close()
                 raise Lost(say(error)) from error

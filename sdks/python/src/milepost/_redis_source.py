@@ -16,7 +16,7 @@ from ._source import Ended, Query
 from ._state import State
 
 _TURN = 0.5
-"""How long is waited at once, so that `close` is heard."""
+"""The longest wait at a time, so that `close` is noticed."""
 
 
 class RedisSource:

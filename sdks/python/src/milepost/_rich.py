@@ -33,7 +33,7 @@ class _Bar:
 
 
 class Tasks:
-    """What one `rich.progress.Progress` tells of its job.
+    """A `rich.progress.Progress` that reports to its job.
 
     The first task that is not finished is the job's progress, and its description the stage; the others are shown in
     the metadata, `bars`. A job of the display's own begins with the first task, and ends when the display stops.
@@ -60,7 +60,7 @@ class Tasks:
         bar.read(task)
         if bar.reported is None:
             bar.reported = Reported(bar, self._find(bar.desc))
-        bar.reported.look(bar)
+        bar.reported.update(bar)
         if task.finished:
             self.removed(task.id)
 
@@ -119,7 +119,7 @@ def _plain(description: object) -> str:
 
 
 def of(progress: Any) -> Tasks:
-    """What a display tells: made when it is first asked for."""
+    """The reported display, made on first use."""
     found = progress.__dict__.get(_FIELD)
     if found is None:
         found = progress.__dict__.setdefault(_FIELD, Tasks())

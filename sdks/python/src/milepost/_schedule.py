@@ -165,7 +165,7 @@ class Schedule:
             delivery.backoff.reset()
             delivery.not_before = None
             delivery.was_accepted = True
-            self._outage.taken(record.key, sent.ended)
+            self._outage.accepted(record.key, sent.ended)
         elif isinstance(outcome, (Refused, Unacceptable)):
             self._outage.gone(record.key)
             is_news = delivery.backoff.failures == 0

@@ -11,7 +11,7 @@ from ._state import State
 
 
 class Query(NamedTuple):
-    """What is asked for."""
+    """The request."""
 
     since: Optional[str]
     mode: str
@@ -46,7 +46,7 @@ class Source(Protocol):
 
 
 def open_source(url: str, token: Optional[str], job_id: str) -> Source:
-    """The source for that kind of URL. Nothing is asked yet."""
+    """The source for that kind of URL. It does not connect yet."""
     if _address.is_redis(url):
         try:
             _address.check_redis()

@@ -1,4 +1,4 @@
-"""A job's present state, asked once; and who is asked."""
+"""Reads a job's present state once, and chooses the server for it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _Given = Union[Job, str, None]
 
 
 class tqdm(_base, Generic[T]):  # type: ignore[misc]
-    """tqdm's bar, with all that tqdm.auto's has, which also tells the watchers of a job how far it is.
+    """The bar of `tqdm.auto`, which also reports to a job.
 
         for frame in tqdm(frames, desc="render"):
             encode(frame)
@@ -52,7 +52,7 @@ class tqdm(_base, Generic[T]):  # type: ignore[misc]
         if not self.disable:
             try:
                 reported = Reported(self, job)
-                reported.look(self)
+                reported.update(self)
                 self._reported = reported
             except Exception as error:
                 _notice.notify(f"a progress bar is not reported, because of an internal error: {error!r}")
@@ -62,7 +62,7 @@ class tqdm(_base, Generic[T]):  # type: ignore[misc]
 
     def display(self, *args: Any, **options: Any) -> Any:
         if self._reported is not None:
-            self._quietly(lambda reported: reported.look(self))
+            self._quietly(lambda reported: reported.update(self))
         return super().display(*args, **options)
 
     def close(self) -> None:

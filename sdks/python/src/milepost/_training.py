@@ -18,7 +18,7 @@ Given = Union[Job, str, None]
 
 
 class Training:
-    """What a callback of a training library tells of a job: `job`, if that is one; else the job whose `with` block the
+    """What a callback of a training library reports: to `job`, if that is one; else to the job whose `with` block the
     code runs in. Otherwise the training is a job of its own, with `job` as the id (the next attempt, if that has
     ended)."""
 

@@ -138,7 +138,7 @@ def _before_run(task_id: Optional[str] = None, task: Any = None, **_: object) ->
     request = task.request
     attempt = _attempt_of(request)
     if (request.delivery_info or {}).get("redelivered"):
-        # Another worker had it. If that one is not dead after all, it is not heard any more.
+        # Another worker had it. If that one is alive after all, its reports are rejected.
         attempt += 1
     _running[task_id] = run = Task(task_id, attempt, {"task": task.name}, _parent_of(request))
     _celery_canvas.begins(task_id, request.chain)
@@ -190,7 +190,7 @@ def _end_run(run: Task, retval: Any, state: Optional[str]) -> None:
     elif state in ("FAILURE", "REJECTED"):
         job.fail(retval)
     elif _is_ended_by_signal():
-        # By the worker, as the task was revoked or took too long, say: it tells why.
+        # By the worker, which reports the reason itself: the task was revoked or took too long, say.
         run.let_go()
     elif type(sys.exc_info()[1]).__name__ == "GreenletExit":
         # So a pool of greenlets ends a task that was revoked.
@@ -200,7 +200,7 @@ def _end_run(run: Task, retval: Any, state: Optional[str]) -> None:
 
 
 def _is_ended_by_signal() -> bool:
-    """Whether this is a child of the prefork pool that leaves as it is told to."""
+    """Whether this is a child of the prefork pool that exits on request."""
     error = sys.exc_info()[1]
     # Billiard's code for signal n is n - 256.
     return isinstance(error, SystemExit) and isinstance(error.code, int) and -256 < error.code < 0
@@ -255,10 +255,10 @@ def _begin_worker(**_: object) -> None:
     if VERSION < (5, 7):
         from celery.worker.request import Request
 
-        Request.on_timeout = _telling_of_timeouts(Request.on_timeout)
+        Request.on_timeout = _reporting_timeouts(Request.on_timeout)
 
 
-def _telling_of_timeouts(on_timeout: Callable[..., Any]) -> Callable[..., Any]:
+def _reporting_timeouts(on_timeout: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(on_timeout)
     def telling(self: Any, soft: bool, timeout: float) -> Any:
         if not soft:
