@@ -1,10 +1,12 @@
 //! `milepost run`: a command as a job.
 
+mod announcer;
 mod child;
 mod ci_log;
 mod delivery;
 mod error_tail;
 mod github;
+mod location;
 mod observers;
 mod outcome;
 mod output_log;
@@ -19,17 +21,14 @@ mod supervise;
 mod tracker;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use milepost_protocol::{InvalidJobId, JobId};
-use milepost_redis::Address;
 use milepost_reporter::{InvalidUrl, Job, Notice, Reporter};
 
+use announcer::Announcer;
 use ci_log::CiLog;
 use delivery::ReportDelivery;
 use output_log::OutputLog;
@@ -38,15 +37,15 @@ use requests::Answering;
 use signals::Cancellation;
 
 pub(crate) use child::CannotStart;
+pub(crate) use location::page;
 pub(crate) use outcome::Outcome;
 pub(crate) use relay::Destination;
 pub(crate) use reported_job::ReportedJob;
 pub(crate) use signals::Signals;
 pub(crate) use supervise::{OutputTargets, Task};
 
-use crate::bars::{Screen, Terminal, sanitized};
 use crate::client::{Client, ServerArgs};
-use crate::exit::{ExitCode, warn};
+use crate::exit::ExitCode;
 
 /// How long a server may take to tell whether the job ran before. The command waits for it.
 const LOOK_UP: Duration = Duration::from_millis(500);
@@ -112,13 +111,7 @@ impl Args {
         if let Err(error) = crate::report::check_tags(&self.tags) {
             return crate::exit::complain(error, ExitCode::Usage);
         }
-        let mut command = self.command.into_iter();
-        let mut task = Task {
-            program: command.next().unwrap_or_default(),
-            arguments: command.collect(),
-            stage: self.stage,
-            environment: Vec::new(),
-        };
+        let mut task = Task::new(self.command, self.stage);
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
         let pty = match self.pty.then(Pty::open).transpose() {
             Ok(pty) => pty,
@@ -127,23 +120,17 @@ impl Args {
                 return crate::exit::complain(what, ExitCode::Failure);
             }
         };
-        let terminal = Terminal::for_bars().filter(|_| !self.quiet);
-        let screen = terminal.map(|terminal| {
-            let terminal = terminal.shared_with(pty.as_ref().map(Pty::handle));
-            Arc::new(Screen::new(terminal, job.as_str()))
-        });
-        let logs = screen.is_none() && !self.quiet && ci_log::is_ci();
-        let announcer = Announcer { screen: screen.clone(), logs };
+        let announcer = Announcer::new(&job, self.quiet, pty.as_ref());
 
         let url = self.server.url();
         let delivery = Arc::new(ReportDelivery::new());
         let connected = connect(url, &announcer, &delivery);
         let connects = connected.is_ok();
         let (reporter, location_line) = match connected {
-            Ok(reporter) => (reporter, location_line(url, &job)),
+            Ok(reporter) => (reporter, location::line(url, &job)),
             Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
         };
-        // An id of our own making has no past.
+        // A generated id is new, so the job has no earlier attempt.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
         let job_handle = as_child(job_handle, self.parent, self.weight);
@@ -153,57 +140,53 @@ impl Args {
         announcer.line(&location_line);
 
         let begun = Instant::now();
-        let answering = Answering {
+        let answering = connects.then(|| Answering {
             url: url.to_owned(),
             job: job.clone(),
             attempt,
             handle: job_handle.clone(),
             cancellation: Cancellation::default(),
             grace: Duration::from_secs(self.cancel_grace.into()),
-            say: {
-                let announcer = announcer.clone();
-                move |text: &str| announcer.line(text)
-            },
-        };
+            say: announcer.clone().into_line(),
+        });
         let sink = ReportedJob::new(job_handle);
         let (output_log, log_sender) =
             (connects && !self.no_log).then(|| OutputLog::start(url, &job)).flatten().unzip();
-        let log = CiLog::new(job.as_str(), &sink, logs);
-        let outcome = (|| {
-            let mut signals =
-                Signals::catch().map_err(|error| CannotStart::new(&task.program, error))?;
-            if connects {
-                let cancellation = signals.cancellation();
-                let answering = Answering { cancellation, ..answering };
-                signals.answer_requests(move |target| answering.start(target));
-            }
-            let outlet = OutputTargets {
-                stdout: destination(&io::stdout(), screen.as_deref()),
-                stderr: destination(&io::stderr(), screen.as_deref()),
-                screen: screen.as_ref(),
-                log: output_log.as_ref(),
-                pty,
-            };
-            task.supervise(outlet, &mut signals, &log)
-        })();
-        let outcome = outcome.unwrap_or_else(|error| {
-            // Without us the shell would have said so.
+        let log = CiLog::new(job.as_str(), &sink, announcer.logs);
+        let targets = OutputTargets::new(announcer.screen.as_ref(), output_log.as_ref(), pty);
+        let outcome = supervise(&task, targets, answering, &log).unwrap_or_else(|error| {
+            // Without Milepost, the shell would print this.
             eprintln!("milepost: {error}");
             Outcome::Failed { exit_code: error.exit_code(), error: error.to_string() }
         });
         let took = begun.elapsed();
-        let link = Some(page(url, &job)).filter(|_| connects && Address::parse(url).is_err());
+        let link = location::page_unless_redis(url, &job).filter(|_| connects);
         log.finish(&outcome, took, link.as_deref());
         sink.end(&outcome);
         let reported = delivery.close(reporter) && connects;
-        // After the end, which never waits for lines.
+        // The end does not wait for lines of the log.
         if let Some(sender) = log_sender {
             sender.finish();
         }
-        let where_to = if reported { page_or_redis(url, &job) } else { "not reported".to_owned() };
-        announcer.last_line(&format!("{job} {} · {where_to}", outcome.in_words(took)));
+        let location = if reported { location::of(url, &job) } else { "not reported".to_owned() };
+        announcer.last_line(&format!("{job} {} · {location}", outcome.in_words(took)));
         ExitCode::Of(outcome.exit_code())
     }
+}
+
+/// Runs the command to its end, and lets `answering` answer watchers' requests meanwhile.
+fn supervise<F: Fn(&str) + Send + 'static>(
+    task: &Task,
+    targets: OutputTargets<'_>,
+    answering: Option<Answering<F>>,
+    sink: &CiLog<'_>,
+) -> Result<Outcome, CannotStart> {
+    let mut signals = Signals::catch().map_err(|error| CannotStart::new(&task.program, error))?;
+    if let Some(mut answering) = answering {
+        answering.cancellation = signals.cancellation();
+        signals.answer_requests(move |target| answering.start(target));
+    }
+    task.supervise(targets, &mut signals, sink)
 }
 
 /// A reporter whose notices go to people at the terminal, and to `delivery`.
@@ -256,65 +239,6 @@ fn as_child(job: Job, parent: Option<Parent>, weight: Option<f64>) -> Job {
 fn weight(text: &str) -> Result<f64, String> {
     let weight = text.parse().ok().filter(|weight: &f64| *weight > 0.0 && weight.is_finite());
     weight.ok_or_else(|| "a number above 0 is expected".to_owned())
-}
-
-/// Says things of our own, where there is somebody to read them.
-#[derive(Debug, Clone)]
-struct Announcer {
-    screen: Option<Arc<Screen>>,
-    /// To a CI system's log.
-    logs: bool,
-}
-
-impl Announcer {
-    fn line(&self, text: &str) {
-        match &self.screen {
-            Some(screen) => screen.say(&format!("milepost: {}", sanitized(text))),
-            None if self.logs => warn(text),
-            None => {}
-        }
-    }
-
-    /// Once the command has ended.
-    fn last_line(&self, text: &str) {
-        match &self.screen {
-            Some(screen) => screen.say_last(&format!("milepost: {text}")),
-            None => self.line(text),
-        }
-    }
-}
-
-fn destination<'a>(
-    stream: &(impl AsFd + IsTerminal),
-    screen: Option<&'a Screen>,
-) -> Destination<'a> {
-    // A stream that is closed cannot be copied, nor written to.
-    let Ok(copy) = stream.as_fd().try_clone_to_owned() else { return Destination::Nothing };
-    match screen {
-        Some(screen) if stream.is_terminal() => Destination::Terminal(File::from(copy), screen),
-        _ => Destination::File(File::from(copy)),
-    }
-}
-
-/// Where people find the job.
-fn location_line(url: &str, job: &JobId) -> String {
-    match Address::parse(url) {
-        Ok(redis) => format!("{job}: reported to {redis}"),
-        Err(_) => format!("{job}: `milepost watch {job}` or {}", page(url, job)),
-    }
-}
-
-/// The job's page, or the Redis that has it.
-fn page_or_redis(url: &str, job: &JobId) -> String {
-    match Address::parse(url) {
-        Ok(redis) => redis.to_string(),
-        Err(_) => page(url, job),
-    }
-}
-
-/// Where a browser shows the job.
-pub(crate) fn page(url: &str, job: &JobId) -> String {
-    format!("{}/?job={job}", url.trim_end_matches('/'))
 }
 
 /// The command's name, as far as an id may have it, and 32 random bits.

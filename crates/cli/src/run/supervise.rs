@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, IsTerminal, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
@@ -50,7 +50,39 @@ pub(crate) struct OutputTargets<'a> {
     pub(crate) pty: Option<Pty>,
 }
 
+impl<'a> OutputTargets<'a> {
+    /// This process' own streams. With a screen, those that are the terminal share it with the bar.
+    pub(crate) fn new(
+        screen: Option<&'a Arc<Screen>>,
+        log: Option<&'a OutputLog>,
+        pty: Option<Pty>,
+    ) -> Self {
+        let bar = screen.map(Arc::as_ref);
+        let (stdout, stderr) = (destination(&io::stdout(), bar), destination(&io::stderr(), bar));
+        Self { stdout, stderr, screen, log, pty }
+    }
+}
+
+fn destination<'a>(
+    stream: &(impl AsFd + IsTerminal),
+    screen: Option<&'a Screen>,
+) -> Destination<'a> {
+    // A stream that is closed cannot be copied, nor written to.
+    let Ok(copy) = stream.as_fd().try_clone_to_owned() else { return Destination::Nothing };
+    match screen {
+        Some(screen) if stream.is_terminal() => Destination::Terminal(File::from(copy), screen),
+        _ => Destination::File(File::from(copy)),
+    }
+}
+
 impl Task {
+    /// A command, by its name and its arguments.
+    pub(crate) fn new(command: Vec<OsString>, stage: Option<String>) -> Self {
+        let mut command = command.into_iter();
+        let (program, arguments) = (command.next().unwrap_or_default(), command.collect());
+        Self { program, arguments, stage, environment: Vec::new() }
+    }
+
     /// Runs the command to its end. Neither the sink nor the server can block it.
     pub(crate) fn supervise(
         &self,
@@ -63,25 +95,8 @@ impl Task {
             .then(|| Arguments::parse(self.arguments.iter().map(|a| a.to_string_lossy())));
         let (command, progress) = self.command(ours.as_ref(), &targets);
         let exit = io::pipe().map_err(|error| CannotStart::new(&self.program, error))?;
-        let (running, output) = if let Some(pty) = targets.pty.take() {
-            let started = pty.start(&self.program, command, signals.stop_recorder())?;
-            let (child, master, keyboard) = started;
-            (Running::on_pty(child), Output::Terminal(master, keyboard))
-        } else {
-            let (running, stdout, stderr) = Running::start(&self.program, command)?;
-            (running, Output::Pipes(stdout, stderr))
-        };
-        let (suspended, raw_mode) = (targets.screen.cloned(), output.raw_mode());
-        signals.forward_to(running.signal_target(), move |stops| {
-            if let Some(screen) = suspended.as_ref().filter(|_| stops) {
-                screen.suspend();
-            }
-            match &raw_mode {
-                Some(raw_mode) if stops => raw_mode.suspend(),
-                Some(raw_mode) => raw_mode.resume(),
-                None => {}
-            }
-        });
+        let (running, output) = self.start(command, targets.pty.take(), signals)?;
+        forward_signals(signals, &running, targets.screen.cloned(), output.raw_mode());
         let stage = self.stage.as_deref().unwrap_or(if ours.is_some() {
             "rendering"
         } else {
@@ -127,6 +142,21 @@ impl Task {
         Ok(exit.outcome())
     }
 
+    fn start(
+        &self,
+        command: Command,
+        pty: Option<Pty>,
+        signals: &Signals,
+    ) -> Result<(Running, Output), CannotStart> {
+        let Some(pty) = pty else {
+            let (running, stdout, stderr) = Running::start(&self.program, command)?;
+            return Ok((running, Output::Pipes(stdout, stderr)));
+        };
+        let (child, master, keyboard) =
+            pty.start(&self.program, command, signals.stop_recorder())?;
+        Ok((Running::on_pty(child), Output::Terminal(master, keyboard)))
+    }
+
     /// The command as it is started, and the pipe for its progress if it is ffmpeg.
     fn command(
         &self,
@@ -165,6 +195,25 @@ impl Task {
         });
         if is_pv && numeric { parser.with_bare_percentages() } else { parser }
     }
+}
+
+/// Forwards signals to the command. Before Ctrl-Z stops this process, the terminal becomes the shell's again.
+fn forward_signals(
+    signals: &mut Signals,
+    running: &Running,
+    screen: Option<Arc<Screen>>,
+    raw_mode: Option<RawMode>,
+) {
+    signals.forward_to(running.signal_target(), move |stops| {
+        if let Some(screen) = screen.as_ref().filter(|_| stops) {
+            screen.suspend();
+        }
+        match &raw_mode {
+            Some(raw_mode) if stops => raw_mode.suspend(),
+            Some(raw_mode) => raw_mode.resume(),
+            None => {}
+        }
+    });
 }
 
 /// Adds a pipe of its own that ffmpeg writes its progress to. If there is none to be had, the status line has to do.
