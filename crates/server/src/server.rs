@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -108,28 +109,20 @@ impl Server {
         let tls = tls.filter(|_| ip.is_some()).map(Arc::new);
         let memory = config.budget();
         let (broker, logs) = open_broker(&config, &memory, Arc::clone(&clock))?;
-        let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
-        let shards = shards.map_or(1, std::num::NonZeroUsize::get);
-        let hub = Arc::new(Hub::new(Arc::clone(&broker), shards, config.hub_limits(&memory)));
+        let hub =
+            Arc::new(Hub::new(Arc::clone(&broker), shards(&config), config.hub_limits(&memory)));
         let counters = Arc::<Counters>::default();
         let (stage, drain) = Drain::new();
-        let mut handles = Vec::new();
-        let mut reactors = Vec::<Reactor>::new();
-        for (index, mailbox) in hub.mailboxes().iter().enumerate() {
-            let context = websocket::Context {
-                hub: Arc::clone(&hub),
-                broker: Arc::clone(&broker),
-                logs: Arc::clone(&logs),
-                clock: Arc::clone(&clock),
-                counters: Arc::clone(&counters),
-                drain: drain.clone(),
-                gate: gate.clone(),
-            };
-            let (handle, reactor) = websocket::shard(index, Arc::clone(mailbox), context, &config)
-                .map_err(RunError::Io)?;
-            handles.push(handle);
-            reactors.push(Box::pin(reactor));
-        }
+        let context = websocket::Context {
+            hub: Arc::clone(&hub),
+            broker: Arc::clone(&broker),
+            logs: Arc::clone(&logs),
+            clock: Arc::clone(&clock),
+            counters: Arc::clone(&counters),
+            drain: drain.clone(),
+            gate: gate.clone(),
+        };
+        let (shards, reactors) = open_shards(&hub, &context, &config).map_err(RunError::Io)?;
         let most = || accept::most_connections(open_files(), tls.is_some());
         let max_connections = config.max_connections.unwrap_or_else(most);
         let supervisor = Supervisor::new(drain.clone());
@@ -149,7 +142,7 @@ impl Server {
             logs,
             hub,
             clock,
-            shards: handles.into(),
+            shards,
             counters,
             dropped_log_lines,
             memory,
@@ -233,6 +226,29 @@ async fn finish(instance: &Instance, stage: &watch::Sender<Stage>, serving: &mut
     instance.tasks.wait().await;
     stage.send_replace(Stage::LastAdmitted);
     while serving.join_next().await.is_some() {}
+}
+
+/// How many shards the hub has.
+fn shards(config: &Config) -> usize {
+    let shards = config.shards.or_else(|| std::thread::available_parallelism().ok());
+    shards.map_or(1, NonZeroUsize::get)
+}
+
+/// The handles of the hub's shards, and their tasks, which are not started yet.
+fn open_shards(
+    hub: &Hub,
+    context: &websocket::Context,
+    config: &Config,
+) -> io::Result<(Box<[websocket::ShardHandle]>, Vec<Reactor>)> {
+    let mut handles = Vec::new();
+    let mut reactors = Vec::<Reactor>::new();
+    for (index, mailbox) in hub.mailboxes().iter().enumerate() {
+        let (handle, reactor) =
+            websocket::shard(index, Arc::clone(mailbox), context.clone(), config)?;
+        handles.push(handle);
+        reactors.push(Box::pin(reactor));
+    }
+    Ok((handles.into(), reactors))
 }
 
 /// The broker, and again as what keeps logs.

@@ -1,4 +1,7 @@
+mod bounds;
 mod effect;
+mod origins;
+mod socket_mode;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -11,8 +14,10 @@ use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
 use crate::access::{Secret, host};
-use crate::limits::{ClientAddressHeader, TrustedProxies};
+use crate::limits::ClientAddressHeader;
 use crate::memory::{self, Budget};
+
+pub use socket_mode::SocketMode;
 
 /// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -212,90 +217,16 @@ impl Config {
             .try_into()
             .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
         for origin in config.cors_origins.iter_mut().flatten() {
-            *origin = parse_origin(origin)?;
+            *origin = origins::parse(origin)?;
         }
         for host in &mut config.hosts {
             *host = host::parse_setting(host)?;
         }
         for ancestor in &config.frame_ancestors {
-            check_frame_ancestor(ancestor)?;
+            origins::check_frame_ancestor(ancestor)?;
         }
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.redis_url.is_some() && self.data_dir.is_some() {
-            let error =
-                "data_dir is for the embedded broker; with redis_url, Redis keeps the states";
-            return Err(ConfigError(error.to_owned()));
-        }
-        let day = 86_400.0;
-        let times = [
-            ("ttl", self.ttl, 1.0, 30.0 * day),
-            ("ttl_after_end", self.ttl_after_end, 1.0, 30.0 * day),
-            ("ping_interval", self.ping_interval, 0.25, 3_600.0),
-            ("header_timeout", self.header_timeout, 0.1, 3_600.0),
-            ("body_timeout", self.body_timeout, 0.1, 3_600.0),
-            ("stall_timeout", self.stall_timeout, 1.0, day),
-            ("linger", self.linger, 0.0, 3_600.0),
-            ("drain_period", self.drain_period, 0.0, 600.0),
-            ("grace_period", self.grace_period, 0.0, 3_600.0),
-            ("token_leeway", self.token_leeway, 0.0, 300.0),
-            ("hsts_max_age", self.hsts_max_age, 0.0, 730.0 * day),
-        ];
-        for (key, value, min, max) in times {
-            if !(min..=max).contains(&value) {
-                let error = format!("{key} is {value}; it must be {min} to {max} seconds");
-                return Err(ConfigError(error));
-            }
-        }
-        let sizes = [
-            ("max_jobs", self.max_jobs, 1),
-            ("memory_limit", self.memory_limit.unwrap_or(MIN_MEMORY), MIN_MEMORY),
-            ("max_bytes", self.max_bytes.unwrap_or(1 << 20), 1 << 20),
-            ("max_update_bytes", self.max_update_bytes, 1_024),
-            ("max_batch_bytes", self.max_batch_bytes, 1_024),
-            ("max_batch_lines", self.max_batch_lines, 1),
-            ("max_connections", self.max_connections.unwrap_or(1), 1),
-            ("max_connections_per_address", self.max_connections_per_address.unwrap_or(1), 1),
-            ("max_connections_per_subject", self.max_connections_per_subject, 1),
-            ("max_subscriptions", self.max_subscriptions, 1),
-        ];
-        for (key, value, min) in sizes {
-            if value < min {
-                return Err(ConfigError(format!("{key} is {value}; it must be at least {min}")));
-            }
-        }
-        let rates = [
-            ("handshakes_per_address", self.handshakes_per_address),
-            ("reports_per_address", self.reports_per_address),
-            ("bytes_per_address", self.bytes_per_address),
-            ("handshakes_per_subject", self.handshakes_per_subject),
-            ("reports_per_subject", self.reports_per_subject),
-            ("bytes_per_subject", self.bytes_per_subject),
-        ];
-        for (key, rate) in rates {
-            if rate.is_some_and(|rate| rate != 0.0 && !(0.1..=1e12).contains(&rate)) {
-                let error = format!("{key} must be 0, for no limit, or 0.1 to 1e12 a second");
-                return Err(ConfigError(error));
-            }
-        }
-        TrustedProxies::parse(&self.trusted_proxies, self.client_address_header)?;
-        if let (Some(memory_limit), Some(max_bytes)) = (self.memory_limit, self.max_bytes)
-            && max_bytes > Budget::states_of(memory_limit)
-        {
-            let states = Budget::states_of(memory_limit);
-            let error = format!(
-                "max_bytes is {max_bytes}; of memory_limit, states may use three eighths: {states}"
-            );
-            return Err(ConfigError(error));
-        }
-        self.check_access()?;
-        if self.max_update_bytes > 16 << 20 {
-            return Err(ConfigError("max_update_bytes must be at most 16777216".to_owned()));
-        }
-        Ok(())
     }
 
     /// The memory budget, of which the parts are measured out here.
@@ -343,79 +274,6 @@ impl Config {
     }
 }
 
-/// An origin as browsers send it (RFC 6454, section 6.2): in lower case, without a slash at its end.
-fn parse_origin(text: &str) -> Result<String, ConfigError> {
-    if text == "*" {
-        return Ok(text.to_owned());
-    }
-    let bad = |why: &str| ConfigError(format!("cors_origins has {text:?}; {why}"));
-    let origin = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
-    let (scheme, host) =
-        origin.split_once("://").ok_or_else(|| bad("an origin is like https://app.example.com"))?;
-    if host.contains('*') {
-        return Err(bad("a part of a host cannot be *: name each origin"));
-    }
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    if host.is_empty()
-        || !host.bytes().all(is_host)
-        || scheme.is_empty()
-        || !scheme.bytes().all(is_scheme)
-    {
-        return Err(bad("an origin is a scheme, a host and perhaps a port, and nothing else"));
-    }
-    Ok(origin)
-}
-
-/// A source of `frame-ancestors`; what would end the directive or the header is refused.
-fn check_frame_ancestor(source: &str) -> Result<(), ConfigError> {
-    let is_source = |byte: u8| byte.is_ascii_graphic() && !b",;".contains(&byte);
-    if !source.is_empty() && source.bytes().all(is_source) {
-        return Ok(());
-    }
-    let error = format!(
-        "frame_ancestors has {source:?}; a source is 'self', 'none' or like https://app.example.com"
-    );
-    Err(ConfigError(error))
-}
-
-/// The permissions of a Unix socket: `"0660"`.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "toml::Value")]
-pub struct SocketMode(pub(crate) u32);
-
-impl SocketMode {
-    /// As the system has them.
-    pub fn bits(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Debug for SocketMode {
-    /// As the setting has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04o}", self.0)
-    }
-}
-
-impl TryFrom<toml::Value> for SocketMode {
-    type Error = ConfigError;
-
-    /// A number counts as its digits: in the environment, `0660` looks like one.
-    fn try_from(value: toml::Value) -> Result<Self, ConfigError> {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
-        mode.map(Self).ok_or_else(|| {
-            ConfigError(format!(
-                "unix_socket_mode is {text}; it takes an octal mode such as \"0660\""
-            ))
-        })
-    }
-}
-
-/// With less, the shares would be too small to be of use.
-const MIN_MEMORY: usize = 64 << 20;
-
 /// A URL of Redis, read where it comes in. Shows no password.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -452,31 +310,3 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_understood_or_refused() {
-        let parsed = |text| parse_origin(text).ok();
-        for same in
-            ["https://app.example.com", "https://app.example.com/", "HTTPS://App.Example.com"]
-        {
-            assert_eq!(parsed(same).as_deref(), Some("https://app.example.com"), "{same}");
-        }
-        for good in ["*", "http://localhost:3000", "http://[::1]:3000", "chrome-extension://abc"] {
-            assert_eq!(parsed(good).as_deref(), Some(good));
-        }
-        for bad in [
-            "",
-            "app.example.com",
-            "https://*.example.com",
-            "\"https://a\"",
-            "https://a/b",
-            "https://",
-        ] {
-            assert_eq!(parsed(bad), None, "{bad}");
-        }
-    }
-}

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,8 @@ use crate::response::problem::Refused;
 /// How many more connections a full server accepts, for operators.
 const RESERVE: usize = 32;
 
-/// Takes connections until the server goes down.
+/// Accepts connections until the server drains.
 pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Arc<Instance>) {
-    let max = instance.max_connections;
     if let Kind::Tcp(listener) = &listener.0
         && let Err(error) = listen::tune(listener, seconds(instance.config.stall_timeout))
     {
@@ -35,45 +35,18 @@ pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Ar
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
-                // Behind a trusted proxy the client is known once its request is read.
-                let address = client.filter(|_| !instance.limits.proxies.trusts(client));
-                let counted =
-                    address.map(|address| instance.limits.addresses.count(network(address)));
-                let counted = match counted.transpose().map(Option::flatten) {
-                    Ok(counted) => counted,
-                    Err(TooMany(max)) => {
-                        let detail = format!("an address may have {max} connections at a time");
-                        turn_away(&stream, &Refused::new(ProblemType::TooManyRequests, detail));
-                        continue;
+                match admit(client, &instance, &full) {
+                    Ok((open, admitted)) => {
+                        let (router, instance) = (router.clone(), Arc::clone(&instance));
+                        let tasks = instance.tasks.clone();
+                        tasks.spawn(serve(stream, client, open, admitted, router, instance));
                     }
-                };
-                let (open, admitted) = if let Some(open) = OpenSocket::new(&instance.counters, max)
-                {
-                    (open, Admitted::All)
-                } else {
-                    if full.admits(Instant::now()) {
-                        tracing::warn!(max, "the limit of connections is reached; refusing more");
-                    }
-                    let Some(open) = OpenSocket::new(&instance.counters, max + RESERVE) else {
-                        let full = format!("the server holds {max} connections");
-                        turn_away(&stream, &Refused::new(ProblemType::TooManyConnections, full));
-                        continue;
-                    };
-                    (open, Admitted::Operators { max })
-                };
-                let serve = serve(
-                    stream,
-                    client,
-                    open.of(counted),
-                    admitted,
-                    router.clone(),
-                    Arc::clone(&instance),
-                );
-                instance.tasks.spawn(serve);
+                    Err(refused) => turn_away(&stream, &refused),
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Out of open files, most likely: the others go on, and one of them will end.
+                // Most likely out of open files: the other connections go on, and some of them will close.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(%error, "cannot accept connections");
                 }
@@ -81,6 +54,33 @@ pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Ar
             }
         }
     }
+}
+
+/// Counts a new connection for its address and for the server, within their limits.
+fn admit(
+    client: Option<IpAddr>,
+    instance: &Instance,
+    full: &LogThrottle,
+) -> Result<(OpenSocket, Admitted), Refused> {
+    // Behind a trusted proxy, the client is not known before its request is read.
+    let address = client.filter(|_| !instance.limits.proxies.trusts(client));
+    let counted = address.map(|address| instance.limits.addresses.count(network(address)));
+    let counted = counted.transpose().map_err(|TooMany(max)| {
+        let detail = format!("an address may have {max} connections at a time");
+        Refused::new(ProblemType::TooManyRequests, detail)
+    })?;
+    let max = instance.max_connections;
+    if let Some(open) = OpenSocket::new(&instance.counters, max) {
+        return Ok((open.of(counted.flatten()), Admitted::All));
+    }
+    if full.admits(Instant::now()) {
+        tracing::warn!(max, "the limit of connections is reached; refusing more");
+    }
+    let open = OpenSocket::new(&instance.counters, max + RESERVE).ok_or_else(|| {
+        let detail = format!("the server holds {max} connections");
+        Refused::new(ProblemType::TooManyConnections, detail)
+    })?;
+    Ok((open.of(counted.flatten()), Admitted::Operators { max }))
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

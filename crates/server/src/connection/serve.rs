@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request};
 use hyper::body::{Body as _, Incoming};
@@ -316,65 +317,79 @@ async fn serve_http2(stream: Stream, requests: Requests) {
 async fn serve_http1(stream: Stream, open: OpenSocket, requests: Requests) {
     let instance = Arc::clone(&requests.instance);
     let refused = Arc::clone(&requests.refused);
-    let upgrade = requests.upgrade.clone();
-    let stall = seconds(requests.instance.config.stall_timeout);
-    let (drain, stalls) = (requests.instance.drain.clone(), requests.stalls.clone());
+    let socket = Corked::new(stream, &instance.memory.responses);
+    match serve_requests(&socket, requests).await {
+        Served::Upgraded(Upgraded { id, wanted, granted, address, subject }, read) => {
+            let open = open.of(address).by(subject);
+            id.scope(websocket::admit(&socket, read, open, wanted, granted, &instance)).await;
+        }
+        Served::Ended if refused.load(Ordering::Relaxed) => {
+            tokio::select! {
+                () = linger(&socket) => {}
+                () = instance.drain.over() => {}
+            }
+        }
+        Served::Ended | Served::CutOff => {}
+    }
+}
+
+/// How the HTTP of a connection ended.
+enum Served {
+    /// With its last response.
+    Ended,
+    /// It stalled, or the drain period is over.
+    CutOff,
+    /// With a handshake. The bytes were read after it.
+    Upgraded(Upgraded, Bytes),
+}
+
+async fn serve_requests(socket: &Corked, requests: Requests) -> Served {
+    let (instance, upgrade) = (Arc::clone(&requests.instance), requests.upgrade.clone());
+    let stall = seconds(instance.config.stall_timeout);
+    let (drain, stalls) = (instance.drain.clone(), requests.stalls.clone());
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(seconds(requests.instance.config.header_timeout))
+        .header_read_timeout(seconds(instance.config.header_timeout))
         .max_headers(64)
         .max_buf_size(64 << 10);
     let service = service_fn(move |request| {
         let requests = requests.clone();
         async move { Ok::<_, std::convert::Infallible>(requests.answer(request).await) }
     });
-    let io = Corked::new(stream, &instance.memory.responses);
-    let socket = io.clone();
-    let upgraded = {
-        let mut connection = builder.serve_connection(TokioIo::new(io), service);
-        let mut begun = pin!(drain.begun());
-        let (mut told, mut ended, mut wanted) = (false, false, None);
-        let served = poll_fn(|cx| {
-            if !told && begun.as_mut().poll(cx).is_ready() {
-                told = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            // Answers leave, and watchers are served, before anything is waited for.
-            instance.batch(|| {
-                if !ended && let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
-                    ended = true;
-                    wanted = upgrade.take().filter(|_| end.is_ok());
-                }
-                if wanted.is_some() {
-                    // Its shard sends the response, with what follows it.
-                    return Poll::Ready(());
-                }
-                match socket.poll_drain(cx) {
-                    Poll::Ready(Ok(())) if !ended => Poll::Pending,
-                    Poll::Ready(_) => Poll::Ready(()),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-        });
-        tokio::select! {
-            () = served => {}
-            () = stalls.stalled(stall) => return,
-            () = drain.over() => return,
+    let mut connection = builder.serve_connection(TokioIo::new(socket.clone()), service);
+    let mut drains = pin!(drain.begun());
+    let (mut is_draining, mut has_ended, mut upgraded) = (false, false, None);
+    let served = poll_fn(|cx| {
+        if !is_draining && drains.as_mut().poll(cx).is_ready() {
+            is_draining = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        wanted.map(|wanted| (wanted, connection.into_parts().read_buf))
-    };
-    if let Some((Upgraded { id, wanted, granted, address, subject }, read)) = upgraded {
-        let open = open.of(address).by(subject);
-        id.scope(websocket::admit(&socket, read, open, wanted, granted, &instance)).await;
-        return;
-    }
-    if !refused.load(Ordering::Relaxed) {
-        return;
-    }
+        // Responses leave, and watchers are served, before anything is waited for.
+        instance.batch(|| {
+            if !has_ended && let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+                has_ended = true;
+                upgraded = upgrade.take().filter(|_| end.is_ok());
+            }
+            if upgraded.is_some() {
+                // Its shard sends the response, with what follows it.
+                return Poll::Ready(());
+            }
+            match socket.poll_drain(cx) {
+                Poll::Ready(Ok(())) if !has_ended => Poll::Pending,
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+    });
     tokio::select! {
-        () = linger(&socket) => {}
-        () = drain.over() => {}
+        () = served => {}
+        () = stalls.stalled(stall) => return Served::CutOff,
+        () = drain.over() => return Served::CutOff,
+    }
+    match upgraded {
+        Some(upgraded) => Served::Upgraded(upgraded, connection.into_parts().read_buf),
+        None => Served::Ended,
     }
 }
 

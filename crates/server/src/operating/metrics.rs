@@ -49,78 +49,16 @@ struct Scrape(Arc<Instance>);
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Instance {
-            memory,
-            broker,
-            logs,
-            hub,
-            counters,
-            started,
-            supervisor,
-            dropped_log_lines,
-            ..
-        } = &*self.0;
-        let held = broker.stats();
-        let sockets = counters.sockets.load(Relaxed);
-        let watchers = counters.active_connections.load(Relaxed);
-        let connections = counters.total_connections.load(Relaxed);
-        let sent = counters.messages_sent.load(Relaxed);
-        let errors = counters.errors.load(Relaxed);
-
-        encode_process(&mut encoder, *started)?;
-        let tasks = Handle::current().metrics().num_alive_tasks();
-        let gauges = [
-            ("milepost_open_sockets", "Open sockets of all kinds", sockets),
-            ("milepost_active_connections", "Watchers now", watchers),
-            ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
-            ("milepost_topics", "Jobs watched now or until a moment ago", hub.topics()),
-            ("milepost_tasks", "Tasks of the runtime: each connection is one", tasks),
-            ("milepost_known_jobs", "Jobs that the broker keeps", held.jobs),
-        ];
-        for (name, help, value) in gauges {
-            gauge(&mut encoder, name, help, None, value)?;
-        }
-        encode_broker(&mut encoder, &self.0, &held)?;
-        let job_logs = logs.log_stats();
-        encode_memory(&mut encoder, memory, hub, job_logs)?;
-
-        let help = "Updates by outcome";
-        let mut updates =
-            encoder.encode_descriptor("milepost_updates", help, None, MetricType::Counter)?;
-        let outcomes = [("accepted", &counters.updates), ("refused", &counters.refusals)];
-        for (outcome, count) in outcomes {
-            let labels = [("outcome", outcome)];
-            // Nobody waits for the answer to a legacy worker's update, so the broker counts it.
-            let legacy = if outcome == "refused" { held.refused } else { 0 };
-            ConstCounter::new(count.load(Relaxed) + legacy)
-                .encode(updates.encode_family(&labels)?)?;
-        }
-        encode_access(&mut encoder, &self.0)?;
-        encode_failures(&mut encoder, supervisor)?;
-        let dropped = dropped_log_lines();
-        let counts = [
-            (
-                "milepost_dropped_log_lines",
-                "Log lines dropped because nobody read the log",
-                dropped,
-            ),
-            (
-                "milepost_address_refusals",
-                "Connections rejected by the limit for each address",
-                self.0.limits.addresses.refused(),
-            ),
-            ("milepost_connections", "Watchers since start", connections),
-            ("milepost_messages_sent", "Messages sent to watchers", sent),
-            ("milepost_errors", "Faults on the server's side", errors),
-            ("milepost_evicted_jobs", "Ended jobs evicted", held.evicted),
-            ("milepost_evicted_logs", "Logs of jobs evicted", job_logs.evicted),
-            ("milepost_unreadable_jobs", "Times that a job could not be read", held.unreadable),
-        ];
-        for (name, help, count) in counts {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(count).encode(metric)?;
-        }
-        Ok(())
+        let instance = &*self.0;
+        let (held, job_logs) = (instance.broker.stats(), instance.logs.log_stats());
+        encode_process(&mut encoder, instance.started)?;
+        encode_present(&mut encoder, instance, &held)?;
+        encode_broker(&mut encoder, instance, &held)?;
+        encode_memory(&mut encoder, &instance.memory, &instance.hub, job_logs)?;
+        encode_updates(&mut encoder, instance, &held)?;
+        encode_access(&mut encoder, instance)?;
+        encode_failures(&mut encoder, &instance.supervisor)?;
+        encode_counts(&mut encoder, instance, &held, job_logs)
     }
 }
 
@@ -150,6 +88,82 @@ fn encode_process(encoder: &mut DescriptorEncoder<'_>, started: Timestamp) -> fm
     let unit = Some(&Unit::Seconds);
     let metric = encoder.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
     ConstGauge::new(started).encode(metric)
+}
+
+/// What there is now.
+fn encode_present(
+    encoder: &mut DescriptorEncoder<'_>,
+    instance: &Instance,
+    held: &Stats,
+) -> fmt::Result {
+    let Instance { hub, counters, .. } = instance;
+    let sockets = counters.sockets.load(Relaxed);
+    let watchers = counters.active_connections.load(Relaxed);
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    let gauges = [
+        ("milepost_open_sockets", "Open sockets of all kinds", sockets),
+        ("milepost_active_connections", "Watchers now", watchers),
+        ("milepost_watched_jobs", "Jobs watched now", hub.watched()),
+        ("milepost_topics", "Jobs watched now or until a moment ago", hub.topics()),
+        ("milepost_tasks", "Tasks of the runtime: each connection is one", tasks),
+        ("milepost_known_jobs", "Jobs that the broker keeps", held.jobs),
+    ];
+    for (name, help, value) in gauges {
+        gauge(encoder, name, help, None, value)?;
+    }
+    Ok(())
+}
+
+/// What happened since the start.
+fn encode_counts(
+    encoder: &mut DescriptorEncoder<'_>,
+    instance: &Instance,
+    held: &Stats,
+    job_logs: LogStats,
+) -> fmt::Result {
+    let Instance { counters, limits, dropped_log_lines, .. } = instance;
+    let connections = counters.total_connections.load(Relaxed);
+    let sent = counters.messages_sent.load(Relaxed);
+    let errors = counters.errors.load(Relaxed);
+    let dropped = dropped_log_lines();
+    let addresses = limits.addresses.refused();
+    let counts = [
+        ("milepost_dropped_log_lines", "Log lines dropped because nobody read the log", dropped),
+        (
+            "milepost_address_refusals",
+            "Connections rejected by the limit for each address",
+            addresses,
+        ),
+        ("milepost_connections", "Watchers since start", connections),
+        ("milepost_messages_sent", "Messages sent to watchers", sent),
+        ("milepost_errors", "Faults on the server's side", errors),
+        ("milepost_evicted_jobs", "Ended jobs evicted", held.evicted),
+        ("milepost_evicted_logs", "Logs of jobs evicted", job_logs.evicted),
+        ("milepost_unreadable_jobs", "Times that a job could not be read", held.unreadable),
+    ];
+    for (name, help, count) in counts {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(count).encode(metric)?;
+    }
+    Ok(())
+}
+
+fn encode_updates(
+    encoder: &mut DescriptorEncoder<'_>,
+    instance: &Instance,
+    held: &Stats,
+) -> fmt::Result {
+    let counters = &instance.counters;
+    let help = "Updates by outcome";
+    let mut updates =
+        encoder.encode_descriptor("milepost_updates", help, None, MetricType::Counter)?;
+    // A legacy worker's update has no response, so the broker counts it.
+    let refused = counters.refusals.load(Relaxed) + held.refused;
+    for (outcome, count) in [("accepted", counters.updates.load(Relaxed)), ("refused", refused)] {
+        let labels = [("outcome", outcome)];
+        ConstCounter::new(count).encode(updates.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_broker(

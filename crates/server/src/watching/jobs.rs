@@ -67,7 +67,7 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
     grant: Grant,
 ) -> Outcome<Response> {
-    let mut page = Page::of(Asked::parse(query.as_deref())?, grant, instance).await?;
+    let mut page = Page::of(ListQuery::parse(query.as_deref())?, grant, instance).await?;
     // What goes wrong at once is a problem; later on, all that is left is to break the response off.
     let first = page.next_chunk().await?;
     let rest = stream::unfold(page, async |mut page| {
@@ -108,8 +108,8 @@ struct Page {
 }
 
 impl Page {
-    async fn of(asked: Asked, grant: Grant, instance: Arc<Instance>) -> Outcome<Self> {
-        let Asked { query, sort, with_counts } = asked;
+    async fn of(list: ListQuery, grant: Grant, instance: Arc<Instance>) -> Outcome<Self> {
+        let ListQuery { query, sort, with_counts } = list;
         let by_private = |keyword: &Keyword| !matches!(keyword, Keyword::Name(_));
         if !query.text.is_empty() || query.keywords.iter().any(by_private) {
             grant.check_full_view("it does not allow listing by q, tag or parent")?;
@@ -206,13 +206,13 @@ impl Page {
 }
 
 /// What a request asks for.
-struct Asked {
+struct ListQuery {
     query: JobsQuery,
     sort: Option<Sort>,
     with_counts: bool,
 }
 
-impl Asked {
+impl ListQuery {
     fn parse(query: Option<&str>) -> Outcome<Self> {
         let known = Known {
             once: &["prefix", "name", "parent", "q", "sort", "counts", "limit", "after"],
@@ -230,67 +230,70 @@ impl Asked {
     fn add(&mut self, name: &str, value: String) -> Outcome<()> {
         let query = &mut self.query;
         match name {
-            "status" => {
-                for name in value.split(',') {
-                    let status = Status::from_name(name).ok_or_else(|| {
-                        let known = Status::ALL.map(Status::as_str).join(", ");
-                        Refused::parameter(
-                            "status",
-                            format!("is {name:?}, which is none of {known}"),
-                        )
-                    })?;
-                    query.statuses.push(status);
-                }
-            }
-            "health" => {
-                for name in value.split(',') {
-                    let health = Health::from_name(name).ok_or_else(|| {
-                        let known = Health::ALL.map(Health::as_str).join(", ");
-                        Refused::parameter(
-                            "health",
-                            format!("is {name:?}, which is none of {known}"),
-                        )
-                    })?;
-                    query.healths.push(health);
-                }
-            }
+            "status" => query.statuses.extend(each_named(
+                "status",
+                &value,
+                Status::from_name,
+                &Status::ALL.map(Status::as_str),
+            )?),
+            "health" => query.healths.extend(each_named(
+                "health",
+                &value,
+                Health::from_name,
+                &Health::ALL.map(Health::as_str),
+            )?),
             "prefix" => query.prefix = value,
             "name" => query.keywords.push(Keyword::Name(value.into())),
             "tag" => query.keywords.push(Keyword::Tag(value.into())),
             "parent" => query.keywords.push(Keyword::Parent(value.into())),
             "q" => query.text = value,
-            "sort" => self.sort = match value.as_str() {
-                "begun" => None,
-                name => Some(Sort::from_name(name).ok_or_else(|| {
-                    let known = Sort::NAMES.join(", ");
-                    let detail = format!(
-                        "is {value:?}; it must be begun, or one of {known}, optionally after a -"
-                    );
-                    Refused::parameter("sort", detail)
-                })?),
-            },
+            "sort" => self.sort = parse_sort(&value)?,
             "counts" => {
-                self.with_counts = value.parse().map_err(|_| {
-                    Refused::parameter("counts", format!("is {value:?}; it must be true or false"))
-                })?;
+                let counts = value.parse().ok();
+                self.with_counts = expect("counts", &value, counts, "it must be true or false")?;
             }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
-                query.limit = limit.ok_or_else(|| {
-                    Refused::parameter("limit", format!("is {value:?}; it must be 1 to 1000"))
-                })?;
+                query.limit = expect("limit", &value, limit, "it must be 1 to 1000")?;
             }
             "after" => {
                 let after = u64::from_str_radix(&value, 16).ok();
-                query.after = Some(after.ok_or_else(|| {
-                    Refused::parameter(
-                        "after",
-                        format!("is {value:?}; it must be the next of an earlier page"),
-                    )
-                })?);
+                let expected = "it must be the next of an earlier page";
+                query.after = Some(expect("after", &value, after, expected)?);
             }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// A parameter's value, or the refusal that says what it must be.
+fn expect<T>(parameter: &str, text: &str, value: Option<T>, expected: &str) -> Outcome<T> {
+    value.ok_or_else(|| Refused::parameter(parameter, format!("is {text:?}; {expected}")))
+}
+
+/// A parameter's values, of which each is one of the `known` names.
+fn each_named<T>(
+    parameter: &str,
+    names: &str,
+    from_name: impl Fn(&str) -> Option<T>,
+    known: &[&str],
+) -> Outcome<Vec<T>> {
+    let value = |name| {
+        from_name(name).ok_or_else(|| {
+            let detail = format!("is {name:?}, which is none of {}", known.join(", "));
+            Refused::parameter(parameter, detail)
+        })
+    };
+    names.split(',').map(value).collect()
+}
+
+/// The order of a list; none: the broker's, the most recently begun first.
+fn parse_sort(name: &str) -> Outcome<Option<Sort>> {
+    if name == "begun" {
+        return Ok(None);
+    }
+    let known = Sort::NAMES.join(", ");
+    let expected = format!("it must be begun, or one of {known}, optionally after a -");
+    expect("sort", name, Sort::from_name(name), &expected).map(Some)
 }

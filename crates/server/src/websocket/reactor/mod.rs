@@ -31,6 +31,7 @@ use crate::instance::{Counters, WatchingSocket};
 use crate::response::problem::Refused;
 
 /// The parts of the server that a shard needs.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) hub: Arc<Hub>,
     pub(crate) broker: Arc<dyn Broker>,
