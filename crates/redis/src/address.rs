@@ -36,6 +36,32 @@ pub(crate) struct Login {
     pub(crate) password: Option<String>,
 }
 
+impl Login {
+    /// Reads `[user]:password` or `user`.
+    fn parse(login: &str) -> Result<Self, InvalidAddress> {
+        let (username, password) = match login.split_once(':') {
+            Some((username, password)) => (username, Some(password)),
+            None => (login, None),
+        };
+        let username = Some(decode("user name", username)?).filter(|name| !name.is_empty());
+        let password = password.map(|text| decode("password", text)).transpose()?;
+        Ok(Self { username, password })
+    }
+
+    /// Reads the parameters of a URL that are for the Sentinels. The others are for other clients of the same URL.
+    fn of_sentinels(query: &str) -> Result<Self, InvalidAddress> {
+        let mut login = Self::default();
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            match name {
+                "sentinel_username" => login.username = Some(decode(name, value)?),
+                "sentinel_password" => login.password = Some(decode(name, value)?),
+                _ => {}
+            }
+        }
+        Ok(login)
+    }
+}
+
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
@@ -76,17 +102,8 @@ impl Address {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match authority.rsplit_once('@') {
             None => (Login::default(), authority),
-            Some((login, hosts)) => {
-                let (username, password) = match login.split_once(':') {
-                    Some((username, password)) => (username, Some(password)),
-                    None => (login, None),
-                };
-                let username = Some(decode("user name", username)?).filter(|name| !name.is_empty());
-                let password = password.map(|text| decode("password", text)).transpose()?;
-                (Login { username, password }, hosts)
-            }
+            Some((login, hosts)) => (Login::parse(login)?, hosts),
         };
-
         let port = if kind == Kind::Sentinel { 26_379 } else { 6_379 };
         let hosts: Vec<_> =
             hosts.split(',').map(|host| parse_host(host, port)).collect::<Result<_, _>>()?;
@@ -95,40 +112,11 @@ impl Address {
                 "names several hosts; redis+sentinel:// or redis+cluster:// may do that",
             ));
         }
-        let mut path = path.split('/').filter(|part| !part.is_empty());
-        let topology = match kind {
-            Kind::Single => Topology::Single,
-            Kind::Cluster => Topology::Cluster,
-            Kind::Sentinel => {
-                let service = path.next().unwrap_or("mymaster");
-                Topology::Sentinel { service: decode("service", service)? }
-            }
+        let (topology, db) = parse_path(path, kind)?;
+        let sentinel_login = match kind {
+            Kind::Sentinel => Login::of_sentinels(query)?,
+            Kind::Single | Kind::Cluster => Login::default(),
         };
-        let db = match path.next() {
-            None => 0,
-            Some(_) if kind == Kind::Cluster => {
-                return Err(invalid("names a database, which a Cluster does not have"));
-            }
-            Some(db) => db.parse().ok().filter(|db| *db >= 0).ok_or_else(|| {
-                invalid(&format!("names the database {db:?}, which is no number"))
-            })?,
-        };
-        if path.next().is_some() {
-            return Err(invalid("has a path that is too long"));
-        }
-        let mut sentinel_login = Login::default();
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                "sentinel_username" if kind == Kind::Sentinel => {
-                    sentinel_login.username = Some(decode(name, value)?);
-                }
-                "sentinel_password" if kind == Kind::Sentinel => {
-                    sentinel_login.password = Some(decode(name, value)?);
-                }
-                // What other clients of the same URL want is no business of ours.
-                _ => {}
-            }
-        }
         Ok(Self { topology, hosts, tls, login, sentinel_login, db })
     }
 
@@ -207,6 +195,34 @@ fn parse_scheme(scheme: &str) -> Option<(bool, Kind)> {
         "rediss" | "valkeys" => Some((true, kind)),
         _ => None,
     }
+}
+
+/// Reads `[service/][db]`: how the servers stand to each other, and the number of the database.
+fn parse_path(path: &str, kind: Kind) -> Result<(Topology, i64), InvalidAddress> {
+    let invalid = |why: &str| InvalidAddress(format!("the Redis URL {why}"));
+    let mut path = path.split('/').filter(|part| !part.is_empty());
+    let topology = match kind {
+        Kind::Single => Topology::Single,
+        Kind::Cluster => Topology::Cluster,
+        Kind::Sentinel => {
+            let service = path.next().unwrap_or("mymaster");
+            Topology::Sentinel { service: decode("service", service)? }
+        }
+    };
+    let db =
+        match path.next() {
+            None => 0,
+            Some(_) if kind == Kind::Cluster => {
+                return Err(invalid("names a database, which a Cluster does not have"));
+            }
+            Some(db) => db.parse().ok().filter(|db| *db >= 0).ok_or_else(|| {
+                invalid(&format!("names the database {db:?}, which is no number"))
+            })?,
+        };
+    if path.next().is_some() {
+        return Err(invalid("has a path that is too long"));
+    }
+    Ok((topology, db))
 }
 
 fn parse_host(text: &str, default_port: u16) -> Result<(String, u16), InvalidAddress> {
