@@ -6,6 +6,7 @@ mod families;
 mod index;
 mod job;
 mod jobs;
+mod listing;
 mod logs;
 mod page;
 mod store;

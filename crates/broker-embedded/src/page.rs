@@ -3,8 +3,9 @@ use std::sync::Mutex;
 
 use milepost_broker::{JobsQuery, MAX_CONSIDERED};
 
+use crate::listing::Listed;
 use crate::lock;
-use crate::stripe::{Listed, Stripe};
+use crate::stripe::Stripe;
 
 /// A page of a list: the stripes' lists merged, each read a part at a time.
 pub(crate) struct Page<'b> {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::job::Known;
 use crate::jobs::{Jobs, Key};
 use crate::logs::Logs;
 use crate::store::{Record, Store};
-use milepost_broker::{History, JobsQuery, Listener};
+use milepost_broker::{History, Listener};
 
 /// The jobs whose ids hash to the same lock.
 ///
@@ -26,8 +26,8 @@ pub(crate) struct Stripe {
     /// Those that have ended, which are evicted first when the broker is full.
     ended: Queue,
     /// The known jobs in the order in which they began.
-    by_begun: BTreeMap<u64, Key>,
-    index: Index,
+    pub(crate) by_begun: BTreeMap<u64, Key>,
+    pub(crate) index: Index,
     /// The jobs whose health changes by time, by when to look at them.
     pub(crate) clocks: Queue,
 }
@@ -78,20 +78,6 @@ pub(crate) struct NewJob {
     pub(crate) expires: u64,
 }
 
-/// A job in a list.
-pub(crate) struct Listed {
-    pub(crate) begun: u64,
-    pub(crate) state: Arc<State>,
-}
-
-/// What a look for jobs of a list came to.
-pub(crate) struct Considered {
-    /// How many jobs were considered, whether they match or not.
-    pub(crate) jobs: usize,
-    /// Only jobs that began before are still to be considered; none if there are no more.
-    pub(crate) before: Option<u64>,
-}
-
 impl Stripe {
     /// Puts the job into the state that `next` makes of its present one, if there is room for that. `heard`: it comes from the
     /// job's worker, whose silence is over.
@@ -109,44 +95,30 @@ impl Stripe {
         let previous = known.map(|known| known.state.as_ref());
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
-        let is_retry =
-            |state: &State| previous.is_some_and(|before| before.attempt() != state.attempt());
-        let children;
         let state = match next(previous, epoch, context.now) {
-            Ok(Fold::New(state)) => {
-                // Another attempt begins without children. An end shows as many of them ended as have.
-                children = context.families.totals(state.job()).filter(|_| !is_retry(&state));
-                let shown = children.as_ref().and_then(|totals| {
-                    state.with_children(previous, totals, state.position(), context.now)
-                });
-                let state = shown.unwrap_or(state);
-                // A job that was watched before it was reported has an id already.
-                let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
-                Arc::new(match watched {
-                    Some(job) => state.sharing_id(&job.id),
-                    None => state,
-                })
-            }
+            Ok(Fold::New(state)) => state,
             Ok(Fold::Repeated) => {
                 let known = known.expect("only a known job has a state to repeat");
                 return Ok(Folded { state: Arc::clone(&known.state), repeated: true });
             }
             Err(refusal) => return Err(NotFolded::Refused(refusal)),
         };
-        let bound = context.capacity.exceeded(known.is_none(), &state, 0);
-        let replaces = room != Room::Free && known.is_some() && bound.is_some();
-        let latches = known.is_some() && state.status().is_end();
-        if let Some(bound) = bound {
-            let freed = known.filter(|_| replaces).map_or(0, Known::cost);
-            let fits = freed > 0 && context.capacity.exceeded(false, &state, freed).is_none();
-            // An end is never refused. It can be evicted from now on, so the next one makes its room of this one's.
-            let may_exceed = latches && room == Room::BeyondBound;
-            if !fits && !may_exceed {
-                return Err(NotFolded::Full(bound));
-            }
-        }
+        // Another attempt begins without children. An end shows as many of them ended as have.
+        let is_retry = previous.is_some_and(|before| before.attempt() != state.attempt());
+        let children = context.families.totals(state.job()).filter(|_| !is_retry);
+        let shown = children.as_ref().and_then(|totals| {
+            state.with_children(previous, totals, state.position(), context.now)
+        });
+        let state = shown.unwrap_or(state);
+        // A job that was watched before it was reported has an id already.
+        let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
+        let state = Arc::new(match watched {
+            Some(job) => state.sharing_id(&job.id),
+            None => state,
+        });
+        let replaces = make_room(known, &state, room, context.capacity).map_err(NotFolded::Full)?;
 
-        if is_retry(&state) {
+        if is_retry {
             context.families.forget(job, context.capacity);
         } else if let Some(totals) = children {
             context.families.shown(job, &totals, millis(context.elapsed));
@@ -408,36 +380,25 @@ impl Stripe {
             queue.insert((later, key));
         }
     }
+}
 
-    /// Adds jobs that match the query and began before `before` to `listed`, the most recently begun first, until
-    /// there are `most`. Considers `SLICE` jobs at most, so that the lock is not held for long.
-    pub(crate) fn list(
-        &self,
-        query: &JobsQuery,
-        before: u64,
-        most: usize,
-        listed: &mut VecDeque<Listed>,
-    ) -> Considered {
-        const SLICE: usize = 256;
-        let candidates: Box<dyn Iterator<Item = u64>> =
-            match self.index.candidates(query, before, SLICE + 1) {
-                Some(jobs) => Box::new(jobs.into_iter()),
-                None => Box::new(self.by_begun.range(..before).rev().map(|(begun, _)| *begun)),
-            };
-        let mut jobs = 0;
-        for begun in candidates {
-            if listed.len() == most || jobs == SLICE {
-                return Considered { jobs, before: Some(begun + 1) };
-            }
-            jobs += 1;
-            let job = self.by_begun.get(&begun).and_then(|key| self.jobs.get(*key));
-            let Some(known) = job.and_then(|job| job.known.as_ref()) else { continue };
-            if query.matches(&known.state) {
-                listed.push_back(Listed { begun, state: Arc::clone(&known.state) });
-            }
-        }
-        Considered { jobs, before: None }
-    }
+/// Finds room for a job's next state. Returns whether the job has to give up its history for it.
+///
+/// # Errors
+/// The bound, if there is no room.
+fn make_room(
+    known: Option<&Known>,
+    state: &State,
+    room: Room,
+    capacity: &Capacity,
+) -> Result<bool, String> {
+    let Some(bound) = capacity.exceeded(known.is_none(), state, 0) else { return Ok(false) };
+    let replaced = known.filter(|_| room != Room::Free);
+    let freed = replaced.map_or(0, Known::cost);
+    let fits = freed > 0 && capacity.exceeded(false, state, freed).is_none();
+    // An end is never refused. It can be evicted from now on, so the next one makes its room of this one's.
+    let may_exceed = room == Room::BeyondBound && known.is_some() && state.status().is_end();
+    if fits || may_exceed { Ok(replaced.is_some()) } else { Err(bound) }
 }
 
 /// A moment of the clock's `elapsed` in the queues' unit.
