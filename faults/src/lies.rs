@@ -83,15 +83,15 @@ pub(crate) fn are_found_out(load: &Load, runtime: &Handle) -> Result<bool, Failu
     let row = trial::run(Fault::AloneWorkerKilled, load, &lies, runtime)?;
     let found = [
         // `again` and the second end of `twice`.
-        ("duplicates", row.wrongs.duplicates, 2),
-        ("steps back", row.wrongs.steps_back, 1),
-        ("positions out of order", row.wrongs.positions, 1),
+        ("duplicates", row.shown.wrongs.duplicates, 2),
+        ("steps back", row.shown.wrongs.steps_back, 1),
+        ("positions out of order", row.shown.wrongs.positions, 1),
         ("ends missing", row.missing_ends, 1),
-        ("ends twice", row.twice, 1),
+        ("ends twice", row.shown.twice, 1),
         ("late", row.late(), 1),
         ("stale", row.stale, 1),
-        ("made up", row.wrongs.foreign, 1),
-        ("thrown out", row.thrown_out.len() as u64, 0),
+        ("made up", row.shown.wrongs.foreign, 1),
+        ("thrown out", row.shown.thrown_out.len() as u64, 0),
         ("refused", row.refused, 0),
         ("jobs without an end", row.unended, 0),
     ];

@@ -154,12 +154,12 @@ fn tell(row: &Row, quick: bool) {
         "  {} updates confirmed ({:.0} of each 100 due), {} states shown; newest again after at most {late:?}",
         row.confirmed,
         100.0 * row.share,
-        row.states
+        row.shown.states
     );
     for readied in &row.readied {
-        let Readied { instance, unready, said, ready } = readied;
+        let Readied { instance, unready, reason, ready } = readied;
         eprintln!(
-            "  instance {instance}: not ready after {unready:?}: {said}; again {ready:?} after the end"
+            "  instance {instance}: not ready after {unready:?}: {reason}; again {ready:?} after the end"
         );
     }
     for wrong in row.wrong(quick) {
@@ -168,7 +168,7 @@ fn tell(row: &Row, quick: bool) {
     if let Some(peak) = row.peak {
         eprintln!("  at most {} MB of resident memory", peak >> 20);
     }
-    for note in row.thrown_out.iter().take(3).chain(row.notes.iter().take(10)) {
+    for note in row.shown.thrown_out.iter().take(3).chain(row.shown.notes.iter().take(10)) {
         eprintln!("    {note}");
     }
 }

@@ -1,4 +1,4 @@
-//! What came of the faults, as a table.
+//! The results of the faults, as a table.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,61 +7,68 @@ use crate::fault::Fault;
 use crate::sight::Wrongs;
 use crate::stage::MEMORY;
 
-/// So soon `/readyz` has to tell, and tell that it is over.
-const TOLD: Duration = Duration::from_secs(10);
+/// How soon `/readyz` has to change when a fault begins, and when it is over.
+const READINESS_BOUND: Duration = Duration::from_secs(10);
 
-/// By so much may the delays of jobs that are well grow while others are in trouble.
+/// The factor by which the delays of healthy jobs may grow while other jobs fail.
 const WORSE: f64 = 1.5;
 
-/// What came of one fault.
+/// The result of one fault.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) fault: Fault,
-    /// From the first breakage to when all was there again.
+    /// From when something broke to when all of it was back.
     pub(crate) took: Duration,
-    /// By how much the workers' counts went up: from before the fault to the end.
+    /// How many updates workers reported, from before the fault to the end.
     pub(crate) confirmed: u64,
-    /// Of the updates that workers were to report in the quiet seconds before the fault, how many they did: less than
-    /// 1, if this machine is too slow for the load.
+    /// The share of the updates due in the quiet seconds before the fault that workers reported: less than 1 if this
+    /// machine is too slow for the load.
     pub(crate) share: f64,
-    /// Updates that failed, of workers of the old kind, who do not try again.
+    /// Updates of legacy workers that failed. Such workers do not retry.
     pub(crate) lost: u64,
-    /// Updates that the server did not take, by its own word (4xx).
+    /// Updates that the server rejected (4xx).
     pub(crate) refused: u64,
-    /// States shown to watchers.
-    pub(crate) states: u64,
-    /// When each watcher showed something newer than the fault, after its end.
+    /// How long after the fault's end each watcher showed something newer than the fault.
     pub(crate) back: Vec<Option<Duration>>,
-    /// Watchers that did not show the newest state later.
+    /// Watchers that did not show the newest state some time later.
     pub(crate) stale: u64,
-    /// Jobs whose end the workers could not tell.
+    /// Jobs whose end the workers could not report.
     pub(crate) unended: u64,
     /// Watchers without the end.
     pub(crate) missing_ends: u64,
-    /// Watchers that were shown an end more than once.
-    pub(crate) twice: u64,
-    pub(crate) wrongs: Wrongs,
-    pub(crate) thrown_out: Vec<String>,
-    /// What watchers were shown and should not have been.
-    pub(crate) notes: Vec<String>,
-    /// Connections lost with their instance.
-    pub(crate) displaced: u64,
-    /// Watchers that are not connected at last.
-    pub(crate) disconnected: u64,
+    pub(crate) shown: Shown,
     pub(crate) readied: Vec<Readied>,
-    /// How long 99 of 100 updates took to their watchers: before the fault, and during it.
+    /// The 99th percentile of the delay from report to watcher: before the fault, and during it.
     pub(crate) p99: (Option<Duration>, Option<Duration>),
     /// The most bytes of resident memory that an instance had.
     pub(crate) peak: Option<u64>,
 }
 
-/// What `/readyz` of an instance said of the fault.
+/// What watchers were shown.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) states: u64,
+    /// Watchers that were shown an end more than once.
+    pub(crate) twice: u64,
+    pub(crate) wrongs: Wrongs,
+    /// Connections lost while their instance was there, and why.
+    pub(crate) thrown_out: Vec<String>,
+    /// What watchers were shown and should not have been.
+    pub(crate) notes: Vec<String>,
+    /// Connections lost with their instance.
+    pub(crate) displaced: u64,
+    /// Watchers that are not connected at the end.
+    pub(crate) disconnected: u64,
+}
+
+/// How `/readyz` of an instance answered the fault.
 #[derive(Debug)]
 pub(crate) struct Readied {
     pub(crate) instance: usize,
     /// After the fault began.
     pub(crate) unready: Option<Duration>,
-    pub(crate) said: String,
+    /// Why it was not ready.
+    pub(crate) reason: String,
     /// After the fault's end.
     pub(crate) ready: Option<Duration>,
 }
@@ -73,7 +80,7 @@ impl Row {
         self.back.iter().filter(|back| back.is_none_or(|back| back > bound)).count() as u64
     }
 
-    /// Everything that is not as it has to be, for a person. `quick`: the faults are too short for `/readyz` to tell.
+    /// Every violation, for a person. If `quick`, the faults are too short for `/readyz` to change.
     pub(crate) fn wrong(&self, quick: bool) -> Vec<String> {
         let mut all = Vec::new();
         let mut count = |number: u64, what: &str| {
@@ -87,13 +94,16 @@ impl Row {
         count(self.stale, "watchers without the newest state later");
         count(self.unended, "jobs whose end was not taken");
         count(self.missing_ends, "watchers without the end");
-        count(self.twice, "watchers with an end more than once");
-        count(self.wrongs.steps_back, "steps back");
-        count(self.wrongs.duplicates, "duplicates");
-        count(self.wrongs.positions, "positions out of order");
-        count(self.wrongs.foreign, "frames that nobody reported");
-        count(self.thrown_out.len() as u64, "losses of a connection to an instance that was there");
-        count(self.disconnected, "watchers that did not come back");
+        count(self.shown.twice, "watchers with an end more than once");
+        count(self.shown.wrongs.steps_back, "steps back");
+        count(self.shown.wrongs.duplicates, "duplicates");
+        count(self.shown.wrongs.positions, "positions out of order");
+        count(self.shown.wrongs.foreign, "frames that nobody reported");
+        count(
+            self.shown.thrown_out.len() as u64,
+            "losses of a connection to an instance that was there",
+        );
+        count(self.shown.disconnected, "watchers that did not come back");
         count(self.refused, "updates refused");
         let is_bounded = matches!(self.fault, Fault::Abuse | Fault::UnreadAnswers);
         if is_bounded && self.peak.is_none_or(|peak| peak > MEMORY) {
@@ -107,7 +117,7 @@ impl Row {
                 "99 of 100 updates took {during:?} during the fault, {before:?} before"
             ));
         }
-        let late = |time: Option<Duration>| time.is_none_or(|time| time > TOLD);
+        let late = |time: Option<Duration>| time.is_none_or(|time| time > READINESS_BOUND);
         for readied in self.readied.iter().filter(|_| !quick) {
             let Readied { instance, unready, ready, .. } = readied;
             if late(*unready) {
@@ -139,16 +149,16 @@ impl Row {
             let (from, to) = (seconds(readied.unready.as_ref()), seconds(readied.ready.as_ref()));
             format!("{from} / {to}")
         });
-        let wrongs = self.wrongs;
+        let wrongs = self.shown.wrongs;
         vec![
             self.fault.about().to_owned(),
             format!("{:.1}", self.took.as_secs_f64()),
             format!("{} / {}", seconds(back.get(back.len() / 2)), seconds(back.last())),
             (self.late() + self.stale).to_string(),
-            format!("{} / {}", self.missing_ends, self.twice),
+            format!("{} / {}", self.missing_ends, self.shown.twice),
             (wrongs.steps_back + wrongs.positions).to_string(),
             wrongs.duplicates.to_string(),
-            format!("{} / {}", self.thrown_out.len(), self.displaced),
+            format!("{} / {}", self.shown.thrown_out.len(), self.shown.displaced),
             self.delays(),
             self.lost.to_string(),
             readied.collect::<Vec<_>>().join(", "),

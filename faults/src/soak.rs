@@ -148,8 +148,7 @@ pub(crate) fn run(
 fn round(stage: &mut Stage, number: usize, runtime: &Handle, load: &Load) {
     let _entered = runtime.enter();
     let mut tasks = JoinSet::new();
-    let extent = if load.quick { Extent::QUICK } else { Extent::FULL };
-    abuse::start(&mut tasks, stage.world.instance(0), extent);
+    abuse::start(&mut tasks, stage.world.instance(0), Extent::of(load));
     let half = load.wait(ROUND.as_secs_f64(), 5.0) / 2;
     std::thread::sleep(half);
     if let Redis::Single(server) = &mut stage.redis {

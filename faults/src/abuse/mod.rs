@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::failure::Failure;
 use crate::http::Connection;
+use crate::stage::Load;
 
 /// How much abuse.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +31,14 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    pub(crate) const FULL: Self =
+    const FULL: Self =
         Self { unread: 40, bodies: 150, streams: 64, watched: 1_000_000, ended: 2_000 };
-    pub(crate) const QUICK: Self =
-        Self { unread: 40, bodies: 40, streams: 32, watched: 100_000, ended: 500 };
-}
+    const QUICK: Self = Self { unread: 40, bodies: 40, streams: 32, watched: 100_000, ended: 500 };
 
-impl Extent {
+    pub(crate) fn of(load: &Load) -> Self {
+        if load.quick { Self::QUICK } else { Self::FULL }
+    }
+
     /// Only what asks for answers and reads none.
     pub(crate) fn of_unread_answers(self) -> Self {
         Self { bodies: 0, watched: 0, ended: 0, ..self }

@@ -20,41 +20,35 @@ struct Outcome {
     problem: Option<String>,
 }
 
-/// Reports until all its jobs have ended or are told to stop. If one of them is to die, all do: they are one process.
+/// Each job's end: the number of its update, and the update. It is sent again with the same bytes.
+type Ends = HashMap<String, (u64, String)>;
+
+/// Updates of several jobs, a line each.
+struct Batch<'a> {
+    body: String,
+    /// The job of each line, the number of its update, and whether that is its end.
+    updates: Vec<(&'a Arc<Job>, u64, bool)>,
+}
+
+/// Reports until all its jobs have ended or have to stop. If one of them has to die, all do: they are one process.
 pub(crate) async fn work(jobs: Vec<Arc<Job>>, world: Arc<World>, rate: f64, first_instance: usize) {
     let mut ticks = ticks(rate);
     let mut instance = first_instance;
     let mut connection: Option<Connection> = None;
-    let mut ends: HashMap<String, (u64, String)> = HashMap::new();
+    let mut ends = Ends::new();
     loop {
         ticks.tick().await;
-        let left = |job: &&Arc<Job>| !job.has_ended() && job.order() != Order::Stop;
-        let present: Vec<_> = jobs.iter().filter(left).collect();
+        let goes_on = |job: &&Arc<Job>| !job.has_ended() && job.order() != Order::Stop;
+        let present: Vec<_> = jobs.iter().filter(goes_on).collect();
         if present.is_empty() {
             return;
         }
-        let dies = present.iter().any(|job| job.order() == Order::Die);
-        let mut numbers = Vec::new();
-        let mut body = String::new();
-        for job in &present {
-            let (number, line) = if job.order() == Order::End {
-                let end = ends.entry(job.id.clone()).or_insert_with(|| {
-                    let number = job.next();
-                    (number, job.update(number, true))
-                });
-                end.clone()
-            } else {
-                let number = job.next();
-                (number, job.update(number, false))
-            };
-            numbers.push((number, ends.contains_key(&job.id)));
-            body.push_str(&line);
-            body.push('\n');
-        }
-        if dies {
+        let batch = Batch::of(&present, &mut ends);
+        if present.iter().any(|job| job.order() == Order::Die) {
             if let Some(connection) = connection.take() {
-                let sent = if fastrand::bool() { body.len() } else { body.len() / 2 };
-                connection.post_and_die("/updates", &body, sent).await;
+                let len = batch.body.len();
+                let sent = if fastrand::bool() { len } else { len / 2 };
+                connection.post_and_die("/updates", &batch.body, sent).await;
             }
             while present.iter().any(|job| job.order() == Order::Die) {
                 ticks.tick().await;
@@ -64,29 +58,53 @@ pub(crate) async fn work(jobs: Vec<Arc<Job>>, world: Arc<World>, rate: f64, firs
         if connection.is_none() {
             connection = Connection::open(world.instance(instance)).await.ok();
         }
-        let answer = match &mut connection {
-            Some(connection) => connection.post("/updates", &body).await.ok(),
+        let response = match &mut connection {
+            Some(connection) => connection.post("/updates", &batch.body).await.ok(),
             None => None,
         };
-        let mut unavailable = true;
-        if let Some(answer) = answer.filter(|answer| answer.status == 200) {
-            unavailable = false;
-            for ((job, (number, is_end)), line) in
-                present.iter().zip(numbers).zip(answer.body.lines())
-            {
-                match serde_json::from_str::<Outcome>(line) {
-                    Ok(Outcome { position: Some(_), problem: None, .. }) => {
-                        job.confirm(number, is_end);
-                    }
-                    Ok(Outcome { status: Some(400..=499), .. }) => job.refuse(),
-                    _ => unavailable = true,
-                }
-            }
-        }
-        if unavailable {
+        let response = response.filter(|response| response.status == 200);
+        if !response.is_some_and(|response| batch.settle(&response.body)) {
             connection = None;
             instance += 1;
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// The next update of each job. Those that have to end, end.
+    fn of(jobs: &[&'a Arc<Job>], ends: &mut Ends) -> Self {
+        let mut batch = Self { body: String::new(), updates: Vec::new() };
+        for job in jobs {
+            let is_end = job.order() == Order::End || ends.contains_key(&job.id);
+            let update = || {
+                let number = job.next();
+                (number, job.update(number, is_end))
+            };
+            let (number, line) = if is_end {
+                ends.entry(job.id.clone()).or_insert_with(update).clone()
+            } else {
+                update()
+            };
+            batch.updates.push((job, number, is_end));
+            batch.body.push_str(&line);
+            batch.body.push('\n');
+        }
+        batch
+    }
+
+    /// Notes the outcome of each update. False if the server was unavailable for one.
+    fn settle(&self, outcomes: &str) -> bool {
+        let mut is_available = true;
+        for ((job, number, is_end), line) in self.updates.iter().zip(outcomes.lines()) {
+            match serde_json::from_str::<Outcome>(line) {
+                Ok(Outcome { position: Some(_), problem: None, .. }) => {
+                    job.confirm(*number, *is_end);
+                }
+                Ok(Outcome { status: Some(400..=499), .. }) => job.refuse(),
+                _ => is_available = false,
+            }
+        }
+        is_available
     }
 }
