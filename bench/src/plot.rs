@@ -1,7 +1,7 @@
 //! Two plots of what was measured: what a delivery costs, and an idle watcher's memory, against the number of watchers.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -120,10 +120,10 @@ const COLOURS: [&str; 6] = ["#1f6feb", "#d1242f", "#8250df", "#1a7f37", "#9a6700
 /// Both axes are logarithmic: a peer may take thirty times as much.
 fn svg(plot: &Plot, lines: &Lines) -> String {
     let points = || lines.values().flatten();
-    let [x_scale, y_scale] = [
-        Scale::of(points().map(|(x, _)| *x), LEFT, RIGHT),
-        Scale::of(points().map(|(_, y)| *y), BOTTOM, TOP),
-    ];
+    let axes = Axes {
+        x: Scale::of(points().map(|(x, _)| *x), LEFT, RIGHT),
+        y: Scale::of(points().map(|(_, y)| *y), BOTTOM, TOP),
+    };
     let mut svg = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">
 <title>{title}</title>
@@ -136,55 +136,64 @@ fn svg(plot: &Plot, lines: &Lines) -> String {
         unit = plot.unit,
         middle = f64::midpoint(LEFT, RIGHT),
     );
-    let mut add = |line: std::fmt::Arguments<'_>| {
-        writeln!(svg, "{line}").expect("a String takes every write");
-    };
-    for value in y_scale.ticks() {
-        let y = y_scale.at(value);
-        add(format_args!(r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#d0d7de"/>"##));
-        add(format_args!(
-            r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{value}</text>"#,
-            LEFT - 8.0,
-            y + 4.0
-        ));
-    }
-    let mut watchers: Vec<f64> = points().map(|(x, _)| *x).collect();
-    watchers.sort_by(f64::total_cmp);
-    watchers.dedup();
-    for value in watchers {
-        let x = x_scale.at(value);
-        add(format_args!(r##"<path d="M{x:.1} {TOP}V{BOTTOM}" stroke="#eaeef2"/>"##));
-        add(format_args!(
-            r#"<text x="{x:.1}" y="{:.1}" text-anchor="middle">{value}</text>"#,
-            BOTTOM + 18.0
-        ));
-    }
-    let mut used = Vec::<f64>::new();
-    for ((server, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let at = |(x, y): &(f64, f64)| format!("{:.1},{:.1}", x_scale.at(*x), y_scale.at(*y));
-        let path: Vec<_> = points.iter().map(at).collect();
-        add(format_args!(
-            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#,
-            path.join(" ")
-        ));
-        for point in &path {
-            let (x, y) = point.split_once(',').unwrap_or_default();
-            add(format_args!(r#"<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>"#));
-        }
-        // Two names do not overlap.
-        let mut y = points.last().map_or(TOP, |(_, y)| y_scale.at(*y)) + 4.0;
-        while used.iter().any(|other| (other - y).abs() < 15.0) {
-            y += 15.0;
-        }
-        used.push(y);
-        let server = server.replace('&', "&amp;").replace('<', "&lt;");
-        add(format_args!(
-            r#"<text x="{:.1}" y="{y:.1}" fill="{colour}">{server}</text>"#,
-            RIGHT + 10.0
-        ));
-    }
+    let written = axes.draw(&mut svg, lines).and_then(|()| axes.draw_lines(&mut svg, lines));
+    written.expect("writing to a String cannot fail");
     svg.push_str("</svg>\n");
     svg
+}
+
+struct Axes {
+    x: Scale,
+    y: Scale,
+}
+
+impl Axes {
+    fn draw(&self, svg: &mut String, lines: &Lines) -> fmt::Result {
+        for value in self.y.ticks() {
+            let y = self.y.at(value);
+            writeln!(svg, r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#d0d7de"/>"##)?;
+            let (x, y) = (LEFT - 8.0, y + 4.0);
+            writeln!(svg, r#"<text x="{x:.1}" y="{y:.1}" text-anchor="end">{value}</text>"#)?;
+        }
+        let mut watchers: Vec<f64> = lines.values().flatten().map(|(x, _)| *x).collect();
+        watchers.sort_by(f64::total_cmp);
+        watchers.dedup();
+        for value in watchers {
+            let x = self.x.at(value);
+            writeln!(svg, r##"<path d="M{x:.1} {TOP}V{BOTTOM}" stroke="#eaeef2"/>"##)?;
+            let y = BOTTOM + 18.0;
+            writeln!(svg, r#"<text x="{x:.1}" y="{y:.1}" text-anchor="middle">{value}</text>"#)?;
+        }
+        Ok(())
+    }
+
+    /// Each server's line, with its name beside the last point.
+    fn draw_lines(&self, svg: &mut String, lines: &Lines) -> fmt::Result {
+        let mut used = Vec::<f64>::new();
+        for ((server, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+            let at = |(x, y): &(f64, f64)| format!("{:.1},{:.1}", self.x.at(*x), self.y.at(*y));
+            let path: Vec<_> = points.iter().map(at).collect();
+            writeln!(
+                svg,
+                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#,
+                path.join(" ")
+            )?;
+            for point in &path {
+                let (x, y) = point.split_once(',').unwrap_or_default();
+                writeln!(svg, r#"<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>"#)?;
+            }
+            // Two names do not overlap.
+            let mut y = points.last().map_or(TOP, |(_, y)| self.y.at(*y)) + 4.0;
+            while used.iter().any(|other| (other - y).abs() < 15.0) {
+                y += 15.0;
+            }
+            used.push(y);
+            let server = server.replace('&', "&amp;").replace('<', "&lt;");
+            let x = RIGHT + 10.0;
+            writeln!(svg, r#"<text x="{x:.1}" y="{y:.1}" fill="{colour}">{server}</text>"#)?;
+        }
+        Ok(())
+    }
 }
 
 /// A logarithmic axis.

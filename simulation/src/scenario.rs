@@ -17,20 +17,20 @@ use crate::redis::Redis;
 use crate::watcher::Watcher;
 use crate::worker::{Job, Worker};
 
-/// Jobs; each has a worker, and now and then a second one that should be gone.
+/// Jobs. Each has a worker, and some have a second one that should be gone.
 const JOBS: usize = 3;
 /// Watchers, spread over the jobs.
 const WATCHERS: usize = 8;
 const INSTANCES: usize = 2;
-/// Until everybody has come back: the longest backoff, and a poll of a job that is never heard of.
+/// The time until every client has come back: the longest backoff, and a poll of a job that is never reported.
 const REST: Duration = Duration::from_secs(60);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// What went wrong, for a person.
     pub(crate) wrongs: Vec<String>,
-    /// What happened, for a person, if it was asked for.
+    /// What was broken and when, for a person.
     pub(crate) events: Vec<String>,
     /// States shown.
     pub(crate) states: usize,
@@ -48,56 +48,14 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>) -> std::io::Result<Outcom
 async fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
     let begun = Instant::now();
     let mut random = fastrand::Rng::with_seed(seed);
-    let network = Network::new(random.fork());
-    let redis = Redis::new(planted);
-    let instances: Vec<Rc<Instance>> =
-        (0..INSTANCES).map(|number| Instance::start(number, &network, &redis, planted)).collect();
+    let world = World::new(&mut random, planted);
+    let jobs = start_workers(&world, &mut random);
+    let sights = start_watchers(&world, &jobs, begun, &mut random);
+
     let mut outcome = Outcome::default();
-    let loses_data = random.u8(..5) == 0;
-
-    let jobs: Vec<Rc<RefCell<Job>>> =
-        (0..JOBS).map(|number| Rc::new(RefCell::new(Job::new(format!("job-{number}"))))).collect();
-    for job in &jobs {
-        let worker = |seed| Worker {
-            job: Rc::clone(job),
-            network: Rc::clone(&network),
-            redis: Rc::clone(&redis),
-            instances: instances.clone(),
-            attempts: 0,
-            seed,
-        };
-        let attempts = random.u32(1..4);
-        tokio::task::spawn_local(Worker { attempts, ..worker(random.u64(..)) }.run());
-        if !loses_data && random.bool() {
-            tokio::task::spawn_local(worker(random.u64(..)).haunt(random.u32(1..10)));
-        }
-    }
-    let mut sights = Vec::new();
-    for number in 0..WATCHERS {
-        let id = jobs[number % JOBS].borrow().id.clone();
-        let Ok(job) = JobId::parse(&id) else { continue };
-        let sight = Sight::new(number, id, begun);
-        let sight = Rc::new(RefCell::new(sight));
-        sights.push(Rc::clone(&sight));
-        let mode = if random.u8(..4) == 0 { Mode::Latest } else { Mode::All };
-        let watcher = Watcher {
-            job,
-            mode,
-            network: Rc::clone(&network),
-            instances: instances.clone(),
-            sight,
-            only_ready: loses_data,
-        };
-        let joins = Duration::from_millis(if random.bool() { 0 } else { random.u64(..8_000) });
-        tokio::task::spawn_local(async move {
-            sleep(joins).await;
-            watcher.run().await;
-        });
-    }
-
     for _ in 0..random.u32(..8) {
         sleep(Duration::from_millis(random.u64(..3_000))).await;
-        let event = disturb(&mut random, &network, &redis, &instances, loses_data);
+        let event = disturb(&mut random, &world);
         outcome.events.push(format!("{:?}: {event}", begun.elapsed()));
     }
     let ended = || jobs.iter().all(|job| job.borrow().end_acknowledged);
@@ -110,31 +68,104 @@ async fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
         outcome.wrongs.push("a worker could not report its job's end".to_owned());
     }
     sleep(REST).await;
-
-    for sight in &sights {
-        let sight = sight.borrow();
-        let job = jobs.iter().find(|job| job.borrow().id == sight.job);
-        let truth = Truth {
-            folded: &redis.folded(&sight.job),
-            acknowledged: job.map_or(0, |job| job.borrow().acknowledged),
-            has_lost_data: loses_data,
-            has_lost_end: redis.has_lost(&sight.job),
-        };
-        outcome.wrongs.extend(sight.wrongs(&truth));
-        outcome.states += sight.states();
-        outcome.digest = sight.digest(outcome.digest);
-    }
+    outcome.judge(&world, &jobs, &sights);
     outcome
 }
 
-/// Something goes wrong.
-fn disturb(
-    random: &mut fastrand::Rng,
-    network: &Network,
-    redis: &Redis,
-    instances: &[Rc<Instance>],
+/// What workers and watchers of one run share.
+struct World {
+    network: Rc<Network>,
+    redis: Rc<Redis>,
+    instances: Vec<Rc<Instance>>,
+    /// Whether Redis comes back empty after it is killed.
     loses_data: bool,
-) -> String {
+}
+
+impl World {
+    fn new(random: &mut fastrand::Rng, planted: Option<Planted>) -> Self {
+        let network = Network::new(random.fork());
+        let redis = Redis::new(planted);
+        let start = |number| Instance::start(number, &network, &redis, planted);
+        let instances = (0..INSTANCES).map(start).collect();
+        Self { network, redis, instances, loses_data: random.u8(..5) == 0 }
+    }
+}
+
+/// Starts each job's worker, and for some jobs a second one that should be gone.
+fn start_workers(world: &World, random: &mut fastrand::Rng) -> Vec<Rc<RefCell<Job>>> {
+    let job = |number| Rc::new(RefCell::new(Job::new(format!("job-{number}"))));
+    let jobs: Vec<_> = (0..JOBS).map(job).collect();
+    for job in &jobs {
+        let worker = |seed| Worker {
+            job: Rc::clone(job),
+            network: Rc::clone(&world.network),
+            redis: Rc::clone(&world.redis),
+            instances: world.instances.clone(),
+            attempts: 0,
+            seed,
+        };
+        let attempts = random.u32(1..4);
+        tokio::task::spawn_local(Worker { attempts, ..worker(random.u64(..)) }.run());
+        if !world.loses_data && random.bool() {
+            tokio::task::spawn_local(worker(random.u64(..)).haunt(random.u32(1..10)));
+        }
+    }
+    jobs
+}
+
+/// Starts the watchers, of which some join later, and returns what each is shown.
+fn start_watchers(
+    world: &World,
+    jobs: &[Rc<RefCell<Job>>],
+    begun: Instant,
+    random: &mut fastrand::Rng,
+) -> Vec<Rc<RefCell<Sight>>> {
+    let mut sights = Vec::new();
+    for number in 0..WATCHERS {
+        let id = jobs[number % JOBS].borrow().id.clone();
+        let Ok(job) = JobId::parse(&id) else { continue };
+        let sight = Rc::new(RefCell::new(Sight::new(number, id, begun)));
+        sights.push(Rc::clone(&sight));
+        let mode = if random.u8(..4) == 0 { Mode::Latest } else { Mode::All };
+        let watcher = Watcher {
+            job,
+            mode,
+            network: Rc::clone(&world.network),
+            instances: world.instances.clone(),
+            sight,
+            only_ready: world.loses_data,
+        };
+        let joins = Duration::from_millis(if random.bool() { 0 } else { random.u64(..8_000) });
+        tokio::task::spawn_local(async move {
+            sleep(joins).await;
+            watcher.run().await;
+        });
+    }
+    sights
+}
+
+impl Outcome {
+    /// Compares what each watcher was shown with what its job's workers reported.
+    fn judge(&mut self, world: &World, jobs: &[Rc<RefCell<Job>>], sights: &[Rc<RefCell<Sight>>]) {
+        for sight in sights {
+            let sight = sight.borrow();
+            let job = jobs.iter().find(|job| job.borrow().id == sight.job);
+            let truth = Truth {
+                folded: &world.redis.folded(&sight.job),
+                acknowledged: job.map_or(0, |job| job.borrow().acknowledged),
+                has_lost_data: world.loses_data,
+                has_lost_end: world.redis.has_lost(&sight.job),
+            };
+            self.wrongs.extend(sight.wrongs(&truth));
+            self.states += sight.states();
+            self.digest = sight.digest(self.digest);
+        }
+    }
+}
+
+/// Breaks something. Returns what, for a person.
+fn disturb(random: &mut fastrand::Rng, world: &World) -> String {
+    let World { network, redis, instances, loses_data } = world;
     let time = Duration::from_millis(random.u64(1..5_000));
     let number = random.usize(..instances.len());
     let (instance, clients) = (Place::Instance(number), Place::Clients);
@@ -161,8 +192,8 @@ fn disturb(
             for other in 0..instances.len() {
                 network.cut(Place::Instance(other), Place::Redis, time);
             }
-            redis.restart(!loses_data);
-            let data = if loses_data { "empty" } else { "with its data" };
+            redis.restart(!*loses_data);
+            let data = if *loses_data { "empty" } else { "with its data" };
             format!("Redis is killed, and back {data} after {time:?}")
         }
     }

