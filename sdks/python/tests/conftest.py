@@ -13,7 +13,7 @@ from live_redis import LiveRedis
 from live_server import OURS, LiveServer
 
 import milepost
-from milepost import _boundary, _job
+from milepost import _boundary, _current
 
 # What is set where the tests run is not for them.
 for name in list(os.environ):
@@ -27,8 +27,7 @@ _numbers = itertools.count(1)
 def no_job_is_open() -> Iterator[None]:
     """What a test leaves open is not for the next one."""
     yield
-    _job._current.set(None)
-    _job._entered.clear()
+    _current.forget()
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._address import InvalidUrl
+from ._current import current
 from ._default import configure, flush, job, report
-from ._job import Job, current
+from ._job import Job
 from ._job_id import InvalidJobId
 from ._listing import jobs
 from ._log_handler import LogHandler

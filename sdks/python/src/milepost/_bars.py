@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Optional, Union
 
 from ._counter import Counter, Number, number
+from ._current import current, of_other_threads
 from ._default import job as begin_job
-from ._job import Job, current, of_other_threads
+from ._job import Job
 from ._left_block import outcome_of
 from ._left_loop import LeftLoop, check_handled, left, uncaught
 from ._memory import LOCK, acquire_briefly

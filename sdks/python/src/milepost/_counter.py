@@ -27,6 +27,10 @@ class Count(NamedTuple):
     def has_moved(self) -> bool:
         return self.current > 0 or self.given is not None
 
+    @property
+    def is_counted(self) -> bool:
+        return bool(self.current) or self.total is not None
+
 
 class Counter:
     """A count, its total and its unit; or a progress that was given outright, which overrides the count.

@@ -1,4 +1,4 @@
-"""A job, as its worker has it in hand."""
+"""The handle with which a worker reports its job."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import functools
 import inspect
 import json
 import sys
-import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Optional, Protocol, TypeVar, Union, cast, overload
+from typing import Any, NoReturn, Optional, TypeVar, Union, cast, overload
 
-from . import _json, _notice
+from . import _current, _json, _notice
 from ._argument import given_number, given_part, given_progress, given_text
 from ._assignable import Assignable
 from ._boundary import harmless, warn_once
@@ -22,6 +21,7 @@ from ._left_block import outcome_of
 from ._log_lines import STREAMS
 from ._memory import LOCK, acquire_briefly
 from ._notebook import Cells, html_of
+from ._outbox import Outbox
 from ._outcome import Refusal
 from ._record import Record
 from ._request import ACTIONS, CancelRequested, Request
@@ -33,33 +33,8 @@ J = TypeVar("J", bound="Job")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _POOL_DELIVERY = 0.5
-"""How long the end of a job waits until it has arrived, in a child of multiprocessing: its pool may end it at any
-moment, and without a word."""
-
-_current: contextvars.ContextVar[Optional[Job]] = contextvars.ContextVar("milepost_job", default=None)
-_entered: list[Job] = []
-"""The jobs whose blocks are open in this process, once for each block."""
-
-
-class Outbox(Protocol):
-    """Sends the updates of jobs."""
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether it belongs to the process that this one was forked from."""
-
-    def wake(self, record: Record) -> None: ...
-
-    def write_log(self, record: Record, text: str, stream: Optional[str], at: Optional[float]) -> None: ...
-
-    def later(self, record: Record, change: Callable[[], object]) -> None: ...
-
-    def deliver(self, record: Record, timeout: float) -> None: ...
-
-    def page_of(self, job_id: str) -> Optional[str]: ...
-
-    @property
-    def server(self) -> Optional[str]: ...
+"""In a child of multiprocessing, how many seconds the end of a job waits until it has arrived. The pool may end the
+child at any moment."""
 
 
 class Job:
@@ -128,10 +103,10 @@ class Job:
         `attempt-ended` or `attempt-superseded`, this process no longer reports the job."""
         return self._record.refused
 
-    # How far it is
+    # Progress
 
     def advance(self, by: Number = 1) -> None:
-        """So many more are done: of `total`, in `unit`s."""
+        """Adds to the count, which is in `unit`s."""
         self._own.advance(by)
 
     def inc(self, by: Number = 1) -> None:
@@ -345,7 +320,7 @@ class Job:
         if self._record.make_cancellable():
             self._wake()
 
-    # What there is to say of it
+    # Message, metadata, log and artifacts
 
     @harmless
     def message(self, text: Optional[str]) -> None:
@@ -496,8 +471,7 @@ class Job:
     def __enter__(self: J) -> J:
         if self._record.begin():
             self._wake()
-        self._tokens.append(_current.set(self))
-        _entered.append(self)
+        self._tokens.append(_current.enter(self))
         hint_page(self.url)
         return self
 
@@ -507,14 +481,7 @@ class Job:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        if self in _entered:
-            _entered.remove(self)
-        if self._tokens:
-            try:
-                _current.reset(self._tokens.pop())
-            except ValueError:
-                # Left in another context than entered, as a generator may be.
-                pass
+        _current.leave(self, self._tokens.pop() if self._tokens else None)
         if error is None:
             self._end("completed", None)
         else:
@@ -572,20 +539,6 @@ class Job:
             "a job belongs to its process: report where it was begun, as in "
             "`for result in job.track(pool.imap_unordered(work, items), total=len(items))`"
         )
-
-
-def current() -> Optional[Job]:
-    """The job whose `with` block this code runs in, if any: the innermost of this thread or task."""
-    return _current.get()
-
-
-def of_other_threads() -> Optional[Job]:
-    """The job of a thread that has none of its own, such as one of a pool: the job whose block is open in another
-    thread, if there is only one in this process."""
-    if threading.current_thread() is threading.main_thread():
-        return None
-    found = {job.id: job for job in list(_entered) if job._goes_on and not job._outbox.is_foreign}
-    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _is_pool_child() -> bool:

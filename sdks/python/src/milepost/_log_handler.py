@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Optional, Union
 
-from ._job import Job, current, of_other_threads
+from ._current import current, of_other_threads
+from ._job import Job
 
 
 class LogHandler(logging.Handler):

@@ -8,17 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from . import _json, _notice
-from ._counter import Count, Counter, Number
+from ._counter import Count, Counter
 from ._description import Description
 from ._log_lines import LogLines
 from ._memory import LOCK
+from ._metadata import MAX_METADATA_BYTES, Metadata, counted
 from ._outcome import Refusal
 from ._rate import Rate
 from ._request import Request
 from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, TEXTS, Encoded, Update, quote
-
-MAX_METADATA_BYTES = 49_152
-"""The bound of a job's metadata, so that there is room for the rest of an update."""
 
 _versions = itertools.count(1)
 _keys = itertools.count(1)
@@ -81,8 +79,7 @@ class Record:
         self._status = "processing"
         self._stage: Optional[str] = None
         self._message: Optional[str] = None
-        self._metadata: dict[str, str] = {}
-        self._metadata_bytes = 0
+        self._metadata = Metadata()
         self._result: Optional[str] = None
         self._counter = self.own
         self._rate = Rate()
@@ -252,14 +249,10 @@ class Record:
                 self._mark_truncated("metadata", f"the metadata {key!r}: {error}")
                 continue
             with LOCK:
-                present = _size(key, self._metadata[key]) if key in self._metadata else 0
-                size = self._metadata_bytes - present + _size(key, text)
-                if size <= MAX_METADATA_BYTES:
-                    # A new dictionary each time, because the sender may be reading the old one.
-                    self._metadata = {**self._metadata, key: text}
-                    self._metadata_bytes = size
+                has_room = self._metadata.set(key, text)
+                if has_room:
                     self._changed()
-            if size > MAX_METADATA_BYTES:
+            if not has_room:
                 self._mark_truncated(
                     "metadata", f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes"
                 )
@@ -403,11 +396,11 @@ class Record:
             update.json("stage_progress", repr(float(count.given)))
         update.text("message", self._message)
         update.now()
-        update.members("metadata", {**self._counted(count, rate), **self._metadata})
+        update.members("metadata", {**counted(count, self._counter.unit, rate), **self._metadata.values})
         update.number("attempt", self._attempt)
         update.number("ttl", self._ttl)
         self.description.add_to(update, self._counter.unit)
-        if _is_counted(count):
+        if count.is_counted:
             update.json("current", _json.encode(count.current))
             update.json("total", None if count.total is None else _json.encode(count.total))
         if self._acknowledged is not None:
@@ -416,22 +409,6 @@ class Record:
         # Only an end has a result that may be missing.
         update.mark_truncated(*(self._truncated if status == "completed" else self._truncated - {"result"}))
         return update
-
-    def _counted(self, count: Count, rate: Optional[float]) -> dict[str, str]:
-        """The known values that the count adds to the metadata. The worker's own metadata override them."""
-        if not _is_counted(count):
-            return {}
-        known = {"current": _json.encode(count.current)}
-        if count.total is not None:
-            known["total"] = _json.encode(count.total)
-        if self._counter.unit is not None:
-            known["unit"] = _json.encode(self._counter.unit)
-        if rate is not None:
-            known["rate"] = _json.encode(round(rate, 1))
-            eta = _eta(count, rate)
-            if eta is not None:
-                known["eta_seconds"] = _json.encode(round(eta, 1))
-        return known
 
     def _mark_truncated(self, part: str, why: str) -> None:
         with LOCK:
@@ -450,19 +427,3 @@ class Record:
         if not self._has_notified_truncated:
             self._has_notified_truncated = True
             _notice.notify(f"part of {self.job_id} is not reported: {what}")
-
-
-def _is_counted(count: Count) -> bool:
-    return bool(count.current) or count.total is not None
-
-
-def _eta(count: Count, rate: Number) -> Optional[float]:
-    """None while the count does not move, and once all is done."""
-    if not count.total or count.current >= count.total or rate <= 0:
-        return None
-    return (count.total - count.current) / rate
-
-
-def _size(key: str, text: str) -> int:
-    """The size in an update, with quotes, colon and comma."""
-    return len(key.encode("utf-8", "replace")) + len(text.encode()) + 4

@@ -8,8 +8,9 @@ from typing import Any, Optional, Union
 
 from ._bars import Reported
 from ._boundary import harmless
+from ._current import current, of_other_threads
 from ._default import job as begin_job
-from ._job import Job, current, of_other_threads
+from ._job import Job
 from ._left_block import outcome_of
 from ._threads import RLock
 

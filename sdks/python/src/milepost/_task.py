@@ -7,10 +7,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, Optional
 
-from . import _notice
+from . import _current, _notice
 from ._default import default
 from ._description import Description
-from ._job import Job, _current
+from ._job import Job
 from ._json import encode
 from ._memory import LOCK
 from ._request import Request
@@ -40,7 +40,7 @@ class Task:
         self.job: Job = default().job_of_queue(self._name or "", job_id, attempt, STAGE, metadata, parent)
         self.outcome: Optional[tuple[str, Any]] = None
         """An end that the task's code has set outright: it counts if the task leaves without another."""
-        self._token: contextvars.Token[Optional[Job]] = _current.set(self.job)
+        self._token: contextvars.Token[Optional[Job]] = _current.make_current(self.job)
 
     @property
     def attempt(self) -> int:
@@ -93,11 +93,7 @@ class Task:
 
     def leave(self) -> None:
         """The task's code is done, here."""
-        try:
-            _current.reset(self._token)
-        except ValueError:
-            # In another context than it began.
-            pass
+        _current.restore(self._token)
 
 
 def waits(job_id: str, attempt: int, name: str, message: Optional[str] = None, parent: Optional[str] = None) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Optional, Union
 
 from ._boundary import harmless
 from ._counter import number
+from ._current import current
 from ._default import job as begin_job
-from ._job import Job, current
+from ._job import Job
 from ._left_block import outcome_of
 
 MAX_METRICS = 64

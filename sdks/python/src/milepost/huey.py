@@ -31,35 +31,28 @@ _NAME = "milepost"
 _NEVER_RUN = {signals.SIGNAL_REVOKED: "Revoked", signals.SIGNAL_EXPIRED: "Expired"}
 
 
-class _Running(threading.local):
-    """The task that this thread runs."""
+class _Reports(threading.local):
+    """Reports the task that this thread runs, and those that it enqueues."""
 
-    task: Optional[Task] = None
-    error: Optional[BaseException] = None
-
-
-def install(huey: Any) -> None:
-    """Reports the tasks that this process enqueues or runs by that Huey. It raises nothing into Huey."""
-    if _NAME in huey._post_execute:
-        return
-    running = _Running()
+    _task: Optional[Task] = None
+    _error: Optional[BaseException] = None
 
     @quietly
-    def queued(signal: str, task: Any) -> None:
-        if running.task is None or running.task.job.id != task.id:
+    def queued(self, signal: str, task: Any) -> None:
+        if self._task is None or self._task.job.id != task.id:
             waits(task.id, _attempt_of(task), task.name)
 
     @quietly
-    def begins(signal: str, task: Any) -> None:
-        running.error = None
-        running.task = Task(task.id, _attempt_of(task), {"task": task.name})
+    def begins(self, signal: str, task: Any) -> None:
+        self._error = None
+        self._task = Task(task.id, _attempt_of(task), {"task": task.name})
 
     @quietly
-    def done(task: Any, value: Any, error: Optional[BaseException]) -> None:
-        run = running.task
+    def done(self, task: Any, value: Any, error: Optional[BaseException]) -> None:
+        run = self._task
         if run is None:
             return
-        running.error = error
+        self._error = error
         if error is None:
             run.job.complete(value if is_small(value) else None)
         elif task.retries:
@@ -69,45 +62,51 @@ def install(huey: Any) -> None:
             run.job.cancel(describe_error(error))
         else:
             run.job._end(*outcome_of(error))
-        leave()
+        self._leave()
 
     @quietly
-    def retries(signal: str, task: Any) -> None:
-        run = running.task
+    def retries(self, signal: str, task: Any) -> None:
+        run = self._task
         if run is not None:
-            run.hand_over(run.attempt + 1, f"Retry: {describe_error(running.error)}")
-            leave()
+            run.hand_over(run.attempt + 1, f"Retry: {describe_error(self._error)}")
+            self._leave()
 
     @quietly
-    def cancelled(signal: str, task: Any) -> None:
+    def cancelled(self, signal: str, task: Any) -> None:
         # No `done` follows if a hook that runs before the task cancels it.
-        if running.task is not None and not task.retries:
-            running.task.job.cancel(describe_error(sys.exc_info()[1]))
-            leave()
+        if self._task is not None and not task.retries:
+            self._task.job.cancel(describe_error(sys.exc_info()[1]))
+            self._leave()
 
     @quietly
-    def interrupted(signal: str, task: Any) -> None:
-        if running.task is not None:
-            running.task.job.cancel("interrupted")
-            leave()
+    def interrupted(self, signal: str, task: Any) -> None:
+        if self._task is not None:
+            self._task.job.cancel("interrupted")
+            self._leave()
 
     @quietly
-    def never_runs(signal: str, task: Any) -> None:
+    def never_runs(self, signal: str, task: Any) -> None:
         report(task.id, status="cancelled", message=_NEVER_RUN[signal], metadata={"task": task.name})
 
-    def leave() -> None:
-        if running.task is not None:
-            running.task.leave()
-        running.task = running.error = None
+    def _leave(self) -> None:
+        if self._task is not None:
+            self._task.leave()
+        self._task = self._error = None
 
-    huey.post_execute(_NAME)(done)
+
+def install(huey: Any) -> None:
+    """Reports the tasks that this process enqueues or runs by that Huey. It raises nothing into Huey."""
+    if _NAME in huey._post_execute:
+        return
+    reports = _Reports()
+    huey.post_execute(_NAME)(reports.done)
     for handler, names in (
-        (queued, (signals.SIGNAL_ENQUEUED, signals.SIGNAL_SCHEDULED)),
-        (begins, (signals.SIGNAL_EXECUTING,)),
-        (retries, (signals.SIGNAL_RETRYING,)),
-        (cancelled, (signals.SIGNAL_CANCELED,)),
-        (interrupted, (signals.SIGNAL_INTERRUPTED,)),
-        (never_runs, tuple(_NEVER_RUN)),
+        (reports.queued, (signals.SIGNAL_ENQUEUED, signals.SIGNAL_SCHEDULED)),
+        (reports.begins, (signals.SIGNAL_EXECUTING,)),
+        (reports.retries, (signals.SIGNAL_RETRYING,)),
+        (reports.cancelled, (signals.SIGNAL_CANCELED,)),
+        (reports.interrupted, (signals.SIGNAL_INTERRUPTED,)),
+        (reports.never_runs, tuple(_NEVER_RUN)),
     ):
         huey.signal(*names)(handler)
 
