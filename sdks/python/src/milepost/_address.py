@@ -13,7 +13,7 @@ _LEAST_REDIS = 5
 
 
 class InvalidUrl(ValueError):
-    """A URL that is neither a Milepost server's nor a Redis'; the message says what is wrong with it."""
+    """The URL is neither that of a Milepost server nor that of a Redis. The message names the mistake."""
 
 
 def from_environment() -> Optional[str]:
@@ -47,12 +47,12 @@ def check(url: str) -> str:
 
 
 def is_redis(url: str) -> bool:
-    """Whether it is the URL of a Redis, or wants to be."""
+    """Whether the URL has the scheme of a Redis."""
     return url.partition("://")[0] in _redis_address.SCHEMES
 
 
 def without_password(url: str) -> str:
-    """For people to read: what comes before the host is nobody's business."""
+    """The URL for people to read, without user name and password."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
 
@@ -79,12 +79,12 @@ def explain(error: Exception) -> str:
 
 
 def missing_package(url: str) -> Optional[str]:
-    """What has to be installed before such a URL can be used; None: nothing."""
+    """The package to install before such a URL can be used, and how; None if nothing is missing."""
     if is_redis(url):
         try:
             is_there = importlib.util.find_spec("redis") is not None
         except ValueError:
-            # Somebody has put a module there that came from no file.
+            # The module was made at run time, and has no file.
             is_there = True
         if not is_there:
             return "it needs the package redis: `pip install 'milepost[redis]'`"

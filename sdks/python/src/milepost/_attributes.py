@@ -1,4 +1,4 @@
-"""The fields that describe an attempt rather than the moment, and which values of them are such: section 2 of the
+"""The fields that describe an attempt rather than a moment, and their valid values: section 2 of the
 protocol."""
 
 from __future__ import annotations

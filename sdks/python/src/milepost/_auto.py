@@ -14,7 +14,7 @@ _WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 def start() -> None:
     """Runs the program that this Python was started for as a job, in this process' place. Does nothing where it was
     started for something else than a file."""
-    # The children of the program are no jobs of their own.
+    # Child processes of the program are not jobs.
     if os.environ.pop("MILEPOST_AUTO", "").lower() not in ("1", "true", "yes", "on") or os.name == "nt":
         return
     try:

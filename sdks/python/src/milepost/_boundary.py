@@ -12,7 +12,7 @@ from ._json import describe
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_WARNED = 256
-"""At most so many different warnings are remembered; further ones are dropped."""
+"""The most different warnings that are remembered. Others are dropped."""
 _warned: set[str] = set()
 
 

@@ -72,8 +72,11 @@ _sending: contextvars.ContextVar[Optional[Canvas]] = contextvars.ContextVar("mil
 
 
 class Canvases:
-    """Follows the canvases that this process sends. `counts` says of a task's name whether the task is reported, and
-    `running` has the tasks that run in this process."""
+    """Follows the canvases that this process sends.
+
+    `counts` is called with a task's name, and returns whether the task is reported. `running` has the tasks that run in
+    this process.
+    """
 
     def __init__(self, counts: Callable[[object], bool], running: Mapping[str, Task]) -> None:
         self._counts = counts
@@ -243,12 +246,12 @@ def _header_of(sig: Any) -> object:
 
 
 def _name(sig: Any, parent: Optional[str]) -> None:
-    """The task's message is going to name its parent; None: it has none."""
+    """Puts the task's parent into the headers of its message; None if it has none."""
     sig["options"]["headers"] = {**(sig["options"].get("headers") or {}), HEADER: parent or ""}
 
 
 def _named(options: Mapping[str, Any]) -> Optional[str]:
-    """The parent that a message with these options names; empty if it says that there is none."""
+    """The parent in the headers of a message with these options; empty if there is none; None if they do not say."""
     return (options.get("headers") or {}).get(HEADER)
 
 

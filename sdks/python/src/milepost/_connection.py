@@ -1,4 +1,4 @@
-"""One HTTP connection, kept open, on which nothing takes longer than it may."""
+"""An HTTP connection that is kept open. Each operation has a deadline."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ class Connection:
         self._is_closed = False
 
     def ask(self, method: str, path: str, timeout: float, **more: Any) -> http.client.HTTPResponse:
-        """Sends a request, and returns the answer with its body still to be read.
+        """Sends a request, and returns the response, whose body is not read yet.
 
-        A connection that was kept may have been closed by the server just now: then the same goes out once more, on a
-        new one. Raises Lost.
+        If the server closed a connection that was kept open, the request is sent again on a new one. Raises Lost.
         """
         deadline = time.monotonic() + timeout
         was_kept = self._http is not None
@@ -114,8 +113,7 @@ class Connection:
             raise Lost(_say(error)) from error
 
     def read_some(self, response: http.client.HTTPResponse, silence: float) -> bytes:
-        """What has come of a body that goes on, waiting for it for at most so many seconds; empty at its end. Raises
-        Lost."""
+        """The next bytes of a body, waiting for at most `silence` seconds; empty at its end. Raises Lost."""
         try:
             if self._socket is not None:
                 self._socket.deadline = time.monotonic() + silence

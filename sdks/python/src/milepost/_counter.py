@@ -17,7 +17,7 @@ _item = itemgetter(1)
 
 
 class Count(NamedTuple):
-    """A counter as it was at one moment."""
+    """A counter at one moment."""
 
     current: Number
     total: Optional[Number]
@@ -33,10 +33,10 @@ class Count(NamedTuple):
 
 
 class Counter:
-    """A count, its total and its unit; or a progress that was given outright, which overrides the count.
+    """A count, its total and its unit; or a given progress, which overrides the count.
 
-    What a loop counts costs it no Python code: `track` zips its items with an iterator of ticks, and how many
-    ticks are left tells how far all the loops of this counter are.
+    Counting in a loop runs no Python code: `track` zips the items with an iterator of ticks, and the number of
+    remaining ticks shows how far all the loops of this counter are.
     """
 
     __slots__ = ("_base", "_begun", "_given", "_ticks", "_total", "end", "start", "unit")
@@ -104,9 +104,9 @@ class Counter:
                 self._total = current + more
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
-        """The items; each is counted when the next one is asked for."""
+        """The items. Each is counted when the next one is requested."""
         with LOCK:
-            # The tick comes before the item, so one more has been asked for than is done, in each loop.
+            # The tick comes before the item: in each loop, one more was requested than is done.
             self._begun += 1
         return map(_item, zip(self._ticks, items))
 

@@ -28,7 +28,7 @@ def warn_of_misspelt(names: Iterable[str]) -> None:
 
 
 def meant_by(name: str) -> Optional[str]:
-    """The variable that a name differs from by its case, or by one letter; None: it is right, or somebody else's."""
+    """The variable that differs from the name by case or by one letter; None if there is none, or the name is right."""
     if name in _VARIABLES:
         return None
     upper = name.upper()

@@ -29,7 +29,7 @@ class Events:
         self._id: Optional[str] = None
         self._size = 0
         self.retry: Optional[float] = None
-        """How long the server asks to wait before coming back, in seconds."""
+        """How long the server asks to wait before reconnecting, in seconds."""
 
     def feed(self, piece: bytes) -> list[Event]:
         """The events that are complete now. Raises TooLong."""

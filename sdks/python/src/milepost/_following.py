@@ -19,13 +19,13 @@ from ._redis_client import MAX_STATES, RedisClient, say
 from ._state import State
 
 READ_AGAIN = (8.0, 12.0)
-"""A watched job is read again after so many seconds, drawn anew each time: a publish may be lost without a trace."""
+"""A watched job is read again after a random number of seconds in this range, because a publish may be lost."""
 READ_AGAIN_SOON = (0.8, 1.2)
-"""After the first read, and after a message that is no state: what it led to is in the next read."""
+"""After the first read, and after a message that is not a state: the next read has the state that it led to."""
 
 
 class Read:
-    """What is kept of a job."""
+    """A job's latest states."""
 
     def __init__(self, client: RedisClient, job_id: str, after: Optional[str], most: int) -> None:
         (answer,) = client.run([client.read(job_id, after, most)])
@@ -46,7 +46,7 @@ class Read:
 def fold_legacy_value(client: RedisClient, job_id: str, value: bytes) -> Optional[State]:
     """Folds what a legacy worker set under the job's key, and returns the state that it led to.
 
-    None if it is no update, is no longer there or was folded before.
+    None if the value is not an update, was removed, or was folded before.
     """
     try:
         update = _foreign.read(job_id, value)
@@ -56,7 +56,7 @@ def fold_legacy_value(client: RedisClient, job_id: str, value: bytes) -> Optiona
     (answer,) = client.run([client.report(job_id, update, None, origin="key", after=value.decode())])
     if isinstance(answer, Exception) or not answer or answer[0] != b"new":
         return None
-    client.tell_index(job_id, answer)
+    client.update_index(job_id, answer)
     return read_state(answer[1])
 
 
@@ -114,7 +114,7 @@ class Following:
         return []
 
     def _one(self, state: State) -> list[State]:
-        """A state that came alone. If some before it did not come, a read has them all."""
+        """A state from a message. If earlier ones were missed, a read returns them all."""
         if state.get("job_id") != self._job_id or state.position is None:
             return []
         if self._cursor.misses_before(state.position):

@@ -21,7 +21,7 @@ _MAX_DEPTH = 127
 
 
 class Unreadable(ValueError):
-    """It is no update; the message says why."""
+    """The message is not an update. The text says why."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -100,7 +100,7 @@ def _expect(text: str, at: int, wanted: str) -> int:
 
 
 def _field(job_id: str, name: str, value: Any, text: str) -> Optional[str]:
-    """The field as it is kept; None if it counts as absent."""
+    """The field's value as it is kept; None if the field counts as absent."""
     if name in SERVER_FIELDS or (name in ATTRIBUTES and value is None):
         return None
     if name == "progress":

@@ -33,7 +33,7 @@ _NO_UPDATE = b'{"status":"check"}'
 """A client that may report the job gets `invalid-update` for it, any other client 401 or 403."""
 
 MAX_REDIRECTS = 5
-"""Redirects that one request follows: those that keep its method and its body."""
+"""The most redirects that a request follows. They keep its method and body."""
 
 
 class Http:
@@ -50,7 +50,7 @@ class Http:
         return reply.log_outcome()
 
     def may_report(self, job_id: str, timeout: float) -> Optional[WatchRefused]:
-        """Why the server takes no updates of that job from here; None if it does. Nothing changes. Raises Failure."""
+        """Why the server rejects updates of the job; None if it accepts them. Changes nothing. Raises Failure."""
         return self._post(f"/jobs/{job_id}", "application/json", _NO_UPDATE, 1, timeout).reporting_refused()
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Reply(NamedTuple):
         raise self._failure(_problem.read(_read(self.body)))
 
     def reporting_refused(self) -> Optional[WatchRefused]:
-        """What the answer to `_NO_UPDATE` says: see `Http.may_report`."""
+        """The meaning of the response to `_NO_UPDATE`: see `Http.may_report`."""
         problem = _problem.read(_read(self.body))
         if problem is not None and problem.name == "invalid-update":
             return None
@@ -167,10 +167,10 @@ class Reply(NamedTuple):
         return outcome_of(problem, self.retry_after)
 
     def _credential_refused(self, problem: Optional[_problem.Problem]) -> Busy:
-        """The credential is refused, not the job: it may be renewed, or be granted more.
+        """The credential is rejected, not the update. It may be renewed, or be allowed more.
 
-        So updates are kept, as during an outage: of every job, if the credential is not valid (401), or of the jobs for
-        which it does not suffice (403).
+        So updates stay pending, as during an outage: those of all jobs if the credential is not valid (401), those of
+        the jobs that it does not allow otherwise (403).
         """
         reason = _say_refused(self.status, self.reason if problem is None else problem.detail)
         if self.status == 401:
@@ -179,7 +179,7 @@ class Reply(NamedTuple):
 
     @property
     def _is_passing(self) -> bool:
-        """Timeout and too many requests: 4xx that say nothing of the update."""
+        """Timeout and too many requests: 4xx that do not concern the update."""
         return self.status in (408, 429)
 
     def _failure(self, problem: Optional[_problem.Problem]) -> Failure:

@@ -26,7 +26,7 @@ class HttpSource:
         self._job_id = job_id
         self._path = f"/jobs/{job_id}"
         self.retry: Optional[float] = None
-        """How long the server asked to wait before coming back, in seconds."""
+        """How long the server asked to wait before reconnecting, in seconds."""
         self.has_connected = False
         """Whether a server has ever answered as one: then a 404 may be a restart's."""
 
@@ -94,7 +94,7 @@ class HttpSource:
         self, response: http.client.HTTPResponse, problem: Optional[_problem.Problem], timeout: float
     ) -> Exception:
         detail = problem.detail if problem is not None else response.reason
-        # 408, 425 and 429 say by their definition that the same request may succeed later.
+        # By definition, a request that got 408, 425 or 429 may succeed later.
         if 400 <= response.status < 500 and response.status not in (408, 425, 429) and not self.has_connected:
             return WatchRefused(response.status, detail)
         if response.status < 400:
@@ -112,7 +112,7 @@ class HttpSource:
 
 
 def read_state(data: bytes) -> Optional[State]:
-    """The state that the JSON is; None if it is none."""
+    """The state in a JSON text; None if there is none."""
     document = _decode(data)
     if not isinstance(document, dict) or not isinstance(document.get("position"), str):
         return None

@@ -21,7 +21,7 @@ except ImportError:
 
 
 class NotAccepted(Exception):
-    """There is no room for one more job, or the reporter is closed."""
+    """There is no room for another job, or the reporter is closed."""
 
 
 class Begin(NamedTuple):

@@ -11,7 +11,7 @@ _has_hinted = False
 
 
 def is_interactive() -> bool:
-    """Whether somebody looks at the standard error."""
+    """Whether the standard error is a terminal or a notebook."""
     try:
         return sys.stderr.isatty()
     except Exception:

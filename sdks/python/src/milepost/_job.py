@@ -402,11 +402,11 @@ class Job:
             self._has_warned_foreign = True
             _notice.notify(
                 f"{self.id} is a job of the process that this one was forked from, which reports it; "
-                "what is said of it here is not reported"
+                "what is called on it here is not reported"
             )
 
     def _end(self, status: str, text: Optional[str], waits: bool = True) -> None:
-        # A fork's copy of the job says nothing of how the job ends.
+        # A copy of the job in a forked process does not end the job.
         if not self._outbox.is_foreign and self._record.end(status, text):
             self._wake()
             if self._cells:
@@ -505,7 +505,7 @@ class Job:
         if outbox.is_foreign or record.has_ended:
             return
         if not acquire_briefly():
-            # Not by way of this job, which may be gone by then.
+            # Does not refer to this job, which may be gone by then.
             self._ends_soon = True
             outbox.later(record, lambda: record.end(status, text))
             return

@@ -10,7 +10,7 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9\-._~:@]")
 
 
 class InvalidJobId(ValueError):
-    """What was given is no job id; the message says what is wrong with it."""
+    """The text is not a job id. The message says why."""
 
 
 def parse(text: str) -> str:
@@ -29,7 +29,7 @@ def parse(text: str) -> str:
 
 
 def make(name: str) -> str:
-    """An id that nobody else has, with the name at its front."""
+    """A unique id that begins with the name."""
     slug = _NOT_ALLOWED.sub("-", name)[:80].strip("-")
     unique = str(uuid.uuid4())
     return f"{slug}-{unique}" if slug else unique

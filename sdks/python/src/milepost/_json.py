@@ -14,7 +14,7 @@ _MAX_DESCRIPTION = 16_384
 
 
 class NotJson(ValueError):
-    """It cannot be written as JSON; the message says why."""
+    """The value cannot be written as JSON. The message says why."""
 
 
 class TooLarge(NotJson):
@@ -130,13 +130,13 @@ def clean(text: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """At most so many bytes of it."""
+    """The text, cut to at most `limit` bytes."""
     data = text[: limit + 1].encode("utf-8", "replace")
     return data[:limit].decode("utf-8", "ignore")
 
 
 def describe(value: object) -> str:
-    """What a value says of itself, or its type's name if it says nothing."""
+    """A value as text, or its type's name if the text is empty."""
     if isinstance(value, str):
         return clean(value)
     try:

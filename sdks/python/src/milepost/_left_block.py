@@ -27,10 +27,10 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
 
 
 def _outcome_of_exit(code: object) -> tuple[str, str]:
-    # Whether an exit with 0 is "done" or "told to stop" nobody can tell. A wrong "completed" would be the worse one.
+    # An exit with 0 may mean that the work is done, or that it was stopped. A wrong "completed" would be worse.
     if code is None or code == 0:
         return "cancelled", "the process exits"
     if isinstance(code, int):
-        # As shells say it: ended by that signal.
+        # As in shells: ended by that signal.
         return ("cancelled", f"ended by signal {code - 128}") if 128 < code < 160 else ("failed", f"exit status {code}")
     return "failed", _json.describe(code)

@@ -21,7 +21,7 @@ from ._threads import Flag, Thread
 PATIENCE = 5.0
 """How long an exception may propagate, for example through `finally` blocks, before it counts as caught, in seconds."""
 MAX_PENDING = 64
-"""At most so many loops wait for their exception at once. Further ones do not wait."""
+"""The most loops that wait for their exception at once. Others do not wait."""
 
 _IN_ORDER = ("POP_", "END_", "RETURN_", "YIELD_", "RESUME", "DELETE_FAST", "DELETE_NAME", "STORE_FAST", "STORE_NAME")
 _IN_ORDER_TOO = frozenset({"SWAP", "ROT_TWO", "ROT_THREE", "ROT_FOUR", "NOP", "JUMP_FORWARD", "JUMP_BACKWARD"})

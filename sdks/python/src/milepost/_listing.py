@@ -48,7 +48,7 @@ def jobs(
     name or a tag. `parent` is the id of a job whose children are listed. `sort` is `begun`, `name`, `status`,
     `progress`, `started` or `seen`; with a `-` in front, all but `begun` are descending.
 
-    The jobs are asked for in pages of 100, each with at most `timeout` seconds, as the loop needs them. `url` and
+    The jobs are requested in pages of 100 as the loop needs them, each page within `timeout` seconds. `url` and
     `token` as for `watch`. Raises NoServer, InvalidUrl; the loop raises Unreachable, WatchRefused.
     """
     server = _server(url)

@@ -24,7 +24,7 @@ class LogHandler(logging.Handler):
         self._job = job
 
     def createLock(self) -> None:
-        # A finaliser may log in the middle of anything, so nobody waits here.
+        # A finaliser may log at any point, so this does not wait.
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:

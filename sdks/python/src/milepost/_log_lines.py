@@ -12,7 +12,7 @@ from typing import Deque, NamedTuple, Optional
 from ._json import clean
 
 MAX_LINES = 512
-"""Of a job's log that wait to be sent, besides those of a request under way. Of more, the oldest are left out."""
+"""The most lines of a job's log that wait to be sent, not counting a request in progress. Older ones are dropped."""
 MAX_TEXT = 4_096
 """Characters of a line; the server cuts it at as many bytes."""
 STREAMS = ("stdout", "stderr")
@@ -50,7 +50,7 @@ class LogLines:
             self._lines.append(Line(next(self._numbers), now, stream, line[:MAX_TEXT]))
 
     def take(self) -> list[bytes]:
-        """The lines, encoded; where some are left out, a line says so."""
+        """The lines, encoded. A line of its own says where lines were dropped."""
         encoded = []
         while self._lines:
             line = self._lines.popleft()
@@ -63,7 +63,7 @@ class LogLines:
 
 
 def _timestamp(at: float) -> Optional[str]:
-    """None where it is no time, as in a record that a program made itself: then the server's clock counts."""
+    """None if it is not a time, as in a record that a program made itself. Then the server's clock is used."""
     try:
         text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
     except (TypeError, ValueError, OverflowError, OSError):

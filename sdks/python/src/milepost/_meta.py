@@ -15,9 +15,9 @@ _COUNTED = frozenset({"current", "total", "unit", "rate", "eta_seconds"})
 
 
 class Meta(NamedTuple):
-    """What such a dictionary says: `current` of `total` `unit`s; else `percent` (0…100), or `progress`, which is in
-    percent if it is a whole number or above 1, else a part of 1; `stage`; the first text of `message`, `description`,
-    `status` and `detail`. All of it is metadata as well."""
+    """The progress in such a dictionary: `current` of `total` `unit`s; else `percent` (0…100), or `progress`, which is
+    in percent if it is a whole number or above 1, else a part of 1; `stage`; the first text of `message`,
+    `description`, `status` and `detail`. All of it is metadata as well."""
 
     current: Optional[Number] = None
     total: Optional[Number] = None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ._job import Job
 
 MAX_CELLS = 8
-"""Cells that are updated when the job ends. Of more, the earliest keep their last state."""
+"""The most cells that are updated when the job ends. Earlier ones keep their last state."""
 
 
 def html_of(state: dict[str, Any], server: Optional[str]) -> str:

@@ -11,7 +11,7 @@ from . import _memory, _threads
 _LOGGER = logging.getLogger("milepost")
 _MAX_DEFERRED = 16
 _deferred: Deque[str] = deque(maxlen=_MAX_DEFERRED)
-"""Notices that could not be logged at once. The next call that can logs them. Of more than 16, the latest are kept."""
+"""Notices that could not be logged at once. The next call that can logs them. The latest 16 are kept."""
 
 
 def notify(message: str) -> None:

@@ -28,7 +28,7 @@ class Outage:
         return self._notify(_Notified.NOTHING_ARRIVES)
 
     def answered(self) -> None:
-        """A request was answered. The calls that follow say how."""
+        """A request was answered. The following calls pass on its outcomes."""
         self._is_proven, self._is_failing = self._is_failing, False
 
     def delayed(self, key: int, is_end: bool, is_full: bool) -> bool:

@@ -69,7 +69,7 @@ class Lost(Failure):
 
 
 class RetryLater(Failure):
-    """The server asks to be left alone for a while."""
+    """The server asks to retry later."""
 
     def __init__(self, reason: str, retry_after: Optional[float] = None) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Problems, which say why something was refused: section 11 of the protocol."""
+"""Problems, the reasons for which the server rejects something: section 11 of the protocol."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
     """A refusal, as far as it is understood."""
 
     name: str
-    """Empty where it is none of the protocol's."""
+    """Empty if it is not one of the protocol's."""
     status: int
     detail: str
     attempt: Optional[int]
@@ -58,7 +58,7 @@ class Problem(NamedTuple):
 
 
 def read(document: Any) -> Optional[Problem]:
-    """The problem that a JSON document is; None if it is none."""
+    """The problem in a JSON document; None if there is none."""
     if not isinstance(document, dict) or not isinstance(document.get("status"), int):
         return None
     kind, title = document.get("type"), document.get("title")
@@ -75,6 +75,6 @@ def read(document: Any) -> Optional[Problem]:
 
 
 def name_of(kind: str) -> str:
-    """The name in a problem's `type`; empty where it is none of the protocol's."""
+    """The name in a problem's `type`; empty if it is not one of the protocol's."""
     name = kind[len(PREFIX) :] if kind.startswith(PREFIX) else ""
     return name if name in PROBLEMS else ""

@@ -52,7 +52,7 @@ class Pump:
         try:
             self._loop.call_soon_threadsafe(self._news.set)
         except RuntimeError:
-            # The loop is closed: nobody listens any more.
+            # The loop is closed, so nothing waits for the result.
             self._leave()
             if self._watch is not None:
                 self._watch.close()

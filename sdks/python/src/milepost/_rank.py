@@ -15,7 +15,7 @@ class Rank(NamedTuple):
 
 
 def rank_of_environment() -> Optional[Rank]:
-    """What `RANK` and `WORLD_SIZE` say; None if there are no other processes, or if they make no sense."""
+    """The values of `RANK` and `WORLD_SIZE`; None if there are no other processes, or if the values are invalid."""
     number, processes = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
     if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in (number, processes)):
         return None

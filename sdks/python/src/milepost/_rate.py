@@ -13,7 +13,7 @@ SAMPLES = 64
 
 
 class Rate:
-    """Units per second over the last ten seconds; not known until one of them has been seen."""
+    """Units per second over the last ten seconds; not known before the first second is over."""
 
     def __init__(self) -> None:
         self._seen: Deque[tuple[float, Number]] = deque()

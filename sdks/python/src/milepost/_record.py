@@ -61,7 +61,7 @@ class Record:
         self.log = LogLines()
         self.refused: Optional[Refusal] = None
         self.is_over = False
-        """The server says that the attempt is over: nothing more is reported."""
+        """The server answered that the attempt is over. Nothing more is reported."""
         self.reopens = False
         """Whether to begin the next attempt if the latest has ended."""
         self.joins = False
@@ -358,7 +358,7 @@ class Record:
         return data
 
     def describe(self) -> dict[str, Any]:
-        """The job as its next update says it."""
+        """The job as its next update describes it."""
         with LOCK:
             update = self._fixed() or self._update(self.status, self._counter.count(), None)
             data = update.encode().data

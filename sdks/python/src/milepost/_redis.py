@@ -63,8 +63,8 @@ class Redis:
         kind = answer[0]
         if kind in (b"new", b"repeated"):
             state = json.loads(answer[1])
-            self._client.tell_index(job_id, answer)
-            self._client.tell_parent(job_id, state)
+            self._client.update_index(job_id, answer)
+            self._client.notify_parent(job_id, state)
             return Accepted(state["attempt"], state["position"], _request.read(state.get("requested")))
         if kind == b"ended":
             attempt, status, position = (part.decode() for part in answer[1:4])
@@ -86,10 +86,10 @@ class Redis:
             (answer,) = self._client.run(
                 [self._client.report(sent.job_id, update, timeout, origin="key", after=found.decode())]
             )
-            # There may be no room for what came before, but always for the end.
+            # There may be no room for the value before it, but there always is for the end.
             pass_over = isinstance(answer, redis.exceptions.OutOfMemoryError) and is_end(sent.update)
             if not isinstance(answer, Exception):
-                self._client.tell_index(sent.job_id, answer)
+                self._client.update_index(sent.job_id, answer)
         (answer,) = self._client.run([self._client.report(*sent, timeout, pass_over=pass_over)])
         if isinstance(answer, redis.exceptions.OutOfMemoryError):
             return _FULL

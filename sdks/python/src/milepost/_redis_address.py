@@ -1,4 +1,4 @@
-"""Where Redis is, as a URL says it."""
+"""The address of a Redis, from a URL."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ from ._redis_arguments import Argument, encode
 from ._update import ENDS, Encoded, quote
 
 TTL_MS = 3_600_000
-"""How long a job is kept after an update that says nothing of it, and after its end."""
+"""How long a job is kept after an update without a `ttl`, and after its end."""
 MAX_STATES = 32
 MAX_HISTORY_BYTES = 65_536
 PATIENCE = 2.0
-"""How long a connection may take, and an answer that nobody bounds otherwise."""
+"""How many seconds connecting may take, and a response without another bound."""
 
 # Some of redis-py has no types.
 _UNTYPED: Any = redis
@@ -42,7 +42,7 @@ _MAX_CHILDREN = 100_000
 class Script:
     def __init__(self, *parts: str, whatever_memory: bool = False) -> None:
         text = "".join(parts)
-        # An end has to be kept, also by a server that is out of memory.
+        # An end has to be kept even if Redis is out of memory.
         self.text = f"#!lua flags=allow-oom\n{text}" if whatever_memory else text
         self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
@@ -225,7 +225,7 @@ class RedisClient:
             "max_states": MAX_STATES,
             "max_bytes": MAX_HISTORY_BYTES,
             "deadline": None if timeout is None else int(_clock() + self._ahead + timeout * 1_000),
-            # The connection of redis-py may be made anew by itself, and lead to another server: the script asks.
+            # redis-py may reconnect by itself, to another server, so the script looks up which one it runs on.
             "server": None,
             "server_until": None,
             "after": after,
@@ -238,8 +238,8 @@ class RedisClient:
         return Call(script, keys, arguments)
 
     def was_late(self, theirs: bytes, timeout: float, since: float) -> bool:
-        """The server says that a report came too late. Whether it did; else the clocks are apart, and it may be sent
-        again. `since` is when it was sent."""
+        """The server answered that a report, sent at `since`, came too late. Returns whether it did. Otherwise the
+        clocks differ, and it may be sent again."""
         ahead = int(theirs) - since
         is_known = time.monotonic() * 1_000 - since >= timeout * 1_000
         if not is_known:
@@ -250,9 +250,9 @@ class RedisClient:
         """A run of the script that reads: see read.lua."""
         return Call(READ, self.names.keys(job_id), [after or "", str(most)])
 
-    def tell_index(self, job_id: str, answer: Sequence[bytes]) -> None:
-        """In a Cluster the index is told apart, as the report script's answer says. What is lost here is told again
-        before long."""
+    def update_index(self, job_id: str, answer: Sequence[bytes]) -> None:
+        """Updates the index of a Cluster, which the report script cannot reach. A lost change is repeated by a later
+        report."""
         if answer[0] != b"new" or not answer[4]:
             return
         try:
@@ -261,9 +261,9 @@ class RedisClient:
         except (redis.RedisError, Lost):
             pass
 
-    def tell_parent(self, job_id: str, state: dict[str, Any]) -> None:
-        """Tells a job's parent, if it has one, what state the job is in: section 18. What is lost here is told again
-        with the job's next report, or noticed by a server."""
+    def notify_parent(self, job_id: str, state: dict[str, Any]) -> None:
+        """Notifies the job's parent, if it has one, of the job's state: section 18. A lost notification is repeated by
+        the job's next report, or by a server."""
         parent = state.get("parent_id")
         if parent is None or not accepts("parent_id", parent):
             return
@@ -307,7 +307,7 @@ _NOT_NOW = (
     redis.exceptions.NoPermissionError,
     redis.exceptions.ConnectionError,
 )
-"""What is no answer to one report: another connection, or a later time, may do better."""
+"""Errors that do not concern a single report. It may succeed later, or on another connection."""
 
 
 def is_end(update: Encoded) -> bool:

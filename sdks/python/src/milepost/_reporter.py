@@ -194,8 +194,8 @@ class Reporter:
     ) -> Job:
         """Begins the job of a task that a queue runs.
 
-        Whoever runs a task once more than its queue tells (redelivered twice, say) opens the next attempt. If the id
-        was used before, the queue has forgotten how often, and the server has not: then it joins the server's latest.
+        A task that runs more often than its queue says, such as one that was redelivered twice, opens the next
+        attempt. If the id was used before, the server knows of later attempts than the queue: then it joins the latest.
         """
         begun = self._begin(
             name, id, None, None, stage, None, metadata, attempt, None, False, (), is_of_queue=True, parent=parent

@@ -27,8 +27,8 @@ class Request(NamedTuple):
 
 
 class CancelRequested(Exception):
-    """A watcher has requested that the job be cancelled. Raised by `Job.raise_if_cancelled()` and by loops that ask for
-    it; a `with` block of the job that it leaves ends as `cancelled`."""
+    """A watcher has requested that the job be cancelled. Raised by `Job.raise_if_cancelled()`, and by loops with
+    `cancellable=True`. A `with` block of the job that it leaves ends as `cancelled`."""
 
     def __init__(self, job_id: str, request: Request) -> None:
         super().__init__(f"{job_id}: {request.describe()}")

@@ -1,4 +1,4 @@
-"""Results that nobody asked to be shown: what a task or an endpoint's work happens to return."""
+"""Return values of tasks and of endpoints' work, which are reported if they are small."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from uuid import UUID
 
 MAX_SMALL = 4_096
-"""A value that a framework's function returns is reported up to about so many bytes of JSON. Larger ones are for
-whoever asked for them; `job.result(value)` reports them all the same."""
+"""About how many bytes of JSON a function's return value may have to be reported. `job.result(value)` also reports
+larger values."""
 _PLAIN = (date, time, Decimal, Enum, UUID)
 
 
 def is_small(value: object) -> bool:
-    """Whether it is worth showing, told after at most 4,096 steps, however large it is. What JSON does not know, a
-    model's weights, say, is not."""
+    """Whether the value is small, decided in at most 4,096 steps. Values that are not JSON, such as a model's weights,
+    are not."""
     left = MAX_SMALL
     pending: list[Any] = [value]
     while pending:

@@ -115,7 +115,7 @@ def _plain(description: object) -> str:
         from rich.markup import render
 
         return render(text).plain
-    except Exception:  # it is no markup
+    except Exception:  # not markup
         return text
 
 

@@ -22,7 +22,7 @@ GAP = 0.02
 often."""
 LONGEST_RETRY_AFTER = 300.0
 FLUSH_RETRY = 0.25
-"""The longest wait between two tries during a flush, in seconds: there is no time for more."""
+"""The longest wait between two tries during a flush, in seconds."""
 BATCH = 1_000
 """Updates in one request, at most (a server takes 10,000)."""
 _AT_ONCE = float("-inf")
@@ -41,7 +41,7 @@ class Delivery:
     def __init__(self, record: Record, until_end: bool, dice: random.Random) -> None:
         self.record = record
         self.until_end = until_end
-        """Whether to keep it until the job's end is acknowledged; otherwise, until its present state is."""
+        """Whether to keep this until the job's end is acknowledged; otherwise, until its present state is."""
         self.check_at: Optional[float] = None
         """When to check the job; None while it is in flight, or waits for another."""
         self.settled: Optional[StateId] = None
@@ -51,7 +51,7 @@ class Delivery:
         self.in_flight: Optional[Snapshot] = None
         self.was_accepted = False
         self.is_over = False
-        """The server says that the attempt is over."""
+        """The server answered that the attempt is over."""
         self.backoff = Backoff(dice)
         """For rejections and delays of this job alone."""
         self.not_before: Optional[float] = None
@@ -234,7 +234,7 @@ class Schedule:
         return self._outage.is_over()
 
     def fail(self, records: Iterable[Record], retry_after: Optional[float], now: float) -> bool:
-        """The request with these was not answered, or the server asked to retry later. All of them are due again.
+        """The request with these records was not answered, or the server asked to retry later. All are due again.
         Returns whether an outage has just begun."""
         self.put_back(records, now)
         if retry_after is not None:
@@ -272,7 +272,7 @@ class Schedule:
         self._flush_deadline = deadline if self._flush_deadline is None else max(self._flush_deadline, deadline)
 
     def flush_over(self, now: float) -> Optional[int]:
-        """None while the flush goes on; then the number of jobs that it has not sent. It is over when no job is
+        """None during the flush; then the number of jobs that it has not sent. It is over when no job is
         pending, its time is up, or the server asked to wait for longer than that."""
         deadline = self._flush_deadline
         if deadline is None:

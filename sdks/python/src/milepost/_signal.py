@@ -1,4 +1,4 @@
-"""Signals, for those who ask for it."""
+"""Lets signals end the process by an exception, if the program wants that."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NoReturn, Optional
 def exit_on_signal(*signals: int) -> None:
     """Lets these signals, SIGTERM if none is given, end the process by SystemExit instead of at once.
 
-    So `with` blocks are left, jobs are told to be cancelled, and the process's exit waits for that, two seconds at
-    most; the exit code is the shells' 128 + signal. Milepost never does this on its own account: without it, Python
-    dies of SIGTERM on the spot, and watchers see the job stand still. To be called in the main thread.
+    So `with` blocks are left, and jobs end as cancelled. The exit waits for that, two seconds at most. The exit code is
+    128 + signal, as in shells. Milepost never does this by itself. Without it, Python dies of SIGTERM at once, and
+    watchers see the job stand still. Call it in the main thread.
     """
     for each in signals or (signal.SIGTERM,):
         signal.signal(each, _exit)

@@ -17,7 +17,7 @@ class Query(NamedTuple):
     mode: str
     max_rate: Optional[float]
     silence: float
-    """A connection on which nothing arrives for so many seconds is given up. The server says something every five."""
+    """A connection on which nothing arrives for so many seconds is closed. The server sends a keepalive every five."""
 
 
 class Ended(Exception):

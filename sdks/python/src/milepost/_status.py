@@ -55,7 +55,7 @@ def watch(
 def wait(
     job_id: object, *, timeout: Optional[float] = None, url: Optional[str] = None, token: Optional[str] = None
 ) -> State:
-    """Waits for the job's end, and returns that state. It may be a job that nobody has reported yet.
+    """Waits for the job's end, and returns that state. The job need not have been reported yet.
 
     `timeout` is in seconds; None: for ever. In asyncio, `await asyncio.to_thread(milepost.wait, job_id)`. `url` and
     `token` as for `watch`. Raises TimeoutError, WatchRefused, InvalidJobId, InvalidUrl, NoServer.

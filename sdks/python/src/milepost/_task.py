@@ -64,10 +64,10 @@ class Task:
             self.job._wake()
 
     def let_go(self) -> None:
-        """Somebody else, who sees this process end, tells how the task ended."""
+        """Another process, which sees this one exit, reports how the task ended."""
         with LOCK:
             self.job._record.is_handed_over = True
-            # What is still to be sent may come after that end, and is no reason for another attempt.
+            # Pending updates may arrive after that end, and must not begin another attempt.
             self.job._record.reopens = False
 
     def cancel_by(self, stop: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class Task:
         record, job = self.job._record, self.job
 
         def deliver_and_stop() -> None:
-            # The queue may kill this process at once, and with it what has not been sent.
+            # The queue may kill this process at once, before pending updates are sent.
             job._deliver(ACKNOWLEDGE_WITHIN)
             stop()
 
@@ -85,7 +85,7 @@ class Task:
         def on_request(request: Request) -> None:
             if request.action == "cancel" and not record.has_ended:
                 job.acknowledge("cancel")
-                # Not on the sender's thread, which waits for nobody.
+                # Not on the sender's thread, which must not wait.
                 Thread(quietly(deliver_and_stop), "milepost-cancel").start()
 
         record.on_request = on_request

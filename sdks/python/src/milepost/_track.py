@@ -42,7 +42,7 @@ class Track(Generic[T]):
         return length_of(self._items) != 0
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """For `async for` over what is no async iterable."""
+        """For `async for` over an iterable that is not async."""
         for item in self:
             yield item
 
@@ -105,7 +105,7 @@ class AsyncChecked(Generic[T]):
 
 
 def checked(items: Any, check: Callable[[], None]) -> Any:
-    """The items; `check` may raise before each of them."""
+    """The items. `check` is called before each, and may raise."""
     return AsyncChecked(items, check) if _is_async(items) else Checked(items, check)
 
 

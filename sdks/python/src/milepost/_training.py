@@ -36,7 +36,7 @@ class Training:
 
     @harmless
     def begin(self, total: object, unit: str, stage: str) -> None:
-        """The training begins, of so many steps or epochs; None, or none at all: not known."""
+        """The training begins. `total` is its number of steps or epochs; None if it is not known."""
         given = self._given
         known = given if isinstance(given, Job) else current() if given is None else None
         self._owns = known is None

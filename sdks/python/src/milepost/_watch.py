@@ -21,7 +21,7 @@ W = TypeVar("W", bound="Watch")
 LONGEST_WAIT = 600.0
 """The longest wait that a server can ask for, in seconds."""
 STABLE = 5.0
-"""A connection that lasted so long ends the row of failures that the backoff counts."""
+"""A connection that lasted this long resets the backoff."""
 
 
 class Closing(Protocol):

@@ -50,11 +50,11 @@ _is_installed = False
 def install(app: Any = None, *, only: Optional[Callable[[str], bool]] = None, cancellable: bool = False) -> None:
     """Reports the tasks that this process sends and runs from now on; once is enough.
 
-    `only` tells of a task's name whether it is reported; Celery's own (`celery.…`) are not. If `cancellable`, watchers
-    may request that a running task be cancelled, and it is revoked with `terminate=True`: SIGTERM to its process. That
-    takes the prefork pool; tasks of other pools take no requests. Signals are Celery's
-    process-wide ones, so tasks of all apps of the process are meant, whichever `app` is given. It raises nothing into
-    a task, and no task waits for it.
+    `only` is called with a task's name, and returns whether it is reported. Celery's own (`celery.…`) are not. If
+    `cancellable`, watchers may request that a running task be cancelled, and it is revoked with `terminate=True`:
+    SIGTERM to its process. That takes the prefork pool; tasks of other pools take no requests. Signals are Celery's
+    process-wide ones, so tasks of all apps of the process are meant, whichever `app` is given. It raises nothing into a
+    task, and no task waits for it.
     """
     global _is_cancellable, _is_installed, _is_wanted
     _is_wanted, _is_cancellable = only, cancellable
@@ -94,7 +94,7 @@ def _is_canvas(name: object) -> bool:
 def _before_publish(
     sender: object = None, headers: Optional[dict[str, Any]] = None, body: Any = None, **_: object
 ) -> None:
-    # Before, not after: so it is most likely there before what the worker says.
+    # Before, not after: so it most likely arrives before the worker's updates.
     if not headers or "id" not in headers or not _reports(sender):
         return
     task_id = str(headers["id"])
@@ -118,7 +118,7 @@ def _reason(retries: int) -> str:
 
 
 def _with_reason(retry: Callable[..., Any]) -> Callable[..., Any]:
-    """`retry(exc=…)` publishes the message of the next attempt before anybody else hears of the reason."""
+    """Keeps the reason of `retry(exc=…)`, which publishes the next attempt's message before it signals the reason."""
 
     @functools.wraps(retry)
     def retrying(self: Any, args: Any = None, kwargs: Any = None, exc: Any = None, *more: Any, **named: Any) -> Any:
@@ -183,17 +183,17 @@ def _end_run(run: Task, retval: Any, state: Optional[str]) -> None:
     elif state == "REJECTED" and getattr(retval, "requeue", False):
         run.hand_over(run.attempt + 1, "Put back into the queue")
     elif state == "REJECTED" and run.is_handed_over:
-        # The retry could not be sent: nobody will run it.
+        # The retry could not be sent, so it will not run.
         report(job.id, status="failed", error=retval, metadata=run.metadata)
     elif state == "IGNORED":
         _end(run, *(run.outcome or ("cancelled", "ignored")))
     elif state in ("FAILURE", "REJECTED"):
         job.fail(retval)
     elif _is_ended_by_signal():
-        # By the worker, which reports the reason itself: the task was revoked or took too long, say.
+        # The worker ended it, because it was revoked or took too long. The worker reports that itself.
         run.let_go()
     elif type(sys.exc_info()[1]).__name__ == "GreenletExit":
-        # So a pool of greenlets ends a task that was revoked.
+        # A pool of greenlets ends a revoked task in this way.
         job.cancel("Terminated")
     else:
         job.fail(sys.exc_info()[1] or f"it ended as {state}")
@@ -217,8 +217,8 @@ def _end(run: Task, status: str, outcome: Any) -> None:
 
 @quietly
 def _failed(sender: Any = None, task_id: Optional[str] = None, exception: object = None, **_: object) -> None:
-    # What fails while it runs here is told after it ran. This is for the worker's parent, whose child was lost, or took
-    # too long; what was rejected has been told by the child.
+    # Failures of tasks that run here are reported elsewhere. This is for the worker's parent, whose child was lost or
+    # took too long. The child has reported rejected tasks.
     if task_id is not None and task_id not in _running and not isinstance(exception, Reject) and _reports(sender.name):
         report(task_id, status="failed", error=exception, metadata={"task": sender.name})
         # Celery gives the request of a task that its worker's parent fails to the handlers in this way.
@@ -227,14 +227,14 @@ def _failed(sender: Any = None, task_id: Optional[str] = None, exception: object
 
 @quietly
 def _retried(sender: Any = None, request: Any = None, reason: object = None, **_: object) -> None:
-    # This is for a parent that ends its child, as it has lost the broker, or is told to be quick about ending. Others
-    # have been told where the message was published.
+    # This is for a parent that ends its child, because it lost the broker or has to stop at once. Other retries were
+    # reported when their message was published.
     if request.id in _running or reason is not None or not _reports(sender.name):
         return
     if sender.acks_late:
         waits(request.id, _attempt_of(request) + 1, sender.name, "Put back into the queue", _parent_of(request))
     else:
-        # Celery says that it is retried. But its message is gone.
+        # Celery signals a retry, but the message is gone.
         report(request.id, status="cancelled", message="The worker was shut down", metadata={"task": sender.name})
 
 

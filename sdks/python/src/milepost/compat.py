@@ -25,7 +25,7 @@ __all__ = ["ProgressReporter"]
 
 _STATUS_TIMEOUT = 2.0
 MAX_UNDER_WAY = 1_000
-"""At most so many running jobs of this process are remembered; the oldest is forgotten first."""
+"""The most running jobs of this process that are remembered. The oldest is dropped first."""
 
 
 class ProgressReporter:

@@ -31,14 +31,14 @@ __all__ = ["Accepted", "Jobs"]
 
 
 class Accepted(BaseModel):
-    """The answer to whoever started a job."""
+    """The response to a request that starts a job."""
 
     job_id: str
     status: str = "queued"
     websocket_url: str
     """Where to watch it."""
     status_url: str
-    """Where to ask for its present state; the header `Location` has it as well."""
+    """Where to read its present state, as in the header `Location`."""
     message: str = "Job queued"
     token: Optional[str] = None
     """With which a page may watch it, for 15 minutes; None without a secret to sign with."""
@@ -73,7 +73,7 @@ class Jobs:
         return self.accepted(job.id)
 
     def accepted(self, job_id: object, message: Optional[str] = None) -> Accepted:
-        """The answer, with 202 and `Location`, for a job that somebody else runs: a worker of Celery or RQ, say."""
+        """The response, with 202 and `Location`, for a job that runs elsewhere, such as in a worker of Celery or RQ."""
         answer = Accepted(**_web.accepted(job_id, self.public_url, self.token_secret, message))
         self._response.status_code = 202
         self._response.headers["Location"] = answer.status_url
@@ -81,7 +81,7 @@ class Jobs:
 
 
 def _in_background(job: Job, work: Callable[..., Any]) -> Callable[..., Any]:
-    # Starlette tells by the function whether to call it in a thread.
+    # Starlette looks at the function to decide whether to call it in a thread.
     if inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(getattr(work, "__call__", None)):  # noqa: B004
 
         async def run_async(*arguments: Any, **named: Any) -> None:

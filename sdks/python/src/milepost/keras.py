@@ -19,7 +19,7 @@ class Progress(Callback):  # type: ignore[misc]
 
     The training belongs to `job`, if that is a job of `milepost.job()`, otherwise to the job in whose `with` block this
     code runs. Outside of a block, it is a job of its own, with `job` as the id, that completes with the training. Keras
-    does not tell its callbacks about exceptions. In a `with` block of a job, an exception fails the job at once.
+    does not pass exceptions to its callbacks. In a `with` block of a job, an exception fails the job at once.
     """
 
     def __init__(self, job: Given = None, name: str = "train") -> None:

@@ -2,8 +2,8 @@
 
     rq worker --worker-class milepost.rq.Worker
 
-The functions need no change; their progress is in `job.meta`. docs/python-integrations.md says what watchers see of
-them. To show jobs while they are queued, call `milepost.rq.install()` where they are enqueued. Needs the extra `rq`.
+The functions need no change; their progress is in `job.meta`. docs/python-integrations.md describes what watchers see
+of them. To show jobs while they are queued, call `milepost.rq.install()` where they are enqueued. Needs the extra `rq`.
 """
 
 from __future__ import annotations
@@ -131,10 +131,10 @@ def _attempt_of(job: Job) -> int:
 
 @quietly
 def _count_up(job: Job) -> None:
-    """Says which attempt the next run is, before RQ puts the job into a queue again: now, later or by hand."""
+    """Sets the attempt of the next run, before RQ puts the job into a queue again: now, later or by hand."""
     run = _running.get(job.id)
     if run is not None:
-        # An id that was used before begins with a later attempt, which the server tells.
+        # An id that was used before begins with a later attempt. The server's response names it.
         flush(_FIRST_FLUSH)
         attempt = run.attempt
     else:
@@ -180,10 +180,10 @@ def _end(job: Job, is_horse: bool) -> None:
         elif end == "queued":
             run.hand_over(_attempt_of(job), outcome)
         else:
-            # RQ could not handle how it ended, for want of Redis, say. The parent or another worker will.
+            # RQ could not handle the end, perhaps because Redis was unavailable. The parent or another worker will.
             run.let_go()
     if is_horse:
-        # It leaves without what Python does at an exit.
+        # It exits without running Python's exit handlers.
         flush(_LAST_FLUSH)
 
 
@@ -198,7 +198,7 @@ def _abandoned(job: Job, kind: object, error: object, traceback: object) -> None
 
 
 def _saved(job: Job) -> None:
-    # What has run before is told by the worker that puts it back.
+    # The worker that puts a job back reports it.
     if job.started_at is None and job.id not in _running and job.get_status(refresh=False) in _WAITING:
         waits(job.id, 1, str(job.func_name))
 

@@ -20,7 +20,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     The training belongs to `job`, if that is a job of `milepost.job()`, otherwise to the job in whose `with` block this
     code runs. Outside of a block, it is a job of its own, with `job` as the id, that completes with the training. The
-    Trainer does not tell its callbacks about exceptions. In a `with` block of a job, an exception fails the job at
+    Trainer does not pass exceptions to its callbacks. In a `with` block of a job, an exception fails the job at
     once.
     """
 
