@@ -8,7 +8,8 @@ use std::cell::Cell;
 
 use crate::sync::thread_local;
 
-/// After so many notifications in one batch the shards are woken at once: a batch that goes on must not delay watchers.
+/// After this many notifications in one batch, the shards are woken at once, so that a long batch does not delay
+/// watchers.
 const MAX_NOTIFICATIONS: u32 = 64;
 
 #[derive(Clone, Copy)]
@@ -26,8 +27,8 @@ thread_local! {
 
 /// A batch of this thread.
 ///
-/// Invariant: whoever put a topic into an empty mailbox wakes its shard, now or at the end of the batch. Others rely on
-/// that, so the end comes however the work ends.
+/// Invariant: the thread that puts a topic into an empty mailbox wakes its shard, now or at the end of the batch.
+/// Others rely on that, so the end comes however the work ends.
 pub(crate) struct Batch {
     hub: usize,
     outer: Option<Open>,

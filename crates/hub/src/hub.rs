@@ -39,9 +39,9 @@ pub struct HubLimits {
 pub enum WatchError {
     /// The broker is unavailable.
     Unavailable(Unavailable),
-    /// The hub holds as many topics as it may: so many.
+    /// The hub holds its maximum of topics, which is given.
     Full(usize),
-    /// The logs hold as many bytes as they may: so many.
+    /// The logs hold their maximum of bytes, which is given.
     LogsFull(usize),
     /// The broker cannot read the job now, so that states may be missing.
     Unreadable,
@@ -181,7 +181,7 @@ impl Hub {
         let topic = Topic::new(job.clone(), Arc::clone(&self.shared));
         let hash_of = |topic: &Arc<Topic>| self.hasher.hash_one(topic.job());
         topics.insert_unique(hash, Arc::clone(&topic), hash_of);
-        // Under the stripe's lock: whoever removes idle topics looks for a lease under it.
+        // Under the stripe's lock: idle topics are removed only under it, if they have no lease.
         Ok(Lease::new(topic))
     }
 
@@ -246,8 +246,8 @@ impl Hub {
     /// The topic of a job for a watcher that has seen `since`. Another instance may have shown the watcher a state that
     /// has not arrived here yet, so this waits for it, at most a second: that state may be lost.
     ///
-    /// If the watcher has seen an epoch that is not known here, either that epoch is over, or this instance is cut off from
-    /// the broker's backend and its own states are over. Only the broker can tell.
+    /// If the watcher has seen an epoch that is not known here, either that epoch is over, or this instance is cut off
+    /// from the broker's backend and its own states are over. Only the broker knows.
     ///
     /// # Errors
     /// When the broker is unavailable, or this instance is still behind another epoch after a second.
@@ -317,8 +317,8 @@ impl Hub {
         result
     }
 
-    /// Removes topics that nobody watches any more and detaches them from the broker, each a moment after its last
-    /// watcher left; sheds topics when the logs hold too much. Runs until it is dropped.
+    /// Removes topics without watchers and detaches them from the broker, each a moment after its last watcher left;
+    /// sheds topics when the logs hold too much. Runs until it is dropped.
     pub async fn run(&self) {
         loop {
             let idle = self.shared.idle.take();

@@ -6,7 +6,7 @@ use milepost_protocol::{Epoch, Position, Standing, State, View};
 
 use crate::public::PublicStates;
 
-/// Which states a watcher asks for.
+/// The states that a watcher wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Every state, as long as the watcher keeps up.
@@ -216,7 +216,7 @@ impl Log {
         &states[from..]
     }
 
-    /// Drops the states but goes on with their numbers, so that cursors stay valid.
+    /// Drops the states but continues their numbers, so that cursors stay valid.
     pub(crate) fn clear(&mut self) {
         self.newest = None;
         self.past = None;

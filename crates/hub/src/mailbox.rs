@@ -36,7 +36,7 @@ impl<T> Mailbox<T> {
         std::mem::swap(&mut *self.topics.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 
-    /// Waits until the shard is woken. By then the topics may have been taken by whoever else serves the shard.
+    /// Waits until the shard is woken. By then, another thread that serves the shard may have taken the topics.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
     }

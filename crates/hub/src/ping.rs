@@ -65,7 +65,7 @@ impl PingWheel {
         if self.tick >= now {
             return None;
         }
-        // After a long standstill, one turn of the wheel visits everybody.
+        // After a long standstill, one turn of the wheel visits every watcher.
         let turn = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.tick = (self.tick + 1).max(now.saturating_sub(turn));
         let slots = self.slots.len();

@@ -115,7 +115,7 @@ pub(crate) const MAX_SHARDS: usize = 64;
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) log: Log,
-    /// Who waits for something. Boxed: of an idle topic, nobody does.
+    /// The threads and tasks that wait for something. Boxed, because an idle topic has none.
     waiting: Option<Box<Waiting>>,
     /// The shards whose watchers watch the job, a bit for each.
     watching: u64,
@@ -123,7 +123,7 @@ pub(crate) struct Inner {
     notified: u64,
     /// Those that have read the log and are still serving their watchers.
     serving: u64,
-    /// The hub had no memory left for the log: whoever watches the job has to leave.
+    /// The hub had no memory left for the log: the job's watchers have to leave.
     pub(crate) is_shed: bool,
     /// How many leases keep the topic in the hub.
     pub(crate) leases: u32,
@@ -136,7 +136,7 @@ pub(crate) struct Inner {
 
 #[derive(Default)]
 struct Waiting {
-    /// Present until the topic is attached to the broker. Whoever finds it attaches, or waits for whoever does.
+    /// Present until the topic is attached to the broker. The first to find it attaches, and others wait for that.
     attaching: Option<Arc<OnceCell<()>>>,
     /// Wakes the [`Watch`](crate::Watch)es. Made for the first one.
     notify: Option<Arc<Notify>>,
@@ -216,7 +216,7 @@ impl Topic {
         Arc::clone(inner.waiting.get_or_insert_default().notify.get_or_insert_default())
     }
 
-    /// Drops the log for good, and has everybody who watches the job leave. Returns whether it was not shed before.
+    /// Drops the log for good, and makes all watchers of the job leave. Returns whether it was not shed before.
     pub(crate) fn shed(&self) -> bool {
         let (to_notify, notify) = {
             let mut inner = self.lock();
@@ -306,7 +306,7 @@ impl Inner {
         self.leases == 1
     }
 
-    /// The shards and [`Watch`](crate::Watch)es to notify of what has changed.
+    /// The shards and [`Watch`](crate::Watch)es to notify of changes.
     fn take_notifications(&mut self) -> (u64, Option<Arc<Notify>>) {
         let shards = self.watching & !self.notified;
         self.notified |= shards;

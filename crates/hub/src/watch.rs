@@ -45,7 +45,7 @@ impl Watch {
     /// Waits for pending states and returns them, at least one. Cancel-safe.
     ///
     /// # Errors
-    /// [`WatchError::LogsFull`] when the hub has shed the topic: the watcher has to leave, and may come back later.
+    /// [`WatchError::LogsFull`] when the hub has shed the topic: the watcher has to leave, and may reconnect later.
     /// [`WatchError::Unreadable`] once each time that the broker can no longer read the job: the watcher may wait on.
     pub async fn next(&mut self) -> Result<Vec<Arc<State>>, WatchError> {
         loop {

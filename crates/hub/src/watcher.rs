@@ -28,7 +28,7 @@ pub trait Wire {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WatcherKey(pub usize);
 
-/// What a watcher asks for when it subscribes to a job.
+/// The options of a watcher's subscription to a job.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subscribe {
     /// The newest position that it has seen; without one it starts with the present state.
@@ -50,7 +50,7 @@ pub enum CloseReason {
     Failed(io::Error),
     /// It asked to be closed at the job's end, and has been sent the end.
     Finished,
-    /// There is no memory for the states of a job that it watches. It may come back later.
+    /// There is no memory for the states of a job that it watches. It may reconnect later.
     Shed,
 }
 

@@ -143,7 +143,7 @@ impl<H> Inbox<H> {
         }
     }
 
-    /// Removes a job without anything more to send. Returns false if it has changed since `seen`.
+    /// Removes a job that has nothing more to send. Returns false if it has changed since `seen`.
     pub(crate) fn release(&self, record: &Arc<Record>, is_done: impl FnOnce() -> bool) -> bool {
         let mut state = self.state();
         if !is_done() {

@@ -10,7 +10,7 @@ pub(crate) enum Outcome {
     Accepted { requested: Option<Arc<Requested>> },
     /// What it contains is too large, or not valid: with less, it may be taken.
     Reducible { reason: String, too_large: bool },
-    /// Never as it is, whatever is left out.
+    /// Never in this form, whatever is dropped from it.
     Rejected { reason: String },
     /// Not now; for this job only. `full`: an end would be taken.
     Busy { retry_after: Option<Duration>, reason: String, full: bool },

@@ -13,7 +13,7 @@ impl Rate {
     const LEAST: Duration = Duration::from_secs(1);
     const SAMPLES: usize = 64;
 
-    /// The count is `current` now. Returns units per second, if that can be told.
+    /// The count is `current` now. Returns units per second, if known.
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with some digits")]
     pub(crate) fn sample(&mut self, current: u64, now: Instant) -> Option<f64> {
         if self.seen.back().is_some_and(|&(_, last)| current < last) {

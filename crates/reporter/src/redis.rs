@@ -110,7 +110,7 @@ impl Transport for RedisTransport {
             batch.send(client).await;
             client.tell_parents().await;
         };
-        // Outcomes that are not known by then are lost.
+        // After that, outcomes that are not known are lost.
         let _ = runtime.block_on(async { tokio::time::timeout(timeout, sending).await });
         batch.outcomes()
     }

@@ -60,8 +60,8 @@ impl Reporter {
         }
     }
 
-    /// Waits until all that was said so far has arrived, at most for `timeout`. Returns whether it has (or
-    /// was refused by the server).
+    /// Waits until all updates so far have arrived, at most for `timeout`. Returns whether it has (or was refused by
+    /// the server).
     pub fn flush(&self, timeout: Duration) -> bool {
         self.owner.as_ref().is_none_or(|owner| owner.flush(timeout))
     }

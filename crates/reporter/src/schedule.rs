@@ -45,7 +45,7 @@ pub(crate) enum JobNotice {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) send: Vec<Key>,
-    /// Jobs without anything more to send. The schedule has already removed them.
+    /// Jobs that have nothing more to send. The schedule has already removed them.
     pub(crate) done: Vec<(Key, Snapshot)>,
 }
 
@@ -78,7 +78,7 @@ impl Schedule {
     pub(crate) const GAP: Duration = Duration::from_millis(20);
     /// The longest `Retry-After` that counts.
     const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
-    /// The longest wait between two tries during a flush: there is no time for more.
+    /// The longest wait between two tries during a flush.
     const FLUSH_RETRY: Duration = Duration::from_millis(250);
     /// The most updates in one request (a server accepts 10,000).
     pub(crate) const BATCH: usize = 1_000;
@@ -277,8 +277,8 @@ impl Schedule {
         self.flush = Some(Flush { deadline, left });
     }
 
-    /// `None` while the flush goes on; then the number of jobs that it has not sent. It is over when no job
-    /// is pending, its time is up, or the server asked to wait for longer than that.
+    /// `None` during the flush; then the number of jobs that it has not sent. It is over when no job is pending, its
+    /// time is up, or the server asked to wait for longer than that.
     pub(crate) fn flush_over(&mut self, now: Instant) -> Option<usize> {
         let flush = self.flush.as_ref()?;
         let hopeless = self.hold.is_some_and(|hold| hold >= flush.deadline);

@@ -74,7 +74,7 @@ impl Server {
         }
     }
 
-    /// A transport to the server that gives up after `timeout`.
+    /// A transport to the server with this `timeout` for each request.
     #[cfg_attr(
         not(feature = "redis"),
         expect(unused_variables, reason = "HTTP takes the timeout with each request")

@@ -6,7 +6,7 @@ pub(crate) enum Stage {
     Serving,
     /// Watchers are asked to reconnect elsewhere, work in progress is finished, and nothing new is started.
     GoingDown,
-    /// All requests are through, so that no socket is on its way to a shard any more.
+    /// All requests are answered, so no more sockets go to the shards.
     LastAdmitted,
     /// The grace period is over: work still in progress is aborted.
     Over,
@@ -32,7 +32,7 @@ impl Drain {
         self.reached(Stage::GoingDown).await;
     }
 
-    /// Waits until no socket is on its way to a shard any more.
+    /// Waits until no more sockets go to the shards.
     pub(crate) async fn last_admitted(&self) {
         self.reached(Stage::LastAdmitted).await;
     }

@@ -24,15 +24,15 @@ pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) hosts: Hosts,
     pub(crate) origins: Origins,
-    /// Whom to let in; none: everybody.
+    /// Checks credentials; none if the server has no credentials.
     pub(crate) gate: Option<Arc<Gate>>,
-    /// None: clients are served without TLS.
+    /// None if clients are served without TLS.
     pub(crate) tls: Option<Arc<Tls>>,
-    /// What responses over TLS have as `Strict-Transport-Security`.
+    /// The header `Strict-Transport-Security` of responses over TLS.
     pub(crate) hsts: Option<HeaderValue>,
     pub(crate) audit: Audit,
     pub(crate) broker: Arc<dyn Broker>,
-    /// The broker again: what it keeps beside states.
+    /// The broker again, as the keeper of job logs.
     pub(crate) logs: Arc<dyn JobLogs>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -48,11 +48,11 @@ pub(crate) struct Instance {
     pub(crate) started: Timestamp,
     /// Owns the tasks that requests begin: connections, upgrades.
     pub(crate) tasks: TaskTracker,
-    /// Counts the watchers that were given a shard.
+    /// How many watchers were given a shard.
     pub(crate) next_shard: AtomicUsize,
 }
 
-/// Tells how many log lines were dropped since start.
+/// Returns how many log lines were dropped since the start.
 pub type DroppedLogLines = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What the server counts: `GET /ws/stats` and `GET /metrics`.
@@ -68,7 +68,7 @@ pub(crate) struct Counters {
     pub(crate) updates: AtomicU64,
     /// Updates refused.
     pub(crate) refusals: AtomicU64,
-    /// Requests without a credential that is known.
+    /// Requests without a valid credential.
     pub(crate) unauthenticated: AtomicU64,
     /// Requests whose credential does not allow them.
     pub(crate) forbidden: AtomicU64,
@@ -79,13 +79,13 @@ pub(crate) struct Counters {
 }
 
 impl Instance {
-    /// Does `work`, which does not wait, and then serves the watchers of what it has reported, on this thread as far as
+    /// Does `work`, which does not wait, and then serves the watchers of the jobs that it reported, on this thread if
     /// that is little.
     pub(crate) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
         self.hub.batch(work, |shard| self.shards[shard].serve_in_place())
     }
 
-    /// Counts a watcher's stream as a connection, where a connection has many streams.
+    /// Counts a watcher's stream as a connection, because an HTTP/2 connection has many streams.
     ///
     /// # Errors
     /// `too-many-connections` if there are as many as allowed.
@@ -129,7 +129,7 @@ impl Instance {
     }
 }
 
-/// Counts a watcher for as long as it is there.
+/// Counts a watcher until it is dropped.
 pub(crate) struct Watching(Arc<Counters>);
 
 impl Watching {
@@ -145,7 +145,7 @@ impl Drop for Watching {
     }
 }
 
-/// Counts a socket for as long as it is open.
+/// Counts a socket until it is dropped.
 pub(crate) struct OpenSocket {
     counters: Arc<Counters>,
     address: Option<Arc<Counted<IpAddr>>>,
@@ -177,7 +177,7 @@ impl OpenSocket {
 }
 
 impl Clone for OpenSocket {
-    /// The same socket in another's hands; counted twice for a moment.
+    /// The same socket for another owner. It is counted twice for a moment.
     fn clone(&self) -> Self {
         self.counters.sockets.fetch_add(1, Ordering::Relaxed);
         let (address, subject) = (self.address.clone(), self.subject.clone());

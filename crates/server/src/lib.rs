@@ -1,8 +1,8 @@
 //! Milepost over HTTP: WebSocket, server-sent events, polling, reports, health and metrics.
 //!
-//! [`run`] is all there is to call: the binary does, and so do tests. The routes are on one screen in
-//! `router`. Handlers are grouped by whom they serve: `watching`, `reporting`, `operating`. WebSockets leave HTTP after the handshake and belong to the
-//! hub's shards from then on (`websocket`).
+//! [`run`] is the only entry point, for the binary and for tests. The routes are on one screen in `router`. Handlers
+//! are grouped by the clients that they serve: `watching`, `reporting`, `operating`. WebSockets leave HTTP after the
+//! handshake and belong to the hub's shards from then on (`websocket`).
 
 mod access;
 mod config;

@@ -1,4 +1,4 @@
-//! The pages, which the binary carries with it.
+//! The pages, which are part of the binary.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// A file that the binary carries, as `build.rs` made it of one in `web/`.
+/// A file in the binary, which `build.rs` made of one in `web/`.
 #[derive(Clone, Copy)]
 struct Asset {
     path: &'static str,
@@ -85,7 +85,7 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "server.js"),
     web!(SCRIPT "sign-in.js"),
     web!(SCRIPT "watches.js"),
-    // In a frame of another page: `frame_ancestors` says in whose.
+    // In frames of the pages that `frame_ancestors` names.
     web!(HTML "embed.html", "/embed/{job_id}"),
     web!(CSS "embed.css"),
     web!(SCRIPT "embed.js"),
@@ -108,7 +108,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(frame_ancestors: &[String
     })
 }
 
-/// What a job says is shown as text; should a page ever forget that, nothing foreign runs.
+/// Pages show the content of jobs as text. If a page ever failed to, this policy still lets no foreign script run.
 ///
 /// Images may come from anywhere, because a frame or a plot of a job is worth seeing beside it, and workers keep them where they like.
 /// A page loads one only when somebody clicks Preview, and without a referrer: its server learns what it would learn from a click on
@@ -127,7 +127,7 @@ fn respond(asset: &Asset, policy: &HeaderValue, request: &HeaderMap) -> Response
     let tag = asset.tag();
     // Modules are for the pages of others too; what a page shows is for itself.
     let shared_with = if asset.content_type == HTML { "same-origin" } else { "cross-origin" };
-    // Asked about each time, so that a page is never of another version than its server.
+    // Revalidated each time, so that a page is never of another version than its server.
     let mut headers = HeaderMap::from_iter([
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, policy.clone()),

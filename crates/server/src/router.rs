@@ -24,8 +24,8 @@ use crate::response::problem::Refused;
 use crate::watching::{badge, events, job_log, jobs, state, watchers};
 use crate::{openapi, pages, websocket};
 
-/// The routes, each with what it needs, and with what `/openapi.json` says of them: the handlers' annotations name their
-/// paths. A route that needs nothing is for everybody.
+/// The routes, each with the permission that it needs, and their description for `/openapi.json`: the handlers'
+/// annotations name the paths. A route without a permission is open to every client.
 fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
     OpenApiRouter::with_openapi(openapi::base())
         // Watching.
@@ -44,7 +44,7 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(update::many).needs(instance, Need::Report)) // /updates
         .routes(routes!(append_log::append).needs(instance, Need::Report)) // /jobs/{job_id}/log
         .routes(routes!(update::forget).needs(instance, Need::Control)) // /jobs/{job_id}
-        // Requesting; the worker learns of it by reporting, or by waiting.
+        // Requesting. The worker learns of it by reporting, or by waiting.
         .routes(routes!(requests::request).needs(instance, Need::Control)) // /jobs/{job_id}/requests
         .routes(routes!(requests::pending).needs(instance, Need::Report)) // /jobs/{job_id}/requests
         // Operating.
@@ -108,7 +108,7 @@ fn cors(instance: &Instance) -> CorsLayer {
         }
         Unnamed::None => {
             let named = instance.origins.named().iter().filter_map(|origin| origin.parse().ok());
-            // With the cookie, if there is one to ask for.
+            // With the cookie, if there are credentials.
             let layer = layer.allow_credentials(asks).allow_origin(AllowOrigin::list(named));
             layer.allow_methods([Method::GET, Method::POST, Method::DELETE])
         }

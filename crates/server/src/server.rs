@@ -29,20 +29,20 @@ use crate::websocket;
 
 /// Signals to a running server to stop, and its view of the process around it.
 pub struct Control<S, H> {
-    /// Done when the server is to go down.
+    /// Done when the server has to shut down.
     pub shutdown: S,
-    /// Done when it is to stop waiting for what is under way.
+    /// Done when the server has to stop waiting for work in progress.
     pub hurry: H,
     /// How many log lines were dropped because the log was not read, for `/metrics`. The owner of the log counts.
     pub dropped_log_lines: DroppedLogLines,
 }
 
-/// Serves on `listener` until `shutdown` is done, then tells every watcher, waits for what is under way as long
-/// as the configuration says, and returns.
+/// Serves on `listener` until `shutdown` is done. Then asks every watcher to reconnect elsewhere, waits for work in
+/// progress for the configured time, and returns.
 ///
 /// # Errors
-/// When the data directory cannot be used, or the system refuses what a server needs: nothing was served then.
-/// Or if an essential task failed.
+/// If the data directory cannot be used, or the system refuses what a server needs; then nothing was served. Or if an
+/// essential task failed.
 pub async fn run(
     config: Config,
     listener: impl Into<Listener>,
@@ -78,7 +78,7 @@ struct Server {
     stage: watch::Sender<Stage>,
     /// The tasks of the shards, not started yet.
     reactors: Vec<Reactor>,
-    /// The accept loop and the shards' tasks: they end while the server goes down.
+    /// The accept loop and the shards' tasks: they end while the server shuts down.
     serving: JoinSet<()>,
     hub: JoinSet<()>,
     /// Read the files of credentials, and of the certificate, again when they change.
@@ -157,11 +157,11 @@ impl Server {
         Ok(Self { instance, stage, reactors, serving, hub, gate, broker, stop_broker })
     }
 
-    /// Starts every long-lived task, supervised. `ARCHITECTURE.md` says what happens when one fails, and why.
+    /// Starts every long-lived task, supervised. `ARCHITECTURE.md` describes what happens when one fails, and why.
     fn start(&mut self, listener: Listener) {
         let supervisor = &self.instance.supervisor;
         for reactor in self.reactors.drain(..) {
-            // Its sockets are lost with it, so it cannot be made anew.
+            // Its sockets are lost with it, so it cannot be restarted.
             self.serving.spawn(supervisor.clone().critical("shard", reactor));
         }
         let (broker, stop) = (Arc::clone(&self.instance.broker), self.stop_broker.clone());
@@ -216,10 +216,10 @@ impl Server {
     }
 }
 
-/// So long may the broker take to write its last states.
+/// How long the broker may take to write its last states.
 const CLOSE_BROKER: Duration = Duration::from_secs(10);
 
-/// Lets everything that is under way come to its end.
+/// Waits until all work in progress has finished.
 async fn finish(instance: &Instance, stage: &watch::Sender<Stage>, serving: &mut JoinSet<()>) {
     stage.send_replace(Stage::GoingDown);
     instance.tasks.close();
@@ -251,7 +251,7 @@ fn open_shards(
     Ok((handles.into(), reactors))
 }
 
-/// The broker, and again as what keeps logs.
+/// The broker, and again as the keeper of job logs.
 type OpenBroker = (Arc<dyn Broker>, Arc<dyn JobLogs>);
 
 fn open_broker(
@@ -272,7 +272,7 @@ fn open_broker(
     Ok((embedded.clone(), embedded))
 }
 
-/// None if browsers are to be told nothing.
+/// None if the server does not send the header.
 fn hsts(config: &Config) -> Option<HeaderValue> {
     let seconds = seconds(config.hsts_max_age).as_secs();
     (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
@@ -283,7 +283,7 @@ fn open_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024)
 }
 
-/// Why the server does not run.
+/// Why the server does not start, or has stopped.
 #[derive(Debug)]
 pub enum RunError {
     /// The data directory cannot be used.
@@ -292,7 +292,7 @@ pub enum RunError {
     Access(ConfigError),
     /// The certificate or its key cannot be used.
     Tls(ConfigError),
-    /// Others than this machine would reach a server that asks nobody for credentials.
+    /// Other machines would reach a server without credentials.
     Exposed(ConfigError),
     /// The system refuses what a server needs.
     Io(io::Error),

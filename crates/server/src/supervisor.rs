@@ -1,4 +1,4 @@
-//! Long-lived tasks: one that ends before it should is noticed, and restarted or made a reason to stop.
+//! Long-lived tasks: if one ends early, it is restarted, or the server stops.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::drain::Drain;
 
-/// The first wait before a restart; each further one is twice as long, …
+/// The first wait before a restart. Each next one is twice as long, …
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// … up to this.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// A task that ran for so long starts again with the first wait.
+/// After a task has run for this long, its next restart has the first wait again.
 const STEADY: Duration = Duration::from_secs(60);
 
 /// Watches the server's long-lived tasks. Cheap to clone: all clones share one record.
@@ -31,14 +31,14 @@ struct Record {
     tasks: BTreeMap<&'static str, TaskStatus>,
 }
 
-/// How a supervised task fares.
+/// The status of a supervised task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TaskStatus {
     /// How many of the name run now. Shards' tasks share a name.
     pub(crate) running: usize,
     /// How many of the name should run.
     pub(crate) expected: usize,
-    /// How often one has panicked or returned before it should, since start.
+    /// How often one has panicked or returned early since the start.
     pub(crate) failures: u64,
 }
 
@@ -47,8 +47,8 @@ impl Supervisor {
         Self { record: Arc::default(), fatal: watch::Sender::new(None), drain }
     }
 
-    /// A future that runs the task that `make` makes, and makes it anew, after a growing wait, whenever it panics
-    /// or returns. Ends when the task returns after the server has begun to go down.
+    /// A future that runs the task that `make` returns. Whenever the task panics or returns, it is made again after a
+    /// growing wait. Ends when the task returns while the server shuts down.
     pub(crate) async fn restarting<F: Future<Output = ()>>(
         self,
         name: &'static str,
@@ -69,8 +69,8 @@ impl Supervisor {
         }
     }
 
-    /// A future that runs a task that cannot be made anew. If it panics, or returns before the server goes down,
-    /// the server goes down: see [`Supervisor::fatal`].
+    /// A future that runs a task that cannot be restarted. If it panics or returns early, the server shuts down: see
+    /// [`Supervisor::fatal`].
     pub(crate) async fn critical(self, name: &'static str, task: impl Future<Output = ()>) {
         self.change(name, |task| task.expected += 1);
         if let Err(reason) = self.run_once(name, task).await {
@@ -95,7 +95,7 @@ impl Supervisor {
         self.lock().tasks.iter().map(|(name, task)| (*name, *task)).collect()
     }
 
-    /// The tasks that should run and do not.
+    /// The tasks that should run but do not.
     pub(crate) fn failing(&self) -> Vec<&'static str> {
         let down = |(name, task): (&'static str, TaskStatus)| {
             (task.running < task.expected).then_some(name)
@@ -103,7 +103,7 @@ impl Supervisor {
         self.tasks().into_iter().filter_map(down).collect()
     }
 
-    /// An error says how the task ended before it should have.
+    /// The error describes how the task ended early.
     async fn run_once(
         &self,
         name: &'static str,

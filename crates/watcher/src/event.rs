@@ -9,8 +9,8 @@ use milepost_protocol::{JobId, State};
 pub enum Event {
     /// A job is now in this state.
     State(Arc<State>),
-    /// The server has no state of this job: nobody has reported it yet, or it was forgotten. Reported after each connect;
-    /// the job stays watched.
+    /// The server has no state of this job: it was not reported yet, or was forgotten. Reported after each connect; the
+    /// job stays watched.
     Unknown(JobId),
     /// The server rejected the subscription to this job, which is no longer watched. Only where many jobs share a socket:
     /// elsewhere the event is [`Connection::Rejected`]. If the server cannot serve the job for the moment, the job stays watched and
@@ -82,7 +82,7 @@ pub enum ConnectionError {
     HttpStatus {
         /// The HTTP status.
         status: u16,
-        /// What the answer says, for people; may be empty.
+        /// The text of the response, for people; may be empty.
         detail: String,
     },
     /// The server closed the connection with a code that allows reconnecting.
@@ -135,7 +135,7 @@ pub enum Rejection {
     Http {
         /// The HTTP status.
         status: u16,
-        /// What the answer says, for people; may be empty.
+        /// The text of the response, for people; may be empty.
         detail: String,
     },
 }

@@ -23,7 +23,7 @@ pub(crate) enum LinkEvent {
 }
 
 impl Link {
-    /// Waits for the next event; for ever if the link is down. Cancel-safe.
+    /// Waits for the next event; forever if the link is down. Cancel-safe.
     pub(crate) async fn next(&mut self) -> LinkEvent {
         match self {
             Self::Down => std::future::pending().await,

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::{Mode, Options};
 
-/// What a server says in a text frame: `spec/README.md`, sections 5 and 6.
+/// A text frame from a server: `spec/README.md`, sections 5 and 6.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     State(State),
-    /// `known` is told where the socket is one job's.
+    /// `known` is set if the socket is for one job.
     Connected {
         known: Option<bool>,
     },
@@ -27,7 +27,7 @@ pub(crate) enum Message {
     Error {
         message: String,
     },
-    /// Pings, answers that need no reaction, and whatever later versions say.
+    /// Pings, replies that need no reaction, and messages of later versions.
     Other,
 }
 
@@ -102,7 +102,7 @@ enum Command<'a> {
 }
 
 fn json(command: &Command<'_>) -> String {
-    // Only I/O, or a map whose keys are no strings, could fail here; there is neither.
+    // Only I/O, or a map whose keys are not strings, can fail. There is neither here.
     serde_json::to_string(command).unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 const STABLE: Duration = Duration::from_secs(5);
 /// How long until a job is subscribed to again that the server could not serve.
 const RESUBSCRIBE: Duration = Duration::from_secs(2);
-/// How long the server has to close the socket after the end, where it was asked to.
+/// How long the server has to close the socket after the end, if it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The logic of a watcher, without sockets, clock or random numbers. The caller passes in what happened, the time and a

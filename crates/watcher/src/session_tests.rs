@@ -51,7 +51,7 @@ impl World {
         self.outputs()
     }
 
-    /// Through to the server's `connected`; the path that was asked for.
+    /// Advances to the server's `connected`. Returns the requested path.
     fn connect(&mut self) -> String {
         self.pass_to_deadline();
         let outputs = self.outputs();
@@ -151,7 +151,7 @@ fn it_resumes_at_the_last_state_seen_and_yields_none_twice() {
 #[test]
 fn each_close_code_is_obeyed() {
     let seconds = |ms| Some(Duration::from_millis(ms));
-    // Code, reason; the wait at a draw of 0.5, none if it does not come back.
+    // Code, reason; the wait at a draw of 0.5, none if it does not reconnect.
     let cases = [
         (1000, "", None),
         (1002, "unmasked", None),
@@ -479,9 +479,8 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order: positions grow within an epoch, each attempt to connect resumes
-    /// at the last state told, at most one socket is open, and it either has a deadline or has stopped with
-    /// one last word.
+    /// Whatever happens, in whatever order: positions grow within an epoch, each attempt to connect resumes at the last
+    /// yielded state, at most one socket is open, and it either has a deadline or has stopped with one last word.
     #[test]
     fn no_order_of_events_breaks_a_session(
         inputs in inputs(), draws in prop::collection::vec(0.0..1.0f64, 8), close_at_end in any::<bool>()

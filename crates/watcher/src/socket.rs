@@ -152,7 +152,7 @@ impl Socket {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Incoming> {
         if let Poll::Ready(Err(error)) = self.poll_send(context) {
-            // The server's last frames may still be readable. They say why it closed.
+            // The server's last frames may still be readable. They contain the reason.
             self.unsent.clear();
             if !matches!(error, tungstenite::Error::Io(_)) {
                 return Poll::Ready(Incoming::Failed(ConnectionError::Broken(error.to_string())));

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::session::{Endpoint, Output, Session};
 use crate::socket::{ConnectError, Dialer, Incoming};
 
-/// How many jobs one [`Watches`] takes. A server takes fewer unless its operator says otherwise: 1,000.
+/// The most jobs of one [`Watches`]. Servers allow 1,000 by default.
 pub const MAX_JOBS: usize = 10_000;
 
 /// A job that is watched. Dropping it closes the connection.

@@ -62,8 +62,8 @@ impl Watcher {
         self
     }
 
-    /// The longest wait after the first failure in a row, and after many. It doubles in between, and each wait is drawn at
-    /// random from zero to that. 1 and 30 seconds by default. If the server says when to reconnect, that is used instead.
+    /// The longest wait after the first failure in a row, and after many. It doubles in between, and each wait is drawn
+    /// at random from zero to that. 1 and 30 seconds by default. A server that sets the time to reconnect overrides it.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.options.backoff = Backoff::new(first, longest);
         self

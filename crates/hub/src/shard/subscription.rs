@@ -1,4 +1,4 @@
-//! Which jobs the watchers of a shard watch.
+//! The subscriptions of a shard's watchers.
 
 use std::sync::Arc;
 
@@ -126,8 +126,8 @@ impl<W: Wire> Shard<W> {
         let topic = &mut self.topics[subscription.topic as usize];
         topic.lease.remove_watcher();
         if let Some(at) = topic.subscriptions.iter().position(|other| *other == key) {
-            // Invariant: a pass in progress misses nobody. The subscription that is moved into this place stays on its side
-            // of `next`.
+            // Invariant: a pass in progress misses no subscription. The subscription that is moved into this place
+            // stays on its side of `next`.
             let next = topic.next as usize;
             if at < next {
                 topic.next -= 1;
@@ -162,7 +162,7 @@ pub(super) fn local_key(
     keys.find(hash_of(topic), is_it).copied()
 }
 
-/// A hash of a topic's address, which nobody outside chooses.
+/// A hash of a topic's address, which clients cannot choose.
 fn hash_of(topic: &Arc<Topic>) -> u64 {
     /// 2^64 divided by the golden ratio.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,4 +1,4 @@
-//! What a shard writes to one watcher, besides the states of a pass.
+//! Writes to a single watcher: control frames, pending states, and the remainder of an earlier write.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What the worker says of its job besides its progress: attributes, unit, retention.
+//! The description of a job besides its progress: attributes, unit, retention.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ pub(super) struct Delivery {
     pub(super) settled_urgent: Option<u64>,
     pub(super) sent_at: Option<Instant>,
     pub(super) in_flight: Option<Snapshot>,
-    /// The attempt (as named) that the server says is over.
+    /// The attempt (as named) that is over, as the server answered.
     pub(super) over: Option<u32>,
     /// Of this job's own refusals and delays.
     pub(super) backoff: Backoff,

@@ -80,7 +80,7 @@ impl Bench {
         due.iter().filter_map(|&key| self.schedule.settle(key, outcome.clone(), self.now)).collect()
     }
 
-    /// Lets the time pass until `until`, with a server that does as it is told.
+    /// Lets the time pass until `until`, with a server that answers as the test wants.
     fn run(&mut self, until: Instant, server_is_up: bool) {
         let mut passes = 0;
         while let Some(at) = self.schedule.wake_at().filter(|at| *at <= until) {
@@ -247,7 +247,7 @@ fn a_refusal_is_said_once_and_the_job_tried_ever_more_rarely() {
     }
     assert_eq!(remarks, [JobNotice::Rejected { reason: "no".into() }]);
     assert!(bench.sends() < 40, "{}", bench.sends());
-    // The end is tried at once, and given up when it is refused as well.
+    // The end is tried at once, and dropped when it is rejected too.
     bench.end(1);
     bench.outcome(&refused);
     bench.run_for(INTERVAL);

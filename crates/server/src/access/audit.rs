@@ -41,7 +41,7 @@ impl Second {
 }
 
 impl Audit {
-    /// Logs what was done. Where nobody is asked for credentials, nobody is known to have done it.
+    /// Logs a change. On a server without credentials, the client is not known.
     pub(crate) fn record(&self, grant: &Grant, action: &str, job: &JobId) {
         let Some(granted) = grant.granted() else { return };
         let is_written =

@@ -1,4 +1,4 @@
-//! Where a request carries its credential: `spec/README.md`, section 15.
+//! The credential of a request: `spec/README.md`, section 15.
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, Uri};
@@ -8,10 +8,10 @@ pub(crate) const SUBPROTOCOL: &str = "milepost";
 const BEARER_SUBPROTOCOL: &str = "milepost.bearer.";
 const COOKIE_NAME: &str = "milepost_token";
 
-/// A key or a token, and how it came.
+/// A key or a token, and how it was sent.
 pub(crate) struct Credential {
     pub(crate) text: String,
-    /// The browser sent it by itself, whichever page asked.
+    /// The browser sent it by itself, for any page.
     pub(crate) is_ambient: bool,
 }
 
@@ -29,7 +29,7 @@ impl Credential {
     }
 }
 
-/// RFC 6750, section 2.1. What is there and is of another scheme is a credential that nobody knows.
+/// RFC 6750, section 2.1. A credential of another scheme is not valid.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
     match value.split_once(' ') {

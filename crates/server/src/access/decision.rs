@@ -3,12 +3,12 @@ use milepost_protocol::{JobId, State};
 
 use super::Granted;
 
-/// Whether a job may be watched, as far as its id tells.
+/// Whether a job may be watched, judged by its id alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Allowed,
     Forbidden,
-    /// A pattern is compared to a tag or to the parent, so the job's state has to tell.
+    /// A pattern is compared to a tag or to the parent, so the job's state decides.
     Undecided,
 }
 
@@ -24,7 +24,7 @@ impl Decision {
         }
     }
 
-    /// The decision once the job's state is there. A job that is not known has no tags and no parent.
+    /// The decision with the job's state. An unknown job has no tags and no parent.
     pub(crate) fn with(self, granted: &Granted, state: Option<&State>) -> bool {
         let names = |state| granted.permissions.watch.iter().any(|p| p.matches_state(state));
         match self {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Gate, Grant, Granted};
 use crate::instance::Instance;
 
-/// The end of what a request was granted, for those that go on for long.
+/// The expiry of the grant of a long request, such as an event stream.
 pub(crate) struct Ending(Option<Guarded>);
 
 struct Guarded {
@@ -32,7 +32,7 @@ impl Ending {
         Self(guarded)
     }
 
-    /// Waits until it is over: why. Cancel-safe.
+    /// Waits until the grant ends, and returns why. Cancel-safe.
     pub(crate) async fn wait(&mut self) -> &'static str {
         let Some(Guarded { gate, granted, expires, changes }) = &mut self.0 else {
             return std::future::pending().await;
@@ -53,7 +53,7 @@ impl Ending {
                     return;
                 }
             }
-            // The gate is gone with the server.
+            // The gate was dropped with the server.
             std::future::pending::<()>().await;
         };
         tokio::select! {

@@ -1,12 +1,12 @@
-//! From where a server without credentials can be reached.
+//! Which machines can reach a server without credentials.
 
 use std::net::IpAddr;
 
 use crate::config::{Config, ConfigError};
 
 impl Config {
-    /// Where to listen: an address, or a name that is looked up. By default, this machine alone reaches a server that
-    /// asks nobody for credentials.
+    /// Where to listen: an address, or a name that is looked up. By default, only this machine reaches a server without
+    /// credentials.
     pub fn host(&self) -> &str {
         let default = if self.asks_for_credentials() { "0.0.0.0" } else { "127.0.0.1" };
         self.host.as_deref().unwrap_or(default)
@@ -15,7 +15,7 @@ impl Config {
     /// Whether the server may listen at that address.
     ///
     /// # Errors
-    /// When others than this machine could reach it there, and it asks nobody for credentials.
+    /// If other machines could reach it there, and it has no credentials.
     pub fn check_exposure(&self, address: IpAddr) -> Result<(), ConfigError> {
         if self.insecure || self.asks_for_credentials() || address.to_canonical().is_loopback() {
             return Ok(());
@@ -26,7 +26,7 @@ impl Config {
         )))
     }
 
-    /// The same of the setting `host`, as far as it can be told before it is looked up.
+    /// The same for the setting `host`, as far as that is possible before the name is resolved.
     ///
     /// # Errors
     /// As of [`check_exposure`](Self::check_exposure).

@@ -22,7 +22,7 @@ pub(crate) struct Gate {
     opened: Fingerprint,
     known: RwLock<Arc<Known>>,
     jwks: Option<Jwks>,
-    /// Counts how often what is known has changed.
+    /// How often the known credentials have changed.
     changes: watch::Sender<u64>,
 }
 
@@ -41,14 +41,14 @@ struct Known {
     tokens: TokenVerifier,
 }
 
-/// So often are the files looked at.
+/// How often the files are checked for changes.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Gate {
-    /// None if nobody is to be asked for credentials.
+    /// None if no credentials are configured.
     ///
     /// # Errors
-    /// When a source cannot be read or is wrong.
+    /// If a source cannot be read or is invalid.
     pub(crate) fn open(config: &Config) -> Result<Option<Self>, ConfigError> {
         if !config.asks_for_credentials() {
             return Ok(None);
@@ -97,7 +97,7 @@ impl Gate {
         }
     }
 
-    /// The same, for those that cannot wait.
+    /// The same, for callers that cannot wait.
     pub(crate) fn authenticate_now(
         &self,
         credential: &str,
@@ -135,18 +135,18 @@ impl Gate {
         })
     }
 
-    /// Whether what was granted still holds: its key has not been revoked or changed.
+    /// Whether a grant still holds, that is, its key was not revoked or changed.
     pub(crate) fn still_holds(&self, granted: &Granted) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         granted.key.as_ref().is_none_or(|key| known.keys.has(key))
     }
 
-    /// Tells of changes of what is known.
+    /// Notifies of changes of the known credentials.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Reads the files again whenever they change, and fetches the set of keys again now and then; for ever.
+    /// Reads the files again whenever they change, and fetches the set of keys from time to time. Never returns.
     pub(crate) async fn run(self: Arc<Self>) {
         let fetching = async {
             match &self.jwks {

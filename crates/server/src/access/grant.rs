@@ -14,9 +14,9 @@ use crate::response::problem::{Outcome, Refused};
 /// What a request or a connection is allowed.
 #[derive(Clone)]
 pub(crate) enum Grant {
-    /// Everything, because nobody is asked for credentials.
+    /// Everything, because no credentials are configured.
     Unguarded,
-    /// Nothing: no credential, or none that is known.
+    /// Nothing: no credential, or one that is not valid.
     Nothing,
     /// What a credential allows.
     Of(Arc<Granted>),
@@ -25,31 +25,31 @@ pub(crate) enum Grant {
 /// The holder of a token that names no subject.
 pub(super) const NOBODY: &str = "token";
 
-/// What a credential was found to allow, once for a request or a connection.
+/// What a credential allows, found once for a request or a connection.
 pub(crate) struct Granted {
     pub(crate) permissions: Permissions,
     /// When it ends, in seconds since 1970.
     pub(crate) expires: Option<f64>,
-    /// The key, if it is one: it may be revoked.
+    /// The key, if the credential is one: it may be revoked.
     pub(crate) key: Option<Arc<Key>>,
-    /// Whose it is, for the audit log: `key:worker`, `sub:42`.
+    /// Whose credential it is, for the audit log: `key:worker`, `sub:42`.
     pub(crate) holder: String,
 }
 
 impl Granted {
-    /// For whom limits are counted: the key, or whom the token names. A token that names nobody has no subject.
+    /// For whom limits are counted: the key, or the subject of the token, if it has one.
     pub(crate) fn subject(&self) -> Option<&str> {
         (self.holder != NOBODY).then_some(&self.holder)
     }
 
-    /// How long it holds from now on; none: until it is revoked.
+    /// How long the grant holds from now on; none if until it is revoked.
     pub(crate) fn left(&self, clock: &dyn Clock) -> Option<Duration> {
         #[expect(
             clippy::cast_precision_loss,
             reason = "exact to the microsecond for two centuries"
         )]
         let now = clock.now().as_micros() as f64 / 1e6;
-        // Later than a year is as good as never, and fits a timer.
+        // A year is long enough to count as never, and fits a timer.
         self.expires.map(|at| Duration::try_from_secs_f64((at - now).min(31e6)).unwrap_or_default())
     }
 }
@@ -63,10 +63,10 @@ impl Grant {
         }
     }
 
-    /// Whether the job may be watched. Its state is read only if the id alone does not tell.
+    /// Whether the job may be watched. The state is read only if the id alone does not decide.
     ///
     /// # Errors
-    /// When the broker is asked, and unavailable.
+    /// If the state has to be read, and the broker is unavailable.
     pub(crate) async fn may_watch(&self, job: &JobId, broker: &dyn Broker) -> Answer {
         match self.permissions() {
             Ok(allowed) => names(&allowed.watch, job, broker).await,
@@ -84,10 +84,10 @@ impl Grant {
         self.permissions().map_or_else(|all| all, |allowed| allowed.may_report(job.as_str()))
     }
 
-    /// Whether the job may be controlled. Its state is read only if the id alone does not tell.
+    /// Whether the job may be controlled. The state is read only if the id alone does not decide.
     ///
     /// # Errors
-    /// When the broker is asked, and unavailable.
+    /// If the state has to be read, and the broker is unavailable.
     pub(crate) async fn may_control(&self, job: &JobId, broker: &dyn Broker) -> Answer {
         match self.permissions() {
             Ok(allowed) => names(&allowed.control, job, broker).await,
@@ -99,7 +99,7 @@ impl Grant {
         self.permissions().map_or_else(|all| all, |allowed| allowed.operate)
     }
 
-    /// Whether every job may be watched, so that nothing has to be left out of a list.
+    /// Whether every job may be watched, so that lists need no filter.
     pub(crate) fn watches_all(&self) -> bool {
         self.permissions()
             .map_or_else(|all| all, |allowed| allowed.watch.iter().any(Pattern::is_all))
@@ -110,7 +110,7 @@ impl Grant {
         self.permissions().map_or(View::Full, |allowed| allowed.view)
     }
 
-    /// The state as it is shown. For a watcher that stays, the hub does this, once for all of them.
+    /// The part of the state that may be shown. For long-lived watchers, the hub does this, once for all of them.
     pub(crate) fn show(&self, state: Arc<State>) -> Arc<State> {
         match self.view() {
             View::Full => state,
@@ -140,7 +140,7 @@ impl Grant {
 
 type Answer = Result<bool, Unavailable>;
 
-/// Whether one of the patterns names the job. A job that is not known has no tags and no parent.
+/// Whether one of the patterns names the job. An unknown job has no tags and no parent.
 async fn names(patterns: &[Pattern], job: &JobId, broker: &dyn Broker) -> Answer {
     if patterns.iter().any(|pattern| pattern.matches(job.as_str())) {
         return Ok(true);
@@ -155,7 +155,7 @@ async fn names(patterns: &[Pattern], job: &JobId, broker: &dyn Broker) -> Answer
 impl FromRequestParts<Arc<Instance>> for Grant {
     type Rejection = Infallible;
 
-    /// What the layer found. A route without the layer grants nothing.
+    /// What the layer granted. A route without the layer grants nothing.
     async fn from_request_parts(
         parts: &mut Parts,
         instance: &Arc<Instance>,

@@ -1,7 +1,7 @@
-//! By which names the server may be addressed.
+//! The names by which the server may be addressed.
 //!
 //! A page of `http://evil.example` may have its name resolve to 127.0.0.1 once it is loaded (DNS rebinding): to its
-//! browser, this server is then the page's own. What gives it away is the name in `Host`.
+//! browser, this server is then the page's own. The name in `Host` gives it away.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -14,12 +14,12 @@ use crate::response::problem::{Outcome, Refused};
 
 /// Which names the server answers to.
 ///
-/// Always: IP addresses, `localhost`, and names without a dot. Nobody can have those resolve to an address of their choice
-/// but whoever runs the network.
+/// Always: IP addresses, `localhost`, and names without a dot. Only whoever runs the network can make those resolve to
+/// an address of their choice.
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
     named: Box<[String]>,
-    /// Whether it reads for any name; changing something takes a name that is known.
+    /// Whether reading requests may use any name. Changing something takes a known name.
     any_reads: bool,
     any: bool,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Hosts {
 impl Hosts {
     pub(crate) fn new(config: &Config) -> Self {
         let named: Box<[String]> = config.hosts.clone().into();
-        // Where credentials are asked for, a page under a name of its own has none.
+        // If credentials are required, a page under a name of its own has none.
         let is_guarded = named.is_empty() && config.asks_for_credentials();
         let any = is_guarded || named.iter().any(|name| name == "*");
         Self { any_reads: any || (named.is_empty() && config.insecure), any, named }
@@ -36,7 +36,8 @@ impl Hosts {
     /// Checks how a request addresses the server.
     ///
     /// # Errors
-    /// `invalid-host` without one name (RFC 9112, section 3.2), `host-not-allowed` with one that is not ours.
+    /// `invalid-host` without one name (RFC 9112, section 3.2), `host-not-allowed` with a name that is not the
+    /// server's.
     pub(crate) fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Outcome<()> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
@@ -90,7 +91,7 @@ enum Name<'a> {
     Text(&'a str),
 }
 
-/// The name in `host[:port]` (RFC 3986, section 3.2.2), as far as browsers have it; none if it is none.
+/// The name in `host[:port]` (RFC 3986, section 3.2.2), in the form that browsers send; none if it is invalid.
 fn name(address: &str) -> Option<Name<'_>> {
     let (name, port) = if let Some(rest) = address.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;

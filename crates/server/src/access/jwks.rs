@@ -11,27 +11,27 @@ use ureq::Agent;
 
 use crate::config::ConfigError;
 
-/// The set is fetched again after so long, …
+/// When the set is fetched again, …
 const REFRESH: Duration = Duration::from_secs(600);
-/// … after so long if that failed, …
+/// … when if that failed, …
 const RETRY: Duration = Duration::from_secs(15);
-/// … and for a token of a key that is not in it, at most so often, unless there is news.
+/// … and how often, at most, for a token of a key that is not in it, unless the set has changed.
 const AT_MOST: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A larger set is refused.
+/// A larger set is rejected.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// A published set of keys, and when it was asked for last.
+/// A published set of keys, and when it was last requested.
 pub(crate) struct Jwks {
     agent: Agent,
     url: String,
     rules: TokenRules,
     verifier: RwLock<Arc<TokenVerifier>>,
-    /// The set as it was fetched last.
+    /// The set as last fetched.
     text: Mutex<String>,
-    /// Counts the sets that were news.
+    /// How often the set has changed.
     version: AtomicU64,
-    /// When it was fetched last for a token, without news.
+    /// When it was last fetched for a token without a change.
     asked: Mutex<Option<Instant>>,
 }
 
@@ -66,7 +66,7 @@ impl Jwks {
         Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches the set, unless it was fetched a moment ago. Those that come meanwhile wait for the same answer.
+    /// Fetches the set, unless it was fetched a moment ago. Calls that arrive meanwhile wait for the same response.
     pub(crate) async fn refresh(&self) {
         let version = self.version.load(Ordering::Relaxed);
         let mut asked = self.asked.lock().await;
@@ -79,7 +79,7 @@ impl Jwks {
         }
     }
 
-    /// Fetches the set again and again, for ever.
+    /// Fetches the set regularly. Never returns.
     pub(crate) async fn run(&self) {
         loop {
             let fetched = {

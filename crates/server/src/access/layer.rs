@@ -1,4 +1,4 @@
-//! Holds each request against what its route needs.
+//! Checks that each request has the permission that its route needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use super::{Grant, origin};
 use crate::instance::Instance;
 use crate::response::problem::{Outcome, Refused};
 
-/// What a route needs.
+/// The permission that a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// To watch the job of the path, or some job.
@@ -31,7 +31,7 @@ pub(crate) enum Need {
     Control,
     /// To operate the server.
     Operate,
-    /// Nothing, but a credential shows more.
+    /// None, but a credential shows more.
     Anything,
 }
 
@@ -39,14 +39,14 @@ pub(crate) enum Need {
 #[derive(Clone)]
 pub(crate) struct SocketRefused(pub(crate) CloseCode, pub(crate) Refused);
 
-/// A route with what it needs.
+/// A route with the permission that it needs.
 pub(crate) trait Guarded {
     fn needs(self, instance: &Arc<Instance>, need: Need) -> Self;
 }
 
 impl Guarded for UtoipaMethodRouter<Arc<Instance>> {
     fn needs(self, instance: &Arc<Instance>, need: Need) -> Self {
-        // A server that asks for nothing pays for nothing.
+        // A server without credentials pays nothing for the check.
         if instance.gate.is_none() {
             return self;
         }
@@ -88,7 +88,7 @@ async fn check(
     next.run(request).await
 }
 
-/// The code of a refusal that the client itself can do something about.
+/// The close code of a refusal that the client can do something about.
 fn close_code(refused: &Refused) -> Option<CloseCode> {
     match ProblemType::from_uri(&refused.0.uri)? {
         ProblemType::Unauthenticated => Some(CloseCode::Unauthenticated),
@@ -97,14 +97,14 @@ fn close_code(refused: &Refused) -> Option<CloseCode> {
     }
 }
 
-/// The job in the path. One that is none is its handler's to refuse.
+/// The job in the path. Handlers reject an invalid id.
 async fn job_of(request: &mut Request) -> Option<JobId> {
     let parameters = request.extract_parts::<RawPathParams>().await.ok()?;
     let (_, job) = parameters.iter().find(|(name, _)| *name == "job_id")?;
     JobId::parse(job).ok()
 }
 
-/// The request's credential; none where none is needed.
+/// The request's credential; none if none is needed.
 fn credential(instance: &Instance, need: Need, request: &Request) -> Outcome<Option<String>> {
     let Some(credential) = Credential::of(request.headers(), request.uri()) else {
         if need == Need::Anything {
@@ -147,7 +147,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A cookie is sent whichever page asks, so the page has to be ours, or one that the operator named.
+/// Browsers send a cookie for any page, so the page has to be the server's own, or one that the operator named.
 fn check_page(
     instance: &Instance,
     method: &Method,
@@ -171,7 +171,7 @@ async fn authorize(
         (Need::Watch | Need::Socket, None) => (!allowed.watch.is_empty(), "watching any job"),
         (Need::Report, None) => (!allowed.report.is_empty(), "reporting any job"),
         (Need::Control, None) => (!allowed.control.is_empty(), "controlling any job"),
-        // A job that may not be watched is one that is not known.
+        // A job that may not be watched looks like an unknown job.
         (Need::Watch, Some(job)) if !grant.may_watch(job, broker).await? => {
             return Err(Refused::unknown_job(job));
         }

@@ -1,10 +1,10 @@
 //! Access control.
 //!
 //! - [`Gate`]: the keys and the keys of tokens, and whether a credential is one of them.
-//! - [`Grant`]: what a request, or a connection, was found to be allowed.
-//! - `layer`: holds each request against what its route needs. The routes say that in `router.rs`.
+//! - [`Grant`]: what a request or a connection is allowed.
+//! - `layer`: checks that each request has the permission that its route declares in `router.rs`.
 //! - [`Audit`]: the log of who did what to which job.
-//! - [`Hosts`] and [`Origins`]: by which name, and from whose pages, the server is reached.
+//! - [`Hosts`] and [`Origins`]: the names and the pages from which the server may be reached.
 
 mod audit;
 mod credential;

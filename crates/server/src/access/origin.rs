@@ -1,4 +1,4 @@
-//! Whose pages may watch and report.
+//! The origins whose pages may watch and report.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,9 +32,9 @@ pub(crate) enum Unnamed {
 }
 
 impl Origins {
-    /// By default, pages of any origin may watch where they need a credential, or where others reach the server anyway:
-    /// with `insecure`, or under one of its `hosts`. Otherwise only this machine reaches it, and a page on the internet
-    /// must not do so through a browser here.
+    /// By default, pages of any origin may watch if they need a credential, or if other machines reach the server
+    /// anyway: with `insecure`, or under one of its `hosts`. Otherwise only this machine reaches it, and a page on the
+    /// internet must not do so through a browser here.
     pub(crate) fn new(config: &Config) -> Self {
         let Some(origins) = &config.cors_origins else {
             let is_open =
@@ -66,8 +66,8 @@ impl Origins {
     }
 }
 
-/// Whether this machine itself serves the pages of that origin: no name of somebody else's leads to them. A page that was
-/// opened from a file has the origin `null`, and so has a frame in a sandbox, which may be anybody's.
+/// Whether this machine itself serves the pages of that origin. A page that was opened from a file has the origin
+/// `null`, and so has a frame in a sandbox, which any page may have made.
 pub(crate) fn is_local(origin: &str) -> bool {
     let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     let Some(page) = page else { return false };
@@ -82,9 +82,9 @@ pub(crate) fn is_local(origin: &str) -> bool {
     )
 }
 
-/// That a request which changes something was not sent by a foreign page: a browser says whose page sends it
-/// (RFC 6454, section 7), and sends a plain POST without asking us first. Whatever is not a browser names no
-/// origin, and is let through. With what the request is granted.
+/// The grant of a request that changes something and was not sent by a foreign page. A browser names the origin of the
+/// page (RFC 6454, section 7), and sends a plain POST without asking the server first. Other clients name no origin,
+/// and are accepted.
 pub(crate) struct NotForeign(pub(crate) Grant);
 
 impl FromRequestParts<Arc<Instance>> for NotForeign {
@@ -95,7 +95,7 @@ impl FromRequestParts<Arc<Instance>> for NotForeign {
         instance: &Arc<Instance>,
     ) -> Result<Self, Refused> {
         let Ok(grant) = Grant::from_request_parts(parts, instance).await;
-        // A foreign page has no credential but a cookie, whose page the layer has checked.
+        // A foreign page has no credential but a cookie, and the layer has checked that cookie's page.
         if instance.gate.is_some() {
             return Ok(Self(grant));
         }
@@ -104,16 +104,16 @@ impl FromRequestParts<Arc<Instance>> for NotForeign {
     }
 }
 
-/// Whether a WebSocket may be opened by the page that asks for it: browsers open them across origins without asking.
+/// Whether a page may open a WebSocket. Browsers open them across origins without asking the server first.
 pub(crate) fn check_handshake(instance: &Instance, headers: &HeaderMap) -> Outcome<()> {
     check(instance, None, headers, true)
 }
 
 /// Whether a page may use the credential that its browser sends by itself. `changes`: the request changes something, or
-/// opens a WebSocket, which a browser says the page of.
+/// opens a WebSocket, so that the browser names the page's origin.
 ///
 /// # Errors
-/// `origin-not-allowed` if it is neither ours nor one that the operator has named.
+/// `origin-not-allowed` if it is neither the server's own nor one that the operator named.
 pub(super) fn check_ambient(
     instance: &Instance,
     headers: &HeaderMap,
@@ -122,7 +122,7 @@ pub(super) fn check_ambient(
     if headers.contains_key(ORIGIN) {
         return check(instance, None, headers, false);
     }
-    // A page of ours that only reads names no origin. Browsers that can say more, do (Fetch Metadata).
+    // A page of the server that only reads names no origin. Most browsers then send Fetch Metadata.
     let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
     let is_ours = match site {
         Some(site) => matches!(site, b"same-origin" | b"none"),
@@ -152,7 +152,7 @@ fn check(
     Err(Refused::new(ProblemType::OriginNotAllowed, detail))
 }
 
-/// Whether the page came from here. HTTP/2 names us in the address, HTTP/1.1 in a header.
+/// Whether the page is this server's. HTTP/2 names the server in the address, HTTP/1.1 in a header.
 fn is_own(instance: &Instance, origin: &str, authority: Option<&str>, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(authority);
     let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));

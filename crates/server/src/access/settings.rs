@@ -1,4 +1,4 @@
-//! The settings of access.
+//! The settings of access control.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Secret {
 const MIN_KEY: usize = 20;
 
 impl Config {
-    /// Whether the server asks for credentials: it knows some.
+    /// Whether credentials are configured.
     pub fn asks_for_credentials(&self) -> bool {
         self.key.is_some()
             || self.keys_file.is_some()

@@ -4,7 +4,7 @@ use super::{Config, ConfigError};
 use crate::limits::TrustedProxies;
 use crate::memory::Budget;
 
-/// With less, the shares would be too small to be of use.
+/// With less, the shares would be too small to be useful.
 const MIN_MEMORY: usize = 64 << 20;
 
 const DAY: f64 = 86_400.0;

@@ -19,30 +19,30 @@ use crate::memory::{self, Budget};
 
 pub use socket_mode::SocketMode;
 
-/// How the server is to run. A TOML file may set each of these under its name; times are in seconds.
+/// The server's settings. A TOML file may set each under its name. Times are in seconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The address to listen on. None: 127.0.0.1.
     pub host: Option<String>,
-    /// The port to listen on; 0: any that is free.
+    /// The port to listen on; 0 for any free one.
     pub port: u16,
-    /// Where states are kept that outlive a restart; none: in memory only.
+    /// The directory that keeps states across restarts. None: states are in memory only.
     pub data_dir: Option<PathBuf>,
     /// The Redis or Valkey that keeps states, shared by all instances and by workers that report straight to it:
     /// `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`. None: the embedded broker.
     pub redis_url: Option<RedisUrl>,
-    /// The embedded broker holds at most so many jobs; at the bound those that have ended are given up.
+    /// The most jobs that the embedded broker keeps. At the bound, ended jobs are evicted.
     pub max_jobs: usize,
     /// How much resident memory the process should stay under, in bytes. None: three quarters of the cgroup's limit, or
     /// half of the machine's memory.
     pub memory_limit: Option<usize>,
-    /// The embedded broker holds at most so many bytes of states; at the bound, likewise. None: half of the memory
-    /// limit, 1 GiB at most.
+    /// The most bytes of states that the embedded broker keeps. At the bound, ended jobs are evicted. None: half of the
+    /// memory limit, 1 GiB at most.
     pub max_bytes: Option<usize>,
-    /// So many states of each job are kept, the present one included, for watchers that come back.
+    /// How many states of each job are kept for watchers that reconnect, including the present one.
     pub history: NonZeroUsize,
-    /// How long a job is kept after an update, unless the update says.
+    /// How long a job is kept after an update without a `ttl`.
     pub ttl: f64,
     /// How long a job is kept after its end, unless an update set a `ttl`.
     pub ttl_after_end: f64,
@@ -56,7 +56,7 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// The most connections from one IPv4 address or one IPv6 /64. `None`: no limit.
     pub max_connections_per_address: Option<usize>,
-    /// At most so many WebSockets and event streams of one subject: of a key, or of whom a token names.
+    /// The most WebSockets and event streams of one subject: of a key, or of the user that a token names.
     pub max_connections_per_subject: usize,
     /// How many WebSockets and event streams an address may begin in a second, and ten times as many at once; 0: any
     /// number. None: 1,000 if there are `trusted_proxies`, otherwise any number.
@@ -73,11 +73,11 @@ pub struct Config {
     pub bytes_per_subject: Option<f64>,
     /// The proxies, as addresses and networks, that are believed when they name their client.
     pub trusted_proxies: Vec<String>,
-    /// The header in which trusted proxies name their client. It is read from them alone, and no other header is.
+    /// The header in which trusted proxies name their client. Only theirs is read, and no other header.
     pub client_address_header: ClientAddressHeader,
     /// Connections begin with the header of the PROXY protocol, version 1 or 2, and only trusted proxies may connect.
     pub proxy_protocol: bool,
-    /// The certificate with its chain, in PEM, that the server proves its name with. None: no TLS.
+    /// The server's certificate with its chain, in PEM. None: no TLS.
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM.
     pub tls_key: Option<PathBuf>,
@@ -89,27 +89,27 @@ pub struct Config {
     pub unix_socket_mode: SocketMode,
     /// The most jobs on one WebSocket.
     pub max_subscriptions: usize,
-    /// How long a watcher is sent nothing before it is sent a keepalive.
+    /// How long nothing is sent to a watcher before it is sent a keepalive.
     pub ping_interval: f64,
     /// How long a request's header may take, and a connection may stand idle between two requests.
     pub header_timeout: f64,
     /// How long a request's body may take.
     pub body_timeout: f64,
-    /// How long a client may take nothing of what it has asked for before its connection is closed.
+    /// How long a client may read nothing of a response before its connection is closed.
     pub stall_timeout: f64,
-    /// How long a job is still listened to after its last watcher left.
+    /// How long a job stays subscribed after its last watcher left.
     pub linger: f64,
-    /// When the server goes down, its watchers are told to come back over so much time, …
+    /// When the server shuts down, the time over which its watchers are asked to reconnect, …
     pub drain_period: f64,
-    /// … and what is under way may take so long altogether.
+    /// … and how long work in progress may take after that.
     pub grace_period: f64,
     /// Web origins whose pages may watch and, if named rather than `*`, report and control. None: any, but only those
-    /// of this machine where the server asks for no credentials, has no `hosts` and is not `insecure`.
+    /// of this machine if the server has no credentials, no `hosts` and is not `insecure`.
     pub cors_origins: Option<Vec<String>>,
-    /// The names by which clients reach the server, besides IP addresses, `localhost` and names without a dot; `*`:
-    /// any.
+    /// The names by which clients reach the server, besides IP addresses, `localhost` and names without a dot; `*` for
+    /// any name.
     pub hosts: Vec<String>,
-    /// Lets the server listen where others than this machine reach it, though it asks nobody for credentials.
+    /// Lets a server without credentials listen where other machines can reach it.
     pub insecure: bool,
     /// A key that allows everything.
     pub key: Option<Secret>,
@@ -122,15 +122,15 @@ pub struct Config {
     pub token_keys: Vec<PathBuf>,
     /// Where the keys that tokens are signed with are published (JWKS).
     pub token_jwks_url: Option<String>,
-    /// What a token has to name as its issuer.
+    /// The issuer that a token has to name.
     pub token_issuer: Option<String>,
-    /// What a token has to name as its audience. None: it must not name one.
+    /// The audience that a token has to name. None: it must not name one.
     pub token_audience: Option<String>,
-    /// By how much the clocks of those who sign tokens may differ.
+    /// How much the clocks of token issuers may differ.
     pub token_leeway: f64,
     /// Which pages may show the server's pages in a frame: sources of the directive `frame-ancestors` (CSP).
     pub frame_ancestors: Vec<String>,
-    /// Into how many shards watchers are divided; none: one for each core.
+    /// The number of shards that watchers are divided among. None: one for each core.
     pub shards: Option<NonZeroUsize>,
 }
 
@@ -229,7 +229,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The memory budget, of which the parts are measured out here.
+    /// The memory budget, divided into shares.
     pub(crate) fn budget(&self) -> Budget {
         let limit = self.memory_limit.unwrap_or_else(memory::detect);
         let largest_body = self.max_batch_bytes.max(self.max_update_bytes);
@@ -274,7 +274,7 @@ impl Config {
     }
 }
 
-/// A URL of Redis, read where it comes in. Shows no password.
+/// A parsed URL of a Redis. Shows no password.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RedisUrl(pub(crate) Address);
@@ -304,7 +304,7 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // toml spreads some messages over lines; a terminal's error is one.
+        // toml spreads some messages over several lines. An error is printed as one.
         f.write_str(&self.0.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }

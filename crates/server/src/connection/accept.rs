@@ -88,7 +88,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Says why, as far as the socket takes it at once.
+/// Sends the reason, as far as the socket accepts it at once.
 fn turn_away(stream: &Stream, refused: &Refused) {
     let problem = refused.json();
     let status = http::StatusCode::from_u16(refused.0.status).unwrap_or_default();
@@ -97,7 +97,7 @@ fn turn_away(stream: &Stream, refused: &Refused) {
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{problem}",
         problem.len()
     );
-    // What has arrived is read, or the kernel would reset the connection and throw the answer away.
+    // Bytes that have arrived are read. Otherwise the kernel would reset the connection and drop the response.
     let mut arrived = [0; 16 << 10];
     let _ = match stream {
         Stream::Tcp(stream) => {
@@ -108,14 +108,14 @@ fn turn_away(stream: &Stream, refused: &Refused) {
             let _ = stream.try_read(&mut arrived);
             stream.try_write(response.as_bytes())
         }
-        // There is none yet.
+        // TLS has not begun yet.
         Stream::Tls(_) => Ok(0),
     };
 }
 
-/// The most connections, when the configuration does not say: as many as the open files that are left suffice for.
+/// The most connections if the configuration does not set it: as many as the limit of open files allows.
 pub(crate) fn most_connections(open_files: u64, has_tls: bool) -> usize {
-    /// For the listener, the store, the runtime, and what else a process opens.
+    /// For the listener, the store, the runtime and other files of the process.
     const RESERVED: u64 = 256;
     // With TLS, a WebSocket has a pair of sockets besides its own.
     let each = if has_tls { 3 } else { 1 };

@@ -1,4 +1,4 @@
-//! Answers to requests that came together leave together.
+//! Responses to requests that came together leave together.
 
 use std::cell::Cell;
 use std::io;
@@ -13,29 +13,28 @@ use crate::memory::{Held, Share};
 
 /// A socket that collects what is written to it until the connection has nothing more to do for now.
 ///
-/// hyper flushes after each answer; to requests that were sent one behind the other that is a system call for
-/// each. Here a flush only promises: whoever polls the connection ends each poll with [`Corked::poll_drain`],
-/// before it waits for anything.
+/// hyper flushes after each response, which takes a system call for each of several pipelined requests. Here a flush
+/// does nothing: the owner of the connection ends each poll with [`Corked::poll_drain`], before it waits for anything.
 #[derive(Clone)]
 pub(crate) struct Corked(Arc<Mutex<Option<Socket>>>);
 
 struct Socket {
     stream: Stream,
-    /// At most [`MOST`] bytes and one write more.
+    /// At most [`MOST`] bytes and one more write.
     collected: Vec<u8>,
-    /// For what is collected, if it is much.
+    /// The share of the memory that large buffers take.
     held: Held,
 }
 
-/// So much is collected for any connection, however little memory there is.
+/// How many bytes are collected for any connection, even if no memory is left in the share.
 const LITTLE: usize = 8 << 10;
 
 /// The most bytes to collect before a write waits for the client.
 const MOST: usize = 64 << 10;
 
 thread_local! {
-    /// The buffer of a connection that has sent everything, for the next one that this thread polls. A connection that
-    /// rests holds none, and one that answers in each poll does not allocate one each time.
+    /// The buffer of a connection that has sent everything, for the next one that this thread polls. An idle connection
+    /// holds no buffer, and one that responds in each poll does not allocate one each time.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -43,22 +42,22 @@ thread_local! {
 const LARGEST_SPARE: usize = 16 << 10;
 
 impl Corked {
-    /// What is collected takes from `responses`. A connection that does not fit is cut off.
+    /// The buffer takes its memory from `responses`. A connection that does not fit is cut off.
     pub(crate) fn new(stream: Stream, responses: &Arc<Share>) -> Self {
         let held = responses.nothing();
         Self(Arc::new(Mutex::new(Some(Socket { stream, collected: Vec::new(), held }))))
     }
 
-    /// Sends what was collected. Pending while the socket takes no more of it.
+    /// Sends what was collected. Pending while the socket accepts no more.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self.lock() {
             Some(socket) => socket.poll_drain(cx),
-            // Somebody else has it now, with what was collected.
+            // The socket was taken, with what was collected.
             None => Poll::Ready(Ok(())),
         }
     }
 
-    /// Takes the bare socket, with what was collected and is still to be sent: at most [`LITTLE`] bytes.
+    /// Takes the bare socket, with collected bytes that are not sent yet: at most [`LITTLE`].
     ///
     /// # Errors
     /// If the socket has failed, or was taken before.
@@ -81,7 +80,7 @@ impl Corked {
         Some(stream)
     }
 
-    /// No call that is made under the lock waits.
+    /// No call under the lock waits.
     fn lock(&self) -> MutexGuard<'_, Option<Socket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

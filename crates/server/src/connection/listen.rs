@@ -5,20 +5,20 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
-/// Connections that the kernel holds until they are accepted: after a restart all watchers come back at once, and who
-/// finds no room tries again only after seconds (RFC 6298). Linux takes `net.core.somaxconn` where that is less.
+/// Connections that the kernel holds until they are accepted: after a restart, all watchers reconnect at once, and a
+/// client that finds no room retries only after seconds (RFC 6298). Linux uses `net.core.somaxconn` if that is less.
 pub(super) const BACKLOG: u32 = 16_384;
 
-/// Listens on the first of the addresses that can be had; port 0 is one that is free.
+/// Listens on the first of the addresses that is available. Port 0 is any free port.
 ///
 /// # Errors
-/// When none can: what was wrong with the last.
+/// If none is: why the last one is not.
 pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "there is no such address");
     for address in lookup_host(addresses).await? {
         let listen = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // A server that is restarted finds its port at once.
+            // So that a restarted server gets its port at once.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             socket.listen(BACKLOG)
@@ -31,11 +31,11 @@ pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
     Err(last)
 }
 
-/// Sets the options of a connection, or of a listener: Linux hands those on to every connection that is accepted from
-/// then on, which saves a handful of system calls for each.
+/// Sets the options of a connection, or of a listener: on Linux, accepted connections inherit them, which saves some
+/// system calls for each.
 ///
-/// Small writes do not wait for acknowledgements. A peer that is gone, or takes nothing for `stall`, is given up by the
-/// kernel.
+/// Small writes do not wait for acknowledgements. The kernel closes the connection of a peer that has disappeared, or
+/// accepts nothing for `stall`.
 pub(crate) fn tune<S: AsFd>(socket: &S, stall: Duration) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;

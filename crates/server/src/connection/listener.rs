@@ -1,4 +1,4 @@
-//! Where connections come from: a TCP port, a Unix socket, or a socket that systemd passes on.
+//! Listeners: a TCP port, a Unix socket, or a socket that systemd passes on.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -20,8 +20,8 @@ pub(super) enum Kind {
     Tcp(TcpListener),
     Unix {
         #[expect(dead_code, reason = "removes the file when it is dropped")]
-        /// None if somebody else made the socket, who then removes it as well. Dropped first: while the server listens, no other
-        /// takes its place, and so what is removed is this one's.
+        /// None if another process made the socket, which then removes it too. Dropped first: while the server listens,
+        /// no other server replaces the file, so the removed file is this server's.
         file: Option<SocketFile>,
         listener: UnixListener,
     },
@@ -40,18 +40,18 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
-    /// Listens on a Unix socket that clients with these permissions may connect to. The file of a server that is gone
-    /// is replaced.
+    /// Listens on a Unix socket that clients with these permissions may connect to. The file of a server that has
+    /// stopped is replaced.
     ///
     /// # Errors
-    /// When another server listens there, the path is something else than a socket, or the system refuses it.
+    /// When another server listens there, the path is not a socket, or the system refuses it.
     pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
         remove_stale(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let inode = fs::symlink_metadata(path)?.ino();
         let file = Some(SocketFile { path: path.to_owned(), inode });
-        // Nobody can connect before it listens.
+        // No client can connect before it listens.
         fs::set_permissions(path, Permissions::from_mode(mode))?;
         socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
         socket.set_nonblocking(true)?;
@@ -93,7 +93,7 @@ impl Listener {
     /// The IP address that clients connect to; none for a Unix socket.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the system does not return it.
     pub fn ip(&self) -> io::Result<Option<IpAddr>> {
         match &self.0 {
             Kind::Tcp(listener) => Ok(Some(listener.local_addr()?.ip())),
@@ -138,7 +138,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes the socket of a server that is gone.
+/// Removes the socket of a server that has stopped.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,

@@ -1,4 +1,4 @@
-//! What comes before a connection's first request: the PROXY protocol's header, TLS, and which HTTP the client speaks.
+//! The beginning of a connection, before its first request: the PROXY protocol's header, TLS, and the version of HTTP.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,17 +12,17 @@ use crate::instance::Instance;
 /// A connection whose first request can be read.
 pub(super) struct Opened {
     pub(super) stream: Stream,
-    /// The address of the peer, or of the client for whom a proxy has opened the connection; none for a Unix socket.
+    /// The address of the peer, or of the client that the PROXY protocol names; none for a Unix socket.
     pub(super) peer: Option<IpAddr>,
     /// Whether a proxy has named the client, so that it is not counted for its address yet.
     pub(super) is_named: bool,
     pub(super) speaks_http2: bool,
 }
 
-/// Reads it. The caller bounds how long that may take.
+/// Reads the beginning. The caller bounds how long that may take.
 ///
 /// # Errors
-/// When the client does not speak what the server is configured for, or is gone.
+/// When the client does not speak what the server is configured for, or has disconnected.
 pub(super) async fn open(
     mut stream: Stream,
     mut peer: Option<IpAddr>,
@@ -60,15 +60,15 @@ async fn turn_away(mut stream: Stream) -> io::Error {
     const RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
         connection: close\r\ncontent-length: 45\r\n\r\nThis server speaks HTTPS: use an https URL.\r\n";
     let Stream::Tcp(tcp) = &mut stream else { return io::ErrorKind::InvalidInput.into() };
-    // What has arrived is read, or the kernel would reset the connection and throw the answer away.
+    // Bytes that have arrived are read. Otherwise the kernel would reset the connection and drop the response.
     let _ = tcp.try_read(&mut [0; 16 << 10]);
     let _ = tcp.write_all(RESPONSE).await;
     io::Error::other("it does not speak TLS")
 }
 
 /// Whether the client begins as HTTP/2 with prior knowledge does (RFC 9113, section 3.4): no method of HTTP/1.1 begins
-/// so. Looks at the bytes without taking them, so that whoever speaks HTTP/1.1 has the bare socket. Who sends less than
-/// that at first is taken to speak HTTP/1.1. With TLS, the handshake has decided.
+/// so. Peeks at the bytes, so that HTTP/1.1 is served on the bare socket. A client that sends fewer bytes at first is
+/// served as HTTP/1.1. With TLS, the handshake has decided.
 async fn speaks_http2(stream: &Stream) -> io::Result<bool> {
     const PREFACE: &[u8; 3] = b"PRI";
     if stream.is_encrypted() {

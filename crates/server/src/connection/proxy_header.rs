@@ -8,19 +8,19 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::stream::Stream;
 
-/// The start of a header of version 2, and how many bytes come before its addresses.
+/// The start of a header of version 2, and the number of bytes before its addresses.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
 /// The longest header of version 1, with its line break.
 const LINE: usize = 107;
-/// The longest header: addresses, and whatever else a proxy has to say about its client's certificate.
+/// The longest header: addresses, and details of the client's certificate.
 const MAX: usize = 4 << 10;
 
-/// Reads the header, and nothing of what comes after it. None if the proxy speaks for itself, as a health check does, or
-/// names a client without an IP address.
+/// Reads the header, and nothing after it. None if the proxy itself is the client, as in a health check, or if the
+/// client has no IP address.
 ///
 /// # Errors
-/// When there is no header, or a connection without one.
+/// If the header is missing or invalid.
 pub(super) async fn read(stream: &mut Stream) -> io::Result<Option<IpAddr>> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
@@ -65,14 +65,14 @@ fn invalid() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "this is no header of the PROXY protocol")
 }
 
-/// What was read is no whole header of either version.
+/// What was read is not a complete header of either version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHeader;
 
 /// The client that a whole header names, if any.
 ///
 /// # Errors
-/// When it is no header, or not all of one.
+/// If it is not a header, or not complete.
 pub fn client(header: &[u8]) -> Result<Option<IpAddr>, InvalidHeader> {
     let parsed = HeaderResult::parse(header);
     if parsed.is_incomplete() {
@@ -119,7 +119,7 @@ mod tests {
         };
         let addresses = [192, 0, 2, 1, 10, 0, 0, 1, 0, 5, 1, 187];
         assert_eq!(named(&v2(1, 0x11, &addresses)), some("192.0.2.1"));
-        // LOCAL: the proxy itself asks.
+        // LOCAL: the proxy itself is the client.
         assert_eq!(named(&v2(0, 0x00, &[])), Ok(None));
         assert_eq!(named(&v2(0, 0x11, &addresses)), Ok(None));
     }

@@ -38,19 +38,19 @@ use crate::request::id::{self, RequestId};
 use crate::response::problem::Refused;
 use crate::websocket;
 
-/// Whom a connection serves.
+/// The clients that a connection is open to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
-    /// Everybody.
+    /// All clients.
     All,
-    /// Operators alone: the server holds as many other connections as it may, so many.
+    /// Only operators: the server already holds `max` other connections.
     Operators { max: usize },
 }
 
-/// A connection of the reserve is there for a question or two.
+/// How long a connection of the reserve is served: for a request or two.
 const RESERVE_TIME: Duration = Duration::from_secs(5);
 
-/// What operators ask; a full server still answers it.
+/// Operators' paths, which a full server still serves.
 const OPERATORS: [&str; 5] = ["/health", "/livez", "/readyz", "/metrics", "/ws/stats"];
 
 /// Whether clients of the Python service, or probes, use the address: what they send and the server does not need is ignored there.
@@ -73,10 +73,10 @@ pub(crate) async fn serve(
         begun = tokio::time::timeout(timeout, opening::open(stream, peer, &instance)) => begun,
         () = drain.begun() => return,
     };
-    // Whoever does not speak what the server is configured for is at fault: nothing to log.
+    // A client that does not speak the configured protocol is at fault. Nothing is logged.
     let Ok(Ok(Opened { stream, peer, is_named, speaks_http2 })) = begun else { return };
     let open = match peer.filter(|_| is_named && !instance.limits.proxies.trusts(peer)) {
-        // The accept loop could not count it: it saw the proxy.
+        // The accept loop could not count it, because it saw only the proxy.
         Some(client) => match instance.limits.addresses.count(network(client)) {
             Ok(counted) => open.of(counted),
             Err(TooMany(_)) => return,
@@ -103,12 +103,12 @@ pub(crate) async fn serve(
     };
     match admitted {
         Admitted::All => served.await,
-        // A connection that is cut off here gets no message: it was already told that the server is full.
+        // A connection that is cut off here gets no message. It was already told that the server is full.
         Admitted::Operators { .. } => drop(tokio::time::timeout(RESERVE_TIME, served).await),
     }
 }
 
-/// Where a handler leaves what a connection is to become after its response; none if it stays HTTP.
+/// Where a handler leaves the protocol that a connection has after its response; none if it stays HTTP.
 #[derive(Clone, Default)]
 pub(crate) struct Upgrade(Arc<Mutex<Option<Upgraded>>>);
 
@@ -117,15 +117,15 @@ pub(crate) struct Upgraded {
     /// The handshake's.
     pub(crate) id: RequestId,
     pub(crate) wanted: websocket::Wanted,
-    /// What it is allowed, where credentials are asked for.
+    /// What its credential allows; none on a server without credentials.
     pub(crate) granted: Option<Arc<Granted>>,
-    /// What it counts for its address, if that is behind a trusted proxy, …
+    /// Counts it for its address, if that is behind a trusted proxy, …
     pub(crate) address: Option<Arc<Counted<IpAddr>>>,
     /// … and for its subject.
     pub(crate) subject: Option<Arc<Counted<Arc<str>>>>,
 }
 
-/// The connection that a client behind a trusted proxy is about to have.
+/// Counts the WebSocket that a client behind a trusted proxy is about to open.
 #[derive(Clone)]
 pub(crate) struct Proxied(pub(crate) Option<Arc<Counted<IpAddr>>>);
 
@@ -143,14 +143,14 @@ impl Upgrade {
 #[derive(Clone)]
 struct Requests {
     router: Router,
-    /// Who has connected, or for whom a proxy has; none for a Unix socket.
+    /// The address of the client, or of its proxy; none for a Unix socket.
     peer: Option<IpAddr>,
     is_encrypted: bool,
     admitted: Admitted,
     instance: Arc<Instance>,
     upgrade: Upgrade,
     stalls: Stalls,
-    /// A request with a body was refused, so that its client may be sending still.
+    /// A request with a body was rejected, so its client may still be sending.
     refused: Arc<AtomicBool>,
 }
 
@@ -279,7 +279,7 @@ async fn serve_http2(stream: Stream, requests: Requests) {
         .keep_alive_interval(timeout)
         .keep_alive_timeout(timeout)
         .max_concurrent_streams(256)
-        // So much of each stream's response, and of all requests' bodies together, is held for the connection.
+        // The most bytes of each stream's response, and of all requests' bodies, that the connection holds.
         .max_send_buf_size(16 << 10)
         .initial_connection_window_size(1 << 20)
         .max_header_list_size(32 << 10);
@@ -291,14 +291,14 @@ async fn serve_http2(stream: Stream, requests: Requests) {
         async move { Ok::<_, std::convert::Infallible>(requests.answer(request).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // hyper looks whether a client is there after the preface only, and there are clients without one.
+    // hyper checks that a client is alive only after the preface, and some clients send none.
     let says_nothing = async {
         tokio::time::sleep(timeout).await;
         if has_requested.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     };
-    // What a connection ends with is its client's doing: nothing to log.
+    // Its client ends a connection. Nothing is logged.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = says_nothing => {}
@@ -393,14 +393,14 @@ async fn serve_requests(socket: &Corked, requests: Requests) -> Served {
     }
 }
 
-/// Reads on for a while after the last answer, and throws away what comes. A client that was refused early is
-/// sending still: bytes that nobody reads would make the kernel reset the connection, and throw the answer away.
+/// Reads for a while after the last response, and drops the bytes. A client that was rejected early may still be
+/// sending: unread bytes would make the kernel reset the connection, and drop the response.
 async fn linger(socket: &Corked) {
-    /// So much is read, …
+    /// How many bytes are read, …
     const BYTES: usize = 32 << 20;
-    /// … for so long, …
+    /// … for how long, …
     const TIME: Duration = Duration::from_secs(5);
-    /// … and the client pauses no longer than this.
+    /// … and the longest pause of the client.
     const PAUSE: Duration = Duration::from_secs(1);
     let Some(mut stream) = socket.shut_down_write().await else { return };
     let reading = async {
@@ -416,7 +416,7 @@ async fn linger(socket: &Corked) {
     let _ = tokio::time::timeout(TIME, reading).await;
 }
 
-/// Has the streams of an HTTP/2 connection among the tasks that the server waits for.
+/// Spawns the streams of an HTTP/2 connection as tasks that the server waits for.
 #[derive(Clone)]
 struct Owned(TaskTracker);
 

@@ -12,10 +12,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The bodies of one connection that wait for it to take more, and since when.
+/// The bodies that wait for their connection to accept more, and since when.
 ///
 /// A connection polls a body when its client has room for more: for HTTP/1 in the socket, for HTTP/2 in the stream's
-/// window. A body that is waited for, such as an event stream without news, is not among them.
+/// window. A body that itself has nothing to send, such as an idle event stream, is not among them.
 #[derive(Clone, Default)]
 pub(crate) struct Stalls(Arc<Shared>);
 
@@ -47,7 +47,7 @@ impl Stalls {
         Body::new(watched)
     }
 
-    /// Waits until a body has waited for so long.
+    /// Waits until a body has waited for `stall`.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
             let begun = self.0.begun.notified();

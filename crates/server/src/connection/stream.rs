@@ -1,4 +1,4 @@
-//! A client's connection: over TCP or a Unix socket, and perhaps with TLS in between.
+//! A client's connection: TCP or a Unix socket, with or without TLS.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,15 +18,15 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What a WebSocket is handed to its shard as: a socket of the kernel.
+/// The socket that a WebSocket's shard gets.
 pub(crate) enum Bare {
     Socket(OwnedFd),
-    /// What the shard writes has to be encrypted first.
+    /// The bytes that the shard writes are encrypted by a relay.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// Looks at the first bytes without taking them: as many as are there, once there are any.
+    /// Peeks at the first bytes: as many as have arrived, once there are any.
     pub(crate) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.peek(buffer).await,
@@ -50,7 +50,7 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
-    /// Takes what is below out of the runtime.
+    /// Takes the socket out of the runtime.
     pub(crate) fn into_bare(self) -> io::Result<Bare> {
         Ok(match self {
             Self::Tcp(stream) => Bare::Socket(stream.into_std()?.into()),

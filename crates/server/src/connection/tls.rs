@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::config::{Config, ConfigError};
 use crate::fingerprint::Fingerprint;
 
-/// What the server proves its name with to clients. Its files are read again when they change.
+/// The server's certificate and key. The files are read again when they change.
 pub(crate) struct Tls {
     files: Files,
     /// The files' fingerprint before they were read for the first time.
@@ -31,14 +31,14 @@ struct Files {
     key: PathBuf,
 }
 
-/// So often are the files looked at.
+/// How often the files are checked for changes.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Tls {
     /// None if clients are served without TLS.
     ///
     /// # Errors
-    /// When a file cannot be read, the key is another certificate's, or the certificate has expired.
+    /// If a file cannot be read, the key does not belong to the certificate, or the certificate has expired.
     pub(crate) fn open(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -56,12 +56,12 @@ impl Tls {
         Ok(Some(Self { files, opened, config, clock }))
     }
 
-    /// For one handshake, with the certificate of this moment.
+    /// For one handshake, with the present certificate.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
 
-    /// Reads the files again whenever they change; for ever. Open connections keep their certificate.
+    /// Reads the files again whenever they change. Never returns. Open connections keep their certificate.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut seen = self.opened.clone();
         loop {
@@ -75,7 +75,7 @@ impl Tls {
                     tracing::info!(file = %self.files.certificate.display(), "the certificate has changed");
                     *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
                 }
-                // A tool that renews it writes one file after the other.
+                // Tools that renew certificates write one file after the other.
                 Err(error) => {
                     tracing::error!(%error, "the certificate cannot be used; keeping the one before");
                 }
@@ -89,7 +89,7 @@ impl Config {
     /// Whether the certificate and its key, if there are any, can be used.
     ///
     /// # Errors
-    /// When one of them is missing, cannot be read, is of another pair, or has expired.
+    /// If one is missing or cannot be read, they do not belong together, or the certificate has expired.
     pub fn check_tls(&self) -> Result<(), ConfigError> {
         Tls::open(self, Arc::new(SystemClock::default())).map(drop)
     }
@@ -133,7 +133,7 @@ impl Files {
     }
 }
 
-/// A certificate that no client would accept is refused.
+/// Rejects a certificate that no client would accept.
 fn check_validity(certificate: &CertificateDer<'_>, clock: &dyn Clock) -> Result<(), String> {
     let (_, certificate) = X509Certificate::from_der(certificate)
         .map_err(|error| format!("it has no certificate: {error}"))?;

@@ -1,4 +1,4 @@
-//! Token buckets: each holder may do so much at a time, and so much in each second after that.
+//! Token buckets: each holder may do a certain amount at once, and a certain amount in each second after that.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A bucket that is full holds what may be done in so many seconds.
+/// A full bucket holds what may be done in this many seconds.
 const BURST: f64 = 10.0;
-/// Whoever waits for as long as it was told finds what it waited for, however that was rounded.
+/// Tolerates rounding: a holder that has waited for as long as it was told finds its bucket filled.
 const ROUNDING: f64 = 1e-6;
-/// So many holders have a bucket of their own. Those beyond share one.
+/// The most holders that have a bucket of their own. All others share one.
 const MAX_HOLDERS: usize = 1 << 16;
-/// How often holders whose bucket is full again are looked for, once the table is full.
+/// How often holders with a full bucket are removed, once the table is full.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// The buckets of all holders, such as addresses. Times are by the clock's `elapsed`.
 pub(crate) struct Buckets<K> {
-    /// What is added to each bucket in a second; none: nothing is bounded.
+    /// What is added to each bucket in a second; none if nothing is bounded.
     rate: Option<f64>,
     table: Mutex<Table<K>>,
     refused: AtomicU64,
@@ -26,19 +26,19 @@ pub(crate) struct Buckets<K> {
 
 struct Table<K> {
     holders: HashMap<K, Bucket>,
-    /// For those who come when the table is full.
+    /// For holders that arrive when the table is full.
     others: Option<Bucket>,
     swept: Option<Duration>,
 }
 
 #[derive(Clone, Copy)]
 struct Bucket {
-    /// Below 0: in debt. What is done costs what it costs, and whoever is in debt has to wait.
+    /// Below 0: in debt. The cost may exceed what is in the bucket; a holder in debt has to wait.
     level: f64,
     at: Duration,
 }
 
-/// The holder's bucket is empty: how long until it is not.
+/// The holder's bucket is empty. How long it stays so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Duration);
 
@@ -60,11 +60,11 @@ impl<K: Hash + Eq> Buckets<K> {
         Self { rate, table: Mutex::new(table), refused: AtomicU64::new(0) }
     }
 
-    /// Takes `cost` from a holder's bucket, which may owe it afterwards. A cost of 0 only asks: [`charge`](Self::charge)
-    /// follows where the cost is known later.
+    /// Takes `cost` from a holder's bucket, which may be in debt afterwards. A cost of 0 only checks; if the cost is
+    /// known later, [`charge`](Self::charge) follows.
     ///
     /// # Errors
-    /// When there is less than 1 in it. Nothing is taken then.
+    /// When there is less than 1 in it. Then nothing is taken.
     pub(crate) fn take<Q>(&self, holder: &Q, cost: f64, now: Duration) -> Result<(), Wait>
     where
         K: Borrow<Q>,
@@ -83,7 +83,7 @@ impl<K: Hash + Eq> Buckets<K> {
         Ok(())
     }
 
-    /// Takes `cost` from a holder's bucket, whatever there is in it: what has been done is done.
+    /// Takes `cost` from a holder's bucket, whatever is in it.
     pub(crate) fn charge<Q>(&self, holder: &Q, cost: f64, now: Duration)
     where
         K: Borrow<Q>,
@@ -100,7 +100,7 @@ impl<K: Hash + Eq> Buckets<K> {
         self.rate.is_some()
     }
 
-    /// How often somebody was refused.
+    /// How often a holder was refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -157,7 +157,7 @@ mod tests {
         );
         assert_eq!(buckets.take(&2, 1.0, at(0.0)), Ok(()), "others have their own");
         assert!(buckets.refused() > 0);
-        // The clock never goes back, but who asks may have looked at it a moment earlier.
+        // The clock never goes back, but a caller may have read it a moment earlier.
         assert!(buckets.take(&1, 1.0, at(99.0)).is_err());
     }
 
@@ -181,7 +181,7 @@ mod tests {
         for holder in 0..most {
             assert_eq!(buckets.take(&holder, 1.0, at(0.0)), Ok(()));
         }
-        // Newcomers share a bucket, and the others keep theirs.
+        // New holders share a bucket, and the others keep theirs.
         let newcomers =
             (0..100).filter(|n| buckets.take(&(most + n), 1.0, at(0.0)).is_ok()).count();
         assert_eq!(newcomers, 10);

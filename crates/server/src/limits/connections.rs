@@ -1,4 +1,4 @@
-//! Connections that somebody has at a time, so that one client does not take all there are.
+//! How many connections a client has at a time, so that one client cannot take all of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many connections each holder has, such as an address, where that is bounded. It has as many entries as there are
-/// connections, at most.
+/// How many connections each holder, such as an address, has, if that is bounded. There are at most as many entries as
+/// connections.
 pub(crate) struct Connections<K: Eq + Hash> {
     max: Option<usize>,
     open: Mutex<HashMap<K, usize>>,
@@ -20,12 +20,12 @@ pub(crate) struct Counted<K: Eq + Hash> {
     holder: K,
 }
 
-/// The holder has as many connections as it may.
+/// The holder has as many connections as it may have.
 #[derive(Debug)]
 pub(crate) struct TooMany(pub(crate) usize);
 
 impl<K: Eq + Hash + Clone> Connections<K> {
-    /// None: everybody may have any number.
+    /// None: the number is not bounded.
     pub(crate) fn new(max: Option<usize>) -> Arc<Self> {
         Arc::new(Self { max, open: Mutex::default(), refused: AtomicU64::new(0) })
     }

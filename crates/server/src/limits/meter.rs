@@ -12,7 +12,7 @@ use crate::access::Grant;
 use crate::instance::Instance;
 use crate::response::problem::Outcome;
 
-/// The address that a request comes from, beyond the trusted proxies.
+/// The client's address, which trusted proxies name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
@@ -24,16 +24,16 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// The limits of a client that a connection has named, if it counts any, and of what it is granted.
+    /// The limits of a client, if its connection counts addresses, and of its subject.
     pub(crate) fn of(instance: Arc<Instance>, client: Option<Client>, grant: Grant) -> Self {
         Self { instance, client: client.map(|client| client.0), grant }
     }
 
-    /// Whether it may report now, or change something else. It is asked before the body is read, whose cost is known only
-    /// then.
+    /// Whether it may report now, or change something else. This is checked before the body is read. The cost is known
+    /// only after that.
     ///
     /// # Errors
-    /// `too-many-requests` if it has reported too much of late.
+    /// `too-many-requests` if it reported too much recently.
     pub(crate) fn admit(&self) -> Outcome<()> {
         if self.is_free() {
             return Ok(());
@@ -46,7 +46,7 @@ impl Meter {
         bytes.map_err(|wait| refuse("this client reports too many bytes", wait))
     }
 
-    /// Counts what it has reported. What is too much delays its next report.
+    /// Counts what it reported. What exceeds the limit delays its next report.
     pub(crate) fn spend(&self, reports: usize, bytes: usize) {
         if self.is_free() {
             return;

@@ -1,8 +1,8 @@
 //! How much one client may do, so that it leaves something for the others.
 //!
-//! - [`Limits`]: what an address, and a subject, has done of late, and what it may do.
+//! - [`Limits`]: what an address or a subject did recently, and what it may do.
 //! - [`Meter`]: the limits of the client that sends a request.
-//! - `connections`: how many connections somebody has at a time.
+//! - `connections`: how many connections a client has at a time.
 //! - [`TrustedProxies`]: whose address a request has.
 
 mod bucket;
@@ -42,7 +42,7 @@ struct Rates<K> {
 // The default rates of an address and of a subject, a second; ten times as much at once. A whole fleet often has one
 // address or one key, so they are what a healthy fleet does not reach.
 
-/// WebSockets and event streams: all that a subject may have by default may come back at once when a server restarts.
+/// WebSockets and event streams: when a server restarts, all that a subject may have by default may reconnect at once.
 const HANDSHAKES: f64 = 1_000.0;
 /// Updates: `docs/scaling.md` plans with as many for each instance.
 const REPORTS: f64 = 50_000.0;

@@ -38,7 +38,7 @@ impl fmt::Debug for ClientAddressHeader {
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Box<[Network]>,
-    /// Whether whoever connects to the server's Unix socket is one.
+    /// Whether the peers of the server's Unix socket are trusted.
     unix: bool,
     header: ClientAddressHeader,
 }
@@ -75,9 +75,9 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The address of the client: from the peer backwards, the first that is no trusted proxy. What a client itself claims
-    /// stands before that, and is not read. Where a proxy names no address, the proxy is the client. None for a peer of a
-    /// Unix socket that names nobody, or is not trusted.
+    /// The address of the client: from the peer backwards, the first that is not a trusted proxy. What the client
+    /// itself claims stands before that, and is not read. Where a proxy names no address, the proxy is the client. None
+    /// for a peer of a Unix socket that names no client, or is not trusted.
     pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let mut client = peer.map(|address| address.to_canonical());
         if !self.trusts(client) {
@@ -141,7 +141,7 @@ impl Network {
     }
 }
 
-/// An element of `Forwarded`: `for=192.0.2.1;proto=https`. A name such as `unknown` or `_hidden` is no address.
+/// An element of `Forwarded`: `for=192.0.2.1;proto=https`. A name such as `unknown` or `_hidden` is not an address.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let named = |(name, _): &(&str, &str)| name.trim().eq_ignore_ascii_case("for");
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_the_configured_header_is_read() {
-        // A proxy that sets one of the headers passes the other on, whoever wrote it.
+        // A proxy that sets one of the headers passes the other on as it came, so a client may have written it.
         let forwarded = (FORWARDED, "for=192.0.2.1");
         let x_forwarded_for = (X_FORWARDED_FOR, "192.0.2.2");
         let both = [forwarded.clone(), x_forwarded_for.clone()];

@@ -1,12 +1,12 @@
-//! How much memory the process may use when the configuration does not say.
+//! How much memory the process may use if the configuration does not set it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where nothing else is known.
+/// If nothing else is known.
 const FALLBACK: usize = 1 << 30;
 
-/// Three quarters of the cgroup's limit, if there is one: what is left is for the kernel, which counts the buffers of
+/// Three quarters of the cgroup's limit, if there is one: the rest is for the kernel, which counts the buffers of
 /// sockets there too. Otherwise half of the machine's memory.
 pub(crate) fn detect() -> usize {
     detect_below(Path::new("/"))
@@ -14,7 +14,7 @@ pub(crate) fn detect() -> usize {
 
 fn detect_below(root: &Path) -> usize {
     let physical = read_physical(root);
-    // A limit beyond the machine's memory limits nothing.
+    // A limit above the machine's memory has no effect.
     let cgroup =
         read_cgroup(root).filter(|limit| physical.is_none_or(|physical| *limit < physical));
     let limit = cgroup.map(|limit| limit / 4 * 3).or(physical.map(|physical| physical / 2));
@@ -83,7 +83,7 @@ mod tests {
         let max = ("sys/fs/cgroup/a/b/memory.max", "max\n");
         let parent = ("sys/fs/cgroup/a/memory.max", "1073741824\n");
         assert_eq!(machine(&[MEMINFO, own, max, parent]), 768 << 20);
-        // As a container sees its own.
+        // As a container sees its own cgroup.
         let inside = [("proc/self/cgroup", "0::/\n"), ("sys/fs/cgroup/memory.max", "536870912\n")];
         assert_eq!(machine(&[MEMINFO, inside[0], inside[1]]), 384 << 20);
         assert_eq!(machine(&[MEMINFO, own, max]), 4 << 30);

@@ -14,7 +14,7 @@ use crate::response::problem::{Outcome, Refused};
 
 pub(crate) use limit::detect;
 
-/// What a topic without a state takes, with its subscription and its places in tables and queues.
+/// The memory of a topic without a state, with its subscription and its entries in tables and queues.
 pub(crate) const TOPIC_BYTES: usize = 1_024;
 
 /// The budget of this process. The shares leave a quarter for the runtime, sockets and the allocator.
@@ -28,15 +28,15 @@ pub(crate) struct Budget {
     pub(crate) subscriptions: usize,
     /// For the logs of watched jobs. The hub counts them itself.
     pub(crate) logs: usize,
-    /// For what jobs' workers write to their logs. The embedded broker counts it itself.
+    /// For job logs. The embedded broker counts them itself.
     pub(crate) job_logs: usize,
-    /// For the bodies of requests while they are read and understood.
+    /// For the bodies of requests while they are read and parsed.
     pub(crate) bodies: Arc<Share>,
-    /// For what was handed to connections and not sent yet.
+    /// For responses that are not sent yet.
     pub(crate) responses: Arc<Share>,
 }
 
-/// What one kind of data may use.
+/// The memory that one kind of data may use.
 #[derive(Debug)]
 pub(crate) struct Share {
     name: &'static str,
@@ -122,7 +122,7 @@ impl Held {
     /// Grows to hold at least `bytes`.
     ///
     /// # Errors
-    /// `server-full` if they do not fit; what was held before is held still.
+    /// `server-full` if they do not fit. The part then stays as it was.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Outcome<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: what HTTP clients may ask, generated from the annotations on the handlers.
+//! `GET /openapi.json`: the HTTP interface, generated from the annotations on the handlers.
 //!
 //! Responses are the types that the handlers serialize. A state or an update passes through as text, to the last digit;
 //! `milepost_protocol` describes its fields. `tests/documents/openapi.rs` checks real responses against the document.
@@ -63,7 +63,7 @@ pub(crate) fn base() -> Document {
         ("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("milepost_token")))),
         ("query", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token")))),
     ];
-    // Nobody is asked where the operator has set no credentials.
+    // A server without credentials asks for none.
     let mut requirements = vec![SecurityRequirement::default()];
     for (name, scheme) in schemes {
         document.components.get_or_insert_default().add_security_scheme(name, scheme);
@@ -75,8 +75,8 @@ pub(crate) fn base() -> Document {
 
 /// Watch one job over WebSocket
 ///
-/// `/asyncapi.yaml` describes the messages. If a job id or a parameter is rejected, the socket opens, the server says why in an
-/// `error` message, and closes the socket with 4400. A browser would hide an HTTP status from its page.
+/// `/asyncapi.yaml` describes the messages. If a job id or a parameter is rejected, the socket opens, and the server
+/// sends an `error` message and closes the socket with 4400. A browser would hide an HTTP status from its page.
 #[utoipa::path(
     get, path = "/ws/jobs/{job_id}", operation_id = "watchJob", tag = "Watching",
     params(JobPath, WatchParams, CloseParam),

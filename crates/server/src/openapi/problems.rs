@@ -1,4 +1,4 @@
-//! Which problems an operation may be answered with.
+//! The problems that an operation may respond with.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ fn responses(problems: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     each.map(|(status, problems)| (status.to_string(), response(problems).into())).collect()
 }
 
-/// What an example of a problem says.
+/// The detail in the example of a problem.
 fn problem_example(kind: ProblemType) -> Value {
     use ProblemType as T;
     let (detail, more) = match kind {

@@ -1,4 +1,4 @@
-//! How the instance is: `spec/README.md`, section 12.
+//! The health of the instance: `spec/README.md`, section 12.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::response::problem::warn_once_a_minute;
 /// A check that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How the process is.
+/// The health of the process.
 #[derive(Serialize, ToSchema)]
 #[schema(examples(
     json!({"status": "healthy", "version": "0.1.0", "timestamp": "2024-01-01T00:00:00.000000Z"}),
@@ -100,7 +100,7 @@ pub(crate) struct Checks {
     broker: String,
     /// Delivers states to watchers.
     hub: String,
-    /// Whether the server is going down.
+    /// Whether the server is shutting down.
     server: String,
 }
 

@@ -62,7 +62,7 @@ impl Collector for Scrape {
     }
 }
 
-/// What a share of the memory holds.
+/// The use of a share of the memory.
 struct ShareUse {
     name: &'static str,
     used: usize,
@@ -90,7 +90,7 @@ fn encode_process(encoder: &mut DescriptorEncoder<'_>, started: Timestamp) -> fm
     ConstGauge::new(started).encode(metric)
 }
 
-/// What there is now.
+/// Gauges.
 fn encode_present(
     encoder: &mut DescriptorEncoder<'_>,
     instance: &Instance,
@@ -114,7 +114,7 @@ fn encode_present(
     Ok(())
 }
 
-/// What happened since the start.
+/// Counters since the start.
 fn encode_counts(
     encoder: &mut DescriptorEncoder<'_>,
     instance: &Instance,

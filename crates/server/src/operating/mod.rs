@@ -1,4 +1,4 @@
-//! What operators ask: health, metrics, and the documents that describe the interface.
+//! Operating: health, metrics, and the documents that describe the interface.
 
 pub(crate) mod documents;
 pub(crate) mod health;

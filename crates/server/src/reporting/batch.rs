@@ -62,7 +62,7 @@ where
         }
         let job = update.job().clone();
         let mut reporting = self.begin(line, update);
-        // The broker in the process mostly answers at once.
+        // The embedded broker usually answers at once.
         match poll_fn(|cx| Poll::Ready(reporting.as_mut().poll(cx))).await {
             Poll::Ready(done) => self.outcomes[done.line] = done.outcome,
             Poll::Pending => {
@@ -113,7 +113,7 @@ mod tests {
     /// A report that waits for its answer: its job and number, and how to answer it.
     type Pending = (String, Option<oneshot::Sender<()>>);
 
-    /// A broker that answers when the test says so: the reports that it has been given, in their order.
+    /// A broker that answers when the test lets it. Holds the reports that it was given, in their order.
     #[derive(Clone, Default)]
     struct Asked(Arc<Mutex<Vec<Pending>>>);
 

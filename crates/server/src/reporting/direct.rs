@@ -1,8 +1,8 @@
 //! The plain report, which most requests of a busy server are, answered without the router.
 //!
-//! The router's extractors, layers and boxes take a third of the instructions of a report. A request is plain if none of
-//! them has anything to do for it; the answer is the same, byte for byte, but for the headers that only a browser's page
-//! reads.
+//! The router's extractors, layers and boxes take a third of the instructions of a report. A request is plain if none
+//! of them has anything to do for it; the answer is the same, byte for byte, but for headers that only a page in a
+//! browser reads.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::request::headers::Unconditional;
 use crate::response::problem::Outcome;
 use crate::router;
 
-/// Whether the request is a plain report: `POST /jobs/{job_id}`, with an id that is not encoded and without parameters, not
-/// from a page, on a server that asks for no credentials.
+/// Whether the request is a plain report: `POST /jobs/{job_id}`, with an id that is not encoded and without parameters,
+/// not from a page, on a server without credentials.
 pub(crate) fn is_plain_report<B>(instance: &Instance, request: &Request<B>) -> bool {
     request.method() == Method::POST
         && instance.gate.is_none()

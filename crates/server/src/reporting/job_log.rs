@@ -21,10 +21,10 @@ use crate::request::parameter::{NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
 
-/// As much as is kept of a log: of more, the beginning would be dropped at once.
+/// As much as is kept of a log. The beginning of a longer text would be dropped at once.
 const MAX_BODY_BYTES: usize = milepost_broker::MAX_JOB_LOG_BYTES;
 const MAX_LINES: usize = 4_096;
-/// What a line takes beside its text while it is read.
+/// The memory of a line besides its text while it is read.
 const LINE_BYTES: usize = 128;
 
 /// The lines were appended.

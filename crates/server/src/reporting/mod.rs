@@ -1,4 +1,4 @@
-//! What workers send, and what is requested of them.
+//! What workers send, and what watchers request of them.
 
 mod batch;
 pub(crate) mod direct;

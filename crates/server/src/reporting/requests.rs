@@ -32,7 +32,7 @@ use crate::response::problem::{Outcome, Refused};
 /// More than a request may have.
 const MAX_BODY_BYTES: usize = 4_096;
 
-/// An operator may end a job whose worker has not done what it was requested for so long.
+/// How long a worker must have ignored a request before an operator may end its job.
 const ABANDON_AFTER: Duration = Duration::from_secs(300);
 
 /// A request to a job's worker.
@@ -51,14 +51,14 @@ pub(crate) struct Requesting {
     reason: Option<String>,
 }
 
-/// What a worker that waits for requests is answered.
+/// The response to a worker that waits for requests.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Pending {
     status: Status,
     #[schema(minimum = 1)]
     attempt: u32,
     position: Position,
-    /// The latest request in this attempt. `null`: there is none.
+    /// The latest request in this attempt; `null` if there is none.
     #[schema(value_type = Option<Requested<'_>>, required = true)]
     requested: Option<Box<RawValue>>,
 }
@@ -119,7 +119,7 @@ pub(crate) async fn request(
     Ok((StatusCode::ACCEPTED, json(&Accepted::from(&reported))).into_response())
 }
 
-/// Ends a job whose worker did not answer for five minutes. Its own end wins, if it comes first.
+/// Ends a job whose worker did not answer for five minutes. The worker's own end wins if it comes first.
 async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Reported> {
     let state = instance.broker.state(job).await?.ok_or_else(|| Refused::unknown_job(job))?;
     check_patience(&state, instance.clock.now())?;
@@ -134,7 +134,7 @@ async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Re
     Ok(instance.broker.report(update).await?)
 }
 
-/// Refuses to abandon a job whose worker has not had its time to cancel. One that has ended is the broker's to refuse.
+/// Refuses to abandon a job whose worker still has time to cancel. The broker refuses a job that has ended.
 fn check_patience(state: &JobState, now: Timestamp) -> Outcome<()> {
     let since = state.requested().filter(|_| state.requested_action() == Some(Action::Cancel));
     let since = since.and_then(requested_at);
@@ -223,7 +223,7 @@ pub(crate) async fn pending(
     }))
 }
 
-/// The request in a state, for an answer.
+/// The request in a state, for a response.
 pub(super) fn requested(state: &JobState) -> Option<Box<RawValue>> {
     RawValue::from_string(state.requested()?.to_owned()).ok()
 }

@@ -44,7 +44,7 @@ pub(crate) struct Accepted {
     attempt: u32,
     /// The position of the state that the update led to.
     position: Position,
-    /// The same end was reported before: this is the answer to the first report.
+    /// The same end was reported before: this is the response to the first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     repeated: Option<bool>,
@@ -78,7 +78,7 @@ pub(crate) async fn one(
     report(&instance, &grant, &meter, &job, &headers, body).await
 }
 
-/// Answers a report of one update, whichever way the request has come.
+/// Answers a report of one update, for the router and for the direct path.
 pub(super) async fn report<B>(
     instance: &Instance,
     grant: &Grant,
@@ -93,13 +93,13 @@ where
     meter.admit()?;
     let limit = instance.config.max_update_bytes;
     let body = body::read(headers, body, limit, ProblemType::UpdateTooLarge, instance).await;
-    // One that is refused has cost as much as the largest, so that nobody sends any number of them.
+    // A rejected one costs as much as the largest, so that clients cannot send any number of them.
     let body = body.inspect_err(|_| meter.spend(1, limit))?;
     meter.spend(1, body.bytes.len());
     let reported = report_one(instance, grant, job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
     let mut tag = String::with_capacity(48);
-    // Only I/O could fail.
+    // Only I/O can fail.
     let _ = write!(tag, "\"{}\"", reported.state.position());
     if let Ok(tag) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(ETAG, tag);
@@ -107,7 +107,7 @@ where
     Ok(response)
 }
 
-/// More than the answer to one line of a batch takes.
+/// More than the outcome of one line of a batch takes.
 const OUTCOME: usize = 1_024;
 
 /// Report many updates, each of any job
@@ -214,7 +214,7 @@ fn permitted(update: Update, grant: &Grant) -> Outcome<Update> {
 
 /// The outcome of a line as a line.
 fn outcome(reported: &Outcome<Reported>) -> String {
-    // Structs of strings and numbers; only I/O could fail.
+    // Structs of strings and numbers: only I/O can fail.
     let mut outcome = match reported {
         Ok(reported) => serde_json::to_string(&Accepted::from(reported)),
         Err(refused) => serde_json::to_string(&refused.0),

@@ -39,7 +39,7 @@ where
     }
     let timeout = instance.config.body_timeout;
     let mut collect = pin!(collect(body, announced, limit, too_large, instance));
-    // A short body mostly comes with its head. Then no timer is made.
+    // A short body usually arrives with its head. Then no timer is made.
     if let Poll::Ready(whole) = poll_fn(|cx| Poll::Ready(collect.as_mut().poll(cx))).await {
         return whole;
     }
@@ -59,7 +59,7 @@ async fn collect<B>(
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
-    // What is only announced takes no memory yet, but for a small body, which is read in one go.
+    // A body that is only announced takes no memory yet, except for a small one, which is read at once.
     let mut bytes = BytesMut::with_capacity(announced.min(16 << 10));
     let mut held = instance.memory.bodies.take(bytes.capacity())?;
     while let Some(frame) = body.frame().await {
@@ -72,7 +72,7 @@ where
             return Err(refuse(too_large, limit));
         }
         if len > bytes.capacity() {
-            // Before it is copied, both the old buffer and the new one are there.
+            // While it is copied, both the old buffer and the new one exist.
             let capacity = len.max(bytes.capacity() * 2).min(limit);
             held.grow_to(capacity + bytes.capacity())?;
             bytes.reserve(capacity - bytes.len());

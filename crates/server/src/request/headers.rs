@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use crate::response::problem::{Outcome, Refused};
 
-/// That a request which changes something asks for no more than the server does: it names no condition (RFC 9110,
+/// A request that changes something and has no headers that the server would have to ignore: no condition (RFC 9110,
 /// section 13.1), and its body is whole and not compressed.
 pub(crate) struct Unconditional;
 

@@ -11,7 +11,7 @@ use milepost_protocol::Position;
 
 use crate::response::problem::{Outcome, Refused};
 
-/// The `{job_id}` of a path, as it stands there: `JobId::parse` says what is wrong with it.
+/// The `{job_id}` of a path, not checked yet: `JobId::parse` names what is wrong with it.
 pub(crate) struct NamedJob(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
@@ -28,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
 /// cannot set a header on a WebSocket or an event stream.
 const FOR_OTHERS: [&str; 2] = ["_", "token"];
 
-/// The parameters that an address has.
+/// The parameters that an address understands.
 pub(crate) struct Known<'a> {
     /// Those that may be given once, …
     pub(crate) once: &'a [&'a str],
@@ -83,7 +83,7 @@ fn given_twice(name: &str) -> Refused {
     Refused::parameter(name, "is given more than once")
 }
 
-/// No parameters, as one of a handler's arguments: refuses a request that has some.
+/// An argument of a handler that takes no parameters: rejects a request that has some.
 pub(crate) struct NoParameters;
 
 impl<S: Send + Sync> FromRequestParts<S> for NoParameters {
@@ -109,8 +109,8 @@ impl WatchQuery {
         Self::from_pairs(pairs(query, known)?)
     }
 
-    /// Parses the query of a transport that legacy pages use: the service before Milepost ignored what it did not know,
-    /// so what is not known here is returned, for the client to be told.
+    /// Parses the query of a transport that legacy pages use: the service before Milepost ignored unknown parameters,
+    /// so they are returned, and the client is told about them.
     pub(crate) fn parse_leniently(query: Option<&str>) -> Outcome<(Self, Vec<String>)> {
         const KNOWN: Known<'_> =
             Known { once: &["since", "mode", "max_rate", "close"], repeatable: &[] };
@@ -224,7 +224,7 @@ pub(crate) fn last_event_id(headers: &HeaderMap) -> Outcome<Option<&str>> {
     Ok(first.map(|id| id.to_str().unwrap_or_default()))
 }
 
-/// For how long an answer is held.
+/// How long a response is held.
 pub(crate) fn wait_seconds(text: &str) -> Outcome<Duration> {
     let seconds = text.parse::<f64>().ok().filter(|wait| (0.0..=60.0).contains(wait));
     let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -233,7 +233,7 @@ pub(crate) fn wait_seconds(text: &str) -> Outcome<Duration> {
     })
 }
 
-/// The positions in `If-None-Match` (RFC 9110, section 13.1.2); one is all that a client of ours sends.
+/// The positions in `If-None-Match` (RFC 9110, section 13.1.2); Milepost's own clients send one.
 pub(crate) fn if_none_match(headers: &HeaderMap) -> Vec<Position> {
     let headers = headers.get_all(http::header::IF_NONE_MATCH).iter();
     let tags = headers.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(','));

@@ -1,4 +1,4 @@
-//! Bodies of responses. What they hold is taken from the budget, and given back when the last byte has been handed on.
+//! Bodies of responses. Their memory is taken from the budget, and given back when the last byte was passed on.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::memory::Held;
 /// The most bytes that a connection gets at once, so that little is copied for a client that does not read.
 const PIECE: usize = 16 << 10;
 
-/// A state's JSON, not copied. What `held` is for is given back with the last piece of it.
+/// A state's JSON, not copied. `held` is given back with its last piece.
 pub(crate) fn state_bytes(state: Arc<State>, held: Held) -> Bytes {
     struct Owner(Arc<State>, #[expect(dead_code, reason = "given back when it is dropped")] Held);
 

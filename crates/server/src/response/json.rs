@@ -6,11 +6,11 @@ use serde::Serialize;
 
 /// A JSON response that no cache keeps: it is out of date when it arrives.
 pub(crate) fn json<T: Serialize>(value: &T) -> Response {
-    // Structs of strings, numbers and lists; only I/O could fail.
+    // Structs of strings, numbers and lists: only I/O can fail.
     json_text(serde_json::to_string(value).unwrap_or_default())
 }
 
-/// The same, of JSON that is text already.
+/// The same, for JSON that is already text.
 pub(crate) fn json_text(body: impl Into<Body>) -> Response {
     let body = body.into();
     let json = HeaderValue::from_static("application/json");

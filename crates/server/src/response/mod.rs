@@ -1,4 +1,4 @@
-//! What a request is answered with: JSON, or a problem.
+//! Responses: JSON, or a problem.
 
 pub(crate) mod body;
 mod json;

@@ -15,7 +15,7 @@ use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType
 use crate::log_throttle::LogThrottle;
 use crate::request::id;
 
-/// A problem on its way to being a response.
+/// A problem that becomes a response.
 #[derive(Clone)]
 pub(crate) struct Refused(pub(crate) Box<Problem>, pub(crate) Option<NonZeroU32>);
 
@@ -37,7 +37,7 @@ impl Refused {
         )
     }
 
-    /// Says after which time to ask again, in whole seconds: an hour at most.
+    /// Tells the client when to retry, in whole seconds: after an hour at most.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).min(3_600);
         self.1 = u32::try_from(seconds).ok().and_then(NonZeroU32::new);
@@ -45,12 +45,12 @@ impl Refused {
     }
 
     pub(crate) fn json(&self) -> String {
-        // A struct of strings and numbers; only I/O could fail.
+        // A struct of strings and numbers: only I/O can fail.
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 }
 
-/// The detail of `unreadable-job`. Why a job cannot be read is the operator's business.
+/// The detail of `unreadable-job`. The reason is for the operator, not for clients.
 pub(crate) const UNREADABLE: &str = "states may be missing; the server's log says why";
 
 impl From<Problem> for Refused {
@@ -74,7 +74,7 @@ impl From<InvalidUpdate> for Refused {
 impl From<Unavailable> for Refused {
     fn from(unavailable: Unavailable) -> Self {
         warn_once_a_minute(&unavailable);
-        // What it says may name hosts and scripts, which are the operator's business.
+        // The text may name hosts and scripts, which are for the operator, not for clients.
         match unavailable {
             Unavailable::Backend(_) => {
                 Self::new(ProblemType::BrokerUnavailable, "try again; the server's log says why")
@@ -84,7 +84,7 @@ impl From<Unavailable> for Refused {
     }
 }
 
-/// While the broker is down, every request fails: the log says so once a minute.
+/// While the broker is down, every request fails. That is logged once a minute.
 pub(crate) fn warn_once_a_minute(unavailable: &Unavailable) {
     static THROTTLE: LogThrottle = LogThrottle::new();
     if THROTTLE.admits(Instant::now()) {

@@ -83,7 +83,7 @@ impl Badge {
         );
         for (text, middle, room) in [(&label, left / 2, left), (&message, left + right / 2, right)]
         {
-            // The text is as wide as its box, whatever font a reader has. Writing to a string cannot fail.
+            // The text is stretched to its box, because fonts differ. Writing to a string cannot fail.
             let _ = write!(
                 svg,
                 r#"<text x="{middle}" y="14" textLength="{}" lengthAdjust="spacingAndGlyphs">{text}</text>"#,
@@ -95,7 +95,7 @@ impl Badge {
     }
 }
 
-/// Rounded down, because 100 % is for what is completed.
+/// Rounded down, because only completed jobs have 100 %.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "progress is 0 to 1")]
 fn percent(progress: Option<f64>) -> String {
     match progress {
@@ -120,7 +120,7 @@ fn width(text: &str) -> usize {
     tenths / 10 + 2 * PADDING
 }
 
-/// Escapes what XML reserves, and leaves out what it forbids.
+/// Escapes characters that XML reserves, and drops those that it forbids.
 fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -160,7 +160,7 @@ pub(crate) async fn svg(
         let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")),
-            // Opened as a page of its own, it can do nothing.
+            // If it is opened as a page, it can do nothing.
             (CONTENT_SECURITY_POLICY, policy),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (RESOURCE_POLICY, HeaderValue::from_static("cross-origin")),

@@ -1,4 +1,4 @@
-//! What every stream of server-sent events has in common: `spec/README.md`, section 8.
+//! What all streams of server-sent events share: `spec/README.md`, section 8.
 
 use std::convert::Infallible;
 
@@ -14,19 +14,19 @@ use crate::instance::Instance;
 use crate::response::body::{pieces, text_bytes};
 use crate::response::problem::Refused;
 
-/// Keeps a connection open on which there is nothing to say.
+/// Keeps an idle connection open.
 pub(super) const KEEPALIVE: &str = ": keepalive\n\n";
 
-/// Where one client's events come from.
+/// The source of one client's events.
 pub(super) trait EventSource: Send + 'static {
-    /// The next events; none: the stream is over.
+    /// The next events; none if the stream is over.
     fn next(&mut self) -> impl Future<Output = Option<String>> + Send;
 
-    /// Has the memory that events take until they are sent.
+    /// Holds the memory of events until they are sent.
     fn instance(&self) -> &Instance;
 }
 
-/// Sends the events as they come.
+/// Sends each event at once.
 pub(super) fn respond(source: impl EventSource) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -47,7 +47,8 @@ fn bytes(source: impl EventSource) -> impl Stream<Item = Result<Bytes, Infallibl
     chunks.flat_map(|chunk| futures_util::stream::iter(pieces(chunk).map(Ok)))
 }
 
-/// When the client is to come back. Spread, so that all clients of an instance that ends do not come at once.
+/// When the client has to reconnect. Spread, so that the clients of an instance that stops do not all reconnect at
+/// once.
 pub(super) fn retry() -> String {
     format!("retry: {}\n", fastrand::u32(1_000..=5_000))
 }

@@ -25,9 +25,9 @@ use crate::websocket::message;
 
 /// Watch a job by server-sent events
 ///
-/// `event: connected` comes first. Each state is an event without a name, with its position as `id`. After the end, `event: end`
-/// comes and the stream closes. `event: unreadable-job` says that the server cannot read the job at the moment; its states follow when
-/// it can. Comments keep the stream alive.
+/// `event: connected` comes first. Each state is an event without a name, with its position as `id`. After the end,
+/// `event: end` comes and the stream closes. `event: unreadable-job` means that the server cannot read the job at the
+/// moment. Its states follow once it can. Comments keep the stream alive.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/events", operation_id = "events", tag = "Watching",
     params(openapi::JobPath, openapi::LastEventId, openapi::WatchParams),
@@ -102,18 +102,18 @@ struct Events {
     ending: Ending,
     watch: Watch,
     opening: Option<String>,
-    /// Between two updates that are no ends.
+    /// The time between two updates that are not ends.
     interval: Option<Duration>,
     not_before: Instant,
-    /// What the rate does not allow to be shown yet.
+    /// The state that the rate does not allow yet.
     held: Vec<Arc<JobState>>,
     ended: bool,
 }
 
-/// Why there are no states to show. The stream ends, unless the job is only unreadable, and the client comes back after its
-/// `retry`.
+/// Why there are no states to show. The stream ends, unless the job is only unreadable, and the client reconnects after
+/// its `retry`.
 enum Interruption {
-    /// The broker cannot read the job now. The stream goes on.
+    /// The broker cannot read the job now. The stream continues.
     Unreadable,
     Unauthenticated(&'static str),
     /// There is no memory left for the job's states.
@@ -141,7 +141,7 @@ impl EventSource for Events {
                 Err(Interruption::Unreadable) => Some(event_stream::problem(&WatchError::Unreadable.into())),
             },
             () = tokio::time::sleep(keepalive) => Some(event_stream::KEEPALIVE.to_owned()),
-            // The stream ends; the client comes back after its `retry`.
+            // The stream ends. The client reconnects after its `retry`.
             () = instance.drain.begun() => None,
         }
     }

@@ -176,14 +176,14 @@ fn encode(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
     out
 }
 
-/// The message that has a part of a log on a socket.
+/// The message with a part of a log on a socket.
 pub(crate) fn message(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
     let json = encode(job, page, since);
     format!("{{\"type\":\"log\",{}", json.strip_prefix('{').unwrap_or_default())
 }
 
-/// Where to go on: a position has a number of 1 or more, so after nothing it stays where it was. A position of a log that is gone
-/// is given up: waiting for the log to end elsewhere than there would not wait.
+/// Where to continue. A position has a number of 1 or more, so before the first line there is none. The position of a
+/// log that no longer exists is dropped: waiting for such a log to grow would not wait.
 pub(crate) fn next(page: &LogPage, since: Option<Position>) -> Option<Position> {
     page.next().filter(|next| next.number > 0).or(since.filter(|_| !page.gap))
 }
@@ -217,8 +217,8 @@ async fn follow(
     Ok(event_stream::respond(lines))
 }
 
-/// One client's stream of lines. Nothing is queued for it: it reads on from where it is, and what is no longer kept by
-/// then is a gap.
+/// One client's stream of lines. Nothing is queued for it: it reads on from its position, and lines that are no longer
+/// kept are a gap.
 struct Lines {
     #[expect(dead_code, reason = "counts the watcher until it is dropped")]
     watching: Watching,
@@ -230,7 +230,7 @@ struct Lines {
     job: JobId,
     part: LogPart,
     ending: Ending,
-    /// Tells when the job ends.
+    /// Notifies of the job's end.
     watch: Watch,
     opening: Option<LogPage>,
     ended_at: Option<Instant>,
@@ -259,7 +259,7 @@ impl EventSource for Lines {
                 return None;
             }
             if looks {
-                // What the broker does not answer now, the client asks again when it comes back.
+                // If the broker does not answer, the client asks again after it reconnects.
                 let Some(page) = self.instance.logs.log(&self.job, self.part).await.ok()? else {
                     return Some(self.end());
                 };
@@ -308,7 +308,7 @@ impl EventSource for Lines {
 
 impl Lines {
     async fn news(&mut self) -> News {
-        /// A worker's last lines may come a moment after its end.
+        /// A worker's last lines may arrive a moment after its end.
         const LAST_LINES: Duration = Duration::from_secs(1);
         let keepalive = seconds(self.instance.config.ping_interval);
         let over = async {
@@ -328,7 +328,7 @@ impl Lines {
                     }
                     // A job that cannot be read now may still have a log.
                     Ok(_) | Err(WatchError::Unreadable) => {}
-                    // The stream ends; the client comes back after its `retry`.
+                    // The stream ends. The client reconnects after its `retry`.
                     Err(_) => return News::Shed,
                 }
             }

@@ -21,14 +21,14 @@ use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
 use crate::watching::survey::{self, Sort, StatusCounts};
 
-/// The broker is asked for so many jobs at first, and then for as many as have about so many bytes together.
+/// How many jobs the broker is asked for at first, and about how many bytes of jobs each time after that.
 const FIRST_CHUNK: usize = 16;
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// A page of the known jobs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobList {
-    // Empty here: they are written one by one, between `START` and the tail.
+    // Empty here. The jobs are written one by one, between `START` and the tail.
     /// The most recently begun first, unless `sort` says otherwise.
     #[schema(value_type = Vec<JobState>, max_items = 1000)]
     jobs: [(); 0],
@@ -45,10 +45,10 @@ pub(crate) struct JobList {
 }
 
 impl JobList {
-    /// What comes before the jobs.
+    /// The JSON before the jobs.
     const START: &str = "{\"jobs\":[";
 
-    /// What comes after the jobs, which are too many to hold at once.
+    /// The JSON after the jobs, which are too many to hold at once.
     fn tail(&self) -> String {
         let mut whole = serde_json::to_string(self).unwrap_or_default();
         whole.drain(..Self::START.len());
@@ -68,7 +68,7 @@ pub(crate) async fn list(
     grant: Grant,
 ) -> Outcome<Response> {
     let mut page = Page::of(ListQuery::parse(query.as_deref())?, grant, instance).await?;
-    // What goes wrong at once is a problem; later on, all that is left is to break the response off.
+    // An error in the first part becomes a problem. A later one breaks the response off.
     let first = page.next_chunk().await?;
     let rest = stream::unfold(page, async |mut page| {
         let chunk = page.next_chunk().await.transpose()?;
@@ -85,25 +85,25 @@ fn in_pieces(
     chunks.map_ok(|chunk| stream::iter(pieces(chunk).map(Ok))).try_flatten()
 }
 
-/// A page on its way. It asks the broker for a part of itself each time, so that it holds no more than that; one in
-/// another order than the broker's holds its states.
+/// A page that is being sent. It reads one part at a time from the broker, so that it holds no more than that. A page
+/// in another order than the broker's holds all of its states.
 struct Page {
     instance: Arc<Instance>,
     query: JobsQuery,
-    /// So many jobs are still to come, unless there are fewer.
+    /// The most jobs that are still to be sent.
     left: usize,
     /// How many jobs to ask for next.
     chunk: usize,
-    /// In another order: what is to come of the page.
+    /// In another order: the rest of the page.
     sorted: Option<Jobs>,
-    /// If they were asked for.
+    /// If they were requested.
     counts: Option<StatusCounts>,
     begun: bool,
     ended: bool,
     grant: Grant,
-    /// Of the jobs that the broker was asked for, how many the page shows.
+    /// How many jobs the page has shown so far.
     shown: usize,
-    /// How many more jobs may be considered that the page does not show.
+    /// How many more jobs that the page does not show may be considered.
     unshown: usize,
 }
 
@@ -205,7 +205,7 @@ impl Page {
     }
 }
 
-/// What a request asks for.
+/// The parameters of a list.
 struct ListQuery {
     query: JobsQuery,
     sort: Option<Sort>,

@@ -1,4 +1,4 @@
-//! How far jobs are: polling, lists, server-sent events. WebSockets are in [`crate::websocket`].
+//! Watching: polling, lists, server-sent events. WebSockets are in [`crate::websocket`].
 
 pub(crate) mod badge;
 mod event_stream;

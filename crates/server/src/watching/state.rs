@@ -75,7 +75,7 @@ pub(crate) async fn state(
     }
 }
 
-/// Whether there is something to answer with: `spec/README.md`, section 4.
+/// Whether there is something newer to send: `spec/README.md`, section 4.
 pub(super) fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
     let Some(position) = state.map(JobState::position) else { return false };
     seen.iter().all(|seen| position.is_newer_than(*seen, None))
@@ -104,7 +104,7 @@ pub(crate) async fn status(
     respond(&instance, grant.show(state))
 }
 
-/// More than a timeline takes as JSON.
+/// More than the JSON of a timeline.
 const TIMELINE_BYTES: usize = 32 << 10;
 
 /// What is kept of a job.
@@ -160,7 +160,7 @@ pub(crate) async fn history(
         attempts,
         may_control: grant.may_control(&job, &*instance.broker).await?,
     };
-    // Strings; only I/O could fail.
+    // Strings: only I/O can fail.
     let text = serde_json::to_string(&history).unwrap_or_default();
     held.shrink_to(text.capacity());
     Ok(json_text(in_pieces(text_bytes(text, held))))

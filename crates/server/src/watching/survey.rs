@@ -1,4 +1,4 @@
-//! What a list needs that is not in the order of the jobs' beginnings: an order by a field, and counts for each status.
+//! Lists in the order of a field, and counts by status.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::access::Grant;
 
-/// By which field a list is in order.
+/// The field that a list is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sort {
     key: SortKey,
@@ -30,7 +30,7 @@ enum SortKey {
 }
 
 impl Sort {
-    /// The names of the fields. One with `-` before it: the other way round.
+    /// The names of the fields. A `-` before the name reverses the order.
     pub(super) const NAMES: [&str; 7] =
         ["name", "status", "progress", "started", "seen", "took", "left"];
 
@@ -49,7 +49,7 @@ impl Sort {
         Some(Self { key, descending })
     }
 
-    /// Puts the states in order. Those without the field come last, whichever the direction; equal ones stay as they are.
+    /// Sorts the states. Those without the field come last in either direction. Equal ones keep their order.
     pub(super) fn sort(self, states: &mut [Arc<State>]) {
         states.sort_by_cached_key(|state| Ranked { rank: self.rank(state), sort: self });
     }
@@ -125,7 +125,7 @@ impl PartialEq for Ranked {
 
 impl Eq for Ranked {}
 
-/// A page of the jobs that match, in another order than that of their beginnings. `after` is how many come before the page.
+/// A page of the matching jobs in the order of a field. `after` is how many come before the page.
 pub(super) async fn page(
     broker: &dyn Broker,
     query: &JobsQuery,
@@ -144,7 +144,7 @@ pub(super) async fn page(
     Ok(Jobs { states, next, total, unmatched: 0 })
 }
 
-/// Those jobs that match and may be watched, of the [`MAX_CONSIDERED`] that a broker considers.
+/// The jobs that match and may be watched, among the [`MAX_CONSIDERED`] that a broker considers.
 async fn survey(
     broker: &dyn Broker,
     query: &JobsQuery,
@@ -178,7 +178,7 @@ impl StatusCounts {
     }
 }
 
-/// How many of the jobs that match, regardless of the status asked for, have each status.
+/// How many of the jobs that match in all but their status have each status.
 pub(super) async fn counts(
     broker: &dyn Broker,
     query: &JobsQuery,

@@ -1,4 +1,4 @@
-//! `GET /watchers`: how many watch which job, on this instance.
+//! `GET /watchers`: how many watchers each job has on this instance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ pub(crate) struct Watchers {
     watchers: BTreeMap<String, usize>,
 }
 
-/// So many jobs may be asked about at once.
+/// The most jobs in one request.
 const MOST: usize = 100;
 
 /// How many watchers jobs have
 ///
-/// On this instance: other instances count their own watchers. A job that nobody watches has 0, whether it is known or not.
-/// A WebSocket counts once for each job that it subscribes to. Open event streams and held polls count too.
+/// On this instance: other instances count their own watchers. A job without watchers has 0, whether it is known or
+/// not. A WebSocket counts once for each job that it subscribes to. Open event streams and held polls count too.
 #[utoipa::path(
     get, path = "/watchers", operation_id = "watchers", tag = "Operating",
     params(openapi::WatchersParams),
@@ -42,7 +42,7 @@ pub(crate) async fn count(
     grant: Grant,
 ) -> Outcome<Response> {
     let jobs = parse(query.as_deref())?;
-    // A job that may not be watched counts as one that is not known.
+    // A job that may not be watched looks like an unknown job.
     let mut watchers = BTreeMap::new();
     for job in &jobs {
         let may_watch = grant.may_watch(job, &*instance.broker).await?;

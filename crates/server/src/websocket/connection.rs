@@ -26,7 +26,7 @@ pub(super) struct Connection {
     pub(super) is_read_closed: bool,
     /// Present on a socket for many jobs.
     pub(super) many: Option<Box<Many>>,
-    /// Present where credentials are asked for.
+    /// Present if credentials are required.
     pub(super) session: Option<Box<Session>>,
     /// Distinguishes this connection from earlier ones with the same key.
     pub(super) serial: u64,
@@ -62,7 +62,7 @@ pub(super) struct Many {
     pub(super) pending: HashMap<JobId, u64>,
     pub(super) logs: HashMap<JobId, LogSubscription>,
     pub(super) requests: u64,
-    /// When the present window began, in the clock's `elapsed`, and how many requests had been made until then.
+    /// When the present window began, in the clock's `elapsed`, and how many requests were made before it.
     pub(super) window: (Duration, u64),
 }
 

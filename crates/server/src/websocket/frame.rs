@@ -11,12 +11,12 @@ pub fn text(payload: &str, out: &mut Vec<u8>) {
     push(OpCode::Data(Data::Text), payload.as_bytes(), out);
 }
 
-/// Appends the answer to a ping, which carries the same payload.
+/// Appends the reply to a ping, which has the same payload.
 pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
     push(OpCode::Control(Control::Pong), payload, out);
 }
 
-/// Appends a close frame. Of the reason, as much as a control frame can take: 123 bytes.
+/// Appends a close frame. The reason is cut to what fits into a control frame: 123 bytes.
 pub fn close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {
@@ -48,7 +48,7 @@ fn push(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
 /// The header of a client's frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    /// How many bytes of input it took.
+    /// How many bytes of input it has.
     pub(super) len: usize,
     pub(super) opcode: OpCode,
     pub(super) is_final: bool,

@@ -36,7 +36,8 @@ pub(crate) enum Wanted {
     One(JobId, Subscribe, Vec<String>),
     /// What it will subscribe to.
     Many,
-    /// Nothing: the request was wrong. A browser hides the HTTP status from its page, so the reason is sent on the socket.
+    /// Nothing: the request was invalid. A browser hides the HTTP status from its page, so the reason is sent on the
+    /// socket.
     Refused(CloseCode, Refused),
 }
 
@@ -81,7 +82,7 @@ fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Re
     let wanted = match request.extensions().get::<SocketRefused>() {
         Some(SocketRefused(code, refused)) => Wanted::Refused(*code, refused.clone()),
         None if instance.gate.is_some() && granted.is_none() => {
-            // The layer lets nobody through without either.
+            // The layer passes on no request without either.
             return Err(Refused::new(ProblemType::Internal, "nobody has checked this request"));
         }
         None => wanted,
@@ -131,7 +132,7 @@ pub(crate) async fn admit(
     let welcome = match poll_fn(|cx| Poll::Ready(welcome.as_mut().poll(cx))).await {
         Poll::Ready(welcome) => welcome,
         Poll::Pending => {
-            // The broker is asked, so the response does not wait for what follows it.
+            // Attaching asks the broker, so the response does not wait for it.
             let sent = stream.write_all(&std::mem::take(&mut response)).await;
             if sent.is_err() || stream.flush().await.is_err() {
                 return;
@@ -178,7 +179,7 @@ async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
     }
 }
 
-/// Checks the handshake and answers its key.
+/// Checks the handshake, and returns the reply to its key.
 fn accept_key(method: &Method, version: Version, headers: &HeaderMap) -> Outcome<HeaderValue> {
     let required = |detail: &str| Err(Refused::new(ProblemType::UpgradeRequired, detail));
     if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
@@ -210,8 +211,8 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// Has the kernel queue little for a watcher that stops reading, so that it sees the present almost at once when it reads
-/// again.
+/// Makes the kernel queue little for a watcher that stops reading. So when it reads again, it sees the present state
+/// almost at once.
 fn tune(stream: &Stream) -> std::io::Result<()> {
     #[cfg_attr(
         not(target_os = "linux"),

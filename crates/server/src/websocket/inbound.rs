@@ -14,14 +14,14 @@ pub enum Inbound {
     Binary,
     /// To be answered with the same payload.
     Ping(Vec<u8>),
-    /// The client closes, with this code if it gave one; to be answered in kind.
+    /// The client closes, with this code if it gave one. To be answered with the same.
     Close(Option<u16>),
 }
 
 /// How a client violated the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// With which code to close.
+    /// The code to close with.
     pub code: CloseCode,
     /// What it did, for the close frame's reason.
     pub reason: &'static str,
@@ -56,16 +56,16 @@ struct Frame {
 }
 
 impl Reader {
-    /// Whether nothing is half read.
+    /// Whether no message or frame is incomplete.
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// Reads `input` and hands each message to `take`, which says whether to go on.
+    /// Reads `input` and hands each message to `take`, which returns whether to continue.
     ///
     /// # Errors
-    /// When the client breaks RFC 6455, or sends a message of over `limit` bytes. Nothing may be read from
-    /// it any more.
+    /// When the client breaks RFC 6455, or sends a message of over `limit` bytes. Then nothing more may be read from
+    /// it.
     pub fn read(
         &mut self,
         mut input: &[u8],
@@ -139,7 +139,7 @@ impl Partial {
         Ok(&input[header.len - buffered..])
     }
 
-    /// Fragments of one message come one after the other: RFC 6455, section 5.4.
+    /// The fragments of a message follow one another: RFC 6455, section 5.4.
     fn check_sequence(&self, opcode: OpCode) -> Result<(), Violation> {
         match (opcode, &self.message) {
             (OpCode::Data(Data::Continue), None) => {
@@ -152,7 +152,7 @@ impl Partial {
         }
     }
 
-    /// What a whole frame brings to an end, if it does.
+    /// The message that ends with a whole frame, if one does.
     fn finish(&mut self, frame: Frame) -> Result<Option<Inbound>, Violation> {
         match frame.opcode {
             OpCode::Control(Control::Ping) => Ok(Some(Inbound::Ping(frame.payload))),

@@ -5,7 +5,7 @@ use milepost_protocol::{JobId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A message to a watcher. Its name on the wire is the field `type`, which comes first.
+/// A message to a watcher. Its name on the wire is in the field `type`, which is the first.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Message<'a> {
@@ -62,7 +62,7 @@ pub(super) enum Message<'a> {
 
 impl Message<'_> {
     fn json(&self) -> String {
-        // Strings and numbers; only I/O could fail.
+        // Strings and numbers: only I/O can fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

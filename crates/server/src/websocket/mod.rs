@@ -1,7 +1,8 @@
 //! WebSocket: `spec/README.md`, sections 5 to 7, on top of RFC 6455.
 //!
-//! The handshake is HTTP ([`handshake`]). After it the bare socket goes to a shard ([`reactor`]; with TLS by way of
-//! [`relay`]), which reads its frames ([`inbound`], [`command`]) and writes what the hub's shard has for it ([`connection`]).
+//! The handshake is HTTP ([`handshake`]). After it, the bare socket goes to a shard ([`reactor`]; with TLS through a
+//! [`relay`]), which reads its frames ([`inbound`], [`command`]) and writes what the hub's shard sends
+//! ([`connection`]).
 
 mod command;
 mod connection;

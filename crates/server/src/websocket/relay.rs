@@ -1,5 +1,5 @@
-//! A WebSocket over TLS. A shard writes to a socket of the kernel, and knows nothing of TLS: so it has one end of a pair of
-//! sockets, and the connection's task encrypts what comes out of the other end.
+//! A WebSocket over TLS. A shard writes to a socket of the kernel, and does not know about TLS. So it has one end of a
+//! pair of sockets, and the connection's task encrypts what it reads from the other end.
 
 use std::io;
 use std::pin::pin;
@@ -17,7 +17,7 @@ pub(super) struct Relay {
     shard: UnixStream,
 }
 
-/// About how many bytes the kernel queues for whoever reads a WebSocket's bytes.
+/// About how many bytes the kernel queues in each direction.
 pub(super) const QUEUED: u32 = 16 << 10;
 
 impl Relay {

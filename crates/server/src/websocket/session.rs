@@ -6,17 +6,17 @@ use milepost_protocol::JobId;
 
 use crate::access::Granted;
 
-/// What a connection was allowed, and until when. Only where credentials are asked for.
+/// What a connection is allowed, and until when. Only if credentials are required.
 pub(super) struct Session {
     pub(super) granted: Arc<Granted>,
     /// When it ends, in the clock's `elapsed`; none: until it is revoked.
     pub(super) expires: Option<Duration>,
-    /// When the shard looks at it again: to tell that it is about to end, or to end it.
+    /// When the shard checks it again, to warn the client or to close the connection.
     pub(super) due: Option<Duration>,
     pub(super) is_warned: bool,
     /// The jobs that it watches: at most as many as a socket may.
     pub(super) jobs: HashSet<JobId>,
-    /// Tokens that came within the present window, and when that began.
+    /// How many tokens arrived in the present window, and when it began.
     pub(super) tokens: (Duration, u32),
 }
 
@@ -38,7 +38,7 @@ impl Session {
         session
     }
 
-    /// Goes on for so long from now on.
+    /// Extends the session by this time from now on.
     pub(super) fn renew(&mut self, left: Option<Duration>, now: Duration) {
         self.expires = left.map(|left| now + left);
         self.due = self.expires.map(|expires| expires.saturating_sub(WARNING).max(now));

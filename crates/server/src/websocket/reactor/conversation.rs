@@ -18,7 +18,7 @@ use crate::websocket::{frame, message};
 /// The largest message accepted from a client.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// In such a time a socket may subscribe twice as often as it may hold subscriptions.
+/// The time in which a socket may subscribe twice as often as it may have subscriptions.
 const WINDOW: Duration = Duration::from_secs(10);
 pub(super) const TOO_OFTEN: &str = "more subscriptions in 10 s than twice what a socket may hold";
 
@@ -95,7 +95,7 @@ impl Sockets {
         let Some(connection) = self.shard.wire(key) else { return };
         let serial = connection.serial;
         let Some(many) = &mut connection.many else { return };
-        // Subscribing again is not one more subscription: it ends the one before.
+        // Subscribing again adds no subscription, because it ends the earlier one.
         if is_full && !many.pending.contains_key(&job) && !self.shard.unsubscribe(key, &job) {
             let detail = format!("at most {max} jobs are allowed on a socket");
             let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
@@ -156,7 +156,7 @@ impl Sockets {
         }
         many.pending.remove(&job);
         let state = lease.as_ref().ok().and_then(|lease| lease.state());
-        // Its state may have to tell, and a token that came meanwhile may allow less.
+        // Its state may decide, and a token that arrived meanwhile may allow less.
         if lease.is_ok() && !self.admits(key, &job, state.as_deref()) {
             self.forget_job(key, &job);
             self.forbid(key, &job);
@@ -209,7 +209,7 @@ impl Sockets {
         self.send_problem_of(key, problem, job, false);
     }
 
-    /// `log`: it is about the job's log.
+    /// `log`: whether it concerns the job's log.
     pub(super) fn send_problem_of(
         &mut self,
         key: WatcherKey,

@@ -1,4 +1,4 @@
-//! Credentials of open connections: they end, are renewed, and are revoked.
+//! Credentials of open connections: they expire, are renewed, and are revoked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ const MAX_TOKENS: u32 = 10;
 const TOKENS_WINDOW: Duration = Duration::from_secs(10);
 
 impl Sockets {
-    /// Has a connection go on for as long as its credential holds.
+    /// Keeps a connection open for as long as its credential is valid.
     pub(super) fn begin_session(&mut self, key: WatcherKey, granted: &Arc<Granted>) {
         let now = self.now();
         let left = granted.left(&*self.context.clock);
         let Some(connection) = self.shard.wire(key) else { return };
         connection.session = Some(Box::new(Session::new(Arc::clone(granted), left, now)));
         self.schedule(key);
-        // Its key may have been revoked while the socket was on its way here.
+        // Its key may have been revoked before the socket got here.
         if let Some(gate) = self.context.gate.clone()
             && !gate.still_holds(granted)
         {
@@ -36,7 +36,7 @@ impl Sockets {
         self.shard.wire(key).and_then(|connection| connection.session.as_deref_mut())
     }
 
-    /// Whether the connection may watch that job, as far as its id tells. `Undecided`: its state tells.
+    /// Whether the connection may watch the job, judged by its id alone. `Undecided`: its state decides.
     pub(super) fn admission(&mut self, key: WatcherKey, job: &JobId) -> Decision {
         self.session(key).map_or(Decision::Allowed, |session| Decision::of(&session.granted, job))
     }
@@ -56,7 +56,7 @@ impl Sockets {
         }
     }
 
-    /// How much the connection is shown. It stays as it is while the connection lasts.
+    /// Which view the connection gets. It does not change while the connection lasts.
     pub(super) fn view_of(&mut self, key: WatcherKey) -> View {
         self.session(key).map_or(View::Full, |session| session.granted.permissions.view)
     }
@@ -75,7 +75,7 @@ impl Sockets {
         }
     }
 
-    /// Takes the connection off the schedule, because it closes or its credential is another.
+    /// Removes the connection from the schedule, because it closes or its credential has changed.
     pub(super) fn unschedule(&mut self, key: WatcherKey) {
         let Some(connection) = self.shard.wire(key) else { return };
         let serial = connection.serial;
@@ -123,7 +123,7 @@ impl Sockets {
         }
         match gate.authenticate_now(token, &*self.context.clock) {
             Ok(granted) => self.take_over(key, granted),
-            // The one before may still hold.
+            // The earlier one may still be valid.
             Err(error) => {
                 let problem = Problem::new(ProblemType::Unauthenticated, error.to_string());
                 self.send_problem(key, &problem, None);
@@ -168,8 +168,7 @@ impl Sockets {
         }
     }
 
-    /// Those of the jobs that the connection watches which its new token does not allow. A job whose topic is not
-    /// attached yet is decided once it is.
+    /// The watched jobs that the new token does not allow. A job whose topic is not attached yet is decided once it is.
     fn lost(
         &mut self,
         key: WatcherKey,

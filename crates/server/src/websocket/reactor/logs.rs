@@ -1,7 +1,8 @@
 //! Jobs' logs over a socket: `spec/README.md`, section 17.
 //!
-//! Nothing is queued for a follower. A task waits until its log has grown, and reads a part; the shard sends it, and
-//! only then the next part is waited for. What was read for a blocked socket is dropped, and read again once it is free.
+//! Nothing is queued for a follower. A task waits until its log has grown, and reads a part. Once the shard has sent
+//! it, the task waits for the next part. A part that was read for a blocked socket is dropped, and read again once the
+//! socket is free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,7 @@ impl Drop for Waiting {
     }
 }
 
-/// What a socket is to be sent next of a log.
+/// What to send next of a log.
 pub(super) struct LogWait {
     key: WatcherKey,
     serial: u64,
@@ -59,18 +60,18 @@ pub(super) struct LogWait {
     until: Until,
     /// Whether the socket was blocked: it is checked again before the log is read.
     is_blocked: bool,
-    /// Whether the job's state has to tell whether the connection may watch it.
+    /// Whether the job's state decides whether the connection may watch it.
     is_undecided: bool,
 }
 
-/// What the tasks of a shard read from.
+/// The source that the tasks of a shard read from.
 #[derive(Clone)]
 pub(super) struct LogSource {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) logs: Arc<dyn JobLogs>,
     /// How many may read at once.
     pub(super) reads: Arc<Semaphore>,
-    /// A log without news for this time is read again, because its job may have been forgotten.
+    /// A log that has not grown for this time is read again, because its job may have been forgotten.
     pub(super) patience: Duration,
 }
 
@@ -93,7 +94,7 @@ pub(super) struct LogRead {
 /// What was read.
 struct Part {
     page: Result<Option<LogPage>, Unavailable>,
-    /// The job's state, if it has to tell whether the connection may watch it.
+    /// The job's state, if it decides whether the connection may watch it.
     state: Option<Result<Option<Arc<State>>, Unavailable>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -279,7 +280,7 @@ impl Sockets {
     }
 }
 
-/// As many of the lines as fit into a part; what is left is read next.
+/// As many of the lines as fit into a part. The next part has the rest.
 fn cut(mut page: LogPage) -> LogPage {
     let mut bytes = 0;
     let fitting = page.lines.iter().take_while(|line| {

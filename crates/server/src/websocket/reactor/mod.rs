@@ -39,7 +39,7 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) drain: Drain,
-    /// Whom to let in; none: everybody.
+    /// Checks credentials; none if the server has no credentials.
     pub(crate) gate: Option<Arc<Gate>>,
 }
 
@@ -48,19 +48,19 @@ pub(super) struct Admission {
     pub(super) stream: Socket,
     /// The handshake's request id, if it is to be logged.
     pub(super) id: Option<Box<str>>,
-    /// What is still to be sent of the handshake's response.
+    /// The part of the handshake's response that is not sent yet.
     pub(super) response: Vec<u8>,
     /// Bytes that arrived right after the handshake.
     pub(super) read: Bytes,
     pub(super) welcome: Welcome,
-    /// Present where credentials are asked for, unless it is refused.
+    /// Present if credentials are required, unless the socket is rejected.
     pub(super) granted: Option<Arc<Granted>>,
     pub(super) watching: WatchingSocket,
 }
 
 /// How a new connection starts.
 pub(super) enum Welcome {
-    /// Subscribed to one job. Of the address, these parameters are ignored.
+    /// Subscribed to one job. These parameters of the address are ignored.
     One(Lease, Subscribe, Vec<String>),
     /// Without subscriptions, for many jobs.
     Many,
@@ -84,7 +84,7 @@ enum Request {
 /// How many sockets may wait for their shard. The handshakes of others wait meanwhile.
 const ADMISSIONS: usize = 1024;
 
-/// A shard's handle, and its task, which runs until the server has gone down.
+/// A shard's handle, and its task, which runs until the server has shut down.
 pub(crate) fn shard(
     index: usize,
     mailbox: Arc<TopicMailbox>,
@@ -124,15 +124,14 @@ pub(crate) fn shard(
 /// Holds the lock for work that does not wait.
 ///
 /// # Panics
-/// When somebody panicked while serving the shard, in whichever task: the shard's own then ends the same way, and so is
-/// noticed.
+/// If any task panicked while it served the shard. The shard's own task then panics too, and so the panic is noticed.
 fn lock(sockets: &Mutex<Sockets>) -> MutexGuard<'_, Sockets> {
     sockets.lock().expect("serving a shard does not panic")
 }
 
 impl ShardHandle {
-    /// Brings a socket to the shard: at once if nobody is serving it, or through its task, which many may have to wait
-    /// for.
+    /// Passes a socket to the shard: at once if no thread is serving it, otherwise through its task, for which sockets
+    /// may have to wait.
     pub(super) async fn admit(&self, admission: Admission) {
         if let Ok(mut sockets) = self.sockets.try_lock() {
             sockets.admit(admission);
@@ -141,12 +140,12 @@ impl ShardHandle {
             }
             return;
         }
-        // If the task has ended, the server is going down, and the socket with it.
+        // If the task has ended, the server is shutting down, and closes the socket.
         let _ = self.requests.send(Request::Admit(Box::new(admission))).await;
     }
 
-    /// For a thread that has something new for the shard: serves it if nobody else does and it is little. False if the
-    /// shard's task has to be woken.
+    /// For a thread that has new states for the shard: serves it if no other thread does and there is little to do.
+    /// False if the shard's task has to be woken.
     pub(crate) fn serve_in_place(&self) -> bool {
         self.sockets.try_lock().is_ok_and(|mut sockets| sockets.serve_in_place())
     }
@@ -162,7 +161,7 @@ impl ShardHandle {
 /// kernel's table and in the hub's shard, and not a task.
 struct Epoll(Poll);
 
-/// Has the runtime watch a shard's sockets.
+/// Makes the runtime watch a shard's sockets.
 #[expect(
     deprecated,
     reason = "its successor is the same but `unsafe`; here the file is the Poll's own"
@@ -187,8 +186,8 @@ async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
-/// The task of one shard. It does what nobody has done in place: reads from the sockets, serves the rest of a pass, and
-/// keeps the time.
+/// The task of one shard. It does what was not done in place: reads from the sockets, serves the rest of a pass, and
+/// acts on timers.
 struct Reactor {
     sockets: Arc<Mutex<Sockets>>,
     mailbox: Arc<TopicMailbox>,
@@ -225,9 +224,9 @@ struct Attached {
 enum Turn {
     /// There is more to do.
     GoOn,
-    /// Nothing, until something comes in, or until then on the clock's `elapsed`.
+    /// Nothing, until an event, or until this time on the clock's `elapsed`.
     Wait(Option<Duration>),
-    /// All connections are closed, and no more will come.
+    /// All connections are closed, and there will be no more.
     Down,
 }
 
@@ -293,7 +292,7 @@ impl Reactor {
         }
     }
 
-    /// Does one slice of what there is to do. `complete`: no more sockets will come.
+    /// Does one slice of the pending work. `complete`: there will be no more sockets.
     fn turn(&mut self, complete: bool) -> Turn {
         self.take_requests();
         let sockets = Arc::clone(&self.sockets);

@@ -23,8 +23,8 @@ const READ: usize = 16 << 10;
 
 /// A shard and the sockets of its watchers.
 ///
-/// It is behind a lock that its task holds while it works, and a thread that has reported something while it serves the
-/// shard in place. Nothing here waits, and nobody waits for anything while holding the lock.
+/// It is behind a lock. Its task holds the lock while it works, and a thread that reported something holds it while it
+/// serves the shard in place. Nothing waits while it holds the lock.
 pub(super) struct Sockets {
     pub(super) shard: Shard<Connection>,
     registry: Registry,
@@ -36,11 +36,11 @@ pub(super) struct Sockets {
     unread: VecDeque<WatcherKey>,
     /// Connections that were sent a close frame, by when they are dropped.
     pub(super) closing: VecDeque<(Duration, WatcherKey, u64)>,
-    /// While draining: whom to tell to reconnect elsewhere, and when; the last one first.
+    /// While draining: the watchers to ask to reconnect elsewhere, and when; the last one first.
     pub(super) draining: Vec<(Duration, WatcherKey, u64)>,
-    /// Credentials that end, by when they are looked at: (when, watcher, serial).
+    /// Credentials that expire, by when they are checked: (when, watcher, serial).
     pub(super) expiring: BTreeSet<(Duration, usize, u64)>,
-    /// For reading from whichever connection: an idle connection has no buffer.
+    /// The buffer for reading, shared by all connections.
     buffer: Box<[u8]>,
     next_serial: u64,
     pub(super) max_subscriptions: usize,
@@ -86,7 +86,7 @@ impl Sockets {
         more
     }
 
-    /// For another thread than the task's: does the pending work if it is little. False if the task has to be woken.
+    /// For other threads than the task's: does the pending work if it is little. False if the task has to be woken.
     pub(super) fn serve_in_place(&mut self) -> bool {
         let done = self.shard.serve_in_place();
         self.settle();
@@ -102,7 +102,7 @@ impl Sockets {
         is_idle && self.wake_at().is_none_or(|at| self.alarm.is_some_and(|alarm| alarm <= at))
     }
 
-    /// When there is something to do even if nothing comes in.
+    /// When there is work even without an event.
     fn wake_at(&self) -> Option<Duration> {
         let closing = self.closing.front().map(|(until, ..)| *until);
         let draining = self.draining.last().map(|(at, ..)| *at);
@@ -176,7 +176,7 @@ impl Sockets {
         }
     }
 
-    /// Asks a client to come back once there may be room again.
+    /// Asks a client to reconnect once there may be room again.
     fn close_for_now(&mut self, key: WatcherKey, why: &str, retry_after: Option<NonZeroU32>) {
         let at_least = retry_after.map_or(0, |seconds| seconds.get().saturating_mul(1_000));
         let retry_ms = fastrand::u32(1_000..=5_000).saturating_add(at_least);
@@ -312,7 +312,7 @@ impl Sockets {
     }
 }
 
-/// Has the kernel report when a socket can be read or written.
+/// Makes the kernel report when a socket can be read or written.
 fn register(registry: &Registry, socket: &Socket, token: Token) -> io::Result<()> {
     let interest = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
