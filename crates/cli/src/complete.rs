@@ -9,7 +9,7 @@ use crate::bars::{JobSummary, percent, sanitized};
 use crate::client::{Client, DEFAULT_URL};
 use crate::jobs::listed;
 
-/// Set by the shell's code that `milepost completions` prints, when it asks.
+/// Set by the shell's code that `milepost completions` prints, when it completes.
 pub(crate) const VARIABLE: &str = "_MILEPOST_COMPLETE";
 
 /// Somebody waits at the prompt.
@@ -23,7 +23,8 @@ pub(crate) fn job_ids() -> ArgValueCompleter {
     ArgValueCompleter::new(known_ids)
 }
 
-/// The ids that begin so, of the server in `MILEPOST_URL`; none if it does not answer, since nobody reads errors here.
+/// The ids that begin so, of the server in `MILEPOST_URL`; none if it does not answer, because a shell shows no errors
+/// here.
 fn known_ids(begin: &OsStr) -> Vec<CompletionCandidate> {
     let url = std::env::var("MILEPOST_URL").ok().filter(|url| !url.trim().is_empty());
     let url = url.unwrap_or_else(|| DEFAULT_URL.to_owned());

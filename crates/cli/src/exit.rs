@@ -70,7 +70,7 @@ pub(crate) fn warn(problem: impl fmt::Display) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// After printing to stdout: ends quietly when nobody reads our output any more.
+/// After printing to stdout: exits quietly if the output is closed.
 pub(crate) fn printed(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::Success,

@@ -180,8 +180,8 @@ fn revoke(file: &Path, name: &str) -> Result<String, KeyError> {
     Ok(String::new())
 }
 
-/// Until it is dropped, nobody else changes the keys: two that did so at the same moment would each write what it had read, and one
-/// change would be lost. The folder is locked, since the file is replaced.
+/// Until this is dropped, no other process changes the keys: two that did so at the same moment would each write what
+/// they had read, and one change would be lost. The folder is locked, since the file is replaced.
 fn lock(file: &Path) -> Result<File, KeyError> {
     let give_up = Instant::now() + LOCK_TIMEOUT;
     let failed = |error| KeyError::Write(file.to_owned(), error);

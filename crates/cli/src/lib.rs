@@ -64,9 +64,9 @@ enum Command {
     Man(manual::Man),
 }
 
-/// Does what the arguments say.
+/// Runs the command in the arguments.
 pub fn main() -> process::ExitCode {
-    // Ends the process if a shell asks how its line may go on.
+    // Ends the process if a shell asks for completions.
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -44,7 +44,7 @@ struct Line {
     cut: bool,
 }
 
-/// How long after an answer without lines the next one is asked for.
+/// How long to wait after a response without lines.
 const PAUSE: Duration = Duration::from_millis(300);
 
 impl Args {
@@ -100,7 +100,7 @@ impl Args {
     }
 }
 
-/// A line may hold whatever its worker wrote: it must not control this terminal.
+/// A line may have any content. It must not control this terminal.
 fn print(lines: &[Line], mut out: impl Write) -> io::Result<()> {
     for line in lines {
         let end = if line.cut { "…" } else { "" };

@@ -40,7 +40,7 @@ impl Args {
     }
 }
 
-/// What tokens are signed with, and what they say of whom they are from and for.
+/// The secret that tokens are signed with, and their issuer and audience.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help in a terminal")]
 pub(crate) struct Signer {
@@ -53,7 +53,7 @@ pub(crate) struct Signer {
     /// A file with the secret, or with a private key in PEM (ES256 or EdDSA, PKCS #8)
     #[arg(long, value_name = "FILE")]
     signing_key: Option<PathBuf>,
-    /// The secret, if there is no file; from the environment, so that nobody sees it among the processes
+    /// The secret, if there is no file; from the environment, so that other users do not see it among the processes
     #[arg(long, hide = true, env = "MILEPOST_TOKEN_SECRET", hide_env_values = true)]
     secret: Option<String>,
 }

@@ -7,7 +7,7 @@ use super::{JobSummary, sanitized};
 
 /// Columns of a bar that has room.
 const FULL_BAR: usize = 28;
-/// A narrower bar says nothing.
+/// A narrower bar shows too little.
 const MIN_BAR: usize = 6;
 /// Columns that the details get before the bar is made narrower.
 const MIN_DETAILS: usize = 20;
@@ -67,7 +67,8 @@ impl Layout {
     }
 }
 
-/// The row, without a line's end. It never wraps. Without a summary nothing is known of the job, and the note says why.
+/// The row, without a line's end. It never wraps. Without a summary, nothing is known of the job, and the note has the
+/// reason.
 pub(crate) fn bar_line(
     name: &str,
     summary: Option<&JobSummary>,
@@ -129,7 +130,7 @@ fn bar(summary: Option<&JobSummary>, width: usize, options: RowOptions<'_>) -> S
             reason = "a width of at most 28, times 0…1"
         )]
         Some(done) => (0, (done.clamp(0.0, 1.0) * width as f64) as usize),
-        // A short run that goes through: something moves, and nobody knows how far.
+        // A short block that moves through the bar: the job runs, and its progress is not known.
         None if summary.is_some_and(|s| s.status == Status::Processing) => {
             let run = (width / 4).max(1);
             let start = options.frame % width;

@@ -277,7 +277,7 @@ impl CursorTracker {
     fn keep(&mut self, bytes: &[u8]) {
         let Row::Bytes(row) = &mut self.position.row else { return };
         if bytes == b"\r" && row.iter().all(|b| *b == b'\r') {
-            // Several returns are as good as one, and one at the start is kept: it tells a meter.
+            // Several returns count as one. One at the start is kept, because it marks a meter.
             row.clear();
         } else if row.last() == Some(&b'\r') && bytes != b"\r" {
             // What is drawn over is not needed to draw the row again.

@@ -11,7 +11,7 @@ use super::terminal::{self, Terminal};
 use super::{JobSummary, clock, sanitized};
 use crate::output;
 
-/// The first bar comes this late: most commands that ask for a password do so at once, and a short one needs no bar.
+/// The delay of the first bar: most commands that ask for a password do so at once, and a short one needs no bar.
 const FIRST_BAR: Duration = Duration::from_millis(300);
 
 /// A line that the command lengthens without ending it, such as a row of dots, gets a bar below it after this.
@@ -33,7 +33,7 @@ const CLEAR: &str = "\r\x1b[J";
 ///
 /// No bar is drawn
 /// - above any of the command's output ([`CursorTracker`]), so not while the command moves the cursor about;
-/// - while the echo is off: a password is asked for;
+/// - while the echo is off, because a program asks for a password;
 /// - over a line that the command has not ended, which may be a question. Below it there is one if the line is drawn
 ///   over in place or is a growing row of dots, unless it is a progress bar itself.
 /// - in the background.
@@ -112,7 +112,7 @@ impl Screen {
         to.write_all(&out)
     }
 
-    /// Prints a line of our own. It waits while there is no empty row for it.
+    /// Prints a message of Milepost. It waits until there is an empty row for it.
     pub(crate) fn say(&self, line: &str) {
         let mut inner = self.lock();
         if inner.waiting.len() == MAX_WAITING {
@@ -121,7 +121,7 @@ impl Screen {
         inner.waiting.push_back(line.to_owned());
         let mut out = inner.undrawn();
         self.append_bar(&mut inner, &mut out, Instant::now());
-        // If the terminal is gone there is nobody to notify.
+        // If the terminal is closed, there is nothing to draw on.
         let _ = io::stderr().write_all(&out);
     }
 

@@ -83,7 +83,7 @@ impl JobSummary {
         }
     }
 
-    /// The stage, unless it says no more than the status.
+    /// The stage, unless it only repeats the status.
     pub(crate) fn own_stage(&self) -> Option<&str> {
         let stage = self.stage.as_str();
         (!matches!(stage, "" | "processing" | "queued" | "complete" | "error")).then_some(stage)
@@ -210,7 +210,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// `0:42`, `3:05`, `1:02:03`: a time that goes on.
+/// `0:42`, `3:05`, `1:02:03`: a running time.
 pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -27,7 +27,7 @@ impl Terminal {
             .then(|| Self { echoes: echoes(io::stderr()).unwrap_or(true), prompts_on: None })
     }
 
-    /// Whether somebody sees what is drawn on stdout, and can press keys.
+    /// Whether stdout and stdin are a terminal, so that bars are seen and keys can be pressed.
     pub(crate) fn is_interactive() -> bool {
         is_able() && io::stdout().is_terminal() && io::stdin().is_terminal()
     }

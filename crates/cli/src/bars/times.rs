@@ -16,9 +16,9 @@ pub(crate) struct JobTimes {
     pub(crate) started: Option<Timestamp>,
     /// The latest report: by the server's clock, or the worker's where the state has no other.
     pub(crate) reported: Option<Timestamp>,
-    /// None while the job goes on.
+    /// None while the job runs.
     pub(crate) ended: Option<Timestamp>,
-    /// When the job probably completes, as the state says; none after the end and while nothing moves.
+    /// The state's estimate of when the job completes; none after the end, and while nothing moves.
     pub(crate) eta: Option<Timestamp>,
     /// When it almost certainly has completed.
     pub(crate) eta_high: Option<Timestamp>,

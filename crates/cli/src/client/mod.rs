@@ -28,7 +28,7 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// Without a slash at the end. An empty one is none.
+    /// Without a slash at the end. An empty one counts as absent.
     pub(crate) fn url(&self) -> &str {
         let url = self.url.trim().trim_end_matches('/');
         if url.is_empty() { DEFAULT_URL } else { url }
@@ -72,7 +72,7 @@ pub(crate) enum RequestError {
         address: Box<Address>,
         failure: Failure,
     },
-    /// What only a Milepost server answers was asked of Redis.
+    /// Redis was asked for what only a Milepost server has.
     NeedsServer(Box<Address>),
     /// Something else than a Milepost server answers there.
     NotMilepost {
@@ -180,7 +180,7 @@ impl Pending {
     }
 }
 
-/// Who is asked.
+/// The server or Redis that is queried.
 #[derive(Debug)]
 pub(crate) enum Client {
     Http(Http),
@@ -221,7 +221,8 @@ impl Client {
         }
     }
 
-    /// Requests something of the job's worker: `spec/README.md`, section 16. The position of the state that says so.
+    /// Requests something of the job's worker: `spec/README.md`, section 16. Returns the position of the state that has
+    /// the request.
     pub(crate) fn request(&self, job: &JobId, request: &Value) -> Result<String, RequestError> {
         match self {
             Self::Http(http) => http.request(job, request),

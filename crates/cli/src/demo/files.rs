@@ -13,7 +13,7 @@ use milepost_reporter::Job;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// Bounds of the work. Beyond them files are left out, and the result says so.
+/// Bounds of the work. Files beyond them are skipped, and the result says so.
 const MAX_FILES: usize = 20_000;
 const MAX_BYTES: u64 = 100 * 1024 * 1024;
 
@@ -33,7 +33,7 @@ struct Found {
     bytes: u64,
     /// The bounds were reached.
     is_part: bool,
-    /// Could not be looked at.
+    /// Could not be read.
     unreadable: u64,
 }
 

@@ -86,7 +86,7 @@ impl Args {
     fn demo(&self) -> Result<ExitCode, DemoError> {
         std::fs::read_dir(&self.folder)
             .map_err(|error| DemoError::Folder(self.folder.clone(), error))?;
-        // Removed when it is dropped, so every way out of here has to come by.
+        // Removed when it is dropped, so every way out of this function has to drop it.
         let temporary = tempfile::Builder::new()
             .prefix("milepost-demo-")
             .tempdir()
@@ -125,7 +125,7 @@ impl Args {
 
         let code = runtime.block_on(watch(&url, jobs, false, None, stop));
         cancelled.store(true, Ordering::Relaxed);
-        // Their jobs have failed if they panicked, and the reporter says so.
+        // If they panicked, the reporter reports that their jobs failed.
         if let Ok(Some(words)) = work.join() {
             say(&words);
         }

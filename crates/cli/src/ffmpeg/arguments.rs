@@ -1,4 +1,4 @@
-//! What ffmpeg's command line says about its inputs and outputs, as far as it concerns how long the output will be.
+//! The part of ffmpeg's command line that decides how long the output will be.
 
 use std::path::Path;
 

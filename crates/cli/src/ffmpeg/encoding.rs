@@ -1,4 +1,4 @@
-//! One run of ffmpeg: what its streams say, put together to how far it is.
+//! One run of ffmpeg: its progress, from all of its streams.
 
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use super::{Arguments, Duration};
 use crate::output::Reading;
 use crate::output::ffmpeg::{InputDurations, Sample, Total};
 
-/// Collects durations and samples, in whatever order they come, and hands on a reading for each piece of news.
+/// Collects durations and samples in any order, and passes on a reading for each change.
 pub(crate) struct Encoding<'a> {
     arguments: Arguments,
     on_reading: Box<dyn Fn(Reading) + Send + Sync + 'a>,
@@ -46,7 +46,7 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Asks ffprobe for the inputs that it can look at without taking anything from ffmpeg: at most 16 of them.
+    /// Asks ffprobe about the inputs that it can read without taking anything from ffmpeg: at most 16.
     pub(crate) fn probe(&self, ffprobe: &OsStr) {
         for (number, input) in self.arguments.inputs.iter().enumerate().take(16) {
             if self.finished.load(Ordering::Relaxed) {
@@ -62,14 +62,14 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// ffmpeg has said how far it is.
+    /// ffmpeg has printed its progress.
     pub(crate) fn sample(&self, sample: Sample) {
         let mut state = self.lock();
         state.last = sample;
         (self.on_reading)(sample.reading(Some(state.total)));
     }
 
-    /// ffmpeg has said something on stderr.
+    /// ffmpeg has printed something on stderr.
     pub(crate) fn stderr_line(&self, line: &str) {
         let mut state = self.lock();
         if state.printed.line(line) {

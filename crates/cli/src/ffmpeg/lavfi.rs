@@ -1,4 +1,4 @@
-//! How long a generated input (`-f lavfi -i testsrc2=duration=30:size=1920x1080`) is: its own text says so.
+//! How long a generated input (`-f lavfi -i testsrc2=duration=30:size=1920x1080`) is, from its own text.
 
 use super::time;
 
@@ -22,7 +22,7 @@ const KEEPS_DURATION: [&str; 16] = [
     "aresample",
 ];
 
-/// Sources that go on for ever unless they are told a duration.
+/// Sources that never end unless they are given a duration.
 const ENDLESS: [&str; 12] = [
     "testsrc",
     "testsrc2",

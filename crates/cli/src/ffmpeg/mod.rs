@@ -1,8 +1,8 @@
-//! ffmpeg as the command of `milepost run`: how much output there will be, and where it says how far it is.
+//! ffmpeg as the command of `milepost run`: how much output there will be, and where it prints its progress.
 //!
-//! Its stdin, stdout and stderr stay the user's own: ffmpeg writes its progress to one more pipe. The total comes
-//! from its arguments and from what ffprobe, or ffmpeg itself, tells of its inputs; where they leave it open
-//! (a live input, an endless source, a filter that changes the speed), it is unknown.
+//! Its stdin, stdout and stderr stay the user's own: ffmpeg writes its progress to one more pipe. The total comes from
+//! its arguments and from what ffprobe, or ffmpeg itself, prints about its inputs; if that is not enough (a live input,
+//! an endless source, a filter that changes the speed), it is unknown.
 
 mod arguments;
 mod encoding;

@@ -1,4 +1,4 @@
-//! How long an input file is, asked of ffprobe.
+//! How long an input file is, from ffprobe.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -22,7 +22,7 @@ pub(crate) enum Duration {
     Picture,
 }
 
-/// Asks ffprobe. `None`: it is not installed, it does not know, it took too long, or nobody cares any more.
+/// Asks ffprobe. `None` if it is not installed, does not know, takes too long, or the result is no longer needed.
 pub(crate) fn probe(ffprobe: &OsStr, input: &Input, pointless: &AtomicBool) -> Option<Duration> {
     let mut command = Command::new(ffprobe);
     command.args([

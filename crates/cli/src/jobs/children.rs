@@ -5,7 +5,7 @@ use milepost_protocol::{Children, Health, JobId, State, Status};
 use super::listed;
 use crate::client::{Client, RequestError};
 
-/// What is asked for, one after the other, until there are enough children.
+/// The queries that are made one after the other, until there are enough children.
 const QUERIES: [&[(&str, &str)]; 5] = [
     &[("health", "lost,stalled")],
     &[("status", "failed")],

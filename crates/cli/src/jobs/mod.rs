@@ -24,7 +24,7 @@ pub(crate) use table::{Row, SortKey, TITLES, sort, widths};
 /// The most that a server gives at once.
 const PAGE: usize = 1000;
 
-/// How often `--watch` asks.
+/// How often `--watch` queries the server.
 const REFRESH: Duration = Duration::from_secs(1);
 
 /// List the jobs that the server knows.
@@ -171,7 +171,7 @@ impl Args {
         code
     }
 
-    /// The jobs asked for, sorted.
+    /// The matching jobs, sorted.
     fn rows(&self, client: &Client) -> Result<Vec<Row>, RequestError> {
         let mut rows = Vec::new();
         // Keeping a row cannot fail.
@@ -183,7 +183,7 @@ impl Args {
         Ok(rows)
     }
 
-    /// Calls `take` with the JSON of each job asked for, until it fails.
+    /// Calls `take` with the JSON of each matching job, until it fails.
     fn each(
         &self,
         client: &Client,
@@ -241,7 +241,7 @@ pub(crate) fn list(
     Ok(states)
 }
 
-/// Draws the table each second until `stop` is done. An error: nobody reads any more.
+/// Draws the table each second until `stop` is done. Fails if the output is closed.
 async fn refresh(
     args: Arc<Args>,
     client: Arc<Client>,

@@ -88,7 +88,7 @@ impl Row {
         self.health
     }
 
-    /// Whether the text is in its id, name, tags, status, health or details, whatever its case.
+    /// Whether the text is in its id, name, tags, status, health or details, ignoring case.
     pub(crate) fn contains(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let health = self.health.map_or("", Health::as_str);
@@ -159,7 +159,7 @@ pub(crate) fn sort(rows: &mut [Row], key: SortKey, reverse: bool, now: Timestamp
     }
 }
 
-/// How wide the columns are; 0: none of the rows has anything there.
+/// The widths of the columns; 0 if the column is empty in all rows.
 pub(crate) fn widths(rows: &[Row], now: Timestamp) -> [usize; TITLES.len()] {
     let cells: Vec<_> = rows.iter().map(|row| row.cells(now)).collect();
     std::array::from_fn(|column| {
@@ -169,7 +169,7 @@ pub(crate) fn widths(rows: &[Row], now: Timestamp) -> [usize; TITLES.len()] {
     })
 }
 
-/// The table's lines, cut to `columns` if there are any; the titles first. Columns without anything are left out.
+/// The table's lines, cut to `columns` if there are any; the titles first. Empty columns are omitted.
 pub(super) fn lines(rows: &[Row], columns: Option<usize>, now: Timestamp) -> Vec<String> {
     if rows.is_empty() {
         return Vec::new();

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::lines::RawLine;
 use super::{Progress, Reading};
 
-/// More bars at once are not told apart.
+/// The most bars that are told apart.
 const MAX_BARS: usize = 64;
 
-/// Puts the bars of a stream together: the sum where all tell their size in bytes, else the outermost one.
+/// Combines the bars of a stream: their sum if all have a size in bytes, otherwise the outermost one.
 ///
 /// Bars are at once if one is drawn above another (the outermost is the highest), or if they take turns though none is
 /// complete, one of them behind another (the outermost is the first).

@@ -21,7 +21,7 @@ fn row(text: &str) -> Option<Reading> {
     if !sizes || ![time, spent, left].iter().all(|c| is_time(c)) {
         return None;
     }
-    // Without a known total curl repeats what it moved so far as "total", and says 100 %.
+    // Without a known total, curl prints the bytes so far as the "total", and 100 %.
     let known = down_percent > 0 || up_percent > 0 || total != "0" && total != down && total != up;
     let progress = if known { Progress::percent(f64::from(percent)) } else { Progress::Unknown };
     let rate = if speed == "0" { None } else { Some(format!("{speed}B/s")) };

@@ -1,4 +1,4 @@
-//! What ffmpeg says about itself: the blocks of `-progress`, the status line, and the durations of its inputs.
+//! The progress that ffmpeg prints: the blocks of `-progress`, the status line, and the durations of its inputs.
 
 use super::lines::LineSplitter;
 use super::{Progress, Reading, scan};
@@ -20,7 +20,7 @@ pub(crate) struct Sample {
     pub(crate) dropped: Option<u64>,
 }
 
-/// How much output there will be. Both unknown is no total.
+/// How much output there will be. If both are unknown, there is no total.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Total {
     pub(crate) seconds: Option<f64>,

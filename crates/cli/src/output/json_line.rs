@@ -1,9 +1,9 @@
 //! A line that is a JSON object: `{"progress":0.4,"stage":"encode","message":"…"}`.
 //!
-//! Understood are `progress` (0…1; once one is over 1, they are percentages), `percent` or `percentage` (0…100), `percent_done` (0…1),
-//! `current` (or `completed`, `done`) with `total`, `stage`, `message`, `status` (text that is no status of ours names
-//! the stage), `metadata` (an object), `result` and `error`. An object with none of them is text. How the job ends is
-//! the command's exit code's to say, not a line's.
+//! Understood are `progress` (0…1; once one is over 1, they are percentages), `percent` or `percentage` (0…100),
+//! `percent_done` (0…1), `current` (or `completed`, `done`) with `total`, `stage`, `message`, `status` (a text that is
+//! not one of Milepost's statuses names the stage), `metadata` (an object), `result` and `error`. An object with none
+//! of them is text. How the job ends is the command's exit code's to say, not a line's.
 
 use milepost_protocol::Status;
 use serde_json::{Map, Value};

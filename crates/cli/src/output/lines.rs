@@ -27,12 +27,12 @@ enum Gap {
 
 /// Cuts at `\n`, at `\r` that no `\n` follows, and at runs of `\b`.
 ///
-/// Invariant: the same bytes give the same lines, whatever pieces they arrive in.
+/// Invariant: the same bytes give the same lines, in any pieces.
 #[derive(Debug)]
 pub(crate) struct LineSplitter {
     buffer: Vec<u8>,
     cut: bool,
-    /// The line's beginning is not known: it is no line.
+    /// The line's beginning is not known, so it does not count as a line.
     lost: bool,
     before: Gap,
     /// The buffered line was ended by `\r` and waits for the byte that tells `\r\n` from a redraw.
@@ -99,7 +99,7 @@ impl LineSplitter {
         })
     }
 
-    /// The output is over: what is left is a line.
+    /// The output has ended: the remainder is a line.
     pub(crate) fn finish(&mut self, mut line: impl FnMut(RawLine<'_>)) {
         let gap = if self.returned { Gap::Back } else { Gap::NewLine };
         self.returned = false;

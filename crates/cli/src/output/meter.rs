@@ -162,7 +162,7 @@ impl Meter {
         })
     }
 
-    /// Whether this number goes on from the last one. Remembers it.
+    /// Whether this number continues from the last one. Remembers it.
     fn rises(&mut self, before: &str, candidate: Candidate) -> bool {
         let words = || before.chars().filter(|c| !c.is_ascii_digit()).take(MAX_WORDS);
         let Candidate { value, total, .. } = candidate;

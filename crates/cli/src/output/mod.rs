@@ -1,11 +1,11 @@
 //! Finds out from a command's output how far it is.
 //!
-//! Pure: bytes in, events out. The same bytes give the same events in whatever pieces they arrive, and
-//! memory is bounded by one line of 16 KiB and a few counters.
+//! Pure: bytes in, events out. The same bytes give the same events, in any pieces, and memory is bounded by one line of
+//! 16 KiB and a few counters.
 //!
 //! A line is taken for progress by the first of these that fits:
 //!
-//! 1. a JSON object with a field of ours ([`json_line`]);
+//! 1. a JSON object with a field that Milepost knows ([`json_line`]);
 //! 2. a format that only one tool writes: pip, tqdm, curl, rsync, wget, git, ffmpeg, yt-dlp, aria2, pv, dd, rclone,
 //!    restic, ddrescue, Blender (a module each);
 //! 3. a percentage or a count that is *shaped* like progress ([`meter`] states the rule).
@@ -96,7 +96,7 @@ impl OutputParser {
         self
     }
 
-    /// Takes the next piece and hands on what each line that it completes says.
+    /// Takes the next piece, and passes on the content of each line that it completes.
     pub fn push(&mut self, bytes: &[u8], mut event: impl FnMut(Event<'_>)) {
         let Self { lines, recogniser, osc } = self;
         lines.push(bytes, |raw| recogniser.line(raw, &mut event));
@@ -108,8 +108,8 @@ impl OutputParser {
         self.lines.lose(line_begins);
     }
 
-    /// For when nothing came for a moment: what a line that has not ended yet says. Tools that draw in
-    /// place write the line's end only when they draw the next one.
+    /// For a pause in the output: the content of a line that has not ended yet. Tools that draw in place write the
+    /// line's end only when they draw the next one.
     pub fn pause(&mut self, mut event: impl FnMut(Event<'_>)) {
         let Self { lines, recogniser, .. } = self;
         if let Some(raw) = lines.pending()
@@ -204,7 +204,7 @@ impl Recogniser {
         });
     }
 
-    /// Takes what a line that is no progress says about the lines that will be.
+    /// Reads what a line without progress means for the lines after it.
     fn note(&mut self, text: &str) {
         self.rsync.note(text);
         self.yt_dlp.note(text);
@@ -281,7 +281,8 @@ pub(crate) fn is_progress(text: &str) -> bool {
     reading.is_some_and(|reading| reading.progress.is_some())
 }
 
-/// Whether a line after 100 % says that this was all: `Done.`, `==== 100 passed in 0.11s ====`, `‘out’ saved [600/600]`.
+/// Whether a line after 100 % means that the command is done: `Done.`, `==== 100 passed in 0.11s ====`, `‘out’ saved
+/// [600/600]`.
 fn says_over(text: &str) -> bool {
     let mut words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
     words.any(|word| OVER_WORDS.iter().any(|over| word.eq_ignore_ascii_case(over)))
@@ -295,7 +296,7 @@ fn goes_with_a_meter(text: &str) -> bool {
     ddrescue::is_row(text) || rclone::is_row(text) || ffmpeg::is_statistic(text)
 }
 
-/// Bytes that are no text, control characters apart from the tabulator among them.
+/// Bytes that are not text, such as control characters other than the tabulator.
 fn is_binary(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_control() && b != b'\t')
         || !text.is_ascii() && text.chars().any(|c| c.is_control() || c == '\u{fffd}')

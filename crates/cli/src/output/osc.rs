@@ -1,4 +1,4 @@
-//! `ESC ] 9 ; 4 ; STATE ; PERCENT`, by which a program tells the terminal's taskbar how far it is.
+//! `ESC ] 9 ; 4 ; STATE ; PERCENT`, with which a program shows its progress in the terminal's taskbar.
 
 use super::{Progress, Reading};
 
@@ -7,7 +7,7 @@ const INTRODUCER: &[u8] = b"\x1b]9;4;";
 /// `1;100`, at most.
 const MAX_BODY_BYTES: usize = 8;
 
-/// Finds the sequences in a stream, in whatever pieces it arrives.
+/// Finds the sequences in a stream, in any pieces.
 #[derive(Debug, Default)]
 pub(super) struct TaskbarProgress {
     /// How much of the introducer has been seen.
@@ -46,7 +46,7 @@ impl TaskbarProgress {
     }
 }
 
-/// State 1 is normal, 2 an error, 3 unknown, 4 paused. 0 takes the bar away, which says nothing about the job.
+/// State 1 is normal, 2 an error, 3 unknown, 4 paused. 0 removes the bar, which means nothing for the job.
 fn read(body: &[u8]) -> Option<Reading> {
     let text = str::from_utf8(body).ok()?;
     let (state, percent) = text.split_once(';').unwrap_or((text, ""));

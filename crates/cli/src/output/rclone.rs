@@ -9,7 +9,7 @@ pub(super) fn is_row(text: &str) -> bool {
 
 pub(super) fn read(text: &str) -> Option<Reading> {
     if text.starts_with("Transferred:") && !text.contains("B/s") || text.starts_with("Checks:") {
-        // Of files; of bytes is said as well.
+        // Of files. The bytes have a line of their own.
         return Some(Reading::default());
     }
     let (_, after_percent) = text.split_once("%, ")?;

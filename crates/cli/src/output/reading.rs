@@ -1,13 +1,13 @@
-//! What one line of output says about how far the command is.
+//! The progress in one line of output.
 
 use serde_json::{Map, Value};
 
-/// How far, as a line of output says it.
+/// The progress in a line of output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Progress {
     /// 0…1.
     Fraction(f64),
-    /// Something moves, and nobody knows how much there is of it.
+    /// Something moves, but the total is not known.
     Unknown,
 }
 
@@ -32,7 +32,7 @@ impl Progress {
     }
 }
 
-/// One line's news. What the line does not say is `None`.
+/// The content of one line. `None` for what is not in it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reading {
     /// How far.
@@ -47,9 +47,9 @@ pub struct Reading {
     pub result: Option<Value>,
     /// The error that a JSON line names.
     pub error: Option<String>,
-    /// What was said of rates, counts and times before no longer holds.
+    /// Earlier rates, counts and times no longer hold.
     pub resets: bool,
-    /// Bytes done and in all, where the line tells both: bars of which this is known can be added up.
+    /// Bytes done and in all, if the line has both. Bars that have this can be added up.
     pub(crate) bytes: Option<(f64, f64)>,
 }
 
@@ -61,7 +61,7 @@ impl Reading {
         Self { progress: Some(progress), ..Self::default() }
     }
 
-    /// A bar has come to its end, and the command goes on with this.
+    /// A bar has ended, and the command continues with this.
     pub(crate) fn phase_over(next: &str) -> Self {
         Self { resets: true, ..Self::at(Progress::Unknown) }.message(next)
     }

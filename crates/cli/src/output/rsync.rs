@@ -38,7 +38,7 @@ impl Rsync {
         };
         let done = total.saturating_sub(remaining);
         let reading = reading.with("done", done).with("total", total);
-        // Of one file that is over there may be more to come.
+        // After one complete file, there may be more.
         let per_file = self.files.is_some() || self.named && row.percent >= 100.0;
         if per_file {
             self.files = Some((done, total));
@@ -68,7 +68,7 @@ struct Row<'a> {
     percent: f64,
     rate: &'a str,
     time: Option<f64>,
-    /// Files to be looked at, all files, and whether that is all.
+    /// Files still to be checked, all files, and whether the list is complete.
     files: Option<(u64, u64, bool)>,
 }
 

@@ -133,7 +133,7 @@ pub(super) fn size(text: &str) -> Option<f64> {
     Some(number * scale(unit.trim_start())?)
 }
 
-/// What a unit of size multiplies by. None: it is no such unit.
+/// The factor of a unit of size; None if it is not one.
 fn scale(unit: &str) -> Option<f64> {
     let unit =
         ["bytes", "byte", "B", "b"].iter().find_map(|end| unit.strip_suffix(end)).unwrap_or(unit);

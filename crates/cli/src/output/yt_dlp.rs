@@ -3,7 +3,7 @@
 
 use super::{Progress, Reading, scan};
 
-/// More parts than that are not told apart.
+/// The most parts that are told apart.
 const MAX_PARTS: u32 = 1000;
 
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The command itself: started with its output piped, waited for, and told of signals.
+//! The command itself: started with its output piped, waited for, and signalled.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -21,7 +21,7 @@ impl CannotStart {
         Self { program: program.to_owned(), error }
     }
 
-    /// As shells have it: 127 if there is no such program, 126 if it cannot be run.
+    /// As in shells: 127 if there is no such program, 126 if it cannot be run.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
     }
@@ -49,7 +49,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Its stdin is ours; its stdout and stderr come back as pipes.
+    /// Its stdin is inherited; its stdout and stderr are returned as pipes.
     pub(crate) fn start(
         program: &OsStr,
         mut command: Command,
@@ -79,9 +79,9 @@ impl Running {
         self.target.clone()
     }
 
-    /// Waits until it has exited. Whoever else holds its pipes may go on.
+    /// Waits until it has exited. Other processes that hold its pipes may continue.
     pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
-        // It is reaped only once nobody signals it any more: its number may be another's right after.
+        // It is reaped only once it is signalled no more, because its id may then be reused.
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(error) = rustix::process::waitid(WaitId::Pid(self.pid), exited) {
             if error != rustix::io::Errno::INTR {
@@ -101,7 +101,7 @@ pub(crate) struct SignalTarget {
 }
 
 impl SignalTarget {
-    /// Whether the kernel sends it nothing of what happens at our terminal.
+    /// Whether the kernel does not send it signals of this process' terminal.
     pub(crate) fn has_own_session(&self) -> bool {
         self.has_own_session
     }
@@ -115,7 +115,7 @@ impl SignalTarget {
         }
     }
 
-    /// The command and all that it started, as far as the system tells: its children, theirs, and so on.
+    /// The command and all that it started, as far as known: its children, theirs, and so on.
     fn family(&self) -> Vec<Pid> {
         let pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
         pid.map(family).unwrap_or_default()
@@ -140,7 +140,7 @@ impl SignalTarget {
     }
 }
 
-/// A process and its descendants. Linux alone tells; elsewhere the process itself.
+/// A process and its descendants. Known only on Linux; elsewhere, only the process itself.
 fn family(of: Pid) -> Vec<Pid> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| {
         let pid = entry.ok()?.file_name().to_str()?.parse::<i32>().ok()?;

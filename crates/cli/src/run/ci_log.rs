@@ -10,13 +10,13 @@ use super::tracker::ProgressSink;
 use crate::bars::{JobSummary, clock, sanitized};
 use crate::exit::warn;
 
-/// A line is due for each such part of the way, in percent.
+/// The step of progress, in percent, after which a line is due.
 const STEP: u8 = 10;
 
-/// Something that goes on gets a line this often.
+/// While the job changes, a line is printed this often.
 const AT_LEAST: Duration = Duration::from_secs(30);
 
-/// Stages that the summary of a step names, at most.
+/// The most stages in the summary of a step.
 const MAX_STAGES: usize = 64;
 
 /// Whether this runs in a CI system. Elsewhere a pipe's reader expects the command's output and nothing else.
@@ -33,7 +33,7 @@ pub(super) struct CiLog<'a> {
     github: bool,
 }
 
-/// What the last line said.
+/// What was last printed.
 #[derive(Debug)]
 struct Printed {
     stage: String,
@@ -107,7 +107,7 @@ impl ProgressSink for CiLog<'_> {
 }
 
 fn print(line: &str) {
-    // Without a reader the command goes on.
+    // If the output is closed, the command continues.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use milepost_reporter::{Notice, Reporter};
 
-/// A server that answers will have taken the end by then, mostly. Whoever starts a command where there is no server does
-/// not wait two seconds for each.
+/// The first wait. A server that answers has usually accepted the end by then. Without a server, commands do not wait
+/// two seconds each.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// How long is waited otherwise: the reporter's contract.
+/// The whole wait, as in the reporter's contract.
 const LONG: Duration = Duration::from_secs(2);
 
-/// A failure this soon after the start is that of the very first report.
+/// A failure this soon after the start is that of the first report.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// What the reporter's notices say of the server.
+/// The state of the delivery, from the reporter's notices.
 #[derive(Debug)]
 pub(super) struct ReportDelivery {
     begun: Instant,
@@ -38,10 +38,10 @@ impl ReportDelivery {
         }
     }
 
-    /// Waits until the end has arrived: two seconds at most, and a moment if the server was never there.
-    /// Whether it has.
+    /// Waits until the end has arrived: two seconds at most, and a moment if the server was never there. Returns
+    /// whether it has.
     pub(super) fn close(&self, reporter: Reporter) -> bool {
-        // In two goes, not in many: a request takes no longer than the flush that it is of, and the way may be long.
+        // Two flushes, not more: a request is given no longer than its flush, and the network may be slow.
         let arrived = reporter.flush(SHORT)
             || (!self.never.load(Ordering::Relaxed) && reporter.flush(LONG.saturating_sub(SHORT)));
         if arrived {

@@ -28,7 +28,7 @@ impl ErrorTail {
             .push_back(line[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
     }
 
-    /// The lines, joined. None if nothing was said.
+    /// The lines, joined. None if there are none.
     pub(crate) fn text(&self) -> Option<String> {
         let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))

@@ -84,7 +84,7 @@ impl SummaryRow<'_> {
     }
 }
 
-/// Text that stays in its cell and is no markup.
+/// A text that stays in its cell, and is not markup.
 fn cell(text: &str) -> String {
     let mut cell = String::new();
     for c in text.chars() {

@@ -47,7 +47,7 @@ pub(crate) use supervise::{OutputTargets, Task};
 use crate::client::{Client, ServerArgs};
 use crate::exit::ExitCode;
 
-/// How long a server may take to tell whether the job ran before. The command waits for it.
+/// How long a server may take to answer whether the job ran before. The command waits for it.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// Run a command as a job: show its progress here, and report it to a server.
@@ -189,7 +189,7 @@ fn supervise<F: Fn(&str) + Send + 'static>(
     task.supervise(targets, &mut signals, sink)
 }
 
-/// A reporter whose notices go to people at the terminal, and to `delivery`.
+/// A reporter whose notices are printed, and passed to `delivery`.
 fn connect(
     url: &str,
     announcer: &Announcer,
@@ -203,7 +203,7 @@ fn connect(
     Reporter::builder().on_notice(on_notice).connect(url)
 }
 
-/// The job, with what the command line says of it.
+/// The job, with the attributes from the command line.
 fn described(job: Job, attempt: Option<u32>, name: Option<String>, tags: Vec<String>) -> Job {
     let mut job = job.cancellable();
     if let Some(attempt) = attempt {
@@ -215,7 +215,8 @@ fn described(job: Job, attempt: Option<u32>, name: Option<String>, tags: Vec<Str
     if tags.is_empty() { job } else { job.tags(tags) }
 }
 
-/// The job that this one is a part of. An empty id is none: a variable that is set to nothing must not keep a command from running.
+/// The job that this one is a part of. An empty id counts as absent: an empty variable must not keep a command from
+/// running.
 #[derive(Debug, Clone)]
 struct Parent(Option<JobId>);
 
@@ -256,7 +257,7 @@ fn default_id(program: &std::ffi::OsStr) -> JobId {
     JobId::parse(&format!("{name}-{random:08x}")).expect("a valid id")
 }
 
-/// What a command learns of the job that it is: `python -m milepost`, say, is no other one then.
+/// The variables that tell the command its job, so that `python -m milepost`, for example, reports the same one.
 fn environment(job: &JobId, attempt: Option<u32>) -> Vec<(&'static str, Option<String>)> {
     vec![
         ("MILEPOST_RUN", Some(job.to_string())),

@@ -16,8 +16,8 @@ pub(super) struct Reader<'a> {
     tracker: &'a Tracker<'a>,
     tail: &'a mut ErrorTail,
     budget: ParseBudget,
-    /// The latest piece that there was no time to look at; what came before it is lost. It is looked at when there is
-    /// time again, or nothing comes any more, so that the newest progress and the last words are never missed.
+    /// The latest piece that there was no time to read. Pieces before it are lost. It is read when there is time again,
+    /// or nothing comes any more, so that the newest progress and the last words are never missed.
     unread: Vec<u8>,
     /// A piece before it is lost; whether that ended with a line's end.
     lost: Option<bool>,
@@ -139,7 +139,7 @@ impl OutputObserver for Stderr<'_> {
     }
 }
 
-/// Output that may be anything.
+/// Output of any kind.
 pub(super) struct IgnoreOutput;
 
 impl OutputObserver for IgnoreOutput {

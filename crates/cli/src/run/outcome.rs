@@ -1,4 +1,4 @@
-//! How a command came out, and what is reported of it.
+//! The outcome of a command, and the end that is reported.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -15,23 +15,23 @@ use crate::bars::clock;
 pub(crate) enum Outcome {
     /// It exited with 0.
     Completed { result: Value },
-    /// It exited with another code, or died by a signal that nobody sent through us, or could not be started.
+    /// It exited with another code, or died by a signal that Milepost did not forward, or could not be started.
     Failed { error: String, exit_code: u8 },
-    /// It was asked to stop, by a signal, and did so.
+    /// A signal asked it to stop, and it did.
     Cancelled { reason: String, exit_code: u8 },
 }
 
-/// What is known when the command has exited.
+/// What is known once the command has exited.
 #[derive(Debug)]
 pub(crate) struct Exit {
     pub(crate) status: ExitStatus,
     pub(crate) took: Duration,
-    /// The last signal that asked to stop: Ctrl-C, or one that was sent to us.
+    /// The last signal that asked to stop: Ctrl-C, or one that was sent to this process.
     pub(crate) stop_signal: Option<i32>,
     pub(crate) forwarded: Option<i32>,
     /// Why a watcher had it stopped.
     pub(crate) cancelled: Option<String>,
-    /// What the command said of its failure: a JSON line's `error`, or its last words.
+    /// The command's error: a JSON line's `error`, or its last lines.
     pub(crate) error: Option<String>,
     /// A JSON line's `result`.
     pub(crate) result: Option<Value>,
@@ -70,7 +70,7 @@ impl Exit {
 }
 
 impl Outcome {
-    /// How it ended, in words: `completed in 1:23`, `failed after 0:12 with exit code 3`.
+    /// The outcome as text: `completed in 1:23`, `failed after 0:12 with exit code 3`.
     pub(crate) fn in_words(&self, took: Duration) -> String {
         let took = clock(took);
         match self {
@@ -86,7 +86,7 @@ impl Outcome {
         }
     }
 
-    /// In a word, and why: `failed: no disk`.
+    /// The outcome in short: `failed: no disk`.
     pub(crate) fn in_short(&self) -> String {
         match self {
             Self::Completed { .. } => "completed".to_owned(),

@@ -29,7 +29,7 @@ pub(crate) struct LogSender {
 struct Pending {
     lines: VecDeque<Line>,
     bytes: usize,
-    /// Bytes of output that were looked at since lines were sent last.
+    /// How many bytes of output were read since lines were last sent.
     looked_at: usize,
     /// Lines before these are left out.
     gap: bool,
@@ -43,14 +43,14 @@ struct Line {
     text: Vec<u8>,
 }
 
-/// Sent at once, and so often.
+/// How often lines are sent.
 const BATCH: Duration = Duration::from_millis(200);
-/// At most so much waits to be sent; of more, the oldest is left out.
+/// The most that waits to be sent. Beyond it, the oldest lines are dropped.
 const MAX_PENDING_BYTES: usize = 96 << 10;
 const MAX_PENDING_LINES: usize = 1_500;
 /// Less than the server takes in one request.
 const MAX_BODY_BYTES: usize = 255 << 10;
-/// At most so much is looked at in the time of a batch.
+/// The most that is read in the time of a batch.
 const MAX_LOOKED_AT: usize = 512 << 10;
 /// How long a request may take, and how long after one that failed the next is sent.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl LogSender {
     /// Sends the last lines. Takes no longer than a request may take, and the one that is under way.
     pub(crate) fn finish(self) {
         drop(self.stop);
-        // A panic there has been told by its hook; the command's outcome is not concerned.
+        // The panic hook has reported a panic there. It does not affect the command's outcome.
         let _ = self.thread.join();
     }
 }
@@ -120,7 +120,7 @@ impl Delivery {
         match self.client.append_log(&self.job, batch) {
             // Where the answer is broken, whether the lines arrived is not known: rather none than two.
             Ok(()) | Err(RequestError::BrokenAnswer { .. }) => self.batch = None,
-            // Its first report is still on its way, or there is none yet.
+            // Its first report has not arrived yet.
             Err(error) if error.is_unknown_job() => return true,
             Err(RequestError::Unreachable { .. }) => return false,
             Err(_) => self.over = true,

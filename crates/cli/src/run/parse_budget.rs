@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// A quarter of the time that passes, saved up to 100 ms. Ordinary output never comes near; a command that writes
-/// hundreds of megabytes is looked at now and then.
+/// hundreds of megabytes is read only in parts.
 #[derive(Debug)]
 pub(super) struct ParseBudget {
     saved: Duration,
@@ -20,7 +20,7 @@ impl ParseBudget {
         Self { saved: Self::SAVINGS, owed: Duration::ZERO, counted: now }
     }
 
-    /// Whether there is anything left.
+    /// Whether some of the budget is left.
     pub(super) fn is_available(&mut self, now: Instant) -> bool {
         let earned = now.saturating_duration_since(self.counted) / Self::SHARE;
         self.counted = now;

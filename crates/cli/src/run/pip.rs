@@ -1,4 +1,4 @@
-//! pip draws no progress into a pipe unless it is told to; it is told by an environment variable.
+//! pip draws no progress into a pipe unless an environment variable asks for it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -31,10 +31,10 @@ const DEFAULT_SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws
 /// How often the size of our terminal is checked.
 const CHECK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// At most so much of what is typed waits for the command's terminal.
+/// The most typed bytes that wait for the command's terminal.
 const MAX_TYPED_BYTES: usize = 4096;
 
-/// How long a full terminal is left alone: it says that it is ready all the time.
+/// How long to wait for a full terminal, which polls as ready all the time.
 const FULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// A pseudoterminal for a command that does not run yet.
@@ -65,7 +65,7 @@ impl Pty {
         Ok(Self { master: Arc::new(master), slave })
     }
 
-    /// To ask for the modes that the command sets.
+    /// For reading the modes that the command sets.
     pub(crate) fn handle(&self) -> Weak<File> {
         Arc::downgrade(&self.master)
     }
@@ -86,7 +86,8 @@ impl Pty {
         let child = command.spawn(self.slave).map_err(|error| failed(io_error(error)))?;
         let terminal = Arc::downgrade(&self.master);
         let raw_mode = RawMode::new(modes);
-        // Before anything of the command is shown: a Ctrl-C after that is for its terminal, not for our process group.
+        // Before any output of the command is shown: a Ctrl-C after that is for its terminal, not for our process
+        // group.
         raw_mode.hold();
         let keyboard = Keyboard { terminal, raw_mode, stops };
         Ok((child, self.master, keyboard))
@@ -120,7 +121,7 @@ impl Keyboard {
         self.raw_mode.clone()
     }
 
-    /// Until `exited` becomes readable, or the command's terminal hangs up because nobody takes our output.
+    /// Until `exited` becomes readable, or the command's terminal hangs up because the output is closed.
     pub(super) fn pass_on(self, exited: BorrowedFd<'_>) {
         let stdin = io::stdin();
         let mut typed: Vec<u8> = Vec::new();
@@ -202,7 +203,7 @@ fn write(mut terminal: &File, typed: &mut Vec<u8>) -> bool {
 /// The raw mode of the terminal behind stdin. Only the foreground may have it.
 #[derive(Debug, Clone)]
 pub(super) struct RawMode {
-    /// The modes of before; none if stdin is no terminal.
+    /// The original modes; none if stdin is not a terminal.
     before: Option<Termios>,
     state: Arc<Mutex<RawModeState>>,
 }
@@ -251,7 +252,7 @@ impl RawMode {
         self.release();
     }
 
-    /// Once it goes on.
+    /// Once the process is continued.
     pub(super) fn resume(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).suspended = false;
     }

@@ -15,12 +15,12 @@ use crate::bars::Screen;
 /// How long a line that has not ended may wait to be read as it is.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long is waited, once the command has exited, for others that hold its output, such as `> >(tee log)`. After
-/// that a `cat` takes our place: `run` ends when its command does, as without us, and whatever the command left behind
-/// in the background still writes to where it wrote before.
+/// How long to wait, once the command has exited, for other processes that hold its output, such as `> >(tee log)`.
+/// After that, a `cat` takes over: `run` exits with its command, and what the command left in the background still
+/// writes to the same place.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 
-/// How long a terminal that nobody has open is left alone: until somebody opens it, reading it fails at once.
+/// How long to wait before reading a terminal that no process has open: until one opens it, reading fails at once.
 const REOPEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -54,7 +54,7 @@ impl Destination<'_> {
             let _ = fcntl_setfl(&source, flags - OFlags::NONBLOCK);
         }
         let cat = Command::new("cat").stdin(source).stdout(file).stderr(Stdio::null()).spawn();
-        // Without a `cat` the writers lose their reader. It outlives us, so nobody waits for it.
+        // Without a `cat` the writers lose their reader. It outlives this process, so nothing waits for it.
         drop(cat);
     }
 }
@@ -64,14 +64,14 @@ pub(crate) trait OutputObserver {
     fn observe(&mut self, bytes: &[u8]);
     /// Nothing came for a moment.
     fn pause(&mut self) {}
-    /// The stream is over.
+    /// The stream has ended.
     fn end(&mut self) {}
 }
 
 /// Passes `source` on until it ends. `exited` becomes readable when the command has exited.
 ///
-/// When nobody takes our output any more, this stops and drops `source`: the command learns it by the pipe or terminal, as it
-/// would have without us.
+/// If the output is closed, this stops and drops `source`. The command notices that by its pipe or terminal, as it
+/// would without Milepost.
 pub(crate) fn relay(
     mut source: impl Read + AsFd,
     exited: BorrowedFd<'_>,
@@ -127,7 +127,7 @@ pub(crate) fn relay(
     observer.end();
 }
 
-/// Waits so long, or until the command has exited. Whether it has.
+/// Waits for `limit`, or until the command has exited. Returns whether it has.
 fn has_exited(exited: BorrowedFd<'_>, limit: Timespec) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(exited, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&limit)), Ok(1..))

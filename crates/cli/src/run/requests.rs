@@ -1,6 +1,6 @@
-//! What watchers request of the command: that it be cancelled, paused, resumed.
+//! Watchers' requests to the command: to cancel, pause or resume.
 //!
-//! A thread asks the server. The command does not notice it, and goes on whether the server answers or not.
+//! A thread polls the server. The command runs on, whether the server answers or not.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use super::child::SignalTarget;
 use super::signals::Cancellation;
 use crate::client::{Client, RequestError};
 
-/// For how long the server may hold an answer.
+/// How long the server may hold a response.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// How often Redis is asked, which holds no answers; and a server that does not know the job yet.
+/// How often to poll Redis, which cannot hold responses, and a server that does not know the job yet.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// How often it is looked whether the command has exited.
+/// How often to check whether the command has exited.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Answers requests for a command.
@@ -36,7 +36,7 @@ pub(super) struct Answering<F> {
     pub(super) cancellation: Cancellation,
     /// Between SIGTERM and SIGKILL.
     pub(super) grace: Duration,
-    /// Tells people at the terminal.
+    /// Prints a message at the terminal.
     pub(super) say: F,
 }
 

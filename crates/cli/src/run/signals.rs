@@ -52,13 +52,13 @@ type OnStart = Box<dyn FnOnce(SignalTarget) + Send>;
 /// The latest signals that came, 0 for none.
 #[derive(Debug, Default)]
 struct Seen {
-    /// One that asks to stop.
+    /// A signal that asks to stop.
     stop: AtomicI32,
-    /// One that was handed on.
+    /// A signal that was forwarded.
     forwarded: AtomicI32,
 }
 
-/// Notes that somebody at the terminal asked the command to stop.
+/// Records that the command was stopped from the terminal.
 #[derive(Debug)]
 pub(super) struct StopRecorder(Arc<Seen>);
 
@@ -133,7 +133,7 @@ impl Signals {
                 }
                 if signal == SIGTSTP {
                     stopping(true);
-                    // It returns when the process is continued; were it not to stop, the command goes on as well.
+                    // It returns when the process is continued; if it does not stop, the command continues as well.
                     let _ = emulate_default_handler(SIGTSTP);
                     stopping(false);
                 }
@@ -182,7 +182,7 @@ impl Drop for Signals {
     }
 }
 
-/// The signals that this process ignores, a bit each. Linux alone tells; elsewhere none.
+/// The signals that this process ignores, a bit each. Known only on Linux; elsewhere none.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -33,9 +33,9 @@ use crate::output::OutputParser;
 pub(crate) struct Task {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
-    /// What the job is doing, until the command says so itself.
+    /// The stage, until the command prints its own.
     pub(crate) stage: Option<String>,
-    /// What the command finds in its environment besides; without a value, it does not find it.
+    /// Variables that are added to the command's environment; those without a value are removed.
     pub(crate) environment: Vec<(&'static str, Option<String>)>,
 }
 
@@ -183,7 +183,7 @@ impl Task {
         (command, progress)
     }
 
-    /// `pv -n` prints bare numbers; those of other programs may be anything.
+    /// `pv -n` prints bare percentages. Bare numbers of other programs may have any meaning.
     fn parser(&self) -> OutputParser {
         let parser = OutputParser::new();
         let is_pv = Path::new(&self.program).file_name() == Some(OsStr::new("pv"));
@@ -216,7 +216,7 @@ fn forward_signals(
     });
 }
 
-/// Adds a pipe of its own that ffmpeg writes its progress to. If there is none to be had, the status line has to do.
+/// Adds a pipe that ffmpeg writes its progress to. Without one, the status line is read.
 fn own_pipe(
     command: &mut Command,
     arguments: &Arguments,
@@ -256,7 +256,7 @@ impl Output {
 }
 
 impl Streams<'_> {
-    /// Any command but ffmpeg: both streams are looked at.
+    /// For any command but ffmpeg: reads both streams.
     fn read(
         self,
         parser: impl Fn() -> OutputParser,
@@ -285,7 +285,7 @@ impl Streams<'_> {
         })
     }
 
-    /// ffmpeg: its stdout may be the film itself and is not looked at.
+    /// For ffmpeg, whose stdout may be the film itself, and is not read.
     fn encode(
         self,
         arguments: Arguments,

@@ -1,4 +1,4 @@
-//! How far the command is, as all of its output together says.
+//! The command's progress, from all of its output.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::bars::JobSummary;
 use crate::output::{Progress, Reading};
 
-/// Who is told how far the command is: at once of a new stage, else with each tick. Must not block.
+/// Receives the command's progress: a new stage at once, everything else with each tick. Must not block.
 pub(crate) trait ProgressSink: Send + Sync {
     /// The command is this far.
     fn progress_changed(&self, summary: &JobSummary);
@@ -39,7 +39,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// What the line does not say stays as it was; its metadata replaces the one before.
+    /// What is not in the line stays as it was. Its metadata replaces the earlier one.
     pub(crate) fn observe(&self, reading: Reading) {
         let mut inner = self.lock();
         let summary = &mut inner.summary;

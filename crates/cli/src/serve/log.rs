@@ -70,7 +70,7 @@ impl Log {
         move || dropped.count()
     }
 
-    /// Logs what this filter says from now on.
+    /// Uses this filter from now on.
     pub(crate) fn set_filter(&self, log: &str) -> Result<(), String> {
         self.filter.reload(filter(log)).map_err(|error| error.to_string())
     }
@@ -91,11 +91,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(thread = thread.name().unwrap_or_default(), location, message, "panic");
 }
 
-/// Writes whole lines. A line that cannot be written is counted, and the next one that can says so first.
+/// Writes whole lines. A line that cannot be written is counted, and the count is logged before the next one that can.
 struct Writer {
     file: File,
     dropped: Arc<Dropped>,
-    /// As many dropped lines as the log has been told of.
+    /// How many dropped lines have been logged.
     told: u64,
     json: bool,
 }

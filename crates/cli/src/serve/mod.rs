@@ -1,4 +1,4 @@
-//! `milepost serve`: the server, configured and told when to stop.
+//! `milepost serve`: configures the server, runs it, and stops it on a signal.
 
 mod log;
 mod settings;

@@ -237,7 +237,8 @@ impl Source {
         }
     }
 
-    /// Text is whatever makes a valid setting: a number, true or false, a list between commas, or itself.
+    /// The value of a text, in the first form that is valid for the setting: a number, true or false, a list with
+    /// commas, or the text itself.
     fn give_text(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! What signals tell a running server.
+//! The signals of a running server.
 
 use std::future::Future;
 use std::io;
@@ -13,7 +13,7 @@ pub(crate) struct Signals {
     hangup: Signal,
     user_1: Signal,
     user_2: Signal,
-    /// How often the server was told to stop.
+    /// How often the server was asked to stop.
     stops: watch::Sender<u32>,
 }
 
@@ -29,11 +29,11 @@ impl Signals {
         })
     }
 
-    /// Done when SIGTERM and SIGINT have come so often, taken together.
+    /// Done when SIGTERM and SIGINT together have arrived this often.
     pub(crate) fn stopped(&self, times: u32) -> impl Future<Output = ()> + use<> {
         let mut stops = self.stops.subscribe();
         async move {
-            // An error means that nobody handles signals any more: the server ends.
+            // An error means that signals are no longer handled: the server stops.
             let _ = stops.wait_for(|stops| *stops >= times).await;
         }
     }

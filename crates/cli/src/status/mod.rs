@@ -64,7 +64,7 @@ pub(crate) struct LogSize {
     dropped: u64,
 }
 
-/// None without a log, and where there is nobody to ask for it: Redis, an older server.
+/// None without a log, and if logs cannot be read: from Redis, or an older server.
 fn log_size(client: &Client, job: &JobId) -> Option<LogSize> {
     #[derive(Deserialize)]
     struct Page {
@@ -75,7 +75,7 @@ fn log_size(client: &Client, job: &JobId) -> Option<LogSize> {
     Some(page.log).filter(|log| log.lines > 0)
 }
 
-/// Rows of a name and a value. What is not known or says nothing has no row.
+/// Rows of a name and a value. Unknown and empty values have no row.
 #[derive(Debug)]
 struct Rows(String);
 
@@ -146,7 +146,7 @@ fn headline(summary: &JobSummary) -> String {
     headline
 }
 
-/// The last line of an error, which says what went wrong, and how many others there are.
+/// The last line of an error, which names the cause, and how many others there are.
 fn shortened(error: &str) -> String {
     let lines = error.lines().filter(|line| !line.trim().is_empty()).count();
     let last = last_line(error).trim();

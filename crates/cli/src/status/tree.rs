@@ -12,7 +12,7 @@ const MOST: usize = 20;
 /// So many children of a child are shown.
 const MOST_NESTED: usize = 5;
 
-/// The server is asked for the children of so many jobs, so that a wide tree does not cost hundreds of requests.
+/// The most jobs whose children are requested, so that a wide tree does not cost hundreds of requests.
 const MAX_REQUESTS: usize = 10;
 
 /// A longer id does not move the columns of the others.

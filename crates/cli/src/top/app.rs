@@ -9,10 +9,10 @@ use crate::jobs::{Row, SortKey, sort};
 /// A filter is cut to this.
 const MAX_FILTER: usize = 100;
 
-/// What the server has told, at one moment.
+/// The server's responses at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    /// None: the server did not answer, and `problem` says why.
+    /// None if the server did not answer; `problem` has the reason.
     pub(super) jobs: Option<Vec<State>>,
     pub(super) open: Option<OpenJob>,
     pub(super) problem: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct OpenJob {
     pub(super) log: Vec<String>,
 }
 
-/// What a key asks of the program around.
+/// What a key makes the program do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
@@ -95,7 +95,7 @@ impl App {
         }
     }
 
-    /// Where the server did not answer, what it told before stays.
+    /// What the server did not answer stays as it was.
     pub(super) fn take(&mut self, snapshot: Snapshot, now: Timestamp) {
         if let Some(jobs) = snapshot.jobs {
             self.jobs = jobs;
@@ -131,7 +131,7 @@ impl App {
             match key.code {
                 KeyCode::Char('c') => return Action::Interrupt,
                 KeyCode::Char('z') => return Action::Suspend,
-                // Not the letter: Ctrl-Y is no yes.
+                // Not only the letter: Ctrl-Y does not mean yes.
                 KeyCode::Char(_) => return Action::Nothing,
                 _ => {}
             }

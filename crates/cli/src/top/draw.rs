@@ -115,8 +115,8 @@ fn draw_table(frame: &mut Frame<'_>, app: &App, around: Surroundings<'_>, area: 
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-/// The columns for which there is room, in their order. Those that say most are chosen first; whatever room is left is for the
-/// details.
+/// The columns for which there is room, in their order. The most informative are chosen first; the remaining room is
+/// for the details.
 fn columns_that_fit(widths: &[usize; TITLES.len()], room: usize) -> Vec<usize> {
     const CHOSEN_FIRST: [&str; TITLES.len()] =
         ["JOB", "STATUS", "DONE", "TOOK", "HEALTH", "DETAILS", "UPDATED", "NAME", "STARTED"];
@@ -237,7 +237,8 @@ fn known_stages(state: &State, history: &History) -> Vec<Stage> {
     if begun.len() < 2 { Vec::new() } else { begun }
 }
 
-/// `✓ Download 0:10 → ● Encode 0:42 → upload`: what is done, what is under way, what is to come, and how long it took.
+/// `✓ Download 0:10 → ● Encode 0:42 → upload`: the completed stages with their durations, the present one, and the next
+/// ones.
 fn stages(state: &State, history: &History, now: Timestamp) -> Option<String> {
     let known = known_stages(state, history);
     let view = state.view();

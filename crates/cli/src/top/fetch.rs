@@ -13,13 +13,13 @@ use super::history::History;
 use crate::client::{Client, RequestError};
 use crate::jobs::{Filter, list};
 
-/// How often the server is asked.
+/// How often the server is queried.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// Commands that wait while the server is asked, at most; further ones are dropped.
+/// The most commands that wait during a query. Others are dropped.
 const MAX_COMMANDS: usize = 16;
 
-/// Lines of a log that are asked for: more than a screen has.
+/// How many lines of a log are requested: more than a screen has.
 const LOG_LINES: &str = "200";
 
 /// What the fetcher is to do.

@@ -43,8 +43,8 @@ impl History {
             .reduce(|all, one| all + one)
     }
 
-    /// The progress over the whole attempt in so many columns, in percent: in each that of the latest sample until then. Empty
-    /// if there are too few samples to draw.
+    /// The progress over the whole attempt in `columns` columns, in percent: in each, that of the latest sample until
+    /// then. Empty if there are too few samples to draw.
     pub(super) fn chart(&self, columns: usize) -> Vec<u64> {
         let Some((end, _)) = self.samples.last().filter(|_| self.samples.len() > 2) else {
             return Vec::new();

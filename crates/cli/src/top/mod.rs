@@ -170,7 +170,8 @@ impl Shown<'_> {
 fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
     ratatui::try_restore()?;
     signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
-    // As at the start, the screen is empty. `clear` would ask the terminal for its cursor, and not all answer.
+    // As at the start, the screen is empty. `clear` would ask the terminal for its cursor, which not all terminals
+    // answer.
     *terminal = ratatui::try_init()?;
     Ok(())
 }

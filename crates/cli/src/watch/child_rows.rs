@@ -6,13 +6,13 @@ use super::watched_jobs::{Child, Watched};
 use crate::bars::{RowOptions, bar_line};
 use crate::jobs::{grouped, known};
 
-/// At most so many children of a job have a row.
+/// The most children of a job that have a row.
 const MAX_SHOWN: usize = 10;
 
 /// Names of children are indented by this.
 pub(super) const INDENT: &str = "  ";
 
-/// The children that have a row if there is room for so many rows. A job that has ended shows only what failed: of the others,
+/// The children that have a row if there are `room` rows. A job that has ended shows only what failed: of the others,
 /// the newest state may not have come.
 pub(super) fn shown(watched: &Watched, room: usize) -> Vec<&Child> {
     // One row counts the others.

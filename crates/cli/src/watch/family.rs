@@ -1,4 +1,4 @@
-//! The children of the jobs that are watched, listed again and again while the jobs advance.
+//! The children of the jobs that are watched, listed regularly while the jobs advance.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::client::Client;
 use crate::jobs::children;
 
-/// So many children of a job are listed, those that need attention first.
+/// The most children of a job that are listed, those that need attention first.
 pub(super) const MAX_LISTED: usize = 20;
 
-/// The children of so many jobs are listed each time.
+/// The most jobs whose children are listed each time.
 const MAX_PARENTS: usize = 5;
 
 /// How often they are listed.
@@ -29,10 +29,10 @@ pub(super) struct Parent {
     pub(super) counts: Children,
 }
 
-/// What was found, for each parent that was asked about. Empty where the server did not say.
+/// The children of each parent in a query. Empty if the server did not answer.
 type Listed = Vec<(Parent, Vec<State>)>;
 
-/// Lists children every [`EVERY`], and not again before the answer has come.
+/// Lists children every [`EVERY`], and not before the previous response has arrived.
 #[derive(Debug)]
 pub(super) struct Family {
     client: Arc<Client>,
@@ -49,7 +49,7 @@ impl Family {
         Self { client: Arc::new(client), ticks, asking: None, listed: HashMap::new() }
     }
 
-    /// The next list, of those among these parents that have advanced since theirs. Nothing is lost if the future is dropped.
+    /// The next list, for those of the parents that have advanced since their last list. Cancel-safe.
     pub(super) async fn next(&mut self, parents: &[Parent]) -> Listed {
         loop {
             if let Some(asking) = &mut self.asking {

@@ -18,8 +18,8 @@ use crate::exit::{ExitCode, complain};
 /// How often ages and spinners move.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Without --timeout, a job that the list had and has no longer is given up after this. A worker that goes on would have been heard
-/// by then.
+/// Without --timeout, a job that is no longer listed is given up after this. A running worker would have reported by
+/// then.
 const FORGOTTEN: Duration = Duration::from_secs(15);
 
 /// Some of the jobs that began later are not watched.
@@ -198,7 +198,7 @@ fn ended_early(rejected: Option<Rejection>) -> ExitCode {
     }
 }
 
-/// Takes over what an event says, and shows it.
+/// Applies an event, and shows it.
 fn show(event: Event, watched_jobs: &mut WatchedJobs, view: &mut View) -> io::Result<()> {
     let now = Instant::now();
     match event {

@@ -1,4 +1,4 @@
-//! The jobs that match a filter and have not ended, listed again and again while they are watched.
+//! The jobs that match a filter and have not ended, listed regularly while they are watched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::jobs::{Filter, list};
 /// The most jobs that are watched by a filter: what one connection watches.
 pub(super) const MAX_MATCHING: usize = 1000;
 
-/// How often the list is asked for.
+/// How often the jobs are listed.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What there was when the list was asked for.
+/// The matching jobs when they were listed.
 #[derive(Debug)]
 pub(super) struct Matching {
     /// The most recently begun first, at most [`MAX_MATCHING`].
@@ -43,13 +43,13 @@ impl Query {
     }
 }
 
-/// Asks for the list every [`EVERY`], and not again before the answer has come.
+/// Lists the jobs every [`EVERY`], and not before the previous response has arrived.
 #[derive(Debug)]
 pub(super) struct Listing {
     query: Arc<Query>,
     ticks: Option<Interval>,
     asking: Option<JoinHandle<Result<Matching, RequestError>>>,
-    /// It was said that there are more jobs than are watched.
+    /// Whether a message has said that there are more jobs than are watched.
     pub(super) said_more: bool,
 }
 
@@ -59,7 +59,7 @@ impl Listing {
         Self { query, ticks: None, asking: None, said_more: false }
     }
 
-    /// Asks once, and blocks.
+    /// Lists the jobs once, and blocks.
     pub(super) fn first(&self) -> Result<Matching, RequestError> {
         self.query.run()
     }
@@ -87,7 +87,7 @@ impl Listing {
         }
     }
 
-    /// Asks now. The answer to an earlier question, which may lack what has begun since, is dropped.
+    /// Lists the jobs now. The response to an earlier request, which may lack jobs that have begun since, is dropped.
     pub(super) fn ask(&mut self) {
         let query = Arc::clone(&self.query);
         self.asking = Some(tokio::task::spawn_blocking(move || query.run()));

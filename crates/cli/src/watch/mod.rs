@@ -1,4 +1,4 @@
-//! `milepost watch`: jobs as they go on, until they end.
+//! `milepost watch`: shows jobs until they have ended.
 
 mod child_rows;
 mod family;

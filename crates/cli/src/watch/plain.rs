@@ -10,7 +10,7 @@ use crate::bars::JobSummary;
 /// A line is due for each such part of the way.
 const STEP: f64 = 0.05;
 
-/// What was last said of one job.
+/// What was last printed for one job.
 #[derive(Debug, Default)]
 pub(super) struct LastPrinted {
     stage: Option<String>,
@@ -72,7 +72,7 @@ impl LastPrinted {
         (is_unknown && !before).then(|| format!("{} {what}", watched.job))
     }
 
-    /// A line when nothing is heard any more, and again each time that the silence has doubled.
+    /// A line when a job becomes silent, and again each time that the silence has doubled.
     pub(super) fn silence(&mut self, watched: &Watched, now: Instant) -> Option<String> {
         let silent = watched.silent_for(now)?;
         if silent < self.silence.unwrap_or(SILENCE) {

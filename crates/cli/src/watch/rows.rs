@@ -15,7 +15,7 @@ const MAX_NAME: usize = 40;
 /// Failed jobs that a summary names, at most.
 const MAX_NAMED: usize = 5;
 
-/// Which of the jobs are shown where not all fit: so many, in the order of their rank, are above the first row.
+/// Which jobs are shown if not all fit: how many, in the order of their rank, are above the first row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Scroll {
     above: usize,
@@ -95,7 +95,7 @@ pub(super) fn rows(
     rows
 }
 
-/// `30 jobs: 28 completed, 2 failed (a, b)`; none of a single job, which says it all itself.
+/// `30 jobs: 28 completed, 2 failed (a, b)`; none for a single job, whose bar shows it.
 pub(super) fn summary(jobs: &[Watched]) -> Option<String> {
     if jobs.len() < 2 {
         return None;

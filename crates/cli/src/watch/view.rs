@@ -12,7 +12,7 @@ use super::watched_jobs::{ConnectionState, WatchedJobs};
 use crate::bars::{Block, Suspension, Terminal, columns, sanitized};
 use crate::exit::warn;
 
-/// One of three ways to show jobs. An error: nobody reads any more.
+/// One of three ways to show jobs. They fail if the output is closed.
 pub(super) enum View {
     Bars(Bars),
     /// As far as something was printed, in the order of the jobs.
@@ -30,7 +30,7 @@ pub(super) struct Bars {
     keys: Option<Keys>,
     scroll: Scroll,
     quit: bool,
-    /// What is said at the end, if not all jobs are watched.
+    /// The message at the end, if not all jobs are watched.
     too_many: Option<&'static str>,
 }
 
@@ -111,7 +111,7 @@ impl View {
         Ok(())
     }
 
-    /// Not all jobs are watched. On a terminal it is said at the end, below the bars.
+    /// Not all jobs are watched. On a terminal, the message is printed at the end, below the bars.
     pub(super) fn too_many(&mut self, what: &'static str) {
         match self {
             Self::Bars(bars) => bars.too_many = Some(what),
@@ -159,7 +159,7 @@ impl View {
         bars.keys = None;
         let size = bars.size();
         let rows = rows(watched_jobs, Instant::now(), 0, Scroll::default(), size);
-        // If the terminal is gone there is nobody to notify.
+        // If the terminal is closed, there is nothing to print to.
         let _ = bars.block.leave(&rows, &mut io::stderr());
         for watched in watched_jobs.watched().iter().filter(|w| w.status() == Some(Status::Failed))
         {
@@ -176,7 +176,7 @@ impl View {
         }
     }
 
-    /// Whether somebody at the terminal wants to leave.
+    /// Whether a key was pressed that quits.
     pub(super) fn is_quit(&self) -> bool {
         matches!(self, Self::Bars(Bars { quit: true, .. }))
     }

@@ -10,24 +10,24 @@ use super::family::Parent;
 use crate::bars::{JobSummary, JobTimes, duration};
 use crate::exit::ExitCode;
 
-/// From then on it is said that nothing was heard. A worker's heartbeat comes every 10 s.
+/// After this, a job without updates is shown as silent. A worker's heartbeat is due every 10 s.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
-/// From then on it is said that the server does not know a job: it may be about to begin.
+/// After this, a job that the server does not know is shown as unknown. Before, it may be about to begin.
 const UNKNOWN: Duration = Duration::from_secs(5);
 
 /// One job that is watched.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) job: JobId,
-    /// None: the server does not know it, or has not said yet.
+    /// None if the server does not know it, or has not answered yet.
     pub(super) summary: Option<JobSummary>,
     pub(super) times: Option<JobTimes>,
     /// Of the latest state.
     position: String,
     /// Those of its children that matter most, as they were listed last.
     pub(super) children: Vec<Child>,
-    /// Since when the server does not know the job, as it said.
+    /// Since when the server answers that it does not know the job.
     unknown_since: Option<Instant>,
     /// It was not known for too long.
     given_up: bool,
@@ -35,7 +35,7 @@ pub(super) struct Watched {
     pub(super) refused: Option<String>,
     /// Whether the server cannot read the job now, so that states may be missing.
     is_unreadable: bool,
-    /// When the worker was last heard.
+    /// When the worker's latest update was reported.
     heard: Option<Instant>,
     /// No state has come over this connection yet: the first may be an old one.
     fresh: bool,
@@ -59,7 +59,7 @@ impl Watched {
         self.refused.is_some() || self.given_up || self.status().is_some_and(Status::is_end)
     }
 
-    /// For how long the server has not known the job, if that is long enough to be said.
+    /// How long the server has not known the job, if that is long enough to be shown.
     pub(super) fn unknown_for(&self, now: Instant) -> Option<Duration> {
         let unknown = now.saturating_duration_since(self.unknown_since?);
         (unknown >= UNKNOWN).then_some(unknown)
@@ -79,7 +79,7 @@ impl Watched {
         }
     }
 
-    /// For how long nothing was heard of a job that goes on, if that is long.
+    /// How long a running job has been silent, if that is long enough to be shown.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
         let silent = now.saturating_duration_since(self.heard?);
         (silent >= SILENCE && !self.is_over()).then_some(silent)
@@ -94,7 +94,7 @@ pub(super) struct Child {
     pub(super) times: JobTimes,
 }
 
-/// Whether news can arrive.
+/// Whether updates can arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// It never was up.
@@ -197,7 +197,7 @@ impl WatchedJobs {
         let watched = &mut self.watched[index];
         let age = if std::mem::take(&mut watched.fresh) { age } else { Duration::ZERO };
         let heard = now.checked_sub(age);
-        // After a reconnect the state may be the one that was heard before, and its age is known better than by clocks.
+        // After a reconnect, the state may be the one from before, whose age is known better than by clocks.
         watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
         watched.summary = Some(JobSummary::of(state));
         watched.times = Some(JobTimes::of(state));
@@ -214,7 +214,8 @@ impl WatchedJobs {
         }
     }
 
-    /// A list of all jobs that the server knows and that go on. The server does not say of a watched job that it was forgotten.
+    /// A list of all running jobs that the server knows. The server does not notify watchers of a job that was
+    /// forgotten.
     pub(super) fn listed(&mut self, jobs: &[JobId], now: Instant) {
         let listed: HashSet<&JobId> = jobs.iter().collect();
         for watched in &mut self.watched {
@@ -226,7 +227,7 @@ impl WatchedJobs {
         }
     }
 
-    /// Gives up on the jobs that have not been known for so long.
+    /// Gives up the jobs that have been unknown for this long.
     pub(super) fn give_up_unknown(&mut self, now: Instant, timeout: Duration) {
         for watched in &mut self.watched {
             watched.given_up |= watched
@@ -272,7 +273,7 @@ impl WatchedJobs {
         self.watched.iter().position(|w| w.job == *job)
     }
 
-    /// What is to be said beside a job's bar.
+    /// The note beside a job's bar.
     pub(super) fn note(&self, watched: &Watched, now: Instant) -> Option<String> {
         if let Some(refused) = &watched.refused {
             return Some(format!("refused: {refused}"));
