@@ -201,9 +201,11 @@ class SharedSocket:
                     self._websocket.release()
                     self._websocket = None
         except Failure as failure:
-            if not self._is_lost and not (isinstance(failure, RetryLater) and self.has_connected):
+            names = self._names()
+            # A socket that is only kept for the next watch may be lost.
+            if names and not self._is_lost and not (isinstance(failure, RetryLater) and self.has_connected):
                 self._is_lost = True
-                _notice.notify(f"cannot watch {self._names()}; retrying: {failure}")
+                _notice.notify(f"cannot watch {names}; retrying: {failure}")
             return failure.retry_after if isinstance(failure, RetryLater) else None
         return 0.0
 
@@ -258,7 +260,7 @@ class SharedSocket:
             self.has_connected = True
             if self._is_lost:
                 self._is_lost = False
-                _notice.notify(f"watching {self._names()} works again")
+                _notice.notify(f"watching {self._names() or 'jobs'} works again")
         elif kind == "subscribed" and topic is not None:
             topic.subscribed(event.get("known") is not False)
             if topic.is_over:
@@ -341,8 +343,10 @@ class SharedSocket:
             _sockets.pop(self._server, None)
 
     def _names(self) -> str:
-        topics = list(self._topics)
-        return topics[0] if len(topics) == 1 else f"{len(topics)} jobs"
+        """The job, or how many there are; empty if there are none."""
+        with self._lock:
+            topics = list(self._topics)
+        return f"{len(topics)} jobs" if len(topics) > 1 else "".join(topics)
 
 
 def _decode(text: bytes) -> dict[str, Any]:
