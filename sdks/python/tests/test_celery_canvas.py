@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -21,6 +22,13 @@ import milepost
 
 __all__ = ["broker", "reporting", "worker"]
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(broker: LiveRedis) -> Iterator[None]:
+    """Results that are collected after the broker has stopped would wait for it."""
+    yield
+    gc.collect()
 
 
 def ended(server: LiveServer, job_id: str, status: str) -> dict[str, Any]:
@@ -111,12 +119,12 @@ def test_canvases_in_canvases_are_a_tree(server: LiveServer, worker: LiveWorker)
 
 
 def test_a_group_amid_a_chain_is_a_chord(server: LiveServer, worker: LiveWorker) -> None:
-    """Celery makes one of it: the task after the group is its callback."""
+    """What comes after the group is its callback: until Celery 5.7 the rest of the chain."""
     sent = (tasks.add.s(1, 2) | group(tasks.add.s(1), tasks.add.s(2)) | tasks.total.s() | tasks.add.s(1)).apply_async()
     assert sent.get(timeout=60) == 10
-    assert ended(server, f"chain:{sent.id}", "completed")["expected"] == 3
-    kinds = sorted(each["name"] for each in jobs_of(server, f"chain:{sent.id}"))
-    assert kinds == ["celery_tasks.add", "celery_tasks.add", "chord of celery_tasks.add"]
+    assert ended(server, f"chain:{sent.id}", "completed")["expected"] in (2, 3)
+    (chord_job,) = (each for each in jobs_of(server, f"chain:{sent.id}") if each["name"].startswith("chord"))
+    assert ended(server, chord_job["job_id"], "completed")["expected"] == 3
 
 
 def test_a_replaced_task_stays_in_its_group(server: LiveServer, worker: LiveWorker) -> None:

@@ -87,6 +87,7 @@ class Canvases:
         _chord.run = self._sends_chord(_chord.run)
         _chain.run = self._sends_chain(_chain.run)
         Backend.chord_error_from_stack = self._fails_chord(Backend.chord_error_from_stack)
+        Backend.mark_as_failure = self._fails_task(Backend.mark_as_failure)
 
     def parent_of(self, headers: Mapping[str, Any], body: Any) -> Optional[str]:
         """The job whose child the task of a message is that is about to be sent."""
@@ -191,6 +192,21 @@ class Canvases:
                 return run(this, *more, **options)
 
         return running
+
+    def _fails_task(self, fail: Callable[..., Any]) -> Callable[..., Any]:
+        """For the parent of a child that was lost, or took too long. Its signals do not say what follows the task."""
+
+        @functools.wraps(fail)
+        def failing(backend: Any, task_id: Any, exc: Any, *more: Any, **named: Any) -> Any:
+            self._lost(task_id, named.get("request"))
+            return fail(backend, task_id, exc, *more, **named)
+
+        return failing
+
+    @quietly
+    def _lost(self, task_id: Any, request: Any) -> None:
+        if task_id not in self._running and getattr(request, "chain", None):
+            self.abandon(request.chain, f"{request.task} failed")
 
     def _fails_chord(self, fail: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fail)

@@ -221,8 +221,6 @@ def _failed(sender: Any = None, task_id: Optional[str] = None, exception: object
     # took too long. The child has reported rejected tasks.
     if task_id is not None and task_id not in _running and not isinstance(exception, Reject) and _reports(sender.name):
         report(task_id, status="failed", error=exception, metadata={"task": sender.name})
-        # Celery gives the request of a task that its worker's parent fails to the handlers in this way.
-        _canvases.abandon(sender.request.chain, f"{sender.name} failed")
 
 
 @quietly
