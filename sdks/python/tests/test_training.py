@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +100,57 @@ def test_transformers(server: LiveServer, job_id: str) -> None:
     end = until(server, job_id, status="completed")
     assert (end["current"], end["total"], end["metadata"]["loss"]) == (3, 3, 0.25)
     assert "evaluate" in {each.get("stage") for each in history(server, job_id)}
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+@pytest.mark.parametrize("fails", [False, True])
+def test_lightning(server: LiveServer, job_id: str, fails: bool, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    try:
+        from milepost.lightning import Progress, _package
+    except ImportError:
+        pytest.skip("Lightning is not installed")
+    package = _package()
+
+    base: Any = package.LightningModule
+
+    class Model(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch: Any, number: int) -> Any:
+            if fails and number == 2:
+                raise RuntimeError("CUDA OOM")
+            loss = self.layer(batch).sum()
+            self.log("loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, number: int) -> None:
+            self.log("accuracy", torch.tensor(0.5))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    batches = torch.utils.data.DataLoader(torch.ones(8, 2), batch_size=2)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = package.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        callbacks=[Progress(job_id)],
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        **quiet,
+    )
+    if fails:
+        with pytest.raises(RuntimeError, match="CUDA OOM"):
+            trainer.fit(Model(), batches, batches)
+        error = until(server, job_id, status="failed", current=2)["error"]
+        assert error.startswith("RuntimeError: CUDA OOM")
+        return
+    trainer.fit(Model(), batches, batches)
+    end = until(server, job_id, status="completed")
+    assert (end["current"], end["total"], end["unit"]) == (12, 12, "steps")
+    assert end["metadata"]["epoch"] == 3
+    assert end["metadata"]["accuracy"] == 0.5
+    assert "validate" in {each.get("stage") for each in history(server, job_id)}
