@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._address import InvalidUrl
+from ._counted_file import open as open  # not in `__all__`: a star import leaves the built-in one
+from ._counted_file import wrap_file
 from ._current import current
 from ._default import configure, flush, job, report
 from ._job import Job
@@ -74,6 +76,7 @@ __all__ = [
     "wait",
     "watch",
     "watch_token",
+    "wrap_file",
 ]
 
 
