@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::header::{
     CONTENT_ENCODING, CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_UNMODIFIED_SINCE,
+    IF_UNMODIFIED_SINCE, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 
@@ -41,6 +41,12 @@ impl Unconditional {
                     "content-range",
                     "is not supported: send the whole body",
                 ));
+            }
+            // hyper reads `gzip, chunked` as `chunked`, and would hand over what is compressed.
+            if name == TRANSFER_ENCODING && !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                let coding = String::from_utf8_lossy(value.as_bytes());
+                let detail = format!("is {coding:?}; only chunked is supported");
+                return Err(Refused::parameter("transfer-encoding", detail));
             }
             if name == CONTENT_ENCODING && value != "identity" {
                 let encoding = String::from_utf8_lossy(value.as_bytes());

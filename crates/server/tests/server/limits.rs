@@ -2,10 +2,10 @@
 
 use milepost_server::Config;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::credentials::{KEY, bearer, get, guarded, open_with, token, watches};
-use crate::support::{Events, Response, Server, drain, quick, until};
+use crate::support::{Events, Response, Server, drain, handshake, quick, until};
 
 /// A client behind a proxy on this machine.
 fn from(address: &str) -> String {
@@ -41,6 +41,53 @@ async fn an_address_reports_so_many_updates() {
     assert_eq!(server.request("GET", "/jobs/a", &mine, "").await.status, 200);
     let name = "milepost_limit_refusals_total{limit=\"reports\",of=\"address\"}";
     assert_eq!(metric(&server, "", name).await, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_from_one_address_does_not_stop_the_others() {
+    const OTHERS: usize = 40;
+    let config = Config {
+        reports_per_address: Some(20.0),
+        handshakes_per_address: Some(10.0),
+        ..behind_a_proxy()
+    };
+    let server = Server::with(config).await;
+    let (flooding, other) = (from("192.0.2.1"), from("192.0.2.2"));
+    let mut watcher = server.watch("/ws/jobs/quiet").await;
+    assert_eq!(watcher.next().await["type"], "connected");
+    let post = format!(
+        "POST /jobs/loud HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n{flooding}\r\n{{}}"
+    );
+    let socket = handshake("/ws").replace("\r\n\r\n", &format!("\r\n{flooding}\r\n"));
+    let reports = post.repeat(1_000) + &post.replace("host:", "connection: close\r\nhost:");
+    let flood = async {
+        let mut stream = server.connect().await;
+        let (mut read, mut write) = stream.split();
+        let mut answers = String::new();
+        let (sent, received) =
+            tokio::join!(write.write_all(reports.as_bytes()), read.read_to_string(&mut answers));
+        sent.and(received).unwrap();
+        let mut refused = answers.matches("HTTP/1.1 429").count();
+        for _ in 0..200 {
+            let mut stream = server.connect().await;
+            stream.write_all(socket.as_bytes()).await.unwrap();
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.unwrap();
+            refused += usize::from(head.ends_with(b"429"));
+        }
+        refused
+    };
+    let others = async {
+        for n in 0..OTHERS {
+            let update = format!("{{\"n\":{n}}}");
+            let answer = server.request("POST", "/jobs/quiet", &other, &update).await;
+            assert_eq!(answer.status, 200, "{n}");
+            while watcher.next().await["n"] != n {}
+        }
+    };
+    let (refused, ()) = tokio::join!(flood, others);
+    assert!(refused > 600, "{refused}");
     server.stop().await;
 }
 

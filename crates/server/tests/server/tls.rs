@@ -18,10 +18,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Response, Server, quick, until, within};
+use crate::support::{Response, Server, drain, quick, until, within};
 
 type Tls = TlsStream<tokio::net::TcpStream>;
 
@@ -159,6 +159,36 @@ async fn an_event_stream_is_served_over_http2() {
     }
     drop((sender, body));
     connection.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn half_a_handshake_is_given_up_and_delays_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Certificates::in_folder(folder.path());
+    let server = Server::with(Config { header_timeout: 0.5, ..with_tls(&files) }).await;
+    let config = ClientConfig::builder()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    // The type of a record alone, its head, a part of the greeting, the whole of it, and a length that is never reached.
+    let mut beginnings = [1, 5, 40, hello.len()].map(|len| hello[..len].to_vec()).to_vec();
+    beginnings.push([&[22, 3, 1, 0x3f, 0xff][..], &[0; 100]].concat());
+    let mut held = Vec::new();
+    for beginning in beginnings.iter().cycle().take(50) {
+        let mut stream = server.connect().await;
+        stream.write_all(beginning).await.unwrap();
+        held.push(stream);
+    }
+    let others = connect(&server, &files.authority, &[]).await.unwrap();
+    assert_eq!(request(others, &post("a", "{}")).await.status, 200);
+    for mut stream in held {
+        // What the server has sent of its own half, and the end.
+        drain(&mut stream).await;
+    }
     server.stop().await;
 }
 

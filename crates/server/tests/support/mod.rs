@@ -209,7 +209,9 @@ impl Watcher {
     pub(crate) async fn text(&mut self) -> String {
         let next = async {
             loop {
-                if let Message::Text(text) = self.message().await
+                let message = self.message().await;
+                assert!(!matches!(message, Message::Close(_)), "instead of a text: {message:?}");
+                if let Message::Text(text) = message
                     && !text.starts_with(r#"{"type":"ping""#)
                 {
                     return text.to_string();
