@@ -2,6 +2,7 @@
 //! run and read them: `bench/README.md`.
 
 mod bound;
+mod endpoint;
 mod error;
 mod figures;
 mod frame;

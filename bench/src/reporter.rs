@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
+use crate::endpoint::Endpoint;
 use crate::error::{Error, doing};
-use crate::server::Endpoint;
 use crate::update::{Stamp, Updates, write_request};
 
 /// One keep-alive connection that reports. Answers come in the order of the requests (RFC 9112, 9.3.2).

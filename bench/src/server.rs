@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use milepost_redis_servers as redis_servers;
 
+use crate::endpoint::Endpoint;
 use crate::error::{Error, doing};
 use crate::process::{self, Memory};
 use crate::update::{Clock, Updates};
@@ -68,14 +69,6 @@ impl Kind {
     fn is_centrifugo(self) -> bool {
         matches!(self, Self::Centrifugo | Self::CentrifugoShared)
     }
-}
-
-/// Where a job is watched or reported.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) path: String,
-    /// If the path does not name the job: the channel that messages name.
-    pub(crate) channel: Option<String>,
 }
 
 /// How each server is started: words, in which `{port}`, `{dir}` and `{idle}` are filled in.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use memchr::memmem;
 
-use crate::server::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// What stands before the stamp in an update: a field that a server passes through.
 const MARK: &[u8] = b"\"bench\":\"";

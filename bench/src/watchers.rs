@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::endpoint::Endpoint;
 use crate::error::{Error, doing};
 use crate::frame;
 use crate::reporter::Reporter;
-use crate::server::Endpoint;
 use crate::update::{Clock, Stamp, Stamps};
 
 const REPORTER: Token = Token(usize::MAX - 1);

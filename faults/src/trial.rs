@@ -8,14 +8,12 @@ use tokio::runtime::Handle;
 
 use crate::delays::Phase;
 use crate::failure::Failure;
-use crate::fault::Fault;
+use crate::fault::{BOUND, Fault};
 use crate::job::{Job, Order};
 use crate::result::{Readied, Row, Shown};
 use crate::stage::{Load, Stage};
 use crate::watcher::{Lie, Seen, Watcher};
 
-/// How soon after a fault every watcher has to show the newest state.
-pub(crate) const BOUND: Duration = Duration::from_secs(5);
 /// How long a late watcher is waited for, to see how late it is.
 const LATEST: Duration = Duration::from_secs(40);
 /// How soon workers that can reach everything again have reported their jobs' ends.

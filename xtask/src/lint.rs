@@ -1,3 +1,4 @@
+use crate::cycles;
 use crate::msrv;
 use crate::root;
 use crate::setup::{node_modules, venv};
@@ -14,6 +15,7 @@ pub(crate) fn steps() -> Vec<Step> {
             "the glossary's words, and test names of at most 60 characters",
             words::check,
         ),
+        Step::new("cycles", "no two modules of a crate import each other", cycles::check),
         Step::new("fmt", "formatting of Rust", || {
             Shell::cargo().args("fmt --all --check").run()?;
             Shell::cargo().args("fmt --manifest-path fuzz/Cargo.toml --check").run()?;

@@ -1,6 +1,7 @@
 //! Set-up, tests, lints, fuzzing and benchmarks of the Milepost workspace: `cargo xtask help`.
 
 mod bench;
+mod cycles;
 mod faults;
 mod fuzz;
 mod lint;

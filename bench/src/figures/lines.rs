@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::{Load, Measures, Meter, number};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::server::{Endpoint, Server, job};
+use crate::server::{Server, job};
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 

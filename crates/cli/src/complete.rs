@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
 use crate::bars::{JobSummary, percent, sanitized};
-use crate::client::{Client, DEFAULT_URL};
-use crate::jobs::listed;
+use crate::client::{Client, DEFAULT_URL, listed};
 
 /// Set by the shell's code that `milepost completions` prints, when it completes.
 pub(crate) const VARIABLE: &str = "_MILEPOST_COMPLETE";

@@ -5,6 +5,7 @@
 //! - `run` puts a command, its output, a bar and a reporter together.
 //! - `bars` draws.
 
+mod argument_values;
 mod bars;
 mod cancel;
 mod client;

@@ -13,7 +13,7 @@ use crate::lease::Lease;
 use crate::log::{LogLimits, Mode};
 use crate::sync::{Mutex, MutexGuard};
 use crate::topic::{LogBytes, MAX_SHARDS, Shared, Topic, TopicMailbox};
-use crate::watch::Watch;
+use crate::watch::{Watch, WatchError};
 
 /// How much of the watched jobs a hub keeps.
 #[derive(Clone, Copy, Debug)]
@@ -32,25 +32,6 @@ pub struct HubLimits {
     /// Whether the broker keeps states in this process, and bounds them: then the newest state of a job does not count
     /// for `max_log_bytes`.
     pub broker_keeps_states: bool,
-}
-
-/// Why a job cannot be watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchError {
-    /// The broker is unavailable.
-    Unavailable(Unavailable),
-    /// The hub holds its maximum of topics, which is given.
-    Full(usize),
-    /// The logs hold their maximum of bytes, which is given.
-    LogsFull(usize),
-    /// The broker cannot read the job now, so that states may be missing.
-    Unreadable,
-}
-
-impl From<Unavailable> for WatchError {
-    fn from(unavailable: Unavailable) -> Self {
-        Self::Unavailable(unavailable)
-    }
 }
 
 impl Default for HubLimits {

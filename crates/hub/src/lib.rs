@@ -26,11 +26,11 @@ mod topic;
 mod watch;
 mod watcher;
 
-pub use hub::{Hub, HubLimits, WatchError};
+pub use hub::{Hub, HubLimits};
 pub use lease::Lease;
 pub use log::{LogLimits, Mode};
 pub use mailbox::Mailbox;
 pub use shard::Shard;
 pub use topic::{Topic, TopicMailbox};
-pub use watch::Watch;
+pub use watch::{Watch, WatchError};
 pub use watcher::{CloseReason, Subscribe, WatcherKey, Wire};

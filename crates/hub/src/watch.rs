@@ -1,12 +1,31 @@
 use std::sync::Arc;
 
+use milepost_broker::Unavailable;
 use milepost_protocol::{Position, State, View};
 
-use crate::hub::WatchError;
 use crate::lease::Lease;
 use crate::log::{Mode, Pending};
 use crate::sync::Notify;
 use crate::topic::Topic;
+
+/// Why a job cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchError {
+    /// The broker is unavailable.
+    Unavailable(Unavailable),
+    /// The hub holds its maximum of topics, which is given.
+    Full(usize),
+    /// The logs hold their maximum of bytes, which is given.
+    LogsFull(usize),
+    /// The broker cannot read the job now, so that states may be missing.
+    Unreadable,
+}
+
+impl From<Unavailable> for WatchError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
 
 /// A watcher that is a future instead of a shard's socket: a cursor, and a wait for new states.
 pub struct Watch {

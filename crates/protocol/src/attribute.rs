@@ -1,16 +1,14 @@
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{JobId, json, stages};
+use crate::JobId;
+use crate::json::{is_text, number, text};
+use crate::stages::{self, MAX_LIST};
 
 /// The longest name, and the longest tag, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 /// At most so many tags.
 pub const MAX_TAGS: usize = 16;
-/// At most so many declared stages, and so many artifacts.
-pub(crate) const MAX_LIST: usize = 64;
 /// The longest unit, in bytes.
 pub const MAX_UNIT_BYTES: usize = 32;
 /// The longest attribute, in bytes of JSON. It is part of every later state of the attempt.
@@ -137,26 +135,6 @@ impl Attribute {
             Self::Artifacts => all(json, MAX_LIST, is_artifact),
         }
     }
-}
-
-/// A finite number, as the float nearest to its digits.
-pub(crate) fn number(json: &str) -> Option<f64> {
-    let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    json.parse().ok().filter(|number: &f64| is_number && number.is_finite())
-}
-
-/// The text of a JSON string.
-pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    if let Some(text) = json::plain_text(json) {
-        return Some(Cow::Borrowed(text));
-    }
-    json.starts_with('"').then(|| serde_json::from_str(json).ok().map(|Text(text)| text))?
-}
-
-pub(crate) fn is_text(json: &str, max_bytes: usize) -> bool {
-    text(json).is_some_and(|text| (1..=max_bytes).contains(&text.len()))
 }
 
 fn all(json: &str, most: usize, is_such: impl Fn(&str) -> bool) -> bool {

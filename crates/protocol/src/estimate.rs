@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::attribute::{number, text};
+use crate::json::{number, text};
 use crate::pace::Pace;
 use crate::timestamp::Written;
 use crate::{Health, State, Status, Timestamp};

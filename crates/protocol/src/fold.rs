@@ -1,8 +1,8 @@
 use std::cell::Cell;
 use std::{fmt, mem};
 
-use crate::attribute::number;
 use crate::estimate::Moment;
+use crate::json::{Ratio, number};
 use crate::layout::{Layout, Span};
 use crate::pace::Pace;
 use crate::update::SERVER_FIELDS;
@@ -428,20 +428,6 @@ fn is_moment(json: &str) -> bool {
         if *shape == b'0' { byte.is_ascii_digit() } else { byte == *shape }
     };
     json.len() > shape.len() && json.bytes().zip(shape).all(is_digit)
-}
-
-/// A progress that the fold works out: within 0…1, with at most six decimals, so that it is written the same wherever
-/// the fold runs.
-pub(crate) struct Ratio(pub(crate) f64);
-
-impl fmt::Display for Ratio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clamped = if self.0 > 0.0 { self.0.min(1.0) } else { 0.0 };
-        let decimals = format!("{clamped:.6}");
-        let short = decimals.trim_end_matches('0');
-        let point = if short.ends_with('.') { "0" } else { "" };
-        write!(f, "{short}{point}")
-    }
 }
 
 impl fmt::Display for Refusal {

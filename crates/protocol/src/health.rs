@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::attribute::number;
+use crate::json::number;
 use crate::{Attribute, Epoch, JobId, Position, State, Status, Update};
 
 /// Whether a job's worker is there and gets on: `spec/README.md`, section 3.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// An object's fields, borrowed from its text.
@@ -141,5 +142,40 @@ pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
         Cow::Owned(json.chars().filter(|&c| c != '\n' && c != '\r').collect())
     } else {
         Cow::Borrowed(json)
+    }
+}
+
+/// A finite number, as the float nearest to its digits.
+pub(crate) fn number(json: &str) -> Option<f64> {
+    let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    json.parse().ok().filter(|number: &f64| is_number && number.is_finite())
+}
+
+/// The text of a JSON string.
+pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    if let Some(text) = plain_text(json) {
+        return Some(Cow::Borrowed(text));
+    }
+    json.starts_with('"').then(|| serde_json::from_str(json).ok().map(|Text(text)| text))?
+}
+
+/// Whether it is a JSON string of 1 to `max_bytes` bytes of text.
+pub(crate) fn is_text(json: &str, max_bytes: usize) -> bool {
+    text(json).is_some_and(|text| (1..=max_bytes).contains(&text.len()))
+}
+
+/// A progress that the fold works out: within 0…1, with at most six decimals, so that it is written the same wherever
+/// the fold runs.
+pub(crate) struct Ratio(pub(crate) f64);
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clamped = if self.0 > 0.0 { self.0.min(1.0) } else { 0.0 };
+        let decimals = format!("{clamped:.6}");
+        let short = decimals.trim_end_matches('0');
+        let point = if short.ends_with('.') { "0" } else { "" };
+        write!(f, "{short}{point}")
     }
 }

@@ -3,7 +3,7 @@ use std::ops::{Deref, DerefMut, Range};
 use serde_json::value::RawValue;
 
 use crate::Attribute;
-use crate::attribute::number;
+use crate::json::number;
 
 /// Where in an update's or a state's JSON the values stand that the fold needs, so that it need not read the JSON again.
 ///

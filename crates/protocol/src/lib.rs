@@ -5,6 +5,7 @@
 //! crate's tests, and by those of every SDK.
 
 mod attribute;
+mod child_counts;
 mod children;
 mod close;
 mod estimate;
@@ -29,9 +30,9 @@ mod timestamp;
 mod update;
 
 pub use attribute::{Attribute, MAX_ATTRIBUTE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES};
+pub use child_counts::Children;
 pub use children::{
-    Ancestors, ChildStatus, ChildSummary, ChildTotals, Children, InvalidParent, MAX_CHILDREN,
-    MAX_LEVELS,
+    Ancestors, ChildStatus, ChildSummary, ChildTotals, InvalidParent, MAX_CHILDREN, MAX_LEVELS,
 };
 pub use close::{CloseCode, Reconnect};
 pub use fold::{Fold, Origin, Refusal, fold};
@@ -42,12 +43,11 @@ pub use position::{Epoch, Position, Standing};
 pub use problem::{FieldError, Problem, ProblemType};
 pub use public::View;
 pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
+pub use stages::MAX_STAGE_BYTES;
 pub use state::{ENCODED_PACE, InvalidState, State, StateView};
 pub use status::Status;
 pub use timeline::{
     AttemptSpan, MAX_ATTEMPTS, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, StageSpan, Timeline,
 };
 pub use timestamp::Timestamp;
-pub use update::{
-    InvalidUpdate, MAX_STAGE_BYTES, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, SERVER_FIELDS, Update,
-};
+pub use update::{InvalidUpdate, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, SERVER_FIELDS, Update};

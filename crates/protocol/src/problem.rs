@@ -184,7 +184,7 @@ impl ProblemType {
 pub struct Problem {
     /// Which kind of problem: `urn:milepost:problem:<name>`.
     #[serde(rename = "type")]
-    #[cfg_attr(feature = "openapi", schema(schema_with = crate::schema::problem_type))]
+    #[cfg_attr(feature = "openapi", schema(schema_with = problem_type))]
     pub uri: String,
     /// The same for every problem of this type.
     pub title: String,
@@ -311,4 +311,28 @@ impl From<Refusal> for Problem {
         problem.position = Some(position.to_string());
         problem
     }
+}
+
+/// The schema of the field `type`. Not an enumeration, since types may be added.
+#[cfg(feature = "openapi")]
+fn problem_type() -> utoipa::openapi::Schema {
+    use std::fmt::Write as _;
+
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+    let mut description = "Which kind of problem: `urn:milepost:problem:<name>`.\n\n\
+        | name | status | title |\n| --- | --- | --- |\n"
+        .to_owned();
+    for kind in ProblemType::ALL {
+        // Writing into a String cannot fail.
+        let _ =
+            writeln!(description, "| `{}` | {} | {} |", kind.name(), kind.status(), kind.title());
+    }
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^urn:milepost:problem:[a-z-]+$"))
+        .description(Some(description))
+        .examples(ProblemType::ALL.map(ProblemType::uri))
+        .build()
+        .into()
 }

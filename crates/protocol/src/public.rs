@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::attribute::number;
-use crate::json::{Fields, push_string};
+use crate::json::{Fields, number, push_string};
 use crate::{Attribute, State};
 
 /// How much of a job a watcher is shown.

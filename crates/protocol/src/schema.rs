@@ -1,8 +1,6 @@
 //! The OpenAPI schemas of what no derive can describe: texts with a form of their own, and states and updates, which are
 //! passed on as text. Only with the feature `openapi`.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
@@ -11,8 +9,8 @@ use utoipa::openapi::schema::{
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::{
-    Attribute, Children, Health, JobId, MAX_STAGE_BYTES, MAX_TTL_SECONDS, Position, ProblemType,
-    Requested, State, Status, Update,
+    Attribute, Children, Health, JobId, MAX_STAGE_BYTES, MAX_TTL_SECONDS, Position, Requested,
+    State, Status, Update,
 };
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
@@ -46,24 +44,6 @@ impl PartialSchema for Position {
 }
 
 impl ToSchema for Position {}
-
-/// The field `type` of a problem. Not an enumeration, since types may be added.
-pub(crate) fn problem_type() -> Schema {
-    let mut description = "Which kind of problem: `urn:milepost:problem:<name>`.\n\n\
-        | name | status | title |\n| --- | --- | --- |\n"
-        .to_owned();
-    for kind in ProblemType::ALL {
-        // Writing into a String cannot fail.
-        let _ =
-            writeln!(description, "| `{}` | {} | {} |", kind.name(), kind.status(), kind.title());
-    }
-    of_type(Type::String)
-        .pattern(Some("^urn:milepost:problem:[a-z-]+$"))
-        .description(Some(description))
-        .examples(ProblemType::ALL.map(ProblemType::uri))
-        .build()
-        .into()
-}
 
 impl PartialSchema for Update {
     fn schema() -> RefOr<Schema> {

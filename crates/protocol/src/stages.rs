@@ -5,8 +5,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::MAX_STAGE_BYTES;
-use crate::attribute::{MAX_LIST, is_text, number, text};
+use crate::json::{is_text, number, text};
+
+/// The longest stage, in bytes.
+pub const MAX_STAGE_BYTES: usize = 256;
+/// At most so many declared stages, and so many artifacts.
+pub(crate) const MAX_LIST: usize = 64;
 
 /// A stage that a job declares.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,8 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::attribute::{number, text};
-use crate::json::{self, Fields};
+use crate::json::{self, Fields, number, text};
 use crate::layout::{Layout, Span};
 use crate::pace::Pace;
 use crate::{Attribute, Children, InvalidJobId, JobId, Position, Status};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::attribute::text;
+use crate::json::text;
 use crate::{Attribute, State, Status, Timestamp, stages};
 
 /// At most so many samples in a timeline. With more, every second one is dropped.

@@ -6,15 +6,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::attribute::number;
-use crate::json::{self, Fields};
+use crate::json::{self, Fields, number};
 use crate::layout::{Layout, Span};
+use crate::stages::MAX_STAGE_BYTES;
 use crate::{Attribute, InvalidJobId, JobId, Status};
 
 /// The largest update, in bytes of JSON, unless configured otherwise.
 pub const MAX_UPDATE_BYTES: usize = 65_536;
-/// The longest stage, in bytes.
-pub const MAX_STAGE_BYTES: usize = 256;
 /// The longest time that an update may ask for its job to be kept, in seconds: 30 days.
 pub const MAX_TTL_SECONDS: u32 = 2_592_000;
 

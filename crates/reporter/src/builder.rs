@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::environment::misspelt;
 use crate::inbox::Inbox;
+use crate::invalid_url::InvalidUrl;
 use crate::notice::{Notice, NoticeHook};
 use crate::owner::Owner;
 use crate::reporter::Reporter;
 use crate::schedule::{Pace, Schedule};
 use crate::sender::Sender;
-use crate::server::{InvalidUrl, Server};
+use crate::server::Server;
 
 /// The settings of a [`Reporter`].
 #[derive(Clone)]

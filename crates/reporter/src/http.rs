@@ -8,9 +8,9 @@ use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
+use crate::invalid_url::{InvalidUrl, without_password};
 use crate::outcome::Outcome;
 use crate::requested::Requested;
-use crate::server::{InvalidUrl, without_password};
 use crate::tls::tls_config;
 use crate::transport::{Failure, Outgoing, Transport};
 

@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use crate::counter::Counter;
 use crate::encode;
-use crate::owner::Handle;
+use crate::owner::{Handle, Owner};
 use crate::record::{End, Record};
-use crate::reporter::Reporter;
 use crate::requested::Requested;
 use crate::stage::{DeclaredStages, Stage};
 use crate::update::{MAX_TEXT_BYTES, Part};
@@ -18,7 +17,7 @@ use crate::update::{MAX_TEXT_BYTES, Part};
 /// A handle on one job, with which its worker reports progress.
 ///
 /// No call fails, blocks or waits for a server, and [`inc`](Self::inc) is one atomic addition. Calls change
-/// memory, and a thread of the [`Reporter`] sends the state. Clones are handles on the same
+/// memory, and a thread of the [`Reporter`](crate::Reporter) sends the state. Clones are handles on the same
 /// job; any thread or task may have one.
 ///
 /// A job ends with [`complete`](Self::complete), [`complete_with`](Self::complete_with), [`fail`](Self::fail)
@@ -32,9 +31,17 @@ pub struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        let counter = Arc::clone(&handle.counter);
-        Self { handle: Some(handle), counter }
+    /// See [`Reporter::job`](crate::Reporter::job).
+    pub(crate) fn open(owner: &Arc<Owner>, id: &str) -> Self {
+        let Some(id) = owner.ready(id) else { return Self::silent() };
+        let make = |record| Arc::new(Handle::new(record, Arc::clone(owner)));
+        match owner.inbox().open(&id, make) {
+            Ok(handle) => Self { counter: Arc::clone(&handle.counter), handle: Some(handle) },
+            Err(why) => {
+                owner.notify_not_accepted(why);
+                Self::silent()
+            }
+        }
     }
 
     /// A job that is not reported.
@@ -133,8 +140,7 @@ impl Job {
     /// ```
     pub fn child(&self, id: &str) -> Self {
         let Some(handle) = &self.handle else { return Self::silent() };
-        let reporter = Reporter { owner: Some(Arc::clone(handle.owner())) };
-        let child = reporter.job(id);
+        let child = Self::open(handle.owner(), id);
         match self.id() {
             Some(parent) => child.parent(parent.as_str()),
             None => child,

@@ -41,6 +41,7 @@ mod encode;
 mod environment;
 mod http;
 mod inbox;
+mod invalid_url;
 mod job;
 mod notice;
 mod outage;
@@ -69,13 +70,13 @@ mod wrap;
 
 pub use builder::Builder;
 pub use environment::misspelt_variable;
+pub use invalid_url::InvalidUrl;
 pub use job::Job;
 pub use milepost_protocol::{Action, InvalidJobId, JobId};
 pub use notice::Notice;
 pub use progress_reporter::ProgressReporter;
 pub use reporter::Reporter;
 pub use requested::Requested;
-pub use server::InvalidUrl;
 pub use stage::Stage;
 #[doc(hidden)]
 pub use tls::tls_config;

@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::builder::Builder;
 use crate::encode;
+use crate::invalid_url::InvalidUrl;
 use crate::record::worker_clock;
 use crate::reporter::Reporter;
-use crate::server::{InvalidUrl, Server};
+use crate::server::Server;
 use crate::update::{Metadata, Part, Progress, Truncated, Update};
 
 /// A reporter with the methods and messages of the Python service that Milepost replaces (`spec/README.md`,

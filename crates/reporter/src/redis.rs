@@ -8,9 +8,9 @@ use milepost_redis::{Address, Client, Failure as RedisFailure, Reply, Retention}
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::invalid_url::InvalidUrl;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
-use crate::server::InvalidUrl;
 use crate::transport::{Failure, Outgoing, Transport};
 
 /// A Redis or Valkey that keeps jobs' states: `spec/README.md`, section 14.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use milepost_protocol::JobId;
 
 use crate::job::Job;
-use crate::owner::{Handle, Owner};
+use crate::owner::Owner;
 use crate::sender::notify_truncated;
 use crate::update::Update;
 
@@ -38,16 +38,7 @@ impl Reporter {
     /// allowed, or when as many jobs as may be are under way ([`Builder::max_jobs`](crate::Builder::max_jobs)), the handle reports
     /// nothing and a [`Notice`](crate::Notice) says so.
     pub fn job(&self, id: &str) -> Job {
-        let Some(owner) = &self.owner else { return Job::silent() };
-        let Some(id) = owner.ready(id) else { return Job::silent() };
-        let make = |record| Arc::new(Handle::new(record, Arc::clone(owner)));
-        match owner.inbox().open(&id, make) {
-            Ok(handle) => Job::new(handle),
-            Err(why) => {
-                owner.notify_not_accepted(why);
-                Job::silent()
-            }
-        }
+        self.owner.as_ref().map_or_else(Job::silent, |owner| Job::open(owner, id))
     }
 
     /// An update that is sent as it is.

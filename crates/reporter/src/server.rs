@@ -1,10 +1,12 @@
-use std::fmt;
 use std::time::Duration;
 
 use milepost_protocol::JobId;
 use serde_json::Value;
 
 use crate::http::Http;
+use crate::invalid_url::InvalidUrl;
+#[cfg(not(feature = "redis"))]
+use crate::invalid_url::without_password;
 #[cfg(feature = "redis")]
 use crate::redis::Redis;
 use crate::transport::{Failure, Transport};
@@ -15,42 +17,6 @@ pub(crate) enum Server {
     Http(Http),
     #[cfg(feature = "redis")]
     Redis(Redis),
-}
-
-/// Why a URL cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidUrl {
-    /// It is not a URL.
-    Malformed {
-        /// The given text.
-        given: String,
-    },
-    /// It does not begin with `http://`, `https://`, `redis://` or another form of the latter.
-    Scheme {
-        /// The given URL.
-        given: String,
-    },
-    /// It names no host.
-    NoHost {
-        /// The given URL.
-        given: String,
-    },
-    /// It has a query, but paths are appended to the address.
-    Query {
-        /// The given URL.
-        given: String,
-    },
-    /// It is a URL of Redis that is not valid.
-    Redis {
-        /// What is wrong.
-        reason: String,
-    },
-    /// It is a URL of Redis, and the program was built without the feature `redis` of this crate.
-    WithoutRedis {
-        /// The given URL.
-        given: String,
-    },
 }
 
 impl Server {
@@ -105,36 +71,3 @@ fn is_redis(url: &str) -> bool {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     scheme.starts_with("redis") || scheme.starts_with("valkey")
 }
-
-/// For messages: without the part before the host, which may be a password.
-pub(crate) fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
-}
-
-impl fmt::Display for InvalidUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed { given } => write!(f, "{given:?} is not a URL"),
-            Self::Scheme { given } => {
-                write!(f, "{given:?} does not begin with http://, https:// or redis://")
-            }
-            Self::NoHost { given } => write!(f, "{given:?} names no host"),
-            Self::Query { given } => {
-                write!(f, "{given:?} has a query; a server's address has none")
-            }
-            Self::Redis { reason } => f.write_str(reason),
-            Self::WithoutRedis { given } => {
-                write!(
-                    f,
-                    "{given:?} is a Redis server, and this program was built without the feature \
-                     \"redis\" of milepost-reporter"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for InvalidUrl {}

@@ -6,7 +6,9 @@
 
 mod access;
 mod config;
+mod config_error;
 mod connection;
+mod counters;
 mod drain;
 mod fingerprint;
 mod instance;
@@ -26,9 +28,10 @@ mod watching;
 pub mod websocket;
 
 pub use access::Secret;
-pub use config::{Config, ConfigError, RedisUrl, SocketMode};
+pub use config::{Config, RedisUrl, SocketMode};
+pub use config_error::ConfigError;
 pub use connection::proxy_header;
 pub use connection::{Listener, listen};
-pub use instance::DroppedLogLines;
+pub use counters::DroppedLogLines;
 pub use limits::{ClientAddressHeader, TrustedProxies};
 pub use server::{Control, RunError, run, run_with};

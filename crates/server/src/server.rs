@@ -16,16 +16,18 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Audit, Gate, Hosts, Origins};
-use crate::config::{Config, ConfigError, seconds};
+use crate::config::{Config, seconds};
+use crate::config_error::ConfigError;
 use crate::connection::tls::Tls;
 use crate::connection::{Listener, accept};
+use crate::counters::{Counters, DroppedLogLines};
 use crate::drain::{Drain, Stage};
-use crate::instance::{Counters, DroppedLogLines, Instance};
+use crate::instance::Instance;
 use crate::limits::Limits;
 use crate::memory::Budget;
 use crate::router::router;
 use crate::supervisor::Supervisor;
-use crate::websocket;
+use crate::websocket::{self, ShardHandle};
 
 /// Signals to a running server to stop, and its view of the process around it.
 pub struct Control<S, H> {
@@ -33,7 +35,7 @@ pub struct Control<S, H> {
     pub shutdown: S,
     /// Done when the server has to stop waiting for work in progress.
     pub hurry: H,
-    /// How many log lines were dropped because the log was not read, for `/metrics`. The owner of the log counts.
+    /// Counts the log lines that were dropped because the log was not read, for `/metrics`.
     pub dropped_log_lines: DroppedLogLines,
 }
 
@@ -87,10 +89,12 @@ struct Server {
     stop_broker: watch::Sender<bool>,
 }
 
+/// The handles of the shards, and their tasks.
+type Shards = (Box<[ShardHandle]>, Vec<Reactor>);
 type Reactor = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Server {
-    /// Everything that may fail is done here, before the first task is started.
+    /// Does everything that may fail, before any task starts.
     fn build(
         config: Config,
         listener: &Listener,
@@ -130,7 +134,7 @@ impl Server {
             started: clock.now(),
             tasks: TaskTracker::new(),
             next_shard: AtomicUsize::new(0),
-            hosts: Hosts::new(&config),
+            hosts: Hosts::new(&config.hosts, config.asks_for_credentials(), config.insecure),
             origins: Origins::new(&config),
             limits,
             gate,
@@ -239,7 +243,7 @@ fn open_shards(
     hub: &Hub,
     context: &websocket::Context,
     config: &Config,
-) -> io::Result<(Box<[websocket::ShardHandle]>, Vec<Reactor>)> {
+) -> io::Result<Shards> {
     let mut handles = Vec::new();
     let mut reactors = Vec::<Reactor>::new();
     for (index, mailbox) in hub.mailboxes().iter().enumerate() {
@@ -278,7 +282,7 @@ fn hsts(config: &Config) -> Option<HeaderValue> {
     (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }
 
-/// How many files the process may have open: as many as it can get.
+/// Raises the limit of open files as far as possible, and returns it.
 fn open_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024)
 }
@@ -294,7 +298,7 @@ pub enum RunError {
     Tls(ConfigError),
     /// Other machines would reach a server without credentials.
     Exposed(ConfigError),
-    /// The system refuses what a server needs.
+    /// The system refuses a resource that the server needs.
     Io(io::Error),
     /// The name of an essential task that failed.
     Task(&'static str),

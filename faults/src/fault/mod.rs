@@ -13,8 +13,10 @@ use tokio::runtime::Handle;
 use crate::abuse::{self, Extent};
 use crate::failure::Failure;
 use crate::stage::{Ground, Load, Stage};
-use crate::trial::BOUND;
 use crate::watcher::LONGEST_BACKOFF;
+
+/// How soon after a fault every watcher has to show the newest state.
+pub(crate) const BOUND: Duration = Duration::from_secs(5);
 
 macro_rules! faults {
     ($($variant:ident $name:literal $about:literal $ground:expr;)*) => {

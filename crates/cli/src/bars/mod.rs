@@ -2,6 +2,7 @@
 
 mod bar_line;
 mod block;
+mod child_counts;
 mod cursor;
 mod screen;
 mod summary;
@@ -12,11 +13,12 @@ mod times;
 
 pub(crate) use bar_line::{RowOptions, bar_line};
 pub(crate) use block::Block;
+pub(crate) use child_counts::{counts_in_words, grouped, known};
 pub(crate) use screen::Screen;
-pub(crate) use summary::{JobSummary, clock, duration, last_line, percent, sanitized};
+pub(crate) use summary::{JobSummary, duration, last_line, percent, sanitized};
 pub(crate) use suspension::Suspension;
 pub(crate) use terminal::{Terminal, colours, columns, rows};
-pub(crate) use times::{JobTimes, ago, utc};
+pub(crate) use times::{JobTimes, ago, clock, utc};
 
 /// Redraws a second, at most.
 pub(crate) const MAX_REDRAWS: u8 = 10;

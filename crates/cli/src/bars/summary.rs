@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::time::Duration;
 
 use milepost_protocol::{Action, Attribute, Children, Health, State, StateView, Status};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::JobTimes;
-use crate::jobs::counts_in_words;
+use super::child_counts::counts_in_words;
 
 /// A job as it is shown: by the terminal that runs it, and by those that watch it.
 #[derive(Debug, Clone, PartialEq)]
@@ -210,16 +209,6 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// `0:42`, `3:05`, `1:02:03`: a running time.
-pub(crate) fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{rest:02}"),
-        _ => format!("{hours}:{minutes:02}:{rest:02}"),
-    }
-}
-
 /// Text from elsewhere, without what would steer the terminal.
 pub(crate) fn sanitized(text: &str) -> Cow<'_, str> {
     if text.chars().any(steers) {
@@ -337,10 +326,6 @@ mod tests {
             ["0 s", "42 s", "3:05 min", "1:02:03 h"]
         );
         assert_eq!(duration(f64::INFINITY), duration(1e9));
-        assert_eq!(
-            [0, 42, 185, 3723].map(|s| clock(Duration::from_secs(s))),
-            ["0:00", "0:42", "3:05", "1:02:03"]
-        );
     }
 
     #[test]

@@ -6,7 +6,6 @@ use milepost_protocol::{Health, State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::clock;
 use super::time_left::time_left;
 
 /// The moments in a job's present attempt, as far as its state has them.
@@ -97,6 +96,16 @@ pub(crate) fn ago(moment: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// A duration as a running clock shows it: `0:42`, `3:05`, `1:02:03`.
+pub(crate) fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{rest:02}"),
+        _ => format!("{hours}:{minutes:02}:{rest:02}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +127,14 @@ mod tests {
         assert_eq!(took(r#""status":"completed","timestamp":"2026-01-01T00:02:00Z""#), None);
         // A worker's own field of that name.
         assert_eq!(took(r#""status":"processing","started_at":{"x":1}"#), None);
+    }
+
+    #[test]
+    fn a_running_clock_shows_hours_once_there_are_some() {
+        assert_eq!(
+            [0, 42, 185, 3723].map(|s| clock(Duration::from_secs(s))),
+            ["0:00", "0:42", "3:05", "1:02:03"]
+        );
     }
 
     #[test]

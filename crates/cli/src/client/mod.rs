@@ -1,6 +1,7 @@
 //! One-off requests: to a server, or straight to the Redis that servers share, as far as that has the answer.
 
 mod http;
+mod page;
 mod redis;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use crate::exit::ExitCode;
 use http::Http;
+pub(crate) use page::{JobsPage, listed};
 use redis::Redis;
 
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8084";

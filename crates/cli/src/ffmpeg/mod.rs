@@ -5,14 +5,15 @@
 //! an endless source, a filter that changes the speed), it is unknown.
 
 mod arguments;
+mod duration;
 mod encoding;
 mod lavfi;
 mod probe;
 mod time;
 
 pub(crate) use arguments::{Arguments, Input};
+pub(crate) use duration::Duration;
 pub(crate) use encoding::Encoding;
-pub(crate) use probe::Duration;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

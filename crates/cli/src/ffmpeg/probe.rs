@@ -6,21 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration as Wait, Instant};
 
-use super::Input;
+use super::{Duration, Input};
 
 /// How long ffprobe may take for one input. ffmpeg runs meanwhile; only the total comes later.
 const PATIENCE: Wait = Wait::from_secs(10);
 
 /// ffprobe's answer is two short lines; more is not read.
 const MAX_ANSWER_BYTES: u64 = 4096;
-
-/// How long an input is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Duration {
-    Seconds(f64),
-    /// A single picture.
-    Picture,
-}
 
 /// Asks ffprobe. `None` if it is not installed, does not know, takes too long, or the result is no longer needed.
 pub(crate) fn probe(ffprobe: &OsStr, input: &Input, pointless: &AtomicBool) -> Option<Duration> {

@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_protocol::{Health, JobId, State, Status, Timestamp};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use crate::argument_values::{keyword, status};
 use crate::bars::{Block, Suspension, Terminal, columns, rows};
-use crate::client::{Client, RequestError, ServerArgs};
+use crate::client::{Client, JobsPage, RequestError, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed, warn};
-use crate::report::{keyword, status};
 use crate::serve::asked_to_stop;
-pub(crate) use children::{children, counts_in_words, grouped, known};
+pub(crate) use children::children;
 use table::lines;
 pub(crate) use table::{Row, SortKey, TITLES, sort, widths};
 
@@ -93,14 +91,6 @@ impl Filter {
 
 fn health(text: &str) -> Result<Health, String> {
     Health::from_name(text).ok_or_else(|| "it must be ok, stalled or lost".to_owned())
-}
-
-/// `spec/README.md`, section 10.
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    jobs: Vec<&'a RawValue>,
-    next: Option<String>,
 }
 
 impl Args {
@@ -210,7 +200,7 @@ fn each_listed(
         let mut query = [&[("limit", page_limit.as_str())], query].concat();
         query.extend(after.as_deref().map(|after| ("after", after)));
         let json = client.jobs(&query)?;
-        let page: Page<'_> =
+        let page: JobsPage<'_> =
             serde_json::from_str(&json).map_err(|_| RequestError::UnreadableList)?;
         missing = missing.saturating_sub(page.jobs.len());
         for job in &page.jobs {
@@ -304,10 +294,4 @@ fn screen(jobs: &[Row], note: Option<&str>) -> Vec<String> {
     }
     screen.extend(note.map(|note| console::truncate_str(note, columns, "…").into_owned()));
     screen
-}
-
-/// The states of a page, those that can be read.
-pub(crate) fn listed(json: &str) -> Result<Vec<State>, RequestError> {
-    let page: Page<'_> = serde_json::from_str(json).map_err(|_| RequestError::UnreadableList)?;
-    Ok(page.jobs.iter().filter_map(|job| State::parse(job.get()).ok()).collect())
 }

@@ -73,10 +73,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
     /// The kind of job, to find and group jobs by
-    #[arg(long, value_name = "NAME", value_parser = crate::report::keyword)]
+    #[arg(long, value_name = "NAME", value_parser = crate::argument_values::keyword)]
     name: Option<String>,
     /// A word to find the job by. May be given several times, 16 at most
-    #[arg(long = "tag", value_name = "TAG", value_parser = crate::report::keyword)]
+    #[arg(long = "tag", value_name = "TAG", value_parser = crate::argument_values::keyword)]
     tags: Vec<String>,
     /// The job that this one is a part of. Its progress then follows its parts, unless it has one of its own. The command's own
     /// `milepost run`s are parts of this job
@@ -108,7 +108,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
-        if let Err(error) = crate::report::check_tags(&self.tags) {
+        if let Err(error) = crate::argument_values::check_tags(&self.tags) {
             return crate::exit::complain(error, ExitCode::Usage);
         }
         let mut task = Task::new(self.command, self.stage);

@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::bars::{JobSummary, JobTimes, ago, duration, last_line, percent, sanitized, utc};
+use crate::bars::{
+    JobSummary, JobTimes, ago, counts_in_words, duration, last_line, percent, sanitized, utc,
+};
 use crate::client::{Client, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
-use crate::jobs::counts_in_words;
 use crate::run::page;
 use tree::tree;
 

@@ -2,9 +2,9 @@
 
 use milepost_protocol::{Children, JobId, State};
 
-use crate::bars::{JobSummary, sanitized};
+use crate::bars::{JobSummary, counts_in_words, grouped, known, sanitized};
 use crate::client::Client;
-use crate::jobs::{children, counts_in_words, grouped, known};
+use crate::jobs::children;
 
 /// So many children of the job are shown; the rest is counted.
 const MOST: usize = 20;

@@ -3,8 +3,7 @@
 use milepost_protocol::{Children, Health, Status, Timestamp};
 
 use super::watched_jobs::{Child, Watched};
-use crate::bars::{RowOptions, bar_line};
-use crate::jobs::{grouped, known};
+use crate::bars::{RowOptions, bar_line, grouped, known};
 
 /// The most children of a job that have a row.
 const MAX_SHOWN: usize = 10;

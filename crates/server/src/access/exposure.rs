@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::config_error::ConfigError;
 
 impl Config {
     /// Where to listen: an address, or a name that is looked up. By default, only this machine reaches a server without

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use super::grant::NOBODY;
 use super::jwks::Jwks;
-use super::{Granted, settings};
-use crate::config::{Config, ConfigError};
+use super::{Granted, Secret};
+use crate::config::Config;
+use crate::config_error::ConfigError;
 use crate::fingerprint::Fingerprint;
 
 /// The credentials that the server knows. Its files are read again when they change.
@@ -53,9 +54,8 @@ impl Gate {
         if !config.asks_for_credentials() {
             return Ok(None);
         }
-        let secret = |secret: &Option<settings::Secret>| {
-            secret.as_ref().map(|secret| secret.expose().to_owned())
-        };
+        let secret =
+            |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
         let sources = Sources {
             key: secret(&config.key),
             keys_file: config.keys_file.clone(),

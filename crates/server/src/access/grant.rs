@@ -1,14 +1,10 @@
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use http::request::Parts;
 use milepost_access::{Key, Pattern, Permissions};
 use milepost_broker::{Broker, Clock, Unavailable};
 use milepost_protocol::{JobId, ProblemType, State, View};
 
-use crate::instance::Instance;
 use crate::response::problem::{Outcome, Refused};
 
 /// What a request or a connection is allowed.
@@ -150,19 +146,4 @@ async fn names(patterns: &[Pattern], job: &JobId, broker: &dyn Broker) -> Answer
     }
     let state = broker.state(job).await?;
     Ok(state.is_some_and(|state| patterns.iter().any(|pattern| pattern.matches_state(&state))))
-}
-
-impl FromRequestParts<Arc<Instance>> for Grant {
-    type Rejection = Infallible;
-
-    /// What the layer granted. A route without the layer grants nothing.
-    async fn from_request_parts(
-        parts: &mut Parts,
-        instance: &Arc<Instance>,
-    ) -> Result<Self, Infallible> {
-        if instance.gate.is_none() {
-            return Ok(Self::Unguarded);
-        }
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self::Nothing))
-    }
 }

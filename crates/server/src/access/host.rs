@@ -9,7 +9,7 @@ use http::header::HOST;
 use http::{HeaderMap, Uri, Version};
 use milepost_protocol::ProblemType;
 
-use crate::config::{Config, ConfigError};
+use crate::config_error::ConfigError;
 use crate::response::problem::{Outcome, Refused};
 
 /// Which names the server answers to.
@@ -25,12 +25,13 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    pub(crate) fn new(config: &Config) -> Self {
-        let named: Box<[String]> = config.hosts.clone().into();
+    /// `named` are the configured names. `insecure`: the server serves everybody.
+    pub(crate) fn new(named: &[String], asks_for_credentials: bool, insecure: bool) -> Self {
+        let named: Box<[String]> = named.into();
         // If credentials are required, a page under a name of its own has none.
-        let is_guarded = named.is_empty() && config.asks_for_credentials();
+        let is_guarded = named.is_empty() && asks_for_credentials;
         let any = is_guarded || named.iter().any(|name| name == "*");
-        Self { any_reads: any || (named.is_empty() && config.insecure), any, named }
+        Self { any_reads: any || (named.is_empty() && insecure), any, named }
     }
 
     /// Checks how a request addresses the server.
@@ -145,8 +146,8 @@ mod tests {
     use super::*;
 
     fn hosts(named: &[&str], insecure: bool) -> Hosts {
-        let hosts = named.iter().map(|name| (*name).to_owned()).collect();
-        Hosts::new(&Config { hosts, insecure, ..Config::default() })
+        let named: Vec<_> = named.iter().map(|name| (*name).to_owned()).collect();
+        Hosts::new(&named, false, insecure)
     }
 
     fn check(hosts: &Hosts, host: &str) -> Option<&'static str> {

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use ureq::Agent;
 
-use crate::config::ConfigError;
+use crate::config_error::ConfigError;
 
 /// When the set is fetched again, …
 const REFRESH: Duration = Duration::from_secs(600);

@@ -1,19 +1,21 @@
 //! Checks that each request has the permission that its route needs.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::RequestExt;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, Method};
 use milepost_broker::Broker;
 use milepost_protocol::{CloseCode, JobId, ProblemType};
 use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 
 use super::credential::Credential;
-use super::{Grant, origin};
+use super::{Grant, foreign_page};
 
 use crate::instance::Instance;
 use crate::response::problem::{Outcome, Refused};
@@ -155,7 +157,7 @@ fn check_page(
     need: Need,
 ) -> Outcome<()> {
     let changes = !matches!(*method, Method::GET | Method::HEAD);
-    origin::check_ambient(instance, headers, changes || need == Need::Socket)
+    foreign_page::check_ambient(instance, headers, changes || need == Need::Socket)
 }
 
 async fn authorize(
@@ -187,4 +189,19 @@ async fn authorize(
     }
     let detail = format!("the credential does not allow {what}");
     Err(Refused::new(ProblemType::Forbidden, detail))
+}
+
+impl FromRequestParts<Arc<Instance>> for Grant {
+    type Rejection = Infallible;
+
+    /// What the layer granted. A route without the layer grants nothing.
+    async fn from_request_parts(
+        parts: &mut Parts,
+        instance: &Arc<Instance>,
+    ) -> Result<Self, Infallible> {
+        if instance.gate.is_none() {
+            return Ok(Self::Unguarded);
+        }
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self::Nothing))
+    }
 }

@@ -1,32 +1,7 @@
 //! The settings of access control.
 
-use std::fmt;
-
-use serde::Deserialize;
-
-use crate::config::{Config, ConfigError};
-
-/// A secret, which is not shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// A secret of this text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
+use crate::config::Config;
+use crate::config_error::ConfigError;
 
 /// A shorter key could be guessed.
 const MIN_KEY: usize = 20;

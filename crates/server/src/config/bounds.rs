@@ -14,7 +14,7 @@ impl Config {
         if self.redis_url.is_some() && self.data_dir.is_some() {
             let error =
                 "data_dir is for the embedded broker; with redis_url, Redis keeps the states";
-            return Err(ConfigError(error.to_owned()));
+            return Err(ConfigError::new(error.to_owned()));
         }
         self.check_times()?;
         self.check_sizes()?;
@@ -40,7 +40,7 @@ impl Config {
         for (key, value, min, max) in times {
             if !(min..=max).contains(&value) {
                 let error = format!("{key} is {value}; it must be {min} to {max} seconds");
-                return Err(ConfigError(error));
+                return Err(ConfigError::new(error));
             }
         }
         Ok(())
@@ -61,11 +61,13 @@ impl Config {
         ];
         for (key, value, min) in sizes {
             if value < min {
-                return Err(ConfigError(format!("{key} is {value}; it must be at least {min}")));
+                return Err(ConfigError::new(format!(
+                    "{key} is {value}; it must be at least {min}"
+                )));
             }
         }
         if self.max_update_bytes > 16 << 20 {
-            return Err(ConfigError("max_update_bytes must be at most 16777216".to_owned()));
+            return Err(ConfigError::new("max_update_bytes must be at most 16777216".to_owned()));
         }
         if let (Some(memory_limit), Some(max_bytes)) = (self.memory_limit, self.max_bytes)
             && max_bytes > Budget::states_of(memory_limit)
@@ -74,7 +76,7 @@ impl Config {
             let error = format!(
                 "max_bytes is {max_bytes}; of memory_limit, states may use three eighths: {states}"
             );
-            return Err(ConfigError(error));
+            return Err(ConfigError::new(error));
         }
         Ok(())
     }
@@ -91,7 +93,7 @@ impl Config {
         for (key, rate) in rates {
             if rate.is_some_and(|rate| rate != 0.0 && !(0.1..=1e12).contains(&rate)) {
                 let error = format!("{key} must be 0, for no limit, or 0.1 to 1e12 a second");
-                return Err(ConfigError(error));
+                return Err(ConfigError::new(error));
             }
         }
         Ok(())

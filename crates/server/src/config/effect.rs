@@ -13,12 +13,12 @@ impl Config {
             if let Some(name) = names.iter().find(|name| given.contains_key(**name))
                 && !has_effect
             {
-                return Err(ConfigError(format!("{name} has no effect {why}")));
+                return Err(ConfigError::new(format!("{name} has no effect {why}")));
             }
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             let error = "proxy_protocol needs trusted_proxies: only they may connect";
-            return Err(ConfigError(error.to_owned()));
+            return Err(ConfigError::new(error.to_owned()));
         }
         Ok(())
     }

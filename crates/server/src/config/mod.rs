@@ -3,7 +3,6 @@ mod effect;
 mod origins;
 mod socket_mode;
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use milepost_hub::{HubLimits, LogLimits};
 use serde::Deserialize;
 
 use crate::access::{Secret, host};
+use crate::config_error::ConfigError;
 use crate::limits::ClientAddressHeader;
 use crate::memory::{self, Budget};
 
@@ -215,7 +215,7 @@ impl Config {
     fn parse(table: toml::Table) -> Result<Self, ConfigError> {
         let mut config: Self = table
             .try_into()
-            .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
+            .map_err(|error: toml::de::Error| ConfigError::new(error.message().to_owned()))?;
         for origin in config.cors_origins.iter_mut().flatten() {
             *origin = origins::parse(origin)?;
         }
@@ -291,22 +291,3 @@ impl TryFrom<String> for RedisUrl {
 pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
-
-/// A key or a value of the configuration that is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl ConfigError {
-    pub(crate) fn new(error: String) -> Self {
-        Self(error)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // toml spreads some messages over several lines. An error is printed as one.
-        f.write_str(&self.0.split_whitespace().collect::<Vec<_>>().join(" "))
-    }
-}
-
-impl std::error::Error for ConfigError {}

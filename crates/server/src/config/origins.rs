@@ -7,7 +7,7 @@ pub(super) fn parse(text: &str) -> Result<String, ConfigError> {
     if text == "*" {
         return Ok(text.to_owned());
     }
-    let bad = |why: &str| ConfigError(format!("cors_origins has {text:?}; {why}"));
+    let bad = |why: &str| ConfigError::new(format!("cors_origins has {text:?}; {why}"));
     let origin = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
     let (scheme, host) =
         origin.split_once("://").ok_or_else(|| bad("an origin is like https://app.example.com"))?;
@@ -35,7 +35,7 @@ pub(super) fn check_frame_ancestor(source: &str) -> Result<(), ConfigError> {
     let error = format!(
         "frame_ancestors has {source:?}; a source is 'self', 'none' or like https://app.example.com"
     );
-    Err(ConfigError(error))
+    Err(ConfigError::new(error))
 }
 
 #[cfg(test)]

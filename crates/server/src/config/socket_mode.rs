@@ -31,7 +31,7 @@ impl TryFrom<toml::Value> for SocketMode {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
         mode.map(Self).ok_or_else(|| {
-            ConfigError(format!(
+            ConfigError::new(format!(
                 "unix_socket_mode is {text}; it takes an octal mode such as \"0660\""
             ))
         })

@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::access::Granted;
 use crate::config::seconds;
 use crate::connection::corked::Corked;
 use crate::connection::listen;
 use crate::connection::opening::{self, Opened};
 use crate::connection::stall::Stalls;
 use crate::connection::stream::Stream;
-use crate::instance::{Instance, OpenSocket};
+use crate::counters::OpenSocket;
+use crate::instance::Instance;
 use crate::limits::Client;
-use crate::limits::connections::{Counted, TooMany, network};
+use crate::limits::connections::{TooMany, network};
 use crate::reporting::direct;
 use crate::request::id::{self, RequestId};
 use crate::response::problem::Refused;
-use crate::websocket;
+use crate::websocket::{self, Proxied, Upgrade, Upgraded};
 
 /// The clients that a connection is open to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,37 +105,6 @@ pub(crate) async fn serve(
         Admitted::All => served.await,
         // A connection that is cut off here gets no message. It was already told that the server is full.
         Admitted::Operators { .. } => drop(tokio::time::timeout(RESERVE_TIME, served).await),
-    }
-}
-
-/// Where a handler leaves the protocol that a connection has after its response; none if it stays HTTP.
-#[derive(Clone, Default)]
-pub(crate) struct Upgrade(Arc<Mutex<Option<Upgraded>>>);
-
-/// A socket that a handshake has led to.
-pub(crate) struct Upgraded {
-    /// The handshake's.
-    pub(crate) id: RequestId,
-    pub(crate) wanted: websocket::Wanted,
-    /// What its credential allows; none on a server without credentials.
-    pub(crate) granted: Option<Arc<Granted>>,
-    /// Counts it for its address, if that is behind a trusted proxy, …
-    pub(crate) address: Option<Arc<Counted<IpAddr>>>,
-    /// … and for its subject.
-    pub(crate) subject: Option<Arc<Counted<Arc<str>>>>,
-}
-
-/// Counts the WebSocket that a client behind a trusted proxy is about to open.
-#[derive(Clone)]
-pub(crate) struct Proxied(pub(crate) Option<Arc<Counted<IpAddr>>>);
-
-impl Upgrade {
-    pub(crate) fn set(&self, upgraded: Upgraded) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgraded);
-    }
-
-    fn take(&self) -> Option<Upgraded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

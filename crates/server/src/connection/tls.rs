@@ -13,7 +13,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::config_error::ConfigError;
 use crate::fingerprint::Fingerprint;
 
 /// The server's certificate and key. The files are read again when they change.

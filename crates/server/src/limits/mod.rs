@@ -21,7 +21,8 @@ pub(crate) use self::bucket::Wait;
 use self::connections::{Connections, network};
 pub(crate) use self::meter::{Client, Meter};
 pub use self::proxies::{ClientAddressHeader, TrustedProxies};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::config_error::ConfigError;
 use crate::response::problem::Refused;
 
 /// What is counted of each address and of each subject.

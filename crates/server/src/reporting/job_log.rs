@@ -11,7 +11,7 @@ use milepost_protocol::{InvalidLogLine, JobId, LogLine, Position, ProblemType, T
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::access::origin::NotForeign;
+use crate::access::foreign_page::NotForeign;
 use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::openapi;

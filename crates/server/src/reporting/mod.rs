@@ -1,5 +1,6 @@
 //! What workers send, and what watchers request of them.
 
+mod accepted;
 mod batch;
 pub(crate) mod direct;
 pub(crate) mod job_log;

@@ -18,8 +18,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::update::Accepted;
-use crate::access::origin::NotForeign;
+use super::accepted::{Accepted, requested};
+use crate::access::foreign_page::NotForeign;
 use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::openapi;
@@ -221,11 +221,6 @@ pub(crate) async fn pending(
         position: state.position(),
         requested: requested(&state),
     }))
-}
-
-/// The request in a state, for a response.
-pub(super) fn requested(state: &JobState) -> Option<Box<RawValue>> {
-    RawValue::from_string(state.requested()?.to_owned()).ok()
 }
 
 #[cfg(test)]

@@ -12,14 +12,11 @@ use http::header::{CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use milepost_broker::Reported;
-use milepost_protocol::{JobId, Position, ProblemType, Requested, Update};
-use serde::Serialize;
-use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use milepost_protocol::{JobId, ProblemType, Update};
 
-use super::requests;
+use super::accepted::Accepted;
 use crate::access::Grant;
-use crate::access::origin::NotForeign;
+use crate::access::foreign_page::NotForeign;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::limits::Meter;
@@ -30,29 +27,6 @@ use crate::request::headers::Unconditional;
 use crate::request::parameter::{NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
-
-/// The update was accepted.
-#[derive(Serialize, ToSchema)]
-#[schema(examples(
-    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-42"}),
-    json!({"job_id": "job_12345", "attempt": 1, "position": "8f3a6c01d2e4b597-43", "repeated": true}),
-))]
-pub(crate) struct Accepted {
-    job_id: JobId,
-    /// The attempt that the update belongs to.
-    #[schema(minimum = 1)]
-    attempt: u32,
-    /// The position of the state that the update led to.
-    position: Position,
-    /// The same end was reported before: this is the response to the first report.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    repeated: Option<bool>,
-    /// What was requested of the worker in this attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Requested<'_>>, nullable = false)]
-    requested: Option<Box<RawValue>>,
-}
 
 /// Report an update of a job
 #[utoipa::path(
@@ -244,17 +218,4 @@ fn count(instance: &Instance, taken: Outcome<Reported>) -> Outcome<Reported> {
     let counter = if taken.is_ok() { &counters.updates } else { &counters.refusals };
     counter.fetch_add(1, Ordering::Relaxed);
     taken
-}
-
-impl From<&Reported> for Accepted {
-    fn from(reported: &Reported) -> Self {
-        let state = &reported.state;
-        Self {
-            job_id: state.job().clone(),
-            attempt: state.attempt(),
-            position: state.position(),
-            repeated: reported.repeated.then_some(true),
-            requested: requests::requested(state),
-        }
-    }
 }

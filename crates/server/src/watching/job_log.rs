@@ -1,6 +1,5 @@
 //! Reading a job's log: `spec/README.md`, section 17.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +8,15 @@ use axum::response::Response;
 use http::{HeaderMap, Version};
 use milepost_broker::{LogPage, LogPart};
 use milepost_hub::{Mode, Watch, WatchError};
-use milepost_protocol::{JobId, LogStream, Position, ProblemType};
+use milepost_protocol::{JobId, ProblemType};
 use tokio::time::Instant;
-use utoipa::ToSchema;
 
 use super::event_stream::{self, EventSource};
+use super::log_page::{JobLog, encode, next, size_hint};
 use crate::access::{Ending, Grant};
 use crate::config::seconds;
-use crate::instance::{Instance, OpenSocket, Watching};
+use crate::counters::{OpenSocket, Watching};
+use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::limits::connections::Counted;
 use crate::openapi;
@@ -24,58 +24,6 @@ use crate::request::parameter::{self, NamedJob};
 use crate::response::body::{in_pieces, text_bytes};
 use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
-
-/// A part of a job's log.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `encode` writes")]
-#[schema(examples(json!({
-    "job_id": "job_12345",
-    "lines": [{"n": 17, "at": "2024-01-01T00:00:00.000Z", "stream": "stdout", "text": "frame 1500"}],
-    "next": "8f3a6c01d2e4b597-17",
-    "log": {"lines": 17, "dropped": 4}
-})))]
-pub(crate) struct JobLog {
-    job_id: JobId,
-    /// Oldest first.
-    lines: Vec<Line>,
-    /// The `since` of the next request. Absent if the log never had a line.
-    #[schema(nullable = false)]
-    next: Option<Position>,
-    /// Lines between `since` and the first line here are no longer kept.
-    #[schema(nullable = false)]
-    log_gap: Option<bool>,
-    log: LogCounts,
-}
-
-/// A line of a job's log.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `encode` writes")]
-pub(crate) struct Line {
-    /// Its number, from 1.
-    #[schema(minimum = 1)]
-    n: u64,
-    /// When it was written, by the sender's clock if the sender gave the time, otherwise by the server's.
-    #[schema(format = DateTime)]
-    at: String,
-    /// Where it was written, if that is known.
-    #[schema(nullable = false)]
-    stream: Option<LogStream>,
-    /// May contain control characters.
-    text: String,
-    /// Whether the line was longer and was cut.
-    #[schema(nullable = false)]
-    cut: Option<bool>,
-}
-
-/// The size of a log.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `encode` writes")]
-pub(crate) struct LogCounts {
-    /// How many lines were ever appended.
-    lines: u64,
-    /// How many of them are no longer kept.
-    dropped: u64,
-}
 
 struct LogQuery {
     part: LogPart,
@@ -124,7 +72,7 @@ fn parse(query: Option<&str>, headers: &HeaderMap) -> Outcome<LogQuery> {
     params(openapi::JobPath, openapi::LogParams, openapi::LastEventId),
     responses(
         (status = 200, description = "Lines of the log.",
-            content((JobLog = "application/json"), (String = "text/event-stream"))),
+            content((JobLog<'static> = "application/json"), (String = "text/event-stream"))),
         openapi::ReadLogRefused,
     ),
 )]
@@ -145,47 +93,10 @@ pub(crate) async fn read(
     }
     let page = instance.logs.log(&job, part).await?;
     let page = page.ok_or_else(|| Refused::unknown_job(&job))?;
-    let mut held = instance.memory.responses.take(2 * room(&page))?;
+    let mut held = instance.memory.responses.take(2 * size_hint(&page))?;
     let text = encode(&job, &page, part.after);
     held.shrink_to(text.capacity());
     Ok(json_text(in_pieces(text_bytes(text, held))))
-}
-
-fn room(page: &LogPage) -> usize {
-    page.lines.iter().map(|line| line.json().len() + 32).sum::<usize>() + 256
-}
-
-fn encode(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
-    let mut out = String::with_capacity(room(page));
-    // Writing into a String cannot fail.
-    let _ = write!(out, "{{\"job_id\":\"{job}\",\"lines\":[");
-    for (n, line) in (page.first..).zip(&page.lines) {
-        let comma = if n == page.first { "" } else { "," };
-        let fields = line.json().strip_prefix('{').unwrap_or_default();
-        let _ = write!(out, "{comma}{{\"n\":{n},{fields}");
-    }
-    out.push(']');
-    if let Some(next) = next(page, since) {
-        let _ = write!(out, ",\"next\":\"{next}\"");
-    }
-    if page.gap {
-        out.push_str(",\"log_gap\":true");
-    }
-    let (lines, dropped) = (page.log.lines(), page.log.dropped);
-    let _ = write!(out, ",\"log\":{{\"lines\":{lines},\"dropped\":{dropped}}}}}");
-    out
-}
-
-/// The message with a part of a log on a socket.
-pub(crate) fn message(job: &JobId, page: &LogPage, since: Option<Position>) -> String {
-    let json = encode(job, page, since);
-    format!("{{\"type\":\"log\",{}", json.strip_prefix('{').unwrap_or_default())
-}
-
-/// Where to continue. A position has a number of 1 or more, so before the first line there is none. The position of a
-/// log that no longer exists is dropped: waiting for such a log to grow would not wait.
-pub(crate) fn next(page: &LogPage, since: Option<Position>) -> Option<Position> {
-    page.next().filter(|next| next.number > 0).or(since.filter(|_| !page.gap))
 }
 
 async fn follow(

@@ -7,10 +7,10 @@ use milepost_protocol::{JobId, ProblemType, State, Timestamp};
 use socket2::Socket;
 
 use super::inbound::Reader;
-use super::reactor::logs::LogSubscription;
+use super::log_subscription::LogSubscription;
 use super::session::Session;
 use super::{frame, message};
-use crate::instance::WatchingSocket;
+use crate::counters::WatchingSocket;
 use crate::response::problem::UNREADABLE;
 
 /// A watcher's socket and its state in the shard.

@@ -8,7 +8,7 @@ use utoipa::PartialSchema;
 
 use super::command::{AuthFields, SubscribeFields, UnsubscribeFields};
 use super::message::Message;
-use crate::watching::job_log::{JobLog, LogCounts};
+use crate::watching::log_page::{JobLog, LogCounts};
 
 fn document() -> Value {
     yaml_serde::from_str(include_str!("../../../../spec/asyncapi.yaml")).unwrap()

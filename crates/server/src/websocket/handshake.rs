@@ -13,7 +13,7 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use milepost_hub::{Subscribe, WatchError};
+use milepost_hub::WatchError;
 use milepost_protocol::{CloseCode, JobId, ProblemType};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
@@ -21,31 +21,15 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
 use super::relay::{QUEUED, Relay};
-use crate::access::{self, Grant, Granted, SocketRefused, origin};
+use super::upgrade::{Proxied, Upgrade, Upgraded, Wanted};
+use crate::access::{self, Grant, Granted, SocketRefused, foreign_page};
 use crate::connection::corked::Corked;
-use crate::connection::serve::{Proxied, Upgrade, Upgraded};
 use crate::connection::stream::{Bare, Stream};
-use crate::instance::{Instance, OpenSocket, WatchingSocket};
+use crate::counters::{OpenSocket, WatchingSocket};
+use crate::instance::Instance;
 use crate::request::id;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
-
-/// What a socket watches.
-pub(crate) enum Wanted {
-    /// One job; with the parameters that are ignored.
-    One(JobId, Subscribe, Vec<String>),
-    /// What it will subscribe to.
-    Many,
-    /// Nothing: the request was invalid. A browser hides the HTTP status from its page, so the reason is sent on the
-    /// socket.
-    Refused(CloseCode, Refused),
-}
-
-impl Wanted {
-    fn bad_request(refused: Refused) -> Self {
-        Self::Refused(CloseCode::BadRequest, refused)
-    }
-}
 
 /// `GET /ws/jobs/{job_id}`
 pub(crate) async fn one_job(
@@ -77,7 +61,7 @@ pub(crate) async fn many_jobs(
 /// Answers the handshake. Once the response is written, the connection calls [`admit`].
 fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Response> {
     let accept = accept_key(request.method(), request.version(), request.headers())?;
-    origin::check_handshake(instance, request.headers())?;
+    foreign_page::check_handshake(instance, request.headers())?;
     let granted = request.extensions().get::<Grant>().and_then(Grant::granted).cloned();
     let wanted = match request.extensions().get::<SocketRefused>() {
         Some(SocketRefused(code, refused)) => Wanted::Refused(*code, refused.clone()),

@@ -11,10 +11,13 @@ mod described;
 pub mod frame;
 mod handshake;
 pub mod inbound;
+mod log_subscription;
 pub(crate) mod message;
 mod reactor;
 mod relay;
 mod session;
+mod upgrade;
 
-pub(crate) use handshake::{Wanted, admit, many_jobs, one_job};
+pub(crate) use handshake::{admit, many_jobs, one_job};
 pub(crate) use reactor::{Context, ShardHandle, shard};
+pub(crate) use upgrade::{Proxied, Upgrade, Upgraded};

@@ -17,8 +17,9 @@ use super::conversation::TOO_OFTEN;
 use super::sockets::Sockets;
 use crate::access::Decision;
 use crate::response::problem::Refused;
-use crate::watching::job_log;
+use crate::watching::log_page;
 use crate::websocket::connection::Phase;
+use crate::websocket::log_subscription::{LogSubscription, LogWait, Until, Waiting};
 use crate::websocket::message;
 
 /// The newest lines with which a log begins for a follower that names no position.
@@ -30,40 +31,6 @@ const BLOCKED: Duration = Duration::from_millis(100);
 /// The most parts that a shard reads at once. Each may be a whole log before it is cut to size.
 pub(super) const MAX_READS: usize = 16;
 
-/// A subscription to a job's log.
-pub(in crate::websocket) struct LogSubscription {
-    /// Distinguishes it from earlier ones of the same socket to the same log.
-    request: u64,
-    /// The last line that was sent.
-    after: Option<Position>,
-    /// When the next part is read.
-    until: Until,
-    /// Waits for the next part, and ends with the subscription.
-    waiting: Option<Waiting>,
-}
-
-struct Waiting(AbortHandle);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What to send next of a log.
-pub(super) struct LogWait {
-    key: WatcherKey,
-    serial: u64,
-    request: u64,
-    job: JobId,
-    after: Option<Position>,
-    until: Until,
-    /// Whether the socket was blocked: it is checked again before the log is read.
-    is_blocked: bool,
-    /// Whether the job's state decides whether the connection may watch it.
-    is_undecided: bool,
-}
-
 /// The source that the tasks of a shard read from.
 #[derive(Clone)]
 pub(super) struct LogSource {
@@ -73,15 +40,6 @@ pub(super) struct LogSource {
     pub(super) reads: Arc<Semaphore>,
     /// A log that has not grown for this time is read again, because its job may have been forgotten.
     pub(super) patience: Duration,
-}
-
-/// When to read.
-#[derive(Clone, Copy)]
-enum Until {
-    /// At once, and the part is sent even if it has no lines.
-    Begun,
-    /// Once there are lines.
-    Grown,
 }
 
 /// The end of a wait.
@@ -99,37 +57,33 @@ struct Part {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl LogWait {
-    /// Waits for lines and reads them.
-    pub(super) async fn read(self, source: LogSource) -> LogRead {
-        if self.is_blocked {
-            tokio::time::sleep(BLOCKED).await;
-            return LogRead { wait: self, part: None };
-        }
-        let LogSource { broker, logs, reads, patience } = source;
-        let most = self.after.map_or(FIRST_LINES, |_| MAX_PART / 64);
-        let part = LogPart { after: self.after, most };
-        let mut until = self.until;
-        loop {
-            match until {
-                Until::Begun => {}
-                Until::Grown => {
-                    // Either way the log is read.
-                    let _ =
-                        tokio::time::timeout(patience, logs.log_grown(&self.job, self.after)).await;
-                }
+/// Waits for lines and reads them.
+pub(super) async fn read(wait: LogWait, source: LogSource) -> LogRead {
+    if wait.is_blocked {
+        tokio::time::sleep(BLOCKED).await;
+        return LogRead { wait, part: None };
+    }
+    let LogSource { broker, logs, reads, patience } = source;
+    let most = wait.after.map_or(FIRST_LINES, |_| MAX_PART / 64);
+    let part = LogPart { after: wait.after, most };
+    let mut until = wait.until;
+    loop {
+        match until {
+            Until::Begun => {}
+            Until::Grown => {
+                // Either way the log is read.
+                let _ = tokio::time::timeout(patience, logs.log_grown(&wait.job, wait.after)).await;
             }
-            // It is never closed.
-            let permit = Arc::clone(&reads).acquire_owned().await.ok();
-            let page = logs.log(&self.job, part).await;
-            let is_news = !matches!(&page, Ok(Some(page)) if page.lines.is_empty() && !page.gap);
-            if is_news || matches!(until, Until::Begun) {
-                let state =
-                    if self.is_undecided { Some(broker.state(&self.job).await) } else { None };
-                return LogRead { wait: self, part: Some(Part { page, state, _permit: permit }) };
-            }
-            until = Until::Grown;
         }
+        // It is never closed.
+        let permit = Arc::clone(&reads).acquire_owned().await.ok();
+        let page = logs.log(&wait.job, part).await;
+        let is_news = !matches!(&page, Ok(Some(page)) if page.lines.is_empty() && !page.gap);
+        if is_news || matches!(until, Until::Begun) {
+            let state = if wait.is_undecided { Some(broker.state(&wait.job).await) } else { None };
+            return LogRead { wait, part: Some(Part { page, state, _permit: permit }) };
+        }
+        until = Until::Grown;
     }
 }
 
@@ -260,8 +214,8 @@ impl Sockets {
         wait.is_undecided = false;
         if !wait.is_blocked {
             let page = cut(page);
-            self.send_text(wait.key, &job_log::message(&wait.job, &page, wait.after));
-            wait.after = job_log::next(&page, wait.after);
+            self.send_text(wait.key, &log_page::message(&wait.job, &page, wait.after));
+            wait.after = log_page::next(&page, wait.after);
             wait.until = Until::Grown;
             if let Some(subscription) = self.log_subscription(&wait) {
                 (subscription.after, subscription.until) = (wait.after, wait.until);

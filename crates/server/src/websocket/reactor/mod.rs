@@ -26,8 +26,8 @@ use self::logs::{LogRead, LogSource};
 use self::sockets::Sockets;
 use crate::access::{Gate, Granted};
 use crate::config::{Config, seconds};
+use crate::counters::{Counters, WatchingSocket};
 use crate::drain::Drain;
-use crate::instance::{Counters, WatchingSocket};
 use crate::response::problem::Refused;
 
 /// The parts of the server that a shard needs.
@@ -307,7 +307,7 @@ impl Reactor {
         }
         for wait in std::mem::take(&mut sockets.waiting_for_logs) {
             let (reading, source) = (&mut self.reading, self.log_source.clone());
-            sockets.start_log_wait(wait, |wait| reading.spawn(wait.read(source)));
+            sockets.start_log_wait(wait, |wait| reading.spawn(logs::read(wait, source)));
         }
         if complete && sockets.shard.is_empty() && self.requested.is_empty() {
             return Turn::Down;

@@ -12,10 +12,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
 use socket2::Socket;
 
-use super::logs::LogWait;
 use super::{Admission, Attach, Context, Welcome};
 use crate::config::{Config, seconds};
 use crate::websocket::connection::{Connection, Many, Phase, Unread};
+use crate::websocket::log_subscription::LogWait;
 use crate::websocket::message;
 
 /// How many bytes are read from a client before others get their turn.
