@@ -207,10 +207,7 @@ impl Stripe {
         if present.status().is_end() {
             return;
         }
-        let position = match present.position() {
-            position if position.epoch == known.epoch => position.next(),
-            _ => Position { epoch: known.epoch, number: 1 },
-        };
+        let position = Position::following(Some(present.position()), known.epoch);
         if let Some(state) = present.with_children(Some(&present), &totals, position, context.now) {
             // Children that are reported keep their parent alive.
             known.expires =

@@ -15,7 +15,7 @@ pub(crate) struct LogEnds(Mutex<HashMap<JobId, watch::Sender<Option<Position>>>>
 /// Whether a log that ended at `end` a moment ago may have lines after `seen`, which may have been read since.
 fn has_more(end: Option<Position>, seen: Option<Position>) -> bool {
     let Some((end, seen)) = end.zip(seen) else { return end.is_some() && seen.is_none() };
-    end.epoch != seen.epoch || end.number > seen.number
+    end.is_newer_than(seen, None)
 }
 
 /// How often Redis is asked, and so how late a line is seen at most.

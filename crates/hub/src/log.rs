@@ -289,10 +289,7 @@ impl Log {
     /// may have, while the watcher was away: if the log still has states or ends of that epoch, the watcher has seen them
     /// up to `since`, and nothing after it.
     fn resume_before(&self, since: Position) -> u64 {
-        let seen = |state: &State| {
-            let position = state.position();
-            position.epoch == since.epoch && position.number <= since.number
-        };
+        let seen = |state: &State| !state.position().is_newer_than(since, None);
         let last_seen = self.states().enumerate().filter(|(_, state)| seen(state)).last();
         if let Some((index, _)) = last_seen {
             return self.first() + index as u64 + 1;

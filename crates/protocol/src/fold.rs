@@ -70,10 +70,7 @@ pub fn fold(
         Ok(None) => return Ok(Fold::Repeated),
         Err(refusal) => return Err(refusal),
     };
-    let position = match previous {
-        Some(state) if state.position.epoch == epoch => state.position.next(),
-        _ => Position { epoch, number: 1 },
-    };
+    let position = Position::following(previous.map(State::position), epoch);
     let same_attempt = previous.filter(|state| state.attempt == attempt);
 
     let carried_ttl = previous.and_then(|state| state.ttl);

@@ -136,11 +136,7 @@ impl State {
     pub fn with_health(&self, health: Health, epoch: Epoch) -> Option<Self> {
         let (before, after) = self.layout.health.around(&self.json)?;
         let (between, _) = after.rsplit_once(",\"position\":")?;
-        let position = if self.position.epoch == epoch {
-            self.position.next()
-        } else {
-            Position { epoch, number: 1 }
-        };
+        let position = Position::following(Some(self.position), epoch);
         let json = format!("{before}\"{health}\"{between},\"position\":\"{position}\"}}");
         let state = Self::parse(&json).ok()?;
         Some(Self { pace: self.pace.clone(), ..state })

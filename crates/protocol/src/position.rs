@@ -96,6 +96,14 @@ impl Position {
         Self { number: self.number.saturating_add(1), ..self }
     }
 
+    /// The position of the state after the one at `previous`, in the broker's present `epoch`. Each epoch counts from 1.
+    pub fn following(previous: Option<Self>, epoch: Epoch) -> Self {
+        match previous {
+            Some(previous) if previous.epoch == epoch => previous.next(),
+            _ => Self { epoch, number: 1 },
+        }
+    }
+
     /// Whether a state here is *newer* than the one at `seen`: whether somebody who has seen `seen` must still see it.
     ///
     /// Within an epoch the higher number is newer. Another epoch is newer too, unless it is `left`: the epoch that the

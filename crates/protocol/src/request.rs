@@ -139,10 +139,7 @@ pub fn request(
         Some(Action::Cancel) => return Err(RequestRefusal::CancelRequested),
         _ => {}
     }
-    let position = match previous.position {
-        present if present.epoch == epoch => present.next(),
-        _ => Position { epoch, number: 1 },
-    };
+    let position = Position::following(Some(previous.position), epoch);
     let mut json = previous.json[..previous.tail_start()].to_owned();
     let mut layout = previous.layout.clone();
     let mut add = |name: &str, value: &str| {

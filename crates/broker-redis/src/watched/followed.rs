@@ -93,7 +93,7 @@ impl Followed {
             return Delivery::Gap;
         }
         let position = state.position();
-        if self.is_newer(position) && self.skips_some(position) {
+        if self.is_newer(position) && position.has_gap_after(self.latest) {
             return Delivery::Gap;
         }
         self.notify(&Arc::new(state));
@@ -120,10 +120,7 @@ impl Followed {
     fn unseen<'s>(&self, states: &'s [Arc<State>]) -> &'s [Arc<State>] {
         let Some(newest) = states.last().map(|state| state.position()) else { return states };
         let Some(latest) = self.latest else { return states };
-        let is_seen = |state: &Arc<State>| {
-            let position = state.position();
-            position.epoch == latest.epoch && position.number <= latest.number
-        };
+        let is_seen = |state: &Arc<State>| !state.position().is_newer_than(latest, None);
         let is_newest_epoch = |state: &Arc<State>| state.position().epoch == newest.epoch;
         let after_seen = states.iter().rposition(is_seen).map(|index| index + 1);
         let from = after_seen.or_else(|| states.iter().position(is_newest_epoch)).unwrap_or(0);
@@ -131,18 +128,7 @@ impl Followed {
     }
 
     fn is_newer(&self, position: Position) -> bool {
-        match self.latest {
-            None => true,
-            Some(latest) if latest.epoch == position.epoch => position.number > latest.number,
-            Some(_) => self.previous_epoch != Some(position.epoch),
-        }
-    }
-
-    fn skips_some(&self, position: Position) -> bool {
-        match self.latest {
-            Some(latest) if latest.epoch == position.epoch => position.number > latest.number + 1,
-            _ => position.number > 1,
-        }
+        self.latest.is_none_or(|latest| position.is_newer_than(latest, self.previous_epoch))
     }
 
     fn notify(&mut self, state: &Arc<State>) {
