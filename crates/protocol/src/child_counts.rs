@@ -6,18 +6,25 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct Children {
     /// How many there are going to be, or are known.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub expected: u32,
     /// How many wait.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub queued: u32,
     /// How many run.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub processing: u32,
     /// How many have completed.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub completed: u32,
     /// How many have failed.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub failed: u32,
     /// How many were cancelled.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub cancelled: u32,
     /// How many have not ended, and are silent or forgotten.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub lost: u32,
     /// Whether there are more children, which are not counted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

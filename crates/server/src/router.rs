@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Extension, Router};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
@@ -22,15 +21,16 @@ use crate::reporting::{job_log as append_log, requests, update};
 use crate::request::id;
 use crate::response::problem::Refused;
 use crate::watching::{badge, events, job_log, jobs, state, watchers};
-use crate::{openapi, pages, websocket};
+use crate::websocket::handshake;
+use crate::{openapi, pages};
 
 /// The routes, each with the permission that it needs, and their description for `/openapi.json`: the handlers'
 /// annotations name the paths. A route without a permission is open to every client.
 fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
     OpenApiRouter::with_openapi(openapi::base())
         // Watching.
-        .route("/ws/jobs/{job_id}", get(websocket::one_job).needs(instance, Need::Socket))
-        .route("/ws", get(websocket::many_jobs).needs(instance, Need::Socket))
+        .routes(routes!(handshake::one_job).needs(instance, Need::Socket)) // /ws/jobs/{job_id}
+        .routes(routes!(handshake::many_jobs).needs(instance, Need::Socket)) // /ws
         .routes(routes!(events::stream).needs(instance, Need::Watch)) // /jobs/{job_id}/events
         .routes(routes!(state::state).needs(instance, Need::Watch)) // /jobs/{job_id}
         .routes(routes!(state::status).needs(instance, Need::Watch)) // /jobs/{job_id}/status

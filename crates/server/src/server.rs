@@ -239,11 +239,7 @@ fn shards(config: &Config) -> usize {
 }
 
 /// The handles of the hub's shards, and their tasks, which are not started yet.
-fn open_shards(
-    hub: &Hub,
-    context: &websocket::Context,
-    config: &Config,
-) -> io::Result<Shards> {
+fn open_shards(hub: &Hub, context: &websocket::Context, config: &Config) -> io::Result<Shards> {
     let mut handles = Vec::new();
     let mut reactors = Vec::<Reactor>::new();
     for (index, mailbox) in hub.mailboxes().iter().enumerate() {

@@ -42,7 +42,6 @@ pub(crate) use problems::{
         (name = "Requesting", description = "What watchers request of a job's worker."),
         (name = "Operating", description = "Health, metrics, and this document.")
     ),
-    paths(one_job, many_jobs),
     components(schemas(milepost_protocol::Problem, parameters::Mode, parameters::Close)),
 )]
 struct Base;
@@ -72,25 +71,3 @@ pub(crate) fn base() -> Document {
     document.security = Some(requirements);
     document
 }
-
-/// Watch one job over WebSocket
-///
-/// `/asyncapi.yaml` describes the messages. If a job id or a parameter is rejected, the socket opens, and the server
-/// sends an `error` message and closes the socket with 4400. A browser would hide an HTTP status from its page.
-#[utoipa::path(
-    get, path = "/ws/jobs/{job_id}", operation_id = "watchJob", tag = "Watching",
-    params(JobPath, WatchParams, CloseParam),
-    responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."), SocketRefused),
-)]
-#[expect(dead_code, reason = "describes `websocket::one_job`")]
-fn one_job() {}
-
-/// Watch many jobs over one WebSocket
-///
-/// The client names the jobs in messages: see `/asyncapi.yaml`.
-#[utoipa::path(
-    get, path = "/ws", operation_id = "watchJobs", tag = "Watching",
-    responses((status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."), SocketRefused),
-)]
-#[expect(dead_code, reason = "describes `websocket::many_jobs`")]
-fn many_jobs() {}

@@ -1,14 +1,14 @@
 //! `spec/asyncapi.yaml` describes exactly the messages that the server sends and reads, field by field.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use milepost_protocol::{CloseCode, Reconnect, State};
+use milepost_protocol::{Children, CloseCode, Reconnect, Requested, State};
 use serde_json::{Value, json};
-use utoipa::PartialSchema;
+use utoipa::{PartialSchema, ToSchema};
 
 use super::command::{AuthFields, SubscribeFields, UnsubscribeFields};
 use super::message::Message;
-use crate::watching::log_page::{JobLog, LogCounts};
+use crate::watching::log_page::{JobLog, Line, LogCounts};
 
 fn document() -> Value {
     yaml_serde::from_str(include_str!("../../../../spec/asyncapi.yaml")).unwrap()
@@ -116,20 +116,28 @@ fn messages_have_the_described_fields() {
     assert_eq!(messages.collect::<BTreeSet<_>>(), known);
 }
 
+/// The type's schema, and those that it refers to, as a document.
+fn schemas<T: ToSchema>() -> (Value, Value) {
+    let mut schemas = Vec::new();
+    T::schemas(&mut schemas);
+    let schemas: BTreeMap<_, _> = schemas.into_iter().collect();
+    (serde_json::to_value(T::schema()).unwrap(), json!({"components": {"schemas": schemas}}))
+}
+
 #[test]
 fn states_have_the_described_fields() {
+    fn check<T: ToSchema>(described: &Value, document: &Value) {
+        let (schema, schemas) = schemas::<T>();
+        assert_eq!(Described::of(described, document), Described::of(&schema, &schemas));
+    }
     let document = document();
-    let schema = serde_json::to_value(State::schema()).unwrap();
-    let names = |schema: &Value| -> BTreeSet<String> {
-        schema["properties"].as_object().unwrap().keys().cloned().collect()
-    };
-    let described = &document["components"]["schemas"]["State"];
-    assert_eq!(names(described), names(&schema));
-    let required = |schema: &Value| -> BTreeSet<String> {
-        let required = schema["required"].as_array().unwrap().iter();
-        required.map(|name| name.as_str().unwrap().to_owned()).collect()
-    };
-    assert_eq!(required(described), required(&schema));
+    let state = &document["components"]["schemas"]["State"];
+    check::<State>(state, &document);
+    check::<Requested<'_>>(&state["properties"]["requested"], &document);
+    check::<Children>(&state["properties"]["children"], &document);
+    let log = &document["components"]["messages"]["log"]["payload"]["properties"];
+    check::<Line<'_>>(&log["lines"]["items"], &document);
+    check::<LogCounts>(&log["log"], &document);
 }
 
 #[test]

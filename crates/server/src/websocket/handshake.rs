@@ -27,11 +27,23 @@ use crate::connection::corked::Corked;
 use crate::connection::stream::{Bare, Stream};
 use crate::counters::{OpenSocket, WatchingSocket};
 use crate::instance::Instance;
+use crate::openapi;
 use crate::request::id;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
 
-/// `GET /ws/jobs/{job_id}`
+/// Watch one job over WebSocket
+///
+/// `/asyncapi.yaml` describes the messages. If a job id or a parameter is rejected, the socket opens, and the server
+/// sends an `error` message and closes the socket with 4400. A browser would hide an HTTP status from its page.
+#[utoipa::path(
+    get, path = "/ws/jobs/{job_id}", operation_id = "watchJob", tag = "Watching",
+    params(openapi::JobPath, openapi::WatchParams, openapi::CloseParam),
+    responses(
+        (status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."),
+        openapi::SocketRefused,
+    ),
+)]
 pub(crate) async fn one_job(
     State(instance): State<Arc<Instance>>,
     NamedJob(job): NamedJob,
@@ -48,7 +60,16 @@ fn parse(job: &str, query: Option<&str>) -> Outcome<Wanted> {
     Ok(Wanted::One(job, wanted.subscribe()?, ignored))
 }
 
-/// `GET /ws`
+/// Watch many jobs over one WebSocket
+///
+/// The client names the jobs in messages: see `/asyncapi.yaml`.
+#[utoipa::path(
+    get, path = "/ws", operation_id = "watchJobs", tag = "Watching",
+    responses(
+        (status = 101, description = "The connection speaks WebSocket (RFC 6455) from now on."),
+        openapi::SocketRefused,
+    ),
+)]
 pub(crate) async fn many_jobs(
     State(instance): State<Arc<Instance>>,
     RawQuery(query): RawQuery,

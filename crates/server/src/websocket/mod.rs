@@ -9,7 +9,7 @@ mod connection;
 #[cfg(test)]
 mod described;
 pub mod frame;
-mod handshake;
+pub(crate) mod handshake;
 pub mod inbound;
 mod log_subscription;
 pub(crate) mod message;
@@ -18,6 +18,6 @@ mod relay;
 mod session;
 mod upgrade;
 
-pub(crate) use handshake::{admit, many_jobs, one_job};
+pub(crate) use handshake::admit;
 pub(crate) use reactor::{Context, ShardHandle, shard};
 pub(crate) use upgrade::{Proxied, Upgrade, Upgraded};
