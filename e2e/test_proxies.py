@@ -70,6 +70,31 @@ backend milepost
     server milepost 127.0.0.1:{upstream}
 """
 
+# With compression, as many sites have it for all that they serve.
+APACHE = """
+ServerRoot {folder}
+DefaultRuntimeDir {folder}
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile {folder}/apache.pid
+ErrorLog {folder}/apache.log
+User www-data
+Group www-data
+Mutex sem
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule filter_module {modules}/mod_filter.so
+LoadModule deflate_module {modules}/mod_deflate.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+ProxyPreserveHost On
+ProxyTimeout 75
+ProxyPass /progress/ http://127.0.0.1:{upstream}/ upgrade=websocket
+<Location /progress/>
+    SetOutputFilter DEFLATE
+</Location>
+"""
+
 PROXY_PROTOCOL = """
 defaults
     mode tcp
@@ -127,6 +152,12 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
     def haproxy(self, upstream: int) -> str:
         return self.configured("haproxy", HAPROXY, upstream, ["haproxy", "-db", "-f"])
 
+    def apache(self, upstream: int) -> str:
+        # Its worker processes belong to another user.
+        self.folder.chmod(0o755)
+        text = APACHE.replace("{modules}", "/usr/lib/apache2/modules")
+        return self.configured("apache", text, upstream, ["apache2", "-DFOREGROUND", "-f"])
+
     def configured(self, name: str, text: str, upstream: int, command: list[str]) -> str:
         port = free_port()
         program = shutil.which(command[0]) or f"/usr/sbin/{command[0]}"
@@ -170,6 +201,17 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
 
     async def test_haproxy_below_a_prefix(self) -> None:
         await self.check(self.haproxy(self.serve().port))
+
+    async def test_apache_below_a_prefix_with_compression(self) -> None:
+        base = self.apache(self.serve().port)
+        await self.check(base)
+        async with httpx.AsyncClient(base_url=f"http://{base}", timeout=PATIENCE) as client:
+            state = await client.get("/jobs/a")
+            self.assertEqual(state.headers["content-encoding"], "gzip")
+            tag = state.headers["etag"]
+            self.assertTrue(tag.endswith('-gzip"'), tag)
+            unchanged = await client.get("/jobs/a", headers={"If-None-Match": tag})
+            self.assertEqual(unchanged.status_code, 304)
 
     def test_haproxy_names_its_client_by_the_proxy_protocol(self) -> None:
         for send in ("send-proxy", "send-proxy-v2"):

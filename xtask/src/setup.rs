@@ -5,7 +5,7 @@ use crate::root;
 use crate::step::{Failure, Outcome, Shell, Step};
 
 /// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("chromium", "chromium"),
@@ -15,6 +15,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("valgrind", "valgrind"),
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
+    ("apache2", "apache2"),
 ];
 
 /// What the tests need, installed where it is missing.
