@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -11,6 +12,7 @@ import pytest
 from fake_server import Answer, FakeServer, Request, accept
 from live_redis import LiveRedis
 from live_server import OURS, LiveServer
+from live_worker import CeleryWorker
 
 import milepost
 from milepost import _boundary, _current
@@ -120,3 +122,29 @@ def own_redis(tmp_path: Path) -> Iterator[LiveRedis]:
     redis.start()
     yield redis
     redis.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRedis]:
+    """Celery's broker in the tests, of which the app remembers the address."""
+    from celery_tasks import app
+
+    redis = LiveRedis(tmp_path_factory.mktemp("broker"))
+    redis.start()
+    app.conf.update(broker_url=redis.url, result_backend=redis.url)
+    yield redis
+    # Results that are collected later would wait for the broker.
+    gc.collect()
+    app.close()
+    redis.stop()
+
+
+@pytest.fixture(scope="session")
+def worker(
+    tmp_path_factory: pytest.TempPathFactory, broker: LiveRedis, shared_server: LiveServer
+) -> Iterator[CeleryWorker]:
+    """A worker of Celery with two children, which the tests share: not to be stopped."""
+    worker = CeleryWorker(tmp_path_factory.mktemp("worker"), broker, shared_server, "--concurrency", "2")
+    yield worker
+    # Not SIGTERM: Celery may take half a minute if it comes just after a task.
+    worker.kill()

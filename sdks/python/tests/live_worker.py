@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from live_server import ENVIRONMENT, PATIENCE, eventually
+from live_redis import LiveRedis
+from live_server import ENVIRONMENT, PATIENCE, LiveServer, eventually
 
 _TESTS = Path(__file__).parent
 _SOURCES = _TESTS.parent / "src"
@@ -58,3 +59,14 @@ class LiveWorker:
         except ProcessLookupError:
             pass
         self.process.wait(PATIENCE)
+
+
+class CeleryWorker(LiveWorker):
+    """A worker of Celery that runs the tasks of `celery_tasks`."""
+
+    def __init__(self, folder: Path, broker: LiveRedis, server: LiveServer, *options: str, **environment: str) -> None:
+        pool = [] if "--pool" in options else ["--pool", "prefork"]
+        command = ["celery", "-A", "celery_tasks", "worker", *pool, "--loglevel", "info", *options]
+        quick = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        given = {"BROKER": broker.url, "MILEPOST_URL": server.url, **environment}
+        super().__init__(folder, [*command, *quick], " ready.", given)

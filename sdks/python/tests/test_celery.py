@@ -12,7 +12,7 @@ import celery_tasks as tasks
 import pytest
 from live_redis import LiveRedis
 from live_server import LiveServer, eventually
-from live_worker import LiveWorker
+from live_worker import CeleryWorker, LiveWorker
 from reported import history, request, state, steps, until, without_frame
 
 import milepost
@@ -20,35 +20,6 @@ import milepost.celery
 
 # Celery's own business with Redis' client.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRedis]:
-    redis = LiveRedis(tmp_path_factory.mktemp("broker"))
-    redis.start()
-    tasks.app.conf.update(broker_url=redis.url, result_backend=redis.url)
-    yield redis
-    tasks.app.close()
-    redis.stop()
-
-
-def start_worker(folder: Path, broker: LiveRedis, server: LiveServer, *options: str, **environment: str) -> LiveWorker:
-    pool = [] if "--pool" in options else ["--pool", "prefork"]
-    command = ["celery", "-A", "celery_tasks", "worker", *pool, "--loglevel", "info", *options]
-    quick = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    given = {"BROKER": broker.url, "MILEPOST_URL": server.url, **environment}
-    return LiveWorker(folder, [*command, *quick], " ready.", given)
-
-
-@pytest.fixture(scope="module")
-def worker(
-    tmp_path_factory: pytest.TempPathFactory, broker: LiveRedis, shared_server: LiveServer
-) -> Iterator[LiveWorker]:
-    """A worker with two children, which the tests share: not to be stopped."""
-    worker = start_worker(tmp_path_factory.mktemp("worker"), broker, shared_server, "--concurrency", "2")
-    yield worker
-    # Not SIGTERM: Celery may take half a minute if it comes just after a task.
-    worker.kill()
 
 
 class Own:
@@ -65,7 +36,7 @@ class Own:
         folder = self._folder / f"worker-{len(self._workers)}"
         folder.mkdir()
         arguments = ("--queues", self.queue, "--concurrency", "1", *options)
-        self._workers.append(start_worker(folder, self._broker, self._server, *arguments, **environment))
+        self._workers.append(CeleryWorker(folder, self._broker, self._server, *arguments, **environment))
         return self._workers[-1]
 
     def send(self, task: Any, *arguments: object) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -16,19 +15,12 @@ from live_redis import LiveRedis
 from live_server import LiveServer
 from live_worker import LiveWorker
 from reported import jobs_of, state, until, without_frame
-from test_celery import broker, pid_of, reporting, worker
+from test_celery import pid_of, reporting
 
 import milepost
 
-__all__ = ["broker", "reporting", "worker"]
+__all__ = ["reporting"]
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_is_left(broker: LiveRedis) -> Iterator[None]:
-    """Results that are collected after the broker has stopped would wait for it."""
-    yield
-    gc.collect()
 
 
 def ended(server: LiveServer, job_id: str, status: str) -> dict[str, Any]:
