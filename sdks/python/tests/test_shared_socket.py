@@ -225,6 +225,47 @@ def test_a_fork_continues_with_a_socket_of_its_own(server: LiveServer, reporter:
     assert (process.returncode, errors.replace("DeprecationWarning", "")) == (0, "")
 
 
+SILENT = """
+import os, sys, threading, time
+import milepost
+def watch():
+    for _ in milepost.watch("a", url=sys.argv[1]):
+        pass
+threading.Thread(target=watch, daemon=True).start()
+print(sys.stdin.readline(), flush=True)
+pid = os.fork()
+if pid == 0:
+    import gc
+    gc.collect()
+    sys.exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_while_a_server_is_waited_for() -> None:
+    connected = threading.Event()
+
+    def handle(connection: ServerConnection, number: int) -> None:
+        connected.set()
+        list(connection)
+
+    with (
+        odd_server(handle) as url,
+        subprocess.Popen(
+            [sys.executable, "-c", SILENT, url],
+            env={**ENVIRONMENT, "PYTHONPATH": SOURCE},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert connected.wait(60)
+        _, errors = process.communicate("go\n", timeout=60)
+        assert (process.returncode, errors.replace("DeprecationWarning", "")) == (0, ""), errors
+
+
 # Servers that no user should have
 
 

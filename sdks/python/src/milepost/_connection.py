@@ -156,6 +156,11 @@ class Connection:
             self._drop()
             raise Lost(_say(error)) from error
 
+    def abandon(self) -> None:
+        """In the child of a fork: closes the socket here, while the parent goes on with it."""
+        if self._socket is not None:
+            self._socket.abandon()
+
     def _drop(self) -> None:
         connection, self._http, self._socket = self._http, None, None
         if connection is not None:

@@ -49,6 +49,8 @@ class Server(NamedTuple):
 
 _lock = threading.RLock()
 _sockets: dict[Server, list[SharedSocket]] = {}
+_abandoned: list[SharedSocket] = []
+"""Those of the parent, in the child of a fork."""
 _without: dict[Server, float] = {}
 """Servers that do not speak WebSocket, and until when that is believed."""
 
@@ -102,7 +104,7 @@ class SharedSocket:
         try:
             self._thread.start()
         except RuntimeError:
-            self._close_files()
+            self._close_pair()
             raise
 
     def follow(self, job_id: str, query: Query, backlog: Backlog) -> bool:
@@ -155,13 +157,13 @@ class SharedSocket:
             for backlog in topic.backlogs:
                 backlog.abandon(RetryLater("the process was forked", 0.0))
         self._topics.clear()
-        self._close_files()
+        self._close_pair()
+        if self._websocket is not None:
+            self._websocket.abandon()
 
-    def _close_files(self) -> None:
+    def _close_pair(self) -> None:
         self._reading.close()
         self._writing.close()
-        if self._websocket is not None:
-            self._websocket.release()
 
     # The thread
 
@@ -184,7 +186,7 @@ class SharedSocket:
         except Exception as error:
             self._finish(error)
         finally:
-            self._close_files()
+            self._close_pair()
 
     def _connect(self) -> Optional[float]:
         """One connection, until it is lost or not needed. Returns how long the server asks to wait, if it does."""
@@ -378,6 +380,8 @@ def _after_fork_in_child() -> None:
     _sockets.clear()
     for each in known:
         each.abandon()
+    # Their streams may be locked for good: they must not be collected, which closes them.
+    _abandoned.extend(known)
 
 
 if hasattr(os, "register_at_fork"):

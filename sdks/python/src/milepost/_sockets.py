@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import io
+import os
 import socket
 import time
 from typing import Any, NamedTuple, Optional, Union
@@ -63,6 +64,11 @@ class TimedSocket:
 
     def close(self) -> None:
         self._sock.close()
+
+    def abandon(self) -> None:
+        """Closes this process' copy of the socket, after a fork. It takes no lock, unlike the streams around it, whose
+        locks a thread of the parent may have held."""
+        os.close(self._sock.detach())
 
 
 class _Receiver(io.RawIOBase):

@@ -170,6 +170,10 @@ class WebSocket:
             pass
         self._connection.release()
 
+    def abandon(self) -> None:
+        """In the child of a fork: closes the socket here, while the parent goes on with it."""
+        self._connection.abandon()
+
     def release(self) -> None:
         """Closes the connection without a word."""
         self._connection.release()
