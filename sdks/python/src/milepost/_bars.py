@@ -64,7 +64,7 @@ class Reported:
     def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
         check_handled()
         self._bar = weakref.ref(bar)
-        self._counter = Counter(unit=str(bar.unit))
+        self._counter = Counter(unit=str(bar.unit).strip() or None)
         self._stage = _description(bar)
         self._message: Optional[str] = None
         self._left: Optional[LeftLoop] = None
