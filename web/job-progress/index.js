@@ -31,7 +31,11 @@
  */
 
 import { errorSummary, isEnd, stageLabel, watch } from '../milepost.js';
+import { copy, paintError } from './error.js';
+import { body, write } from './parts.js';
+import { paintResult } from './result.js';
 import { paintSteps } from './stages.js';
+import { style } from './style.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /** @typedef {import('../milepost.js').Token} Token */
@@ -126,117 +130,6 @@ function pending(state, words) {
     default: return '';
   }
 }
-
-const style = /* css */ `
-:host {
-  --_run: var(--job-progress-color, light-dark(#2a6ea6, #5ba3dc));
-  --_good: var(--job-progress-success, light-dark(#2c7a4b, #58b27d));
-  --_bad: var(--job-progress-failure, light-dark(#b5372d, #ee7b6f));
-  --_warn: var(--job-progress-warning, light-dark(#8a5a00, #dba94a));
-  --_gone: var(--job-progress-cancelled, light-dark(#6a7078, #959ca4));
-  --_soft: var(--job-progress-soft-text, color-mix(in srgb, currentColor 68%, transparent));
-  --_track: var(--job-progress-track, color-mix(in srgb, currentColor 14%, transparent));
-  --_color: var(--_run);
-  --_stripes: repeating-linear-gradient(135deg, var(--_color) 0 0.4em, var(--_track) 0.4em 0.8em);
-  display: block;
-  margin-block: 1em;
-  color-scheme: inherit;
-  color: var(--job-progress-text, inherit);
-  font-variant-numeric: tabular-nums;
-  line-height: 1.4;
-}
-:host([hidden]) { display: none; }
-:host([status="completed"]) { --_color: var(--_good); }
-:host([status="failed"]) { --_color: var(--_bad); }
-:host([status="cancelled"]) { --_color: var(--_gone); }
-:host([health]) { --_color: var(--_warn); }
-p { margin: 0; }
-[hidden] { display: none !important; }
-.row { display: flex; gap: 0.75em; align-items: baseline; min-block-size: 1.4em; }
-.stage, .message { min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.percent, .aside { margin-inline-start: auto; }
-.row > * { unicode-bidi: isolate; }
-.stage, .outcome { font-weight: 600; }
-/* A page may be dark and not say so: with the text's own colour mixed in, these can be read on it, too. */
-.outcome, .error, :host([health]) .aside { color: color-mix(in srgb, var(--_color) 72%, currentColor); }
-.outcome { flex: none; }
-.outcome:not([hidden]) + .stage { font-weight: inherit; color: var(--_soft); }
-.foot { font-size: 0.875em; color: var(--_soft); }
-.aside, .percent { flex: none; }
-.bar {
-  block-size: var(--job-progress-height, 0.5em);
-  margin-block: 0.3em;
-  border-radius: var(--job-progress-radius, 1em);
-  background: var(--_track);
-  overflow: hidden;
-}
-.fill {
-  block-size: 100%;
-  border-radius: inherit;
-  background: var(--_color);
-  transform-origin: 0 50%;
-  transition: inline-size 0.25s linear;
-}
-.is-unknown .fill { inline-size: 30% !important; animation: pass 1.6s ease-in-out infinite; }
-.is-unknown:dir(rtl) .fill { animation-direction: reverse; animation-name: pass-rtl; }
-.is-none { visibility: hidden; }
-.is-stale { opacity: 0.6; }
-.stages { display: flex; flex-wrap: wrap; gap: 0.15em 1.1em; margin: 0.35em 0 0; padding: 0; list-style: none; font-size: 0.875em; color: var(--_soft); }
-.stages .now { font-weight: 600; color: color-mix(in srgb, var(--_color) 72%, currentColor); }
-.stages .skipped { text-decoration: line-through; }
-.is-stale .fill { animation-play-state: paused !important; }
-:host([health]) .is-unknown .fill { animation: none; inline-size: 100% !important; background: var(--_stripes); }
-.error { font-size: 0.875em; overflow-wrap: anywhere; }
-.trace { font-size: 0.875em; }
-.trace summary { cursor: pointer; inline-size: fit-content; color: var(--_soft); }
-.trace pre { margin: 0.4em 0; max-block-size: 20em; overflow: auto; padding: 0.6em 0.8em; background: color-mix(in srgb, var(--_track) 45%, transparent); white-space: pre-wrap; overflow-wrap: anywhere; }
-.trace button { font: inherit; }
-.result { font-size: 0.875em; overflow-wrap: anywhere; }
-.result a { color: color-mix(in srgb, var(--_run) 72%, currentColor); text-underline-offset: 0.2em; }
-.ears { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-:host([compact]) { display: flex; flex-wrap: wrap; align-items: center; gap: 0 0.75em; margin-block: 0; }
-:host([compact]) .head { display: contents; }
-:host([compact]) .stage { max-inline-size: 40%; }
-:host([compact]) .bar { flex: 1 1 6em; order: 1; margin-block: 0; }
-:host([compact]) .percent { order: 2; margin: 0; }
-:host([compact]) .foot { order: 3; min-block-size: 0; }
-:host([compact]) :is(.message, .trace, .result, .stages) { display: none; }
-:host([compact]) .error { order: 4; }
-:host([compact][hidden]) { display: none; }
-@keyframes pass { from { transform: translateX(-100%); } to { transform: translateX(334%); } }
-@keyframes pass-rtl { from { transform: translateX(-334%); } to { transform: translateX(100%); } }
-@media (prefers-reduced-motion: reduce) {
-  .fill { transition: none; }
-  .is-unknown .fill {
-    animation: none !important;
-    inline-size: 100% !important;
-    background: var(--_stripes);
-  }
-}
-@media (forced-colors: active) {
-  .bar { border: 1px solid; }
-  .fill { background: Highlight; forced-color-adjust: none; }
-}`;
-
-/** The parts, by class. `dir`: a worker's texts have a direction of their own. */
-const body = () => [
-  make('div', { class: 'row head', part: 'head' },
-    make('slot', { name: 'label' }),
-    make('span', { class: 'outcome', part: 'outcome', hidden: '' }),
-    make('span', { class: 'stage', part: 'stage', dir: 'auto' }),
-    make('span', { class: 'percent', part: 'percent' })),
-  make('div', { class: 'bar', part: 'bar', role: 'progressbar' }, make('div', { class: 'fill', part: 'fill' })),
-  make('div', { class: 'row foot', part: 'foot' },
-    make('span', { class: 'message', part: 'message', dir: 'auto' }),
-    make('span', { class: 'aside', part: 'aside' })),
-  make('ol', { class: 'stages', part: 'stages', hidden: '' }),
-  make('p', { class: 'error', part: 'error', dir: 'auto', hidden: '' }),
-  make('details', { class: 'trace', part: 'trace', hidden: '' },
-    make('summary', {}), make('pre', { tabindex: '0', dir: 'auto' }), make('button', { type: 'button' })),
-  make('p', { class: 'result', part: 'result', dir: 'auto', hidden: '' }),
-  make('p', { class: 'ears', role: 'status', 'aria-live': 'polite' }),
-  make('slot', {}),
-];
 
 /** Shapes beside the words, so that an outcome is not told by its colour alone. */
 const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
@@ -423,8 +316,8 @@ export class JobProgress extends Base {
     if (stages) paintSteps(stages, this.hasAttribute('stages') ? state : null);
     // While it runs, its place is kept, so that nothing jumps.
     foot.hidden = hasEnded && !message.textContent;
-    this.#paintError(error ? error.message : ended ? text(state?.error) : '');
-    this.#paintResult(ended === 'completed' ? state?.result : undefined);
+    paintError(this.#parts, error ? error.message : ended ? text(state?.error) : '', this.getAttribute('errors') ?? 'summary', words);
+    paintResult(this.#parts['result'], ended === 'completed' ? state?.result : undefined, words.result);
     this.#speak(before, state, progress, ended);
     if (health !== this.#health && health !== 'ok' && before === state) write(this.#parts['ears'], `${this.#label}: ${aside.textContent}`);
     this.#health = health;
@@ -479,39 +372,6 @@ export class JobProgress extends Base {
     else write(aside, [childCount(this.state, words), timeLeft ? fill(words.left, this.#duration(timeLeft)) : ''].filter(Boolean).join(' · '));
   }
 
-  /** @param {string} error */
-  #paintError(error) {
-    const words = this.#words;
-    const { error: part, trace } = this.#parts;
-    const [, whole, button] = trace?.children ?? [];
-    if (!part || !trace || !whole || !button) return;
-    const shown = this.getAttribute('errors') ?? 'summary';
-    const summary = errorSummary(error);
-    part.hidden = !summary || shown === 'hidden';
-    write(part, part.hidden ? '' : summary);
-    trace.hidden = shown !== 'full' || summary === error.trim();
-    write(whole, trace.hidden ? '' : error);
-    write(trace.children[0], fill(words.lines, String(error.trim().split('\n').length)));
-    write(button, words.copy);
-  }
-
-  /**
-   * Addresses in it become links, if they are of the web's.
-   * @param {unknown} result
-   */
-  #paintResult(result) {
-    const part = this.#parts['result'];
-    if (!part) return;
-    const values = typeof result === 'object' && result ? Object.entries(result) : [[this.#words.result, result]];
-    const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
-    const plain = typeof result === 'string' ? result : result === undefined || result === null ? '' : JSON.stringify(result);
-    part.hidden = !plain;
-    const shown = links.length ? links.flatMap((each, n) => (n ? [' ', each] : [each])) : [plain];
-    if (part.dataset['shown'] === plain) return;
-    part.dataset['shown'] = plain;
-    part.replaceChildren(...shown);
-  }
-
   /**
    * To those who hear the page: changes of the stage, quarters, the outcome. Not what was found at first.
    * @param {State | null} before
@@ -564,58 +424,8 @@ export class JobProgress extends Base {
   }
 }
 
-/**
- * @param {string} tag
- * @param {Record<string, string>} attributes
- * @param {Node[]} children
- */
-function make(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-/**
- * @param {Element | undefined} part
- * @param {string} said
- */
-function write(part, said) {
-  if (part && part.textContent !== said) part.textContent = said;
-}
-
-/**
- * Copies a part's text. Where a page may not use the clipboard, the text is selected instead.
- * @param {Element | null | undefined} part
- */
-async function copy(part) {
-  try {
-    await navigator.clipboard.writeText(part?.textContent ?? '');
-  } catch {
-    if (part) getSelection()?.selectAllChildren(part);
-  }
-}
-
 /** @param {unknown} value */
 const text = (value) => (typeof value === 'string' ? value : '');
-
-/**
- * @param {unknown} value
- * @returns {value is string}
- */
-const isAddress = (value) => typeof value === 'string' && /^https?:\/\//.test(value);
-
-/**
- * @param {string} name
- * @param {string} address
- */
-function link(name, address) {
-  const anchor = document.createElement('a');
-  anchor.href = address;
-  anchor.rel = 'noopener';
-  anchor.textContent = name;
-  return anchor;
-}
 
 if (globalThis.customElements && !customElements.get('job-progress')) {
   customElements.define('job-progress', JobProgress);

@@ -1,0 +1,38 @@
+// @ts-check
+/** The result of a completed job. */
+
+/**
+ * Addresses of the web become links.
+ * @param {HTMLElement | undefined} part
+ * @param {unknown} result
+ * @param {string} word the name of a result that is a single address
+ */
+export function paintResult(part, result, word) {
+  if (!part) return;
+  const values = typeof result === 'object' && result ? Object.entries(result) : [[word, result]];
+  const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
+  const plain = typeof result === 'string' ? result : result === undefined || result === null ? '' : JSON.stringify(result);
+  part.hidden = !plain;
+  const shown = links.length ? links.flatMap((each, n) => (n ? [' ', each] : [each])) : [plain];
+  if (part.dataset['shown'] === plain) return;
+  part.dataset['shown'] = plain;
+  part.replaceChildren(...shown);
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is string}
+ */
+const isAddress = (value) => typeof value === 'string' && /^https?:\/\//.test(value);
+
+/**
+ * @param {string} name
+ * @param {string} address
+ */
+function link(name, address) {
+  const anchor = document.createElement('a');
+  anchor.href = address;
+  anchor.rel = 'noopener';
+  anchor.textContent = name;
+  return anchor;
+}
