@@ -878,6 +878,26 @@ test('/try ends a job of another worker only for who types its id', async () => 
   noFaults();
 });
 
+test('/try shows the component in every state, and its theme as CSS to copy', async () => {
+  const page = await open('/try', { viewport: { width: 320, height: 800 } });
+  const scene = (/** @type {string} */ name) => page.locator(`#scenes job-progress[label="${name}"]`);
+  await until('the states', async () => (await page.locator('#scenes job-progress[status]').count()) === 16);
+  assert.equal(await scene('Worker is silent').locator('[part="aside"]').innerText(), 'Silent for 12 min');
+  assert.equal(await scene('Children').locator('[part="aside"]').innerText(), '7 of 12');
+  assert.equal(await scene('Stages as steps').locator('[aria-current]').innerText(), '● Encode the film');
+  assert.equal(await scene('No job yet').locator('[part="stage"]').innerText(), 'Waiting for the job');
+  await page.locator('#theme').getByLabel('color', { exact: true }).fill('#ff0000');
+  await reads(page, '#theme-css', /^job-progress \{\s+--job-progress-color: #ff0000;\s+\}$/);
+  assert.equal(await scene('Running').locator('[part="fill"]').evaluate((fill) => getComputedStyle(fill).backgroundColor), 'rgb(255, 0, 0)');
+  await page.getByRole('button', { name: 'Reset' }).click();
+  assert.equal(await page.locator('#theme-css').isVisible(), false);
+  await page.locator('#ways').selectOption('Vue');
+  await reads(page, '#snippet', `useJob(() => props.id, { url: '${server.url}' })`);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, 'too wide');
+  assert.deepEqual(await violations(page), []);
+  noFaults();
+});
+
 test('/try keeps a bounded log', async () => {
   const page = await open('/try?job=chatty');
   await reads(page, '#connection-text', 'Live');

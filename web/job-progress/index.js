@@ -27,11 +27,14 @@
  * The texts are in the language of the nearest `lang`: English, German, French, Spanish, Japanese or Arabic.
  * `languages.js` has them.
  *
+ * The property `state` of an element without a job is a state that it shows: `bar.state = {…}`.
+ *
  * Events: `job-state` and `job-end`, whose `detail` is the state, and `job-connection`. They bubble, and leave shadow trees.
  */
 
 import { errorSummary, isEnd, stageLabel, watch } from '../milepost.js';
 import { copy, paintError } from './error.js';
+import { given } from './given.js';
 import { body, write } from './parts.js';
 import { paintResult } from './result.js';
 import { paintSteps } from './stages.js';
@@ -153,6 +156,8 @@ export class JobProgress extends Base {
   #timer;
   /** @type {Token | undefined} */
   #token;
+  /** @type {State | null} */
+  #given = null;
   #isOn = false;
   /** @type {Words} */
   #words = words;
@@ -175,9 +180,16 @@ export class JobProgress extends Base {
     root.querySelector('button')?.addEventListener('click', () => copy(root.querySelector('pre')));
   }
 
-  /** The newest state; null: none is known yet. */
+  /** The newest state; null: none is known yet. An element without a job shows the state that it is given. @type {State | null} */
   get state() {
     return this.#watch?.state ?? null;
+  }
+
+  set state(state) {
+    this.#given = state;
+    if (!this.#isOn || this.hasAttribute('job')) return;
+    this.#watch = state && given(state);
+    this.#plan();
   }
 
   /** A credential, or what returns one; elements with the same function share a connection. @type {Token | undefined} */
@@ -200,10 +212,11 @@ export class JobProgress extends Base {
 
   connectedCallback() {
     // Set by a page before this script had come.
-    if (Object.hasOwn(this, 'token')) {
-      const { token } = this;
-      delete /** @type {any} */ (this).token;
-      this.#token = token;
+    for (const name of /** @type {const} */ (['token', 'state'])) {
+      if (!Object.hasOwn(this, name)) continue;
+      const value = this[name];
+      delete /** @type {any} */ (this)[name];
+      /** @type {any} */ (this)[name] = value;
     }
     this.#start();
   }
@@ -231,6 +244,7 @@ export class JobProgress extends Base {
     this.#painted = null;
     this.removeAttribute('status');
     this.removeAttribute('health');
+    this.#watch = this.#given && given(this.#given);
     if (job) {
       const tell = (/** @type {string} */ name, /** @type {unknown} */ detail) =>
         this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));

@@ -73,6 +73,8 @@ const ASSETS: &[Asset] = &[
     web!(CSS "try.css"),
     web!(SCRIPT "try.js"),
     web!(SCRIPT "confirm.js"),
+    web!(SCRIPT "gallery.js"),
+    web!(SCRIPT "snippets.js"),
     web!(SCRIPT "reports.js"),
     web!(SCRIPT "sample.js"),
     // Of both pages.
