@@ -1,13 +1,19 @@
 //! The pages, which are part of the binary.
 
+use std::sync::Arc;
+
 use axum::Router;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+
+use crate::card::Card;
+use crate::instance::Instance;
 
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -40,8 +46,12 @@ macro_rules! web {
     };
 }
 
+/// The list of jobs, and the page of each job.
+const INDEX: Asset = web!(HTML "index.html", "/");
+/// Before it, a job's page has its card.
+const HEAD_END: &str = "</head>";
+
 const ASSETS: &[Asset] = &[
-    web!(HTML "index.html", "/"),
     web!(CSS "index.css"),
     web!(SCRIPT "index.js"),
     web!(SCRIPT "favicon.js"),
@@ -98,10 +108,17 @@ const ASSETS: &[Asset] = &[
     web!(SCRIPT "notify.js"),
 ];
 
-/// `GET` of each page and of what it loads. `frame_ancestors`: which pages may show one in a frame.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>(frame_ancestors: &[String]) -> Router<S> {
-    let policy = policy(frame_ancestors);
-    ASSETS.iter().fold(Router::new(), |router, asset| {
+/// `GET` of each page and of what it loads.
+pub(crate) fn routes(instance: &Instance) -> Router<Arc<Instance>> {
+    let policy = policy(&instance.config.frame_ancestors);
+    let index_policy = policy.clone();
+    let index = async move |State(instance): State<Arc<Instance>>, uri: Uri, headers: HeaderMap| {
+        match Card::of(&instance, &uri).await {
+            Some(card) => respond_with_card(&card, &index_policy, &headers),
+            None => respond(&INDEX, &index_policy, &headers),
+        }
+    };
+    ASSETS.iter().fold(Router::new().route(INDEX.path, get(index)), |router, asset| {
         let policy = policy.clone();
         router.route(
             asset.path,
@@ -127,6 +144,35 @@ fn policy(frame_ancestors: &[String]) -> HeaderValue {
 
 fn respond(asset: &Asset, policy: &HeaderValue, request: &HeaderMap) -> Response {
     let tag = asset.tag();
+    let mut headers = headers(asset, policy, &tag);
+    if is_known(&tag, request) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    if listed(request, ACCEPT_ENCODING).any(takes_gzip) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return (headers, asset.gzip).into_response();
+    }
+    (headers, asset.text).into_response()
+}
+
+/// The page of a job, which has another card with each state. It is not compressed.
+fn respond_with_card(card: &Card, policy: &HeaderValue, request: &HeaderMap) -> Response {
+    let tag = INDEX.tag();
+    let tag = format!("{}-{}\"", tag.trim_end_matches('"'), card.position);
+    let headers = headers(&INDEX, policy, &tag);
+    if is_known(&tag, request) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    let head_end = format!("{}{HEAD_END}", card.html);
+    (headers, INDEX.text.replacen(HEAD_END, &head_end, 1)).into_response()
+}
+
+/// Whether the browser has what this tag names.
+fn is_known(tag: &str, request: &HeaderMap) -> bool {
+    listed(request, IF_NONE_MATCH).any(|known| known == tag || known == "*")
+}
+
+fn headers(asset: &Asset, policy: &HeaderValue, tag: &str) -> HeaderMap {
     // Modules are for the pages of others too; what a page shows is for itself.
     let shared_with = if asset.content_type == HTML { "same-origin" } else { "cross-origin" };
     // Revalidated each time, so that a page is never of another version than its server.
@@ -140,15 +186,8 @@ fn respond(asset: &Asset, policy: &HeaderValue, request: &HeaderMap) -> Response
         (OPENER_POLICY, HeaderValue::from_static("same-origin")),
         (RESOURCE_POLICY, HeaderValue::from_static(shared_with)),
     ]);
-    headers.extend(HeaderValue::try_from(&tag).map(|tag| (ETAG, tag)));
-    if listed(request, IF_NONE_MATCH).any(|known| known == tag || known == "*") {
-        return (StatusCode::NOT_MODIFIED, headers).into_response();
-    }
-    if listed(request, ACCEPT_ENCODING).any(takes_gzip) {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        return (headers, asset.gzip).into_response();
-    }
-    (headers, asset.text).into_response()
+    headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
+    headers
 }
 
 impl Asset {

@@ -60,7 +60,7 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
 
 pub(crate) fn router(instance: Arc<Instance>) -> Router {
     let cors = cors(&instance);
-    let pages = pages::routes(&instance.config.frame_ancestors);
+    let pages = pages::routes(&instance);
     let (router, document) = routes(&instance).split_for_parts();
     // A tree of strings and numbers under string keys: it can be written.
     let document = OpenApiText(document.to_json().unwrap_or_default().into());

@@ -246,7 +246,7 @@ pub(crate) fn if_none_match(headers: &HeaderMap) -> Vec<Position> {
 }
 
 /// Decodes a query.
-fn decode(query: Option<&str>) -> Outcome<Vec<(String, String)>> {
+pub(crate) fn decode(query: Option<&str>) -> Outcome<Vec<(String, String)>> {
     let Some(query) = query else { return Ok(Vec::new()) };
     let uri = http::Uri::builder().path_and_query(format!("/?{query}")).build();
     let parsed = uri.map_err(|error| error.to_string()).and_then(|uri| {

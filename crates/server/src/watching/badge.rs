@@ -43,7 +43,7 @@ pub(crate) struct Badge {
 }
 
 impl Badge {
-    fn of(state: &JobState) -> Self {
+    pub(crate) fn of(state: &JobState) -> Self {
         let view = state.view();
         let name = view.name.as_deref().filter(|name| !name.trim().is_empty());
         let (message, color) = match (state.status(), state.health()) {
@@ -58,6 +58,10 @@ impl Badge {
         let is_error = state.status() == Status::Failed;
         let label = cut(name.unwrap_or(state.job().as_str()));
         Self { schema_version: 1, label, message, color, is_error }
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     fn svg(&self) -> String {
@@ -121,7 +125,7 @@ fn width(text: &str) -> usize {
 }
 
 /// Escapes characters that XML reserves, and drops those that it forbids.
-fn xml(text: &str) -> String {
+pub(crate) fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

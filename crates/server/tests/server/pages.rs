@@ -2,6 +2,7 @@
 
 use milepost_server::Config;
 
+use crate::credentials::{KEY, guarded};
 use crate::support::{Response, Server};
 
 /// What `/milepost.js` may weigh on the wire, in bytes.
@@ -41,6 +42,44 @@ async fn other_scripts_are_served_without_comments() {
             assert!(!line.starts_with("//") && !line.starts_with("/**"), "{line:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_page_of_a_job_has_a_card_for_links_to_it() {
+    let server = Server::start().await;
+    let update = r#"{"stage":"cut","progress":0.5,"message":"<b>1 & \"2\""}"#;
+    assert_eq!(server.request("POST", "/jobs/film:7", "", update).await.status, 200);
+    let page = server.get("/?job=film%3A7&x=1").await;
+    for tag in [
+        r#"<meta property="og:title" content="film:7: 50%">"#,
+        r#"<meta property="og:description" content="cut · &lt;b&gt;1 &amp; &quot;2&quot;">"#,
+    ] {
+        assert!(page.body.contains(tag), "{}", page.body);
+    }
+    let tag = page.header("etag").unwrap().to_owned();
+    let ask = async || {
+        server.request("GET", "/?job=film:7", &format!("if-none-match: {tag}\r\n"), "").await
+    };
+    assert_eq!(ask().await.status, 304);
+    let failed = r#"{"status":"failed","error":"Traceback\nOSError: no space\n"}"#;
+    assert_eq!(server.request("POST", "/jobs/film:7", "", failed).await.status, 200);
+    let page = ask().await;
+    assert!(page.body.contains(r#"content="film:7: failed">"#), "{}", page.body);
+    assert!(page.body.contains(r#"content="OSError: no space">"#), "{}", page.body);
+    for path in ["/", "/?job=nobody", "/?job=a/b", "/?job=%ff", "/?q=film:7"] {
+        let page = server.get(path).await;
+        assert!(page.status == 200 && !page.body.contains("og:"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_card_says_nothing_of_a_job_where_visitors_need_a_credential() {
+    let server = Server::with(guarded()).await;
+    let head = format!("authorization: Bearer {KEY}\r\n");
+    let update = r#"{"message":"private"}"#;
+    assert_eq!(server.request("POST", "/jobs/film:7", &head, update).await.status, 200);
+    let page = server.get("/?job=film:7").await;
+    assert!(page.status == 200 && !page.body.contains("og:"), "{}", page.body);
 }
 
 #[tokio::test]
