@@ -23,7 +23,8 @@ pub(crate) fn steps() -> Vec<Step> {
     steps.push(Step::command(
         "rust",
         "tests of every crate, and of the documentation",
-        Shell::cargo().args("test --workspace"),
+        // The step `contract` runs those.
+        Shell::cargo().args("test --workspace -- --skip contract_of_"),
     ));
     steps.push(Step::new(
         "valkey",
@@ -43,6 +44,16 @@ pub(crate) fn steps() -> Vec<Step> {
         tests.iter().fold(Shell::new("node").arg("--test"), Shell::arg).run()?;
         Ok(Outcome::Passed)
     }));
+    steps.push(Step::waiting(
+        "contract",
+        "the contract of brokers, on Redis and in a Cluster",
+        || {
+            // Hardly any of these cases computes: they wait until jobs expire, by a clock that cannot be moved.
+            let cargo = Shell::cargo().env("RUST_TEST_THREADS", "16");
+            cargo.args("test --workspace --test contract -- contract_of_").run()?;
+            Ok(Outcome::Passed)
+        },
+    ));
     steps.push(Step::waiting("browser", "the pages and the component, in Chromium", || {
         let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/tokens.test.js e2e/browser/component.test.js";
         Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
