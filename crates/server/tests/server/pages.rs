@@ -73,7 +73,7 @@ async fn the_page_of_a_job_has_a_card_for_links_to_it() {
 }
 
 #[tokio::test]
-async fn a_card_says_nothing_of_a_job_where_visitors_need_a_credential() {
+async fn a_card_says_nothing_of_jobs_where_visitors_need_a_credential() {
     let server = Server::with(guarded()).await;
     let head = format!("authorization: Bearer {KEY}\r\n");
     let update = r#"{"message":"private"}"#;
