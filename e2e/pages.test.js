@@ -647,6 +647,15 @@ test('a search goes on over pages of the server without a match', async () => {
   noFaults();
 });
 
+test('rows are there before the jobs of each status are counted', async () => {
+  await server.report('render', { progress: 0.25 });
+  // These requests are never answered.
+  const page = await open('/', {}, (opened) => void opened.route(/[?&]status=/, () => {}));
+  await reads(page, row('render'), '25 %');
+  await reads(page, '#connection-text', 'Live');
+  noFaults();
+});
+
 test('search and filter, over what is loaded and beyond', async () => {
   await server.reportMany(many(3000));
   await server.report('job_00007', { message: 'number 7', tags: ['Nightly'] });

@@ -289,6 +289,9 @@ export class ListView {
     if (!document.hidden || !this.#listing.isLoaded) {
       try {
         await this.#listing.look();
+        // To count takes several requests more: on a slow network the rows are there long before.
+        if (this.#isHere && !this.#listing.isCounted) this.#paintLoaded();
+        await this.#listing.count();
         if (this.#isHere) this.#tellReachable(true);
       } catch (error) {
         // Of a list that is there the connection's sign tells that it is not up to date.
@@ -297,10 +300,7 @@ export class ListView {
         if (this.#isHere) this.#tellReachable(false);
       }
       if (!this.#isHere) return;
-      this.paint();
-      // Rows that have news since then are in the page already.
-      this.rows.paintAll();
-      document.title = this.title;
+      this.#paintLoaded();
       // With all of a thousand there, what there is of each kind can be told, and a scroll does not wait.
       if (this.#listing.countLoaded < PREFETCHED) this.#listing.loadOlder().then(() => this.paint());
       // What could not be loaded before may be now.
@@ -308,6 +308,13 @@ export class ListView {
     }
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#lookNow(), LOOK);
+  }
+
+  #paintLoaded() {
+    this.paint();
+    // Rows that have news since then are in the page already.
+    this.rows.paintAll();
+    document.title = this.title;
   }
 
   /** While nothing is watched there is no socket; that there is nothing is known all the same. @param {boolean} is */

@@ -178,7 +178,11 @@ export class Listing {
     this.#join(head, next);
     this.isLoaded = true;
     this.fault = '';
-    await this.count();
+  }
+
+  /** Whether what is shown comes with the counts: `look` alone does not bring it. */
+  get isCounted() {
+    return this.filter.status === ATTENTION || this.isSorted;
   }
 
   /**
