@@ -66,6 +66,23 @@ impl Kind {
         }
     }
 
+    /// How to get the server, if its command cannot be started.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Milepost | Self::Shared | Self::SharedByFour | Self::Clustered => {
+                "; build it: cargo build --release"
+            }
+            Self::Uws => {
+                "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
+            }
+            Self::Nchan => "; install nginx and libnginx-mod-nchan",
+            Self::Centrifugo | Self::CentrifugoShared => {
+                "; go install github.com/centrifugal/centrifugo/v6@latest, and see --centrifugo-command"
+            }
+            Self::Bound => "",
+        }
+    }
+
     fn is_centrifugo(self) -> bool {
         matches!(self, Self::Centrifugo | Self::CentrifugoShared)
     }
@@ -78,6 +95,66 @@ pub(crate) struct Commands {
     pub(crate) uws: String,
     pub(crate) nchan: String,
     pub(crate) centrifugo: String,
+}
+
+impl Commands {
+    /// The command of a server, whose configuration is written into `dir`.
+    fn of(
+        &self,
+        kind: Kind,
+        dir: &Path,
+        port: u16,
+        redis_url: Option<&str>,
+    ) -> Result<String, Error> {
+        Ok(match kind {
+            Kind::Milepost | Kind::Shared | Kind::SharedByFour | Kind::Clustered => {
+                self.milepost.clone()
+            }
+            Kind::Uws => self.uws.clone(),
+            Kind::Nchan => {
+                let conf = include_str!("../peers/nchan/nginx.conf")
+                    .replace("{port}", &port.to_string())
+                    .replace("{dir}", &dir.display().to_string())
+                    .replace("{modules}", "/usr/lib/nginx/modules");
+                fs::write(dir.join("nginx.conf"), conf).map_err(doing("writing nginx.conf"))?;
+                self.nchan.clone()
+            }
+            Kind::Centrifugo | Kind::CentrifugoShared => {
+                let conf = include_str!("../peers/centrifugo/config.json")
+                    .replace("{port}", &port.to_string())
+                    .replace("{engine}", if redis_url.is_some() { "redis" } else { "memory" })
+                    .replace("{redis}", redis_url.unwrap_or("redis://127.0.0.1:6379"));
+                fs::write(dir.join("config.json"), conf).map_err(doing("writing config.json"))?;
+                self.centrifugo.clone()
+            }
+            Kind::Bound => {
+                let own = std::env::current_exe().map_err(doing("finding this program"))?;
+                format!("{} bound {{port}}", own.display())
+            }
+        })
+    }
+}
+
+/// Starts a command, with its output in the file `log`.
+fn spawn(kind: Kind, command: &str, log: &Path, redis_url: Option<&str>) -> Result<Child, Error> {
+    let mut words = command.split_ascii_whitespace();
+    let program = words.next().ok_or_else(|| Error::Limit("an empty command".into()))?;
+    let spawn = || {
+        let file = File::create(log)?;
+        Command::new(program)
+            .args(words)
+            .current_dir(root())
+            .env_remove("REDIS_URL")
+            .envs(redis_url.map(|url| ("REDIS_URL", url)))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+    };
+    spawn().map_err(|error| {
+        let (name, hint) = (kind.name(), kind.hint());
+        Error::Server(format!("{name} does not start: {program}: {error}{hint}"))
+    })
 }
 
 /// The repository's folder.
@@ -156,69 +233,13 @@ impl Server {
             .tempdir()
             .map_err(doing("making a folder"))?;
         let port = free_port().map_err(doing("finding a free port"))?;
-        let template = match kind {
-            Kind::Milepost | Kind::Shared | Kind::SharedByFour | Kind::Clustered => {
-                commands.milepost.clone()
-            }
-            Kind::Uws => commands.uws.clone(),
-            Kind::Nchan => {
-                let conf = include_str!("../peers/nchan/nginx.conf")
-                    .replace("{port}", &port.to_string())
-                    .replace("{dir}", &dir.path().display().to_string())
-                    .replace("{modules}", "/usr/lib/nginx/modules");
-                fs::write(dir.path().join("nginx.conf"), conf)
-                    .map_err(doing("writing nginx.conf"))?;
-                commands.nchan.clone()
-            }
-            Kind::Centrifugo | Kind::CentrifugoShared => {
-                let conf = include_str!("../peers/centrifugo/config.json")
-                    .replace("{port}", &port.to_string())
-                    .replace("{engine}", if redis_url.is_some() { "redis" } else { "memory" })
-                    .replace("{redis}", redis_url.unwrap_or("redis://127.0.0.1:6379"));
-                fs::write(dir.path().join("config.json"), conf)
-                    .map_err(doing("writing config.json"))?;
-                commands.centrifugo.clone()
-            }
-            Kind::Bound => {
-                let own = std::env::current_exe().map_err(doing("finding this program"))?;
-                format!("{} bound {{port}}", own.display())
-            }
-        };
-        let command = template
+        let command = commands
+            .of(kind, dir.path(), port, redis_url)?
             .replace("{port}", &port.to_string())
             .replace("{dir}", &dir.path().display().to_string())
             .replace("{idle}", if pings { "8" } else { "0" });
-        let mut words = command.split_ascii_whitespace();
-        let program = words.next().ok_or_else(|| Error::Limit("an empty command".into()))?;
         let log = dir.path().join("log");
-        let spawn = || {
-            let file = File::create(&log)?;
-            Command::new(program)
-                .args(words)
-                .current_dir(root())
-                .env_remove("REDIS_URL")
-                .envs(redis_url.map(|url| ("REDIS_URL", url)))
-                .stdin(Stdio::null())
-                .stdout(file.try_clone()?)
-                .stderr(file)
-                .spawn()
-        };
-        let child = spawn().map_err(|error| {
-            let hint = match kind {
-                Kind::Milepost | Kind::Shared | Kind::SharedByFour | Kind::Clustered => {
-                    "; build it: cargo build --release"
-                }
-                Kind::Uws => {
-                    "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
-                }
-                Kind::Nchan => "; install nginx and libnginx-mod-nchan",
-                Kind::Centrifugo | Kind::CentrifugoShared => {
-                    "; go install github.com/centrifugal/centrifugo/v6@latest, and see --centrifugo-command"
-                }
-                Kind::Bound => "",
-            };
-            Error::Server(format!("{} does not start: {program}: {error}{hint}", kind.name()))
-        })?;
+        let child = spawn(kind, &command, &log, redis_url)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let (others, store) = (Vec::new(), Store::None);
         let mut server = Self { kind, address, child, others, store, _dir: dir };
