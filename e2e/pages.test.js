@@ -98,7 +98,7 @@ function many(count) {
   }));
 }
 
-test('the dashboard shows a job live, from its first word to its end', async () => {
+test('the dashboard shows a job live, from begin to end', async () => {
   const page = await open('/');
   await reads(page, '.empty h2', 'No jobs yet');
   await reads(page, '#connection-text', 'Live');
@@ -137,7 +137,7 @@ test('a row and a job’s page tell how many others watch', async () => {
   noFaults();
 });
 
-test('a job’s page tells where it is, how it got there and how it ended', async () => {
+test('a job’s page shows its progress, course and outcome', async () => {
   const hostile = '<img src=x onerror=alert(1)>';
   await server.report('r1', { stage: 'analyzing', progress: 0.1, timestamp: '2024-01-01T00:00:00Z' });
   await server.report('r1', { stage: 'rendering', progress: 0.4, timestamp: '2024-01-01T00:01:00Z', metadata: { fps: 24, note: hostile } });
@@ -166,7 +166,7 @@ test('a job’s page tells where it is, how it got there and how it ended', asyn
   noFaults();
 });
 
-test('a job’s page shows all of a long error, message and metadata on demand', async () => {
+test('long errors, messages and metadata open on demand', async () => {
   const error = `Traceback (most recent call last):\n${'  File "worker.py", line 7, in step\n    run()\n'.repeat(40)}ValueError: no such table: orders`;
   const keys = Object.fromEntries(Array.from({ length: 70 }, (_, index) => [`key_${index}`, index === 0 ? `${'x'.repeat(600)}END` : index]));
   await server.report('r1', { progress: 0.5, metadata: keys, message: `${'m'.repeat(1200)}END` });
@@ -190,7 +190,7 @@ test('a job’s page shows all of a long error, message and metadata on demand',
   noFaults();
 });
 
-test('a result is a tree: it opens and stays open, links are of the web, and it can be copied and saved', async () => {
+test('a result is a tree that opens, links, copies and saves', async () => {
   const result = {
     files: [{ url: 'https://example.com/a.mp4', bytes: 1234567.5 }, { url: 'javascript:alert(1)', bytes: 8 }],
     rows: Array.from({ length: 60 }, (_, index) => index), none: null, ok: true, deep: { a: { b: { c: 'bottom' } } },
@@ -221,7 +221,7 @@ test('a result is a tree: it opens and stays open, links are of the web, and it 
   noFaults();
 });
 
-test('an image of a result is shown on demand, and not loaded before', async () => {
+test('an image of a result is loaded on demand', async () => {
   const pixel = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64');
   await server.report('r1', { status: 'completed', result: { poster: 'https://example.com/poster.png?size=2', gone: 'http://example.com/gone.webp', film: 'https://example.com/a.mp4' } });
   /** @type {string[]} */
@@ -242,7 +242,7 @@ test('an image of a result is shown on demand, and not loaded before', async () 
   noFaults();
 });
 
-test('who asks for it is notified of the end; the browser asks once', async () => {
+test('notifications of ends are asked for once', async () => {
   await server.report('r1', { progress: 0.4 });
   await server.report('r2', { progress: 0.4 });
   const page = await open('/?job=r1', {}, (opened) => opened.addInitScript(() => {
@@ -308,7 +308,7 @@ test('a job’s page lists its attempts, each with its error', async () => {
   noFaults();
 });
 
-test('declared stages are steps with labels: in the timeline, the list and the component', async () => {
+test('declared stages are labelled steps in every view', async () => {
   const stages = ['fetch', { id: 'encode', label: 'Encode the film', weight: 2 }, { id: 'proof', skipped: true }, { id: 'upload', label: 'Upload' }];
   await server.report('film', { stages, stage: 'fetch', stage_progress: 0 });
   await server.report('film', { stage: 'encode', stage_progress: 0.5 });
@@ -331,7 +331,7 @@ test('declared stages are steps with labels: in the timeline, the list and the c
   noFaults();
 });
 
-test('a completed job without a progress has a full bar, another end without one has none', async () => {
+test('only a completed job without progress has a full bar', async () => {
   for (const status of ['completed', 'failed', 'cancelled']) await server.report(status, { status, progress: null });
   const page = await open('/');
   const bar = (/** @type {string} */ job) => page.locator(row(job)).locator('.bar');
@@ -365,7 +365,7 @@ test('a job’s page and the component count its children', async () => {
   noFaults();
 });
 
-test('of many children those that need attention have a row, and the rest is counted', async () => {
+test('children that need attention have rows, others a count', async () => {
   await server.report('batch', { children_expected: 130 });
   const child = (/** @type {number} */ index, /** @type {object} */ fields) => ({ job_id: `part-${index}`, parent_id: 'batch', ...fields });
   await server.reportMany([
@@ -434,7 +434,7 @@ test('a silent worker looks the same in the list and on its page', async () => {
   noFaults();
 });
 
-test('which jobs need attention is one click away, and the tab tells of an end', async () => {
+test('attention is one click away, and the tab shows ends', async () => {
   await server.reportMany(many(1500));
   await server.report('broken', { progress: 0.5 });
   await server.report('broken', { status: 'failed', error: 'Out of memory' });
@@ -461,7 +461,7 @@ test('which jobs need attention is one click away, and the tab tells of an end',
   noFaults();
 });
 
-test('on a phone a long name is whole, and on paper there is no navigation', async () => {
+test('a phone shows long names, paper no navigation', async () => {
   const name = 'customers-import:2026-11-29T04-00-00~eu-west';
   await server.report(name, { progress: 0.5, stage: 'copying' });
   const page = await open('/', { viewport: { width: 320, height: 640 } });
@@ -484,7 +484,7 @@ test('a worker whose clock is an hour off looks right', async () => {
   noFaults();
 });
 
-test('a job that nobody has reported appears on its page when somebody does; a bad id is refused', async () => {
+test('a page waits for an unknown job, and rejects a bad id', async () => {
   const page = await open('/?job=later');
   await reads(page, '.empty', /Nobody has reported this job yet[^]*curl -X POST/);
   await server.report('later', { progress: 0.3 });
@@ -549,7 +549,7 @@ for (const path of ['/?job=half', '/try?job=half', '/']) {
   });
 }
 
-test('10,000 jobs scroll, and only those that are seen are in the page and watched', async () => {
+test('of 10,000 jobs, only visible ones are watched', async () => {
   await server.reportMany(many(10_000));
   /** @type {Set<string>} */
   const subscribed = new Set();
@@ -837,7 +837,7 @@ test('/try does a job of its own, which others see too', async () => {
   noFaults();
 });
 
-test('/try reports a failure, a cancellation and a new attempt, and says what is refused', async () => {
+test('/try reports ends and attempts, and shows rejections', async () => {
   const page = await open('/try');
   await page.locator('#job').fill('mine');
   await page.locator('#size').selectOption('4096');
@@ -918,7 +918,7 @@ test('/try keeps a bounded log', async () => {
   noFaults();
 });
 
-test('/try watches a server of another origin, and says what it takes to report there', async () => {
+test('/try watches a foreign server, and names what is missing', async () => {
   const other = new Server();
   leftovers.push(() => other.remove());
   await other.start();
@@ -939,7 +939,7 @@ test('/try watches a server of another origin, and says what it takes to report 
   await reads(page, '#live', /Failed/);
 });
 
-test('a job that answers requests is paused, resumed and cancelled from its page', async () => {
+test('a job is paused, resumed and cancelled from its page', async () => {
   await server.report('job-plain', { progress: 0.5 });
   await server.report('job-c', { cancellable: true, progress: 0.5 });
   const plain = await open('/?job=job-plain');
@@ -969,7 +969,7 @@ test('a job that answers requests is paused, resumed and cancelled from its page
   noFaults();
 });
 
-test('a log follows, with its colours; it can be searched, saved and linked to', async () => {
+test('a log follows with colours, search, links and download', async () => {
   await server.report('r1', { progress: 0.5 });
   const page = await open('/?job=r1', { permissions: ['clipboard-read', 'clipboard-write'] });
   await reads(page, '.figure', '50 %');
@@ -1195,7 +1195,7 @@ test('several jobs are cancelled or deleted with one confirmation', async () => 
   noFaults();
 });
 
-test('the text of a row can be selected, and a click on it opens the job', async () => {
+test('a row’s text can be selected, and a click opens the job', async () => {
   await server.report('r1', { progress: 0.5, message: 'copied from here' });
   const page = await open('/');
   await reads(page, row('r1'), 'copied from here');
@@ -1240,7 +1240,7 @@ test('a name and tags follow the message, and no tag is cut in two', async () =>
   noFaults();
 });
 
-test('a name and tags are shown, and a click on a tag filters by it', async () => {
+test('names and tags are shown, and a click on a tag filters', async () => {
   await server.report('job-1', { name: 'render', tags: ['gpu', 'a b&c'], progress: 0.1 });
   await server.report('job-2', { tags: ['gpu2'], progress: 0.2 });
   await server.report('job-3', { tags: ['a b&c'], progress: 0.3 });

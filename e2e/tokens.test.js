@@ -108,7 +108,7 @@ test('a token is renewed before it expires, and the socket stays', async () => {
   assert.equal(urls.filter((url) => url.startsWith('ws')).length, 1);
 });
 
-test('a socket closed for its token comes back with another, and resumes', async () => {
+test('a socket closed for its token resumes with another', async () => {
   await report('a2', { progress: 0.25 });
   let [asked, short] = [0, ''];
   // The page has no other while the first one holds.
@@ -119,7 +119,7 @@ test('a socket closed for its token comes back with another, and resumes', async
   assert.deepEqual(await told(), ['open', 0.25, 'reconnecting', 'open', 0.5]);
 });
 
-test('a job that a token does not allow is an error, and is not tried again', async () => {
+test('a forbidden job is an error, and is not retried', async () => {
   let asked = 0;
   const { page, told } = await bar('a3', () => {
     asked += 1;
@@ -130,7 +130,7 @@ test('a job that a token does not allow is an error, and is not tried again', as
   assert.equal(asked, 1);
 });
 
-test('without a WebSocket the token goes in a header, also a renewed one', async () => {
+test('without a WebSocket, tokens are in a header', async () => {
   await report('a4', { progress: 0.25 });
   let asked = 0;
   const { told } = await bar('a4', () => mint({ watch: ['a4'] }, asked++ ? 60 : 1), 'delete window.WebSocket');
@@ -142,7 +142,7 @@ test('without a WebSocket the token goes in a header, also a renewed one', async
   assert.ok(new Set(headers).size > 1);
 });
 
-test('the dashboard asks for a token, says when it is refused, and keeps it in the tab', async () => {
+test('the dashboard asks for a token, and keeps it in the tab', async () => {
   await report('a5', { progress: 0.25 });
   const page = await open('/');
   const field = page.getByLabel('Key or token');
@@ -157,7 +157,7 @@ test('the dashboard asks for a token, says when it is refused, and keeps it in t
   await until('the job', async () => (await page.locator('main').innerText()).includes('25'));
 });
 
-test('a link with a token in its fragment opens a job, and the address loses it', async () => {
+test('a token in a link’s fragment is removed from the address', async () => {
   await report('a6', { progress: 0.25 });
   const page = await open('');
   // Chromium tells of requests without the fragment.

@@ -45,7 +45,7 @@ test('position.json: which states a watcher must still see', () => {
   }
 });
 
-test('timestamp.json: the worker’s clock, in milliseconds; pages write none', () => {
+test('timestamp.json: the worker’s clock, in milliseconds', () => {
   const { read, unreadable } = fixture('timestamp');
   for (const { text, micros } of read) assert.equal(timeOf({ timestamp: text }), Math.floor(micros / 1000), text);
   for (const text of unreadable) assert.equal(timeOf({ timestamp: text }), null, text);
@@ -85,7 +85,7 @@ function states(name) {
 }
 
 for (const name of ['fold', 'update']) {
-  test(`${name}.json: every state is shown as it is, once, and every end told once`, (t) => {
+  test(`${name}.json: each state and each end is delivered once`, (t) => {
     const real = globalThis.WebSocket;
     mock.timers.enable({ apis: ['setTimeout'] });
     globalThis.WebSocket = FakeSocket;
@@ -121,7 +121,7 @@ for (const name of ['fold', 'update']) {
   });
 }
 
-test('problems.json: a job that may not be watched is told of with the detail, any other problem is come back from', async (t) => {
+test('problems.json: a rejection ends a watch, others reconnect', async (t) => {
   const real = globalThis.WebSocket;
   t.after(() => {
     mock.timers.reset();

@@ -85,7 +85,7 @@ function start(url = 'http://x', token = undefined) {
   return { session, told };
 }
 
-test('a session resumes where it was, at the rate that was asked for', () => {
+test('a session resumes at its position, with its rate', () => {
   const { session, told } = start('https://x/milepost/');
   session.watch('a', 'e-1', { max_rate: 10 });
   const [first] = FakeSocket.all;
@@ -104,14 +104,14 @@ test('a session resumes where it was, at the rate that was asked for', () => {
   assert.deepEqual(told, ['open', 'e-2', 'e-1', 'e-3', 'connecting', 'open']);
 });
 
-test('a worker, which has its token from JSON, sends none if there is none', () => {
+test('a worker without a token in its JSON sends none', () => {
   const session = new Session('http://x', null, () => {});
   sessions.push(session);
   session.watch('a', undefined, {});
   assert.equal(FakeSocket.all[0].url, 'ws://x/ws?');
 });
 
-test('a token is asked for, carried as a subprotocol, and renewed before it expires', async () => {
+test('a token is a subprotocol, and renewed before it expires', async () => {
   const tokens = ['one', 'two', 'two'];
   const { session } = start('http://x', async () => tokens.shift());
   session.watch('a', undefined, {});
@@ -138,7 +138,7 @@ test('a token is asked for, carried as a subprotocol, and renewed before it expi
   assert.equal(socket.sent.length, 1);
 });
 
-test('a refused token is asked for anew and resumes; refused twice, or forbidden, the watch ends', async () => {
+test('a rejected token is renewed once, then the watch ends', async () => {
   let asked = 0;
   const { session, told } = start('http://x', () => `t${++asked}`);
   session.watch('a', undefined, {});
@@ -194,7 +194,7 @@ test('a page that cannot supply a token is asked again, later', async () => {
   assert.equal(FakeSocket.all.length, 1);
 });
 
-test('requests carry a token in a header, never in the address or across a redirect', async () => {
+test('tokens are in a header, never in the address or a redirect', async () => {
   globalThis.WebSocket = undefined;
   let asked = 0;
   const { session, told } = start('http://x', async () => `t${++asked}`);
@@ -216,13 +216,13 @@ test('requests carry a token in a header, never in the address or across a redir
   assert.match(told.at(-1), /^failed http:\/\/x redirects/);
 });
 
-test('a credential that no subprotocol can carry goes into the query', () => {
+test('a token that no subprotocol can carry is in the query', () => {
   const { session } = start('http://x', 'a key=');
   session.watch('a', undefined, {});
   assert.deepEqual([FakeSocket.all[0].url, FakeSocket.all[0].protocols], ['ws://x/ws?token=a+key%3D', []]);
 });
 
-test('a job that the token does not allow is refused, the others go on', () => {
+test('a forbidden job is rejected, and the others continue', () => {
   const { session, told } = start('http://x', 'token');
   session.watch('a', undefined, {});
   const [socket] = FakeSocket.all;
@@ -233,7 +233,7 @@ test('a job that the token does not allow is refused, the others go on', () => {
   assert.equal(requests.length, 0);
 });
 
-test('a message with a position is a state, whatever its type; what is not known is passed over', () => {
+test('a message with a position is a state, others are ignored', () => {
   const { session, told } = start();
   session.watch('a', undefined, {});
   const [socket] = FakeSocket.all;
@@ -260,7 +260,7 @@ test('the server says when to come back, and whether', () => {
   assert.deepEqual(told.at(-1), 'closed who are you?');
 });
 
-test('a quiet connection is asked, then given up; pings and pongs keep one', () => {
+test('a quiet connection is pinged, then closed', () => {
   const { session, told } = start();
   session.watch('a', undefined, {});
   const [socket] = FakeSocket.all;
@@ -280,7 +280,7 @@ test('a quiet connection is asked, then given up; pings and pongs keep one', () 
   assert.deepEqual(told, ['open', 'connecting']);
 });
 
-test('a change of the network doubts the connection, and ends a wait', () => {
+test('a change of the network checks the connection at once', () => {
   const { session } = start();
   session.watch('a', 'e-4', {});
   FakeSocket.all[0].greet();
@@ -331,7 +331,7 @@ async function withoutSockets() {
   return started;
 }
 
-test('where a WebSocket fails twice, events are streamed, and a socket is tried later', async () => {
+test('after two failed WebSockets, events are streamed', async () => {
   const { session, told } = await withoutSockets();
   assert.equal(requests[0].url, 'http://x/jobs/a/events?since=e-1');
   let events;
@@ -403,7 +403,7 @@ test('where streaming fails as well, it polls', async () => {
   assert.deepEqual(told, ['open', 'e-2']);
 });
 
-test('a server that says when to come back is left alone until then', async () => {
+test('a server’s time to reconnect is kept', async () => {
   const { told } = await withoutSockets();
   requests[0].answer(503, '{"detail":"full"}', { 'retry-after': '8' });
   await settle();
@@ -433,7 +433,7 @@ test('a server that says when to come back is left alone until then', async () =
   assert.deepEqual(told, ['open', 'a unknown', 'a unknown']);
 });
 
-test('what is rejected is not asked for again; what has no room is polled', async () => {
+test('a rejected job is not retried; one without room is polled', async () => {
   const { session, told } = start();
   session.watch('a', undefined, {});
   session.watch('b', undefined, {});
@@ -454,7 +454,7 @@ test('what is rejected is not asked for again; what has no room is polled', asyn
   assert.equal(socket.isOpen, true);
 });
 
-test('a host watches a job once for all pages, at what satisfies all of them', () => {
+test('a host watches a job once, with options for all pages', () => {
   const host = new SharedSession('http://x', undefined);
   sessions.push(host.session);
   const [one, two] = [[], []];
@@ -478,7 +478,7 @@ test('a host watches a job once for all pages, at what satisfies all of them', (
   assert.deepEqual(socket.sent.at(-1), { type: 'unsubscribe', job_id: 'a' });
 });
 
-test('who comes without a position is shown the present state, whatever the others knew already', () => {
+test('a new page is shown the present state', () => {
   const host = new SharedSession('http://x', undefined);
   sessions.push(host.session);
   host.receive(() => {}, { t: 'watch', key: '1', job: 'a', since: 'e-5', pace: {} });
@@ -503,7 +503,7 @@ function watched(options = {}) {
   return { watching, told, socket: () => FakeSocket.all.at(-1) };
 }
 
-test('a watch shows no state twice and none older than shown, in any epoch', () => {
+test('a watch shows no state twice and no older one', () => {
   const { watching, told, socket } = watched({ since: 'a-2' });
   socket().greet();
   for (const position of ['a-2', 'a-1', 'a-3', 'a-3', 'b-1', 'a-3', 'b-2', 'b-1', 'a-10']) socket().say(state(position));
@@ -514,7 +514,7 @@ test('a watch shows no state twice and none older than shown, in any epoch', () 
   assert.equal(told.at(-1), 'closed');
 });
 
-test('the connection is lost and the state is not; the end is told once and ends the watch', () => {
+test('a lost connection keeps the state; the end is reported once', () => {
   const { watching, told, socket } = watched();
   assert.equal(watching.connection, 'connecting');
   socket().greet();
@@ -533,7 +533,7 @@ test('the connection is lost and the state is not; the end is told once and ends
   assert.equal(watching.known, true);
 });
 
-test('who follows sees the next attempt, and the same end from a forgetful server once', () => {
+test('follow shows the next attempt, and the same end once', () => {
   const { watching, told, socket } = watched({ follow: true });
   socket().greet();
   socket().say(state('e-1', { status: 'failed' }));
@@ -561,7 +561,7 @@ test('who iterates slowly gets the newest state and every end', async () => {
   assert.equal(watching.connection, 'closed');
 });
 
-test('an iteration ends with the job, with a signal, or with why the job may not be watched', async () => {
+test('an iteration ends with the job, a signal or a rejection', async () => {
   const all = async (watching) => {
     const seen = [];
     for await (const { position } of watching) seen.push(position);
@@ -593,7 +593,7 @@ test('an iteration ends with the job, with a signal, or with why the job may not
   await assert.rejects(all(closed.watching), /not with me/);
 });
 
-test('any number of watches share a socket, and one that throws stops no other', async () => {
+test('watches share a socket, and one that throws stops no other', async () => {
   const url = 'http://one';
   const faults = [];
   mock.method(globalThis, 'queueMicrotask', (act) => assert.throws(act, (error) => faults.push(error.message) > 0));
@@ -611,7 +611,7 @@ test('any number of watches share a socket, and one that throws stops no other',
   for (const each of [bad, good, other]) each.close();
 });
 
-test('a socket that a policy blocks, error without close, is replaced at once', async () => {
+test('a socket that a policy blocks is replaced at once', async () => {
   const { session, told } = start();
   session.watch('a', undefined, {});
   FakeSocket.all[0].onerror();
@@ -623,7 +623,7 @@ test('a socket that a policy blocks, error without close, is replaced at once', 
 });
 
 for (const [what, status, type] of [['a page', 200, 'text/html'], ['another service', 404, 'application/json']]) {
-  test(`${what} in place of a Milepost server fails the watch and says what came back`, async () => {
+  test(`${what} instead of a server fails the watch and is named`, async () => {
     const warn = mock.method(console, 'warn', () => {});
     const seen = [];
     const watching = watch('a', { url: `http://${status}.example`, onConnection: (now) => seen.push(now), onError: ({ message }) => seen.push(message) });
@@ -674,7 +674,7 @@ test('a log comes over a socket, and resumes where it was', async () => {
   assert.equal(FakeSocket.all.length, 2);
 });
 
-test('a log is polled where a socket cannot be, less often while it is quiet', async () => {
+test('without a socket a log is polled, less often while quiet', async () => {
   const { parts } = followLog();
   await settle();
   FakeSocket.all[0].greet();
@@ -818,7 +818,7 @@ test('a log of an address that no socket can have is given up', async () => {
   assert.deepEqual(errors.map(({ code }) => code), [4400]);
 });
 
-test('a log that may not be read is given up; one of an unknown job is not', async () => {
+test('a forbidden log ends; one of an unknown job does not', async () => {
   const refused = followLog();
   await settle();
   FakeSocket.all[0].greet();

@@ -23,14 +23,14 @@ test('a time left is told once there is enough to tell it from', () => {
   near(steady(3_600_000, 60_000, 600_000).timeLeft(600_000), 3_000_000, 'once a minute');
 });
 
-test('between reports the time left counts down, and is never below nothing', () => {
+test('between reports the time left counts down to zero', () => {
   const outlook = steady(100_000, 10_000, 90_000);
   near(outlook.timeLeft(95_000), 5000, 'half a gap later');
   assert.equal(outlook.timeLeft(101_000), null);
   assert.equal(outlook.timeLeft(125_000), null);
 });
 
-test('what does not move has no rate, and what is set back begins anew', () => {
+test('a stalled job has no rate, and a reset begins again', () => {
   const still = new Outlook();
   for (let at = 0; at <= 10_000; at += 1000) still.note(state(0.5), at);
   assert.equal(still.rate(10_000), null);
@@ -46,7 +46,7 @@ test('a rate follows a job that slows down', () => {
   assert.ok(rate < 1 / 500 && rate >= 1 / 1000, `${rate} a second`);
 });
 
-test('a silent worker: no time left, by the time since its state came', () => {
+test('a silent worker has no time left', () => {
   const outlook = steady(100_000, 1000, 50_000);
   assert.equal(outlook.health(80_000), 'ok');
   assert.equal(outlook.health(80_001), 'lost');
@@ -57,7 +57,7 @@ test('a silent worker: no time left, by the time since its state came', () => {
   assert.deepEqual([outlook.health(900_000), outlook.silentFor(900_000)], ['ok', null]);
 });
 
-test('a parent whose children run is not silent, unless the server says so', () => {
+test('a parent with running children is silent only by health', () => {
   const outlook = new Outlook();
   outlook.note(state(0.5, { children: { expected: 2, processing: 1 } }), 0);
   assert.equal(outlook.health(100_000), 'ok');
@@ -80,7 +80,7 @@ test('the outlook of the server overrides what a page sees', () => {
   assert.deepEqual([outlook.timeLeft(9_100_000), outlook.timeLeft(9_600_000)], [400_000, null]);
 });
 
-test('a job tells in words how fast it is, what is left, and what is wrong', () => {
+test('rate, time left and problems as text', () => {
   const job = new Job('a');
   for (let at = 0; at <= 10_000; at += 1000) job.update(state(at / 40_000), at);
   assert.deepEqual(job.outlook(10_000), { rate: '2.5\u202f%/s', left: '30 s left' });

@@ -139,7 +139,7 @@ test('a job is seen live, from before it begins to its result', async () => {
   assert.equal(await page.locator('job-progress').getAttribute('status'), 'completed');
 });
 
-test('a failure is told in words; the next attempt begins anew, and does not glide back', async () => {
+test('a failure is named; the next attempt starts at zero', async () => {
   const page = await open(['a']);
   await server.report('a', { progress: 0.8, stage: 'rendering' });
   await sees(page, 'a', { percent: '80%' });
@@ -178,7 +178,7 @@ for (const [errors, expected] of /** @type {const} */ ([['summary', CAUSE], ['fu
   });
 }
 
-test('a silent worker: the bar stands, and how long it is silent takes the place of the time left', async () => {
+test('a silent worker: its silence replaces the time left', async () => {
   const minutes = 60_000;
   let silent = 0;
   await changeStates(context, () => (silent ? { last_seen_at: new Date(Date.now() - silent).toISOString(), health: undefined } : {}));
@@ -222,7 +222,7 @@ test('it speaks the page’s language; a page’s own words win', async () => {
   await sees(page, 'b', { outcome: '✕ فشلت' });
 });
 
-test('its events bubble; compact is one line; what is put into it is shown', async () => {
+test('events bubble, compact is one line, slots are shown', async () => {
   await server.report('a', { progress: 0.5, stage: 'rendering', message: 'Frame 1' });
   const page = await open(['a'], { attributes: 'compact' });
   await sees(page, 'a', { stage: 'rendering', percent: '50%' });
@@ -239,7 +239,7 @@ test('its events bubble; compact is one line; what is put into it is shown', asy
   for (const text of ['Details', 'Film']) assert.ok(await page.getByText(text).isVisible(), text);
 });
 
-test('a policy that requires trusted types, and a text from right to left', async () => {
+test('trusted types, and a text from right to left', async () => {
   const head = `<meta http-equiv="content-security-policy" content="require-trusted-types-for 'script'; trusted-types 'none'">`;
   await server.report('a', { progress: 0.5, message: 'שלום: 3 קבצים' });
   const page = await open(['a'], { head });
@@ -260,7 +260,7 @@ test('a page that is loaded again at 50 % shows it at once', async () => {
 });
 
 for (const signal of /** @type {const} */ (['SIGTERM', 'SIGKILL'])) {
-  test(`a server that goes away by ${signal} and comes back is not noticed but by who looks`, async () => {
+  test(`a server restart by ${signal} keeps the bar`, async () => {
     const page = await open(['a']);
     await server.report('a', { progress: 0.4, stage: 'rendering' });
     await sees(page, 'a', { percent: '40%' });
@@ -277,7 +277,7 @@ for (const signal of /** @type {const} */ (['SIGTERM', 'SIGKILL'])) {
   });
 }
 
-test('a lost network hides nothing, and what was missed is there afterwards', async () => {
+test('a lost network hides nothing, and missed states follow', async () => {
   const page = await open(['a']);
   await server.report('a', { progress: 0.2, stage: 'rendering' });
   await sees(page, 'a', { percent: '20%' });
@@ -320,7 +320,7 @@ for (const way of /** @type {const} */ (['a shared worker', 'one of them'])) {
   });
 }
 
-test('a tab that crashes, and the worker with it perhaps, stops no other tab and leaves nothing watched', async () => {
+test('a crashed tab stops no other tab, and leaves no watch', async () => {
   const first = await open(['a']);
   const second = await open(['b']);
   await server.report('a', { progress: 0.1 });
@@ -352,7 +352,7 @@ test('eight jobs of a page share one socket', async () => {
   assert.equal(ends.length, jobs.length);
 });
 
-test('an end while the tab was hidden and frozen is there when it is looked at', async () => {
+test('an end while the tab was frozen is shown afterwards', async () => {
   const page = await open(['a']);
   await server.report('a', { progress: 0.5, stage: 'rendering' });
   await sees(page, 'a', { percent: '50%' });
@@ -366,7 +366,7 @@ test('an end while the tab was hidden and frozen is there when it is looked at',
   assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
 });
 
-test('without WebSocket it streams, and without that it polls; nobody notices', async () => {
+test('without WebSocket it streams, without that it polls', async () => {
   // No worker, whose chance could not be loaded: it comes back soon.
   const prepare = () => {
     Reflect.deleteProperty(window, 'SharedWorker');
@@ -390,7 +390,7 @@ test('without WebSocket it streams, and without that it polls; nobody notices', 
   assert.equal(positions.length, 1);
 });
 
-test('a policy that forbids WebSockets: requests replace the socket', async () => {
+test('a policy forbids WebSockets: requests replace the socket', async () => {
   // In this page, not in a worker, which has a policy of its own. A socket that is waited for would time out after 10 s.
   const prepare = () => {
     Reflect.deleteProperty(window, 'SharedWorker');
@@ -432,7 +432,7 @@ test('two copies of the module on one origin each have a worker', async () => {
   await connections(2);
 });
 
-test('what docs/watching.md says of pages works as it stands there, in a page of another origin', async () => {
+test('examples of docs/watching.md work in a foreign page', async () => {
   const text = readFileSync(new URL('../../docs/watching.md', import.meta.url), 'utf8');
   const blocks = [...text.matchAll(/^```html\n([^]*?)^```$/gm)].map(([, html]) => html);
   // A frame of another server is for that server's `frame_ancestors`.
@@ -453,7 +453,7 @@ test('what docs/watching.md says of pages works as it stands there, in a page of
   await until('the bar is full', async () => (await value()) === 1);
 });
 
-test('what is requested of the worker takes the place of the time left', async () => {
+test('a request to the worker replaces the time left', async () => {
   await server.report('a', { cancellable: true, progress: 0.5 });
   const page = await open(['a']);
   const request = (/** @type {string} */ action) => fetch(`${server.url}/jobs/a/requests`, { method: 'POST', body: JSON.stringify({ action }) });

@@ -79,7 +79,7 @@ test('a server that takes less is sent less', options, async () => {
 });
 
 for (const invalid of [400, 422]) {
-  test(`an end that is answered with ${invalid} is sent with less, step by step`, async () => {
+  test(`an end that gets ${invalid} is reduced step by step`, async () => {
     const ends = [];
     const warned = [];
     const server = createServer(async (request, response) => {
@@ -128,7 +128,7 @@ test('a redirect that does not is told, and is no success', options, async () =>
   assert.match(warned[0], /redirects to http/);
 });
 
-test('a request to cancel aborts the signal of a job that looks at it', options, async () => {
+test('a request to cancel aborts the job’s signal', options, async () => {
   const running = job('x', { url, id: 'cancelled' }, async (j) => {
     const { signal } = j;
     while (!signal.aborted) {
@@ -146,7 +146,7 @@ test('a request to cancel aborts the signal of a job that looks at it', options,
   assert.deepEqual([status, message, acknowledged], ['cancelled', 'cancel requested by alice', 'cancel']);
 });
 
-test('a job that does not look at its signal is not cancellable; onRequest hears of a pause', options, async () => {
+test('only a job that uses its signal or onRequest is cancellable', options, async () => {
   const plain = new Job('x', { url, id: 'plain' });
   const heard = [];
   const warned = [];

@@ -100,7 +100,7 @@ test('update.json: by today’s names too', async () => {
   assert.equal(reported, 3);
 });
 
-test('problems.json: a refusal is told of once with its detail, and not sent again; a fault of the server’s is', async () => {
+test('problems.json: rejections warn once, server faults retry', async () => {
   for (const { type, status, title } of fixture('problems').problems) {
     const warned = [];
     answerAll(status, JSON.stringify({ type, status, title, detail: `${title}: because` }));
@@ -123,7 +123,7 @@ test('problems.json: a refusal is told of once with its detail, and not sent aga
 });
 
 const binary = process.env.MILEPOST;
-test('job-id.json: an id gets to the server as it is, or its refusal back', { skip: binary ? false : 'MILEPOST names no binary' }, async () => {
+test('job-id.json: an id reaches the server, or is rejected', { skip: binary ? false : 'MILEPOST names no binary' }, async () => {
   const port = await new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {
       const { port } = probe.address();

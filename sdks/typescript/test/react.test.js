@@ -66,7 +66,7 @@ function Many({ ids }) {
   return h('p', null, [...jobs].map(([id, { state }]) => `${id}=${state?.progress}`).join(' '));
 }
 
-test('a job is shown live, at most once a frame, however often it is reported', async () => {
+test('a job is rendered live, at most once a frame', async () => {
   await render(h(One, { id: 'a' }));
   assert.equal(shown(), 'connecting nothing');
   const [socket] = FakeSocket.all;
@@ -83,7 +83,7 @@ test('a job is shown live, at most once a frame, however often it is reported', 
   assert.ok(renders - before <= 2);
 });
 
-test('components share the socket of a token function, and one made in place stays at each render', async () => {
+test('components share the socket of a token function', async () => {
   const asked = [];
   const shared = async () => (asked.push('shared'), 'token');
   const Guarded = ({ id, own = '' }) => {
@@ -114,7 +114,7 @@ test('an end is shown, and the attempt after it', async () => {
   assert.equal(shown(), 'open a 0.1');
 });
 
-test('after a change of the id the job before is not shown, not even for one render', async () => {
+test('after a change of the id, the earlier job is never rendered', async () => {
   const seen = [];
   const Probe = ({ id }) => {
     const { state } = useJob(id, { url });
@@ -137,7 +137,7 @@ test('after a change of the id the job before is not shown, not even for one ren
   assert.equal(seen.at(-1), 'null undefined');
 });
 
-test('another array of the same jobs is the same; jobs that stay are watched on', async () => {
+test('an equal array of jobs changes nothing', async () => {
   await render(h(Many, { ids: ['a', 'b'] }));
   const [socket] = FakeSocket.all;
   socket.say({ type: 'connected' });
@@ -165,12 +165,12 @@ test('strict mode leaves one watch, and unmounting none', async () => {
   assert.deepEqual(socket.sent.at(-1), { type: 'unsubscribe', job_id: 'a' });
 });
 
-test('on a server it renders what is not known yet, and connects to nothing', () => {
+test('on a server it renders an unknown job, and does not connect', () => {
   assert.equal(renderToString(h(One, { id: 'a' })), '<p>connecting nothing</p>');
   assert.equal(FakeSocket.all.length, 0);
 });
 
-test('a hidden page, which has no frames, renders too; each end is told once, to the newest function', (t) => {
+test('a hidden page renders too, and each end is reported once', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_000_000 });
   const ends = [];
   function Two({ name }) {
@@ -219,7 +219,7 @@ test('what a server rendered of `initial` hydrates as it is, until an update arr
   act(() => hydrated.unmount());
 });
 
-test('time left and silence are fields, and a render comes when they have moved', (t) => {
+test('time left and silence are fields that cause renders', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 2_000_000 });
   const seen = [];
   function Facts() {
@@ -247,7 +247,7 @@ test('time left and silence are fields, and a render comes when they have moved'
   assert.deepEqual(seen.at(-1), [null, 8000, true]);
 });
 
-test('jobs that match a selection are watched, and others no longer', async (t) => {
+test('jobs are watched while they match a selection', async (t) => {
   const asked = [];
   let listed = ['a', 'b'];
   t.mock.method(globalThis, 'fetch', async (address, { headers }) => {

@@ -95,7 +95,7 @@ test('a job whose signal was aborted is cancelled', async () => {
   assert.equal(told.at(-1).status, 'cancelled');
 });
 
-test('async items are tracked too; what is not taken is not counted', async () => {
+test('async items are tracked, and only consumed ones count', async () => {
   const j = new Job('x', options());
   const items = async function* () {
     yield* [1, 2, 3];
@@ -106,7 +106,7 @@ test('async items are tracked too; what is not taken is not counted', async () =
   assert.equal(told.at(-1).progress, 0.5);
 });
 
-test('a million steps are a few updates, the last of them the newest', async () => {
+test('a million steps are a few updates, and the last is newest', async () => {
   const j = new Job('x', { ...options(), total: 1_000_000 });
   for (let n = 0; n < 1_000_000; n += 1) j.inc();
   await until('the newest', () => told.at(-1)?.progress === 1);
@@ -117,7 +117,7 @@ test('a million steps are a few updates, the last of them the newest', async () 
   assert.equal(told.at(-1).status, 'completed');
 });
 
-test('a server that goes is told of once, and once when it is back, with the newest state', async () => {
+test('an outage warns once, and once when it is over', async () => {
   const j = new Job('x', options());
   await until('the beginning', () => told.length === 1);
   const { port } = new URL(url);
@@ -162,7 +162,7 @@ test('what JSON cannot hold harms nobody', async () => {
   assert.equal(warned.length, 1, warned.join());
 });
 
-test('jobs of one server share requests; a line that is refused is told of by its own job', async () => {
+test('jobs share requests, and a rejected line is its own job’s', async () => {
   outcome = ({ job_id }) => (job_id === 'j7' ? refused('invalid-update', 422, 'not that') : {});
   const jobs = Array.from({ length: 20 }, (_, n) => new Job('x', { ...options(), id: `j${n}`, warn: (text) => warned.push(`${n} ${text}`) }));
   await until('all of them', () => new Set(told.map((update) => update.job_id)).size === 20);
@@ -205,7 +205,7 @@ test('a line that the server has no room for now is sent again', async () => {
   assert.match(warned[0], /the server cannot accept an update of b now; retrying: full/);
 });
 
-test('a server that says when to come back is left alone until then; an end asks once all the same', async (t) => {
+test('Retry-After is kept, but an end tries once before', async (t) => {
   let now = 0;
   let sent = 0;
   t.after(() => {
@@ -294,7 +294,7 @@ test('by today’s names, with today’s messages', async () => {
   assert.deepEqual(warned, []);
 });
 
-test('of many jobs that are told once, those told of last are remembered', async () => {
+test('of many jobs, those reported last are remembered', async () => {
   status = null;
   const reporter = new ProgressReporter({ url, warn: () => {} });
   for (let n = 0; n < 100_000; n += 1) reporter.report(`j${n}`, 'x', 0.5, 'm'.repeat(100));
@@ -317,7 +317,7 @@ test('without an address nothing is done', async () => {
   assert.deepEqual([told, warned], [[], []]);
 });
 
-test('a quiet job says every ten seconds that it is there; changes are held to five a second', async (t) => {
+test('a heartbeat every ten seconds, changes five times a second', async (t) => {
   let now = 0;
   const sent = [];
   t.after(() => {
@@ -354,7 +354,7 @@ test('a quiet job says every ten seconds that it is there; changes are held to f
   await ended;
 });
 
-test('a misspelt variable of the environment is named once, and the token is taken from there', async () => {
+test('a misspelt variable is named once; the token is a variable', async () => {
   const set = { MILEPOST_ULR: url, milepost_url: url, MILEPOST_TTL: '60', MILEPOST_KEY: 'x', MILEPOST_TOKEN: 'secret' };
   Object.assign(process.env, set);
   try {
@@ -381,7 +381,7 @@ function run(script) {
   return { child, said, ended: new Promise((resolve) => child.on('exit', (code, signal) => resolve({ code, signal, ...said }))) };
 }
 
-test('a process asked to stop asks its job, says that it was cancelled, and stops as asked', async () => {
+test('a signal cancels the job and then stops the process', async () => {
   const { child, ended } = run(`
     setInterval(() => {}, 1000);
     await job('x', { id: 'j' }, async (j) => {
@@ -404,18 +404,18 @@ test('a job that does not hear is cancelled for it', async () => {
   assert.equal(told.at(-1).status, 'cancelled');
 });
 
-test('a job that was left lying does not keep its process alive, and has failed', async () => {
+test('an unfinished job does not keep its process, and fails', async () => {
   const { ended } = run(`new Job('x', { id: 'j' }).progress = 0.5; await new Promise((done) => setTimeout(done, 500));`);
   const { code, stderr } = await ended;
   assert.equal(code, 0, stderr);
-  assert.deepEqual([told.at(-1).status, told.at(-1).error], ['failed', 'the process ended without telling an outcome']);
+  assert.deepEqual([told.at(-1).status, told.at(-1).error], ['failed', 'the process ended without an outcome']);
 });
 
 for (const [how, script, code, error] of [
-  ['process.exit()', 'process.exit(3)', 3, 'the process ended without telling an outcome'],
+  ['process.exit()', 'process.exit(3)', 3, 'the process ended without an outcome'],
   ['an error that nobody catches', "throw new Error('no such table')", 1, 'no such table'],
 ]) {
-  test(`jobs of a process that ends by ${how} have failed, and are told of before it is gone`, async () => {
+  test(`jobs fail before their process ends by ${how}`, async () => {
     const { ended } = run(`
       const jobs = ['a', 'b'].map((id) => new Job('x', { id }));
       new Job('x', { id: 'c' }).complete('in time');
@@ -430,7 +430,7 @@ for (const [how, script, code, error] of [
   });
 }
 
-test('a process ends at once, if the server is known not to be there', async () => {
+test('a process ends at once if the server is known to be down', async () => {
   const { ended } = run(`
     new Job('x', { url: 'http://127.0.0.1:9', warn: () => process.exit(4) });
     setTimeout(() => {}, 60_000);`);
@@ -438,7 +438,7 @@ test('a process ends at once, if the server is known not to be there', async () 
   assert.deepEqual(told, []);
 });
 
-test('a server that does not answer delays the end by two seconds at most, and does not change the outcome', async () => {
+test('a silent server delays the end by two seconds at most', async () => {
   status = null;
   const { ended } = run(`console.log(await job('x', { id: 'j' }, () => 'done')); process.exit(0);`);
   const { code, stdout } = await ended;

@@ -10,7 +10,7 @@ async function until(holds) {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-test('a script stalls, fails and begins again; a watch sees all of it', { timeout: 20_000 }, async () => {
+test('a watch sees a script stall, fail and begin again', { timeout: 20_000 }, async () => {
   const own = globalThis.WebSocket;
   const server = new TestServer();
   const seen = [];
@@ -39,7 +39,7 @@ test('a script stalls, fails and begins again; a watch sees all of it', { timeou
   assert.equal(globalThis.WebSocket, own);
 });
 
-test('a connection is lost and comes back; a closed server ends its scripts', { timeout: 20_000 }, async () => {
+test('a connection is lost and restored; close ends scripts', { timeout: 20_000 }, async () => {
   const server = new TestServer();
   server.report('a', { progress: 0.5 });
   const connections = [];
