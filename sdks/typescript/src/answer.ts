@@ -105,7 +105,7 @@ function isAboutTheJob({ name, status }: Problem): boolean {
   return name === 'broker-full' || isFinal(status);
 }
 
-/** 4xx; without timeout and too many requests, which say nothing of the update. */
+/** 4xx, except for timeout and too many requests, which do not concern the update. */
 function isFinal(status: number): boolean {
   return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }

@@ -16,7 +16,7 @@ export interface Attributes {
   readonly heartbeat: number;
 }
 
-/** The job that another one is a part of. What is no job id, or no weight above 0, is left out. */
+/** The job that another one is a part of. An invalid id, or a weight that is not above 0, is omitted. */
 export function parentOf(parent: unknown, weight: unknown): Pick<Attributes, 'parent_id' | 'weight'> {
   const isId = typeof parent === 'string' && /^(?!\.{1,2}$)[\w.~:@-]{1,128}$/.test(parent);
   if (!isId) return {};

@@ -3,7 +3,7 @@ import { warn as tell } from './sender.js';
 
 const VARIABLES = ['MILEPOST_URL', 'MILEPOST_TOKEN', 'MILEPOST_JOB', 'MILEPOST_ATTEMPT', 'MILEPOST_PARENT', 'MILEPOST_RUN', 'MILEPOST_AUTO'];
 
-/** Most programs have one. Of more misspelt variables than that nothing is said. */
+/** The most misspelt variables that are named. Most programs have none. */
 const MAX_WARNED = 16;
 const warned = new Set<string>();
 

@@ -1,24 +1,24 @@
-/** The watched jobs of one component, whatever its framework: the hooks and composables are thin layers over this. */
+/** The watched jobs of one component, in any framework: the hooks and composables are thin layers over this. */
 import { type Connection, type Health, type State, type Token, type Watch, type WatchError, type WatchOptions, isEnd, watch } from 'milepost';
 
 /** What a component is shown of a job. The same object as long as nothing of it changes. */
 export interface Job<Metadata = unknown, Result = unknown> {
   /** The newest state; null: none is known yet. */
   readonly state: State<Metadata, Result> | null;
-  /** Whether updates can arrive. It says nothing about the job. */
+  /** Whether updates can arrive. It does not describe the job. */
   readonly connection: Connection;
   /** Whether the server has a state of the job; null: it has not answered yet. */
   readonly known: boolean | null;
   /** Why the job may not be watched; its `code` is 4401 if the user has to sign in. */
   readonly error: WatchError | null;
-  /** `lost`: the worker of a running job is not heard of. `stalled`: it is heard of, but the job does not advance. */
+  /** `lost`: the worker of a running job is silent. `stalled`: it reports, but the job does not advance. */
   readonly health: Health;
-  /** The job runs, but its worker is not heard of or the job does not advance: `health` is not `ok`. */
+  /** The job runs, but its worker is silent or the job does not advance: `health` is not `ok`. */
   readonly isStalled: boolean;
   /** How long the job will still take, in milliseconds; null: that cannot be estimated. Renders when it moves by 10 %. */
   readonly timeLeft: number | null;
   /**
-   * For how long a running job's worker has not been heard of, in milliseconds; null: the job does not run. While
+   * How long a running job's worker has been silent, in milliseconds; null if the job does not run. While
    * `health` is `ok` it is as of the latest render; otherwise it is renewed when it grows by 10 %.
    */
   readonly silentFor: number | null;
@@ -47,7 +47,7 @@ export interface Selection {
   /** The id of the parent job. */
   parent?: string | undefined;
   name?: string | undefined;
-  /** At most so many jobs, 1…200; 50 by default. */
+  /** The most jobs, 1…200; 50 by default. */
   limit?: number | undefined;
 }
 
@@ -60,11 +60,11 @@ export const UNKNOWN_JOB: Job<never, never> = Object.freeze({
 
 /** A page without frames, as a hidden one, renders this often, in milliseconds. */
 const FRAMELESS = 1000;
-/** What time alone changes is looked at this often, in milliseconds. */
+/** How often fields that change by time alone are updated, in milliseconds. */
 const TICK = 1000;
 /** How often the jobs of a selection are listed, in milliseconds. */
 const LIST_EVERY = 5000;
-/** A duration that moves by no more than this share of itself, or by less than a second, is not news. */
+/** A duration that changes by no more than this share of itself, or by less than a second, counts as unchanged. */
 const STEADY = 0.1;
 
 export type StoreOptions = { [name in 'url' | 'token' | 'mode' | 'maxRate']?: WatchOptions[name] | undefined };
@@ -180,7 +180,7 @@ export class JobsStore {
     this.#timer = setTimeout(() => this.#show(), FRAMELESS);
   }
 
-  /** Silence is no message. */
+  /** Silence sends no message. */
   #tick(): void {
     for (const [id, now] of this.#watches) {
       if (now.state && !isEnd(now.state) && isNews(this.#shown.get(id) ?? UNKNOWN_JOB, now)) this.#change(id);
@@ -224,10 +224,10 @@ function statesOf(initial: JobOptions['initial']): readonly State[] {
   return Array.isArray(initial) ? initial : [initial as State];
 }
 
-/** The selection that is wanted, or the ids, as a text that is the same as long as they are. */
-export function wantedKey(wanted: readonly string[] | Selection): string {
+/** The selection that is selected, or the ids, as a text that is the same as long as they are. */
+export function selectionKey(selected: readonly string[] | Selection): string {
   // Job ids have no spaces.
-  return isIds(wanted) ? [...new Set(wanted)].sort().join(' ') : JSON.stringify(wanted, ['limit', 'name', 'parent', 'prefix', 'tag']);
+  return isIds(selected) ? [...new Set(selected)].sort().join(' ') : JSON.stringify(selected, ['limit', 'name', 'parent', 'prefix', 'tag']);
 }
 
 export function wantByKey(store: JobsStore, key: string): void {
@@ -241,4 +241,4 @@ export function shownByKey(all: Jobs, key: string): Jobs {
   return new Map((key ? key.split(' ') : []).map((id) => [id, all.get(id) ?? UNKNOWN_JOB] as const));
 }
 
-const isIds = (wanted: readonly string[] | Selection): wanted is readonly string[] => Array.isArray(wanted);
+const isIds = (selected: readonly string[] | Selection): selected is readonly string[] => Array.isArray(selected);

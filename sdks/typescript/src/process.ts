@@ -8,22 +8,22 @@ export interface Running {
   stop(reason: unknown): void;
   cancel(): Promise<void>;
   fail(error: unknown): Promise<void>;
-  lastWord(why: string): { sender: Sender; update: Update } | null;
+  lastUpdate(why: string): { sender: Sender; update: Update } | null;
 }
 
 /** The longest that the end of a process waits, in milliseconds. */
 const PATIENCE = 2000;
-/** So many jobs get a last word when there is no time for more. */
-const MOST_LAST_WORDS = 500;
+/** The most jobs whose last update is sent when there is no time for more. */
+const MAX_LAST_UPDATES = 500;
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
-const LOST = 'the process ended without telling an outcome';
+const LOST = 'the process ended without an outcome';
 
 const running = new Set<Running>();
 let isListening = false;
-/** What nobody caught. */
+/** The error that was not caught. */
 let fault: unknown;
 
-/** From now on it is looked after. */
+/** Ends the job with the process from now on. */
 export function enter(job: Running): void {
   running.add(job);
   if (isListening) return;
@@ -32,20 +32,20 @@ export function enter(job: Running): void {
   for (const signal of SIGNALS) process.on(signal, onSignal);
 }
 
-/** Its end was told, or that was tried. */
+/** The job's end was sent, or that was tried. */
 export function leave(job: Running): void {
   running.delete(job);
   if (running.size || !isListening) return;
   isListening = false;
   process.off('beforeExit', onIdle).off('exit', onExit).off('uncaughtExceptionMonitor', onFault);
-  letSignalsBe();
+  unlisten();
 }
 
-/** A first signal asks the jobs to stop; a second one, or one that nobody acts on in two seconds, ends the process. */
+/** A first signal asks the jobs to stop. A second one, or two seconds without effect, ends the process. */
 function onSignal(signal: NodeJS.Signals): void {
-  letSignalsBe();
+  unlisten();
   for (const each of running) each.stop(new Error(`stopped by ${signal}`));
-  // While others listen, what follows is theirs to say.
+  // If the program listens too, it decides what follows.
   if (process.listenerCount(signal) > 0) return;
   const deadline = Date.now() + PATIENCE;
   const wait = (): void => {
@@ -55,7 +55,7 @@ function onSignal(signal: NodeJS.Signals): void {
   wait();
 }
 
-function letSignalsBe(): void {
+function unlisten(): void {
   for (const signal of SIGNALS) process.off(signal, onSignal);
 }
 
@@ -69,14 +69,14 @@ function onFault(error: unknown): void {
 }
 
 /**
- * There is no time for promises any more: another process says what is left to say, and this one waits for it. It is
- * not begun for jobs that were told of, nor for a server that is not there anyway.
+ * There is no time for promises any more: another process sends the last updates, and this one waits for it. It is
+ * not started for jobs whose end was sent, nor if the server is known to be unreachable.
  */
 function onExit(): void {
   try {
     const bySender = new Map<Sender, Update[]>();
-    for (const each of [...running].slice(0, MOST_LAST_WORDS)) {
-      const word = each.lastWord(fault === undefined ? LOST : describe(fault));
+    for (const each of [...running].slice(0, MAX_LAST_UPDATES)) {
+      const word = each.lastUpdate(fault === undefined ? LOST : describe(fault));
       if (word) bySender.set(word.sender, [...(bySender.get(word.sender) ?? []), word.update]);
     }
     const requests = [...bySender].flatMap(([sender, updates]) => sender.lastRequest(updates) ?? []);

@@ -13,21 +13,21 @@ export interface ReporterOptions {
   warn?: (message: string) => void;
 }
 
-/** So many jobs are remembered; of more, that one is given up of which nothing was heard for longest. */
-const MOST_JOBS = 10_000;
-/** The longest that an end, or a question, waits for the server, in milliseconds. */
+/** The most jobs that are remembered. Beyond it, the one reported longest ago is dropped. */
+const MAX_JOBS = 10_000;
+/** The longest that an end, or a query, waits for the server, in milliseconds. */
 const PATIENCE = 2000;
 
 /**
- * Reports any number of jobs, also such that others report too: it says nothing by itself, no sign of life and no
- * failure at the end of the process. `job()` does both for a job that one process does from its beginning to its end.
+ * Reports any number of jobs, which other processes may report too. It sends nothing by itself: no heartbeat, and no
+ * failure at the end of the process. `job()` does both, for a job that one process does from beginning to end.
  */
 export class ProgressReporter {
   readonly #url: string | undefined;
   readonly #token: string | undefined;
   readonly #warn: (message: string) => void;
   readonly #sender: Sender | null;
-  /** The latest told last. */
+  /** The latest reported last. */
   readonly #jobs = new Map<string, { source: Source; update: Update }>();
 
   constructor(options: ReporterOptions = {}) {
@@ -37,14 +37,14 @@ export class ProgressReporter {
     this.#sender = Sender.to(this.#url, this.#token, this.#warn);
   }
 
-  /** There for who is used to it: nothing has to be opened. */
+  /** Does nothing; kept for compatibility. */
   async initialize(): Promise<void> {}
 
   /** How far it is, 0…1; null: the total is not known. Sent a moment later; of several, the latest. */
   async report(jobId: string, stage: string, progress: number | null, message = '', metadata?: unknown): Promise<void> {
     const known = this.#jobs.get(jobId)?.update;
     const given = typeof progress === 'number' && !Number.isNaN(progress);
-    this.#tell(jobId, {
+    this.#notify(jobId, {
       job_id: jobId,
       status: 'processing',
       stage,
@@ -54,13 +54,13 @@ export class ProgressReporter {
     }, known?.['stage'] !== stage ? 'at once' : 'routine');
   }
 
-  /** It has failed. Resolves when that was told, or after two seconds. */
+  /** The job has failed. Resolves when that was sent, or after two seconds. */
   async reportError(jobId: string, error: unknown, stage = 'error'): Promise<void> {
     const text = describe(error);
     await this.#end(jobId, { job_id: jobId, status: 'failed', stage, message: `Error: ${text}`, error: text });
   }
 
-  /** It is done. Resolves when that was told, or after two seconds. */
+  /** The job is done. Resolves when that was sent, or after two seconds. */
   async reportComplete(jobId: string, result: unknown, message = 'Job completed'): Promise<void> {
     const done = { job_id: jobId, status: 'completed', stage: 'complete', progress: 1, message } as const;
     await this.#end(jobId, { ...done, ...(result !== undefined && { result }) });
@@ -88,20 +88,20 @@ export class ProgressReporter {
   }
 
   async #end(jobId: string, end: Update): Promise<void> {
-    const source = this.#tell(jobId, end, 'end');
-    // Whoever reports it from now on begins it anew. The sender keeps the end until it has arrived.
+    const source = this.#notify(jobId, end, 'end');
+    // A later report begins the job again. The sender keeps the end until it has arrived.
     this.#jobs.delete(jobId);
     await this.#sender?.flush(source, PATIENCE);
   }
 
-  #tell(jobId: string, update: Update, change: Change): Source {
+  #notify(jobId: string, update: Update, change: Change): Source {
     const timed = { ...update, timestamp: new Date().toISOString() };
     const job = this.#jobs.get(jobId) ?? this.#begin(jobId, timed);
     job.update = timed;
     this.#jobs.delete(jobId);
     this.#jobs.set(jobId, job);
     const [oldest] = this.#jobs.values();
-    if (oldest && this.#jobs.size > MOST_JOBS) this.#forget(oldest.source);
+    if (oldest && this.#jobs.size > MAX_JOBS) this.#forget(oldest.source);
     this.#sender?.changed(job.source, change);
     return job.source;
   }

@@ -3,7 +3,7 @@
 import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import type { State, Token } from 'milepost';
 import type { JobProgress, JobProgressAttributes } from 'milepost/job-progress';
-import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, wantedKey } from './jobs-store.js';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 export type { Job, JobOptions, Selection } from './jobs-store.js';
 
@@ -30,7 +30,7 @@ export function useJob<Metadata = unknown, Result = unknown>(id: string | null |
  * render: jobs that stay are watched on. The map is the same one as long as nothing changes.
  */
 export function useJobs<Metadata = unknown, Result = unknown>(
-  wanted: readonly string[] | Selection,
+  selected: readonly string[] | Selection,
   options: JobOptions<Metadata, Result> = {},
 ): ReadonlyMap<string, Job<Metadata, Result>> {
   const { url, mode, maxRate, onEnd } = options;
@@ -41,7 +41,7 @@ export function useJobs<Metadata = unknown, Result = unknown>(
   useEffect(() => {
     store.onEnd = onEnd as ((state: State) => void) | undefined;
   });
-  const key = wantedKey(wanted);
+  const key = selectionKey(selected);
   useEffect(() => wantByKey(store, key), [store, key]);
   useEffect(() => () => store.want([]), [store]);
   const all = useSyncExternalStore(store.subscribe, store.snapshot, store.initialSnapshot);

@@ -47,7 +47,7 @@ export interface JobOptions {
   /** Cancels the job. */
   signal?: AbortSignal;
   /**
-   * Called with each request of watchers, `pause` and `resume` too: say what you do by `job.acknowledge()`. It makes the job
+   * Called with each request of watchers, `pause` and `resume` too. Call `job.acknowledge()` when you act on one. It makes the job
    * cancellable.
    */
   onRequest?: (request: Request, job: Job) => void;
@@ -58,7 +58,7 @@ export interface JobOptions {
 /** The longest that a job's end waits for its server, in milliseconds. */
 const FLUSH = 2000;
 
-/** A job that runs. Its calls change memory; what it says is sent beside it. */
+/** A running job. Its calls change memory, and updates are sent in the background. */
 export class Job implements Running {
   readonly id: string;
   readonly #abort = new AbortController();
@@ -83,7 +83,7 @@ export class Job implements Running {
   #acknowledged: Action | undefined;
 
   /**
-   * Begins a job of the kind `name` (watchers find and group jobs by it; cut at 64 bytes), whose end the caller tells by
+   * Begins a job of the kind `name` (watchers find and group jobs by it; cut at 64 bytes), which the caller ends with
    * `complete`, `fail` or `cancel`. `job()` does that by itself.
    */
   constructor(name: string, options: JobOptions = {}) {
@@ -127,8 +127,8 @@ export class Job implements Running {
 
   /**
    * Aborted when the job should stop: by the signal that it was given, by SIGTERM or SIGINT, and by watchers that request it
-   * (its reason is a `CancelRequested`). The first look makes the job cancellable: before, the server refuses such
-   * requests. The answer to any update tells of one, so a job that moves learns of it within some 0.2 seconds, and one that
+   * (its reason is a `CancelRequested`). The first access makes the job cancellable: before, the server refuses such
+   * requests. The response to each update has it, so a job that moves learns of it within about 0.2 seconds, and one that
    * does not with its next heartbeat.
    */
   get signal(): AbortSignal {
@@ -136,13 +136,13 @@ export class Job implements Running {
     return this.#abort.signal;
   }
 
-  /** What watchers request of the job; undefined: nothing. The first look makes the job cancellable. */
+  /** What watchers request of the job; undefined: nothing. The first access makes the job cancellable. */
   get requested(): Request | undefined {
     this.#listen();
     return this.#requested;
   }
 
-  /** The job does what was requested: watchers see that at once. After `pause` it is shown as paused until `resume`. */
+  /** Acknowledges a request. Watchers see that at once. After `pause`, the job is shown as paused until `resume`. */
   acknowledge(action: Action): void {
     if (this.hasEnded || this.#acknowledged === action) return;
     this.#acknowledged = action;
@@ -175,7 +175,7 @@ export class Job implements Running {
   }
 
   /**
-   * A new stage, sent at once. What is counted goes on from where it is, but in a declared stage it starts at 0 without a total,
+   * A new stage, sent at once. The count continues, but in a declared stage it starts at 0 without a total,
    * because it is what is done in that stage.
    */
   set stage(stage: string | undefined) {
@@ -264,7 +264,7 @@ export class Job implements Running {
     this.#changed();
   }
 
-  /** What `items` has, each counted when the next one is asked for. Its length, if it has one, is the total. */
+  /** The items, each counted when the next one is requested. Their length, if they have one, is the total. */
   track<T>(items: Iterable<T>, total?: number): IterableIterator<T>;
   track<T>(items: AsyncIterable<T>, total?: number): AsyncIterableIterator<T>;
   track<T>(items: Iterable<T> | AsyncIterable<T>, total?: number): IterableIterator<T> | AsyncIterableIterator<T> {
@@ -299,7 +299,7 @@ export class Job implements Running {
     return new Job(name, { ...this.#server, ...options, parent: this.id });
   }
 
-  /** How many children the job is going to have; anything but such a number is ignored. */
+  /** How many children the job is going to have. Other values are ignored. */
   set childrenExpected(count: number) {
     if (this.hasEnded || !isCount(count)) return;
     this.#childrenExpected = count;
@@ -310,7 +310,7 @@ export class Job implements Running {
     return this.#childrenExpected;
   }
 
-  /** The job is done. Resolves when that was told, or after two seconds. The first end wins. */
+  /** The job is done. Resolves when that was sent, or after two seconds. The first end wins. */
   complete(result?: unknown): Promise<void> {
     if (!this.hasEnded) this.#result = result;
     return this.#end('completed');
@@ -330,7 +330,7 @@ export class Job implements Running {
   async #end(status: 'completed' | 'failed' | 'cancelled'): Promise<void> {
     if (!this.hasEnded) {
       this.#status = status;
-      // Told again, it is the very same end.
+      // Notified again, it is the very same end.
       this.#endedAt = new Date().toISOString();
       this.#changed('end');
     }
@@ -359,7 +359,7 @@ export class Job implements Running {
   }
 
   /** Who sends its last word, and what that is; it has failed, if it has no outcome. @internal */
-  lastWord(why: string): { sender: Sender; update: Update } | null {
+  lastUpdate(why: string): { sender: Sender; update: Update } | null {
     if (!this.hasEnded) [this.#status, this.#error, this.#endedAt] = ['failed', why, new Date().toISOString()];
     return this.#sender && { sender: this.#sender, update: this.#update() };
   }
@@ -374,7 +374,7 @@ export class Job implements Running {
       job_id: this.id,
       status: this.#status,
       ...(this.#stage !== undefined && { stage: this.#stage }),
-      // The end of a job says how far it came only if that is known.
+      // The end of a job has its progress only if that is known.
       ...(ofStage ? given !== undefined && { stage_progress: given } : this.#status === 'completed' ? { progress: 1 } : (progress !== null || !this.hasEnded) && { progress }),
       ...(hasFailed ? { message: `Error: ${this.#error}` } : this.#message !== undefined && { message: this.#message }),
       timestamp: this.#endedAt ?? new Date().toISOString(),

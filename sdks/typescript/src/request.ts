@@ -31,7 +31,7 @@ export function describeRequest({ action, by, reason }: Request): string {
   return `${action} requested${by === undefined ? '' : ` by ${by}`}${reason === undefined ? '' : `: ${reason}`}`;
 }
 
-/** An answer's `requested`; undefined if there is none, or none that is understood. */
+/** A response's `requested`; undefined if there is none, or an unknown one. */
 export function readRequest(found: unknown): Request | undefined {
   if (typeof found !== 'object' || found === null) return undefined;
   const { action, at, by, reason } = found as Record<string, unknown>;

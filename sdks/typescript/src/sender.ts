@@ -16,20 +16,20 @@ const INTERVAL = 200;
 export const HEARTBEAT = 10_000;
 const MAX_BACKOFF = 30_000;
 const MAX_RETRY_AFTER = 300_000;
-/** Between two tries during a flush, at most: there is no time for more. */
+/** The longest wait between two tries during a flush. */
 const MAX_FLUSH_RETRY = 250;
-/** In one request: updates, and about so many bytes. */
+/** The most updates in one request, and about how many bytes. */
 const MAX_BATCH = 1_000;
 const MAX_BATCH_BYTES = 1 << 20;
 /** Jobs of one server: those under way, and those whose end has not arrived. */
 const MAX_JOBS = 10_000;
 
-/** A job as its sender sees it. What is pending is not kept: it is asked for when it is sent. So memory is bounded. */
+/** A job as its sender sees it. Pending updates are not kept, but read when they are sent. So memory is bounded. */
 export interface Source {
   readonly id: string;
   readonly update: () => Update;
   readonly warn: (message: string) => void;
-  /** Whether to say every ten seconds that it is still there. */
+  /** Whether to send a heartbeat every ten seconds. */
   readonly hasHeartbeat: boolean;
   /** Whether the job is a part of another one. */
   readonly hasParent?: boolean;
@@ -51,28 +51,28 @@ interface Entry {
   readonly since: number;
   isChanged: boolean;
   isUrgent: boolean;
-  isUnderWay: boolean;
+  isInFlight: boolean;
   hasEnded: boolean;
-  /** The server says that the attempt is over: nothing more is sent. */
+  /** The server answered that the attempt is over: nothing more is sent. */
   isOver: boolean;
   sentAt: number;
   /** The job's own rejections and delays in a row. */
   failures: number;
   notBefore: number;
-  /** The server does not take it now; whether it would prove something if it took its end. */
+  /** The server does not accept updates of the job now, and why. An end that it accepts while full proves nothing. */
   waits: '' | 'for room' | 'for the server';
-  hasToldTruncated: boolean;
-  /** How often the server has refused what an update contains: each is sent with so much less. */
+  hasNotifiedTruncated: boolean;
+  /** By how many steps updates are reduced, because the server rejected larger ones. */
   reductions: number;
-  /** Why; said once the server has taken the rest. */
+  /** Why a part was rejected. The warning follows once the server has accepted the rest. */
   refusedPart: string;
   /** What was sent last. */
   sent: Update | undefined;
   flushes: Flush[];
 }
 
-/** What was said of an outage: nothing, that some jobs wait, that nothing arrives. */
-type Told = 0 | 1 | 2;
+/** The worst warning of an outage so far: none, that some jobs wait, that nothing arrives. */
+type Notified = 0 | 1 | 2;
 
 /** By server and token; only those that have jobs. */
 const senders = new Map<string, Sender>();
@@ -84,10 +84,10 @@ export class Sender {
   readonly #entries = new Map<Source, Entry>();
   #maxBatch = MAX_BATCH;
   #isSending = false;
-  /** The latest request came to nothing. */
+  /** The latest request failed. */
   #isFailing = false;
-  #told: Told = 0;
-  #hasToldFull = false;
+  #notified: Notified = 0;
+  #hasNotifiedFull = false;
   #failures = 0;
   /** No request before this, on the clock of `performance.now()`. */
   #notBefore = -Infinity;
@@ -100,7 +100,7 @@ export class Sender {
     this.#headers = { ...(token && { authorization: `Bearer ${token}` }) };
   }
 
-  /** The one for this server; null: no server is named, or none that is spoken to by HTTP. */
+  /** The sender for this server; null if no server is named, or its address is not HTTP. */
   static to(url: string | undefined, token: string | undefined, warnBy: (message: string) => void): Sender | null {
     if (!url) return null;
     if (!/^https?:\/\//.test(url)) {
@@ -112,7 +112,7 @@ export class Sender {
     return senders.get(key) ?? new Sender(key, base, token);
   }
 
-  /** There is something new to say of a job. */
+  /** The job has changed. */
   changed(source: Source, change: Change = 'routine'): void {
     const entry = this.#entries.get(source) ?? this.#add(source);
     if (!entry || entry.hasEnded) return;
@@ -125,11 +125,11 @@ export class Sender {
     this.#plan(due(entry));
   }
 
-  /** Resolves when all that is known of the job was sent, or after so many milliseconds. */
+  /** Resolves when the job's latest update was sent, or after `ms` milliseconds. */
   flush(source: Source, ms: number): Promise<void> {
     return new Promise((resolve) => {
       const entry = this.#entries.get(source);
-      if (!entry || !(entry.isChanged || entry.isUnderWay)) return resolve();
+      if (!entry || !(entry.isChanged || entry.isInFlight)) return resolve();
       const flush: Flush = {
         deadline: performance.now() + ms,
         end: () => {
@@ -155,8 +155,8 @@ export class Sender {
     if (this.#entries.size) return;
     clearTimeout(this.#timer);
     this.#timerAt = Infinity;
-    // One that is failing has told so, and does not tell it of each new job.
-    if (!this.#told) senders.delete(this.#key);
+    // A failing sender has warned already, and does not warn again for each new job.
+    if (!this.#notified) senders.delete(this.#key);
   }
 
   /** All that is known of every job. */
@@ -171,8 +171,8 @@ export class Sender {
 
   #add(source: Source): Entry | undefined {
     if (this.#entries.size >= MAX_JOBS) {
-      if (!this.#hasToldFull) warn(source.warn, `further jobs are not reported: ${MAX_JOBS} are reported already, which is the limit`);
-      this.#hasToldFull = true;
+      if (!this.#hasNotifiedFull) warn(source.warn, `further jobs are not reported: ${MAX_JOBS} are reported already, which is the limit`);
+      this.#hasNotifiedFull = true;
       return undefined;
     }
     const entry: Entry = {
@@ -180,14 +180,14 @@ export class Sender {
       since: performance.now(),
       isChanged: false,
       isUrgent: false,
-      isUnderWay: false,
+      isInFlight: false,
       hasEnded: false,
       isOver: false,
       sentAt: -Infinity,
       failures: 0,
       notBefore: -Infinity,
       waits: '',
-      hasToldTruncated: false,
+      hasNotifiedTruncated: false,
       reductions: 0,
       refusedPart: '',
       sent: undefined,
@@ -222,7 +222,7 @@ export class Sender {
     this.#isSending = true;
     const answer = await send(this.#url, this.#headers, batch.map(([source]) => source.id), lines);
     this.#isSending = false;
-    for (const [, entry] of batch) entry.isUnderWay = false;
+    for (const [, entry] of batch) entry.isInFlight = false;
     if (Array.isArray(answer)) {
       this.#onAnswer(batch, answer);
     } else {
@@ -261,10 +261,10 @@ export class Sender {
       if (batch.length && bytes + size > MAX_BATCH_BYTES) break;
       bytes += size;
       lines.push(json);
-      if (truncated.length && !entry.reductions) tellTruncated(source, entry, `${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
+      if (truncated.length && !entry.reductions) notifyTruncated(source, entry, `${truncated.join(', ')}; an update is JSON of at most ${MAX_UPDATE_BYTES} bytes`);
       entry.sent = update;
       batch.push([source, entry]);
-      [entry.isChanged, entry.isUrgent, entry.isUnderWay, entry.sentAt] = [false, false, true, now];
+      [entry.isChanged, entry.isUrgent, entry.isInFlight, entry.sentAt] = [false, false, true, now];
       if (batch.length >= this.#maxBatch) break;
     }
     return [batch, lines];
@@ -278,9 +278,9 @@ export class Sender {
       const outcome = outcomes[n];
       if (outcome) isProven = this.#onOutcome(source, entry, outcome) || isProven;
     }
-    if (!isProven || !this.#told || [...this.#entries.values()].some(({ waits }) => waits)) return;
-    this.#told = 0;
-    this.#say('reporting works again');
+    if (!isProven || !this.#notified || [...this.#entries.values()].some(({ waits }) => waits)) return;
+    this.#notified = 0;
+    this.#warnAll('reporting works again');
   }
 
   /** Returns whether it proves that the server takes updates. */
@@ -288,14 +288,14 @@ export class Sender {
     if (outcome.is === 'busy') {
       this.#delay(entry, outcome.retryAfter);
       entry.waits = outcome.isFull && !isEnd(entry.sent) ? 'for room' : 'for the server';
-      this.#tell(1, `the server cannot accept an update of ${source.id} now; retrying: ${outcome.reason}`);
+      this.#notify(1, `the server cannot accept an update of ${source.id} now; retrying: ${outcome.reason}`);
       return false;
     }
     const { waits } = entry;
     entry.waits = '';
     switch (outcome.is) {
       case 'accepted':
-        if (entry.refusedPart) tellTruncated(source, entry, `the server refuses a part of it: ${entry.refusedPart}`);
+        if (entry.refusedPart) notifyTruncated(source, entry, `the server refuses a part of it: ${entry.refusedPart}`);
         [entry.refusedPart, entry.failures, entry.notBefore] = ['', 0, -Infinity];
         if (outcome.requested) source.onRequest?.(outcome.requested);
         // A full server takes an end all the same.
@@ -313,7 +313,7 @@ export class Sender {
 
   /**
    * Sent again as it is, it would be rejected again. What is too large is sent again with less, and so is an end that is
-   * invalid: what an end carries is no reason to lose it. What is invalid while the job goes on is its worker's to mend.
+   * invalid: an end is not lost because of its content. Other invalid updates are for the worker to correct.
    */
   #reject(source: Source, entry: Entry, reason: string, content?: { isTooLarge: boolean }): void {
     const { sent } = entry;
@@ -338,30 +338,30 @@ export class Sender {
   #fail(reason: string, retryAfter: number): void {
     const isFlushing = [...this.#entries.values()].some(({ flushes }) => flushes.length);
     const wait = retryAfter
-      // Those that were told the same time do not all come at once.
+      // Spread, so that clients with the same retry time do not all retry at once.
       ? Math.min(retryAfter, MAX_RETRY_AFTER) * (1 + Math.random() / 4)
       : isFlushing ? Math.random() * MAX_FLUSH_RETRY : backoff(this.#failures);
     this.#failures += 1;
     this.#notBefore = performance.now() + wait;
     this.#isFailing = true;
-    this.#tell(2, `cannot report; the job continues: ${reason}`);
+    this.#notify(2, `cannot report; the job continues: ${reason}`);
   }
 
-  /** Says of an outage what is worse than what was said of it before. */
-  #tell(what: Told, message: string): void {
-    if (what <= this.#told) return;
-    this.#told = what;
-    this.#say(message);
+  /** Warns of an outage, if no warning as bad came before. */
+  #notify(what: Notified, message: string): void {
+    if (what <= this.#notified) return;
+    this.#notified = what;
+    this.#warnAll(message);
   }
 
-  #say(message: string): void {
+  #warnAll(message: string): void {
     for (const each of new Set([...this.#entries.keys()].map((source) => source.warn))) warn(each, message);
   }
 }
 
 /**
- * Sends what waits now rather than when it is due: for a process that is about to call `process.exit()`, or to be frozen
- * as functions are. Resolves when all was sent, or after so many milliseconds.
+ * Sends pending updates at once: for a process that is about to call `process.exit()`, or to be frozen, as serverless
+ * functions are. Resolves when all were sent, or after `ms` milliseconds.
  */
 export async function flush(ms = 2000): Promise<void> {
   await Promise.all([...senders.values()].map((sender) => sender.flushAll(ms)));
@@ -370,11 +370,11 @@ export async function flush(ms = 2000): Promise<void> {
 /** When it is to be sent, on the clock of `performance.now()`. */
 function due(entry: Entry): number {
   const { isChanged, sentAt, notBefore } = entry;
-  if (entry.isUnderWay || entry.isOver) return Infinity;
+  if (entry.isInFlight || entry.isOver) return Infinity;
   if (!isChanged) return entry.hasHeartbeat && !entry.hasEnded ? Math.max(sentAt + HEARTBEAT, notBefore) : Infinity;
   if (entry.hasEnded || entry.flushes.length) return notBefore;
   if (entry.isUrgent) return Math.max(sentAt + GAP, notBefore);
-  // What the worker says in its job's first moment is in the first state.
+  // Calls in the job's first moment are part of the first state.
   return Math.max(entry.since + GAP, sentAt + INTERVAL, notBefore);
 }
 
@@ -388,9 +388,9 @@ function isEnd(update: Update | undefined): boolean {
 }
 
 /** Once for each job. */
-function tellTruncated(source: Source, entry: Entry, what: string): void {
-  if (!entry.hasToldTruncated) warn(source.warn, `part of ${source.id} is not reported: ${what}`);
-  entry.hasToldTruncated = true;
+function notifyTruncated(source: Source, entry: Entry, what: string): void {
+  if (!entry.hasNotifiedTruncated) warn(source.warn, `part of ${source.id} is not reported: ${what}`);
+  entry.hasNotifiedTruncated = true;
 }
 
 /** A warning, under the name of the package. */
@@ -398,6 +398,6 @@ export function warn(to: (message: string) => void, message: string): void {
   try {
     to(`milepost: ${message}`);
   } catch {
-    // A logger that throws is no reason for a job to fail.
+    // A logger that throws must not fail the job.
   }
 }

@@ -1,6 +1,6 @@
 /** Solid's primitives, over the page's one socket: `useJob` and `useJobs`. */
 import { createEffect, createMemo, createSignal, onCleanup } from 'solid-js';
-import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, wantedKey } from './jobs-store.js';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 /** As Solid's own, whose types a CommonJS program cannot import. */
 type Accessor<T> = () => T;
@@ -22,14 +22,14 @@ export function useJob<Metadata = unknown, Result = unknown>(
 
 /** Several jobs, live: by their ids, or those that match a selection. */
 export function useJobs<Metadata = unknown, Result = unknown>(
-  wanted: Accessor<readonly string[] | Selection>,
+  selected: Accessor<readonly string[] | Selection>,
   options: JobOptions<Metadata, Result> = {},
 ): Accessor<ReadonlyMap<string, Job<Metadata, Result>>> {
   const store = new JobsStore(options, options.initial as JobOptions['initial']);
   store.onEnd = options.onEnd as JobsStore['onEnd'];
   const [shown, setShown] = createSignal(store.snapshot());
   const stop = store.subscribe(() => setShown(store.snapshot()));
-  const key = createMemo(() => wantedKey(wanted()));
+  const key = createMemo(() => selectionKey(selected()));
   // Effects do not run on a server.
   createEffect(() => wantByKey(store, key()));
   onCleanup(() => {

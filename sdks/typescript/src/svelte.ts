@@ -1,6 +1,6 @@
 /** For Svelte 5, over the page's one socket: `useJob` and `useJobs`, whose `current` is reactive. */
 import { createSubscriber } from 'svelte/reactivity';
-import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, wantedKey } from './jobs-store.js';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 export type { Job, JobOptions, Selection } from './jobs-store.js';
 
@@ -23,7 +23,7 @@ export function useJob<Metadata = unknown, Result = unknown>(
 
 /** Several jobs, live: by their ids, or those that match a selection. */
 export function useJobs<Metadata = unknown, Result = unknown>(
-  wanted: () => readonly string[] | Selection,
+  selected: () => readonly string[] | Selection,
   options: JobOptions<Metadata, Result> = {},
 ): { readonly current: ReadonlyMap<string, Job<Metadata, Result>> } {
   const store = new JobsStore(options, options.initial as JobOptions['initial']);
@@ -48,7 +48,7 @@ export function useJobs<Metadata = unknown, Result = unknown>(
   });
   return {
     get current() {
-      key = wantedKey(wanted());
+      key = selectionKey(selected());
       read();
       if (isRead) watch(key);
       return shownByKey(store.snapshot(), key) as ReadonlyMap<string, Job<Metadata, Result>>;

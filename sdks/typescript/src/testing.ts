@@ -10,7 +10,7 @@ export interface Step {
   after?: number;
   /** Fields that the worker reports, as in `POST /jobs/{id}`. */
   report?: Record<string, unknown>;
-  /** `lost`: the worker is not heard of. `stalled`: it is, but the job does not advance. Until the next report. */
+  /** `lost`: the worker is silent. `stalled`: it reports, but the job does not advance. Until the next report. */
   stall?: 'lost' | 'stalled';
   /** For how long it has been so already, in milliseconds; a minute by default. */
   since?: number;
@@ -18,7 +18,7 @@ export interface Step {
   fail?: string;
   /** The job completes with this result. */
   complete?: unknown;
-  /** The connection is lost for so long, in milliseconds. */
+  /** How long the connection is lost, in milliseconds. */
   disconnect?: number;
 }
 
@@ -67,7 +67,7 @@ export class TestServer {
     });
   }
 
-  /** The worker of a running job is silent, or the job does not advance, since so many milliseconds. */
+  /** For how many milliseconds the worker of a running job has been silent, or the job has not advanced. */
   stall(id: string, health: 'lost' | 'stalled' = 'lost', since = MINUTE): State {
     const before = this.#states.get(id) ?? this.report(id);
     return this.#set(id, { ...before, health, progressed_at: stamp(since), last_seen_at: health === 'lost' ? stamp(since) : stamp() });
@@ -89,7 +89,7 @@ export class TestServer {
 
   reconnect(): void {
     this.#isUp = true;
-    // Watches try again when a page says that its network is back.
+    // Watches reconnect when the page's network is back.
     globalThis.dispatchEvent?.(new Event('online'));
   }
 

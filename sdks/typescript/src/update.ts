@@ -16,7 +16,7 @@ const MAX_METADATA_BYTES = 49_152;
 const MAX_TEXT_BYTES = 8_192;
 /** The lengths to which texts are cut, one after the other, where dropping metadata and result was not enough. */
 const SHORT_TEXT_BYTES = [1_024, 128];
-/** Dropped if there is no room for them, the largest first. */
+/** Fields that are dropped if there is no room, the largest first. */
 const DROPPED = ['metadata', 'result'];
 const TEXTS = ['error', 'message'];
 
@@ -30,12 +30,12 @@ export interface Encoded {
 }
 
 /**
- * The JSON of an update, at most 65,536 bytes. What JSON cannot hold is left out, and so is what there is no room for, so
+ * The JSON of an update, at most 65,536 bytes. Values that JSON cannot hold are omitted, and so are fields without room, so
  * that an end is never lost for what it carries: the larger one of metadata and result, then the other; then the texts
- * are cut. The update names those fields as `truncated`. `reductions` says how many of these steps are taken in any case,
+ * are cut. The update names those fields as `truncated`. `reductions` is how many of these steps are taken in any case,
  * as the server has refused more; see `canReduce`.
  *
- * Never throws, and stops at the limit whatever a field holds.
+ * Never throws, and stops at the limit for any content of a field.
  */
 export function encode(update: Update, reductions = 0): Encoded {
   const fields = new Map<string, string>();
@@ -54,12 +54,12 @@ export function encode(update: Update, reductions = 0): Encoded {
   return encoded;
 }
 
-/** Whether the update can be sent with less than after so many reductions. */
+/** Whether the update can be reduced further than after `reductions` steps. */
 export function canReduce(update: Update, reductions: number): boolean {
   return encode(update, reductions).json !== encode(update, reductions + 1).json;
 }
 
-/** Returns whether there was anything left to drop or to cut. */
+/** Returns whether there was something to drop or to cut. */
 function reduce(fields: Map<string, string>, truncated: Set<string>): boolean {
   const [largest] = DROPPED.filter((name) => fields.has(name)).sort((a, b) => size(fields.get(b)) - size(fields.get(a)));
   if (largest !== undefined) {
@@ -96,7 +96,7 @@ class TooLarge extends Error {}
 function encodeField(name: string, value: unknown): string | null | undefined {
   const limit = name === 'metadata' ? MAX_METADATA_BYTES : MAX_UPDATE_BYTES;
   if (typeof value === 'string') {
-    // A lone surrogate is no character, and a server refuses it.
+    // A lone surrogate is not a character, and servers reject it.
     const text = value.slice(0, limit + 1).toWellFormed();
     if (DROPPED.includes(name) && size(text) > limit) return null;
     const longest = name === 'stage' ? MAX_STAGE_BYTES : TEXTS.includes(name) ? MAX_TEXT_BYTES : Infinity;
@@ -134,7 +134,7 @@ function size(text = ''): number {
   return Buffer.byteLength(text);
 }
 
-/** At most so many bytes of the text, in whole characters. */
+/** The text, cut to at most `bytes` bytes, in whole characters. */
 export function cut(text: string, bytes: number): string {
   if (size(text) <= bytes) return text;
   const { read } = encoder.encodeInto(text, new Uint8Array(bytes));

@@ -1,6 +1,6 @@
 /** Vue's composables, over the page's one socket: `useJob` and `useJobs`. */
 import { type ComputedRef, type MaybeRefOrGetter, computed, onScopeDispose, shallowRef, toValue, watchPostEffect } from 'vue';
-import { type Job, type JobOptions, type Jobs, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, wantedKey } from './jobs-store.js';
+import { type Job, type JobOptions, type Jobs, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 export type { Job, JobOptions, Selection } from './jobs-store.js';
 
@@ -19,14 +19,14 @@ export function useJob<Metadata = unknown, Result = unknown>(
 
 /** Several jobs, live: by their ids, or those that match a selection. */
 export function useJobs<Metadata = unknown, Result = unknown>(
-  wanted: MaybeRefOrGetter<readonly string[] | Selection>,
+  selected: MaybeRefOrGetter<readonly string[] | Selection>,
   options: JobOptions<Metadata, Result> = {},
 ): ComputedRef<ReadonlyMap<string, Job<Metadata, Result>>> {
   const store = new JobsStore(options, options.initial as JobOptions['initial']);
   store.onEnd = options.onEnd as JobsStore['onEnd'];
   const shown = shallowRef<Jobs>(store.snapshot());
   const stop = store.subscribe(() => (shown.value = store.snapshot()));
-  const key = computed(() => wantedKey(toValue(wanted)));
+  const key = computed(() => selectionKey(toValue(selected)));
   // After the first render, and so never on a server.
   watchPostEffect(() => wantByKey(store, key.value));
   onScopeDispose(() => {
