@@ -481,7 +481,7 @@ mod tests {
         assert!(!log.push(&state(1, 3, "processing"), LIMITS));
         assert!(!log.push(&state(1, 2, "failed"), LIMITS));
         assert!(log.push(&state(2, 1, "processing"), LIMITS));
-        assert_eq!(shown(&log, 0, Mode::Latest), [1], "an end that is not news is no end");
+        assert_eq!(shown(&log, 0, Mode::Latest), [1], "an older end is not kept");
     }
 
     #[test]

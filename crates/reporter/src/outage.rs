@@ -45,7 +45,7 @@ impl Outage {
     }
 
     /// An update was accepted.
-    pub(crate) fn taken(&mut self, key: Key, end: bool) {
+    pub(crate) fn accepted(&mut self, key: Key, end: bool) {
         let waited = self.waiting.remove(&key);
         self.proven |= !end || waited == Some(true);
     }
@@ -62,9 +62,9 @@ impl Outage {
     }
 
     fn notify(&mut self, what: Notified) -> bool {
-        let news = what > self.notified;
+        let is_new = what > self.notified;
         self.notified = self.notified.max(what);
-        news
+        is_new
     }
 }
 
@@ -88,12 +88,12 @@ mod tests {
         let mut outage = Outage::default();
         assert!(outage.delayed(1, false, true));
         assert!(!outage.delayed(2, false, true) && !outage.delayed(1, false, true));
-        outage.taken(3, false);
-        outage.taken(1, false);
+        outage.accepted(3, false);
+        outage.accepted(1, false);
         assert!(!outage.is_over(), "2 waits");
         outage.gone(2);
-        assert!(!outage.is_over(), "nothing was taken");
-        outage.taken(3, false);
+        assert!(!outage.is_over(), "nothing was accepted");
+        outage.accepted(3, false);
         assert!(outage.is_over() && !outage.is_over());
         assert!(outage.delayed(2, false, true), "and again");
     }
@@ -102,15 +102,15 @@ mod tests {
     fn that_a_full_server_takes_an_end_says_nothing_of_the_rest() {
         let mut outage = Outage::default();
         outage.delayed(1, false, true);
-        outage.taken(1, true);
+        outage.accepted(1, true);
         assert!(!outage.is_over());
         assert!(!outage.delayed(2, false, true), "still the same");
-        outage.taken(2, false);
+        outage.accepted(2, false);
         assert!(outage.is_over());
 
         for (end, full) in [(true, true), (false, false)] {
             assert!(outage.delayed(3, end, full));
-            outage.taken(3, true);
+            outage.accepted(3, true);
             assert!(outage.is_over(), "this one did not pass before");
         }
     }
@@ -120,11 +120,11 @@ mod tests {
         let mut outage = Outage::default();
         assert!(outage.delayed(1, false, false) && outage.failed());
         outage.answered();
-        assert!(!outage.delayed(2, false, false), "worse was said");
+        assert!(!outage.delayed(2, false, false), "a worse notice came before");
         assert!(!outage.is_over());
         outage.answered();
-        outage.taken(1, false);
-        outage.taken(2, false);
+        outage.accepted(1, false);
+        outage.accepted(2, false);
         assert!(outage.is_over());
     }
 }

@@ -130,8 +130,8 @@ impl Owner {
         }
     }
 
-    fn notify_once(&self, told: &AtomicBool, notice: &Notice) {
-        if !told.swap(true, Ordering::Relaxed) {
+    fn notify_once(&self, notified: &AtomicBool, notice: &Notice) {
+        if !notified.swap(true, Ordering::Relaxed) {
             self.notices.notify(notice);
         }
     }

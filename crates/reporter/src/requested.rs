@@ -41,13 +41,13 @@ impl Requests {
 
     /// The server's response names this request, or the attempt has changed.
     pub(crate) fn set(&self, requested: Option<Arc<Requested>>) {
-        let is_news = {
+        let is_new = {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_news = requested.is_some() && *latest != requested;
+            let is_new = requested.is_some() && *latest != requested;
             *latest = requested;
-            is_news
+            is_new
         };
-        if is_news {
+        if is_new {
             self.changed.notify(usize::MAX);
         }
     }

@@ -170,11 +170,11 @@ impl Schedule {
             next = now;
         }
         let mut settled = true;
-        let remark = match outcome {
+        let notice = match outcome {
             Outcome::Accepted { .. } => {
                 delivery.backoff.reset();
                 delivery.not_before = None;
-                self.outage.taken(key, sent.ended);
+                self.outage.accepted(key, sent.ended);
                 None
             }
             Outcome::Rejected { reason } | Outcome::Reducible { reason, .. } => {
@@ -187,7 +187,9 @@ impl Schedule {
                 settled = false;
                 let delay = match retry_after {
                     None if self.flush.is_some() => Self::FLUSH_RETRY.mul_f64(self.random.f64()),
-                    told => delivery.backoff.next(&mut self.random).max(told.unwrap_or_default()),
+                    retry_after => {
+                        delivery.backoff.next(&mut self.random).max(retry_after.unwrap_or_default())
+                    }
                 };
                 let delay = delay.min(Self::LONGEST_RETRY_AFTER);
                 delivery.not_before = Some(now + delay);
@@ -206,7 +208,7 @@ impl Schedule {
             self.flushed(key);
         }
         self.plan_check(key, next);
-        remark
+        notice
     }
 
     /// Whether the update in flight is the job's end; `None` if there is none.
@@ -248,8 +250,8 @@ impl Schedule {
         let flushing = self.flush.is_some();
         let delay = match retry_after {
             // Up to a quarter more, so that clients with the same `Retry-After` do not all return at once.
-            Some(told) => {
-                told.min(Self::LONGEST_RETRY_AFTER).mul_f64(1.0 + self.random.f64() / 4.0)
+            Some(retry_after) => {
+                retry_after.min(Self::LONGEST_RETRY_AFTER).mul_f64(1.0 + self.random.f64() / 4.0)
             }
             None if flushing => Self::FLUSH_RETRY.mul_f64(self.random.f64()),
             None => self.backoff.next(&mut self.random),

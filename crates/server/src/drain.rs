@@ -42,8 +42,8 @@ impl Drain {
         self.reached(Stage::Over).await;
     }
 
-    async fn reached(&self, wanted: Stage) {
+    async fn reached(&self, target: Stage) {
         // An error means that the server's owner is gone, which is the same.
-        let _ = self.0.clone().wait_for(|stage| *stage >= wanted).await;
+        let _ = self.0.clone().wait_for(|stage| *stage >= target).await;
     }
 }

@@ -488,7 +488,7 @@ proptest! {
         let options = Options { close_at_end, ..Options::default() };
         let mut world = World::one(options, None);
         let mut draws = draws.iter().copied().cycle();
-        let mut told = HashMap::new();
+        let mut yielded = HashMap::new();
         let mut last = None;
         let mut open = false;
         let mut stopped = 0;
@@ -528,7 +528,7 @@ proptest! {
                     }
                     Output::Emit(Event::State(state)) => {
                         let position = state.position();
-                        let before = told.insert(position.epoch, position.number);
+                        let before = yielded.insert(position.epoch, position.number);
                         prop_assert!(before.is_none_or(|before| before < position.number));
                         last = Some(position);
                     }

@@ -167,21 +167,21 @@ impl Record {
     /// at once.
     pub(crate) fn cancellable(&self) -> bool {
         let mut fields = self.fields();
-        let is_news = !std::mem::replace(&mut fields.cancellable, true);
-        if is_news {
+        let has_changed = !std::mem::replace(&mut fields.cancellable, true);
+        if has_changed {
             fields.change_at_once();
         }
-        is_news
+        has_changed
     }
 
     /// Acknowledges a request. Returns whether that is a change, which watchers should see at once.
     pub(crate) fn acknowledge(&self, action: Action) -> bool {
         let mut fields = self.fields();
-        let is_news = fields.acknowledged.replace(action) != Some(action);
-        if is_news {
+        let has_changed = fields.acknowledged.replace(action) != Some(action);
+        if has_changed {
             fields.change_at_once();
         }
-        is_news
+        has_changed
     }
 
     pub(crate) fn queued(&self) {

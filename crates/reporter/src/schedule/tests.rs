@@ -239,13 +239,13 @@ fn an_outage_backs_off_to_half_a_minute() {
 fn a_refusal_is_said_once_and_the_job_tried_ever_more_rarely() {
     let mut bench = Bench::with_job(1);
     let refused = Outcome::Rejected { reason: "no".into() };
-    let mut remarks = Vec::new();
+    let mut notices = Vec::new();
     for _ in 0..600 {
         bench.change(1);
         bench.now += INTERVAL;
-        remarks.extend(bench.outcome(&refused));
+        notices.extend(bench.outcome(&refused));
     }
-    assert_eq!(remarks, [JobNotice::Rejected { reason: "no".into() }]);
+    assert_eq!(notices, [JobNotice::Rejected { reason: "no".into() }]);
     assert!(bench.sends() < 40, "{}", bench.sends());
     // The end is tried at once, and dropped when it is rejected too.
     bench.end(1);

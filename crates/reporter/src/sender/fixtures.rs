@@ -179,9 +179,9 @@ struct Run {
 impl Run {
     fn new(answers: &VecDeque<Answer>) -> Self {
         let notices = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&notices);
+        let recorded = Arc::clone(&notices);
         let reporter = Reporter::builder()
-            .on_notice(move |notice| told.lock().unwrap().push(notice.clone()))
+            .on_notice(move |notice| recorded.lock().unwrap().push(notice.clone()))
             .connect("http://127.0.0.1:1")
             .unwrap();
         let mut sender = reporter.owner.as_ref().unwrap().take_sender().unwrap();
@@ -290,15 +290,15 @@ fn check(case: &Case, run: &Run) {
     let times: Vec<_> = wire.sent.iter().map(|(at, _)| at.duration_since(run.start)).collect();
     assert!(wire.sent.len() >= case.requests.len(), "{name}: sent at {times:?}");
     assert!(case.more || wire.sent.len() == case.requests.len(), "{name}: sent at {times:?}");
-    for ((at, updates), wanted) in wire.sent.iter().zip(&case.requests) {
+    for ((at, updates), expected) in wire.sent.iter().zip(&case.requests) {
         let ms = at.duration_since(run.start).as_millis();
-        let [from, to] = wanted.at.map(u128::from);
+        let [from, to] = expected.at.map(u128::from);
         assert!((from..=to).contains(&ms), "{name}: at {ms}, not {from}…{to}");
-        let fields = wanted.updates.iter().flatten();
-        let count = wanted.count.unwrap_or_else(|| fields.clone().count());
+        let fields = expected.updates.iter().flatten();
+        let count = expected.count.unwrap_or_else(|| fields.clone().count());
         assert_eq!(updates.len(), count, "{name}");
-        for (update, wanted) in updates.iter().zip(fields) {
-            check_update(name, update, wanted);
+        for (update, expected) in updates.iter().zip(fields) {
+            check_update(name, update, expected);
         }
     }
     let notices = run.notices.lock().unwrap();
@@ -306,8 +306,8 @@ fn check(case: &Case, run: &Run) {
 }
 
 /// Equal in each field that is named; `null` means absent, but for `progress`. What is lost is always named.
-fn check_update(name: &str, update: &Value, wanted: &Map<String, Value>) {
-    for (field, value) in wanted {
+fn check_update(name: &str, update: &Value, expected: &Map<String, Value>) {
+    for (field, value) in expected {
         if field == "absent" {
             let absent = |name: &Value| update.get(text(name)).is_none();
             assert!(value.as_array().unwrap().iter().all(absent), "{name}: {update}");
@@ -326,7 +326,7 @@ fn check_update(name: &str, update: &Value, wanted: &Map<String, Value>) {
         assert!(is_equal, "{name}: {field} is {sent}, not {value}");
     }
     for field in ["result", "error", "truncated"] {
-        let is_named = wanted.get(field).is_some();
+        let is_named = expected.get(field).is_some();
         assert!(is_named || update.get(field).is_none(), "{name}: {field} is {}", update[field]);
     }
 }

@@ -67,9 +67,9 @@ mod tests {
     #[test]
     fn a_second_has_so_many_lines() {
         let (mut second, start) = (Second::default(), Instant::now());
-        let taken = |second: &mut Second, at| (0..150).filter(|_| second.take(at)).count();
-        assert_eq!(taken(&mut second, start), 100);
-        assert_eq!(taken(&mut second, start + Duration::from_millis(999)), 0);
-        assert_eq!(taken(&mut second, start + SECOND), 100);
+        let logged = |second: &mut Second, at| (0..150).filter(|_| second.take(at)).count();
+        assert_eq!(logged(&mut second, start), 100);
+        assert_eq!(logged(&mut second, start + Duration::from_millis(999)), 0);
+        assert_eq!(logged(&mut second, start + SECOND), 100);
     }
 }

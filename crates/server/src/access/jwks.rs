@@ -32,7 +32,7 @@ pub(crate) struct Jwks {
     /// How often the set has changed.
     version: AtomicU64,
     /// When it was last fetched for a token without a change.
-    asked: Mutex<Option<Instant>>,
+    unchanged_at: Mutex<Option<Instant>>,
 }
 
 impl Jwks {
@@ -58,7 +58,7 @@ impl Jwks {
             verifier,
             text: Mutex::default(),
             version: AtomicU64::new(0),
-            asked: Mutex::default(),
+            unchanged_at: Mutex::default(),
         })
     }
 
@@ -69,13 +69,13 @@ impl Jwks {
     /// Fetches the set, unless it was fetched a moment ago. Calls that arrive meanwhile wait for the same response.
     pub(crate) async fn refresh(&self) {
         let version = self.version.load(Ordering::Relaxed);
-        let mut asked = self.asked.lock().await;
+        let mut unchanged_at = self.unchanged_at.lock().await;
         if self.version.load(Ordering::Relaxed) != version {
             return;
         }
-        if asked.is_none_or(|asked| asked.elapsed() >= AT_MOST) {
-            let has_news = self.fetch().await == Some(true);
-            *asked = (!has_news).then(Instant::now);
+        if unchanged_at.is_none_or(|at| at.elapsed() >= AT_MOST) {
+            let has_changed = self.fetch().await == Some(true);
+            *unchanged_at = (!has_changed).then(Instant::now);
         }
     }
 
@@ -83,7 +83,7 @@ impl Jwks {
     pub(crate) async fn run(&self) {
         loop {
             let fetched = {
-                let _asked = self.asked.lock().await;
+                let _unchanged_at = self.unchanged_at.lock().await;
                 self.fetch().await.is_some()
             };
             tokio::time::sleep(if fetched { REFRESH } else { RETRY }).await;

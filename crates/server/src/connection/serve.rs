@@ -288,9 +288,9 @@ async fn serve_http1(stream: Stream, open: OpenSocket, requests: Requests) {
     let refused = Arc::clone(&requests.refused);
     let socket = Corked::new(stream, &instance.memory.responses);
     match serve_requests(&socket, requests).await {
-        Served::Upgraded(Upgraded { id, wanted, granted, address, subject }, read) => {
+        Served::Upgraded(Upgraded { id, target, granted, address, subject }, read) => {
             let open = open.of(address).by(subject);
-            id.scope(websocket::admit(&socket, read, open, wanted, granted, &instance)).await;
+            id.scope(websocket::admit(&socket, read, open, target, granted, &instance)).await;
         }
         Served::Ended if refused.load(Ordering::Relaxed) => {
             tokio::select! {

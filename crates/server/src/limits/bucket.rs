@@ -150,9 +150,9 @@ mod tests {
     #[test]
     fn a_holder_may_do_so_much_and_then_waits() {
         let buckets = Buckets::<u32>::new(Some(2.0));
-        let taken = |now| (0..100).filter(|_| buckets.take(&1, 1.0, at(now)).is_ok()).count();
+        let accepted = |now| (0..100).filter(|_| buckets.take(&1, 1.0, at(now)).is_ok()).count();
         assert_eq!(
-            [taken(0.0), taken(0.0), taken(1.0), taken(1.4), taken(100.0)],
+            [accepted(0.0), accepted(0.0), accepted(1.0), accepted(1.4), accepted(100.0)],
             [20, 0, 2, 0, 20]
         );
         assert_eq!(buckets.take(&2, 1.0, at(0.0)), Ok(()), "others have their own");

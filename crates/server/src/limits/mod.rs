@@ -87,8 +87,8 @@ impl Limits {
     /// # Errors
     /// `too-many-requests` if it does so too often.
     pub(crate) fn handshake_of(&self, client: IpAddr, now: Duration) -> Result<(), Refused> {
-        let taken = self.of_address.handshakes.take(&network(client), 1.0, now);
-        taken.map_err(|wait| refuse("this address begins connections too often", wait))
+        let outcome = self.of_address.handshakes.take(&network(client), 1.0, now);
+        outcome.map_err(|wait| refuse("this address begins connections too often", wait))
     }
 
     /// A WebSocket or an event stream that a subject begins.
@@ -96,8 +96,8 @@ impl Limits {
     /// # Errors
     /// `too-many-requests` if it does so too often.
     pub(crate) fn handshake_by(&self, subject: &str, now: Duration) -> Result<(), Refused> {
-        let taken = self.of_subject.handshakes.take(subject, 1.0, now);
-        taken.map_err(|wait| refuse("this credential begins connections too often", wait))
+        let outcome = self.of_subject.handshakes.take(subject, 1.0, now);
+        outcome.map_err(|wait| refuse("this credential begins connections too often", wait))
     }
 
     /// How often each limit has refused something: `(limit, of, count)`.

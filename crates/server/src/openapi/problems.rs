@@ -46,8 +46,9 @@ fn responses(problems: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
         by_status.entry(problem.status()).or_default().push(*problem);
     }
     let response = |problems: Vec<ProblemType>| {
-        let said = |problem: &ProblemType| format!("`{}`: {}.", problem.name(), problem.title());
-        let description = problems.iter().map(said).collect::<Vec<_>>().join(" ");
+        let sentence =
+            |problem: &ProblemType| format!("`{}`: {}.", problem.name(), problem.title());
+        let description = problems.iter().map(sentence).collect::<Vec<_>>().join(" ");
         let example = |problem: &ProblemType| {
             let example = ExampleBuilder::new().value(Some(problem_example(*problem))).build();
             (problem.name(), example)

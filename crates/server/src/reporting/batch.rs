@@ -115,9 +115,9 @@ mod tests {
 
     /// A broker that answers when the test lets it. Holds the reports that it was given, in their order.
     #[derive(Clone, Default)]
-    struct Asked(Arc<Mutex<Vec<Pending>>>);
+    struct PendingReports(Arc<Mutex<Vec<Pending>>>);
 
-    impl Asked {
+    impl PendingReports {
         fn report(&self, update: &Update) -> impl Future<Output = String> + Send + use<> {
             let (sender, answered) = oneshot::channel();
             let name = format!("{}{}", update.job(), update.ttl().unwrap_or(0));
@@ -133,9 +133,10 @@ mod tests {
         }
 
         fn answer(&self, name: &str) {
-            let mut asked = self.0.lock().unwrap();
-            let asked = asked.iter_mut().find(|(asked, _)| asked == name).expect("it was asked");
-            asked.1.take().expect("it is answered once").send(()).expect("it is waited for");
+            let mut reports = self.0.lock().unwrap();
+            let report =
+                reports.iter_mut().find(|(report, _)| report == name).expect("it was reported");
+            report.1.take().expect("it is answered once").send(()).expect("it is waited for");
         }
     }
 
@@ -150,9 +151,9 @@ mod tests {
 
     #[test]
     fn jobs_overlap_and_the_updates_of_one_keep_their_order() {
-        let asked = Asked::default();
+        let reports = PendingReports::default();
         let mut run = pin!(async {
-            let mut batch = Batch::new(|update| asked.report(&update));
+            let mut batch = Batch::new(|update| reports.report(&update));
             for (job, number) in [("a", 1), ("b", 1), ("a", 2), ("a", 3)] {
                 batch.report(update(job, number)).await;
             }
@@ -161,25 +162,25 @@ mod tests {
             batch.finish().await
         });
         assert!(poll(run.as_mut()).is_pending());
-        assert_eq!(asked.names(), ["a1", "b1", "c1"], "a2 waits for a1");
-        asked.answer("c1");
-        asked.answer("a1");
+        assert_eq!(reports.names(), ["a1", "b1", "c1"], "a2 waits for a1");
+        reports.answer("c1");
+        reports.answer("a1");
         assert!(poll(run.as_mut()).is_pending());
-        assert_eq!(asked.names()[3..], ["a2"]);
-        asked.answer("a2");
+        assert_eq!(reports.names()[3..], ["a2"]);
+        reports.answer("a2");
         assert!(poll(run.as_mut()).is_pending());
-        asked.answer("b1");
-        asked.answer("a3");
+        reports.answer("b1");
+        reports.answer("a3");
         let Poll::Ready(outcomes) = poll(run) else { panic!("all are answered") };
         assert_eq!(outcomes, ["a1", "b1", "a2", "a3", "refused", "c1"]);
     }
 
     #[test]
     fn no_more_lines_than_the_window_are_under_way() {
-        let asked = Asked::default();
+        let reports = PendingReports::default();
         let added = RefCell::new(0);
         let mut run = pin!(async {
-            let mut batch = Batch::new(|update| asked.report(&update));
+            let mut batch = Batch::new(|update| reports.report(&update));
             for number in 0..2 * WINDOW {
                 batch.report(update(&format!("job-{number}-"), 1)).await;
                 *added.borrow_mut() += 1;
@@ -187,9 +188,9 @@ mod tests {
             batch.finish().await.len()
         });
         assert!(poll(run.as_mut()).is_pending());
-        assert_eq!((asked.names().len(), *added.borrow()), (WINDOW, WINDOW));
-        asked.answer("job-7-1");
+        assert_eq!((reports.names().len(), *added.borrow()), (WINDOW, WINDOW));
+        reports.answer("job-7-1");
         assert!(poll(run.as_mut()).is_pending());
-        assert_eq!((asked.names().len(), *added.borrow()), (WINDOW + 1, WINDOW + 1));
+        assert_eq!((reports.names().len(), *added.borrow()), (WINDOW + 1, WINDOW + 1));
     }
 }

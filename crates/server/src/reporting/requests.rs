@@ -193,24 +193,24 @@ pub(crate) async fn pending(
             _ => {}
         }
     }
-    let is_news = |state: &JobState| {
+    let is_newer = |state: &JobState| {
         state.status().is_end() || state.requested().and_then(requested_at) != after
     };
     let mut state = instance.broker.state(&job).await?.ok_or_else(|| Refused::unknown_job(&job))?;
-    if !wait.is_zero() && !is_news(&state) {
+    if !wait.is_zero() && !is_newer(&state) {
         let _counted = instance.count_stream(version)?;
         let mut watch = instance.hub.watch(&job, Some(state.position()), Mode::Latest).await?;
-        let news = async {
+        let newer = async {
             loop {
                 if let Some(newest) = watch.next().await?.pop()
-                    && is_news(&newest)
+                    && is_newer(&newest)
                 {
                     return Ok::<_, WatchError>(newest);
                 }
             }
         };
         tokio::select! {
-            newest = news => state = newest?,
+            newest = newer => state = newest?,
             () = tokio::time::sleep(wait) => {}
             () = instance.drain.begun() => {}
         }

@@ -204,18 +204,18 @@ async fn report_one(
     job: &str,
     json: &[u8],
 ) -> Outcome<Reported> {
-    let taken = async {
+    let reported = async {
         let job = JobId::parse(job)?;
         let update = permitted(Update::parse(Some(&job), json)?, grant)?;
         Ok(instance.broker.report(update).await?)
     };
-    count(instance, taken.await)
+    count(instance, reported.await)
 }
 
 /// Counts an update that was accepted or rejected.
-fn count(instance: &Instance, taken: Outcome<Reported>) -> Outcome<Reported> {
+fn count(instance: &Instance, outcome: Outcome<Reported>) -> Outcome<Reported> {
     let counters = &instance.counters;
-    let counter = if taken.is_ok() { &counters.updates } else { &counters.refusals };
+    let counter = if outcome.is_ok() { &counters.updates } else { &counters.refusals };
     counter.fetch_add(1, Ordering::Relaxed);
-    taken
+    outcome
 }

@@ -17,7 +17,7 @@ use crate::openapi;
 use crate::request::parameter::{self, NamedJob, NoParameters};
 use crate::response::json;
 use crate::response::problem::{Outcome, Refused};
-use crate::watching::state::{is_news, tagged};
+use crate::watching::state::{is_newer, tagged};
 
 /// A longer label is cut, in characters.
 const MAX_LABEL: usize = 40;
@@ -211,7 +211,7 @@ async fn respond(
     let seen = parameter::if_none_match(headers);
     let state = instance.broker.state(&job).await?.ok_or_else(|| Refused::unknown_job(&job))?;
     let state = grant.show(state);
-    let response = if is_news(Some(&state), &seen) {
+    let response = if is_newer(Some(&state), &seen) {
         encode(&Badge::of(&state))
     } else {
         StatusCode::NOT_MODIFIED.into_response()

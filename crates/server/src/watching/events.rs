@@ -49,13 +49,12 @@ pub(crate) async fn stream(
     headers: HeaderMap,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
-    let wanted =
-        WatchQuery::parse(query.as_deref(), &["since", "mode", "max_rate"])?.subscribe()?;
+    let query = WatchQuery::parse(query.as_deref(), &["since", "mode", "max_rate"])?.subscribe()?;
     let since = match parameter::last_event_id(&headers)? {
         Some(id) => parameter::since(Some(id)),
-        None => wanted.since,
+        None => query.since,
     };
-    let mode = if wanted.max_rate.is_some() { Mode::Latest } else { wanted.mode };
+    let mode = if query.max_rate.is_some() { Mode::Latest } else { query.mode };
     let subject = meter.begin_stream()?;
     let stream = instance.count_stream(version)?;
     let watch = instance.hub.watch(&job, since, mode).await?.with_view(grant.view());
@@ -80,7 +79,7 @@ pub(crate) async fn stream(
         ending: Ending::of(&grant, &instance),
         stream,
         subject,
-        interval: wanted.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+        interval: query.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
         not_before: Instant::now(),
         opening: Some(opening),
         held: Vec::new(),
@@ -132,7 +131,7 @@ impl EventSource for Events {
         let keepalive = seconds(self.instance.config.ping_interval);
         let instance = Arc::clone(&self.instance);
         tokio::select! {
-            news = self.news() => match news {
+            states = self.next_states() => match states {
                 Ok(states) => Some(self.encode(&states)),
                 Err(Interruption::Unauthenticated(why)) => {
                     self.ended = true;
@@ -154,9 +153,9 @@ impl EventSource for Events {
 
 impl Events {
     /// What to show next, or why there is nothing more to be shown.
-    async fn news(&mut self) -> Result<Vec<Arc<JobState>>, Interruption> {
+    async fn next_states(&mut self) -> Result<Vec<Arc<JobState>>, Interruption> {
         let mut ending = std::mem::replace(&mut self.ending, Ending::never());
-        let news = tokio::select! {
+        let states = tokio::select! {
             states = self.states() => states.map_err(|error| match error {
                 WatchError::Unreadable => Interruption::Unreadable,
                 _ => Interruption::Shed,
@@ -164,7 +163,7 @@ impl Events {
             why = ending.wait() => Err(Interruption::Unauthenticated(why)),
         };
         self.ending = ending;
-        news
+        states
     }
 
     /// What to show next: no sooner than the rate allows, but an end at once. Safe to drop and call again.

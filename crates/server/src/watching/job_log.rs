@@ -149,7 +149,7 @@ struct Lines {
 }
 
 /// What happened to a job's log.
-enum News {
+enum LogEvent {
     Grown,
     Ended,
     Over,
@@ -179,20 +179,20 @@ impl EventSource for Lines {
                 }
             }
             looks = true;
-            match self.news().await {
-                News::Grown => {}
-                News::Ended => {
+            match self.next_event().await {
+                LogEvent::Grown => {}
+                LogEvent::Ended => {
                     self.ended_at.get_or_insert_with(Instant::now);
                     looks = false;
                 }
-                News::Over => {
+                LogEvent::Over => {
                     let page = self.instance.logs.log(&self.job, self.part).await.ok()??;
                     if page.lines.is_empty() {
                         return Some(self.end());
                     }
                     return Some(self.encode(&page));
                 }
-                News::Quiet => {
+                LogEvent::Quiet => {
                     let page = self.instance.logs.log(&self.job, self.part).await.ok()?;
                     return Some(match page {
                         Some(page) if page.gap || !page.lines.is_empty() => self.encode(&page),
@@ -200,14 +200,14 @@ impl EventSource for Lines {
                         None => self.end(),
                     });
                 }
-                News::Unauthenticated(why) => {
+                LogEvent::Unauthenticated(why) => {
                     self.over = true;
                     return Some(event_stream::problem(&Refused::new(
                         ProblemType::Unauthenticated,
                         why,
                     )));
                 }
-                News::Shed | News::Drain => return None,
+                LogEvent::Shed | LogEvent::Drain => return None,
             }
         }
     }
@@ -218,7 +218,7 @@ impl EventSource for Lines {
 }
 
 impl Lines {
-    async fn news(&mut self) -> News {
+    async fn next_event(&mut self) -> LogEvent {
         /// A worker's last lines may arrive a moment after its end.
         const LAST_LINES: Duration = Duration::from_secs(1);
         let keepalive = seconds(self.instance.config.ping_interval);
@@ -235,22 +235,22 @@ impl Lines {
             loop {
                 match self.watch.next().await {
                     Ok(states) if states.iter().any(|state| state.status().is_end()) => {
-                        return News::Ended;
+                        return LogEvent::Ended;
                     }
                     // A job that cannot be read now may still have a log.
                     Ok(_) | Err(WatchError::Unreadable) => {}
                     // The stream ends. The client reconnects after its `retry`.
-                    Err(_) => return News::Shed,
+                    Err(_) => return LogEvent::Shed,
                 }
             }
         };
         tokio::select! {
-            () = self.instance.logs.log_grown(&self.job, self.part.after) => News::Grown,
-            news = ended => news,
-            () = over => News::Over,
-            () = tokio::time::sleep(keepalive) => News::Quiet,
-            why = self.ending.wait() => News::Unauthenticated(why),
-            () = self.instance.drain.begun() => News::Drain,
+            () = self.instance.logs.log_grown(&self.job, self.part.after) => LogEvent::Grown,
+            event = ended => event,
+            () = over => LogEvent::Over,
+            () = tokio::time::sleep(keepalive) => LogEvent::Quiet,
+            why = self.ending.wait() => LogEvent::Unauthenticated(why),
+            () = self.instance.drain.begun() => LogEvent::Drain,
         }
     }
 

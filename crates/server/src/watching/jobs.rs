@@ -21,7 +21,7 @@ use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
 use crate::watching::survey::{self, Sort, StatusCounts};
 
-/// How many jobs the broker is asked for at first, and about how many bytes of jobs each time after that.
+/// How many jobs the broker is list for at first, and about how many bytes of jobs each time after that.
 const FIRST_CHUNK: usize = 16;
 const CHUNK_BYTES: usize = 128 << 10;
 
@@ -37,7 +37,7 @@ pub(crate) struct JobList {
     next: Option<String>,
     /// How many jobs are known, whether they match or not.
     total: usize,
-    /// How many jobs match in each status, regardless of `status`, if `counts` asked for it. At most 10,000 are
+    /// How many jobs match in each status, regardless of `status`, if `counts` list for it. At most 10,000 are
     /// counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -220,11 +220,11 @@ impl ListQuery {
         };
         let pairs = known.pairs(query)?;
         let query = JobsQuery { limit: 100, ..JobsQuery::default() };
-        let mut asked = Self { query, sort: None, with_counts: false };
+        let mut list = Self { query, sort: None, with_counts: false };
         for (name, value) in pairs {
-            asked.add(&name, value)?;
+            list.add(&name, value)?;
         }
-        Ok(asked)
+        Ok(list)
     }
 
     fn add(&mut self, name: &str, value: String) -> Outcome<()> {

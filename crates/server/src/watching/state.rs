@@ -46,29 +46,29 @@ pub(crate) async fn state(
     let seen = parameter::if_none_match(&headers);
 
     let mut state = instance.broker.state(&job).await?.map(|state| grant.show(state));
-    if !wait.is_zero() && !is_news(state.as_deref(), &seen) {
+    if !wait.is_zero() && !is_newer(state.as_deref(), &seen) {
         let _counted = instance.count_stream(version)?;
         let mut ending = Ending::of(&grant, &instance);
         let present = state.as_ref().map(|state| state.position());
         let watch = instance.hub.watch(&job, present, Mode::Latest).await?;
         let mut watch = watch.with_view(grant.view());
-        let news = async {
+        let newer = async {
             loop {
                 let newest = watch.next().await?.pop();
-                if is_news(newest.as_deref(), &seen) {
+                if is_newer(newest.as_deref(), &seen) {
                     return Ok::<_, WatchError>(newest);
                 }
             }
         };
         tokio::select! {
-            newest = news => state = newest?,
+            newest = newer => state = newest?,
             () = tokio::time::sleep(wait) => {}
             why = ending.wait() => return Err(Refused::new(ProblemType::Unauthenticated, why)),
             () = instance.drain.begun() => {}
         }
     }
     match state {
-        Some(state) if is_news(Some(&state), &seen) => respond(&instance, state),
+        Some(state) if is_newer(Some(&state), &seen) => respond(&instance, state),
         // RFC 9110, section 15.4.5: with the headers that a 200 would have.
         Some(state) => Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), state.position())),
         None => Err(Refused::unknown_job(&job)),
@@ -76,7 +76,7 @@ pub(crate) async fn state(
 }
 
 /// Whether there is something newer to send: `spec/README.md`, section 4.
-pub(super) fn is_news(state: Option<&JobState>, seen: &[Position]) -> bool {
+pub(super) fn is_newer(state: Option<&JobState>, seen: &[Position]) -> bool {
     let Some(position) = state.map(JobState::position) else { return false };
     seen.iter().all(|seen| position.is_newer_than(*seen, None))
 }

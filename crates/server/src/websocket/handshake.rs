@@ -21,7 +21,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::reactor::{Admission, Welcome};
 use super::relay::{QUEUED, Relay};
-use super::upgrade::{Proxied, Upgrade, Upgraded, Wanted};
+use super::upgrade::{Proxied, Target, Upgrade, Upgraded};
 use crate::access::{self, Grant, Granted, SocketRefused, foreign_page};
 use crate::connection::corked::Corked;
 use crate::connection::stream::{Bare, Stream};
@@ -50,14 +50,14 @@ pub(crate) async fn one_job(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Outcome<Response> {
-    let wanted = parse(&job, query.as_deref()).unwrap_or_else(Wanted::bad_request);
-    upgrade(&instance, &request, wanted)
+    let target = parse(&job, query.as_deref()).unwrap_or_else(Target::bad_request);
+    upgrade(&instance, &request, target)
 }
 
-fn parse(job: &str, query: Option<&str>) -> Outcome<Wanted> {
+fn parse(job: &str, query: Option<&str>) -> Outcome<Target> {
     let job = JobId::parse(job)?;
-    let (wanted, ignored) = WatchQuery::parse_leniently(query)?;
-    Ok(Wanted::One(job, wanted.subscribe()?, ignored))
+    let (query, ignored) = WatchQuery::parse_leniently(query)?;
+    Ok(Target::One(job, query.subscribe()?, ignored))
 }
 
 /// Watch many jobs over one WebSocket
@@ -75,26 +75,26 @@ pub(crate) async fn many_jobs(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Outcome<Response> {
-    let wanted = parameter::pairs(query.as_deref(), &[]);
-    upgrade(&instance, &request, wanted.map_or_else(Wanted::bad_request, |_| Wanted::Many))
+    let checked = parameter::pairs(query.as_deref(), &[]);
+    upgrade(&instance, &request, checked.map_or_else(Target::bad_request, |_| Target::Many))
 }
 
 /// Answers the handshake. Once the response is written, the connection calls [`admit`].
-fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Response> {
+fn upgrade(instance: &Instance, request: &Request, target: Target) -> Outcome<Response> {
     let accept = accept_key(request.method(), request.version(), request.headers())?;
     foreign_page::check_handshake(instance, request.headers())?;
     let granted = request.extensions().get::<Grant>().and_then(Grant::granted).cloned();
-    let wanted = match request.extensions().get::<SocketRefused>() {
-        Some(SocketRefused(code, refused)) => Wanted::Refused(*code, refused.clone()),
+    let target = match request.extensions().get::<SocketRefused>() {
+        Some(SocketRefused(code, refused)) => Target::Refused(*code, refused.clone()),
         None if instance.gate.is_some() && granted.is_none() => {
             // The layer passes on no request without either.
             return Err(Refused::new(ProblemType::Internal, "nobody has checked this request"));
         }
-        None => wanted,
+        None => target,
     };
-    let (wanted, subject) = match instance.count_subject(granted.as_ref()) {
-        Ok(subject) => (wanted, subject),
-        Err(refused) => (Wanted::Refused(CloseCode::TryAgainLater, refused), None),
+    let (target, subject) = match instance.count_subject(granted.as_ref()) {
+        Ok(subject) => (target, subject),
+        Err(refused) => (Target::Refused(CloseCode::TryAgainLater, refused), None),
     };
     let protocol = access::chosen_subprotocol(request.headers())
         .and_then(|protocol| HeaderValue::try_from(protocol).ok());
@@ -105,7 +105,7 @@ fn upgrade(instance: &Instance, request: &Request, wanted: Wanted) -> Outcome<Re
         ));
     };
     let address = request.extensions().get::<Proxied>().and_then(|proxied| proxied.0.clone());
-    upgrade.set(Upgraded { id: id::current().into(), wanted, granted, address, subject });
+    upgrade.set(Upgraded { id: id::current().into(), target, granted, address, subject });
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("upgrade")),
@@ -123,7 +123,7 @@ pub(crate) async fn admit(
     socket: &Corked,
     read: Bytes,
     open: OpenSocket,
-    wanted: Wanted,
+    target: Target,
     granted: Option<Arc<Granted>>,
     instance: &Instance,
 ) {
@@ -133,7 +133,7 @@ pub(crate) async fn admit(
     if tune(&stream).is_err() {
         return;
     }
-    let mut welcome = pin!(welcome(wanted, instance));
+    let mut welcome = pin!(welcome(target, instance));
     let welcome = match poll_fn(|cx| Poll::Ready(welcome.as_mut().poll(cx))).await {
         Poll::Ready(welcome) => welcome,
         Poll::Pending => {
@@ -168,9 +168,9 @@ pub(crate) async fn admit(
     }
 }
 
-async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
-    match wanted {
-        Wanted::One(job, subscribe, ignored) => {
+async fn welcome(target: Target, instance: &Instance) -> Welcome {
+    match target {
+        Target::One(job, subscribe, ignored) => {
             match instance.hub.topic_since(&job, subscribe.since).await {
                 Ok(lease) => Welcome::One(lease, subscribe, ignored),
                 Err(full @ (WatchError::Full(_) | WatchError::LogsFull(_))) => {
@@ -179,8 +179,8 @@ async fn welcome(wanted: Wanted, instance: &Instance) -> Welcome {
                 Err(error) => Welcome::Refused(CloseCode::InternalError, error.into()),
             }
         }
-        Wanted::Many => Welcome::Many,
-        Wanted::Refused(code, refused) => Welcome::Refused(code, refused),
+        Target::Many => Welcome::Many,
+        Target::Refused(code, refused) => Welcome::Refused(code, refused),
     }
 }
 

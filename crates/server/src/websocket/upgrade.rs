@@ -12,7 +12,7 @@ use crate::request::id::RequestId;
 use crate::response::problem::Refused;
 
 /// What a socket watches.
-pub(crate) enum Wanted {
+pub(crate) enum Target {
     /// One job; with the parameters that are ignored.
     One(JobId, Subscribe, Vec<String>),
     /// What it will subscribe to.
@@ -22,7 +22,7 @@ pub(crate) enum Wanted {
     Refused(CloseCode, Refused),
 }
 
-impl Wanted {
+impl Target {
     pub(super) fn bad_request(refused: Refused) -> Self {
         Self::Refused(CloseCode::BadRequest, refused)
     }
@@ -36,7 +36,7 @@ pub(crate) struct Upgrade(Arc<Mutex<Option<Upgraded>>>);
 pub(crate) struct Upgraded {
     /// The handshake's.
     pub(crate) id: RequestId,
-    pub(crate) wanted: Wanted,
+    pub(crate) target: Target,
     /// What its credential allows; none on a server without credentials.
     pub(crate) granted: Option<Arc<Granted>>,
     /// Counts it for its address, if that is behind a trusted proxy, …

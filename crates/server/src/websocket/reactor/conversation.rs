@@ -72,7 +72,7 @@ impl Sockets {
                     Some(Command::Ping) => {
                         self.send_text(key, &message::pong(self.context.clock.now()));
                     }
-                    Some(Command::Subscribe(job, wanted)) => self.subscribe(key, job, wanted),
+                    Some(Command::Subscribe(job, options)) => self.subscribe(key, job, options),
                     Some(Command::SubscribeLog(job, since)) => self.subscribe_log(key, job, since),
                     Some(Command::UnsubscribeLog(job)) => self.unsubscribe_log(key, &job),
                     Some(Command::Auth(token)) => self.authenticate(key, &token),

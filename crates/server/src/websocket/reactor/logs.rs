@@ -78,8 +78,8 @@ pub(super) async fn read(wait: LogWait, source: LogSource) -> LogRead {
         // It is never closed.
         let permit = Arc::clone(&reads).acquire_owned().await.ok();
         let page = logs.log(&wait.job, part).await;
-        let is_news = !matches!(&page, Ok(Some(page)) if page.lines.is_empty() && !page.gap);
-        if is_news || matches!(until, Until::Begun) {
+        let has_grown = !matches!(&page, Ok(Some(page)) if page.lines.is_empty() && !page.gap);
+        if has_grown || matches!(until, Until::Begun) {
             let state = if wait.is_undecided { Some(broker.state(&wait.job).await) } else { None };
             return LogRead { wait, part: Some(Part { page, state, _permit: permit }) };
         }
