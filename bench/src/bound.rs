@@ -24,7 +24,7 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    // Connections that may still ask for something: reporters, and watchers before their handshake.
+    // Connections that may still send requests: reporters, and watchers before their handshake.
     let mut asking: HashMap<Token, Connection> = HashMap::new();
     let mut watchers: HashMap<String, Vec<TcpStream>> = HashMap::new();
     let mut next = 0;

@@ -6,7 +6,7 @@ use std::io;
 /// Why a measurement could not be made. None of these is a result: a run that fails prints no figure.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// The operating system refused something; the text says what was being done.
+    /// The operating system refused something. The text names what was being done.
     Io(String, io::Error),
     /// A server did not start, or stopped by itself.
     Server(String),

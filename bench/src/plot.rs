@@ -17,7 +17,7 @@ struct Plot {
     measure: &'static str,
     title: &'static str,
     unit: &'static str,
-    /// From what was measured to what is shown.
+    /// Converts a measured value to a shown one.
     shown: fn(f64) -> f64,
 }
 

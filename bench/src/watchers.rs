@@ -208,7 +208,7 @@ impl Watchers {
         result
     }
 
-    /// Takes turns until `done` says so.
+    /// Takes turns until `done` returns true.
     pub(crate) fn turn_until(
         &mut self,
         bound: Duration,

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// After so long a worker gives up waiting for an answer.
+/// How long a worker waits for a response.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// No answer to a report is longer.
 const LARGEST: usize = 1 << 20;
@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// Takes an answer out of what has come, once it is whole.
+    /// Takes a response out of the received bytes, once it is complete.
     fn whole(&mut self) -> io::Result<Option<Answer>> {
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut response = httparse::Response::new(&mut headers);

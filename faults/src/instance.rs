@@ -15,7 +15,7 @@ use crate::setup::Setup;
 
 /// Nothing that an instance does takes as long, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often an instance is asked whether it is ready.
+/// How often an instance's readiness is polled.
 const ASKED_EVERY: Duration = Duration::from_millis(200);
 
 /// One `milepost serve`, on a port that it keeps.
@@ -30,17 +30,17 @@ pub(crate) struct Instance {
     asking: JoinHandle<()>,
 }
 
-/// What `/readyz` has said, and when it last changed its mind.
+/// The latest answer of `/readyz`, and when it last changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
     pub(crate) became_ready: Option<Instant>,
-    /// When it turned from ready to anything else, and what it said.
+    /// When it became not ready, and why.
     pub(crate) became_unready: Option<(Instant, String)>,
 }
 
 impl Instance {
-    /// Starts an instance; its log goes to `log`, if the setup does not say otherwise. It need not be ready.
+    /// Starts an instance; its log goes to `log`, unless the setup overrides it. It need not be ready.
     pub(crate) fn start(
         binary: &Path,
         setup: Setup,
@@ -84,7 +84,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it is ready.
     pub(crate) fn until_ready(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         while !self.readiness().ready {
@@ -104,7 +104,7 @@ impl Instance {
         process::held(self.process.as_ref()?.id())
     }
 
-    /// The file with its states, if it has a folder on the disk that everybody has.
+    /// The file with its states, if its folder is on an ordinary disk.
     pub(crate) fn store(&self) -> Option<PathBuf> {
         Some(self.setup.data.as_ref()?.join("jobs.redb"))
     }

@@ -5,7 +5,7 @@ use crate::delays::now_micros;
 /// How a job's worker reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// `POST /jobs/{id}`, to whichever instance answers; what was not acknowledged is reported anew.
+    /// `POST /jobs/{id}`, to any instance that answers. What was not acknowledged is reported again.
     Http,
     /// `POST /updates`, many jobs of one worker at a time; likewise.
     Batch,
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 /// What a job's worker is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Report, so and so often.
+    /// Report at the load's rate.
     Report = 0,
     /// Report the end, and be done.
     End = 1,
@@ -68,12 +68,12 @@ impl Job {
         self.order.store(order as u8, Ordering::Release);
     }
 
-    /// The number of the next update. A job's worker is one task, so nobody else counts meanwhile.
+    /// The number of the next update. A job's worker is one task, so nothing else counts meanwhile.
     pub(crate) fn next(&self) -> u64 {
         self.sent.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The server has said that it has update `number`.
+    /// The server has acknowledged update `number`.
     pub(crate) fn confirm(&self, number: u64, is_end: bool) {
         self.confirmed.fetch_max(number, Ordering::AcqRel);
         if is_end {
@@ -81,7 +81,7 @@ impl Job {
         }
     }
 
-    /// The highest number that the server has said to have.
+    /// The highest number that the server has acknowledged.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed.load(Ordering::Acquire)
     }
@@ -100,7 +100,7 @@ impl Job {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// The server has said that it does not take an update, and would not take it later.
+    /// The server has rejected an update for good.
     pub(crate) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::AcqRel);
     }

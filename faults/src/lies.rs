@@ -49,7 +49,7 @@ fn stale(kept: &mut Vec<String>, text: String) -> Vec<String> {
     vec![text]
 }
 
-/// Something that nobody reported.
+/// A state that no worker reported.
 fn made_up(kept: &mut Vec<String>, text: String) -> Vec<String> {
     if kept.is_empty() {
         kept.push(String::new());

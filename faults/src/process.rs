@@ -1,4 +1,4 @@
-//! What the system says of a process.
+//! What the system knows of a process.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) struct Held {
     pub(crate) threads: u64,
 }
 
-/// What the process with that number holds; none if there is none.
+/// What the process with this id holds; none if there is none.
 pub(crate) fn held(id: u32) -> Option<Held> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let number = |name: &str| {

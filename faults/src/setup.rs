@@ -12,9 +12,9 @@ pub(crate) struct Setup {
     pub(crate) data: Option<PathBuf>,
     /// More arguments of `milepost serve`.
     pub(crate) arguments: Vec<String>,
-    /// At most so many open files.
+    /// The most open files.
     pub(crate) open_files: Option<usize>,
-    /// Its folder is a file system of its own, with room for so many bytes.
+    /// Its folder is a file system of its own, with this many bytes.
     pub(crate) disk: Option<usize>,
     /// Where its log goes.
     pub(crate) log: LogTo,
@@ -26,7 +26,7 @@ pub(crate) enum LogTo {
     /// A file.
     #[default]
     File,
-    /// A pipe that nobody reads.
+    /// A pipe that is not read.
     FullPipe,
     /// A pipe whose reader is gone.
     BrokenPipe,

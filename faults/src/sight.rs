@@ -1,5 +1,5 @@
-//! What one watcher was shown, and what was wrong with it. Judged by the worker's own count (`metadata.n`), so that it
-//! does not depend on the positions that are under test.
+//! What a watcher was shown, and the violations in it. Judged by the worker's own count (`metadata.n`), so that it does
+//! not depend on the positions that are under test.
 
 use std::cmp::Ordering;
 use std::time::Instant;
@@ -37,7 +37,7 @@ pub(crate) struct Wrongs {
     pub(crate) duplicates: u64,
     /// A newer update whose position is not after the one before, in the same epoch.
     pub(crate) positions: u64,
-    /// A frame that is no state that a worker reported, nor anything else that there is.
+    /// A frame that is neither a state that a worker reported nor another known message.
     pub(crate) foreign: u64,
 }
 
@@ -76,7 +76,7 @@ impl Sight {
         self.reached = (self.newest >= number).then_some(now);
     }
 
-    /// When what was aimed at was shown.
+    /// When the target was shown.
     pub(crate) fn reached(&self) -> Option<Instant> {
         self.reached
     }

@@ -20,12 +20,12 @@ const ROUND: Duration = Duration::from_secs(20);
 const DOWN: Duration = Duration::from_secs(1);
 /// How often an instance at rest is sampled.
 const LOOKS: usize = 10;
-/// Everything that lingers or waits is over by then, though a request may take 30 s.
+/// After this, nothing lingers or waits any more; a request may take 30 s.
 const REST: Duration = Duration::from_secs(45);
 /// Resident memory may have grown by this: the allocator keeps some.
 const GROWTH: u64 = 32 << 20;
 
-/// What an instance uses, as the system and its own metrics tell.
+/// What an instance uses, from the system and its own metrics.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     held: Held,
@@ -85,8 +85,8 @@ impl Sample {
     }
 }
 
-/// Whether the instances, of which one was abused for so long, use no more afterwards than before. `with_redis` adds a
-/// Redis, which is killed in each round and comes back, in turns with its data and empty.
+/// Whether the instances use no more after one of them was abused for this time than before. `with_redis` adds a Redis,
+/// which is killed in each round and returns, in turns with its data and empty.
 pub(crate) fn run(
     load: &Load,
     time: Duration,
@@ -165,7 +165,8 @@ fn samples(stage: &Stage, runtime: &Handle) -> Result<Vec<Sample>, Failure> {
     stage.instances.iter().map(|instance| sample(instance, runtime)).collect()
 }
 
-/// The lowest of several looks, because the suite repeatedly asks each instance whether it is ready, over short connections.
+/// The lowest of several readings, because the suite repeatedly asks each instance whether it is ready, over short
+/// connections.
 fn sample(instance: &Instance, runtime: &Handle) -> Result<Sample, Failure> {
     let mut least = look(instance, runtime)?;
     for _ in 1..LOOKS {

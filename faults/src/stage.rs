@@ -42,12 +42,12 @@ impl Load {
     }
 }
 
-/// On what the instances stand.
+/// The setup of instances and Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ground {
     /// One instance, with a folder and without Redis.
     Alone,
-    /// The same, and it may have few open files: so many more than its watchers and workers need.
+    /// The same, with few open files: only some more than its watchers and workers need.
     FewFiles,
     /// The same, and its folder is a small file system of its own.
     SmallDisk,
@@ -55,7 +55,7 @@ pub(crate) enum Ground {
     SmallMemory,
     /// Two instances with the same budget, each with a breakable network to one Redis, which keeps its data.
     SmallMemoryRedis,
-    /// As with one Redis, and nobody reads the instances' logs, of which there is much.
+    /// As with one Redis, but nothing reads the instances' logs, which are large.
     UnreadLogs,
     /// Two instances, each with a breakable network to one Redis.
     Single(Persistence),
@@ -86,7 +86,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts Redis and the instances, and waits until those are ready; then workers and watchers. `lies` are told to
+    /// Starts Redis and the instances, and waits until those are ready; then workers and watchers. `lies` are given to
     /// the first watchers.
     pub(crate) fn set(
         name: &str,
@@ -140,8 +140,8 @@ impl Stage {
         self.watchers.push(watcher);
     }
 
-    /// Every tenth job gets one more watcher, who knows nothing of what has been: of those that have ended meanwhile, or if
-    /// the server may have given up some of those, of others.
+    /// Every tenth job gets another watcher, without a position. Jobs that have ended get one only if the server may
+    /// not evict them.
     pub(crate) fn newcomers(&mut self, may_be_evicted: bool, runtime: &Handle) {
         let _entered = runtime.enter();
         let first = if may_be_evicted { 2 } else { 0 };
@@ -159,7 +159,7 @@ impl Stage {
         Err(Failure(format!("not within {patience:?}: {what}")))
     }
 
-    /// Waits until it holds; whether it did by then.
+    /// Waits until it holds, at most until the deadline. Returns whether it does.
     pub(crate) fn within(&self, deadline: Instant, holds: impl Fn(&Self) -> bool) -> bool {
         while !holds(self) {
             if Instant::now() > deadline {
@@ -170,7 +170,7 @@ impl Stage {
         true
     }
 
-    /// A tenth of the jobs come to their end now. Workers of the old kind would lose theirs, if they cannot reach Redis.
+    /// A tenth of the jobs end now. Legacy workers would lose their ends if they cannot reach Redis.
     pub(crate) fn some_end(&self, plain_too: bool) {
         for job in self.jobs.iter().step_by(10).chain(self.jobs.iter().skip(1).step_by(10)) {
             if job.kind != Kind::Plain || plain_too {
@@ -189,7 +189,7 @@ impl Stage {
 }
 
 impl Redis {
-    /// Where workers of the old kind publish.
+    /// Where legacy workers publish.
     pub(crate) fn plain(&self) -> Option<SocketAddr> {
         match self {
             Self::Single(server) => Some(server.address()),
@@ -199,7 +199,7 @@ impl Redis {
     }
 }
 
-/// Redis, a proxy for each instance if there is one server only, and what each instance is told.
+/// Redis, a proxy for each instance if there is one server only, and the URL that each instance gets.
 fn redis(ground: Ground) -> (Redis, Vec<Proxy>, Vec<Option<String>>) {
     match ground {
         Ground::Alone | Ground::FewFiles | Ground::SmallDisk | Ground::SmallMemory => {
@@ -257,7 +257,7 @@ fn setup(ground: Ground, number: usize, redis: Option<String>, logs: &Path, load
     setup
 }
 
-/// Of those open files that an instance has, so many are not for the suite's watchers and workers.
+/// How many of an instance's open files are not for the suite's watchers and workers.
 pub(crate) const SPARE_FILES: usize = 200;
 /// Room for the states of 500 jobs several times.
 const DISK: usize = 24 << 20;
@@ -273,7 +273,7 @@ fn list(addresses: &[SocketAddr]) -> String {
 
 /// The jobs, of each kind of worker that can be there as many.
 fn jobs(ground: Ground, load: &Load) -> Result<Vec<Arc<Job>>, Failure> {
-    // Workers of the old kind need a Redis, and know nothing of slots.
+    // Legacy workers need a Redis, and do not support a Cluster.
     let reaches = match ground {
         Ground::Single(_) | Ground::UnreadLogs | Ground::SmallMemoryRedis | Ground::Sentinel => {
             &[Kind::Http, Kind::Plain, Kind::Batch][..]

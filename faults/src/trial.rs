@@ -79,7 +79,7 @@ fn share_before(stage: &Stage, load: &Load, fault: Fault) -> f64 {
 
 /// Waits until every watcher shows the newest state. Returns how long after the fault's `end` each did.
 fn until_newest(stage: &Stage, load: &Load, end: Instant) -> Vec<Option<Duration>> {
-    // A job that goes on is newest when it shows something that was reported since.
+    // A running job is shown as newest once it shows something that was reported since.
     let target = |job: &Arc<Job>| {
         let goes_on = !job.has_ended() && job.order() != Order::Die;
         job.confirmed() + u64::from(goes_on)

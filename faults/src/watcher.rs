@@ -1,4 +1,4 @@
-//! A watcher: a WebSocket on one job, which comes back after a loss as `spec/README.md`, section 7, says.
+//! A watcher: a WebSocket on one job, which reconnects as section 7 of `spec/README.md` requires.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// A handshake takes no longer, unless the instance is gone.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// There are pings every 5 s: who hears nothing for so long has been lost without being told.
+/// Pings arrive every 5 s. After this long without one, the connection is lost.
 const SILENCE: Duration = Duration::from_secs(15);
 pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -128,7 +128,7 @@ impl Watcher {
     }
 }
 
-/// Why a connection is no more, and how long the server asks to wait.
+/// Why a connection was lost, and how long the server asks to wait.
 struct Loss {
     why: String,
     retry: Option<Duration>,

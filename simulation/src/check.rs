@@ -32,11 +32,11 @@ struct Shown {
 pub(crate) struct Truth<'a> {
     /// Every state, in the order in which it was folded.
     pub(crate) folded: &'a [Folded],
-    /// The highest number that its worker was told to be kept.
+    /// The highest number that was acknowledged to its worker.
     pub(crate) acknowledged: u64,
     /// Whether Redis lost data meanwhile.
     pub(crate) has_lost_data: bool,
-    /// Whether what Redis lost was the job's end, which nobody reports again.
+    /// Whether Redis lost the job's end, which is not reported again.
     pub(crate) has_lost_end: bool,
 }
 

@@ -91,7 +91,7 @@ impl Instance {
         *self.running.borrow_mut() = Some(Running { hub, tasks });
     }
 
-    /// As `kill -9` does, and starts it anew at once: whoever calls this cuts its connections.
+    /// As `kill -9` does, and restarts it at once. The caller cuts its connections.
     pub(crate) fn restart(&self) {
         if let Some(running) = self.running.borrow_mut().take() {
             running.tasks.iter().for_each(JoinHandle::abort);
@@ -168,7 +168,7 @@ async fn serve(hub: Arc<Hub>, path: String, mut end: End<Message, ()>, resumes: 
     loop {
         tokio::select! {
             biased;
-            // A client says nothing; what comes is the loss of the connection.
+            // A client sends nothing. The only event is the loss of the connection.
             _ = end.receive() => return,
             states = timeout(PING, watch.next()) => match states {
                 Ok(Err(_)) => return end.send(Message::Close(1013)),

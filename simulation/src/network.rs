@@ -100,7 +100,7 @@ impl Network {
         self.refused.borrow_mut().insert((from, to), Instant::now() + time);
         self.cuts.borrow_mut().retain(|(between, cut)| {
             if *between == (from, to) {
-                // If both ends are gone, nobody minds.
+                // If both ends are gone, nothing waits for it.
                 let _ = cut.send(true);
                 return false;
             }

@@ -16,7 +16,7 @@ use crate::planted::Planted;
 /// So many states of each job are kept.
 const HISTORY: usize = 64;
 
-/// What an instance asks on the connection that carries its subscriptions.
+/// The requests of an instance on its subscription connection.
 pub(crate) enum Request {
     Subscribe(JobId),
     Unsubscribe(JobId),
@@ -69,7 +69,7 @@ impl Redis {
         Rc::new(Self { inner: RefCell::new(inner), planted })
     }
 
-    /// As after a crash: connections are cut by whoever calls this.
+    /// As after a crash. The caller cuts the connections.
     pub(crate) fn restart(&self, keeps_data: bool) {
         let mut inner = self.inner.borrow_mut();
         inner.run += 1;

@@ -1,4 +1,4 @@
-//! A worker: it changes its job, and the reporter's schedule says when that is sent.
+//! A worker: it changes its job, and the reporter's schedule decides when that is sent.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -135,7 +135,7 @@ impl Worker {
                 let job = self.job.borrow();
                 (job.id.clone(), job.attempt, job.ended)
             };
-            // It may report only what is refused: an attempt that is over.
+            // It may report only what is rejected: an attempt that is over.
             let named = if ended { attempt } else { attempt.saturating_sub(1) };
             if named > 0 && self.redis.has_ended(&id, named) {
                 let _ = report(&self, &id, named, 1, false).await;

@@ -39,7 +39,7 @@ pub(crate) fn node_modules(file: &str) -> PathBuf {
     root().join("e2e/node_modules").join(file)
 }
 
-/// Says what is about to be installed, and where, before anything is.
+/// Prints what is about to be installed, and where, before anything is.
 fn plan() -> Outcome {
     let mut plan = Vec::new();
     let packages = missing();
@@ -112,7 +112,7 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Fails if `program`, which says its version when asked with `flag` and `code`, is older, or not there.
+/// Fails if `program`, which prints its version with `flag` and `code`, is older, or not there.
 fn at_least(program: &str, code: &str, flag: &str, wanted: (u32, u32)) -> Result<(), Failure> {
     let wants = format!("{program} {}.{} or later is needed", wanted.0, wanted.1);
     let Some(output) = Shell::new(program).arg(flag).arg(code).output() else {
@@ -128,7 +128,7 @@ fn at_least(program: &str, code: &str, flag: &str, wanted: (u32, u32)) -> Result
     Ok(())
 }
 
-/// What the tests' Python environment is made from, and the copy of it that tells what is installed.
+/// What the tests' Python environment is made from, and the copy of it from when it was installed.
 fn requirements() -> (PathBuf, PathBuf) {
     (root().join("e2e/requirements.txt"), root().join("target/xtask/venv/requirements.txt"))
 }
@@ -149,7 +149,7 @@ fn python() -> Result<Outcome, Failure> {
     remember(&requirements, &installed)
 }
 
-/// A folder's lock file, and the copy of it that tells what is installed.
+/// A folder's lock file, and the copy of it from when it was installed.
 fn locks(folder: &str) -> (PathBuf, PathBuf) {
     let folder = root().join(folder);
     (folder.join("package-lock.json"), folder.join("node_modules/.xtask-lock.json"))

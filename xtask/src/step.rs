@@ -22,7 +22,7 @@ pub(crate) struct Step {
 /// How many steps that mostly wait run at a time.
 const AT_A_TIME: usize = 2;
 
-/// What came of a step that did not fail.
+/// The outcome of a step that did not fail.
 pub(crate) enum Outcome {
     Passed,
     /// Nothing to do, and why.
@@ -63,7 +63,7 @@ impl Step {
     }
 }
 
-/// What came of a step.
+/// The outcome of a step.
 struct Row {
     name: &'static str,
     took: Duration,

@@ -4,11 +4,11 @@ use std::path::Path;
 use crate::root;
 use crate::step::{Failure, Outcome, Shell};
 
-/// Files larger than this are no text of ours.
+/// Files larger than this are not text that Milepost wrote.
 const LARGEST: u64 = 4 << 20;
 
-/// What no file of the checkout may say, cut in two so that this one does not: paths of a machine, and hosts of
-/// package registries, which a lock file must not tie its readers to.
+/// Text that no file of the checkout may contain, cut in two so that this file does not: paths of a machine, and hosts
+/// of package registries, which a lock file must not tie its readers to.
 const REFUSED: [(&str, &str); 13] = [
     ("/wor", "k/"),
     ("/roo", "t/"),

@@ -1,4 +1,4 @@
-//! Figure 7: watchers that are told nothing but pings.
+//! Figure 7: watchers that are sent only pings.
 
 use super::{Load, Measures, Meter, number};
 use crate::error::Error;

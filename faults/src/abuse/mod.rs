@@ -18,11 +18,11 @@ use crate::stage::Load;
 /// How much abuse.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
-    /// Connections that ask for a list of jobs and read nothing.
+    /// Connections that request a list of jobs and read nothing.
     pub(crate) unread: usize,
     /// Connections that send a batch of 8 MiB but for its end.
     pub(crate) bodies: usize,
-    /// Streams of one HTTP/2 connection: so many with batches, and so many with unread lists.
+    /// Streams of one HTTP/2 connection: this many with batches, and as many with unread lists.
     pub(crate) streams: usize,
     /// Unknown jobs that are watched.
     pub(crate) watched: usize,
@@ -39,13 +39,13 @@ impl Extent {
         if load.quick { Self::QUICK } else { Self::FULL }
     }
 
-    /// Only what asks for answers and reads none.
+    /// Only the clients that send requests and read no responses.
     pub(crate) fn of_unread_answers(self) -> Self {
         Self { bodies: 0, watched: 0, ended: 0, ..self }
     }
 }
 
-/// A message of so many bytes makes a state about as large as one may be.
+/// A message of this many bytes makes a state about as large as allowed.
 const LARGE: usize = 60_000;
 /// So many jobs are reported before there are lists to read.
 pub(crate) const LISTED: usize = 300;

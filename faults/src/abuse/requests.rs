@@ -21,7 +21,7 @@ fn large(job: &str, status: &str, attempt: u32) -> String {
     format!(r#"{{"job_id":"{job}","status":"{status}","attempt":{attempt},"message":"{message}"}}"#)
 }
 
-/// Reports so many large jobs.
+/// Reports `count` large jobs.
 pub(super) async fn report_large_jobs(address: SocketAddr, jobs: usize) {
     let Ok(mut connection) = Connection::open(address).await else { return };
     for number in 0..jobs {
@@ -58,7 +58,7 @@ pub(super) async fn hold_a_body_back(address: SocketAddr) {
                 left -= len;
             }
             if sent.is_ok() {
-                // Refused, or given up.
+                // Rejected, or timed out.
                 let _ = stream.read(&mut [0; 1024]).await;
             }
         }

@@ -62,7 +62,7 @@ pub(super) async fn churn(address: SocketAddr) {
     }
 }
 
-/// Watches so many jobs that nobody reports, and goes on watching them.
+/// Watches many jobs that are not reported, and stays.
 pub(super) async fn watch_unknown_jobs(address: SocketAddr, number: usize, jobs: usize) {
     loop {
         if let Some(mut socket) = open(address).await {
@@ -82,7 +82,7 @@ pub(super) async fn watch_unknown_jobs(address: SocketAddr, number: usize, jobs:
     }
 }
 
-/// Watches so many jobs of which each ends again and again, and reads nothing after the subscription.
+/// Watches many jobs that end again and again, and reads nothing after the subscription.
 pub(super) async fn watch_ends(address: SocketAddr, jobs: usize) {
     loop {
         if let Some(mut socket) = open(address).await {

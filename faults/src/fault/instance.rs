@@ -49,7 +49,7 @@ pub(super) fn no_descriptors(
         let mut open = Vec::new();
         for _ in 0..load.watchers + load.jobs + SPARE_FILES {
             let connect = TcpStream::connect(address);
-            // What the instance does not accept waits in the backlog, which is full at last.
+            // What the instance does not accept waits in the backlog, until that is full.
             match tokio::time::timeout(Duration::from_millis(200), connect).await {
                 Ok(Ok(stream)) => open.push(stream),
                 Ok(Err(_)) | Err(_) => break,
@@ -97,7 +97,7 @@ pub(super) fn full_disk(
     Ok(Instant::now())
 }
 
-/// The instance is killed, does not start with what is damaged, says so, and starts without it.
+/// The instance is killed. It refuses to start with the damaged store, names it, and starts without it.
 pub(super) fn damaged_store(stage: &mut Stage) -> Result<Instant, Failure> {
     let failed = |error: io::Error| Failure(format!("the store: {error}"));
     stage.world.let_leave(0, true);

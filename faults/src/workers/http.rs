@@ -8,7 +8,7 @@ use crate::world::World;
 
 use super::{PAUSE, ticks};
 
-/// Reports until told otherwise, to the instance that answered last. An update that was not acknowledged is not
+/// Reports until it gets another order, to the instance that answered last. An update that was not acknowledged is not
 /// repeated: a newer one takes its place. Only the end is, word by word.
 pub(crate) async fn work(job: Arc<Job>, world: Arc<World>, rate: f64, first_instance: usize) {
     let mut ticks = ticks(rate);

@@ -1,4 +1,4 @@
-//! Workers: each reports its jobs in its own way until it is told otherwise.
+//! Workers: each reports its jobs in its own way until it gets another order.
 
 mod batch;
 mod http;
@@ -13,7 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use crate::job::{Job, Kind};
 use crate::world::World;
 
-/// A worker that got no answer, or one that says so, waits so long before it tries the next instance.
+/// How long a worker without a response, or with an error, waits before it tries the next instance.
 const PAUSE: Duration = Duration::from_millis(100);
 /// So many jobs does a worker have that reports them together.
 const BATCH: usize = 25;

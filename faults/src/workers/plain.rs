@@ -1,5 +1,5 @@
-//! A worker of the old kind: `PUBLISH`, then `SETEX`, over a plain connection to Redis. What fails is lost; at the next
-//! update it connects anew.
+//! A legacy worker: `PUBLISH`, then `SETEX`, over a plain connection to Redis. What fails is lost; at the next update
+//! it connects anew.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ pub(crate) async fn work(job: Arc<Job>, world: Arc<World>, rate: f64) {
             continue;
         }
         if order == Order::Die {
-            // Killed between its two commands; who watches has heard.
+            // Killed between its two commands, after watchers were sent the message.
             job.confirm(number, false);
             connection = None;
             while job.order() == Order::Die {
