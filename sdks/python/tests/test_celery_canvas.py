@@ -14,7 +14,7 @@ from celery import chain, chord, group
 from live_redis import LiveRedis
 from live_server import LiveServer
 from live_worker import LiveWorker
-from reported import jobs_of, state, until, without_frame
+from reported import jobs_of, state, steps, until, without_frame
 from test_celery import pid_of, reporting
 
 import milepost
@@ -119,11 +119,21 @@ def test_a_group_amid_a_chain_is_a_chord(server: LiveServer, worker: LiveWorker)
     assert ended(server, chord_job["job_id"], "completed")["expected"] == 3
 
 
+def test_a_chain_may_be_the_callback_of_a_chord(server: LiveServer, worker: LiveWorker) -> None:
+    header = [tasks.add.s(1, 2), tasks.add.s(3, 4)]
+    sent = chord(header)(chain(tasks.total.s(), tasks.add.s(1)))
+    assert sent.get(timeout=60) == 11
+    chord_id = sent.parent.id
+    assert ended(server, chord_id, "completed") == {"expected": 3, "completed": 3}
+    assert ended(server, f"chain:{chord_id}", "completed") == {"expected": 2, "completed": 2}
+
+
 def test_a_replaced_task_stays_in_its_group(server: LiveServer, worker: LiveWorker) -> None:
     sent = group(tasks.replace_by_chain.s(), tasks.add.s(1, 2)).apply_async()
     assert sent.get(timeout=60) == [6, 3]
     assert ended(server, sent.id, "completed")["expected"] == 2
     assert until(server, sent[0].id)["attempt"] == 2
+    assert "cancelled" not in {status for _, status in steps(server, sent[0].id)}
 
 
 def test_a_group_that_a_task_sends(server: LiveServer, worker: LiveWorker) -> None:

@@ -22,6 +22,9 @@ from ._task import Task, begin_whole, is_cancelled, quietly
 HEADER = "milepost_parent"
 """The header of a message that names the job whose child the task is."""
 
+REPLACES = "milepost_replaces"
+"""The header of a message by which a task goes on that was replaced: which attempt that is."""
+
 _next: dict[str, Iterable[str]] = {}
 """For each task that runs in this process, the ids of what comes next in its chain."""
 _successors: dict[str, str] = {}
@@ -53,7 +56,7 @@ class Canvas:
             # A chain of one task is only that task.
             return self.parent(name, chain, counts)
         if self.kind == "chain":
-            self.job_id = job_of_chain(chain)
+            self.job_id = self.job_id or job_of_chain(chain)
             self.children += sum(1 for each in chain if counts(each["task"]))
         self.children += 1
         self._of = self._of or name
@@ -101,12 +104,14 @@ class Canvases:
         found = _successors.get(str(headers["id"])) or headers.get("group")
         return None if found is None else str(found)
 
-    def abandon(self, chain: Any, why: str) -> None:
-        """The rest of a chain will never run."""
+    def abandon(self, chain: Any, parent: Optional[str], why: str) -> None:
+        """The rest of a chain will never run. `parent` is that of the task before it."""
         for sig in chain or ():
             if self._counts(sig["task"]):
                 known = _named(sig["options"])
-                is_cancelled(_job_of(sig), f"Not run: {why}", job_of_chain(chain) if known is None else known or None)
+                is_cancelled(
+                    _job_of(sig), f"Not run: {why}", _job_of_rest(chain, parent) if known is None else known or None
+                )
 
     @contextmanager
     def _follow(self, canvas: Optional[Canvas]) -> Iterator[None]:
@@ -128,6 +133,9 @@ class Canvases:
         known = _take_name(options)
         parent = known or _successors.get(job_id) or (None if group_id in (None, job_id) else str(group_id))
         chain = None if kind == "chain" else options.get("chain")
+        if kind == "chain" and known:
+            # The callback of a chord. It may lead to the same result as a chain around the chord.
+            job_id = _job_of_callback(known)
         return Canvas(kind, job_id, _sending.get(), parent, chain, expected)
 
     def _sends_group(self, apply_async: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +168,10 @@ class Canvases:
             job_id = header.options["task_id"] = header.options.get("task_id") or uuid()
             replaced = self._running.get(str(options.get("task_id") or body.options.get("task_id")))
             # A task that is replaced by a chord is the chord's body. It stays where it was.
-            _name(body, job_id if replaced is None else replaced.parent)
+            if replaced is None:
+                _name(body, job_id)
+            else:
+                _hand_over(replaced, body)
             expected = 1 if replaced is None and self._counts(body["task"]) else 0
             canvas = self._begin("chord", job_id, options.get("group_id"), options, expected)
             headers = options.get("headers") or this.options.get("headers")
@@ -182,7 +193,7 @@ class Canvases:
             replaced = self._running.get(str(options.get("task_id")))
             if replaced is not None:
                 # A task that is replaced by a chain is the last one of it, and stays where it was.
-                _name(this.tasks[-1], replaced.parent)
+                _hand_over(replaced, this.tasks[-1])
                 return None
             return self._begin("chain", "", options.get("group_id"), options)
 
@@ -206,7 +217,7 @@ class Canvases:
     @quietly
     def _lost(self, task_id: Any, request: Any) -> None:
         if task_id not in self._running and getattr(request, "chain", None):
-            self.abandon(request.chain, f"{request.task} failed")
+            self.abandon(request.chain, request.get(HEADER), f"{request.task} failed")
 
     def _fails_chord(self, fail: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fail)
@@ -218,16 +229,19 @@ class Canvases:
 
     @quietly
     def _body_is_not_run(self, callback: Any, exc: Any) -> None:
+        parent = _named(callback["options"]) or None
         if self._counts(callback["task"]):
-            is_cancelled(_job_of(callback), f"Not run: {exc}", _named(callback["options"]) or None)
-        self.abandon(callback["options"].get("chain"), str(exc))
+            is_chain = callback.get("subtask_type") == "chain" and parent is not None
+            job_id = _job_of_callback(str(parent)) if is_chain else _job_of(callback)
+            is_cancelled(job_id, f"Not run: {exc}", parent)
+        self.abandon(callback["options"].get("chain"), None, str(exc))
 
 
-def begins(task_id: str, chain: Any) -> None:
-    """A task runs in this process, and that chain follows it."""
+def begins(task_id: str, chain: Any, parent: Optional[str]) -> None:
+    """A task with that parent runs in this process, and that chain follows it."""
     if chain:
         _next[task_id] = ids = _ids_of(chain[-1])
-        _successors.update(dict.fromkeys(ids, job_of_chain(chain)))
+        _successors.update(dict.fromkeys(ids, _job_of_rest(chain, parent)))
 
 
 def ends(task_id: str) -> None:
@@ -241,16 +255,29 @@ def job_of_chain(chain: Any) -> str:
     return f"chain:{_result_of(chain[0])}"
 
 
+def _job_of_rest(chain: Any, parent: Optional[str]) -> str:
+    """The job of a chain, of which a task with that parent has been sent."""
+    return parent if parent is not None and parent.startswith("chain:") else job_of_chain(chain)
+
+
+def _job_of_callback(chord_id: str) -> str:
+    """The id of the job of a chain that is the callback of a chord."""
+    return f"chain:{chord_id}"
+
+
 def _result_of(sig: Any) -> object:
     """The id of what a signature leads to."""
-    return _result_of(sig["kwargs"]["body"]) if sig.get("subtask_type") == "chord" else sig["options"].get("task_id")
+    kind = sig.get("subtask_type")
+    if kind == "chord":
+        return _result_of(sig["kwargs"]["body"])
+    return _result_of(sig["kwargs"]["tasks"][-1]) if kind == "chain" else sig["options"].get("task_id")
 
 
 def _job_of(sig: Any) -> str:
     """The id of the job that a signature is."""
     kind, task_id = sig.get("subtask_type"), sig["options"].get("task_id")
     if kind == "chain":
-        return f"chain:{task_id}"
+        return f"chain:{_result_of(sig)}"
     if kind == "chord":
         return str(_header_of(sig) or task_id)
     return str(task_id)
@@ -264,6 +291,13 @@ def _header_of(sig: Any) -> object:
 def _name(sig: Any, parent: Optional[str]) -> None:
     """Puts the task's parent into the headers of its message; None if it has none."""
     sig["options"]["headers"] = {**(sig["options"].get("headers") or {}), HEADER: parent or ""}
+
+
+def _hand_over(run: Task, sig: Any) -> None:
+    """The task that runs goes on as that signature, later: as its next attempt."""
+    _name(sig, run.parent)
+    sig["options"]["headers"][REPLACES] = run.attempt + 1
+    run.hand_over(run.attempt + 1, "Replaced")
 
 
 def _named(options: Mapping[str, Any]) -> Optional[str]:

@@ -99,7 +99,7 @@ def _before_publish(
         return
     task_id = str(headers["id"])
     plain = int(headers.get("retries") or 0) + 1
-    attempt = plain
+    attempt = int(headers.pop(_celery_canvas.REPLACES, plain))
     running = _running.get(task_id)
     parent = _canvases.parent_of(headers, body) if running is None else running.parent
     headers[_celery_canvas.HEADER] = parent or ""
@@ -141,7 +141,7 @@ def _before_run(task_id: Optional[str] = None, task: Any = None, **_: object) ->
         # Another worker had it. If that one is alive after all, its reports are rejected.
         attempt += 1
     _running[task_id] = run = Task(task_id, attempt, {"task": task.name}, _parent_of(request))
-    _celery_canvas.begins(task_id, request.chain)
+    _celery_canvas.begins(task_id, request.chain, run.parent)
     if _is_cancellable and _is_pool_process():
         run.cancel_by(lambda: task.app.control.revoke(task_id, terminate=True))
 
@@ -171,7 +171,7 @@ def _after_run(
     _celery_canvas.ends(task_id or "")
     _end_run(run, retval, state)
     if state != "SUCCESS" and not run.is_handed_over:
-        _canvases.abandon(task.request.chain, f"{task.name} {run.job.status}")
+        _canvases.abandon(task.request.chain, run.parent, f"{task.name} {run.job.status}")
 
 
 def _end_run(run: Task, retval: Any, state: Optional[str]) -> None:
@@ -244,7 +244,7 @@ def _revoked(
         message = "Expired" if expired else "Terminated" if terminated else "Revoked"
         report(request.id, status="cancelled", message=message, metadata={"task": sender.name})
         context = getattr(request, "_context", request)
-        _canvases.abandon(context.chain, f"{sender.name} {message.lower()}")
+        _canvases.abandon(context.chain, _parent_of(context), f"{sender.name} {message.lower()}")
 
 
 @quietly
