@@ -444,7 +444,7 @@ test('attention is one click away, and the tab shows ends', async () => {
   const page = await open('/');
   await reads(page, '[data-count="attention"]', '302');
   await page.getByText('Need attention').click();
-  await reads(page, row('overdue'), 'Longer than usual');
+  await reads(page, row('overdue'), 'longer than usual');
   assert.equal(await page.locator(row('late-perhaps')).count(), 0);
   await reads(page, row('broken'), /Out of memory[^]*Failed/);
   assert.equal(await page.locator('.jobs .job:not([data-status="failed"], [data-overdue])').count(), 0);

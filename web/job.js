@@ -172,13 +172,12 @@ export class Job {
   }
 
   /**
-   * How fast it advances and when it will be done, if that can be told: `1.2 %/s`, `40 s left`, `Longer than usual`.
+   * How fast it advances and how long it will still take, if the server estimates that: `1.2 %/s`, `about 40 s left`.
    * @param {number} now
    */
   outlook(now) {
-    const [rate, left] = [this.#outlook.rate(now), this.#outlook.timeLeft(now)];
-    if (this.isOverdue(now)) return { rate: rate === null ? '' : perTime(rate * 100), left: 'Longer than usual' };
-    return { rate: rate === null ? '' : perTime(rate * 100), left: left === null ? '' : `${duration(Math.max(1000, left))} left` };
+    const [rate, left] = [this.#outlook.rate(now), this.#outlook.remaining(now)];
+    return { rate: rate === null ? '' : perTime(rate * 100), left: left === null ? '' : timeLeft(left) };
   }
 }
 
@@ -231,6 +230,17 @@ function perTime(percent) {
   const [unit, seconds] = percent >= 1 ? ['s', 1] : percent * 60 >= 1 ? ['min', 60] : ['h', 3600];
   const figure = percent * seconds;
   return `${figure >= 10 ? figure.toFixed(0) : figure.toFixed(1)}\u202f%/${unit}`;
+}
+
+/**
+ * `about 4 min left`, `3–6 min left`, `less than 2 min left`, `longer than usual`.
+ * @param {import('./milepost.js').Remaining} remaining
+ */
+function timeLeft({ kind, low, high, unit }) {
+  const word = { second: 's', minute: 'min', hour: 'h', day: 'days' }[unit];
+  if (kind === 'longer') return 'longer than usual';
+  if (kind === 'below') return `less than ${high} ${word} left`;
+  return kind === 'between' ? `${low}–${high} ${word} left` : `about ${low} ${word} left`;
 }
 
 /** @param {number} ms */

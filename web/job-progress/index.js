@@ -66,6 +66,9 @@ export const words = {
   lines: 'All {count} lines',
   children: '{count} of {total}',
   left: '{time} left',
+  about: 'about {time}',
+  below: 'less than {time}',
+  longer: 'longer than usual',
   lost: 'Silent for {time}',
   stalled: 'No progress for {time}',
 };
@@ -377,13 +380,13 @@ export class JobProgress extends Base {
   #paintAside(aside, health, hasEnded) {
     const words = this.#words;
     const { connection } = this;
-    const { silentFor, standsFor, timeLeft } = this.#watch ?? {};
+    const { silentFor, standsFor, remaining } = this.#watch ?? {};
     if (hasEnded || connection === 'closed') write(aside, '');
     else if (connection !== 'open') write(aside, words[connection]);
     else if (pending(this.state, words)) write(aside, pending(this.state, words));
     else if (health === 'lost') write(aside, fill(words.lost, this.#duration(silentFor ?? 0)));
     else if (health === 'stalled') write(aside, fill(words.stalled, this.#duration(standsFor ?? 0)));
-    else write(aside, [childCount(this.state, words), timeLeft ? fill(words.left, this.#duration(timeLeft)) : ''].filter(Boolean).join(' · '));
+    else write(aside, [childCount(this.state, words), remaining ? this.#timeLeft(remaining) : ''].filter(Boolean).join(' · '));
   }
 
   /**
@@ -426,6 +429,16 @@ export class JobProgress extends Base {
   #percent(progress) {
     const format = new Intl.NumberFormat(this.#language, { style: 'percent' });
     return format.format(Math.floor(progress * 100 + 1e-9) / 100);
+  }
+
+  /** @param {import('../milepost.js').Remaining} remaining */
+  #timeLeft({ kind, low, high, unit }) {
+    const words = this.#words;
+    if (kind === 'longer') return words.longer;
+    /** @type {Intl.NumberFormat & { formatRange?: (low: number, high: number) => string }} */
+    const format = new Intl.NumberFormat(this.#language, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: 0 });
+    if (kind === 'between' && format.formatRange) return fill(words.left, format.formatRange(low, high));
+    return fill(words.left, kind === 'below' ? fill(words.below, format.format(high)) : fill(words.about, format.format(low)));
   }
 
   /** @param {number} ms */

@@ -30,6 +30,7 @@ import { runAsWorker } from './worker.js';
  * @typedef {import('./log-watch.js').LogPart} LogPart
  * @typedef {import('./outlook.js').Health} Health
  * @typedef {import('./steps.js').Step} Step
+ * @typedef {import('./outlook.js').Remaining} Remaining
  * @typedef {import('./watch.js').Token} Token
  * @typedef {import('./watch.js').WatchError} WatchError
  * @typedef {import('./watch.js').WatchOptions} WatchOptions

@@ -1,24 +1,27 @@
 // @ts-check
-/** What a page tells of a running job besides its state: the time left, and whether its worker is still heard of. */
+/** What a page says of a running job besides its state: the time left, and whether its worker still reports. */
 
 import { isEnd } from './state.js';
 
 /**
  * @typedef {import('./state.js').State} State
- * @typedef {'ok' | 'stalled' | 'lost'} Health `stalled`: the worker is heard of, but the job does not advance. `lost`: the
- *   worker is not heard of
+ * @typedef {'ok' | 'stalled' | 'lost'} Health `stalled`: the worker reports, but the job does not advance. `lost`: the
+ *   worker does not report
+ */
+
+/**
+ * How long a job will still take, as people read it: about `low`, between `low` and `high`, less than `high`, or longer than usual.
+ * @typedef {object} Remaining
+ * @property {'about' | 'between' | 'below' | 'longer'} kind
+ * @property {number} low
+ * @property {number} high
+ * @property {'second' | 'minute' | 'hour' | 'day'} unit
  */
 
 /** A job whose state has no `health`, and no child that runs, counts as lost after so long without a report, in milliseconds. */
 export const SILENT_AFTER = 30_000;
-/** No time left is told before so many milliseconds, … */
-const MIN_OBSERVED = 5000;
-/** … so many changes and so much progress were seen. */
-const MIN_CHANGES = 3;
-const MIN_GAIN = 0.01;
-/** Older progress counts less: its weight falls by half over about this time, or this part of the time observed. */
-const MEMORY = 30_000;
-const MEMORY_SHARE = 0.2;
+/** Beyond this ratio of the two instants the time left is a range. */
+const WIDE = 1.5;
 
 /** @param {unknown} stamp */
 const time = (stamp) => (typeof stamp === 'string' ? Date.parse(stamp) : NaN);
@@ -29,45 +32,14 @@ export class Outlook {
   #state = null;
   /** When the newest state came. */
   #heardAt = 0;
-  /** The first and the latest known progress in a row that only grows, and when each came. */
-  #begin = { at: 0, progress: 0 };
-  #last = { at: 0, progress: 0 };
-  #changes = -1;
-  /** Decayed sums of progress, time and changes. */
-  #progress = 0;
-  #time = 0;
-  #count = 0;
 
   /**
    * @param {State} state newer than the one before
    * @param {number} now
    */
   note(state, now) {
-    const before = this.#state;
     this.#state = state;
     this.#heardAt = now;
-    const progress = typeof state.progress === 'number' && state.status === 'processing' ? state.progress : NaN;
-    if (before?.attempt !== state.attempt || !(progress >= this.#last.progress)) this.#changes = -1;
-    if (isNaN(progress)) return;
-    if (this.#changes < 0) return this.#restart(progress, now);
-    if (progress === this.#last.progress) return;
-    const elapsed = now - this.#last.at;
-    const memory = Math.max(MEMORY, MEMORY_SHARE * (now - this.#begin.at));
-    const kept = memory / (memory + elapsed);
-    this.#progress = this.#progress * kept + progress - this.#last.progress;
-    this.#time = this.#time * kept + elapsed;
-    this.#count = this.#count * kept + 1;
-    this.#changes += 1;
-    this.#last = { at: now, progress };
-  }
-
-  /**
-   * @param {number} progress
-   * @param {number} now
-   */
-  #restart(progress, now) {
-    this.#changes = this.#progress = this.#time = this.#count = 0;
-    this.#begin = this.#last = { at: now, progress };
   }
 
   /** Whether a worker is at work on it. */
@@ -76,7 +48,7 @@ export class Outlook {
   }
 
   /**
-   * For how long the worker of a running job has not been heard of, in milliseconds; null: it does not run.
+   * For how long the worker of a running job has not reported, in milliseconds; null: it does not run.
    * @param {number} now
    * @returns {number | null}
    */
@@ -92,11 +64,11 @@ export class Outlook {
    */
   standsFor(now) {
     if (!this.#isRunning) return null;
-    return Math.max(0, now - (time(this.#state?.['progressed_at']) || this.#last.at || this.#heardAt));
+    return Math.max(0, now - (time(this.#state?.['progressed_at']) || this.#heardAt));
   }
 
   /**
-   * What the server says, if it does.
+   * As the server says, if it does.
    * @param {number} now
    * @returns {Health}
    */
@@ -110,30 +82,71 @@ export class Outlook {
   }
 
   /**
-   * Progress a second, 0…1; null: that cannot be told.
+   * The server's estimates, in milliseconds since 1970; NaN where there is none, or it does not hold: the worker is silent, or stands still.
+   * @param {number} now
+   */
+  #estimates(now) {
+    const holds = this.#isRunning && this.health(now) === 'ok';
+    return { eta: holds ? time(this.#state?.['eta']) : NaN, high: holds ? time(this.#state?.['eta_high']) : NaN };
+  }
+
+  /**
+   * Progress a second, 0…1, that the server's estimate is based on; null: there is none.
    * @param {number} now
    * @returns {number | null}
    */
   rate(now) {
-    const { at, progress } = this.#last;
-    if (!this.#isRunning || this.#changes < MIN_CHANGES || this.health(now) !== 'ok') return null;
-    if (at - this.#begin.at < MIN_OBSERVED || progress - this.#begin.progress < MIN_GAIN) return null;
-    // Only silence beyond twice the usual gap counts as standstill.
-    const standstill = Math.max(0, now - at - (2 * this.#time) / this.#count);
-    return (this.#progress / (this.#time + standstill)) * 1000;
+    const { eta } = this.#estimates(now);
+    const since = time(this.#state?.['progressed_at']);
+    const progress = this.#state?.progress;
+    if (this.#state?.['eta_basis'] !== 'rate' || typeof progress !== 'number' || !(eta > since)) return null;
+    return ((1 - progress) / (eta - since)) * 1000;
   }
 
   /**
-   * How long the job will still take, in milliseconds; null: that cannot be told, or it takes longer than it should.
+   * How long the job will still take, in milliseconds; null: that is not known, or it takes longer than it should.
    * @param {number} now
    * @returns {number | null}
    */
   timeLeft(now) {
-    const estimated = time(this.#state?.['eta']);
-    if (this.#isRunning && this.health(now) === 'ok' && estimated) return estimated > now ? estimated - now : null;
-    const rate = this.rate(now);
-    if (rate === null) return null;
-    const left = ((1 - this.#last.progress) / rate) * 1000 - (now - this.#last.at);
-    return left > 0 ? left : null;
+    const { eta } = this.#estimates(now);
+    return eta > now ? eta - now : null;
   }
+
+  /**
+   * The same as people read it; null: it is not known.
+   * @param {number} now
+   * @returns {Remaining | null}
+   */
+  remaining(now) {
+    const { eta, high } = this.#estimates(now);
+    return isNaN(eta) ? null : remaining((eta - now) / 1000, (high - now) / 1000);
+  }
+}
+
+/**
+ * @param {number} left in seconds
+ * @param {number} high in seconds; NaN: it is not known
+ * @returns {Remaining}
+ */
+function remaining(left, high) {
+  const [low, unit] = rounded(Math.max(0, left));
+  const [most, mostUnit] = rounded(Math.max(0, isNaN(high) ? left : high));
+  if (high < 1 || (isNaN(high) && left < 1)) return { kind: 'longer', low, high: most, unit };
+  if (left < 1) return { kind: 'below', low, high: most, unit: mostUnit };
+  const isRange = high > left * WIDE && unit === mostUnit && low < most;
+  return { kind: isRange ? 'between' : 'about', low, high: most, unit };
+}
+
+/**
+ * In one unit, at least 1 of it.
+ * @param {number} seconds
+ * @returns {[number, Remaining['unit']]}
+ */
+function rounded(seconds) {
+  const units = (/** @type {number} */ size) => Math.max(1, Math.round(seconds / size));
+  if (seconds < 9.5) return [units(1), 'second'];
+  if (seconds < 57.5) return [units(5) * 5, 'second'];
+  if (seconds < 5400) return [units(60), 'minute'];
+  return seconds < 129_600 ? [units(3600), 'hour'] : [units(86_400), 'day'];
 }

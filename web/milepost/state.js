@@ -33,6 +33,9 @@
  * @property {string} [progressed_at] of a running job: when it last advanced, by the server's clock
  * @property {string} [ended_at] when the attempt ended, by the server's clock
  * @property {'ok' | 'stalled' | 'lost'} [health]
+ * @property {unknown} [eta] when the attempt is expected to complete: a text, RFC 3339, unless the worker's own field is something else
+ * @property {unknown} [eta_high] when it almost certainly will have completed, likewise
+ * @property {'worker' | 'rate'} [eta_basis] whether the worker said that, or the server computed it
  * @property {unknown} [name] the kind of job: a text, unless a worker uses the field for something of its own
  * @property {unknown} [tags] words to find the job by: a list of texts, likewise
  * @property {unknown} [cancellable] true: the worker answers requests

@@ -101,6 +101,11 @@ export class Watch {
     return this.connection === 'open' ? this.#outlook.timeLeft(this.serverNow) : null;
   }
 
+  /** The same as people read it; null: it is not known (yet), or not any more. @internal */
+  get remaining() {
+    return this.connection === 'open' ? this.#outlook.remaining(this.serverNow) : null;
+  }
+
   /** For how long a running job's worker has not been heard of, in milliseconds; null: it does not run. */
   get silentFor() {
     return this.#outlook.silentFor(this.serverNow);
