@@ -37,8 +37,10 @@ const MIN_GAIN: f64 = 0.02;
 /// A job that takes longer than ten years has no estimate.
 const MAX_LEFT: f64 = 315_360_000_000.0;
 
-/// `eta_high` leaves room for so much more time than the slower of the two rates needs.
-const MARGIN: f64 = 1.25;
+/// `eta_high` leaves room for so many times the time that the slower of the two rates needs, …
+const MARGIN: f64 = 1.15;
+/// … and for so much more by the progress that is still to be made: early on, less is known of what is to come.
+const MARGIN_AHEAD: f64 = 0.9;
 /// An estimate changes only if the time left changes by more than this share.
 const TOLERANCE: f64 = 0.1;
 
@@ -112,7 +114,7 @@ impl Pace {
         let left = to_gain * (self.recent_time + standstill) / self.recent_gain;
         let overall = to_gain * (self.elapsed + standstill) / self.gained;
         let slower = if left > overall { left } else { overall };
-        let high = slower * MARGIN;
+        let high = slower * (MARGIN + MARGIN_AHEAD * to_gain);
         // Not a number is not below either.
         (high < MAX_LEFT).then(|| [left, high].map(|left| (self.at + left + 0.5).floor()))
     }

@@ -52,7 +52,7 @@ local function advance(pace, known_at, known_progress, now, progress, is_running
     local to_gain = 1 - last
     local left = to_gain * (recent_time + standstill) / recent_gain
     local overall = to_gain * (elapsed + standstill) / gained
-    local high = math.max(left, overall) * 1.25
+    local high = math.max(left, overall) * (1.15 + 0.9 * to_gain)
     if high < 315360000000 then
       new_eta, new_high = math.floor(at + left + 0.5), math.floor(at + high + 0.5)
     end
