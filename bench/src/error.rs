@@ -16,6 +16,8 @@ pub(crate) enum Error {
     Refused(String),
     /// A server sent what this client does not expect of a WebSocket.
     Protocol(String),
+    /// A recorded run cannot be read.
+    Recording(String),
     /// The command line asks for more than this machine, or this program, allows.
     Limit(String),
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Error {
             | Self::Late(text)
             | Self::Refused(text)
             | Self::Protocol(text)
+            | Self::Recording(text)
             | Self::Limit(text) => f.write_str(text),
         }
     }

@@ -4,6 +4,7 @@
 mod bound;
 mod endpoint;
 mod error;
+mod eta;
 mod figures;
 mod frame;
 mod plot;
@@ -64,6 +65,12 @@ enum Command {
     Herd(Options),
     /// Two and four instances on one Redis, and two on a Cluster of three: what a report costs
     Scale(Options),
+    /// Estimates of the remaining time, beside those of tqdm, indicatif and rich, on recorded runs
+    Eta {
+        /// Where the recordings are
+        #[arg(long, default_value = "bench/recordings")]
+        recordings: PathBuf,
+    },
     /// Draws what a delivery costs and an idle watcher's memory, from the latest results of `growth`
     Plot {
         /// Where results are
@@ -329,6 +336,7 @@ fn main() -> ExitCode {
             figures::herd::check(&load(&HERD, &options)).and_then(|()| run(&HERD, &options, &[]))
         }
         Command::Scale(options) => run(&SCALE, &options, &[]),
+        Command::Eta { recordings } => eta::print(&server::root().join(recordings)),
         Command::Plot { results, out } => {
             let [results, out] = [results, out].map(|path| server::root().join(path));
             plot::draw(&results, &out).map(|files| {
