@@ -125,6 +125,18 @@ fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 }
 
 impl State {
+    /// The `eta` that the fold has computed from the progress. Costs a comparison if there is none.
+    pub fn eta_by_rate(&self) -> Option<Timestamp> {
+        let (_, after) = self.layout.progressed_at.around(&self.json)?;
+        let (eta, _) = after.strip_prefix(ETA)?.split_once('"')?;
+        Timestamp::parse(eta)
+    }
+
+    /// The progress, 0…1; none if it is not known.
+    pub fn progress(&self) -> Option<f64> {
+        self.progress_json().and_then(number)
+    }
+
     /// The progress as JSON.
     pub(crate) fn progress_json(&self) -> Option<&str> {
         self.layout.progress.get(&self.json)

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::accuracy::Accuracy;
 use crate::limits::connections::Counted;
 
 /// Returns how many log lines were dropped since the start.
@@ -18,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) messages_sent: AtomicU64,
     /// Updates accepted.
     pub(crate) updates: AtomicU64,
+    /// How far estimates were from the ends of attempts.
+    pub(crate) accuracy: Accuracy,
     /// Updates refused.
     pub(crate) refusals: AtomicU64,
     /// Requests without a valid credential.

@@ -5,6 +5,7 @@
 //! handshake and belong to the hub's shards from then on (`websocket`).
 
 mod access;
+mod accuracy;
 mod card;
 mod config;
 mod config_error;

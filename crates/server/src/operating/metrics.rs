@@ -20,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::runtime::Handle;
 
+use crate::accuracy::Accuracy;
 use crate::instance::Instance;
 use crate::memory::{Budget, Share, TOPIC_BYTES};
 use crate::response::problem::{Outcome, Refused};
@@ -56,6 +57,7 @@ impl Collector for Scrape {
         encode_broker(&mut encoder, instance, &held)?;
         encode_memory(&mut encoder, &instance.memory, &instance.hub, job_logs)?;
         encode_updates(&mut encoder, instance, &held)?;
+        encode_estimates(&mut encoder, &instance.counters.accuracy)?;
         encode_access(&mut encoder, instance)?;
         encode_failures(&mut encoder, &instance.supervisor)?;
         encode_counts(&mut encoder, instance, &held, job_logs)
@@ -186,6 +188,16 @@ fn encode_broker(
             bytes,
             instance.config.states_limit(&instance.memory),
         )?;
+    }
+    Ok(())
+}
+
+fn encode_estimates(encoder: &mut DescriptorEncoder<'_>, accuracy: &Accuracy) -> fmt::Result {
+    let help = "By how much estimates missed the remaining time, as a share of it, by the progress in percent";
+    let name = "milepost_eta_error_ratio";
+    let mut errors = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (at, histogram) in accuracy.errors() {
+        histogram.encode(errors.encode_family(&[("at", at)])?)?;
     }
     Ok(())
 }

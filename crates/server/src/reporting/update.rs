@@ -217,5 +217,8 @@ fn count(instance: &Instance, outcome: Outcome<Reported>) -> Outcome<Reported> {
     let counters = &instance.counters;
     let counter = if outcome.is_ok() { &counters.updates } else { &counters.refusals };
     counter.fetch_add(1, Ordering::Relaxed);
+    if let Ok(Reported { state, repeated: false }) = &outcome {
+        counters.accuracy.note(state, || instance.clock.now());
+    }
     outcome
 }
