@@ -17,6 +17,9 @@ export function given(state) {
     get health() {
       return outlook.health(Date.now());
     },
+    get remaining() {
+      return outlook.remaining(Date.now());
+    },
     get silentFor() {
       return outlook.silentFor(Date.now());
     },
