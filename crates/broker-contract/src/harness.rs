@@ -152,9 +152,10 @@ pub fn numbers<'a>(states: impl IntoIterator<Item = &'a Arc<State>>) -> Vec<u64>
     states.into_iter().map(|state| state.position().number).collect()
 }
 
-/// Waits until something holds that a backend brings about in its own time; a minute at most.
+/// Waits until something holds that a backend brings about in its own time; two minutes at most. In Redis, a child that has
+/// left its parent is found after up to 50 seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !holds().await {
         assert!(Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
