@@ -152,7 +152,7 @@ pub fn numbers<'a>(states: impl IntoIterator<Item = &'a Arc<State>>) -> Vec<u64>
     states.into_iter().map(|state| state.position().number).collect()
 }
 
-/// Waits until something holds that a backend brings about in its own time; two minutes at most. In Redis, a child that has
+/// Waits until something holds that a backend brings about in its own time; two minutes at most. With Redis, a child that has
 /// left its parent is found after up to 50 seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(120);
