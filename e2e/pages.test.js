@@ -985,6 +985,8 @@ test('a log follows with colours, search, links and download', async () => {
 
   // Who reads further up is not taken away, and told what came.
   await page.locator('.output').evaluate((log) => (log.scrollTop = 0));
+  // The page hears of it with the next frame.
+  await reads(page, '.output-follow', 'Follow ↓');
   await server.write('r1', 'later 1', 'later 2');
   await reads(page, '.output-follow', '2 new lines');
   assert.ok((await distance()) > 100);
