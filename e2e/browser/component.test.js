@@ -207,17 +207,22 @@ test('it speaks the page’s language; a page’s own words win', async () => {
   await server.report('a', { progress: 0.5, health: 'ok' });
   await server.report('b', { progress: 0.5 });
   await server.report('b', { status: 'failed', error: 'Nein' });
-  await server.report('c', { status: 'completed' });
+  await server.report('c', { status: 'completed', result: 'https://example.com/a.csv' });
   const own = '<script type="module">import { words } from "/job-progress.js"; words.completed = "Erledigt";</script>';
   const page = await open(['a', 'b', 'c', 'd'], { head: own, prepare: () => addEventListener('DOMContentLoaded', () => (document.documentElement.lang = 'de-AT')) });
   await sees(page, 'b', { outcome: '✕ Fehlgeschlagen' });
   await sees(page, 'c', { outcome: '✓ Erledigt' });
   await sees(page, 'd', { stage: 'Wartet auf den Job' });
-  await page.locator('job-progress[job="b"]').evaluate((element) => {
-    element.setAttribute('lang', 'ar');
-    element.setAttribute('errors', 'full');
-  });
+  const link = page.locator('job-progress[job="c"] a');
+  assert.equal(await link.textContent(), 'Ergebnis');
+  for (const job of ['b', 'c']) {
+    await page.locator(`job-progress[job="${job}"]`).evaluate((element) => {
+      element.setAttribute('lang', 'ar');
+      element.setAttribute('errors', 'full');
+    });
+  }
   await sees(page, 'b', { outcome: '✕ فشلت' });
+  await until('the result in Arabic', async () => (await link.textContent()) === 'النتيجة');
 });
 
 test('events bubble, compact is one line, slots are shown', async () => {

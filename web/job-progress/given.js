@@ -1,5 +1,5 @@
 // @ts-check
-/** A state that the page has itself takes the place of a watch. */
+/** What stands in for a watch if the page itself sets the state. */
 
 import { Outlook } from '../milepost.js';
 

@@ -9,14 +9,15 @@
  */
 export function paintResult(part, result, word) {
   if (!part) return;
-  const values = typeof result === 'object' && result ? Object.entries(result) : [[word, result]];
-  const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
   const plain = typeof result === 'string' ? result : result === undefined || result === null ? '' : JSON.stringify(result);
   part.hidden = !plain;
-  const shown = links.length ? links.flatMap((each, n) => (n ? [' ', each] : [each])) : [plain];
-  if (part.dataset['shown'] === plain) return;
-  part.dataset['shown'] = plain;
-  part.replaceChildren(...shown);
+  // The word changes when the page's language has been loaded.
+  const shown = `${word} ${plain}`;
+  if (part.dataset['shown'] === shown) return;
+  part.dataset['shown'] = shown;
+  const values = typeof result === 'object' && result ? Object.entries(result) : [[word, result]];
+  const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
+  part.replaceChildren(...(links.length ? links.flatMap((each, n) => (n ? [' ', each] : [each])) : [plain]));
 }
 
 /**
