@@ -167,8 +167,7 @@ export class Job {
    * @param {number} now
    */
   isOverdue(now) {
-    if (this.state?.status !== 'processing' || this.health(now) !== 'ok') return false;
-    return Date.parse(text(this.state['eta_high'] ?? this.state['eta'])) <= now;
+    return this.#outlook.remaining(now)?.kind === 'longer';
   }
 
   /**

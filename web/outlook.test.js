@@ -20,10 +20,15 @@ test('the time left is what the server estimates, and nothing else', () => {
   // A worker's own estimate says nothing of the rate, and a worker's own field is no estimate.
   outlook.note(state(0.5, { eta: at(100_000), progressed_at: at(50_000), eta_basis: 'worker' }), 51_000);
   assert.deepEqual([outlook.timeLeft(60_000), outlook.rate(60_000)], [40_000, null]);
-  for (const eta of [75, '1:15', null, {}]) {
+  for (const eta of [75, '75', '1:15', null, {}]) {
     outlook.note(state(0.5, { eta }), 51_000);
     assert.deepEqual([outlook.timeLeft(51_000), outlook.remaining(51_000)], [null, null]);
+    const job = new Job('a');
+    job.update(state(0.5, { eta, eta_high: eta }), 51_000);
+    assert.equal(job.isOverdue(51_000), false, `${eta}`);
   }
+  outlook.note(state(0.5, { eta: '1970-01-01T00:01:40' }), 51_000);
+  assert.equal(outlook.timeLeft(60_000), 40_000, 'without a zone it is UTC');
 });
 
 test('a silent worker has no time left', () => {

@@ -23,8 +23,14 @@ export const SILENT_AFTER = 30_000;
 /** Beyond this ratio of the two instants the time left is a range. */
 const WIDE = 1.5;
 
-/** @param {unknown} stamp */
-const time = (stamp) => (typeof stamp === 'string' ? Date.parse(stamp) : NaN);
+/**
+ * In milliseconds since 1970; without a zone it is UTC. NaN: it is no date and time, but a field of the worker's own.
+ * @param {unknown} stamp
+ */
+function time(stamp) {
+  const [moment, zone] = /^\d{4}-\d\d-\d\dT.*?(z|[+-]\d\d:\d\d)?$/i.exec(String(stamp)) ?? [];
+  return Date.parse(zone ? `${moment}` : `${moment}Z`);
+}
 
 /** One job. Every `now` is the server's clock, in milliseconds since 1970. */
 export class Outlook {
