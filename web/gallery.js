@@ -1,6 +1,7 @@
 // @ts-check
 /** The part of `/try` for those who put `<job-progress>` into a page: each of its states, its look, and how to use it. */
 
+import { copy } from './dashboard/text.js';
 import './job-progress.js';
 import { byId, element, write } from './paint.js';
 import { home } from './server.js';
@@ -103,15 +104,9 @@ const showSnippet = () => write(byId('snippet'), texts[ways.value] ?? '');
 ways.addEventListener('change', showSnippet);
 showSnippet();
 
-for (const button of document.querySelectorAll('[data-copies]')) {
-  button.addEventListener('click', async () => {
-    const source = byId(button.getAttribute('data-copies') ?? '');
-    try {
-      await navigator.clipboard.writeText(source.textContent ?? '');
-      write(button, 'Copied');
-      setTimeout(() => write(button, 'Copy'), 2000);
-    } catch {
-      getSelection()?.selectAllChildren(source);
-    }
+for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('[data-copies]'))) {
+  button.addEventListener('click', () => {
+    const source = byId(button.dataset.copies ?? '');
+    copy(button, source.textContent ?? '', source);
   });
 }
