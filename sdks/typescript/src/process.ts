@@ -75,9 +75,10 @@ function onFault(error: unknown): void {
 function onExit(): void {
   try {
     const bySender = new Map<Sender, Update[]>();
-    for (const each of [...running].slice(0, MAX_LAST_UPDATES)) {
-      const word = each.lastUpdate(fault === undefined ? LOST : describe(fault));
-      if (word) bySender.set(word.sender, [...(bySender.get(word.sender) ?? []), word.update]);
+    // A parent began before its children, and its end has to show theirs.
+    for (const each of [...running].slice(0, MAX_LAST_UPDATES).reverse()) {
+      const last = each.lastUpdate(fault === undefined ? LOST : describe(fault));
+      if (last) bySender.set(last.sender, [...(bySender.get(last.sender) ?? []), last.update]);
     }
     const requests = [...bySender].flatMap(([sender, updates]) => sender.lastRequest(updates) ?? []);
     if (!requests.length) return;

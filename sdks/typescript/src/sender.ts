@@ -251,9 +251,7 @@ export class Sender {
     const lines: string[] = [];
     let bytes = 0;
     if (now + 1 < this.#notBefore) return [batch, lines];
-    // Children first, so that the end of a parent that is sent with theirs shows them.
-    const entries = [...this.#entries].sort(([a], [b]) => Number(b.hasParent ?? false) - Number(a.hasParent ?? false));
-    for (const [source, entry] of entries) {
+    for (const [source, entry] of this.#childrenFirst()) {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
       const update = source.update();
@@ -268,6 +266,13 @@ export class Sender {
       if (batch.length >= this.#maxBatch) break;
     }
     return [batch, lines];
+  }
+
+  /** A parent begins before its children. So the end of a parent that is sent with theirs shows them, on every level. */
+  #childrenFirst(): [Source, Entry][] {
+    const entries = [...this.#entries];
+    const children = entries.filter(([{ hasParent }]) => hasParent).reverse();
+    return [...children, ...entries.filter(([{ hasParent }]) => !hasParent)];
   }
 
   #onAnswer(batch: readonly [Source, Entry][], outcomes: readonly Outcome[]): void {

@@ -460,10 +460,11 @@ test('a job names its parent, and how many children it expects', async () => {
   assert.deepEqual([of('o').parent_id, of('o').weight], [undefined, undefined]);
 });
 
-test('children are sent before their parents', async () => {
+test('children are sent before their parents, on every level', async () => {
   const parent = new Job('batch', options());
   const children = ['j-1', 'j-2'].map((id) => parent.child('part', { id }));
-  await Promise.all([parent, ...children].map((job) => job.complete()));
+  const grandchild = children[0].child('step', { id: 'j-1-1' });
+  await Promise.all([parent, ...children, grandchild].map((job) => job.complete()));
   const ends = told.filter(({ status }) => status === 'completed');
-  assert.deepEqual(ends.map((update) => update.job_id), ['j-1', 'j-2', 'j']);
+  assert.deepEqual(ends.map((update) => update.job_id), ['j-1-1', 'j-2', 'j-1', 'j']);
 });
