@@ -224,7 +224,7 @@ function statesOf(initial: JobOptions['initial']): readonly State[] {
   return Array.isArray(initial) ? initial : [initial as State];
 }
 
-/** The selection that is selected, or the ids, as a text that is the same as long as they are. */
+/** The ids, or the selection, as a text. It is the same as long as they are. */
 export function selectionKey(selected: readonly string[] | Selection): string {
   // Job ids have no spaces.
   return isIds(selected) ? [...new Set(selected)].sort().join(' ') : JSON.stringify(selected, ['limit', 'name', 'parent', 'prefix', 'tag']);

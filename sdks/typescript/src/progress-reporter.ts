@@ -44,7 +44,7 @@ export class ProgressReporter {
   async report(jobId: string, stage: string, progress: number | null, message = '', metadata?: unknown): Promise<void> {
     const known = this.#jobs.get(jobId)?.update;
     const given = typeof progress === 'number' && !Number.isNaN(progress);
-    this.#notify(jobId, {
+    this.#record(jobId, {
       job_id: jobId,
       status: 'processing',
       stage,
@@ -88,13 +88,13 @@ export class ProgressReporter {
   }
 
   async #end(jobId: string, end: Update): Promise<void> {
-    const source = this.#notify(jobId, end, 'end');
+    const source = this.#record(jobId, end, 'end');
     // A later report begins the job again. The sender keeps the end until it has arrived.
     this.#jobs.delete(jobId);
     await this.#sender?.flush(source, PATIENCE);
   }
 
-  #notify(jobId: string, update: Update, change: Change): Source {
+  #record(jobId: string, update: Update, change: Change): Source {
     const timed = { ...update, timestamp: new Date().toISOString() };
     const job = this.#jobs.get(jobId) ?? this.#begin(jobId, timed);
     job.update = timed;

@@ -330,7 +330,7 @@ export class Job implements Running {
   async #end(status: 'completed' | 'failed' | 'cancelled'): Promise<void> {
     if (!this.hasEnded) {
       this.#status = status;
-      // Notified again, it is the very same end.
+      // Sent again, it is the very same end.
       this.#endedAt = new Date().toISOString();
       this.#changed('end');
     }
@@ -358,7 +358,7 @@ export class Job implements Running {
     this.#abort.abort(reason);
   }
 
-  /** Who sends its last word, and what that is; it has failed, if it has no outcome. @internal */
+  /** The last update, and the sender for it. A job without an outcome has failed. @internal */
   lastUpdate(why: string): { sender: Sender; update: Update } | null {
     if (!this.hasEnded) [this.#status, this.#error, this.#endedAt] = ['failed', why, new Date().toISOString()];
     return this.#sender && { sender: this.#sender, update: this.#update() };
