@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its end.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -125,61 +126,61 @@ struct Requests {
 
 impl Requests {
     /// Answers a request under its id.
-    async fn answer(self, request: Request<Incoming>) -> Response {
-        let id = RequestId::of(request.headers());
-        id.scope(async {
-            let logged = tracing::enabled!(tracing::Level::DEBUG)
-                .then(|| (request.method().clone(), request.uri().path().to_owned()));
-            let is_plain = direct::is_plain_report(&self.instance, &request);
-            let mut response = self.answer_as(request, is_plain).await;
-            if let Some((method, path)) = logged {
-                let (request_id, status) = (id::current_text(), response.status().as_u16());
-                // In quotes, so that nothing of a path can steer a terminal.
-                tracing::debug!(request_id, %method, ?path, status, "request");
-            }
-            // What names a report that was accepted is its position.
-            id::label(&mut response, is_plain);
-            response
-        })
-        .await
+    fn answer(
+        self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response, Infallible>> {
+        // A future is copied into each async block that awaits it, and this one is large, so no block stands around it.
+        RequestId::of(request.headers()).scope(self.answer_named(request))
     }
 
-    async fn answer_as(self, mut request: Request<Incoming>, is_plain: bool) -> Response {
+    async fn answer_named(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        let logged = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let is_plain = direct::is_plain_report(&self.instance, &request);
+        let is_http2 = request.version() == http::Version::HTTP_2;
         let has_body = !request.body().is_end_stream();
         let refused = self.refuse(&request).or_else(|| self.limit(&mut request).err());
-        if let Some(refused) = refused {
-            self.refused.fetch_or(has_body, Ordering::Relaxed);
+        let mut response = if let Some(refused) = refused {
             let mut response = refused.into_response();
             if request.version() < http::Version::HTTP_2 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            return response;
-        }
-        let is_http2 = request.version() == http::Version::HTTP_2;
-        if !is_http2 && request.headers().contains_key(http::header::UPGRADE) {
-            request.extensions_mut().insert(self.upgrade);
-        }
-        let mut response = if is_plain {
-            direct::answer(&self.instance, request).await
+            response
         } else {
-            match self.router.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
+            if !is_http2 && request.headers().contains_key(http::header::UPGRADE) {
+                request.extensions_mut().insert(self.upgrade);
             }
+            let mut response = if is_plain {
+                direct::answer(&self.instance, request).await
+            } else {
+                match self.router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            };
+            if self.is_encrypted
+                && let Some(hsts) = self.instance.hsts.clone()
+            {
+                response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+            }
+            response.map(|body: Body| {
+                // With HTTP/1, what fits into the connection's own buffer never waits.
+                let is_small = body.size_hint().exact().is_some_and(|len| len <= 4 << 10);
+                if is_small && !is_http2 { body } else { self.stalls.watch(body) }
+            })
         };
         if has_body && !response.status().is_success() {
             self.refused.store(true, Ordering::Relaxed);
         }
-        if self.is_encrypted
-            && let Some(hsts) = self.instance.hsts.clone()
-        {
-            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+        if let Some((method, path)) = logged {
+            let (request_id, status) = (id::current_text(), response.status().as_u16());
+            // In quotes, so that nothing of a path can steer a terminal.
+            tracing::debug!(request_id, %method, ?path, status, "request");
         }
-        response.map(|body: Body| {
-            // With HTTP/1, what fits into the connection's own buffer never waits.
-            let is_small = body.size_hint().exact().is_some_and(|len| len <= 4 << 10);
-            if is_small && !is_http2 { body } else { self.stalls.watch(body) }
-        })
+        // What names a report that was accepted is its position.
+        id::label(&mut response, is_plain);
+        Ok(response)
     }
 
     fn refuse(&self, request: &Request<Incoming>) -> Option<Refused> {
@@ -256,8 +257,7 @@ async fn serve_http2(stream: Stream, requests: Requests) {
     let has_requested = Arc::clone(&requested);
     let service = service_fn(move |request| {
         requested.store(true, Ordering::Relaxed);
-        let requests = requests.clone();
-        async move { Ok::<_, std::convert::Infallible>(requests.answer(request).await) }
+        requests.clone().answer(request)
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // hyper checks that a client is alive only after the preface, and some clients send none.
@@ -322,10 +322,7 @@ async fn serve_requests(socket: &Corked, requests: Requests) -> Served {
         .header_read_timeout(seconds(instance.config.header_timeout))
         .max_headers(64)
         .max_buf_size(64 << 10);
-    let service = service_fn(move |request| {
-        let requests = requests.clone();
-        async move { Ok::<_, std::convert::Infallible>(requests.answer(request).await) }
-    });
+    let service = service_fn(move |request| requests.clone().answer(request));
     let mut connection = builder.serve_connection(TokioIo::new(socket.clone()), service);
     let mut drains = pin!(drain.begun());
     let (mut is_draining, mut has_ended, mut upgraded) = (false, false, None);

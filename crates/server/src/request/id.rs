@@ -31,8 +31,8 @@ impl RequestId {
     }
 
     /// Makes it the current request's id while `work` goes on.
-    pub(crate) async fn scope<T>(self, work: impl Future<Output = T>) -> T {
-        CURRENT.scope(self, work).await
+    pub(crate) fn scope<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        CURRENT.scope(self, work)
     }
 
     fn value(&self) -> &HeaderValue {
