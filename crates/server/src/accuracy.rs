@@ -12,7 +12,8 @@ const POINTS: [(f64, &str); 4] = [(0.1, "10"), (0.25, "25"), (0.5, "50"), (0.75,
 /// The upper bounds of the histograms' buckets: 0.2 is an estimate that missed the remaining time by a fifth of it.
 const BUCKETS: [f64; 7] = [0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0];
 
-/// The most running attempts whose estimates are kept. At the bound, those of further attempts are not measured until others end.
+/// The most running attempts whose estimates are kept. One more drops them all, since attempts that never end would otherwise keep
+/// their places for ever. Those that still run are then measured by their later estimates.
 const MOST_ATTEMPTS: usize = 10_000;
 
 /// Attempts that are shorter than this from then on say nothing, in seconds.
@@ -63,18 +64,20 @@ impl Accuracy {
         let Some(progress) = state.progress() else { return };
         let Some(point) = POINTS.iter().rposition(|(point, _)| progress >= *point) else { return };
         let mut attempts = self.attempts();
-        let has_room = attempts.len() < MOST_ATTEMPTS;
-        let attempt = match attempts.get_mut(state.job()) {
-            Some(attempt) => attempt,
-            None if has_room => {
-                attempts.entry(state.job().clone()).or_insert(Attempt::new(state.attempt()))
+        let estimate = || Estimate { at: now(), eta };
+        match attempts.get_mut(state.job()) {
+            Some(attempt) if attempt.number == state.attempt() => {
+                attempt.estimates[point].get_or_insert_with(estimate);
             }
-            None => return,
-        };
-        if attempt.number != state.attempt() {
-            *attempt = Attempt::new(state.attempt());
+            known => {
+                if known.is_none() && attempts.len() >= MOST_ATTEMPTS {
+                    attempts.clear();
+                }
+                let mut attempt = Attempt::new(state.attempt());
+                attempt.estimates[point] = Some(estimate());
+                attempts.insert(state.job().clone(), attempt);
+            }
         }
-        attempt.estimates[point].get_or_insert_with(|| Estimate { at: now(), eta });
     }
 
     fn compare(&self, attempt: &Attempt, end: Timestamp) {
@@ -171,15 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn further_attempts_are_not_kept_at_the_bound() {
+    fn attempts_that_never_end_give_way_at_the_bound() {
         let accuracy = Accuracy::default();
         for number in 0..MOST_ATTEMPTS {
             let job = JobId::parse(&number.to_string()).unwrap();
             accuracy.attempts().insert(job, Attempt::new(1));
         }
-        run(&accuracy, "a", 95, "", 0);
+        run(&accuracy, "7", 95, "", 0);
         assert_eq!(accuracy.attempts().len(), MOST_ATTEMPTS);
-        run(&accuracy, "7", 95, "completed", 100);
-        assert_eq!(accuracy.attempts().len(), MOST_ATTEMPTS - 1);
+        run(&accuracy, "a", 95, "", 0);
+        assert_eq!(accuracy.attempts().len(), 1);
+        run(&accuracy, "b", 95, "completed", 100);
+        assert_eq!(text(&accuracy)[3], "at_75_count 1");
     }
 }
