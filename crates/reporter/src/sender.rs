@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -106,8 +107,9 @@ impl<H> Sender<H> {
         for (key, seen) in due.done {
             self.release(key, seen, now);
         }
-        // Children first, so that the end of a parent that is sent with theirs shows them.
-        due.send.sort_by_cached_key(|key| !self.records[key].has_parent());
+        // Children first, so that the end of a parent that is sent with theirs shows them. A child that is a parent
+        // itself began before its own children.
+        due.send.sort_by_cached_key(|key| (!self.records[key].has_parent(), Reverse(*key)));
         let updates: Vec<(Key, Arc<Record>, Arc<str>)> =
             due.send.iter().map(|&key| self.encode(key, now)).collect();
         let mut rest = updates.as_slice();

@@ -321,13 +321,14 @@ fn children_are_sent_before_their_parents() {
     let reporter = builder.connect(&format!("http://{address}")).unwrap();
     let batch = reporter.job("batch");
     let [a, b] = ["a", "b"].map(|id| batch.child(id));
+    let part_of_a = a.child("a-1");
     notices.wait_for(is_failing);
-    for job in [batch, a, b] {
+    for job in [batch, a, b, part_of_a] {
         job.complete();
     }
     let server = FakeServer::start_at(address);
     reporter.close();
-    assert_eq!(server.ended(), ["a", "b", "batch"]);
+    assert_eq!(server.ended(), ["a-1", "b", "a", "batch"]);
 }
 
 #[test]

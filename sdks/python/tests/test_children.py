@@ -41,6 +41,17 @@ def test_a_job_follows_its_children(server: LiveServer, reporter: Make, job_id: 
     assert state["children"]["failed"] == 1
 
 
+def test_ends_sent_together_count_on_every_level(server: LiveServer, reporter: Make, job_id: str) -> None:
+    jobs = [reporter(server.url).job("batch", id=job_id)]
+    for level in (1, 2):
+        jobs.append(jobs[-1].child("part", id=f"{job_id}-{level}"))
+    until(server, f"{job_id}-1", children=counts(1, processing=1, progress=0))
+    for job in jobs:
+        job.complete()
+    for job in jobs[:2]:
+        assert until(server, job.id, status="completed")["children"] == counts(1, completed=1)
+
+
 def test_what_is_no_parent_is_ignored(
     server: LiveServer, reporter: Make, job_id: str, warnings: Callable[[], list[str]]
 ) -> None:

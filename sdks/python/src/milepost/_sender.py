@@ -110,8 +110,9 @@ class Sender:
         request: list[Record] = []
         updates: list[Outgoing] = []
         size = 0
-        # Children first, so that the end of a parent that is sent with theirs shows them.
-        ordered = sorted(due.send, key=lambda record: not record.description.has_parent)
+        # Children first, so that the end of a parent that is sent with theirs shows them. A child that is a parent
+        # itself began before its own children.
+        ordered = sorted(due.send, key=lambda record: (not record.description.has_parent, -record.key))
         for index, record in enumerate(ordered):
             update = record.encode(now)
             if updates and size + len(update.data) > BATCH_BYTES:
