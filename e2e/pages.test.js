@@ -365,6 +365,17 @@ test('a job’s page and the component count its children', async () => {
   noFaults();
 });
 
+test('children are asked for again after a request that failed', async () => {
+  await server.report('batch', { children_expected: 1 });
+  await server.report('part-1', { parent_id: 'batch', status: 'completed' });
+  let requests = 0;
+  const page = await open('/?job=batch', {}, (opened) => void opened.route(/[?]parent=/, (route) => {
+    requests += 1;
+    return requests === 1 ? route.fulfill({ status: 503, json: {} }) : route.continue();
+  }));
+  await reads(page, '[data-part="children"]', /part-1/);
+});
+
 test('children that need attention have rows, others a count', async () => {
   await server.report('batch', { children_expected: 130 });
   const child = (/** @type {number} */ index, /** @type {object} */ fields) => ({ job_id: `part-${index}`, parent_id: 'batch', ...fields });

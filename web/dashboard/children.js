@@ -85,14 +85,18 @@ export class Children {
   async #load() {
     const position = this.#position;
     this.#askedAt = performance.now();
-    const answer = await this.#ask().catch(() => null);
-    if (answer && !this.#hasLeft) this.#show(answer.states, answer.now);
-    this.#listed = position;
+    try {
+      const answer = await this.#ask();
+      if (answer && !this.#hasLeft) this.#show(answer.states, answer.now);
+      this.#listed = position;
+    } catch {
+      // The server could not answer: it is asked again.
+    }
     this.#timer = undefined;
     this.#plan();
   }
 
-  /** The children that matter most. */
+  /** The children that matter most; null: the server refuses to list them. */
   async #ask() {
     /** @type {Map<string, State>} */
     const states = new Map();
@@ -100,7 +104,8 @@ export class Children {
     const isAll = known(this.#counts) <= MOST;
     for (const filter of isAll ? [{}] : QUERIES) {
       const query = new URLSearchParams({ parent: this.id, limit: String(MOST), ...filter });
-      const { ok, body, now: clock } = await ask(`${home()}/jobs?${query}`);
+      const { ok, status, body, now: clock } = await ask(`${home()}/jobs?${query}`);
+      if (status >= 500) throw new Error(`The server answered with status ${status}.`);
       if (!ok) return null;
       now = clock;
       for (const state of body.jobs) states.set(state.job_id, state);
