@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,11 @@ def test_what_is_read_is_counted(
     assert (end["current"], end["total"], end["unit"], end["name"]) == (5_000, 5_000, "B", "rows.csv")
 
 
-def test_a_buffer_that_is_read_into(server: LiveServer, job_id: str, path: Path) -> None:
-    with milepost.open(path, "rb", id=job_id, buffering=0) as file:
+@pytest.mark.parametrize("method", ["readinto", "readinto1"])
+def test_a_buffer_that_is_read_into(server: LiveServer, job_id: str, path: Path, method: str) -> None:
+    with milepost.open(path, "rb", id=job_id) as file:
         file.seek(1_000)
-        assert file.readinto(bytearray(3_000)) == 3_000
+        assert getattr(file, method)(bytearray(3_000)) == 3_000
     assert until(server, job_id, status="completed")["current"] == 3_000
 
 
@@ -64,6 +66,30 @@ def test_what_is_written_is_counted(server: LiveServer, job_id: str, tmp_path: P
         until(server, job_id, current=3, progress=0.5)
     until(server, job_id, status="completed")
     assert (tmp_path / "out").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8-sig", "utf-16"])
+def test_text_counts_as_in_its_encoding(server: LiveServer, job_id: str, tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "text"
+    path.write_text("ä\n" * 100, encoding)
+    with milepost.open(path, encoding=encoding, id=job_id) as file:
+        assert sum(1 for _ in file) == 100
+    assert until(server, job_id, status="completed")["current"] == path.stat().st_size
+
+
+def test_text_that_its_encoding_does_not_have(server: LiveServer, job_id: str, path: Path) -> None:
+    path.write_bytes(b"a\xff\n" * 100)
+    with milepost.open(path, encoding="utf-8", errors="surrogateescape", id=job_id) as file:
+        assert file.read() == "a\udcff\n" * 100
+    assert until(server, job_id, status="completed")["current"] == 300
+
+
+def test_every_way_to_write_is_counted(server: LiveServer, job_id: str, tmp_path: Path) -> None:
+    with milepost.open(tmp_path / "out", "wb", id=job_id) as file:
+        file.writelines(iter([b"abc", b"def"]))
+        file.write(memoryview(array("d", [1.0, 2.0])))
+    assert until(server, job_id, status="completed")["current"] == 22
+    assert (tmp_path / "out").stat().st_size == 22
 
 
 def test_inside_of_a_job_a_file_is_a_stage(server: LiveServer, job_id: str, path: Path) -> None:

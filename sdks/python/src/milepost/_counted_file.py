@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Optional, TypeVar, Union
 
@@ -25,10 +26,13 @@ class CountedFile:
         self._file = file
         self._shown: Union[Job, Stage, None] = None
         self._own: Optional[Job] = None
+        self._encoder = codecs.getincrementalencoder("utf-8")("replace")
         self._begin(total, name, id)
 
     @harmless
     def _begin(self, total: Optional[int], name: Optional[str], id: Optional[object]) -> None:
+        # It writes a byte order mark only once, as the file does.
+        self._encoder = codecs.getincrementalencoder(_encoding_of(self._file))("replace")
         total = _size_of(self._file) if total is None else total
         name = _name_of(self._file) if name is None else name
         job = current() if id is None else None
@@ -40,9 +44,18 @@ class CountedFile:
             self._shown = job.stage(name, total=total, unit="B")
 
     def _count(self, data: Any) -> Any:
-        if self._shown is not None and data:
-            self._shown.advance(len(data.encode()) if isinstance(data, str) else len(data))
+        self._advance(data)
         return data
+
+    @harmless
+    def _advance(self, data: Any) -> None:
+        if data is not None:
+            self._advance_by(len(self._encoder.encode(data)) if isinstance(data, str) else memoryview(data).nbytes)
+
+    @harmless
+    def _advance_by(self, size: Optional[int]) -> None:
+        if self._shown is not None and size:
+            self._shown.advance(size)
 
     def read(self, *size: Any) -> Any:
         return self._count(self._file.read(*size))
@@ -56,19 +69,27 @@ class CountedFile:
     def readlines(self, *size: Any) -> Any:
         lines = self._file.readlines(*size)
         for line in lines:
-            self._count(line)
+            self._advance(line)
         return lines
 
     def readinto(self, buffer: Any) -> Any:
         size = self._file.readinto(buffer)
-        if self._shown is not None and size:
-            self._shown.advance(size)
+        self._advance_by(size)
+        return size
+
+    def readinto1(self, buffer: Any) -> Any:
+        size = self._file.readinto1(buffer)
+        self._advance_by(size)
         return size
 
     def write(self, data: Any) -> Any:
         written = self._file.write(data)
-        self._count(data)
+        self._advance(data)
         return written
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -120,6 +141,11 @@ def _size_of(file: Any) -> Optional[int]:
         return None
 
 
+def _encoding_of(file: Any) -> str:
+    encoding = getattr(file, "encoding", None)
+    return encoding if isinstance(encoding, str) else "utf-8"
+
+
 def _name_of(file: Any) -> str:
     name = getattr(file, "name", None)
     return os.path.basename(name) if isinstance(name, str) else "file"
@@ -133,7 +159,7 @@ def wrap_file(
     Inside the `with` block of a job, the file is a stage of that job. Otherwise, or with an `id`, it is a job of its
     own, which ends when the file is closed, and has failed if an exception leaves its `with` block. `name` is that of
     the stage or the job: by default the file's. `total` is how many bytes there are: by default the rest of a file on
-    disk.
+    disk. Text counts as many bytes as it has in the file's encoding, without carriage returns that Python removes.
     """
     return CountedFile(file, total, name, id)
 
