@@ -449,8 +449,8 @@ def test_a_message_is_taken_back(job: Job) -> None:
 
 
 def test_a_progress_in_percent_is_warned_of_once(job: Job, warnings: Callable[[], list[str]]) -> None:
-    for _ in range(3):
-        job.progress(51)
+    for percent in (51, 51, 52, 99):
+        job.progress(percent)
     job.progress(1.0000001)
     assert said(job)["progress"] == 1.0
     assert warnings() == ["progress must be between 0 and 1, so 51 counts as 1; 50 % is 0.5"]

@@ -21,7 +21,8 @@ def given_number(value: object, name: str) -> Optional[Number]:
     """A finite number; None for None, and for what is none."""
     found = number(value)
     if found is None and value is not None:
-        warn_once(f"{name} is ignored: it takes a finite number, not {_shown(value)}")
+        # The next value is most likely another one, and as wrong.
+        warn_once(f"{name} is ignored: it takes a finite number, not {_shown(value)}", f"{name} is no number")
     return found
 
 
@@ -29,7 +30,8 @@ def given_progress(value: object, name: str = "progress") -> Optional[float]:
     """A number between 0 and 1."""
     found = given_number(value, name)
     if found is not None and not -_ROUNDING <= found <= 1 + _ROUNDING:
-        warn_once(f"{name} must be between 0 and 1, so {found} counts as {min(1, max(0, found))}; 50 % is 0.5")
+        text = f"{name} must be between 0 and 1, so {found} counts as {min(1, max(0, found))}; 50 % is 0.5"
+        warn_once(text, f"{name} is outside")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Optional, TypeVar, cast
 
 from . import _notice
 from ._json import describe
@@ -16,10 +16,11 @@ MAX_WARNED = 256
 _warned: set[str] = set()
 
 
-def warn_once(text: str) -> None:
-    """Warns, unless this process has already logged the same text."""
-    if text not in _warned and len(_warned) < MAX_WARNED:
-        _warned.add(text)
+def warn_once(text: str, about: Optional[str] = None) -> None:
+    """Warns, unless this process has already warned about the same: by default, with the same text."""
+    about = text if about is None else about
+    if about not in _warned and len(_warned) < MAX_WARNED:
+        _warned.add(about)
         _notice.notify(text)
 
 

@@ -15,7 +15,7 @@ import os
 from typing import Any, Optional
 
 from . import _address, _json, _status
-from ._counter import number
+from ._argument import given_progress
 from ._memory import LOCK
 from ._record import Record
 from ._reporter import Reporter
@@ -51,7 +51,7 @@ class ProgressReporter:
         message: str = "",
         metadata: Optional[dict[str, Any]] = None,
     ) -> None:
-        """Reports that the job is in `stage`, at `progress` (0…1, clamped)."""
+        """Reports that the job is in `stage`, at `progress` (0…1, clamped with a warning)."""
         self._give(job_id, "processing", stage, progress, message, metadata=metadata or None)
 
     async def report_error(self, job_id: str, error: str, stage: str = "error") -> None:
@@ -96,7 +96,7 @@ class ProgressReporter:
         update = Update(str(job_id), status)
         stage = _json.describe(stage)
         update.stage(stage)
-        value = number(progress)
+        value = given_progress(progress)
         if value is not None:
             update.progress(min(1.0, max(0.0, value)))
         update.text("message", _json.describe(message) if message else "")
