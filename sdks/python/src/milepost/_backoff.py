@@ -6,6 +6,10 @@ import random
 
 FIRST = 1.0
 LONGEST = 30.0
+LONGEST_WAIT = 600.0
+"""The longest wait that a server can ask a watcher for, in seconds."""
+STABLE = 5.0
+"""A watcher's connection that lasted so many seconds resets the backoff."""
 
 
 class Backoff:

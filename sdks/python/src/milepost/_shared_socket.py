@@ -14,7 +14,7 @@ from typing import Any, Deque, NamedTuple, Optional
 
 from . import _http, _notice, _threads
 from ._backlog import Backlog
-from ._backoff import Backoff
+from ._backoff import LONGEST_WAIT, STABLE, Backoff
 from ._http_source import read_state
 from ._outcome import Failure, Lost, RetryLater
 from ._refused import WatchRefused
@@ -28,10 +28,6 @@ LINGER = 1.0
 """A socket that nobody needs is kept for so many seconds, for the next watch."""
 TIMEOUT = 10.0
 """For a connection, and for what is sent, in seconds."""
-LONGEST_WAIT = 600.0
-"""The longest wait that a server can ask for, in seconds."""
-STABLE = 5.0
-"""A connection that lasted so long ends the row of failures that the backoff counts."""
 WITHOUT = 600.0
 """For so many seconds, a server that does not speak WebSocket is only asked for event streams."""
 MAX_WITHOUT = 64

@@ -10,18 +10,13 @@ from types import TracebackType
 from typing import Optional, Protocol, TypeVar
 
 from . import _notice
-from ._backoff import Backoff
+from ._backoff import LONGEST_WAIT, STABLE, Backoff
 from ._cursor import Cursor
 from ._outcome import Failure, RetryLater
 from ._source import Ended, Query, Source, open_source
 from ._state import State
 
 W = TypeVar("W", bound="Watch")
-
-LONGEST_WAIT = 600.0
-"""The longest wait that a server can ask for, in seconds."""
-STABLE = 5.0
-"""A connection that lasted this long resets the backoff."""
 
 
 class Closing(Protocol):

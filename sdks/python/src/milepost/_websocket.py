@@ -13,7 +13,7 @@ from ._connection import Connection
 from ._outcome import Lost
 
 MAX_MESSAGE = 1 << 20
-"""A message longer than this (a state has at most 64 KiB and a little) is none of a Milepost server."""
+"""The longest message that is accepted, in bytes. A Milepost server's are hardly longer than a state: 64 KiB."""
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
@@ -163,7 +163,7 @@ class WebSocket:
         return whole
 
     def close(self, timeout: float) -> None:
-        """Takes leave, and closes the connection."""
+        """Sends a close frame, and closes the connection."""
         try:
             self._connection.send(_frame(_CLOSE, struct.pack(">H", 1000)), timeout)
         except Lost:
@@ -175,7 +175,7 @@ class WebSocket:
         self._connection.abandon()
 
     def release(self) -> None:
-        """Closes the connection without a word."""
+        """Closes the connection without a close frame."""
         self._connection.release()
 
 
