@@ -33,6 +33,12 @@ def no_job_is_open() -> Iterator[None]:
 
 
 @pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that work waits for."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
 def job_id(request: pytest.FixtureRequest) -> str:
     """An id that no other test has."""
     return f"job-{os.getpid()}-{next(_numbers)}"

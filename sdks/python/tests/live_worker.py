@@ -1,4 +1,4 @@
-"""Workers of task queues, as processes of their own."""
+"""Workers of task queues and web applications, as processes of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 from live_redis import LiveRedis
-from live_server import ENVIRONMENT, PATIENCE, LiveServer, eventually
+from live_server import ENVIRONMENT, PATIENCE, LiveServer, eventually, free_port
 
 _TESTS = Path(__file__).parent
 _SOURCES = _TESTS.parent / "src"
@@ -59,6 +60,19 @@ class LiveWorker:
         except ProcessLookupError:
             pass
         self.process.wait(PATIENCE)
+
+
+class LiveApp:
+    """A web application in a process of its own. In the command, PORT stands for its port."""
+
+    def __init__(self, folder: Path, command: list[str], ready: str, milepost_url: str, **environment: str) -> None:
+        port = str(free_port())
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = [each.replace("PORT", port) for each in command]
+        self.worker = LiveWorker(folder, arguments, ready, {"MILEPOST_URL": milepost_url, **environment})
+
+    def post(self, path: str, **parameters: object) -> httpx.Response:
+        return httpx.post(self.url + path, params=parameters, timeout=60)  # type: ignore[arg-type]
 
 
 class CeleryWorker(LiveWorker):

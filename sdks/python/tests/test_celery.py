@@ -62,11 +62,6 @@ def reporting(server: LiveServer) -> Iterator[None]:
     reporter.close()
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    return tmp_path / "gate"
-
-
 def pid_of(gate: Path) -> int:
     file = Path(f"{gate}.pid")
     return int(eventually(lambda: file.exists() and file.read_text(), "the task's start"))

@@ -10,34 +10,23 @@ from typing import Any
 import httpx
 import pytest
 from fake_server import Answer, FakeServer, Request, accept
-from live_server import LiveServer, eventually, free_port
-from live_worker import LiveWorker
+from live_server import LiveServer, eventually
+from live_worker import LiveApp
 from reported import state, until
 
 import milepost
 
 
-class LiveApp:
-    def __init__(self, folder: Path, milepost_url: str) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        command = ["uvicorn", "fastapi_app:app", "--host", "127.0.0.1", "--port", str(port)]
-        self.worker = LiveWorker(folder, command, "Uvicorn running on", {"MILEPOST_URL": milepost_url})
-
-    def post(self, path: str, **parameters: object) -> httpx.Response:
-        return httpx.post(self.url + path, params=parameters, timeout=60)  # type: ignore[arg-type]
+def start(folder: Path, milepost_url: str) -> LiveApp:
+    command = ["uvicorn", "fastapi_app:app", "--host", "127.0.0.1", "--port", "PORT"]
+    return LiveApp(folder, command, "Uvicorn running on", milepost_url)
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, shared_server: LiveServer) -> Iterator[LiveApp]:
-    app = LiveApp(tmp_path_factory.mktemp("app"), shared_server.url)
+    app = start(tmp_path_factory.mktemp("app"), shared_server.url)
     yield app
     app.worker.kill()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    return tmp_path / "gate"
 
 
 def test_the_answer_says_where_to_watch(server: LiveServer, app: LiveApp, gate: Path) -> None:
@@ -96,7 +85,7 @@ def test_a_job_that_another_runs(app: LiveApp) -> None:
 
 
 def test_sigterm_lets_the_work_finish(server: LiveServer, tmp_path: Path, gate: Path) -> None:
-    app = LiveApp(tmp_path, server.url)
+    app = start(tmp_path, server.url)
     job_id = app.post("/videos", gate=gate).json()["job_id"]
     until(server, job_id, status="processing", progress=0.5)
     app.worker.terminate()
@@ -117,7 +106,7 @@ def test_sigterm_waits_for_an_end_that_takes_its_time(
         return accept(request)
 
     milepost_server = fake(slowly)
-    app = LiveApp(tmp_path, milepost_server.url)
+    app = start(tmp_path, milepost_server.url)
     ids = {app.post(path, gate=gate).json()["job_id"] for _ in range(3)}
     gate.touch()
     app.worker.terminate()
@@ -132,7 +121,7 @@ def test_a_large_result_that_nobody_asked_for(server: LiveServer, app: LiveApp) 
 
 
 def test_a_server_that_is_down_harms_no_answer(tmp_path: Path, gate: Path) -> None:
-    app = LiveApp(tmp_path, "http://127.0.0.1:1")
+    app = start(tmp_path, "http://127.0.0.1:1")
     gate.touch()
     assert [app.post("/videos", gate=gate).status_code for _ in range(3)] == [202] * 3
     app.worker.kill()

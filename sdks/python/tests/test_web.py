@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from flask import Flask
-from live_server import LiveServer, eventually, free_port
-from live_worker import LiveWorker
+from live_server import LiveServer, eventually
+from live_worker import LiveApp
 from reported import state, until, without_frame
 
 import milepost
@@ -20,15 +19,9 @@ APPS = {"flask": "flask_app:app", "django": "django_app:application"}
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
-class LiveApp:
-    def __init__(self, framework: str, folder: Path, milepost_url: str, **environment: str) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        command = ["gunicorn", APPS[framework], "--bind", f"127.0.0.1:{port}"]
-        self.worker = LiveWorker(folder, command, "Booting worker", {"MILEPOST_URL": milepost_url, **environment})
-
-    def post(self, path: str, **parameters: object) -> httpx.Response:
-        return httpx.post(self.url + path, params=parameters, timeout=60)  # type: ignore[arg-type]
+def start(framework: str, folder: Path, milepost_url: str, **environment: str) -> LiveApp:
+    command = ["gunicorn", APPS[framework], "--bind", "127.0.0.1:PORT"]
+    return LiveApp(folder, command, "Booting worker", milepost_url, **environment)
 
 
 @pytest.fixture(scope="module", params=sorted(APPS))
@@ -39,14 +32,9 @@ def framework(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, shared_server: LiveServer, framework: str) -> Iterator[LiveApp]:
-    app = LiveApp(framework, tmp_path_factory.mktemp("app"), shared_server.url)
+    app = start(framework, tmp_path_factory.mktemp("app"), shared_server.url)
     yield app
     app.worker.kill()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    return tmp_path / "gate"
 
 
 def test_the_answer_says_where_to_watch(server: LiveServer, app: LiveApp, gate: Path) -> None:
@@ -83,7 +71,7 @@ def test_the_work_has_what_the_framework_gives(server: LiveServer, app: LiveApp,
 
 
 def test_a_job_that_another_runs(tmp_path: Path, framework: str) -> None:
-    app = LiveApp(framework, tmp_path, "http://127.0.0.1:1")
+    app = start(framework, tmp_path, "http://127.0.0.1:1")
     answer = app.post("/elsewhere")
     assert answer.status_code == 202
     assert answer.json()["websocket_url"] == "wss://progress.example.com/ws/jobs/video-7"
@@ -93,7 +81,7 @@ def test_a_job_that_another_runs(tmp_path: Path, framework: str) -> None:
 
 
 def test_sigterm_lets_the_work_finish(server: LiveServer, tmp_path: Path, gate: Path, framework: str) -> None:
-    app = LiveApp(framework, tmp_path, server.url)
+    app = start(framework, tmp_path, server.url)
     job_id = app.post("/videos", gate=gate).json()["job_id"]
     until(server, job_id, status="processing", progress=0.5)
     app.worker.terminate()
@@ -109,7 +97,7 @@ def test_a_token_watches_that_job_and_no_other(tmp_path: Path, gate: Path, frame
     key = "abcdef0123456789abcdef0123456789"
     server = LiveServer(tmp_path, environment={"MILEPOST_KEY": key, "MILEPOST_TOKEN_SECRET": SECRET})
     server.start()
-    app = LiveApp(framework, tmp_path, server.url, MILEPOST_TOKEN=key, MILEPOST_TOKEN_SECRET=SECRET)
+    app = start(framework, tmp_path, server.url, MILEPOST_TOKEN=key, MILEPOST_TOKEN_SECRET=SECRET)
     gate.touch()
     first, second = (app.post("/videos", gate=gate).json() for _ in range(2))
     end = milepost.wait(first["job_id"], url=server.url, token=first["token"], timeout=60)
@@ -121,7 +109,7 @@ def test_a_token_watches_that_job_and_no_other(tmp_path: Path, gate: Path, frame
 
 
 def test_a_server_that_is_down_harms_no_answer(tmp_path: Path, gate: Path, framework: str) -> None:
-    app = LiveApp(framework, tmp_path, "http://127.0.0.1:1")
+    app = start(framework, tmp_path, "http://127.0.0.1:1")
     gate.touch()
     assert [app.post("/videos", gate=gate).status_code for _ in range(3)] == [202] * 3
     app.worker.kill()
