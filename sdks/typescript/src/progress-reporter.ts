@@ -2,6 +2,7 @@
 import type { State } from 'milepost';
 import { fromEnvironment } from './environment.js';
 import { describe } from './process.js';
+import { checkRange, clamp } from './range.js';
 import { type Change, Sender, type Source, type Update } from './sender.js';
 
 export interface ReporterOptions {
@@ -40,18 +41,19 @@ export class ProgressReporter {
   /** Does nothing; kept for compatibility. */
   async initialize(): Promise<void> {}
 
-  /** How far it is, 0…1; null: the total is not known. Sent a moment later; of several, the latest. */
+  /** How far it is, 0…1 (clamped with a warning); null: the total is not known. Sent a moment later; of several, the latest. */
   async report(jobId: string, stage: string, progress: number | null, message = '', metadata?: unknown): Promise<void> {
     const known = this.#jobs.get(jobId)?.update;
     const given = typeof progress === 'number' && !Number.isNaN(progress);
-    this.#record(jobId, {
+    const source = this.#record(jobId, {
       job_id: jobId,
       status: 'processing',
       stage,
-      ...((given || progress === null) && { progress: given ? Math.min(1, Math.max(0, progress)) : null }),
+      ...((given || progress === null) && { progress: given ? clamp(progress) : null }),
       message,
       ...(metadata !== undefined && { metadata }),
     }, known?.['stage'] !== stage ? 'at once' : 'routine');
+    if (given && this.#sender) checkRange(source, progress);
   }
 
   /** The job has failed. Resolves when that was sent, or after two seconds. */

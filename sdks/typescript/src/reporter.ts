@@ -7,9 +7,10 @@
 import { type Attributes, attributesOf, isCount, parentOf } from './attributes.js';
 import { fromEnvironment } from './environment.js';
 import { type Running, describe, enter, leave } from './process.js';
+import { checkRange, clamp } from './range.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
 import { type Stage, stagesOf } from './stages.js';
-import { type Change, HEARTBEAT, Sender, type Source, type Update } from './sender.js';
+import { type Change, HEARTBEAT, Sender, type Source, type Update, warn as tell } from './sender.js';
 
 export { CancelRequested, type Action, type Request } from './request.js';
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
@@ -162,7 +163,7 @@ export class Job implements Running {
     try {
       onRequest?.(request, this);
     } catch (error) {
-      this.#source.warn(`milepost: onRequest of ${this.id} threw: ${describe(error)}`);
+      tell(this.#source.warn, `onRequest of ${this.id} threw: ${describe(error)}`);
     }
     if (action !== 'cancel') return;
     this.acknowledge('cancel');
@@ -196,7 +197,7 @@ export class Job implements Running {
     if (this.hasEnded) return;
     const declared = stagesOf(stages);
     if (!declared) {
-      this.#source.warn(`milepost: the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
+      tell(this.#source.warn, `the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
       return;
     }
     this.#stages = declared;
@@ -208,7 +209,7 @@ export class Job implements Running {
     return this.#stages?.some(({ id }) => id === this.#stage) ?? false;
   }
 
-  /** 0…1, in a declared stage that of the stage; null: the total is not known. */
+  /** 0…1, in a declared stage that of the stage; null: the total is not known. Values outside are clamped with a warning. */
   get progress(): number | null {
     if (this.#progress !== undefined) return this.#progress;
     return this.#total && this.#total > 0 ? Math.min(1, this.#done / this.#total) : null;
@@ -216,7 +217,8 @@ export class Job implements Running {
 
   set progress(progress: number | null) {
     if (this.hasEnded || Number.isNaN(progress)) return;
-    this.#progress = progress === null ? null : Math.min(1, Math.max(0, progress));
+    this.#progress = progress === null ? null : clamp(progress);
+    if (progress !== null && this.#sender) checkRange(this.#source, progress);
     this.#changed();
   }
 

@@ -154,7 +154,6 @@ test('what JSON cannot hold harms nobody', async () => {
   const big = { n: 10n };
   await job('x', { ...options(), metadata: loop }, (j) => {
     j.progress = NaN;
-    j.progress = 7;
     return big;
   });
   assert.deepEqual([told.at(-1).status, told.at(-1).progress], ['completed', 1]);
@@ -291,7 +290,26 @@ test('by today’s names, with today’s messages', async () => {
   assert.equal(told.at(-1).job_id, 'l');
   assert.equal(await new ProgressReporter({ url: 'http://127.0.0.1:9', warn: () => {} }).getStatus('j'), null);
   assert.equal(await new ProgressReporter().getStatus('j'), null);
-  assert.deepEqual(warned, []);
+  assert.deepEqual(warned, ['milepost: j: progress must be between 0 and 1, so 7 counts as 1; 50 % is 0.5']);
+});
+
+test('a progress in percent is warned of once for each job', async () => {
+  for (const id of ['a', 'b']) {
+    const job = new Job('x', { ...options(), id });
+    for (const progress of [NaN, null, -0.0001, 1.0000001, 50, 51]) job.progress = progress;
+    assert.equal(job.progress, 1);
+    await job.complete();
+  }
+  const text = 'progress must be between 0 and 1, so 50 counts as 1; 50 % is 0.5';
+  assert.deepEqual(warned, [`milepost: a: ${text}`, `milepost: b: ${text}`]);
+});
+
+test('a logger that throws fails no job', async () => {
+  const job = new Job('x', { ...options(), warn: () => { throw new Error('of its own'); } });
+  job.progress = 50;
+  job.stages([{ id: '' }]);
+  await job.complete();
+  assert.equal(told.at(-1).status, 'completed');
 });
 
 test('of many jobs, those reported last are remembered', async () => {
