@@ -271,9 +271,12 @@ impl Job {
     }
 
     /// Sets the progress, 0…1, if it is not derived from the count. It overrides the count. Values outside
-    /// are clamped, and NaN is ignored.
+    /// are clamped with a notice, and NaN is ignored.
     pub fn progress(&self, progress: f64) {
         self.counter.set_progress(progress);
+        if let Some(handle) = &self.handle {
+            handle.check_progress(progress);
+        }
     }
 
     /// Declares the job's stages in their order: names, or [`Stage`]s with a label, a weight or `skipped`. They replace the previous

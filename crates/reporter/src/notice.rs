@@ -75,6 +75,13 @@ pub enum Notice {
         /// Which part, and why.
         reason: String,
     },
+    /// A progress was outside of 0…1, so it was clamped. Probably the worker reports percent. Once for each job.
+    ProgressOutOfRange {
+        /// The job.
+        job: JobId,
+        /// The progress, and what it counts as.
+        reason: String,
+    },
     /// The reporter was closed before the last states of these jobs were acknowledged.
     Undelivered {
         /// How many.
@@ -122,6 +129,7 @@ impl fmt::Display for Notice {
                 )
             }
             Self::Truncated { job, reason } => write!(f, "part of {job} is not reported: {reason}"),
+            Self::ProgressOutOfRange { job, reason } => write!(f, "{job}: {reason}"),
             Self::Undelivered { jobs } => {
                 write!(
                     f,

@@ -10,7 +10,7 @@ use crate::counter::Counter;
 use crate::inbox::{Inbox, NotAccepted};
 use crate::notice::{Notice, NoticeHook};
 use crate::record::{End, Record};
-use crate::sender::{Sender, notify_truncated};
+use crate::sender::{Sender, notify_out_of_range, notify_truncated};
 
 /// Whoever has the last of it ends the thread.
 pub(crate) struct Owner {
@@ -221,6 +221,10 @@ impl Handle {
             notify_truncated(self.owner.notices(), &self.record, &truncated);
             self.wake();
         }
+    }
+
+    pub(crate) fn check_progress(&self, progress: f64) {
+        notify_out_of_range(self.owner.notices(), &self.record, progress);
     }
 
     pub(crate) fn notify_truncated(&self, reason: String) {

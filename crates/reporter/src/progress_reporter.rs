@@ -56,7 +56,7 @@ impl ProgressReporter {
     /// Does nothing; kept for compatibility.
     pub fn initialize(&self) {}
 
-    /// Reports that the job is in `stage`, at `progress` (0…1, clamped; NaN counts as absent), with a
+    /// Reports that the job is in `stage`, at `progress` (0…1, clamped with a notice; NaN counts as absent), with a
     /// message. `null` metadata counts as absent.
     pub fn report(
         &self,
@@ -71,7 +71,7 @@ impl ProgressReporter {
             metadata: metadata.map(Metadata::Given),
             truncated,
             stage: Some(stage.to_owned()),
-            progress: (!progress.is_nan()).then(|| Progress(Some(progress.clamp(0.0, 1.0)))),
+            progress: (!progress.is_nan()).then_some(Progress(Some(progress))),
             message: Some(message.to_owned()),
             ..update(job, Status::Processing)
         });

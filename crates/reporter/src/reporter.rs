@@ -6,8 +6,8 @@ use milepost_protocol::JobId;
 
 use crate::job::Job;
 use crate::owner::Owner;
-use crate::sender::notify_truncated;
-use crate::update::Update;
+use crate::sender::{notify_out_of_range, notify_truncated};
+use crate::update::{Progress, Update};
 
 /// Where a worker's jobs are reported to. One for a program is enough; clones are the same reporter.
 ///
@@ -41,12 +41,21 @@ impl Reporter {
         self.owner.as_ref().map_or_else(Job::silent, |owner| Job::open(owner, id))
     }
 
-    /// An update that is sent as it is.
+    /// An update that is sent as it is, but with its progress clamped to 0…1.
     pub(crate) fn report_whole(&self, id: &str, update: impl FnOnce(&JobId) -> Update) {
         let Some(owner) = &self.owner else { return };
         let Some(id) = owner.ready(id) else { return };
-        match owner.inbox().report_whole(&id, update(&id)) {
-            Ok((record, truncated)) => notify_truncated(owner.notices(), &record, &truncated),
+        let mut update = update(&id);
+        let given = update.progress.and_then(|Progress(given)| given);
+        update.progress =
+            update.progress.map(|_| Progress(given.map(|given| given.clamp(0.0, 1.0))));
+        match owner.inbox().report_whole(&id, update) {
+            Ok((record, truncated)) => {
+                notify_truncated(owner.notices(), &record, &truncated);
+                if let Some(given) = given {
+                    notify_out_of_range(owner.notices(), &record, given);
+                }
+            }
             Err(why) => owner.notify_not_accepted(why),
         }
     }

@@ -245,5 +245,20 @@ pub(crate) fn notify_truncated(notices: &NoticeHook, record: &Record, truncated:
     }
 }
 
+/// A progress that is at most this far outside of 0…1 was rounded; it is not in percent.
+const ROUNDING: f64 = 0.001;
+
+/// Notifies of a job's first progress that is outside of 0…1.
+pub(crate) fn notify_out_of_range(notices: &NoticeHook, record: &Record, progress: f64) {
+    let is_in_range = progress.is_nan() || (-ROUNDING..=1.0 + ROUNDING).contains(&progress);
+    if !is_in_range && record.first_out_of_range() {
+        let shown = progress.clamp(0.0, 1.0);
+        let reason = format!(
+            "progress must be between 0 and 1, so {progress} counts as {shown}; 50 % is 0.5"
+        );
+        notices.notify(&Notice::ProgressOutOfRange { job: record.job.clone(), reason });
+    }
+}
+
 #[cfg(test)]
 mod fixtures;

@@ -191,6 +191,24 @@ fn a_queued_job_is_shown_so_until_it_moves() {
 }
 
 #[test]
+fn a_progress_in_percent_is_a_notice_once_for_each_job() {
+    let server = FakeServer::start();
+    let (reporter, notices) = connect(&server);
+    for name in ["a", "b"] {
+        let job = reporter.job(name);
+        for progress in [f64::NAN, -0.0001, 1.000_000_1, 50.0, 51.0] {
+            job.progress(progress);
+        }
+        job.stage_within("encoding", 0.5..1.0).progress(52.0);
+        server.wait_for(name, |u| u["progress"] == 1.0);
+        job.complete();
+    }
+    let found = notices.0.lock().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let text = "progress must be between 0 and 1, so 50 counts as 1; 50 % is 0.5";
+    assert_eq!(found, [format!("a: {text}"), format!("b: {text}")]);
+}
+
+#[test]
 fn stages_take_the_job_through_their_ranges() {
     let server = FakeServer::start();
     let (reporter, _) = connect(&server);

@@ -31,6 +31,8 @@ pub(crate) struct Record {
     pub(crate) woken: AtomicBool,
     /// Whether a notice has said that a part of this job's updates was left out.
     truncated: AtomicBool,
+    /// Whether a notice has said that a progress was outside of 0…1.
+    was_out_of_range: AtomicBool,
     /// The latest request of a watcher.
     pub(crate) requests: Requests,
     fields: Mutex<Fields>,
@@ -51,6 +53,7 @@ impl Record {
             key,
             woken: AtomicBool::new(false),
             truncated: AtomicBool::new(false),
+            was_out_of_range: AtomicBool::new(false),
             requests: Requests::default(),
             fields: Mutex::new(Fields::new(counter)),
         }
@@ -300,5 +303,10 @@ impl Record {
     /// Returns true once: when a part of the job is left out for the first time.
     pub(crate) fn first_truncated(&self) -> bool {
         !self.truncated.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns true once: when a progress is outside of 0…1 for the first time.
+    pub(crate) fn first_out_of_range(&self) -> bool {
+        !self.was_out_of_range.swap(true, Ordering::Relaxed)
     }
 }
