@@ -1,7 +1,7 @@
 //! No two modules of a crate import each other, not even through others. A child may import from the modules above it.
 //!
-//! The source is read by its tokens. `syn` would read it better, but changes the features with which every derive of the
-//! workspace is built.
+//! The source is read by its tokens. With `proc-macro2` or `syn` in this crate, which would read it better, cargo builds every
+//! derive of the workspace twice: once for commands that also build this crate, and once for those that do not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -219,10 +219,8 @@ fn tokens(text: &str) -> Vec<String> {
             rest.find("*/").map_or(rest.len(), |end| end + 2)
         } else if first == '"' {
             1 + length_of_text(&rest[1..], '"')
-        } else if rest.starts_with("r\"") || rest.starts_with("r#\"") {
-            let end = if rest.starts_with("r\"") { "\"" } else { "\"#" };
-            let begin = rest.find('"').map_or(rest.len(), |quote| quote + 1);
-            begin + rest[begin..].find(end).map_or(0, |at| at + end.len())
+        } else if let Some(length) = length_of_raw_text(rest) {
+            length
         } else if first == '\'' {
             let mut next = rest[1..].chars();
             let is_char = matches!((next.next(), next.next()), (Some('\\'), _) | (_, Some('\'')));
@@ -245,6 +243,15 @@ fn tokens(text: &str) -> Vec<String> {
         rest = &rest[length..];
     }
     tokens
+}
+
+/// The length of a text such as `r#"…"#`, if `source` begins with one.
+fn length_of_raw_text(source: &str) -> Option<usize> {
+    let text = source.strip_prefix(['b', 'c']).unwrap_or(source).strip_prefix('r')?;
+    let quoted = text.trim_start_matches('#');
+    let end = format!("\"{}", "#".repeat(text.len() - quoted.len()));
+    let after = quoted.strip_prefix('"')?.split_once(&end).map_or("", |(_, after)| after);
+    Some(source.len() - after.len())
 }
 
 /// The length of what is quoted, the closing quote included.
@@ -338,5 +345,7 @@ mod tests {
         assert!(found(&[("a.rs", captures), ("b.rs", "fn f() {}")]).is_empty());
         let quoted = "// crate::a::A\n/// [`crate::a::A`]\nconst T: [&str; 2] = [\"\\\"crate::a::A\", r#\"crate::a::A\"#];";
         assert!(found(&[("a.rs", "use crate::b::B;"), ("b.rs", quoted)]).is_empty());
+        let raw = "const T: [&str; 2] = [r##\"\"# crate::a::A\"##, br#\"\"crate::a::A\"#];";
+        assert!(found(&[("a.rs", "use crate::b::B;"), ("b.rs", raw)]).is_empty());
     }
 }
