@@ -18,6 +18,8 @@ pub(crate) enum Error {
     Protocol(String),
     /// A recorded run cannot be read.
     Recording(String),
+    /// This many measurements failed. The results of the others are written.
+    Failed(usize),
     /// The command line asks for more than this machine, or this program, allows.
     Limit(String),
 }
@@ -26,6 +28,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(doing, source) => write!(f, "{doing}: {source}"),
+            Self::Failed(1) => f.write_str("1 measurement failed"),
+            Self::Failed(count) => write!(f, "{count} measurements failed"),
             Self::Server(text)
             | Self::Late(text)
             | Self::Refused(text)

@@ -328,9 +328,10 @@ fn main() -> ExitCode {
         Command::Idle(options) => run(&IDLE, &options, &[]),
         Command::Redis(options) => run(&REDIS, &options, &[]),
         Command::Stalled(options) => run(&STALLED, &options, &[]),
-        Command::Growth(options) => [FANOUT, JOBS, MEMORY]
-            .iter()
-            .try_for_each(|figure| run(figure, &options, &[100, 1_000, 10_000, MAX_SOCKETS])),
+        Command::Growth(options) => run_each(
+            [FANOUT, JOBS, MEMORY]
+                .map(|figure| (figure, options.clone(), &[100, 1_000, 10_000, MAX_SOCKETS][..])),
+        ),
         Command::Lines(options) => run(&LINES, &options, &[]),
         Command::Herd(options) => {
             figures::herd::check(&load(&HERD, &options)).and_then(|()| run(&HERD, &options, &[]))
@@ -345,7 +346,7 @@ fn main() -> ExitCode {
                 }
             })
         }
-        Command::Quick(options) => quick(&options),
+        Command::Quick(options) => run_each(quick(&options)),
         Command::Bound { port } => {
             bound::serve(port).map_err(error::doing(format!("serving on port {port}")))
         }
@@ -359,15 +360,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures what most changes touch, with less load. What `options` says overrides that.
-fn quick(options: &Options) -> Result<(), Error> {
+/// A figure with its options, and the numbers of watchers to measure it at.
+type Run = (Figure, Options, &'static [usize]);
+
+/// What most changes touch, with less load. What `options` says overrides that.
+fn quick(options: &Options) -> impl Iterator<Item = Run> {
     const QUICK: &[(&Figure, &[Kind], &[usize], usize)] = &[
         (&FANOUT, &[Kind::Milepost, Kind::Uws, Kind::Bound], &[2_000], 200_000),
         (&JOBS, &[Kind::Milepost, Kind::Uws], &[100, 1_000, 10_000], 60_000),
         (&MEMORY, &[Kind::Milepost, Kind::Uws], &[1_000, 10_000], 10_000),
         (&CONNECTS, &[Kind::Milepost, Kind::Uws], &[5_000], 5_000),
     ];
-    for (figure, servers, sizes, deliveries) in QUICK {
+    QUICK.iter().map(|(figure, servers, sizes, deliveries)| {
         let figure = Figure { servers, ..**figure };
         let options = Options {
             rounds: options.rounds.or(Some(3)),
@@ -375,9 +379,8 @@ fn quick(options: &Options) -> Result<(), Error> {
             ..options.clone()
         };
         let sizes = if options.watchers.is_some() { &[] } else { *sizes };
-        run(&figure, &options, sizes)?;
-    }
-    Ok(())
+        (figure, options, sizes)
+    })
 }
 
 /// A figure's own load, with what `options` says in its place.
@@ -393,6 +396,19 @@ fn load(figure: &Figure, options: &Options) -> Load {
             if figure.load.stalled == 0 { 0 } else { watchers / 10 }
         }),
     }
+}
+
+/// Measures several figures, also those after one with failed measurements.
+fn run_each(runs: impl IntoIterator<Item = Run>) -> Result<(), Error> {
+    let mut failed = 0;
+    for (figure, options, sizes) in runs {
+        match run(&figure, &options, sizes) {
+            Ok(()) => {}
+            Err(Error::Failed(count)) => failed += count,
+            Err(error) => return Err(error),
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Error::Failed(failed)) }
 }
 
 /// Measures a figure: in each round each server once, freshly started, at each size.
@@ -453,7 +469,7 @@ fn run(figure: &Figure, options: &Options, sizes: &[usize]) -> Result<(), Error>
     eprintln!("written to {}", path.display());
     match results.failures.len() {
         0 => Ok(()),
-        count => Err(Error::Server(format!("{count} measurements failed"))),
+        count => Err(Error::Failed(count)),
     }
 }
 
