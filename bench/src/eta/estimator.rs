@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
 use serde_json::Value;
 
-/// Learns how progress grows.
+/// A library's estimator: learns how progress grows.
 pub(super) trait Estimator {
     /// The progress is `progress` from `at` on, in seconds.
     fn step(&mut self, at: f64, progress: f64);
@@ -22,19 +22,8 @@ pub(super) struct Milepost {
 }
 
 impl Milepost {
-    /// `eta` and `eta_high`, in seconds.
-    pub(super) fn instants(&self) -> Option<[f64; 2]> {
-        let state: Value = serde_json::from_str(self.state.as_ref()?.json()).ok()?;
-        let instant = |name: &str| {
-            let moment = Timestamp::parse(state.get(name)?.as_str()?)?;
-            Some(moment.since(Timestamp::from_micros(0)).as_secs_f64())
-        };
-        Some([instant("eta")?, instant("eta_high")?])
-    }
-}
-
-impl Estimator for Milepost {
-    fn step(&mut self, at: f64, progress: f64) {
+    /// As [`Estimator::step`].
+    pub(super) fn step(&mut self, at: f64, progress: f64) {
         let job = JobId::parse("a").expect("a job id");
         let json = format!(r#"{{"progress":{progress}}}"#);
         let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
@@ -47,8 +36,14 @@ impl Estimator for Milepost {
         }
     }
 
-    fn left(&self, now: f64) -> Option<f64> {
-        self.instants().map(|[eta, _]| eta - now)
+    /// `eta` and `eta_high`, in seconds.
+    pub(super) fn instants(&self) -> Option<[f64; 2]> {
+        let state: Value = serde_json::from_str(self.state.as_ref()?.json()).ok()?;
+        let instant = |name: &str| {
+            let moment = Timestamp::parse(state.get(name)?.as_str()?)?;
+            Some(moment.since(Timestamp::from_micros(0)).as_secs_f64())
+        };
+        Some([instant("eta")?, instant("eta_high")?])
     }
 }
 
