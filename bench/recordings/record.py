@@ -52,11 +52,6 @@ JOBS = {
     "ffmpeg-steady": f"{VIDEO} -f lavfi -i testsrc2=s=1280x720:d=60 {X264.format('medium')}",
     # Each second of the picture takes longer to compute than the one before.
     "ffmpeg-mandelbrot": f"{VIDEO} -f lavfi -i mandelbrot=s=640x480:rate=25 -t 24 {X264.format('veryfast')}",
-    # A still picture, then noise, which takes much longer to compress.
-    "ffmpeg-still-then-noise": f"{VIDEO} -f lavfi -i color=c=navy:s=1280x720:d=40,noise=alls=60:allf=t:enable='gte(t,30)' -t 40"
-    f" {X264.format('veryfast')}",
-    "ffmpeg-noise-then-still": f"{VIDEO} -f lavfi -i color=c=navy:s=1280x720:d=40,noise=alls=60:allf=t:enable='lt(t,10)' -t 40"
-    f" {X264.format('veryfast')}",
     "ffmpeg-vp9": f"{VIDEO} -f lavfi -i testsrc2=s=640x360:d=20 -c:v libvpx-vp9 -cpu-used 4 -f null -",
     "rsync-small-files": "rsync -a --info=progress2 --no-inc-recursive --outbuf=L --bwlimit=4m {source}/small/ {scratch}/copy/",
     "rsync-large-files": "rsync -a --info=progress2 --no-inc-recursive --outbuf=L --bwlimit=2m {source}/large/ {scratch}/copy/",
