@@ -43,7 +43,7 @@ pub use position::{Epoch, Position, Standing};
 pub use problem::{FieldError, Problem, ProblemType};
 pub use public::View;
 pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
-pub use stages::MAX_STAGE_BYTES;
+pub use stages::{MAX_STAGE_BYTES, Stage, parse as parse_stages};
 pub use state::{ENCODED_PACE, InvalidState, State, StateView};
 pub use status::Status;
 pub use timeline::{

@@ -14,7 +14,7 @@ pub(crate) const MAX_LIST: usize = 64;
 
 /// A stage that a job declares.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Stage<'a> {
+pub struct Stage<'a> {
     /// What updates call it.
     pub id: Cow<'a, str>,
     /// What people call it, if that is another word.
@@ -37,8 +37,8 @@ struct Declared<'a> {
     skipped: bool,
 }
 
-/// The value of the attribute `stages`, if it is one.
-pub(crate) fn parse(json: &str) -> Option<Vec<Stage<'_>>> {
+/// The stages in a value of the attribute `stages`; none if the value is not valid.
+pub fn parse(json: &str) -> Option<Vec<Stage<'_>>> {
     let list: Vec<&RawValue> = serde_json::from_str(json).ok()?;
     if list.len() > MAX_LIST {
         return None;

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use milepost_protocol::{Action, Attribute, Children, Health, State, StateView, Status};
+use milepost_protocol::{
+    Action, Attribute, Children, Health, State, StateView, Status, parse_stages,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -138,17 +140,9 @@ impl JobSummary {
 
 /// What people call the stage, if the job declares it with a label.
 fn stage_label(state: &State, stage: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Declared {
-        Labelled { id: String, label: String },
-        Other(serde::de::IgnoredAny),
-    }
-    let stages: Vec<Declared> = serde_json::from_str(state.attribute(Attribute::Stages)?).ok()?;
-    stages.into_iter().find_map(|declared| match declared {
-        Declared::Labelled { id, label } if id == stage => Some(label),
-        Declared::Labelled { .. } | Declared::Other(_) => None,
-    })
+    let stages = parse_stages(state.attribute(Attribute::Stages)?)?;
+    let declared = stages.into_iter().find(|declared| declared.id == stage)?;
+    declared.label.map(Cow::into_owned)
 }
 
 /// `400/1000 rows`.

@@ -1,12 +1,11 @@
 //! How `milepost top` looks.
 
-use milepost_protocol::{Attribute, Health, State, Status, Timestamp};
+use milepost_protocol::{Attribute, Health, Stage, State, Status, Timestamp, parse_stages};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row as TableRow, Sparkline, Table, TableState};
-use serde_json::Value;
 
 use super::app::{App, Mode, OpenJob};
 use super::history::History;
@@ -208,30 +207,15 @@ fn draw_log(frame: &mut Frame<'_>, log: &[String], area: Rect) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// A stage that is declared, or has begun.
-struct Stage {
-    id: String,
-    label: Option<String>,
-    is_skipped: bool,
-}
-
 /// Those that the job declares; else those that have begun, if there are several.
-fn known_stages(state: &State, history: &History) -> Vec<Stage> {
-    let declared = state.attribute(Attribute::Stages);
-    let declared = declared.and_then(|json| serde_json::from_str::<Vec<Value>>(json).ok());
-    if let Some(declared) = declared {
-        let stage = |stage: &Value| {
-            let id = stage.as_str().or_else(|| stage["id"].as_str())?.to_owned();
-            let label = stage["label"].as_str().map(str::to_owned);
-            Some(Stage { id, label, is_skipped: stage["skipped"] == Value::Bool(true) })
-        };
-        return declared.iter().filter_map(stage).collect();
+fn known_stages<'a>(state: &'a State, history: &'a History) -> Vec<Stage<'a>> {
+    if let Some(declared) = state.attribute(Attribute::Stages).and_then(parse_stages) {
+        return declared;
     }
-    let mut begun: Vec<Stage> = Vec::new();
+    let mut begun: Vec<Stage<'_>> = Vec::new();
     for past in &history.stages {
         if begun.iter().all(|stage| stage.id != past.id) {
-            let (id, label) = (past.id.clone(), past.label.clone());
-            begun.push(Stage { id, label, is_skipped: false });
+            begun.push(past.stage());
         }
     }
     if begun.len() < 2 { Vec::new() } else { begun }
@@ -249,7 +233,7 @@ fn stages(state: &State, history: &History, now: Timestamp) -> Option<String> {
         let took = took.unwrap_or_default();
         let is_done = state.status() == Status::Completed || current.is_some_and(|at| index < at);
         match current {
-            _ if stage.is_skipped => format!("{label} (skipped)"),
+            _ if stage.skipped => format!("{label} (skipped)"),
             _ if is_done => format!("✓ {label}{took}"),
             Some(at) if at == index => format!("● {label}{took}"),
             _ => format!("{label}{took}"),

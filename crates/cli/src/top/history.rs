@@ -1,8 +1,9 @@
 //! A job's whole attempt, as far as its page shows it: `spec/README.md`, section 9.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use milepost_protocol::Timestamp;
+use milepost_protocol::{Stage, Timestamp};
 use serde::Deserialize;
 
 /// What the server keeps of the present attempt. Empty: it keeps nothing, or is older.
@@ -20,12 +21,18 @@ pub(super) struct History {
 #[derive(Debug, Deserialize)]
 pub(super) struct PastStage {
     pub(super) id: String,
-    pub(super) label: Option<String>,
+    label: Option<String>,
     started_at: Option<String>,
     ended_at: Option<String>,
 }
 
 impl PastStage {
+    /// As if the job had declared it.
+    pub(super) fn stage(&self) -> Stage<'_> {
+        let label = self.label.as_deref().map(Cow::Borrowed);
+        Stage { id: Cow::Borrowed(&self.id), label, weight: 1.0, skipped: false }
+    }
+
     fn took(&self, now: Timestamp) -> Option<Duration> {
         let started = Timestamp::parse(self.started_at.as_deref()?)?;
         let ended = self.ended_at.as_deref().and_then(Timestamp::parse);
