@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Children, JobId, State};
+use milepost_protocol::{Children, JobId, Position, State};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -25,11 +25,11 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Parent {
     pub(super) job: JobId,
     /// Of its latest state: while it stays, so do the children.
-    pub(super) position: String,
+    pub(super) position: Position,
     pub(super) counts: Children,
 }
 
-/// The children of each parent in a query. Empty if the server did not answer.
+/// The children of each parent for which the server answered.
 type Listed = Vec<(Parent, Vec<State>)>;
 
 /// Lists children every [`EVERY`], and not before the previous response has arrived.
@@ -39,7 +39,7 @@ pub(super) struct Family {
     ticks: Interval,
     asking: Option<JoinHandle<Listed>>,
     /// Positions of the parents as of the latest lists of their children.
-    listed: HashMap<JobId, String>,
+    listed: HashMap<JobId, Position>,
 }
 
 impl Family {
@@ -58,7 +58,7 @@ impl Family {
                 // An error: the runtime ends.
                 let Ok(listed) = listed else { return std::future::pending().await };
                 for (parent, _) in &listed {
-                    self.listed.insert(parent.job.clone(), parent.position.clone());
+                    self.listed.insert(parent.job.clone(), parent.position);
                 }
                 return listed;
             }
@@ -77,9 +77,26 @@ impl Family {
 }
 
 fn list(client: &Client, parents: Vec<Parent>) -> Listed {
-    let found = parents.into_iter().map(|parent| {
-        let states = children(client, &parent.job, &parent.counts, MAX_LISTED).unwrap_or_default();
-        (parent, states)
+    let found = parents.into_iter().filter_map(|parent| {
+        let states = children(client, &parent.job, &parent.counts, MAX_LISTED).ok()?;
+        Some((parent, states))
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_stay_as_they_are_if_the_server_does_not_answer() {
+        let client = Client::new("http://127.0.0.1:1").unwrap();
+        let counts = r#"{"expected":1,"queued":0,"processing":1,"completed":0,"failed":0,"cancelled":0,"lost":0}"#;
+        let parent = Parent {
+            job: JobId::parse("batch").unwrap(),
+            position: Position::parse("1-1").unwrap(),
+            counts: serde_json::from_str(counts).unwrap(),
+        };
+        assert!(list(&client, vec![parent]).is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, State, Status, Timestamp};
+use milepost_protocol::{JobId, Position, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
 use super::family::Parent;
@@ -24,7 +24,7 @@ pub(super) struct Watched {
     pub(super) summary: Option<JobSummary>,
     pub(super) times: Option<JobTimes>,
     /// Of the latest state.
-    position: String,
+    position: Option<Position>,
     /// Those of its children that matter most, as they were listed last.
     pub(super) children: Vec<Child>,
     /// Since when the server answers that it does not know the job.
@@ -135,7 +135,7 @@ impl WatchedJobs {
             job,
             summary: None,
             times: None,
-            position: String::new(),
+            position: None,
             children: Vec::new(),
             unknown_since: None,
             given_up: false,
@@ -201,7 +201,7 @@ impl WatchedJobs {
         watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
         watched.summary = Some(JobSummary::of(state));
         watched.times = Some(JobTimes::of(state));
-        watched.position = state.position().to_string();
+        watched.position = Some(state.position());
         watched.unknown_since = None;
         watched.given_up = false;
         watched.is_unreadable = false;
@@ -253,7 +253,7 @@ impl WatchedJobs {
         let going = self.watched.iter().filter(|watched| !watched.is_over());
         let parents = going.filter_map(|watched| {
             let counts = watched.summary.as_ref()?.children?;
-            Some(Parent { job: watched.job.clone(), position: watched.position.clone(), counts })
+            Some(Parent { job: watched.job.clone(), position: watched.position?, counts })
         });
         parents.collect()
     }
