@@ -11,17 +11,21 @@ pub(crate) fn known(counts: &Children) -> usize {
 /// `7 of 12 ended, 1 failed, 2 processing`.
 pub(crate) fn counts_in_words(counts: &Children) -> String {
     let [ended, expected] = [counts.ended(), counts.expected].map(|count| grouped(count.into()));
-    let mut words = vec![format!("{ended} of {expected} ended")];
-    let others = [
+    let others = named([
         (counts.failed, "failed"),
         (counts.cancelled, "cancelled"),
         (counts.lost, "lost"),
         (counts.processing, "processing"),
         (counts.queued, "queued"),
-    ];
-    let others = others.into_iter().filter(|(count, _)| *count > 0);
-    words.extend(others.map(|(count, name)| format!("{} {name}", grouped(count.into()))));
+    ]);
+    let words = [vec![format!("{ended} of {expected} ended")], others].concat();
     words.join(", ")
+}
+
+/// `1 failed`, `2 processing`; nothing for a count of 0.
+pub(crate) fn named<const N: usize>(counts: [(u32, &str); N]) -> Vec<String> {
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, name)| format!("{} {name}", grouped(count.into()))).collect()
 }
 
 /// `9,980`.

@@ -13,7 +13,7 @@ mod times;
 
 pub(crate) use bar_line::{RowOptions, bar_line};
 pub(crate) use block::Block;
-pub(crate) use child_counts::{counts_in_words, grouped, known};
+pub(crate) use child_counts::{counts_in_words, grouped, known, named};
 pub(crate) use screen::Screen;
 pub(crate) use summary::{JobSummary, duration, last_line, percent, sanitized};
 pub(crate) use suspension::Suspension;

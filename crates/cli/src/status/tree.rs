@@ -6,10 +6,10 @@ use crate::bars::{JobSummary, counts_in_words, grouped, known, sanitized};
 use crate::client::Client;
 use crate::jobs::children;
 
-/// So many children of the job are shown; the rest is counted.
+/// The most children of the job that are shown. The others are counted.
 const MOST: usize = 20;
 
-/// So many children of a child are shown.
+/// The most children of a child that are shown.
 const MOST_NESTED: usize = 5;
 
 /// The most jobs whose children are requested, so that a wide tree does not cost hundreds of requests.
@@ -18,8 +18,8 @@ const MAX_REQUESTS: usize = 10;
 /// A longer id does not move the columns of the others.
 const MAX_NAME: usize = 40;
 
-/// The counts, and below them the children that matter most, with their own children. Where nobody can be asked for them, as
-/// with Redis, only the counts.
+/// The counts, and below them the children that matter most, with their own children. If they cannot be
+/// listed, as with Redis, only the counts.
 pub(super) fn tree(client: &Client, parent: &JobId, counts: &Children) -> String {
     let mut tree = Tree { client, lines: vec![counts_in_words(counts)], requests: 0 };
     tree.add(parent, counts, "", MOST);

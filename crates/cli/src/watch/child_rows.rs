@@ -3,7 +3,7 @@
 use milepost_protocol::{Children, Health, Status, Timestamp};
 
 use super::watched_jobs::{Child, Watched};
-use crate::bars::{RowOptions, bar_line, grouped, known};
+use crate::bars::{RowOptions, bar_line, grouped, known, named};
 
 /// The most children of a job that have a row.
 const MAX_SHOWN: usize = 10;
@@ -59,17 +59,14 @@ fn others(counts: &Children, shown: &[&Child], rest: usize) -> String {
     };
     let lost = shown.iter().filter(|child| is_lost(child) && !child.summary.status.is_end());
     let lost = u32::try_from(lost.count()).unwrap_or(u32::MAX);
-    let left = [
+    let left = named([
         (counts.failed.saturating_sub(of(Status::Failed)), "failed"),
         (counts.lost.saturating_sub(lost), "lost"),
         (counts.processing.saturating_sub(of(Status::Processing)), "processing"),
         (counts.queued.saturating_sub(of(Status::Queued)), "queued"),
         (counts.cancelled, "cancelled"),
         (counts.completed, "completed"),
-    ];
-    let left = left.into_iter().filter(|(count, _)| *count > 0);
-    let words: Vec<String> =
-        left.map(|(count, name)| format!("{} {name}", grouped(count.into()))).collect();
+    ]);
     let rest = grouped(u64::try_from(rest).unwrap_or(u64::MAX));
-    format!("{rest} more: {}", words.join(", "))
+    format!("{rest} more: {}", left.join(", "))
 }
