@@ -289,9 +289,9 @@ fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<
             .values()
             .flatten()
             .any(|record| record.timeline.as_ref().is_some_and(|timeline| !timeline.is_empty()));
-        let mut timelines = table(&transaction, TIMELINES, adds_timelines)?;
+        let mut timelines = optional_table(&transaction, TIMELINES, adds_timelines)?;
         let adds_paces = jobs.values().flatten().any(|record| record.state.has_pace());
-        let mut paces = table(&transaction, PACES, adds_paces)?;
+        let mut paces = optional_table(&transaction, PACES, adds_paces)?;
         let mut table = transaction.open_table(JOBS)?;
         for (job, record) in jobs {
             let job = job.as_str();
@@ -319,13 +319,21 @@ fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<
 }
 
 /// A table that is made only when it is needed: if it does not exist, `make` says whether to make it.
-fn table<'a>(
+fn optional_table<'a>(
     transaction: &'a WriteTransaction,
     definition: TableDefinition<'static, &'static str, &'static [u8]>,
     make: bool,
 ) -> Result<Option<Table<'a, &'static str, &'static [u8]>>, redb::Error> {
     let exists = transaction.list_tables()?.any(|table| table.name() == definition.name());
     Ok(if make || exists { Some(transaction.open_table(definition)?) } else { None })
+}
+
+fn value_of(
+    table: Option<&Table<'_, &'static str, &'static [u8]>>,
+    job: &str,
+) -> Result<Option<Vec<u8>>, redb::Error> {
+    let Some(table) = table else { return Ok(None) };
+    Ok(table.get(job)?.map(|bytes| bytes.value().to_vec()))
 }
 
 /// What could not be written waits again, unless there is something newer.
@@ -364,29 +372,24 @@ fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error>
     let mut records = Vec::new();
     {
         let table = transaction.open_table(JOBS)?;
-        let timelines = self::table(&transaction, TIMELINES, false)?;
-        let paces = self::table(&transaction, PACES, false)?;
+        let timelines = optional_table(&transaction, TIMELINES, false)?;
+        let paces = optional_table(&transaction, PACES, false)?;
         for entry in table.iter()? {
             let (job, value) = entry?;
             let (begun, expires, json) = value.value();
             match State::parse(json) {
-                Ok(state) => records.push(Record {
-                    state: Arc::new(match &paces {
-                        Some(paces) => match paces.get(job.value())? {
-                            Some(pace) => state.with_encoded_pace(pace.value()),
-                            None => state,
-                        },
+                Ok(state) => {
+                    let state = match value_of(paces.as_ref(), job.value())? {
+                        Some(pace) => state.with_encoded_pace(&pace),
                         None => state,
-                    }),
-                    begun,
-                    expires: Timestamp::from_micros(expires),
-                    timeline: match &timelines {
-                        Some(timelines) => {
-                            timelines.get(job.value())?.map(|bytes| bytes.value().to_vec())
-                        }
-                        None => None,
-                    },
-                }),
+                    };
+                    records.push(Record {
+                        state: Arc::new(state),
+                        begun,
+                        expires: Timestamp::from_micros(expires),
+                        timeline: value_of(timelines.as_ref(), job.value())?,
+                    });
+                }
                 Err(error) => return Ok(Err(format!("job {}: {error}", job.value()))),
             }
         }
