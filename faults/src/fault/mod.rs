@@ -18,6 +18,9 @@ use crate::watcher::LONGEST_BACKOFF;
 /// How soon after a fault every watcher has to show the newest state.
 pub(crate) const BOUND: Duration = Duration::from_secs(5);
 
+/// Where most faults happen.
+const REDIS: Ground = Ground::Single(Persistence::None);
+
 macro_rules! faults {
     ($($variant:ident $name:literal $about:literal $ground:expr;)*) => {
         /// One fault.
@@ -43,25 +46,25 @@ macro_rules! faults {
 }
 
 faults! {
-    Nothing "nothing" "no fault at all" Ground::Single(Persistence::None);
-    RedisEmpty "redis-empty" "Redis killed, back empty after 2 s" Ground::Single(Persistence::None);
+    Nothing "nothing" "no fault at all" REDIS;
+    RedisEmpty "redis-empty" "Redis killed, back empty after 2 s" REDIS;
     RedisKept "redis-kept" "Redis killed, back with its data after 2 s" Ground::Single(Persistence::Appended);
-    RedisFrozen "redis-frozen" "Redis frozen for 20 s" Ground::Single(Persistence::None);
-    CutBoth "cut-both" "one instance's network to Redis silent for 15 s, both ways" Ground::Single(Persistence::None);
-    CutFromRedis "cut-from-redis" "the same, but only from Redis to the instance" Ground::Single(Persistence::None);
-    CutToRedis "cut-to-redis" "the same, but only from the instance to Redis" Ground::Single(Persistence::None);
-    CutHard "cut-hard" "one instance's connections to Redis reset, and refused for 15 s" Ground::Single(Persistence::None);
-    SubscriberKilled "subscriber-killed" "CLIENT KILL of every subscriber" Ground::Single(Persistence::None);
-    SubscriberOverrun "subscriber-overrun" "every subscriber's output buffer overrun" Ground::Single(Persistence::None);
-    InstanceKilled "instance-killed" "an instance killed with -9, back after 3 s" Ground::Single(Persistence::None);
-    RollingRestart "rolling-restart" "each instance restarted, one after the other" Ground::Single(Persistence::None);
-    WorkerKilled "worker-killed" "a tenth of the workers killed within a report" Ground::Single(Persistence::None);
+    RedisFrozen "redis-frozen" "Redis frozen for 20 s" REDIS;
+    CutBoth "cut-both" "one instance's network to Redis silent for 15 s, both ways" REDIS;
+    CutFromRedis "cut-from-redis" "the same, but only from Redis to the instance" REDIS;
+    CutToRedis "cut-to-redis" "the same, but only from the instance to Redis" REDIS;
+    CutHard "cut-hard" "one instance's connections to Redis reset, and refused for 15 s" REDIS;
+    SubscriberKilled "subscriber-killed" "CLIENT KILL of every subscriber" REDIS;
+    SubscriberOverrun "subscriber-overrun" "every subscriber's output buffer overrun" REDIS;
+    InstanceKilled "instance-killed" "an instance killed with -9, back after 3 s" REDIS;
+    RollingRestart "rolling-restart" "each instance restarted, one after the other" REDIS;
+    WorkerKilled "worker-killed" "a tenth of the workers killed within a report" REDIS;
     SentinelFailover "sentinel-failover" "the primary killed under Sentinel" Ground::Sentinel;
     ClusterFailover "cluster-failover" "a Cluster's primary killed" Ground::Cluster;
     ClusterMigration "cluster-migration" "20 slots moved to another node of a Cluster" Ground::Cluster;
     AloneKilled "alone-killed" "without Redis: the instance killed with -9, back with its folder" Ground::Alone;
     AloneWorkerKilled "alone-worker-killed" "without Redis: a tenth of the workers killed within a report" Ground::Alone;
-    HostileJob "hostile-job" "anything at all under one job's key and on its channel" Ground::Single(Persistence::None);
+    HostileJob "hostile-job" "anything at all under one job's key and on its channel" REDIS;
     UnreadLogs "unread-logs" "Redis killed and back, while one log's reader has gone and nobody reads the other" Ground::UnreadLogs;
     NoDescriptors "no-descriptors" "no open files left for 10 s" Ground::FewFiles;
     FullDisk "full-disk" "the disk full for 10 s" Ground::SmallDisk;
