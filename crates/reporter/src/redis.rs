@@ -1,9 +1,11 @@
+use std::collections::HashMap;
 use std::fmt;
+use std::iter;
 use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use milepost_protocol::{JobId, Timestamp, Update};
+use milepost_protocol::{JobId, MAX_LEVELS, Timestamp, Update};
 use milepost_redis::{Address, Client, Failure as RedisFailure, Reply, Retention};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -128,6 +130,8 @@ impl Drop for RedisTransport {
 /// Updates that are sent together.
 struct Batch {
     sendings: Vec<Sending>,
+    /// How many levels of its descendants each of them has among the others.
+    heights: Vec<usize>,
     cluster: bool,
     /// Whether any part of the Cluster responds.
     cluster_answers: bool,
@@ -147,16 +151,26 @@ impl Batch {
                 Ok(update) => Sending::Waiting(update),
                 Err(error) => Sending::Settled(Outcome::Rejected { reason: error.to_string() }),
             };
-        Self { sendings: updates.iter().map(sending).collect(), cluster, cluster_answers: false }
+        let sendings: Vec<_> = updates.iter().map(sending).collect();
+        let heights = heights(&sendings);
+        Self { sendings, heights, cluster, cluster_answers: false }
     }
 
     async fn send(&mut self, client: &Client) {
-        let (sendings, cluster) = (&mut self.sendings, self.cluster);
+        let (sendings, heights, cluster) = (&mut self.sendings, &self.heights, self.cluster);
+        let highest = heights.iter().copied().max().unwrap_or(0);
         let rounds = async {
             for _ in 0..ROUNDS {
                 // Children first, so that the end of a parent that is sent with theirs shows them.
-                let _ = round(sendings, true, cluster, client).await
-                    && round(sendings, false, cluster, client).await;
+                for height in 0..=highest {
+                    let level = sendings.iter_mut().zip(heights);
+                    let level =
+                        level.filter(|(sending, at)| **at == height && !sending.is_settled());
+                    let level: Vec<&mut Sending> = level.map(|(sending, _)| sending).collect();
+                    if !round(level, cluster, client).await {
+                        break;
+                    }
+                }
             }
         };
         if cluster {
@@ -191,15 +205,29 @@ impl Batch {
     }
 }
 
-/// Sends the updates of children, or those of other jobs, that have no answer yet. Returns whether Redis answers.
-async fn round(sendings: &mut [Sending], children: bool, cluster: bool, client: &Client) -> bool {
-    let waiting = sendings.iter_mut().filter(|sending| match sending {
-        Sending::Waiting(update) | Sending::Lost(update, _) => {
-            update.parent().is_some() == children
+fn heights(sendings: &[Sending]) -> Vec<usize> {
+    let updates = || {
+        sendings.iter().enumerate().filter_map(|(at, sending)| match sending {
+            Sending::Waiting(update) | Sending::Lost(update, _) => Some((at, update)),
+            Sending::Settled(_) => None,
+        })
+    };
+    let places: HashMap<&JobId, usize> = updates().map(|(at, update)| (update.job(), at)).collect();
+    let parents: HashMap<usize, usize> =
+        updates().filter_map(|(at, update)| Some((at, *places.get(&update.parent()?)?))).collect();
+    let mut heights = vec![0; sendings.len()];
+    for &child in parents.keys() {
+        let ancestors = iter::successors(Some(child), |at| parents.get(at).copied());
+        for (height, at) in ancestors.enumerate().take(MAX_LEVELS) {
+            heights[at] = heights[at].max(height);
         }
-        Sending::Settled(_) => false,
-    });
-    let reports = waiting.map(|sending| async move {
+    }
+    heights
+}
+
+/// Sends updates, in any order. Returns whether Redis answers.
+async fn round(sendings: Vec<&mut Sending>, cluster: bool, client: &Client) -> bool {
+    let reports = sendings.into_iter().map(|sending| async move {
         sending.send(client).await;
         matches!(sending, Sending::Lost(..))
     });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -50,6 +51,20 @@ def test_ends_sent_together_count_on_every_level(server: LiveServer, reporter: M
         job.complete()
     for job in jobs[:2]:
         assert until(server, job.id, status="completed")["children"] == counts(1, completed=1)
+
+
+def test_ends_sent_to_redis_together_count_on_every_level(redis: LiveRedis, reporter: Make, job_id: str) -> None:
+    make = reporter(redis.url)
+    jobs = [make.job("batch", id=job_id)]
+    for level in (1, 2):
+        jobs.append(jobs[-1].child("part", id=f"{job_id}-{level}"))
+    for job in reversed(jobs):
+        job.complete()
+    assert make.flush(60)
+    with redis.client() as client:
+        for job in jobs[:2]:
+            state = json.loads(client.get(f"job_status:{job.id}") or b"{}")
+            assert (state["status"], state["children"]) == ("completed", counts(1, completed=1))
 
 
 def test_what_is_no_parent_is_ignored(

@@ -70,6 +70,27 @@ fn a_user_with_the_documented_rights_may_report() {
 }
 
 #[test]
+fn ends_sent_together_count_on_every_level() {
+    let server = Server::start();
+    let (reporter, _) = connect(&server.url());
+    let batch = reporter.job("batch");
+    let part = batch.child("part");
+    let leaf = part.child("leaf");
+    for job in [leaf, part, batch] {
+        job.complete();
+    }
+    reporter.close();
+    for job in ["batch", "part"] {
+        let state = stored(&server, &format!("job_status:{job}")).unwrap();
+        assert_eq!(
+            (&state["status"], &state["children"]["completed"]),
+            (&"completed".into(), &1.into()),
+            "{state}"
+        );
+    }
+}
+
+#[test]
 fn tls_is_spoken_with_who_is_trusted() {
     let server = Server::with(Options { tls: true, ..Options::default() });
     // Whom to trust is read from the environment, so it takes a process.

@@ -16,6 +16,8 @@ from ._transport import Outgoing
 
 _FULL = Busy("Redis has reached its maxmemory", is_full=True)
 _LATE = Busy("Redis did not answer in time")
+_MAX_LEVELS = 8
+"""A tree of jobs has so many levels: section 18."""
 
 
 class Redis:
@@ -26,22 +28,25 @@ class Redis:
 
     def send(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:
         self._client.connection()
-        outcomes: list[Optional[Outcome]] = [None] * len(updates)
-        left = list(range(len(updates)))
-        # Once more for those that were late by another clock only, or come after what a legacy worker left.
-        for is_last in (False, True):
-            begun = time.monotonic() * 1_000
-            calls = [self._client.report(*updates[at], timeout) for at in left]
-            again = []
-            for at, answer in zip(left, self._client.run(calls)):
-                outcome = self._read(updates[at], answer, timeout, begun, is_last)
-                if outcome is None:
-                    again.append(at)
-                outcomes[at] = outcome
-            left = again
-            if not left:
-                break
-        return [outcome if outcome is not None else _LATE for outcome in outcomes]
+        outcomes: list[Outcome] = [_LATE] * len(updates)
+        # A parent's end shows those of its children that it has been notified of.
+        for level in _levels(updates):
+            left = level
+            # Once more for those that were late by another clock only, or come after what a legacy worker left.
+            for is_last in (False, True):
+                begun = time.monotonic() * 1_000
+                calls = [self._client.report(*updates[at], timeout) for at in left]
+                again = []
+                for at, answer in zip(left, self._client.run(calls)):
+                    outcome = self._read(updates[at], answer, timeout, begun, is_last)
+                    if outcome is None:
+                        again.append(at)
+                    else:
+                        outcomes[at] = outcome
+                left = again
+                if not left:
+                    break
+        return outcomes
 
     def _read(self, sent: Outgoing, answer: Any, timeout: float, begun: float, is_last: bool) -> Optional[Outcome]:
         """What became of it; None if it is to be sent again."""
@@ -102,3 +107,17 @@ class Redis:
 
     def close(self) -> None:
         self._client.release()
+
+
+def _levels(updates: Sequence[Outgoing]) -> list[list[int]]:
+    """The places of the updates: those of jobs without children among them, then those of their parents, and so on."""
+    places = {update.job_id: at for at, update in enumerate(updates)}
+    parents = [places.get(json.loads(sent.update.fields.get("parent_id", "null"))) for sent in updates]
+    heights = [0] * len(updates)
+    for parent in parents:
+        for height in range(1, _MAX_LEVELS):
+            if parent is None:
+                break
+            heights[parent] = max(heights[parent], height)
+            parent = parents[parent]
+    return [[at for at, own in enumerate(heights) if own == height] for height in range(max(heights, default=0) + 1)]
