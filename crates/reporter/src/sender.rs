@@ -109,7 +109,10 @@ impl<H> Sender<H> {
         }
         // Children first, so that the end of a parent that is sent with theirs shows them. A child that is a parent
         // itself began before its own children.
-        due.send.sort_by_cached_key(|key| (!self.records[key].has_parent(), Reverse(*key)));
+        due.send.sort_by_cached_key(|key| {
+            let is_child = self.records[key].has_parent();
+            (!is_child, is_child.then_some(Reverse(*key)))
+        });
         let updates: Vec<(Key, Arc<Record>, Arc<str>)> =
             due.send.iter().map(|&key| self.encode(key, now)).collect();
         let mut rest = updates.as_slice();

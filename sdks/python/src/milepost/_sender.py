@@ -112,7 +112,7 @@ class Sender:
         size = 0
         # Children first, so that the end of a parent that is sent with theirs shows them. A child that is a parent
         # itself began before its own children.
-        ordered = sorted(due.send, key=lambda record: (not record.description.has_parent, -record.key))
+        ordered = sorted(due.send, key=lambda record: -record.key if record.description.has_parent else 0)
         for index, record in enumerate(ordered):
             update = record.encode(now)
             if updates and size + len(update.data) > BATCH_BYTES:
