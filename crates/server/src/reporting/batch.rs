@@ -1,6 +1,7 @@
-//! The lines of a batch: updates of one job are reported one after the other, those of different jobs at the same time.
+//! The lines of a batch: updates of one job are reported one after the other, those of different jobs at the same time. Only a
+//! parent's end waits for its children's lines before it: nothing is shown in its state afterwards.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -22,6 +23,8 @@ pub(super) struct Batch<'a, R> {
     /// The jobs of which an update is being reported, with those that wait for it.
     busy: HashMap<JobId, VecDeque<(usize, Update)>>,
     waiting: usize,
+    /// The parents of jobs that were not reported at once.
+    parents: HashSet<JobId>,
 }
 
 type Reporting<'a> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
@@ -40,7 +43,8 @@ where
     /// `report` gives the outcome as JSON.
     pub(super) fn new(report: R) -> Self {
         let (reporting, busy) = (FuturesUnordered::new(), HashMap::new());
-        Self { report, outcomes: Vec::new(), reporting, busy, waiting: 0 }
+        let (outcomes, parents) = (Vec::new(), HashSet::new());
+        Self { report, outcomes, reporting, busy, waiting: 0, parents }
     }
 
     /// Adds a line whose outcome is known without a report.
@@ -48,16 +52,21 @@ where
         self.outcomes.push(outcome);
     }
 
-    /// Adds a line. Its update is reported once those of its job before it are.
+    /// Adds a line. Its update is reported once those of its job before it are, and, if it is an end, those of its children.
     pub(super) async fn report(&mut self, update: Update) {
+        if update.status().is_end() && self.parents.contains(update.job()) {
+            self.all_done().await;
+        }
         while self.reporting.len() + self.waiting >= WINDOW {
             self.next_done().await;
         }
         let line = self.outcomes.len();
         self.outcomes.push(String::new());
+        let parent = update.parent();
         if let Some(waiting) = self.busy.get_mut(update.job()) {
             waiting.push_back((line, update));
             self.waiting += 1;
+            self.parents.extend(parent);
             return;
         }
         let job = update.job().clone();
@@ -68,16 +77,22 @@ where
             Poll::Pending => {
                 self.busy.insert(job, VecDeque::new());
                 self.reporting.push(reporting);
+                self.parents.extend(parent);
             }
         }
     }
 
     /// Waits for all reports. The outcomes are in the order of the lines.
     pub(super) async fn finish(mut self) -> Vec<String> {
+        self.all_done().await;
+        self.outcomes
+    }
+
+    async fn all_done(&mut self) {
         while !self.reporting.is_empty() {
             self.next_done().await;
         }
-        self.outcomes
+        self.parents.clear();
     }
 
     fn begin(&self, line: usize, update: Update) -> Reporting<'a> {
@@ -173,6 +188,35 @@ mod tests {
         reports.answer("a3");
         let Poll::Ready(outcomes) = poll(run) else { panic!("all are answered") };
         assert_eq!(outcomes, ["a1", "b1", "a2", "a3", "refused", "c1"]);
+    }
+
+    #[test]
+    fn the_end_of_a_parent_waits_for_its_children() {
+        let reports = PendingReports::default();
+        let mut run = pin!(async {
+            let mut batch = Batch::new(|update| reports.report(&update));
+            for (job, fields) in [
+                ("leaf", r#""parent_id":"part","status":"completed""#),
+                ("other", r#""parent_id":"elsewhere""#),
+                ("root", r#""progress":0.5"#),
+                ("part", r#""parent_id":"root","status":"completed""#),
+                ("root", r#""status":"completed""#),
+            ] {
+                let json = format!(r#"{{"job_id":"{job}",{fields}}}"#);
+                batch.report(Update::parse(None, json.as_bytes()).expect("an update")).await;
+            }
+            batch.finish().await
+        });
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!(reports.names(), ["leaf0", "other0", "root0"]);
+        for done in ["other0", "root0", "leaf0"] {
+            reports.answer(done);
+            assert!(poll(run.as_mut()).is_pending());
+        }
+        assert_eq!(reports.names()[3..], ["part0"], "the root waits for it");
+        reports.answer("part0");
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!(reports.names()[4..], ["root0"]);
     }
 
     #[test]
