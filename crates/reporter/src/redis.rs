@@ -320,7 +320,9 @@ mod tests {
             'w' => Sending::Waiting(update()),
             _ => Sending::Lost(update(), RedisFailure::Unavailable("gone".to_owned())),
         };
-        Batch { sendings: what.chars().map(sending).collect(), cluster, cluster_answers }.outcomes()
+        let sendings: Vec<_> = what.chars().map(sending).collect();
+        let heights = vec![0; sendings.len()];
+        Batch { sendings, heights, cluster, cluster_answers }.outcomes()
     }
 
     fn because(reason: &str) -> Failure {
