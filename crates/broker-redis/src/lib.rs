@@ -168,11 +168,11 @@ impl Redis {
 
     /// Tells parents of their children what could not be told at first. It has a loop of its own, because a part of a Cluster
     /// that does not answer is not to hold up the other parents.
-    async fn tell_parents(&self) {
+    async fn notify_parents(&self) {
         const EVERY: Duration = Duration::from_millis(200);
         loop {
             tokio::time::sleep(EVERY).await;
-            self.client.tell_parents().await;
+            self.client.notify_parents().await;
         }
     }
 
@@ -341,7 +341,7 @@ impl Broker for Redis {
             () = self.maintain_index() => {}
             () = self.update_health() => {}
             () = self.roll_up_children() => {}
-            () = self.tell_parents() => {}
+            () = self.notify_parents() => {}
             () = self.log_ends.run(&self.client) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }

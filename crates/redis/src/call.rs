@@ -4,7 +4,7 @@ use milepost_protocol::{JobId, LogLine, MAX_CHILDREN, Position, Timestamp};
 use redis::Cmd;
 
 use crate::names::{CLOCKS, INDEX, Names, PARENTS};
-use crate::report::{ChildNews, JobRequest, Report, ServerId, Source, random};
+use crate::report::{ChildChange, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
     CHILD, CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ,
@@ -101,7 +101,7 @@ impl Call {
         names: Names,
         parent: &JobId,
         job: &JobId,
-        news: ChildNews,
+        change: ChildChange,
         retention: &Retention,
     ) -> Self {
         /// A parent shows a change after so many milliseconds, with those that come meanwhile.
@@ -113,8 +113,10 @@ impl Call {
         }
         let bounds =
             [retention.ttl.as_millis().to_string(), MAX_CHILDREN.to_string(), INTERVAL.to_owned()];
-        let arguments =
-            [parent.to_string(), job.to_string()].into_iter().chain(news.arguments()).chain(bounds);
+        let arguments = [parent.to_string(), job.to_string()]
+            .into_iter()
+            .chain(change.arguments())
+            .chain(bounds);
         Self { script: &CHILD, keys, arguments: arguments.map(String::into_bytes).collect() }
     }
 

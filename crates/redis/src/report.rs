@@ -152,7 +152,7 @@ impl JobRequest<'_> {
 
 /// What a parent is to know of a child.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ChildNews {
+pub(crate) enum ChildChange {
     /// It is in a state with this summary.
     Summary(ChildSummary),
     /// The job is not known any more.
@@ -161,7 +161,7 @@ pub(crate) enum ChildNews {
     Gone,
 }
 
-impl ChildNews {
+impl ChildChange {
     /// Those of `child.lua` that follow the child's id.
     pub(crate) fn arguments(self) -> [String; 6] {
         let plain = |status: &str| [status, "", "", "", "", ""].map(str::to_owned);

@@ -20,7 +20,7 @@ async fn report(client: &Client, id: &str, json: &str) {
 }
 
 #[tokio::test]
-async fn what_a_parent_was_not_told_is_told_later() {
+async fn pending_summaries_reach_the_parent_later() {
     let server = Server::start();
     let address = Address::parse(&server.url()).expect("a URL");
     let client = Client::new(address, Retention::default());
@@ -30,10 +30,10 @@ async fn what_a_parent_was_not_told_is_told_later() {
     server.answer(&["SET", "job_children:p", "not a hash"]);
     report(&client, "a", r#"{"parent_id":"p"}"#).await;
     report(&client, "b", r#"{"parent_id":"p","status":"completed"}"#).await;
-    client.tell_parents().await;
+    client.notify_parents().await;
     server.answer(&["DEL", "job_children:p"]);
     assert_eq!(client.due_parents(10).await.expect("it answers"), []);
-    client.tell_parents().await;
+    client.notify_parents().await;
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(client.due_parents(10).await.expect("it answers"), std::slice::from_ref(&parent));
     client.roll_up(&parent, now()).await.expect("it answers");
@@ -42,7 +42,7 @@ async fn what_a_parent_was_not_told_is_told_later() {
     assert_eq!((children.processing, children.completed), (1, 1));
     // Once they know, they are told no more.
     server.answer(&["DEL", "job_children:p"]);
-    client.tell_parents().await;
+    client.notify_parents().await;
     assert_eq!(
         server.answer(&["EXISTS", "job_children:p"]),
         milepost_redis_servers::Reply::Integer(0)

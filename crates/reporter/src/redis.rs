@@ -110,7 +110,7 @@ impl Transport for RedisTransport {
         let mut batch = Batch::new(updates, self.address.is_cluster());
         let sending = async {
             batch.send(client).await;
-            client.tell_parents().await;
+            client.notify_parents().await;
         };
         // After that, outcomes that are not known are lost.
         let _ = runtime.block_on(async { tokio::time::timeout(timeout, sending).await });

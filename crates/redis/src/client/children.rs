@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::connection::wall_clock;
 use crate::names::PARENTS;
 use crate::reply::{Accepted, Reply};
-use crate::report::{ChildNews, JobRequest, Source};
+use crate::report::{ChildChange, JobRequest, Source};
 
 /// What a client remembers of children.
 #[derive(Default)]
@@ -22,38 +22,38 @@ pub(super) struct Children(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// What parents have to know of jobs, and were not told because Redis did not answer. At most [`MAX_UNTOLD`] jobs: of
+    /// What parents have to know of jobs, and were not told because Redis did not answer. At most [`MAX_PENDING`] jobs: of
     /// further ones, a server finds those that their parent knows, and the others are lost.
-    untold: HashMap<JobId, (JobId, ChildSummary)>,
+    pending: HashMap<JobId, (JobId, ChildSummary)>,
     /// Children, each with a parent that it may have. At most [`MAX_CHECKED`]: then all are checked anew.
     checked: HashSet<(JobId, JobId)>,
 }
 
-const MAX_UNTOLD: usize = 10_000;
+const MAX_PENDING: usize = 10_000;
 const MAX_CHECKED: usize = 10_000;
 
 /// A parent is looked at so often while not all of its children have ended.
-const AGAIN: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A child that was not heard for so long is read. It is longer than a heartbeat.
 const SILENCE: Duration = Duration::from_secs(30);
 
 impl Inner {
-    fn keep_untold(&mut self, parent: &JobId, job: &JobId, child: ChildSummary) {
-        let is_full = self.untold.len() >= MAX_UNTOLD;
-        match self.untold.get(job) {
+    fn keep_pending(&mut self, parent: &JobId, job: &JobId, child: ChildSummary) {
+        let is_full = self.pending.len() >= MAX_PENDING;
+        match self.pending.get(job) {
             // The later of two reports may fail first.
             Some((_, kept)) if !child.is_newer_than(kept) => {}
             None if is_full => {}
             _ => {
-                self.untold.insert(job.clone(), (parent.clone(), child));
+                self.pending.insert(job.clone(), (parent.clone(), child));
             }
         }
     }
 
-    fn told(&mut self, job: &JobId, child: ChildSummary) {
-        if self.untold.get(job).is_some_and(|(_, kept)| !kept.is_newer_than(&child)) {
-            self.untold.remove(job);
+    fn acknowledged(&mut self, job: &JobId, child: ChildSummary) {
+        if self.pending.get(job).is_some_and(|(_, kept)| !kept.is_newer_than(&child)) {
+            self.pending.remove(job);
         }
     }
 }
@@ -107,53 +107,55 @@ impl Client {
         Ok(Ok(()))
     }
 
-    /// Tells a job's parent, if it has one, what state the job is in. If that fails, [`tell_parents`](Self::tell_parents) tries
+    /// Tells a job's parent, if it has one, what state the job is in. If that fails, [`notify_parents`](Self::notify_parents) tries
     /// again.
-    pub(super) async fn tell_parent(&self, state: &State) {
+    pub(super) async fn notify_parent(&self, state: &State) {
         if let Some(parent) = state.parent() {
             // In a box, so that the reports of other jobs are no larger for it.
-            Box::pin(self.tell(&parent, state.job(), ChildSummary::of(state))).await;
+            Box::pin(self.send_summary(&parent, state.job(), ChildSummary::of(state))).await;
         }
     }
 
     /// Whether Redis answered.
-    async fn tell(&self, parent: &JobId, job: &JobId, child: ChildSummary) -> bool {
-        let is_told = self.child(parent, job, ChildNews::Summary(child)).await.is_ok();
+    async fn send_summary(&self, parent: &JobId, job: &JobId, child: ChildSummary) -> bool {
+        let is_acknowledged =
+            self.change_child(parent, job, ChildChange::Summary(child)).await.is_ok();
         let mut inner = self.children.inner();
-        if is_told {
-            inner.told(job, child);
+        if is_acknowledged {
+            inner.acknowledged(job, child);
         } else {
-            inner.keep_untold(parent, job, child);
+            inner.keep_pending(parent, job, child);
         }
-        is_told
+        is_acknowledged
     }
 
     /// Tells parents what they were not told before, because Redis did not answer. What fails again is kept.
-    pub async fn tell_parents(&self) {
+    pub async fn notify_parents(&self) {
         const AT_ONCE: usize = 32;
-        let untold: Vec<_> = {
+        let pending: Vec<_> = {
             let inner = self.children.inner();
-            let all = inner.untold.iter();
+            let all = inner.pending.iter();
             all.map(|(job, (parent, child))| (parent.clone(), job.clone(), *child)).collect()
         };
-        let telling = futures_util::stream::iter(untold)
-            .map(|(parent, job, child)| async move { self.tell(&parent, &job, child).await });
-        let mut answers = telling.buffer_unordered(AT_ONCE);
-        while let Some(is_told) = answers.next().await {
+        let sending = futures_util::stream::iter(pending).map(|(parent, job, child)| async move {
+            self.send_summary(&parent, &job, child).await
+        });
+        let mut answers = sending.buffer_unordered(AT_ONCE);
+        while let Some(is_acknowledged) = answers.next().await {
             // In a Cluster, the other parents may be on another server.
-            if !is_told && !self.names().is_cluster() {
+            if !is_acknowledged && !self.names().is_cluster() {
                 return;
             }
         }
     }
 
-    pub(super) async fn child(
+    pub(super) async fn change_child(
         &self,
         parent: &JobId,
         job: &JobId,
-        news: ChildNews,
+        change: ChildChange,
     ) -> Result<(), Failure> {
-        let call = Call::child(self.names(), parent, job, news, self.retention());
+        let call = Call::child(self.names(), parent, job, change, self.retention());
         let answer = self.run(&call).await?;
         let at = answer.0.first().filter(|at| *at != b"0");
         if let Some(at) = at.filter(|_| self.names().is_cluster()) {
@@ -170,7 +172,7 @@ impl Client {
     /// # Errors
     /// When Redis does not answer.
     pub async fn due_parents(&self, most: usize) -> Result<Vec<JobId>, Failure> {
-        let answer = self.run(&Call::due_parents(most, AGAIN)).await?;
+        let answer = self.run(&Call::due_parents(most, CHECK_INTERVAL)).await?;
         let jobs = answer.0.into_iter().skip(1).filter_map(|id| String::from_utf8(id).ok());
         // A name that is no job id is somebody else's.
         Ok(jobs.filter_map(|id| JobId::parse(&id).ok()).collect())
@@ -193,7 +195,7 @@ impl Client {
                 if let Some(state) = self.newest_known(parent).await {
                     self.end_with_children(&state, now).await?;
                 }
-                self.look_for_children(parent, now).await
+                self.reread_silent_children(parent, now).await
             }
             // The job is not known, or has ended.
             _ => self
@@ -213,7 +215,7 @@ impl Client {
     }
 
     /// Reads the children of a job that have not ended and were not heard for a while.
-    async fn look_for_children(&self, parent: &JobId, now: Timestamp) -> Result<(), Failure> {
+    async fn reread_silent_children(&self, parent: &JobId, now: Timestamp) -> Result<(), Failure> {
         /// The most of them at once.
         const SLICE: usize = 64;
         let ahead = self.connection.connected().await?.ahead();
@@ -229,14 +231,14 @@ impl Client {
                 Err(Failure::Unreadable(_)) => None,
                 Err(failure) => return Err(failure),
             };
-            let news = match &state {
+            let change = match &state {
                 Some(state) if state.parent().as_ref() == Some(parent) => {
-                    ChildNews::Summary(ChildSummary::of(state))
+                    ChildChange::Summary(ChildSummary::of(state))
                 }
-                Some(_) => ChildNews::Gone,
-                None => ChildNews::Forgotten,
+                Some(_) => ChildChange::Gone,
+                None => ChildChange::Forgotten,
             };
-            self.child(parent, &child, news).await?;
+            self.change_child(parent, &child, change).await?;
         }
         Ok(())
     }
@@ -258,26 +260,26 @@ mod tests {
     }
 
     #[test]
-    fn what_parents_were_not_told_is_bounded() {
+    fn pending_summaries_are_bounded() {
         let mut inner = Inner::default();
-        for number in 0..=MAX_UNTOLD {
-            inner.keep_untold(&id("p"), &id(&format!("c{number}")), child(1));
+        for number in 0..=MAX_PENDING {
+            inner.keep_pending(&id("p"), &id(&format!("c{number}")), child(1));
         }
-        assert_eq!(inner.untold.len(), MAX_UNTOLD);
-        assert!(!inner.untold.contains_key(&id(&format!("c{MAX_UNTOLD}"))));
+        assert_eq!(inner.pending.len(), MAX_PENDING);
+        assert!(!inner.pending.contains_key(&id(&format!("c{MAX_PENDING}"))));
         // Those that are kept already go on.
-        inner.keep_untold(&id("p"), &id("c0"), child(2));
-        assert_eq!(inner.untold[&id("c0")].1, child(2));
+        inner.keep_pending(&id("p"), &id("c0"), child(2));
+        assert_eq!(inner.pending[&id("c0")].1, child(2));
     }
 
     #[test]
-    fn the_newest_that_a_parent_was_not_told_is_kept() {
+    fn the_newest_pending_summary_is_kept() {
         let mut inner = Inner::default();
-        inner.keep_untold(&id("p"), &id("c"), child(2));
-        inner.keep_untold(&id("p"), &id("c"), child(1));
-        inner.told(&id("c"), child(1));
-        assert_eq!(inner.untold[&id("c")], (id("p"), child(2)));
-        inner.told(&id("c"), child(3));
-        assert!(inner.untold.is_empty());
+        inner.keep_pending(&id("p"), &id("c"), child(2));
+        inner.keep_pending(&id("p"), &id("c"), child(1));
+        inner.acknowledged(&id("c"), child(1));
+        assert_eq!(inner.pending[&id("c")], (id("p"), child(2)));
+        inner.acknowledged(&id("c"), child(3));
+        assert!(inner.pending.is_empty());
     }
 }

@@ -40,7 +40,7 @@ impl Client {
         if parts.as_deref() == Some(&["1"])
             && let Some(state) = self.newest_known(job).await
         {
-            self.tell_parent(&state).await;
+            self.notify_parent(&state).await;
         }
         // Any other answer means that the job does not end.
         let Some([position, attempt, silence]) = parts.as_deref() else { return Ok(()) };

@@ -4,7 +4,7 @@ use super::Client;
 use crate::Failure;
 use crate::call::Call;
 use crate::names::INDEX;
-use crate::report::ChildNews;
+use crate::report::ChildChange;
 
 impl Client {
     /// Forgets a job. Returns false if it was not known.
@@ -23,7 +23,7 @@ impl Client {
         }
         if let Some(parent) = parent {
             // If this fails, a server notices before long.
-            let _ = self.child(&parent, job, ChildNews::Forgotten).await;
+            let _ = self.change_child(&parent, job, ChildChange::Forgotten).await;
         }
         Ok(answer.0.first().is_some_and(|keys| keys != b"0"))
     }

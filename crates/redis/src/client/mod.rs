@@ -182,7 +182,7 @@ impl Client {
                     if let Some(index) = &accepted.index {
                         self.update_index(job, index).await;
                     }
-                    self.tell_parent(&accepted.state).await;
+                    self.notify_parent(&accepted.state).await;
                     return Ok(reply);
                 }
                 reply => return Ok(reply),
