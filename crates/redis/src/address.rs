@@ -3,15 +3,15 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
-/// Where Redis is, as a URL says it:
+/// The address of Redis, parsed from a URL:
 ///
 /// - `redis://[[user]:password@]host[:6379][/db]`
 /// - `redis+sentinel://[[user]:password@]host[:26379][,host…][/service[/db]]`; the service is `mymaster` if none is
-///   named, and `?sentinel_username=…&sentinel_password=…` is for the Sentinels themselves
+///   named, and `?sentinel_username=…&sentinel_password=…` is the login at the Sentinels themselves
 /// - `redis+cluster://[[user]:password@]host[:6379][,host…]`
 ///
-/// With `rediss` in place of `redis` over TLS. `valkey` may stand for `redis`. What is not allowed in a URL, such as a
-/// `/` in a password, is percent-encoded.
+/// With `rediss` instead of `redis`, connections use TLS. `valkey` means the same as `redis`. Characters that are not allowed in
+/// a URL, such as `/` in a password, are percent-encoded.
 #[derive(Clone, Debug)]
 pub struct Address {
     pub(crate) topology: Topology,
@@ -22,7 +22,7 @@ pub struct Address {
     pub(crate) db: i64,
 }
 
-/// How the servers stand to each other.
+/// How the servers are arranged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
     Single,
@@ -48,7 +48,7 @@ impl Login {
         Ok(Self { username, password })
     }
 
-    /// Reads the parameters of a URL that are for the Sentinels. The others are for other clients of the same URL.
+    /// Parses the parameters of a URL that are for the Sentinels. Ignores others, which are for other clients of the same URL.
     fn of_sentinels(query: &str) -> Result<Self, InvalidAddress> {
         let mut login = Self::default();
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -68,7 +68,7 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Why a URL is not one of Redis. Never repeats a password.
+/// Why a URL is not a valid address of Redis. Never contains a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidAddress(String);
 
@@ -86,10 +86,10 @@ impl Address {
         url.split_once("://").is_some_and(|(scheme, _)| parse_scheme(scheme).is_some())
     }
 
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// When it is none of the forms above: what is wrong with it.
+    /// When it has none of the forms above: what is wrong with it.
     pub fn parse(url: &str) -> Result<Self, InvalidAddress> {
         let invalid = |why: &str| InvalidAddress(format!("the Redis URL {why}"));
         let (scheme, rest) =
@@ -120,7 +120,7 @@ impl Address {
         Ok(Self { topology, hosts, tls, login, sentinel_login, db })
     }
 
-    /// Whether the keys of a job have to name, in braces, what decides on their server.
+    /// Whether it is a Cluster, in which a job's keys need its id in braces so that they are all on one server.
     pub fn is_cluster(&self) -> bool {
         self.topology == Topology::Cluster
     }
@@ -151,7 +151,7 @@ impl Address {
     }
 }
 
-/// Where it is, without user names and passwords: for logs.
+/// The address without user names and passwords, for logs.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.topology {
@@ -182,7 +182,7 @@ enum Kind {
     Cluster,
 }
 
-/// Whether it is over TLS, and what it leads to.
+/// Parses the scheme: whether it means TLS, and the kind of address.
 fn parse_scheme(scheme: &str) -> Option<(bool, Kind)> {
     let (base, kind) = match scheme.split_once('+') {
         None => (scheme, Kind::Single),
@@ -197,7 +197,7 @@ fn parse_scheme(scheme: &str) -> Option<(bool, Kind)> {
     }
 }
 
-/// Reads `[service/][db]`: how the servers stand to each other, and the number of the database.
+/// Parses `[service/][db]`: how the servers are arranged, and the number of the database.
 fn parse_path(path: &str, kind: Kind) -> Result<(Topology, i64), InvalidAddress> {
     let invalid = |why: &str| InvalidAddress(format!("the Redis URL {why}"));
     let mut path = path.split('/').filter(|part| !part.is_empty());

@@ -2,8 +2,8 @@ use redis::Value;
 
 use crate::Failure;
 
-/// What a script answered, in parts. Numbers are their digits. Others may have written under a job's keys, so a part need not
-/// be text.
+/// A script's answer, in parts. Numbers are in decimal digits. Other programs may have written under a job's keys, so a part
+/// need not be text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer(pub Vec<Vec<u8>>);
 

@@ -5,20 +5,20 @@
 #[derive(Debug)]
 pub(crate) struct Arguments {
     bytes: Vec<u8>,
-    /// In tests alone, which compare them with the script's.
+    /// Recorded only in tests, which compare them with the script's.
     names: Option<Vec<&'static str>>,
 }
 
 impl Default for Arguments {
     fn default() -> Self {
-        /// Most updates fit, so that the arguments are allocated once.
+        /// Most updates fit into this many bytes, so the buffer is allocated once.
         const USUAL: usize = 768;
         Self { bytes: Vec::with_capacity(USUAL), names: cfg!(test).then(Vec::new) }
     }
 }
 
 impl Arguments {
-    /// With one more, which the script calls `name`.
+    /// Appends a text, which the script calls `name`.
     pub(crate) fn text(mut self, name: &'static str, value: Option<&str>) -> Self {
         self.note(name);
         match value {
@@ -28,7 +28,7 @@ impl Arguments {
         self
     }
 
-    /// The same for a number.
+    /// Appends a number, which the script calls `name`.
     pub(crate) fn number(mut self, name: &'static str, value: Option<u64>) -> Self {
         self.note(name);
         match value {
@@ -48,7 +48,7 @@ impl Arguments {
         self.bytes
     }
 
-    /// In their order.
+    /// The names, in order.
     #[cfg(test)]
     pub(crate) fn names(&self) -> &[&'static str] {
         self.names.as_deref().unwrap_or_default()
@@ -70,7 +70,7 @@ impl Arguments {
             }
             (_, Err(_)) => {
                 self.bytes.push(0xdb);
-                // An update has far less than 4 GiB.
+                // An update is far smaller than 4 GiB.
                 self.bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
             }
         }

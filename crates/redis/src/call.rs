@@ -20,7 +20,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Puts a request for its worker, or its children, into a job's state.
+    /// Puts a request for the job's worker, or the totals of the job's children, into the job's state.
     pub(crate) fn request(
         names: Names,
         of: JobRequest<'_>,
@@ -86,7 +86,7 @@ impl Call {
         }
     }
 
-    /// Finds at most `most` jobs that are due to show their children. They are due again after `again`.
+    /// Finds at most `most` jobs whose children are due to be shown. They are due again after `again`.
     pub(crate) fn due_parents(most: usize, again: Duration) -> Self {
         let arguments = [most.to_string(), again.as_millis().to_string()];
         Self {
@@ -96,7 +96,7 @@ impl Call {
         }
     }
 
-    /// Keeps what `parent` has to know of a child.
+    /// Records a change of a child in its parent's keys.
     pub(crate) fn child(
         names: Names,
         parent: &JobId,
@@ -104,7 +104,7 @@ impl Call {
         change: ChildChange,
         retention: &Retention,
     ) -> Self {
-        /// A parent shows a change after so many milliseconds, with those that come meanwhile.
+        /// How long after a change the parent shows it, in milliseconds. Further changes until then are shown with it.
         const INTERVAL: &str = "200";
         let [_, job_key] = names.keys(parent);
         let mut keys = vec![job_key];

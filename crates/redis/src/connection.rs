@@ -10,17 +10,17 @@ use redis::{AsyncConnectionConfig, Client as NodeClient, ConnectionInfo, RedisEr
 use crate::Address;
 use crate::address::Topology;
 
-/// How long a connection may take, and how long an answer, unless somebody says.
+/// How long connecting, and each reply, may take by default.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A connection that any number of callers share.
+/// A connection that any number of callers can share.
 #[derive(Clone)]
 pub(crate) enum Connection {
     Node(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-/// Connects; with it comes by how many milliseconds the server's clock is ahead of this one's.
+/// Connects. Returns the connection, and by how many milliseconds the server's clock is ahead of this machine's.
 pub(crate) async fn connect(
     address: &Address,
     patience: Duration,
@@ -49,12 +49,12 @@ pub(crate) async fn connect(
         Connection::Node(node) => time.query_async(node).await?,
         Connection::Cluster(cluster) => time.query_async(cluster).await?,
     };
-    // As if the answer had taken no time: rather too little, since a deadline must not come after the caller's.
+    // Computed as if the reply had taken no time. The result is rather too small, so a deadline never lies after the caller's.
     let ahead = seconds * 1_000 + micros / 1_000 - wall_clock();
     Ok((connection, ahead))
 }
 
-/// The server that takes writes, where there is one.
+/// The server that accepts writes.
 pub(crate) async fn primary(address: &Address) -> RedisResult<ConnectionInfo> {
     match &address.topology {
         Topology::Sentinel { service } => {
@@ -100,11 +100,11 @@ pub(crate) fn wall_clock() -> i64 {
     Timestamp::now().as_millis()
 }
 
-/// The redis crate leaves the choice to rustls, which panics in a program that links more than one. A choice that the
-/// program has made stays.
+/// Chooses the cryptography provider for TLS. The redis crate leaves the choice to rustls, which panics in a program that links
+/// more than one provider. If the program has chosen one already, that choice stays.
 fn choose_cryptography() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error says that somebody else has chosen just now.
+        // An error means that another thread has just chosen one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 /// Why Redis did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It does not answer, or cannot do it now, with the last error. It may have been done.
+    /// It does not answer, or cannot do it now; the text is the last error. The request may have taken effect.
     Unavailable(String),
     /// It answered with an error, such as `NOPERM` or `MISCONF`, or `WRONGTYPE` for a job whose keys another program has
     /// written. The same request for another job may succeed.
@@ -13,12 +13,12 @@ pub enum Failure {
     /// Another program has written this job's keys: they hold a value of another type, bytes that are not UTF-8, or no state.
     /// Other jobs are not affected.
     Unreadable(String),
-    /// It has no memory left (`maxmemory` with `noeviction`). Nothing was done.
+    /// It has no memory left (`maxmemory` with `noeviction`). The request had no effect.
     Full(String),
 }
 
 impl Failure {
-    /// A failure to connect. Nothing was done, whatever the reason.
+    /// A failure to connect. Whatever the reason, the request had no effect.
     pub(crate) fn to_connect(error: &RedisError) -> Self {
         match Self::from(error) {
             Self::Refused(detail) | Self::Full(detail) | Self::Unreadable(detail) => {
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// An unexpected reply: Redis answered with something other than `what`.
+    /// An unexpected reply: Redis sent something other than `what`.
     pub fn unexpected(what: &str) -> Self {
         Self::Unavailable(format!("Redis answered with something other than {what}"))
     }
@@ -93,7 +93,7 @@ pub(crate) fn spoils_connection(error: &RedisError) -> bool {
     }
 }
 
-/// Whether the server refused a write without doing anything, and another server may accept it.
+/// Whether the server refused a write without any effect, so that another server may accept it.
 pub(crate) fn is_elsewhere(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

@@ -3,7 +3,8 @@ use std::fmt;
 use milepost_protocol::{Position, State};
 use sha1_smol::Sha1;
 
-/// What the proofs of a job's published states are made with, in one epoch. Whoever may read the job's keys knows it.
+/// The secret with which the proofs of a job's published states are made, in one epoch. Anybody who may read the job's keys
+/// can read it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub(crate) String);
 
@@ -14,12 +15,12 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// A job's secret, for a simulation of the script.
+    /// A secret chosen by the caller, for simulations of the script.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// What the script adds to the state at that position when it publishes it.
+    /// The proof that the script adds when it publishes the state at that position.
     pub fn proof(&self, position: Position) -> String {
         let mut sha1 = Sha1::new();
         sha1.update(self.0.as_bytes());
@@ -30,7 +31,7 @@ impl Secret {
     }
 }
 
-/// A state as the report script publishes it: with a proof that the script did, which is no part of the state.
+/// A message of the report script: a state, and a proof that the script published it. The proof is not part of the state.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// The state.
@@ -42,7 +43,7 @@ const DIGITS: usize = 16;
 const PROOF: &str = ",\"proof\":\"";
 
 impl Published {
-    /// Reads a message; none if it is no state.
+    /// Parses a message; none if it is not a state.
     pub fn parse(json: &str) -> Option<Self> {
         let (state, proof) = match split(json) {
             Some((fields, proof)) => (State::parse(&format!("{fields}}}")), Some(proof.to_owned())),
@@ -51,13 +52,13 @@ impl Published {
         Some(Self { state: state.ok()?, proof })
     }
 
-    /// Whether the script published it. Anybody else could have repeated it at most, after the script.
+    /// Whether the script published it. Others can only repeat a message that the script has published.
     pub fn is_proven(&self, secret: &Secret) -> bool {
         self.proof.as_deref() == Some(&*secret.proof(self.state.position()))
     }
 }
 
-/// The fields before the proof, and the proof.
+/// Splits a message into the fields before the proof, and the proof.
 fn split(json: &str) -> Option<(&str, &str)> {
     let (rest, proof) = json.strip_suffix("\"}")?.rsplit_once('"')?;
     let fields = rest.strip_suffix(&PROOF[..PROOF.len() - 1])?;

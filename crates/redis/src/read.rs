@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::answer::{Answer, text};
 use crate::published::Secret;
 
-/// What Redis has of a job.
+/// What Redis holds for a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Read {
     /// Whether the job is known.
@@ -13,7 +13,7 @@ pub struct Read {
     pub legacy_value: Option<Vec<u8>>,
     /// The serial of the last folded legacy publish; 0 without one.
     pub serial: u64,
-    /// The secret for the proofs of its published states.
+    /// The secret with which the proofs of its published states are made.
     pub secret: Option<Secret>,
     /// The requested states, oldest first.
     pub states: Vec<State>,

@@ -107,7 +107,7 @@ impl<'a> Report<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JobRequest<'a> {
     pub(crate) job: &'a JobId,
-    /// A request for the worker. None: the job's children as they are now.
+    /// A request for the worker. None: the job's children are shown as they are now.
     pub(crate) request: Option<&'a Request>,
     pub(crate) now: Timestamp,
 }
@@ -150,19 +150,19 @@ impl JobRequest<'_> {
     }
 }
 
-/// What a parent is to know of a child.
+/// A change of a child that its parent has to record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ChildChange {
-    /// It is in a state with this summary.
+    /// The child has entered a state with this summary.
     Summary(ChildSummary),
-    /// The job is not known any more.
+    /// The child was forgotten.
     Forgotten,
-    /// It has another parent, or none.
+    /// The child has another parent now, or none.
     Gone,
 }
 
 impl ChildChange {
-    /// Those of `child.lua` that follow the child's id.
+    /// The arguments of `child.lua` that follow the child's id.
     pub(crate) fn arguments(self) -> [String; 6] {
         let plain = |status: &str| [status, "", "", "", "", ""].map(str::to_owned);
         match self {
@@ -201,7 +201,7 @@ fn with_bounds(
         .number("server_until", server.map(|server| moment(server.until)))
 }
 
-/// The attributes that the update sets or clears, as `attempt.lua` reads them; none for most updates.
+/// The attributes that the update sets or clears, in the form that `attempt.lua` reads; none for most updates.
 fn given_attributes(update: &Update) -> Option<String> {
     let set = update.attributes().map(|(attribute, value)| (attribute.as_str(), value));
     let cleared = update.cleared().iter().map(|attribute| (attribute.as_str(), ""));

@@ -5,9 +5,9 @@ use redis::Cmd;
 /// One of the scripts in `scripts/`.
 #[derive(Debug)]
 pub struct Script {
-    /// The files that it is joined from.
+    /// The files that make up the script, in order.
     code: &'static [&'static str],
-    /// Whether it may write while the server is out of memory, so that ends of jobs are kept.
+    /// Whether it may write while the server is out of memory, so that jobs can still end.
     allow_oom: bool,
     hash: OnceLock<String>,
 }
@@ -66,7 +66,7 @@ pub(crate) static CLOCK: Script =
 pub(crate) static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
 pub(crate) static FORGET: Script =
     Script::new(&[include_str!("scripts/children.lua"), include_str!("scripts/forget.lua")]);
-// What a parent knows of an ended child is kept, also by a server that is out of memory.
+// Also when the server is out of memory, so that a parent's counts include children that end then.
 pub(crate) static CHILD: Script =
     Script::allow_oom(&[include_str!("scripts/children.lua"), include_str!("scripts/child.lua")]);
 pub(crate) static EXPIRE: Script = Script::new(&[include_str!("scripts/expire.lua")]);

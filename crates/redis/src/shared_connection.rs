@@ -20,7 +20,7 @@ use crate::{Address, Failure};
 pub(crate) struct SharedConnection {
     address: Address,
     patience: Duration,
-    /// The present connection, or the attempt to make one, for which all callers wait.
+    /// The present connection, or the attempt to connect, for which all callers wait.
     current: Mutex<Connected>,
 }
 
@@ -32,7 +32,7 @@ struct Live {
     connection: Connection,
     /// By how many milliseconds the server's clock is ahead of this machine's.
     ahead: AtomicI64,
-    /// What the report script answered over this connection. None for a Cluster, which has many servers.
+    /// The server's identity, as the report script answered it over this connection. None for a Cluster, which has many servers.
     server: Mutex<Option<ServerId>>,
 }
 
@@ -77,7 +77,7 @@ impl SharedConnection {
         self.run_on(self.connected().await?, call).await
     }
 
-    /// Runs a script that changes nothing. Runs it once more if the connection was lost, which may have been long ago.
+    /// Runs a script that changes nothing. Runs it again if the connection turns out to be lost; that may have happened long ago.
     pub(crate) async fn run_again(&self, call: &Call) -> Result<Answer, Failure> {
         let (connected, begun) = (self.connected().await?, Instant::now());
         match self.run_on(connected.clone(), call).await {
@@ -113,7 +113,7 @@ impl SharedConnection {
         parts.map(Answer).ok_or_else(|| Failure::unexpected("text"))
     }
 
-    /// Sends a command that changes nothing. Sends it once more if the connection was lost.
+    /// Sends a command that changes nothing. Sends it again if the connection was lost.
     pub(crate) async fn query<T: redis::FromRedisValue>(
         &self,
         command: &Cmd,
@@ -140,7 +140,7 @@ impl SharedConnection {
         })
     }
 
-    /// Whether the server answers, or any primary of a Cluster.
+    /// Checks that the server answers; in a Cluster, that any primary does.
     pub(crate) async fn ping(&self) -> Result<(), Failure> {
         let connected = self.connected().await?;
         let ping = redis::cmd("PING");
@@ -159,7 +159,7 @@ impl SharedConnection {
         })
     }
 
-    /// Sends a command. Sends it once more, over a new connection, if the first server accepts no writes.
+    /// Sends a command. Sends it again over a new connection if the first server accepts no writes.
     async fn send(&self, connected: Connected, command: &Cmd) -> RedisResult<Value> {
         let error = match connected.send(command).await {
             Ok(value) => return Ok(value),
@@ -177,7 +177,7 @@ impl SharedConnection {
         result
     }
 
-    /// Gives the connection up if the error says that it is of no use any more.
+    /// Gives the connection up if the error means that it cannot be used any more.
     fn give_up_if_useless(&self, connected: &Connected, error: &RedisError) {
         if spoils_connection(error) {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +187,7 @@ impl SharedConnection {
         }
     }
 
-    /// Whether this connection was given up, and there is still time for another attempt. After a timeout there is none.
+    /// Whether this connection was given up and there is still time for another attempt. After a timeout there is none.
     fn was_lost(&self, connected: &Connected, begun: Instant) -> bool {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         !Arc::ptr_eq(&current.0, &connected.0) && begun.elapsed() < self.patience / 2
@@ -204,7 +204,7 @@ impl Connected {
         self.0.get().map_or(0, |live| live.ahead.load(Ordering::Relaxed))
     }
 
-    /// The server's clock turned out to be ahead by at least so many milliseconds.
+    /// Records that the server's clock is ahead by at least this many milliseconds.
     pub(crate) fn raise_ahead(&self, by: i64) {
         if let Some(live) = self.0.get() {
             live.ahead.fetch_max(by, Ordering::Relaxed);

@@ -3,10 +3,10 @@ use std::fmt;
 
 use redis::{ConnectionAddr, Value};
 
-/// Which server has which of the 16,384 slots of a Cluster. Outside of a Cluster one server has them all.
+/// Which server has which of the 16,384 slots of a Cluster. Without a Cluster, one server has all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slots {
-    /// By the last slot of each range: its first, and its server.
+    /// By the last slot of each range: the range's first slot, and its server.
     ranges: BTreeMap<u16, (u16, Node)>,
 }
 
@@ -57,7 +57,7 @@ impl Slots {
         Some(Self { ranges })
     }
 
-    /// The server that has a slot; none while nobody has it.
+    /// The server that has a slot; none while no server has it.
     pub fn node_of(&self, slot: u16) -> Option<&Node> {
         let (_, (first, node)) = self.ranges.range(slot..).next()?;
         (*first <= slot).then_some(node)
@@ -88,8 +88,8 @@ fn array(value: &Value) -> Option<&[Value]> {
     }
 }
 
-/// The slot of a key or channel: of what stands in its first braces, if something does. The Redis Cluster
-/// specification, "Key distribution model": CRC-16/XMODEM.
+/// The slot of a key or channel: the CRC-16/XMODEM of the text in its first braces, or else of all of it (Redis Cluster
+/// specification, "Key distribution model").
 pub fn slot_of(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let tag = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);

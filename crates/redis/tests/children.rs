@@ -1,4 +1,4 @@
-//! What a client tells the parents of jobs.
+//! How a client sends the summaries of children to their parents.
 
 #![recursion_limit = "256"]
 
@@ -40,7 +40,7 @@ async fn pending_summaries_reach_the_parent_later() {
     let states = client.states(&parent, 1, now()).await.expect("it answers");
     let children = states.last().and_then(|state| state.view().children).expect("it has children");
     assert_eq!((children.processing, children.completed), (1, 1));
-    // Once they know, they are told no more.
+    // Nothing is sent again after it was acknowledged.
     server.answer(&["DEL", "job_children:p"]);
     client.notify_parents().await;
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Jobs with children: `spec/README.md`, section 18. A parent is another job than its child, and in a Cluster on another
-//! server. So what it has to know of a child is told to it by a script of its own, after the child's.
+//! Jobs with children: `spec/README.md`, section 18. In a Cluster, a parent and its child may be on different servers, so one
+//! script cannot write both. After the child's report, a second script writes the child's summary into its parent's keys.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,26 +16,27 @@ use crate::names::PARENTS;
 use crate::reply::{Accepted, Reply};
 use crate::report::{ChildChange, JobRequest, Source};
 
-/// What a client remembers of children.
+/// What a client remembers about children.
 #[derive(Default)]
 pub(super) struct Children(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// What parents have to know of jobs, and were not told because Redis did not answer. At most [`MAX_PENDING`] jobs: of
-    /// further ones, a server finds those that their parent knows, and the others are lost.
+    /// By child: the summaries that Redis has not acknowledged, and their parents. At most [`MAX_PENDING`]. Beyond that,
+    /// summaries are dropped. A server finds a child again later if its parent knew it before.
     pending: HashMap<JobId, (JobId, ChildSummary)>,
-    /// Children, each with a parent that it may have. At most [`MAX_CHECKED`]: then all are checked anew.
+    /// Pairs of a child and its parent that passed [`Client::check_parent`]. At [`MAX_CHECKED`] the set is cleared, and all
+    /// are checked again.
     checked: HashSet<(JobId, JobId)>,
 }
 
 const MAX_PENDING: usize = 10_000;
 const MAX_CHECKED: usize = 10_000;
 
-/// A parent is looked at so often while not all of its children have ended.
+/// How often a parent is checked until all of its children have ended.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A child that was not heard for so long is read. It is longer than a heartbeat.
+/// A child whose worker has been silent for this time is read. Longer than a heartbeat.
 const SILENCE: Duration = Duration::from_secs(30);
 
 impl Inner {
@@ -89,7 +90,7 @@ impl Client {
         loop {
             let ancestor = match self.states(ancestors.next(), 1, now).await {
                 Ok(mut states) => states.pop(),
-                // That is its own trouble.
+                // An unreadable ancestor must not block its descendants.
                 Err(Failure::Unreadable(_)) => None,
                 Err(failure) => return Err(failure),
             };
@@ -107,16 +108,16 @@ impl Client {
         Ok(Ok(()))
     }
 
-    /// Tells a job's parent, if it has one, what state the job is in. If that fails, [`notify_parents`](Self::notify_parents) tries
-    /// again.
+    /// Sends a job's summary to its parent, if it has one. If that fails, the summary stays pending until
+    /// [`notify_parents`](Self::notify_parents) sends it.
     pub(super) async fn notify_parent(&self, state: &State) {
         if let Some(parent) = state.parent() {
-            // In a box, so that the reports of other jobs are no larger for it.
+            // Boxed, so that it does not enlarge the futures of reports without a parent.
             Box::pin(self.send_summary(&parent, state.job(), ChildSummary::of(state))).await;
         }
     }
 
-    /// Whether Redis answered.
+    /// Returns whether Redis acknowledged it.
     async fn send_summary(&self, parent: &JobId, job: &JobId, child: ChildSummary) -> bool {
         let is_acknowledged =
             self.change_child(parent, job, ChildChange::Summary(child)).await.is_ok();
@@ -129,7 +130,7 @@ impl Client {
         is_acknowledged
     }
 
-    /// Tells parents what they were not told before, because Redis did not answer. What fails again is kept.
+    /// Sends all pending summaries. Those that fail again stay pending.
     pub async fn notify_parents(&self) {
         const AT_ONCE: usize = 32;
         let pending: Vec<_> = {
@@ -142,7 +143,7 @@ impl Client {
         });
         let mut answers = sending.buffer_unordered(AT_ONCE);
         while let Some(is_acknowledged) = answers.next().await {
-            // In a Cluster, the other parents may be on another server.
+            // In a Cluster, other parents may be on a server that does answer.
             if !is_acknowledged && !self.names().is_cluster() {
                 return;
             }
@@ -159,7 +160,7 @@ impl Client {
         let answer = self.run(&call).await?;
         let at = answer.0.first().filter(|at| *at != b"0");
         if let Some(at) = at.filter(|_| self.names().is_cluster()) {
-            // The list is on another server.
+            // The list of parents may be on another server.
             let mut command = redis::cmd("ZADD");
             command.arg(PARENTS).arg("LT").arg(at).arg(parent.as_str());
             self.connection.query::<usize>(&command).await?;
@@ -167,19 +168,19 @@ impl Client {
         Ok(())
     }
 
-    /// At most `most` jobs that are due to show their children. Nobody else is told of them for some seconds.
+    /// At most `most` jobs whose children are due to be shown. Other callers do not receive the same jobs for 10 s.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn due_parents(&self, most: usize) -> Result<Vec<JobId>, Failure> {
         let answer = self.run(&Call::due_parents(most, CHECK_INTERVAL)).await?;
         let jobs = answer.0.into_iter().skip(1).filter_map(|id| String::from_utf8(id).ok());
-        // A name that is no job id is somebody else's.
+        // A name that is no job id was not written by Milepost.
         Ok(jobs.filter_map(|id| JobId::parse(&id).ok()).collect())
     }
 
-    /// Shows a job's children in its state, and ends the job if it is to end with them. If nothing has changed, looks for
-    /// children that were not heard for a while: what was to be told of them may have been lost.
+    /// Shows a job's children in its state, and ends the job if it is to end with them. If nothing has changed, reads the
+    /// children that have been silent for a while, because their latest summaries may have been lost.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -206,7 +207,8 @@ impl Client {
         }
     }
 
-    /// Ends a job if it is to end with its children. If there is a newer state, the children are looked at again.
+    /// Ends a job if it is to end with its children. Does nothing if there is a newer state: that one makes the children due
+    /// again.
     async fn end_with_children(&self, state: &State, now: Timestamp) -> Result<(), Failure> {
         if let Some(end) = state.end_with_children() {
             self.fold(&end, Some(Source::Lost(state.position())), now, false).await?;
@@ -214,9 +216,9 @@ impl Client {
         Ok(())
     }
 
-    /// Reads the children of a job that have not ended and were not heard for a while.
+    /// Reads the children of a job that have not ended and have been silent for [`SILENCE`], and updates their summaries.
     async fn reread_silent_children(&self, parent: &JobId, now: Timestamp) -> Result<(), Failure> {
-        /// The most of them at once.
+        /// How many children are read in one call.
         const SLICE: usize = 64;
         let ahead = self.connection.connected().await?.ahead();
         let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
@@ -227,7 +229,7 @@ impl Client {
         for child in children.iter().filter_map(|child| JobId::parse(child).ok()) {
             let state = match self.states(&child, 1, now).await {
                 Ok(mut states) => states.pop(),
-                // It is not to hide its siblings.
+                // An unreadable child must not block its siblings.
                 Err(Failure::Unreadable(_)) => None,
                 Err(failure) => return Err(failure),
             };
@@ -267,7 +269,7 @@ mod tests {
         }
         assert_eq!(inner.pending.len(), MAX_PENDING);
         assert!(!inner.pending.contains_key(&id(&format!("c{MAX_PENDING}"))));
-        // Those that are kept already go on.
+        // A summary of a child that is pending already is still replaced.
         inner.keep_pending(&id("p"), &id("c0"), child(2));
         assert_eq!(inner.pending[&id("c0")].1, child(2));
     }

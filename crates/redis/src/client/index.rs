@@ -22,7 +22,7 @@ impl Client {
             self.connection.pipeline(&pipeline).await?;
         }
         if let Some(parent) = parent {
-            // If this fails, a server notices before long.
+            // If this fails, a server notices when it reads the parent's silent children.
             let _ = self.change_child(&parent, job, ChildChange::Forgotten).await;
         }
         Ok(answer.0.first().is_some_and(|keys| keys != b"0"))

@@ -1,4 +1,4 @@
-//! The client that runs Milepost's scripts: reports and requests are here, what else it can do is grouped by noun.
+//! The client that runs Milepost's scripts. Reports and requests are in this file; the other calls are in files by noun.
 
 mod children;
 mod health;
@@ -162,8 +162,8 @@ impl Client {
         for last in [false, true] {
             let connected = self.connection.connected().await?;
             let sent = wall_clock() + connected.ahead();
-            // Clocks are read in whole milliseconds. Without a margin, an update that the caller was told is lost could be
-            // folded a moment later.
+            // Clocks are read in whole milliseconds. Without a margin, Redis could fold an update just after the caller gave
+            // it up as lost.
             let patience = self.connection.patience().mul_f64(0.95).as_millis();
             let deadline = Some(sent + i64::try_from(patience).unwrap_or(i64::MAX));
             let call = call(deadline, connected.server());

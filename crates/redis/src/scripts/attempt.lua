@@ -1,14 +1,14 @@
--- What the fold carries through an attempt, and what it works out: attributes, moments, and progress by stages. The rules
--- are in spec/README.md, sections 2 and 3; crates/protocol has them in Rust. Both have to agree to the last byte.
+-- What the fold carries through an attempt, and what it computes: attributes, moments, and progress by stages. The rules
+-- are in spec/README.md, sections 2 and 3. crates/protocol implements them in Rust, and the results are equal to the last byte.
 --
--- The attributes of an attempt are one text. Each of them is a line, `,"name":value`, in the order in which they stand in the
--- latest state. An attribute that an update ends is a line without a value.
+-- The attributes of an attempt are one text. Each attribute is a line, `,"name":value`, in the order of the latest state. An
+-- attribute that an update clears is a line without a value.
 
 -- A moment in UTC as RFC 3339, without its fraction and zone.
 local function moment(seconds)
   local days = math.floor(seconds / 86400)
   local rest = seconds - days * 86400
-  -- The days since 0000-03-01, so that the leap day is a year's last: eras of 400 years, years, months.
+  -- Days since 0000-03-01, so that a leap day is the last day of its year: eras of 400 years, years, months.
   local day = days + 719468
   local era = math.floor(day / 146097)
   day = day - era * 146097
@@ -26,7 +26,7 @@ local function moment(seconds)
     math.floor(rest / 60) % 60, rest % 60)
 end
 
--- The attributes of the next state, and those of them that the update does not have itself.
+-- Returns the attributes of the next state, and those among them that the update does not contain.
 local function carry(known, given)
   if not given then
     return known, known
@@ -52,7 +52,7 @@ local function attribute(attributes, name)
   return attributes and string.match('\n' .. attributes, '\n,"' .. name .. '":([^\n]+)')
 end
 
--- A progress that is worked out, as it stands in the state.
+-- A computed progress, as the JSON number of the state.
 local function decimals(progress)
   if progress > 0 then
     progress = math.min(progress, 1)
@@ -62,7 +62,7 @@ local function decimals(progress)
   return (string.gsub(string.gsub(string.format('%.6f', progress), '0+$', ''), '%.$', '.0'))
 end
 
--- The progress of a job that is so far in a declared stage, or nil.
+-- The progress of a job that has reached this point of a declared stage, or nil.
 local function of_stages(stages, stage, stage_progress)
   local id = cjson.decode('[' .. stage .. ']')[1]
   local total, done = 0, nil
@@ -85,8 +85,8 @@ local function of_stages(stages, stage, stage_progress)
   return done and total > 0 and total < math.huge and decimals(done / total) or nil
 end
 
--- How long a job may be silent before it is lost, stand still before it is stalled, and be silent before it ends, in
--- milliseconds: nil if for ever.
+-- Three times in milliseconds: after how long a silence a job is lost, after how long without progress it is stalled, and
+-- after how long a silence it ends. nil means never.
 local function patience(attributes, status)
   local heartbeat, stall_after, lost_after =
     attribute(attributes, 'heartbeat'), attribute(attributes, 'stall_after'), attribute(attributes, 'lost_after')
@@ -95,8 +95,8 @@ local function patience(attributes, status)
     lost_after and math.max(1000 * tonumber(lost_after), missed or 0)
 end
 
--- When the health may become worse than it is, or the job may end, in milliseconds since 1970, given when the job was heard
--- and progressed last.
+-- The next moment at which the health may become worse, or the job may end, in milliseconds since 1970, given when the job
+-- last reported and last progressed.
 local function next_change(health, silent, still, ending, seen, progressed)
   local at
   if silent and health ~= 'lost' then

@@ -1,24 +1,24 @@
--- Changes the health of a job whose worker has been silent, or whose progress has stood still, for too long: spec/README.md,
+-- Changes the health of a job whose worker has been silent, or which has made no progress, for too long: spec/README.md,
 -- section 3. Any number of servers may run it at the same moment: the change is made once.
 --
--- KEYS  status; the job's hash; clocks (the jobs whose health changes by time, by when to look at them)
+-- KEYS  status; the job's hash; clocks (the jobs whose health changes with time, by the time of their next check)
 -- ARGV  channel, PUBLISH or SPUBLISH, job
---       4  when the caller began to look, without a pause since then, in milliseconds by this server's clock: no clock counts
---          from before, since the server may have been away, and nobody could be heard
---       5  when the caller asked which jobs are due. A script that was held up longer than that does nothing
---       6  hex that nobody can guess: the job's secret, if a new epoch begins, as in report.lua
+--       4  since when the caller has been checking without a pause, in milliseconds by this server's clock. Silence before
+--          that does not count: the server may have been down, so that no report could arrive
+--       5  when the caller asked which jobs are due. A script that runs much later than that does nothing
+--       6  random hex digits: the job's secret if a new epoch begins, as in report.lua
 --
--- Answers 1 if the health has changed; {position, attempt, milliseconds} if the worker has been silent for so long that the
+-- Returns 1 if the health has changed; {position, attempt, milliseconds} if the worker has been silent for so long that the
 -- caller has to end the attempt (report.lua, 'lost'); 0 otherwise.
 local MAX_DELAY = 3000
--- An attempt that the caller did not end meanwhile is due again after so long.
+-- If the caller does not end the attempt, the job is due again after this time, in milliseconds.
 local END_AGAIN = 1000
--- Where the values stand in a job's meta: see report.lua.
+-- The places of the values in a job's meta: see report.lua.
 local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, ATTEMPT, STATUS = 1, 2, 3, 4, 5, 6, 7, 8
 local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
--- The last one is the pace.
+-- The last value is the pace.
 local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 33
--- Hex digits of a proof, and at most of an epoch.
+-- The number of hex digits in a proof, and the most in an epoch.
 local DIGITS = 16
 local RANKS = {ok = 0, stalled = 1, lost = 2}
 
@@ -63,12 +63,12 @@ if health then
   end
   known[CLOCKED] = is_over and now_ms + END_AGAIN or next_change(health, silent, still, ending, seen, progressed)
 else
-  -- It has ended, or nobody says any more how often it reports.
+  -- The job has ended, or has no `heartbeat` and no `stall_after` any more.
   known[CLOCKED] = nil
 end
 known[HEALTH] = health
 if state then
-  -- The first write is one that a server without memory refuses.
+  -- The first write has to be one that a server without memory refuses.
   call('SET', status_key, state, 'PXAT', tostring(known[EXPIRES]))
   local slot = tostring(known[WRITTEN] % known[RING])
   if known[WRITTEN] - known[OLDEST] == known[RING] then

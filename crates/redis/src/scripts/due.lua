@@ -1,9 +1,10 @@
--- Which jobs are due for clock.lua, or to show their children.
+-- Finds the jobs that are due for clock.lua, or whose children are due to be shown.
 --
 -- KEYS  clocks, or parents
--- ARGV  at most so many; and, if given, after how many milliseconds they are due again, so that other callers leave them alone
+-- ARGV  how many jobs at most; and, if given, after how many milliseconds they are due again, so that other callers do not
+--       receive the same jobs
 --
--- Answers the time in milliseconds, then the jobs.
+-- Returns the time in milliseconds, then the jobs.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = tostring(now_ms)

@@ -1,9 +1,9 @@
--- Drops from the index of jobs those whose time is over.
+-- Drops expired jobs from the index of jobs.
 --
 -- KEYS  begun, expires
--- ARGV  at most so many
+-- ARGV  how many jobs at most
 --
--- Answers how many.
+-- Returns how many were dropped.
 local time = redis.call('TIME')
 local jobs = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', time[1] .. '000', 'LIMIT', 0, ARGV[1])
 if #jobs > 0 then

@@ -1,9 +1,9 @@
--- Forgets a job and tells so.
+-- Forgets a job, and publishes that it is forgotten.
 --
 -- KEYS  status; the job's hash; and, where they are on the same server: begun, expires (the index of jobs)
 -- ARGV  channel, PUBLISH or SPUBLISH, job
 --
--- Answers how many of the job's keys there were.
+-- Returns how many of the job's keys existed.
 local known = redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('DEL', children_keys(KEYS[2]))
 if KEYS[3] then

@@ -1,7 +1,7 @@
--- Finds a job's log: spec/README.md, section 17. It stands before log_append.lua and log_read.lua.
+-- Finds a job's log: spec/README.md, section 17. It is put before log_append.lua and log_read.lua.
 --
--- A log is in the job's hash (report.lua says what else is in it). Its lines are in the fields `l<number>`. The field `log` has
--- its epoch, the numbers of its last line and of the oldest line that is kept, and the bytes of the lines that are kept.
+-- A log is in the job's hash (report.lua describes the rest of the hash). Its lines are in the fields `l<number>`. The field
+-- `log` has its epoch, the numbers of its last line and of the oldest line that is kept, and the bytes of the kept lines.
 local LAYOUT = 1
 
 -- Whether the job is known, and the log's epoch, last line, oldest line and bytes. The epoch is nil if the log has no line.

@@ -1,13 +1,13 @@
 -- Appends lines to a job's log: spec/README.md, section 17.
 --
 -- KEYS  the job's hash
--- ARGV  1  hex: the epoch of a log that begins
---       2  at most so many bytes are kept
+-- ARGV  1  hex: the epoch, if the log begins with these lines
+--       2  how many bytes are kept at most
 --       3  … the lines
 --
--- Answers {position of the last line, lines that are no longer kept}; no element: the job is not known.
+-- Returns {position of the last line, how many lines are no longer kept}; no element: the job is not known.
 
--- What a line counts beside its own bytes.
+-- What a line counts in addition to its own bytes.
 local OVERHEAD = 64
 local call = redis.call
 

@@ -9,8 +9,8 @@ local function instant(millis)
   return moment(math.floor(millis / 1000)) .. string.format('.%03dZ', millis % 1000)
 end
 
--- The pace after an update at `now`, in milliseconds, and `eta` and `eta_high`, in milliseconds since 1970, or nil where there is
--- none. `known_at` and `known_progress` are those of the previous state, if it says since when its progress is what it is.
+-- Returns the pace after an update at `now`, in milliseconds, and `eta` and `eta_high`, in milliseconds since 1970, or nil.
+-- `known_at` and `known_progress` are those of the previous state, if it says since when it has had its progress.
 local function advance(pace, known_at, known_progress, now, progress, is_running, was_lost)
   local FORMAT = '>dddddddddd'
   local at, last, gained, elapsed, changes, recent_gain, recent_time, recent_changes, eta, eta_high
@@ -70,7 +70,7 @@ local function advance(pace, known_at, known_progress, now, progress, is_running
 end
 
 
--- The pace after an update, and its estimate as fields of the state, or nil. The progresses are JSON, or nil.
+-- Returns the pace after an update, and its estimate as fields of the state, or nil. The progresses are JSON, or nil.
 local function estimated(pace, known_at, known_progress, now, progress, is_running, was_lost)
   local reached = tonumber(progress)
   if not reached then
@@ -81,8 +81,8 @@ local function estimated(pace, known_at, known_progress, now, progress, is_runni
   return pace, eta and ',"eta":"' .. instant(eta) .. '","eta_high":"' .. instant(eta_high) .. '","eta_basis":"rate"'
 end
 
--- The state as the worker reported it (`head` in report.lua, `reported` when decoded) after its children have made progress: not
--- stalled, and with this estimate instead of the fold's earlier one. A worker's own estimate stays.
+-- The state as the worker reported it (`head` in report.lua; `reported` when decoded), changed because its children have made
+-- progress: not stalled, and with this estimate instead of the fold's earlier one. A worker's own estimate stays.
 local function with_progress(head, reported, now, estimate)
   local start, rest = string.match(head, '^(.*,"last_seen_at":"[^"]*","progressed_at":")[^"]*"(.*)$')
   if not start then

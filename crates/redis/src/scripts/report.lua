@@ -1,66 +1,66 @@
 -- Folds an update into its job's state, stores the state and publishes it, in one step: spec/README.md, sections 3 and 14.
 --
 -- KEYS  status; the job's hash; and, unless this is a Cluster: begun, expires (the index of jobs), clocks
---       (the jobs whose health changes by time, by when to look at them: see clock.lua)
---       The hash has what the fold has to know in `meta`, and the latest states in `0` to `ring - 1`: state number n of those
---       that were ever written is in the field n modulo `ring`. `timeline` is described in timeline.lua.
+--       (the jobs whose health changes with time, by the time of their next check: see clock.lua)
+--       The hash has the data of the fold in `meta`, and the latest states in `0` to `ring - 1`: the n-th state ever written
+--       is in the field n modulo `ring`. `timeline` is described in timeline.lua.
 -- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
 --
--- Answers  state                                           it was folded
---          {'new', state, serial, server, begun, expires}  it was folded, and there is more to say: the serial of the legacy
---                                                          publish; the server's identity, where it was asked for; what
---                                                          the caller has to write to the index. '' where there is none
+-- Returns  state                                           it was folded
+--          {'new', state, serial, server, begun, expires}  it was folded, with further values: the serial of the legacy
+--                                                          publish; the server's identity, if the script had to ask for it;
+--                                                          the scores that the caller has to write to the index. '' if none
 --          {'repeated', state}                             the end, or the request, that the job has already
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
 --          {'adopt', json}                                 a legacy worker's value under the status key comes first
 --          {'unknown'}                                     of a request, or of children: the job is not known
---          {'not-cancellable'}                             of a request: the job's worker takes none
+--          {'not-cancellable'}                             of a request: the job's worker accepts none
 --          {'cancel-requested'}                            of a request: it was requested to cancel the job
---          {'late', milliseconds}                          the deadline has passed; the time here
+--          {'late', milliseconds}                          the deadline has passed; the time by this server's clock
 --          {'stale'}                                       of a lost job's end: there is a newer state. Of children: they
 --                                                          are shown already
---          and what legacy.lua answers
+--          and the results of legacy.lua
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
   given_attributes, given_eta, has_eta_high, is_paused, has_timestamp, random, keep, keep_ended, max_states, max_bytes,
   deadline, server, server_until, after, ignore_key
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
--- origin                    'report'; what a legacy worker did: 'publish', 'key'; 'request': something is requested of the
---                           job's worker, and the state says so from then on; 'lost': the end of a job whose worker has
---                           been silent for too long; or 'children': the job is to show its children as they are now
+-- origin                    'report'; of a legacy worker: 'publish' or 'key'; 'request': a request for the job's worker, which
+--                           later states show too; 'lost': the end of a job whose worker has been silent for too long; or
+--                           'children': the job has to show its children as they are now
 -- fields                    the update: its fields as JSON, without the braces; or the request, as JSON
 -- status, named, ttl, stage, progress, current, total, stage_progress
---                           those of them that the fold reads. `named` is the attempt; from `stage` on they are JSON
--- given_attributes          those that the update sets or ends: see attempt.lua
+--                           the fields that the fold reads. `named` is the attempt; from `stage` on they are JSON
+-- given_attributes          the attributes that the update sets or clears: see attempt.lua
 -- given_eta, has_eta_high   the update's `eta` as JSON, and whether it has `eta_high`: the worker's own estimate
 -- is_paused                 whether the worker says that it has paused the job
 -- has_timestamp             whether the update has one
--- random                    hex that nobody can guess: the job's secret, if a new epoch begins
+-- random                    random hex digits: the job's secret if a new epoch begins
 -- keep, keep_ended          how long a job is kept after an update, and after its end, in milliseconds
--- max_states, max_bytes     the bounds of the history; the newest state is kept whatever its size. The first holds from the
---                           job's beginning on: it is `ring`
--- deadline                  the caller waits until then, in milliseconds by this server's clock. An update that is folded
---                           later would overtake what has been reported since
--- server, server_until      the server's identity, as an answer over this connection gave it, and until when it may be
---                           believed, in milliseconds by this server's clock
+-- max_states, max_bytes     the bounds of the history; the newest state is kept whatever its size. `max_states` takes effect
+--                           when the job begins, and becomes its `ring`
+-- deadline                  until when the caller waits, in milliseconds by this server's clock. An update that is folded later
+--                           would overtake newer reports
+-- server, server_until      the server's identity, as an earlier run over this connection returned it, and until when it is
+--                           valid, in milliseconds by this server's clock
 -- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read;
 --                           of a request: its action; of a lost job's end: the position of the state that it is to follow
--- ignore_key                whether to ignore what a legacy worker left under the status key: it cannot be read
+-- ignore_key                whether to ignore the value that a legacy worker set under the status key: it cannot be read
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 
--- Redis 7.0 was the first to have it, and Valkey has it. On an older server some of the scripts do not compile, so that what
--- was taken here would never be shown.
+-- Redis has it since 7.0, and Valkey has it. On an older server some of the scripts do not compile, so an update accepted here
+-- would never be shown.
 if not redis.REDIS_VERSION_NUM then
   return redis.error_reply('ERR this server is too old: Milepost needs Redis 7.0 or later, or Valkey')
 end
 
 local MAX_ATTEMPT = 4294967295
--- Of the values in a job's meta. A job whose meta has another layout begins anew.
+-- The layout of the values in `meta`. A job whose meta has another layout begins anew.
 local LAYOUT = 1
--- Hex digits of a proof, and at most of an epoch.
+-- The number of hex digits in a proof, and the most in an epoch.
 local DIGITS = 16
 
 local time = call('TIME')
@@ -69,9 +69,8 @@ if deadline and now_ms > deadline then
   return {'late', tostring(now_ms)}
 end
 
--- What is known of the job. States `oldest` to `written - 1` are in the hash, and have so many bytes. The hash outlives
--- the state: `expires` says until when the job is known. `taken` is legacy.lua's. From `sample_at` on a sample is due. `pace` is
--- described in pace.lua.
+-- The job's meta. States `oldest` to `written - 1` are in the hash, and have `bytes` in total. The hash outlives the state: the
+-- job is known until `expires`. A sample is due from `sample_at` on. `taken` is described in legacy.lua, and `pace` in pace.lua.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
   day, date, seen, progressed, known_health, clocked,
@@ -121,7 +120,7 @@ elseif known_status == 'completed' or known_status == 'failed' or known_status =
     local state = call('HGET', job_key, tostring((written - 1) % ring))
     local start = '{' .. fields .. ','
     if state and string.sub(state, 1, #start) == start then
-      -- The same end if all that follows was added by the fold.
+      -- It is the same end if the fold added everything that follows.
       local by_the_fold = {stage = true, progress = true, timestamp = true, ttl = true, attempt = true, position = true,
         started_at = true, ended_at = true, health = true, children = true, requested = true, log = true}
       local readable, added = pcall(cjson.decode, '{' .. string.sub(state, #start + 1))
@@ -141,10 +140,10 @@ else
   attempt = latest
 end
 
--- Of a request, and of children: the state as the worker reported it, up to the fields that stand last in every state.
+-- For a request, and for children: the state as the worker reported it, up to the fields that come last in every state.
 local head
 local function as_reported()
-  -- All else stays as it is.
+  -- Everything else stays as it is.
   status, stage, progress, current = known_status, known_stage, known_progress, known_current
   local tail = (requested and ',"requested":' .. requested or '')
     .. (known_children and ',"children":' .. known_children or '')
@@ -168,7 +167,7 @@ end
 
 local same_attempt = known and attempt == latest
 local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
--- The job's children are read where they may have to be shown: a job that begins may have some already.
+-- The job's children are read only where they may have to be shown. A job that begins may have children already.
 local totals, had_children
 if known_children and not same_attempt then
   had_children, known_children = true, nil
@@ -182,11 +181,12 @@ if origin == 'children' then
   end
   as_reported()
 end
--- The job's children, and its progress if that is theirs or `null`: fields that can be replaced, since they stand last.
+-- The job's children, and its progress if it is computed from them or `null`. These fields can be replaced, because they come
+-- last.
 local children, last
 
--- A server that was restarted, or promoted, may have lost states that were shown: what follows must not look like one
--- of them. The replication id changes with both, also if the process stays the same.
+-- A server that was restarted or promoted may have lost states that watchers have seen, so new positions must differ from
+-- theirs. The replication id changes on both occasions, even if the process stays the same.
 local asked
 if not server or now_ms > server_until then
   server = string.match(call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -196,7 +196,7 @@ end
 if known and known_server == server then
   number = number + 1
 else
-  -- Who sees the epoch does not know the secret.
+  -- The epoch does not reveal the secret.
   secret, number = random, 1
   epoch = string.match(string.sub(redis.sha1hex(secret), 1, DIGITS), '^0*(.+)$')
 end
@@ -217,7 +217,7 @@ if not stage then
   added = ',"stage":' .. stage
 end
 local has_begun = same_attempt and started_at
--- The timeline, if it changes.
+-- The new timeline, if it changes.
 local timeline
 if known and not same_attempt then
   local has_ended = known_status == 'completed' or known_status == 'failed' or known_status == 'cancelled'
@@ -268,7 +268,7 @@ end
 if carried then
   added = added .. string.gsub(carried, '\n', '')
 end
--- The date is worked out once a day.
+-- The date is computed once a day.
 if day ~= math.floor(time[1] / 86400) then
   day, date = math.floor(time[1] / 86400), string.sub(moment(time[1]), 1, 10)
 end
@@ -276,7 +276,7 @@ local second = time[1] % 86400
 local now_seconds = string.format('%sT%02d:%02d:%02d.', date, second / 3600, second / 60 % 60, second % 60)
 local now = now_seconds .. string.format('%03dZ', time[2] / 1000)
 if origin == 'request' then
-  -- Like every moment of a state that no worker wrote, it is this server's: callers' clocks may be wrong.
+  -- All moments that no worker wrote are by this server's clock, because callers' clocks may be wrong.
   requested = string.gsub(requested, '"at":"[^"]*"', '"at":"' .. now .. '"', 1)
 end
 if not has_timestamp then
@@ -296,7 +296,7 @@ if is_end then
   added = added .. ',"ended_at":"' .. now .. '"'
   pace = nil
 else
-  -- Since when the previous state has its progress.
+  -- Since when the job has had the progress of the previous state.
   local known_at = known_status == 'processing' and tonumber(known_progress) and progressed
   local has_progressed = not progressed_at or known_status ~= status or known_stage ~= stage or known_progress ~= progress
     or current and known_current ~= current
@@ -326,7 +326,7 @@ else
 end
 local health
 if head then
-  -- Neither a request nor a child says that the worker was heard.
+  -- Neither a request nor a child's progress ends the silence of the worker.
   health = known_health
   if health == 'stalled' and progressed == now_ms then
     health = 'ok'
@@ -360,7 +360,7 @@ if ttl then
 end
 expires = now_ms + life
 
--- The first write is one that a server without memory refuses: after it, it would refuse none.
+-- The first write has to be one that a server without memory refuses: after it, the server refuses none of this script.
 call('SET', status_key, state, 'PXAT', tostring(expires))
 if had_children then
   call('DEL', children_keys(job_key))
@@ -387,12 +387,12 @@ end
 if digest then
   taken = legacy.add(taken, serial, epoch, number, digest)
 end
--- The hash and the index forget a job somewhat later than its state expires, so that they need not be told each time.
+-- The hash and the index keep a job a little longer than its state, so that most reports need not update their expiry.
 local is_due = not indexed or expires > indexed or expires + life / 2 < indexed
 if is_due then
   indexed = expires + math.floor(life / 4)
 end
--- A job is looked at no later than its health may change. A report that puts that off costs nothing.
+-- A job is checked no later than its health may change. A report that postpones the change does not update the list.
 local look_at
 if health and clocks_key then
   local silent, still, ending = patience(attributes, status)
@@ -413,7 +413,7 @@ end
 if is_due then
   call('PEXPIREAT', job_key, tostring(indexed))
   if children then
-    -- Those of a parent that goes on without news of them are kept as well.
+    -- The children of a parent that still reports are kept, even if they are silent.
     local children_key, open_key = children_keys(job_key)
     call('PEXPIREAT', children_key, tostring(indexed))
     call('PEXPIREAT', open_key, tostring(indexed))
@@ -424,8 +424,8 @@ if is_due and begun_key then
   call('ZADD', expires_key, tostring(indexed), job)
 end
 if not is_legacy then
-  -- Whoever may publish on the channel could write a state. The proof shows that this script did: nobody without the
-  -- job's secret knows that of a position before the position is published.
+  -- Anybody who may publish on the channel could send a state. The proof shows that this script did: without the job's secret,
+  -- nobody knows the proof of a position before it is published.
   local proof = string.sub(redis.sha1hex(secret .. position), 1, DIGITS)
   call(publish, channel, open_state .. ',"proof":"' .. proof .. '"}')
 end

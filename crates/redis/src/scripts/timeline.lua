@@ -1,12 +1,13 @@
--- What is kept of a whole attempt, however long it takes: spec/README.md, sections 9 and 14. crates/protocol (timeline.rs)
--- writes the same bytes after the same updates, and reads them. All numbers are big-endian and unsigned.
+-- A job's timeline: spec/README.md, sections 9 and 14. crates/protocol (timeline.rs) writes the same bytes after the same
+-- updates, and reads them. All numbers are big-endian and unsigned.
 --
 -- A timeline is
 --   started 6, interval 4, count 2, length 2     when the attempt began, in milliseconds; between samples, in tenths of a second;
 --                                                how many samples follow, and how many bytes of stages
 --   samples: tenths 4, share 2                   of a second since then; the progress
---   stages: before 2, at 6, after 2, text        where one began: the progress at the end of the stage before; when, in
---                                                milliseconds; the progress there; the stage as JSON, empty at the attempt's end
+--   stages: before 2, at 6, after 2, text        the beginning of a stage: the progress at the end of the stage before; the
+--                                                moment, in milliseconds; the progress then; the stage as JSON, empty at the
+--                                                attempt's end
 --   earlier attempts: attempt 4, status 1, started 6, ended 6, text
 --                                                status as in STATUSES; moments in milliseconds, 0 if there is none; the error
 -- A progress is in ten-thousandths, or NO_SHARE. A text is its length 2, and its bytes.
@@ -27,8 +28,9 @@ local function parse_timeline(timeline)
     string.sub(timeline, stages_at, stages_at + length - 1), string.sub(timeline, stages_at + length)
 end
 
--- Adds a state of the present attempt, whose progress is `progress`, to a timeline; the timeline, and from when on a sample is
--- due, in milliseconds. `before` is the progress of the state before, or nil. `stage` is the stage that begins, if one does.
+-- Adds a state of the present attempt, whose progress is `progress`, to a timeline. Returns the timeline, and when the next
+-- sample is due, in milliseconds. `before` is the progress of the state before, or nil. `stage` is the stage that begins with
+-- this state, if one does.
 local function add_to_timeline(timeline, now, is_end, status, progress, before, stage)
   local MAX_SAMPLES, MAX_STAGES_BYTES = 128, 1200
   local started, interval, count, samples, stages, earlier = parse_timeline(timeline)
@@ -70,7 +72,7 @@ local function add_to_timeline(timeline, now, is_end, status, progress, before, 
     last and started + 100 * (last + interval) or 0
 end
 
--- The present attempt is over, since another one begins: what is kept of it is how it ended. `last` is its latest state.
+-- Begins another attempt: of the present one, only how it ended is kept. `last` is its latest state.
 local function end_attempt(timeline, attempt, status, ended, last)
   local STATUSES = {queued = 0, processing = 1, completed = 2, failed = 3, cancelled = 4}
   local MAX_EARLIER, MAX_ERROR_BYTES = 7, 96
@@ -78,7 +80,7 @@ local function end_attempt(timeline, attempt, status, ended, last)
   local readable, state = pcall(cjson.decode, last or '')
   local err, text = readable and type(state) == 'table' and state.error, ''
   for line in string.gmatch(type(err) == 'string' and err or '', '[^\r\n]+') do
-    -- Trimmed in time that is linear in the line's length: '^%s*(.-)%s*$' takes its square.
+    -- Trimmed in linear time; '^%s*(.-)%s*$' takes quadratic time.
     text = string.match(line, '%S.*%S') or string.match(line, '%S') or text
   end
   local stop = math.min(#text, MAX_ERROR_BYTES)

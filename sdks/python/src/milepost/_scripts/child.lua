@@ -1,12 +1,13 @@
--- Keeps what a parent has to know of one of its children: spec/README.md, sections 14 and 18. Only what is newer than what is
--- known replaces it, so it may run any number of times, in any order.
+-- Records the summary of a child in its parent's keys: spec/README.md, sections 14 and 18. Only a newer summary replaces the
+-- recorded one, so the script may run any number of times, in any order.
 --
--- KEYS  the parent's hash; and, unless this is a Cluster: parents (the jobs whose children changed, by when to show it)
--- ARGV  the parent's id, the child's id; then, of the child's state: its status, `lost`, `forgotten` if the job is not known
---       any more, or `gone` if it has another parent now; progress, weight, attempt, epoch, number. Then how long the children
---       are kept, in milliseconds; at most so many are counted; and how long after a change it is shown, in milliseconds.
+-- KEYS  the parent's hash; and, unless this is a Cluster: parents (the jobs whose children changed, by the time to show it)
+-- ARGV  the parent's id, the child's id; then of the child's state: its status, `lost`, `forgotten` if the job is no longer
+--       known, or `gone` if it has another parent now; progress, weight, attempt, epoch, number. Then how long the children
+--       are kept, in milliseconds; how many children are counted at most; and how long after a change the parent shows it,
+--       in milliseconds.
 --
--- Answers when the parent is to show its children, in milliseconds, or 0 if nothing changed.
+-- Returns when the parent has to show its children, in milliseconds, or 0 if nothing changed.
 local parent, child, status, progress, weight, attempt, epoch, number, keep, most, interval = unpack(ARGV)
 local STATUSES = {queued = QUEUED, processing = PROCESSING, completed = COMPLETED, failed = FAILED, cancelled = CANCELLED,
   lost = LOST}
@@ -17,7 +18,7 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local totals = parse_totals(call('HGET', children_key, 'totals'))
 local field = 'c' .. child
 
--- A child: as what it counts, attempt, epoch, number, weight, progress.
+-- A child is a list: the total in which it counts, attempt, epoch, number, weight, progress.
 local packed = call('HGET', children_key, field)
 local known = packed and {cmsgpack.unpack(packed)}
 local next_one
@@ -76,7 +77,7 @@ else
   end
 end
 local is_open = next_one and is_counted and (next_one[1] == QUEUED or next_one[1] == PROCESSING or next_one[1] == LOST)
--- The first open child makes the set, which then has no time yet.
+-- The first open child creates the set, which then has no expiry yet.
 local is_added = false
 if is_open and status ~= 'forgotten' then
   is_added = call('ZADD', open_key, tostring(now_ms), child) == 1
@@ -92,7 +93,7 @@ end
 if not totals[CHANGED] then
   return '0'
 end
--- Also if it was told before: then the one who told it may have come no further.
+-- Also if this summary was recorded before: the earlier caller may have failed before it added the parent to the list.
 local at = tostring(now_ms + interval)
 if KEYS[2] then
   call('ZADD', KEYS[2], 'LT', at, parent)

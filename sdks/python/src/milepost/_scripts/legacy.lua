@@ -1,23 +1,23 @@
--- What report.lua does beyond the fold for an update that a legacy worker has published, or left under the status key.
--- It stands before report.lua where such an update is folded; where a reporter's is, it is left out and costs nothing.
+-- What report.lua does, beyond the fold, for an update that a legacy worker has published or set under the status key. It is
+-- put before report.lua only where such updates are folded, so it costs reporters nothing.
 --
--- Further answers  {'folded', state, serial}  another instance had this publish folded: what it led to
---                  {'stale'}                 publishes that came after this one were folded already; or the value is no
---                                            longer under the key
+-- Further results  {'folded', state, serial}  another instance has folded this publish; the state that it led to
+--                  {'stale'}                 later publishes have been folded already; or the value is no longer under
+--                                            the key
 --
--- Every instance that watches a job hears its publishes in the same order, and the first one has each folded, which gives
--- it a serial. An instance knows the serial of the publish before this one: if others were folded since, this one is among
--- them, or was missed by whoever had them folded, and is stale.
+-- All instances that watch a job receive its publishes in the same order. The first instance to send a publish has it folded,
+-- and the publish gets a serial. The caller gives the serial of the publish before this one. If others were folded since,
+-- this publish is either one of them, or the instance that sent them missed it, and it is stale.
 --
--- `taken`, in a job's meta, lists the publishes that were folded last, newest first: an epoch, then for each a space and
--- `serial:number:digest`. The number is that of the state that it led to, in that epoch.
+-- `taken`, in a job's meta, lists the publishes that were folded last, newest first: an epoch, then for each publish a space
+-- and `serial:number:digest`. The number is that of the state that it led to, in that epoch.
 local legacy = {}
 
--- Some 32 of them.
+-- Room for about 32 publishes.
 local MAX_TAKEN_BYTES = 1280
 
--- An answer, if this update is not to be folded; else nil, its serial and its digest. `state_of(n)` is the state before the
--- latest n, if it is kept.
+-- Returns a result if this update must not be folded; else nil, its serial and its digest. `state_of(n)` is the state n
+-- places before the latest one, if it is kept.
 function legacy.look_up(origin, fields, after, time, taken, epoch, number, status_key, state_of)
   taken = taken or ''
   local digest = string.sub(redis.sha1hex(fields), 1, 16)
@@ -27,7 +27,7 @@ function legacy.look_up(origin, fields, after, time, taken, epoch, number, statu
     local found, its_number
     for its_serial, a_number in string.gmatch(taken, ' (%d+):(%d+):' .. digest) do
       if tonumber(its_serial) > since then
-        -- Of two that are the same, the older one comes first.
+        -- Of two equal publishes, this has to be the older one.
         found, its_number = its_serial, a_number
       end
     end
@@ -43,16 +43,16 @@ function legacy.look_up(origin, fields, after, time, taken, epoch, number, statu
   if origin == 'key' and redis.call('GET', status_key) ~= after then
     return {'stale'}
   end
-  -- Higher than whatever was there before the job was forgotten.
+  -- Higher than any serial from before the job was forgotten.
   return nil, math.max(serial + 1, time[1] * 1000000 + time[2]), digest
 end
 
--- `taken` with one publish more.
+-- Adds a publish to `taken`.
 function legacy.add(taken, serial, epoch, number, digest)
   local its_epoch, list = string.match(taken or '', '^(%x+)(.*)$')
   list = list or ''
   if its_epoch and its_epoch ~= epoch then
-    -- Numbers count anew: those of the publishes before say nothing any more.
+    -- Numbers start over in a new epoch, so those of earlier publishes are meaningless now.
     list = string.gsub(list, ':%d+:', ':0:')
   end
   if #list > MAX_TAKEN_BYTES then

@@ -1,13 +1,13 @@
 -- Reads a job's latest states: spec/README.md, section 14.
 --
--- KEYS  status; the job's hash (report.lua says what is in it)
--- ARGV  1  the position after which states are wanted; empty: all
---       2  at most so many states
---       3  if given: the job's timeline is wanted too
+-- KEYS  status; the job's hash (described in report.lua)
+-- ARGV  1  the position after which states are requested; empty: all
+--       2  how many states at most
+--       3  if given: the job's timeline is requested too
 --
--- Answers {legacy, serial, secret, state, …}: the newest state first, and the timeline last, if it is wanted. `secret` is what the proofs are made with. `legacy` is what a legacy worker set under the status key;
--- empty if that is the newest state, or there is nothing. `serial` is that of the legacy publish folded last, or 0. No
--- element at all: the job is not known.
+-- Returns {legacy, serial, secret, state, …}: the newest state first, and, if it is requested, the timeline last. `legacy` is
+-- the value that a legacy worker set under the status key; empty if there is none, or if it is the newest state. `serial` is
+-- that of the legacy publish folded last, or 0. The proofs are made with `secret`. No element: the job is not known.
 local LAYOUT = 1
 
 local value = redis.call('GET', KEYS[1])
@@ -30,7 +30,7 @@ local after_epoch, after_number = string.match(ARGV[1], '^(%x+)-(%d+)$')
 if after_epoch == epoch then
   most = math.min(most, number - tonumber(after_number))
 end
--- No more at once than Lua's stack takes.
+-- The most values that Lua's stack takes at once.
 local SLICE = 1000
 for first = 1, most, SLICE do
   local fields = {}
