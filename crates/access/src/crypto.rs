@@ -1,4 +1,4 @@
-//! The cryptography of tokens: ring's, which TLS uses as well, in the shape that jsonwebtoken asks for.
+//! The cryptography of tokens: ring, which TLS uses as well, behind the interface of jsonwebtoken.
 
 use std::sync::Once;
 
@@ -13,7 +13,7 @@ use ring::signature::{
     Ed25519KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
-/// Has jsonwebtoken use it. It can be called as often as wanted.
+/// Installs it for jsonwebtoken. May be called any number of times.
 pub(crate) fn install() {
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: signer,
@@ -21,7 +21,7 @@ pub(crate) fn install() {
         key_utils: KeyUtils::new_unimplemented(),
     };
     static ONCE: Once = Once::new();
-    // It fails only where somebody in the process has installed another, which does as well.
+    // Fails only if the process has installed another provider, which works as well.
     ONCE.call_once(|| {
         let _ = PROVIDER.install_default();
     });

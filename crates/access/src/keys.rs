@@ -1,4 +1,4 @@
-//! Keys: secrets with a name, of which only digests are kept.
+//! Keys: secrets with a name. Only their digests are stored.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,37 +12,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::Permissions;
 
-/// What a key's secret begins with, so that it is recognized where it does not belong.
+/// The prefix of every secret, by which scanners recognize a leaked one.
 pub const SECRET_PREFIX: &str = "mpk_";
 
 /// A key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// What people call it: 1 to 64 characters out of `A–Z a–z 0–9 - . _`.
+    /// The name: 1 to 64 characters out of `A–Z a–z 0–9 - . _`.
     pub name: String,
-    /// The SHA-256 digest of its secret, in hexadecimal. The secret has 256 random bits, so that nothing slower is needed.
+    /// The SHA-256 digest of its secret, in hexadecimal. The secret has 256 random bits, so no slower hash is needed.
     sha256: String,
-    /// When it was made, RFC 3339.
+    /// When it was created, RFC 3339.
     pub created: String,
     /// What it allows.
     #[serde(rename = "allow")]
     pub permissions: Permissions,
 }
 
-/// A key that was just made, with its secret, which nobody can read again.
+/// A new key with its secret, which cannot be read again later.
 pub struct NewKey {
-    /// For whoever is to use the key.
+    /// The secret, for the user of the key.
     pub secret: String,
-    /// For the server.
+    /// The key, for the server.
     pub key: Key,
 }
 
 impl NewKey {
-    /// Makes a key.
+    /// Creates a key with a random secret.
     ///
     /// # Errors
-    /// When the name is not allowed, it would allow nothing, or the system gives no random numbers.
+    /// When the name is invalid, the permissions allow nothing, or the system has no random numbers.
     pub fn generate(
         name: &str,
         permissions: Permissions,
@@ -64,7 +64,7 @@ impl NewKey {
 }
 
 impl Key {
-    /// A key whose secret somebody else has chosen.
+    /// A key with a given secret.
     pub fn of_secret(name: &str, secret: &str, permissions: Permissions) -> Self {
         let sha256 = hexadecimal(&sha256(secret));
         Self { name: name.to_owned(), sha256, created: String::new(), permissions }
@@ -83,14 +83,14 @@ impl Key {
     }
 }
 
-/// The keys that a server knows. Written as TOML, an entry `[[key]]` for each.
+/// The keys that a server knows. Stored as TOML, with an entry `[[key]]` for each.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Vec<Arc<Key>>,
     by_digest: HashMap<String, Arc<Key>>,
 }
 
-/// So many keys are known at most.
+/// The most keys in one file.
 const MAX_KEYS: usize = 10_000;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -100,10 +100,10 @@ struct File {
 }
 
 impl KeyRing {
-    /// Reads a file of keys.
+    /// Parses a file of keys.
     ///
     /// # Errors
-    /// When it is not one: what is wrong, and where.
+    /// When it is invalid: what is wrong, and where.
     pub fn parse(text: &str) -> Result<Self, InvalidKeys> {
         let file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
@@ -116,17 +116,17 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// The file, to be read again.
+    /// Formats the file, so that [`parse`](Self::parse) reads the same keys again.
     pub fn to_toml(&self) -> String {
         let key = self.keys.iter().map(|key| (**key).clone()).collect();
-        // Strings, lists and a boolean.
+        // Keys consist of strings, lists and a boolean, which TOML can always express.
         toml::to_string(&File { key }).unwrap_or_default()
     }
 
     /// Adds a key.
     ///
     /// # Errors
-    /// When it is not allowed, or one of its name or its secret is there already.
+    /// When the key is invalid, or its name or its secret is in use already.
     pub fn add(&mut self, mut key: Key) -> Result<(), InvalidKeys> {
         key.sha256.make_ascii_lowercase();
         key.check()?;
@@ -152,7 +152,7 @@ impl KeyRing {
         self.keys.len() < before
     }
 
-    /// The key with that secret. It is found by its digest, so that the time taken tells nothing of the secret.
+    /// The key with that secret. It is looked up by the digest, so the time that this takes reveals nothing about the secret.
     pub fn find(&self, secret: &str) -> Option<&Arc<Key>> {
         if self.by_digest.is_empty() || secret.len() > 1_024 {
             return None;
@@ -160,12 +160,12 @@ impl KeyRing {
         self.by_digest.get(&hexadecimal(&sha256(secret)))
     }
 
-    /// Whether the very same key is still there, with what it allowed.
+    /// Whether the same key is still there, with the same permissions.
     pub fn has(&self, key: &Key) -> bool {
         self.by_digest.get(&key.sha256).is_some_and(|known| **known == *key)
     }
 
-    /// The keys, in the order in which they were added.
+    /// All keys, in the order in which they were added.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter().map(|key| &**key)
     }
@@ -191,7 +191,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// Keys that are not allowed, and why.
+/// Why a key, or a file of keys, is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidKeys(String);
 

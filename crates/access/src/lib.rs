@@ -1,9 +1,9 @@
 //! Who may watch, report and control which jobs: [`Permissions`], and the two kinds of credentials that carry them.
 //!
-//! - A *key* is a long-lived secret with a name, for workers and operators ([`KeyRing`]). It is kept as a digest.
+//! - A *key* is a long-lived secret with a name, for workers and operators ([`KeyRing`]). Only its digest is stored.
 //! - A *token* is a short-lived JWT that an application signs for a watcher ([`TokenVerifier`], [`sign`](fn@sign)).
 //!
-//! Nothing here does I/O or reads the clock.
+//! This crate does no I/O and does not read the clock.
 
 mod crypto;
 mod keys;

@@ -3,18 +3,18 @@ use std::fmt;
 use milepost_protocol::{Attribute, JobId, MAX_NAME_BYTES, State};
 use serde::{Deserialize, Serialize};
 
-/// Which jobs: an id, or what their ids begin with and `*` (`user:42:*`). `*` alone is every job. With `tag:` or `parent:`
-/// before it, it is compared to the job's tags or its `parent_id` instead (`tag:user:42`).
+/// Which jobs: an id, or a prefix of ids and `*` (`user:42:*`). `*` alone matches every job. After `tag:` or `parent:`, the
+/// pattern is compared to the job's tags or its `parent_id` instead (`tag:user:42`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Pattern {
     of: Of,
-    /// Without what stands before it, and without the `*`.
+    /// The text to compare: without `tag:` or `parent:`, and without the `*`.
     text: String,
     is_prefix: bool,
 }
 
-/// What of a job a pattern is compared to.
+/// The part of a job to which a pattern is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Of {
     Id,
@@ -23,7 +23,7 @@ enum Of {
 }
 
 impl Of {
-    /// What a pattern begins with.
+    /// The prefix of such a pattern.
     const fn marker(self) -> &'static str {
         match self {
             Self::Id => "",
@@ -34,15 +34,15 @@ impl Of {
 }
 
 impl Pattern {
-    /// Every job.
+    /// The pattern that matches every job.
     pub fn all() -> Self {
         Self { of: Of::Id, text: String::new(), is_prefix: true }
     }
 
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// When no job id, or no tag, could match it, or it has a `*` elsewhere than at its end.
+    /// When no job id, or no tag, can match it, or it has a `*` that is not at its end.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = |why| InvalidPattern { pattern: shortened(text), why };
         let marked = [Of::Tag, Of::Parent]
@@ -60,7 +60,7 @@ impl Pattern {
             }
             return Ok(Self { of, text: prefix.to_owned(), is_prefix });
         }
-        // What a job id begins with has the characters of one, and at most its length.
+        // A prefix of a job id has only characters of job ids, and is no longer than one.
         let possible = if is_prefix {
             prefix.is_empty() || is_beginning(prefix)
         } else {
@@ -72,12 +72,12 @@ impl Pattern {
         Ok(Self { of, text: prefix.to_owned(), is_prefix })
     }
 
-    /// Whether the pattern names that job by its id alone.
+    /// Whether the pattern matches that job by its id alone.
     pub fn matches(&self, job: &str) -> bool {
         self.of == Of::Id && self.fits(job)
     }
 
-    /// Whether the pattern names the job that this is the present state of.
+    /// Whether the pattern matches the job with this present state.
     pub fn matches_state(&self, state: &State) -> bool {
         let attribute = match self.of {
             Of::Id => return self.fits(state.job().as_str()),
@@ -87,7 +87,7 @@ impl Pattern {
         state.texts(attribute).iter().any(|text| self.fits(text))
     }
 
-    /// Whether the id alone does not tell: the pattern is compared to something that the job's state has.
+    /// Whether matching needs the job's state: the pattern is compared to its tags or its parent.
     pub fn needs_state(&self) -> bool {
         self.of != Of::Id
     }
@@ -96,12 +96,12 @@ impl Pattern {
         if self.is_prefix { text.starts_with(&self.text) } else { text == self.text }
     }
 
-    /// Whether the pattern names every job.
+    /// Whether the pattern matches every job.
     pub fn is_all(&self) -> bool {
         self.of == Of::Id && self.is_prefix && self.text.is_empty()
     }
 
-    /// Whether every job that `other` names is named by this pattern too.
+    /// Whether this pattern matches every job that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         let covers = if other.is_prefix {
             self.is_prefix && other.text.starts_with(&self.text)
@@ -112,7 +112,7 @@ impl Pattern {
     }
 }
 
-/// `.` and `..` are no ids, but ids begin so.
+/// `.` and `..` are not ids, but ids may begin with them.
 fn is_beginning(prefix: &str) -> bool {
     prefix.len() < 128 && JobId::parse(&format!("{prefix}x")).is_ok()
 }
@@ -141,7 +141,7 @@ impl TryFrom<String> for Pattern {
     }
 }
 
-/// A pattern that is not allowed, and why.
+/// Why a pattern is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidPattern {
     pattern: String,
@@ -194,7 +194,7 @@ mod tests {
         {
             assert!(!fits(other), "{other}");
         }
-        // By the id alone neither is told, and a worker's own field of that name is no attribute.
+        // The id alone does not decide, and a worker's own field of that name is not an attribute.
         assert!(!Pattern::parse("tag:*").unwrap().matches("tag:a"));
         for own in ["", r#","tags":"user:42""#, r#","tags":[["user:42"]]"#, r#","tags":null"#] {
             assert!(!Pattern::parse("tag:*").unwrap().matches_state(&state(own)), "{own}");

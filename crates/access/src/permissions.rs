@@ -3,25 +3,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::Pattern;
 
-/// What a credential allows: the claim `milepost` of a token, and what a key has.
+/// What a credential allows: the claim `milepost` of a token, or the fields of a key.
 ///
-/// A field that is not known is refused: what it was to allow or forbid would not hold.
+/// Unknown fields are rejected, because their restrictions would be ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Permissions {
-    /// The jobs that may be watched, and listed.
+    /// The jobs that may be watched and listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub watch: Vec<Pattern>,
-    /// The jobs that may be reported. Only by id: a report itself says which tags its job has.
+    /// The jobs that may be reported. Only by id, because a report itself sets the tags of its job.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<Pattern>,
-    /// The jobs that may be deleted, and of whose workers something may be requested.
+    /// The jobs that may be deleted, and whose workers may be sent requests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub control: Vec<Pattern>,
-    /// How much of a job is shown.
+    /// Which fields of a job are shown.
     #[serde(skip_serializing_if = "is_full")]
     pub view: View,
-    /// Whether metrics, counts and the details of health may be read.
+    /// Whether metrics, counts and details of the server's health may be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub operate: bool,
 }
@@ -31,11 +31,11 @@ fn is_full(view: &View) -> bool {
     *view == View::Full
 }
 
-/// A list may have so many patterns, since each request is held against them.
+/// The most patterns in a list. Each request is compared to all of them.
 pub(crate) const MAX_PATTERNS: usize = 100;
 
 impl Permissions {
-    /// Everything.
+    /// Permission for everything.
     pub fn all() -> Self {
         let all = || vec![Pattern::all()];
         Self { watch: all(), report: all(), control: all(), view: View::Full, operate: true }
@@ -46,7 +46,7 @@ impl Permissions {
         self.report.iter().any(|pattern| pattern.matches(job))
     }
 
-    /// What is wrong, if it is: a list that is too long, or nothing that is allowed.
+    /// Checks that no list is too long, and that something is allowed. The error says what is wrong.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let lists = [&self.watch, &self.report, &self.control];
         if lists.iter().any(|list| list.len() > MAX_PATTERNS) {

@@ -1,4 +1,4 @@
-//! Tokens of our own.
+//! Signing tokens.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::token::Claims;
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::{Permissions, TokenRules, crypto};
 
-/// Signs a token: `key` is a private key in PEM (PKCS #8; ES256 or `EdDSA`), or a shared secret (HS256). `rules` say which
-/// issuer and audience it names. `expires`: seconds since 1970.
+/// Signs a token. `key` is a private key in PEM (PKCS #8; ES256 or `EdDSA`) or a shared secret (HS256). `rules` has the issuer and
+/// the audience that the token names. `expires` is in seconds since 1970.
 ///
 /// # Errors
-/// When the key is none, or the token would allow nothing.
+/// When the key is invalid, or the token would allow nothing.
 pub fn sign(
     key: &str,
     permissions: Permissions,

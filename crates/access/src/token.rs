@@ -4,19 +4,19 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Permissions;
 
-/// A longer token is refused unread.
+/// The longest token that is read.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-/// What a token says, as far as it matters here: RFC 7519, section 4.1, and our own claim.
+/// The claims of a token that matter here: RFC 7519, section 4.1, and our own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Claims {
-    /// When it expires, in seconds since 1970. RFC 7519 allows fractions; some libraries read whole numbers only.
+    /// When the token expires, in seconds since 1970. RFC 7519 allows fractions, but some libraries read only whole numbers.
     #[serde(serialize_with = "whole_seconds")]
     pub(crate) exp: f64,
-    /// From when it holds.
+    /// From when the token is valid, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nbf: Option<f64>,
-    /// Whom it is for, for the audit log.
+    /// For whom it was made. Appears in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sub: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,26 +32,26 @@ fn whole_seconds<S: Serializer>(seconds: &f64, to: S) -> Result<S::Ok, S::Error>
     to.serialize_i64(seconds.floor() as i64)
 }
 
-/// Why a token is refused.
+/// Why a token is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// It has more bytes than [`MAX_TOKEN_BYTES`].
     TooLong,
-    /// It is not a JWT, or of an algorithm that is not supported: `none` among them.
+    /// It is not a JWT, or its algorithm is not supported, such as `none`.
     Malformed,
-    /// None of the keys has its algorithm and its `kid`.
+    /// No key has its algorithm and its `kid`.
     UnknownKey,
-    /// It was not signed with the key, or was changed.
+    /// It was not signed with this key, or it was changed.
     Signature,
     /// It has expired.
     Expired,
-    /// It does not hold yet.
+    /// It is not valid yet.
     NotYet,
-    /// It is for another audience, or names none where one is expected.
+    /// It names another audience, or none although one is expected.
     Audience,
-    /// It is of another issuer, or names none where one is expected.
+    /// It names another issuer, or none although one is expected.
     Issuer,
-    /// A claim is missing or cannot be read: what is wrong.
+    /// A claim is missing or invalid: what is wrong.
     Claims(String),
 }
 

@@ -1,4 +1,4 @@
-//! Tokens that others have signed.
+//! Verifying tokens.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use crate::token::{Claims, MAX_TOKEN_BYTES, TokenError};
 use crate::{Permissions, crypto};
 
-/// A shorter secret of HS256 could be guessed: RFC 7518, section 3.2.
+/// The shortest secret for HS256, in bytes: RFC 7518, section 3.2.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// Of a set, so many keys are taken; a token without a `kid` is tried against each of its algorithm.
+/// The most keys of a set that are used. A token without a `kid` is checked with each key of its algorithm.
 const MAX_KEYS: usize = 32;
 
-/// The keys that verify tokens. Each is for one algorithm, so that no token can choose another for it.
+/// The keys that verify tokens. Each key has one algorithm, which a token cannot override.
 #[derive(Clone, Debug, Default)]
 pub struct TokenKeys {
     keys: Vec<TokenKey>,
@@ -44,7 +44,7 @@ impl TokenKeys {
         Ok(Self::one(Algorithm::HS256, key))
     }
 
-    /// What a file has: public keys in PEM (RS256, ES256, `EdDSA`), a set of keys (JWKS, RFC 7517), or a shared secret.
+    /// Parses a file: public keys in PEM (RS256, ES256, `EdDSA`), a set of keys (JWKS, RFC 7517), or a shared secret.
     ///
     /// # Errors
     /// When it is none of these.
@@ -59,7 +59,7 @@ impl TokenKeys {
         }
     }
 
-    /// A set of public keys. Keys of other kinds than RS256, ES256 and `EdDSA` are passed over, shared secrets too.
+    /// Parses a set of public keys. Keys that are not for RS256, ES256 or `EdDSA` are ignored, and so are shared secrets.
     ///
     /// # Errors
     /// When it is not a set of keys, or none of them can be used.
@@ -99,7 +99,7 @@ impl TokenKeys {
         Self { keys: vec![TokenKey { kid: None, algorithm, key }] }
     }
 
-    /// Adds the keys of another.
+    /// Adds all keys of `other`.
     pub fn extend(&mut self, other: Self) {
         self.keys.extend(other.keys);
     }
@@ -143,14 +143,14 @@ impl TokenKey {
     }
 }
 
-/// What a token must say besides its signature.
+/// The rules for a token's claims.
 #[derive(Clone, Debug, Default)]
 pub struct TokenRules {
-    /// `iss` must be this.
+    /// The required `iss`; none: any issuer is accepted.
     pub issuer: Option<String>,
-    /// `aud` must be this, or have it. None: a token that names an audience is refused.
+    /// The audience that `aud` must be or contain. None: a token with an audience is rejected.
     pub audience: Option<String>,
-    /// The clocks of signers may differ by so many seconds.
+    /// By how many seconds the clocks of signers may differ.
     pub leeway: f64,
 }
 
@@ -164,25 +164,25 @@ pub struct TokenVerifier {
 /// What a token allows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// What it allows.
+    /// The permissions.
     pub permissions: Permissions,
-    /// Until when, in seconds since 1970, the leeway included.
+    /// Until when the token is valid, in seconds since 1970, leeway included.
     pub expires: f64,
-    /// Whom it is for (`sub`).
+    /// For whom it was made (`sub`).
     pub subject: Option<String>,
 }
 
 impl TokenVerifier {
-    /// Verifies tokens with these keys.
+    /// A verifier with these keys and rules.
     pub fn new(keys: TokenKeys, rules: TokenRules) -> Self {
         crypto::install();
         Self { keys, rules }
     }
 
-    /// Reads a token. `now`: seconds since 1970.
+    /// Verifies a token. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why the token is rejected.
     pub fn verify(&self, token: &str, now: f64) -> Result<Verified, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
@@ -190,7 +190,7 @@ impl TokenVerifier {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         let of_kid = |key: &&TokenKey| header.kid.is_some() && key.kid == header.kid;
         let named = self.keys.keys.iter().any(|key| of_kid(&key));
-        // A key that has a name is for tokens that say it, or say none.
+        // A key with a `kid` verifies only tokens with the same `kid`, or without one.
         let fits = |key: &&TokenKey| {
             let named_so =
                 if named { of_kid(key) } else { key.kid.is_none() || header.kid.is_none() };
@@ -219,7 +219,7 @@ impl TokenVerifier {
         Err(refused)
     }
 
-    /// The times are checked here, against the time that is passed in.
+    /// The checks of jsonwebtoken. It does not check the times, since it would read the clock; [`verify`](Self::verify) does.
     fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
         validation.validate_exp = false;
@@ -250,7 +250,7 @@ impl TokenVerifier {
     }
 }
 
-/// A key that cannot verify tokens, and why.
+/// Why a key cannot verify tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTokenKey(String);
 

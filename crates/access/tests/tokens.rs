@@ -1,4 +1,4 @@
-//! Tokens: what is accepted, and what attackers try.
+//! Tokens that are accepted, and attacks.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use base64::Engine;
@@ -32,7 +32,7 @@ fn part(json: &Value) -> String {
     URL_SAFE_NO_PAD.encode(json.to_string())
 }
 
-/// A token of any header and claims, signed as HS256 with any secret.
+/// A token with this header and these claims, signed with HS256 and this secret.
 fn forge(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let message = format!("{}.{}", part(header), part(claims));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
@@ -150,7 +150,7 @@ fn each_algorithm_by_key_and_by_set() {
         );
         keys.verify(&token.unwrap(), NOW).unwrap();
     }
-    // A public key that is taken for the secret of HS256.
+    // A public key used as the secret of HS256.
     let public = pem("RSA PUBLIC KEY", rsa.public().as_ref());
     for secret in [public.as_bytes(), public.trim().as_bytes(), rsa.public().as_ref(), &modulus] {
         let confused = forge(&json!({ "alg": "HS256" }), &good(), secret);
@@ -197,14 +197,14 @@ fn forgeries_are_refused() {
             "{alg}"
         );
     }
-    // Keys that a token brings along, and names that lead somewhere.
+    // Keys inside the token, and headers that name URLs or files.
     let own = json!({ "alg": "HS256", "jwk": { "kty": "oct", "k": "YQ" }, "jku": "http://evil.example/", "x5u": "http://evil.example/" });
     assert_eq!(verify(&forge(&own, &good(), b"a")), Err(TokenError::Signature));
     for kid in ["../../../../dev/null", "' OR 1=1 --", "", "\u{0}", &"k".repeat(4_000)] {
         let forged = forge(&json!({ "alg": "HS256", "kid": kid }), &good(), b"");
         assert_eq!(verify(&forged), Err(TokenError::Signature), "{kid}");
     }
-    // Another payload under the same signature; a part more or less.
+    // Another payload with the same signature; one part too many or too few.
     let (head, signature) = token.rsplit_once('.').unwrap();
     let all = part(&json!({ "exp": NOW + 60.0, "milepost": { "watch": ["*"] } }));
     let other = format!("{}.{all}.{signature}", head.split_once('.').unwrap().0);

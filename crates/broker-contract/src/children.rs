@@ -1,4 +1,4 @@
-//! Jobs with children: their parent shows how many there are, and how far.
+//! Jobs with children: their parent shows how many there are, and their progress.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Harness, Settings, eventually};
 
-/// Waits until the job's state is such.
+/// Waits until the job's state satisfies the condition.
 async fn shows(it: &Harness, name: &str, what: &str, holds: impl Fn(&State) -> bool) -> Arc<State> {
     let job = it.job(name);
     eventually(what, || async {
@@ -74,7 +74,7 @@ pub async fn an_end_shows_the_children_as_they_are(setup: impl AsyncFn(Settings)
     it.report(&parent, "{}").await;
     it.report(&child, &format!(r#"{{"parent_id":"{parent}"}}"#)).await;
     shows(&it, "p", "the parent shows its child", |state| state.children().is_some()).await;
-    // The parent's end follows at once.
+    // The parent ends at once.
     it.report(&child, r#"{"status":"completed"}"#).await;
     let end = it.report(&parent, r#"{"status":"completed"}"#).await;
     assert_eq!((ended(&end), end.view().progress), (1, Some(1.0)), "{}", end.json());
@@ -122,7 +122,7 @@ pub async fn cycles_and_deep_trees_are_refused(setup: impl AsyncFn(Settings) -> 
     assert_eq!(it.state(&job(9)).await, None);
     assert_eq!(refused(1, 1).await, InvalidParent::Cycle { parent: job(1) });
     assert_eq!(refused(1, 3).await, InvalidParent::Cycle { parent: job(3) });
-    // Who is a child already goes on.
+    // A job that is a child already continues.
     it.report(&job(8), &of(7)).await;
     it.close().await;
 }
@@ -137,7 +137,7 @@ pub async fn a_forgotten_child_counts_as_lost(setup: impl AsyncFn(Settings) -> H
     assert!(it.broker().forget(&child).await.expect("the backend answers"));
     let lost = |state: &State| state.view().children.map(|children| children.lost) == Some(1);
     shows(&it, "p", "the child is lost", lost).await;
-    // With the parent its children are forgotten.
+    // A parent is forgotten with its children.
     assert!(it.broker().forget(&parent).await.expect("the backend answers"));
     let state = it.report(&parent, "{}").await;
     assert_eq!(state.children(), None);
@@ -170,15 +170,15 @@ pub async fn a_job_ends_whose_children_had_ended_before(setup: impl AsyncFn(Sett
         let update = format!(r#"{{"parent_id":"{}","status":"completed"}}"#, it.job(parent));
         it.report(&it.job(child), &update).await;
     };
-    // Its worker reports between the end of its last child and the state that shows it, if it is not too late.
+    // The parent's worker reports before the state that shows the end of the last child, unless it is too late.
     it.report(&it.job("p"), r#"{"complete_when":"all_ended"}"#).await;
     child_ends("p", "a").await;
     let _ = it.try_report(&it.job("p"), r#"{"message":"m"}"#).await;
-    // The job is reported after its children.
+    // The parent is reported after its children.
     child_ends("q", "b").await;
     it.pass_millis(1_000);
     it.report(&it.job("q"), r#"{"complete_when":"all_ended","children_expected":1}"#).await;
-    // Its worker expects fewer children than before.
+    // The parent's worker expects fewer children than before.
     it.report(&it.job("r"), r#"{"complete_when":"all_ended","children_expected":2}"#).await;
     child_ends("r", "c").await;
     shows(&it, "r", "one is expected yet", |state| ended(state) == 1).await;
@@ -209,7 +209,7 @@ pub async fn many_children_lead_to_few_states(setup: impl AsyncFn(Settings) -> H
     let all = |state: &State| ended(state) == CHILDREN;
     let state = shows(&it, "p", "all have ended", all).await;
     recorder.hears(&state).await;
-    // Where there is only the real clock, it went on during the reports.
+    // A real clock went on during the reports.
     let elapsed = u64::try_from(started.elapsed().as_millis()).expect("a short test");
     let most = (elapsed.max(passed) + 200) / 200 + 2;
     let updates = recorder.updates().len() as u64;

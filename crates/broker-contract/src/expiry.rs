@@ -1,4 +1,4 @@
-//! How long a job is kept. Seconds here are the fewest that leave a second on either side.
+//! How long a job is kept. The times are the shortest that leave a second on either side.
 
 use std::time::Duration;
 

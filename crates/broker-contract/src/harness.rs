@@ -7,13 +7,13 @@ use milepost_protocol::{JobId, State, Timeline, Update};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What a case needs its backend to be set to.
+/// The settings of the backend that a case needs.
 pub struct Settings {
     /// How long a job is kept after an update.
     pub ttl: Duration,
     /// How long a job is kept after its end.
     pub ttl_after_end: Duration,
-    /// How many states of a job are kept.
+    /// The most states in a job's history.
     pub history: usize,
 }
 
@@ -24,21 +24,21 @@ impl Default for Settings {
     }
 }
 
-/// A backend under test: a broker that is running, and what a case needs beside it.
+/// A running backend under test.
 pub struct Harness {
     broker: Arc<dyn Broker>,
     logs: Arc<dyn JobLogs>,
     prefix: String,
-    /// Lets time pass: moves the backend's clock, or waits where there is only the real one.
+    /// Lets time pass: moves the backend's clock, or waits if it has only the real one.
     pass: Box<dyn Fn(Duration) + Send + Sync>,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
-    /// What has to live as long as the broker.
+    /// Kept alive as long as the broker, such as a server.
     _backend: Option<Box<dyn Send + Sync>>,
 }
 
 impl Harness {
-    /// Runs `broker`. `pass` lets time pass; `backend` has to live as long as the broker.
+    /// Runs `broker`. `pass` lets time pass; `backend` is dropped after the broker.
     pub fn new(
         broker: Arc<impl Broker + JobLogs>,
         pass: impl Fn(Duration) + Send + Sync + 'static,
@@ -67,27 +67,27 @@ impl Harness {
         &self.broker
     }
 
-    /// The logs that it keeps.
+    /// The broker's job logs.
     pub fn logs(&self) -> &Arc<dyn JobLogs> {
         &self.logs
     }
 
-    /// What the ids of this case's jobs begin with.
+    /// The prefix of the ids of this case's jobs.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// A job of this case.
+    /// The id of a job of this case.
     pub fn job(&self, name: &str) -> JobId {
         JobId::parse(&format!("{}{name}", self.prefix)).expect("a job id")
     }
 
-    /// Lets that much time pass for the broker.
+    /// Lets time pass for the broker.
     pub fn pass(&self, seconds: u64) {
         (self.pass)(Duration::from_secs(seconds));
     }
 
-    /// Lets that many milliseconds pass for the broker.
+    /// Lets milliseconds pass for the broker.
     pub fn pass_millis(&self, millis: u64) {
         (self.pass)(Duration::from_millis(millis));
     }
@@ -100,7 +100,7 @@ impl Harness {
         self.broker.report(update(job, json)).await
     }
 
-    /// Reports an update that is accepted.
+    /// Reports an update that has to be accepted.
     pub async fn report(&self, job: &JobId, json: &str) -> Arc<State> {
         let reported = self.try_report(job, json).await.expect("the update is taken");
         assert!(!reported.repeated, "{json} is no repetition");
@@ -112,17 +112,17 @@ impl Harness {
         self.broker.state(job).await.expect("the backend answers")
     }
 
-    /// The job's latest states.
+    /// The job's kept states, oldest first.
     pub async fn history(&self, job: &JobId) -> Vec<Arc<State>> {
         self.broker.history(job).await.expect("the backend answers").states
     }
 
-    /// The timeline of a job that is known.
+    /// The timeline of a known job.
     pub async fn timeline(&self, job: &JobId) -> Timeline {
         self.broker.history(job).await.expect("the backend answers").timeline
     }
 
-    /// Attaches a listener that records what it is notified of.
+    /// Attaches a listener that records its notifications.
     pub async fn attach(&self, job: &JobId) -> Arc<Recorder> {
         let recorder = Arc::new(Recorder::default());
         self.broker.attach(job, recorder.clone()).await.expect("the backend answers");
@@ -135,14 +135,14 @@ impl Harness {
         self.broker.detach(job, &listener).await;
     }
 
-    /// Ends the backend as an instance does at shutdown.
+    /// Stops the backend as an instance does at shutdown.
     pub async fn close(self) {
         self.stop.send_replace(true);
         self.running.await.expect("the broker ends in peace");
     }
 }
 
-/// An update that is valid.
+/// Parses a valid update.
 pub fn update(job: &JobId, json: &str) -> Update {
     Update::parse(Some(job), json.as_bytes()).expect("an update")
 }
@@ -152,8 +152,8 @@ pub fn numbers<'a>(states: impl IntoIterator<Item = &'a Arc<State>>) -> Vec<u64>
     states.into_iter().map(|state| state.position().number).collect()
 }
 
-/// Waits until something holds that a backend brings about in its own time; two minutes at most. With Redis, a child that has
-/// left its parent is found after up to 50 seconds.
+/// Waits, for at most two minutes, until the condition holds. With Redis, it takes up to 50 seconds until a child that has left
+/// its parent is found.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !holds().await {
@@ -162,16 +162,16 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -
     }
 }
 
-/// A listener that remembers what it heard.
+/// A listener that records its notifications.
 #[derive(Default)]
 pub struct Recorder(Mutex<Vec<Notification>>);
 
-/// What a [`Listener`] was notified of.
+/// A notification of a [`Listener`].
 #[derive(Clone, Debug)]
 pub enum Notification {
-    /// The states at attachment.
+    /// It was attached, with these states.
     Attached(Vec<Arc<State>>),
-    /// A new state.
+    /// The job has a new state.
     Update(Arc<State>),
     /// The job was forgotten.
     Forgotten,
@@ -187,7 +187,7 @@ impl Recorder {
         self.0.lock().expect("no panic while it was held").clone()
     }
 
-    /// The state heard last, if the job was not forgotten since.
+    /// The latest state, unless the job was forgotten since.
     pub fn latest(&self) -> Option<Arc<State>> {
         let all = self.notifications();
         let is_about_states =
@@ -199,7 +199,7 @@ impl Recorder {
         }
     }
 
-    /// The states heard live.
+    /// The states received after the attachment.
     pub fn updates(&self) -> Vec<Arc<State>> {
         let update = |notification| {
             if let Notification::Update(state) = notification { Some(state) } else { None }
@@ -207,7 +207,7 @@ impl Recorder {
         self.notifications().into_iter().filter_map(update).collect()
     }
 
-    /// The states told first.
+    /// The states received at the attachment.
     pub fn attached(&self) -> Vec<Arc<State>> {
         match self.notifications().first() {
             Some(Notification::Attached(states)) => states.clone(),
@@ -215,7 +215,7 @@ impl Recorder {
         }
     }
 
-    /// Waits until the listener has been notified of that state last.
+    /// Waits until this state is the latest.
     pub async fn hears(self: &Arc<Self>, state: &State) {
         let position = state.position();
         eventually("the listener hears of the state", || async {
@@ -232,7 +232,7 @@ impl Recorder {
         .await;
     }
 
-    /// How often the listener was notified that the job cannot be read, and that it can be read again.
+    /// How often the listener was notified that the job is unreadable, and that it is readable again.
     pub fn unreadable(&self) -> (usize, usize) {
         let all = self.notifications();
         let count =

@@ -1,7 +1,7 @@
 //! The contract of [`Broker`](milepost_broker::Broker), as a suite of tests that every backend runs unchanged.
 //!
-//! A backend runs it by a function from [`Settings`] to a [`Harness`] and the macro [`contract!`]. The cases use jobs
-//! whose ids begin with the harness's own prefix, so that several may run against one server at once.
+//! To run it, a backend has a function from [`Settings`] to a [`Harness`], and calls the macro [`contract!`]. The ids of the
+//! cases' jobs begin with a prefix of the harness, so several cases may share one server.
 
 #[doc(hidden)]
 pub mod children;
@@ -23,8 +23,8 @@ pub mod timeline;
 
 pub use harness::{Harness, Notification, Recorder, Settings, eventually, numbers, update};
 
-/// A test for each case of the contract, in a module of the given name. `setup` is an async function from
-/// [`Settings`] to a [`Harness`].
+/// Defines a module with a test for each case of the contract. `setup` is an async function from [`Settings`] to a
+/// [`Harness`].
 #[macro_export]
 macro_rules! contract {
     ($backend:ident, $setup:path) => {
@@ -81,7 +81,7 @@ macro_rules! contract {
     };
 }
 
-/// The cases of jobs with children, beside those of [`contract!`].
+/// Defines a module with the cases of jobs with children, which [`contract!`] does not include.
 #[macro_export]
 macro_rules! children_contract {
     ($backend:ident, $setup:path) => {
@@ -101,7 +101,7 @@ macro_rules! children_contract {
     };
 }
 
-/// The cases for a backend in which a job's health changes by time, beside those of [`contract!`].
+/// Defines a module with the cases for backends in which a job's health changes with time, which [`contract!`] does not include.
 #[macro_export]
 macro_rules! health_contract {
     ($backend:ident, $setup:path) => {

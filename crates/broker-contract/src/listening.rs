@@ -1,4 +1,4 @@
-//! Guarantees 1 and 2: a listener hears the states in order, from the present one on, without a gap.
+//! Guarantees 1 and 2: a listener receives the states in order, from the present one on, without a gap.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,8 +57,8 @@ pub async fn refused_and_repeated_reports_are_not_told(setup: impl AsyncFn(Setti
     it.close().await;
 }
 
-/// No gap and no step back: `heard` begins with the present, and each state is the next one, or one that
-/// was heard before and is no older than the last.
+/// Checks that there is no gap and no step back: `heard` begins with the present state, and each later state is the next one, or
+/// repeats the latest.
 fn assert_contiguous(heard: &[Notification]) -> Option<Position> {
     let Some((Notification::Attached(states), live)) = heard.split_first() else {
         panic!("the first thing heard is the present, not {:?}", heard.first());
@@ -105,7 +105,7 @@ pub async fn attaching_while_reports_are_under_way_leaves_no_gap(
         if round % 3 == 0 {
             tokio::task::yield_now().await;
         }
-        // Once acknowledged, a state is heard at the latest when a newer one is.
+        // An acknowledged state has been received at the latest when a newer one is.
         let own = it.report(&job, "{}").await;
         crate::harness::eventually("it hears of the reports", || async {
             listener.latest().is_some_and(|heard| heard.position().number >= own.position().number)
@@ -165,7 +165,7 @@ pub async fn who_detached_hears_nothing(setup: impl AsyncFn(Settings) -> Harness
         it.detach(job, &left).await;
         it.detach(job, &left).await;
         it.report(job, "{}").await;
-        // One that came later has heard it: then the one that left would have as well.
+        // The later listener has received the state, so the detached one would have received it by now too.
         let stayed = it.attach(job).await;
         let state = it.report(job, "{}").await;
         stayed.hears(&state).await;

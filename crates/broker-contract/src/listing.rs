@@ -1,4 +1,4 @@
-//! Pages of the jobs known.
+//! Pages of the known jobs.
 
 use milepost_broker::{Jobs, JobsQuery, Keyword};
 use milepost_protocol::Status;
@@ -13,7 +13,7 @@ async fn page(it: &Harness, query: &JobsQuery) -> Jobs {
     it.broker().jobs(query).await.expect("the backend answers")
 }
 
-/// The jobs' names without the case's prefix.
+/// The jobs' ids without the prefix of the case.
 fn names(it: &Harness, jobs: &Jobs) -> Vec<String> {
     let name = |id: &str| id.strip_prefix(it.prefix()).expect("only what was asked for").to_owned();
     jobs.states.iter().map(|state| name(state.job().as_str())).collect()
@@ -36,7 +36,7 @@ pub async fn the_most_recently_begun_come_first(setup: impl AsyncFn(Settings) ->
     for name in ["a", "b", "c"] {
         it.report(&it.job(name), "{}").await;
     }
-    // Neither an update nor an end moves a job.
+    // Neither an update nor an end changes a job's place.
     it.report(&it.job("a"), "{}").await;
     let end = it.report(&it.job("b"), r#"{"status":"completed"}"#).await;
     let jobs = page(&it, &query(&it, 10)).await;
@@ -107,7 +107,7 @@ pub async fn statuses_and_prefix_select(setup: impl AsyncFn(Settings) -> Harness
     assert_eq!(of(&[], "x.").await, ["x.4", "x.3", "x.2", "x.1"]);
     assert_eq!(of(&[Status::Completed], "y.").await, ["y.1"]);
     assert_eq!(of(&[Status::Queued], "y.").await, [""; 0]);
-    // A page is filled with those that match.
+    // Pages are filled with jobs that match.
     let pages = walk(&it, JobsQuery { limit: 1, ..with(&[Status::Completed], "") }).await;
     assert_eq!(pages, [["x.4"], ["y.1"]]);
     it.close().await;
@@ -132,7 +132,7 @@ pub async fn jobs_are_found_by_their_attributes(setup: impl AsyncFn(Settings) ->
     assert_eq!(by(&[name("nothing")], "").await, [""; 0]);
     assert_eq!(by(&[], "PORT").await, ["d", "b", "a"]);
     assert_eq!(by(&[tag("y")], "exp").await, ["b", "a"]);
-    // Carried over, changed, and gone with the attempt or the job.
+    // The attributes are carried over, changed, and dropped with the attempt or the job.
     it.report(&it.job("a"), r#"{"progress":0.5}"#).await;
     it.report(&it.job("b"), r#"{"tags":["z"]}"#).await;
     assert_eq!(by(&[tag("y")], "").await, ["a"]);

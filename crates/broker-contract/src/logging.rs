@@ -1,4 +1,4 @@
-//! Logs of jobs: numbered lines, bounded, as long as the job.
+//! Job logs: numbered lines, bounded, kept as long as the job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub async fn lines_are_numbered_and_paged(setup: impl AsyncFn(Settings) -> Harne
     assert_eq!(append(&it, &job, &[]).await, Appended::default());
     let end = append(&it, &job, &["one", "t\u{1b}[1mwo\u{0}"]).await.end.expect("a position");
     assert_eq!(end.number, 2);
-    // Neither an update nor an end touches the log.
+    // Neither an update nor an end changes the log.
     it.report(&job, r#"{"status":"completed"}"#).await;
     let appended = append(&it, &job, &["three", "four"]).await;
     assert_eq!(appended, Appended { end: Some(Position { number: 4, ..end }), dropped: 0 });
@@ -67,7 +67,7 @@ pub async fn a_log_is_bounded_and_marks_the_gap(setup: impl AsyncFn(Settings) ->
     assert!(kept.gap);
     assert_eq!((kept.first, kept.log), (appended.dropped + 1, appended));
     assert_eq!(kept.lines.len() as u64 + appended.dropped, 301);
-    // From another log, or from beyond its end, lines may be missing.
+    // After a position of another log, or beyond this one's end, lines may be missing.
     let foreign = Position { epoch: milepost_protocol::Epoch(first.epoch.0 ^ 1), ..first };
     for after in [foreign, Position { number: 302, ..first }] {
         let page = page(&it, &job, Some(after), 1).await;
@@ -94,7 +94,7 @@ pub async fn a_log_goes_with_its_job(setup: impl AsyncFn(Settings) -> Harness) {
     it.pass(2);
     assert_eq!(it.logs().log(&job, part).await, Ok(None));
     it.report(&job, "{}").await;
-    // Who comes back with a position of the log that is gone learns that lines are missing, and begins anew.
+    // A reader with a position of the forgotten log is told that lines are missing, and starts over.
     let gone = page(&it, &job, second, 1).await;
     assert_eq!((gone.log, gone.gap, gone.next()), (Appended::default(), true, None));
     append(&it, &job, &["z"]).await;

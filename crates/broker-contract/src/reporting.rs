@@ -36,7 +36,7 @@ pub async fn states_are_the_folds(setup: impl AsyncFn(Settings) -> Harness) {
     ] {
         let state = it.report(&job, json).await;
         let epoch = state.position().epoch;
-        // The clock is the backend's.
+        // The backend's clock is used.
         let view = state.view();
         let now = view.last_seen_at.or(view.ended_at).and_then(|now| Timestamp::parse(&now));
         let now = now.expect("a moment");
@@ -155,7 +155,7 @@ pub async fn reports_from_everywhere_have_one_order(setup: impl AsyncFn(Settings
     acknowledged.sort_by_key(|state| state.position().number);
     assert_eq!(numbers(&acknowledged), (1..=REPORTERS * EACH).collect::<Vec<_>>());
     listener.hears(acknowledged.last().expect("there are some")).await;
-    // Every listener hears those very states in that very order, and so says the history.
+    // Every listener receives exactly these states in this order, and the history has them.
     assert_eq!(listener.updates(), acknowledged);
     assert_eq!(it.history(&job).await, acknowledged);
     Arc::into_inner(it).expect("all reporters are done").close().await;

@@ -1,4 +1,4 @@
-//! Requests to a job's worker: one order with its updates, refused where nobody would answer.
+//! Requests to a job's worker: in one order with its updates, and rejected if no worker would act on them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub async fn a_request_is_a_state_that_stays_through_the_attempt(
     it.close().await;
 }
 
-/// For a backend in which health changes by time.
+/// For backends in which health changes with time.
 pub async fn a_request_stands_when_health_changes(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");

@@ -1,10 +1,10 @@
-//! What is kept of a whole attempt: samples, stages, and the attempts before it.
+//! Timelines: the samples and stages of a whole attempt, and the attempts before it.
 
 use milepost_protocol::{JobId, Status};
 
 use crate::harness::{Harness, Settings};
 
-/// What a client sees of a timeline: the samples' progress, the stages and the attempts, without moments.
+/// A timeline as clients see it, without moments: the samples' progress, the stages and the attempts.
 async fn seen(it: &Harness, job: &JobId) -> (Vec<f64>, Vec<String>, Vec<String>) {
     let present = it.state(job).await.expect("the job is known");
     let timeline = it.timeline(job).await;

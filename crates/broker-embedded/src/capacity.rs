@@ -4,11 +4,11 @@ use milepost_protocol::{ENCODED_PACE, State, Timeline};
 
 use milepost_broker::Stats;
 
-/// What a state costs beside its JSON: its place in the maps and the allocator's share.
+/// The memory that a state takes beside its JSON: its place in the maps, and the allocator's overhead.
 const STATE_OVERHEAD: usize = 160;
 
-/// How much is held, of how much may be. Shared by the stripes; the counts may overshoot by what the stripes
-/// do at the same moment.
+/// How much the broker holds, and its bounds. Shared by the stripes. The counts may exceed a bound by what several stripes add at
+/// the same moment.
 pub(crate) struct Capacity {
     jobs: AtomicUsize,
     bytes: AtomicUsize,
@@ -23,8 +23,7 @@ impl Capacity {
         Self { jobs, bytes, evicted: AtomicU64::new(0), max_jobs, max_bytes }
     }
 
-    /// Why a job, or one more state, does not fit in, although so many bytes were given back for it; none
-    /// if it does.
+    /// The bound that a new job, or one more state, would exceed, after `freed` bytes were freed for it; none if it fits.
     pub(crate) fn exceeded(&self, new_job: bool, state: &State, freed: usize) -> Option<String> {
         if new_job && self.jobs.load(Ordering::Relaxed) >= self.max_jobs {
             return Some(format!("it holds {} jobs", self.max_jobs));
@@ -57,7 +56,7 @@ impl Capacity {
         self.bytes.fetch_sub(timeline_cost(timeline), Ordering::Relaxed);
     }
 
-    /// Counts what is kept beside states.
+    /// Counts bytes of anything other than states.
     pub(crate) fn add_bytes(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -66,7 +65,7 @@ impl Capacity {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether it holds as many bytes as it may.
+    /// Whether the bound in bytes is reached.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= self.max_bytes
     }
@@ -85,13 +84,13 @@ impl Capacity {
     }
 }
 
-/// What a state counts.
+/// The bytes that a state counts for.
 pub(crate) fn cost(state: &State) -> usize {
     let pace = if state.has_pace() { ENCODED_PACE } else { 0 };
     state.json().len() + pace + STATE_OVERHEAD
 }
 
-/// What a timeline counts.
+/// The bytes that a timeline counts for.
 pub(crate) fn timeline_cost(timeline: &Timeline) -> usize {
     timeline.encoded_len() + STATE_OVERHEAD
 }

@@ -10,7 +10,7 @@ use crate::jobs::Key;
 use crate::stripe::{Context, Queue, Room, Stripe, millis};
 
 impl Stripe {
-    /// A job was reported, or found on disk: it was heard now, and may have made progress.
+    /// Records that a job was reported or found on disk: its worker's silence is over, and it may have made progress.
     pub(crate) fn wind(&mut self, key: Key, state: &State, progressed: bool, now: u64) {
         let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
         let Some(patience) = Patience::of(state) else {
@@ -29,7 +29,7 @@ impl Stripe {
         known.clocks = Some(Box::new(clocks));
     }
 
-    /// A job has progressed with its children. Its worker was not heard.
+    /// Records that a job has progressed with its children. Its worker's silence goes on.
     pub(crate) fn wind_progress(&mut self, key: Key, state: &State, now: u64) {
         let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
         let Some((clocks, patience)) = known.clocks.as_mut().zip(Patience::of(state)) else {
@@ -39,15 +39,15 @@ impl Stripe {
         queue(&mut self.clocks, key, clocks, patience, state);
     }
 
-    /// The job is known no more.
+    /// Removes the clocks of a forgotten job.
     pub(crate) fn unwind(&mut self, key: Key, clocks: Option<&Clocks>) {
         if let Some(queued) = clocks.and_then(|clocks| clocks.queued) {
             self.clocks.remove(&(queued, key));
         }
     }
 
-    /// Changes the health of the jobs whose time has come, or ends them, at most so many; true if there may be more. No clock counts from
-    /// before `from`: then the process was not there to hear.
+    /// Changes the health of jobs that are due, or ends them, a slice at a time. Returns true if there may be more. Time before
+    /// `from` does not count as silence, because the process could not receive reports then.
     pub(crate) fn look_at_clocks(&mut self, most: usize, from: u64, context: Context<'_>) -> bool {
         let now = millis(context.elapsed);
         for _ in 0..most {
@@ -86,8 +86,7 @@ impl Stripe {
         }
     }
 
-    /// Ends a job on its worker's behalf. It is known and runs, so the end is neither rejected nor turned away for want of
-    /// room.
+    /// Ends a job on its worker's behalf. The job is known and runs, so neither the fold nor a bound rejects the end.
     pub(crate) fn end_known(&mut self, end: &Update, context: Context<'_>) {
         let next =
             |previous: Option<&State>, epoch, now| fold(previous, end, Origin::Report, epoch, now);
@@ -97,7 +96,8 @@ impl Stripe {
     }
 }
 
-/// Invariant: a job stands under a time that is not after its next change. So what puts the change off costs the queue nothing.
+/// Invariant: a job is queued under a time that is not later than its next change. So an update that postpones the change does
+/// not touch the queue.
 fn queue(queue: &mut Queue, key: Key, clocks: &mut Clocks, patience: Patience, state: &State) {
     let Some(next) = next_change(patience, state, clocks) else { return };
     if clocks.queued.is_some_and(|queued| queued <= next) {

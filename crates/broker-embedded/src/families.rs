@@ -1,4 +1,4 @@
-//! What is kept of jobs' children: `spec/README.md`, section 18.
+//! The children of jobs: `spec/README.md`, section 18.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ use crate::capacity::Capacity;
 
 /// The children of all parents, by parent.
 ///
-/// A parent's children may be reported before it is, and outlive their own jobs: they are kept as long as the parent, or as
-/// the last of them if there is no such job.
+/// Children may be reported before their parent, and their summaries may outlive their own jobs. They are kept as long as the
+/// parent, or, if the parent is not known, as long as the last child.
 #[derive(Default)]
 pub(crate) struct Families {
     inner: Mutex<Inner>,
-    /// How many parents there are, so that a broker without children pays nothing.
+    /// The number of parents, so that a broker without children takes no lock.
     count: AtomicUsize,
     changed: Notify,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Families {
 #[derive(Default)]
 struct Inner {
     families: HashMap<JobId, Family>,
-    /// Those whose parent has not been shown their latest totals.
+    /// The parents whose state does not show the latest totals yet.
     changed: HashSet<JobId>,
 }
 
@@ -32,16 +32,16 @@ struct Inner {
 struct Family {
     children: HashMap<JobId, ChildSummary>,
     totals: ChildTotals,
-    /// When they were shown last, in milliseconds of the clock's `elapsed`.
+    /// When the totals were shown last, in milliseconds of the clock's `elapsed`.
     shown: Option<u64>,
-    /// Until when they are kept at least, in the same unit.
+    /// Until when the children are kept at least, in the same unit.
     expires: u64,
 }
 
-/// The shortest time between two states of a parent that its children lead to, in milliseconds.
+/// The shortest time between two states in which a parent shows changes of its children, in milliseconds.
 pub(crate) const ROLL_UP_INTERVAL: u64 = 200;
 
-/// What a child counts beside its id.
+/// The bytes that a child counts for in addition to its id.
 const CHILD_OVERHEAD: usize = 160;
 
 impl Families {
@@ -49,7 +49,8 @@ impl Families {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job has entered a state, which may have left one. Keeps what its parent has to know of it, until `expires` at least.
+    /// Records in the summaries of a job's parent that the job has gone from the state `left`, if it had one, to `state`. The
+    /// summary is kept until `expires` at least.
     pub(crate) fn child(
         &self,
         left: Option<&State>,
@@ -68,7 +69,7 @@ impl Families {
         }
     }
 
-    /// A job is forgotten. Its parent keeps it.
+    /// Records that a job was forgotten. Its parent keeps its summary.
     pub(crate) fn forgotten_child(&self, state: &State) {
         let Some(parent) = state.parent() else { return };
         let mut inner = self.inner();
@@ -99,7 +100,7 @@ impl Families {
         let Inner { families, changed } = &mut *inner;
         if !families.contains_key(parent) {
             if capacity.is_full() {
-                // A worker that names other and other parents is not to take more than there is.
+                // The bound holds also for a worker that names ever new parents.
                 return;
             }
             families.insert(parent.clone(), Family::default());
@@ -150,7 +151,7 @@ impl Families {
         self.inner().families.get(parent).map(|family| family.totals)
     }
 
-    /// A job's state shows these children now. If others have changed meanwhile, they are still to be shown.
+    /// Records that a job's state shows these totals. If the children have changed since, they are still due.
     pub(crate) fn shown(&self, parent: &JobId, totals: &ChildTotals, now: u64) {
         let mut inner = self.inner();
         let Some(family) = inner.families.get_mut(parent) else { return };
@@ -160,7 +161,7 @@ impl Families {
         }
     }
 
-    /// A job is forgotten, or begins another attempt: its children count no longer.
+    /// Removes the children of a job that was forgotten, or begins another attempt.
     pub(crate) fn forget(&self, parent: &JobId, capacity: &Capacity) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
@@ -175,7 +176,7 @@ impl Families {
         capacity.remove_bytes(ids + CHILD_OVERHEAD);
     }
 
-    /// The parents that are to be shown their children now. Those that were shown them less than [`ROLL_UP_INTERVAL`] ago wait.
+    /// The parents whose state has to show its children now. Those that did so less than [`ROLL_UP_INTERVAL`] ago wait.
     pub(crate) fn due(&self, now: u64) -> Vec<JobId> {
         let inner = self.inner();
         let is_due = |parent: &&JobId| {
@@ -185,12 +186,12 @@ impl Families {
         inner.changed.iter().filter(is_due).cloned().collect()
     }
 
-    /// Whether a parent waits to be shown its children.
+    /// Whether a parent's state does not show the latest totals yet.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.inner().changed.is_empty()
     }
 
-    /// The parents whose children were kept long enough, if there is no such job.
+    /// The parents whose children expire, if the parent is not known.
     pub(crate) fn expired(&self, now: u64) -> Vec<JobId> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -234,7 +235,7 @@ mod tests {
         families.put(&parent, &last, runs, 0, &capacity);
         let totals = families.totals(&parent).unwrap();
         assert_eq!((totals.known() as usize, totals.incomplete), (MAX_CHILDREN, true));
-        // Those that count go on, and make room for others.
+        // Known children continue, and make room for others.
         families.put(&parent, &id("c0"), child(ChildStatus::Completed, 2), 0, &capacity);
         assert_ne!(families.totals(&parent).unwrap(), totals);
         families.remove(&parent, &id("c1"), &capacity);

@@ -3,22 +3,22 @@ use std::collections::{BTreeSet, HashMap};
 use milepost_broker::{JobsQuery, Keyword};
 use milepost_protocol::{Health, State, Status};
 
-/// A stripe's jobs by the attributes that they are found by.
+/// A stripe's jobs by the attributes for which they can be filtered.
 ///
-/// Invariant: it has each known job under all keywords of its present state, and nothing else. A job has at most 18, so
-/// the index is bounded as the jobs are, and forgets them with the job.
+/// Invariant: each known job is under all keywords of its present state, and nowhere else. A job has at most 18 keywords, so
+/// the bound on jobs also bounds the index.
 #[derive(Default)]
 pub(crate) struct Index {
-    /// By when the jobs began.
+    /// Jobs by the time at which they began.
     jobs: HashMap<Keyword, BTreeSet<u64>>,
-    /// The same of jobs in a status or health that few have, so that those few are found among very many others.
+    /// The same for jobs in a rare status or health, so that they are found quickly among very many others.
     rare: [BTreeSet<u64>; RARE_STATUSES.len() + RARE_HEALTHS.len()],
 }
 
 const RARE_STATUSES: [Status; 3] = [Status::Queued, Status::Failed, Status::Cancelled];
 const RARE_HEALTHS: [Health; 2] = [Health::Stalled, Health::Lost];
 
-/// Where in [`Index::rare`] jobs of that status are; none if it is not rare.
+/// The place in [`Index::rare`] of jobs in that status; none if it is not rare.
 fn rare_status(status: Status) -> Option<usize> {
     RARE_STATUSES.iter().position(|rare| *rare == status)
 }
@@ -27,7 +27,7 @@ fn rare_health(health: Health) -> Option<usize> {
     Some(RARE_STATUSES.len() + RARE_HEALTHS.iter().position(|rare| *rare == health)?)
 }
 
-/// A state's places in [`Index::rare`].
+/// The places of a state in [`Index::rare`].
 fn rare_places(state: &State) -> [Option<usize>; 2] {
     let status = state.status();
     let health = state.health().filter(|_| !status.is_end());
@@ -35,7 +35,7 @@ fn rare_places(state: &State) -> [Option<usize>; 2] {
 }
 
 impl Index {
-    /// A job has left one state for another; none before it was known, and after it was forgotten.
+    /// Records that a job has gone from one state to another; none before it was known, and after it was forgotten.
     pub(crate) fn update(&mut self, begun: u64, before: Option<&State>, now: Option<&State>) {
         let places = |state: Option<&State>| state.map(rare_places).unwrap_or_default();
         let (left, entered) = (places(before), places(now));
@@ -67,8 +67,8 @@ impl Index {
         }
     }
 
-    /// The latest jobs that began before `before`, at most `most`, of the fewest that are sure to contain all that the query
-    /// asks for; none if that is all jobs.
+    /// At most `most` jobs that began before `before`, the latest first, out of the smallest part of the index that contains all
+    /// jobs that match the query; none if only the whole list does.
     pub(crate) fn candidates(
         &self,
         query: &JobsQuery,

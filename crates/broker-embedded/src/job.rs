@@ -7,7 +7,7 @@ use crate::Limits;
 use crate::capacity::{Capacity, cost, timeline_cost};
 use milepost_broker::Listener;
 
-/// What a stripe has of a job: that it is known, that somebody listens, or both.
+/// A job of a stripe: known, listened to, or both.
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) known: Option<Known>,
@@ -17,29 +17,29 @@ pub(crate) struct Job {
 /// A job that was reported and not yet forgotten.
 pub(crate) struct Known {
     pub(crate) state: Arc<State>,
-    /// Boxed: most jobs at rest have none.
+    /// Boxed, because most idle jobs have none.
     pub(crate) earlier: Option<Box<Earlier>>,
-    /// None while the job has been reported only once. Boxed: most jobs at rest have none.
+    /// None while the job has been reported only once. Boxed, because most idle jobs have none.
     pub(crate) timeline: Option<Box<Timeline>>,
     /// The epoch of the next state.
     pub(crate) epoch: Epoch,
     /// Orders the jobs by when they began.
     pub(crate) begun: u64,
-    /// In the unit of the stripe's queues.
+    /// When the job expires, in the unit of the stripe's queues.
     pub(crate) expires: u64,
-    /// Under which time the job stands in its queue.
+    /// The time under which the job is queued.
     pub(crate) queued: u64,
-    /// Of a job whose health changes by time. Boxed: most have none.
+    /// The clocks of a job whose health changes with time. Boxed, because most jobs have none.
     pub(crate) clocks: Option<Box<Clocks>>,
 }
 
-/// When a job was heard, and made progress, last, and when its health is to be looked at: in milliseconds of the clock's
-/// `elapsed`.
+/// When a job's worker last reported, when the job last made progress, and when its health is checked next. In milliseconds of
+/// the clock's `elapsed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clocks {
     pub(crate) seen: u64,
     pub(crate) progressed: u64,
-    /// Under which time the job stands among those to be looked at; none if it does not.
+    /// The time under which the job is queued for its next check; none if it is not queued.
     pub(crate) queued: Option<u64>,
 }
 
@@ -47,12 +47,12 @@ pub(crate) struct Clocks {
 #[derive(Default)]
 pub(crate) struct Earlier {
     states: VecDeque<Arc<State>>,
-    /// Of their JSON.
+    /// The bytes of their JSON.
     bytes: usize,
 }
 
 impl Known {
-    /// Makes `state` the present one and keeps the one before in the history, as far as there is room.
+    /// Makes `state` the present one, and keeps the one before it in the history if there is room.
     pub(crate) fn advance(&mut self, state: Arc<State>, limits: &Limits, capacity: &Capacity) {
         capacity.add(&state);
         let previous = std::mem::replace(&mut self.state, state);
@@ -68,7 +68,7 @@ impl Known {
         }
     }
 
-    /// Adds to the timeline what is due when `next` becomes the present state; whether it changed.
+    /// Adds to the timeline what is due when `next` becomes the present state. Returns whether the timeline changed.
     #[inline]
     pub(crate) fn note(&mut self, next: &State, now: Timestamp, capacity: &Capacity) -> bool {
         let is_due = |timeline: &Timeline| timeline.is_due(&self.state, next, now);
@@ -98,7 +98,7 @@ impl Known {
         }
     }
 
-    /// Makes `state` the present one and the only one, and drops the timeline.
+    /// Makes `state` the only one, and drops the history and the timeline.
     pub(crate) fn replace(&mut self, state: Arc<State>, capacity: &Capacity) {
         self.release(capacity);
         capacity.add(&state);
@@ -107,7 +107,7 @@ impl Known {
         self.state = state;
     }
 
-    /// The bytes of what is kept are no longer counted.
+    /// Stops counting the bytes of the job.
     pub(crate) fn release(&self, capacity: &Capacity) {
         self.states().for_each(|state| capacity.remove(state));
         if let Some(timeline) = &self.timeline {
@@ -115,7 +115,7 @@ impl Known {
         }
     }
 
-    /// What the job counts.
+    /// The bytes that the job counts for.
     pub(crate) fn cost(&self) -> usize {
         let timeline = self.timeline.as_deref().map_or(0, timeline_cost);
         self.states().map(|state| cost(state)).sum::<usize>() + timeline

@@ -6,7 +6,7 @@ use slab::Slab;
 
 use crate::job::Job;
 
-/// A job's place in its stripe, until it is removed: four bytes where its id would take sixteen.
+/// A job's place in its stripe, until the job is removed. Takes four bytes, where its id would take sixteen.
 pub(crate) type Key = u32;
 
 /// The jobs of a stripe, by id and by key.
@@ -31,7 +31,7 @@ impl Jobs {
         self.by_id.find(self.hasher.hash_one(id), is_it).copied()
     }
 
-    /// The job with that id; a new one, neither known nor listened for, if there is none.
+    /// The job with that id. If there is none, adds one that is neither known nor listened to.
     pub(crate) fn find_or_insert(&mut self, id: &JobId) -> (Key, &mut Job) {
         let key = self.find(id).unwrap_or_else(|| self.insert(id.clone()));
         (key, &mut self.slab[key as usize])
@@ -40,7 +40,7 @@ impl Jobs {
     fn insert(&mut self, id: JobId) -> Key {
         let Self { slab, by_id, hasher } = self;
         if slab.len() == slab.capacity() {
-            // An eighth more instead of twice as much: for idle jobs, spare capacity is a good part of the cost.
+            // Grows by an eighth instead of doubling: for idle jobs, spare capacity is a large part of the cost.
             slab.reserve_exact((slab.len() / 8).max(16));
         }
         let hash = hasher.hash_one(&id);
@@ -57,7 +57,7 @@ impl Jobs {
             entry.remove();
         }
         if self.slab.is_empty() {
-            // After a peak, the memory is given back.
+            // Memory is released after a peak.
             *self = Self { hasher: self.hasher.clone(), ..Self::default() };
         }
     }

@@ -1,4 +1,4 @@
-//! The broker inside the process: nothing else to install.
+//! The broker inside the process, which needs no other service.
 
 mod capacity;
 mod clocks;
@@ -41,19 +41,19 @@ pub use store::StoreError;
 /// How much an [`Embedded`] broker keeps, and for how long.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// At most so many jobs.
+    /// The most jobs.
     pub max_jobs: usize,
-    /// At most so many bytes of states, histories included, with an allowance for bookkeeping.
+    /// The most bytes of states and histories, with an allowance for bookkeeping.
     pub max_bytes: usize,
-    /// At most so many states in a job's history, the present one included.
+    /// The most states in a job's history, the present one included.
     pub history: NonZeroUsize,
-    /// At most so many bytes in a job's history; the present state is kept whatever its size.
+    /// The most bytes in a job's history. The present state is kept whatever its size.
     pub history_bytes: usize,
-    /// At most so many bytes of logs, of all jobs together.
+    /// The most bytes of the logs of all jobs together.
     pub max_log_bytes: usize,
-    /// How long a job is kept after an update, unless the update says.
+    /// How long a job is kept after an update, unless the update has a `ttl`.
     pub ttl: Duration,
-    /// How long a job is kept after its end, unless an update said.
+    /// How long a job is kept after its end, unless an update had a `ttl`.
     pub ttl_after_end: Duration,
 }
 
@@ -81,11 +81,11 @@ impl Default for Limits {
     }
 }
 
-/// The embedded broker: sharded by job, each stripe behind a lock that is held for one fold at a time.
+/// The embedded broker. Its jobs are spread over stripes, each behind a lock that is held for one fold at a time.
 ///
-/// With a data directory, an end is on disk before its report is acknowledged, and any other state within
-/// a second. A job that comes back from disk keeps its position; what is reported next opens a new epoch,
-/// because positions after that one may have been shown before the restart.
+/// With a data directory, an end is on disk before its report is acknowledged, and any other state within a second. A job that
+/// is read from disk keeps its position. Its next update opens a new epoch, because watchers may have seen later positions
+/// before the restart.
 pub struct Embedded {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: RandomState,
@@ -97,7 +97,7 @@ pub struct Embedded {
     store: Option<Store>,
     next_epoch: AtomicU64,
     last_begun: AtomicU64,
-    /// When the clocks of jobs were looked at last, and from when they count: milliseconds of the clock's `elapsed`.
+    /// When the clocks of jobs were checked last, and since when silence counts. In milliseconds of the clock's `elapsed`.
     looked_at: AtomicU64,
     clocks_from: AtomicU64,
 }
@@ -129,10 +129,10 @@ impl Embedded {
         }
     }
 
-    /// A broker whose states outlive the process, in that directory; it is made if it is not there.
+    /// A broker whose states outlive the process, in that directory, which is created if it does not exist.
     ///
     /// # Errors
-    /// When the directory cannot be used, another process uses it, or what is in it is not ours.
+    /// When the directory cannot be used, another process uses it, or its file is not a store.
     pub fn open(
         limits: Limits,
         clock: Arc<dyn Clock>,
@@ -163,7 +163,7 @@ impl Embedded {
         Ok(broker)
     }
 
-    /// Forgets the jobs whose time is over. [`Broker::run`] does this each second.
+    /// Forgets expired jobs. [`Broker::run`] does this every second.
     pub fn expire(&self) {
         /// So many under one lock, so that a report does not wait for all of them.
         const SLICE: usize = 256;
@@ -180,7 +180,7 @@ impl Embedded {
 
     /// Shows jobs' children in their states, each at most five times a second. [`Broker::run`] does this when they change.
     pub fn roll_up(&self) {
-        // The state of a parent may change what its own parent shows.
+        // A parent's new state may change what its own parent shows.
         for _ in 0..MAX_LEVELS {
             let due = self.families.due(millis(self.clock.elapsed()));
             if due.is_empty() {
@@ -203,7 +203,7 @@ impl Embedded {
         }
     }
 
-    /// Whether a job may become a child of the parent that the update names, unless it is one already.
+    /// Checks whether a job may become a child of the parent that the update names, unless it is one already.
     fn check_parent(&self, update: &Update) -> Result<(), InvalidParent> {
         let Some(parent) = update.parent() else { return Ok(()) };
         let parent_of = |job: &JobId| self.stripe(job).state(job).and_then(|state| state.parent());
@@ -215,8 +215,8 @@ impl Embedded {
         Ok(())
     }
 
-    /// Changes the health of the jobs that have been silent, or stood still, for too long. [`Broker::run`] does this each
-    /// second. If it is done much later than that, nobody could be heard meanwhile, and all clocks start over.
+    /// Changes the health of jobs whose worker has been silent, or which have made no progress, for too long. [`Broker::run`]
+    /// does this every second. After a much longer pause, in which no report could arrive, all clocks start over.
     pub fn look_at_clocks(&self) {
         const STOPPED: u64 = 5_000;
         /// So many under one lock, so that a report does not wait for all of them.
@@ -253,7 +253,7 @@ impl Embedded {
         Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed).max(1))
     }
 
-    /// A number for a job that begins now: the time, but never the same twice.
+    /// A number for a job that begins now: the time, but unique.
     fn begin(&self, now: Timestamp) -> u64 {
         let micros = u64::try_from(now.as_micros()).unwrap_or(0);
         let later = |last: u64| micros.max(last.saturating_add(1));
@@ -262,14 +262,14 @@ impl Embedded {
             .map_or(micros, later)
     }
 
-    /// Gives up the job that has ended and would expire first; false if none has ended.
+    /// Evicts the ended job that would expire first. Returns false if no job has ended.
     fn evict_one(&self) -> bool {
         let first = self
             .stripes
             .iter()
             .filter_map(|stripe| Some((lock(stripe).first_to_evict()?, stripe)))
             .min_by_key(|(expires, _)| *expires);
-        // Where another thread was faster there is room again: worth another look in any case.
+        // If another thread evicted it first, there is room now too, so the caller may try again in any case.
         first.map(|(_, stripe)| lock(stripe).evict(self.context())).is_some()
     }
 
@@ -285,7 +285,7 @@ impl Embedded {
             let birth = || (self.new_epoch(), self.begin(context.now));
             let folded = self.stripe(job).fold(job, &next, context, room, heard, birth);
             match folded {
-                // Each turn gives up a job that has ended, so the turns are as many as there are such jobs.
+                // Each iteration evicts an ended job, so there are no more iterations than ended jobs.
                 Err(NotFolded::Full(_)) if self.evict_one() => {}
                 Err(full @ NotFolded::Full(_)) => {
                     room = match room {
@@ -301,12 +301,12 @@ impl Embedded {
 }
 
 fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
-    // A stripe is never left half-changed by a panic: what may panic comes before the first change.
+    // A panic never leaves a stripe half-changed, because everything that may panic comes before the first change.
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn random_epoch() -> u64 {
-    // Without randomness the time will do: what must differ are two lives of one job.
+    // Without randomness, the time is enough: two lives of one job must differ.
     getrandom::u64()
         .unwrap_or_else(|_| u64::try_from(SystemClock::default().now().as_micros()).unwrap_or(1))
 }
@@ -326,7 +326,7 @@ impl Broker for Embedded {
         if let Some(store) = &self.store
             && state.status().is_end()
         {
-            // Invariant: an end is on disk before it is acknowledged, also when it is acknowledged again.
+            // Invariant: an end is on disk before it is acknowledged, also when it is reported again.
             store.flush().await?;
         }
         Ok(Reported { state, repeated })

@@ -14,11 +14,11 @@ pub(crate) struct Listed {
     pub(crate) state: Arc<State>,
 }
 
-/// What a look for jobs of a list came to.
+/// The result of one search of a stripe.
 pub(crate) struct Considered {
     /// How many jobs were considered, whether they match or not.
     pub(crate) jobs: usize,
-    /// Only jobs that began before are still to be considered; none if there are no more.
+    /// Jobs that began before this are still to be considered; none if there are no more.
     pub(crate) before: Option<u64>,
 }
 

@@ -15,18 +15,18 @@ use tokio::sync::watch;
 /// forgotten under the same lock. This lock is taken after a stripe's, never before.
 pub(crate) struct Logs {
     rings: Mutex<Rings>,
-    /// How many there are, for those who only have to know that there are none.
+    /// The number of logs, so that a broker without logs takes no lock.
     count: AtomicUsize,
     max_bytes: usize,
     hasher: RandomState,
-    /// Wakes who follows the log of one of the jobs whose ids hash to the same place.
+    /// Wakes the followers of logs. Jobs whose ids hash to the same place share one.
     grown: Box<[watch::Sender<()>]>,
 }
 
 #[derive(Default)]
 struct Rings {
     by_job: HashMap<JobId, Ring>,
-    /// Which log to give up first: those of ended jobs, the one appended to longest ago first; then the others likewise.
+    /// The order of eviction: the logs of ended jobs, then the others; each by the time of the latest append.
     ended: BTreeMap<u64, JobId>,
     running: BTreeMap<u64, JobId>,
     appends: u64,
@@ -39,11 +39,11 @@ struct Ring {
     lines: VecDeque<LogLine>,
     bytes: usize,
     is_of_ended: bool,
-    /// Under which number it stands in its queue.
+    /// The number under which the log is queued.
     appended: u64,
 }
 
-/// What a log counts beside its lines.
+/// The bytes that a log counts for in addition to its lines.
 const RING_BYTES: usize = 512;
 
 const WAKERS: u64 = 64;
@@ -63,7 +63,7 @@ impl Logs {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends lines. If all logs together have too many bytes then, other logs are given up, and at last lines of this one.
+    /// Appends lines. If all logs together then exceed their bound, evicts other logs, and at last drops lines of this one.
     pub(crate) fn append(
         &self,
         job: &JobId,
@@ -97,7 +97,7 @@ impl Logs {
         appended
     }
 
-    /// The job has ended: its log is given up before those of others.
+    /// Records that the job has ended, so its log is evicted before those of running jobs.
     pub(crate) fn ended(&self, job: &JobId) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
@@ -133,11 +133,11 @@ impl Logs {
         LogPage { log, gap: window.gap, first: window.first, lines: lines.cloned().collect() }
     }
 
-    /// Waits until the log ends elsewhere than at `seen`.
+    /// Waits until the log no longer ends at `seen`.
     pub(crate) async fn grown(&self, job: &JobId, seen: Option<Position>) {
         let mut grown = self.grown_of(job).subscribe();
         while self.rings().by_job.get(job).map(|ring| ring.end) == seen {
-            // The senders live as long as this.
+            // The senders live as long as `self`.
             if grown.changed().await.is_err() {
                 return;
             }
@@ -175,7 +175,7 @@ impl Rings {
         Some(ring)
     }
 
-    /// Gives up a log; false if there is none.
+    /// Evicts a log. Returns false if there is none.
     fn evict(&mut self) -> bool {
         let first = self.ended.first_key_value().or_else(|| self.running.first_key_value());
         let Some(job) = first.map(|(_, job)| job.clone()) else { return false };

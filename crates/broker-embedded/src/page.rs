@@ -7,11 +7,11 @@ use crate::listing::Listed;
 use crate::lock;
 use crate::stripe::Stripe;
 
-/// A page of a list: the stripes' lists merged, each read a part at a time.
+/// A page of a list. It merges the lists of the stripes, and reads each of them in parts.
 pub(crate) struct Page<'b> {
     query: &'b JobsQuery,
     sources: Vec<Source<'b>>,
-    /// How many jobs are read from a stripe at once.
+    /// How many jobs are read from a stripe under one lock.
     part: usize,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Collected {
 struct Source<'b> {
     stripe: &'b Mutex<Stripe>,
     listed: VecDeque<Listed>,
-    /// Only jobs that began before are still to come; none if there are no more.
+    /// Jobs that began before this are still to be read; none if there are no more.
     before: Option<u64>,
 }
 
@@ -38,8 +38,7 @@ impl<'b> Page<'b> {
         Self { query, sources: stripes.iter().map(source).collect(), part }
     }
 
-    /// The most recently begun jobs that match. A stripe is looked into only as far as its next job may be the next of the
-    /// page.
+    /// The most recently begun jobs that match. A stripe is read only as far as its next job may be the page's next one.
     pub(crate) async fn collect(mut self) -> Collected {
         let mut listed = Vec::new();
         let (mut considered, mut unmatched) = (0, 0);
@@ -57,7 +56,7 @@ impl<'b> Page<'b> {
                 considered += jobs;
                 unmatched += jobs - source.listed.len();
                 if source.listed.is_empty() {
-                    // Few jobs match, or none: others get their turn meanwhile.
+                    // Few jobs match, so other tasks run in between.
                     tokio::task::yield_now().await;
                 }
                 continue;
@@ -76,7 +75,7 @@ impl<'b> Page<'b> {
 }
 
 impl Source<'_> {
-    /// When the next job of the page began, of those read.
+    /// When the page's next job among those read began.
     fn newest(&self) -> Option<u64> {
         self.listed.front().map(|job| job.begun)
     }

@@ -21,29 +21,29 @@ use retry::{INTERVAL, Retry, Room};
 /// job id → (begun, expires in microseconds since 1970, state)
 const JOBS: TableDefinition<'_, &str, (u64, i64, &str)> = TableDefinition::new("jobs");
 
-/// job id → the job's timeline, of those that have one. The table is made for the first of them.
+/// job id → the job's timeline, if it has one. The table is created with the first.
 const TIMELINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("timelines");
 
-/// job id → what the job's next estimate is computed from, of those that have it. The table is made for the first of them.
+/// job id → the job's pace, if it has one. The table is created with the first.
 const PACES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("paces");
 
-/// A job as it stands on disk.
+/// A job on disk.
 pub(crate) struct Record {
     pub(crate) state: Arc<State>,
     pub(crate) begun: u64,
     pub(crate) expires: Timestamp,
-    /// The encoded timeline; empty to remove it, and none where it has not changed.
+    /// The encoded timeline. Empty: it is removed. None: it has not changed.
     pub(crate) timeline: Option<Vec<u8>>,
 }
 
-/// Keeps the latest state of each job on disk: redb, on a thread of its own, because it blocks.
+/// Keeps the latest state of each job on disk, with redb on a thread of its own because redb blocks.
 ///
-/// Pending records are in a map with one place for each job. One transaction writes all of them; callers that ask for
-/// a commit meanwhile share the next. While commits fail, removed jobs keep their places, up to a bound: beyond it,
-/// such a job may be known again after a restart, until it expires.
+/// Pending records are in a map with one place for each job. One transaction writes all of them; callers that request a commit
+/// meanwhile share the next one. While commits fail, removed jobs keep their places, up to a bound. Beyond it, a removed job may
+/// be known again after a restart, until it expires.
 pub(crate) struct Store {
     pending: Arc<Pending>,
-    /// At most so many jobs wait to be removed from the disk.
+    /// The most jobs that wait to be removed from the disk.
     max_pending: usize,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -59,13 +59,13 @@ struct Queue {
     /// None: forget the job.
     jobs: HashMap<JobId, Option<Record>>,
     waiting: Vec<oneshot::Sender<Result<(), Unavailable>>>,
-    /// What the last commit failed with.
+    /// The error of the last commit, if it failed.
     failed: Option<Unavailable>,
     closed: bool,
 }
 
 impl Store {
-    /// Opens the store in `directory` and reads what is in it.
+    /// Opens the store in `directory`, and reads its jobs.
     pub(crate) fn open(
         directory: &Path,
         max_pending: usize,
@@ -73,7 +73,7 @@ impl Store {
         std::fs::create_dir_all(directory)
             .map_err(|error| StoreError::new(directory, error.to_string()))?;
         let path = directory.join("jobs.redb");
-        // redb finds some damage by an assertion of its own.
+        // For some damage, redb panics.
         let loaded = catch_unwind(AssertUnwindSafe(|| load(&path)))
             .unwrap_or_else(|_| Err("it is damaged; move it away to begin without it".to_owned()));
         let (database, records) = loaded.map_err(|detail| StoreError::new(&path, detail))?;
@@ -90,7 +90,7 @@ impl Store {
         Ok((Self { pending, max_pending, writer: Mutex::new(Some(writer)) }, records))
     }
 
-    /// Has a state written, soon.
+    /// Queues a state to be written.
     pub(crate) fn save(&self, record: Record) {
         match self.pending.lock().jobs.entry(record.state.job().clone()) {
             Entry::Occupied(mut entry) => {
@@ -103,7 +103,7 @@ impl Store {
         }
     }
 
-    /// Has a job removed, soon.
+    /// Queues a job to be removed.
     pub(crate) fn forget(&self, job: JobId) {
         let mut queue = self.pending.lock();
         if queue.jobs.len() < self.max_pending {
@@ -113,8 +113,8 @@ impl Store {
         }
     }
 
-    /// Waits until all that was saved is on disk. While commits fail, waits for [`INTERVAL`] at most: each caller for its
-    /// own, so that callers do not get the error, and try again, all at once.
+    /// Waits until everything saved so far is on disk. While commits fail, each caller waits for at most [`INTERVAL`] from its
+    /// own call on, so that callers do not all get the error, and retry, at the same moment.
     pub(crate) async fn flush(&self) -> Result<(), Unavailable> {
         let (written, wait) = oneshot::channel();
         let failed = {
@@ -137,7 +137,7 @@ impl Store {
             .unwrap_or_else(|_| Err(Unavailable::Backend("the store's thread is gone".to_owned())))
     }
 
-    /// Writes all that was saved and ends the thread.
+    /// Writes everything saved so far, and ends the thread.
     pub(crate) async fn close(&self) -> Result<(), Unavailable> {
         let flushed = self.flush().await;
         self.stop();
@@ -168,7 +168,7 @@ impl Pending {
     }
 }
 
-/// However the thread ends, nobody waits for it any more.
+/// When the thread ends, for whatever reason, all callers stop waiting.
 struct Ended<'a>(&'a Pending);
 
 impl Drop for Ended<'_> {
@@ -179,12 +179,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The thread: a commit when somebody waits, and otherwise each [`INTERVAL`].
+/// The thread. It commits when a caller waits, and otherwise every [`INTERVAL`].
 struct Writer {
     path: PathBuf,
-    /// None after a failure: the next commit opens the file anew.
+    /// None after a failure. The next commit reopens the file.
     database: Option<Database>,
-    /// When to try again, if the last commit failed.
+    /// When to retry, if the last commit failed.
     retry: Option<Retry>,
     room: Room,
 }
@@ -207,7 +207,7 @@ impl Writer {
             if closed || self.is_due(jobs) {
                 self.write(pending);
             } else {
-                // Those that gave up waiting.
+                // Callers that gave up.
                 pending.lock().waiting.retain(|waiting| !waiting.is_closed());
             }
             if closed {
@@ -221,9 +221,9 @@ impl Writer {
         self.retry.as_ref().is_none_or(is_due)
     }
 
-    /// Commits all that is pending, and answers those that wait for it. After a failure it is pending again.
+    /// Commits all pending records, and notifies the waiting callers. After a failure, the records are pending again.
     fn write(&mut self, pending: &Pending) {
-        // Invariant: those that are answered with Ok saved what they wait for before this.
+        // Invariant: callers that get Ok saved their records before this.
         let (jobs, mut waiting) = {
             let mut queue = pending.lock();
             (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.waiting))
@@ -233,14 +233,14 @@ impl Writer {
             put_back(pending, jobs);
             let mut queue = pending.lock();
             queue.failed = Some(error.clone());
-            // Nobody waits without a bound for a commit that is tried again at some time.
+            // Callers do not wait for the retry, which may be late.
             waiting.append(&mut queue.waiting);
         } else if self.retry.take().is_some() {
             pending.lock().failed = None;
             tracing::info!("states are on disk again");
         }
         for waiting in waiting {
-            // Who waited may have gone.
+            // The caller may have gone.
             let _ = waiting.send(written.clone());
         }
     }
@@ -249,7 +249,7 @@ impl Writer {
         if jobs.is_empty() && self.retry.is_none() {
             return Ok(());
         }
-        // redb meets some failures by an assertion of its own.
+        // On some failures, redb panics.
         let commit = AssertUnwindSafe(|| commit(&self.path, &mut self.database, jobs));
         let committed = catch_unwind(commit).map_err(|_| "it panicked".to_owned());
         let Err(error) = committed.and_then(|done| done.map_err(|error| error.to_string())) else {
@@ -266,8 +266,8 @@ impl Writer {
     }
 }
 
-/// Writes the jobs in one transaction. After an error redb refuses all further work until the database is
-/// opened anew, so the next call does that.
+/// Writes the jobs in one transaction. After an error redb refuses all further work until the database is reopened, so the next
+/// call reopens it.
 fn commit(
     path: &Path,
     database: &mut Option<Database>,
@@ -318,7 +318,7 @@ fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<
     Ok(transaction.commit()?)
 }
 
-/// A table that is made only when it is needed: if it does not exist, `make` says whether to make it.
+/// Opens a table that is created only when it is needed. `make`: create it if it does not exist.
 fn optional_table<'a>(
     transaction: &'a WriteTransaction,
     definition: TableDefinition<'static, &'static str, &'static [u8]>,
@@ -336,7 +336,7 @@ fn value_of(
     Ok(table.get(job)?.map(|bytes| bytes.value().to_vec()))
 }
 
-/// What could not be written waits again, unless there is something newer.
+/// Makes records that could not be written pending again, unless there are newer ones.
 fn put_back(pending: &Pending, jobs: HashMap<JobId, Option<Record>>) {
     let mut queue = pending.lock();
     for (job, record) in jobs {
@@ -349,7 +349,7 @@ fn put_back(pending: &Pending, jobs: HashMap<JobId, Option<Record>>) {
     }
 }
 
-/// What takes the place of a record takes over its timeline, unless it has a newer one.
+/// Gives a record that replaces another one the other's timeline, unless it has a newer one.
 fn keep_timeline(newer: &mut Option<Record>, older: Option<Record>) {
     if let Some(newer) = newer
         && newer.timeline.is_none()
@@ -398,7 +398,7 @@ fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error>
     Ok(Ok(records))
 }
 
-/// The data directory cannot be used.
+/// Why the data directory cannot be used.
 #[derive(Debug)]
 pub struct StoreError {
     path: PathBuf,

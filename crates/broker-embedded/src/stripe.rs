@@ -16,26 +16,26 @@ use milepost_broker::{History, Listener};
 
 /// The jobs whose ids hash to the same lock.
 ///
-/// Invariant: every known job stands in exactly one queue, under `Known::queued`, a time that is not after
-/// the one at which it expires. So an update that prolongs a job's life costs the queues nothing: a job
-/// that comes to the front too early goes back in under its present time.
+/// Invariant: every known job is in exactly one queue, under the time `Known::queued`, which is not later than its expiry. So an
+/// update that extends a job's life does not touch the queues: a job that reaches the front too early is put back under its
+/// present expiry.
 #[derive(Default)]
 pub(crate) struct Stripe {
     pub(crate) jobs: Jobs,
     running: Queue,
-    /// Those that have ended, which are evicted first when the broker is full.
+    /// The jobs that have ended. They are evicted first when the broker is full.
     ended: Queue,
     /// The known jobs in the order in which they began.
     pub(crate) by_begun: BTreeMap<u64, Key>,
     pub(crate) index: Index,
-    /// The jobs whose health changes by time, by when to look at them.
+    /// The jobs whose health changes with time, by the time of their next check.
     pub(crate) clocks: Queue,
 }
 
 /// By milliseconds of the clock's `elapsed`.
 pub(crate) type Queue = BTreeSet<(u64, Key)>;
 
-/// What the stripes share.
+/// The parts that the stripes share.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
@@ -52,21 +52,21 @@ pub(crate) struct Folded {
     pub(crate) repeated: bool,
 }
 
-/// Where the room for a new state may come from, if the broker is full and no ended job is left to evict.
+/// Where room for a new state may come from if the broker is full and there is no ended job to evict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// Only from what is free.
+    /// Only from free memory.
     Free,
-    /// From the job's own history as well.
+    /// Also from the job's own history.
     OfHistory,
-    /// For the end of a known job, from beyond the bound.
+    /// From beyond the bound, for the end of a known job.
     BeyondBound,
 }
 
 /// Why a job has no new state.
 pub(crate) enum NotFolded<E> {
     Refused(E),
-    /// The broker holds as much as it may: how much that is.
+    /// The broker is at its bound; the text names the bound.
     Full(String),
 }
 
@@ -79,8 +79,8 @@ pub(crate) struct NewJob {
 }
 
 impl Stripe {
-    /// Puts the job into the state that `next` makes of its present one, if there is room for that. `heard`: it comes from the
-    /// job's worker, whose silence is over.
+    /// Puts the job into the state that `next` makes of its present one, if there is room. `heard`: the job's worker reported it,
+    /// so its silence is over.
     pub(crate) fn fold<E>(
         &mut self,
         job: &JobId,
@@ -103,14 +103,14 @@ impl Stripe {
             }
             Err(refusal) => return Err(NotFolded::Refused(refusal)),
         };
-        // Another attempt begins without children. An end shows as many of them ended as have.
+        // Another attempt begins without children. An end shows how many of them have ended.
         let is_retry = previous.is_some_and(|before| before.attempt() != state.attempt());
         let children = context.families.totals(state.job()).filter(|_| !is_retry);
         let shown = children.as_ref().and_then(|totals| {
             state.with_children(previous, totals, state.position(), context.now)
         });
         let state = shown.unwrap_or(state);
-        // A job that was watched before it was reported has an id already.
+        // A job that was watched before it was reported has an entry already.
         let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
         let state = Arc::new(match watched {
             Some(job) => state.sharing_id(&job.id),
@@ -135,7 +135,7 @@ impl Stripe {
             (key, if has_changed { self.stored_timeline(key, context) } else { None })
         } else {
             let job = NewJob { state: Arc::clone(&state), epoch, begun, expires };
-            // An earlier life of the job may have left a timeline in the store.
+            // The store may still have a timeline of an earlier life of the job.
             (self.begin(job, None, context.capacity), Some(Vec::new()))
         };
         if let Some(store) = context.store {
@@ -149,13 +149,13 @@ impl Stripe {
             listener.update(&state);
         }
         if let Some(end) = state.end_with_children() {
-            // All of its children had ended before: nothing of theirs changes any more.
+            // All of its children ended before, so no change of theirs will end it.
             self.end_known(&end, context);
         }
         Ok(Folded { state, repeated: false })
     }
 
-    /// Adds a job that is not known, reported now or found on disk.
+    /// Adds an unknown job that was reported or found on disk.
     pub(crate) fn begin(
         &mut self,
         job: NewJob,
@@ -179,7 +179,7 @@ impl Stripe {
         key
     }
 
-    /// Makes a state that no update led to the present one, and tells it.
+    /// Makes a state that no update led to the present one, and notifies the listener.
     pub(crate) fn show(&mut self, key: Key, state: &Arc<State>, context: Context<'_>) {
         let Some(known) = self.jobs.get(key).and_then(|job| job.known.as_ref()) else { return };
         let (begun, expires) = (known.begun, known.expires);
@@ -209,7 +209,7 @@ impl Stripe {
         }
         let position = Position::following(Some(present.position()), known.epoch);
         if let Some(state) = present.with_children(Some(&present), &totals, position, context.now) {
-            // Children that are reported keep their parent alive.
+            // Reports of children extend the life of their parent.
             known.expires =
                 known.expires.max(millis(context.elapsed + context.limits.ttl_of(&state)));
             if state.progressed_at() != present.progressed_at() {
@@ -223,7 +223,7 @@ impl Stripe {
         }
     }
 
-    /// Makes `state` the present one of a job that is known.
+    /// Makes `state` the present one of a known job.
     fn advance(
         &mut self,
         key: Key,
@@ -272,13 +272,13 @@ impl Stripe {
         History { states: known.states().cloned().collect(), timeline: known.timeline() }
     }
 
-    /// Adds to a job's timeline what is due when `next` becomes its present state; whether it changed.
+    /// Adds to a job's timeline what is due when `next` becomes its present state. Returns whether the timeline changed.
     fn note(&mut self, key: Key, next: &State, context: Context<'_>) -> bool {
         let known = self.jobs.get_mut(key).and_then(|job| job.known.as_mut());
         known.is_some_and(|known| known.note(next, context.now, context.capacity))
     }
 
-    /// A job's timeline as the store is to keep it, empty if it was dropped; none without a store.
+    /// A job's timeline for the store: empty if it was dropped, and none without a store.
     fn stored_timeline(&self, key: Key, context: Context<'_>) -> Option<Vec<u8>> {
         context.store?;
         let known = self.jobs.get(key)?.known.as_ref()?;
@@ -308,7 +308,7 @@ impl Stripe {
         self.jobs.find(id).is_some_and(|key| self.forget_known(key, context))
     }
 
-    /// False if the job is not known, but only listened for.
+    /// Returns false if the job is not known, but only listened to.
     fn forget_known(&mut self, key: Key, context: Context<'_>) -> bool {
         let Some(job) = self.jobs.get_mut(key) else { return false };
         let Some(known) = job.known.take() else { return false };
@@ -331,7 +331,7 @@ impl Stripe {
         true
     }
 
-    /// Forgets the jobs whose time is over, at most so many; true if there may be more.
+    /// Forgets expired jobs, a slice at a time. Returns true if there may be more.
     pub(crate) fn expire(&mut self, mut most: usize, context: Context<'_>) -> bool {
         let now = millis(context.elapsed);
         for ended in [false, true] {
@@ -348,19 +348,19 @@ impl Stripe {
         false
     }
 
-    /// When the job expires that would be given up first.
+    /// The expiry of the job that would be evicted first.
     pub(crate) fn first_to_evict(&mut self) -> Option<u64> {
         self.first(true).map(|(time, _)| time)
     }
 
-    /// Gives up the job that has ended and would expire first.
+    /// Evicts the ended job that would expire first.
     pub(crate) fn evict(&mut self, context: Context<'_>) -> bool {
         let Some((_, key)) = self.first(true) else { return false };
         context.capacity.count_evicted();
         self.forget_known(key, context)
     }
 
-    /// The job of a queue that expires first, and when.
+    /// The job of a queue that expires first, and its expiry.
     fn first(&mut self, ended: bool) -> Option<(u64, Key)> {
         loop {
             let (time, key) = *self.queue(ended).first()?;
@@ -393,12 +393,12 @@ fn make_room(
     let replaced = known.filter(|_| room != Room::Free);
     let freed = replaced.map_or(0, Known::cost);
     let fits = freed > 0 && capacity.exceeded(false, state, freed).is_none();
-    // An end is never refused. It can be evicted from now on, so the next one makes its room of this one's.
+    // An end is never rejected. The job can be evicted from now on, so the next end gets its room.
     let may_exceed = room == Room::BeyondBound && known.is_some() && state.status().is_end();
     if fits || may_exceed { Ok(replaced.is_some()) } else { Err(bound) }
 }
 
-/// A moment of the clock's `elapsed` in the queues' unit.
+/// Converts a moment of the clock's `elapsed` to the unit of the queues.
 pub(crate) fn millis(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

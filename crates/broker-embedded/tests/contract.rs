@@ -18,7 +18,7 @@ async fn on_disk(settings: Settings) -> Harness {
     embedded(&settings, Some(directory))
 }
 
-/// The embedded broker, with a clock that the case moves.
+/// The embedded broker with a clock that the case moves.
 fn embedded(settings: &Settings, directory: Option<TempDir>) -> Harness {
     let clock = Arc::new(ManualClock::at(Duration::from_secs(1_780_000_000)));
     let limits = Limits {

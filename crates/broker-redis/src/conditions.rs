@@ -1,18 +1,18 @@
 use milepost_redis::Failure;
 
-/// What a server says of itself that matters to an operator.
+/// What an operator has to know about a server, from its reply to `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Conditions {
-    /// Why it cannot be used at all.
+    /// Why the server cannot be used at all.
     pub(crate) obstacle: Option<String>,
-    /// What is wrong with it, though it can be used.
+    /// What should be changed, although the server can be used.
     pub(crate) warning: Option<String>,
-    /// Bytes of memory that it uses.
+    /// The memory that it uses, in bytes.
     pub(crate) used_memory: usize,
 }
 
 impl Conditions {
-    /// Reads what `INFO` answered. In a Cluster a replica is no obstacle: its primary has the jobs.
+    /// Parses a reply to `INFO`. In a Cluster a replica is not an obstacle, because its primary has the jobs.
     pub(crate) fn parse(info: &str, is_cluster: bool) -> Self {
         let field = |name: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -40,7 +40,7 @@ impl Conditions {
         Self { obstacle, warning, used_memory: number("used_memory").unwrap_or(0) }
     }
 
-    /// Of several servers: the first obstacle and the first warning, and the memory of the first.
+    /// Combines several servers: the first obstacle, the first warning, and the memory of the first server.
     pub(crate) fn of_all(servers: &[String], is_cluster: bool) -> Result<Self, Failure> {
         let mut all = servers.iter().map(|info| Self::parse(info, is_cluster));
         let first = all.next().ok_or_else(|| Failure::unexpected("INFO"))?;

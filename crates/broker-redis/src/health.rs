@@ -17,17 +17,17 @@ pub(crate) struct Health {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<Node, NodeHealth>,
-    /// Why the servers are not known, if they are not.
+    /// Why the servers are unknown, if they are.
     topology_failure: Option<String>,
     conditions: Conditions,
 }
 
 struct NodeHealth {
-    /// When the server became one of ours.
+    /// When the server was added.
     since: Duration,
-    /// When the last probe arrived.
+    /// When the latest probe arrived.
     last_probe: Option<Duration>,
-    /// Why the last probe was not written, if it was not.
+    /// Why the latest probe could not be written, if it failed.
     write_failure: Option<String>,
     /// Why there is no subscription, if there is none.
     subscription_failure: Option<String>,
@@ -35,10 +35,10 @@ struct NodeHealth {
     is_outage: bool,
 }
 
-/// A server is not ready if no probe has arrived from it for longer than this.
+/// A server is ready only if a probe has arrived within this time.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
 
-/// After this time without a probe the connection may be half-open, and is given up even if the server may just be slow.
+/// After this time without a probe the connection may be half-open, so it is closed, even if the server is only slow.
 const LONG_SILENCE: Duration = Duration::from_secs(10);
 
 impl Health {
@@ -46,7 +46,7 @@ impl Health {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the present servers. Those that were known before keep their health.
+    /// Sets the servers. Those that were known before keep their health.
     pub(crate) fn set_nodes(&self, nodes: impl Iterator<Item = Node>, now: Duration) {
         let mut inner = self.inner();
         let mut before = std::mem::take(&mut inner.nodes);
@@ -66,7 +66,7 @@ impl Health {
         inner.topology_failure = None;
     }
 
-    /// Records why the servers are not known.
+    /// Records why the servers are unknown.
     pub(crate) fn set_topology_failure(&self, why: String) {
         self.inner().topology_failure = Some(why);
     }
@@ -95,7 +95,7 @@ impl Health {
         })
     }
 
-    /// Records what the servers say about themselves. Returns what is new.
+    /// Records the conditions of the servers. Returns those that are new.
     pub(crate) fn update_conditions(&self, conditions: Conditions) -> Vec<String> {
         let mut inner = self.inner();
         let before = std::mem::replace(&mut inner.conditions, conditions);
@@ -107,7 +107,7 @@ impl Health {
             .collect()
     }
 
-    /// What an operator should change about a server that works.
+    /// What an operator should change, although the servers work.
     pub(crate) fn warning(&self) -> Option<String> {
         self.inner().conditions.warning.clone()
     }

@@ -6,7 +6,8 @@ use tokio::sync::Notify;
 
 /// The jobs that a subscriber has to read, subscribe to or unsubscribe from, oldest first.
 ///
-/// Bounded: a job is in it at most once, so it has no more jobs than are, or were a moment ago, watched here.
+/// Bounded: each job is in the queue at most once, and only jobs that are watched on this instance, or were a moment ago, are
+/// added.
 #[derive(Default)]
 pub(crate) struct JobQueue {
     jobs: Mutex<(VecDeque<JobId>, HashSet<JobId>)>,
@@ -31,7 +32,7 @@ impl JobQueue {
         Some(job)
     }
 
-    /// Waits until something was pushed since the last time.
+    /// Waits until a job has been pushed since the last call.
     pub(crate) async fn added(&self) {
         self.added.notified().await;
     }

@@ -40,8 +40,8 @@ pub use milepost_redis::{Address, InvalidAddress, Retention};
 
 /// The Redis broker.
 ///
-/// An acknowledged end is as durable as Redis' own persistence makes it. After a restart or a failover, which may have lost
-/// states that watchers have seen, each job's next state opens a new epoch.
+/// An acknowledged end is as durable as Redis' own persistence. After a restart or a failover, which may have lost states that
+/// watchers have seen, each job's next state opens a new epoch.
 pub struct Redis {
     client: Client,
     shared: Shared,
@@ -53,7 +53,7 @@ pub struct Redis {
     bytes: AtomicUsize,
 }
 
-/// How long `attach` waits for the job's present states.
+/// How long `attach` waits for the job's states.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Redis {
@@ -80,14 +80,14 @@ impl Redis {
         }
     }
 
-    /// Has a job subscribed to, or unsubscribed from, as its listener asks for now.
+    /// Queues a job, to be subscribed to or unsubscribed from, depending on whether it has a listener then.
     fn update_subscription(&self, job: &JobId) {
         self.subscribers.push(job, &self.shared.names.channel(job));
     }
 
-    /// Proves regularly that each server takes writes, and that what is published there arrives here.
+    /// Proves regularly that each server accepts writes, and that messages published there arrive here.
     async fn probe_servers(&self) {
-        /// Often enough to notice a fault within 10 s, and cheap even for a Redis of a thousand instances.
+        /// Notices a fault within 10 s, and is cheap even for a Redis with a thousand instances.
         const EVERY: Duration = Duration::from_secs(1);
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,11 +104,11 @@ impl Redis {
         }
     }
 
-    /// Asks the servers for what an operator has to know, and logs what has changed.
+    /// Asks the servers for their conditions, and logs what has changed.
     async fn check_servers(&self) {
         let is_cluster = self.shared.names.is_cluster();
         let info = self.client.info().await;
-        // If there is no answer, the probes report why.
+        // If a server does not reply, the probes report why.
         let conditions =
             info.and_then(|info| Conditions::of_all(&info, is_cluster)).unwrap_or_default();
         if conditions.used_memory > 0 {
@@ -119,13 +119,13 @@ impl Redis {
         }
     }
 
-    /// Changes the health of jobs whose worker has been silent, or whose progress has stood still, for too long. After a
-    /// pause of Redis or of this process, in which no report could arrive, all clocks start over.
+    /// Changes the health of jobs whose worker has been silent, or which have made no progress, for too long. After a pause of
+    /// Redis or of this process, in which no report could arrive, all clocks start over.
     async fn update_health(&self) {
         const EVERY: Duration = Duration::from_secs(1);
         const PAUSE: Duration = Duration::from_secs(3);
         const SLICE: usize = 256;
-        // In a Cluster the list of due jobs may be on another server than the jobs, so health does not change by time there.
+        // In a Cluster the list of due jobs may be on another server than the jobs, so health does not change with time there.
         if self.shared.names.is_cluster() {
             return std::future::pending().await;
         }
@@ -147,7 +147,7 @@ impl Redis {
         }
     }
 
-    /// Shows the children of jobs in their states. One instance does so for each job: the others are not told of it.
+    /// Shows the children of jobs in their states. Each job is handed to one instance only.
     async fn roll_up_children(&self) {
         const EVERY: Duration = Duration::from_millis(200);
         const SLICE: usize = 256;
@@ -161,13 +161,13 @@ impl Redis {
             let roll_ups = futures_util::stream::iter(parents)
                 .map(|parent| async move { self.client.roll_up(&parent, now).await });
             let mut done = roll_ups.buffer_unordered(AT_ONCE);
-            // A job whose roll-up fails is due again in some seconds.
+            // A job whose roll-up fails is due again after 10 s.
             while done.next().await.is_some() {}
         }
     }
 
-    /// Tells parents of their children what could not be told at first. It has a loop of its own, because a part of a Cluster
-    /// that does not answer is not to hold up the other parents.
+    /// Sends the pending summaries of children to their parents. This is a loop of its own, so that a server of a Cluster that
+    /// does not reply delays only its own parents.
     async fn notify_parents(&self) {
         const EVERY: Duration = Duration::from_millis(200);
         loop {
@@ -179,13 +179,13 @@ impl Redis {
     /// Removes expired jobs from the index, and counts the others.
     async fn maintain_index(&self) {
         const EVERY: Duration = Duration::from_secs(2);
-        /// The most jobs in one step, so that Redis is not busy with it for long.
+        /// How many jobs one script removes, so that Redis is not blocked for long.
         const SLICE: usize = 256;
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            // If Redis does not answer, it is asked again soon.
+            // If Redis does not reply, the next tick tries again.
             while self.client.expire(SLICE).await == Ok(SLICE) {}
             if let Ok(jobs) = self.client.count().await {
                 self.jobs.store(jobs, Ordering::Relaxed);
@@ -376,7 +376,7 @@ impl JobLogs for Redis {
         self.log_ends.grown(job, seen).await;
     }
 
-    /// Zero: logs take memory in Redis, not in this process.
+    /// Zero, because the logs are in Redis' memory, not in this process.
     fn log_stats(&self) -> LogStats {
         LogStats::default()
     }

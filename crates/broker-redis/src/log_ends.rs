@@ -7,18 +7,18 @@ use milepost_protocol::{JobId, Position};
 use milepost_redis::Client;
 use tokio::sync::watch;
 
-/// Where the logs end that are followed on this instance. Redis is asked regularly: once for each job, whatever the number
-/// of its followers.
+/// The ends of the logs that are followed on this instance. Redis is polled, once for each job, whatever the number of
+/// followers.
 #[derive(Default)]
 pub(crate) struct LogEnds(Mutex<HashMap<JobId, watch::Sender<Option<Position>>>>);
 
-/// Whether a log that ended at `end` a moment ago may have lines after `seen`, which may have been read since.
+/// Whether a log that ended at `end` a moment ago may have lines after `seen`. `seen` may be newer than `end`.
 fn has_more(end: Option<Position>, seen: Option<Position>) -> bool {
     let Some((end, seen)) = end.zip(seen) else { return end.is_some() && seen.is_none() };
     end.is_newer_than(seen, None)
 }
 
-/// How often Redis is asked, and so how late a line is seen at most.
+/// How often Redis is polled. A line is seen at most this much later.
 const INTERVAL: Duration = Duration::from_millis(300);
 
 impl LogEnds {
@@ -26,19 +26,19 @@ impl LogEnds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the log has lines after `seen`. Does not notice that a log was forgotten.
+    /// Waits until the log has lines after `seen`. Does not notice if the log is forgotten.
     pub(crate) async fn grown(&self, job: &JobId, seen: Option<Position>) {
         let mut end = {
             let mut jobs = self.jobs();
             jobs.entry(job.clone()).or_insert_with(|| watch::Sender::new(seen)).subscribe()
         };
-        // On an error the job is no longer asked about, and its followers call this again.
+        // On an error the job is no longer polled, and its followers call this again.
         let _ = end.wait_for(|end| has_more(*end, seen)).await;
     }
 
-    /// Asks Redis where the logs end. Runs until it is dropped.
+    /// Polls Redis for the ends of the logs. Runs until it is dropped.
     pub(crate) async fn run(&self, client: &Client) {
-        /// The most reads under way.
+        /// How many reads are in flight at once.
         const MAX_READS: usize = 64;
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -55,7 +55,7 @@ impl LogEnds {
             });
             let mut ends = ends.buffer_unordered(MAX_READS);
             while let Some((job, read)) = ends.next().await {
-                // If Redis does not answer, it is asked again soon.
+                // If Redis does not reply, the next tick tries again.
                 let Ok(read) = read else { continue };
                 let end = read.and_then(|read| read.end);
                 if let Some(sender) = self.jobs().get(&job) {

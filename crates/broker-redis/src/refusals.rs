@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use milepost_protocol::JobId;
 
-/// What came from Redis for one job and could not be used. It is counted, and logged once a minute for each job: whoever
-/// wrote it learns nothing of it otherwise.
+/// Data of single jobs in Redis that could not be used. It is counted, and logged once a minute for each job, because whoever
+/// wrote it gets no reply.
 #[derive(Default)]
 pub(crate) struct Refusals {
     updates: AtomicU64,
     unreadable: AtomicU64,
-    /// When each job was logged last.
+    /// When each job was logged last, by the clock's `elapsed`.
     logged: Mutex<HashMap<JobId, Duration>>,
 }
 
-/// A job is logged again after that.
+/// How long until the same job is logged again.
 const EVERY: Duration = Duration::from_secs(60);
-/// At most so many jobs are logged within that; all are counted.
+/// How many jobs are logged within that time. All are counted.
 const MAX_LOGGED: usize = 256;
 
 impl Refusals {
-    /// An update of a legacy worker was refused.
+    /// Counts and logs a rejected update of a legacy worker.
     pub(crate) fn update(&self, job: &JobId, reason: &dyn fmt::Display, now: Duration) {
         self.updates.fetch_add(1, Ordering::Relaxed);
         if self.is_to_be_logged(job, now) {
@@ -42,7 +42,7 @@ impl Refusals {
         }
     }
 
-    /// How many updates were refused, and how often a job could not be read, since start.
+    /// How many updates were rejected, and how often a job could not be read, since start.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.updates.load(Ordering::Relaxed), self.unreadable.load(Ordering::Relaxed))
     }

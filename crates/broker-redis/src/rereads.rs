@@ -3,24 +3,24 @@ use std::time::Duration;
 
 use milepost_protocol::JobId;
 
-/// When each subscribed job is read again although nothing has happened: a plain PUBLISH can be lost without a trace.
+/// When each subscribed job is read again although no message has arrived: a plain PUBLISH can be lost without a trace.
 #[derive(Default)]
 pub(crate) struct Rereads {
-    /// By time, and a number that makes each key unique.
+    /// The jobs, by time and a number that makes each key unique.
     due: BTreeMap<(Duration, u64), JobId>,
-    /// Each job's key in `due`. It has one at most.
+    /// Each job's key in `due`.
     keys: HashMap<JobId, (Duration, u64)>,
     next_number: u64,
 }
 
-/// How long after a read.
+/// How long after a read a job is usually read again.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// After the first read, and while a legacy worker's value waits to be folded: the worker may be between its PUBLISH, which
-/// was missed, and its SETEX.
+/// How long after the first read, and while a legacy key waits to be folded. The worker may be between its PUBLISH, which was
+/// missed, and its SETEX.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Rereads {
-    /// Plans the next read of a job, in place of the one that was planned. The time is jittered by a fifth.
+    /// Plans a job's next read, in place of the one planned before. The time is jittered by a fifth.
     pub(crate) fn plan(&mut self, job: JobId, is_soon: bool, now: Duration) {
         let interval = if is_soon { SOON } else { INTERVAL };
         self.next_number += 1;
@@ -31,7 +31,7 @@ impl Rereads {
         self.due.insert(key, job);
     }
 
-    /// A job that is due.
+    /// Removes and returns a job that is due.
     pub(crate) fn take(&mut self, now: Duration) -> Option<JobId> {
         let entry = self.due.first_entry().filter(|entry| entry.key().0 <= now)?;
         let job = entry.remove();

@@ -16,7 +16,7 @@ use crate::rereads::Rereads;
 use crate::subscription::{Ended, Event, Sent, Socket, Subscription};
 use crate::watched::{FoldKey, Interest, Next, SubscriptionKey, Watched};
 
-/// What the broker and its subscribers share.
+/// The parts that the broker and its subscribers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) names: Names,
@@ -27,18 +27,18 @@ pub(crate) struct Shared {
     pub(crate) refusals: Arc<Refusals>,
 }
 
-/// Keeps the watched jobs of one server up to date over one subscription: subscribes to them, reads them, and has folded
-/// what legacy workers publish.
+/// Keeps the watched jobs of one server up to date over one subscription: subscribes to them, reads them, and sends the
+/// publishes of legacy workers to be folded.
 pub(crate) struct Subscriber {
     shared: Shared,
     node: Node,
     queue: Arc<JobQueue>,
     subscription: Subscription,
     key: SubscriptionKey,
-    /// The jobs subscribed to, each with whether it was read since.
+    /// The subscribed jobs, and whether each was read since.
     subscribed: HashMap<JobId, bool>,
     rereads: Rereads,
-    /// How many legacy updates were sent to be folded.
+    /// How many legacy updates were sent to be folded. Numbers the next one.
     folds: u64,
     /// The channel on which this instance receives its probes of the server.
     probe: String,
@@ -46,7 +46,7 @@ pub(crate) struct Subscriber {
     last_event: Duration,
 }
 
-/// The most reads under way: their answers may be 64 KiB each, and updates wait behind them.
+/// The most reads in flight. Each reply may have 64 KiB, and updates wait behind them.
 const MAX_READS: usize = 64;
 
 impl Subscriber {
@@ -76,7 +76,7 @@ impl Subscriber {
         }
     }
 
-    /// Serves until the subscription ends; why it did.
+    /// Serves until the subscription ends. Returns why it ended.
     pub(crate) async fn run(mut self) -> Ended {
         match self.serve().await {
             Ok(never) => match never {},
@@ -114,7 +114,7 @@ impl Subscriber {
         self.subscription.reads() < MAX_READS
     }
 
-    /// Subscribes to a job and reads it; or unsubscribes, if it has no listener any more.
+    /// Subscribes to a job and reads it, or unsubscribes if it has no listener any more.
     fn update_subscription(&mut self, job: JobId) {
         let Interest::States { after } = self.shared.watched.interest(&job) else {
             if self.subscribed.remove(&job).is_some() {
@@ -131,7 +131,7 @@ impl Subscriber {
         self.subscription.read(job, &call);
     }
 
-    /// Reads what is due, and gives the connection up if nothing arrives on it.
+    /// Reads the jobs that are due, and gives up the connection if nothing arrives on it.
     fn tick(&mut self) -> Result<(), Ended> {
         let now = self.shared.clock.elapsed();
         while self.has_room()
@@ -148,7 +148,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Does what has to be done next about a job.
+    /// Takes the next step for a job.
     fn follow_up(&mut self, job: &JobId, next: Next) {
         match next {
             Next::Nothing => {}
@@ -157,7 +157,7 @@ impl Subscriber {
         }
     }
 
-    /// Has the job's next legacy update folded.
+    /// Sends the job's next legacy update to be folded.
     fn fold(&mut self, job: &JobId) {
         loop {
             self.folds += 1;
@@ -188,14 +188,14 @@ impl Subscriber {
         }
     }
 
-    /// A message on a job's channel, which anybody may have published.
+    /// Handles a message on a job's channel. Anybody may have published it.
     fn job_message(&mut self, job: &JobId, payload: &[u8]) {
-        /// The most that the fold adds to an update.
+        /// The most bytes that the fold adds to an update.
         const ADDED_BY_THE_FOLD: usize = 4 << 10;
         let limit = self.shared.retention.max_update_bytes;
         if payload.len() > limit.saturating_add(ADDED_BY_THE_FOLD) {
             self.refuse(job, &format!("it has more than {limit} bytes"));
-            // If it is the state of a reporter with another limit, a read finds it.
+            // It may be the state of a reporter with another limit. Then a read finds it.
             return self.follow_up(job, Next::Read);
         }
         match std::str::from_utf8(payload) {
@@ -207,12 +207,12 @@ impl Subscriber {
         }
     }
 
-    /// Refuses what a legacy worker wrote.
+    /// Rejects an update of a legacy worker.
     fn refuse(&self, job: &JobId, reason: &dyn Display) {
         self.shared.refusals.update(job, reason, self.shared.clock.elapsed());
     }
 
-    /// What a legacy worker set under the job's key, if it can be an update.
+    /// Parses a legacy key, if it can be an update.
     fn legacy_value(&self, job: &JobId, value: Vec<u8>) -> Option<String> {
         let limit = self.shared.retention.max_update_bytes;
         if value.len() > limit {
@@ -250,7 +250,7 @@ impl Subscriber {
         }
     }
 
-    /// Redis answered with an error. It concerns one job, unless the whole server has it.
+    /// Handles an error reply. It concerns one job, unless it concerns the whole server.
     fn refused(&mut self, sent: Sent, error: &str) -> Result<(), Ended> {
         let code = error.split(' ').next().unwrap_or_default();
         match (code, sent) {
@@ -269,12 +269,12 @@ impl Subscriber {
                 Err(Ended::Moved(format!("{}: {error}", self.node)))
             }
             ("OOM", Sent::Fold(job, key, _)) => {
-                // Redis has no memory for this one, but may have some for the next.
+                // Redis has no memory for this update, but may have some for the next one.
                 let next = self.shared.watched.folded(&job, key, None);
                 self.follow_up(&job, next);
                 Ok(())
             }
-            // The server serves nobody now.
+            // The server accepts no commands at the moment.
             ("READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH", _)
             | (_, Sent::LoadScript | Sent::Subscribe(None) | Sent::Unsubscribe(_)) => {
                 Err(io::Error::other(error.to_owned()).into())
@@ -286,7 +286,7 @@ impl Subscriber {
         }
     }
 
-    /// The answer for one job cannot be used. Other jobs are not affected.
+    /// Handles a reply for one job that cannot be used. Other jobs are not affected.
     fn unreadable(&mut self, sent: Sent, reason: &str) {
         let Shared { watched, refusals, clock, .. } = &self.shared;
         let now = clock.elapsed();
@@ -302,7 +302,7 @@ impl Subscriber {
                 refusals.log_unreadable(&job, &reason, now);
                 let next = watched.folded(&job, key, None);
                 self.follow_up(&job, next);
-                // It tells whether the job is unreadable, or only this update cannot be folded.
+                // A read finds out whether the job is unreadable, or only this update cannot be folded.
                 self.queue.push(job);
             }
             Sent::Subscribe(Some(job)) => {
@@ -316,7 +316,7 @@ impl Subscriber {
         }
     }
 
-    /// Plans the job's next read: soon after its first one, or if asked to.
+    /// Plans the job's next read: soon after its first one, or if `soon`.
     fn plan_reread(&mut self, job: JobId, is_soon: bool) {
         let Some(was_read) = self.subscribed.get_mut(&job) else { return };
         let is_first = !std::mem::replace(was_read, true);

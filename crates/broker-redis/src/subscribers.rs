@@ -11,7 +11,7 @@ use crate::job_queue::JobQueue;
 use crate::subscriber::{Shared, Subscriber};
 use crate::subscription::{Ended, Socket};
 
-/// One subscriber for each server that has jobs, and which server has which job.
+/// A subscriber for each server that has jobs, and the server of each job.
 #[derive(Default)]
 pub(crate) struct Subscribers {
     routes: Mutex<Routes>,
@@ -25,7 +25,7 @@ struct Routes {
     queues: HashMap<Node, Arc<JobQueue>>,
 }
 
-/// How long to wait before the next attempt to connect: the shortest and the longest wait.
+/// The shortest and the longest wait before the next attempt to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long an attempt to connect may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REFRESH: Duration = Duration::from_secs(10);
 
 impl Subscribers {
-    /// Has the subscriber of the job's server subscribe or unsubscribe. If there is none at the moment, the next one
-    /// subscribes to every watched job.
+    /// Queues a job at the subscriber of its server. If there is none at the moment, the next one subscribes to every watched
+    /// job.
     pub(crate) fn push(&self, job: &JobId, channel: &str) {
         let queue = {
             let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +47,7 @@ impl Subscribers {
         }
     }
 
-    /// Each server, and the channel on which this instance receives its probes there.
+    /// Each server, and the channel of this instance's probes there.
     pub(crate) fn probes(&self, instance: &str, shared: &Shared) -> Vec<(Node, String)> {
         let slots = self.routes.lock().unwrap_or_else(PoisonError::into_inner).slots.clone();
         let probe = |(node, slot): (Node, u16)| {
@@ -57,7 +57,7 @@ impl Subscribers {
         slots.nodes().into_iter().map(probe).collect()
     }
 
-    /// Keeps a subscriber for each server that has jobs, in `tasks`. Runs until it is dropped.
+    /// Runs a subscriber in `tasks` for each server that has jobs, until this is dropped.
     pub(crate) async fn run(
         &self,
         client: &Client,
@@ -93,10 +93,10 @@ impl Subscribers {
             let wait = if found { REFRESH } else { backoff(failures) };
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
-                    // An error: the subscriber was aborted, since another one takes over.
+                    // An error means that the subscriber was aborted, because another one takes over.
                     let Ok((node, ended)) = ended else { continue };
                     failures += 1;
-                    // At first without a wait: Redis may have closed only this connection.
+                    // The first attempt does not wait: Redis may have closed only this connection.
                     if !begins_outage(shared, &node, ended) {
                         tokio::time::sleep(backoff(failures)).await;
                     }
@@ -172,7 +172,7 @@ impl Running {
         let nodes = slots.nodes();
         let moved = *slots != self.slots;
         self.tasks.retain(|node, task| {
-            // If slots have moved, a server has other jobs now.
+            // After slots have moved, a server has other jobs.
             let stays = nodes.contains_key(node) && !task.is_finished() && !moved;
             if !stays {
                 task.abort();
@@ -183,7 +183,7 @@ impl Running {
     }
 }
 
-/// Records and logs that a subscriber ended. Returns whether an outage begins with it.
+/// Records and logs that a subscriber ended. Returns whether this begins an outage.
 fn begins_outage(shared: &Shared, node: &Node, ended: Ended) -> bool {
     let why = match ended {
         Ended::Lost(error) => error.to_string(),
@@ -198,9 +198,9 @@ fn begins_outage(shared: &Shared, node: &Node, ended: Ended) -> bool {
     begins
 }
 
-/// The channel on which an instance receives its probes of a server: one whose slot the server has.
+/// The channel of an instance's probes of a server: a channel whose slot the server has.
 fn probe_channel(instance: &str, node: &Node, slot: u16, slots: &Slots, shared: &Shared) -> String {
-    /// A server that has one of the 16,384 slots takes about as many attempts; most servers take a few.
+    /// Enough to find a name for a server with a single one of the 16,384 slots. Most servers take a few attempts.
     const ATTEMPTS: u32 = 1_000_000;
     if !shared.names.is_cluster() {
         return format!("milepost:probe:{instance}");

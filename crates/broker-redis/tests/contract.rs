@@ -13,14 +13,14 @@ async fn single(settings: Settings) -> Harness {
     support::redis(&settings, &server.url(), server).await
 }
 
-/// A Cluster of three primaries, shared by all cases: it takes some seconds to make.
+/// A Cluster of three primaries, shared by all cases because it takes seconds to start.
 async fn cluster(settings: Settings) -> Harness {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     within(&CLUSTER, settings).await
 }
 
-/// Another one for the cases about children. Any instance shows a parent its children and keeps both for as long as it is set
-/// to, and those of the cases about expiry keep jobs for a second.
+/// A Cluster of their own for the cases about children. Any instance rolls up any parent, with its own retention, and the
+/// instances of the cases about expiry keep jobs for only a second.
 async fn cluster_for_children(settings: Settings) -> Harness {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     within(&CLUSTER, settings).await
@@ -32,10 +32,10 @@ async fn within(cluster: &OnceLock<Cluster>, settings: Settings) -> Harness {
     support::redis(&settings, &format!("redis+cluster://{}", hosts.join(",")), ()).await
 }
 
-// `cargo xtask test` runs these, by the names of these modules, in a step of their own.
+// `cargo xtask test` runs these in a step of their own, by the names of these modules.
 contract!(contract_of_one_server, crate::single);
 contract!(contract_of_a_cluster, crate::cluster);
 children_contract!(contract_of_one_server_children, crate::single);
 children_contract!(contract_of_a_cluster_children, crate::cluster_for_children);
-// In a Cluster, health does not change by time.
+// In a Cluster, health does not change with time.
 health_contract!(contract_of_one_server_health, crate::single);

@@ -115,16 +115,16 @@ pub trait Listener: Send + Sync + 'static {
     fn readable(&self);
 }
 
-/// What is kept of a job.
+/// A job's history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// The latest states, oldest first, the present one last.
     pub states: Vec<Arc<State>>,
-    /// Of the whole attempt, and of those before it.
+    /// The course of the whole attempt, and of the attempts before it.
     pub timeline: Timeline,
 }
 
-/// What became of an update.
+/// The result of an accepted update.
 #[derive(Clone, Debug)]
 pub struct Reported {
     /// The state that it led to.

@@ -5,29 +5,29 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// States that nobody waits for are on disk after this time at the latest. Also the first wait after a failed commit.
+/// The longest time until a state is on disk if no caller waits for it. Also the first wait after a failed commit.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
-/// The longest wait, where there is room and commits fail all the same.
+/// The longest wait if commits fail although there is room.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Without room, a commit is tried after this time all the same: removed jobs may have left room within the file.
+/// The longest wait if there is no room. A commit is tried even so, because removed jobs may have left room within the file.
 const WITHOUT_ROOM: Duration = Duration::from_secs(30);
 
 /// When to commit again after a commit has failed.
 ///
-/// A commit after a failure is expensive: redb opens the file anew, which reads all of it, and everything that is
-/// pending is written. So it is not tried before a small file can be written beside it.
+/// A commit after a failure is expensive: redb reopens the file, which reads all of it, and writes everything that is pending. So
+/// it is not tried until a small file can be written beside the store.
 pub(super) struct Retry {
     failed_at: Instant,
     wait: Duration,
 }
 
 impl Retry {
-    /// A commit has failed.
+    /// After a commit has failed.
     pub(super) fn new(now: Instant) -> Self {
         Self { failed_at: now, wait: INTERVAL }
     }
 
-    /// It has failed again.
+    /// Records that a commit has failed again.
     pub(super) fn failed_again(&mut self, now: Instant) {
         *self = Self { failed_at: now, wait: LONGEST.min(self.wait * 2) };
     }
@@ -47,15 +47,15 @@ pub(super) struct Room {
 impl Room {
     const LEAST_BYTES: usize = 64 << 10;
     const MOST_BYTES: usize = 1 << 20;
-    /// A job's record, roughly.
+    /// The approximate size of a job's record.
     const JOB_BYTES: usize = 1 << 10;
 
-    /// For the store at that path.
+    /// A probe beside the store at that path.
     pub(super) fn beside(store: &Path) -> Self {
         Self { path: store.with_extension("room") }
     }
 
-    /// Whether there is room for the records of so many jobs, or at least for 1 MiB of them.
+    /// Whether there is room for the records of this many jobs, or for 1 MiB if they take more.
     pub(super) fn is_there(&self, jobs: usize) -> bool {
         let bytes = jobs.saturating_mul(Self::JOB_BYTES);
         let written = self.write(bytes.clamp(Self::LEAST_BYTES, Self::MOST_BYTES));
@@ -63,9 +63,9 @@ impl Room {
         written.is_ok()
     }
 
-    /// Removes the file. A process that was killed may have left it.
+    /// Removes the file, which a killed process may have left.
     pub(super) fn remove(&self) {
-        // If it cannot be removed, the next one overwrites it.
+        // If it cannot be removed, the next probe overwrites it.
         let _ = fs::remove_file(&self.path);
     }
 

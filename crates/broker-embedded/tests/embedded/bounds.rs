@@ -94,7 +94,7 @@ async fn max_bytes_evicts_ended_jobs_then_histories_then_rejects() {
     assert!(state(&broker, "ended").await.is_none());
     assert!(broker.stats().bytes <= 20_000);
 
-    // Jobs that are known go on: they have the room of what they said before.
+    // Known jobs continue: each new state has the room of the one before.
     for _ in 0..3 {
         for n in 0..jobs {
             report(&broker, &format!("job-{n}"), &large).await;
@@ -105,11 +105,11 @@ async fn max_bytes_evicts_ended_jobs_then_histories_then_rejects() {
     let larger = format!(r#"{{"message":"{}"}}"#, "x".repeat(19_000));
     assert!(is_full(&broker, "job-0", &larger).await, "there is no room for that");
 
-    // An end of a known job is never refused, even beyond the bound.
+    // The end of a known job is never rejected, even beyond the bound.
     let end = format!(r#"{{"status":"completed","result":"{}"}}"#, "x".repeat(19_000));
     report(&broker, "job-0", &end).await;
     assert_eq!(state(&broker, "job-0").await.expect("kept").status(), Status::Completed);
-    // It is the first to go then.
+    // Then it is evicted first.
     report(&broker, "job-1", &large).await;
     assert!(state(&broker, "job-0").await.is_none());
     assert!(broker.stats().bytes <= 20_000);
@@ -139,7 +139,7 @@ async fn an_end_exceeds_the_bound_by_itself_at_most() {
     while !is_full(&broker, &format!("job-{jobs}"), &large).await {
         jobs += 1;
     }
-    // Nothing that has ended is left to evict, and each end is larger than what its job held.
+    // There is no ended job to evict, and each end is larger than what its job held.
     let end = format!(r#"{{"status":"failed","error":"{}"}}"#, "x".repeat(15_000));
     for n in 0..jobs {
         report(&broker, &format!("job-{n}"), &end).await;

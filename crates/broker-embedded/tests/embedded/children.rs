@@ -1,4 +1,4 @@
-//! Jobs with children: what a rejected report leaves as it is, and what children take.
+//! Jobs with children: a rejected report changes nothing, and children count towards the bound.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ async fn a_rejected_report_takes_no_children() {
     let large = "x".repeat(30_000);
     report(&broker, "p", "{}").await;
     report(&broker, "a", r#"{"parent_id":"p","progress":0.5}"#).await;
-    // What the rejected state would have shown is shown later.
+    // The change that the rejected state would have shown is shown later.
     try_report(&broker, "p", &format!(r#"{{"result":"{large}"}}"#)).await.unwrap_err();
     assert_eq!(children(&broker, "p").await.processing, 1);
     clock.advance(Duration::from_millis(200));
-    // The attempt goes on with its children.
+    // The attempt continues with its children.
     let retry = format!(r#"{{"attempt":2,"result":"{large}"}}"#);
     try_report(&broker, "p", &retry).await.unwrap_err();
     report(&broker, "b", r#"{"parent_id":"p","progress":0.5}"#).await;
@@ -42,7 +42,7 @@ async fn what_children_take_is_counted_and_given_back() {
     assert!(broker.forget(&job("a")).await.unwrap());
     assert_eq!(children(&broker, "p").await.lost, 1, "the parent keeps what it has to know");
     assert!(broker.forget(&job("p")).await.unwrap());
-    // Of a parent that nobody reports, children are kept as long as the last of them.
+    // If the parent is never reported, its children are kept as long as the last of them.
     report(&broker, "c", &alone("q")).await;
     clock.advance(Duration::from_secs(11));
     broker.expire();

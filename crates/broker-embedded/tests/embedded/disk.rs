@@ -1,4 +1,4 @@
-//! The data directory: what outlives the process, and what happens when the disk is no good.
+//! The data directory: what outlives the process, and what happens when the disk fails.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -25,8 +25,8 @@ fn try_open(directory: &Path) -> Result<Embedded, StoreError> {
     Embedded::open(Limits::default(), Arc::new(SystemClock::default()), directory)
 }
 
-/// Not a test: the process that the tests below start and kill. Reads `<job> <update>` or `probe`, a line
-/// each, and answers with a line that begins with `>`.
+/// Not a test, but the process that the tests below start and kill. Reads lines `<job> <update>` or `probe`, and answers each
+/// with a line that begins with `>`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by the other tests"]
 async fn another_process() {
@@ -56,9 +56,9 @@ struct Process {
 }
 
 impl Process {
-    /// Starts it; the answer is `open`, or why it cannot be.
+    /// Starts it. The first answer is `open`, or the error.
     fn start(directory: &Path) -> (Self, String) {
-        // A file that may not grow is an error to this process, not a signal that ends it.
+        // A file that may not grow causes an error in this process, not a signal that ends it.
         let script = r#"trap "" XFSZ; exec "$0" "$@""#;
         let mut child = Command::new("sh")
             .args(["-c", script])
@@ -119,7 +119,7 @@ async fn an_acknowledged_end_outlives_kill_9() {
             let state = state(&broker, id).await.expect("the end is there");
             assert_eq!(&state.position().to_string(), position);
             assert_eq!(state.status(), Status::Completed);
-            // It is as much of an end as before: latched, and repeated with its position.
+            // The end is latched as before, and repeated with its position.
             let again = try_report(&broker, id, end).await.expect("it may ask again");
             assert!(again.repeated);
             assert_eq!(&again.state.position().to_string(), position);
@@ -147,7 +147,7 @@ async fn other_states_are_on_disk_soon_without_being_waited_for() {
         assert!(Instant::now() < deadline, "the state never came to the disk");
         std::thread::sleep(Duration::from_millis(20));
     }
-    // What is in the file may still lack its commit: whatever was saved before a later end is committed.
+    // The latest states may not be committed yet. Once a later end is acknowledged, they are.
     process.ask(r#"b {"status":"completed"}"#);
     process.kill();
     let broker = open(directory.path());
@@ -298,11 +298,11 @@ async fn run_leaves_everything_on_disk() {
     let last = report(&broker, "a", "{}").await;
     stop.send_replace(true);
     running.await.expect("it ends");
-    // Closed: an end can no longer be kept, and says so.
+    // After closing, an end can no longer be kept, and is rejected.
     let late = try_report(&broker, "a", r#"{"status":"completed"}"#).await.err();
     assert!(matches!(late, Some(ReportError::Unavailable(_))), "{late:?}");
     assert!(broker.probe().await.is_err());
-    // Not even the directory's lock is left, although the broker is still there.
+    // The directory's lock is released too, although the broker still exists.
     assert_eq!(state(&open(directory.path()), "a").await, Some(last));
 }
 
@@ -333,7 +333,7 @@ fn a_directory_that_cannot_be_used_is_named() {
     let error = try_open(&file.join("below")).err().expect("it is below a file").to_string();
     assert!(error.contains("Not a directory"), "{error}");
 
-    // Root may write anywhere; a directory in the place of the file stops it as well.
+    // Root may write anywhere, so a directory takes the place of the file.
     let readable = directory.path().join("readable");
     fs::create_dir(&readable).expect("it can be made");
     fs::set_permissions(&readable, fs::Permissions::from_mode(0o500)).expect("it is ours");
@@ -360,7 +360,7 @@ async fn a_file_that_is_not_ours_is_named() {
     }
 }
 
-/// Whatever happened to the file, there is an answer: an error, or the jobs that can be read.
+/// Whatever happened to the file, opening it yields an error, or the jobs that can be read.
 #[tokio::test]
 async fn a_damaged_file_is_no_panic() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -438,7 +438,7 @@ async fn a_full_disk_is_told_and_survived() {
     assert_eq!(refused.len(), 3, "a file that may not grow is full at some time");
     assert!(process.ask("probe").contains("the store"), "nor is it ready");
 
-    // Once there is room, what waited is written, without a restart.
+    // Once there is room, pending states are written without a restart.
     let pid = Pid::from_child(&process.child);
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: None, maximum: None })
         .expect("the process is ours");

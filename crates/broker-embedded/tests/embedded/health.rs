@@ -1,4 +1,4 @@
-//! Health: two clocks for each job, and what the broker does with them.
+//! Health: two clocks for each job, and what the broker does when they run out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use milepost_protocol::{Health, State, Status, Update};
 
 use crate::{clock, in_memory, job, report, state};
 
-/// Lets time pass as it does for a process that is not stopped: it looks each second.
+/// Lets time pass as for a running process, which checks every second.
 fn pass(broker: &Embedded, clock: &ManualClock, seconds: u64) {
     for _ in 0..seconds {
         clock.advance(Duration::from_secs(1));
@@ -36,7 +36,7 @@ async fn a_silent_worker_is_lost_once_until_it_reports() {
     pass(&broker, &clock, 1);
     let lost = state(&broker, "a").await.expect("it is known");
     assert_eq!((lost.health(), lost.position()), (Some(Health::Lost), first.position().next()));
-    // But for health and position, nothing has changed: not even when it was seen.
+    // Apart from health and position nothing has changed, not even `last_seen_at`.
     let as_before = lost.json().replace(r#""lost""#, r#""ok""#);
     let position = (lost.position().to_string(), first.position().to_string());
     assert_eq!(as_before.replace(&position.0, &position.1), first.json());
@@ -71,12 +71,12 @@ async fn a_hanging_worker_is_stalled_once_until_it_gets_on() {
     let healths: Vec<_> = history(&broker, "a").await.iter().map(|state| state.health()).collect();
     let changes = healths.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert_eq!(changes, 1, "{healths:?}");
-    // Then it is gone altogether, and comes back with progress.
+    // Then the worker is silent, and returns with progress.
     pass(&broker, &clock, 30);
     assert_eq!(health(&broker, "a").await, Some(Health::Lost));
     let back = report(&broker, "a", r#"{"progress":0.6}"#).await;
     assert_eq!(back.health(), Some(Health::Ok));
-    // A job that waits for its turn does not stand still.
+    // A queued job cannot be stalled.
     report(&broker, "q", r#"{"status":"queued","stall_after":10}"#).await;
     pass(&broker, &clock, 60);
     assert_eq!(health(&broker, "q").await, Some(Health::Ok));
@@ -109,7 +109,7 @@ async fn a_server_that_was_restarted_gives_everybody_time() {
     assert_eq!(health(&broker, "a").await, Some(Health::Ok));
     pass(&broker, &clock, 1);
     assert_eq!(health(&broker, "a").await, Some(Health::Lost));
-    // What was lost outlives the process, too.
+    // `lost` outlives the process, too.
     broker.probe().await.expect("it is on disk");
     drop(broker);
     let broker = open().expect("the directory can be used");
@@ -157,11 +157,11 @@ async fn a_lost_worker_is_ended_only_if_it_says_so() {
     let error = "The worker has not reported for 60 s: its lost_after ended the job";
     assert_eq!(view.error.as_deref(), Some(error));
     assert!(state(&broker, "queued").await.expect("it is known").status().is_end());
-    // It was heard in between.
+    // The worker reported in between.
     assert_eq!(health(&broker, "only").await, Some(Health::Ok));
     pass(&broker, &clock, 300);
     assert_eq!(history(&broker, "a").await.len(), 3, "ok, lost, failed: each once");
-    // The end is final: a worker that comes back learns of it, and may try again.
+    // The end is final: a worker that returns is rejected, and may begin another attempt.
     let update = Update::parse(Some(&job("a")), br#"{"progress":0.6}"#).expect("an update");
     assert!(matches!(broker.report(update).await, Err(ReportError::Refused(_))));
     let retried = report(&broker, "a", r#"{"attempt":2}"#).await;

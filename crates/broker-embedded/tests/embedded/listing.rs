@@ -1,4 +1,4 @@
-//! Whoever lists jobs costs others little, however many there are.
+//! Listing jobs is cheap for others, however many jobs there are.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,7 @@ async fn few_that_need_somebody_are_found_among_very_many() {
         report(&broker, id, json).await;
     }
     report(&broker, "again", r#"{"attempt":2}"#).await;
-    // In steps: a clock that jumps is a process that stood still, and its workers' time begins again.
+    // In steps, because a jump of the clock means that the process was stopped, and all clocks would start over.
     for _ in 0..32 {
         clock.advance(Duration::from_secs(1));
         broker.look_at_clocks();
@@ -89,7 +89,7 @@ async fn few_that_need_somebody_are_found_among_very_many() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is asked for, the pages are the jobs that match, the most recently begun first.
+    /// For any query, the pages are the jobs that match, the most recently begun first.
     #[test]
     fn pages_are_what_a_plain_filter_gives(
         reports in prop::collection::vec((0..40_u8, 0..5_usize, 0..3_u8), 0..120),

@@ -1,5 +1,4 @@
-//! What the embedded broker promises beyond the contract: bounds, expiry, the data directory; and that it
-//! does what a model of it does.
+//! The embedded broker beyond the contract: bounds, expiry, the data directory, and a comparison with a model.
 
 mod bounds;
 mod children;

@@ -1,4 +1,4 @@
-//! The embedded broker does what a map and the fold do, whatever the sequence.
+//! For any sequence of calls, the embedded broker does what a map and the fold do.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
     let status = prop::sample::select(vec!["queued", "processing", "completed", "failed"]);
     let attempt = prop::option::weighted(0.4, 1_u32..5);
     let ttl = prop::option::weighted(0.3, 1_u32..40);
-    // Few values, so that an end is now and then the very same again.
+    // Few values, so that ends are sometimes repeated.
     let report =
         (0..IDS.len(), status, attempt, ttl, 0..2).prop_map(|(id, status, attempt, ttl, n)| {
             let attempt =
@@ -51,7 +51,7 @@ struct Known {
     begun: usize,
 }
 
-/// What a listener heard, or is expected to: none for a job forgotten.
+/// What a listener received, or is expected to receive; none means that the job was forgotten.
 type Heard = Vec<Option<State>>;
 
 #[derive(Default)]

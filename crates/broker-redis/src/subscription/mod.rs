@@ -13,39 +13,39 @@ use crate::watched::FoldKey;
 pub(crate) use socket::Socket;
 use socket::{bytes_of, error_of, text_of};
 
-/// The subscriptions on one connection, and the calls of scripts that go with them.
+/// The subscriptions on one connection, and the scripts that run over it.
 ///
-/// Invariant: messages and answers come in the order in which Redis sent them. What was published before a read was
-/// answered is part of the answer; what comes after the answer is newer.
+/// Invariant: messages and replies arrive in the order in which Redis sent them. A state that arrives before the reply to a read
+/// is part of that reply, and a state that arrives after it is newer.
 pub(crate) struct Subscription {
     names: Names,
     socket: Socket,
-    /// What was sent and not answered yet, oldest first. Bounded: a job has one read and one fold under way at most.
+    /// The commands without a reply so far, oldest first. Bounded: a job has at most one read and one fold in flight.
     unanswered: VecDeque<Sent>,
-    /// How many of them are reads.
+    /// How many of these commands are reads.
     reads: usize,
 }
 
-/// A command that was sent.
+/// A command in flight.
 #[derive(Debug)]
 pub(crate) enum Sent {
     /// Subscribes to a job's channel; without a job, to the channel of the probes.
     Subscribe(Option<JobId>),
     Unsubscribe(JobId),
     Read(JobId),
-    /// Folds a legacy update, which names that attempt.
+    /// Folds a legacy update that names this attempt.
     Fold(JobId, FoldKey, Option<u32>),
     LoadScript,
 }
 
-/// What came in.
+/// What arrived over the connection.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A message on a channel. Its payload need not be text.
     Message { channel: String, payload: Vec<u8> },
-    /// A script's answer.
+    /// A script's reply.
     Answered(Sent, Answer),
-    /// Redis answered with an error.
+    /// An error reply.
     Refused(Sent, String),
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Event {
 pub(crate) enum Ended {
     /// The connection is lost, or nothing arrives on it.
     Lost(io::Error),
-    /// Slots of the Cluster have moved: it has to be asked which server has which.
+    /// Slots of the Cluster have moved, so they have to be queried again.
     Moved(String),
 }
 
@@ -65,19 +65,19 @@ impl From<io::Error> for Ended {
 }
 
 impl Subscription {
-    /// A subscription to nothing yet, on a new connection.
+    /// A new connection without subscriptions.
     pub(crate) fn new(names: Names, socket: Socket) -> Self {
         let mut subscription = Self { names, socket, unanswered: VecDeque::new(), reads: 0 };
         subscription.load_scripts();
         subscription
     }
 
-    /// How many reads are not answered yet.
+    /// How many reads are in flight.
     pub(crate) fn reads(&self) -> usize {
         self.reads
     }
 
-    /// Sends the scripts, so that the server knows them.
+    /// Loads the scripts into the server.
     pub(crate) fn load_scripts(&mut self) {
         for script in Call::of_subscriptions() {
             self.send(&script.load(), Sent::LoadScript);
@@ -100,18 +100,18 @@ impl Subscription {
         self.send(&command, Sent::Unsubscribe(job));
     }
 
-    /// Sends a [`Call::read`] of that job.
+    /// Sends a [`Call::read`] of this job.
     pub(crate) fn read(&mut self, job: JobId, call: &Call) {
         self.send(&call.command(), Sent::Read(job));
         self.reads += 1;
     }
 
-    /// Sends a [`Call::report`] of a legacy update that names that attempt.
+    /// Sends a [`Call::report`] of a legacy update that names this attempt.
     pub(crate) fn fold(&mut self, job: JobId, key: FoldKey, attempt: Option<u32>, call: &Call) {
         self.send(&call.command(), Sent::Fold(job, key, attempt));
     }
 
-    /// The command of that name for a channel; in a Cluster channels have commands of their own.
+    /// The command for a channel. In a Cluster its name begins with `S`.
     fn command(&self, name: &str, channel: &str) -> redis::Cmd {
         let mut command = if self.names.is_cluster() {
             redis::cmd(&format!("S{name}"))
@@ -127,8 +127,7 @@ impl Subscription {
         self.unanswered.push_back(sent);
     }
 
-    /// Reads and writes what the connection takes now. Returns when something was read, or everything is written.
-    /// Cancel-safe.
+    /// Reads and writes as much as the connection allows. Returns when something was read, or everything is written. Cancel-safe.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -136,10 +135,10 @@ impl Subscription {
         self.socket.progress().await
     }
 
-    /// The next event that has arrived; none if the rest of it is still on its way.
+    /// The next event; none if it has not arrived completely.
     ///
     /// # Errors
-    /// When the server ended a subscription, or sent what no server of Redis would send.
+    /// When the server ended a subscription, or sent something that is not the protocol of Redis.
     pub(crate) fn next(&mut self) -> Result<Option<Event>, Ended> {
         while let Some(frame) = self.socket.next()? {
             let event = match frame {
@@ -153,7 +152,7 @@ impl Subscription {
         Ok(None)
     }
 
-    /// A message, or the beginning or end of a subscription.
+    /// Handles a push: a message, or the beginning or end of a subscription.
     fn pushed(&mut self, data: Vec<BytesFrame>) -> Result<Option<Event>, Ended> {
         let mut parts = data.into_iter();
         let mut text = || parts.next().and_then(text_of);
@@ -176,7 +175,7 @@ impl Subscription {
                         self.unanswered.pop_front();
                         Ok(None)
                     }
-                    // It was not requested: the channel's slot has moved to another server.
+                    // Not requested, so the channel's slot has moved to another server.
                     _ => Err(Ended::Moved(format!("the slot of {channel} has moved"))),
                 }
             }

@@ -12,18 +12,18 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::codec::Decoder;
 
-/// A connection to Redis on which frames come in their order, subscriptions and answers alike: RESP3.
+/// A connection to Redis with RESP3, which yields messages and replies in the order in which Redis sent them.
 ///
-/// A client library hands out published messages on one way and answers on another, and the order between the two is
-/// lost. It is what makes attaching without a gap simple: what came before the answer to a read is in it.
+/// A client library hands out messages and replies separately, so their order is lost. With the order, attaching without a gap
+/// is simple: a message that arrives before the reply to a read is part of the reply.
 pub(crate) struct Socket {
     reader: ReadHalf<Box<dyn Stream>>,
     writer: WriteHalf<Box<dyn Stream>>,
     received: BytesMut,
     codec: Resp3,
-    /// What is still to be sent.
+    /// The bytes that are still to be sent.
     pub(crate) unsent: BytesMut,
-    /// Whether something was sent that may still be held back on its way through TLS.
+    /// Whether TLS may still buffer bytes that were written to it.
     unflushed: bool,
 }
 
@@ -31,10 +31,10 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Socket {
-    /// Connects, and says the login.
+    /// Connects and logs in.
     ///
     /// # Errors
-    /// When there is no connection, or the server refuses it.
+    /// When the connection fails, or the server refuses the login.
     pub(crate) async fn connect(info: &ConnectionInfo) -> io::Result<Self> {
         let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
             info.addr()
@@ -80,7 +80,7 @@ impl Socket {
         }
     }
 
-    /// Adds a command to what is to be sent.
+    /// Queues a command to be sent.
     pub(crate) fn send(&mut self, command: &redis::Cmd) {
         self.unsent.extend_from_slice(&command.get_packed_command());
     }
@@ -89,8 +89,7 @@ impl Socket {
         !self.unsent.is_empty() || self.unflushed
     }
 
-    /// Reads and writes as far as it goes at the moment: returns when something was read, or all is written. May be
-    /// dropped at any moment.
+    /// Reads and writes as much as the connection allows. Returns when something was read, or everything is written. Cancel-safe.
     pub(crate) async fn progress(&mut self) -> io::Result<()> {
         let Self { reader, writer, received, unsent, unflushed, .. } = self;
         let sending = !unsent.is_empty() || *unflushed;
@@ -108,17 +107,17 @@ impl Socket {
         write(&mut self.writer, &mut self.unsent, &mut self.unflushed).await
     }
 
-    /// The next frame that has come in whole.
+    /// The next complete frame; none if it has not arrived completely.
     ///
     /// # Errors
-    /// When it is no RESP3.
+    /// When it is not RESP3.
     pub(crate) fn next(&mut self) -> io::Result<Option<BytesFrame>> {
         self.codec.decode(&mut self.received).map_err(io::Error::other)
     }
 }
 
 async fn read(reader: &mut ReadHalf<Box<dyn Stream>>, into: &mut BytesMut) -> io::Result<()> {
-    /// Room for a good many updates in one read.
+    /// The most bytes in one read: room for many updates.
     const READ: usize = 64 << 10;
     into.reserve(READ);
     match reader.read_buf(into).await? {
@@ -143,7 +142,7 @@ async fn write(
     Ok(())
 }
 
-/// What the frame says is wrong; none if it is no error.
+/// The text of an error frame; none if the frame is not an error.
 pub(crate) fn error_of(frame: &BytesFrame) -> Option<&str> {
     match frame {
         BytesFrame::SimpleError { data, .. } => Some(data),
@@ -152,12 +151,12 @@ pub(crate) fn error_of(frame: &BytesFrame) -> Option<&str> {
     }
 }
 
-/// The frame as text; a number as its digits.
+/// The frame as text. A number becomes its digits.
 pub(crate) fn text_of(frame: BytesFrame) -> Option<String> {
     bytes_of(frame).and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
-/// The frame as bytes, which need not be text; a number as its digits.
+/// The frame as bytes, which need not be text. A number becomes its digits.
 pub(crate) fn bytes_of(frame: BytesFrame) -> Option<Vec<u8>> {
     match frame {
         BytesFrame::BlobString { data, .. } | BytesFrame::SimpleString { data, .. } => {
@@ -168,7 +167,7 @@ pub(crate) fn bytes_of(frame: BytesFrame) -> Option<Vec<u8>> {
     }
 }
 
-/// The certificates that this system trusts; `SSL_CERT_FILE` names others.
+/// The certificates that this system trusts, or those in `SSL_CERT_FILE`.
 fn tls() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -4,29 +4,29 @@ use milepost_broker::Listener;
 use milepost_protocol::{Epoch, Position, State};
 use milepost_redis::{Published, Secret};
 
-/// Which states of a job its listener has been notified of. Knows positions alone, not who reported a state.
+/// Which states of a job its listener has been notified of. Knows only positions, not who reported a state.
 ///
-/// Invariant: the listener is notified of a state only if its number is higher than the latest one's in the same epoch, or if
-/// its epoch is not the one that the job has left.
+/// Invariant: the listener is notified of a state only if it is newer than the latest one, and not of the epoch that the job has
+/// left.
 pub(super) struct Followed {
     listener: Arc<dyn Listener>,
-    /// Whether the listener has received the present states. States that arrive earlier are part of them.
+    /// Whether the listener has received the job's states. Messages that arrive earlier are part of these.
     is_attached: bool,
     latest: Option<Position>,
-    /// The epoch before the latest one: a server that was away may still send its states.
+    /// The epoch before the latest one. A server that was away may still send states of it.
     previous_epoch: Option<Epoch>,
-    /// The key of the proofs that published states carry.
+    /// The secret of the proofs in published states.
     secret: Option<Secret>,
-    /// Whether the last read failed, and the listener was notified.
+    /// Whether the latest read failed, and the listener was notified.
     is_unreadable: bool,
 }
 
-/// What became of a state that arrived alone.
+/// What happened to a state that arrived as a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// The listener was notified of it, or had been before.
+    /// The listener has been notified of it, now or before.
     Done,
-    /// States before it are missing, or it is not proven: the job has to be read.
+    /// States before it are missing, or it has no proof, so the job has to be read.
     Gap,
 }
 
@@ -46,12 +46,12 @@ impl Followed {
         Arc::ptr_eq(&self.listener, listener)
     }
 
-    /// The position of the state that the listener was notified of last; none if the job is not known.
+    /// The position of the latest state that the listener was notified of; none if the job is not known.
     pub(super) fn latest(&self) -> Option<Position> {
         self.latest
     }
 
-    /// The key of the proofs, as the last read found it.
+    /// Sets the secret of the proofs, as a read returned it.
     pub(super) fn set_secret(&mut self, secret: Option<Secret>) {
         self.secret = secret;
     }
@@ -66,7 +66,7 @@ impl Followed {
         is_new
     }
 
-    /// The job's states after the latest one, or all that are kept, as they were read; whether the job is known.
+    /// Handles a read: the job's states after the latest one, or all that are kept, and whether the job is known.
     pub(super) fn read(&mut self, states: Vec<State>, is_known: bool) {
         let states: Vec<_> = states.into_iter().map(Arc::new).collect();
         if !self.is_attached {
@@ -87,7 +87,7 @@ impl Followed {
         }
     }
 
-    /// A state that the fold answered with.
+    /// Handles a state that the fold returned.
     pub(super) fn folded(&mut self, state: State) -> Delivery {
         if !self.is_attached {
             return Delivery::Gap;
@@ -100,8 +100,8 @@ impl Followed {
         Delivery::Done
     }
 
-    /// A state that was published. The listener is notified if it directly follows the latest one and carries a proof:
-    /// anybody may publish, so a read decides about all others.
+    /// Handles a published state. The listener is notified of it if it directly follows the latest one and has a valid proof.
+    /// Anybody may publish, so a read decides about all others.
     pub(super) fn published(&mut self, published: Published) -> Delivery {
         let position = published.state.position();
         if !self.is_attached || !self.is_newer(position) {
@@ -115,8 +115,8 @@ impl Followed {
         Delivery::Done
     }
 
-    /// Those of a job's latest states, oldest first, that come after the latest one here. If Redis has lost that one: those
-    /// of the newest epoch. Kept states may be of many epochs, if Redis restarted several times.
+    /// Selects the states that come after the latest one here, oldest first. If Redis has lost that one, selects the states of
+    /// the newest epoch: after several restarts of Redis, a job may have states of many epochs.
     fn unseen<'s>(&self, states: &'s [Arc<State>]) -> &'s [Arc<State>] {
         let Some(newest) = states.last().map(|state| state.position()) else { return states };
         let Some(latest) = self.latest else { return states };

@@ -20,8 +20,8 @@ use legacy::{Folded, Legacy};
 
 /// The jobs that have a listener on this instance.
 ///
-/// Each is made of two parts: [`Followed`] notifies the listener and knows positions alone; [`Legacy`] turns what legacy
-/// workers wrote into states, and hands those over.
+/// Each job has two parts: [`Followed`] notifies the listener and knows only positions. [`Legacy`] turns the updates of legacy
+/// workers into states, and hands these to [`Followed`].
 #[derive(Default)]
 pub(crate) struct Watched {
     jobs: Mutex<HashMap<JobId, Job>>,
@@ -30,44 +30,44 @@ pub(crate) struct Watched {
 struct Job {
     followed: Followed,
     legacy: Legacy,
-    /// The callers of `attach` that wait for the present states.
+    /// The callers of `attach` that wait for the job's states.
     attaching: Vec<oneshot::Sender<Result<(), Unavailable>>>,
 }
 
 /// Identifies one subscription of this process.
 pub(crate) type SubscriptionKey = u64;
 
-/// Identifies a legacy update that was sent to be folded: by the subscription, and a number there.
+/// Identifies a legacy update that was sent to be folded: the subscription, and a number within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FoldKey(pub(crate) SubscriptionKey, pub(crate) u64);
 
-/// What this instance wants of a job.
+/// Which states of a job this instance needs.
 pub(crate) enum Interest {
-    /// Nothing: it has no listener.
+    /// None: the job has no listener.
     None,
-    /// The states after that position; without one, all that are kept.
+    /// The states after this position, or all that are kept.
     States { after: Option<Position> },
 }
 
-/// What has to be done next about a job.
+/// The next step for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing.
+    /// Nothing to do.
     Nothing,
     /// States may be missing: read the job.
     Read,
-    /// A legacy update waits: [`next_update`](Watched::next_update) has it.
+    /// Send a legacy update: [`next_update`](Watched::next_update) returns it.
     Fold,
 }
 
 impl Watched {
     fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Job>> {
-        // Only a listener can panic under this lock, and the map is intact then.
+        // Only a listener can panic under this lock, and that leaves the map intact.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job's listener, or replaces it. The receiver is notified when the listener has the present states, or why the
-    /// job cannot be read.
+    /// Adds or replaces a job's listener. The receiver yields once the listener has the job's states, or the reason why the job
+    /// cannot be read.
     pub(crate) fn attach(
         &self,
         job: &JobId,
@@ -83,7 +83,7 @@ impl Watched {
         receiver
     }
 
-    /// Removes a job's listener; false if it has another one, or none.
+    /// Removes a job's listener. Returns false if the job has another one, or none.
     pub(crate) fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) -> bool {
         let mut jobs = self.jobs();
         let is_attached = jobs.get(job).is_some_and(|job| job.followed.is_for(listener));
@@ -108,8 +108,8 @@ impl Watched {
         }
     }
 
-    /// The job cannot be read: notifies its listener, and fails the calls of `attach` that wait for it. False if all of them
-    /// know already.
+    /// Records that the job cannot be read: notifies its listener, and fails the calls of `attach` that wait for it. Returns
+    /// false if all of them were notified before.
     pub(crate) fn unreadable(&self, id: &JobId, reason: &str) -> bool {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return false };
@@ -117,16 +117,16 @@ impl Watched {
         job.fail_attach(&Unavailable::Unreadable(reason.to_owned())) || is_new
     }
 
-    /// The job's channel cannot be subscribed to: fails the calls of `attach` that wait for it. A listener that is attached
-    /// already goes on with what is read.
+    /// Records that the job's channel cannot be subscribed to: fails the calls of `attach` that wait for it. A listener that is
+    /// attached already continues with the states that are read.
     pub(crate) fn unsubscribable(&self, id: &JobId, reason: &str) {
         if let Some(job) = self.jobs().get_mut(id) {
             job.fail_attach(&Unavailable::Backend(reason.to_owned()));
         }
     }
 
-    /// The job as it was read over a subscription, and what a legacy worker set under its key. Returns what to do next, and
-    /// whether the job has to be read again soon.
+    /// Handles a read over a subscription, including the legacy key. Returns the next step, and whether the job has to be read
+    /// again soon.
     pub(crate) fn read(
         &self,
         id: &JobId,
@@ -143,7 +143,7 @@ impl Watched {
             && let Some(json) = &legacy_value
             && job.legacy.adopt(json)
         {
-            // Once it is folded, the job is read again.
+            // After it was folded, the job is read again.
             return (Next::Fold, true);
         }
         job.legacy.follow(subscription, read.serial);
@@ -155,7 +155,7 @@ impl Watched {
         (job.next(), read_soon)
     }
 
-    /// A message on the job's channel, which anybody may have published.
+    /// Handles a message on the job's channel. Anybody may have published it.
     ///
     /// # Errors
     /// When it is a state of another job.
@@ -173,20 +173,20 @@ impl Watched {
                 Err("it names another job than its channel")
             }
             Some(published) => Ok(job.followed.published(published).into()),
-            // A read finds out whether it is true.
+            // A read finds out whether the job was really forgotten.
             None if is_forgotten(json) => Ok(Next::Read),
             None if job.legacy.published(id, json, subscription, now) => Ok(job.next()),
             None => Ok(Next::Nothing),
         }
     }
 
-    /// The legacy update to be folded next, unless one is being folded. [`folded`](Self::folded) or
-    /// [`not_sent`](Self::not_sent) has to follow.
+    /// The next legacy update to send, unless one is being folded. [`folded`](Self::folded) or [`not_sent`](Self::not_sent)
+    /// has to follow.
     pub(crate) fn next_update(&self, id: &JobId, key: FoldKey) -> Option<LegacyUpdate> {
         self.jobs().get_mut(id)?.legacy.next(key)
     }
 
-    /// What the script answered to a legacy update; none if it cannot be folded.
+    /// Handles the script's reply to a legacy update; none if the update cannot be folded.
     pub(crate) fn folded(&self, id: &JobId, key: FoldKey, reply: Option<Reply>) -> Next {
         let mut jobs = self.jobs();
         let Some(job) = jobs.get_mut(id) else { return Next::Nothing };
@@ -200,7 +200,7 @@ impl Watched {
         }
     }
 
-    /// The legacy update was not sent after all.
+    /// Records that the legacy update was not sent after all.
     pub(crate) fn not_sent(&self, id: &JobId) {
         if let Some(job) = self.jobs().get_mut(id) {
             job.legacy.not_sent();
@@ -218,7 +218,7 @@ impl Job {
         is_waiting
     }
 
-    /// What legacy updates ask for next. If their publishes are not followed, only a read can tell.
+    /// The next step for the job's legacy updates. While publishes are not followed, only a read finds the job's states.
     fn next(&self) -> Next {
         if !self.legacy.is_following() {
             Next::Read
@@ -239,7 +239,7 @@ impl From<Delivery> for Next {
     }
 }
 
-/// Whether it is what the script publishes that forgets a job: `spec/README.md`, section 14.
+/// Whether it is the message that `forget.lua` publishes: `spec/README.md`, section 14.
 fn is_forgotten(json: &str) -> bool {
     json.starts_with(r#"{"type":"forgotten","job_id":"#)
 }

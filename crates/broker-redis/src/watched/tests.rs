@@ -24,7 +24,7 @@ impl Listener for Recorder {
     fn readable(&self) {}
 }
 
-/// A watched job whose publishes are followed; nothing is known of it yet.
+/// A watched job whose publishes are followed, and which has no state yet.
 fn followed() -> (Watched, JobId) {
     let (watched, job) = (Watched::default(), JobId::parse("a").unwrap());
     drop(watched.attach(&job, Arc::new(Recorder::default())));
@@ -41,7 +41,7 @@ fn publish(status: &str, n: usize) -> String {
     format!(r#"{{"job_id":"a","status":"{status}","stage":"s","progress":0.5,"message":"{n}"}}"#)
 }
 
-/// What is folded, one after the other, as if the script answered each that the attempt has ended.
+/// The updates that are sent one after the other, if the script answers to each that the attempt has ended.
 fn fold_all(watched: &Watched, job: &JobId) -> Vec<String> {
     let mut all = Vec::new();
     while let Some(publish) = watched.next_update(job, FoldKey(SUBSCRIPTION, 1)) {
@@ -99,7 +99,7 @@ fn too_many_ends_are_replaced_by_a_read() {
     assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_none());
 }
 
-/// Another instance may fold it after this one has read.
+/// Another instance may fold the publish after this one has read the job.
 #[test]
 fn a_publish_that_is_not_folded_leads_to_a_read_soon() {
     let (watched, job) = followed();
@@ -136,7 +136,7 @@ fn a_key_is_folded_only_if_two_reads_find_it_unchanged() {
     assert_eq!(watched.read(&job, known(), value(), SUBSCRIPTION), (Next::Fold, true));
 }
 
-/// The instance that folded what came later may fail before its state is published.
+/// The instance that folded a later update may fail before the state is published.
 #[test]
 fn a_stale_publish_may_be_found_under_the_key() {
     let (watched, job) = followed();
@@ -178,10 +178,10 @@ fn a_read_across_epochs_notifies_of_what_is_newer() {
         states: positions.iter().map(|position| state(position)).collect(),
         ..nothing()
     };
-    // Redis restarted before anybody watched, and again later, each time with its data.
+    // Redis restarted before the job was watched, and again later, each time with its data.
     watched.read(&job, read(&["1-1", "1-2", "2-1"]), None, SUBSCRIPTION);
     watched.read(&job, read(&["1-1", "1-2", "2-1", "2-2", "3-1"]), None, SUBSCRIPTION + 1);
-    // It lost its data.
+    // Redis lost its data.
     watched.read(&job, read(&["4-1", "5-1", "5-2"]), None, SUBSCRIPTION + 2);
     let notified = recorder.0.lock().unwrap();
     let notified: Vec<_> = notified.iter().map(|state| state.position().to_string()).collect();

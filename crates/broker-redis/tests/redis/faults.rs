@@ -1,4 +1,4 @@
-//! Redis killed, frozen, full, read-only, mute: what the broker says meanwhile, and that it is well afterwards.
+//! Redis killed, frozen, full, read-only or mute: the broker's answers meanwhile, and that it recovers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support;
 use crate::{instance_of, message};
 use milepost_broker_contract::{Harness, Settings, eventually};
 
-/// Waits until the probe fails, and returns what it says.
+/// Waits until the probe fails, and returns the error.
 async fn not_ready(it: &Harness) -> String {
     eventually("it is not ready", || async { it.broker().probe().await.is_err() }).await;
     it.broker().probe().await.err().map(|why| why.to_string()).unwrap_or_default()
@@ -20,7 +20,7 @@ async fn ready(it: &Harness) {
     eventually("it is ready", || async { it.broker().probe().await.is_ok() }).await;
 }
 
-/// Reports, again and again, until it is taken.
+/// Reports again and again, until the update is accepted.
 async fn report_at_last(it: &Harness, name: &str, json: &str) -> milepost_broker::Reported {
     let job = it.job(name);
     loop {
@@ -157,7 +157,7 @@ async fn a_full_server_still_takes_ends() {
     let it = instance_of(&server).await;
     it.report(&it.job("early"), "{}").await;
     let filler = format!(r#"{{"metadata":"{}"}}"#, "x".repeat(50_000));
-    // Where there is no room for a large update, there may be some for a small one.
+    // There may be no room for a large update, but enough for a small one.
     for update in [filler.as_str(), "{}"] {
         let full = async {
             for n in 0.. {
@@ -240,7 +240,7 @@ async fn a_user_with_the_rights_of_the_contract_suffices() {
     let keys = rights.split('`').nth(1).expect("the keys");
     let channels = rights.split('`').nth(3).expect("the channels");
     let rules = format!("{commands} {keys} {channels}");
-    // Redis 7.0 does not know this one.
+    // Redis 7.0 does not have this setting.
     let rules: Vec<_> =
         rules.split_whitespace().filter(|rule| *rule != "+client|setinfo").collect();
     let rules = rules.join(" ");

@@ -1,5 +1,4 @@
-//! What comes from Redis is input: whatever lies under one job's keys, or is published on its channel, is that job's
-//! trouble alone.
+//! Data from Redis is input: whatever is under one job's keys, or is published on its channel, affects only that job.
 
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::{instance_of, message, publish, update};
 
-/// A job that is well, beside one that is not.
+/// A healthy job beside a broken one.
 struct Healthy {
     job: JobId,
     listener: Arc<Recorder>,
@@ -26,7 +25,7 @@ impl Healthy {
         Self { listener: it.attach(&job).await, job, reported: 0 }
     }
 
-    /// Reports, and sees that every state so far has arrived in order, by the subscription.
+    /// Reports, and checks that every state so far has arrived in order over the subscription.
     async fn step(&mut self, it: &Harness) {
         let state = it.report(&self.job, "{}").await;
         self.reported += 1;
@@ -188,10 +187,10 @@ async fn who_watches_an_unreadable_job_is_told_why() {
     it.close().await;
 }
 
-/// Puts something under the keys of a job's state and of its meta that cannot be read.
+/// Makes a job's state and its meta unreadable.
 type MakeUnreadable<'a> = &'a dyn Fn(&str, &str);
 
-/// Has the job read.
+/// Makes the broker read the job.
 fn have_read(server: &Server, job: &JobId) {
     publish(server, job, &format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#));
 }
@@ -207,7 +206,7 @@ async fn a_listener_learns_once_that_its_job_is_unreadable() {
         server.answer(&["HSET", status, "a", "b"]);
     };
     let fails_the_script = |_: &str, meta: &str| {
-        // A text of MessagePack that is cut off.
+        // MessagePack text that is cut off.
         server.answer(&[&b"HSET"[..], meta.as_bytes(), b"meta", b"\xda"]);
     };
     let of_another_job = |_: &str, meta: &str| {
@@ -262,8 +261,8 @@ async fn a_huge_message_is_refused_and_cuts_nothing() {
     }
     assert_eq!(it.broker().stats().refused, 2);
     assert!(!server.log().contains("output buffer limits"), "{}", server.log());
-    // Here Redis itself cuts the connection (`client-output-buffer-limit pubsub 32mb`); Valkey 9 does not. Nothing is missed
-    // even so.
+    // Redis itself closes the connection here (`client-output-buffer-limit pubsub 32mb`); Valkey 9 does not. Nothing is missed
+    // in either case.
     publish_huge(30).await;
     let is_valkey = server
         .answer(&["INFO", "server"])
@@ -279,7 +278,7 @@ async fn a_huge_message_is_refused_and_cuts_nothing() {
     it.close().await;
 }
 
-/// Whoever may publish can do no more than a legacy worker may.
+/// Anybody who may publish can do no more than a legacy worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_state_is_not_believed() {
     let server = Server::start();
@@ -291,7 +290,7 @@ async fn a_forged_state_is_not_believed() {
     unknown.hears(&first).await;
     let epoch = first.position().to_string();
     let epoch = epoch.split('-').next().expect("an epoch");
-    // A position of another epoch, one that is to come, and exactly the next one.
+    // A position of another epoch, a future one, and exactly the next one.
     for position in ["1-1".to_owned(), format!("{epoch}-9"), format!("{epoch}-2")] {
         let state = forged(&job, &position, "completed");
         publish(&server, &job, &state);

@@ -1,5 +1,5 @@
-//! What the Redis broker promises beyond the contract: legacy workers are understood, and faults of Redis are known
-//! and survived. Real servers, broken on purpose.
+//! The Redis broker beyond the contract: it understands legacy workers, and it reports and survives faults of Redis. Runs real
+//! servers, and breaks them on purpose.
 
 mod faults;
 mod hostile;
@@ -17,18 +17,18 @@ async fn instance_of(server: &Server) -> Harness {
     support::redis(&Settings::default(), &server.url(), ()).await
 }
 
-/// Publishes as legacy workers do; how many heard it.
+/// Publishes as legacy workers do. Returns how many subscribers received it.
 fn publish(server: &Server, job: &JobId, json: &str) -> i64 {
     let heard = server.answer(&["PUBLISH", &format!("job_progress:{job}"), json]);
     heard.integer().expect("a number")
 }
 
-/// Writes the key as legacy workers do, after they have published.
+/// Sets the key as legacy workers do after they have published.
 fn setex(server: &Server, job: &JobId, json: &str) {
     server.answer(&["SETEX", &format!("job_status:{job}"), "3600", json]);
 }
 
-/// What a legacy worker sends: its n-th update.
+/// The n-th update of a legacy worker.
 fn update(job: &JobId, n: u32) -> String {
     format!(
         r#"{{"job_id": "{job}", "status": "processing", "stage": "rendering", "progress": 0.{n:03}, "message": "frame {n}", "timestamp": "2024-01-01T00:00:00.{n:06}"}}"#

@@ -1,4 +1,4 @@
-//! What lies in Redis: how much of it, and for how long.
+//! How much is kept in Redis, and for how long.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ async fn a_state_that_the_script_published_needs_no_read() {
         let requested = it.broker().request(&job, request).await.expect("it is accepted");
         listener.hears(&requested.state).await;
     }
-    // It is read again now and then.
+    // The job is reread every few seconds.
     assert!(reads() <= before.map(|before| before + 5), "{before:?} {:?}", reads());
     it.close().await;
 }

@@ -6,7 +6,7 @@ use milepost_redis_servers::Server;
 use crate::{instance_of, message, publish, setex, update};
 use milepost_broker_contract::{eventually, numbers};
 
-/// Of so many publishes at once, none is given up; it divides what is published below.
+/// How many publishes at once are all folded. Divides the number that is published below.
 const FEW: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +40,7 @@ async fn instances_agree_on_what_they_heard() {
     let job = instances[0].job("a");
     let listeners = [instances[0].attach(&job).await, instances[1].attach(&job).await];
     for n in 1..=60 {
-        // The same twice in a row, and the same again later, are publishes of their own.
+        // Equal publishes, in a row or later, are publishes of their own.
         publish(&server, &job, &update(&job, n % 7 / 2));
         if n % FEW == 0 {
             eventually("all are told", || async {
@@ -74,13 +74,13 @@ async fn a_watcher_between_publish_and_setex_sees_the_publish() {
     setex(&server, &job, &update(&job, 1));
     publish(&server, &job, &update(&job, 2));
     eventually("both are told", || async { listener.updates().len() == 2 }).await;
-    // The worker is killed here: the key stays behind for ever.
+    // The worker is killed here, so the key keeps its old value.
     setex(&server, &job, &update(&job, 1));
     let later = instance_of(&server).await;
     let newcomer = later.attach(&job).await;
     assert_eq!(newcomer.attached(), listener.updates());
     assert_eq!(later.state(&job).await.as_ref(), listener.updates().last());
-    // And when it is read again, nothing old comes up.
+    // A reread does not show the old value.
     publish(&server, &job, &update(&job, 3));
     eventually("the third is told", || async {
         newcomer.latest().map(|s| message(&s)) == Some("frame 3".into())
@@ -106,7 +106,7 @@ async fn what_nobody_heard_is_read() {
     eventually("it is read", || async { listener.updates().len() == 1 }).await;
     assert_eq!(message(&listener.updates()[0]), "frame 2");
 
-    // One that nobody has looked at yet is known whole to who comes first, and once.
+    // The first watcher of a job receives all of it, and once.
     let other = it.job("b");
     setex(&server, &other, &update(&other, 7));
     let first = it.attach(&other).await;

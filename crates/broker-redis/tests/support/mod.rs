@@ -18,7 +18,7 @@ pub(crate) async fn redis(
     it
 }
 
-/// The same, which may never be ready.
+/// The same, without waiting until it is ready.
 pub(crate) fn redis_unproven(
     settings: &Settings,
     url: &str,

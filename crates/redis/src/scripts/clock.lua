@@ -63,7 +63,7 @@ if health then
   end
   known[CLOCKED] = is_over and now_ms + END_AGAIN or next_change(health, silent, still, ending, seen, progressed)
 else
-  -- The job has ended, or has no `heartbeat` and no `stall_after` any more.
+  -- The job has ended, or none of its attributes sets a limit any more.
   known[CLOCKED] = nil
 end
 known[HEALTH] = health

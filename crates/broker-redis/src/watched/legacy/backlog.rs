@@ -4,7 +4,7 @@ use std::time::Duration;
 use milepost_protocol::{JobId, Update};
 use milepost_redis::Source;
 
-/// What a legacy worker wrote, until it is folded.
+/// An update of a legacy worker that is not folded yet.
 #[derive(Clone, Debug)]
 pub(crate) enum LegacyUpdate {
     /// Published on the job's channel.
@@ -38,18 +38,18 @@ impl LegacyUpdate {
     }
 }
 
-/// What legacy workers wrote about a job and the script has not folded yet, oldest first.
+/// The updates of a job's legacy workers that are not folded yet, oldest first.
 ///
-/// Bounded: once an update has waited longer than [`MAX_WAIT`], or there are more than [`MAX_UPDATES`], only ends and the
-/// newest one stay. If there are too many even then, the caller drops them all and reads the job instead.
+/// Bounded: if an update has waited longer than [`MAX_WAIT`], or there are more than [`MAX_UPDATES`], only ends and the newest
+/// update stay. If there are still too many, the caller drops all of them and reads the job instead.
 #[derive(Default)]
 pub(super) struct Backlog {
     updates: VecDeque<LegacyUpdate>,
 }
 
-/// If an update waits longer than this, Redis or this instance cannot keep up.
+/// The longest wait of an update. A longer one means that Redis or this instance cannot keep up.
 pub(in super::super) const MAX_WAIT: Duration = Duration::from_millis(500);
-/// The most updates that wait.
+/// The most updates of a job.
 pub(in super::super) const MAX_UPDATES: usize = 64;
 
 impl Backlog {
@@ -73,8 +73,8 @@ impl Backlog {
         self.updates.push_back(update);
     }
 
-    /// Drops updates of `job` that a later one has replaced, if the backlog is at its bound. The first one stays if it is
-    /// being folded. False if there are too many even so.
+    /// If the backlog is at its bound, drops updates of `job` that a later one replaces. The first one stays if it is being
+    /// folded. Returns false if there are still too many.
     pub(super) fn coalesce(&mut self, job: &JobId, is_folding: bool, now: Duration) -> bool {
         let is_late = self.updates.get(usize::from(is_folding)).is_some_and(
             |next| matches!(next, LegacyUpdate::Published { at, .. } if now.saturating_sub(*at) > MAX_WAIT),

@@ -1,4 +1,4 @@
-//! What legacy workers need: their updates carry no numbers, so each instance folds what it hears, in order.
+//! Support for legacy workers. Their updates carry no numbers, so each instance has them folded in the order of arrival.
 
 mod backlog;
 
@@ -15,33 +15,33 @@ pub(super) use backlog::{MAX_UPDATES, MAX_WAIT};
 
 use super::{FoldKey, SubscriptionKey};
 
-/// What legacy workers wrote about a job: their publishes, and the value under its key.
+/// The updates of a job's legacy workers: their publishes, and the legacy key.
 ///
-/// Invariant: publishes are folded in the order in which they arrived, one at a time, beginning with the read after which
-/// a subscription follows the job. `serial` is the script's answer to the publish before. With it, the script finds out
-/// whether another instance was faster, and which publishes are too old to be folded.
+/// Invariant: publishes are folded one at a time in the order of arrival, from the read on after which a subscription follows
+/// the job. Each is sent with the `serial` that the script returned for the publish before it. With that, the script finds out
+/// whether another instance was faster, and which publishes are stale.
 #[derive(Default)]
 pub(super) struct Legacy {
-    /// The subscription whose publishes are followed; none from when some were missed until the next read.
+    /// The subscription whose publishes are followed; none after publishes were missed, until the next read.
     follows: Option<SubscriptionKey>,
-    /// Of the publish folded last.
+    /// The serial of the publish folded last.
     serial: u64,
     backlog: Backlog,
-    /// The first of the backlog was sent to be folded.
+    /// The key of the first update in the backlog, if it was sent to be folded.
     folding: Option<FoldKey>,
-    /// A publish arrived that is not folded here: another instance may fold it after the read that follows.
+    /// Whether a publish arrived that is not folded here. Another instance may fold it, even after the next read.
     has_missed: bool,
-    /// What the last read found under the key, if nothing was published since.
+    /// The legacy key as the latest read returned it, if nothing was published since.
     key: Option<String>,
-    /// Whether a value was sent to be folded before the listener was attached. That happens once.
+    /// Whether a legacy key was sent to be folded before the listener was attached. This happens once.
     has_adopted: bool,
-    /// A digest of the update folded last, which the worker will also have written under the key.
+    /// The digest of the update folded last. Its worker sets the legacy key to the same value.
     last: u64,
 }
 
-/// What became of an update that was sent to be folded.
+/// The result of an update that was sent to be folded.
 pub(super) enum Folded {
-    /// Nobody waits for it any more.
+    /// No longer expected.
     Abandoned,
     /// It led to no new state.
     Nothing,
@@ -50,12 +50,12 @@ pub(super) enum Folded {
 }
 
 impl Legacy {
-    /// The value under the key, unless it is the update that was folded last.
+    /// The legacy key as an update, unless it is the update that was folded last.
     pub(super) fn unfolded(&self, value: Option<String>) -> Option<String> {
         value.filter(|json| digest(json) != self.last)
     }
 
-    /// Has a value folded that is all that is known of the job; false if that was tried before.
+    /// Queues a legacy key that is all there is of the job. Returns false if this was tried before.
     pub(super) fn adopt(&mut self, json: &str) -> bool {
         if std::mem::replace(&mut self.has_adopted, true) {
             return false;
@@ -66,8 +66,8 @@ impl Legacy {
         true
     }
 
-    /// The job was read over that subscription, and `serial` was the latest publish then. From here on its publishes are
-    /// followed; those before are part of what was read, or older.
+    /// Records that the job was read over this subscription, and that `serial` was the latest publish then. Later publishes
+    /// are followed; earlier ones are part of the states that were read, or older.
     pub(super) fn follow(&mut self, subscription: SubscriptionKey, serial: u64) {
         if self.follows != Some(subscription) {
             self.follows = Some(subscription);
@@ -78,10 +78,10 @@ impl Legacy {
         }
     }
 
-    /// What the read found under the key. True if the job has to be read again soon.
+    /// Handles the legacy key that a read returned. Returns whether the job has to be read again soon.
     ///
-    /// A worker publishes first and writes the key then, so the key may be older than the publish. If the next read finds
-    /// the same value, and nothing was published meanwhile, it is not, and is folded.
+    /// A worker publishes first and then sets the key, so the key may be older than the latest publish. If the next read
+    /// returns the same value, and nothing was published meanwhile, the key is not older, and it is folded.
     pub(super) fn key_read(&mut self, value: Option<String>) -> bool {
         let has_value = value.is_some();
         let read_soon = std::mem::take(&mut self.has_missed) || has_value;
@@ -95,7 +95,8 @@ impl Legacy {
         read_soon
     }
 
-    /// A publish arrived over that subscription. False if it is not followed: a read has to tell what it led to.
+    /// Handles a publish that arrived over this subscription. Returns false if it is not followed, so that the job has to be
+    /// read.
     pub(super) fn published(
         &mut self,
         job: &JobId,
@@ -121,12 +122,12 @@ impl Legacy {
         self.follows.is_some()
     }
 
-    /// Whether there is an update to be folded now.
+    /// Whether an update can be sent now.
     pub(super) fn has_next(&self) -> bool {
         self.folding.is_none() && !self.backlog.is_empty()
     }
 
-    /// The update to be folded next, unless one is being folded. It stays in the backlog until [`folded`](Self::folded).
+    /// The next update to send, unless one is being folded. It stays in the backlog until [`folded`](Self::folded).
     pub(super) fn next(&mut self, key: FoldKey) -> Option<LegacyUpdate> {
         if self.folding.is_some() {
             return None;
@@ -139,7 +140,7 @@ impl Legacy {
         Some(update)
     }
 
-    /// What the script answered to the update that was sent under that key; none if it cannot be folded.
+    /// Handles the script's reply to the update that was sent under this key; none if the update cannot be folded.
     pub(super) fn folded(&mut self, key: FoldKey, reply: Option<Reply>) -> Folded {
         if self.folding != Some(key) {
             return Folded::Abandoned;
@@ -147,7 +148,7 @@ impl Legacy {
         self.folding = None;
         let Some(update) = self.backlog.pop() else { return Folded::Abandoned };
         if reply == Some(Reply::Stale) {
-            // Another instance has folded later ones.
+            // Another instance has folded later publishes.
             self.lose_track();
             return Folded::Nothing;
         }
@@ -157,13 +158,13 @@ impl Legacy {
             Some(Reply::Accepted(Accepted { repeated: false, state, serial, .. })) => {
                 (state, serial)
             }
-            // A value that was folded long ago is not news.
+            // The value was folded long ago.
             Some(Reply::AlreadyFolded { state, serial }) if !is_from_key => (state, Some(serial)),
-            // It came after the end, or is the end again.
+            // The update came after the end, or repeats the end.
             _ => return Folded::Nothing,
         };
         if is_from_key {
-            // A publish that arrived meanwhile may be the same, or older.
+            // A publish that arrived meanwhile may be the same update, or an older one.
             self.lose_track();
         } else {
             self.serial = serial.unwrap_or(self.serial);
@@ -171,12 +172,12 @@ impl Legacy {
         Folded::State(state)
     }
 
-    /// The update was not sent after all: it has to be folded once more.
+    /// Records that the update was not sent after all, so it has to be sent again.
     pub(super) fn not_sent(&mut self) {
         self.folding = None;
     }
 
-    /// Publishes are not followed until the next read.
+    /// Stops following publishes until the next read.
     fn lose_track(&mut self) {
         self.follows = None;
         self.has_missed = true;
