@@ -48,19 +48,19 @@ impl Stripe {
 
     /// Changes the health of jobs that are due, or ends them, a slice at a time. Returns true if there may be more. Time before
     /// `from` does not count as silence, because the process could not receive reports then.
-    pub(crate) fn look_at_clocks(&mut self, most: usize, from: u64, context: Context<'_>) -> bool {
+    pub(crate) fn check_clocks(&mut self, most: usize, from: u64, context: Context<'_>) -> bool {
         let now = millis(context.elapsed);
         for _ in 0..most {
             let Some(&(at, key)) = self.clocks.first().filter(|(at, _)| *at <= now) else {
                 return false;
             };
             self.clocks.remove(&(at, key));
-            self.look_at_clock(key, from, now, context);
+            self.check_clock(key, from, now, context);
         }
         true
     }
 
-    fn look_at_clock(&mut self, key: Key, from: u64, now: u64, context: Context<'_>) {
+    fn check_clock(&mut self, key: Key, from: u64, now: u64, context: Context<'_>) {
         let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
         let Some(clocks) = &mut known.clocks else { return };
         clocks.queued = None;

@@ -217,7 +217,7 @@ impl Embedded {
 
     /// Changes the health of jobs whose worker has been silent, or which have made no progress, for too long. [`Broker::run`]
     /// does this every second. After a much longer pause, in which no report could arrive, all clocks start over.
-    pub fn look_at_clocks(&self) {
+    pub fn check_clocks(&self) {
         const STOPPED: u64 = 5_000;
         /// So many under one lock, so that a report does not wait for all of them.
         const SLICE: usize = 64;
@@ -228,7 +228,7 @@ impl Embedded {
         }
         let from = self.clocks_from.load(Ordering::Relaxed);
         for stripe in &self.stripes {
-            while lock(stripe).look_at_clocks(SLICE, from, self.context()) {}
+            while lock(stripe).check_clocks(SLICE, from, self.context()) {}
         }
     }
 
@@ -395,7 +395,7 @@ impl Broker for Embedded {
             loop {
                 second.tick().await;
                 self.expire();
-                self.look_at_clocks();
+                self.check_clocks();
             }
         };
         tokio::select! {

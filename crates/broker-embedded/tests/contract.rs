@@ -38,7 +38,7 @@ fn embedded(settings: &Settings, directory: Option<TempDir>) -> Harness {
         move |by| {
             clock.advance(by);
             embedded.expire();
-            embedded.look_at_clocks();
+            embedded.check_clocks();
             embedded.roll_up();
         }
     };

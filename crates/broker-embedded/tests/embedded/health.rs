@@ -13,7 +13,7 @@ use crate::{clock, in_memory, job, report, state};
 fn pass(broker: &Embedded, clock: &ManualClock, seconds: u64) {
     for _ in 0..seconds {
         clock.advance(Duration::from_secs(1));
-        broker.look_at_clocks();
+        broker.check_clocks();
     }
 }
 

@@ -65,7 +65,7 @@ async fn few_that_need_somebody_are_found_among_very_many() {
     // In steps, because a jump of the clock means that the process was stopped, and all clocks would start over.
     for _ in 0..32 {
         clock.advance(Duration::from_secs(1));
-        broker.look_at_clocks();
+        broker.check_clocks();
     }
     for number in 0..2 * MAX_CONSIDERED {
         report(&broker, &format!("other-{number}"), "{}").await;
