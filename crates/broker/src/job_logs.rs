@@ -1,7 +1,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use milepost_protocol::{JobId, LogLine, Position};
+use milepost_protocol::{JobId, LogLine, Position, Standing};
 
 use crate::Unavailable;
 
@@ -109,13 +109,13 @@ impl LogWindow {
         let Some(after) = part.after else {
             return Self { first: oldest.max(end.saturating_sub(most)), end, gap: false };
         };
-        let (first, gap) = match log.end {
-            Some(last) if last.epoch == after.epoch && after.number <= last.number => {
-                let next = after.number + 1;
+        let (first, gap) = match log.end.map(|last| last.standing_of(after)) {
+            Some(Standing::Behind | Standing::Current) => {
+                let next = after.next().number;
                 (next.max(oldest), next < oldest)
             }
-            // That log was forgotten, or lost its last lines. How many lines are missing is unknown.
-            _ => (oldest, true),
+            // The log of `after` was forgotten, or lost its last lines. How many lines are missing is unknown.
+            Some(Standing::Ahead | Standing::Foreign) | None => (oldest, true),
         };
         Self { first, end: end.min(first.saturating_add(most)), gap }
     }
