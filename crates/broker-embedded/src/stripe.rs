@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_protocol::{Epoch, Fold, JobId, Position, State, Timeline, Timestamp};
+use milepost_protocol::{ChildTotals, Epoch, Fold, JobId, Position, State, Timeline, Timestamp};
 
 use crate::Limits;
 use crate::capacity::Capacity;
@@ -45,6 +45,16 @@ pub(crate) struct Context<'a> {
     pub(crate) store: Option<&'a Store>,
     pub(crate) now: Timestamp,
     pub(crate) elapsed: Duration,
+}
+
+impl Context<'_> {
+    /// Queues a job's state to be written to the store, if there is one.
+    fn save(self, state: &Arc<State>, begun: u64, expires: u64, timeline: Option<Vec<u8>>) {
+        let Some(store) = self.store else { return };
+        let left = Duration::from_millis(expires.saturating_sub(millis(self.elapsed)));
+        let state = Arc::clone(state);
+        store.save(Record { state, begun, expires: self.now + left, timeline });
+    }
 }
 
 pub(crate) struct Folded {
@@ -103,19 +113,9 @@ impl Stripe {
             }
             Err(refusal) => return Err(NotFolded::Refused(refusal)),
         };
-        // Another attempt begins without children. An end shows how many of them have ended.
         let is_retry = previous.is_some_and(|before| before.attempt() != state.attempt());
-        let children = context.families.totals(state.job()).filter(|_| !is_retry);
-        let shown = children.as_ref().and_then(|totals| {
-            state.with_children(previous, totals, state.position(), context.now)
-        });
-        let state = shown.unwrap_or(state);
-        // A job that was watched before it was reported has an entry already.
-        let watched = found.filter(|_| known.is_none()).and_then(|key| self.jobs.get(key));
-        let state = Arc::new(match watched {
-            Some(job) => state.sharing_id(&job.id),
-            None => state,
-        });
+        let (state, children) = with_children(state, previous, context);
+        let state = self.sharing_id(found, state);
         let replaces = make_room(known, &state, room, context.capacity).map_err(NotFolded::Full)?;
 
         if is_retry {
@@ -123,8 +123,7 @@ impl Stripe {
         } else if let Some(totals) = children {
             context.families.shown(job, &totals, millis(context.elapsed));
         }
-        let ttl = context.limits.ttl_of(&state);
-        let expires = millis(context.elapsed + ttl);
+        let expires = millis(context.elapsed + context.limits.ttl_of(&state));
         context.families.child(previous, &state, expires, context.capacity);
         let progressed =
             previous.is_none_or(|previous| previous.progressed_at() != state.progressed_at());
@@ -132,22 +131,17 @@ impl Stripe {
             let is_noted = heard && !replaces && self.note(key, &state, context);
             self.advance(key, Arc::clone(&state), expires, replaces, context);
             let has_changed = is_noted || replaces;
-            (key, if has_changed { self.stored_timeline(key, context) } else { None })
+            (key, has_changed.then(|| self.stored_timeline(key, context)).flatten())
         } else {
             let job = NewJob { state: Arc::clone(&state), epoch, begun, expires };
             // The store may still have a timeline of an earlier life of the job.
             (self.begin(job, None, context.capacity), Some(Vec::new()))
         };
-        if let Some(store) = context.store {
-            let expires = context.now + ttl;
-            store.save(Record { state: Arc::clone(&state), begun, expires, timeline });
-        }
+        context.save(&state, begun, expires, timeline);
         if heard {
             self.wind(key, &state, progressed, millis(context.elapsed));
         }
-        if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
-            listener.update(&state);
-        }
+        self.notify(key, &state);
         if let Some(end) = state.end_with_children() {
             // All of its children ended before, so no change of theirs will end it.
             self.end_known(&end, context);
@@ -186,12 +180,21 @@ impl Stripe {
         context.families.child(Some(&known.state), state, expires, context.capacity);
         let replaces = context.capacity.exceeded(false, state, 0).is_some();
         self.advance(key, Arc::clone(state), expires, replaces, context);
-        if let Some(store) = context.store {
-            let left = Duration::from_millis(expires.saturating_sub(millis(context.elapsed)));
-            let expires = context.now + left;
-            let timeline = if replaces { self.stored_timeline(key, context) } else { None };
-            store.save(Record { state: Arc::clone(state), begun, expires, timeline });
-        }
+        let timeline = replaces.then(|| self.stored_timeline(key, context)).flatten();
+        context.save(state, begun, expires, timeline);
+        self.notify(key, state);
+    }
+
+    /// Shares the id of a job that is watched already, so that it takes memory once.
+    fn sharing_id(&self, found: Option<Key>, state: State) -> Arc<State> {
+        let watched = found.and_then(|key| self.jobs.get(key)).filter(|job| job.known.is_none());
+        Arc::new(match watched {
+            Some(job) => state.sharing_id(&job.id),
+            None => state,
+        })
+    }
+
+    fn notify(&self, key: Key, state: &Arc<State>) {
         if let Some(listener) = self.jobs.get(key).and_then(|job| job.listener.as_ref()) {
             listener.update(state);
         }
@@ -377,6 +380,21 @@ impl Stripe {
             queue.insert((later, key));
         }
     }
+}
+
+/// A job's next state with its children, and their totals if the job has children. Another attempt begins without children. An
+/// end shows how many of them have ended.
+fn with_children(
+    state: State,
+    previous: Option<&State>,
+    context: Context<'_>,
+) -> (State, Option<ChildTotals>) {
+    let is_retry = previous.is_some_and(|before| before.attempt() != state.attempt());
+    let totals = context.families.totals(state.job()).filter(|_| !is_retry);
+    let shown = totals
+        .as_ref()
+        .and_then(|totals| state.with_children(previous, totals, state.position(), context.now));
+    (shown.unwrap_or(state), totals)
 }
 
 /// Finds room for a job's next state. Returns whether the job has to give up its history for it.

@@ -112,24 +112,13 @@ impl Server {
         // A Unix socket's clients are on this machine.
         let tls = tls.filter(|_| ip.is_some()).map(Arc::new);
         let memory = config.budget();
-        let (broker, logs) = open_broker(&config, &memory, Arc::clone(&clock))?;
-        let hub =
-            Arc::new(Hub::new(Arc::clone(&broker), shards(&config), config.hub_limits(&memory)));
-        let counters = Arc::<Counters>::default();
         let (stage, drain) = Drain::new();
-        let context = websocket::Context {
-            hub: Arc::clone(&hub),
-            broker: Arc::clone(&broker),
-            logs: Arc::clone(&logs),
-            clock: Arc::clone(&clock),
-            counters: Arc::clone(&counters),
-            drain: drain.clone(),
-            gate: gate.clone(),
-        };
-        let (shards, reactors) = open_shards(&hub, &context, &config).map_err(RunError::Io)?;
+        let supervisor = Supervisor::new(drain.clone());
+        let context = open_hub(&config, &memory, clock, gate, drain)?;
+        let (shards, reactors) = open_shards(&context, &config).map_err(RunError::Io)?;
         let most = || accept::most_connections(open_files(), tls.is_some());
         let max_connections = config.max_connections.unwrap_or_else(most);
-        let supervisor = Supervisor::new(drain.clone());
+        let websocket::Context { hub, broker, logs, clock, counters, drain, gate } = context;
         let instance = Arc::new(Instance {
             started: clock.now(),
             tasks: TaskTracker::new(),
@@ -238,11 +227,25 @@ fn shards(config: &Config) -> usize {
     shards.map_or(1, NonZeroUsize::get)
 }
 
+/// The broker and the hub, with the rest of what the shards share.
+fn open_hub(
+    config: &Config,
+    memory: &Budget,
+    clock: Arc<dyn Clock>,
+    gate: Option<Arc<Gate>>,
+    drain: Drain,
+) -> Result<websocket::Context, RunError> {
+    let (broker, logs) = open_broker(config, memory, Arc::clone(&clock))?;
+    let hub = Arc::new(Hub::new(Arc::clone(&broker), shards(config), config.hub_limits(memory)));
+    let counters = Arc::<Counters>::default();
+    Ok(websocket::Context { hub, broker, logs, clock, counters, drain, gate })
+}
+
 /// The handles of the hub's shards, and their tasks, which are not started yet.
-fn open_shards(hub: &Hub, context: &websocket::Context, config: &Config) -> io::Result<Shards> {
+fn open_shards(context: &websocket::Context, config: &Config) -> io::Result<Shards> {
     let mut handles = Vec::new();
     let mut reactors = Vec::<Reactor>::new();
-    for (index, mailbox) in hub.mailboxes().iter().enumerate() {
+    for (index, mailbox) in context.hub.mailboxes().iter().enumerate() {
         let (handle, reactor) =
             websocket::shard(index, Arc::clone(mailbox), context.clone(), config)?;
         handles.push(handle);

@@ -124,12 +124,7 @@ impl Args {
 
         let url = self.server.url();
         let delivery = Arc::new(ReportDelivery::new());
-        let connected = connect(url, &announcer, &delivery);
-        let connects = connected.is_ok();
-        let (reporter, location_line) = match connected {
-            Ok(reporter) => (reporter, location::line(url, &job)),
-            Err(error) => (Reporter::silent(), format!("nothing is reported: {error}")),
-        };
+        let (reporter, connects, location_line) = reporter(url, &job, &announcer, &delivery);
         // A generated id is new, so the job has no earlier attempt.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
         let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
@@ -171,6 +166,19 @@ impl Args {
         let location = if reported { location::of(url, &job) } else { "not reported".to_owned() };
         announcer.last_line(&format!("{job} {} · {location}", outcome.in_words(took)));
         ExitCode::Of(outcome.exit_code())
+    }
+}
+
+/// The reporter of the job, whether it reports, and a line that says where to, or why it does not.
+fn reporter(
+    url: &str,
+    job: &JobId,
+    announcer: &Announcer,
+    delivery: &Arc<ReportDelivery>,
+) -> (Reporter, bool, String) {
+    match connect(url, announcer, delivery) {
+        Ok(reporter) => (reporter, true, location::line(url, job)),
+        Err(error) => (Reporter::silent(), false, format!("nothing is reported: {error}")),
     }
 }
 
