@@ -31,6 +31,16 @@ impl fmt::Debug for Http {
     }
 }
 
+/// A request with updates.
+#[derive(Clone, Copy)]
+struct Post<'a> {
+    path: &'a str,
+    content_type: &'a str,
+    body: &'a str,
+    /// How many updates the body has, which bounds the response.
+    updates: usize,
+}
+
 /// The server's response for one update: section 10's answer, or a problem.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -125,27 +135,21 @@ impl Http {
         }
     }
 
-    fn post(
-        &self,
-        path: &str,
-        content_type: &str,
-        body: &str,
-        updates: usize,
-        timeout: Duration,
-    ) -> Result<Reply, ureq::Error> {
+    fn post(&self, post: Post<'_>, timeout: Duration) -> Result<Reply, ureq::Error> {
         let begun = Instant::now();
-        let mut url = format!("{}{path}", self.base);
+        let mut url = format!("{}{}", self.base, post.path);
         let mut hops = 0;
         loop {
             let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
-            let mut request = self.agent.post(&url).content_type(content_type);
+            let mut request = self.agent.post(&url).content_type(post.content_type);
             if let Some(authorization) = self.authorization(&url) {
                 request = request.header("authorization", authorization);
             }
-            let mut response = request.config().timeout_global(Some(left)).build().send(body)?;
+            let mut response =
+                request.config().timeout_global(Some(left)).build().send(post.body)?;
             let location = redirected(&url, &response).filter(|_| hops < MAX_REDIRECTS);
             let Some(location) = location else {
-                let body = read(&mut response, updates)?;
+                let body = read(&mut response, post.updates)?;
                 return Ok(Reply::new(&response, body));
             };
             url = location;
@@ -153,22 +157,14 @@ impl Http {
         }
     }
 
-    /// The server may just have closed a kept connection. So the request is sent once more, on a new
-    /// connection, before it counts as failed.
-    fn post_fresh(
-        &self,
-        path: &str,
-        content_type: &str,
-        body: &str,
-        updates: usize,
-        timeout: Duration,
-    ) -> Result<Reply, Failure> {
+    /// Sends the request again on a new connection if it failed because the server has just closed a kept connection.
+    fn post_fresh(&self, post: Post<'_>, timeout: Duration) -> Result<Reply, Failure> {
         let begun = Instant::now();
-        self.post(path, content_type, body, updates, timeout)
+        self.post(post, timeout)
             .or_else(|error| {
                 let left = timeout.saturating_sub(begun.elapsed());
                 if was_closed(&error) && !left.is_zero() {
-                    self.post(path, content_type, body, updates, left)
+                    self.post(post, left)
                 } else {
                     Err(error)
                 }
@@ -178,7 +174,9 @@ impl Http {
 
     fn send_one(&self, update: Outgoing<'_>, timeout: Duration) -> Result<Outcome, Failure> {
         let path = format!("/jobs/{}", update.job);
-        let reply = self.post_fresh(&path, "application/json", update.json, 1, timeout)?;
+        let content_type = "application/json";
+        let post = Post { path: &path, content_type, body: update.json, updates: 1 };
+        let reply = self.post_fresh(post, timeout)?;
         reply.outcome(update)
     }
 
@@ -192,8 +190,9 @@ impl Http {
             lines.push_str(update.json);
             lines.push('\n');
         }
-        let reply =
-            self.post_fresh("/updates", "application/x-ndjson", &lines, updates.len(), timeout)?;
+        let content_type = "application/x-ndjson";
+        let post = Post { path: "/updates", content_type, body: &lines, updates: updates.len() };
+        let reply = self.post_fresh(post, timeout)?;
         reply.outcomes(updates)
     }
 }

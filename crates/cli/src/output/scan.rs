@@ -73,44 +73,48 @@ pub(super) struct Count {
     pub(super) end: usize,
 }
 
+/// What may stand between a count and its total.
+const SEPARATORS: [&str; 3] = ["/", " / ", " of "];
+
+/// Where each number of the text that is not glued to the characters before it begins and ends. `end_of`: where a number that
+/// begins there ends.
+fn numbers(
+    text: &str,
+    end_of: impl Fn(&[u8], usize) -> usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + bytes[at..].iter().position(u8::is_ascii_digit)?;
+            at = end_of(bytes, start);
+            if !is_glued(text[..start].chars().next_back()) {
+                return Some((start, at));
+            }
+        }
+    })
+}
+
 /// The first `3/10`, `3 / 10` or `3 of 10` with `done` ≤ `total` and `total` ≥ 2.
 ///
 /// Not one: dates (`3/10/2024`), paths (`a/3/10`), fractions of a larger number (`1.3/10`).
 pub(super) fn count(text: &str) -> Option<Count> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_digit() {
-            at += 1;
-            continue;
+    numbers(text, digits_end).find_map(|(start, number)| {
+        if text[..start].ends_with([':', '~']) {
+            return None;
         }
-        let start = at;
-        at = digits_end(bytes, at);
-        if is_glued(text[..start].chars().next_back()) || text[..start].ends_with([':', '~']) {
-            continue;
+        let separator = SEPARATORS.iter().find(|gap| text[number..].starts_with(**gap))?;
+        let second = number + separator.len();
+        let end = digits_end(text.as_bytes(), second);
+        let goes_on =
+            text[end..].starts_with(|c: char| c.is_alphanumeric() || "/.-_\\:".contains(c));
+        if goes_on && !ends_a_sentence(&text[end..]) {
+            return None;
         }
-        let rest = &text[at..];
-        let Some(gap) = ["/", " / ", " of "].iter().find(|g| rest.starts_with(**g)) else {
-            continue;
-        };
-        let second = at + gap.len();
-        let end = digits_end(bytes, second);
-        if end == second
-            || text[end..].starts_with(|c: char| c.is_alphanumeric() || "/.-_\\:".contains(c))
-                && !ends_a_sentence(&text[end..])
-        {
-            continue;
-        }
-        let (Ok(done), Ok(total)) =
-            (text[start..at].parse::<u64>(), text[second..end].parse::<u64>())
-        else {
-            continue;
-        };
-        if done <= total && total >= 2 {
-            return Some(Count { done, total, start, end });
-        }
-    }
-    None
+        let done = text[start..number].parse::<u64>().ok()?;
+        let total = text[second..end].parse::<u64>().ok()?;
+        (done <= total && total >= 2).then_some(Count { done, total, start, end })
+    })
 }
 
 /// A size: `12`, `1,234,567`, `1.20MB`, `400.0KiB`, `57k`, `1.5 GiB`; in units of one.
@@ -211,51 +215,27 @@ pub(super) struct Amount {
 /// The first `1.2/18.3 MB`, `1.2 MiB / 3.4 MiB`, `452k/1.00M` or `1,000 of 20,000`, which [`count`] does not take.
 pub(super) fn amount(text: &str) -> Option<Amount> {
     let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_digit() {
-            at += 1;
-            continue;
-        }
-        let start = at;
-        let number = number_end(bytes, start);
-        at = number;
-        if is_glued(text[..start].chars().next_back()) {
-            continue;
-        }
+    numbers(text, number_end).find_map(|(start, number)| {
         let unit = unit_end(text, number);
-        let Some(gap) = ["/", " / ", " of "].iter().find(|gap| text[unit..].starts_with(**gap))
-        else {
-            continue;
-        };
-        let after_gap = &text[unit + gap.len()..];
+        let separator = SEPARATORS.iter().find(|gap| text[unit..].starts_with(**gap))?;
+        let after_gap = &text[unit + separator.len()..];
         let second = text.len() - after_gap.trim_start_matches(' ').len();
         if !bytes.get(second).is_some_and(u8::is_ascii_digit) {
-            continue;
+            return None;
         }
-        let end = unit_end(text, number_end(bytes, second));
-        let ends = !text[end..].starts_with(|c: char| c.is_alphanumeric() || "/\\_-".contains(c));
         let second_number = number_end(bytes, second);
+        let end = unit_end(text, second_number);
+        let ends = !text[end..].starts_with(|c: char| c.is_alphanumeric() || "/\\_-".contains(c));
         let own = text[number..unit].trim();
         let of = text[second_number..end].trim();
-        let (Some(done), Some(total)) = (
-            // `1.2/18.3 MB`: one unit for both.
-            size(&format!("{}{}", &text[start..number], if own.is_empty() { of } else { own })),
-            size(&text[second..end]),
-        ) else {
-            continue;
-        };
-        if ends && done <= total && total > 0.0 {
-            return Some(Amount {
-                done,
-                total,
-                start,
-                end,
-                in_bytes: of.ends_with(['B', 'b']) || of == "bytes",
-            });
-        }
-    }
-    None
+        // `1.2/18.3 MB`: one unit for both.
+        let unit = if own.is_empty() { of } else { own };
+        let done = size(&format!("{}{unit}", &text[start..number]))?;
+        let total = size(&text[second..end])?;
+        let in_bytes = of.ends_with(['B', 'b']) || of == "bytes";
+        let is_amount = ends && done <= total && total > 0.0;
+        is_amount.then_some(Amount { done, total, start, end, in_bytes })
+    })
 }
 
 fn number_end(bytes: &[u8], from: usize) -> usize {
