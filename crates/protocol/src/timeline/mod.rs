@@ -1,20 +1,22 @@
-//! What is kept of a whole attempt, however long it takes: `spec/README.md`, section 9.
+//! The course of a whole attempt, however long it takes: `spec/README.md`, section 9.
 
-use std::borrow::Cow;
-
-use serde::Serialize;
+mod records;
+mod spans;
 
 use crate::json::text;
-use crate::{Attribute, State, Status, Timestamp, stages};
+use crate::{State, Status, Timestamp};
 
-/// At most so many samples in a timeline. With more, every second one is dropped.
+use records::{ATTEMPT, Boundary, Earlier, HEADER, SAMPLE, read_all};
+pub use spans::{AttemptSpan, StageSpan};
+
+/// The most samples in a timeline. Beyond that, every second one is dropped.
 pub const MAX_SAMPLES: usize = 128;
-/// At most so many stages in a timeline: the latest.
+/// The most stages in a timeline: the latest.
 pub const MAX_STAGES: usize = 64;
-/// At most so many attempts in a timeline: the latest, the present one included.
+/// The most attempts in a timeline: the latest, the present one included.
 pub const MAX_ATTEMPTS: usize = 8;
 
-/// The largest timeline, in bytes as it is encoded.
+/// The size of the largest encoded timeline, in bytes.
 pub const MAX_TIMELINE_BYTES: usize = HEADER
     + MAX_SAMPLES * SAMPLE
     + MAX_STAGES_BYTES
@@ -22,13 +24,8 @@ pub const MAX_TIMELINE_BYTES: usize = HEADER
 
 const MAX_STAGES_BYTES: usize = 1_200;
 const MAX_ERROR_BYTES: usize = 96;
-/// Between samples, in tenths of a second, until there are too many.
+/// The time between samples until there are too many, in tenths of a second.
 const FIRST_INTERVAL: u32 = 10;
-
-// The sizes of what is encoded, without texts.
-const HEADER: usize = 14;
-const SAMPLE: usize = 6;
-const ATTEMPT: usize = 19;
 
 /// A job's progress over its present attempt, the attempt's stages, and the attempts before it, in at most
 /// [`MAX_TIMELINE_BYTES`].
@@ -38,47 +35,25 @@ const ATTEMPT: usize = 19;
 pub struct Timeline {
     /// When the attempt began, in milliseconds since 1970; 0 while it is queued.
     started: i64,
-    /// Between samples, in tenths of a second.
+    /// The time between samples, in tenths of a second.
     interval: u32,
     samples: Vec<Sample>,
-    /// Where stages began, oldest first: [`Boundary`]s as they are encoded.
+    /// The beginnings of stages, oldest first: encoded [`Boundary`]s.
     boundaries: Vec<u8>,
-    /// The attempts before the present one, oldest first: [`Earlier`]s as they are encoded.
+    /// The attempts before the present one, oldest first: encoded [`Earlier`]s.
     earlier: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sample {
-    /// Of seconds since the attempt began.
+    /// Since the attempt began, in tenths of a second.
     tenths: u32,
     share: Share,
 }
 
-/// A progress in ten-thousandths, or that there is none.
+/// A progress in ten-thousandths, or [`NONE`](Self::NONE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share(u16);
-
-/// Where a stage began and the one before it ended.
-struct Boundary<'a> {
-    /// The progress at the end of the stage before.
-    before: Share,
-    /// In milliseconds since 1970.
-    at: i64,
-    /// The progress at the beginning of this stage.
-    after: Share,
-    /// The stage as JSON; empty where the attempt ended.
-    stage: &'a str,
-}
-
-/// An attempt before the present one.
-struct Earlier<'a> {
-    attempt: u32,
-    status: Status,
-    /// In milliseconds since 1970; 0 if it did not.
-    started: i64,
-    ended: i64,
-    error: &'a str,
-}
 
 impl Share {
     const NONE: Self = Self(u16::MAX);
@@ -211,7 +186,7 @@ impl Timeline {
         }
     }
 
-    /// The present attempt is over: what is kept of it is how it ended.
+    /// Begins another attempt: of the present one, only how it ended is kept.
     fn end_attempt(&mut self, last: &State) {
         let view = last.view();
         let attempt = Earlier {
@@ -232,235 +207,6 @@ impl Timeline {
         self.samples.clear();
         self.boundaries.clear();
     }
-
-    /// Progress over the present attempt, oldest first: seconds since it began, and the progress then.
-    pub fn samples(&self) -> Vec<(f64, f64)> {
-        let sample =
-            |sample: &Sample| Some((f64::from(sample.tenths) / 10.0, sample.share.progress()?));
-        self.samples.iter().filter_map(sample).collect()
-    }
-
-    /// The stages of the present attempt, oldest first. `present` is the job's present state.
-    pub fn stages<'a>(&'a self, present: &'a State) -> Vec<StageSpan<'a>> {
-        let declared = present.attribute(Attribute::Stages).and_then(stages::parse);
-        let declared = declared.unwrap_or_default();
-        let mut spans: Vec<StageSpan<'a>> = Vec::new();
-        for boundary in read_all(&self.boundaries, Boundary::read) {
-            if let Some(last) = spans.last_mut() {
-                last.ended_at = written(boundary.at);
-                last.progress_to = boundary.before.progress();
-            }
-            let Some(id) = text(boundary.stage) else { continue };
-            let stage = declared.iter().find(|stage| stage.id == id);
-            spans.push(StageSpan {
-                id,
-                label: stage.and_then(|stage| stage.label.clone()),
-                weight: stage.map(|stage| stage.weight),
-                started_at: written(boundary.at),
-                ended_at: None,
-                progress_from: boundary.after.progress(),
-                progress_to: Share::of(present).progress(),
-            });
-        }
-        let surplus = spans.len().saturating_sub(MAX_STAGES);
-        spans.drain(..surplus);
-        spans
-    }
-
-    /// The latest attempts, oldest first, the present one last. `present` is the job's present state.
-    pub fn attempts<'a>(&'a self, present: &'a State) -> Vec<AttemptSpan<'a>> {
-        let earlier = read_all(&self.earlier, Earlier::read).map(|earlier| AttemptSpan {
-            attempt: earlier.attempt,
-            status: earlier.status,
-            started_at: written(earlier.started),
-            ended_at: written(earlier.ended),
-            error: Some(earlier.error.into()).filter(|error: &Cow<'_, str>| !error.is_empty()),
-        });
-        let view = present.view();
-        let moment = |moment: Option<Cow<'_, str>>| written(moment.as_deref().and_then(millis)?);
-        let error = view.error.as_deref().map(last_line).filter(|error| !error.is_empty());
-        earlier
-            .chain([AttemptSpan {
-                attempt: present.attempt(),
-                status: present.status(),
-                started_at: moment(view.started_at),
-                ended_at: moment(view.ended_at),
-                error: error.map(|error| error.to_owned().into()),
-            }])
-            .collect()
-    }
-
-    /// How many bytes it has when it is encoded.
-    pub fn encoded_len(&self) -> usize {
-        HEADER + self.samples.len() * SAMPLE + self.boundaries.len() + self.earlier.len()
-    }
-
-    /// The timeline as it is stored.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.encoded_len());
-        write_millis(self.started, &mut bytes);
-        bytes.extend(self.interval.to_be_bytes());
-        write_len(self.samples.len(), &mut bytes);
-        write_len(self.boundaries.len(), &mut bytes);
-        for Sample { tenths, share } in &self.samples {
-            bytes.extend(tenths.to_be_bytes());
-            bytes.extend(share.0.to_be_bytes());
-        }
-        bytes.extend(&self.boundaries);
-        bytes.extend(&self.earlier);
-        bytes
-    }
-
-    /// The timeline that was stored for a job in this state. None if the bytes are not one, or are of an earlier attempt: a
-    /// version that knows no timelines may have written the states since. It may also have begun the present attempt, whose
-    /// timeline then begins later.
-    pub fn decode(bytes: &[u8], present: &State) -> Option<Self> {
-        let (started, bytes) = read_millis(bytes)?;
-        let is_of_attempt = started_at(present).map_or(started == 0, |began| started >= began);
-        is_of_attempt.then_some(())?;
-        let (interval, bytes) = bytes.split_first_chunk()?;
-        let (count, bytes) = read_len(bytes)?;
-        let (stages_len, bytes) = read_len(bytes)?;
-        let (mut encoded, bytes) = bytes.split_at_checked(count.checked_mul(SAMPLE)?)?;
-        let (boundaries, earlier) = bytes.split_at_checked(stages_len)?;
-        let is_bounded = count <= MAX_SAMPLES && earlier.len() <= MAX_TIMELINE_BYTES;
-        is_bounded.then_some(())?;
-        let mut samples = Vec::with_capacity(count);
-        while let Some((tenths, rest)) = encoded.split_first_chunk() {
-            let (share, rest) = rest.split_first_chunk()?;
-            let share = Share(u16::from_be_bytes(*share));
-            samples.push(Sample { tenths: u32::from_be_bytes(*tenths), share });
-            encoded = rest;
-        }
-        Some(Self {
-            started,
-            interval: u32::from_be_bytes(*interval).max(1),
-            samples,
-            boundaries: boundaries.to_vec(),
-            earlier: earlier.to_vec(),
-        })
-    }
-}
-
-/// A stage of an attempt, and when it was.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct StageSpan<'a> {
-    /// What updates call it.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub id: Cow<'a, str>,
-    /// What people call it, if the job declares that.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub label: Option<Cow<'a, str>>,
-    /// Its share of the work beside those of the other stages, if the job declares it.
-    pub weight: Option<f64>,
-    /// When it began, by the server's clock.
-    pub started_at: Option<String>,
-    /// When it ended; none while it lasts.
-    pub ended_at: Option<String>,
-    /// The job's progress when it began.
-    pub progress_from: Option<f64>,
-    /// The job's progress when it ended, or now.
-    pub progress_to: Option<f64>,
-}
-
-/// An attempt, and how it ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct AttemptSpan<'a> {
-    /// Which one, from 1.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
-    pub attempt: u32,
-    /// Its latest status.
-    pub status: Status,
-    /// When it began, by the server's clock; none if it was queued only.
-    pub started_at: Option<String>,
-    /// When it ended; none if it did not.
-    pub ended_at: Option<String>,
-    /// Why it failed: the last line, cut after 96 bytes.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub error: Option<Cow<'a, str>>,
-}
-
-impl Boundary<'_> {
-    fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.before.0.to_be_bytes());
-        write_millis(self.at, bytes);
-        bytes.extend(self.after.0.to_be_bytes());
-        write_len(self.stage.len(), bytes);
-        bytes.extend(self.stage.as_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<(Boundary<'_>, &[u8])> {
-        let (before, bytes) = bytes.split_first_chunk()?;
-        let (at, bytes) = read_millis(bytes)?;
-        let (after, bytes) = bytes.split_first_chunk()?;
-        let (stage, bytes) = read_text(bytes)?;
-        let [before, after] = [*before, *after].map(|share| Share(u16::from_be_bytes(share)));
-        Some((Boundary { before, at, after, stage }, bytes))
-    }
-}
-
-impl Earlier<'_> {
-    fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.attempt.to_be_bytes());
-        let status = Status::ALL.iter().position(|status| *status == self.status);
-        bytes.push(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(0));
-        write_millis(self.started, bytes);
-        write_millis(self.ended, bytes);
-        write_len(self.error.len(), bytes);
-        bytes.extend(self.error.as_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<(Earlier<'_>, &[u8])> {
-        let (attempt, bytes) = bytes.split_first_chunk()?;
-        let (status, bytes) = bytes.split_first()?;
-        let status = *Status::ALL.get(usize::from(*status))?;
-        let (started, bytes) = read_millis(bytes)?;
-        let (ended, bytes) = read_millis(bytes)?;
-        let (error, bytes) = read_text(bytes)?;
-        let attempt = u32::from_be_bytes(*attempt);
-        Some((Earlier { attempt, status, started, ended, error }, bytes))
-    }
-}
-
-/// All that are encoded one after the other.
-fn read_all<'a, T>(
-    mut bytes: &'a [u8],
-    read: impl Fn(&'a [u8]) -> Option<(T, &'a [u8])>,
-) -> impl Iterator<Item = T> {
-    std::iter::from_fn(move || {
-        let (item, rest) = read(bytes)?;
-        bytes = rest;
-        Some(item)
-    })
-}
-
-/// Milliseconds since 1970, as six bytes: until the year 10889.
-fn write_millis(millis: i64, bytes: &mut Vec<u8>) {
-    bytes.extend(&millis.max(0).to_be_bytes()[2..]);
-}
-
-fn read_millis(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let (millis, rest) = bytes.split_first_chunk::<6>()?;
-    let mut wide = [0; 8];
-    wide[2..].copy_from_slice(millis);
-    Some((i64::from_be_bytes(wide), rest))
-}
-
-fn write_len(len: usize, bytes: &mut Vec<u8>) {
-    bytes.extend(u16::try_from(len).unwrap_or(0).to_be_bytes());
-}
-
-fn read_len(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (len, rest) = bytes.split_first_chunk()?;
-    Some((u16::from_be_bytes(*len).into(), rest))
-}
-
-fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let (len, bytes) = read_len(bytes)?;
-    let (text, rest) = bytes.split_at_checked(len)?;
-    Some((std::str::from_utf8(text).ok()?, rest))
 }
 
 /// When the attempt began, in milliseconds since 1970; none while it is queued.
@@ -484,11 +230,6 @@ fn progress(state: &State) -> Option<&str> {
 
 fn millis(moment: &str) -> Option<i64> {
     Timestamp::parse(moment).map(Timestamp::as_millis)
-}
-
-fn written(millis: i64) -> Option<String> {
-    let moment = Timestamp::from_micros(millis.saturating_mul(1_000));
-    (millis > 0).then(|| moment.with_millis().to_string())
 }
 
 /// The last line of an error, which says the most of a traceback.

@@ -1,4 +1,4 @@
--- A job's timeline: spec/README.md, sections 9 and 14. crates/protocol (timeline.rs) writes the same bytes after the same
+-- A job's timeline: spec/README.md, sections 9 and 14. crates/protocol (timeline/) writes the same bytes after the same
 -- updates, and reads them. All numbers are big-endian and unsigned.
 --
 -- A timeline is
