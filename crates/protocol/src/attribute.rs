@@ -7,7 +7,7 @@ use crate::stages::{self, MAX_LIST};
 
 /// The longest name, and the longest tag, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
-/// At most so many tags.
+/// The most tags.
 pub const MAX_TAGS: usize = 16;
 /// The longest unit, in bytes.
 pub const MAX_UNIT_BYTES: usize = 32;
@@ -16,104 +16,68 @@ pub const MAX_ATTRIBUTE_BYTES: usize = 8_192;
 /// The longest time that `heartbeat`, `stall_after` or `lost_after` may name, in seconds: 30 days.
 const MAX_SECONDS: f64 = 2_592_000.0;
 
-/// A field that describes the attempt rather than the moment: `spec/README.md`, section 2.
-///
-/// It stays until the attempt ends or an update sets it again; `null` clears it. The same rule holds for all of them:
-/// whoever adds one adds it here, with its type, and the fold carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Attribute {
-    /// The kind of job, such as `export`.
-    Name,
-    /// Words to find jobs by.
-    Tags,
-    /// The stages that the job goes through, with their weights.
-    Stages,
-    /// The job that this one is a part of.
-    ParentId,
-    /// How much of its parent this job is.
-    Weight,
-    /// How many children the job is going to have.
-    ChildrenExpected,
-    /// Whether the job ends with its children.
-    CompleteWhen,
-    /// What `current` and `total` count.
-    Unit,
-    /// Whether the worker answers requests to cancel.
-    Cancellable,
-    /// How often the worker reports at least, in seconds.
-    Heartbeat,
-    /// After so many seconds without progress the job is stalled.
-    StallAfter,
-    /// After so many seconds of silence the server ends the job.
-    LostAfter,
-    /// Links to what the job made.
-    Artifacts,
-    /// The W3C trace context that the job belongs to.
-    Traceparent,
+/// Defines the attributes, in one row each: the name on the wire, and the description for this documentation and `/openapi.json`.
+macro_rules! attributes {
+    ($($attribute:ident = $name:literal: $description:literal)*) => {
+        /// A field that describes the attempt rather than the moment: `spec/README.md`, section 2.
+        ///
+        /// It stays until the attempt ends or an update sets it again; `null` clears it. The same rule holds for all of them:
+        /// to add one, add it here, with its type in [`accepts`](Self::accepts), and the fold carries it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Attribute {
+            $(#[doc = $description] $attribute),*
+        }
+
+        impl Attribute {
+            /// Every attribute.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$attribute),*];
+
+            /// The field's name on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$attribute => $name),*
+                }
+            }
+
+            /// The attribute of that name on the wire.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$attribute),)*
+                    _ => None,
+                }
+            }
+
+            /// What it says about the job.
+            #[cfg(feature = "openapi")]
+            pub(crate) const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$attribute => $description),*
+                }
+            }
+        }
+    };
+}
+
+attributes! {
+    Name = "name": "The kind of job: 1 to 64 bytes."
+    Tags = "tags": "Words to find the job by: at most 16, of 1 to 64 bytes each."
+    Stages = "stages": "The stages that the job goes through: ids, or objects with `id`, `label`, `weight` and `skipped`."
+    ParentId = "parent_id": "The job that this one is a part of."
+    Weight = "weight": "How much of its parent this job is: a number above 0."
+    ChildrenExpected = "children_expected": "How many children the job is going to have."
+    CompleteWhen = "complete_when": "Whether the server ends the job once all expected children have ended: `all_ended`."
+    Unit = "unit": "What `current` and `total` count: 1 to 32 bytes."
+    Cancellable = "cancellable": "Whether the worker answers requests to cancel: true or false."
+    Heartbeat = "heartbeat": "The longest time between two reports of the worker, in seconds."
+    StallAfter = "stall_after": "The job is stalled after this many seconds without progress."
+    LostAfter = "lost_after": "The server ends the attempt after this many seconds without a report."
+    Artifacts = "artifacts": "Links to what the job made: objects with `name`, `url`, `media_type` and `size`."
+    Traceparent = "traceparent": "The W3C trace context that the job belongs to."
 }
 
 impl Attribute {
-    /// Every attribute.
-    pub const ALL: [Self; 14] = [
-        Self::Name,
-        Self::Tags,
-        Self::Stages,
-        Self::ParentId,
-        Self::Weight,
-        Self::ChildrenExpected,
-        Self::CompleteWhen,
-        Self::Unit,
-        Self::Cancellable,
-        Self::Heartbeat,
-        Self::StallAfter,
-        Self::LostAfter,
-        Self::Artifacts,
-        Self::Traceparent,
-    ];
-
-    /// The field's name on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Tags => "tags",
-            Self::Stages => "stages",
-            Self::ParentId => "parent_id",
-            Self::Weight => "weight",
-            Self::ChildrenExpected => "children_expected",
-            Self::CompleteWhen => "complete_when",
-            Self::Unit => "unit",
-            Self::Cancellable => "cancellable",
-            Self::Heartbeat => "heartbeat",
-            Self::StallAfter => "stall_after",
-            Self::LostAfter => "lost_after",
-            Self::Artifacts => "artifacts",
-            Self::Traceparent => "traceparent",
-        }
-    }
-
-    /// The attribute of that name on the wire.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "name" => Self::Name,
-            "tags" => Self::Tags,
-            "stages" => Self::Stages,
-            "parent_id" => Self::ParentId,
-            "weight" => Self::Weight,
-            "children_expected" => Self::ChildrenExpected,
-            "complete_when" => Self::CompleteWhen,
-            "unit" => Self::Unit,
-            "cancellable" => Self::Cancellable,
-            "heartbeat" => Self::Heartbeat,
-            "stall_after" => Self::StallAfter,
-            "lost_after" => Self::LostAfter,
-            "artifacts" => Self::Artifacts,
-            "traceparent" => Self::Traceparent,
-            _ => return None,
-        })
-    }
-
-    /// Whether a value is of the attribute's type and within its bounds. A worker's own field of that name, of another type, is none
-    /// of our business: it passes through.
+    /// Whether a value is of the attribute's type and within its bounds. Other values are a worker's own field of that name, and
+    /// pass through.
     pub fn accepts(self, value: &RawValue) -> bool {
         let json = value.get();
         if json.len() > MAX_ATTRIBUTE_BYTES {

@@ -169,34 +169,14 @@ impl ToSchema for State {
 
 /// A value of another type is the worker's own and passes through, so the schema only describes.
 fn of_attribute(attribute: Attribute) -> ObjectBuilder {
-    any(match attribute {
-        Attribute::Name => {
-            "An attribute, like the following fields: it stays until the attempt ends or an update sets it again, and \
-             `null` clears it. A value of another type is the worker's own, and passes through. `name` is the kind of \
-             job: 1 to 64 bytes."
-        }
-        Attribute::Tags => "Words to find the job by: at most 16, of 1 to 64 bytes each.",
-        Attribute::Stages => {
-            "The stages that the job goes through: ids, or objects with `id`, `label`, `weight` and `skipped`."
-        }
-        Attribute::ParentId => "The job that this one is a part of.",
-        Attribute::Weight => "How much of its parent this job is: a number above 0.",
-        Attribute::ChildrenExpected => "How many children the job is going to have.",
-        Attribute::CompleteWhen => {
-            "Whether the server ends the job once all expected children have ended: `all_ended`."
-        }
-        Attribute::Unit => "What `current` and `total` count: 1 to 32 bytes.",
-        Attribute::Cancellable => "Whether the worker answers requests to cancel: true or false.",
-        Attribute::Heartbeat => "The longest time between two reports of the worker, in seconds.",
-        Attribute::StallAfter => "The job is stalled after this many seconds without progress.",
-        Attribute::LostAfter => {
-            "The server ends the attempt after this many seconds without a report."
-        }
-        Attribute::Artifacts => {
-            "Links to what the job made: objects with `name`, `url`, `media_type` and `size`."
-        }
-        Attribute::Traceparent => "The W3C trace context that the job belongs to.",
-    })
+    const FIRST: &str = "An attribute, like the following fields: it stays until the attempt ends or an update sets it again, \
+                         and `null` clears it. A value of another type is the worker's own, and passes through.";
+    let description = attribute.description();
+    if attribute == Attribute::ALL[0] {
+        any(&format!("{FIRST} {description}"))
+    } else {
+        any(description)
+    }
 }
 
 fn of_type(kind: Type) -> ObjectBuilder {
