@@ -34,6 +34,7 @@
 //! The rules are those of `spec/README.md`, sections 2, 10, 13 and 14. [`ProgressReporter`] is the same
 //! reporter with the method names of the Python service.
 
+mod attributes;
 mod backoff;
 mod builder;
 mod counter;

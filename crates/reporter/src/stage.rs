@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use milepost_protocol::Attribute;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// A stage that a job goes through, as [`Job::stages`](crate::Job::stages) declares it.
@@ -55,10 +57,16 @@ impl<T: Into<String>> From<T> for Stage {
 }
 
 /// The stages that a job declares, as they are sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DeclaredStages {
     json: Box<RawValue>,
-    ids: Vec<String>,
+    ids: Arc<[String]>,
+}
+
+impl Serialize for DeclaredStages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
 }
 
 impl DeclaredStages {
@@ -70,10 +78,6 @@ impl DeclaredStages {
         }
         let json = to_raw_value(&stages).ok().filter(|json| Attribute::Stages.accepts(json))?;
         Some(Self { json, ids: stages.into_iter().map(|stage| stage.id).collect() })
-    }
-
-    pub(crate) fn json(&self) -> Box<RawValue> {
-        self.json.clone()
     }
 
     pub(crate) fn contains(&self, id: &str) -> bool {

@@ -5,6 +5,8 @@ use milepost_protocol::{Action, JobId, MAX_STAGE_BYTES, MAX_UPDATE_BYTES, Status
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::attributes::Attributes;
+
 /// What a worker reports: `spec/README.md`, section 2.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Update {
@@ -32,29 +34,12 @@ pub(crate) struct Update {
     pub(crate) ttl: Option<u32>,
     #[serde(skip_serializing_if = "Truncated::is_empty")]
     pub(crate) truncated: Truncated,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tags: Vec<String>,
-    /// Seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) heartbeat: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) unit: Option<String>,
+    #[serde(flatten)]
+    pub(crate) attributes: Attributes,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) current: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) parent_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) children_expected: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stages: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cancellable: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) acknowledged: Option<Action>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,17 +98,9 @@ impl Update {
             attempt: None,
             ttl: None,
             truncated: Truncated::default(),
-            name: None,
-            tags: Vec::new(),
-            heartbeat: None,
-            unit: None,
+            attributes: Attributes::default(),
             current: None,
             total: None,
-            parent_id: None,
-            weight: None,
-            children_expected: None,
-            stages: None,
-            cancellable: None,
             acknowledged: None,
             paused: None,
         }

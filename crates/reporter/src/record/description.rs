@@ -11,50 +11,51 @@ use crate::update::cut;
 impl Record {
     pub(crate) fn unit(&self, unit: &str, unless_set: bool) {
         let mut fields = self.fields();
-        if !(unless_set && fields.unit.is_some()) {
-            fields.unit = Some(unit.to_owned());
+        if !(unless_set && fields.attributes.unit.is_some()) {
+            fields.attributes.unit = Some(unit.to_owned());
             fields.change();
         }
     }
 
     /// Sets how often the job is reported at least.
     pub(crate) fn heartbeat(&self, every: Duration) {
-        self.fields().heartbeat = Some(every.as_secs_f64());
+        self.fields().attributes.heartbeat = Some(every.as_secs_f64());
     }
 
     pub(crate) fn name(&self, mut name: String) {
         cut(&mut name, MAX_NAME_BYTES);
         let mut fields = self.fields();
-        fields.name = Some(name).filter(|name| !name.is_empty());
+        fields.attributes.name = Some(name).filter(|name| !name.is_empty());
         fields.change_at_once();
     }
 
     pub(crate) fn parent(&self, parent: &JobId) {
         let mut fields = self.fields();
-        fields.parent = Some(parent.to_string());
+        fields.attributes.parent_id = Some(parent.to_string());
         fields.change_at_once();
     }
 
     pub(crate) fn has_parent(&self) -> bool {
-        self.fields().parent.is_some()
+        self.fields().attributes.parent_id.is_some()
     }
 
     /// Ignores a weight that is not above 0.
     pub(crate) fn weight(&self, weight: f64) {
         let mut fields = self.fields();
-        fields.weight = Some(weight).filter(|weight| *weight > 0.0 && weight.is_finite());
+        fields.attributes.weight =
+            Some(weight).filter(|weight| *weight > 0.0 && weight.is_finite());
         fields.change_at_once();
     }
 
     pub(crate) fn children_expected(&self, count: u32) {
         let mut fields = self.fields();
-        fields.children_expected = Some(count);
+        fields.attributes.children_expected = Some(count);
         fields.change_at_once();
     }
 
     pub(crate) fn stages(&self, stages: DeclaredStages) {
         let mut fields = self.fields();
-        fields.stages = Some(stages);
+        fields.attributes.stages = Some(stages);
         fields.change_at_once();
     }
 
@@ -66,7 +67,7 @@ impl Record {
         });
         let tags = tags.filter(|tag| !tag.is_empty()).take(MAX_TAGS).collect();
         let mut fields = self.fields();
-        fields.tags = tags;
+        fields.attributes.tags = tags;
         fields.change_at_once();
     }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use milepost_protocol::{Action, JobId, MAX_UNIT_BYTES, Status, Timestamp};
+use milepost_protocol::{Action, JobId, Status, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::attributes::Attributes;
 use crate::counter::{Count, Counter};
 use crate::rate::Rate;
-use crate::stage::DeclaredStages;
 use crate::update::{Metadata, Progress, Truncated, Update};
 
 #[derive(Debug)]
@@ -19,22 +19,12 @@ pub(super) struct Fields {
     pub(super) urgent: u64,
     pub(super) attempt: Option<u32>,
     pub(super) ttl: Option<u32>,
-    /// Whether the worker answers requests.
-    pub(super) cancellable: bool,
     /// The request that the worker acknowledged last.
     pub(super) acknowledged: Option<Action>,
     pub(super) queued: bool,
     pub(super) stage: Option<String>,
     pub(super) message: Option<String>,
-    pub(super) unit: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) tags: Vec<String>,
-    pub(super) parent: Option<String>,
-    pub(super) weight: Option<f64>,
-    pub(super) children_expected: Option<u32>,
-    pub(super) stages: Option<DeclaredStages>,
-    /// In seconds; `None` for a job without heartbeats.
-    pub(super) heartbeat: Option<f64>,
+    pub(super) attributes: Attributes,
     pub(super) metadata: BTreeMap<String, Box<RawValue>>,
     pub(super) metadata_bytes: usize,
     /// The counter that watchers see: the job's own, or that of a stage.
@@ -65,19 +55,11 @@ impl Fields {
             urgent: 0,
             attempt: None,
             ttl: None,
-            cancellable: false,
             acknowledged: None,
             queued: false,
             stage: None,
             message: None,
-            unit: None,
-            name: None,
-            tags: Vec::new(),
-            parent: None,
-            weight: None,
-            children_expected: None,
-            stages: None,
-            heartbeat: None,
+            attributes: Attributes::default(),
             metadata: BTreeMap::new(),
             metadata_bytes: 0,
             counter,
@@ -104,7 +86,7 @@ impl Fields {
 
     /// Whether the present stage is a declared one.
     pub(super) fn is_declared(&self) -> bool {
-        let stages = self.stages.as_ref().zip(self.stage.as_ref());
+        let stages = self.attributes.stages.as_ref().zip(self.stage.as_ref());
         stages.is_some_and(|(stages, stage)| stages.contains(stage))
     }
 
@@ -121,18 +103,10 @@ impl Fields {
             metadata: self.metadata(count, rate),
             attempt: self.attempt,
             ttl: self.ttl,
-            cancellable: self.cancellable.then_some(true),
             acknowledged: self.acknowledged,
             paused: (self.acknowledged == Some(Action::Pause)).then_some(true),
             truncated: self.truncated.clone(),
-            name: self.name.clone(),
-            tags: self.tags.clone(),
-            parent_id: self.parent.clone(),
-            weight: self.weight,
-            children_expected: self.children_expected,
-            stages: self.stages.as_ref().map(DeclaredStages::json),
-            heartbeat: self.heartbeat,
-            unit: self.unit.clone().filter(|unit| (1..=MAX_UNIT_BYTES).contains(&unit.len())),
+            attributes: self.attributes.clone(),
             current: (count.current > 0 || count.total.is_some()).then_some(count.current),
             total: count.total,
             ..Update::new(job, status, worker_clock())
@@ -151,7 +125,7 @@ impl Fields {
         if count.current > 0 || count.total.is_some() {
             add("current", to_raw_value(&count.current).ok());
             add("total", count.total.and_then(|total| to_raw_value(&total).ok()));
-            add("unit", self.unit.as_ref().and_then(|unit| to_raw_value(unit).ok()));
+            add("unit", self.attributes.unit.as_ref().and_then(|unit| to_raw_value(unit).ok()));
             add("rate", rate.and_then(|rate| to_raw_value(&rounded(rate)).ok()));
             let eta =
                 rate.zip(count.total).and_then(|(rate, total)| eta_seconds(count, total, rate));

@@ -170,7 +170,7 @@ impl Record {
     /// at once.
     pub(crate) fn cancellable(&self) -> bool {
         let mut fields = self.fields();
-        let has_changed = !std::mem::replace(&mut fields.cancellable, true);
+        let has_changed = !std::mem::replace(&mut fields.attributes.cancellable, true);
         if has_changed {
             fields.change_at_once();
         }
