@@ -17,6 +17,7 @@ from ._boundary import harmless, warn_once
 from ._counter import Number
 from ._inbox import Flush, Inbox, NotAccepted
 from ._job import Job
+from ._job_options import JobOptions
 from ._left_loop import uncaught
 from ._memory import LOCK
 from ._rank import Place, place
@@ -89,79 +90,51 @@ class Reporter:
         per_rank: bool = False,
     ) -> Job:
         """Begins a job: see `milepost.job()`."""
-        own = place(id, parent) if per_rank else Place(id, parent, 0)
-        begun = self._begin(
-            name,
-            own.id,
-            total,
-            unit,
-            stage,
-            message,
-            metadata,
-            attempt,
-            ttl,
-            queued,
-            tags,
-            parent=own.parent,
-            weight=weight,
+        return self._job(
+            JobOptions(
+                name,
+                id,
+                total,
+                unit,
+                stage,
+                message,
+                metadata,
+                attempt,
+                ttl,
+                queued,
+                tags,
+                parent,
+                weight,
+                per_rank,
+            )
         )
+
+    def _job(self, options: JobOptions) -> Job:
+        own = place(options.id, options.parent) if options.per_rank else Place(options.id, options.parent, 0)
+        begun = self._begin(options._replace(id=own.id, parent=own.parent))
         if begun is None:
             # A warning was logged. The program still gets a job, which is not reported.
-            begun = Job(Record(_json.describe(id if id is not None else name)), self._inbox)
-
-        def begin_again() -> Job:
-            return self.job(
-                name,
-                id=id,
-                total=total,
-                unit=unit,
-                stage=stage,
-                message=message,
-                metadata=metadata,
-                attempt="next" if attempt is None and id is not None else attempt,
-                ttl=ttl,
-                queued=queued,
-                tags=tags,
-                parent=parent,
-                weight=weight,
-                per_rank=per_rank,
-            )
-
+            begun = Job(Record(_json.describe(options.name if options.id is None else options.id)), self._inbox)
         if own.children:
             begun.expect_children(own.children)
-        begun._begin_again = begin_again
+        begun._begin_again = lambda: self._job(options.again())
         begun._begin_child = self.job
         return begun
 
     @harmless
-    def _begin(
-        self,
-        name: str,
-        id: Optional[object],
-        total: Optional[Number],
-        unit: Optional[str],
-        stage: Optional[str],
-        message: Optional[str],
-        metadata: Optional[Mapping[str, object]],
-        attempt: Union[int, Literal["next"], None],
-        ttl: object,
-        queued: bool,
-        tags: object,
-        is_of_queue: bool = False,
-        parent: Optional[object] = None,
-        weight: Optional[float] = None,
-    ) -> Job:
+    def _begin(self, options: JobOptions) -> Job:
         _notice.notify_deferred()
-        job_id = _job_id_of(name, id)
-        named = None if attempt == "next" else given_whole(attempt, "attempt")
-        record = Record(job_id or _json.describe(id)[:128], named, given_seconds(ttl, "ttl"))
-        record.reopens = attempt == "next" or is_of_queue
-        record.joins = is_of_queue
-        record.own.unit = None if unit is None else given_text(unit)
-        record.own.set_total(given_number(total, "total"))
-        record.description.name(given_text(name))
-        record.description.tags(given_texts(tags, "tags"))
-        if parent is not None and not record.description.parent(given_text(parent), weight):
+        job_id = _job_id_of(options.name, options.id)
+        named = None if options.attempt == "next" else given_whole(options.attempt, "attempt")
+        record = Record(job_id or _json.describe(options.id)[:128], named, given_seconds(options.ttl, "ttl"))
+        record.reopens = options.attempt == "next" or options.is_of_queue
+        record.joins = options.is_of_queue
+        record.own.unit = None if options.unit is None else given_text(options.unit)
+        record.own.set_total(given_number(options.total, "total"))
+        record.description.name(given_text(options.name))
+        record.description.tags(given_texts(options.tags, "tags"))
+        parent = options.parent
+        if parent is not None and not record.description.parent(given_text(parent), options.weight):
             warn_once(f"the parent of {record.job_id} is ignored: it takes a job's id, and a weight above 0 if any")
         with LOCK:
             running = None if job_id is None else self._jobs.get(job_id)
@@ -170,13 +143,13 @@ class Reporter:
             job = Job(record, self._inbox)
             if job_id is not None:
                 self._jobs[job_id] = job
-        if queued:
+        if options.queued:
             record.queue()
-        if stage is not None:
-            record.enter(given_text(stage) or None)
-        if message is not None:
-            record.message(given_text(message) or None)
-        known = given_mapping(metadata, "metadata")
+        if options.stage is not None:
+            record.enter(given_text(options.stage) or None)
+        if options.message is not None:
+            record.message(given_text(options.message) or None)
+        known = given_mapping(options.metadata, "metadata")
         if known:
             record.metadata(known)
         if job_id is not None and self._url is not None:
@@ -197,9 +170,8 @@ class Reporter:
         A task that runs more often than its queue says, such as one that was redelivered twice, opens the next
         attempt. If the id was used before, the server knows of later attempts than the queue: then it joins the latest.
         """
-        begun = self._begin(
-            name, id, None, None, stage, None, metadata, attempt, None, False, (), is_of_queue=True, parent=parent
-        )
+        options = JobOptions(name, id, stage=stage, metadata=metadata, attempt=attempt, parent=parent, is_of_queue=True)
+        begun = self._begin(options)
         return begun if begun is not None else Job(Record(_json.describe(id)), self._inbox)
 
     def prepare(self) -> None:
