@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextvars
-import functools
-import inspect
 import json
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Optional, TypeVar, Union, cast, overload
+from typing import Any, NoReturn, Optional, TypeVar, Union, overload
 
 from . import _current, _json, _notice
-from ._argument import given_number, given_part, given_progress, given_text
-from ._assignable import Assignable
+from ._argument import given_number, given_part, given_text
 from ._boundary import harmless, warn_once
+from ._counted import Counted
 from ._counter import Counter, Number
+from ._decorator import with_jobs
 from ._interactive import hint_page
 from ._left_block import outcome_of
 from ._log_lines import STREAMS
@@ -37,7 +36,7 @@ _POOL_DELIVERY = 0.5
 child at any moment."""
 
 
-class Job:
+class Job(Counted):
     """A handle on a job, to report its progress. Created by `milepost.job()`.
 
     No method raises an error of its own, blocks or waits for a server. Methods change memory, and a background thread
@@ -109,37 +108,6 @@ class Job:
         """Adds to the count, which is in `unit`s."""
         self._own.advance(by)
 
-    def inc(self, by: Number = 1) -> None:
-        """The same as `advance`."""
-        self._own.advance(by)
-
-    @property
-    def total(self) -> Assignable[Number]:
-        """The total of the count: `total = n`, or `total(n)`; None if it is not known."""
-        return Assignable(self._own.total, self._set_total)
-
-    @total.setter
-    def total(self, total: Optional[Number]) -> None:
-        self._set_total(total)
-
-    @harmless
-    def _set_total(self, total: Optional[Number]) -> None:
-        self._own.set_total(given_number(total, "total"))
-
-    @property
-    def progress(self) -> Assignable[float]:
-        """The progress, 0…1, if it does not come from the count: `progress = 0.4`, or `progress(0.4)`.
-        It overrides the count. None removes it."""
-        return Assignable(self._own.given, self._set_progress)
-
-    @progress.setter
-    def progress(self, progress: Optional[float]) -> None:
-        self._set_progress(progress)
-
-    @harmless
-    def _set_progress(self, progress: Optional[float]) -> None:
-        self._own.set_progress(given_progress(progress))
-
     @harmless
     def update(
         self,
@@ -155,7 +123,7 @@ class Job:
         """Sets several values at once; None leaves a value unchanged. `current` is the count."""
         if stage is not None:
             self._enter(stage, self._own)
-        self._own.update(given_number(current, "current"), given_number(total, "total"), given_progress(progress), unit)
+        self._update(current, total, progress, unit)
         if message is not None:
             self.message(message)
         if metadata:
@@ -446,25 +414,9 @@ class Job:
         It works for functions and for coroutine functions. Inside, `milepost.current()` is the job. The return value is
         not reported. With a fixed `id`, a call after the end of another one is the job's next attempt.
         """
-        begin, record = self._begin_again, self._record
-        record.is_withdrawn = True
+        self._record.is_withdrawn = True
         self._wake()
-
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def call_async(*arguments: Any, **named: Any) -> Any:
-                with begin():
-                    return await function(*arguments, **named)
-
-            return cast(F, call_async)
-
-        @functools.wraps(function)
-        def call(*arguments: Any, **named: Any) -> Any:
-            with begin():
-                return function(*arguments, **named)
-
-        return cast(F, call)
+        return with_jobs(function, self._begin_again)
 
     # As a context manager
 
