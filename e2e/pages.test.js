@@ -2,77 +2,9 @@
 /** The pages of the binary, in Chromium: `MILEPOST=target/debug/milepost node --test e2e/pages.test.js`. */
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { PATIENCE, Server, Wire, changeStates, launch, serveFiles, until, violations } from './site.js';
-
-/** @type {import('playwright-core').Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** What a page said that was amiss. @type {string[]} */
-let faults = [];
-/** What is undone after each test. @type {(() => unknown)[]} */
-let leftovers = [];
-
-before(async () => {
-  browser = await launch();
-});
-after(() => browser.close());
-beforeEach(async () => {
-  faults = [];
-  leftovers = [];
-  server = new Server('linger=0');
-  leftovers.push(() => server.remove());
-  await server.start();
-});
-afterEach(async () => {
-  for (const undo of leftovers.reverse()) await undo();
-});
-
-/**
- * @param {string} path
- * @param {import('playwright-core').BrowserContextOptions} [options]
- * @param {(page: import('playwright-core').Page) => void} [prepare] what to set up before the page loads
- */
-async function open(path, options = {}, prepare = () => {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-  leftovers.push(() => context.close());
-  await serveFiles(context);
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
-  page.on('pageerror', (error) => faults.push(String(error)));
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) faults.push(message.text());
-  });
-  await prepare(page);
-  await page.goto(path.startsWith('http') ? path : server.url + path);
-  return page;
-}
-
-/** But for what Chromium itself says of a server that is not there. */
-function noFaults() {
-  const own = faults.filter((fault) => !/ERR_(CONNECTION|INTERNET|EMPTY|SOCKET|NETWORK)|WebSocket connection to/.test(fault));
-  assert.deepEqual(own, []);
-}
-
-/**
- * @param {import('playwright-core').Page} page
- * @param {string} selector
- * @param {RegExp | string} text
- */
-async function reads(page, selector, text) {
-  const wanted = typeof text === 'string' ? new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')) : text;
-  let found = '';
-  try {
-    await until(selector, async () => {
-      const shown = page.locator(selector).first();
-      found = (await shown.isVisible()) ? ((await shown.innerText()) ?? '') : '(not visible)';
-      return wanted.test(found.replaceAll('\u202f', ' '));
-    });
-  } catch {
-    assert.match(found.replaceAll('\u202f', ' '), wanted, selector);
-  }
-}
+import { test } from 'node:test';
+import { browser, forgive, leftovers, noFaults, open, reads, row, server } from './harness.js';
+import { Server, Wire, changeStates, until, violations } from './site.js';
 
 /**
  * Types the id that `/try` asks for, and goes on.
@@ -84,9 +16,6 @@ async function confirm(page, job, action) {
   await page.locator('#confirm-id').fill(job);
   await page.locator('#confirm').getByRole('button', { name: action }).click();
 }
-
-/** @param {string} job */
-const row = (job) => `.jobs .job:has(.job-id[title="${job}"])`;
 
 /** @param {number} count */
 function many(count) {
@@ -238,7 +167,7 @@ test('an image of a result is loaded on demand', async () => {
   await page.getByRole('button', { name: 'Preview' }).click();
   await reads(page, '[data-part="result"]', 'The image could not be loaded.');
   assert.deepEqual(await violations(page), []);
-  faults = faults.filter((fault) => !/status of 404/.test(fault));
+  forgive(/status of 404/);
   noFaults();
 });
 
@@ -297,7 +226,7 @@ test('a job’s page lists its attempts, each with its error', async () => {
   await server.report('r1', { attempt: 2, progress: 0.1 });
   await server.report('r1', { status: 'failed', error: 'second' });
   await server.report('r1', { attempt: 3, progress: 0.2 });
-  const all = /Attempt 3\s*Running[^]*Attempt 2\s*Failed after [^]*second[^]*Attempt 1\s*Failed after [^]*ValueError: first/;
+  const all = /Attempt 3\s*Running[^]*Attempt 2\s*Failed[^]*second[^]*Attempt 1\s*Failed[^]*ValueError: first/;
   await reads(page, '[data-part="attempts"]', all);
   await page.locator('[data-part="attempts"]').getByText('All 3 lines').click();
   await reads(page, '[data-part="attempts"]', /Traceback[^]*line 1/);
@@ -1204,7 +1133,7 @@ test('several jobs are cancelled or deleted with one confirmation', async () => 
   await select('job-0').check();
   await page.getByRole('searchbox').fill('job-1');
   await until('it is not selected', async () => !(await page.locator('.bulk').isVisible()));
-  faults = faults.filter((fault) => !/status of 403/.test(fault));
+  forgive(/status of 403/);
   noFaults();
 });
 

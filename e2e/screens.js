@@ -44,6 +44,7 @@ const PAGES = {
   'job-cancelled': { path: '/?job=backup:eu-west' },
   'job-children': { path: '/?job=batch:nightly' },
   'list-parent': { path: '/?parent=batch:nightly' },
+  'job-attempts': { path: '/?job=train:resnet-18' },
   'job-unknown': { path: '/?job=nobody' },
   try: { path: '/try' },
   embed: { path: '/embed/render:trailer-4k' },

@@ -181,7 +181,7 @@ export async function serveFiles(context) {
   const types = { html: 'text/html', css: 'text/css', js: 'text/javascript' };
   await context.route(/^http:\/\/127\.0\.0\.1:\d+\/(try|[\w/-]+\.(js|css))?(\?.*)?$/, (route) => {
     const path = new URL(route.request().url()).pathname;
-    const name = path === '/' ? '/index.html' : path === '/try' ? '/try.html' : path === '/job-progress.js' ? '/job-progress.min.js' : path;
+    const name = path === '/' ? '/index.html' : path === '/try' ? '/try.html' : /^\/(first|index|try|job-progress)\.js$/.test(path) ? path.replace('.js', '.min.js') : path;
     if (!existsSync(FILES + name)) return route.fallback();
     const type = types[/** @type {keyof typeof types} */ (name.split('.').at(-1) ?? '')];
     return route.fulfill({ body: readFileSync(FILES + name), contentType: `${type}; charset=utf-8` });

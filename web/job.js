@@ -262,34 +262,3 @@ export function stopwatch(ms) {
   if (days >= 1) return `${days} d ${hours % 24} h`;
   return hours ? `${hours}:${pad(minutes % 60)}:${pad(seconds % 60)}` : `${minutes}:${pad(seconds % 60)}`;
 }
-
-/**
- * A time of day to the second, with the date if it was on another day.
- * @param {number} time
- */
-export function moment(time) {
-  const date = new Date(time);
-  const isToday = date.toDateString() === new Date().toDateString();
-  const day = isToday ? '' : `${new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' }).format(date)} `;
-  return day + date.toLocaleTimeString('en-GB');
-}
-
-/** @param {number} ms */
-export function ago(ms) {
-  return ms < 2000 ? 'just now' : `${duration(ms)} ago`;
-}
-
-/**
- * A time of day; with the date, if it was on another day, and its year, if it was in another one.
- * @param {number | null} time
- */
-export function clock(time) {
-  if (time === null) return '';
-  const date = new Date(time);
-  const today = new Date();
-  const isToday = date.toDateString() === today.toDateString();
-  const isThisYear = date.getFullYear() === today.getFullYear();
-  /** @type {Intl.DateTimeFormatOptions} */
-  const day = isToday ? {} : { day: 'numeric', month: 'short', ...(!isThisYear && { year: 'numeric' }) };
-  return new Intl.DateTimeFormat('en-GB', { ...day, hour: '2-digit', minute: '2-digit' }).format(date);
-}

@@ -1,8 +1,9 @@
 // @ts-check
 /** The latest that happened, the latest first, and no more than can be kept. */
 
-import { Job, moment, text, timeOf } from './job.js';
+import { Job, text, timeOf } from './job.js';
 import { element } from './paint.js';
+import { moment } from './times.js';
 
 /** @typedef {import('./milepost.js').State} State */
 

@@ -58,6 +58,11 @@ export function paintHealth(root, job, now, isLive) {
   return health === 'ok' ? '' : job.trouble(now);
 }
 
+/** The longest that a bar takes to arrive where its job is, in milliseconds. */
+const LONGEST_GLIDE = 2000;
+/** Where each bar is drawn, of which job, and since when. @type {WeakMap<HTMLElement, { job: Job, share: number, at: number }>} */
+const drawn = new WeakMap();
+
 /**
  * @param {HTMLElement} bar
  * @param {HTMLElement} fill
@@ -66,12 +71,8 @@ export function paintHealth(root, job, now, isLive) {
 function paintBar(bar, fill, job) {
   const { share } = job;
   const isRunning = job.state?.status === 'processing';
-  const before = Number(fill.dataset.share ?? NaN);
   bar.dataset.total = share !== null ? 'known' : isRunning ? 'unknown' : 'none';
-  // It is drawn where it is at first, and where it was set back to; it only ever runs forwards.
-  fill.classList.toggle('snap', !((share ?? 0) >= before));
-  fill.dataset.share = String(share ?? 0);
-  fill.style.setProperty('--done', String(share ?? 0));
+  glide(fill, job, share ?? 0);
 
   bar.setAttribute('role', 'progressbar');
   bar.setAttribute('aria-label', job.id);
@@ -81,6 +82,24 @@ function paintBar(bar, fill, job) {
   else bar.setAttribute('aria-valuenow', String(Math.floor(share * 100)));
   const where = job.hasEnded ? job.outcome : job.percent || (isRunning ? 'total not known' : job.word);
   bar.setAttribute('aria-valuetext', [where, job.stage].filter(Boolean).join(', '));
+}
+
+/**
+ * Moves the bar to where the job is. As long as the job took from the step before to this one, the bar takes too: it moves steadily,
+ * and is never further than what was reported. It is drawn where it is at first, and where it was set back to.
+ * @param {HTMLElement} fill
+ * @param {Job} job
+ * @param {number} share
+ */
+function glide(fill, job, share) {
+  const before = drawn.get(fill);
+  if (before?.job === job && before.share === share) return;
+  const now = performance.now();
+  drawn.set(fill, { job, share, at: now });
+  const isForwards = before?.job === job && share > before.share;
+  const takes = isForwards ? Math.min(now - before.at, job.hasEnded ? 300 : LONGEST_GLIDE) : 0;
+  fill.style.setProperty('--glide', `${Math.round(takes)}ms`);
+  fill.style.setProperty('--done', String(share));
 }
 
 /**

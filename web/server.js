@@ -1,7 +1,8 @@
 // @ts-check
 /** What the server is asked over HTTP. */
 
-import { askToSignIn, credential } from './sign-in.js';
+import { credential } from './credential.js';
+import { askToSignIn } from './sign-in.js';
 
 /** Where the server is that this page came from, without a slash at the end. */
 export function home() {
@@ -18,10 +19,11 @@ export function jobUrl(server, id) {
 
 /**
  * @param {string} url
+ * @param {Promise<Response> | null} [sent] the answer to the same request, if it was sent already
  * @returns {Promise<{ ok: boolean, status: number, body: any, now: number }>} `now` is the server's clock
  */
-export async function ask(url) {
-  return request(url, {});
+export async function ask(url, sent = null) {
+  return sent ? read(await sent) : request(url, {});
 }
 
 /**
@@ -42,7 +44,11 @@ export function credentials(url) {
 export async function request(url, init) {
   const headers = { accept: 'application/json', ...credentials(url) };
   const redirect = 'authorization' in headers ? 'error' : 'follow';
-  const response = await fetch(url, { ...init, headers, redirect, signal: AbortSignal.timeout(10_000) });
+  return read(await fetch(url, { ...init, headers, redirect, signal: AbortSignal.timeout(10_000) }));
+}
+
+/** @param {Response} response */
+async function read(response) {
   const date = Date.parse(response.headers.get('date') ?? '');
   const { ok, status } = response;
   // A job that was deleted is answered without a body.

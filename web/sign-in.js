@@ -1,36 +1,12 @@
 // @ts-check
-/**
- * The credential of this server's own pages. It comes from the address's fragment, which browsers do not send, or from
- * the form that appears when the server requires one. The tab keeps it for its session, and sends it to this server only.
- */
+/** The form that asks for a credential when the server requires one, and the token in a page's address. */
 
+import { credential, keep, tokenInAddress } from './credential.js';
 import { byId, write } from './paint.js';
-
-const KEY = 'milepost-token';
-
-/** @returns {string} empty if there is none */
-export function credential() {
-  try {
-    return sessionStorage.getItem(KEY) ?? '';
-  } catch {
-    // Storage may be disabled.
-    return memory;
-  }
-}
-
-let memory = '';
-
-/** @param {string} token */
-function keep(token) {
-  memory = token;
-  try {
-    sessionStorage.setItem(KEY, token);
-  } catch {}
-}
 
 /** Takes a token out of the address: `#token=…`. */
 function takeFromAddress() {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  const token = tokenInAddress();
   if (token === null) return;
   keep(token);
   // So that neither the history nor a copied address contains it.

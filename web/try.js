@@ -6,13 +6,15 @@ import { confirmByTyping } from './confirm.js';
 import { ConnectionSign } from './connection.js';
 import { ValueSection, paintError } from './dashboard/details.js';
 import { paintText } from './dashboard/text.js';
-import { Job, clock, isLater } from './job.js';
+import './gallery.js';
+import { Job, isLater } from './job.js';
 import { logItem, logOnTop, stateItem } from './log.js';
 import { byId, element, paint, paintHealth, write } from './paint.js';
 import { Reports } from './reports.js';
 import { doSampleJob } from './sample.js';
 import { home } from './server.js';
 import * as signIn from './sign-in.js';
+import { clock } from './times.js';
 import { Watches } from './watches.js';
 
 /** @typedef {import('./milepost.js').State} State */
@@ -141,7 +143,6 @@ function clearJob() {
   delete live.dataset.status;
   delete live.dataset.health;
   parts.bar.dataset.total = 'none';
-  delete parts.fill.dataset.share;
   parts.badge.hidden = true;
   parts.more.hidden = true;
   for (const name of ['percent', 'stage', 'aside']) write(parts[name], '');

@@ -1,9 +1,10 @@
 // @ts-check
 /** The jobs that a page watches, all over one socket of its own. */
 
+import { credential } from './credential.js';
 import { watch } from './milepost.js';
 import { home } from './server.js';
-import { askToSignIn, credential } from './sign-in.js';
+import { askToSignIn } from './sign-in.js';
 
 /**
  * @typedef {import('./milepost.js').State} State

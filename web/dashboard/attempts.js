@@ -1,9 +1,11 @@
 // @ts-check
-/** A job's attempts, the latest first: how each ended, when, after how long, and with which error. */
+/** A job's attempts, the latest first: how each ended, when, after how long, on which course, and with which error. */
 
-import { WORDS, clock, stopwatch, text } from '../job.js';
+import { WORDS, stopwatch, text } from '../job.js';
 import { errorSummary } from '../milepost.js';
 import { element } from '../paint.js';
+import { clock } from '../times.js';
+import { sparkline } from './chart.js';
 
 /**
  * As the history has it. The latest attempt's error is that of the state, which may be longer.
@@ -18,35 +20,43 @@ const shown = new WeakMap();
  * @param {Record<string, HTMLElement>} parts
  * @param {readonly Attempt[]} attempts the oldest first
  * @param {import('../milepost.js').State} state the present one, which overrides its attempt's entry
+ * @param {readonly import('./course.js').Sample[]} samples of all attempts, as far as they are known
  */
-export function paintAttempts(parts, attempts, state) {
+export function paintAttempts(parts, attempts, state, samples) {
   const earlier = attempts.filter(({ attempt }) => attempt < state.attempt);
   const list = parts.attempts;
   parts['attempts-section'].hidden = state.attempt === 1 || earlier.length === 0;
   const { attempt, status, started_at, ended_at, error } = /** @type {Attempt} */ (/** @type {unknown} */ (state));
   const all = [{ attempt, status, started_at, ended_at, error }, ...[...earlier].reverse()];
-  const content = JSON.stringify(all);
+  // Of the attempt that runs, the chart above is the course.
+  const courses = all.map(({ attempt, ended_at }) => (ended_at ? samples.filter((sample) => sample.attempt === attempt) : []));
+  const content = JSON.stringify([all, courses.map(({ length }) => length)]);
   if (shown.get(list) === content) return;
   shown.set(list, content);
-  list.replaceChildren(...all.map(item));
+  list.replaceChildren(...all.map((entry, index) => item(entry, courses[index])));
 }
 
-/** @param {Attempt} attempt */
-function item({ attempt, status, started_at, ended_at, error }) {
+/**
+ * @param {Attempt} attempt
+ * @param {readonly import('./course.js').Sample[]} course
+ */
+function item({ attempt, status, started_at, ended_at, error }, course) {
   const made = document.createElement('li');
   made.dataset.status = status;
   const [started, ended] = [Date.parse(text(started_at)), Date.parse(text(ended_at))];
   const head = element('p', '', 'leg');
-  const took = ended >= started ? ` ${status === 'completed' ? 'in' : 'after'} ${stopwatch(ended - started)}` : '';
+  const took = ended - started >= 100 ? ` ${status === 'completed' ? 'in' : 'after'} ${stopwatch(ended - started)}` : '';
   head.append(element('span', `Attempt ${attempt}`, 'stage'), element('span', `${WORDS[status] ?? status}${took}`, 'took'));
   made.append(head);
   if (ended || started) made.append(element('p', ended ? `ended ${clock(ended)}` : `began ${clock(started)}`, 'leg-foot'));
+  const line = sparkline(course);
+  if (line) made.append(line);
   const whole = status === 'failed' ? text(error, Infinity) : '';
   const summary = errorSummary(whole);
   if (summary) {
-    const line = element('p', summary, 'attempt-error');
-    line.dir = 'auto';
-    made.append(line);
+    const cause = element('p', summary, 'attempt-error');
+    cause.dir = 'auto';
+    made.append(cause);
   }
   if (summary !== whole.trim()) made.append(trace(whole));
   return made;

@@ -1,15 +1,21 @@
 // @ts-check
 /** Progress over time, drawn; and as a table, for those who do not see it and those who want the figures. */
 
-import { duration, moment } from '../job.js';
+import { duration } from '../job.js';
 import { element, write } from '../paint.js';
+import { moment } from '../times.js';
+import { pointAt } from './chart-pointer.js';
+import { shape } from './shape.js';
 
 /** @typedef {import('./course.js').Sample} Sample */
 
-const HEIGHT = 170;
+const HEIGHT = 190;
 /** Room for the labels, in pixels. */
-const EDGE = { top: 8, right: 8, bottom: 22, left: 44 };
+const EDGE = { top: 24, right: 8, bottom: 22, left: 44 };
 const MOST_ROWS = 100;
+/** How wide a letter of a label is at most, and how little of a stage's name is still of use, in pixels. */
+const LETTER = 6.5;
+const LEAST_LABEL = 30;
 
 /**
  * @param {HTMLElement} box
@@ -37,15 +43,59 @@ export function drawChart(box, samples) {
     picture.append(shape('path', { class: 'area', d: `M${x(first.time)},${y(0)}L${points.join('L')}L${x(last.time)},${y(0)}Z` }));
     picture.append(shape('polyline', { class: 'line', points: points.join(' ') }));
   }
-  samples.forEach((sample, index) => {
-    const before = samples[index - 1];
-    if (!before || (before.stage === sample.stage && before.attempt === sample.attempt)) return;
-    const kind = before.attempt === sample.attempt ? 'change' : 'change attempt';
-    picture.append(shape('line', { class: kind, x1: x(sample.time), x2: x(sample.time), y1: y(1), y2: y(0) }));
+  const changes = samples.filter((sample, index) => isChange(samples[index - 1], sample));
+  changes.forEach((sample, index) => {
+    const [from, to] = [x(sample.time), x(changes[index + 1]?.time ?? begun + span)];
+    if (index > 0) {
+      const kind = changes[index - 1].attempt === sample.attempt ? 'change' : 'change attempt';
+      picture.append(shape('line', { class: kind, x1: from, x2: from, y1: EDGE.top - 16, y2: y(0) }));
+    }
+    if (to - from >= LEAST_LABEL) picture.append(stageLabel(sample.stage, from + 4, to - from - 8));
   });
   const last = samples.filter(({ progress }) => progress !== null).at(-1);
   if (last) picture.append(shape('circle', { class: 'dot-now', cx: x(last.time), cy: y(last.progress ?? 0), r: 4 }));
   box.replaceChildren(picture);
+  pointAt(box, { samples: samples.filter(({ progress }) => progress !== null), x, y });
+}
+
+/**
+ * Whether a stage or an attempt begins.
+ * @param {Sample | undefined} before
+ * @param {Sample} sample
+ */
+const isChange = (before, sample) => before?.stage !== sample.stage || before.attempt !== sample.attempt;
+
+/**
+ * What the job was busy with, above its part of the line; as much of the name as there is room for.
+ * @param {string} stage
+ * @param {number} left
+ * @param {number} room
+ */
+function stageLabel(stage, left, room) {
+  const letters = [...stage];
+  const most = Math.floor(room / LETTER);
+  const made = label(left, EDGE.top - 7, 'start', letters.length > most ? `${letters.slice(0, Math.max(1, most - 1)).join('')}…` : stage);
+  made.setAttribute('class', 'stage-label');
+  const whole = shape('title', {});
+  whole.textContent = stage;
+  made.append(whole);
+  return made;
+}
+
+/**
+ * The same without words, for an attempt in a list. Nothing: too little is known of it.
+ * @param {readonly Sample[]} samples of the attempt, the oldest first
+ */
+export function sparkline(samples) {
+  const known = samples.filter(({ progress }) => progress !== null);
+  if (known.length < 2) return null;
+  const [width, height] = [200, 28];
+  const begun = known[0].time;
+  const span = Math.max(1, (known.at(-1)?.time ?? begun) - begun);
+  const points = known.map(({ time, progress }) => `${(((time - begun) / span) * width).toFixed(1)},${(2 + (1 - (progress ?? 0)) * (height - 4)).toFixed(1)}`);
+  const picture = shape('svg', { class: 'sparkline', viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': describe(samples, span) });
+  picture.append(shape('path', { class: 'area', d: `M0,${height}L${points.join('L')}L${width},${height}Z` }), shape('polyline', { class: 'line', points: points.join(' '), 'vector-effect': 'non-scaling-stroke' }));
+  return picture;
 }
 
 /**
@@ -97,16 +147,6 @@ function describe(samples, span) {
   const percent = (/** @type {Sample | undefined} */ sample) => `${Math.floor((sample?.progress ?? 0) * 100)} %`;
   if (known.length === 0) return 'Progress over time: not known';
   return `Progress over time: from ${percent(known[0])} to ${percent(known.at(-1))} within ${duration(span)}`;
-}
-
-/**
- * @param {string} name
- * @param {Record<string, string | number>} attributes
- */
-function shape(name, attributes) {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
-  return made;
 }
 
 /**

@@ -22,7 +22,7 @@ const QUERIES = [{ health: 'lost,stalled' }, { status: 'failed' }, { status: 'pr
 /** A child that is not well comes first, whatever its status. */
 const RANKS = ['failed', 'processing', 'queued', 'cancelled', 'completed'];
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 export class Children {
   /** Of the parent's latest state, and of the one that the children were asked for with. */

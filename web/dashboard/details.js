@@ -2,7 +2,7 @@
 /** A job's error, its result and its metadata. What is long is shown in full on demand. */
 
 import { write } from '../paint.js';
-import { copy, download } from './text.js';
+import { copy, download, isWebAddress } from './text.js';
 import { Tree } from './tree.js';
 
 /** @typedef {import('../job.js').Job} Job */
@@ -19,6 +19,37 @@ export function paintError(parts, job) {
   write(parts['trace-size'], `All ${error.trim().split('\n').length} lines`);
   write(parts.error, error);
   parts['copy-error'].onclick = () => copy(parts['copy-error'], error, parts.error);
+}
+
+/**
+ * The button beside a completed job's headline: its result, if that is or has an address of the web.
+ * @param {HTMLElement} link
+ * @param {Job} job
+ */
+export function paintResultLink(link, job) {
+  const address = job.state?.status === 'completed' ? addressIn(job.state.result) : null;
+  link.hidden = address === null;
+  if (address === null || link.getAttribute('href') === address) return;
+  link.setAttribute('href', address);
+  const { hostname, pathname } = new URL(address);
+  write(link, `Open ${lastPart(pathname) || hostname}`);
+  link.title = address;
+}
+
+/** @param {unknown} result @returns {string | null} */
+function addressIn(result) {
+  const values = typeof result === 'object' && result ? Object.values(result) : [result];
+  return values.find(isWebAddress) ?? null;
+}
+
+/** @param {string} path */
+function lastPart(path) {
+  const part = path.split('/').at(-1) ?? '';
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** A section of a job's page that shows a value as a tree, to be copied and downloaded as JSON. */

@@ -8,7 +8,7 @@ const TYPING = 120;
 /** So many occurrences are highlighted; all lines with one are marked. */
 const MOST_HIGHLIGHTS = 2000;
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 export class Finder {
   /** @type {HTMLElement[]} */

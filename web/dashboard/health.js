@@ -7,7 +7,7 @@ import { ask, home } from '../server.js';
 /** How often to ask, in milliseconds. */
 const EVERY = 5000;
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 export class Health {
   /** @type {{ at: number, messages: number } | null} */

@@ -1,10 +1,10 @@
 // @ts-check
 /** A job's log on its page: it follows, can be searched, saved and linked to line by line, and is bounded. */
 
+import { credential } from '../credential.js';
 import { watchLog } from '../milepost.js';
 import { element, write } from '../paint.js';
 import { home } from '../server.js';
-import { credential } from '../sign-in.js';
 import { piecesOf } from './ansi.js';
 import { Finder } from './finder.js';
 import { copy, download } from './text.js';
@@ -17,7 +17,7 @@ const MOST_LINES = 5000;
 /** So close to its end a log counts as scrolled to the end, in pixels. */
 const END = 24;
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 export class JobLog {
   /** @type {ReturnType<typeof watchLog> | null} */

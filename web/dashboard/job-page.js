@@ -2,18 +2,19 @@
 /** One job, large: where it is, how it got there, and what it says of itself. */
 
 import { announce } from '../announce.js';
-import { Job, ago, clock, text } from '../job.js';
+import { Job, text } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
 import { isEnd } from '../milepost.js';
 import { askToNotify, canNotify, notifyOf } from '../notify.js';
 import { build, paint, paintHealth, paintTags, write } from '../paint.js';
 import { ask, curl, home, jobUrl } from '../server.js';
+import { clock, paintAge, toggleTimes } from '../times.js';
 import { paintArtifacts } from './artifacts.js';
 import { paintAttempts } from './attempts.js';
 import { drawChart, fillTable } from './chart.js';
 import { Children } from './children.js';
 import { Course } from './course.js';
-import { ValueSection, paintError } from './details.js';
+import { ValueSection, paintError, paintResultLink } from './details.js';
 import { JobLog } from './job-log.js';
 import { Requests } from './requests.js';
 import { paintText } from './text.js';
@@ -65,6 +66,10 @@ export class JobPage {
     this.children = new Children(parts, id);
     this.output = new JobLog(parts, id);
     parts.notify.addEventListener('click', () => this.#toggleNotify());
+    parts.updated.addEventListener('click', () => {
+      toggleTimes();
+      this.tick();
+    });
     this.watchers = new Watchers({
       wanted: () => [id],
       isOwn: () => this.page.sign.isLive,
@@ -166,10 +171,11 @@ export class JobPage {
     paintText(parts.message, job.message, MOST_MESSAGE_CHARS);
     paintError(parts, job);
     this.result.paint(job.state.result);
+    paintResultLink(parts['result-link'], job);
     this.metadata.paint(job.state.metadata);
     this.children.paint(job.state);
     paintArtifacts(parts, job.state['artifacts']);
-    paintAttempts(parts, this.#attempts, job.state);
+    paintAttempts(parts, this.#attempts, job.state, this.#course.samples);
     this.#paintNotify();
     write(parts.attempt, String(job.state.attempt));
     write(parts.position, job.state.position);
@@ -187,7 +193,7 @@ export class JobPage {
     write(parts.status, job.state.attempt > 1 ? `${word}, attempt ${job.state.attempt}` : word);
     const { rate, left } = job.outlook(now);
     write(parts.aside, job.hasEnded ? this.#endedAt() : trouble || [rate, left].filter(Boolean).join(' · '));
-    write(parts.updated, ago(job.age(now)));
+    paintAge(parts.updated, job.age(now), now);
     write(parts.rate, rate || '–');
     this.children.tick(now, this.page.sign.isLive);
   }

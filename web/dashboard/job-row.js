@@ -1,15 +1,16 @@
 // @ts-check
 /** The rows of the list: one for each job that can be seen, and one for each group's heading. */
 
-import { Job, WORDS, ago } from '../job.js';
+import { Job, WORDS } from '../job.js';
 import { build, element, paint, paintHealth, paintTags, write } from '../paint.js';
+import { paintAge } from '../times.js';
 
 /** @typedef {import('./groups.js').Group} Group */
 /** @typedef {import('./rows.js').AnyRow} AnyRow */
 /** @typedef {import('./rows.js').Item} Item */
 /** @typedef {import('./rows.js').Row} Row */
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 /**
  * An empty row.
@@ -53,7 +54,7 @@ export function paintTimes({ job, parts, root }, now, isLive) {
   root.toggleAttribute('data-overdue', !trouble && job.isOverdue(now));
   const isRunning = job.state?.status === 'processing';
   write(parts.left, job.pending ? job.pending : trouble ? trouble : isRunning ? left || (job.share === null ? 'Total not known' : '') : job.hasEnded ? job.headline : job.word);
-  write(parts.age, ago(job.age(now)));
+  paintAge(parts.age, job.age(now), now);
   write(parts.rate, left && rate);
 }
 

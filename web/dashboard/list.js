@@ -5,6 +5,7 @@ import { announce } from '../announce.js';
 import { Job } from '../job.js';
 import { build, write } from '../paint.js';
 import { curl, home } from '../server.js';
+import { toggleTimes } from '../times.js';
 import { Controls } from './controls.js';
 import { Groups } from './groups.js';
 import { Health } from './health.js';
@@ -27,7 +28,7 @@ const PACE = /** @type {const} */ ({ mode: 'latest', maxRate: 10 });
 /** So many jobs are loaded before somebody scrolls. */
 const PREFETCHED = 1000;
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 export class ListView {
   root = document.createElement('div');
@@ -165,6 +166,10 @@ export class ListView {
       this.paint();
       this.rows.paintAll();
       return;
+    }
+    if (target.closest('.age')) {
+      toggleTimes();
+      return this.tick();
     }
     if (target.closest('.more-actions')) return this.menu.open(row.job, row.parts.more);
     if (target === row.parts.select) return this.selection.toggle(row.job, event.shiftKey);

@@ -4,6 +4,7 @@
  * of the jobs beyond them only those that match; for another order than the newest first, `sorted`, in the server's order.
  */
 
+import { FIRST_SIGHT, takeFirst } from '../first.js';
 import { Job, isLater } from '../job.js';
 import { errorSummary } from '../milepost.js';
 import { ask, home } from '../server.js';
@@ -14,7 +15,7 @@ import { ask, home } from '../server.js';
  *   any. `sort`: as the server's; empty: the newest first
  */
 
-/** What is seen first should come quickly. */
+/** Once the list is there, so many jobs may have come at once. */
 const FIRST_PAGE = 100;
 const PAGE = 1000;
 /** At this many the page stops loading; a search, which is the server's, still finds the rest. */
@@ -166,7 +167,7 @@ export class Listing {
 
   /** Puts new jobs on top, and takes those out that the server has forgotten. */
   async look() {
-    const first = await this.#page(FIRST_PAGE, null);
+    const first = await this.#page(this.isLoaded ? FIRST_PAGE : FIRST_SIGHT, null);
     let { next } = first;
     const head = first.jobs;
     for (let pages = 1; this.#newest.length > 0 && next !== null && !this.#newest.some((job) => job === head.at(-1)); pages += 1) {
@@ -297,7 +298,8 @@ export class Listing {
     if (filter?.search) query.set('q', filter.search);
     if (filter?.tag) query.set('tag', filter.tag);
     if (filter?.parent) query.set('parent', filter.parent);
-    const { ok, status, body, now } = await ask(`${home()}/jobs?${query}`);
+    const url = `${home()}/jobs?${query}`;
+    const { ok, status, body, now } = await ask(url, takeFirst(url));
     if (!ok) throw new Error(body?.detail ?? `The server answered with status ${status}.`);
     this.total = body.total;
     /** @type {State[]} */

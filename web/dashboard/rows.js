@@ -214,8 +214,6 @@ export class Rows {
   #give(row) {
     this.#rows.delete(row.job);
     row.root.remove();
-    if (row.job instanceof Group) return;
-    delete row.parts.fill.dataset.share;
-    if (this.#spare.length < 4 * MARGIN) this.#spare.push(row);
+    if (!(row.job instanceof Group) && this.#spare.length < 4 * MARGIN) this.#spare.push(row);
   }
 }

@@ -10,7 +10,7 @@ import { deleteJob, sendRequest } from './requests.js';
 /** So many requests are sent at a time. */
 const AT_ONCE = 8;
 
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat();
 
 const ACTIONS = {
   cancel: { name: 'Cancel', doing: 'Cancelling', done: 'Requested to cancel', failed: 'cancelled' },

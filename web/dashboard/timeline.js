@@ -1,8 +1,9 @@
 // @ts-check
 /** What a job was busy with, one after the other, and for how long; and the declared stages that are still ahead. */
 
-import { duration, moment } from '../job.js';
+import { duration } from '../job.js';
 import { element } from '../paint.js';
+import { moment } from '../times.js';
 
 /**
  * @typedef {import('../milepost.js').Step} Step

@@ -155,6 +155,8 @@ export class JobProgress extends Base {
   /** @type {import('../milepost.js').Health} */
   #health = 'ok';
   #frame = 0;
+  /** When the bar was set to where it is, by `performance.now()`. */
+  #movedAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {Token | undefined} */
@@ -353,10 +355,15 @@ export class JobProgress extends Base {
     // An empty bar would say 0 %.
     bar.classList.toggle('is-none', progress === null && !!state && isEnd(state));
     bar.classList.toggle('is-stale', !!state && !isEnd(state) && this.connection !== 'open');
-    // It jumps back, and to where it was found; it only ever glides forwards.
-    const isForward = !!before && before.attempt === state?.attempt && (progress ?? 0) >= (Number(before.progress) || 0);
-    fill.style.transition = isForward ? '' : 'none';
-    fill.style.inlineSize = `${(progress ?? 0) * 100}%`;
+    // It jumps back, and to where it was found. Forwards it glides for as long as the job took to get there.
+    const size = `${(progress ?? 0) * 100}%`;
+    if (size !== fill.style.inlineSize) {
+      const now = performance.now();
+      const isForward = before?.attempt === state?.attempt && parseFloat(size) > parseFloat(fill.style.inlineSize);
+      fill.style.transitionDuration = `${isForward ? Math.min(now - this.#movedAt, state && isEnd(state) ? 300 : 2000) : 0}ms`;
+      this.#movedAt = now;
+      fill.style.inlineSize = size;
+    }
     bar.setAttribute('aria-label', this.#label);
     const values = progress === null ? null : {
       'aria-valuemin': '0',

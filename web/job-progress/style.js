@@ -48,8 +48,7 @@ p { margin: 0; }
   block-size: 100%;
   border-radius: inherit;
   background: var(--_color);
-  transform-origin: 0 50%;
-  transition: inline-size 0.25s linear;
+  transition: inline-size linear;
 }
 .is-unknown .fill { inline-size: 30% !important; animation: pass 1.6s ease-in-out infinite; }
 .is-unknown:dir(rtl) .fill { animation-direction: reverse; animation-name: pass-rtl; }

@@ -55,7 +55,7 @@ pub(crate) fn steps() -> Vec<Step> {
         },
     ));
     steps.push(Step::waiting("browser", "the pages and the component, in Chromium", || {
-        let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/tokens.test.js e2e/browser/component.test.js";
+        let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/dashboard.test.js e2e/tokens.test.js e2e/browser/component.test.js";
         Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
         Ok(Outcome::Passed)
     }));

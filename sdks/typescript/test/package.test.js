@@ -9,13 +9,19 @@ import { gzipSync } from 'node:zlib';
 import { watch } from 'milepost';
 import { job } from 'milepost/reporter';
 
-import { BUNDLES, bundle } from '../bundle.js';
+import { BUNDLES, PAGES, bundle, bundlePage } from '../bundle.js';
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8');
 
 for (const [file, folder] of Object.entries(BUNDLES)) {
   test(`web/${file} is what web/${folder}/ bundles to`, async () => {
     assert.equal(read(`../../../web/${file}`), await bundle(folder), 'run `node sdks/typescript/bundle.js`');
+  });
+}
+
+for (const [file, entry] of Object.entries(PAGES)) {
+  test(`web/${file} is what web/${entry} bundles to`, async () => {
+    assert.equal(read(`../../../web/${file}`), await bundlePage(entry), 'run `node sdks/typescript/bundle.js`');
   });
 }
 

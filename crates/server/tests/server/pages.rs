@@ -9,10 +9,16 @@ use crate::support::{Response, Server};
 const BOUND: usize = 8 * 1024;
 
 #[tokio::test]
-async fn the_component_is_the_bundle() {
+async fn the_component_and_what_pages_run_are_the_bundles() {
     let server = Server::start().await;
-    let bundle = include_str!("../../../../web/job-progress.min.js");
-    assert_eq!(server.get("/job-progress.js").await.body, bundle);
+    for (path, bundle) in [
+        ("/job-progress.js", include_str!("../../../../web/job-progress.min.js")),
+        ("/first.js", include_str!("../../../../web/first.min.js")),
+        ("/index.js", include_str!("../../../../web/index.min.js")),
+        ("/try.js", include_str!("../../../../web/try.min.js")),
+    ] {
+        assert_eq!(server.get(path).await.body, bundle, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -35,7 +41,7 @@ async fn the_browser_s_module_is_the_bundle_and_small() {
 #[tokio::test]
 async fn other_scripts_are_served_without_comments() {
     let server = Server::start().await;
-    for path in ["/languages.js", "/job.js"] {
+    for path in ["/languages.js", "/notify.js"] {
         let script = server.get(path).await;
         for line in script.body.lines() {
             assert!(!line.is_empty() && !line.starts_with([' ', '*']), "{line:?}");
@@ -85,7 +91,7 @@ async fn a_card_says_nothing_of_jobs_where_visitors_need_a_credential() {
 #[tokio::test]
 async fn a_page_that_the_browser_has_is_not_sent_again() {
     let server = Server::start().await;
-    for path in ["/", "/try", "/index.css", "/dashboard/list.js", "/job-progress.js"] {
+    for path in ["/", "/try", "/index.css", "/index.js", "/job-progress.js"] {
         let page = server.get(path).await;
         let vary = |answer: &Response| {
             let head = answer.head.to_ascii_lowercase();

@@ -1,0 +1,168 @@
+// @ts-check
+/** The dashboard in Chromium: what is seen first, how bars move, and how times and numbers are written. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { noFaults, open, reads, row, server } from './harness.js';
+import { until } from './site.js';
+
+/** Of all that the list needs before its first rows, gzipped, in bytes: at 50 KB/s and 400 ms a round trip they are there after 2.5 s. */
+const FIRST_SIGHT = 70_000;
+
+test('the list’s first rows take two round trips and 70 kB', async () => {
+  await server.reportMany(Array.from({ length: 300 }, (_, index) => ({
+    job_id: `render:${index}`, name: 'render', stage: 'encoding', progress: index / 300, message: `Frame ${index} of 300`, tags: ['nightly', 'eu-west'], metadata: { fps: 24 },
+  })));
+  /** @type {import('playwright-core').Request[]} */
+  const sent = [];
+  const page = await open('/', {}, (page) => {
+    page.on('request', (request) => sent.push(request));
+    void page.route('**/index.js', async (route) => {
+      // A page without its script shows that something comes, and has asked for the jobs.
+      await page.locator('.skeleton').waitFor();
+      await until('the request for the first jobs', () => sent.some((request) => request.url().includes('/jobs?')));
+      await route.continue();
+    });
+  });
+  await reads(page, row('render:299'), '99 %');
+  const before = sent.slice(0, sent.findIndex((request) => request.url().includes('/readyz')));
+  const paths = before.map((request) => new URL(request.url())).map(({ pathname, search }) => pathname + search);
+  assert.deepEqual(paths.sort(), ['/', '/first.js', '/index.css', '/index.js', '/jobs?limit=30', '/look.css', '/milepost.js']);
+  let bytes = 0;
+  for (const request of before) bytes += (await request.sizes()).responseBodySize;
+  assert.ok(bytes <= FIRST_SIGHT, `${bytes} bytes`);
+  noFaults();
+});
+
+test('a bar takes as long for a step as its job did, at most 2 s', async () => {
+  await server.report('film', { progress: 0.1 });
+  const page = await open('/', {}, (page) => void page.clock.install());
+  const glide = () => page.locator(`${row('film')} .bar-fill`).evaluate((fill) => fill instanceof HTMLElement && fill.style.getPropertyValue('--glide'));
+  /** @param {RegExp} percent */
+  const shows = (percent) => until(String(percent), async () => {
+    await page.clock.runFor(16);
+    return percent.test(await page.locator(row('film')).innerText().catch(() => ''));
+  });
+  await shows(/10.%/);
+  // It is drawn where it is.
+  assert.equal(await glide(), '0ms');
+  await until('that the row is watched', async () => {
+    await page.clock.runFor(200);
+    return (await server.stats()).active_jobs > 0;
+  });
+  await server.report('film', { progress: 0.2 });
+  await shows(/20.%/);
+  await page.clock.runFor(1000);
+  await server.report('film', { progress: 0.3 });
+  await shows(/30.%/);
+  const takes = parseInt((await glide()) || '0');
+  assert.ok(takes >= 1000 && takes <= 2000, `${takes} ms`);
+  await page.clock.runFor(10_000);
+  await server.report('film', { progress: 0.4 });
+  await shows(/40.%/);
+  assert.equal(await glide(), '2000ms');
+  await server.report('film', { progress: 0.2 });
+  await shows(/20.%/);
+  assert.equal(await glide(), '0ms');
+  await page.clock.runFor(10_000);
+  await server.report('film', { status: 'completed' });
+  await shows(/100.%/);
+  assert.equal(await glide(), '300ms');
+  noFaults();
+});
+
+test('the chart names its stages, and what is pointed at', async () => {
+  const stages = [{ id: 'fetch', label: 'Download' }, { id: 'encode', label: 'Encode the film' }];
+  await server.report('film', { stages, stage: 'fetch', progress: 0.1 });
+  const page = await open('/?job=film');
+  await reads(page, '.figure', '10 %');
+  await server.report('film', { stage: 'fetch', progress: 0.3 });
+  await reads(page, '.figure', '30 %');
+  await server.report('film', { stage: 'encode', progress: 0.5 });
+  await server.report('film', { stage: 'encode', progress: 0.8 });
+  await reads(page, '.figure', '80 %');
+  await until('labels', async () => (await page.locator('.chart .stage-label title').allTextContents()).includes('Download'));
+  const box = await page.locator('.chart').boundingBox();
+  assert.ok(box);
+  await page.mouse.move(box.x + 46, box.y + 80);
+  await reads(page, '.chart p.pointer', /^10 % · Download · /);
+  await page.mouse.move(box.x + box.width - 10, box.y + 80);
+  await reads(page, '.chart p.pointer', /^80 % · Encode the film · /);
+  // It stays where it is while the chart is drawn again.
+  await server.report('film', { progress: 0.9, stage: 'encode' });
+  await reads(page, '.figure', '90 %');
+  await reads(page, '.chart p.pointer', /^90 % · /);
+  await page.mouse.move(0, 0);
+  await until('no hint', async () => (await page.locator('.chart .pointer').count()) === 0);
+  noFaults();
+});
+
+test('each attempt that ended has its course', async () => {
+  await server.report('film', { progress: 0.2 });
+  await server.report('film', { progress: 0.6 });
+  await server.report('film', { status: 'failed', error: 'no space left on device' });
+  await server.report('film', { attempt: 2, progress: 0.1 });
+  const page = await open('/?job=film');
+  await reads(page, '[data-part="attempts"]', /Attempt 2[^]*Attempt 1[^]*no space left/);
+  const labels = await page.locator('[data-part="attempts"] li').evaluateAll((items) => items.map((item) => item.querySelector('.sparkline')?.getAttribute('aria-label') ?? ''));
+  assert.equal(labels[0], '');
+  assert.match(labels[1] ?? '', /from 20 % to 60 %/);
+  noFaults();
+});
+
+test('times and numbers are in the person’s locale and time zone', async () => {
+  await server.report('film', { progress: 0.5 });
+  await server.report('film', { status: 'completed', result: { rows: 1_234_567 } });
+  const { started_at: started } = await server.state('film');
+  const options = /** @type {const} */ ({ locale: 'de-DE', timezoneId: 'Asia/Kolkata' });
+  const page = await open('/?job=film', options);
+  await reads(page, '[data-part="result"]', '1.234.567');
+  const shown = await page.evaluate((at) => new Intl.DateTimeFormat('de-DE', { hour: '2-digit', minute: '2-digit', timeZone: 'Asia/Kolkata' }).format(new Date(at)), started);
+  assert.ok((await page.locator('[data-part="begun"]').innerText()).endsWith(shown), shown);
+  const american = await open('/?job=film', { locale: 'en-US' });
+  await reads(american, '[data-part="begun"]', /\d:\d\d (AM|PM)$/);
+  noFaults();
+});
+
+test('a click shows when something was instead of how long ago', async () => {
+  await server.report('film', { progress: 0.5 });
+  const page = await open('/?job=film');
+  const updated = page.locator('[data-part="updated"]');
+  await reads(page, '[data-part="updated"]', /just now|ago/);
+  await updated.click();
+  await reads(page, '[data-part="updated"]', /^\d\d:\d\d$/);
+  assert.match((await updated.getAttribute('title')) ?? '', /just now|ago/);
+  // The list, and the next visit, show it as well.
+  await page.goto(server.url);
+  await reads(page, `${row('film')} .age`, /^\d\d:\d\d$/);
+  await page.locator(`${row('film')} .age`).click();
+  await reads(page, `${row('film')} .age`, /just now|ago/);
+  assert.equal(new URL(page.url()).search, '');
+  noFaults();
+});
+
+test('a completed job’s headline has its result as a button', async () => {
+  await server.report('film', { status: 'completed', result: { frames: 7, film: 'https://cdn.example.com/out/film%207.mp4' } });
+  const page = await open('/?job=film');
+  await reads(page, '.figure', /Completed\s*Open film 7\.mp4/);
+  const link = page.locator('[data-part="result-link"]');
+  assert.equal(await link.getAttribute('href'), 'https://cdn.example.com/out/film%207.mp4');
+  assert.match((await link.getAttribute('rel')) ?? '', /noopener noreferrer/);
+  await server.report('other', { status: 'completed', result: { film: 'javascript:alert(1)' } });
+  await page.goto(`${server.url}/?job=other`);
+  await reads(page, '.headline', 'Completed');
+  assert.equal(await link.isVisible(), false);
+  noFaults();
+});
+
+test('from right to left, bars fill from the right', async () => {
+  await server.report('film', { progress: 0.25 });
+  const page = await open('/?job=film');
+  await reads(page, '.figure', '25 %');
+  await page.evaluate(() => (document.documentElement.dir = 'rtl'));
+  const [bar, fill] = [await page.locator('.job-large .bar').first().boundingBox(), await page.locator('.job-large .bar-fill').first().boundingBox()];
+  assert.ok(bar && fill);
+  assert.ok(Math.abs(fill.x - (bar.x + bar.width * 0.75)) < 1, `${fill.x} of ${bar.x} to ${bar.x + bar.width}`);
+  await reads(page, '.figure', '25 %');
+  noFaults();
+});
