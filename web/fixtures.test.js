@@ -63,18 +63,18 @@ class FakeSocket {
 let servers = 0;
 /** A watch whose socket has opened. */
 function watched(job) {
-  const told = [];
+  const received = [];
   const url = `http://server-${++servers}`;
   const watching = watch(job, {
     url,
     follow: true,
-    onState: (state) => told.push(state),
-    onEnd: ({ position }) => told.push(`end ${position}`),
-    onError: ({ message }) => told.push(`refused: ${message}`),
+    onState: (state) => received.push(state),
+    onEnd: ({ position }) => received.push(`end ${position}`),
+    onError: ({ message }) => received.push(`refused: ${message}`),
   });
   const say = (text) => FakeSocket.last.onmessage({ data: text });
   say('{"type":"connected"}');
-  return { watching, told, say };
+  return { watching, received, say };
 }
 
 /** The states that a file has, as text, case by case. */
@@ -95,7 +95,7 @@ for (const name of ['fold', 'update']) {
     });
     const { id, cases } = states(name);
     for (const [what, texts] of cases) {
-      const { watching, told, say } = watched(id);
+      const { watching, received, say } = watched(id);
       const job = new Job(id);
       const expected = [];
       const ends = new Set();
@@ -115,7 +115,7 @@ for (const name of ['fold', 'update']) {
         assert.equal(job.share, state.progress ?? null, what);
         for (const words of [job.word, job.stage, job.message, job.error, job.percent]) assert.equal(typeof words, 'string', what);
       }
-      assert.deepEqual(told, expected, what);
+      assert.deepEqual(received, expected, what);
       watching.close();
     }
   });
@@ -137,14 +137,14 @@ test('problems.json: a rejection ends a watch, others reconnect', async (t) => {
       asked += 1;
       return new Response(JSON.stringify({ type, status, title, detail: `${title}: because` }), { status, headers: { 'content-type': 'application/problem+json' } });
     });
-    const told = [];
-    const watching = watch('j', { url: `http://server-${++servers}`, onError: ({ message }) => told.push(message) });
+    const received = [];
+    const watching = watch('j', { url: `http://server-${++servers}`, onError: ({ message }) => received.push(message) });
     for (let second = 0; second < 10; second += 1) {
       mock.timers.tick(2000);
       for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     }
-    if ([400, 401, 403].includes(status)) assert.deepEqual([told, asked], [[`${title}: because`], 1], type);
-    else assert.ok(told.length === 0 && asked > 1, `${type}: ${told} ${asked}`);
+    if ([400, 401, 403].includes(status)) assert.deepEqual([received, asked], [[`${title}: because`], 1], type);
+    else assert.ok(received.length === 0 && asked > 1, `${type}: ${received} ${asked}`);
     watching.close();
     answer.mock.restore();
     mock.timers.reset();

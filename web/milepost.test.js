@@ -77,16 +77,16 @@ const settle = async () => {
 const state = (position, more = {}) => ({ job_id: 'a', status: 'processing', stage: 's', attempt: 1, timestamp: 't', position, ...more });
 
 function start(url = 'http://x', token = undefined) {
-  const told = [];
+  const received = [];
   const session = new Session(url, token, (message) => {
-    told.push(message.t === 'state' ? message.state.position : message.t === 'connection' ? `${message.connection} ${message.reason}`.trim() : `${message.job} ${message.t} ${message.reason ?? ''}`.trim());
+    received.push(message.t === 'state' ? message.state.position : message.t === 'connection' ? `${message.connection} ${message.reason}`.trim() : `${message.job} ${message.t} ${message.reason ?? ''}`.trim());
   });
   sessions.push(session);
-  return { session, told };
+  return { session, received };
 }
 
 test('a session resumes at its position, with its rate', () => {
-  const { session, told } = start('https://x/milepost/');
+  const { session, received } = start('https://x/milepost/');
   session.watch('a', 'e-1', { max_rate: 10 });
   const [first] = FakeSocket.all;
   assert.equal(first.url, 'wss://x/milepost/ws?');
@@ -101,7 +101,7 @@ test('a session resumes at its position, with its rate', () => {
   pass(1);
   FakeSocket.all[1].greet();
   assert.equal(FakeSocket.all[1].sent[0].since, 'e-3');
-  assert.deepEqual(told, ['open', 'e-2', 'e-1', 'e-3', 'connecting', 'open']);
+  assert.deepEqual(received, ['open', 'e-2', 'e-1', 'e-3', 'connecting', 'open']);
 });
 
 test('a worker without a token in its JSON sends none', () => {
@@ -130,7 +130,7 @@ test('a token is a subprotocol, and renewed before it expires', async () => {
   pass(1);
   await settle();
   assert.deepEqual(socket.sent, [{ type: 'auth', token: 'two' }]);
-  // The same again would be told to expire at once, again and again.
+  // The same token would be rejected as expired, again and again.
   socket.say({ type: 'token_expiring', in: 3 });
   pass(1000);
   await settle();
@@ -140,7 +140,7 @@ test('a token is a subprotocol, and renewed before it expires', async () => {
 
 test('a rejected token is renewed once, then the watch ends', async () => {
   let asked = 0;
-  const { session, told } = start('http://x', () => `t${++asked}`);
+  const { session, received } = start('http://x', () => `t${++asked}`);
   session.watch('a', undefined, {});
   await settle();
   FakeSocket.all[0].greet();
@@ -161,7 +161,7 @@ test('a rejected token is renewed once, then the watch ends', async () => {
   pass(1e6);
   await settle();
   assert.equal(FakeSocket.all.length, 3);
-  assert.equal(told.at(-1), 'closed not known');
+  assert.equal(received.at(-1), 'closed not known');
 
   const other = start('http://y', async () => 'token');
   other.session.watch('a', undefined, {});
@@ -170,7 +170,7 @@ test('a rejected token is renewed once, then the watch ends', async () => {
   pass(1e6);
   await settle();
   assert.equal(FakeSocket.all.length, 4);
-  assert.deepEqual(other.told, ['closed not for you']);
+  assert.deepEqual(other.received, ['closed not for you']);
 });
 
 test('a page that cannot supply a token is asked again, later', async () => {
@@ -197,7 +197,7 @@ test('a page that cannot supply a token is asked again, later', async () => {
 test('tokens are in a header, never in the address or a redirect', async () => {
   globalThis.WebSocket = undefined;
   let asked = 0;
-  const { session, told } = start('http://x', async () => `t${++asked}`);
+  const { session, received } = start('http://x', async () => `t${++asked}`);
   session.watch('a', undefined, {});
   await settle();
   const [first] = requests;
@@ -213,7 +213,7 @@ test('tokens are in a header, never in the address or a redirect', async () => {
   pass(1e6);
   await settle();
   assert.equal(requests.length, 2);
-  assert.match(told.at(-1), /^failed http:\/\/x redirects/);
+  assert.match(received.at(-1), /^failed http:\/\/x redirects/);
 });
 
 test('a token that no subprotocol can carry is in the query', () => {
@@ -223,29 +223,29 @@ test('a token that no subprotocol can carry is in the query', () => {
 });
 
 test('a forbidden job is rejected, and the others continue', () => {
-  const { session, told } = start('http://x', 'token');
+  const { session, received } = start('http://x', 'token');
   session.watch('a', undefined, {});
   const [socket] = FakeSocket.all;
   socket.greet();
   session.watch('b', undefined, {});
   socket.say({ type: 'error', problem: 'forbidden', message: 'no', job_id: 'b' });
-  assert.deepEqual(told, ['open', 'b rejected no']);
+  assert.deepEqual(received, ['open', 'b rejected no']);
   assert.equal(requests.length, 0);
 });
 
 test('a message with a position is a state, others are ignored', () => {
-  const { session, told } = start();
+  const { session, received } = start();
   session.watch('a', undefined, {});
   const [socket] = FakeSocket.all;
   socket.greet();
   for (const text of ['', '{', '7', 'null', '[]', '{"type":"later"}']) socket.say(text);
   socket.say(state('e-1', { type: 'error' }));
   socket.say(state('e-2', { type: 'ping' }));
-  assert.deepEqual(told, ['open', 'e-1', 'e-2']);
+  assert.deepEqual(received, ['open', 'e-1', 'e-2']);
 });
 
 test('the server says when to come back, and whether', () => {
-  const { session, told } = start();
+  const { session, received } = start();
   session.watch('a', undefined, {});
   FakeSocket.all[0].greet();
   FakeSocket.all[0].end(1012, '{"reason":"restart","retry_ms":7000}');
@@ -257,11 +257,11 @@ test('the server says when to come back, and whether', () => {
   FakeSocket.all[1].end(4401, 'who are you?');
   pass(1e7);
   assert.equal(FakeSocket.all.length, 2);
-  assert.deepEqual(told.at(-1), 'closed who are you?');
+  assert.deepEqual(received.at(-1), 'closed who are you?');
 });
 
 test('a quiet connection is pinged, then closed', () => {
-  const { session, told } = start();
+  const { session, received } = start();
   session.watch('a', undefined, {});
   const [socket] = FakeSocket.all;
   socket.greet();
@@ -277,7 +277,7 @@ test('a quiet connection is pinged, then closed', () => {
   assert.equal(socket.isOpen, true);
   for (let n = 0; n < 7; n += 1) pass(2500);
   assert.equal(socket.isOpen, false);
-  assert.deepEqual(told, ['open', 'connecting']);
+  assert.deepEqual(received, ['open', 'connecting']);
 });
 
 test('a change of the network checks the connection at once', () => {
@@ -305,7 +305,7 @@ test('a connection that does not come about in time is given up', () => {
 });
 
 test('the socket rests when nothing is watched any more', () => {
-  const { session, told } = start();
+  const { session, received } = start();
   session.watch('a', undefined, {});
   FakeSocket.all[0].greet();
   session.unwatch('a');
@@ -316,7 +316,7 @@ test('the socket rests when nothing is watched any more', () => {
   assert.equal(FakeSocket.all.length, 1);
   session.watch('b', undefined, {});
   assert.equal(FakeSocket.all.length, 2);
-  assert.deepEqual(told, ['open', 'connecting']);
+  assert.deepEqual(received, ['open', 'connecting']);
 });
 
 /** WebSocket failed twice: events come by a request. */
@@ -332,7 +332,7 @@ async function withoutSockets() {
 }
 
 test('after two failed WebSockets, events are streamed', async () => {
-  const { session, told } = await withoutSockets();
+  const { session, received } = await withoutSockets();
   assert.equal(requests[0].url, 'http://x/jobs/a/events?since=e-1');
   let events;
   requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }), { 'content-type': 'text/event-stream' });
@@ -343,13 +343,13 @@ test('after two failed WebSockets, events are streamed', async () => {
   await say('retry: 1234\nevent: connected\ndata: {"type":"connected","known":true}\n\n');
   await say(`id: e-2\ndata: ${JSON.stringify(state('e-2', { message: 'ü: 1' }))}\n\nid: e-3\ndata: {"job_id":"a"`);
   await say(',"position":"e-3","status":"processing"}\n\n');
-  assert.deepEqual(told, ['open', 'e-2', 'e-3']);
+  assert.deepEqual(received, ['open', 'e-2', 'e-3']);
 
   pass(30_000);
   assert.equal(FakeSocket.all.length, 3);
   FakeSocket.all[2].end();
   await settle();
-  assert.equal(told.length, 3);
+  assert.equal(received.length, 3);
   pass(29_000);
   await say(': keepalive\n\n');
   pass(1000);
@@ -357,12 +357,12 @@ test('after two failed WebSockets, events are streamed', async () => {
   await settle();
   assert.equal(requests[0].signal.aborted, true);
   assert.equal(FakeSocket.all[3].sent[0].since, 'e-3');
-  assert.deepEqual(told, ['open', 'e-2', 'e-3']);
+  assert.deepEqual(received, ['open', 'e-2', 'e-3']);
   session.unwatch('a');
 });
 
 test('a stream on which nothing comes is given up', async () => {
-  const { told } = await withoutSockets();
+  const { received } = await withoutSockets();
   let events;
   requests[0].answer(200, new ReadableStream({ start: (controller) => void (events = controller) }), { 'content-type': 'text/event-stream' });
   await settle();
@@ -374,11 +374,11 @@ test('a stream on which nothing comes is given up', async () => {
   pass(15_000);
   await settle();
   assert.equal(requests[0].signal.aborted, true);
-  assert.deepEqual(told, ['open', 'a unknown', 'connecting']);
+  assert.deepEqual(received, ['open', 'a unknown', 'connecting']);
 });
 
 test('where streaming fails as well, it polls', async () => {
-  const { told } = await withoutSockets();
+  const { received } = await withoutSockets();
   requests[0].fail();
   await settle();
   pass(2000);
@@ -400,11 +400,11 @@ test('where streaming fails as well, it polls', async () => {
   pass(500);
   await settle();
   assert.equal(requests.length, 5);
-  assert.deepEqual(told, ['open', 'e-2']);
+  assert.deepEqual(received, ['open', 'e-2']);
 });
 
 test('a server’s time to reconnect is kept', async () => {
-  const { told } = await withoutSockets();
+  const { received } = await withoutSockets();
   requests[0].answer(503, '{"detail":"full"}', { 'retry-after': '8' });
   await settle();
   pass(11_999);
@@ -430,11 +430,11 @@ test('a server’s time to reconnect is kept', async () => {
   pass(599_999);
   await settle();
   assert.equal(requests.length, 4);
-  assert.deepEqual(told, ['open', 'a unknown', 'a unknown']);
+  assert.deepEqual(received, ['open', 'a unknown', 'a unknown']);
 });
 
 test('a rejected job is not retried; one without room is polled', async () => {
-  const { session, told } = start();
+  const { session, received } = start();
   session.watch('a', undefined, {});
   session.watch('b', undefined, {});
   const [socket] = FakeSocket.all;
@@ -442,7 +442,7 @@ test('a rejected job is not retried; one without room is polled', async () => {
   socket.say({ type: 'error', problem: 'invalid-parameter', message: 'too slow', job_id: 'a' });
   socket.say({ type: 'error', problem: 'too-many-subscriptions', message: 'full', job_id: 'b' });
   await settle();
-  assert.deepEqual(told, ['open', 'a rejected too slow']);
+  assert.deepEqual(received, ['open', 'a rejected too slow']);
   assert.deepEqual(requests.map((request) => request.url), ['http://x/jobs/b?wait=15']);
   requests[0].fail();
   await settle();
@@ -450,7 +450,7 @@ test('a rejected job is not retried; one without room is polled', async () => {
   await settle();
   requests[1].answer(200, JSON.stringify(state('e-1', { job_id: 'b' })), { 'content-type': 'application/json' });
   await settle();
-  assert.deepEqual(told.at(-1), 'e-1');
+  assert.deepEqual(received.at(-1), 'e-1');
   assert.equal(socket.isOpen, true);
 });
 
@@ -490,32 +490,32 @@ test('a new page is shown the present state', () => {
 let servers = 0;
 /** A watch of a server of its own, whose socket has opened. */
 function watched(options = {}) {
-  const told = [];
+  const received = [];
   const watching = watch('a', {
     url: `http://server-${++servers}`,
-    onState: ({ position }) => told.push(position),
-    onEnd: ({ status }) => told.push(status),
-    onUnknown: () => told.push('unknown'),
-    onConnection: (connection) => told.push(connection),
-    onError: ({ message }) => told.push(message),
+    onState: ({ position }) => received.push(position),
+    onEnd: ({ status }) => received.push(status),
+    onUnknown: () => received.push('unknown'),
+    onConnection: (connection) => received.push(connection),
+    onError: ({ message }) => received.push(message),
     ...options,
   });
-  return { watching, told, socket: () => FakeSocket.all.at(-1) };
+  return { watching, received, socket: () => FakeSocket.all.at(-1) };
 }
 
 test('a watch shows no state twice and no older one', () => {
-  const { watching, told, socket } = watched({ since: 'a-2' });
+  const { watching, received, socket } = watched({ since: 'a-2' });
   socket().greet();
   for (const position of ['a-2', 'a-1', 'a-3', 'a-3', 'b-1', 'a-3', 'b-2', 'b-1', 'a-10']) socket().say(state(position));
-  assert.deepEqual(told, ['open', 'a-3', 'b-1', 'b-2', 'a-10']);
+  assert.deepEqual(received, ['open', 'a-3', 'b-1', 'b-2', 'a-10']);
   assert.equal(watching.state.position, 'a-10');
   assert.equal(watching.position, 'a-10');
   watching.close();
-  assert.equal(told.at(-1), 'closed');
+  assert.equal(received.at(-1), 'closed');
 });
 
 test('a lost connection keeps the state; the end is reported once', () => {
-  const { watching, told, socket } = watched();
+  const { watching, received, socket } = watched();
   assert.equal(watching.connection, 'connecting');
   socket().greet();
   socket().say({ type: 'subscribed', job_id: 'a', known: false });
@@ -529,18 +529,18 @@ test('a lost connection keeps the state; the end is reported once', () => {
   const last = socket();
   last.say(state('e-2', { status: 'completed' }));
   last.say(state('f-1', { status: 'completed' }));
-  assert.deepEqual(told, ['open', 'unknown', 'e-1', 'reconnecting', 'open', 'e-2', 'completed', 'closed']);
+  assert.deepEqual(received, ['open', 'unknown', 'e-1', 'reconnecting', 'open', 'e-2', 'completed', 'closed']);
   assert.equal(watching.known, true);
 });
 
 test('follow shows the next attempt, and the same end once', () => {
-  const { watching, told, socket } = watched({ follow: true });
+  const { watching, received, socket } = watched({ follow: true });
   socket().greet();
   socket().say(state('e-1', { status: 'failed' }));
   socket().say(state('f-1', { status: 'failed' }));
   socket().say(state('f-2', { attempt: 2 }));
   socket().say(state('f-3', { attempt: 2, status: 'completed' }));
-  assert.deepEqual(told, ['open', 'e-1', 'failed', 'f-1', 'f-2', 'f-3', 'completed']);
+  assert.deepEqual(received, ['open', 'e-1', 'failed', 'f-1', 'f-2', 'f-3', 'completed']);
   watching.close();
 });
 
@@ -584,7 +584,7 @@ test('an iteration ends with the job, a signal or a rejection', async () => {
   rejected.socket().greet();
   rejected.socket().say({ type: 'error', problem: 'invalid-job-id', message: 'no such id', job_id: 'a' });
   await assert.rejects(all(rejected.watching), /no such id/);
-  assert.deepEqual(rejected.told, ['open', 'closed', 'no such id']);
+  assert.deepEqual(rejected.received, ['open', 'closed', 'no such id']);
 
   const closed = watched();
   closed.socket().greet();
@@ -612,14 +612,14 @@ test('watches share a socket, and one that throws stops no other', async () => {
 });
 
 test('a socket that a policy blocks is replaced at once', async () => {
-  const { session, told } = start();
+  const { session, received } = start();
   session.watch('a', undefined, {});
   FakeSocket.all[0].onerror();
   pass(100);
   await settle();
   assert.equal(requests.length, 1);
   assert.match(requests[0].url, /\/jobs\/a\/events/);
-  assert.deepEqual(told, []);
+  assert.deepEqual(received, []);
 });
 
 for (const [what, status, type] of [['a page', 200, 'text/html'], ['another service', 404, 'application/json']]) {

@@ -1,5 +1,5 @@
 /** What reporters take from the environment. */
-import { warn as tell } from './sender.js';
+import { warn as logWarning } from './sender.js';
 
 const VARIABLES = ['MILEPOST_URL', 'MILEPOST_TOKEN', 'MILEPOST_JOB', 'MILEPOST_ATTEMPT', 'MILEPOST_PARENT', 'MILEPOST_RUN', 'MILEPOST_AUTO'];
 
@@ -13,7 +13,7 @@ export function fromEnvironment(given: { url?: string; token?: string }, warn: (
     const meant = meantBy(name);
     if (meant === undefined || warned.has(name) || warned.size >= MAX_WARNED) continue;
     warned.add(name);
-    tell(warn, `the environment variable ${name} has no effect: did you mean ${meant}?`);
+    logWarning(warn, `the environment variable ${name} has no effect: did you mean ${meant}?`);
   }
   const url = given.url ?? process.env['MILEPOST_URL'];
   const token = given.token ?? (process.env['MILEPOST_TOKEN'] || undefined);

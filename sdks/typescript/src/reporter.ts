@@ -10,7 +10,7 @@ import { type Running, describe, enter, leave } from './process.js';
 import { checkRange, clamp } from './range.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
 import { type Stage, stagesOf } from './stages.js';
-import { type Change, HEARTBEAT, Sender, type Source, type Update, warn as tell } from './sender.js';
+import { type Change, HEARTBEAT, Sender, type Source, type Update, warn as logWarning } from './sender.js';
 
 export { CancelRequested, type Action, type Request } from './request.js';
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
@@ -163,7 +163,7 @@ export class Job implements Running {
     try {
       onRequest?.(request, this);
     } catch (error) {
-      tell(this.#source.warn, `onRequest of ${this.id} threw: ${describe(error)}`);
+      logWarning(this.#source.warn, `onRequest of ${this.id} threw: ${describe(error)}`);
     }
     if (action !== 'cancel') return;
     this.acknowledge('cancel');
@@ -197,7 +197,7 @@ export class Job implements Running {
     if (this.hasEnded) return;
     const declared = stagesOf(stages);
     if (!declared) {
-      tell(this.#source.warn, `the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
+      logWarning(this.#source.warn, `the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
       return;
     }
     this.#stages = declared;

@@ -120,7 +120,7 @@ test('a redirect that keeps the method is followed', options, async () => {
   assert.equal((await state(j.id)).status, 'completed');
 });
 
-test('a redirect that does not is told, and is no success', options, async () => {
+test('a redirect elsewhere is an error, not a success', options, async () => {
   const warned = [];
   const j = new Job('x', { url: await redirect(302), warn: (text) => warned.push(text) });
   await j.complete();
@@ -159,7 +159,7 @@ test('only a job that uses its signal or onRequest is cancellable', options, asy
   while (!((await state('plain')).position && (await state('paused')).cancellable)) await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal((await request('plain', { action: 'cancel' })).status, 409);
   assert.equal((await request('paused', { action: 'pause' })).status, 202);
-  paused.message = 'news';
+  paused.message = 'later';
   while ((await state('paused')).paused !== true) await new Promise((resolve) => setTimeout(resolve, 5));
   await Promise.all([plain.complete(), paused.complete()]);
   assert.deepEqual([heard, warned], [['pause'], ['milepost: onRequest of paused threw: of its own']]);

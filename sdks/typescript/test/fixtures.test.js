@@ -48,15 +48,15 @@ test('fold.json and update.json: every state is a `State`', () => {
   }
 });
 
-/** What a `Job` can be told. */
+/** The fields that a `Job` can set. */
 const SAID = ['job_id', 'status', 'stage', 'progress', 'message', 'metadata', 'result', 'error', 'attempt', 'ttl'];
 
-test('update.json: what a job is told is reported as it was told', async () => {
+test('update.json: the fields of a job are reported as they were set', async () => {
   let reported = 0;
   for (const { name, update, state } of accepted) {
     const given = Object.entries(update ?? { not: 'as a value' }).filter(([, value]) => value !== null || 'progress' in (update ?? {}));
     if (!given.every(([field]) => SAID.includes(field)) || update.status === 'queued') continue;
-    // What is told only with an end.
+    // Fields that only an end has.
     if (('result' in update && update.status !== 'completed') || ('error' in update && update.status !== 'failed')) continue;
     answerAll(200);
     const { stage, message, metadata, attempt, ttl, status = 'processing', result, error } = update;
@@ -67,14 +67,14 @@ test('update.json: what a job is told is reported as it was told', async () => {
     else if (status === 'failed') await j.fail(error ?? '');
     else if (status === 'cancelled') await j.cancel();
     else for (let turns = 0; turns < 50 && !requests.length; turns += 1) await pause(1);
-    const { update: told } = requests.at(-1);
+    const { update: received } = requests.at(-1);
     for (const [field, value] of given) {
       // The reporter knows that what is complete is.
-      if (field === 'progress') assert.equal(told.progress, status === 'completed' ? 1 : state.progress, name);
-      else if (field === 'message' && status === 'failed') assert.equal(told.message, `Error: ${error}`, name);
-      else assert.deepEqual(told[field], value, `${name}: ${field}`);
+      if (field === 'progress') assert.equal(received.progress, status === 'completed' ? 1 : state.progress, name);
+      else if (field === 'message' && status === 'failed') assert.equal(received.message, `Error: ${error}`, name);
+      else assert.deepEqual(received[field], value, `${name}: ${field}`);
     }
-    assert.equal(told.job_id, 'j1');
+    assert.equal(received.job_id, 'j1');
     await j.cancel();
     reported += 1;
   }
@@ -91,9 +91,9 @@ test('update.json: by today’s names too', async () => {
     else if (status === 'failed') await reporter.reportError('j1', error, stage);
     else await reporter.report('j1', stage, progress, message, metadata);
     await reporter.close();
-    const { timestamp: _, progress: far, ...told } = requests.at(-1).update;
+    const { timestamp: _, progress: far, ...received } = requests.at(-1).update;
     const { timestamp: __, progress: wanted, ...expected } = update;
-    assert.deepEqual(told, expected, name);
+    assert.deepEqual(received, expected, name);
     // A failure leaves the bar where it was: the fold keeps it.
     if (status !== 'failed') assert.equal(far, wanted, name);
   }
@@ -150,7 +150,7 @@ test('job-id.json: an id reaches the server, or is rejected', { skip: binary ? f
       assert.equal(warned.length, 1, text);
       assert.match(warned[0], /was rejected/);
       if (!character) continue;
-      // Control characters and quotes are told in the server's own way.
+      // The server describes control characters and quotes in its own way.
       if (!/[\p{C}"'\\]/u.test(character)) assert.ok(warned[0].includes(`'${character}'`), `${text}: ${warned[0]}`);
       await assert.rejects(async () => {
         for await (const _ of watch(text, { url }));

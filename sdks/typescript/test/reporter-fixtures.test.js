@@ -21,7 +21,7 @@ function expanded(value) {
 
 const problem = (name) => ({ ...problems.get(name), detail: 'because' });
 
-/** A clock that stands still until it is told to go on, with the timers that are set on it. */
+/** A clock that stands still until a test moves it, with the timers that are set on it. */
 class Clock {
   now = 0;
   #timers = new Map();

@@ -1,4 +1,4 @@
-// The reporter as npm gets it, against a server of HTTP that notes what it is told; and in processes of their own.
+// The reporter as npm gets it, against a server of HTTP that records what it receives; and in processes of their own.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { Job, ProgressReporter, flush, job } from 'milepost/reporter';
 
-let told = [];
+let received = [];
 let warned = [];
 /** How the server answers: a status, or null for not at all. */
 let status = 200;
@@ -31,7 +31,7 @@ const listen = (port = 0) => new Promise((resolve) => {
     request.on('end', () => {
       const updates = body.split('\n').map((line) => ({ path: request.url, ...(line && JSON.parse(line)) }));
       asked.push([request.url, updates.length]);
-      told.push(...updates);
+      received.push(...updates);
       const answer = status === 200 ? updates.map((update) => JSON.stringify({ ...taken(update), ...outcome(update) })).join('\n') : JSON.stringify(refused('invalid-update', status, 'because'));
       if (status) response.writeHead(status, headers).end(answer);
     });
@@ -42,7 +42,7 @@ const close = () => new Promise((resolve) => {
   server.close(resolve);
 });
 beforeEach(async () => {
-  [told, warned, status, headers, asked, authorized, outcome] = [[], [], 200, {}, [], [], () => ({})];
+  [received, warned, status, headers, asked, authorized, outcome] = [[], [], 200, {}, [], [], () => ({})];
   await listen();
 });
 afterEach(close);
@@ -56,23 +56,23 @@ async function until(what, question) {
   }
 }
 
-test('a job is told from its beginning to its result', async () => {
+test('a job is reported from its beginning to its result', async () => {
   const result = await job('export', { ...options(), stage: 'reading', ttl: 60 }, async (j) => {
-    await until('the beginning', () => told.length === 1);
+    await until('the beginning', () => received.length === 1);
     for (const [n, item] of [...j.track(['a', 'b', 'c', 'd'])].entries()) j.message = `${n} ${item}`;
     assert.equal(j.progress, 1);
     j.stage = 'writing';
     j.progress = 0.25;
     j.metadata = { rows: 4 };
-    await until('the stage', () => told.some((update) => update.stage === 'writing'));
+    await until('the stage', () => received.some((update) => update.stage === 'writing'));
     return { file: 'x.csv' };
   });
   assert.deepEqual(result, { file: 'x.csv' });
-  const { timestamp, ...first } = told[0];
+  const { timestamp, ...first } = received[0];
   assert.deepEqual(first, { path: '/jobs/j', job_id: 'j', status: 'processing', stage: 'reading', progress: null, ttl: 60, name: 'export', heartbeat: 10 });
   assert.match(timestamp, /Z$/);
-  const { status: ended, result: told_, progress, metadata } = told.at(-1);
-  assert.deepEqual([ended, told_, progress, metadata], ['completed', { file: 'x.csv' }, 1, { rows: 4 }]);
+  const { status: ended, result: result_, progress, metadata } = received.at(-1);
+  assert.deepEqual([ended, result_, progress, metadata], ['completed', { file: 'x.csv' }, 1, { rows: 4 }]);
   assert.deepEqual(warned, []);
 });
 
@@ -82,7 +82,7 @@ test('what a job throws is thrown on, and is why it failed', async () => {
     j.progress = 0.5;
     throw fault;
   }), (error) => error === fault);
-  const { status: ended, error, message, progress } = told.at(-1);
+  const { status: ended, error, message, progress } = received.at(-1);
   assert.deepEqual([ended, error, message, progress], ['failed', 'out of memory', 'Error: out of memory', 0.5]);
 });
 
@@ -92,7 +92,7 @@ test('a job whose signal was aborted is cancelled', async () => {
     stop.abort();
     j.signal.throwIfAborted();
   }), { name: 'AbortError' });
-  assert.equal(told.at(-1).status, 'cancelled');
+  assert.equal(received.at(-1).status, 'cancelled');
 });
 
 test('async items are tracked, and only consumed ones count', async () => {
@@ -103,23 +103,23 @@ test('async items are tracked, and only consumed ones count', async () => {
   for await (const item of j.track(items(), 4)) if (item === 3) break;
   assert.equal(j.progress, 0.5);
   await j.cancel();
-  assert.equal(told.at(-1).progress, 0.5);
+  assert.equal(received.at(-1).progress, 0.5);
 });
 
 test('a million steps are a few updates, and the last is newest', async () => {
   const j = new Job('x', { ...options(), total: 1_000_000 });
   for (let n = 0; n < 1_000_000; n += 1) j.inc();
-  await until('the newest', () => told.at(-1)?.progress === 1);
+  await until('the newest', () => received.at(-1)?.progress === 1);
   await j.complete();
-  assert.ok(told.length <= 4, `${told.length}`);
-  assert.equal(told.at(-1).status, 'completed');
+  assert.ok(received.length <= 4, `${received.length}`);
+  assert.equal(received.at(-1).status, 'completed');
   await j.fail('too late');
-  assert.equal(told.at(-1).status, 'completed');
+  assert.equal(received.at(-1).status, 'completed');
 });
 
 test('an outage warns once, and once when it is over', async () => {
   const j = new Job('x', options());
-  await until('the beginning', () => told.length === 1);
+  await until('the beginning', () => received.length === 1);
   const { port } = new URL(url);
   await close();
   j.progress = 0.1;
@@ -130,17 +130,17 @@ test('an outage warns once, and once when it is over', async () => {
   await until('it is back', () => warned.length === 2);
   assert.match(warned[0], /cannot report; the job continues/);
   assert.match(warned[1], /again/);
-  assert.deepEqual([told.at(-1).stage, told.at(-1).progress], ['later', 0.7]);
+  assert.deepEqual([received.at(-1).stage, received.at(-1).progress], ['later', 0.7]);
   await j.complete();
   assert.equal(warned.length, 2);
 });
 
-test('a server that refuses is told of once, and the job goes on', async () => {
+test('a server that refuses causes one warning, and the job goes on', async () => {
   status = 409;
   const result = await job('x', options(), async (j) => {
     for (const stage of ['1', '2', '3']) {
       j.stage = stage;
-      await until(stage, () => told.some((update) => update.stage === stage));
+      await until(stage, () => received.some((update) => update.stage === stage));
     }
     return 1;
   });
@@ -156,25 +156,25 @@ test('what JSON cannot hold harms nobody', async () => {
     j.progress = NaN;
     return big;
   });
-  assert.deepEqual([told.at(-1).status, told.at(-1).progress], ['completed', 1]);
-  assert.deepEqual(told.at(-1).truncated, ['metadata', 'result']);
+  assert.deepEqual([received.at(-1).status, received.at(-1).progress], ['completed', 1]);
+  assert.deepEqual(received.at(-1).truncated, ['metadata', 'result']);
   assert.equal(warned.length, 1, warned.join());
 });
 
 test('jobs share requests, and a rejected line is its own job’s', async () => {
   outcome = ({ job_id }) => (job_id === 'j7' ? refused('invalid-update', 422, 'not that') : {});
   const jobs = Array.from({ length: 20 }, (_, n) => new Job('x', { ...options(), id: `j${n}`, warn: (text) => warned.push(`${n} ${text}`) }));
-  await until('all of them', () => new Set(told.map((update) => update.job_id)).size === 20);
+  await until('all of them', () => new Set(received.map((update) => update.job_id)).size === 20);
   for (let step = 1; step <= 50; step += 1) {
     for (const each of jobs) each.progress = step / 50;
     await pause(1);
   }
-  await until('the newest of all', () => told.filter(({ progress }) => progress === 1).length >= 20);
+  await until('the newest of all', () => received.filter(({ progress }) => progress === 1).length >= 20);
   // How many share one depends on how busy this machine is.
   const updates = asked.reduce((sum, [, count]) => sum + count, 0);
   assert.ok(updates >= 4 * asked.length, JSON.stringify(asked));
   await Promise.all(jobs.map((each, n) => each.complete(n)));
-  const ends = told.filter((update) => update.status === 'completed');
+  const ends = received.filter((update) => update.status === 'completed');
   // The refused one is sent once more, without its result.
   assert.deepEqual(ends.map((end) => end.result ?? -1).sort((a, b) => a - b), [-1, ...jobs.keys()]);
   assert.deepEqual(warned, ['7 milepost: an update of j7 was rejected: not that']);
@@ -191,16 +191,16 @@ test('a server that takes less at once is sent less at once', async () => {
   });
   status = 200;
   await Promise.all(jobs.map((each) => each.complete()));
-  assert.equal(new Set(told.filter((update) => update.status === 'completed').map(({ job_id }) => job_id)).size, 9);
+  assert.equal(new Set(received.filter((update) => update.status === 'completed').map(({ job_id }) => job_id)).size, 9);
 });
 
 test('a line that the server has no room for now is sent again', async () => {
   let refusals = 2;
   outcome = ({ job_id }) => (job_id === 'b' && refusals-- > 0 ? refused('broker-full', 503, 'full') : {});
   const [a, b] = ['a', 'b'].map((id) => new Job('x', { ...options(), id, stage: '1' }));
-  await until('that it was refused, and told again', () => refusals < 0 || told.filter(({ job_id }) => job_id === 'b').length > 2);
+  await until('that it was refused, and reported again', () => refusals < 0 || received.filter(({ job_id }) => job_id === 'b').length > 2);
   await Promise.all([a.complete(), b.complete()]);
-  assert.equal(told.filter(({ status }) => status === 'completed').length >= 2, true);
+  assert.equal(received.filter(({ status }) => status === 'completed').length >= 2, true);
   assert.match(warned[0], /the server cannot accept an update of b now; retrying: full/);
 });
 
@@ -243,25 +243,25 @@ test('Retry-After is kept, but an end tries once before', async (t) => {
   assert.equal(sent, 3);
 });
 
-test('an end that is told twice is the very same', async () => {
+test('an end that is reported twice has the same bytes', async () => {
   const j = new Job('x', options());
-  await until('the beginning', () => told.length === 1);
+  await until('the beginning', () => received.length === 1);
   status = 500;
   const ended = j.complete(1);
-  await until('an end', () => told.some((update) => update.status === 'completed'));
+  await until('an end', () => received.some((update) => update.status === 'completed'));
   status = 200;
   await ended;
-  const ends = told.filter((update) => update.status === 'completed');
+  const ends = received.filter((update) => update.status === 'completed');
   assert.ok(ends.length > 1);
   for (const end of ends) assert.deepEqual(end, ends[0]);
 });
 
 test('flush sends what waits, and says when it was sent', async () => {
   const j = new Job('x', options());
-  await until('the beginning', () => told.length === 1);
+  await until('the beginning', () => received.length === 1);
   j.progress = 0.5;
   await flush();
-  assert.equal(told.at(-1).progress, 0.5);
+  assert.equal(received.at(-1).progress, 0.5);
   const before = asked.length;
   await flush();
   assert.equal(asked.length, before);
@@ -272,13 +272,13 @@ test('by today’s names, with today’s messages', async () => {
   const reporter = new ProgressReporter({ url, warn: (text) => warned.push(text) });
   await reporter.initialize();
   await reporter.report('j', 'rendering', 7, 'Frame 1', { frame: 1 });
-  await until('the first', () => told.length === 1);
+  await until('the first', () => received.length === 1);
   await reporter.report('j', 'rendering', NaN);
   await reporter.report('j', 'rendering', null, 'who knows');
-  await until('the latest', () => told.length === 2);
+  await until('the latest', () => received.length === 2);
   await reporter.reportComplete('j', { url: 'x' });
   await reporter.reportError('k', new Error('Out of memory'));
-  const without = told.map(({ timestamp, path, ...update }) => update);
+  const without = received.map(({ timestamp, path, ...update }) => update);
   assert.deepEqual(without, [
     { job_id: 'j', status: 'processing', stage: 'rendering', progress: 1, message: 'Frame 1', metadata: { frame: 1 } },
     { job_id: 'j', status: 'processing', stage: 'rendering', progress: null, message: 'who knows' },
@@ -287,7 +287,7 @@ test('by today’s names, with today’s messages', async () => {
   ]);
   await reporter.report('l', 'uploading', 0.5);
   await reporter.close();
-  assert.equal(told.at(-1).job_id, 'l');
+  assert.equal(received.at(-1).job_id, 'l');
   assert.equal(await new ProgressReporter({ url: 'http://127.0.0.1:9', warn: () => {} }).getStatus('j'), null);
   assert.equal(await new ProgressReporter().getStatus('j'), null);
   assert.deepEqual(warned, ['milepost: j: progress must be between 0 and 1, so 7 counts as 1; 50 % is 0.5']);
@@ -309,7 +309,7 @@ test('a logger that throws fails no job', async () => {
   job.progress = 50;
   job.stages([{ id: '' }]);
   await job.complete();
-  assert.equal(told.at(-1).status, 'completed');
+  assert.equal(received.at(-1).status, 'completed');
 });
 
 test('of many jobs, those reported last are remembered', async () => {
@@ -318,13 +318,13 @@ test('of many jobs, those reported last are remembered', async () => {
   for (let n = 0; n < 100_000; n += 1) reporter.report(`j${n}`, 'x', 0.5, 'm'.repeat(100));
   server.closeAllConnections();
   status = 200;
-  told = [];
-  await until('the last', () => told.some((update) => update.job_id === 'j99999'));
-  assert.ok(new Set(told.map(({ job_id }) => job_id)).size <= 10_000);
+  received = [];
+  await until('the last', () => received.some((update) => update.job_id === 'j99999'));
+  assert.ok(new Set(received.map(({ job_id }) => job_id)).size <= 10_000);
   await reporter.close();
 });
 
-test('an address that is not of the web’s is told of', () => {
+test('an address that is not http(s) causes a warning', () => {
   new Job('x', { ...options(), url: 'redis://user:secret@cache:6379' }).cancel();
   assert.deepEqual(warned, ['milepost: nothing is reported: the address begins with neither http:// nor https://: cache:6379']);
 });
@@ -332,7 +332,7 @@ test('an address that is not of the web’s is told of', () => {
 test('without an address nothing is done', async () => {
   const quiet = { warn: (text) => warned.push(text) };
   assert.equal(await job('x', quiet, (j) => [...j.track([1, 2])].length), 2);
-  assert.deepEqual([told, warned], [[], []]);
+  assert.deepEqual([received, warned], [[], []]);
 });
 
 test('a heartbeat every ten seconds, changes five times a second', async (t) => {
@@ -388,7 +388,7 @@ test('a misspelt variable is named once; the token is a variable', async () => {
   assert.ok(authorized.length >= 1 && authorized.every((header) => header === 'Bearer secret'), authorized.join());
 });
 
-/** Runs a script in a process of its own, told where the server is. */
+/** Runs a script in a process of its own, which knows the server. */
 function run(script) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', `import { Job, job } from 'milepost/reporter'; ${script}`], {
     cwd: new URL('..', import.meta.url), env: { ...process.env, MILEPOST_URL: url }, stdio: ['ignore', 'pipe', 'pipe'],
@@ -406,27 +406,27 @@ test('a signal cancels the job and then stops the process', async () => {
       console.log('ready');
       await new Promise((_, reject) => j.signal.addEventListener('abort', () => reject(j.signal.reason)));
     }).catch((error) => console.log(error.message));`);
-  await until('the beginning', () => told.length >= 1);
+  await until('the beginning', () => received.length >= 1);
   child.kill('SIGTERM');
   const { signal, stdout, stderr } = await ended;
   assert.equal(signal, 'SIGTERM', stderr);
   assert.match(stdout, /stopped by SIGTERM/);
-  assert.equal(told.at(-1).status, 'cancelled');
+  assert.equal(received.at(-1).status, 'cancelled');
 });
 
 test('a job that does not hear is cancelled for it', async () => {
   const { child, ended } = run(`await job('x', { id: 'j' }, () => new Promise((done) => setTimeout(done, 1e6)));`);
-  await until('the beginning', () => told.length >= 1);
+  await until('the beginning', () => received.length >= 1);
   child.kill('SIGINT');
   assert.equal((await ended).signal, 'SIGINT');
-  assert.equal(told.at(-1).status, 'cancelled');
+  assert.equal(received.at(-1).status, 'cancelled');
 });
 
 test('an unfinished job does not keep its process, and fails', async () => {
   const { ended } = run(`new Job('x', { id: 'j' }).progress = 0.5; await new Promise((done) => setTimeout(done, 500));`);
   const { code, stderr } = await ended;
   assert.equal(code, 0, stderr);
-  assert.deepEqual([told.at(-1).status, told.at(-1).error], ['failed', 'the process ended without an outcome']);
+  assert.deepEqual([received.at(-1).status, received.at(-1).error], ['failed', 'the process ended without an outcome']);
 });
 
 for (const [how, script, code, error] of [
@@ -442,7 +442,7 @@ for (const [how, script, code, error] of [
       ${script};`);
     const { code: found, stderr } = await ended;
     assert.equal(found, code, stderr);
-    const last = Object.fromEntries(told.map((update) => [update.job_id, update]));
+    const last = Object.fromEntries(received.map((update) => [update.job_id, update]));
     assert.deepEqual([last.a.status, last.a.error, last.a.progress], ['failed', error, 0.7]);
     assert.deepEqual([last.b.status, last.c.status, last.c.result], ['failed', 'completed', 'in time']);
   });
@@ -453,7 +453,7 @@ test('a process ends at once if the server is known to be down', async () => {
     new Job('x', { url: 'http://127.0.0.1:9', warn: () => process.exit(4) });
     setTimeout(() => {}, 60_000);`);
   assert.equal((await ended).code, 4);
-  assert.deepEqual(told, []);
+  assert.deepEqual(received, []);
 });
 
 test('a silent server delays the end by two seconds at most', async () => {
@@ -470,7 +470,7 @@ test('a job names its parent, and how many children it expects', async () => {
   parent.childrenExpected = 3;
   parent.childrenExpected = -1;
   await parent.complete();
-  const of = (id) => told.findLast((update) => update.job_id === id);
+  const of = (id) => received.findLast((update) => update.job_id === id);
   assert.deepEqual([of('j-1').parent_id, of('j-1').weight], ['j', 0.5]);
   assert.deepEqual([of('j').children_expected, of('j').parent_id], [3, undefined]);
   const orphan = new Job('part', { ...options(), id: 'o', parent: 'no id', weight: -1 });
@@ -483,6 +483,6 @@ test('children are sent before their parents, on every level', async () => {
   const children = ['j-1', 'j-2'].map((id) => parent.child('part', { id }));
   const grandchild = children[0].child('step', { id: 'j-1-1' });
   await Promise.all([parent, ...children, grandchild].map((job) => job.complete()));
-  const ends = told.filter(({ status }) => status === 'completed');
+  const ends = received.filter(({ status }) => status === 'completed');
   assert.deepEqual(ends.map((update) => update.job_id), ['j-1-1', 'j-2', 'j-1', 'j']);
 });
