@@ -84,8 +84,8 @@ class Server:
         content = update if isinstance(update, str) else json.dumps(update)
         answer = httpx.post(f"{self.url}/jobs/{job}", content=content, timeout=PATIENCE)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        response: dict[str, Any] = answer.json()
+        return response
 
 
 async def start(server: Server, *arguments: str) -> asyncio.subprocess.Process:

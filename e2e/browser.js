@@ -37,23 +37,23 @@ page.on('websocket', (socket) => {
 });
 page.on('pageerror', (error) => say({ fault: String(error) }));
 page.on('crash', () => say({ fault: 'the page crashed' }));
-await page.exposeFunction('tellText', (/** @type {string} */ text) => say({ text }));
+await page.exposeFunction('onText', (/** @type {string} */ text) => say({ text }));
 await page.addInitScript(() => {
-  let told = '';
-  const tell = () => {
+  let seen = '';
+  const sendText = () => {
     // What an element shows in a tree of its own is not a part of the body's text.
     const inside = [...document.querySelectorAll('job-progress')].flatMap((bar) => [...(bar.shadowRoot?.querySelectorAll('[part]') ?? [])]);
     const shown = inside.map((part) => (part instanceof HTMLElement ? part.innerText : ''));
     const text = [document.body?.innerText ?? '', ...shown].join('\n');
-    if (text === told) return;
-    told = text;
+    if (text === seen) return;
+    seen = text;
     // @ts-expect-error: exposed to the page above.
-    void window.tellText(text);
+    void window.onText(text);
   };
-  new MutationObserver(tell).observe(document, {
+  new MutationObserver(sendText).observe(document, {
     subtree: true, childList: true, characterData: true, attributes: true,
   });
   // Nor does the observer see into it.
-  setInterval(tell, 100);
+  setInterval(sendText, 100);
 });
 await page.goto(address);

@@ -614,7 +614,7 @@ test('search and filter, over what is loaded and beyond', async () => {
   await search.fill('no such job');
   await reads(page, '[data-part="no-match-text"]', 'No job has “no such job” in its id, name or tags');
   await search.fill('');
-  // Of jobs that are not loaded, too, it is told how many there are of each kind.
+  // Of jobs that are not loaded, too, the dialog says how many there are of each kind.
   await reads(page, '[data-count="failed"]', '600');
   await until('a title', async () => (await page.title()) === '1,200 active – Milepost');
   await page.getByText('Failed', { exact: false }).first().click();
@@ -799,7 +799,7 @@ test('/try reports ends and attempts, and shows rejections', async () => {
   await page.getByRole('button', { name: 'Connect' }).click();
   await reads(page, '#connection-text', 'Live');
 
-  // The work goes with its page, and whoever watches is told.
+  // The work goes with its page, and its watchers are notified.
   await run.click();
   await reads(page, '#live .badge', 'Running, attempt 3');
   await page.goto('about:blank');
@@ -923,7 +923,7 @@ test('a log follows with colours, search, links and download', async () => {
   const distance = () => page.locator('.output').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
   await until('the end in sight', async () => (await distance()) < 24);
 
-  // Who reads further up is not taken away, and told what came.
+  // A reader further up stays there, and sees that lines were added.
   await page.locator('.output').evaluate((log) => (log.scrollTop = 0));
   // The page hears of it with the next frame.
   await reads(page, '.output-follow', 'Follow ↓');

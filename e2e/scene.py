@@ -10,7 +10,7 @@ from pathlib import Path
 
 from binary import Server
 
-# unittest has asyncio tell of every step that takes long, which a busy machine's do.
+# unittest makes asyncio log every slow step, and on a busy machine many are slow.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 SECONDS = 8

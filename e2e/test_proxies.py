@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 
 from binary import PATIENCE, Server, free_port
 
-# unittest has asyncio tell of every step that takes long, which a busy machine's do.
+# unittest makes asyncio log every slow step, and on a busy machine many are slow.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 NGINX = """

@@ -72,7 +72,7 @@ async function open(path) {
 }
 
 /**
- * A page with a bar whose token comes from `supply`, and what it tells.
+ * A page with a bar whose token comes from `supply`, and its events.
  * @param {string} job
  * @param {() => string} supply
  * @param {string} [first] runs before the module
@@ -83,28 +83,28 @@ async function bar(job, supply, first = '') {
   const html = `<!doctype html><title>t</title><script>${first}</script><job-progress job="${job}"></job-progress>
     <script type="module">
       const bar = document.querySelector('job-progress');
-      window.told = [];
-      for (const name of ['job-state', 'job-connection']) bar.addEventListener(name, ({ detail }) => told.push(detail.position ? detail.progress : detail));
+      window.events = [];
+      for (const name of ['job-state', 'job-connection']) bar.addEventListener(name, ({ detail }) => events.push(detail.position ? detail.progress : detail));
       bar.token = () => supply();
       await import('/job-progress.js');
     </script>`;
   front.pages.set('/page', html);
   await page.goto(`${front.url}/page`);
   /** @returns {Promise<unknown[]>} */
-  const told = () => page.evaluate('window.told');
-  return { page, told };
+  const events = () => page.evaluate('window.events');
+  return { page, events };
 }
 
 test('a token is renewed before it expires, and the socket stays', async () => {
   await report('a1', { progress: 0.25 });
   let asked = 0;
-  const { told } = await bar('a1', () => mint({ watch: ['a1'] }, asked++ ? 60 : 4));
-  await until('the state', async () => (await told()).includes(0.25));
+  const { events } = await bar('a1', () => mint({ watch: ['a1'] }, asked++ ? 60 : 4));
+  await until('the state', async () => (await events()).includes(0.25));
   await until('the second token is taken', () => frames.some((frame) => frame.includes('authenticated')));
   assert.equal(asked, 2);
   await report('a1', { progress: 0.5 });
-  await until('the next state', async () => (await told()).includes(0.5));
-  assert.deepEqual(await told(), ['open', 0.25, 0.5]);
+  await until('the next state', async () => (await events()).includes(0.5));
+  assert.deepEqual(await events(), ['open', 0.25, 0.5]);
   assert.equal(urls.filter((url) => url.startsWith('ws')).length, 1);
 });
 
@@ -112,20 +112,20 @@ test('a socket closed for its token resumes with another', async () => {
   await report('a2', { progress: 0.25 });
   let [asked, short] = [0, ''];
   // The page has no other while the first one holds.
-  const { told } = await bar('a2', () => (++asked < 3 ? (short ||= mint({ watch: ['a2'] }, 1.5)) : mint({ watch: ['a2'] })));
-  await until('it is back', async () => (await told()).filter((one) => one === 'open').length === 2);
+  const { events } = await bar('a2', () => (++asked < 3 ? (short ||= mint({ watch: ['a2'] }, 1.5)) : mint({ watch: ['a2'] })));
+  await until('it is back', async () => (await events()).filter((one) => one === 'open').length === 2);
   await report('a2', { progress: 0.5 });
-  await until('the next state', async () => (await told()).includes(0.5));
-  assert.deepEqual(await told(), ['open', 0.25, 'reconnecting', 'open', 0.5]);
+  await until('the next state', async () => (await events()).includes(0.5));
+  assert.deepEqual(await events(), ['open', 0.25, 'reconnecting', 'open', 0.5]);
 });
 
 test('a forbidden job is an error, and is not retried', async () => {
   let asked = 0;
-  const { page, told } = await bar('a3', () => {
+  const { page, events } = await bar('a3', () => {
     asked += 1;
     return mint({ watch: ['other'] });
   });
-  await until('it gives up', async () => (await told()).at(-1) === 'closed');
+  await until('it gives up', async () => (await events()).at(-1) === 'closed');
   await page.getByText('does not allow').first().waitFor();
   assert.equal(asked, 1);
 });
@@ -133,11 +133,11 @@ test('a forbidden job is an error, and is not retried', async () => {
 test('without a WebSocket, tokens are in a header', async () => {
   await report('a4', { progress: 0.25 });
   let asked = 0;
-  const { told } = await bar('a4', () => mint({ watch: ['a4'] }, asked++ ? 60 : 1), 'delete window.WebSocket');
-  await until('the state', async () => (await told()).includes(0.25));
+  const { events } = await bar('a4', () => mint({ watch: ['a4'] }, asked++ ? 60 : 1), 'delete window.WebSocket');
+  await until('the state', async () => (await events()).includes(0.25));
   await until('a second token', () => asked === 2);
   await report('a4', { progress: 0.5 });
-  await until('the next state', async () => (await told()).includes(0.5));
+  await until('the next state', async () => (await events()).includes(0.5));
   assert.ok(headers.length && headers.every((header) => header?.startsWith('Bearer eyJ')), String(headers));
   assert.ok(new Set(headers).size > 1);
 });
@@ -160,7 +160,7 @@ test('the dashboard asks for a token, and keeps it in the tab', async () => {
 test('a token in a link’s fragment is removed from the address', async () => {
   await report('a6', { progress: 0.25 });
   const page = await open('');
-  // Chromium tells of requests without the fragment.
+  // Chromium reports requests without the fragment.
   await page.goto(`${server.url}/?job=a6#token=${mint({ watch: ['a6'] }, 1.5)}`);
   await until('the job', async () => (await page.locator('main').innerText()).includes('25'));
   assert.equal(page.url(), `${server.url}/?job=a6`);

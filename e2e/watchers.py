@@ -1,4 +1,4 @@
-"""Watchers of one job, each with another tool. All tell what they were shown as the JSON that arrived."""
+"""Watchers of one job, each with another tool. All return the JSON that arrived."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Watcher:
     async def _guard(self) -> None:
         try:
             await self.watch()
-        except Exception as failure:  # Told to whoever waits.
+        except Exception as failure:  # Raised in the waiting caller.
             self.failure = failure
             await self.notify()
 

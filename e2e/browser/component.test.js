@@ -59,15 +59,15 @@ async function open(jobs, { head = '', attributes = '', prepare } = {}) {
   page.on('pageerror', (error) => faults.push(String(error)));
   page.on('crash', () => faults.push('the page crashed'));
   if (prepare) await page.addInitScript(prepare);
-  // What each element tells, from the beginning.
+  // The events of each element, from the beginning.
   await page.addInitScript(() => {
     // The first document of a tab leaves its window to the next one.
-    if ('told' in window) return;
-    /** @type {any} */ (window).told = [];
+    if ('events' in window) return;
+    /** @type {any} */ (window).events = [];
     for (const name of ['job-state', 'job-end', 'job-connection']) {
       addEventListener(name, (event) => {
         const { detail } = /** @type {CustomEvent} */ (event);
-        /** @type {any} */ (window).told.push([name, detail.position ?? detail]);
+        /** @type {any} */ (window).events.push([name, detail.position ?? detail]);
       }, true);
     }
   });
@@ -115,7 +115,7 @@ async function sees(page, job, expected) {
 }
 
 /** @param {import('playwright-core').Page} page */
-const told = (page) => page.evaluate(() => /** @type {[string, string][]} */ (/** @type {any} */ (window).told));
+const events = (page) => page.evaluate(() => /** @type {[string, string][]} */ (/** @type {any} */ (window).events));
 
 /** @param {number} count */
 const connections = (count) => until(`${count} connections`, async () => (await server.connections()) === count);
@@ -135,7 +135,7 @@ test('a job is seen live, from before it begins to its result', async () => {
   await sees(page, 'a', { outcome: '✓ Completed', percent: '100%', now: '100', heard: 'a: Completed', result: 'video', stage: '' });
   const links = await page.locator('job-progress a').evaluateAll((all) => all.map((each) => each.getAttribute('href')));
   assert.deepEqual(links, ['https://example.com/v.mp4']);
-  assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
+  assert.equal((await events(page)).filter(([name]) => name === 'job-end').length, 1);
   assert.equal(await page.locator('job-progress').getAttribute('status'), 'completed');
 });
 
@@ -263,7 +263,7 @@ test('a page that is loaded again at 50 % shows it at once', async () => {
   await sees(page, 'a', { percent: '50%', stage: 'rendering', message: 'half', heard: '' });
   await server.report('a', { progress: 0.75 });
   await sees(page, 'a', { percent: '75%' });
-  assert.equal((await told(page)).filter(([name]) => name === 'job-state').length, 2);
+  assert.equal((await events(page)).filter(([name]) => name === 'job-state').length, 2);
 });
 
 for (const signal of /** @type {const} */ (['SIGTERM', 'SIGKILL'])) {
@@ -278,9 +278,9 @@ for (const signal of /** @type {const} */ (['SIGTERM', 'SIGKILL'])) {
     await sees(page, 'a', { percent: '60%' });
     await server.report('a', { status: 'completed' });
     await sees(page, 'a', { outcome: '✓ Completed' });
-    const positions = (await told(page)).filter(([name]) => name === 'job-state').map(([, position]) => position);
+    const positions = (await events(page)).filter(([name]) => name === 'job-state').map(([, position]) => position);
     assert.equal(new Set(positions).size, positions.length);
-    assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
+    assert.equal((await events(page)).filter(([name]) => name === 'job-end').length, 1);
   });
 }
 
@@ -296,7 +296,7 @@ test('a lost network hides nothing, and missed states follow', async () => {
   front.mend();
   await context.setOffline(false);
   await sees(page, 'a', { outcome: '✕ Failed', percent: '90%', error: 'disk full', aside: '' });
-  const names = (await told(page)).map(([name, detail]) => (name === 'job-connection' ? detail : name));
+  const names = (await events(page)).map(([name, detail]) => (name === 'job-connection' ? detail : name));
   assert.equal(names.filter((name) => name === 'job-end').length, 1);
   assert.ok(names.includes('offline') && names.at(-1) !== 'offline');
 });
@@ -320,7 +320,7 @@ for (const way of /** @type {const} */ (['a shared worker', 'one of them'])) {
     await server.report('a', { progress: 0.6 });
     await sees(second, 'a', { percent: '60%' });
     await connections(1);
-    const positions = (await told(second)).filter(([name]) => name === 'job-state').map(([, position]) => position);
+    const positions = (await events(second)).filter(([name]) => name === 'job-state').map(([, position]) => position);
     assert.equal(new Set(positions).size, positions.length);
     await second.close();
     await connections(0);
@@ -355,7 +355,7 @@ test('eight jobs of a page share one socket', async () => {
   await connections(1);
   for (const job of jobs) await server.report(job, { status: 'completed' });
   for (const job of jobs) await sees(page, job, { outcome: '✓ Completed' });
-  const ends = (await told(page)).filter(([name]) => name === 'job-end');
+  const ends = (await events(page)).filter(([name]) => name === 'job-end');
   assert.equal(ends.length, jobs.length);
 });
 
@@ -370,7 +370,7 @@ test('an end while the tab was frozen is shown afterwards', async () => {
   front.mend();
   await control.send('Page.setWebLifecycleState', { state: 'active' });
   await sees(page, 'a', { outcome: '✓ Completed', result: 'done', percent: '100%' });
-  assert.equal((await told(page)).filter(([name]) => name === 'job-end').length, 1);
+  assert.equal((await events(page)).filter(([name]) => name === 'job-end').length, 1);
 });
 
 test('without WebSocket it streams, without that it polls', async () => {
@@ -393,7 +393,7 @@ test('without WebSocket it streams, without that it polls', async () => {
   await check(0.3);
   await server.report('5', { status: 'completed' });
   await sees(page, '5', { outcome: '✓ Completed' });
-  const positions = (await told(page)).filter(([name, position]) => name === 'job-end' && position);
+  const positions = (await events(page)).filter(([name, position]) => name === 'job-end' && position);
   assert.equal(positions.length, 1);
 });
 

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * What stands before the server: it has the tests' own pages at the server's origin, passes everything else on, and
- * fails when it is told to, as networks and proxies do.
+ * fails on command, as networks and proxies do.
  */
 import { readFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';

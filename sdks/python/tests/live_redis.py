@@ -13,7 +13,7 @@ from live_server import PATIENCE, eventually, free_port
 
 
 class LiveRedis:
-    """A Redis that can be killed and started again at the same address. It keeps nothing on disk, unless told to."""
+    """A Redis that can be killed and started again at the same address. It keeps nothing on disk, unless asked to."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()

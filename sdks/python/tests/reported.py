@@ -1,4 +1,4 @@
-"""What a server was told of a job."""
+"""The updates of a job that a server received."""
 
 from __future__ import annotations
 

@@ -46,8 +46,13 @@ def test_video_rendering(server: LiveServer, job_id: str, tmp_path: Path) -> Non
     run(server, "video_rendering", job_id, "12", TMPDIR=str(tmp_path))
     end = known(server, job_id)
     assert (end["status"], end["stage"], end["progress"]) == ("completed", "complete", 1.0)
-    told = end["metadata"]
-    assert (told["current"], told["total"], told["unit"], told["resolution"]) == (12, 12, "frames", [64, 36])
+    metadata = end["metadata"]
+    assert (metadata["current"], metadata["total"], metadata["unit"], metadata["resolution"]) == (
+        12,
+        12,
+        "frames",
+        [64, 36],
+    )
     video = Path(end["result"]["video"]).read_bytes()
     assert video.startswith(b"YUV4MPEG2 W64 H36 ")
     assert len(video) == end["result"]["bytes"] > 12 * 64 * 36

@@ -91,7 +91,7 @@ def test_sigterm_lets_the_work_finish(server: LiveServer, tmp_path: Path, gate: 
     app.worker.terminate()
     gate.touch()
     app.worker.wait()
-    # Nobody is left to tell it: so it was told before.
+    # After this the process is gone, so the end has to be reported before.
     found = state(server, job_id)
     assert found is not None
     assert found["status"] == "completed"

@@ -17,7 +17,7 @@ from reported import history, jobs, until
 from rich.console import Console
 from test_main import run
 from test_processes import SOURCE
-from test_tqdm import told
+from test_tqdm import described
 
 import milepost
 from milepost.rich import Progress
@@ -47,13 +47,17 @@ def test_a_display_is_a_job_with_a_stage_for_each_task(server: LiveServer, job_i
         progress.advance(first)
         job = progress._reports._job
         assert job is not None
-        assert (told(job)["stage"], told(job)["progress"], told(job)["unit"]) == ("reading", 0.25, "files")
+        assert (described(job)["stage"], described(job)["progress"], described(job)["unit"]) == (
+            "reading",
+            0.25,
+            "files",
+        )
         assert milepost.flush(60)
         progress.update(first, completed=4)
         list(progress.track(range(2), description="counted in rich's own thread"))
         second = progress.add_task("writing", total=2)
         progress.advance(second)
-        assert (told(job)["stage"], told(job)["progress"]) == ("writing", 0.5)
+        assert (described(job)["stage"], described(job)["progress"]) == ("writing", 0.5)
     end = until(server, job_id, status="completed")
     assert end["progress"] == 1.0
     assert {each.get("stage") for each in history(server, job_id)} >= {"reading", "complete"}
@@ -64,7 +68,7 @@ def test_a_display_inside_of_a_job_belongs_to_it(server: LiveServer, job_id: str
         with quiet() as progress:
             task = progress.add_task("inside", total=2)
             progress.advance(task)
-            assert (told(job)["stage"], told(job)["progress"]) == ("inside", 0.5)
+            assert (described(job)["stage"], described(job)["progress"]) == ("inside", 0.5)
         assert not job.has_ended
     assert jobs(server, "inside") == []
 
@@ -89,9 +93,9 @@ def test_tasks_of_several_threads_are_one_job(server: LiveServer, job_id: str) -
             thread.join()
         job = progress._reports._job
         assert job is not None
-        assert [bar["desc"] for bar in told(job)["metadata"]["bars"]] == ["other", "other"]
+        assert [bar["desc"] for bar in described(job)["metadata"]["bars"]] == ["other", "other"]
         progress.remove_task(main)
-        assert told(job)["stage"] == "other"
+        assert described(job)["stage"] == "other"
     until(server, job_id, status="completed")
     assert jobs(server, "other") == []
 
@@ -102,10 +106,10 @@ def test_a_task_without_a_total_and_one_that_begins_anew(job_id: str) -> None:
         progress.advance(task, 3)
         job = progress._reports._job
         assert job is not None
-        assert (told(job)["current"], told(job)["progress"]) == (3, None)
+        assert (described(job)["current"], described(job)["progress"]) == (3, None)
         progress.update(task, total=3)
         progress.reset(task, total=4)
-        assert (told(job)["current"], told(job)["progress"]) == (0, 0.0)
+        assert (described(job)["current"], described(job)["progress"]) == (0, 0.0)
 
 
 def test_what_is_disabled_reports_nothing(server: LiveServer, job_id: str) -> None:

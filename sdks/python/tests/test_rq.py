@@ -207,7 +207,7 @@ def test_sigterm_lets_the_job_finish(server: LiveServer, own: Own, gate: Path) -
     until(server, sent.id, status="processing")
     gate.touch()
     assert worker.wait() == 0
-    # Nobody is left to tell it: so it was told before.
+    # After this the process is gone, so the end has to be reported before.
     found = state(server, sent.id)
     assert found is not None
     assert (found["status"], found["result"]) == ("completed", "waited")

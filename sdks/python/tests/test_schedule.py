@@ -162,14 +162,14 @@ def test_a_server_says_how_long_to_leave_it_alone(scene: Scene) -> None:
 def test_a_rejection_is_notified_once_and_retried_with_backoff(scene: Scene) -> None:
     record = scene.begin()
     scene.now += 1
-    news = tries = 0
+    warnings = tries = 0
     for _ in range(100):
         for each in scene.schedule.due(scene.now).send:
             tries += 1
-            news += scene.schedule.settle(each, REFUSED, scene.now)
+            warnings += scene.schedule.settle(each, REFUSED, scene.now)
         record.own.advance(1)
         scene.now += 1.0
-    assert news == 1
+    assert warnings == 1
     assert 4 < tries < 40
 
 

@@ -34,7 +34,7 @@ def quiet() -> dict[str, Any]:
     return {"file": io.StringIO(), "mininterval": 0, "miniters": 1}
 
 
-def told(job: milepost.Job) -> dict[str, Any]:
+def described(job: milepost.Job) -> dict[str, Any]:
     """The job's state as it would be sent now."""
     import json
 
@@ -84,10 +84,10 @@ def test_the_same_id_again_is_the_next_attempt(server: LiveServer, job_id: str) 
 def test_a_bar_inside_a_job_is_its_stage_and_does_not_end_it(server: LiveServer, job_id: str) -> None:
     with milepost.job(id=job_id) as job:
         list(tqdm(range(4), desc="first", **quiet()))
-        assert (told(job)["stage"], told(job)["progress"]) == ("first", 1.0)
+        assert (described(job)["stage"], described(job)["progress"]) == ("first", 1.0)
         bar = tqdm(total=8, desc="second", **quiet())
         bar.update(2)
-        assert (told(job)["stage"], told(job)["progress"]) == ("second", 0.25)
+        assert (described(job)["stage"], described(job)["progress"]) == ("second", 0.25)
         bar.close()
         assert not job.has_ended
         job.result("done")
@@ -100,7 +100,7 @@ def test_a_bar_may_be_given_a_job(job_id: str) -> None:
     thread = threading.Thread(target=lambda: list(tqdm(range(3), job=job, **quiet())))
     thread.start()
     thread.join()
-    assert (told(job)["metadata"]["current"], job.has_ended) == (3, False)
+    assert (described(job)["metadata"]["current"], job.has_ended) == (3, False)
     job.complete()
 
 
@@ -110,7 +110,7 @@ def test_a_total_without_an_iterable(server: LiveServer, job_id: str) -> None:
         bar.update(30)
         bar.total = 120
         bar.refresh()
-        assert told(bar._reported.job)["progress"] == 0.5
+        assert described(bar._reported.job)["progress"] == 0.5
     assert until(server, job_id, status="completed")["metadata"]["current"] == 60
 
 
@@ -118,7 +118,7 @@ def test_without_a_total_the_progress_is_unknown(job_id: str) -> None:
     seen = []
     with milepost.job(id=job_id) as job:
         for _ in tqdm(iter("abcd"), **quiet()):
-            seen.append(told(job))
+            seen.append(described(job))
         job.cancel()
     assert [each["progress"] for each in seen] == [None] * 4
     assert seen[-1]["metadata"]["current"] == 3
@@ -129,8 +129,8 @@ def test_nested_bars_refine_the_progress_of_the_outer_one(job_id: str) -> None:
     with milepost.job(id=job_id) as job:
         for _ in tqdm(range(2), desc="epoch", unit="epochs", **quiet()):
             for _ in tqdm(range(4), desc="batch", leave=False, **quiet()):
-                seen.append(told(job))
-        end = told(job)
+                seen.append(described(job))
+        end = described(job)
     assert [each["progress"] for each in seen] == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
     assert {each["stage"] for each in seen} == {"epoch"}
     assert seen[5]["metadata"]["current"] == 1
@@ -144,7 +144,7 @@ def test_two_loops_in_one_item_never_step_back(job_id: str) -> None:
         for _ in tqdm(range(3), **quiet()):
             for name in ("train", "validate"):
                 for _ in tqdm(range(2), desc=name, **quiet()):
-                    seen.append(told(job)["progress"])
+                    seen.append(described(job)["progress"])
     assert seen == sorted(seen)
     assert seen[-1] <= 1.0
 
@@ -160,19 +160,19 @@ def test_bars_nested_without_a_job_are_one_job(server: LiveServer, job_id: str) 
 def test_more_nested_bars_than_are_shown(job_id: str) -> None:
     with milepost.job(id=job_id) as job:
         bars = [tqdm(total=10, **quiet()) for _ in range(15)]
-        assert len(told(job)["metadata"]["bars"]) == 8
+        assert len(described(job)["metadata"]["bars"]) == 8
         for bar in reversed(bars):
             bar.close()
-        assert told(job)["metadata"]["bars"] == []
+        assert described(job)["metadata"]["bars"] == []
 
 
 def test_what_the_bar_says_besides_is_the_message(job_id: str) -> None:
     with milepost.job(id=job_id) as job, tqdm(total=3, desc="train", **quiet()) as bar:
-        assert "message" not in told(job)
+        assert "message" not in described(job)
         bar.set_postfix(loss=0.25)
-        assert told(job)["message"] == "loss=0.25"
+        assert described(job)["message"] == "loss=0.25"
         bar.set_description("epoch 2")
-        assert (told(job)["stage"], told(job)["message"]) == ("train", "epoch 2, loss=0.25")
+        assert (described(job)["stage"], described(job)["message"]) == ("train", "epoch 2, loss=0.25")
 
 
 @pytest.mark.parametrize(

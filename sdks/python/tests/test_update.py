@@ -77,7 +77,7 @@ def test_ends() -> None:
     assert (update["status"], update["stage"], update["progress"]) == ("failed", "rendering", 0.4)
     assert (update["message"], update["error"]) == ("Error: out of memory", "out of memory")
     assert "result" not in update
-    # The first end wins, and is told in the very same words each time.
+    # The first end wins, and is sent with the same bytes each time.
     assert not record.end("completed", None)
     assert record.encode(1.0).data == record.encode(2.0).data
 

@@ -15,7 +15,7 @@ from ._result import is_small
 from ._watch_token import watch_token
 
 DELIVERY = 1.0
-"""How long the work waits, in seconds, until its end has arrived: a server that is told to stop waits for the work, and
+"""How long the work waits, in seconds, until its end has arrived. A server that shuts down waits for the work, and
 then leaves without what Python does at an exit."""
 THREADS = 8
 """So much work is done at the same time, in each process."""
@@ -27,8 +27,8 @@ _LOGGER = logging.getLogger("milepost")
 def accepted(
     job_id: object, public_url: Optional[str], secret: Optional[str], message: Optional[str] = None
 ) -> dict[str, Any]:
-    """What whoever started a job is told. `public_url` is where browsers find the Milepost server; None: at the
-    application's own address. With a secret, there is a token with which to watch the job."""
+    """The response to a request that starts a job. `public_url` is where browsers find the Milepost server; None: at
+    the application's own address. With a secret, there is a token with which to watch the job."""
     base = (public_url or "").rstrip("/")
     # http becomes ws, https wss.
     socket_base = f"ws{base[4:]}" if base.startswith("http") else base
