@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Records how the progress of real jobs grows: `record.py MILEPOST [NAME…]`.
 
-Each job runs under `milepost run` against a server of its own. The states that a watcher receives become a file beside this script:
-`NAME.txt`, a line for each change of the progress, with the seconds since the job began and the progress; the last line is the end.
-`cargo run --release -p milepost-bench -- eta` reads these files. They are checked in, so that everybody measures the same runs.
+Each job runs under `milepost run` against a server of its own. The states that a watcher receives become a
+file `NAME.txt` beside this script: a line for each change of the progress, with the seconds since the job
+began and the progress; the last line is the end. `cargo run --release -p milepost-bench -- eta` reads these
+files. They are checked in, so that everybody measures the same runs.
 
 Needs ffmpeg, rsync and tqdm. A job takes one to three minutes.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
+RSYNC = "rsync -a --info=progress2 --no-inc-recursive --outbuf=L"
 VIDEO = "ffmpeg -nostdin -loglevel error -y"
 X264 = "-c:v libx264 -preset {} -f null -"
 TRAINING = """
@@ -53,9 +55,9 @@ JOBS = {
     # Each second of the picture takes longer to compute than the one before.
     "ffmpeg-mandelbrot": f"{VIDEO} -f lavfi -i mandelbrot=s=640x480:rate=25 -t 24 {X264.format('veryfast')}",
     "ffmpeg-vp9": f"{VIDEO} -f lavfi -i testsrc2=s=640x360:d=20 -c:v libvpx-vp9 -cpu-used 4 -f null -",
-    "rsync-small-files": "rsync -a --info=progress2 --no-inc-recursive --outbuf=L --bwlimit=4m {source}/small/ {scratch}/copy/",
-    "rsync-large-files": "rsync -a --info=progress2 --no-inc-recursive --outbuf=L --bwlimit=2m {source}/large/ {scratch}/copy/",
-    "rsync-small-then-large": "rsync -a --info=progress2 --no-inc-recursive --outbuf=L --bwlimit=6m {source}/ {scratch}/copy/",
+    "rsync-small-files": f"{RSYNC} --bwlimit=4m {{source}}/small/ {{scratch}}/copy/",
+    "rsync-large-files": f"{RSYNC} --bwlimit=2m {{source}}/large/ {{scratch}}/copy/",
+    "rsync-small-then-large": f"{RSYNC} --bwlimit=6m {{source}}/ {{scratch}}/copy/",
     "training": "{python} {source}/training.py 150 2",
     "training-long-validation": "{python} {source}/training.py 70 25",
 }
@@ -119,7 +121,8 @@ def main() -> None:
         free.close()
         source, scratch = Path(folder) / "source", Path(folder) / "scratch"
         prepare(source)
-        server = subprocess.Popen([milepost, "serve", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        serve = [milepost, "serve", "--port", str(port)]
+        server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(2)
             for name in names or JOBS:

@@ -69,4 +69,4 @@ pub(crate) fn steps() -> Vec<Step> {
 }
 
 /// Where Python lies, each folder with a `pyproject.toml` of its own.
-const PYTHON: [&str; 2] = ["e2e", "sdks/python"];
+const PYTHON: [&str; 3] = ["bench/recordings", "e2e", "sdks/python"];
