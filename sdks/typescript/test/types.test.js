@@ -1,23 +1,17 @@
 // The package as npm packs it, in programs of every kind that TypeScript knows.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { here, packInto } from './packed.js';
 
-const here = fileURLToPath(new URL('..', import.meta.url));
-const require = createRequire(import.meta.url);
 const folder = mkdtempSync(join(tmpdir(), 'milepost-types-'));
 let tarball;
 
 before(() => {
-  const [packed] = JSON.parse(execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], { cwd: here, encoding: 'utf8' }));
-  tarball = join(folder, packed.filename);
-  mkdirSync(join(folder, 'node_modules/milepost'), { recursive: true });
-  execFileSync('tar', ['-xzf', tarball, '--strip-components=1', '-C', join(folder, 'node_modules/milepost')]);
+  tarball = packInto(folder);
   for (const name of readdirSync(join(here, 'node_modules')).filter((name) => !/^\.|^milepost$/.test(name))) symlinkSync(join(here, 'node_modules', name), join(folder, 'node_modules', name));
   cpSync(new URL('./program.tsx', import.meta.url), join(folder, 'program.tsx'));
 });
