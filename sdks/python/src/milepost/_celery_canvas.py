@@ -19,10 +19,10 @@ from celery.canvas import _chain, _chord, group
 from ._boundary import harmless
 from ._task import Task, begin_whole, is_cancelled, quietly
 
-HEADER = "milepost_parent"
+PARENT_HEADER = "milepost_parent"
 """The header of a message that names the job whose child the task is."""
 
-REPLACES = "milepost_replaces"
+REPLACES_HEADER = "milepost_replaces"
 """The header of a message by which a task goes on that was replaced: which attempt that is."""
 
 _next: dict[str, Iterable[str]] = {}
@@ -94,7 +94,7 @@ class Canvases:
 
     def parent_of(self, headers: Mapping[str, Any], body: Any) -> Optional[str]:
         """The job whose child the task of a message is that is about to be sent."""
-        known = headers.get(HEADER)
+        known = headers.get(PARENT_HEADER)
         if known is not None:
             return str(known) or None
         canvas = _sending.get()
@@ -177,7 +177,7 @@ class Canvases:
             headers = options.get("headers") or this.options.get("headers")
             if headers and replaced is None:
                 # They replace the body's.
-                options["headers"] = {**headers, HEADER: job_id}
+                options["headers"] = {**headers, PARENT_HEADER: job_id}
             return canvas
 
         @functools.wraps(run)
@@ -217,7 +217,7 @@ class Canvases:
     @quietly
     def _lost(self, task_id: Any, request: Any) -> None:
         if task_id not in self._running and getattr(request, "chain", None):
-            self.abandon(request.chain, request.get(HEADER), f"{request.task} failed")
+            self.abandon(request.chain, request.get(PARENT_HEADER), f"{request.task} failed")
 
     def _fails_chord(self, fail: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fail)
@@ -290,26 +290,26 @@ def _header_of(sig: Any) -> object:
 
 def _name(sig: Any, parent: Optional[str]) -> None:
     """Puts the task's parent into the headers of its message; None if it has none."""
-    sig["options"]["headers"] = {**(sig["options"].get("headers") or {}), HEADER: parent or ""}
+    sig["options"]["headers"] = {**(sig["options"].get("headers") or {}), PARENT_HEADER: parent or ""}
 
 
 def _hand_over(run: Task, sig: Any) -> None:
     """The task that runs goes on as that signature, later: as its next attempt."""
     _name(sig, run.parent)
-    sig["options"]["headers"][REPLACES] = run.attempt + 1
+    sig["options"]["headers"][REPLACES_HEADER] = run.attempt + 1
     run.hand_over(run.attempt + 1, "Replaced")
 
 
 def _named(options: Mapping[str, Any]) -> Optional[str]:
     """The parent in the headers of a message with these options; empty if there is none; None if they do not say."""
-    return (options.get("headers") or {}).get(HEADER)
+    return (options.get("headers") or {}).get(PARENT_HEADER)
 
 
 def _take_name(options: dict[str, Any]) -> Optional[str]:
     """The same. The messages of a canvas do not name the parent of that canvas."""
     found = _named(options)
     if found is not None:
-        options["headers"] = {name: value for name, value in options["headers"].items() if name != HEADER}
+        options["headers"] = {name: value for name, value in options["headers"].items() if name != PARENT_HEADER}
     return found
 
 

@@ -31,7 +31,7 @@ from ._task import Task, quietly, waits
 
 __all__ = ["install"]
 
-HEADER = "milepost_attempt"
+ATTEMPT_HEADER = "milepost_attempt"
 """A message's header: which attempt it is, where that is not the number of retries and one."""
 _OF_CELERY = "celery."
 """Begins the names of Celery's own tasks, which are not reported."""
@@ -99,17 +99,17 @@ def _before_publish(
         return
     task_id = str(headers["id"])
     plain = int(headers.get("retries") or 0) + 1
-    attempt = int(headers.pop(_celery_canvas.REPLACES, plain))
+    attempt = int(headers.pop(_celery_canvas.REPLACES_HEADER, plain))
     running = _running.get(task_id)
     parent = _canvases.parent_of(headers, body) if running is None else running.parent
-    headers[_celery_canvas.HEADER] = parent or ""
+    headers[_celery_canvas.PARENT_HEADER] = parent or ""
     if running is None:
         waits(task_id, attempt, str(sender), parent=parent)
     else:
         attempt = running.attempt + 1
         running.hand_over(attempt, _reason(plain - 1) if headers.get("retries") else None)
-    if attempt != plain or HEADER in headers:
-        headers[HEADER] = attempt
+    if attempt != plain or ATTEMPT_HEADER in headers:
+        headers[ATTEMPT_HEADER] = attempt
 
 
 def _reason(retries: int) -> str:
@@ -153,11 +153,11 @@ def _is_pool_process() -> bool:
 
 
 def _attempt_of(request: Any) -> int:
-    return int(request.get(HEADER) or (request.retries or 0) + 1)
+    return int(request.get(ATTEMPT_HEADER) or (request.retries or 0) + 1)
 
 
 def _parent_of(request: Any) -> Optional[str]:
-    return request.get(_celery_canvas.HEADER) or None
+    return request.get(_celery_canvas.PARENT_HEADER) or None
 
 
 @quietly
