@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from fake_server import Answer, FakeServer, Request, accept
+from fastapi import BackgroundTasks, Response
 from live_server import LiveServer, eventually
 from live_worker import LiveApp
 from reported import state, until
 
 import milepost
+from milepost.fastapi import Jobs
 
 
 def start(folder: Path, milepost_url: str) -> LiveApp:
@@ -50,6 +53,12 @@ def test_the_answer_says_where_to_watch(server: LiveServer, app: LiveApp, gate: 
     states = list(milepost.watch(job_id, url=server.url))
     assert states[-1].status == "completed"
     assert states[-1]["result"] == {"frames": 4}
+
+
+def test_old_versions_of_fastapi_and_python_can_read_what_it_needs() -> None:
+    """Before Python 3.10, FastAPI does not resolve annotations that are text."""
+    parameters = inspect.signature(Jobs).parameters
+    assert [parameter.annotation for parameter in parameters.values()] == [BackgroundTasks, Response]
 
 
 def test_work_that_is_a_coroutine(server: LiveServer, app: LiveApp, gate: Path) -> None:

@@ -11,8 +11,7 @@
 Needs the extra `fastapi`.
 """
 
-from __future__ import annotations
-
+# No `annotations` from the future: before Python 3.10, FastAPI cannot read those of a class.
 import asyncio
 import inspect
 from collections.abc import Callable
