@@ -57,6 +57,19 @@ def test_a_patched_program_reports(server: LiveServer, job_id: str, kind: str, w
     assert (state(server, job_id).status, state(server, job_id).result) == ("completed", "done")
 
 
+def test_the_import_takes_no_patch_back(kind: str, tmp_path: Path) -> None:
+    code = """
+        names = "start_new_thread", "allocate_lock", "get_ident"
+        def patched(): return [getattr(sys.modules["_thread"], name) for name in names]
+        before = patched()
+        import milepost
+        assert patched() == before, before
+    """
+    file = tmp_path / "program.py"
+    file.write_text(f"{PATCHES[kind]}\nimport sys\n" + textwrap.dedent(code))
+    assert Worker(file, None).finish() == (0, "")
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_patched_program_reports_to_redis(
     redis: LiveRedis, job_id: str, kind: str, when: str, tmp_path: Path

@@ -25,13 +25,13 @@ def _own_copy_of_thread() -> Any:
     Eventlet also replaces every existing lock of the type `threading.RLock`. The copy's locks have another type, which
     eventlet does not find.
     """
-    spec = importlib.util.find_spec("_thread")
+    # Python 3.9 has only one copy. An attempt to make another one would take the patches back.
+    spec = importlib.util.find_spec("_thread") if sys.version_info >= (3, 10) else None
     if spec is not None and spec.loader is not None:
         copy: ModuleType = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(copy)
         if copy is not sys.modules.get("_thread"):
             return copy
-    # Python 3.9 has only one copy.
     return _Unpatched()
 
 
