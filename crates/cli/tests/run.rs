@@ -370,12 +370,12 @@ fn the_bar_is_below_the_output_and_removed_at_the_end() {
         "{shown:?}"
     );
     assert!(shown.contains("━") && shown.contains("42 %"), "{shown:?}");
-    let end = format!("milepost: bar-1 completed in 0:01 · {}/?job=bar-1", server.url());
+    let end = format!("milepost: bar-1 completed in 1.0 s · {}/?job=bar-1", server.url());
     let (before, after) = shown.rsplit_once("\r\x1b[J").expect("the bar is taken away");
     // The command may end before the bar is drawn once more below its last line.
     let after = after.trim_start_matches("last\r\n");
     assert!(before.contains('━') && shown.contains("last\r\n"), "{shown:?}");
-    assert!(after.trim_end().starts_with(&end[..30]), "{shown:?}");
+    assert!(after.trim_end().starts_with(&end[..29]), "{shown:?}");
     assert!(after.trim_end().ends_with(&end[end.len() - 20..]), "{shown:?}");
     let quiet = run(&mut on_terminal(&line.replace("--job", "--quiet --job")));
     assert_eq!(text(&quiet.stdout), "first\r\n42%\r\nlast\r\n");

@@ -18,7 +18,7 @@ pub(crate) use screen::Screen;
 pub(crate) use summary::{JobSummary, duration, last_line, percent, sanitized};
 pub(crate) use suspension::Suspension;
 pub(crate) use terminal::{Terminal, colours, columns, rows};
-pub(crate) use times::{JobTimes, ago, clock, utc};
+pub(crate) use times::{JobTimes, ago, clock, short_time, time_taken, utc};
 
 /// Redraws a second, at most.
 pub(crate) const MAX_REDRAWS: u8 = 10;

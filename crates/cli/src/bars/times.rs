@@ -70,7 +70,7 @@ impl JobTimes {
 
     /// `1:05 · about 4 min left`: the time since the start, or from there to the end, and the estimate if there is one.
     pub(crate) fn clock(&self, now: Timestamp) -> Option<String> {
-        let took = self.took(now).map(clock);
+        let took = self.took(now).map(if self.ended.is_some() { time_taken } else { clock });
         let parts: Vec<String> = took.into_iter().chain(self.left(now)).collect();
         (!parts.is_empty()).then(|| parts.join(" · "))
     }
@@ -106,6 +106,22 @@ pub(crate) fn clock(time: Duration) -> String {
     }
 }
 
+/// How long something took that is over: `958 ms`, `3.2 s`, and from ten seconds on like [`clock`], `0:42`.
+pub(crate) fn time_taken(time: Duration) -> String {
+    short_time(time).unwrap_or_else(|| clock(time))
+}
+
+/// A duration below ten seconds, as precisely as a person may want to know it. None for others.
+pub(crate) fn short_time(time: Duration) -> Option<String> {
+    match time.as_millis() {
+        milliseconds @ 0..1000 => Some(format!("{milliseconds} ms")),
+        milliseconds @ 1000..10_000 => {
+            Some(format!("{}.{} s", milliseconds / 1000, milliseconds / 100 % 10))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +151,23 @@ mod tests {
             [0, 42, 185, 3723].map(|s| clock(Duration::from_secs(s))),
             ["0:00", "0:42", "3:05", "1:02:03"]
         );
+    }
+
+    #[test]
+    fn what_is_over_has_fractions_of_a_second_below_ten() {
+        let took = |milliseconds| time_taken(Duration::from_millis(milliseconds));
+        assert_eq!(
+            [0, 958, 1000, 3299, 9999, 10_000].map(took),
+            ["0 ms", "958 ms", "1.0 s", "3.2 s", "9.9 s", "0:10"]
+        );
+        let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
+        let clock = |status: &str| {
+            let moments =
+                r#""started_at":"2026-01-01T00:00:00Z","timestamp":"2026-01-01T00:00:00.958Z""#;
+            times(&format!(r#"{moments},"status":"{status}""#)).clock(now)
+        };
+        assert_eq!(clock("completed").as_deref(), Some("958 ms"));
+        assert_eq!(clock("processing").as_deref(), Some("1:00"));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Jobs as rows of text.
 
 use std::cmp::{Ordering, Reverse};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use milepost_protocol::{Health, State, Status, Timestamp};
 
-use crate::bars::{JobSummary, JobTimes, ago, clock, percent, sanitized};
+use crate::bars::{JobSummary, JobTimes, ago, clock, percent, sanitized, time_taken};
 
 pub(crate) const TITLES: [&str; 9] =
     ["JOB", "STATUS", "HEALTH", "DONE", "STARTED", "TOOK", "UPDATED", "NAME", "DETAILS"];
@@ -117,7 +116,8 @@ impl Row {
 
     pub(crate) fn cells(&self, now: Timestamp) -> [String; TITLES.len()] {
         let since = |moment: Option<Timestamp>| moment.map(|moment| ago(moment, now));
-        let took = self.times.took(now).map(|took| clock(Duration::from_secs(took.as_secs())));
+        let took =
+            self.times.took(now).map(if self.times.ended.is_some() { time_taken } else { clock });
         [
             self.job.clone(),
             self.status.to_string(),
@@ -221,10 +221,10 @@ mod tests {
         assert_eq!(
             lines(&rows(), None, now()),
             [
-                "JOB  STATUS      HEALTH  DONE   STARTED    TOOK  UPDATED   NAME   DETAILS",
-                "b    processing  lost    50 %   1 min ago  1:00  10 s ago  video  cut",
-                "c    queued                                      1 s ago",
-                "a    completed           100 %  1 min ago  0:05  55 s ago",
+                "JOB  STATUS      HEALTH  DONE   STARTED    TOOK   UPDATED   NAME   DETAILS",
+                "b    processing  lost    50 %   1 min ago  1:00   10 s ago  video  cut",
+                "c    queued                                       1 s ago",
+                "a    completed           100 %  1 min ago  5.0 s  55 s ago",
             ]
         );
         assert!(lines(&[], None, now()).is_empty());

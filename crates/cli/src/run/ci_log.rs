@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::github::{self, SummaryRow};
 use super::outcome::Outcome;
 use super::tracker::ProgressSink;
-use crate::bars::{JobSummary, clock, sanitized};
+use crate::bars::{JobSummary, sanitized, time_taken};
 use crate::exit::warn;
 
 /// The step of progress, in percent, after which a line is due.
@@ -70,14 +70,14 @@ impl<'a> CiLog<'a> {
             .iter()
             .zip(ends)
             .map(|((stage, begun), end)| {
-                (stage.clone(), clock(end.saturating_duration_since(*begun)))
+                (stage.clone(), time_taken(end.saturating_duration_since(*begun)))
             })
             .collect();
         let row = SummaryRow {
             job: self.job,
             link,
             outcome: &outcome.in_short(),
-            took: &clock(took),
+            took: &time_taken(took),
             stages: &stages,
         };
         if let Err(error) = row.append_to(path.as_ref()) {

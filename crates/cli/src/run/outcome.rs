@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::child;
 use super::signals::name;
-use crate::bars::clock;
+use crate::bars::time_taken;
 
 /// The end of a job that is a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,7 @@ impl Exit {
 impl Outcome {
     /// The outcome as text: `completed in 1:23`, `failed after 0:12 with exit code 3`.
     pub(crate) fn in_words(&self, took: Duration) -> String {
-        let took = clock(took);
+        let took = time_taken(took);
         match self {
             Self::Completed { .. } => format!("completed in {took}"),
             Self::Failed { exit_code, .. } => {

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bars::{
-    JobSummary, JobTimes, ago, counts_in_words, duration, last_line, percent, sanitized, utc,
+    JobSummary, JobTimes, ago, counts_in_words, duration, last_line, percent, sanitized,
+    short_time, utc,
 };
 use crate::client::{Client, ServerArgs};
 use crate::complete;
@@ -123,7 +124,10 @@ pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> Stri
     rows.add("started", times.started.map(moment));
     rows.add("reported", times.reported.filter(|_| !is_over).map(moment));
     rows.add("ended", times.ended.map(moment));
-    let took = times.took(now).map(|took| duration(took.as_secs_f64()));
+    let took = times.took(now).map(|took| {
+        let precise = short_time(took).filter(|_| is_over);
+        precise.unwrap_or_else(|| duration(took.as_secs_f64()))
+    });
     rows.add(if is_over { "took" } else { "elapsed" }, took);
     rows.add("left", times.left(now));
     let counts = || view.children.as_ref().map(counts_in_words);
@@ -216,6 +220,15 @@ mod tests {
             words(failed),
             "a: failed\n     stage  cut\n     error  no disk\n     ended  2026-01-01 00:00:00 UTC, 1 min ago\n"
         );
+    }
+
+    #[test]
+    fn a_job_that_took_less_than_a_second_took_more_than_none() {
+        let started = r#""started_at":"2026-01-01T00:00:00Z""#;
+        let ended =
+            |at: &str| words(&format!(r#""status":"completed",{started},"ended_at":"{at}""#));
+        assert!(ended("2026-01-01T00:00:00.958Z").ends_with("\n      took  958 ms\n"));
+        assert!(ended("2026-01-01T00:00:42.9Z").ends_with("\n      took  42 s\n"));
     }
 
     #[test]
