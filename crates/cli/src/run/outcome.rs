@@ -5,10 +5,14 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use signal_hook::consts::SIGINT;
 
 use super::child;
 use super::signals::name;
 use crate::bars::time_taken;
+
+/// The exit code of a program that Ctrl-C ended, if it caught the signal or read the key itself: 128 and SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// The end of a job that is a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +21,7 @@ pub(crate) enum Outcome {
     Completed { result: Value },
     /// It exited with another code, or died by a signal that Milepost did not forward, or could not be started.
     Failed { error: String, exit_code: u8 },
-    /// A signal asked it to stop, and it did.
+    /// A signal asked it to stop, and it did; or it exited as after Ctrl-C.
     Cancelled { reason: String, exit_code: u8 },
 }
 
@@ -55,7 +59,9 @@ impl Exit {
         }
         let died_by = self.status.signal();
         let own_end = died_by.is_some() && died_by == self.forwarded;
-        if let Some(signal) = self.stop_signal.or_else(|| died_by.filter(|_| own_end)) {
+        let interrupted = (died_by.is_none() && exit_code == INTERRUPTED).then_some(SIGINT);
+        let stopped_by = self.stop_signal.or_else(|| died_by.filter(|_| own_end)).or(interrupted);
+        if let Some(signal) = stopped_by {
             return Outcome::Cancelled {
                 reason: format!("Stopped by {}", name(signal)),
                 exit_code,
@@ -182,6 +188,9 @@ mod tests {
             cancelled(Exit { stop_signal: Some(2), ..exit(255 << 8) }),
             "ffmpeg exits with 255 after Ctrl-C"
         );
+        assert!(cancelled(exit(130 << 8)), "Ctrl-C in sudo or ssh, which read the keys themselves");
+        assert!(!cancelled(exit(2)), "a SIGINT from elsewhere");
+        assert!(!cancelled(exit(143 << 8)));
         assert!(cancelled(Exit { forwarded: Some(10), ..exit(10) }), "SIGUSR1 that was sent to us");
         assert!(!cancelled(Exit { forwarded: Some(10), ..exit(9) }));
     }
