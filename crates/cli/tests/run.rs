@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use milepost_reporter::Reporter;
@@ -103,6 +104,26 @@ fn runs_inside_a_run_are_its_children() {
 }
 
 #[test]
+fn the_data_that_pv_passes_on_is_no_progress() {
+    let server = Server::start();
+    let (_folder, folder) = temporary();
+    // Stands in for pv, which need not be installed.
+    let pv = folder.join("pv");
+    std::fs::write(&pv, "#!/bin/sh\nseq 90 -1 80; echo 34 >&2; sleep 0.3; seq 20 25; exit 1\n")
+        .unwrap();
+    std::fs::set_permissions(&pv, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = pv.to_str().unwrap();
+    let output = run(&mut server.milepost(&["run", "--job", "p", "--", program, "-n", "file"]));
+    assert_eq!(text(&output.stdout).lines().count(), 17);
+    let reported =
+        server.history("p").iter().filter_map(|s| s["progress"].as_f64()).collect::<Vec<_>>();
+    assert!(
+        !reported.is_empty() && reported.iter().all(|progress| *progress == 0.34),
+        "{reported:?}"
+    );
+}
+
+#[test]
 fn stdin_is_the_commands() {
     let mut child = milepost(&["run", "--", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"typed").unwrap();
@@ -191,7 +212,7 @@ fn in_ci_there_are_lines_on_stderr_and_stdout_is_the_commands() {
     let err = text(&output.stderr);
     assert!(err.contains(&format!("milepost: c: `milepost watch c` or {}", server.url())), "{err}");
     assert!(err.contains("milepost: c: 40 %  s\n"), "{err}");
-    assert!(err.lines().last().unwrap().starts_with("milepost: c completed in 0:0"), "{err}");
+    assert!(err.lines().last().unwrap().starts_with("milepost: c completed in "), "{err}");
     let quiet = run(server.milepost(&["run", "-q", "--", "true"]).env("CI", "true"));
     assert_eq!(text(&quiet.stderr), "");
 }
@@ -213,15 +234,15 @@ fn in_github_actions_stages_are_groups_and_failures_errors() {
         ["::group::g: fetch", "::endgroup::", "::group::g: cut", "::endgroup::"],
         "{err}"
     );
-    assert!(commands[4].starts_with("::error title=g failed after 0%3A0"), "{err}");
+    assert!(commands[4].starts_with("::error title=g failed after "), "{err}");
     assert!(commands[4].ends_with("::no: 5%25"), "{err}");
     let table = std::fs::read_to_string(summary).unwrap();
     let row = table.lines().nth(2).unwrap();
     assert!(
-        row.starts_with(&format!("| [g]({}/?job=g) | failed: no: 5% | 0:0", server.url())),
+        row.starts_with(&format!("| [g]({}/?job=g) | failed: no: 5% | ", server.url())),
         "{row}"
     );
-    assert!(row.contains("| fetch 0:0") && row.contains(", cut 0:0"), "{row}");
+    assert!(row.contains("| fetch ") && row.contains(", cut "), "{row}");
 }
 
 #[test]
@@ -312,6 +333,21 @@ fn only_a_forwarded_signal_counts_as_cancelled() {
 }
 
 #[test]
+fn a_ctrl_c_that_only_the_command_has_seen_cancels_the_job() {
+    let server = Server::start();
+    // As sudo, ssh and other programs that read the terminal themselves exit.
+    let output = run(&mut server.milepost(&["run", "--job", "c", "--", "sh", "-c", "exit 130"]));
+    assert_eq!(output.status.code(), Some(130));
+    let state = server.job("c");
+    assert_eq!(
+        (&state["status"], &state["message"]),
+        (&"cancelled".into(), &"Stopped by SIGINT".into())
+    );
+    run(&mut server.milepost(&["run", "--job", "d", "--", "sh", "-c", "exit 143"]));
+    assert_eq!(server.job("d")["status"], "failed");
+}
+
+#[test]
 fn ignored_signals_stay_ignored() {
     let script = format!(
         "trap '' INT HUP; exec {} run -- sh -c 'kill -INT $PPID; kill -HUP $$; echo alive'",
@@ -386,7 +422,7 @@ fn a_command_that_ignores_the_request_is_killed_after_the_grace() {
     let server = Server::start();
     // What it started has to go as well.
     let script = "trap '' TERM; sleep 100 & echo $!; sleep 100; sleep 100";
-    let line = ["run", "--job", "k", "--cancel-grace", "0", "--", "sh", "-c", script];
+    let line = ["run", "--job", "k", "--cancel-grace", "1", "--", "sh", "-c", script];
     let child = server.milepost(&line).spawn().unwrap();
     eventually("it is known", || server.get("/jobs/k"));
     let requests = (0..2).map(|_| server.milepost(&["cancel", "k"]).spawn().unwrap());

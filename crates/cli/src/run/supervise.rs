@@ -106,6 +106,7 @@ impl Task {
         let mut error_tail = ErrorTail::default();
         // Where stderr is silent.
         let mut output_tail = ErrorTail::default();
+        let has_pty = matches!(output, Output::Terminal(..));
         let streams = Streams { running, exit, output, targets };
         let status = match ours {
             Some(arguments) => {
@@ -117,7 +118,9 @@ impl Task {
                 let ffprobe = ffmpeg::ffprobe_of(&self.program);
                 streams.encode(arguments, progress, &ffprobe, &tracker, &mut error_tail)
             }
-            None => streams.read(|| self.parser(), &tracker, [&mut output_tail, &mut error_tail]),
+            None => {
+                streams.read(self.parsers(has_pty), &tracker, [&mut output_tail, &mut error_tail])
+            }
         };
         tracker.tick();
         let (result, error) = tracker.take_result_and_error();
@@ -183,9 +186,9 @@ impl Task {
         (command, progress)
     }
 
-    /// `pv -n` prints bare percentages. Bare numbers of other programs may have any meaning.
-    fn parser(&self) -> OutputParser {
-        let parser = OutputParser::new();
+    /// For stdout and stderr. `pv -n` prints bare percentages, on its stderr: its stdout is data, in which numbers may have any meaning,
+    /// as those of other programs have.
+    fn parsers(&self, has_pty: bool) -> [OutputParser; 2] {
         let is_pv = Path::new(&self.program).file_name() == Some(OsStr::new("pv"));
         let numeric = self.arguments.iter().filter_map(|a| a.to_str()).any(|argument| {
             argument == "--numeric"
@@ -193,7 +196,11 @@ impl Task {
                     && !argument.starts_with("--")
                     && argument.contains('n')
         });
-        if is_pv && numeric { parser.with_bare_percentages() } else { parser }
+        let bare = |applies| {
+            let parser = OutputParser::new();
+            if applies { parser.with_bare_percentages() } else { parser }
+        };
+        [bare(is_pv && numeric && has_pty), bare(is_pv && numeric)]
     }
 }
 
@@ -259,15 +266,15 @@ impl Streams<'_> {
     /// For any command but ffmpeg: reads both streams.
     fn read(
         self,
-        parser: impl Fn() -> OutputParser,
+        [stdout_parser, stderr_parser]: [OutputParser; 2],
         tracker: &Tracker<'_>,
         [output_tail, error_tail]: [&mut ErrorTail; 2],
     ) -> io::Result<ExitStatus> {
         let Self { running, exit: (exited, exits), output, targets } = self;
         let log = targets.log;
-        let stdout_reader = Reader::new(parser(), tracker, output_tail);
+        let stdout_reader = Reader::new(stdout_parser, tracker, output_tail);
         let stdout_reader = OutputLog::observe(log, LogStream::Stdout, stdout_reader);
-        let stderr_reader = Reader::new(parser(), tracker, error_tail);
+        let stderr_reader = Reader::new(stderr_parser, tracker, error_tail);
         let stderr_reader = OutputLog::observe(log, LogStream::Stderr, stderr_reader);
         thread::scope(|scope| {
             let exited = exited.as_fd();
