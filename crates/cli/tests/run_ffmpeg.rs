@@ -117,6 +117,32 @@ fn an_input_without_an_end_has_no_percentage() {
 }
 
 #[test]
+fn the_total_of_a_list_is_the_sum_of_its_files() {
+    require("ffmpeg");
+    require("ffprobe");
+    let server = Server::start();
+    let (_folder, folder) = temporary();
+    let clip = folder.join("a clip.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=duration=1:size=64x64:rate=30"])
+        .arg(&clip)
+        .status();
+    assert!(made.unwrap().success());
+    let list = folder.join("list");
+    std::fs::write(
+        &list,
+        "file 'a clip.mp4'\nfile a\\ clip.mp4\nfile 'a clip.mp4'\noutpoint 0.5\n",
+    )
+    .unwrap();
+    let list = list.to_str().unwrap();
+    let ffmpeg = ["ffmpeg", "-re", "-safe", "0", "-f", "concat", "-i", list, "-f", "null", "-"];
+    run(&mut server.milepost(&[&["run", "--job", "list", "--"], &ffmpeg[..]].concat()));
+    let history = server.history("list");
+    let durations = on_the_way(&history).into_iter().map(|s| s["metadata"]["duration"].as_f64());
+    assert_eq!(durations.last().flatten(), Some(2.5));
+}
+
+#[test]
 fn a_film_on_stdout_is_untouched() {
     require("ffmpeg");
     let server = Server::start();

@@ -5,6 +5,7 @@
 //! an endless source, a filter that changes the speed), it is unknown.
 
 mod arguments;
+mod concat;
 mod duration;
 mod encoding;
 mod lavfi;

@@ -6,16 +6,42 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration as Wait, Instant};
 
+use super::concat;
 use super::{Duration, Input};
 
-/// How long ffprobe may take for one input. ffmpeg runs meanwhile; only the total comes later.
+/// How long ffprobe may take for one input, or for all files of a list. ffmpeg runs meanwhile; only the total comes later.
 const PATIENCE: Wait = Wait::from_secs(10);
 
 /// ffprobe's answer is two short lines; more is not read.
 const MAX_ANSWER_BYTES: u64 = 4096;
 
-/// Asks ffprobe. `None` if it is not installed, does not know, takes too long, or the result is no longer needed.
+/// Asks ffprobe. `None` if it is not installed, does not know, takes too long, or the result is no longer needed. Of a list (`-f concat`)
+/// it is asked about each file.
 pub(crate) fn probe(ffprobe: &OsStr, input: &Input, pointless: &AtomicBool) -> Option<Duration> {
+    let deadline = Instant::now() + PATIENCE;
+    let ask = |command: &mut Command| ask(command, deadline, pointless);
+    let Some(parts) = concat::parts(input) else {
+        let mut command = ffprobe_command(ffprobe);
+        if let Some(format) = &input.format {
+            command.args(["-f", format]);
+        }
+        return ask(command.args(&input.opening).arg("-i").arg(&input.name));
+    };
+    let mut sum = 0.0;
+    for part in parts {
+        let whole = match part.is_known() || !part.name.is_file() {
+            true => None,
+            false => match ask(ffprobe_command(ffprobe).arg("-i").arg(&part.name))? {
+                Duration::Seconds(seconds) => Some(seconds),
+                Duration::Picture => None,
+            },
+        };
+        sum += part.seconds(whole)?;
+    }
+    Some(Duration::Seconds(sum))
+}
+
+fn ffprobe_command(ffprobe: &OsStr) -> Command {
     let mut command = Command::new(ffprobe);
     command.args([
         "-v",
@@ -25,13 +51,13 @@ pub(crate) fn probe(ffprobe: &OsStr, input: &Input, pointless: &AtomicBool) -> O
         "-of",
         "default=noprint_wrappers=1",
     ]);
-    if let Some(format) = &input.format {
-        command.args(["-f", format]);
-    }
-    command.args(&input.opening).arg("-i").arg(&input.name);
+    command
+}
+
+/// ffprobe's answer, if it comes in time.
+fn ask(command: &mut Command, deadline: Instant, pointless: &AtomicBool) -> Option<Duration> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-    let deadline = Instant::now() + PATIENCE;
     let finished = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status.success(),
