@@ -17,7 +17,7 @@ use crate::exit::{ExitCode, complain, printed, warn};
 use crate::serve::asked_to_stop;
 pub(crate) use children::children;
 use table::lines;
-pub(crate) use table::{Row, SortKey, TITLES, sort, widths};
+pub(crate) use table::{GAP, MIN_DETAILS, Row, SortKey, TITLES, sort, widths, with_shorter_ids};
 
 /// The most that a server gives at once.
 const PAGE: usize = 1000;

@@ -7,6 +7,15 @@ use milepost_protocol::{Health, State, Status, Timestamp};
 
 use crate::bars::{JobSummary, JobTimes, ago, clock, percent, sanitized, time_taken};
 
+/// Columns between two cells.
+pub(crate) const GAP: usize = 2;
+
+/// Columns of details that are worth it.
+pub(crate) const MIN_DETAILS: usize = 10;
+
+/// Columns that an id keeps on the narrowest screen.
+const MIN_ID: usize = 12;
+
 pub(crate) const TITLES: [&str; 9] =
     ["JOB", "STATUS", "HEALTH", "DONE", "STARTED", "TOOK", "UPDATED", "NAME", "DETAILS"];
 
@@ -169,12 +178,30 @@ pub(crate) fn widths(rows: &[Row], now: Timestamp) -> [usize; TITLES.len()] {
     })
 }
 
+/// Where not all columns fit into `room`, long ids are cut: one of them may not push the others off the screen.
+pub(crate) fn with_shorter_ids(
+    mut widths: [usize; TITLES.len()],
+    room: usize,
+) -> [usize; TITLES.len()] {
+    let [columns @ .., details] = &widths;
+    let columns = columns.iter().copied().chain([(*details).min(MIN_DETAILS)]);
+    let needed: usize = columns.filter(|width| *width > 0).map(|width| width + GAP).sum();
+    if needed > room + GAP {
+        widths[0] = widths[0].min((room * 2 / 5).max(MIN_ID));
+    }
+    widths
+}
+
 /// The table's lines, cut to `columns` if there are any; the titles first. Empty columns are omitted.
 pub(super) fn lines(rows: &[Row], columns: Option<usize>, now: Timestamp) -> Vec<String> {
     if rows.is_empty() {
         return Vec::new();
     }
     let widths = widths(rows, now);
+    let widths = match columns {
+        Some(columns) => with_shorter_ids(widths, columns),
+        None => widths,
+    };
     let mut table = vec![TITLES.map(str::to_owned)];
     table.extend(rows.iter().map(|row| row.cells(now)));
     table.iter().map(|row| line(row, &widths, columns)).collect()
@@ -183,8 +210,8 @@ pub(super) fn lines(rows: &[Row], columns: Option<usize>, now: Timestamp) -> Vec
 fn line(row: &[String], widths: &[usize], columns: Option<usize>) -> String {
     let mut line = String::new();
     for (cell, width) in row.iter().zip(widths).filter(|(_, width)| **width > 0) {
-        line.push_str(&console::pad_str(cell, *width, console::Alignment::Left, None));
-        line.push_str("  ");
+        line.push_str(&console::pad_str(cell, *width, console::Alignment::Left, Some("…")));
+        line.push_str(&" ".repeat(GAP));
     }
     let line = line.trim_end();
     match columns {
@@ -228,6 +255,19 @@ mod tests {
             ]
         );
         assert!(lines(&[], None, now()).is_empty());
+    }
+
+    #[test]
+    fn a_long_id_pushes_no_column_off_a_narrow_screen() {
+        let mut rows = rows();
+        rows[2].job = "an-id-of-more-than-forty-characters-as-made-of-a-uuid".to_owned();
+        let narrow = lines(&rows, Some(40), now());
+        assert_eq!(narrow[0], "JOB               STATUS      HEALTH  D…");
+        assert_eq!(narrow[3], "an-id-of-more-t…  completed           1…");
+        assert!(lines(&rows, Some(100), now())[1].contains("1:00   10 s ago"));
+        for wide in [Some(140), None] {
+            assert!(lines(&rows, wide, now())[3].starts_with(&rows[2].job), "{wide:?}");
+        }
     }
 
     #[test]

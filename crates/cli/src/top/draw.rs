@@ -10,17 +10,11 @@ use ratatui::widgets::{Paragraph, Row as TableRow, Sparkline, Table, TableState}
 use super::app::{App, Mode, OpenJob};
 use super::history::History;
 use crate::bars::{JobSummary, RowOptions, bar_line, clock, sanitized};
-use crate::jobs::{TITLES, widths};
+use crate::jobs::{GAP, MIN_DETAILS, TITLES, widths, with_shorter_ids};
 use crate::status::{Extra, in_words};
 
 const TABLE_KEYS: &str = "↑↓ select · Enter open · / filter · s sort · r reverse · q quit";
 const JOB_KEYS: &str = "c cancel · Esc back";
-
-/// Columns between two cells.
-const GAP: u16 = 2;
-
-/// Columns of details that are worth it.
-const MIN_DETAILS: usize = 10;
 
 /// Rows of a chart, and those that the screen needs for it.
 const CHART_HEIGHT: u16 = 4;
@@ -92,9 +86,12 @@ fn draw_table(frame: &mut Frame<'_>, app: &App, around: Surroundings<'_>, area: 
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
+    let room = usize::from(area.width);
     let widths = widths(&app.rows, around.now);
-    let columns = columns_that_fit(&widths, usize::from(area.width));
-    let cells = |cells: [String; TITLES.len()]| -> Vec<String> {
+    let widths = with_shorter_ids(widths, room);
+    let columns = columns_that_fit(&widths, room);
+    let cells = |mut cells: [String; TITLES.len()]| -> Vec<String> {
+        cells[0] = console::truncate_str(&cells[0], widths[0], "…").into_owned();
         columns.iter().map(|column| cells[*column].clone()).collect()
     };
     let rows = app.rows.iter().map(|row| {
@@ -108,7 +105,7 @@ fn draw_table(frame: &mut Frame<'_>, app: &App, around: Surroundings<'_>, area: 
     });
     let table = Table::new(rows, constraints)
         .header(TableRow::new(cells(TITLES.map(str::to_owned))).style(Modifier::DIM))
-        .column_spacing(GAP)
+        .column_spacing(u16::try_from(GAP).unwrap_or(1))
         .row_highlight_style(Modifier::REVERSED);
     let mut state = TableState::default().with_selected(app.selected());
     frame.render_stateful_widget(table, area, &mut state);
@@ -126,7 +123,7 @@ fn columns_that_fit(widths: &[usize; TITLES.len()], room: usize) -> Vec<usize> {
         .filter(|column| {
             let is_details = *column + 1 == TITLES.len();
             let width = if is_details { widths[*column].min(MIN_DETAILS) } else { widths[*column] };
-            let needed = width + usize::from(GAP);
+            let needed = width + GAP;
             // The job is shown however narrow the terminal is.
             let fits = width > 0 && (needed <= left || *column == 0);
             left = left.saturating_sub(if fits { needed } else { 0 });
@@ -272,6 +269,22 @@ mod tests {
         assert_eq!(rows[2], "b    processing  50 %  video  cut");
         assert_eq!(rows[4], "a    failed                   copy · no disk");
         assert_eq!(rows[7], TABLE_KEYS);
+    }
+
+    #[test]
+    fn a_long_id_leaves_room_for_status_and_progress() {
+        let long = "an-id-of-more-than-forty-characters-as-made-of-a-uuid";
+        let mut app = app();
+        let jobs = vec![
+            state("b", r#""status":"processing","stage":"cut","progress":0.5,"name":"video""#),
+            state(long, r#""status":"failed","stage":"copy""#),
+        ];
+        app.take(Snapshot { jobs: Some(jobs), ..Snapshot::default() }, now());
+        let rows = screen(&app, [40, 8]);
+        assert_eq!(rows[1], "JOB               STATUS      DONE");
+        assert_eq!(rows[2], "b                 processing  50 %");
+        assert_eq!(rows[3], "an-id-of-more-t…  failed");
+        assert!(screen(&app, [120, 8])[3].starts_with(long));
     }
 
     #[test]
