@@ -152,7 +152,7 @@ fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
         let lines = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{lines}");
         assert!(lines.lines().all(|line| line.starts_with("x-1 ")), "{lines}");
-        assert!(lines.lines().any(|line| line.starts_with("x-1 done 0:0")), "{lines}");
+        assert!(lines.lines().any(|line| line.starts_with("x-1 done ")), "{lines}");
     }
     server.report("y-1", r#"{"tags":["u"]}"#);
     let child = watching(&server, &["--tag", "u"]);
