@@ -12,6 +12,7 @@ mod process;
 mod reporter;
 mod result;
 mod server;
+mod stream;
 mod update;
 mod watchers;
 
@@ -91,6 +92,8 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
     Milepost,
+    WithTokens,
+    WithTls,
     Shared,
     SharedByFour,
     Clustered,
@@ -105,6 +108,8 @@ impl From<Name> for Kind {
     fn from(name: Name) -> Self {
         match name {
             Name::Milepost => Self::Milepost,
+            Name::WithTokens => Self::WithTokens,
+            Name::WithTls => Self::WithTls,
             Name::Shared => Self::Shared,
             Name::SharedByFour => Self::SharedByFour,
             Name::Clustered => Self::Clustered,

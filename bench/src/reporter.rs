@@ -1,23 +1,22 @@
 //! Reports over HTTP/1.1, pipelined on one connection that is kept alive.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, doing};
+use crate::stream::{Address, Stream};
 use crate::update::{Stamp, Updates, write_request};
 
 /// One keep-alive connection that reports. Answers come in the order of the requests (RFC 9112, 9.3.2).
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    stream: TcpStream,
+    stream: Stream,
     out: Vec<u8>,
     written: usize,
     answers: Vec<u8>,
@@ -27,19 +26,18 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// Connects and registers with `registry` under `token`.
     pub(crate) fn connect(
-        address: SocketAddr,
+        address: &Address,
         registry: &Registry,
         token: Token,
     ) -> Result<Self, Error> {
         let connect = || {
-            let stream = std::net::TcpStream::connect(address)?;
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            let mut stream = TcpStream::from_std(stream);
+            let mut stream = address.connect()?;
+            stream.tcp().set_nodelay(true)?;
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         };
-        let stream = connect().map_err(doing(format!("connecting a reporter to {address}")))?;
+        let stream =
+            connect().map_err(doing(format!("connecting a reporter to {}", address.socket)))?;
         Ok(Self { stream, out: Vec::new(), written: 0, answers: Vec::new(), in_flight: 0 })
     }
 
@@ -143,15 +141,10 @@ pub(crate) struct Paced {
 
 impl Paced {
     /// Reports to each in turn.
-    pub(crate) fn start(
-        address: SocketAddr,
-        to: Vec<Endpoint>,
-        updates: Updates,
-        pace: Pace,
-    ) -> Self {
+    pub(crate) fn start(address: Address, to: Vec<Endpoint>, updates: Updates, pace: Pace) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let run = move || report_paced(address, &to, updates, pace, &stopped);
+        let run = move || report_paced(&address, &to, updates, pace, &stopped);
         Self { thread: Some(std::thread::spawn(run)), stop }
     }
 
@@ -180,7 +173,7 @@ impl Drop for Paced {
 }
 
 fn report_paced(
-    address: SocketAddr,
+    address: &Address,
     to: &[Endpoint],
     mut updates: Updates,
     pace: Pace,

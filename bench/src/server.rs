@@ -1,16 +1,19 @@
 //! The servers that are measured, each behind one small description.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use milepost_redis_servers as redis_servers;
+use milepost_access::{Pattern, Permissions, TokenRules};
+use milepost_redis_servers::{self as redis_servers, Certificates};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, doing};
 use crate::process::{self, Memory};
+use crate::stream::Address;
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
@@ -20,6 +23,10 @@ use crate::watchers::Watchers;
 pub(crate) enum Kind {
     /// `milepost serve`.
     Milepost,
+    /// The same with access control: each watcher sends a token of its own (HS256), and the reporter a key.
+    WithTokens,
+    /// The same with TLS, for watchers and reporters.
+    WithTls,
     /// Two of them on one Redis.
     Shared,
     /// Four of them on one Redis.
@@ -40,8 +47,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Milepost,
+        Self::WithTokens,
+        Self::WithTls,
         Self::Shared,
         Self::SharedByFour,
         Self::Clustered,
@@ -55,6 +64,8 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Milepost => "milepost",
+            Self::WithTokens => "milepost with tokens",
+            Self::WithTls => "milepost with TLS",
             Self::Shared => "milepost, two on Redis",
             Self::SharedByFour => "milepost, four on Redis",
             Self::Clustered => "milepost, two on a Cluster of three",
@@ -69,9 +80,12 @@ impl Kind {
     /// How to get the server, if its command cannot be started.
     fn hint(self) -> &'static str {
         match self {
-            Self::Milepost | Self::Shared | Self::SharedByFour | Self::Clustered => {
-                "; build it: cargo build --release"
-            }
+            Self::Milepost
+            | Self::WithTokens
+            | Self::WithTls
+            | Self::Shared
+            | Self::SharedByFour
+            | Self::Clustered => "; build it: cargo build --release",
             Self::Uws => {
                 "; build it: cargo build --release --manifest-path bench/peers/uws/Cargo.toml"
             }
@@ -87,6 +101,10 @@ impl Kind {
         matches!(self, Self::Centrifugo | Self::CentrifugoShared)
     }
 }
+
+/// What [`Kind::WithTokens`] takes from the reporter, and what tokens are signed with.
+const KEY: &str = "a-key-that-is-long-enough";
+const SECRET: &str = "a-secret-of-at-least-32-bytes-for-tokens";
 
 /// How each server is started: words, in which `{port}`, `{dir}` and `{idle}` are filled in.
 #[derive(Clone, Debug)]
@@ -109,6 +127,15 @@ impl Commands {
         Ok(match kind {
             Kind::Milepost | Kind::Shared | Kind::SharedByFour | Kind::Clustered => {
                 self.milepost.clone()
+            }
+            Kind::WithTokens => format!(
+                "{} --set key={KEY} --set token_secret={SECRET} --set reports_per_subject=0 --set bytes_per_subject=0",
+                self.milepost
+            ),
+            Kind::WithTls => {
+                let Certificates { certificate, key, .. } = Certificates::in_folder(dir);
+                let [certificate, key] = [certificate, key].map(|file| file.display().to_string());
+                format!("{} --set tls_cert={certificate} --set tls_key={key}", self.milepost)
             }
             Kind::Uws => self.uws.clone(),
             Kind::Nchan => {
@@ -166,7 +193,9 @@ pub(crate) fn root() -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) kind: Kind,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
+    /// How many tokens have been signed.
+    tokens: Cell<u64>,
     child: Child,
     /// The other instances, and what all of them use; ended after this one.
     others: Vec<Server>,
@@ -238,13 +267,19 @@ impl Server {
             .replace("{port}", &port.to_string())
             .replace("{dir}", &dir.path().display().to_string())
             .replace("{idle}", if pings { "8" } else { "0" });
+        let authority = dir.path().join("authority.pem");
         let log = dir.path().join("log");
         let child = spawn(kind, &command, &log, redis_url)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let (others, store) = (Vec::new(), Store::None);
-        let mut server = Self { kind, address, child, others, store, _dir: dir };
+        let socket = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = if kind == Kind::WithTls {
+            Address::tls(socket, &authority).map_err(doing("reading a certificate"))?
+        } else {
+            Address::plain(socket)
+        };
+        let (others, store, tokens) = (Vec::new(), Store::None, Cell::new(0));
+        let mut server = Self { kind, address, tokens, child, others, store, _dir: dir };
         let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(address).is_err() {
+        while TcpStream::connect(socket).is_err() {
             let ended = server.child.try_wait().map_err(doing("looking after a server"))?;
             if ended.is_some() || Instant::now() > deadline {
                 let log = fs::read_to_string(&log).unwrap_or_default();
@@ -264,9 +299,9 @@ impl Server {
     }
 
     /// Where each of its instances listens.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let others = self.others.iter().map(|other| other.address);
-        std::iter::once(self.address).chain(others).collect()
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        let others = self.others.iter().map(|other| other.address.clone());
+        std::iter::once(self.address.clone()).chain(others).collect()
     }
 
     /// Its processor time so far, that of all instances.
@@ -306,18 +341,31 @@ impl Server {
     pub(crate) fn watched(&self, job: &str) -> Endpoint {
         if self.kind.is_centrifugo() {
             let path = "/connection/websocket".to_owned();
-            return Endpoint { path, channel: Some(job.to_owned()) };
+            return Endpoint { path, channel: Some(job.to_owned()), credential: None };
         }
-        Endpoint { path: format!("/ws/jobs/{job}"), channel: None }
+        let credential = (self.kind == Kind::WithTokens).then(|| self.token(job));
+        Endpoint { path: format!("/ws/jobs/{job}"), channel: None, credential }
     }
 
     /// Where a job is reported.
     pub(crate) fn reported(&self, job: &str) -> Endpoint {
         if self.kind.is_centrifugo() {
             let path = "/api/publish".to_owned();
-            return Endpoint { path, channel: Some(job.to_owned()) };
+            return Endpoint { path, channel: Some(job.to_owned()), credential: None };
         }
-        Endpoint { path: format!("/jobs/{job}"), channel: None }
+        let credential = (self.kind == Kind::WithTokens).then(|| KEY.to_owned());
+        Endpoint { path: format!("/jobs/{job}"), channel: None, credential }
+    }
+
+    /// A token for one job, and for a user of its own.
+    fn token(&self, job: &str) -> String {
+        self.tokens.set(self.tokens.get() + 1);
+        let pattern = Pattern::parse(job).expect("a job's id is a pattern");
+        let permissions = Permissions { watch: vec![pattern], ..Permissions::default() };
+        let (user, rules) = (self.tokens.get().to_string(), TokenRules::default());
+        // In the year 2100.
+        milepost_access::sign(SECRET, permissions, Some(user), &rules, 4_102_444_800.0)
+            .expect("a secret of 32 bytes signs")
     }
 
     /// Its memory now, that of the first instance.
@@ -330,9 +378,9 @@ impl Server {
     pub(crate) fn padding(&self, clock: Clock, size: usize) -> Result<usize, Error> {
         let mut watchers = Watchers::new(clock)?;
         let job = job(99_999);
-        watchers.connect(self.address, 1, |_| self.watched(&job))?;
+        watchers.connect(&self.address, 1, |_| self.watched(&job))?;
         let (_, json) = Updates::new(clock, 0).next(false);
-        let reporter = watchers.add_reporter(self.address)?;
+        let reporter = watchers.add_reporter(&self.address)?;
         reporter.queue(&self.reported(&job), &json);
         reporter.flush()?;
         watchers.turn_until(Duration::from_secs(5), "the first update", |watchers| {

@@ -102,14 +102,14 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// Appends one HTTP/1.1 request that reports `json`.
 pub(crate) fn write_request(out: &mut Vec<u8>, to: &Endpoint, json: &str) {
-    let path = &to.path;
+    let (path, authorization) = (&to.path, to.authorization());
     let (before, after) = match &to.channel {
         Some(channel) => (format!(r#"{{"channel":"{channel}","data":"#), "}"),
         None => (String::new(), ""),
     };
     write!(
         out,
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{before}{json}{after}",
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{before}{json}{after}",
         before.len() + json.len() + after.len()
     )
     .expect("a Vec takes every write");

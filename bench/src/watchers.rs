@@ -1,17 +1,16 @@
 //! Up to 19,000 watchers on one thread: an epoll loop that counts what is delivered and how old it is.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, doing};
 use crate::frame;
 use crate::reporter::Reporter;
+use crate::stream::{Address, Stream};
 use crate::update::{Clock, Stamp, Stamps};
 
 const REPORTER: Token = Token(usize::MAX - 1);
@@ -56,7 +55,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Watcher {
-    stream: TcpStream,
+    stream: Stream,
     phase: Phase,
     /// The start of a frame, or of the handshake's answer, whose rest is still to come.
     partial: Vec<u8>,
@@ -99,7 +98,7 @@ impl Watchers {
     }
 
     /// Adds a reporter to the loop: for figures where the next report waits for deliveries.
-    pub(crate) fn add_reporter(&mut self, address: SocketAddr) -> Result<&mut Reporter, Error> {
+    pub(crate) fn add_reporter(&mut self, address: &Address) -> Result<&mut Reporter, Error> {
         let reporter = Reporter::connect(address, self.poll.registry(), REPORTER)?;
         Ok(self.reporter.insert(reporter))
     }
@@ -107,7 +106,7 @@ impl Watchers {
     /// Opens `count` more watchers, `endpoint` by number from 0, and waits until all handshakes are done.
     pub(crate) fn connect(
         &mut self,
-        address: SocketAddr,
+        address: &Address,
         count: usize,
         endpoint: impl Fn(usize) -> Endpoint,
     ) -> Result<(), Error> {
@@ -117,14 +116,14 @@ impl Watchers {
             while self.all.len() < before + count && self.all.len() - self.open < CONNECTING {
                 let token = Token(self.all.len());
                 let connect = || {
-                    let mut stream = TcpStream::connect(address)?;
+                    let mut stream = address.connect()?;
                     self.poll.registry().register(&mut stream, token, Interest::WRITABLE)?;
                     Ok(stream)
                 };
                 let stream = connect().map_err(doing(format!("connecting watcher {}", token.0)))?;
                 // Until the handshake's answer, what is to come holds what is to be sent.
                 let endpoint = endpoint(token.0 - before);
-                let request = request(address, &endpoint.path);
+                let request = request(address, &endpoint);
                 self.all.push(Watcher {
                     stream,
                     phase: Phase::Connecting,
@@ -240,16 +239,21 @@ impl Watchers {
         let watcher = &mut self.all[number];
         if matches!(watcher.phase, Phase::Connecting) {
             let mut begin = || {
-                if let Some(error) = watcher.stream.take_error()? {
+                if let Some(error) = watcher.stream.tcp().take_error()? {
                     return Err(error);
                 }
-                watcher.stream.set_nodelay(true)?;
+                watcher.stream.tcp().set_nodelay(true)?;
                 // A fresh socket takes a request of some 200 bytes whole.
-                watcher.stream.write_all(&watcher.partial)?;
+                let written = watcher.stream.write_all(&watcher.partial);
                 let interest = Interest::READABLE;
-                self.poll.registry().reregister(&mut watcher.stream, Token(number), interest)
+                self.poll.registry().reregister(&mut watcher.stream, Token(number), interest)?;
+                written
             };
-            begin().map_err(doing(format!("connecting watcher {number}")))?;
+            match begin() {
+                // The handshake of TLS comes first, and waits for the server.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                begun => begun.map_err(doing(format!("connecting watcher {number}")))?,
+            }
             watcher.partial = Vec::new();
             watcher.phase = Phase::Upgrading;
             return Ok(());
@@ -272,8 +276,8 @@ impl Watchers {
                 joined.extend_from_slice(&self.buffer[..read]);
                 self.take(number, &joined)?;
             }
-            // A short read has emptied the socket: what comes later is a new event (epoll(7), edge-triggered).
-            if read < self.buffer.len() {
+            let is_short = read < self.buffer.len();
+            if is_short && self.all[number].stream.is_emptied_by_a_short_read() {
                 return Ok(());
             }
         }
@@ -393,26 +397,30 @@ fn text_frame(text: &str) -> Vec<u8> {
 }
 
 /// A WebSocket handshake's request.
-fn request(address: SocketAddr, path: &str) -> String {
+fn request(address: &Address, endpoint: &Endpoint) -> String {
+    let (path, host, authorization) = (&endpoint.path, address.socket, endpoint.authorization());
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{authorization}\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
 }
 
 /// Watchers that finish the handshake and then never read: with a small receive buffer, so that they stall soon.
 pub(crate) fn stalled(
-    address: SocketAddr,
+    address: &Address,
     count: usize,
-    path: &str,
+    endpoint: &Endpoint,
 ) -> Result<Vec<socket2::Socket>, Error> {
+    if address.tls.is_some() {
+        return Err(Error::Limit("watchers that never read are without TLS".into()));
+    }
     let connect = || {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.set_recv_buffer_size(4096)?;
         socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-        socket.connect(&address.into())?;
+        socket.connect(&address.socket.into())?;
         // In one write: a request in pieces would be another test.
-        let request = request(address, path);
+        let request = request(address, endpoint);
         (&socket).write_all(request.as_bytes())?;
         let mut answer = [0; 16];
         (&socket).read_exact(&mut answer)?;

@@ -15,14 +15,14 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     server.settle()?;
     let connect = |watchers: &mut Watchers| {
         let meter = Meter::start(server)?;
-        watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
+        watchers.connect(&server.address, load.watchers, |number| server.watched(&job(number)))?;
         let wall = meter.wall();
         // What follows the handshake (the first message, the state) belongs to it.
         watchers.turn_for(Duration::from_millis(300))?;
         Ok::<_, Error>((meter.cpu()?, wall))
     };
     let (cpu, wall) = connect(&mut watchers)?;
-    watchers.add_reporter(server.address)?;
+    watchers.add_reporter(&server.address)?;
     jobs::report(server, &mut watchers, &mut updates, load, load.watchers)?;
     watchers.disconnect();
     server.settle()?;

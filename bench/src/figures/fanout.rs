@@ -14,8 +14,8 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let job = job(0);
     let path = server.reported(&job);
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |_| server.watched(&job))?;
-    watchers.add_reporter(server.address)?;
+    watchers.connect(&server.address, load.watchers, |_| server.watched(&job))?;
+    watchers.add_reporter(&server.address)?;
     let mut one = |watchers: &mut Watchers| {
         let (stamp, json) = updates.next(false);
         watchers.aim(stamp.number);

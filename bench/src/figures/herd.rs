@@ -32,7 +32,8 @@ pub(crate) fn check(load: &Load) -> Result<(), Error> {
 }
 
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
-    let &[lost, left] = server.addresses().as_slice() else {
+    let addresses = server.addresses();
+    let [lost, left] = addresses.as_slice() else {
         return Err(Error::Limit("a herd needs two instances: --servers shared".into()));
     };
     let updates = Updates::new(clock, server.padding(clock, load.size)?);
@@ -43,7 +44,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let pace =
         Pace { rate: load.rate, depth: load.depth, time: load.time * 2 + COMING, end: false };
     let jobs = (0..JOBS).map(|number| server.reported(&job(number))).collect();
-    let _reporter = Paced::start(left, jobs, updates, pace);
+    let _reporter = Paced::start(left.clone(), jobs, updates, pace);
     let (alone, scripts) = (Instant::now(), server.scripts_run());
     while alone.elapsed() < load.time {
         others.turn(Duration::from_millis(2))?;

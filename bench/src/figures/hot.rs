@@ -17,10 +17,10 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let updates = Updates::new(clock, server.padding(clock, load.size)?);
     let job = job(0);
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |_| server.watched(&job))?;
+    watchers.connect(&server.address, load.watchers, |_| server.watched(&job))?;
     server.settle()?;
     let pace = Pace { rate: load.rate, depth: load.depth, time: WARM_UP + load.time, end: false };
-    let reporter = Paced::start(server.address, vec![server.reported(&job)], updates, pace);
+    let reporter = Paced::start(server.address.clone(), vec![server.reported(&job)], updates, pace);
     watchers.turn_for(WARM_UP)?;
     watchers.reset();
     let before = watchers.newest();

@@ -8,7 +8,7 @@ use crate::watchers::Watchers;
 
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
+    watchers.connect(&server.address, load.watchers, |number| server.watched(&job(number)))?;
     server.settle()?;
     watchers.reset();
     let meter = Meter::start(server)?;

@@ -11,8 +11,8 @@ use crate::watchers::Watchers;
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let mut updates = Updates::new(clock, server.padding(clock, load.size)?);
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
-    watchers.add_reporter(server.address)?;
+    watchers.connect(&server.address, load.watchers, |number| server.watched(&job(number)))?;
+    watchers.add_reporter(&server.address)?;
     // Once each, so that every job is known.
     report(server, &mut watchers, &mut updates, load, load.watchers)?;
     server.settle()?;

@@ -16,8 +16,8 @@ const LINES: usize = 1_000;
 pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Measures, Error> {
     let mut updates = Updates::new(clock, server.padding(clock, load.size)?);
     let mut reporter = Watchers::new(clock)?;
-    reporter.add_reporter(server.address)?;
-    let to = Endpoint { path: "/updates".to_owned(), channel: None };
+    reporter.add_reporter(&server.address)?;
+    let to = Endpoint { path: "/updates".to_owned(), ..server.reported("") };
     let mut batch = || {
         let mut lines = String::new();
         for line in 0..LINES {

@@ -15,10 +15,10 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     server.settle()?;
     let before = server.memory()?;
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |number| server.watched(&job(number)))?;
+    watchers.connect(&server.address, load.watchers, |number| server.watched(&job(number)))?;
     server.settle()?;
     let connected = server.memory()?;
-    watchers.add_reporter(server.address)?;
+    watchers.add_reporter(&server.address)?;
     jobs::report(server, &mut watchers, &mut updates, load, load.watchers)?;
     watchers.turn_for(Duration::from_secs(2))?;
     server.settle()?;

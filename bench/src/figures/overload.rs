@@ -20,19 +20,20 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let updates = Updates::new(clock, server.padding(clock, load.size)?);
     let (hot, quiet) = (job(0), job(1));
     let mut watchers = Watchers::new(clock)?;
-    watchers.connect(server.address, load.watchers, |_| server.watched(&hot))?;
+    watchers.connect(&server.address, load.watchers, |_| server.watched(&hot))?;
     // The quiet job's watchers have a thread of their own, so that they see the server's delay, not this one's.
     let mut bystanders = Watchers::new(clock)?;
-    bystanders.connect(server.address, QUIET_WATCHERS, |_| server.watched(&quiet))?;
+    bystanders.connect(&server.address, QUIET_WATCHERS, |_| server.watched(&quiet))?;
     server.settle()?;
     let start = server.memory()?;
 
     let time = WARM_UP + load.time;
     let pace = Pace { rate: load.rate, depth: load.depth, time, end: true };
     let hot_reporter =
-        Paced::start(server.address, vec![server.reported(&hot)], updates.clone(), pace);
+        Paced::start(server.address.clone(), vec![server.reported(&hot)], updates.clone(), pace);
     let pace = Pace { rate: QUIET_RATE, depth: 1, time, end: false };
-    let quiet_reporter = Paced::start(server.address, vec![server.reported(&quiet)], updates, pace);
+    let quiet_reporter =
+        Paced::start(server.address.clone(), vec![server.reported(&quiet)], updates, pace);
     let over = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&over);
     let bystanding = std::thread::spawn(move || {

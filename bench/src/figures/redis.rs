@@ -1,7 +1,6 @@
 //! Figure 8: through Redis. As many jobs as watchers, spread over the instances; half of the reports come to another
 //! instance than the one where the job is watched.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -10,6 +9,7 @@ use super::{Load, Measures, Meter, ms, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
 use crate::server::{Server, job};
+use crate::stream::Address;
 use crate::update::{Clock, Updates};
 use crate::watchers::Watchers;
 
@@ -24,7 +24,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let mut watchers = Watchers::new(clock)?;
     for (instance, address) in addresses.iter().enumerate() {
         let here = (instance..load.watchers).step_by(addresses.len());
-        watchers.connect(*address, here.len(), |number| {
+        watchers.connect(address, here.len(), |number| {
             server.watched(&job(number * addresses.len() + instance))
         })?;
     }
@@ -55,7 +55,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
 
 struct Run<'a> {
     server: &'a Server,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     load: &'a Load,
     updates: Updates,
     /// The highest number so far: a watcher's updates are numbered on from phase to phase.
@@ -93,7 +93,7 @@ impl Run<'_> {
             let jobs = (0..self.load.watchers)
                 .filter(|number| number / self.addresses.len() % reporters == reporter);
             let paths = jobs.map(|number| self.server.reported(&job(number))).collect();
-            let address = self.addresses[reporter % self.addresses.len()];
+            let address = self.addresses[reporter % self.addresses.len()].clone();
             Paced::start(address, paths, updates.clone(), pace)
         });
         let paced: Vec<_> = paced.collect();

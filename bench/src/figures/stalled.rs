@@ -46,12 +46,12 @@ fn readers(
     let mut watchers = Watchers::new(clock)?;
     let reading = load.watchers - load.stalled;
     // The stalled ones first: a server that goes through its watchers in order meets them first.
-    let sockets = watchers::stalled(server.address, stalled, &server.watched(job).path)?;
-    watchers.connect(server.address, reading, |_| server.watched(job))?;
+    let sockets = watchers::stalled(&server.address, stalled, &server.watched(job))?;
+    watchers.connect(&server.address, reading, |_| server.watched(job))?;
     server.settle()?;
     let before = server.memory()?.pss;
     let pace = Pace { rate: load.rate, depth: load.depth, time: load.time, end: false };
-    let reporter = Paced::start(server.address, vec![server.reported(job)], updates, pace);
+    let reporter = Paced::start(server.address.clone(), vec![server.reported(job)], updates, pace);
     // The first half fills the stalled ones' socket buffers, in the kernel; it is not measured.
     watchers.turn_for(load.time / 2)?;
     watchers.reset();
