@@ -8,14 +8,15 @@ use axum::RequestExt;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 use milepost_broker::Broker;
 use milepost_protocol::{CloseCode, JobId, ProblemType};
 use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 
 use super::credential::Credential;
-use super::{Grant, foreign_page};
+use super::{Gate, Grant, foreign_page};
 
 use crate::instance::Instance;
 use crate::response::problem::{Outcome, Refused};
@@ -72,11 +73,9 @@ async fn check(
     next: Next,
 ) -> Response {
     let job = job_of(&mut request).await;
-    let admitted = match credential(&instance, need, &request) {
-        Ok(credential) => admit(&instance, need, credential, job.as_ref()).await,
-        Err(refused) => Err(refused),
-    };
-    match admitted {
+    let (method, uri) = (request.method(), request.uri());
+    let granted = grant(&instance, need, method, uri, request.headers(), job.as_ref()).await;
+    match granted {
         Ok(grant) => {
             request.extensions_mut().insert(grant);
         }
@@ -88,6 +87,25 @@ async fn check(
         },
     }
     next.run(request).await
+}
+
+/// What the request is allowed, where it needs this permission and is about this job.
+///
+/// # Errors
+/// If its credential is missing, invalid or does not allow it.
+pub(crate) async fn grant(
+    instance: &Instance,
+    need: Need,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    job: Option<&JobId>,
+) -> Outcome<Grant> {
+    let Some(gate) = &instance.gate else { return Ok(Grant::Unguarded) };
+    match credential(instance, need, method, uri, headers)? {
+        Some(credential) => admit(instance, gate, need, &credential, job).await,
+        None => Ok(Grant::Nothing),
+    }
 }
 
 /// The close code of a refusal that the client can do something about.
@@ -107,8 +125,18 @@ async fn job_of(request: &mut Request) -> Option<JobId> {
 }
 
 /// The request's credential; none if none is needed.
-fn credential(instance: &Instance, need: Need, request: &Request) -> Outcome<Option<String>> {
-    let Some(credential) = Credential::of(request.headers(), request.uri()) else {
+fn credential(
+    instance: &Instance,
+    need: Need,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Outcome<Option<String>> {
+    // RFC 9110, section 5.3: a proxy may have judged another one than the server would.
+    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(Refused::parameter("authorization", "the header is there twice"));
+    }
+    let Some(credential) = Credential::of(headers, uri) else {
         if need == Need::Anything {
             return Ok(None);
         }
@@ -117,21 +145,19 @@ fn credential(instance: &Instance, need: Need, request: &Request) -> Outcome<Opt
         return Err(Refused::new(ProblemType::Unauthenticated, detail));
     };
     if credential.is_ambient {
-        check_page(instance, request.method(), request.headers(), need)?;
+        check_page(instance, method, headers, need)?;
     }
     Ok(Some(credential.text))
 }
 
 async fn admit(
     instance: &Instance,
+    gate: &Gate,
     need: Need,
-    credential: Option<String>,
+    credential: &str,
     job: Option<&JobId>,
 ) -> Outcome<Grant> {
-    let Some((gate, credential)) = instance.gate.as_ref().zip(credential) else {
-        return Ok(Grant::Nothing);
-    };
-    match gate.authenticate(&credential, &*instance.clock).await {
+    match gate.authenticate(credential, &*instance.clock).await {
         Ok(granted) => {
             let grant = Grant::Of(Arc::new(granted));
             let authorized = authorize(&grant, need, job, &*instance.broker).await;

@@ -28,6 +28,6 @@ pub(crate) use ending::Ending;
 pub(crate) use gate::Gate;
 pub(crate) use grant::{Grant, Granted};
 pub(crate) use host::Hosts;
-pub(crate) use layer::{Guarded, Need, SocketRefused};
+pub(crate) use layer::{Guarded, Need, SocketRefused, grant};
 pub(crate) use origin::Origins;
 pub use secret::Secret;

@@ -137,7 +137,7 @@ impl Requests {
     async fn answer_named(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
-        let is_plain = direct::is_plain_report(&self.instance, &request);
+        let is_plain = direct::is_plain_report(&request);
         let is_http2 = request.version() == http::Version::HTTP_2;
         let has_body = !request.body().is_end_stream();
         let refused = self.refuse(&request).or_else(|| self.limit(&mut request).err());

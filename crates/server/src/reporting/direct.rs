@@ -10,11 +10,13 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::ORIGIN;
+use http::request::Parts;
 use http::{Method, Request};
 use hyper::body::Incoming;
+use milepost_protocol::JobId;
 
 use super::update;
-use crate::access::Grant;
+use crate::access::{Need, grant};
 use crate::instance::Instance;
 use crate::limits::{Client, Meter};
 use crate::request::headers::Unconditional;
@@ -22,10 +24,9 @@ use crate::response::problem::Outcome;
 use crate::router;
 
 /// Whether the request is a plain report: `POST /jobs/{job_id}`, with an id that is not encoded and without parameters,
-/// not from a page, on a server without credentials.
-pub(crate) fn is_plain_report<B>(instance: &Instance, request: &Request<B>) -> bool {
+/// not from a page.
+pub(crate) fn is_plain_report<B>(request: &Request<B>) -> bool {
     request.method() == Method::POST
-        && instance.gate.is_none()
         && request.uri().query().is_none()
         && job(request).is_some_and(|job| !job.is_empty() && !job.contains(['/', '%']))
         && !request.headers().contains_key(ORIGIN)
@@ -42,10 +43,13 @@ pub(crate) async fn answer(instance: &Arc<Instance>, request: Request<Incoming>)
 }
 
 async fn report(instance: &Arc<Instance>, request: Request<Incoming>) -> Outcome<Response> {
-    Unconditional::check(request.headers())?;
-    let client = request.extensions().get::<Client>().copied();
-    let meter = Meter::of(Arc::clone(instance), client, Grant::Unguarded);
     let job = job(&request).unwrap_or_default().to_owned();
-    let (parts, body) = request.into_parts();
-    update::report(instance, &Grant::Unguarded, &meter, &job, &parts.headers, body).await
+    let (Parts { method, uri, headers, extensions, .. }, body) = request.into_parts();
+    // Like the router, which checks the id after the permission.
+    let id = JobId::parse(&job).ok();
+    let grant = grant(instance, Need::Report, &method, &uri, &headers, id.as_ref()).await?;
+    Unconditional::check(&headers)?;
+    let client = extensions.get::<Client>().copied();
+    let meter = Meter::of(Arc::clone(instance), client, grant.clone());
+    update::report(instance, &grant, &meter, &job, &headers, body).await
 }

@@ -1,8 +1,10 @@
 //! Reporting by HTTP, as `spec/README.md` has it in sections 2, 3, 10 and 11.
 
+use milepost_access::Permissions;
 use milepost_server::Config;
 use serde_json::{Value, json};
 
+use crate::credentials::{KEY, bearer, guarded, patterns, token, watches};
 use crate::support::{Response, Server, quick};
 
 fn refused(answer: &Response, status: u16, problem: &str, what: &str) -> Value {
@@ -395,10 +397,51 @@ async fn a_plain_report_is_answered_as_by_the_router() {
         ("b", "origin: https://evil.example\r\n", "{}"),
         ("b", "content-type: text/plain\r\n", "{}"),
     ];
+    same_both_ways(&plain, &routed, &cases).await;
+}
+
+#[tokio::test]
+async fn a_plain_report_is_authorized_as_by_the_router() {
+    let (plain, routed) = (Server::with(guarded()).await, Server::with(guarded()).await);
+    let reports = Permissions { report: patterns(&["mine:*"]), ..Permissions::default() };
+    let (worker, page) = (token(reports, 60.0), token(watches(&["mine:*"]), 60.0));
+    let late = token(Permissions { report: patterns(&["*"]), ..Permissions::default() }, -1.0);
+    let [key, worker, page, late] =
+        [KEY, &*worker, &*page, &*late].map(|credential| bearer(credential));
+    let [twice, basic] = [format!("{key}{worker}"), key.replace("Bearer", "Basic")];
+    let cookie = worker.replace("authorization: Bearer ", "cookie: milepost_token=");
+    let conditional = format!("{key}if-match: *\r\n");
+    let cases = [
+        ("mine:a", "", "{}"),
+        ("mine:a", &*key, r#"{"progress":0.5}"#),
+        ("mine:a", &*worker, "{}"),
+        ("other", &*worker, "{}"),
+        ("mine:a", &*page, "{}"),
+        ("mine:a", &*late, "{}"),
+        ("mine:a", &*basic, "{}"),
+        ("mine:a", &*twice, "{}"),
+        ("mine:a", &*cookie, "{}"),
+        ("mine:a", &*conditional, "{}"),
+        ("a!", &*key, "{}"),
+        ("a!", &*worker, "{}"),
+        ("mine:a", &*key, "no JSON"),
+    ];
+    let statuses = same_both_ways(&plain, &routed, &cases).await;
+    assert_eq!(
+        statuses,
+        [401, 200, 200, 403, 403, 401, 401, 400, 403, 400, 400, 400, 400],
+        "which of them are allowed"
+    );
+}
+
+/// Sends each request, a job, headers and an update, to a server that takes it as a plain report, and to one whose router
+/// takes it; the statuses.
+async fn same_both_ways(plain: &Server, routed: &Server, cases: &[(&str, &str, &str)]) -> Vec<u16> {
+    let mut statuses = Vec::new();
     for (job, headers, update) in cases {
         // The router takes a request with a parameter, and passes over this one.
         let mut answers = Vec::new();
-        for (server, query) in [(&plain, ""), (&routed, "?_=1")] {
+        for (server, query) in [(plain, ""), (routed, "?_=1")] {
             let path = format!("/jobs/{job}{query}");
             let answer = server.request("POST", &path, headers, update).await;
             let mut body = answer.json();
@@ -414,5 +457,7 @@ async fn a_plain_report_is_answered_as_by_the_router() {
             answers.push((answer.status, body, detail.is_null(), of));
         }
         assert_eq!(answers[0], answers[1], "{job} {headers}{update}");
+        statuses.push(answers[0].0);
     }
+    statuses
 }
