@@ -37,8 +37,8 @@ pub struct Config {
     /// How much resident memory the process should stay under, in bytes. None: three quarters of the cgroup's limit, or
     /// half of the machine's memory.
     pub memory_limit: Option<usize>,
-    /// The most bytes of states that the embedded broker keeps. At the bound, ended jobs are evicted. None: half of the
-    /// memory limit, 1 GiB at most.
+    /// The most bytes of states that the embedded broker keeps. At the bound, ended jobs are evicted. None: three
+    /// eighths of the memory limit, 1 GiB at most.
     pub max_bytes: Option<usize>,
     /// How many states of each job are kept for watchers that reconnect, including the present one.
     pub history: NonZeroUsize,
