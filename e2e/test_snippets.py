@@ -94,6 +94,20 @@ class Snippets(unittest.TestCase):
 
             self.check(asyncio.run(ask()).json()["token"])
 
+    def test_rails(self) -> None:
+        before = """
+            require 'jwt'; require 'active_support/all'; require 'json'
+            class ApplicationController
+              def self.before_action(*) = nil
+              def current_user = Struct.new(:id).new(42)
+              def render(json:) = puts(JSON.generate(json))
+            end
+        """
+        code = f"{before}\n{snippet('Rails', 'ruby')}\nProgressTokensController.new.show"
+        environment = {**os.environ, "MILEPOST_TOKEN_SECRET": SECRET}
+        output = subprocess.check_output(["ruby", "-e", code], env=environment, text=True, timeout=PATIENCE)
+        self.check(json.loads(output)["token"])
+
     def test_express(self) -> None:
         before = (
             "const routes = {}, requireUser = () => {};"

@@ -66,6 +66,11 @@ fn missing() -> Vec<&'static str> {
     if Shell::new("python3").args("-c").arg("import ensurepip, venv").output().is_none() {
         missing.push("python3-venv");
     }
+    // For the snippet of Rails in docs/security.md.
+    let of_rails = "require 'jwt'; require 'active_support/all'";
+    if Shell::new("ruby").args("-e").arg(of_rails).output().is_none() {
+        missing.extend(["ruby", "ruby-jwt", "ruby-activesupport"]);
+    }
     missing.dedup();
     missing
 }
