@@ -11,7 +11,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const dist = `${here}dist/`;
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 /** What a program imports, by file. */
-const entries = ['milepost', 'job-progress', 'languages', 'react', 'vue', 'svelte', 'solid', 'reporter', 'testing'];
+const entries = ['milepost', 'job-progress', 'languages', 'notify', 'react', 'vue', 'svelte', 'solid', 'reporter', 'testing'];
 
 /**
  * As `without_comments` in `crates/server/build.rs`, which says what it relies on.
@@ -31,7 +31,7 @@ function withoutComments(script) {
 for (const file of ['LICENSE-MIT', 'LICENSE-APACHE']) copyFileSync(`${here}../../${file}`, here + file);
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
-writeFileSync(`${dist}languages.js`, withoutComments(readFileSync(`${here}../../web/languages.js`, 'utf8')));
+for (const file of ['languages.js', 'notify.js']) writeFileSync(dist + file, withoutComments(readFileSync(`${here}../../web/${file}`, 'utf8')));
 for (const [file, folder] of Object.entries(BUNDLES)) {
   copyFileSync(`${here}../../web/${file}`, `${dist}${folder}.js`);
   copyFileSync(`${here}../../web/${folder}.d.ts`, `${dist}${folder}.d.ts`);

@@ -59,6 +59,10 @@ export interface JobOptions {
 /** The longest that a job's end waits for its server, in milliseconds. */
 const FLUSH = 2000;
 
+/** What an item of `track` counts for. */
+type Count = (item: unknown) => number;
+const sizeOf: Count = (item) => (item instanceof Uint8Array ? item.byteLength : 1);
+
 /** A running job. Its calls change memory, and updates are sent in the background. */
 export class Job implements Running {
   readonly id: string;
@@ -266,7 +270,10 @@ export class Job implements Running {
     this.#changed();
   }
 
-  /** The items, each counted when the next one is requested. Their length, if they have one, is the total. */
+  /**
+   * The items, each counted when the next one is requested. Their length, if they have one, is the total. Of a stream's chunks
+   * (`Uint8Array`, `Buffer`), the bytes are counted, and `total` is theirs.
+   */
   track<T>(items: Iterable<T>, total?: number): IterableIterator<T>;
   track<T>(items: AsyncIterable<T>, total?: number): AsyncIterableIterator<T>;
   track<T>(items: Iterable<T> | AsyncIterable<T>, total?: number): IterableIterator<T> | AsyncIterableIterator<T> {
@@ -276,20 +283,22 @@ export class Job implements Running {
       this.#done = 0;
       this.total = known;
     }
-    return Symbol.asyncIterator in items ? this.#trackAsync(items) : this.#track(items);
+    // A list of chunks whose length is the total is counted as what it is.
+    const count: Count = known === (length ?? size) && known !== undefined ? () => 1 : sizeOf;
+    return Symbol.asyncIterator in items ? this.#trackAsync(items, count) : this.#track(items, count);
   }
 
-  *#track<T>(items: Iterable<T>): IterableIterator<T> {
+  *#track<T>(items: Iterable<T>, count: Count): IterableIterator<T> {
     for (const item of items) {
       yield item;
-      this.advance();
+      this.advance(count(item));
     }
   }
 
-  async *#trackAsync<T>(items: AsyncIterable<T>): AsyncIterableIterator<T> {
+  async *#trackAsync<T>(items: AsyncIterable<T>, count: Count): AsyncIterableIterator<T> {
     for await (const item of items) {
       yield item;
-      this.advance();
+      this.advance(count(item));
     }
   }
 

@@ -2,6 +2,7 @@
 import { type State, isEnd, watch } from 'milepost';
 import 'milepost/job-progress';
 import type { JobProgress } from 'milepost/job-progress';
+import { notifyOnEnd } from 'milepost/notify';
 import { useJob, useJobs } from 'milepost/react';
 import { useJob as useSolidJob } from 'milepost/solid';
 import { useJob as useSvelteJob } from 'milepost/svelte';
@@ -72,5 +73,7 @@ export function others(initial: State<Rows, File>): number {
   useJobs({ colour: 'red' });
   return jobs.filter(({ state, isStalled, timeLeft }) => state && file(state) && !isStalled && timeLeft !== null).length;
 }
+
+export const ask = (): Promise<boolean> => notifyOnEnd('export-7', { url: 'http://localhost:8084' });
 
 export const script = (): Promise<void> => new TestServer().play('export-7', [{ report: { progress: 0.5 } }, { after: 10, stall: 'lost' }, { fail: 'no' }]);

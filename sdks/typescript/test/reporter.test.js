@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
@@ -104,6 +105,19 @@ test('async items are tracked, and only consumed ones count', async () => {
   assert.equal(j.progress, 0.5);
   await j.cancel();
   assert.equal(received.at(-1).progress, 0.5);
+});
+
+test('of a stream the bytes are counted, of a list the items', async () => {
+  const j = new Job('x', options());
+  const chunks = [Buffer.alloc(30), new Uint8Array(50), Buffer.alloc(20)];
+  const told = [];
+  for await (const _ of j.track(Readable.from(chunks), 200)) told.push(j.progress);
+  assert.deepEqual([...told, j.progress], [0, 0.15, 0.4, 0.5]);
+  for (const total of [undefined, 3]) {
+    for (const _ of j.track(chunks, total)) told.push(j.progress);
+    assert.equal(j.progress, 1);
+  }
+  await j.complete();
 });
 
 test('a million steps are a few updates, and the last is newest', async () => {

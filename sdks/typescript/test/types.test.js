@@ -59,8 +59,9 @@ test('a program requires it, and React’s hooks are for the client', () => {
     const { Job } = require('milepost/reporter');
     const { useJob } = require('milepost/react');
     require('milepost/job-progress');
-    console.log(typeof watch, isEnd({ status: 'failed' }), typeof Job, typeof useJob);`], { cwd: folder, encoding: 'utf8' });
-  assert.equal(out, 'function true function function\n');
+    const { notifyOnEnd } = require('milepost/notify');
+    console.log(typeof watch, isEnd({ status: 'failed' }), typeof Job, typeof useJob, typeof notifyOnEnd);`], { cwd: folder, encoding: 'utf8' });
+  assert.equal(out, 'function true function function function\n');
   for (const path of ['dist/react.js', 'dist/cjs/react.js']) {
     assert.match(readFileSync(join(folder, 'node_modules/milepost', path), 'utf8'), /^("use strict";\n)?['"]use client['"];/, path);
   }
