@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { noFaults, open, reads, row, server } from './harness.js';
-import { until } from './site.js';
+import { until, violations } from './site.js';
 
 /** Of all that the list needs before its first rows, gzipped, in bytes: at 50 KB/s and 400 ms a round trip they are there after 2.5 s. */
 const FIRST_SIGHT = 70_000;
@@ -166,3 +166,32 @@ test('from right to left, bars fill from the right', async () => {
   await reads(page, '.figure', '25 %');
   noFaults();
 });
+
+test('a filtered list has each job once, also after new ones came', async () => {
+  await server.reportMany(Array.from({ length: 300 }, (_, index) => ({ job_id: `film:${index}`, status: index % 3 ? 'completed' : 'processing' })));
+  const page = await open('/?status=active');
+  await reads(page, row('film:297'), 'film:297');
+  const size = () => page.locator('.jobs .job').first().getAttribute('aria-setsize');
+  await until('all that run', async () => (await size()) === '100');
+  // From the second look on, the page asks for more jobs than it showed at first.
+  await page.waitForResponse((response) => /limit=100$/.test(response.url()));
+  await server.report('film:new', { progress: 0.5 });
+  await reads(page, row('film:new'), '50 %');
+  assert.equal(await size(), '101');
+  await page.locator(`${row('film:new')} .select`).check();
+  await reads(page, '.bulk', 'Select all 101');
+  noFaults();
+});
+
+for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+  test(`axe-core has nothing against a frame in ${colorScheme}`, async () => {
+    await server.report('film', { progress: 0.5, stages: ['fetch', 'encode'], stage: 'encode', message: 'Frame 7' });
+    for (const query of ['', '?stages', '?compact', '?label=The+film&theme=dark']) {
+      const page = await open(`/embed/film${query}`, { colorScheme });
+      await until('the bar', async () => (await page.locator('job-progress .percent').innerText()) === '50%');
+      assert.deepEqual(await violations(page), [], query);
+      await page.context().close();
+    }
+    noFaults();
+  });
+}

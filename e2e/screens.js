@@ -37,6 +37,22 @@ const PAGES = {
     },
   },
   'list-menu': { path: '/', act: (page) => page.locator('.more-actions').nth(1).click() },
+  'list-loading': {
+    path: '/',
+    act: async (page) => {
+      await page.route('**/jobs?*', () => {});
+      await page.reload();
+      await page.waitForTimeout(1200);
+    },
+  },
+  'list-fault': {
+    path: '/',
+    act: async (page) => {
+      await page.route('**/jobs?*', (route) => route.fulfill({ status: 503, json: { detail: 'the broker does not answer' } }));
+      await page.reload();
+      await page.waitForTimeout(1200);
+    },
+  },
   'list-nothing-found': { path: '/?q=nothing' },
   'job-running': { path: '/?job=render:trailer-4k' },
   'job-failed': { path: '/?job=train:resnet-18', act: (page) => page.locator('[data-part="trace"] summary').click() },
@@ -46,8 +62,13 @@ const PAGES = {
   'list-parent': { path: '/?parent=batch:nightly' },
   'job-attempts': { path: '/?job=train:resnet-18' },
   'job-unknown': { path: '/?job=nobody' },
+  'job-queued': { path: '/?job=export:1005' },
+  'job-total-not-known': { path: '/?job=import:a-name-that-is-so-long-that-no-column-has-room-for-all-of-it~2026-11-29' },
   try: { path: '/try' },
+  'try-gallery': { path: '/try', act: (page) => page.locator('#scenes').evaluate((scenes) => scenes.scrollIntoView()) },
+  'try-ended': { path: '/try?job=train:resnet-18' },
   embed: { path: '/embed/render:trailer-4k' },
+  'embed-compact': { path: '/embed/render:trailer-4k?compact' },
   'embed-children': { path: '/embed/batch:nightly' },
   'embed-stages': { path: '/embed/render:trailer-4k', act: (page) => page.locator('job-progress').evaluate((bar) => bar.setAttribute('stages', '')) },
 };
@@ -128,6 +149,9 @@ const browser = await launch();
 try {
   mkdirSync(folder, { recursive: true });
   await server.start();
+  for (const [look, options] of Object.entries(LOOKS)) {
+    for (const width of [320, 1440]) await take(browser, server.url, `list-empty-${look}-${width}`, { viewport: { width, height: 900 }, ...options });
+  }
   await fill(server, 300);
   await fillNamed(server);
   for (const [page, { path, act }] of Object.entries(PAGES)) {

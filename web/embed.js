@@ -12,8 +12,13 @@ const id = decodeURIComponent(location.pathname.split('/').at(-1) ?? '');
 const theme = query.get('theme');
 const lang = query.get('lang');
 if (theme === 'light' || theme === 'dark') document.documentElement.style.colorScheme = theme;
+// In a tab of its own there is no page around it that has a ground.
+document.documentElement.classList.toggle('alone', self === top);
 if (lang) document.documentElement.lang = lang;
-document.title = `${query.get('label') ?? id} – Milepost`;
+const name = query.get('label') ?? id;
+document.title = `${name} – Milepost`;
+const heading = document.getElementById('title');
+if (heading) heading.textContent = name;
 
 /** @returns {string} empty: there is none */
 const token = () => new URLSearchParams(location.hash.slice(1)).get('token') ?? '';

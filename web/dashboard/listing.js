@@ -170,7 +170,8 @@ export class Listing {
     const first = await this.#page(this.isLoaded ? FIRST_PAGE : FIRST_SIGHT, null);
     let { next } = first;
     const head = first.jobs;
-    for (let pages = 1; this.#newest.length > 0 && next !== null && !this.#newest.some((job) => job === head.at(-1)); pages += 1) {
+    const known = new Set(this.#newest);
+    for (let pages = 1; known.size > 0 && next !== null && !head.some((job) => known.has(job)); pages += 1) {
       if (pages > MOST_NEW_PAGES) break;
       const page = await this.#page(PAGE, next);
       head.push(...page.jobs);
@@ -336,6 +337,10 @@ export class Listing {
       this.#next = next;
     } else {
       this.#newest = head.concat(before.slice(overlap + 1).filter((job) => !inHead.has(job)));
+    }
+    if (this.#older.length > 0) {
+      const isNewest = new Set(this.#newest);
+      this.#older = this.#older.filter((job) => !isNewest.has(job));
     }
     this.#shown = null;
     this.#forget(isAll || overlap < 0 ? before : before.slice(0, overlap));
