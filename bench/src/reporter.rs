@@ -166,7 +166,7 @@ impl Drop for Paced {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // Only on the way out with another error, which is the one to tell.
+            // Only on the way out with another error, which is the one to return.
             let _ = thread.join();
         }
     }
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_apart_and_refusals_named() {
+    fn answers_are_distinguished_and_refusals_named() {
         let two = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 202 Accepted\r\nContent-Length: 1\r\n\r\n!";
         let first = answer(two).unwrap().unwrap();
         assert_eq!(&two[first - 2..first], b"ok");

@@ -232,7 +232,7 @@ impl Store {
 }
 
 impl Server {
-    /// Starts a server and waits until it accepts connections. `pings`: a server that pings only if told to
+    /// Starts a server and waits until it accepts connections. `pings`: a server that pings only on request
     /// does so as often as it can (uWebSockets: after 8 s).
     pub(crate) fn start(kind: Kind, commands: &Commands, pings: bool) -> Result<Self, Error> {
         let (store, instances) = match kind {
