@@ -1,5 +1,6 @@
 //! Listing jobs is cheap for others, however many jobs there are.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -47,6 +48,32 @@ async fn a_page_considers_a_bounded_number_of_jobs() {
     let pages = walk(&broker, query).await;
     assert_eq!(pages.concat(), ["wanted"]);
     assert_eq!(pages.len(), 3);
+}
+
+/// On one thread, so that reports are accepted only where the list lets other tasks run, and holds no lock.
+#[tokio::test]
+async fn reports_are_accepted_while_jobs_are_listed() {
+    const SLICE: usize = 256;
+    let (broker, _) = in_memory(Limits::default());
+    for number in 0..MAX_CONSIDERED {
+        report(&broker, &format!("j{number}"), "{}").await;
+    }
+    let query = JobsQuery { text: "nowhere".to_owned(), limit: 10, ..JobsQuery::default() };
+    let reported = Cell::new(0);
+    let reporting = async {
+        loop {
+            // In any stripe.
+            report(&broker, &format!("j{}", reported.get()), "{}").await;
+            reported.set(reported.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        jobs = page(&broker, &query) => assert_eq!(jobs.unmatched, MAX_CONSIDERED),
+        () = reporting => {}
+    }
+    assert!(reported.get() >= MAX_CONSIDERED / SLICE, "{}", reported.get());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost_broker::{ReportError, RequestError};
+use milepost_broker::{JobsQuery, ReportError, RequestError};
 use milepost_protocol::{Action, Request};
 use milepost_redis_servers::{Cluster, Data, Options, Persistence, Server};
 
@@ -43,7 +43,7 @@ async fn scripts_that_are_flushed_are_loaded_again() {
     let listener = it.attach(&job).await;
     server.answer(&["SCRIPT", "FLUSH"]);
     crate::publish(&server, &job, &crate::update(&job, 1));
-    eventually("it is told", || async { listener.updates().len() == 1 }).await;
+    eventually("it arrives", || async { listener.updates().len() == 1 }).await;
     it.close().await;
 }
 
@@ -102,7 +102,7 @@ async fn that_jobs_are_out_of_reach_is_known() {
 async fn a_cluster_that_is_taken_for_a_single_server_is_known() {
     let cluster = Cluster::start(0);
     let it = support::redis_unproven(&Settings::default(), &cluster.nodes[0].url(), ());
-    eventually("it is told", || async {
+    eventually("it arrives", || async {
         it.broker().probe().await.is_err_and(|why| why.to_string().to_lowercase().contains("slot"))
     })
     .await;
@@ -134,8 +134,8 @@ async fn what_redis_comes_to_too_late_is_not_taken() {
     let after = report_at_last(&it, "a", r#"{"message":"after"}"#).await;
     assert_eq!(it.state(&job).await, Some(after.state));
     ready(&it).await;
-    let told: Vec<_> = it.history(&job).await.iter().map(|state| message(state)).collect();
-    assert_eq!(told, ["before", "after"]);
+    let received: Vec<_> = it.history(&job).await.iter().map(|state| message(state)).collect();
+    assert_eq!(received, ["before", "after"]);
     it.close().await;
 }
 
@@ -144,7 +144,7 @@ async fn an_evicting_policy_is_a_warning() {
     let server = Server::start();
     server.answer(&["CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"]);
     let it = instance_of(&server).await;
-    eventually("it is told", || async { it.broker().warnings().len() == 1 }).await;
+    eventually("it arrives", || async { it.broker().warnings().len() == 1 }).await;
     it.broker().probe().await.expect("it is ready all the same");
     server.answer(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     eventually("it is well", || async { it.broker().warnings().is_empty() }).await;
@@ -197,6 +197,30 @@ async fn after_a_restart_what_follows_is_of_another_epoch() {
     let heard: Vec<_> = listener.updates().iter().map(|state| message(state)).collect();
     assert_eq!(heard, ["1", "2, lost", "3", "4"]);
     ready(&it).await;
+    it.close().await;
+}
+
+/// Redis may be back before a probe is missed, so that the instance was ready all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_after_a_restart_while_ready() {
+    let mut server = Server::with(Options::default().persistence(Persistence::Snapshot));
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    it.report(&job, "{}").await;
+    let all = JobsQuery { limit: 10, ..JobsQuery::default() };
+    for _ in 0..5 {
+        server.answer(&["SAVE"]);
+        server.restart(Data::Kept);
+        ready(&it).await;
+        it.broker().state(&job).await.expect("a state");
+        it.broker().history(&job).await.expect("a history");
+        it.broker().jobs(&all).await.expect("a page");
+        it.report(&job, "{}").await;
+        server.answer(&["SAVE"]);
+        server.restart(Data::Kept);
+        ready(&it).await;
+        it.report(&job, "{}").await;
+    }
     it.close().await;
 }
 
@@ -253,12 +277,12 @@ async fn a_user_with_the_rights_of_the_contract_suffices() {
     listener.hears(&state).await;
     assert_eq!(it.broker().jobs(&jobs()).await.expect("an answer").states, [state]);
     assert!(it.broker().forget(&job).await.expect("an answer"));
-    listener.hears_forgotten().await;
+    listener.is_notified_of_forgetting().await;
     it.detach(&job, &listener).await;
     it.close().await;
 }
 
-fn jobs() -> milepost_broker::JobsQuery {
+fn jobs() -> JobsQuery {
     let (statuses, prefix) = (Vec::new(), String::new());
-    milepost_broker::JobsQuery { statuses, prefix, limit: 10, ..Default::default() }
+    JobsQuery { statuses, prefix, limit: 10, ..Default::default() }
 }

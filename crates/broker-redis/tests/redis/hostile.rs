@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use milepost_broker::{JobsQuery, Unavailable};
+use milepost_broker::{JobsQuery, LogPart, Unavailable};
 use milepost_broker_contract::{Harness, Recorder, eventually, numbers};
 use milepost_protocol::JobId;
 use milepost_redis_servers::Server;
@@ -35,7 +35,7 @@ impl Healthy {
 }
 
 async fn lists(it: &Harness, job: &JobId) -> bool {
-    let query = JobsQuery { limit: 100, ..JobsQuery::default() };
+    let query = JobsQuery { limit: 1_000, ..JobsQuery::default() };
     let jobs = it.broker().jobs(&query).await.expect("a page, whatever is wrong with one job");
     jobs.states.iter().any(|state| state.job() == job)
 }
@@ -72,7 +72,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let fields = ["meta", "0", "1", "x"];
+    let fields = ["meta", "0", "1", "timeline", "log", "l1", "totals", "cchild", "x"];
     prop_oneof![
         bytes().prop_map(Value::Text),
         (prop::sample::select(fields.to_vec()), bytes())
@@ -84,7 +84,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn attack() -> impl Strategy<Value = Attack> {
-    let keys = vec!["job_status:", "job_meta:"];
+    let keys = vec!["job_status:", "job_meta:", "job_children:", "job_open_children:"];
     prop_oneof![
         4 => (prop::sample::select(keys), value()).prop_map(|(key, value)| Attack::Write(key, value)),
         2 => bytes().prop_map(Attack::Publish),
@@ -151,6 +151,10 @@ fn one_jobs_bad_data_is_its_own_trouble() {
                 run(&server, &job, &healthy.job, attack);
                 healthy.step(&it).await;
                 let _ = it.broker().state(&job).await;
+                let _ = it.broker().history(&job).await;
+                let _ = it.logs().log(&job, LogPart { after: None, most: 10 }).await;
+                let child = format!(r#"{{"parent_id":"{job}"}}"#);
+                let _ = it.try_report(&it.job(&format!("child{case}")), &child).await;
             }
             let again = Arc::new(Recorder::default());
             let _ = it.broker().attach(&job, again.clone()).await;
@@ -164,7 +168,7 @@ fn one_jobs_bad_data_is_its_own_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_watches_an_unreadable_job_is_told_why() {
+async fn a_watcher_of_an_unreadable_job_receives_the_reason() {
     let server = Server::start();
     let it = instance_of(&server).await;
     let mut healthy = Healthy::new(&it).await;
@@ -238,7 +242,7 @@ async fn a_listener_learns_once_that_its_job_is_unreadable() {
             listener.hears(&state).await;
             server.answer(&["DEL", &status, &meta]);
             have_read(&server, &job);
-            listener.hears_forgotten().await;
+            listener.is_notified_of_forgetting().await;
         }
     }
     it.close().await;
@@ -270,7 +274,7 @@ async fn a_huge_message_is_refused_and_cuts_nothing() {
         .is_some_and(|info| info.contains("valkey_version"));
     assert!(is_valkey || server.log().contains("output buffer limits"), "{}", server.log());
     publish(&server, &job, &update(&job, 1));
-    eventually("what can be read is told", || async { listener.latest().is_some() }).await;
+    eventually("the readable states arrive", || async { listener.latest().is_some() }).await;
     assert_eq!(
         listener.updates().iter().map(|state| message(state)).collect::<Vec<_>>(),
         ["frame 1"]
@@ -300,12 +304,12 @@ async fn a_forged_state_is_not_believed() {
     publish(&server, &job, &format!(r#"{{"type":"forgotten","job_id":"{job}"}}"#));
     let second = it.report(&job, "{}").await;
     unknown.hears(&second).await;
-    let told = unknown.updates();
+    let received = unknown.updates();
     assert_eq!(
-        told,
+        received,
         [first, second],
         "{:?}",
-        told.iter().map(|state| state.json()).collect::<Vec<_>>()
+        received.iter().map(|state| state.json()).collect::<Vec<_>>()
     );
     it.close().await;
 }
@@ -326,7 +330,7 @@ async fn a_legacy_workers_refused_update_is_counted() {
         publish(&server, &job, json);
     }
     publish(&server, &job, &update(&job, 1));
-    eventually("what can be read is told", || async { listener.latest().is_some() }).await;
+    eventually("the readable states arrive", || async { listener.latest().is_some() }).await;
     assert_eq!(it.broker().stats().refused, refused.len() as u64);
     it.close().await;
 }

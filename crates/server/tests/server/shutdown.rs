@@ -1,4 +1,4 @@
-//! Going down: everybody is told, what is under way is finished, and nothing takes for ever.
+//! Shutdown: clients are notified, work in progress finishes, and nothing takes forever.
 
 use futures_util::future::join_all;
 use milepost_server::Config;
@@ -15,7 +15,7 @@ async fn closed(server: &Server) {
 }
 
 #[tokio::test]
-async fn watchers_are_told_when_to_come_back_each_at_another_time() {
+async fn watchers_are_asked_to_reconnect_at_different_times() {
     let mut server = Server::start().await;
     let mut watchers = join_all((0..10).map(|n| {
         let path = if n % 2 == 0 { "/ws" } else { "/ws/jobs/a" };
@@ -41,6 +41,42 @@ async fn watchers_are_told_when_to_come_back_each_at_another_time() {
     assert!(delays.len() > 1, "spread: {delays:?}");
     drop(watchers);
     server.wait().await;
+}
+
+/// How many tasks this test's runtime has.
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Whatever the server serves: sockets, event streams, and a request that waits.
+async fn busy(server: &Server) -> impl Sized + use<> {
+    server.report("a", "{}").await;
+    let watchers = (server.watch("/ws").await, server.watch("/ws/jobs/a").await);
+    let mut events = Events::open(server, "/jobs/a/events", "").await;
+    events.next().await;
+    let mut poll = server.connect().await;
+    poll.write_all(b"GET /jobs/b?wait=60 HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+    (watchers, events, poll)
+}
+
+#[tokio::test]
+async fn no_task_outlives_the_server() {
+    let before = tasks();
+    let server = Server::start().await;
+    let clients = busy(&server).await;
+    server.stop().await;
+    drop(clients);
+    until("every task to be over", async || tasks() == before).await;
+}
+
+#[tokio::test]
+async fn no_task_outlives_a_server_that_is_dropped() {
+    let before = tasks();
+    let server = Server::start().await;
+    let clients = busy(&server).await;
+    server.abort();
+    drop(clients);
+    until("every task to be over", async || tasks() == before).await;
 }
 
 #[tokio::test]

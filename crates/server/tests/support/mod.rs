@@ -81,6 +81,11 @@ impl Server {
             .unwrap();
     }
 
+    /// Drops the server in the middle of its work.
+    pub(crate) fn abort(self) {
+        self.task.abort();
+    }
+
     /// Has the server go down, without waiting for it.
     pub(crate) fn begin_stop(&mut self) {
         drop(self.stop.take());
