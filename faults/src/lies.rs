@@ -96,9 +96,9 @@ pub(crate) fn are_found_out(load: &Load, runtime: &Handle) -> Result<bool, Failu
         ("jobs without an end", row.unended, 0),
     ];
     let mut all = true;
-    for (what, found, told) in found {
-        println!("{what:<24} {told} told, {found} found");
-        all &= found == told;
+    for (what, found, expected) in found {
+        println!("{what:<24} {expected} reported, {found} found");
+        all &= found == expected;
     }
     Ok(all)
 }

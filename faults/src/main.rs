@@ -128,7 +128,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         eprintln!("{}: {} …", fault.name(), fault.about());
         match trial::run(fault, &load, &[], runtime.handle()) {
             Ok(row) => {
-                tell(&row, quick);
+                print_row(&row, quick);
                 if !row.wrong(quick).is_empty() {
                     failed.push(fault.name());
                 }
@@ -148,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     Ok(failed.is_empty())
 }
 
-fn tell(row: &Row, quick: bool) {
+fn print_row(row: &Row, quick: bool) {
     let late = row.back.iter().flatten().max();
     eprintln!(
         "  {} updates confirmed ({:.0} of each 100 due), {} states shown; newest again after at most {late:?}",

@@ -121,7 +121,7 @@ impl Row {
         for readied in self.readied.iter().filter(|_| !quick) {
             let Readied { instance, unready, ready, .. } = readied;
             if late(*unready) {
-                all.push(format!("/readyz of instance {instance} did not tell: {unready:?}"));
+                all.push(format!("/readyz of instance {instance} did not report it: {unready:?}"));
             }
             if late(*ready) {
                 all.push(format!("/readyz of instance {instance} did not come back: {ready:?}"));
@@ -180,7 +180,7 @@ pub(crate) fn table(rows: &[Row], quick: bool) -> String {
         "thrown out / moved with their instance",
         "p99 of delays before / during, ms",
         "lost by legacy workers",
-        "`/readyz` tells / recovers, s",
+        "`/readyz` reports / recovers, s",
         "",
     ];
     let mut text = String::new();

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn other_frames_are_told_apart() {
+    fn other_frames_are_distinguished() {
         let mut sight = Sight::default();
         for text in [r#"{"type":"connected","known":true}"#, r#"{"type":"ping"}"#] {
             sight.frame(text, Instant::now());

@@ -60,7 +60,7 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
     }
 
-    /// Waits until it has ended; what was told it to is the caller's business.
+    /// Waits until it has ended. The caller has to stop it.
     pub fn wait(&mut self) -> ExitStatus {
         self.program.wait().expect("a child can be waited for")
     }

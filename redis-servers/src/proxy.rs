@@ -1,4 +1,4 @@
-//! What lies between a client and a server, and breaks when told to.
+//! A proxy between a client and a server, which breaks on request.
 
 use std::collections::VecDeque;
 use std::io;
@@ -239,7 +239,7 @@ async fn connection(
     mut conduct: watch::Receiver<Conduct>,
     counts: Arc<Counts>,
 ) {
-    // A server that is down refuses, which a client of ours can only be told by a reset.
+    // A server that is down refuses connections. A client here can only be reset.
     let Ok(mut upstream) = TcpStream::connect(server).await else {
         let _ = client.set_zero_linger();
         return;

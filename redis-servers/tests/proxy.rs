@@ -142,7 +142,7 @@ fn who_is_held_has_a_window() {
 }
 
 #[test]
-fn a_cut_resets_who_is_connected_and_nobody_else() {
+fn a_cut_resets_present_connections_and_no_others() {
     let proxy = Proxy::to(echo());
     let stream = connect(&proxy);
     say(&stream, 0);

@@ -29,7 +29,7 @@ fn a_replica_takes_over_and_in_the_end_there_is_one_primary() {
     assert_eq!(sentinels.servers[1].answer(&["GET", "a"]), Reply::Text("1".into()));
     sentinels.servers[1].answer(&["SET", "a", "2"]);
 
-    // It comes back as a primary, without data, until the Sentinels tell it: to be a replica, or, where one of them had
+    // It comes back as a primary, without data, until the Sentinels make it a replica, or, where one of them had
     // not heard of the first failover and did another, to let the other one be.
     sentinels.servers[0].restart(Data::Lost);
     let deadline = Instant::now() + Duration::from_secs(60);

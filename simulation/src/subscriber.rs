@@ -108,7 +108,7 @@ pub(crate) struct Subscriber {
     pub(crate) watched: Arc<Watched>,
     pub(crate) queue: mpsc::UnboundedReceiver<JobId>,
     pub(crate) planted: Option<Planted>,
-    /// Whether all watched jobs have been read on the present connection, as `/readyz` tells load balancers.
+    /// Whether all watched jobs have been read on the present connection, as `/readyz` reports it.
     pub(crate) ready: Rc<Cell<bool>>,
 }
 

@@ -94,13 +94,13 @@ pub async fn a_ttl_can_be_shortened(setup: impl AsyncFn(Settings) -> Harness) {
     it.close().await;
 }
 
-pub async fn expiry_is_told(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn expiry_notifies_the_listener(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(settings()).await;
     let job = it.job("a");
     let listener = it.attach(&job).await;
     it.report(&job, r#"{"ttl":2}"#).await;
     it.pass(3);
-    listener.hears_forgotten().await;
+    listener.is_notified_of_forgetting().await;
     let anew = it.report(&job, "{}").await;
     listener.hears(&anew).await;
     it.close().await;

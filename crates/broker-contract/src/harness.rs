@@ -225,7 +225,7 @@ impl Recorder {
     }
 
     /// Waits until the listener has been notified that the job is forgotten.
-    pub async fn hears_forgotten(self: &Arc<Self>) {
+    pub async fn is_notified_of_forgetting(self: &Arc<Self>) {
         eventually("the listener hears that the job is forgotten", || async {
             matches!(self.notifications().last(), Some(Notification::Forgotten))
         })

@@ -7,7 +7,9 @@ use milepost_protocol::Position;
 
 use crate::harness::{Harness, Notification, Recorder, Settings, numbers};
 
-pub async fn an_unknown_job_is_told_empty_and_then_live(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn an_unknown_job_attaches_empty_and_then_gets_updates(
+    setup: impl AsyncFn(Settings) -> Harness,
+) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     let listener = it.attach(&job).await;
@@ -19,7 +21,7 @@ pub async fn an_unknown_job_is_told_empty_and_then_live(setup: impl AsyncFn(Sett
     it.close().await;
 }
 
-pub async fn a_known_job_is_told_up_to_its_present_state(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn a_known_job_attaches_with_its_kept_states(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     for _ in 0..3 {
@@ -34,7 +36,7 @@ pub async fn a_known_job_is_told_up_to_its_present_state(setup: impl AsyncFn(Set
     it.close().await;
 }
 
-pub async fn an_ended_job_is_told_its_end(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn an_ended_job_attaches_with_its_end(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     it.report(&job, "{}").await;
@@ -43,7 +45,7 @@ pub async fn an_ended_job_is_told_its_end(setup: impl AsyncFn(Settings) -> Harne
     it.close().await;
 }
 
-pub async fn refused_and_repeated_reports_are_not_told(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn refused_and_repeated_reports_do_not_notify(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     let listener = it.attach(&job).await;
@@ -156,7 +158,7 @@ pub async fn the_one_replaced_cannot_detach_the_other(setup: impl AsyncFn(Settin
     it.close().await;
 }
 
-pub async fn who_detached_hears_nothing(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn a_detached_listener_is_not_notified(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let (known, unknown) = (it.job("a"), it.job("b"));
     it.report(&known, "{}").await;
@@ -174,13 +176,15 @@ pub async fn who_detached_hears_nothing(setup: impl AsyncFn(Settings) -> Harness
     it.close().await;
 }
 
-pub async fn forgetting_is_told_and_the_next_life_too(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn forgetting_notifies_and_so_does_the_next_life(
+    setup: impl AsyncFn(Settings) -> Harness,
+) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     let old = it.report(&job, "{}").await;
     let listener = it.attach(&job).await;
     assert!(it.broker().forget(&job).await.expect("the backend answers"));
-    listener.hears_forgotten().await;
+    listener.is_notified_of_forgetting().await;
     let anew = it.report(&job, "{}").await;
     listener.hears(&anew).await;
     assert_ne!(anew.position().epoch, old.position().epoch);
@@ -188,7 +192,7 @@ pub async fn forgetting_is_told_and_the_next_life_too(setup: impl AsyncFn(Settin
     it.close().await;
 }
 
-pub async fn a_listener_hears_of_its_own_job_only(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn a_listener_is_notified_of_its_own_job_only(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let jobs: Vec<_> = (0..20).map(|n| it.job(&n.to_string())).collect();
     let mut listeners: Vec<Arc<Recorder>> = Vec::new();

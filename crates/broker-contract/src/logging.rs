@@ -94,7 +94,7 @@ pub async fn a_log_goes_with_its_job(setup: impl AsyncFn(Settings) -> Harness) {
     it.pass(2);
     assert_eq!(it.logs().log(&job, part).await, Ok(None));
     it.report(&job, "{}").await;
-    // A reader with a position of the forgotten log is told that lines are missing, and starts over.
+    // A reader with a position of the forgotten log learns that lines are missing, and starts over.
     let gone = page(&it, &job, second, 1).await;
     assert_eq!((gone.log, gone.gap, gone.next()), (Appended::default(), true, None));
     append(&it, &job, &["z"]).await;
@@ -104,7 +104,7 @@ pub async fn a_log_goes_with_its_job(setup: impl AsyncFn(Settings) -> Harness) {
     it.close().await;
 }
 
-pub async fn who_follows_is_woken_by_lines(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn followers_are_woken_by_lines(setup: impl AsyncFn(Settings) -> Harness) {
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     it.report(&job, "{}").await;

@@ -70,9 +70,7 @@ pub async fn a_request_stands_when_health_changes(setup: impl AsyncFn(Settings) 
     it.close().await;
 }
 
-pub async fn of_many_that_request_the_same_at_once_the_first_counts(
-    setup: impl AsyncFn(Settings) -> Harness,
-) {
+pub async fn of_equal_requests_at_once_the_first_counts(setup: impl AsyncFn(Settings) -> Harness) {
     let it = Arc::new(setup(Settings::default()).await);
     let job = it.job("a");
     it.report(&job, r#"{"cancellable":true}"#).await;
@@ -95,7 +93,9 @@ pub async fn of_many_that_request_the_same_at_once_the_first_counts(
     Arc::into_inner(it).expect("all are done").close().await;
 }
 
-pub async fn who_answers_no_requests_is_sent_none(setup: impl AsyncFn(Settings) -> Harness) {
+pub async fn a_job_that_is_not_cancellable_gets_no_requests(
+    setup: impl AsyncFn(Settings) -> Harness,
+) {
     let it = setup(Settings::default()).await;
     let request = async |name: &str| {
         let outcome = it.broker().request(&it.job(name), asked(Action::Cancel, "me")).await;

@@ -162,7 +162,7 @@ fn a_background_process_does_not_hold_run_up_and_still_writes() {
 }
 
 #[test]
-fn percentages_are_reported_and_the_result_tells_of_the_exit() {
+fn percentages_are_reported_and_the_result_has_the_exit() {
     let server = Server::start();
     let script = "echo '[ 25%] Building a'; sleep 0.5; printf '\\r 50%%'; sleep 0.5; echo; echo 'nothing 12%'";
     let output = run(&mut server.milepost(&["run", "--job", "build", "--", "sh", "-c", script]));
@@ -246,7 +246,7 @@ fn in_github_actions_stages_are_groups_and_failures_errors() {
 }
 
 #[test]
-fn in_a_flood_of_output_the_last_of_it_is_heard() {
+fn the_end_of_a_flood_of_output_is_read() {
     let server = Server::start();
     let script = "yes '42% of a line' | head -n 3000000; echo '[ 77%] x'; echo lost >&2; exit 4";
     let output = run(&mut server.milepost(&["run", "--job", "f", "--", "sh", "-c", script]));

@@ -233,7 +233,7 @@ fn the_users_own_progress_option_is_respected() {
     ];
     assert!(run(&mut server.milepost(&arguments)).status.success());
     assert!(std::fs::read_to_string(progress).unwrap().contains("progress=end"));
-    assert!(!on_the_way(&server.history("o")).is_empty(), "the status line tells");
+    assert!(!on_the_way(&server.history("o")).is_empty(), "the status line has progress");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn at_forty_columns_the_percentage_is_there_and_nothing_wraps() {
 }
 
 #[test]
-fn the_taskbar_is_told_and_cleared() {
+fn the_taskbar_shows_progress_and_is_cleared() {
     let script = "echo 42%; sleep 1; exit 3";
     let output = run(on_terminal(&line(80, "true", script)).env("WT_SESSION", "1"));
     let shown = String::from_utf8_lossy(&output.stdout);

@@ -63,7 +63,7 @@ impl Serve {
         line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse().unwrap()
     }
 
-    /// It stops when it is told to, and well.
+    /// It stops on request, with success.
     fn stop(self) {
         self.signal("TERM");
         self.stopped();

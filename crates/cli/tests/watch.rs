@@ -108,7 +108,7 @@ fn a_server_that_restarts_is_found_again() {
 }
 
 #[test]
-fn without_a_server_it_gives_up_if_it_is_told_to() {
+fn without_a_server_it_gives_up_on_request() {
     let output = run(&mut milepost(&["watch", "a", "--timeout", "1"]));
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stderr).lines().all(|line| line.starts_with("milepost: ")));

@@ -60,7 +60,7 @@ impl Fake {
     }
 
     /// A state of job `a`.
-    fn tell(&self, state: &Arc<State>) {
+    fn notify(&self, state: &Arc<State>) {
         self.states.lock().expect("no panic").push(Arc::clone(state));
         let listener = self.listeners.lock().expect("no panic").get(&job("a")).cloned();
         listener.expect("somebody listens").update(state);
@@ -185,7 +185,7 @@ async fn who_comes_while_a_job_is_let_go_is_attached_anew() {
         let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
         watch.poll();
         let number = fake.states.lock().expect("no panic").len() as u64 + 1;
-        fake.tell(&state(1, number, "processing"));
+        fake.notify(&state(1, number, "processing"));
         assert_eq!(numbers(&watch.next().await.expect("it is not shed")), [number]);
     }
 }
@@ -194,7 +194,7 @@ async fn who_comes_while_a_job_is_let_go_is_attached_anew() {
 async fn who_has_seen_more_than_there_is_waits_for_it() {
     let (fake, hub) = hub();
     let mut first = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
-    fake.tell(&state(1, 1, "processing"));
+    fake.notify(&state(1, 1, "processing"));
     assert_eq!(numbers(&first.next().await.expect("it is not shed")), [1]);
     let since = Some(state(1, 3, "processing").position());
     let comes = {
@@ -203,7 +203,7 @@ async fn who_has_seen_more_than_there_is_waits_for_it() {
     };
     for number in [2, 3, 4] {
         tokio::task::yield_now().await;
-        fake.tell(&state(1, number, "processing"));
+        fake.notify(&state(1, number, "processing"));
     }
     let mut second = comes.await.expect("no panic").expect("it attaches");
     assert_eq!(
@@ -215,7 +215,7 @@ async fn who_has_seen_more_than_there_is_waits_for_it() {
     // What it has seen was lost: it does not wait for ever.
     let lost = Some(state(1, 99, "processing").position());
     let mut third = hub.watch(&job("a"), lost, Mode::All).await.expect("it attaches");
-    fake.tell(&state(1, 5, "processing"));
+    fake.notify(&state(1, 5, "processing"));
     assert_eq!(numbers(&third.next().await.expect("it is not shed")), [5]);
 }
 
@@ -223,7 +223,7 @@ async fn who_has_seen_more_than_there_is_waits_for_it() {
 async fn an_instance_that_is_cut_off_shows_no_earlier_epoch() {
     let (fake, hub) = hub();
     let mut first = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
-    fake.tell(&state(1, 1, "processing"));
+    fake.notify(&state(1, 1, "processing"));
     assert_eq!(numbers(&first.next().await.expect("it is not shed")), [1]);
     let seen_elsewhere = Some(state(2, 1, "processing").position());
     let id = job("a");
@@ -236,11 +236,11 @@ async fn an_instance_that_is_cut_off_shows_no_earlier_epoch() {
     // The broker has the watcher's epoch, and this instance has not heard of it.
     fake.states.lock().expect("no panic").push(state(2, 1, "processing"));
     assert!(comes().await.is_err(), "it is still behind after a second");
-    let told = async {
+    let notified = async {
         tokio::task::yield_now().await;
-        fake.tell(&state(2, 2, "processing"));
+        fake.notify(&state(2, 2, "processing"));
     };
-    let (second, ()) = tokio::join!(comes(), told);
+    let (second, ()) = tokio::join!(comes(), notified);
     assert_eq!(
         numbers(&second.expect("it has caught up").next().await.expect("it is not shed")),
         [2]
@@ -265,7 +265,7 @@ async fn after_a_failure_the_next_one_tries_again() {
     }
     assert_eq!(hub.watched(), 0);
     let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches now");
-    fake.tell(&state(1, 1, "processing"));
+    fake.notify(&state(1, 1, "processing"));
     assert_eq!(numbers(&watch.next().await.expect("it is not shed")), [1]);
     assert_eq!(fake.calls(), ["attach a"; 3]);
 }
@@ -298,7 +298,7 @@ async fn who_gives_up_waiting_leaves_nothing_behind() {
     assert!(attaching.is_err());
     assert_eq!(hub.watched(), 0);
 
-    // The topic is attached already, and told all of it again: nothing of that twice.
+    // The topic is attached already, and is notified of all of it again. Watchers receive nothing twice.
     let mut watch =
         hub.watch(&job("a"), Position::parse("1-6"), Mode::All).await.expect("it attaches");
     assert_eq!(fake.calls(), ["attach a", "attach a"]);
@@ -308,7 +308,7 @@ async fn who_gives_up_waiting_leaves_nothing_behind() {
     assert_eq!(numbers(&resumed.poll()), [2]);
     assert_eq!(watch.topic().state(), Some(state(2, 2, "processing")));
 
-    fake.tell(&state(2, 3, "processing"));
+    fake.notify(&state(2, 3, "processing"));
     assert_eq!(numbers(&watch.poll()), [3]);
     drop((watch, resumed));
     tokio::time::sleep(3 * LINGER).await;
@@ -316,15 +316,15 @@ async fn who_gives_up_waiting_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_told_anew_goes_on_without_a_step_back() {
+async fn a_job_attached_again_makes_no_step_back() {
     let (fake, hub) = hub();
     let mut watch = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
     let epochs = |states: Vec<Arc<State>>| -> Vec<String> {
         states.iter().map(|state| state.position().to_string()).collect()
     };
-    fake.tell(&state(1, 1, "processing"));
-    fake.tell(&state(1, 2, "failed"));
-    fake.tell(&state(2, 1, "processing"));
+    fake.notify(&state(1, 1, "processing"));
+    fake.notify(&state(1, 2, "failed"));
+    fake.notify(&state(2, 1, "processing"));
     assert_eq!(epochs(watch.poll()), ["1-1", "1-2", "2-1"]);
     let topic = fake.listeners.lock().expect("no panic")[&job("a")].clone();
     let anew = |positions: &[(u64, u64)]| {
@@ -365,13 +365,13 @@ async fn a_watch_begins_where_it_says_and_waits_for_more() {
         // To give up waiting costs nothing: the next wait sees what came meanwhile.
         assert!(tokio::time::timeout(LINGER, watch.next()).await.is_err());
         let number = fake.states.lock().expect("no panic").len() as u64 + 1;
-        let told = async {
+        let notified = async {
             tokio::time::sleep(LINGER).await;
-            fake.tell(&state(1, number, "processing"));
+            fake.notify(&state(1, number, "processing"));
         };
-        let (states, ()) = tokio::join!(watch.next(), told);
+        let (states, ()) = tokio::join!(watch.next(), notified);
         assert_eq!(numbers(&states.expect("it is not shed")), [number]);
-        fake.tell(&state(1, number + 1, "processing"));
+        fake.notify(&state(1, number + 1, "processing"));
         assert_eq!(numbers(&watch.next().await.expect("it is not shed")), [number + 1]);
     }
 }
@@ -382,7 +382,7 @@ async fn a_watch_of_the_newest_only_gets_the_ends_too() {
     let mut watch = hub.watch(&job("a"), None, Mode::Latest).await.expect("it attaches");
     for (number, status) in (1..).zip(["processing", "failed", "processing", "completed", "queued"])
     {
-        fake.tell(&state(1, number, status));
+        fake.notify(&state(1, number, status));
     }
     assert_eq!(numbers(&watch.poll()), [2, 4, 5]);
 }
@@ -398,7 +398,7 @@ async fn the_public_view_is_made_once_for_all_watchers() {
     let json =
         r#"{"job_id":"a","status":"processing","metadata":"secret","attempt":1,"position":"1-1"}"#;
     let full = Arc::new(State::parse(json).expect("a state"));
-    fake.tell(&full);
+    fake.notify(&full);
     let before = hub.log_bytes();
     let (one, other) = (first.poll(), second.poll());
     assert_eq!(one[0].json(), full.public().json());
@@ -406,14 +406,14 @@ async fn the_public_view_is_made_once_for_all_watchers() {
     // The log's memory counts it, until its state has left the log.
     assert_eq!(hub.log_bytes(), before + one[0].json().len());
     for number in 2..200 {
-        fake.tell(&state(1, number, "processing"));
+        fake.notify(&state(1, number, "processing"));
         assert_eq!(first.poll().len(), 1);
     }
     // 128 states, each twice at most.
     assert!(hub.log_bytes() <= 256 * full.json().len(), "{}", hub.log_bytes());
     // A watcher that has fallen behind is shown the ends in the same view.
-    fake.tell(&state(1, 200, "failed"));
-    (201..400).for_each(|number| fake.tell(&state(1, number, "processing")));
+    fake.notify(&state(1, 200, "failed"));
+    (201..400).for_each(|number| fake.notify(&state(1, number, "processing")));
     assert_eq!(numbers(&second.poll()), [200, 399]);
     let topic = fake.listeners.lock().expect("no panic")[&job("a")].clone();
     topic.forgotten();
@@ -421,10 +421,10 @@ async fn the_public_view_is_made_once_for_all_watchers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forgotten_job_is_unknown_to_who_comes_then() {
+async fn a_forgotten_job_is_unknown_to_later_watchers() {
     let (fake, hub) = hub();
     let mut old = hub.watch(&job("a"), None, Mode::All).await.expect("it attaches");
-    fake.tell(&state(1, 1, "processing"));
+    fake.notify(&state(1, 1, "processing"));
     old.poll();
     let topic = fake.listeners.lock().expect("no panic")[&job("a")].clone();
     topic.forgotten();
@@ -479,12 +479,12 @@ async fn logs_with_too_much_are_shed_and_small_ones_stay() {
         watches.push(hub.watch(&job(id), None, Mode::All).await.expect("there is room"));
     }
     let listener = |id: &str| fake.listeners.lock().expect("no panic").get(&job(id)).cloned();
-    let tell = |id: &str, number, is_large| {
+    let notify = |id: &str, number, is_large| {
         listener(id).expect("it is attached").update(&large(id, number, is_large));
     };
     // All of them were watched before they had any states, so that none was refused.
     for (number, id) in ids.iter().enumerate() {
-        tell(id, 1, number >= 2);
+        notify(id, 1, number >= 2);
         tokio::task::yield_now().await;
     }
     assert!(hub.log_bytes() <= LIMIT + LIMIT / 4, "{}", hub.log_bytes());
@@ -499,7 +499,7 @@ async fn logs_with_too_much_are_shed_and_small_ones_stay() {
     }
     assert_eq!(left[..2], [("j0", vec![1]), ("j1", vec![1])], "they hold little");
     assert_eq!(left.len() as u64 + hub.shed_topics(), 20);
-    // Who has to leave comes back too soon, then later. Which of the large ones these are is not told.
+    // The watcher that has to leave comes back too soon, then later. Which of the large topics is dropped is not defined.
     let is_left = |id: &&String| left.iter().any(|(left, _)| left == id);
     let shed = ids.iter().find(|id| !is_left(id)).expect("some are shed").clone();
     let (state, shed) = (large(&shed, 1, true), job(&shed));
@@ -509,7 +509,7 @@ async fn logs_with_too_much_are_shed_and_small_ones_stay() {
     fake.states.lock().expect("no panic").push(state);
     let mut again = hub.watch(&shed, None, Mode::All).await.expect("there is room");
     assert_eq!(numbers(&again.next().await.expect("it is not shed")), [1]);
-    tell("j0", 2, false);
+    notify("j0", 2, false);
     assert_eq!(numbers(&watches[0].next().await.expect("it is not shed")), [2]);
 }
 
@@ -519,8 +519,8 @@ async fn states_that_the_broker_keeps_do_not_count() {
         HubLimits { max_log_bytes: 10_000, broker_keeps_states: true, ..HubLimits::default() };
     let (fake, hub) = hub_with(limits);
     let _watch = hub.watch(&job("a"), None, Mode::All).await.expect("there is room");
-    fake.tell(&large("a", 1, true));
+    fake.notify(&large("a", 1, true));
     assert_eq!(hub.log_bytes(), 0);
-    fake.tell(&large("a", 2, true));
+    fake.notify(&large("a", 2, true));
     assert!(hub.log_bytes() > 1_000, "the first one is the log's");
 }

@@ -180,12 +180,12 @@ fn expect_state(
     expect("read again, it", State::parse(state.json()), Ok(state.clone()))?;
     let head: BTreeMap<String, &RawValue> =
         serde_json::from_str(state.json()).map_err(|error| error.to_string())?;
-    let told = |name: &str| head.get(name).map(|value| value.get().to_owned());
-    expect("job_id", told("job_id"), Some(format!("{:?}", state.job().as_str())))?;
-    expect("status", told("status"), Some(format!("{:?}", state.status().as_str())))?;
-    expect("attempt", told("attempt"), Some(state.attempt().to_string()))?;
-    expect("position", told("position"), Some(format!("\"{}\"", state.position())))?;
-    expect("ttl", told("ttl"), state.ttl().map(|ttl| ttl.to_string()))
+    let field = |name: &str| head.get(name).map(|value| value.get().to_owned());
+    expect("job_id", field("job_id"), Some(format!("{:?}", state.job().as_str())))?;
+    expect("status", field("status"), Some(format!("{:?}", state.status().as_str())))?;
+    expect("attempt", field("attempt"), Some(state.attempt().to_string()))?;
+    expect("position", field("position"), Some(format!("\"{}\"", state.position())))?;
+    expect("ttl", field("ttl"), state.ttl().map(|ttl| ttl.to_string()))
 }
 
 #[derive(Deserialize)]

@@ -216,12 +216,12 @@ fn check_state(
     prop_assert_eq!(state.ttl(), update.ttl().or(before.and_then(State::ttl)));
 
     let shown = fields(state.json());
-    let told = fields(&reported.to_string());
+    let given = fields(&reported.to_string());
     let carried = before
         .filter(|before| before.attempt() == state.attempt())
         .map_or(BTreeMap::new(), |before| fields(before.json()));
     for name in ["message", "metadata", "of the worker"] {
-        prop_assert_eq!(shown.get(name), told.get(name));
+        prop_assert_eq!(shown.get(name), given.get(name));
     }
     let (stage, progress) = match update.status() {
         Status::Completed => (Some("\"complete\""), Some("1.0")),
@@ -235,13 +235,13 @@ fn check_state(
             (of_before("stage").or(Some(first)), of_before("progress"))
         }
     };
-    let text = |name: &str| told.get(name).map(String::as_str);
+    let text = |name: &str| given.get(name).map(String::as_str);
     prop_assert_eq!(shown.get("stage").map(String::as_str), text("stage").or(stage));
     if text("progress").is_none() {
         prop_assert_eq!(shown.get("progress").map(String::as_str), progress);
     }
     let clock = format!("\"{now}\"");
-    prop_assert_eq!(shown.get("timestamp"), told.get("timestamp").or(Some(&clock)));
+    prop_assert_eq!(shown.get("timestamp"), given.get("timestamp").or(Some(&clock)));
     Ok(())
 }
 
@@ -266,10 +266,10 @@ fn check_refusal(
                 && update.status() == Status::Processing;
             prop_assert!(!opens);
         }
-        Refusal::AttemptSuperseded { named: told, attempt, position } => {
+        Refusal::AttemptSuperseded { named: given, attempt, position } => {
             prop_assert_eq!((attempt, position), (before.attempt(), before.position()));
-            prop_assert_eq!(named, Some(told));
-            prop_assert!(told < attempt);
+            prop_assert_eq!(named, Some(given));
+            prop_assert!(given < attempt);
         }
     }
     Ok(())

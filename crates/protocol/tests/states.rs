@@ -14,7 +14,7 @@ fn a_state_of_many_lines_is_one_of_one_line() {
 }
 
 #[test]
-fn its_fields_are_told() {
+fn the_view_has_its_fields() {
     let state = State::parse(STATE).expect("a state");
     assert_eq!(state.job().as_str(), "a");
     assert_eq!(state.status(), Status::Failed);

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_news_once_and_so_is_its_end() {
+    fn an_outage_and_its_end_are_notified_once() {
         let mut outage = Outage::default();
         outage.answered();
         assert!(!outage.is_over(), "there was none");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn that_jobs_wait_is_news_once_until_none_does() {
+    fn waiting_jobs_are_notified_once_until_none_waits() {
         let mut outage = Outage::default();
         assert!(outage.delayed(1, false, true));
         assert!(!outage.delayed(2, false, true) && !outage.delayed(1, false, true));

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_cluster_that_is_away_is_told_of_its_own_jobs() {
+    fn a_part_of_a_cluster_that_is_away_affects_its_own_jobs() {
         let busy = |reason: &str| busy(&RedisFailure::Unavailable(reason.to_owned()));
         let expected = [accepted(), busy("gone"), busy("Redis did not answer in time")];
         assert_eq!(batch(true, false, "slw"), Ok(expected.to_vec()));

@@ -467,7 +467,7 @@ fn an_attempt_that_is_over_is_not_reported_to_any_more() {
 }
 
 #[test]
-fn an_update_that_is_refused_is_told_once() {
+fn a_rejected_update_is_notified_once() {
     let refused = Mode::Problem { name: "invalid-update", status: 422, retry_after: None };
     let server = FakeServer::with_mode(refused);
     let (reporter, notices) = connect(&server);

@@ -123,7 +123,7 @@ fn it_connects_at_once_and_says_so_when_the_server_has_answered() {
 }
 
 #[test]
-fn a_job_that_is_not_known_is_told_and_stays_watched() {
+fn an_unknown_job_is_yielded_and_stays_watched() {
     let mut world = World::one(Options::default(), None);
     world.pass_to_deadline();
     world.session.on_open();
@@ -364,7 +364,7 @@ fn after_a_loss_each_job_resumes_at_its_own_position() {
 }
 
 #[test]
-fn a_job_that_was_left_is_heard_of_no_more() {
+fn a_job_that_was_left_yields_nothing_more() {
     let mut world = World::many(Options::default(), &["a"]);
     world.connect();
     world.outputs();
@@ -414,7 +414,7 @@ fn an_unreadable_job_stays_watched() {
 }
 
 #[test]
-fn a_refused_subscription_is_told_and_not_tried_again() {
+fn a_refused_subscription_is_yielded_and_not_retried() {
     let mut world = World::many(Options::default(), &["a"]);
     world.connect();
     world.outputs();

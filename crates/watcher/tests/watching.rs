@@ -208,7 +208,7 @@ async fn cut_off_within_a_frame_it_resumes() {
 }
 
 #[tokio::test]
-async fn a_restart_is_told_and_waited_for_as_asked() {
+async fn a_restart_is_yielded_and_the_named_wait_is_kept() {
     let server = Server::start().await;
     let mut watch = server.watcher().watch(job("a"));
     let (socket, _) = server.greet().await;

@@ -241,7 +241,7 @@ def test_an_end_that_the_task_wrote_itself(server: LiveServer, worker: LiveWorke
     assert until(server, sent.id, status="failed")["error"] == "['by hand']"
 
 
-def test_results_that_cannot_be_told(server: LiveServer, worker: LiveWorker) -> None:
+def test_results_that_are_not_json(server: LiveServer, worker: LiveWorker) -> None:
     sent = tasks.large.delay()
     assert "result" not in until(server, sent.id, status="completed")
     assert len(sent.get(timeout=60)) == 100_000

@@ -134,7 +134,7 @@ def test_ranks_without_an_id_are_jobs_of_their_own(
     assert warnings() == ["per_rank has no effect without an id, the same in all processes"]
 
 
-def test_a_parent_in_redis_is_told(redis: LiveRedis, reporter: Make, job_id: str) -> None:
+def test_a_parent_in_redis_is_updated(redis: LiveRedis, reporter: Make, job_id: str) -> None:
     """A server shows it; here is none."""
     reports = reporter(redis.url)
     reports.job("batch", id=job_id).child("part", id=f"{job_id}-1").complete()

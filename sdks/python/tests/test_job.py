@@ -72,7 +72,7 @@ def test_a_loop_without_a_length_has_no_progress(job: Job) -> None:
     assert said(job)["metadata"] == {"current": 3}
 
 
-def test_a_loop_may_be_told_its_length(job: Job) -> None:
+def test_a_loop_may_be_given_its_length(job: Job) -> None:
     for item in job.track(iter("abcd"), total=4):
         if item == "c":
             assert said(job)["progress"] == 0.5

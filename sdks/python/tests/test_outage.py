@@ -7,7 +7,7 @@ import pytest
 from milepost._outage import Outage
 
 
-def test_an_outage_is_news_once_and_so_is_its_end() -> None:
+def test_an_outage_and_its_end_are_notified_once() -> None:
     outage = Outage()
     outage.answered()
     assert not outage.is_over()  # There was none.
@@ -17,7 +17,7 @@ def test_an_outage_is_news_once_and_so_is_its_end() -> None:
     assert outage.failed()
 
 
-def test_that_jobs_wait_is_news_once_until_none_does() -> None:
+def test_waiting_jobs_are_notified_once_until_none_waits() -> None:
     outage = Outage()
     assert [outage.delayed(key, False, True) for key in (1, 2, 1)] == [True, False, False]
     outage.accepted(3, False)

@@ -120,7 +120,7 @@ def test_a_job_waits_for_the_end_of_an_earlier_one_of_its_id(scene: Scene) -> No
     assert len(scene.schedule) == 1
 
 
-def test_a_failure_is_news_once_and_holds_everything_back(scene: Scene) -> None:
+def test_a_failure_is_notified_once_and_holds_everything_back(scene: Scene) -> None:
     records = [scene.begin("a"), scene.begin("b")]
     scene.now += 1
     due = scene.schedule.due(scene.now).send

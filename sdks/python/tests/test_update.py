@@ -260,7 +260,7 @@ def test_metadata_is_bounded(warnings: Any) -> None:
     assert sent(record)["metadata"]["key1"] == "shorter"
 
 
-def test_what_is_small_is_told_in_few_steps() -> None:
+def test_small_values_are_recognized_in_few_steps() -> None:
     from decimal import Decimal
 
     from milepost._result import is_small

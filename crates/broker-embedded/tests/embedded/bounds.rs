@@ -241,7 +241,7 @@ async fn many_jobs_expire_at_once() {
 }
 
 #[tokio::test]
-async fn a_listener_hears_that_its_job_was_given_up() {
+async fn a_listener_is_notified_that_its_job_was_evicted() {
     #[derive(Default)]
     struct Forgotten(Mutex<u32>);
     impl Listener for Forgotten {

@@ -409,7 +409,7 @@ async fn a_damaged_file_is_no_panic() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_survived() {
+async fn a_full_disk_is_reported_and_survived() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("jobs.redb");
     let (mut process, answer) = Process::start(directory.path());

@@ -10,7 +10,7 @@ use milepost_broker_contract::{eventually, numbers};
 const FEW: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn publishes_are_told_in_their_order() {
+async fn publishes_arrive_in_their_order() {
     let server = Server::start();
     let it = instance_of(&server).await;
     let job = it.job("a");
@@ -19,22 +19,22 @@ async fn publishes_are_told_in_their_order() {
         publish(&server, &job, &update(&job, n));
         setex(&server, &job, &update(&job, n));
         if n % FEW == 0 {
-            eventually("all are told", || async { listener.updates().len() == n as usize }).await;
+            eventually("all arrive", || async { listener.updates().len() == n as usize }).await;
         }
     }
-    let told = listener.updates();
-    assert_eq!(numbers(&told), (1..=50).collect::<Vec<_>>());
-    let messages: Vec<_> = told.iter().map(|state| message(state)).collect();
+    let received = listener.updates();
+    assert_eq!(numbers(&received), (1..=50).collect::<Vec<_>>());
+    let messages: Vec<_> = received.iter().map(|state| message(state)).collect();
     assert_eq!(messages, (1..=50).map(|n| format!("frame {n}")).collect::<Vec<_>>());
-    let json = told[0].json();
+    let json = received[0].json();
     assert!(json.contains(r#""timestamp":"2024-01-01T00:00:00.000001""#), "the worker's: {json}");
-    assert_eq!(it.state(&job).await.as_ref(), told.last());
-    assert_eq!(it.history(&job).await, told[50 - 32..]);
+    assert_eq!(it.state(&job).await.as_ref(), received.last());
+    assert_eq!(it.history(&job).await, received[50 - 32..]);
     it.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instances_agree_on_what_they_heard() {
+async fn instances_agree_on_the_order_of_publishes() {
     let server = Server::start();
     let instances = [instance_of(&server).await, instance_of(&server).await];
     let job = instances[0].job("a");
@@ -43,7 +43,7 @@ async fn instances_agree_on_what_they_heard() {
         // Equal publishes, in a row or later, are publishes of their own.
         publish(&server, &job, &update(&job, n % 7 / 2));
         if n % FEW == 0 {
-            eventually("all are told", || async {
+            eventually("all arrive", || async {
                 listeners.iter().all(|listener| listener.updates().len() == n as usize)
             })
             .await;
@@ -51,7 +51,7 @@ async fn instances_agree_on_what_they_heard() {
     }
     publish(&server, &job, &update(&job, 99));
     for listener in &listeners {
-        eventually("all are told", || async {
+        eventually("all arrive", || async {
             listener.updates().last().is_some_and(|state| message(state) == "frame 99")
         })
         .await;
@@ -73,7 +73,7 @@ async fn a_watcher_between_publish_and_setex_sees_the_publish() {
     publish(&server, &job, &update(&job, 1));
     setex(&server, &job, &update(&job, 1));
     publish(&server, &job, &update(&job, 2));
-    eventually("both are told", || async { listener.updates().len() == 2 }).await;
+    eventually("both arrive", || async { listener.updates().len() == 2 }).await;
     // The worker is killed here, so the key keeps its old value.
     setex(&server, &job, &update(&job, 1));
     let later = instance_of(&server).await;
@@ -82,7 +82,7 @@ async fn a_watcher_between_publish_and_setex_sees_the_publish() {
     assert_eq!(later.state(&job).await.as_ref(), listener.updates().last());
     // A reread does not show the old value.
     publish(&server, &job, &update(&job, 3));
-    eventually("the third is told", || async {
+    eventually("the third arrives", || async {
         newcomer.latest().map(|s| message(&s)) == Some("frame 3".into())
     })
     .await;
@@ -92,7 +92,7 @@ async fn a_watcher_between_publish_and_setex_sees_the_publish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_heard_is_read() {
+async fn missed_publishes_are_read() {
     let server = Server::start();
     let it = instance_of(&server).await;
     let job = it.job("a");
@@ -128,10 +128,10 @@ async fn processing_after_an_end_is_the_next_attempt() {
         publish(&server, &job, json);
         setex(&server, &job, json);
     }
-    eventually("the last is told", || async { listener.updates().len() == 3 }).await;
-    let told: Vec<_> = listener.updates().iter().map(|s| (s.status(), s.attempt())).collect();
+    eventually("the last arrives", || async { listener.updates().len() == 3 }).await;
+    let received: Vec<_> = listener.updates().iter().map(|s| (s.status(), s.attempt())).collect();
     let expected = [(Status::Processing, 1), (Status::Completed, 1), (Status::Processing, 2)];
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     it.close().await;
 }
 
@@ -188,7 +188,7 @@ async fn what_cannot_be_read_harms_nobody() {
     listener.hears(&state).await;
     publish(&server, &job, "{");
     publish(&server, &job, &update(&job, 1));
-    eventually("what can be read is told", || async {
+    eventually("the readable states arrive", || async {
         listener.latest().is_some_and(|state| message(&state) == "frame 1")
     })
     .await;

@@ -144,7 +144,7 @@ impl fmt::Display for RequestError {
             Self::NeedsServer(address) => {
                 write!(
                     f,
-                    "{address} is Redis, and only a Milepost server tells this: name one with --server \
+                    "{address} is Redis, and only a Milepost server knows this: name one with --server \
                      http(s)://host[:port]"
                 )
             }

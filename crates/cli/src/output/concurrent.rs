@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::lines::RawLine;
 use super::{Progress, Reading};
 
-/// The most bars that are told apart.
+/// The most bars that are distinguished.
 const MAX_BARS: usize = 64;
 
 /// Combines the bars of a stream: their sum if all have a size in bytes, otherwise the outermost one.

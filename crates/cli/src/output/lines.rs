@@ -35,7 +35,7 @@ pub(crate) struct LineSplitter {
     /// The line's beginning is not known, so it does not count as a line.
     lost: bool,
     before: Gap,
-    /// The buffered line was ended by `\r` and waits for the byte that tells `\r\n` from a redraw.
+    /// The buffered line was ended by `\r` and waits for the byte that distinguishes `\r\n` from a redraw.
     returned: bool,
     row: i64,
     /// Rows that the cursor was moved up by, in all.

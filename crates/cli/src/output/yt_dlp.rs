@@ -3,7 +3,7 @@
 
 use super::{Progress, Reading, scan};
 
-/// The most parts that are told apart.
+/// The most parts that are distinguished.
 const MAX_PARTS: u32 = 1000;
 
 #[derive(Debug, Default)]

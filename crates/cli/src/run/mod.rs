@@ -265,7 +265,7 @@ fn default_id(program: &std::ffi::OsStr) -> JobId {
     JobId::parse(&format!("{name}-{random:08x}")).expect("a valid id")
 }
 
-/// The variables that tell the command its job, so that `python -m milepost`, for example, reports the same one.
+/// The variables with the job for the command, so that `python -m milepost`, for example, reports the same one.
 fn environment(job: &JobId, attempt: Option<u32>) -> Vec<(&'static str, Option<String>)> {
     vec![
         ("MILEPOST_RUN", Some(job.to_string())),

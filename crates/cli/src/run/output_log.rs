@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_left_out_and_told() {
+    fn surplus_lines_are_dropped_and_counted() {
         let many = collected(&[&b"line\n".repeat(10_000)]);
         assert_eq!((many.lines.len(), many.gap), (MAX_PENDING_LINES, true));
         let lines = encode(&many.lines, many.gap);

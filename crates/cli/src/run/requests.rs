@@ -70,9 +70,9 @@ impl<F: Fn(&str) + Send + 'static> Answering<F> {
                     let requested = pending.requested.filter(|_| is_ours && !pending.has_ended);
                     let requested =
                         requested.and_then(|json| serde_json::from_str::<Requested>(&json).ok());
-                    let news = requested.filter(|requested| Some(&requested.at) != seen.as_ref());
+                    let new = requested.filter(|requested| Some(&requested.at) != seen.as_ref());
                     pause = EVERY;
-                    if let Some(requested) = news {
+                    if let Some(requested) = new {
                         self.answer(&requested, target);
                         seen = Some(requested.at);
                     } else if !client.holds_answers() || !is_ours || pending.has_ended {

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_told_at_once_and_the_rest_with_the_next_tick() {
+    fn a_stage_is_reported_at_once_and_the_rest_with_the_next_tick() {
         let recorded = Recorded::default();
         let tracker = Tracker::new("processing", &recorded);
         for percent in [1.0, 2.0, 3.0] {

@@ -49,7 +49,7 @@ impl Log {
         let writer = Writer {
             file: stderr,
             dropped: Arc::clone(&dropped),
-            told: 0,
+            logged: 0,
             json: settings.log_as_json,
         };
         let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE);
@@ -96,14 +96,14 @@ struct Writer {
     file: File,
     dropped: Arc<Dropped>,
     /// How many dropped lines have been logged.
-    told: u64,
+    logged: u64,
     json: bool,
 }
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let dropped = self.dropped.count();
-        let count = dropped - self.told;
+        let count = dropped - self.logged;
         let notice = match (count, self.json) {
             (0, _) => String::new(),
             (_, false) => format!(" WARN milepost: log lines were dropped count={count}\n"),
@@ -113,7 +113,7 @@ impl Write for Writer {
             ),
         };
         match self.file.write_all(&[notice.as_bytes(), line].concat()) {
-            Ok(()) => self.told = dropped,
+            Ok(()) => self.logged = dropped,
             Err(_) => {
                 self.dropped.refused.fetch_add(1, Ordering::Relaxed);
             }

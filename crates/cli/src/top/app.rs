@@ -353,7 +353,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_the_server_told_stays_while_it_does_not_answer() {
+    fn the_latest_list_stays_while_the_server_does_not_answer() {
         let mut app = app();
         let problem = Some("the server cannot be reached".to_owned());
         app.take(Snapshot { problem, ..Snapshot::default() }, now());

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_told_apart_and_others_passed_over() {
+    fn keys_are_distinguished_and_others_ignored() {
         assert_eq!(parse(b"\x1b[A\x1b[Bjk"), [Key::Up, Key::Down, Key::Down, Key::Up]);
         assert_eq!(parse(b"\x1b[5~x\x1b[6~"), [Key::PageUp, Key::PageDown]);
         assert_eq!(parse(b"gGq\xff"), [Key::First, Key::Last, Key::Quit]);

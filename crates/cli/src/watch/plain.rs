@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_total_is_told_once() {
+    fn an_unknown_total_is_printed_once() {
         let mut printed = LastPrinted::default();
         let summary = JobSummary::new(Status::Processing);
         assert_eq!(printed.line("j", &summary, None).as_deref(), Some("j …"));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_told_at_growing_intervals() {
+    fn a_silence_is_printed_at_growing_intervals() {
         let t0 = Instant::now();
         let mut watched_jobs = WatchedJobs::new(vec![JobId::parse("j").unwrap()], t0);
         watched_jobs.connected();

@@ -79,7 +79,7 @@ impl Server {
         ureq::post(format!("{}/jobs/{id}", self.url())).send(update).unwrap();
     }
 
-    /// The binary, told of this server.
+    /// The binary, with this server in its environment.
     pub fn milepost(&self, arguments: &[&str]) -> Command {
         let mut command = milepost(arguments);
         command.env("MILEPOST_URL", self.url());
@@ -107,7 +107,7 @@ impl Drop for Server {
     }
 }
 
-/// The binary, told of no server that could answer.
+/// The binary, without a server that could answer.
 pub fn milepost(arguments: &[&str]) -> Command {
     let mut command = isolated(env!("CARGO_BIN_EXE_milepost"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -156,7 +156,7 @@ fn pings_are_sent_in_slices_and_to_everybody() {
 }
 
 #[test]
-fn a_shard_that_stood_empty_for_long_pings_who_comes() {
+fn a_shard_that_was_long_empty_pings_new_watchers() {
     let mut stage = Stage::new(LogLimits::default());
     for _ in 0..3 {
         stage.pass(Duration::from_secs(3_600));
@@ -259,7 +259,7 @@ fn who_has_seen_the_end_and_wants_no_more_is_finished_at_once() {
 }
 
 #[test]
-fn a_failed_wire_is_told_once_and_left_alone() {
+fn a_failed_wire_is_closed_once_and_left_alone() {
     let mut stage = Stage::new(LogLimits::default());
     let (key, pipe) = stage.watch("a", Subscribe::default());
     pipe.borrow_mut().broken = true;
@@ -275,7 +275,7 @@ fn a_failed_wire_is_told_once_and_left_alone() {
 }
 
 #[test]
-fn who_asks_without_reading_the_answers_is_told_to_go() {
+fn a_client_that_reads_no_responses_is_closed() {
     let mut stage = Stage::new(LogLimits::default());
     let (key, _pipe) = stage.admit(0, true);
     let answer = [b'x'; 1_024];

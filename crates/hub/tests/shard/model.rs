@@ -264,7 +264,7 @@ impl Model {
     fn remove_gone(&mut self) -> Result<(), TestCaseError> {
         for (key, gone) in self.stage.gone() {
             let found = self.watchers.iter().position(|watcher| watcher.key == key);
-            let watcher = self.watchers.remove(found.expect("each is told to go once"));
+            let watcher = self.watchers.remove(found.expect("each is closed once"));
             match gone {
                 CloseReason::Shed => prop_assert!(false, "the logs have no bound here"),
                 CloseReason::Failed(_) => prop_assert!(watcher.pipe.borrow().broken),

@@ -1,4 +1,4 @@
-//! Between a topic that is told a state and the shards and watches that are to show it, no wake-up is lost:
+//! No wake-up is lost between a topic that is notified of a state and the shards and watches that have to show it:
 //! the hub's own sources, with loom's locks in the place of the standard library's, in every order in which
 //! threads can meet. A lost wake-up is a deadlock here, which loom reports.
 //!
@@ -63,7 +63,7 @@ use crate::log::Mode;
 use crate::shard::Shard;
 use crate::watcher::{Subscribe, Wire};
 
-/// Attaches at once and says nothing: the models tell the topic themselves.
+/// Attaches at once without states: the models notify the topics themselves.
 struct Silent;
 
 #[async_trait]
@@ -164,7 +164,7 @@ fn assert_in_order(shown: &Shown) {
     assert!(shown.0.borrow().is_sorted_by(|earlier, later| earlier < later), "{:?}", shown.0);
 }
 
-fn tell(
+fn send_updates(
     topic: Arc<dyn Listener>,
     numbers: std::ops::RangeInclusive<u8>,
 ) -> loom::thread::JoinHandle<()> {
@@ -186,10 +186,10 @@ fn a_shard_shows_the_newest_of_states_that_come_while_it_serves() {
         let lease = done(hub.topic(&job())).expect("it attaches");
         let topic = Arc::clone(lease.topic());
         shard.subscribe(key, lease, Subscribe::default());
-        let telling = tell(topic, 1..=3);
+        let sending = send_updates(topic, 1..=3);
         serve_until(&hub, &mut shard, 0, &shown, 3);
         assert_in_order(&shown);
-        telling.join().expect("it told all");
+        sending.join().expect("it sent all");
     });
 }
 
@@ -200,11 +200,11 @@ fn a_watcher_that_comes_between_two_states_gets_the_newest() {
         let (mut shard, shown) = (shard(&hub, 0), Shown::default());
         let key = shard.admit(shown.clone(), false);
         let lease = done(hub.topic(&job())).expect("it attaches");
-        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
+        let sending = send_updates(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
         shard.subscribe(key, lease, Subscribe::default());
         serve_until(&hub, &mut shard, 0, &shown, 2);
         assert_in_order(&shown);
-        telling.join().expect("it told all");
+        sending.join().expect("it sent all");
     });
 }
 
@@ -216,7 +216,7 @@ fn a_watcher_that_subscribes_anew_meanwhile_gets_the_newest() {
         let key = shard.admit(shown.clone(), true);
         let lease = done(hub.topic(&job())).expect("it attaches");
         shard.subscribe(key, lease.clone(), Subscribe::default());
-        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
+        let sending = send_updates(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
         assert!(shard.unsubscribe(key, &job()));
         shard.serve();
         // What it saw before is shown again: it does not say since when.
@@ -224,7 +224,7 @@ fn a_watcher_that_subscribes_anew_meanwhile_gets_the_newest() {
         shard.subscribe(key, lease, Subscribe::default());
         serve_until(&hub, &mut shard, 0, &shown, 2);
         assert_in_order(&shown);
-        telling.join().expect("it told all");
+        sending.join().expect("it sent all");
     });
 }
 
@@ -239,12 +239,12 @@ fn every_shard_is_woken() {
             let key = shard.admit(shown.clone(), false);
             shard.subscribe(key, lease.clone(), Subscribe::default());
         }
-        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
+        let sending = send_updates(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=2);
         for (index, (shard, shown)) in shards.iter_mut().zip(&shown).enumerate() {
             serve_until(&hub, shard, index, shown, 2);
             assert_in_order(shown);
         }
-        telling.join().expect("it told all");
+        sending.join().expect("it sent all");
     });
 }
 
@@ -256,9 +256,9 @@ fn states_from_two_threads_wake_once_or_twice_but_never_not() {
         let key = shard.admit(shown.clone(), true);
         let other = JobId::parse("b").expect("a job id");
         let leases = [&job(), &other].map(|job| done(hub.topic(job)).expect("it attaches"));
-        let telling = [0, 1].map(|index| {
+        let sending = [0, 1].map(|index| {
             shard.subscribe(key, leases[index].clone(), Subscribe::default());
-            tell(Arc::clone(leases[index].topic()) as Arc<dyn Listener>, 1..=1)
+            send_updates(Arc::clone(leases[index].topic()) as Arc<dyn Listener>, 1..=1)
         });
         loop {
             while shard.serve() {}
@@ -267,8 +267,8 @@ fn states_from_two_threads_wake_once_or_twice_but_never_not() {
             }
             done(hub.mailboxes()[0].arrived());
         }
-        for telling in telling {
-            telling.join().expect("it told all");
+        for sending in sending {
+            sending.join().expect("it sent all");
         }
     });
 }
@@ -373,11 +373,11 @@ fn a_report_that_relies_on_another_threads_batch_is_shown() {
         let other = done(hub.topic(&JobId::parse("b").expect("a job id"))).expect("it attaches");
         let shard = SharedShard::new(&hub, 0);
         let shown = [shard.watch(&lease), shard.watch(&other)];
-        let telling = tell(Arc::clone(other.topic()) as Arc<dyn Listener>, 1..=1);
+        let sending = send_updates(Arc::clone(other.topic()) as Arc<dyn Listener>, 1..=1);
         let reporting = report_in_batch(&hub, &lease, (&shard, &shown[1]), 1..=1);
         shard.serve_until(&hub, 0, &shown[1], 1);
         reporting.join().expect("it reported");
-        telling.join().expect("it told");
+        sending.join().expect("it sent it");
     });
 }
 
@@ -405,7 +405,7 @@ fn a_watch_gets_every_state() {
     check(|| {
         let hub = hub(1);
         let lease = done(hub.topic(&job())).expect("it attaches");
-        let telling = tell(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=3);
+        let sending = send_updates(Arc::clone(lease.topic()) as Arc<dyn Listener>, 1..=3);
         let mut watch = done(hub.watch(&job(), None, Mode::All)).expect("it attaches");
         let mut newest = 0;
         while newest < 3 {
@@ -414,6 +414,6 @@ fn a_watch_gets_every_state() {
                 newest = state.position().number;
             }
         }
-        telling.join().expect("it told all");
+        sending.join().expect("it sent all");
     });
 }

@@ -11,12 +11,12 @@ pub(crate) use loom::thread_local;
 /// before, but nobody later.
 #[derive(Default)]
 pub(crate) struct Notify {
-    told: Mutex<Told>,
+    notifications: Mutex<Notifications>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Told {
+struct Notifications {
     permit: bool,
     all: u64,
 }
@@ -28,17 +28,17 @@ pub(crate) struct Notified<'a> {
 
 impl Notify {
     pub(crate) fn notify_one(&self) {
-        self.told.lock().expect("no panic").permit = true;
+        self.notifications.lock().expect("no panic").permit = true;
         self.changed.notify_one();
     }
 
     pub(crate) fn notify_waiters(&self) {
-        self.told.lock().expect("no panic").all += 1;
+        self.notifications.lock().expect("no panic").all += 1;
         self.changed.notify_all();
     }
 
     pub(crate) fn notified(&self) -> Notified<'_> {
-        Notified { notify: self, since: self.told.lock().expect("no panic").all }
+        Notified { notify: self, since: self.notifications.lock().expect("no panic").all }
     }
 }
 
@@ -53,11 +53,11 @@ impl Future for Notified<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let mut told = self.notify.told.lock().expect("no panic");
-        while !told.permit && told.all == self.since {
-            told = self.notify.changed.wait(told).expect("no panic");
+        let mut notifications = self.notify.notifications.lock().expect("no panic");
+        while !notifications.permit && notifications.all == self.since {
+            notifications = self.notify.changed.wait(notifications).expect("no panic");
         }
-        told.permit = false;
+        notifications.permit = false;
         Poll::Ready(())
     }
 }

@@ -193,7 +193,7 @@ fn a_batch_too_large_is_halved_down_to_one_and_grows_again() {
 }
 
 #[test]
-fn a_failure_holds_everything_and_is_news_once() {
+fn a_failure_holds_everything_and_is_notified_once() {
     let mut bench = Bench::with_job(1);
     bench.now += ms(50);
     let due = bench.due();

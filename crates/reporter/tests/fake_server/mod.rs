@@ -313,7 +313,7 @@ impl State {
 fn problem(name: &str, status: u16) -> Value {
     json!({
         "type": format!("urn:milepost:problem:{name}"),
-        "title": name, "status": status, "detail": format!("told {name}"),
+        "title": name, "status": status, "detail": format!("the detail of {name}"),
     })
 }
 

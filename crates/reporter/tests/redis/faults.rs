@@ -97,9 +97,9 @@ fn a_black_hole_delays_neither_the_job_nor_its_exit() {
     proxy.hold(Way::ToClient);
     work(job);
     reporter.close();
-    let told = &notices.all()[before..];
+    let seen = &notices.all()[before..];
     let undelivered = Notice::Undelivered { jobs: 1 };
-    assert!(matches!(told, [Notice::Failing { .. }, last] if *last == undelivered), "{told:?}");
+    assert!(matches!(seen, [Notice::Failing { .. }, last] if *last == undelivered), "{seen:?}");
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn a_full_redis_accepts_ends_and_is_logged_once() {
     for job in &jobs {
         job.stage("full");
     }
-    let told = notices.wait_for(is_delayed);
-    assert!(told.to_string().contains("maxmemory"), "{told}");
+    let seen = notices.wait_for(is_delayed);
+    assert!(seen.to_string().contains("maxmemory"), "{seen}");
     jobs.remove(0).complete_with("in spite of all");
     let end = wait_for_end(&server, "job-0");
     assert_eq!(end["result"], "in spite of all");
@@ -169,8 +169,8 @@ fn a_job_whose_keys_are_somebody_else_s_does_not_hinder_others() {
     server.answer(&["RPUSH", "job_meta:a", "not Milepost's"]);
     let (reporter, notices) = connect(&server.url());
     let job = reporter.job("a");
-    let told = notices.wait_for(is_delayed).to_string();
-    assert!(told.contains("WRONGTYPE"), "{told}");
+    let seen = notices.wait_for(is_delayed).to_string();
+    assert!(seen.contains("WRONGTYPE"), "{seen}");
     work(reporter.job("b"));
     wait_for_end(&server, "b");
     job.complete();
@@ -204,8 +204,8 @@ fn a_replica_accepts_nothing_until_it_is_a_primary() {
     let nobody = milepost_redis_servers::free_port().to_string();
     server.answer(&["REPLICAOF", "127.0.0.1", &nobody]);
     work(job);
-    let told = notices.wait_for(is_failing).to_string();
-    assert!(told.to_lowercase().contains("read"), "{told}");
+    let seen = notices.wait_for(is_failing).to_string();
+    assert!(seen.to_lowercase().contains("read"), "{seen}");
     server.answer(&["REPLICAOF", "NO", "ONE"]);
     wait_for_end(&server, "a");
     notices.wait_for(is_recovered);
@@ -227,8 +227,8 @@ fn a_password_that_changed_is_said_without_the_password() {
     // The connection that was let in stays, until it breaks.
     server.answer(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     work(job);
-    let told = notices.wait_for(is_failing).to_string();
-    assert!(told.contains("authentication") && !told.contains("before"), "{told}");
+    let seen = notices.wait_for(is_failing).to_string();
+    assert!(seen.contains("authentication") && !seen.contains("before"), "{seen}");
     server.answer(&["CONFIG", "SET", "requirepass", "before"]);
     wait_for_end(&server, "a");
     notices.wait_for(is_recovered);

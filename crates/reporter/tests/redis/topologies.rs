@@ -91,7 +91,7 @@ fn ends_sent_together_count_on_every_level() {
 }
 
 #[test]
-fn tls_is_spoken_with_who_is_trusted() {
+fn tls_is_used_with_trusted_servers() {
     let server = Server::with(Options { tls: true, ..Options::default() });
     // Whom to trust is read from the environment, so it takes a process.
     let report = |authority: Option<&std::path::Path>| {
@@ -177,7 +177,7 @@ fn a_lost_cluster_node_affects_only_the_jobs_in_its_slots() {
 
     cluster.nodes[1].kill();
     say("meanwhile");
-    let told = notices.wait_for(is_delayed);
+    let seen = notices.wait_for(is_delayed);
     for (name, _) in names.iter().zip(&owners).filter(|(_, node)| **node != 1) {
         in_cluster(&cluster, name, "meanwhile");
     }
@@ -191,7 +191,7 @@ fn a_lost_cluster_node_affects_only_the_jobs_in_its_slots() {
         in_cluster(&cluster, name, "complete");
     }
     reporter.close();
-    assert_eq!(notices.all(), [told, Notice::Recovered]);
+    assert_eq!(notices.all(), [seen, Notice::Recovered]);
     let progress = ProgressReporter::new(&of_cluster(&cluster)).unwrap();
     assert_eq!(status(&progress, "job-7")["status"], "completed");
 }
@@ -204,21 +204,21 @@ fn after_a_cluster_failover_the_end_reaches_the_new_primary() {
     job.stage("before");
     in_cluster(&cluster, "a", "before");
     let delivery = cluster.slot("job_status:{a}");
-    let told = std::thread::scope(|scope| {
+    let seen = std::thread::scope(|scope| {
         let over = scope.spawn(|| cluster.fail_over(delivery));
-        let told = report_until(&job, &notices, is_delayed);
+        let seen = report_until(&job, &notices, is_delayed);
         job.complete();
         over.join().unwrap();
-        told
+        seen
     });
     in_cluster(&cluster, "a", "complete");
     notices.wait_for(is_recovered);
     reporter.close();
-    assert_eq!(notices.all(), [told, Notice::Recovered]);
+    assert_eq!(notices.all(), [seen, Notice::Recovered]);
 }
 
 #[test]
-fn a_cluster_that_is_down_is_told_as_any_other_redis() {
+fn a_cluster_that_is_down_is_notified_as_any_other_redis() {
     let mut cluster = Cluster::start(0);
     let (reporter, notices) = connect(&of_cluster(&cluster));
     let jobs: Vec<Job> = (0..200).map(|n| reporter.job(&format!("job-{n}"))).collect();
@@ -235,7 +235,7 @@ fn a_cluster_that_is_down_is_told_as_any_other_redis() {
     notices.wait_for(is_recovered);
     reporter.close();
     // Its parts went one by one, and came so.
-    let mut told = notices.all();
-    told.retain(|notice| !is_delayed(notice));
-    assert!(matches!(told[..], [Notice::Failing { .. }, Notice::Recovered]), "{told:?}");
+    let mut seen = notices.all();
+    seen.retain(|notice| !is_delayed(notice));
+    assert!(matches!(seen[..], [Notice::Failing { .. }, Notice::Recovered]), "{seen:?}");
 }

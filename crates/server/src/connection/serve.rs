@@ -104,7 +104,7 @@ pub(crate) async fn serve(
     };
     match admitted {
         Admitted::All => served.await,
-        // A connection that is cut off here gets no message. It was already told that the server is full.
+        // A connection that is closed here gets no message. It was already answered that the server is full.
         Admitted::Operators { .. } => drop(tokio::time::timeout(RESERVE_TIME, served).await),
     }
 }

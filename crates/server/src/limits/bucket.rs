@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A full bucket holds what may be done in this many seconds.
 const BURST: f64 = 10.0;
-/// Tolerates rounding: a holder that has waited for as long as it was told finds its bucket filled.
+/// Tolerates rounding: a holder that has waited for the announced time finds its bucket filled.
 const ROUNDING: f64 = 1e-6;
 /// The most holders that have a bucket of their own. All others share one.
 const MAX_HOLDERS: usize = 1 << 16;

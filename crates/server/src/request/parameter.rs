@@ -110,7 +110,7 @@ impl WatchQuery {
     }
 
     /// Parses the query of a transport that legacy pages use: the service before Milepost ignored unknown parameters,
-    /// so they are returned, and the client is told about them.
+    /// so they are returned, and the response names them.
     pub(crate) fn parse_leniently(query: Option<&str>) -> Outcome<(Self, Vec<String>)> {
         const KNOWN: Known<'_> =
             Known { once: &["since", "mode", "max_rate", "close"], repeatable: &[] };

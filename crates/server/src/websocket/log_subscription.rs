@@ -33,7 +33,7 @@ pub(super) struct LogWait {
     pub(super) until: Until,
     /// Whether the socket was blocked. It is checked again before the log is read.
     pub(super) is_blocked: bool,
-    /// Whether only the job's state can tell whether the connection may watch it.
+    /// Whether it depends on the job's state if the connection may watch it.
     pub(super) is_undecided: bool,
 }
 

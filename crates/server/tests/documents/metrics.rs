@@ -1,4 +1,4 @@
-//! `GET /metrics` tells what happened.
+//! `GET /metrics` counts what happened.
 
 use std::collections::BTreeMap;
 

@@ -212,7 +212,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_valid_is_heard_however_it_is_cut(
+    fn valid_frames_are_read_however_they_are_cut(
         said in conversation(), close in close(), chunks in vec(0.0..1.0, 0..40),
     ) {
         let mut bytes = bytes_of(&said);
@@ -264,7 +264,7 @@ proptest! {
         // What to answer a close frame with is judged elsewhere.
         let theirs_closed = theirs.pop_if(|last| matches!(last, Inbound::Close(_))).is_some();
         prop_assert!(theirs_closed != fault);
-        // tungstenite tells within a text already that it is no UTF-8; what may come in the midst of a text
+        // tungstenite notices within a text that it is not UTF-8; what may come in the midst of a text
         // we still hear then.
         let (same, more) = heard.split_at(heard.len().min(theirs.len()));
         prop_assert_eq!(same, &theirs[..]);

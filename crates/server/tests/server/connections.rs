@@ -52,7 +52,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
     let response = sender.send_request(get("/jobs/j0")).await.unwrap();
     assert_eq!(response.status(), 200);
     until("both to be given up", async || open_sockets(&server).await == 1).await;
-    // One that waits for news is not.
+    // A connection that waits for a newer state is not closed.
     let mut sender = http2_connection(&server, 65_535).await;
     let mut events = sender.send_request(get("/jobs/quiet/events")).await.unwrap();
     for _ in 0..2 {
@@ -136,7 +136,7 @@ async fn a_body_over_the_limit_is_read_before_the_connection_closes() {
 }
 
 #[tokio::test]
-async fn a_report_that_begins_while_the_server_goes_down_is_told_so() {
+async fn a_report_that_begins_during_shutdown_is_answered_503() {
     let mut server = Server::with(Config { grace_period: 20.0, ..quick() }).await;
     let mut stream = server.connect().await;
     // Half a header, so that the connection is not idle.

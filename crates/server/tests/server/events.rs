@@ -97,7 +97,7 @@ async fn the_stream_closes_after_the_end_and_a_return_gets_204() {
         assert_eq!(late.next_block().await, None);
     }
 
-    // The next attempt is news, also to who has seen that end.
+    // The next attempt is newer than that end.
     let next = report(&server, "a", r#"{"attempt":2}"#).await;
     let mut back = Events::open(&server, "/jobs/a/events", &header).await;
     assert_eq!(back.next().await.unwrap().name.as_deref(), Some("connected"));

@@ -86,7 +86,7 @@ async fn a_protocol_violation_closes_with_its_code() {
 }
 
 #[tokio::test]
-async fn messages_up_to_the_limit_are_heard_whole_and_in_fragments() {
+async fn messages_up_to_the_limit_are_read_whole_and_in_fragments() {
     let server = Server::start().await;
     let mut raw = open(&server).await;
     let mut longest = PING.to_vec();
@@ -287,7 +287,7 @@ async fn a_flood_whose_answers_are_read_is_answered_ping_by_ping() {
 }
 
 #[tokio::test]
-async fn what_comes_right_behind_the_handshake_is_heard() {
+async fn frames_right_behind_the_handshake_are_read() {
     let server = Server::start().await;
     let behind = [masked(0x89, b"early"), masked(0x01, &PING[..5])].concat();
     let mut raw = Raw::over(server.connect().await, "/ws/jobs/a", &behind).await;
@@ -307,7 +307,7 @@ async fn what_comes_right_behind_the_handshake_is_heard() {
 }
 
 #[tokio::test]
-async fn many_who_break_off_leave_nothing_behind() {
+async fn many_aborted_connections_leave_nothing_behind() {
     let server = Server::start().await;
     let mut bystander = bystander(&server).await;
     let break_off = async |n: usize| {

@@ -270,7 +270,7 @@ async fn http2_with_prior_knowledge_serves_all_but_sockets() {
 }
 
 #[tokio::test]
-async fn a_connection_more_than_there_may_be_is_told_so() {
+async fn a_connection_beyond_the_bound_is_answered_503() {
     let server = Server::with(Config { max_connections: Some(3), ..quick() }).await;
     let mut sockets = Vec::new();
     for _ in 0..3 {

@@ -102,7 +102,7 @@ async fn event_streams_and_control_go_by_tags_too() {
     let mut events = Events::open(&server, "/jobs/a/events", &bearer(&mine)).await;
     assert_eq!(events.next().await.unwrap().name.as_deref(), Some("connected"));
     assert_eq!(get(&server, "/jobs/b/events", &mine).await.status, 404);
-    // A page is told beforehand.
+    // The history says whether the credential may control the job, so that a page need not try.
     for (credential, job, may) in [(&*mine, "a", true), (&*reader, "a", false), (KEY, "b", true)] {
         let history = get(&server, &format!("/jobs/{job}/history"), credential).await.json();
         assert_eq!(history["may_control"], may, "{job}");

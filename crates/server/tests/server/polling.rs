@@ -81,7 +81,7 @@ async fn a_position_that_was_seen_is_answered_with_304() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_with_the_news() {
+async fn a_wait_ends_with_a_newer_state() {
     let server = Server::start().await;
     let asking = server.get("/jobs/a?wait=60");
     let answer = meanwhile(&server, asking, report(&server, r#"{"progress":0.1}"#)).await;
@@ -304,7 +304,7 @@ async fn a_change_with_a_condition_or_compressed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_badge_tells_the_state_in_a_word() {
+async fn a_badge_has_the_state_in_a_word() {
     let server = Server::start().await;
     let data = async || server.get("/jobs/a/badge.json").await.json();
     assert_eq!(server.get("/jobs/a/badge.svg").await.problem(), "unknown-job");

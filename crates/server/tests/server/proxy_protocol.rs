@@ -68,7 +68,7 @@ async fn who_does_not_send_the_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_header_of_somebody_who_is_not_trusted_is_refused() {
+async fn a_header_of_an_untrusted_peer_is_refused() {
     let trusted_proxies = vec!["192.0.2.1".to_owned()];
     let server = Server::with(Config { trusted_proxies, ..behind_a_proxy() }).await;
     let mut stream = server.connect().await;

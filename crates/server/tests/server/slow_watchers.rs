@@ -1,4 +1,4 @@
-//! Watchers that are slow, or stand still: they pay alone, with old news only.
+//! Watchers that are slow, or do not read at all: only they miss updates, and never the newest state.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ async fn a_watcher_that_does_not_read_later_sees_the_newest_state() {
 }
 
 #[tokio::test]
-async fn no_end_is_skipped_by_who_does_not_read() {
+async fn a_watcher_that_does_not_read_skips_no_end() {
     let server = Server::with(one_shard()).await;
     let mut stalled = Raw::over(narrow(&server).await, "/ws/jobs/a?mode=latest", &[]).await;
     stalled.next().await;
@@ -81,7 +81,7 @@ async fn no_end_is_skipped_by_who_does_not_read() {
 }
 
 #[tokio::test]
-async fn one_who_stands_still_on_many_jobs_gets_the_newest_of_each() {
+async fn a_stalled_watcher_of_many_jobs_gets_the_newest_of_each() {
     let server = Server::with(one_shard()).await;
     let mut stalled = Raw::over(narrow(&server).await, "/ws", &[]).await;
     stalled.next().await;

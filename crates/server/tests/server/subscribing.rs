@@ -149,7 +149,7 @@ async fn what_cannot_be_done_is_said_and_the_socket_goes_on() {
         assert!(error["timestamp"].is_string(), "{error}");
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(named), "{command}: {message}");
-        // Named as the client named it, so that it can tell which of its commands this was about.
+        // Named as the client named it, so that the client knows which command this answers.
         if command["job_id"].is_string() {
             assert_eq!(error["job_id"], command["job_id"], "{command}");
         }
@@ -221,7 +221,7 @@ async fn a_deleted_job_stays_subscribed() {
 #[tokio::test]
 async fn a_field_or_parameter_that_is_not_known_is_named() {
     let server = Server::start().await;
-    // A legacy page's socket opens, and is told what was ignored.
+    // A legacy page’s socket opens, and receives a message about what was ignored.
     let mut one = server.watch("/ws/jobs/a?max_rte=5&_=1&client=x").await;
     assert_eq!(one.next().await["ignored"], json!(["max_rte", "client"]));
     assert!(server.watch("/ws/jobs/a?_=1&token=x").await.next().await["ignored"].is_null());

@@ -91,7 +91,7 @@ async fn requests_and_sockets_go_through_tls() {
 }
 
 #[tokio::test]
-async fn a_socket_over_tls_is_told_to_come_back() {
+async fn a_socket_over_tls_is_asked_to_reconnect() {
     let folder = tempfile::tempdir().unwrap();
     let files = Certificates::in_folder(folder.path());
     let mut server = Server::with(with_tls(&files)).await;
@@ -193,7 +193,7 @@ async fn half_a_handshake_is_given_up_and_delays_nobody() {
 }
 
 #[tokio::test]
-async fn a_client_without_tls_is_told_so() {
+async fn a_client_without_tls_is_answered_400() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::with(with_tls(&Certificates::in_folder(folder.path()))).await;
     let answer = server.get("/livez").await;

@@ -24,7 +24,7 @@ async fn start(redis: &Redis) -> Server {
     server
 }
 
-async fn is_told(watcher: &mut Watcher) {
+async fn receives_the_error(watcher: &mut Watcher) {
     let error = watcher.next().await;
     let expected = json!({
         "type": "error", "problem": "unreadable-job", "job_id": "a",
@@ -63,8 +63,8 @@ async fn each_watcher_learns_once_that_its_job_is_unreadable() {
     };
     let (polled, ()) = tokio::join!(poll, broken);
     assert_eq!((polled.status, polled.problem().as_str()), (503, "unreadable-job"));
-    is_told(&mut one).await;
-    is_told(&mut many).await;
+    receives_the_error(&mut one).await;
+    receives_the_error(&mut many).await;
     let event = events.next().await.unwrap();
     assert_eq!(event.name.as_deref(), Some("unreadable-job"));
     assert_eq!(event.json()["type"], "urn:milepost:problem:unreadable-job");
@@ -74,7 +74,7 @@ async fn each_watcher_learns_once_that_its_job_is_unreadable() {
     let mut late = server.watch("/ws/jobs/a").await;
     assert_eq!(late.next().await["type"], "connected");
     assert_eq!(late.next().await, state);
-    is_told(&mut late).await;
+    receives_the_error(&mut late).await;
 
     redis.answer(&["DEL", "job_status:a"]);
     have_read(&redis);
@@ -86,7 +86,7 @@ async fn each_watcher_learns_once_that_its_job_is_unreadable() {
     // It may become unreadable again.
     make_unreadable(&redis);
     for watcher in [&mut one, &mut many, &mut late] {
-        is_told(watcher).await;
+        receives_the_error(watcher).await;
     }
     server.stop().await;
 }

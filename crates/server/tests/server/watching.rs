@@ -28,7 +28,7 @@ fn ahead(position: &Value, by: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_watcher_is_told_first_that_the_job_is_not_known() {
+async fn a_watcher_first_receives_that_the_job_is_not_known() {
     let server = Server::start().await;
     let mut watcher = server.watch("/ws/jobs/user:42:render-7").await;
     let connected = watcher.next().await;
