@@ -35,7 +35,8 @@
  * @property {'ok' | 'stalled' | 'lost'} [health]
  * @property {unknown} [eta] when the attempt is expected to complete: a text, RFC 3339, unless the worker's own field is something else
  * @property {unknown} [eta_high] when it almost certainly will have completed, likewise
- * @property {'worker' | 'rate'} [eta_basis] whether the worker said that, or the server computed it
+ * @property {'worker' | 'rate' | 'history' | 'both'} [eta_basis] whether the worker said that, or the server computed it from the rate of
+ *   the progress, from how long earlier attempts of the same name took, or from both
  * @property {unknown} [name] the kind of job: a text, unless a worker uses the field for something of its own
  * @property {unknown} [tags] words to find the job by: a list of texts, likewise
  * @property {unknown} [cancellable] true: the worker answers requests

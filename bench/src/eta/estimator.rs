@@ -2,8 +2,11 @@
 //! their count, and 1 the total.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
+use milepost_protocol::{
+    Epoch, Fold, JobId, Origin, State, Timestamp, Update, Usual, fold_with_usual,
+};
 use serde_json::Value;
 
 /// A library's estimator: learns how progress grows.
@@ -19,19 +22,26 @@ pub(super) trait Estimator {
 #[derive(Default)]
 pub(super) struct Milepost {
     state: Option<State>,
+    /// What runs of that name usually take, if there were any before.
+    usual: Option<Arc<Usual>>,
 }
 
 impl Milepost {
+    /// Of a run of which there were others before.
+    pub(super) fn knowing(usual: Option<Arc<Usual>>) -> Self {
+        Self { state: None, usual }
+    }
+
     /// As [`Estimator::step`].
     pub(super) fn step(&mut self, at: f64, progress: f64) {
         let job = JobId::parse("a").expect("a job id");
-        let json = format!(r#"{{"progress":{progress}}}"#);
+        let json = format!(r#"{{"name":"a","progress":{progress}}}"#);
         let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
         #[expect(clippy::cast_possible_truncation, reason = "some hours")]
         let now = Timestamp::from_micros((at * 1e6) as i64);
-        if let Ok(Fold::New(state)) =
-            fold(self.state.as_ref(), &update, Origin::Report, Epoch(1), now)
-        {
+        let (previous, usual) = (self.state.as_ref(), self.usual.as_ref());
+        let folded = fold_with_usual(previous, &update, Origin::Report, Epoch(1), now, usual);
+        if let Ok(Fold::New(state)) = folded {
             self.state = Some(state);
         }
     }

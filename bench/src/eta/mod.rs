@@ -3,6 +3,7 @@
 //! the same on every machine.
 
 mod estimator;
+mod history;
 mod run;
 
 use std::path::Path;
@@ -50,6 +51,8 @@ pub(crate) fn print(recordings: &Path) -> Result<(), Error> {
             print_row(&format!("{title}, at {} %", point * 100.0), &these);
         }
     }
+    println!();
+    history::print();
     Ok(())
 }
 

@@ -49,19 +49,21 @@ fn parse(name: String, text: &str) -> Option<Run> {
 /// What a step costs, by the progress before it and its number.
 type Cost = fn(f64, usize) -> f64;
 
+/// How the work is spread over a run.
+const SHAPES: [(&str, Cost); 6] = [
+    ("steady", |_, _| 1.0),
+    ("bursty", |_, step| if step % 10 == 9 { 20.0 } else { 0.5 }),
+    ("two phases, the second slower", |done, _| if done < 0.5 { 1.0 } else { 2.5 }),
+    ("two phases, the second faster", |done, _| if done < 0.5 { 2.5 } else { 1.0 }),
+    ("slowing down", |done, _| 1.0 + 2.0 * done),
+    ("speeding up", |done, _| 3.0 - 2.0 * done),
+];
+
 /// Series of several shapes, durations and grains, each with noise.
 pub(super) fn made() -> Vec<Run> {
-    let shapes: [(&str, Cost); 6] = [
-        ("steady", |_, _| 1.0),
-        ("bursty", |_, step| if step % 10 == 9 { 20.0 } else { 0.5 }),
-        ("two phases, the second slower", |done, _| if done < 0.5 { 1.0 } else { 2.5 }),
-        ("two phases, the second faster", |done, _| if done < 0.5 { 2.5 } else { 1.0 }),
-        ("slowing down", |done, _| 1.0 + 2.0 * done),
-        ("speeding up", |done, _| 3.0 - 2.0 * done),
-    ];
     let mut runs = Vec::new();
     let mut random = Random(7);
-    for (name, cost) in shapes {
+    for (name, cost) in SHAPES {
         for seconds in [60.0, 300.0, 1_800.0, 7_200.0] {
             for count in [40_u16, 200, 1_000] {
                 runs.push(one(name, seconds, count, cost, &mut random));
@@ -69,6 +71,24 @@ pub(super) fn made() -> Vec<Run> {
         }
     }
     runs
+}
+
+/// Runs of one name, one after the other: their durations differ by a factor of up to `spread`, up and down.
+pub(super) fn repeated(spread: f64, times: usize) -> Vec<Vec<Run>> {
+    let mut random = Random(11);
+    let mut series = Vec::new();
+    for (name, cost) in SHAPES {
+        for seconds in [60.0, 300.0, 1_800.0] {
+            for count in [40_u16, 200] {
+                let run = |_| {
+                    let factor = spread.powf(random.next() + random.next() - 1.0);
+                    one(name, seconds * factor, count, cost, &mut random)
+                };
+                series.push((0..times).map(run).collect());
+            }
+        }
+    }
+    series
 }
 
 fn one(name: &str, seconds: f64, count: u16, cost: Cost, random: &mut Random) -> Run {

@@ -43,6 +43,7 @@ macro_rules! contract {
                 reporting::a_forgotten_job_begins_anew,
                 reporting::history_is_the_latest_states_and_bounded,
                 reporting::probe_proves_and_stats_count,
+                reporting::a_name_with_a_history_gives_an_estimate_at_once,
                 timeline::a_job_reported_once_has_a_timeline,
                 timeline::stages_and_attempts_are_kept,
                 timeline::a_forgotten_job_has_no_timeline,

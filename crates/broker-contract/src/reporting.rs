@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use milepost_broker::ReportError;
 use milepost_protocol::{Fold, Origin, Refusal, State, Status, Timestamp, fold};
+use serde_json::Value;
 
 use crate::harness::{Harness, Settings, numbers, update};
 
@@ -257,5 +258,28 @@ pub async fn probe_proves_and_stats_count(setup: impl AsyncFn(Settings) -> Harne
     let held = it.broker().stats();
     assert!(held.jobs >= before.jobs + 3 && held.bytes > before.bytes, "{held:?}");
     assert_eq!(held.evicted, before.evicted);
+    it.close().await;
+}
+
+/// An attempt of a name takes about as long as those before it.
+pub async fn a_name_with_a_history_gives_an_estimate_at_once(
+    setup: impl AsyncFn(Settings) -> Harness,
+) {
+    let it = setup(Settings::default()).await;
+    let name = it.job("name");
+    let named = format!(r#"{{"name":"{name}"}}"#);
+    let basis = |state: &Arc<State>| {
+        let fields: Value = serde_json::from_str(state.json()).expect("JSON");
+        fields.get("eta_basis").and_then(Value::as_str).map(str::to_owned)
+    };
+    let first = it.job("first");
+    assert_eq!(basis(&it.report(&first, &named).await), None);
+    it.pass_millis(1_500);
+    it.report(&first, r#"{"status":"completed"}"#).await;
+    let second = it.job("second");
+    assert_eq!(basis(&it.report(&second, &named).await).as_deref(), Some("history"));
+    assert_eq!(basis(&it.report(&second, "{}").await).as_deref(), Some("history"));
+    assert_eq!(basis(&it.report(&second, r#"{"name":null}"#).await), None);
+    assert_eq!(basis(&it.report(&it.job("third"), "{}").await), None);
     it.close().await;
 }

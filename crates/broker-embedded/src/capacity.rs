@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use milepost_protocol::{ENCODED_PACE, State, Timeline};
+use milepost_protocol::{State, Timeline};
 
 use milepost_broker::Stats;
 
@@ -86,8 +86,7 @@ impl Capacity {
 
 /// The bytes that a state counts for.
 pub(crate) fn cost(state: &State) -> usize {
-    let pace = if state.has_pace() { ENCODED_PACE } else { 0 };
-    state.json().len() + pace + STATE_OVERHEAD
+    state.json().len() + state.pace_len() + STATE_OVERHEAD
 }
 
 /// The bytes that a timeline counts for.

@@ -55,6 +55,9 @@ impl Known {
     /// Makes `state` the present one, and keeps the one before it in the history if there is room.
     pub(crate) fn advance(&mut self, state: Arc<State>, limits: &Limits, capacity: &Capacity) {
         capacity.add(&state);
+        // Earlier states share it, or are soon gone.
+        capacity.add_bytes(state.usual_len());
+        capacity.remove_bytes(self.state.usual_len());
         let previous = std::mem::replace(&mut self.state, state);
         let earlier = self.earlier.get_or_insert_default();
         earlier.bytes += previous.json().len();
@@ -102,6 +105,7 @@ impl Known {
     pub(crate) fn replace(&mut self, state: Arc<State>, capacity: &Capacity) {
         self.release(capacity);
         capacity.add(&state);
+        capacity.add_bytes(state.usual_len());
         self.earlier = None;
         self.timeline = None;
         self.state = state;
@@ -110,6 +114,7 @@ impl Known {
     /// Stops counting the bytes of the job.
     pub(crate) fn release(&self, capacity: &Capacity) {
         self.states().for_each(|state| capacity.remove(state));
+        capacity.remove_bytes(self.state.usual_len());
         if let Some(timeline) = &self.timeline {
             capacity.remove_timeline(timeline);
         }
@@ -118,7 +123,7 @@ impl Known {
     /// The bytes that the job counts for.
     pub(crate) fn cost(&self) -> usize {
         let timeline = self.timeline.as_deref().map_or(0, timeline_cost);
-        self.states().map(|state| cost(state)).sum::<usize>() + timeline
+        self.states().map(|state| cost(state)).sum::<usize>() + timeline + self.state.usual_len()
     }
 
     /// The timeline, also of a job that has been reported only once.

@@ -8,6 +8,7 @@ mod job;
 mod jobs;
 mod listing;
 mod logs;
+mod names;
 mod page;
 mod store;
 mod stripe;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use milepost_protocol::{
     Ancestors, Epoch, Fold, InvalidParent, JobId, LogLine, MAX_LEVELS, Origin, Position, Request,
-    State, Timeline, Timestamp, Update, fold,
+    State, Timeline, Timestamp, Update, fold_with_usual,
 };
 
 use capacity::Capacity;
@@ -32,6 +33,7 @@ use milepost_broker::{
     Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
     LogPart, LogStats, ReportError, Reported, RequestError, Stats, SystemClock, Unavailable,
 };
+use names::Names;
 use page::Page;
 use store::Store;
 use stripe::{Context, Folded, NewJob, NotFolded, Room, Stripe, millis};
@@ -93,6 +95,7 @@ pub struct Embedded {
     capacity: Capacity,
     logs: Logs,
     families: Families,
+    names: Names,
     clock: Arc<dyn Clock>,
     store: Option<Store>,
     next_epoch: AtomicU64,
@@ -119,6 +122,7 @@ impl Embedded {
             capacity: Capacity::new(limits.max_jobs, limits.max_bytes),
             logs: Logs::new(limits.max_log_bytes),
             families: Families::default(),
+            names: Names::default(),
             limits,
             clock,
             store: None,
@@ -139,9 +143,10 @@ impl Embedded {
         directory: &Path,
     ) -> Result<Self, StoreError> {
         let mut broker = Self::with_clock(limits, clock);
-        let (store, records) = Store::open(directory, broker.limits.max_jobs)?;
+        let (store, stored) = Store::open(directory, broker.limits.max_jobs)?;
         let now = broker.clock.now();
-        for record in records {
+        broker.names.restore(stored.runs, now, &store);
+        for record in stored.records {
             let left = record.expires.since(now);
             if left.is_zero() {
                 store.forget(record.state.job().clone());
@@ -238,6 +243,7 @@ impl Embedded {
             capacity: &self.capacity,
             logs: &self.logs,
             families: &self.families,
+            names: &self.names,
             store: self.store.as_ref(),
             now: self.clock.now(),
             elapsed: self.clock.elapsed(),
@@ -315,8 +321,9 @@ fn random_epoch() -> u64 {
 impl Broker for Embedded {
     async fn report(&self, update: Update) -> Result<Reported, ReportError> {
         self.check_parent(&update).map_err(ReportError::Parent)?;
+        let usual = self.names.usual_for(&update, self.clock.now());
         let next = |previous: Option<&State>, epoch, now| {
-            fold(previous, &update, Origin::Report, epoch, now)
+            fold_with_usual(previous, &update, Origin::Report, epoch, now, usual.as_ref())
         };
         let folded = self.fold(update.job(), true, next).map_err(|error| match error {
             NotFolded::Refused(refusal) => ReportError::Refused(refusal),

@@ -11,6 +11,7 @@ use crate::index::Index;
 use crate::job::Known;
 use crate::jobs::{Jobs, Key};
 use crate::logs::Logs;
+use crate::names::Names;
 use crate::store::{Record, Store};
 use milepost_broker::{History, Listener};
 
@@ -42,6 +43,7 @@ pub(crate) struct Context<'a> {
     pub(crate) capacity: &'a Capacity,
     pub(crate) logs: &'a Logs,
     pub(crate) families: &'a Families,
+    pub(crate) names: &'a Names,
     pub(crate) store: Option<&'a Store>,
     pub(crate) now: Timestamp,
     pub(crate) elapsed: Duration,
@@ -141,6 +143,7 @@ impl Stripe {
         if heard {
             self.wind(key, &state, progressed, millis(context.elapsed));
         }
+        context.names.ended(&state, context.now, context.store);
         self.notify(key, &state);
         if let Some(end) = state.end_with_children() {
             // All of its children ended before, so no change of theirs will end it.
@@ -159,6 +162,7 @@ impl Stripe {
         let NewJob { state, epoch, begun, expires } = job;
         capacity.add_job();
         capacity.add(&state);
+        capacity.add_bytes(state.usual_len());
         if let Some(timeline) = &timeline {
             capacity.add_timeline(timeline);
         }

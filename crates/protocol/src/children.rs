@@ -282,7 +282,7 @@ impl State {
         }
         let _ = write!(json, ",\"attempt\":{},\"position\":\"{position}\"}}", self.attempt);
         let state = Self::parse(&json).ok()?;
-        Some(Self { pace, ..state })
+        Some(Self { pace, ..state }.with_usual_of(self))
     }
 
     /// The JSON before what was requested, the children, the attempt and the position, of a job that progresses with its children
@@ -301,6 +301,8 @@ impl State {
             now,
             is_running: self.status == Status::Processing && !reported.paused && !self.is_lost(),
             was_lost: previous.is_some_and(Self::is_lost),
+            usual: self.layout.usual.as_deref(),
+            started_at: self.layout.started_at.get(&self.json),
         }
         .estimate();
         let Some((before, after)) = self.layout.progressed_at.around(head) else {

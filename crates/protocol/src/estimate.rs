@@ -5,16 +5,16 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::json::{number, text};
-use crate::pace::Pace;
+use crate::pace::{Basis, Expected, Pace};
 use crate::timestamp::Written;
-use crate::{Health, State, Status, Timestamp};
+use crate::{Health, State, Status, Timestamp, Usual};
 
 /// What an attempt's progress has come to, and what follows for its end.
 #[derive(Default)]
 pub(crate) struct Estimate {
     /// What the next estimate is computed from.
     pub(crate) pace: Option<Box<Pace>>,
-    instants: Option<[Written; 2]>,
+    expected: Option<Expected>,
 }
 
 /// An attempt at a moment.
@@ -29,14 +29,37 @@ pub(crate) struct Moment<'a> {
     pub(crate) is_running: bool,
     /// Whether a worker that was lost has reported.
     pub(crate) was_lost: bool,
+    /// What attempts of the job's name usually take, if that is known.
+    pub(crate) usual: Option<&'a Usual>,
+    /// When the attempt began, as JSON.
+    pub(crate) started_at: Option<&'a str>,
 }
 
 impl Moment<'_> {
     pub(crate) fn estimate(self) -> Estimate {
-        self.advance().unwrap_or_default()
+        let mut pace = self.advance();
+        if !self.is_running || pace.is_none() && self.usual.is_none() {
+            return Estimate { pace, expected: None };
+        }
+        let now = millis(self.now);
+        let by_usual = self.by_usual(now);
+        let expected = match &mut pace {
+            Some(pace) => pace.estimate(now, by_usual),
+            None => by_usual.map(|instants| Expected { instants, basis: Basis::History }),
+        };
+        Estimate { pace, expected }
     }
 
-    fn advance(self) -> Option<Estimate> {
+    /// When the attempt is expected to complete by what its name usually takes.
+    fn by_usual(self, now: f64) -> Option<[f64; 2]> {
+        let usual = self.usual?;
+        let is_done = self.progress.and_then(number).is_some_and(|progress| progress >= 1.0);
+        let started = text(self.started_at?).as_deref().and_then(Timestamp::parse)?;
+        usual.expected(millis(started), now).filter(|_| !is_done)
+    }
+
+    /// The pace after the update; none if there is nothing to keep.
+    fn advance(self) -> Option<Box<Pace>> {
         let text = self.progress?;
         let known = self.previous.and_then(|previous| previous.pace.as_deref().copied());
         if known.is_none() && self.is_running && !self.was_lost {
@@ -50,16 +73,14 @@ impl Moment<'_> {
         let now = millis(self.now);
         if !self.is_running {
             let pace = known.unwrap_or_else(|| Pace::since(0.0, progress)).stopped();
-            return Some(Estimate { pace: Some(Box::new(pace)), instants: None });
+            return Some(Box::new(pace));
         }
         let known = if self.was_lost {
             known.unwrap_or_default().stopped()
         } else {
             known.or_else(|| self.first_pace(progress))?
         };
-        let mut pace = Box::new(known.advanced(now, progress)?);
-        let instants = pace.estimate(now).map(|instants| instants.map(instant));
-        Some(Estimate { pace: Some(pace), instants })
+        known.advanced(now, progress).map(Box::new)
     }
 
     /// The pace before the attempt's first step, which leads to `next`.
@@ -77,20 +98,22 @@ impl Moment<'_> {
 impl Estimate {
     /// Adds the fields to a state, if there is an estimate.
     pub(crate) fn push_to(&self, json: &mut String) {
-        let Some([eta, eta_high]) = &self.instants else { return };
-        for part in [ETA, eta.as_str(), "\",\"eta_high\":\"", eta_high.as_str(), BY_RATE] {
+        let Some(Expected { instants, basis }) = self.expected else { return };
+        let [eta, eta_high] = instants.map(instant);
+        let [eta, eta_high] = [&eta, &eta_high].map(Written::as_str);
+        for part in [ETA, eta, "\",\"eta_high\":\"", eta_high, BASIS, basis.as_str(), "\""] {
             json.push_str(part);
         }
     }
 }
 
 const ETA: &str = ",\"eta\":\"";
-const BY_RATE: &str = "\",\"eta_basis\":\"rate\"";
+const BASIS: &str = "\",\"eta_basis\":\"";
 
 /// What follows the fields that the fold added, if `json` begins with them.
 pub(crate) fn strip(json: &str) -> Option<&str> {
-    let (_, after) = json.strip_prefix(ETA)?.split_once(BY_RATE)?;
-    Some(after)
+    let (_, after) = json.strip_prefix(ETA)?.split_once(BASIS)?;
+    Some(after.split_once('"')?.1)
 }
 
 /// Which fields that concern the estimate a worker has reported. Only for states that no update leads to: it parses the JSON.
@@ -125,8 +148,8 @@ fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 }
 
 impl State {
-    /// The `eta` that the fold has computed from the progress. Costs a comparison if there is none.
-    pub fn eta_by_rate(&self) -> Option<Timestamp> {
+    /// The `eta` that the fold has computed. Costs a comparison if there is none.
+    pub fn estimated_eta(&self) -> Option<Timestamp> {
         let (_, after) = self.layout.progressed_at.around(&self.json)?;
         let (eta, _) = after.strip_prefix(ETA)?.split_once('"')?;
         Timestamp::parse(eta)

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::sync::Arc;
 use std::{fmt, mem};
 
 use crate::estimate::Moment;
@@ -7,7 +8,8 @@ use crate::layout::{Layout, Span};
 use crate::pace::Pace;
 use crate::update::SERVER_FIELDS;
 use crate::{
-    Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, children, json, stages,
+    Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, Usual, children, json,
+    stages,
 };
 
 /// Where an update comes from. Only a reporter learns that its update was rejected.
@@ -65,6 +67,22 @@ pub fn fold(
     epoch: Epoch,
     now: Timestamp,
 ) -> Result<Fold, Refusal> {
+    fold_with_usual(previous, update, origin, epoch, now, None)
+}
+
+/// The same, if it is known what attempts of the update's name usually take. Until the attempt takes another name, its later states
+/// keep that, so that it need not be known for later updates.
+///
+/// # Errors
+/// As [`fold`].
+pub fn fold_with_usual(
+    previous: Option<&State>,
+    update: &Update,
+    origin: Origin,
+    epoch: Epoch,
+    now: Timestamp,
+    usual: Option<&Arc<Usual>>,
+) -> Result<Fold, Refusal> {
     let attempt = match attempt(previous, update, origin) {
         Ok(Some(attempt)) => attempt,
         Ok(None) => return Ok(Fold::Repeated),
@@ -78,6 +96,7 @@ pub fn fold(
     next.add_stage();
     next.add_progress();
     next.carry_attributes();
+    next.carry_usual(usual);
     if !update.has_timestamp {
         next.add_text("timestamp", now.written(6).as_str());
     }
@@ -307,6 +326,19 @@ impl<'a> Next<'a> {
         }
     }
 
+    /// What attempts of the name usually take: as it was when the attempt took the name.
+    fn carry_usual(&mut self, given: Option<&Arc<Usual>>) {
+        let Some(name) = self.layout.attribute(Attribute::Name).get(&self.json) else { return };
+        if self.update.status.is_end() {
+            return;
+        }
+        let named = self.previous.filter(|state| state.attribute(Attribute::Name) == Some(name));
+        let usual = named.map_or(given, |state| state.layout.usual.as_ref());
+        if let Some(usual) = usual {
+            self.layout.usual = Some(Arc::clone(usual));
+        }
+    }
+
     /// What was requested of the worker in this attempt.
     fn carry_request(&mut self) {
         if let Some(requested) = self.carried(|layout| layout.requested) {
@@ -363,7 +395,8 @@ impl<'a> Next<'a> {
         };
     }
 
-    /// When the attempt is expected to complete: as its worker says, or from how its progress has grown.
+    /// When the attempt is expected to complete: as its worker says, or from how its progress has grown and how long others of its
+    /// name took.
     fn add_estimate(&mut self, now: Timestamp) {
         if self.update.status.is_end() {
             return;
@@ -374,6 +407,8 @@ impl<'a> Next<'a> {
             now,
             is_running: self.update.status == Status::Processing && !self.update.is_paused,
             was_lost: self.previous.is_some_and(State::is_lost),
+            usual: self.layout.usual.as_deref(),
+            started_at: self.layout.started_at.get(&self.json),
         }
         .estimate();
         if !(self.update.eta.is_given() || self.update.eta_high.is_given()) {

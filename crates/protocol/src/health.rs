@@ -139,6 +139,6 @@ impl State {
         let position = Position::following(Some(self.position), epoch);
         let json = format!("{before}\"{health}\"{between},\"position\":\"{position}\"}}");
         let state = Self::parse(&json).ok()?;
-        Some(Self { pace: self.pace.clone(), ..state })
+        Some(Self { pace: self.pace.clone(), ..state }.with_usual_of(self))
     }
 }

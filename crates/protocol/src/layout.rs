@@ -1,9 +1,10 @@
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::Attribute;
 use crate::json::number;
+use crate::{Attribute, Usual};
 
 /// Where in an update's or a state's JSON the values stand that the fold needs, so that it need not read the JSON again.
 ///
@@ -28,6 +29,8 @@ pub(crate) struct Rare {
     pub(crate) children: Span,
     /// In the order in which they stand there.
     pub(crate) attributes: Vec<(Attribute, Span)>,
+    /// Not a place, but what attempts of the state's name usually take: only jobs with a name have it.
+    pub(crate) usual: Option<Arc<Usual>>,
 }
 
 impl Deref for Layout {
@@ -40,6 +43,7 @@ impl Deref for Layout {
             requested: Span::NONE,
             children: Span::NONE,
             attributes: Vec::new(),
+            usual: None,
         };
         self.rare.as_deref().unwrap_or(NONE)
     }
@@ -141,6 +145,7 @@ impl Rare {
             requested: self.requested.moved(by),
             children: self.children.moved(by),
             attributes: attributes.map(|(attribute, span)| (*attribute, span.moved(by))).collect(),
+            usual: self.usual.clone(),
         }
     }
 }

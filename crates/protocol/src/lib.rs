@@ -20,6 +20,7 @@ mod position;
 mod problem;
 mod public;
 mod request;
+mod run;
 #[cfg(feature = "openapi")]
 mod schema;
 mod stages;
@@ -28,6 +29,7 @@ mod status;
 mod timeline;
 mod timestamp;
 mod update;
+mod usual;
 
 pub use attribute::{Attribute, MAX_ATTRIBUTE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_UNIT_BYTES};
 pub use child_counts::Children;
@@ -35,7 +37,7 @@ pub use children::{
     Ancestors, ChildStatus, ChildSummary, ChildTotals, InvalidParent, MAX_CHILDREN, MAX_LEVELS,
 };
 pub use close::{CloseCode, Reconnect};
-pub use fold::{Fold, Origin, Refusal, fold};
+pub use fold::{Fold, Origin, Refusal, fold, fold_with_usual};
 pub use health::{Health, Patience};
 pub use job_id::{InvalidJobId, JobId};
 pub use log_line::{InvalidLogLine, LogLine, LogStream, MAX_LOG_LINE_BYTES};
@@ -44,10 +46,11 @@ pub use problem::{FieldError, Problem, ProblemType};
 pub use public::View;
 pub use request::{Action, MAX_REQUEST_TEXT_BYTES, Request, RequestRefusal, Requested, request};
 pub use stages::{MAX_STAGE_BYTES, Stage, parse as parse_stages};
-pub use state::{ENCODED_PACE, InvalidState, State, StateView};
+pub use state::{InvalidState, State, StateView};
 pub use status::Status;
 pub use timeline::{
     AttemptSpan, MAX_ATTEMPTS, MAX_SAMPLES, MAX_STAGES, MAX_TIMELINE_BYTES, StageSpan, Timeline,
 };
 pub use timestamp::Timestamp;
 pub use update::{InvalidUpdate, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, SERVER_FIELDS, Update};
+pub use usual::{MAX_RUNS, NAME_TTL, Run, Runs, Usual};

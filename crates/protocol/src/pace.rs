@@ -41,8 +41,39 @@ const MAX_LEFT: f64 = 315_360_000_000.0;
 const MARGIN: f64 = 1.15;
 /// … and for so much more by the progress that is still to be made: early on, less is known of what is to come.
 const MARGIN_AHEAD: f64 = 0.9;
+/// A rate is doubted so many times more than its `eta_high` says: that is about the present attempt, not about what is to come.
+const RATE_DOUBT: f64 = 2.0;
 /// An estimate changes only if the time left changes by more than this share.
 const TOLERANCE: f64 = 0.1;
+
+/// When an attempt is expected to complete: `eta` and `eta_high`, in milliseconds since 1970, and where they come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Expected {
+    pub(crate) instants: [f64; 2],
+    pub(crate) basis: Basis,
+}
+
+/// What an estimate was computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// How the attempt's progress has grown.
+    Rate,
+    /// How long earlier attempts of the job's name took.
+    History,
+    /// Both.
+    Both,
+}
+
+impl Basis {
+    /// As it stands in a state.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::History => "history",
+            Self::Both => "both",
+        }
+    }
+}
 
 impl Pace {
     /// How many bytes a pace has when it is encoded.
@@ -85,17 +116,33 @@ impl Pace {
         self
     }
 
-    /// Estimates when the attempt completes. Returns `eta` and `eta_high`, in milliseconds since 1970; none if too little is known.
-    pub(crate) fn estimate(&mut self, now: f64) -> Option<[f64; 2]> {
-        let estimate = self.computed(now);
-        let Some([eta, eta_high]) = estimate else {
-            (self.eta, self.eta_high) = (0.0, 0.0);
-            return None;
+    /// Estimates when the attempt completes, given the same two instants by what its name usually takes; none if too little is known.
+    pub(crate) fn estimate(&mut self, now: f64, by_usual: Option<[f64; 2]>) -> Option<Expected> {
+        let (instants, basis) = match (self.computed(now), by_usual) {
+            (Some(by_rate), None) => (by_rate, Basis::Rate),
+            (None, Some(by_usual)) => (by_usual, Basis::History),
+            (Some(by_rate), Some(by_usual)) => (self.blended(by_rate, by_usual), Basis::Both),
+            (None, None) => {
+                (self.eta, self.eta_high) = (0.0, 0.0);
+                return None;
+            }
         };
+        let [eta, eta_high] = instants;
         if !(is_near(eta, self.eta, now) && is_near(eta_high, self.eta_high, now)) {
             (self.eta, self.eta_high) = (eta, eta_high);
         }
-        Some([self.eta, self.eta_high])
+        Some(Expected { instants: [self.eta, self.eta_high], basis })
+    }
+
+    /// The more progress an attempt has made, the more its own rate counts; and of the two, the one whose instants are closer together.
+    fn blended(&self, by_rate: [f64; 2], by_usual: [f64; 2]) -> [f64; 2] {
+        let progress = if self.progress > 0.0 { self.progress } else { 0.0 };
+        let for_rate = progress * (by_usual[1] - by_usual[0]);
+        let for_usual = (1.0 - progress) * RATE_DOUBT * (by_rate[1] - by_rate[0]);
+        let sum = for_rate + for_usual;
+        let share = if sum > 0.0 { for_rate / sum } else { progress };
+        let blend = |rate: f64, usual: f64| (share * rate + (1.0 - share) * usual + 0.5).floor();
+        [blend(by_rate[0], by_usual[0]), blend(by_rate[1], by_usual[1])]
     }
 
     fn computed(&self, now: f64) -> Option<[f64; 2]> {

@@ -141,8 +141,9 @@ impl PartialSchema for State {
                  attempt is queued or paused, and after the end.",
             ))
             .property("eta_high", any("When it almost certainly will have completed: RFC 3339."))
-            .property("eta_basis", of_type(Type::String).enum_values(Some(["worker", "rate"])).description(Some(
-                "What `eta` is from: the worker said it, or the server computed it from the rate of the progress.",
+            .property("eta_basis", of_type(Type::String).enum_values(Some(["worker", "rate", "history", "both"])).description(Some(
+                "What `eta` is from: the worker reported it, or the server computed it from the rate of the progress, from how long earlier \
+                 attempts of the same name took (`history`), or from both.",
             )))
             .property("health", reference::<Health>())
             .property("requested", reference::<Requested<'_>>())

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,10 +11,10 @@ use serde_json::value::RawValue;
 use crate::json::{self, Fields, number, text};
 use crate::layout::{Layout, Span};
 use crate::pace::Pace;
-use crate::{Attribute, Children, InvalidJobId, JobId, Position, Status};
+use crate::{Attribute, Children, InvalidJobId, JobId, Position, Status, Usual};
 
-/// How many bytes [`State::encoded_pace`] returns.
-pub const ENCODED_PACE: usize = Pace::ENCODED;
+/// Stands for no pace: none begins with what is not a number.
+const NO_PACE: [u8; Pace::ENCODED] = [0xff; Pace::ENCODED];
 
 /// A job as its updates so far describe it. Every watcher receives the same JSON, on every transport.
 #[derive(Clone, Debug)]
@@ -128,21 +129,48 @@ impl State {
 
     /// Whether there is an [`encoded_pace`](Self::encoded_pace).
     pub fn has_pace(&self) -> bool {
-        self.pace.is_some()
+        self.pace.is_some() || self.layout.usual.is_some()
+    }
+
+    /// How many bytes the pace has when it is encoded; 0 if there is none.
+    pub fn pace_len(&self) -> usize {
+        if self.pace.is_some() { Pace::ENCODED } else { 0 }
+    }
+
+    /// How many bytes is what attempts of the job's name usually take. All states of an attempt share it.
+    pub fn usual_len(&self) -> usize {
+        self.layout.usual.as_ref().map_or(0, |usual| usual.encoded_len())
     }
 
     /// What the next estimate of the job's `eta` is computed from, as a store keeps it beside the JSON; none if there is nothing to keep.
-    pub fn encoded_pace(&self) -> Option<[u8; ENCODED_PACE]> {
-        Some(self.pace.as_ref()?.encode())
+    pub fn encoded_pace(&self) -> Option<Vec<u8>> {
+        self.has_pace().then(|| {
+            let pace = self.pace.as_ref().map_or(NO_PACE, |pace| pace.encode());
+            pace.into_iter()
+                .chain(self.layout.usual.iter().flat_map(|usual| usual.encode()))
+                .collect()
+        })
     }
 
     /// The same state with what [`encoded_pace`](Self::encoded_pace) returned for it. Bytes that are of another state are ignored: a version
     /// that knows no estimates may have written the states since.
     #[must_use]
     pub fn with_encoded_pace(mut self, bytes: &[u8]) -> Self {
+        let Some((pace, usual)) = bytes.split_at_checked(Pace::ENCODED) else { return self };
         let progress = self.progress_json().and_then(number);
-        let pace = Pace::decode(bytes).filter(|pace| Some(pace.progress()) == progress);
+        let pace = Pace::decode(pace).filter(|pace| Some(pace.progress()) == progress);
         self.pace = pace.map(Box::new);
+        if self.attribute(Attribute::Name).is_some() && !usual.is_empty() {
+            self.layout.usual = Usual::decode(usual).map(Arc::new);
+        }
+        self
+    }
+
+    /// The same state with what attempts of the job's name usually take: it was made of `other`.
+    pub(crate) fn with_usual_of(mut self, other: &Self) -> Self {
+        if let Some(usual) = &other.layout.usual {
+            self.layout.usual = Some(Arc::clone(usual));
+        }
         self
     }
 

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_protocol::{
     CloseCode, Epoch, Fold, Health, InvalidJobId, JobId, Origin, Position, Problem, ProblemType,
-    Reconnect, Standing, State, Timeline, Timestamp, Update, fold,
+    Reconnect, Run, Runs, Standing, State, Timeline, Timestamp, Update, Usual, fold,
+    fold_with_usual,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -484,6 +486,9 @@ struct Estimates {
 #[serde(deny_unknown_fields)]
 struct EstimateCase {
     name: String,
+    /// How long earlier attempts of the name `a` took, in seconds, oldest first.
+    #[serde(default)]
+    earlier: Vec<f64>,
     steps: Vec<EstimateStep>,
 }
 
@@ -505,9 +510,10 @@ fn estimates() {
         &file.cases,
         |case| case.name.clone(),
         |case| {
+            let usual = usual(&case.earlier);
             let mut present = None::<State>;
             for step in &case.steps {
-                let next = estimate_step(&scene, present.as_ref(), step)
+                let next = estimate_step(&scene, present.as_ref(), step, usual.as_ref())
                     .map_err(|why| format!("at {}: {why}", step.at))?;
                 // As a store keeps it.
                 let restored = State::parse(next.json()).map_err(|error| error.to_string())?;
@@ -521,10 +527,23 @@ fn estimates() {
     );
 }
 
+/// The usual durations after attempts that took so long, in seconds.
+fn usual(earlier: &[f64]) -> Option<Arc<Usual>> {
+    let mut runs = Runs::default();
+    for seconds in earlier {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
+        let tenths = (seconds * 10.0) as u32;
+        runs.add(&Run { name: "a".into(), tenths }, Timestamp::from_micros(0));
+    }
+    assert_eq!(Runs::decode(&runs.encode()), Some(runs.clone()));
+    (!earlier.is_empty()).then(|| runs.usual())
+}
+
 fn estimate_step(
     scene: &Scene,
     present: Option<&State>,
     step: &EstimateStep,
+    usual: Option<&Arc<Usual>>,
 ) -> Result<State, String> {
     if let Some(health) = &step.health {
         let health = Health::from_name(health).ok_or("a health")?;
@@ -535,7 +554,9 @@ fn estimate_step(
     let update =
         Update::parse(Some(&scene.job), json.as_bytes()).map_err(|refused| refused.to_string())?;
     let now = scene.now + Duration::from_secs_f64(step.at);
-    let Ok(Fold::New(next)) = fold(present, &update, Origin::Report, scene.epoch, now) else {
+    let usual = usual.filter(|_| update.name().as_deref() == Some("a"));
+    let folded = fold_with_usual(present, &update, Origin::Report, scene.epoch, now, usual);
+    let Ok(Fold::New(next)) = folded else {
         return Err("no new state".to_owned());
     };
     let mut fields: BTreeMap<String, Value> =

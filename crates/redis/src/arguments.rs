@@ -19,10 +19,15 @@ impl Default for Arguments {
 
 impl Arguments {
     /// Appends a text, which the script calls `name`.
-    pub(crate) fn text(mut self, name: &'static str, value: Option<&str>) -> Self {
+    pub(crate) fn text(self, name: &'static str, value: Option<&str>) -> Self {
+        self.bytes(name, value.map(str::as_bytes))
+    }
+
+    /// Appends bytes, in the same way.
+    pub(crate) fn bytes(mut self, name: &'static str, value: Option<&[u8]>) -> Self {
         self.note(name);
         match value {
-            Some(value) => self.push_text(value),
+            Some(value) => self.push_bytes(value),
             None => self.bytes.push(0xc0),
         }
         self
@@ -60,8 +65,8 @@ impl Arguments {
         }
     }
 
-    fn push_text(&mut self, text: &str) {
-        let length = text.len();
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        let length = bytes.len();
         match (u8::try_from(length), u16::try_from(length)) {
             (Ok(length), _) if length < 32 => self.bytes.push(0xa0 | length),
             (_, Ok(length)) => {
@@ -74,7 +79,7 @@ impl Arguments {
                 self.bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
             }
         }
-        self.bytes.extend(text.as_bytes());
+        self.bytes.extend(bytes);
     }
 
     fn push_number(&mut self, number: u64) {

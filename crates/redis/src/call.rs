@@ -1,14 +1,16 @@
 use std::time::Duration;
 
-use milepost_protocol::{JobId, LogLine, MAX_CHILDREN, Position, Timestamp};
+use milepost_protocol::{
+    JobId, LogLine, MAX_CHILDREN, MAX_RUNS, NAME_TTL, Position, Run, Timestamp,
+};
 use redis::Cmd;
 
-use crate::names::{CLOCKS, INDEX, Names, PARENTS};
+use crate::names::{CLOCKS, INDEX, NAMES_IN_BUCKET, Names, PARENTS};
 use crate::report::{ChildChange, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
     CHILD, CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ,
-    REPORT, REPORT_END, Script,
+    REPORT, REPORT_END, RUNS, Script,
 };
 
 /// One run of a script.
@@ -94,6 +96,15 @@ impl Call {
             keys: vec![PARENTS.to_owned()],
             arguments: arguments.map(String::into_bytes).into(),
         }
+    }
+
+    /// Records how long an attempt took, under the name of its job.
+    pub(crate) fn run(run: &Run<'_>) -> Self {
+        let bounds = [NAME_TTL.as_millis(), MAX_RUNS as u128, NAMES_IN_BUCKET as u128];
+        let arguments = [run.name.to_string(), run.tenths.to_string()];
+        let arguments = arguments.into_iter().chain(bounds.map(|bound| bound.to_string()));
+        let keys = vec![Names::runs(&run.name)];
+        Self { script: &RUNS, keys, arguments: arguments.map(String::into_bytes).collect() }
     }
 
     /// Records a change of a child in its parent's keys.

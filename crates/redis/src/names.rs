@@ -1,5 +1,7 @@
 use milepost_protocol::JobId;
 
+use crate::slots::slot_of;
+
 /// The keys and channels of a job: `spec/README.md`, section 14.
 ///
 /// In a Cluster the job's id is in braces, so all keys of a job are on one server.
@@ -17,6 +19,11 @@ pub(crate) const CLOCKS: &str = "{milepost}:clocks";
 /// The jobs whose children changed or have not all ended, by the time of their next check.
 pub(crate) const PARENTS: &str = "{milepost}:parents";
 
+/// The number of keys over which the names of jobs are spread, …
+pub(crate) const BUCKETS: u16 = 256;
+/// … and the most names in each. Names are chosen by clients, so there must be a bound.
+pub(crate) const NAMES_IN_BUCKET: usize = 8;
+
 const CHANNEL: &str = "job_progress:";
 
 impl Names {
@@ -32,6 +39,11 @@ impl Names {
     /// The job's children that have not ended, by the time of their latest summary, in milliseconds.
     pub(crate) fn open_children(self, job: &JobId) -> String {
         self.name("job_open_children:", job)
+    }
+
+    /// The key with the durations of jobs of that name. There are [`BUCKETS`] of these keys.
+    pub(crate) fn runs(name: &str) -> String {
+        format!("job_runs:{{{}}}", slot_of(name) % BUCKETS)
     }
 
     /// The channel on which the job's states are published.

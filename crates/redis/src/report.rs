@@ -55,16 +55,18 @@ pub struct Report<'a> {
     pub server: Option<ServerId>,
     /// Whether to ignore the value of the legacy key.
     pub ignore_key: bool,
+    /// What is kept of the name that the update gives its job: see [`Client::runs`](crate::Client::runs).
+    pub runs: Option<&'a [u8]>,
 }
 
 impl<'a> Report<'a> {
     /// A reporter's update, or a legacy worker's.
     pub fn new(update: &'a Update, source: Option<Source<'a>>, now: Timestamp) -> Self {
-        Self { update, source, now, deadline: None, server: None, ignore_key: false }
+        Self { update, source, now, deadline: None, server: None, ignore_key: false, runs: None }
     }
 
     pub(crate) fn arguments(&self, names: Names, retention: &Retention) -> Arguments {
-        let Self { update, source, now, deadline, server, ignore_key } = self;
+        let Self { update, source, now, deadline, server, ignore_key, runs } = self;
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
             .text("publish", Some(names.publish()))
@@ -100,6 +102,7 @@ impl<'a> Report<'a> {
             None => arguments.text("after", None),
         }
         .flag("ignore_key", *ignore_key)
+        .bytes("given_usual", *runs)
     }
 }
 
@@ -147,6 +150,7 @@ impl JobRequest<'_> {
         with_bounds(arguments, retention, now, deadline, server)
             .text("after", request.map(|request| request.action.as_str()))
             .flag("ignore_key", false)
+            .bytes("given_usual", None)
     }
 }
 

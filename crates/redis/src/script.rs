@@ -74,4 +74,5 @@ pub(crate) static LOG_APPEND: Script =
     Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_append.lua")]);
 pub(crate) static LOG_READ: Script =
     Script::new(&[include_str!("scripts/log.lua"), include_str!("scripts/log_read.lua")]);
+pub(crate) static RUNS: Script = Script::new(&[include_str!("scripts/runs.lua")]);
 pub(crate) static PROBE: Script = Script::new(&[include_str!("scripts/probe.lua")]);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use milepost_protocol::{
     Action, ChildStatus, ChildSummary, ChildTotals, Epoch, Fold, Health, JobId, MAX_SAMPLES,
-    MAX_STAGES, MAX_TIMELINE_BYTES, Origin, Request, State, Timeline, Timestamp, Update, fold,
+    MAX_STAGES, MAX_TIMELINE_BYTES, Origin, Request, Run, Runs, State, Timeline, Timestamp, Update,
+    fold, fold_with_usual,
 };
 use milepost_redis::{Accepted, Address, Call, Client, Reply, Report, Retention, Source};
 use milepost_redis_servers::Server;
@@ -478,6 +479,8 @@ struct Estimates<'a> {
 #[derive(Deserialize)]
 struct EstimateCase<'a> {
     name: String,
+    #[serde(default)]
+    earlier: Vec<f64>,
     #[serde(borrow)]
     steps: Vec<EstimateStep<'a>>,
 }
@@ -511,6 +514,7 @@ fn the_fixtures_of_estimates() {
     };
     for (number, case) in file.cases.iter().enumerate() {
         let job = JobId::parse(&format!("estimate-{number}")).expect("a job id");
+        let runs = recorded(&case.earlier);
         for EstimateStep { at, update, health, estimate } in &case.steps {
             let elapsed = Duration::from_secs_f64(*at).as_millis();
             let now = begun + offset + i64::try_from(elapsed).expect("not that long");
@@ -521,14 +525,15 @@ fn the_fixtures_of_estimates() {
             };
             let update = Update::parse(Some(&job), update.get().as_bytes()).expect("an update");
             let moment = Timestamp::from_micros(now * 1_000);
-            let report = Report::new(&update, None, moment);
+            let runs = runs.as_deref().filter(|_| update.name().as_deref() == Some("a"));
+            let report = Report { runs, ..Report::new(&update, None, moment) };
             let call = Call::report(names, &report, &Retention::default());
             let state = run_at(&mut connection, &call, now);
             let mut fields: BTreeMap<String, Value> =
                 serde_json::from_str(state.json()).expect("a state");
             fields.retain(|name, _| name.starts_with("eta"));
             let mut expected = estimate.clone();
-            if estimate.get("eta_basis").is_some_and(|basis| basis == "rate") {
+            if estimate.get("eta_basis").is_some_and(|basis| basis != "worker") {
                 for name in ["eta", "eta_high"] {
                     expected.insert(name.to_owned(), moved(&estimate[name]));
                 }
@@ -538,12 +543,26 @@ fn the_fixtures_of_estimates() {
     }
 }
 
+/// The durations of a name, as `runs.lua` records them, after attempts that took so many seconds.
+fn recorded(earlier: &[f64]) -> Option<Vec<u8>> {
+    let mut runs = Runs::default();
+    for seconds in earlier {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
+        let tenths = (seconds * 10.0) as u32;
+        runs.add(&Run { name: "a".into(), tenths }, Timestamp::from_micros(0));
+    }
+    (!earlier.is_empty()).then(|| runs.encode())
+}
+
 /// Reports the same to Redis and to the fold in Rust, each step some time after the one before.
 fn compare_estimates(
     connection: &mut redis::Connection,
     names: milepost_redis::Names,
+    earlier: &[f64],
     steps: &[(i64, String)],
 ) {
+    let runs = recorded(earlier);
+    let usual = runs.as_deref().and_then(Runs::decode).map(|runs| runs.usual());
     static JOBS: AtomicUsize = AtomicUsize::new(0);
     let job = format!("compared-{}", JOBS.fetch_add(1, Ordering::Relaxed));
     let job = JobId::parse(&job).expect("a job id");
@@ -553,10 +572,14 @@ fn compare_estimates(
         now += after;
         let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
         let moment = Timestamp::from_micros(now * 1_000);
-        let report = Report::new(&update, None, moment);
+        let is_known = update.name().as_deref() == Some("a");
+        let runs = runs.as_deref().filter(|_| is_known);
+        let report = Report { runs, ..Report::new(&update, None, moment) };
         let state = run_at(connection, &Call::report(names, &report, &Retention::default()), now);
         let epoch = state.position().epoch;
-        let folded = fold(present.as_ref(), &update, Origin::Report, epoch, moment);
+        let usual = usual.as_ref().filter(|_| is_known);
+        let previous = present.as_ref();
+        let folded = fold_with_usual(previous, &update, Origin::Report, epoch, moment, usual);
         let Ok(Fold::New(expected)) = folded else { panic!("{json}: {folded:?}") };
         assert_eq!(state, expected, "{json}");
         present = Some(expected);
@@ -572,13 +595,26 @@ fn estimates_are_the_same_to_the_last_digit() {
         Client::new(Address::parse(&server.url()).expect("one"), Retention::default()).names();
     let gap = prop_oneof![0..20_i64, 200..3_000_i64, 5_000..90_000_i64];
     let gain = prop_oneof![Just(0.0), 0.0..1e-6, 0.0..0.01, 0.0..0.1, Just(-0.3)];
-    let more = prop::sample::select(vec!["", "", "", "", "", r#","paused":true"#, r#","eta":1"#]);
+    let more = prop::sample::select(vec![
+        "",
+        "",
+        "",
+        "",
+        "",
+        r#","paused":true"#,
+        r#","eta":1"#,
+        r#","name":"a""#,
+        r#","name":"a""#,
+        r#","name":"b""#,
+        r#","name":null"#,
+    ]);
+    let earlier = prop::collection::vec(0.0..600.0, 0..40);
     let step = (gap, gain, more);
-    let steps = prop::collection::vec(step, 5..40);
+    let steps = (earlier, prop::collection::vec(step, 5..40));
     let mut runner = TestRunner::new(ProptestConfig::with_cases(40));
     let connection = std::cell::RefCell::new(&mut connection);
     runner
-        .run(&steps, |steps| {
+        .run(&steps, |(earlier, steps)| {
             let mut progress = 0.0_f64;
             let steps: Vec<_> = steps
                 .into_iter()
@@ -587,7 +623,7 @@ fn estimates_are_the_same_to_the_last_digit() {
                     (gap, format!(r#"{{"ttl":86400,"timestamp":"t","progress":{progress}{more}}}"#))
                 })
                 .collect();
-            compare_estimates(&mut connection.borrow_mut(), names, &steps);
+            compare_estimates(&mut connection.borrow_mut(), names, &earlier, &steps);
             Ok(())
         })
         .expect("the same");

@@ -60,7 +60,7 @@ impl Accuracy {
             }
             return;
         }
-        let Some(eta) = state.eta_by_rate() else { return };
+        let Some(eta) = state.estimated_eta() else { return };
         let Some(progress) = state.progress() else { return };
         let Some(point) = POINTS.iter().rposition(|(point, _)| progress >= *point) else { return };
         let mut attempts = self.attempts();

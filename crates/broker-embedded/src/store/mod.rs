@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use milepost_protocol::{JobId, State, Timestamp};
+use milepost_protocol::{JobId, Runs, State, Timestamp};
 use redb::{
     Database, DatabaseError, ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction,
 };
@@ -26,6 +26,12 @@ const TIMELINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("timeli
 
 /// job id → the job's pace, if it has one. The table is created with the first.
 const PACES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("paces");
+
+/// name of jobs → how long its latest attempts took. The table is created with the first.
+const RUNS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("runs");
+
+/// The most names of jobs that are pending, while commits fail.
+const MAX_PENDING_NAMES: usize = 4_000;
 
 /// A job on disk.
 pub(crate) struct Record {
@@ -54,10 +60,24 @@ struct Pending {
     changed: Condvar,
 }
 
+/// What one transaction writes.
 #[derive(Default)]
-struct Queue {
+struct Batch {
     /// None: forget the job.
     jobs: HashMap<JobId, Option<Record>>,
+    /// By the name of jobs. None: forget the name.
+    runs: HashMap<Box<str>, Option<Vec<u8>>>,
+}
+
+/// What is read when the store is opened.
+pub(crate) struct Stored {
+    pub(crate) records: Vec<Record>,
+    pub(crate) runs: Vec<(Box<str>, Runs)>,
+}
+
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
     waiting: Vec<oneshot::Sender<Result<(), Unavailable>>>,
     /// The error of the last commit, if it failed.
     failed: Option<Unavailable>,
@@ -66,17 +86,14 @@ struct Queue {
 
 impl Store {
     /// Opens the store in `directory`, and reads its jobs.
-    pub(crate) fn open(
-        directory: &Path,
-        max_pending: usize,
-    ) -> Result<(Self, Vec<Record>), StoreError> {
+    pub(crate) fn open(directory: &Path, max_pending: usize) -> Result<(Self, Stored), StoreError> {
         std::fs::create_dir_all(directory)
             .map_err(|error| StoreError::new(directory, error.to_string()))?;
         let path = directory.join("jobs.redb");
         // For some damage, redb panics.
         let loaded = catch_unwind(AssertUnwindSafe(|| load(&path)))
             .unwrap_or_else(|_| Err("it is damaged; move it away to begin without it".to_owned()));
-        let (database, records) = loaded.map_err(|detail| StoreError::new(&path, detail))?;
+        let (database, stored) = loaded.map_err(|detail| StoreError::new(&path, detail))?;
 
         let pending = Arc::new(Pending::default());
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn({
@@ -87,12 +104,12 @@ impl Store {
             move || writer.run(&pending)
         });
         let writer = writer.map_err(|error| StoreError::new(&path, error.to_string()))?;
-        Ok((Self { pending, max_pending, writer: Mutex::new(Some(writer)) }, records))
+        Ok((Self { pending, max_pending, writer: Mutex::new(Some(writer)) }, stored))
     }
 
     /// Queues a state to be written.
     pub(crate) fn save(&self, record: Record) {
-        match self.pending.lock().jobs.entry(record.state.job().clone()) {
+        match self.pending.lock().batch.jobs.entry(record.state.job().clone()) {
             Entry::Occupied(mut entry) => {
                 let pending = entry.insert(Some(record));
                 keep_timeline(entry.get_mut(), pending);
@@ -106,10 +123,28 @@ impl Store {
     /// Queues a job to be removed.
     pub(crate) fn forget(&self, job: JobId) {
         let mut queue = self.pending.lock();
-        if queue.jobs.len() < self.max_pending {
-            queue.jobs.insert(job, None);
+        let jobs = &mut queue.batch.jobs;
+        if jobs.len() < self.max_pending {
+            jobs.insert(job, None);
         } else {
-            queue.jobs.remove(&job);
+            jobs.remove(&job);
+        }
+    }
+
+    /// Has it written, soon, how long attempts of a name took.
+    pub(crate) fn save_runs(&self, name: &str, runs: &Runs) {
+        self.pending.lock().batch.runs.insert(name.into(), Some(runs.encode()));
+    }
+
+    /// Has a name removed, soon.
+    pub(crate) fn forget_runs(&self, name: &str) {
+        let mut queue = self.pending.lock();
+        let runs = &mut queue.batch.runs;
+        // A name beyond the bound stays on disk. The oldest names beyond the broker's bound are dropped when the store is opened.
+        if runs.len() < MAX_PENDING_NAMES {
+            runs.insert(name.into(), None);
+        } else {
+            runs.remove(name);
         }
     }
 
@@ -201,7 +236,7 @@ impl Writer {
                     (queue.waiting.is_empty() || failing) && !queue.closed
                 })
                 .unwrap_or_else(PoisonError::into_inner);
-            let (closed, jobs) = (queue.closed, queue.jobs.len());
+            let (closed, jobs) = (queue.closed, queue.batch.jobs.len());
             drop(queue);
 
             if closed || self.is_due(jobs) {
@@ -224,13 +259,13 @@ impl Writer {
     /// Commits all pending records, and notifies the waiting callers. After a failure, the records are pending again.
     fn write(&mut self, pending: &Pending) {
         // Invariant: callers that get Ok saved their records before this.
-        let (jobs, mut waiting) = {
+        let (batch, mut waiting) = {
             let mut queue = pending.lock();
-            (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.waiting))
+            (std::mem::take(&mut queue.batch), std::mem::take(&mut queue.waiting))
         };
-        let written = self.try_write(&jobs);
+        let written = self.try_write(&batch);
         if let Err(error) = &written {
-            put_back(pending, jobs);
+            put_back(pending, batch);
             let mut queue = pending.lock();
             queue.failed = Some(error.clone());
             // Callers do not wait for the retry, which may be late.
@@ -245,12 +280,12 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, jobs: &HashMap<JobId, Option<Record>>) -> Result<(), Unavailable> {
-        if jobs.is_empty() && self.retry.is_none() {
+    fn try_write(&mut self, batch: &Batch) -> Result<(), Unavailable> {
+        if batch.jobs.is_empty() && batch.runs.is_empty() && self.retry.is_none() {
             return Ok(());
         }
         // On some failures, redb panics.
-        let commit = AssertUnwindSafe(|| commit(&self.path, &mut self.database, jobs));
+        let commit = AssertUnwindSafe(|| commit(&self.path, &mut self.database, batch));
         let committed = catch_unwind(commit).map_err(|_| "it panicked".to_owned());
         let Err(error) = committed.and_then(|done| done.map_err(|error| error.to_string())) else {
             return Ok(());
@@ -268,30 +303,50 @@ impl Writer {
 
 /// Writes the jobs in one transaction. After an error redb refuses all further work until the database is reopened, so the next
 /// call reopens it.
-fn commit(
-    path: &Path,
-    database: &mut Option<Database>,
-    jobs: &HashMap<JobId, Option<Record>>,
-) -> Result<(), redb::Error> {
+fn commit(path: &Path, database: &mut Option<Database>, batch: &Batch) -> Result<(), redb::Error> {
     let open = match database.take() {
         Some(open) => open,
         None => Database::create(path)?,
     };
-    insert(&open, jobs)?;
+    insert(&open, batch)?;
     *database = Some(open);
     Ok(())
 }
 
-fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<(), redb::Error> {
+fn insert(database: &Database, batch: &Batch) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
+    insert_jobs(&transaction, &batch.jobs)?;
+    insert_runs(&transaction, &batch.runs)?;
+    Ok(transaction.commit()?)
+}
+
+fn insert_runs(
+    transaction: &WriteTransaction,
+    runs: &HashMap<Box<str>, Option<Vec<u8>>>,
+) -> Result<(), redb::Error> {
+    let adds = runs.values().any(Option::is_some);
+    let Some(mut table) = optional_table(transaction, RUNS, adds)? else { return Ok(()) };
+    for (name, runs) in runs {
+        match runs {
+            Some(runs) => drop(table.insert(&**name, runs.as_slice())?),
+            None => drop(table.remove(&**name)?),
+        }
+    }
+    Ok(())
+}
+
+fn insert_jobs(
+    transaction: &WriteTransaction,
+    jobs: &HashMap<JobId, Option<Record>>,
+) -> Result<(), redb::Error> {
     {
         let adds_timelines = jobs
             .values()
             .flatten()
             .any(|record| record.timeline.as_ref().is_some_and(|timeline| !timeline.is_empty()));
-        let mut timelines = optional_table(&transaction, TIMELINES, adds_timelines)?;
+        let mut timelines = optional_table(transaction, TIMELINES, adds_timelines)?;
         let adds_paces = jobs.values().flatten().any(|record| record.state.has_pace());
-        let mut paces = optional_table(&transaction, PACES, adds_paces)?;
+        let mut paces = optional_table(transaction, PACES, adds_paces)?;
         let mut table = transaction.open_table(JOBS)?;
         for (job, record) in jobs {
             let job = job.as_str();
@@ -315,7 +370,7 @@ fn insert(database: &Database, jobs: &HashMap<JobId, Option<Record>>) -> Result<
             }
         }
     }
-    Ok(transaction.commit()?)
+    Ok(())
 }
 
 /// Opens a table that is created only when it is needed. `make`: create it if it does not exist.
@@ -337,10 +392,13 @@ fn value_of(
 }
 
 /// Makes records that could not be written pending again, unless there are newer ones.
-fn put_back(pending: &Pending, jobs: HashMap<JobId, Option<Record>>) {
+fn put_back(pending: &Pending, batch: Batch) {
     let mut queue = pending.lock();
-    for (job, record) in jobs {
-        match queue.jobs.entry(job) {
+    for (name, runs) in batch.runs {
+        queue.batch.runs.entry(name).or_insert(runs);
+    }
+    for (job, record) in batch.jobs {
+        match queue.batch.jobs.entry(job) {
             Entry::Occupied(mut newer) => keep_timeline(newer.get_mut(), record),
             Entry::Vacant(entry) => {
                 entry.insert(record);
@@ -358,18 +416,18 @@ fn keep_timeline(newer: &mut Option<Record>, older: Option<Record>) {
     }
 }
 
-fn load(path: &Path) -> Result<(Database, Vec<Record>), String> {
+fn load(path: &Path) -> Result<(Database, Stored), String> {
     let database = Database::create(path).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => "another process uses it".to_owned(),
         error => error.to_string(),
     })?;
-    let records = read(&database).map_err(|error| error.to_string())??;
-    Ok((database, records))
+    let stored = read(&database).map_err(|error| error.to_string())??;
+    Ok((database, stored))
 }
 
-fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error> {
+fn read(database: &Database) -> Result<Result<Stored, String>, redb::Error> {
     let transaction = database.begin_write()?;
-    let mut records = Vec::new();
+    let (mut records, mut runs) = (Vec::new(), Vec::new());
     {
         let table = transaction.open_table(JOBS)?;
         let timelines = optional_table(&transaction, TIMELINES, false)?;
@@ -394,8 +452,17 @@ fn read(database: &Database) -> Result<Result<Vec<Record>, String>, redb::Error>
             }
         }
     }
+    if let Some(table) = optional_table(&transaction, RUNS, false)? {
+        for entry in table.iter()? {
+            let (name, value) = entry?;
+            // What is no such thing is left where it is, until an attempt of that name completes.
+            if let Some(known) = Runs::decode(value.value()) {
+                runs.push((name.value().into(), known));
+            }
+        }
+    }
     transaction.commit()?;
-    Ok(Ok(records))
+    Ok(Ok(Stored { records, runs }))
 }
 
 /// Why the data directory cannot be used.

@@ -217,6 +217,30 @@ async fn an_estimate_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn durations_of_a_name_are_known_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let open = || {
+        Embedded::open(Limits::default(), Arc::clone(&clock) as Arc<dyn Clock>, directory.path())
+            .expect("the directory can be used")
+    };
+    let has_history = |state: &Arc<State>| state.json().contains(r#""eta_basis":"history""#);
+    let broker = open();
+    report(&broker, "a", r#"{"name":"export"}"#).await;
+    clock.advance(Duration::from_secs(60));
+    report(&broker, "a", r#"{"status":"completed"}"#).await;
+    assert!(has_history(&report(&broker, "b", r#"{"name":"export"}"#).await));
+    drop(broker);
+
+    let broker = open();
+    assert!(has_history(&report(&broker, "b", r#"{"message":"m"}"#).await), "of the job");
+    assert!(has_history(&report(&broker, "c", r#"{"name":"export"}"#).await), "of the name");
+    clock.advance(Duration::from_secs(31 * 86_400));
+    drop(broker);
+    assert!(!has_history(&report(&open(), "d", r#"{"name":"export"}"#).await), "it has expired");
+}
+
+#[tokio::test]
 async fn a_timeline_that_was_dropped_is_gone_from_the_disk() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = open(directory.path());

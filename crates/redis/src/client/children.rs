@@ -211,7 +211,7 @@ impl Client {
     /// again.
     async fn end_with_children(&self, state: &State, now: Timestamp) -> Result<(), Failure> {
         if let Some(end) = state.end_with_children() {
-            self.fold(&end, Some(Source::Lost(state.position())), now, false).await?;
+            self.fold(&end, Some(Source::Lost(state.position())), now, false, None).await?;
         }
         Ok(())
     }

@@ -49,6 +49,6 @@ impl Client {
             lost.ok_or_else(|| Failure::unexpected("a lost job"))?;
         let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
         // Another answer than an accepted end means that a report or another instance came first.
-        self.fold(&end, Some(Source::Lost(position)), now, false).await.map(|_| ())
+        self.fold(&end, Some(Source::Lost(position)), now, false, None).await.map(|_| ())
     }
 }

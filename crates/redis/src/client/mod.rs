@@ -4,6 +4,7 @@ mod children;
 mod health;
 mod index;
 mod job_log;
+mod runs;
 mod servers;
 mod states;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 
 use self::children::Children;
+use self::runs::KnownRuns;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::connection::wall_clock;
@@ -34,6 +36,7 @@ pub struct Client {
     retention: Retention,
     /// Boxed, so that a client is small.
     children: Box<Children>,
+    runs: Box<KnownRuns>,
 }
 
 impl Client {
@@ -45,6 +48,7 @@ impl Client {
             names,
             retention,
             children: Box::default(),
+            runs: Box::default(),
         }
     }
 
@@ -86,7 +90,9 @@ impl Client {
         if let Err(invalid) = self.check_parent(update, now).await? {
             return Ok(Reply::InvalidParent(invalid));
         }
-        let reply = self.fold(update, None, now, false).await?;
+        let runs = self.runs_for(update, now).await;
+        let runs = runs.as_deref();
+        let reply = self.fold(update, None, now, false, runs).await?;
         let Reply::Adopt(json) = reply else { return Ok(reply) };
         // A legacy worker has reported this job, and no server has folded its value yet.
         let readable = match self.adopt(update.job(), &json, now).await {
@@ -94,7 +100,7 @@ impl Client {
             Err(Failure::Full(_)) if update.status().is_end() => false,
             adopted => adopted?.is_some(),
         };
-        self.fold(update, None, now, !readable).await
+        self.fold(update, None, now, !readable, runs).await
     }
 
     /// Folds the value that a legacy worker set under a job's key. Returns the state that it led to; none if it is unreadable
@@ -112,7 +118,7 @@ impl Client {
         else {
             return Ok(None);
         };
-        match self.fold(&update, Some(Source::Key(json)), now, false).await? {
+        match self.fold(&update, Some(Source::Key(json)), now, false, None).await? {
             Reply::Accepted(Accepted { state, .. }) => Ok(Some(state)),
             _ => Ok(None),
         }
@@ -124,9 +130,10 @@ impl Client {
         source: Option<Source<'_>>,
         now: Timestamp,
         ignore_key: bool,
+        runs: Option<&[u8]>,
     ) -> Result<Reply, Failure> {
         let named = update.attempt().map(u32::from);
-        let report = Report { ignore_key, ..Report::new(update, source, now) };
+        let report = Report { ignore_key, runs, ..Report::new(update, source, now) };
         let call = |deadline, server| {
             let report = Report { deadline, server, ..report.clone() };
             Call::report(self.names, &report, &self.retention)
@@ -183,6 +190,9 @@ impl Client {
                         self.update_index(job, index).await;
                     }
                     self.notify_parent(&accepted.state).await;
+                    if !accepted.repeated {
+                        self.record_run(&accepted.state).await;
+                    }
                     return Ok(reply);
                 }
                 reply => return Ok(reply),

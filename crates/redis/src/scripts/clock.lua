@@ -16,8 +16,8 @@ local END_AGAIN = 1000
 -- The places of the values in a job's meta: see report.lua.
 local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, ATTEMPT, STATUS = 1, 2, 3, 4, 5, 6, 7, 8
 local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
--- The last value is the pace.
-local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 33
+-- The last values are the pace and the usual durations.
+local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 34
 -- The number of hex digits in a proof, and the most in an epoch.
 local DIGITS = 16
 local RANKS = {ok = 0, stalled = 1, lost = 2}

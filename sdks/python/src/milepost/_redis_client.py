@@ -230,6 +230,8 @@ class RedisClient:
             "server_until": None,
             "after": after,
             "ignore_key": pass_over,
+            # What a name's jobs usually take is read and kept by servers and by the Rust reporter.
+            "given_usual": None,
         }
         if origin == "report":
             script = REPORT_END if is_end(update) else REPORT

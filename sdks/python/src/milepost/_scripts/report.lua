@@ -23,7 +23,7 @@
 --          and the results of legacy.lua
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
   given_attributes, given_eta, has_eta_high, is_paused, has_timestamp, random, keep, keep_ended, max_states, max_bytes,
-  deadline, server, server_until, after, ignore_key
+  deadline, server, server_until, after, ignore_key, given_usual
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
@@ -48,6 +48,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 -- after                     of a legacy publish: the serial of the one before it; of a legacy key: its value as it was read;
 --                           of a request: its action; of a lost job's end: the position of the state that it is to follow
 -- ignore_key                whether to ignore the value that a legacy worker set under the status key: it cannot be read
+-- given_usual               what runs.lua recorded of the name that the update gives the job, if anything
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 
@@ -70,16 +71,17 @@ if deadline and now_ms > deadline then
 end
 
 -- The job's meta. States `oldest` to `written - 1` are in the hash, and have `bytes` in total. The hash outlives the state: the
--- job is known until `expires`. A sample is due from `sample_at` on. `taken` is described in legacy.lua, and `pace` in pace.lua.
+-- job is known until `expires`. A sample is due from `sample_at` on. `taken` is described in legacy.lua, `pace` and
+-- `usual` in pace.lua.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
   day, date, seen, progressed, known_health, clocked,
-  requested, sample_at, known_children, known_last, pace
+  requested, sample_at, known_children, known_last, pace, usual
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
-    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last, pace
+    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last, pace, usual
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -226,10 +228,19 @@ if known and not same_attempt then
 end
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
-  started_at, progressed_at, known_health, requested, pace = nil, nil, nil, nil, nil
+  started_at, progressed_at, known_health, requested, pace, usual = nil, nil, nil, nil, nil, nil
 end
 local previous_progress = has_begun and known_progress or nil
 local attributes, carried = carry(known_attributes, given_attributes)
+if is_end then
+  usual = nil
+elseif given_attributes and string.find(given_attributes, ',"name":', 1, true) then
+  -- As long as the attempt keeps its name, it keeps the durations that were usual when it got the name.
+  local name = attribute(attributes, 'name')
+  if name ~= attribute(known_attributes, 'name') then
+    usual = name and given_usual and usual_of(given_usual) or nil
+  end
+end
 if head then
   last = known_last
 elseif not progress then
@@ -307,13 +318,13 @@ else
     if has_progressed then
       local reported, estimate = cjson.decode(head .. '}'), nil
       pace, estimate = estimated(pace, known_at, known_progress, now_ms, progress,
-        status == 'processing' and reported.paused ~= true and known_health ~= 'lost')
+        status == 'processing' and reported.paused ~= true and known_health ~= 'lost', false, usual, started_at)
       head = with_progress(head, reported, now, estimate)
     end
   else
     local estimate
     pace, estimate = estimated(pace, known_at, known_progress, now_ms, progress, status == 'processing' and not is_paused,
-      known_health == 'lost')
+      known_health == 'lost', usual, started_at)
     added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
     if given_eta or has_eta_high then
       if given_eta and string.find(given_eta, '^"%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d.') then
@@ -404,7 +415,7 @@ if health and clocks_key then
 end
 meta = cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date, seen, progressed, health, clocked, requested, sample_at, children, last, pace)
+  day, date, seen, progressed, health, clocked, requested, sample_at, children, last, pace, usual)
 if timeline then
   call('HSET', job_key, slot, state, 'meta', meta, 'timeline', timeline)
 else
