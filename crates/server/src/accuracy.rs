@@ -1,6 +1,7 @@
 //! How far the estimates were from what became of the attempts: `milepost_eta_error_ratio`.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use milepost_protocol::{JobId, State, Status, Timestamp};
@@ -12,18 +13,55 @@ const POINTS: [(f64, &str); 4] = [(0.1, "10"), (0.25, "25"), (0.5, "50"), (0.75,
 /// The upper bounds of the histograms' buckets: 0.2 is an estimate that missed the remaining time by a fifth of it.
 const BUCKETS: [f64; 7] = [0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0];
 
-/// The most running attempts whose estimates are kept. One more drops them all, since attempts that never end would otherwise keep
-/// their places for ever. Those that still run are then measured by their later estimates.
-const MOST_ATTEMPTS: usize = 10_000;
+/// The most running attempts in a generation; there are two. Attempts that never end would otherwise keep their places for ever.
+const MOST_ATTEMPTS: usize = 5_000;
 
 /// Attempts that are shorter than this from then on say nothing, in seconds.
 const SHORTEST: f64 = 1.0;
 
 /// Compares the estimates of attempts that are reported to this instance with their ends.
 pub(crate) struct Accuracy {
-    attempts: Mutex<HashMap<JobId, Attempt>>,
+    attempts: Mutex<Attempts>,
     /// By point.
     errors: [Histogram; POINTS.len()],
+}
+
+/// The running attempts, by job. When the latest generation is full, it becomes the one before, and that one is dropped. An attempt that
+/// is reported moves into the latest one.
+#[derive(Default)]
+struct Attempts {
+    latest: HashMap<JobId, Attempt>,
+    before: HashMap<JobId, Attempt>,
+}
+
+impl Attempts {
+    fn remove(&mut self, job: &JobId) -> Option<Attempt> {
+        let latest = self.latest.remove(job);
+        let before = self.before.remove(job);
+        latest.or(before)
+    }
+
+    /// The job's attempt, which is new if the job had none, or an earlier one.
+    fn attempt(&mut self, job: &JobId, number: u32) -> &mut Attempt {
+        let mut known = None;
+        if !self.latest.contains_key(job) {
+            known = self.before.remove(job);
+            if self.latest.len() >= MOST_ATTEMPTS {
+                self.before = mem::take(&mut self.latest);
+            }
+        }
+        let begin = || known.unwrap_or_else(|| Attempt::new(number));
+        let attempt = self.latest.entry(job.clone()).or_insert_with(begin);
+        if attempt.number != number {
+            *attempt = Attempt::new(number);
+        }
+        attempt
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.latest.len() + self.before.len()
+    }
 }
 
 /// The estimates in an attempt so far.
@@ -44,7 +82,7 @@ impl Default for Accuracy {
 }
 
 impl Accuracy {
-    fn attempts(&self) -> MutexGuard<'_, HashMap<JobId, Attempt>> {
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -64,20 +102,8 @@ impl Accuracy {
         let Some(progress) = state.progress() else { return };
         let Some(point) = POINTS.iter().rposition(|(point, _)| progress >= *point) else { return };
         let mut attempts = self.attempts();
-        let estimate = || Estimate { at: now(), eta };
-        match attempts.get_mut(state.job()) {
-            Some(attempt) if attempt.number == state.attempt() => {
-                attempt.estimates[point].get_or_insert_with(estimate);
-            }
-            known => {
-                if known.is_none() && attempts.len() >= MOST_ATTEMPTS {
-                    attempts.clear();
-                }
-                let mut attempt = Attempt::new(state.attempt());
-                attempt.estimates[point] = Some(estimate());
-                attempts.insert(state.job().clone(), attempt);
-            }
-        }
+        let attempt = attempts.attempt(state.job(), state.attempt());
+        attempt.estimates[point].get_or_insert_with(|| Estimate { at: now(), eta });
     }
 
     fn compare(&self, attempt: &Attempt, end: Timestamp) {
@@ -176,15 +202,25 @@ mod tests {
     #[test]
     fn attempts_that_never_end_give_way_at_the_bound() {
         let accuracy = Accuracy::default();
+        let never_ends = |number: usize| {
+            let job = JobId::parse(&format!("never-{number}")).unwrap();
+            accuracy.attempts().attempt(&job, 1);
+        };
+        run(&accuracy, "a", 50, "", 0);
         for number in 0..MOST_ATTEMPTS {
-            let job = JobId::parse(&number.to_string()).unwrap();
-            accuracy.attempts().insert(job, Attempt::new(1));
+            never_ends(number);
         }
-        run(&accuracy, "7", 95, "", 0);
-        assert_eq!(accuracy.attempts().len(), MOST_ATTEMPTS);
-        run(&accuracy, "a", 95, "", 0);
-        assert_eq!(accuracy.attempts().len(), 1);
-        run(&accuracy, "b", 95, "completed", 100);
-        assert_eq!(text(&accuracy)[3], "at_75_count 1");
+        assert_eq!(accuracy.attempts().len(), MOST_ATTEMPTS + 1, "two generations");
+        // One that still runs keeps its earlier estimates, however many others there are.
+        let job = JobId::parse("a").unwrap();
+        for number in MOST_ATTEMPTS..4 * MOST_ATTEMPTS {
+            never_ends(number);
+            if number % 100 == 0 {
+                accuracy.attempts().attempt(&job, 1);
+            }
+            assert!(accuracy.attempts().len() <= 2 * MOST_ATTEMPTS);
+        }
+        let estimates = &accuracy.attempts().remove(&job).unwrap().estimates.map(|it| it.is_some());
+        assert_eq!(*estimates, [true, true, true, false]);
     }
 }
