@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use milepost_broker::ReportError;
-use milepost_protocol::{InvalidParent, State, Status};
+use milepost_protocol::{InvalidParent, JobId, State, Status};
 use serde_json::{Value, json};
 
 use crate::harness::{Harness, Settings, eventually};
@@ -215,5 +215,27 @@ pub async fn many_children_lead_to_few_states(setup: impl AsyncFn(Settings) -> H
     let updates = recorder.updates().len() as u64;
     assert!((2..=most).contains(&updates), "{updates} updates of at most {most}");
     assert_eq!(state.view().progress, Some(1.0));
+    it.close().await;
+}
+
+/// A child that names another parent, or none, or begins another attempt without one, counts for its former parent no longer.
+pub async fn a_child_that_leaves_its_parent_does_not_count(
+    setup: impl AsyncFn(Settings) -> Harness,
+) {
+    let it = setup(Settings::default()).await;
+    let [one, other] = ["one", "other"].map(|name| it.job(name));
+    let child_of = |parent: &JobId| format!(r#"{{"parent_id":"{parent}"}}"#);
+    let has = |count: u32| move |state: &State| children(state)["processing"] == count;
+    it.report(&one, "{}").await;
+    it.report(&other, "{}").await;
+    for name in ["a", "b", "c"] {
+        it.report(&it.job(name), &child_of(&one)).await;
+    }
+    shows(&it, "one", "three children", has(3)).await;
+    it.report(&it.job("a"), &child_of(&other)).await;
+    it.report(&it.job("b"), r#"{"parent_id":null}"#).await;
+    it.report(&it.job("c"), r#"{"attempt":2}"#).await;
+    shows(&it, "other", "the child that came", has(1)).await;
+    shows(&it, "one", "no child", has(0)).await;
     it.close().await;
 }

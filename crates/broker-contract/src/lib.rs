@@ -97,6 +97,7 @@ macro_rules! children_contract {
                 children::a_job_ends_with_its_children,
                 children::a_job_ends_whose_children_had_ended_before,
                 children::many_children_lead_to_few_states,
+                children::a_child_that_leaves_its_parent_does_not_count,
             }
         }
     };

@@ -1,4 +1,4 @@
-use milepost_protocol::{InvalidParent, Position, RequestRefusal, State, Status};
+use milepost_protocol::{InvalidParent, JobId, Position, RequestRefusal, State, Status};
 
 use crate::Failure;
 use crate::answer::{Answer, text};
@@ -43,11 +43,13 @@ pub struct Accepted {
     pub server: Option<String>,
     /// The job's scores for the index of jobs, if that is on another server.
     pub(crate) index: Option<[String; 2]>,
+    /// The parent of the state before, if the job has another one now, or none.
+    pub(crate) left: Option<JobId>,
 }
 
 impl Accepted {
     fn plain(state: State, repeated: bool) -> Self {
-        Self { state, repeated, serial: None, server: None, index: None }
+        Self { state, repeated, serial: None, server: None, index: None, left: None }
     }
 }
 
@@ -71,7 +73,8 @@ impl Reply {
                 let serial = set()?.map(|serial| serial.parse()).transpose();
                 let (serial, server) = (serial.map_err(|_| unexpected())?, set()?);
                 let index = set()?.zip(set()?).map(|(begun, expires)| [begun, expires]);
-                Self::Accepted(Accepted { state, repeated: false, serial, server, index })
+                let left = set()?.and_then(|parent| JobId::parse(&parent).ok());
+                Self::Accepted(Accepted { state, repeated: false, serial, server, index, left })
             }
             "repeated" => Self::Accepted(Accepted::plain(state(next()?)?, true)),
             "ended" => Self::Refused(milepost_protocol::Refusal::AttemptEnded {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Timestamp, Update};
+use milepost_protocol::{Action, JobId, Request, Timestamp, Update};
 use milepost_redis::{Address, Client, Reply, Retention};
 use milepost_redis_servers::Server;
 
@@ -47,4 +47,55 @@ async fn pending_summaries_reach_the_parent_later() {
         server.answer(&["EXISTS", "job_children:p"]),
         milepost_redis_servers::Reply::Integer(0)
     );
+}
+
+#[tokio::test]
+async fn a_report_tells_the_parent_that_the_child_has_left() {
+    let server = Server::start();
+    let client = Client::new(Address::parse(&server.url()).expect("a URL"), Retention::default());
+    let has = |parent: &str| {
+        let exists = server.answer(&["HEXISTS", &format!("job_children:{parent}"), "ca"]);
+        exists == milepost_redis_servers::Reply::Integer(1)
+    };
+    report(&client, "a", r#"{"parent_id":"p"}"#).await;
+    assert!(has("p"));
+    report(&client, "a", r#"{"parent_id":"p","progress":0.5}"#).await;
+    report(&client, "a", r#"{"progress":0.6}"#).await;
+    assert!(has("p"), "it has not left");
+    report(&client, "a", r#"{"parent_id":"q"}"#).await;
+    assert!(!has("p") && has("q"));
+    report(&client, "a", r#"{"parent_id":null}"#).await;
+    assert!(!has("q"));
+    report(&client, "a", r#"{"parent_id":"p","status":"failed"}"#).await;
+    assert!(has("p"));
+    report(&client, "a", r#"{"attempt":2}"#).await;
+    assert!(!has("p"), "the next attempt has no parent");
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_jobs_for_less_shortens_no_life() {
+    let server = Server::start();
+    let client = |seconds| {
+        let address = Address::parse(&server.url()).expect("a URL");
+        let ttl = Duration::from_secs(seconds);
+        Client::new(address, Retention { ttl, ..Retention::default() })
+    };
+    let (long, short) = (client(3_600), client(60));
+    let left = || match server.answer(&["TTL", "job_status:p"]) {
+        milepost_redis_servers::Reply::Integer(seconds) => seconds,
+        other => panic!("{other:?}"),
+    };
+    let parent = JobId::parse("p").expect("a job id");
+    report(&long, "p", r#"{"cancellable":true}"#).await;
+    report(&short, "a", r#"{"parent_id":"p"}"#).await;
+    short.roll_up(&parent, now()).await.expect("it answers");
+    let states = long.states(&parent, 1, now()).await.expect("it answers");
+    assert!(states[0].view().children.is_some(), "it was rolled up");
+    assert!(left() > 3_000, "{} s", left());
+    let request = Request { action: Action::Cancel, by: None, reason: None };
+    short.request(&parent, &request, now()).await.expect("it answers");
+    assert!(left() > 3_000, "{} s", left());
+    // Its own report does: whoever reports a job decides.
+    report(&short, "p", "{}").await;
+    assert!(left() <= 60, "{} s", left());
 }

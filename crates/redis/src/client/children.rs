@@ -108,6 +108,11 @@ impl Client {
         Ok(Ok(()))
     }
 
+    /// Removes a job from the children of its former parent. If that fails, a server notices when it reads the parent's silent children.
+    pub(super) async fn leave_parent(&self, parent: &JobId, job: &JobId) {
+        let _ = Box::pin(self.change_child(parent, job, ChildChange::Gone)).await;
+    }
+
     /// Sends a job's summary to its parent, if it has one. If that fails, the summary stays pending until
     /// [`notify_parents`](Self::notify_parents) sends it.
     pub(super) async fn notify_parent(&self, state: &State) {

@@ -189,6 +189,9 @@ impl Client {
                     if let Some(index) = &accepted.index {
                         self.update_index(job, index).await;
                     }
+                    if let Some(left) = &accepted.left {
+                        self.leave_parent(left, job).await;
+                    }
                     self.notify_parent(&accepted.state).await;
                     if !accepted.repeated {
                         self.record_run(&accepted.state).await;

@@ -7,9 +7,11 @@
 -- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
 --
 -- Returns  state                                           it was folded
---          {'new', state, serial, server, begun, expires}  it was folded, with further values: the serial of the legacy
+--          {'new', state, serial, server, begun, expires, left}
+--                                                          it was folded, with further values: the serial of the legacy
 --                                                          publish; the server's identity, if the script had to ask for it;
---                                                          the scores that the caller has to write to the index. '' if none
+--                                                          the scores that the caller has to write to the index; the parent
+--                                                          that the job leaves. '' if none
 --          {'repeated', state}                             the end, or the request, that the job has already
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
@@ -226,12 +228,18 @@ if known and not same_attempt then
   timeline = end_attempt(call('HGET', job_key, 'timeline') or nil, latest, known_status, has_ended and seen or 0,
     call('HGET', job_key, tostring((written - 1) % ring)))
 end
+-- The parent that the job leaves, as JSON: that of the state before, if it is another one now.
+local left = known and not head and (not same_attempt
+  or given_attributes and string.find(given_attributes, ',"parent_id":', 1, true)) and attribute(known_attributes, 'parent_id')
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
   started_at, progressed_at, known_health, requested, pace, usual = nil, nil, nil, nil, nil, nil
 end
 local previous_progress = has_begun and known_progress or nil
 local attributes, carried = carry(known_attributes, given_attributes)
+if left and left == attribute(attributes, 'parent_id') then
+  left = nil
+end
 if is_end then
   usual = nil
 elseif given_attributes and string.find(given_attributes, ',"name":', 1, true) then
@@ -369,7 +377,8 @@ local life = is_end and keep_ended or keep
 if ttl then
   life = ttl * 1000
 end
-expires = now_ms + life
+-- Neither a request nor a child shortens a job's life: another server may keep jobs for longer.
+expires = math.max(now_ms + life, head and expires or 0)
 
 -- The first write has to be one that a server without memory refuses: after it, the server refuses none of this script.
 call('SET', status_key, state, 'PXAT', tostring(expires))
@@ -442,8 +451,8 @@ if not is_legacy then
 end
 
 local index_apart = is_due and not begun_key
-if digest or asked or index_apart then
+if digest or asked or index_apart or left then
   return {'new', state, serial and string.format('%.0f', serial) or '', asked or '',
-    index_apart and string.format('%.0f', begun) or '', index_apart and tostring(indexed) or ''}
+    index_apart and string.format('%.0f', begun) or '', index_apart and tostring(indexed) or '', left and cjson.decode('[' .. left .. ']')[1] or ''}
 end
 return state

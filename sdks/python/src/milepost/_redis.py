@@ -69,6 +69,7 @@ class Redis:
         if kind in (b"new", b"repeated"):
             state = json.loads(answer[1])
             self._client.update_index(job_id, answer)
+            self._client.leave_parent(job_id, answer)
             self._client.notify_parent(job_id, state)
             return Accepted(state["attempt"], state["position"], _request.read(state.get("requested")))
         if kind == b"ended":

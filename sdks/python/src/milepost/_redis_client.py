@@ -269,8 +269,21 @@ class RedisClient:
         parent = state.get("parent_id")
         if parent is None or not accepts("parent_id", parent):
             return
+        self._change_child(parent, self._child(parent, job_id, state))
+
+    def leave_parent(self, job_id: str, answer: Sequence[bytes]) -> None:
+        """Tells the parent that the job has left with this report, if it has left one. If that is lost, a server finds
+        out."""
+        if answer[0] != b"new" or len(answer) < 7 or not answer[6]:
+            return
+        parent = answer[6].decode()
+        keys = [self.names.keys(parent)[1], *([] if self.names.is_cluster else [_PARENTS])]
+        bounds = [str(TTL_MS), str(_MAX_CHILDREN), "200"]
+        self._change_child(parent, Call(CHILD, keys, [parent, job_id, "gone", "", "", "", "", "", *bounds]))
+
+    def _change_child(self, parent: str, call: Call) -> None:
         try:
-            (answer,) = self.run([self._child(parent, job_id, state)])
+            (answer,) = self.run([call])
             if self.names.is_cluster and not isinstance(answer, Exception) and answer != b"0":
                 self.connection().zadd(_PARENTS, {parent: float(answer)}, lt=True)
         except (redis.RedisError, Lost):
