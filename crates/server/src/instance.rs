@@ -14,7 +14,7 @@ use crate::counters::{Counters, DroppedLogLines, OpenSocket};
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::limits::connections::{Counted, TooMany};
-use crate::memory::Budget;
+use crate::memory::{Budget, ProcessMemory};
 use crate::response::problem::{Outcome, Refused};
 use crate::supervisor::Supervisor;
 use crate::websocket::ShardHandle;
@@ -39,6 +39,8 @@ pub(crate) struct Instance {
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Budget,
+    /// What the process uses of the budget. None if the program around the server does not say.
+    pub(crate) process_memory: Option<Arc<dyn ProcessMemory>>,
     /// The most connections. Each HTTP/2 stream that watches counts as one.
     pub(crate) max_connections: usize,
     pub(crate) limits: Limits,

@@ -36,4 +36,5 @@ pub use connection::proxy_header;
 pub use connection::{Listener, listen};
 pub use counters::DroppedLogLines;
 pub use limits::{ClientAddressHeader, TrustedProxies};
+pub use memory::ProcessMemory;
 pub use server::{Control, RunError, run, run_with};

@@ -24,7 +24,7 @@ use crate::counters::{Counters, DroppedLogLines};
 use crate::drain::{Drain, Stage};
 use crate::instance::Instance;
 use crate::limits::Limits;
-use crate::memory::Budget;
+use crate::memory::{self, Budget, ProcessMemory};
 use crate::router::router;
 use crate::supervisor::Supervisor;
 use crate::websocket::{self, ShardHandle};
@@ -37,6 +37,8 @@ pub struct Control<S, H> {
     pub hurry: H,
     /// Counts the log lines that were dropped because the log was not read, for `/metrics`.
     pub dropped_log_lines: DroppedLogLines,
+    /// The memory of the process. Without it, freed memory is given back when the allocator likes, however much there is.
+    pub memory: Option<Arc<dyn ProcessMemory>>,
 }
 
 /// Serves on `listener` until `shutdown` is done. Then asks every watcher to reconnect elsewhere, waits for work in
@@ -50,7 +52,8 @@ pub async fn run(
     listener: impl Into<Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let control = Control { shutdown, hurry: pending(), dropped_log_lines: Arc::new(|| 0) };
+    let dropped_log_lines: DroppedLogLines = Arc::new(|| 0);
+    let control = Control { shutdown, hurry: pending(), dropped_log_lines, memory: None };
     run_with(config, listener, control).await
 }
 
@@ -64,7 +67,7 @@ pub async fn run_with(
     control: Control<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Result<(), RunError> {
     let listener = listener.into();
-    let mut server = Server::build(config, &listener, control.dropped_log_lines)?;
+    let mut server = Server::build(config, &listener, control.dropped_log_lines, control.memory)?;
     server.start(listener);
     let failed = tokio::select! {
         () = control.shutdown => None,
@@ -83,8 +86,8 @@ struct Server {
     /// The accept loop and the shards' tasks: they end while the server shuts down.
     serving: JoinSet<()>,
     hub: JoinSet<()>,
-    /// Read the files of credentials, and of the certificate, again when they change.
-    gate: JoinSet<()>,
+    /// Read the files of credentials, and of the certificate, again when they change; watch the process' memory.
+    upkeep: JoinSet<()>,
     broker: JoinSet<()>,
     stop_broker: watch::Sender<bool>,
 }
@@ -99,6 +102,7 @@ impl Server {
         config: Config,
         listener: &Listener,
         dropped_log_lines: DroppedLogLines,
+        process_memory: Option<Arc<dyn ProcessMemory>>,
     ) -> Result<Self, RunError> {
         let address = listener.describe().map_err(RunError::Io)?;
         let ip = listener.ip().map_err(RunError::Io)?;
@@ -139,15 +143,16 @@ impl Server {
             counters,
             dropped_log_lines,
             memory,
+            process_memory,
             max_connections,
             drain,
             supervisor,
         });
         tracing::info!(%address, tls = instance.tls.is_some(), memory_limit = instance.memory.limit, "listening");
-        let (serving, hub, broker, gate) =
+        let (serving, hub, broker, upkeep) =
             (JoinSet::new(), JoinSet::new(), JoinSet::new(), JoinSet::new());
         let stop_broker = watch::Sender::new(false);
-        Ok(Self { instance, stage, reactors, serving, hub, gate, broker, stop_broker })
+        Ok(Self { instance, stage, reactors, serving, hub, upkeep, broker, stop_broker })
     }
 
     /// Starts every long-lived task, supervised. `ARCHITECTURE.md` describes what happens when one fails, and why.
@@ -169,12 +174,20 @@ impl Server {
         }));
         if let Some(gate) = &self.instance.gate {
             let gate = Arc::clone(gate);
-            self.gate
+            self.upkeep
                 .spawn(supervisor.clone().restarting("access", move || Arc::clone(&gate).run()));
         }
         if let Some(tls) = &self.instance.tls {
             let tls = Arc::clone(tls);
-            self.gate.spawn(supervisor.clone().restarting("tls", move || Arc::clone(&tls).run()));
+            self.upkeep.spawn(supervisor.clone().restarting("tls", move || Arc::clone(&tls).run()));
+        }
+        if let Some(memory) = &self.instance.process_memory {
+            let (memory, limit) = (Arc::clone(memory), self.instance.memory.limit);
+            self.upkeep.spawn(
+                supervisor
+                    .clone()
+                    .restarting("memory", move || memory::watch(Arc::clone(&memory), limit)),
+            );
         }
         let instance = Arc::clone(&self.instance);
         let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
@@ -200,7 +213,7 @@ impl Server {
         self.instance.tasks.close();
         self.instance.tasks.wait().await;
         self.hub.shutdown().await;
-        self.gate.shutdown().await;
+        self.upkeep.shutdown().await;
         self.stop_broker.send_replace(true);
         if tokio::time::timeout(CLOSE_BROKER, self.broker.join_next()).await.is_err() {
             tracing::error!("the broker did not stop in time");

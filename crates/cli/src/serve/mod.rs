@@ -1,6 +1,7 @@
 //! `milepost serve`: configures the server, runs it, and stops it on a signal.
 
 mod log;
+mod memory;
 mod settings;
 mod signals;
 
@@ -11,6 +12,7 @@ use milepost_server::{Config, Control, Listener, RunError};
 
 use crate::exit::{ExitCode, complain};
 use log::Log;
+use memory::Jemalloc;
 use settings::{Settings, Source};
 use signals::Signals;
 
@@ -93,6 +95,7 @@ impl Args {
             shutdown: signals.stopped(1),
             hurry: signals.stopped(2),
             dropped_log_lines: Arc::new(log.dropped()),
+            memory: Some(Arc::new(Jemalloc::new())),
         };
         let ended = tokio::select! {
             ended = milepost_server::run_with(config, listener, control) => ended,

@@ -55,6 +55,7 @@ impl Collector for Scrape {
         encode_process(&mut encoder, instance.started)?;
         encode_present(&mut encoder, instance, &held)?;
         encode_broker(&mut encoder, instance, &held)?;
+        encode_resident(&mut encoder, instance)?;
         encode_memory(&mut encoder, &instance.memory, &instance.hub, job_logs)?;
         encode_updates(&mut encoder, instance, &held)?;
         encode_estimates(&mut encoder, &instance.counters.accuracy)?;
@@ -238,6 +239,13 @@ fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fm
 }
 
 fn encode_memory(
+fn encode_resident(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fmt::Result {
+    let resident = instance.process_memory.as_ref().and_then(|memory| memory.resident());
+    let Some(resident) = resident else { return Ok(()) };
+    let help = "Resident memory of the process";
+    gauge(encoder, "process_resident_memory", help, Some(&Unit::Bytes), resident)
+}
+
     encoder: &mut DescriptorEncoder<'_>,
     memory: &Budget,
     hub: &Hub,

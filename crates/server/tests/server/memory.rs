@@ -1,6 +1,9 @@
 //! What others can make grow has a bound: `docs/operating.md`, "Memory".
 
-use milepost_server::Config;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use milepost_server::{Config, ProcessMemory};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -34,6 +37,10 @@ async fn bodies_in_flight_beyond_their_share_are_refused() {
     until("some to be refused", async || metric(&server, name).await > 0.0).await;
     let used = metric(&server, "milepost_memory_share_bytes{share=\"bodies\"}").await;
     assert!(used <= f64::from(8 << 20), "{used}");
+    // Operators need none of it.
+    for path in ["/livez", "/health", "/readyz", "/metrics", "/ws/stats", "/jobs"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
     // Who was let in is served, the others know why they are not.
     let mut problems = Vec::new();
     for mut stream in connections {
@@ -212,5 +219,63 @@ async fn watchers_of_logs_beyond_their_share_have_to_come_back() {
     let mut back = server.watch("/ws/jobs/j1").await;
     back.next().await;
     assert_eq!(back.next().await["attempt"], 2);
+    server.stop().await;
+}
+
+/// The memory of a process, as the test says that it is.
+#[derive(Default)]
+struct FakeMemory {
+    resident: AtomicUsize,
+    at_once: AtomicBool,
+}
+
+impl ProcessMemory for FakeMemory {
+    fn resident(&self) -> Option<usize> {
+        Some(self.resident.load(Ordering::Relaxed))
+    }
+
+    fn give_back_at_once(&self, at_once: bool) {
+        self.at_once.store(at_once, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn freed_memory_is_given_back_at_once_while_there_is_little() {
+    let memory = Arc::new(FakeMemory::default());
+    let server = Server::in_process(small(), memory.clone()).await;
+    let at_once = async || memory.at_once.load(Ordering::Relaxed);
+    // Three quarters of 64 MiB, and less than five eighths.
+    memory.resident.store(48 << 20, Ordering::Relaxed);
+    until("memory to be given back at once", at_once).await;
+    assert!(
+        (metric(&server, "process_resident_memory_bytes").await - f64::from(48 << 20)).abs() < 1.0
+    );
+    memory.resident.store(39 << 20, Ordering::Relaxed);
+    until("memory to be kept for a moment", async || !at_once().await).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn ends_do_not_bypass_the_limit_of_states() {
+    const LIMIT: usize = 4 << 20;
+    let server = Server::with(Config { max_bytes: Some(LIMIT), ..quick() }).await;
+    let jobs = |update: &dyn Fn(usize) -> Value| -> String {
+        (0..50).map(|n| format!("{}\n", update(n))).collect()
+    };
+    let end = |job: usize| json!({"job_id": format!("j{job}"), "status": "completed", "result": "x".repeat(64_000)});
+    // 1,000 jobs that end with 64 KB each: 64 MB, of which 4 MiB are kept.
+    for part in 0..20 {
+        let first = part * 50;
+        let begun = jobs(&|n| json!({"job_id": format!("j{}", first + n)}));
+        let ended = jobs(&|n| end(first + n));
+        for batch in [begun, ended] {
+            let outcomes = server.request("POST", "/updates", "", &batch).await.body;
+            assert!(!outcomes.contains("\"status\":5"), "{outcomes}");
+        }
+        let bytes = metric(&server, "milepost_broker_bytes").await;
+        assert!(bytes <= 4_194_304.0, "{bytes}");
+    }
+    assert!(metric(&server, "milepost_evicted_jobs_total").await >= 900.0);
+    assert_eq!(server.get("/jobs/j999").await.status, 200);
     server.stop().await;
 }

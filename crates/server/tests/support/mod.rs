@@ -5,10 +5,11 @@ mod events;
 mod raw;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use milepost_server::Config;
+use milepost_server::{Config, Control, ProcessMemory};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -63,11 +64,26 @@ impl Server {
     }
 
     pub(crate) fn on(config: Config, listener: TcpListener) -> Self {
+        Self::run(config, listener, None)
+    }
+
+    /// In a process of that memory.
+    pub(crate) async fn in_process(config: Config, memory: Arc<dyn ProcessMemory>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::run(config, listener, Some(memory))
+    }
+
+    fn run(config: Config, listener: TcpListener, memory: Option<Arc<dyn ProcessMemory>>) -> Self {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
+        let control = Control {
+            shutdown: async { drop(stopped.await) },
+            hurry: std::future::pending(),
+            dropped_log_lines: Arc::new(|| 0),
+            memory,
+        };
         let task = tokio::spawn(async move {
-            let shutdown = async { drop(stopped.await) };
-            milepost_server::run(config, listener, shutdown).await.unwrap();
+            milepost_server::run_with(config, listener, control).await.unwrap();
         });
         Self { address, stop: Some(stop), task }
     }
