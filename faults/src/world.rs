@@ -34,6 +34,11 @@ impl World {
         self.place(number).address
     }
 
+    /// Whether there is another instance to turn to.
+    pub(crate) fn has_others(&self) -> bool {
+        self.instances.len() > 1
+    }
+
     /// Whether an instance is being killed or restarted, so that its watchers may lose it.
     pub(crate) fn may_leave(&self, number: usize) -> bool {
         self.place(number).may_leave.load(Ordering::Acquire)

@@ -63,9 +63,14 @@ pub(crate) async fn work(jobs: Vec<Arc<Job>>, world: Arc<World>, rate: f64, firs
             None => None,
         };
         let response = response.filter(|response| response.status == 200);
+        let has_answered = response.is_some();
         if !response.is_some_and(|response| batch.settle(&response.body)) {
-            connection = None;
-            instance += 1;
+            // Reporters keep a connection on which they were answered. To open one delays the batch, whose updates have their
+            // times already.
+            if !has_answered || world.has_others() {
+                connection = None;
+                instance += 1;
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -48,6 +48,8 @@ pub(crate) async fn work(job: Arc<Job>, world: Arc<World>, rate: f64, first_inst
         match answer.as_ref().map(|answer| answer.status) {
             Some(200) => job.confirm(number, order == Order::End),
             Some(400..=499) => job.refuse(),
+            // It answered, so that the connection can be used again, and there is no other instance.
+            Some(_) if !world.has_others() => tokio::time::sleep(PAUSE).await,
             // No connection that a late answer may still come on is used again.
             _ => {
                 connection = None;
