@@ -41,6 +41,20 @@ pub(crate) struct Clocks {
     pub(crate) progressed: u64,
     /// The time under which the job is queued for its next check; none if it is not queued.
     pub(crate) queued: Option<u64>,
+    /// How the job counts among the stripe's workers.
+    pub(crate) counted: Counted,
+}
+
+/// How a job counts among the workers that may be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// It does not: it is lost already, or silence does not matter.
+    #[default]
+    Not,
+    /// Its worker was heard lately.
+    Heard,
+    /// Its worker has been silent for some time.
+    Silent,
 }
 
 /// The states before the present one, oldest first.

@@ -27,11 +27,13 @@ use milepost_protocol::{
 };
 
 use capacity::Capacity;
+use clocks::Look;
 use families::{Families, ROLL_UP_INTERVAL};
 use logs::Logs;
 use milepost_broker::{
     Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
-    LogPart, LogStats, ReportError, Reported, RequestError, Stats, SystemClock, Unavailable,
+    LogPart, LogStats, MassLoss, ReportError, Reported, RequestError, Stats, SystemClock,
+    Unavailable, Verdict, Workers,
 };
 use names::Names;
 use page::Page;
@@ -103,6 +105,7 @@ pub struct Embedded {
     /// When the clocks of jobs were checked last, and since when silence counts. In milliseconds of the clock's `elapsed`.
     looked_at: AtomicU64,
     clocks_from: AtomicU64,
+    losses: Mutex<MassLoss>,
 }
 
 const STRIPES: u64 = 16;
@@ -130,6 +133,7 @@ impl Embedded {
             last_begun: AtomicU64::new(0),
             looked_at: AtomicU64::new(now),
             clocks_from: AtomicU64::new(now),
+            losses: Mutex::default(),
         }
     }
 
@@ -231,10 +235,39 @@ impl Embedded {
         if now.saturating_sub(last) > STOPPED {
             self.clocks_from.store(now, Ordering::Relaxed);
         }
-        let from = self.clocks_from.load(Ordering::Relaxed);
-        for stripe in &self.stripes {
-            while lock(stripe).check_clocks(SLICE, from, self.context()) {}
+        let losing = self.losing();
+        if losing == Verdict::StartOver {
+            self.clocks_from.store(now, Ordering::Relaxed);
         }
+        let look =
+            Look { from: self.clocks_from.load(Ordering::Relaxed), holds: losing == Verdict::Hold };
+        let mut held = false;
+        for stripe in &self.stripes {
+            while lock(stripe).check_clocks(SLICE, look, &mut held, self.context()) {}
+        }
+        if held && self.losses().hold(self.clock.elapsed(), self.workers()) {
+            tracing::warn!("{}", self.losses().warning().unwrap_or_default());
+        }
+    }
+
+    /// What happens to workers that have been silent for too long.
+    fn losing(&self) -> Verdict {
+        let verdict = self.losses().look(self.clock.elapsed(), self.workers());
+        match verdict {
+            Verdict::StartOver => tracing::info!("most workers report again"),
+            Verdict::GiveUp => tracing::warn!("most workers are still silent: their jobs are lost"),
+            Verdict::Lose | Verdict::Hold => {}
+        }
+        verdict
+    }
+
+    fn losses(&self) -> MutexGuard<'_, MassLoss> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn workers(&self) -> Workers {
+        let of_stripes = self.stripes.iter().map(|stripe| lock(stripe).workers);
+        of_stripes.fold(Workers::default(), Workers::plus)
     }
 
     fn context(&self) -> Context<'_> {
@@ -391,8 +424,12 @@ impl Broker for Embedded {
         }
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.losses().warning().into_iter().collect()
+    }
+
     fn stats(&self) -> Stats {
-        self.capacity.stats()
+        Stats { mass_losses: self.losses().count(), ..self.capacity.stats() }
     }
 
     async fn run(&self, mut stop: tokio::sync::watch::Receiver<bool>) {

@@ -13,7 +13,7 @@ use crate::jobs::{Jobs, Key};
 use crate::logs::Logs;
 use crate::names::Names;
 use crate::store::{Record, Store};
-use milepost_broker::{History, Listener};
+use milepost_broker::{History, Listener, Workers};
 
 /// The jobs whose ids hash to the same lock.
 ///
@@ -31,6 +31,7 @@ pub(crate) struct Stripe {
     pub(crate) index: Index,
     /// The jobs whose health changes with time, by the time of their next check.
     pub(crate) clocks: Queue,
+    pub(crate) workers: Workers,
 }
 
 /// By milliseconds of the clock's `elapsed`.

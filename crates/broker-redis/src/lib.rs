@@ -8,6 +8,7 @@ mod conditions;
 mod health;
 mod job_queue;
 mod log_ends;
+mod losses;
 mod refusals;
 mod rereads;
 mod subscriber;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 
 use conditions::Conditions;
 use log_ends::LogEnds;
+use losses::Losses;
 use milepost_broker::{
     Appended, Broker, Clock, History, JobLogs, Jobs, JobsQuery, Listener, LogError, LogPage,
     LogPart, LogStats, MAX_CONSIDERED, MAX_JOB_LOG_BYTES, ReportError, Reported, RequestError,
@@ -47,6 +49,7 @@ pub struct Redis {
     shared: Shared,
     subscribers: Subscribers,
     log_ends: LogEnds,
+    losses: Losses,
     /// Identifies this instance in the names of its own channels.
     instance: String,
     jobs: AtomicUsize,
@@ -74,6 +77,7 @@ impl Redis {
             shared,
             subscribers: Subscribers::default(),
             log_ends: LogEnds::default(),
+            losses: Losses::default(),
             instance: format!("{token:x}"),
             jobs: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -116,34 +120,6 @@ impl Redis {
         }
         for warning in self.shared.health.update_conditions(conditions) {
             tracing::warn!("Redis: {warning}");
-        }
-    }
-
-    /// Changes the health of jobs whose worker has been silent, or which have made no progress, for too long. After a pause of
-    /// Redis or of this process, in which no report could arrive, all clocks start over.
-    async fn update_health(&self) {
-        const EVERY: Duration = Duration::from_secs(1);
-        const PAUSE: Duration = Duration::from_secs(3);
-        const SLICE: usize = 256;
-        // In a Cluster the list of due jobs may be on another server than the jobs, so health does not change with time there.
-        if self.shared.names.is_cluster() {
-            return std::future::pending().await;
-        }
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut from, mut last_check) = (0, None::<Duration>);
-        loop {
-            tick.tick().await;
-            let Ok((asked, jobs)) = self.client.due(SLICE).await else { continue };
-            let now = self.shared.clock.elapsed();
-            if last_check.is_none_or(|last| now.saturating_sub(last) > PAUSE) {
-                from = asked;
-            }
-            last_check = Some(now);
-            for job in jobs {
-                // A job whose check fails is due again in a second.
-                let _ = self.client.clock(&job, from, asked, self.shared.clock.now()).await;
-            }
         }
     }
 
@@ -319,7 +295,7 @@ impl Broker for Redis {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.shared.health.warning().into_iter().collect()
+        self.shared.health.warning().into_iter().chain(self.losses.warning()).collect()
     }
 
     fn stats(&self) -> Stats {
@@ -330,6 +306,7 @@ impl Broker for Redis {
             evicted: 0,
             refused,
             unreadable,
+            mass_losses: self.losses.count(),
         }
     }
 
@@ -339,7 +316,7 @@ impl Broker for Redis {
             () = self.subscribers.run(&self.client, &self.shared, &self.instance, &mut tasks) => {}
             () = self.probe_servers() => {}
             () = self.maintain_index() => {}
-            () = self.update_health() => {}
+            () = self.losses.run(&self.client, &*self.shared.clock) => {}
             () = self.roll_up_children() => {}
             () = self.notify_parents() => {}
             () = self.log_ends.run(&self.client) => {}

@@ -221,4 +221,6 @@ pub struct Stats {
     pub refused: u64,
     /// How often a job could not be read, since start.
     pub unreadable: u64,
+    /// How often most workers were silent at once, so that none was lost, since start.
+    pub mass_losses: u64,
 }

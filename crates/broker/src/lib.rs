@@ -7,6 +7,7 @@ mod broker;
 mod clock;
 mod job_logs;
 mod jobs;
+mod mass_loss;
 
 pub use broker::{
     Broker, History, Listener, ReportError, Reported, RequestError, Stats, Unavailable,
@@ -17,3 +18,4 @@ pub use job_logs::{
     line_cost,
 };
 pub use jobs::{Jobs, JobsQuery, Keyword, MAX_CONSIDERED};
+pub use mass_loss::{MassLoss, Verdict, Workers};

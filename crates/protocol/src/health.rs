@@ -91,6 +91,13 @@ impl Patience {
         self.ending.filter(|most| silence >= *most)
     }
 
+    /// After how much silence the worker is probably gone: two thirds of the time after which the job is lost, or ends. None if
+    /// neither happens.
+    pub fn silent_after(&self) -> Option<Duration> {
+        let first = [self.silent, self.ending].into_iter().flatten().min();
+        first.map(|first| first / 3 * 2)
+    }
+
     /// When the health may become worse than it is, or the job may end, given the moments at which the job was heard and
     /// progressed last; none if neither will happen.
     pub fn next_change(

@@ -10,7 +10,7 @@ use crate::report::{ChildChange, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
     CHILD, CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ,
-    REPORT, REPORT_END, RUNS, Script,
+    REPORT, REPORT_END, RUNS, SILENT, Script,
 };
 
 /// One run of a script.
@@ -168,8 +168,24 @@ impl Call {
         Self { script: &LOG_READ, keys: vec![job_key], arguments }
     }
 
+    /// Counts the workers of some jobs, and those that are silent.
+    pub(crate) fn silent(names: Names, jobs: &[JobId], from: i64) -> Self {
+        let key = |job| {
+            let [_, job_key] = names.keys(job);
+            job_key
+        };
+        let keys = jobs.iter().map(key).collect();
+        Self { script: &SILENT, keys, arguments: vec![from.to_string().into_bytes()] }
+    }
+
     /// Changes a job's health if it is due. `from` and `asked` are by the server's clock, in milliseconds.
-    pub(crate) fn clock(names: Names, job: &JobId, from: i64, asked: i64, now: Timestamp) -> Self {
+    pub(crate) fn clock(
+        names: Names,
+        job: &JobId,
+        (from, asked): (i64, i64),
+        holds: bool,
+        now: Timestamp,
+    ) -> Self {
         let mut keys: Vec<_> = names.keys(job).into();
         keys.push(CLOCKS.to_owned());
         let arguments = [
@@ -179,6 +195,7 @@ impl Call {
             from.to_string(),
             asked.to_string(),
             random(now),
+            u8::from(holds).to_string(),
         ];
         Self { script: &CLOCK, keys, arguments: arguments.map(String::into_bytes).into() }
     }

@@ -63,6 +63,8 @@ pub(crate) static LEGACY_END: Script = Script::allow_oom(LEGACY_FOLD);
 pub(crate) static READ: Script = Script::new(&[include_str!("scripts/read.lua")]);
 pub(crate) static CLOCK: Script =
     Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/clock.lua")]);
+pub(crate) static SILENT: Script =
+    Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/silent.lua")]);
 pub(crate) static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);
 pub(crate) static FORGET: Script =
     Script::new(&[include_str!("scripts/children.lua"), include_str!("scripts/forget.lua")]);

@@ -271,7 +271,7 @@ fn health_changes_once_when_its_time_has_come() {
         let look = |from: i64| {
             let (asked, due) = runtime.block_on(client.due(9)).expect("an answer");
             for job in &due {
-                runtime.block_on(client.clock(job, from, asked, now)).expect("an answer");
+                runtime.block_on(client.clock(job, (from, asked), false, now)).expect("an answer");
             }
             (asked, due.len())
         };
@@ -284,10 +284,10 @@ fn health_changes_once_when_its_time_has_come() {
         assert_eq!((due, newest().1), (1, first.clone()));
         std::thread::sleep(Duration::from_millis(60));
         // A script that was held up does nothing.
-        runtime.block_on(client.clock(&job, 0, asked - 10_000, now)).expect("an answer");
+        runtime.block_on(client.clock(&job, (0, asked - 10_000), false, now)).expect("an answer");
         assert_eq!(newest().1, first);
         for _ in 0..3 {
-            runtime.block_on(client.clock(&job, 0, asked, now)).expect("an answer");
+            runtime.block_on(client.clock(&job, (0, asked), false, now)).expect("an answer");
         }
         let (states, stalled) = newest();
         assert_eq!((states, stalled.health()), (2, Some(Health::Stalled)), "exactly once");
@@ -322,7 +322,7 @@ fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
             let (asked, due) = runtime.block_on(client.due(9)).expect("an answer");
             // As many instances do at once.
             for _ in 0..3 {
-                runtime.block_on(client.clock(&job, from, asked, now)).expect("an answer");
+                runtime.block_on(client.clock(&job, (from, asked), false, now)).expect("an answer");
             }
             due.len()
         };
@@ -396,7 +396,7 @@ fn look_at(connection: &mut redis::Connection, job: &JobId, now: i64) -> bool {
     command.arg(at_the_time(&code)).arg(3);
     command.arg(format!("job_status:{job}")).arg(format!("job_meta:{job}"));
     command.arg("{milepost}:clocks").arg(format!("job_progress:{job}"));
-    command.arg("PUBLISH").arg(job.as_str()).arg(0).arg(now).arg("c0ffee");
+    command.arg("PUBLISH").arg(job.as_str()).arg(0).arg(now).arg("c0ffee").arg(0);
     command.arg(now / 1_000).arg(now % 1_000 * 1_000);
     command.query::<i64>(connection).expect("an answer") == 1
 }

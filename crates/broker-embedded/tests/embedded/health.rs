@@ -199,3 +199,91 @@ async fn progress_of_children_winds_the_clock_of_a_standstill() {
     pass(&broker, &clock, 1);
     assert_eq!(health(&broker, "p").await, Some(Health::Stalled), "it stands still again");
 }
+
+/// So many jobs that report every ten seconds, or are to.
+async fn fleet(broker: &Embedded, jobs: usize) {
+    for n in 0..jobs {
+        report(broker, &format!("fleet-{n}"), r#"{"heartbeat":10}"#).await;
+    }
+}
+
+async fn lost(broker: &Embedded, jobs: usize) -> usize {
+    let mut lost = 0;
+    for n in 0..jobs {
+        lost += usize::from(health(broker, &format!("fleet-{n}")).await == Some(Health::Lost));
+    }
+    lost
+}
+
+#[tokio::test]
+async fn if_most_workers_are_silent_none_is_lost_for_now() {
+    let (broker, clock) = in_memory(Limits::default());
+    fleet(&broker, 40).await;
+    report(&broker, "ends", r#"{"lost_after":30}"#).await;
+    pass(&broker, &clock, 29);
+    assert_eq!(broker.warnings(), [""; 0]);
+    pass(&broker, &clock, 60);
+    assert_eq!(lost(&broker, 40).await, 0);
+    assert!(!state(&broker, "ends").await.expect("it is known").status().is_end());
+    let warnings = broker.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("41 of 41"), "{warnings:?}");
+    assert_eq!(broker.stats().mass_losses, 1);
+
+    // Half of them report again. The others have their time anew, and are then lost one by one.
+    for n in 0..20 {
+        report(&broker, &format!("fleet-{n}"), "{}").await;
+    }
+    report(&broker, "ends", r#"{"status":"completed"}"#).await;
+    pass(&broker, &clock, 1);
+    assert_eq!(broker.warnings(), [""; 0]);
+    for _ in 0..2 {
+        pass(&broker, &clock, 14);
+        assert_eq!(lost(&broker, 40).await, 0);
+        for n in 0..20 {
+            report(&broker, &format!("fleet-{n}"), "{}").await;
+        }
+    }
+    // A job that was held is looked at every ten seconds.
+    pass(&broker, &clock, 11);
+    assert_eq!(lost(&broker, 40).await, 20);
+    assert_eq!(broker.stats().mass_losses, 1);
+}
+
+#[tokio::test]
+async fn silent_workers_are_lost_after_five_minutes_at_last() {
+    let (broker, clock) = in_memory(Limits::default());
+    fleet(&broker, 40).await;
+    pass(&broker, &clock, 30 + 299);
+    assert_eq!(lost(&broker, 40).await, 0);
+    pass(&broker, &clock, 12);
+    assert_eq!(lost(&broker, 40).await, 40);
+    assert_eq!((broker.warnings().len(), broker.stats().mass_losses), (0, 1));
+    // Lost jobs do not count any more: those that come now are watched by themselves.
+    report(&broker, "alone", r#"{"heartbeat":10}"#).await;
+    pass(&broker, &clock, 30);
+    assert_eq!(health(&broker, "alone").await, Some(Health::Lost));
+}
+
+#[tokio::test]
+async fn a_few_workers_are_lost_beside_many() {
+    let (broker, clock) = in_memory(Limits::default());
+    fleet(&broker, 40).await;
+    for _ in 0..6 {
+        pass(&broker, &clock, 10);
+        // Those that have ended, been forgotten or never said how often they report do not count.
+        for n in 20..40 {
+            report(&broker, &format!("fleet-{n}"), "{}").await;
+        }
+    }
+    assert_eq!(lost(&broker, 40).await, 20);
+    for n in 20..30 {
+        report(&broker, &format!("fleet-{n}"), r#"{"status":"completed"}"#).await;
+    }
+    broker.forget(&job("fleet-30")).await.expect("it answers");
+    report(&broker, "fleet-31", r#"{"heartbeat":null}"#).await;
+    pass(&broker, &clock, 30);
+    for n in 32..40 {
+        assert_eq!(health(&broker, &format!("fleet-{n}")).await, Some(Health::Lost), "8 are few");
+    }
+    assert_eq!(broker.stats().mass_losses, 0);
+}

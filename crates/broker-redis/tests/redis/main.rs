@@ -3,6 +3,7 @@
 
 mod faults;
 mod hostile;
+mod losses;
 mod old_server;
 mod retention;
 #[path = "../support/mod.rs"]

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Position, Timestamp, Update};
@@ -5,6 +6,7 @@ use milepost_protocol::{JobId, Position, Timestamp, Update};
 use super::Client;
 use crate::Failure;
 use crate::call::Call;
+use crate::names::CLOCKS;
 use crate::report::Source;
 
 impl Client {
@@ -22,19 +24,54 @@ impl Client {
         Ok((now, jobs))
     }
 
+    /// Of the jobs that may become lost, or end, because their worker is silent: how many there are, and how many of those
+    /// workers have been silent for two thirds of the time for that. Time before `from` does not count as silence. If there are
+    /// many jobs, those that are due next and those that are due last stand for all.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn silent(&self, from: i64) -> Result<(usize, usize), Failure> {
+        /// The most jobs of either end.
+        const SAMPLE: usize = 512;
+        /// So many in one script, so that Redis is not busy with it for long.
+        const SLICE: usize = 128;
+        let mut jobs = BTreeSet::new();
+        for (command, first, last) in
+            [("ZRANGEBYSCORE", "-inf", "+inf"), ("ZREVRANGEBYSCORE", "+inf", "-inf")]
+        {
+            let mut command = redis::cmd(command);
+            command.arg(CLOCKS).arg(first).arg(last).arg("LIMIT").arg(0).arg(SAMPLE);
+            jobs.extend(self.connection.query::<Vec<String>>(&command).await?);
+        }
+        let jobs: Vec<_> = jobs.iter().filter_map(|id| JobId::parse(id).ok()).collect();
+        let (mut known, mut silent) = (0, 0);
+        for slice in jobs.chunks(SLICE) {
+            let answer = self.run(&Call::silent(self.names, slice, from)).await?;
+            let numbers = answer.0.iter().map(|part| std::str::from_utf8(part).ok()?.parse().ok());
+            let numbers: Option<Vec<usize>> = numbers.collect();
+            let Some(&[its_known, its_silent]) = numbers.as_deref() else {
+                return Err(Failure::unexpected("two numbers"));
+            };
+            (known, silent) = (known + its_known, silent + its_silent);
+        }
+        Ok((known, silent))
+    }
+
     /// Changes a job's health if it is due, or ends the job because its worker is lost. Time before `from` does not count as
-    /// silence. The script does nothing if it runs much later than `asked`. Both are by the server's clock, in milliseconds.
+    /// silence. The script does nothing if it runs much later than `asked`. Both are by the server's clock, in milliseconds. With
+    /// `holds`, no job becomes lost or ends; returns whether that would have happened.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn clock(
         &self,
         job: &JobId,
-        from: i64,
-        asked: i64,
+        (from, asked): (i64, i64),
+        holds: bool,
         now: Timestamp,
-    ) -> Result<(), Failure> {
-        let answer = self.run(&Call::clock(self.names, job, from, asked, now)).await?;
+    ) -> Result<bool, Failure> {
+        let call = Call::clock(self.names, job, (from, asked), holds, now);
+        let answer = self.run(&call).await?;
         let parts: Option<Vec<_>> =
             answer.0.iter().map(|part| std::str::from_utf8(part).ok()).collect();
         if parts.as_deref() == Some(&["1"])
@@ -42,13 +79,16 @@ impl Client {
         {
             self.notify_parent(&state).await;
         }
+        if parts.as_deref() == Some(&["held"]) {
+            return Ok(true);
+        }
         // Any other answer means that the job does not end.
-        let Some([position, attempt, silence]) = parts.as_deref() else { return Ok(()) };
+        let Some([position, attempt, silence]) = parts.as_deref() else { return Ok(false) };
         let lost = Position::parse(position).zip(attempt.parse().ok()).zip(silence.parse().ok());
         let ((position, attempt), silence) =
             lost.ok_or_else(|| Failure::unexpected("a lost job"))?;
         let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
         // Another answer than an accepted end means that a report or another instance came first.
-        self.fold(&end, Some(Source::Lost(position)), now, false, None).await.map(|_| ())
+        self.fold(&end, Some(Source::Lost(position)), now, false, None).await.map(|_| false)
     }
 }

@@ -7,12 +7,16 @@
 --          that does not count: the server may have been down, so that no report could arrive
 --       5  when the caller asked which jobs are due. A script that runs much later than that does nothing
 --       6  random hex digits: the job's secret if a new epoch begins, as in report.lua
+--       7  1 if no job is to become lost, or to end, because most workers are silent: silent.lua
 --
 -- Returns 1 if the health has changed; {position, attempt, milliseconds} if the worker has been silent for so long that the
--- caller has to end the attempt (report.lua, 'lost'); 0 otherwise.
+-- caller has to end the attempt (report.lua, 'lost'); 'held' if one of the two would have happened without the last argument; 0
+-- otherwise.
 local MAX_DELAY = 3000
 -- If the caller does not end the attempt, the job is due again after this time, in milliseconds.
 local END_AGAIN = 1000
+-- A job that is held is due again after this time, in milliseconds.
+local HELD = 10000
 -- The places of the values in a job's meta: see report.lua.
 local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, ATTEMPT, STATUS = 1, 2, 3, 4, 5, 6, 7, 8
 local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
@@ -23,8 +27,8 @@ local DIGITS = 16
 local RANKS = {ok = 0, stalled = 1, lost = 2}
 
 local status_key, job_key, clocks_key = KEYS[1], KEYS[2], KEYS[3]
-local channel, publish, job, from, asked, random =
-  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local channel, publish, job, from, asked, random, holds =
+  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
 local call = redis.call
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,12 +42,13 @@ if known[LAYOUT] ~= 1 or known[EXPIRES] <= now_ms then
   return 0
 end
 local silent, still, ending = patience(known[ATTRIBUTES], known[STATUS])
-local health, state, open_state, position, is_over = known[HEALTH], nil, nil, nil, nil
+local health, state, open_state, position, is_over, is_held = known[HEALTH], nil, nil, nil, nil, nil
 if health then
   local seen, progressed = math.max(known[SEEN], from), math.max(known[PROGRESSED], from)
   local present = silent and now_ms - seen >= silent and 'lost' or still and now_ms - progressed >= still and 'stalled' or 'ok'
   is_over = ending and now_ms - seen >= ending
-  if RANKS[present] > RANKS[health] and not is_over then
+  is_held = holds and (is_over or present == 'lost' and health ~= 'lost')
+  if RANKS[present] > RANKS[health] and not is_over and not is_held then
     local newest = call('HGET', job_key, tostring((known[WRITTEN] - 1) % known[RING]))
     local before, after = string.match(newest or '', '^(.*,"health":)"%a+"(.*),"position":"[^"]*"}$')
     if before then
@@ -61,7 +66,7 @@ if health then
       state = open_state .. '}'
     end
   end
-  known[CLOCKED] = is_over and now_ms + END_AGAIN or next_change(health, silent, still, ending, seen, progressed)
+  known[CLOCKED] = is_held and now_ms + HELD or is_over and now_ms + END_AGAIN or next_change(health, silent, still, ending, seen, progressed)
 else
   -- The job has ended, or none of its attributes sets a limit any more.
   known[CLOCKED] = nil
@@ -88,6 +93,9 @@ if state then
   local proof = string.sub(redis.sha1hex(known[SECRET] .. position), 1, DIGITS)
   call(publish, channel, open_state .. ',"proof":"' .. proof .. '"}')
   return 1
+end
+if is_held then
+  return 'held'
 end
 if is_over then
   return {known[EPOCH] .. '-' .. known[NUMBER], tostring(known[ATTEMPT]), tostring(math.floor(ending))}

@@ -142,6 +142,7 @@ fn encode_counts(
         ("milepost_errors", "Faults on the server's side", errors),
         ("milepost_evicted_jobs", "Ended jobs evicted", held.evicted),
         ("milepost_evicted_logs", "Logs of jobs evicted", job_logs.evicted),
+        ("milepost_mass_losses", "Times that most workers were silent at once", held.mass_losses),
         ("milepost_unreadable_jobs", "Times that a job could not be read", held.unreadable),
     ];
     for (name, help, count) in counts {
@@ -238,7 +239,6 @@ fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fm
     ConstCounter::new(instance.audit.omitted()).encode(omissions)
 }
 
-fn encode_memory(
 fn encode_resident(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fmt::Result {
     let resident = instance.process_memory.as_ref().and_then(|memory| memory.resident());
     let Some(resident) = resident else { return Ok(()) };
@@ -246,6 +246,7 @@ fn encode_resident(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> 
     gauge(encoder, "process_resident_memory", help, Some(&Unit::Bytes), resident)
 }
 
+fn encode_memory(
     encoder: &mut DescriptorEncoder<'_>,
     memory: &Budget,
     hub: &Hub,
