@@ -6,8 +6,8 @@ use rcgen::{
     date_time_ymd,
 };
 
-/// An authority of the test's own, and a server's certificate by it for 127.0.0.1 and localhost. As files, since that is
-/// how Redis takes them.
+/// A certificate authority for tests, and a server's certificate from it for 127.0.0.1 and localhost. They are files, because
+/// Redis reads files.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     /// The authority's certificate, for clients to trust.
@@ -19,12 +19,12 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes them, in `folder`.
+    /// Creates them in `folder`.
     pub fn in_folder(folder: &Path) -> Self {
         Self::valid_until(folder, 2999)
     }
 
-    /// Makes some that hold until the end of a year, in `folder`.
+    /// Creates certificates that are valid until the end of a year, in `folder`.
     pub fn valid_until(folder: &Path, year: i32) -> Self {
         let made = make(year).expect("certificates can be made");
         let names = ["authority.pem", "certificate.pem", "key.pem"];

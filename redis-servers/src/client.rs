@@ -1,4 +1,4 @@
-//! A client for one command at a time. The tests' own: it must not share a fault with the client under test.
+//! A client for one command at a time. Tests have a client of their own so that it shares no bug with the client under test.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -6,22 +6,22 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// A server that has not answered by then is frozen, or as good as.
+/// How long a reply may take. A server that takes longer counts as frozen.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// No answer that a test asks for is longer, or deeper.
+/// The bounds of a reply, in bytes and in levels. No reply in the tests is larger or deeper.
 const LARGEST: usize = 64 << 20;
 const DEEPEST: usize = 8;
 
-/// What a server answered.
+/// A server's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing there.
+    /// No value.
     Nil,
     /// A number.
     Integer(i64),
-    /// Text; what is not UTF-8 in it is replaced.
+    /// Text. Bytes that are not UTF-8 are replaced.
     Text(String),
-    /// Several.
+    /// An array of replies.
     Array(Vec<Reply>),
 }
 
@@ -35,12 +35,12 @@ impl Reply {
         }
     }
 
-    /// The number, also if it came as text.
+    /// The number, also if the reply is text.
     pub fn integer(&self) -> Option<i64> {
         self.text()?.parse().ok()
     }
 
-    /// What is in the array; nothing for all else.
+    /// The elements of the array; none if the reply is something else.
     pub fn items(&self) -> &[Reply] {
         match self {
             Self::Array(items) => items,
@@ -58,7 +58,7 @@ impl Reply {
 /// Why there is no reply.
 #[derive(Debug)]
 pub enum Error {
-    /// The server refused the command; its words, such as `OOM command not allowed …`.
+    /// The server refused the command. The text is its message, such as `OOM command not allowed …`.
     Refused(String),
     /// The server is gone, or has not answered within 5 s.
     Silent(io::Error),
@@ -88,7 +88,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// A connection to a server's own socket in the file system: there whatever its ports, TLS and the network are like.
+/// A connection to a server's Unix socket, which works whatever the state of its ports, TLS and the network.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
@@ -114,8 +114,8 @@ impl Client {
     }
 }
 
-/// Reads one reply (RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>). An error within an array is
-/// an error of the whole.
+/// Reads one reply (RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>). An error within an array makes the
+/// whole reply an error.
 fn read(from: &mut impl BufRead, depth: usize) -> Result<Reply, Error> {
     let malformed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     if depth > DEEPEST {

@@ -7,26 +7,26 @@ use crate::port;
 use crate::server::{Kind, Server};
 
 const SLOTS: u32 = 16_384;
-/// Three make the smallest cluster that can lose one.
+/// The smallest cluster that can lose a primary has three.
 const PRIMARIES: usize = 3;
-/// So many keys of a slot are moved at a time.
+/// How many keys of a slot are moved at a time.
 const BATCH: &str = "100";
 
-/// A Cluster of three primaries, that notices within two seconds when one is gone.
+/// A Cluster of three primaries. It notices a lost primary within two seconds.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The nodes: the first three began as primaries, each with a third of the slots; then the first primary's first
-    /// replica, the second's, the third's, the first's second, …
+    /// The nodes. The first three start as primaries, each with a third of the slots. Then come the first replicas of these
+    /// three, then their second replicas, and so on.
     pub nodes: Vec<Server>,
 }
 
 impl Cluster {
-    /// Three primaries, each with so many replicas; all slots are served when this returns.
+    /// Starts three primaries with this many replicas each. All slots are served when this returns.
     pub fn start(replicas: usize) -> Self {
         Self::with(replicas, &Options::default())
     }
 
-    /// The same, with these options for each node. (Passwords: only the default user's.)
+    /// Like [`start`](Self::start), with these options for each node. Of passwords, only the default user's is supported.
     pub fn with(replicas: usize, options: &Options) -> Self {
         let options = options.clone().line("cluster-node-timeout 2000");
         let count = PRIMARIES * (1 + replicas);
@@ -39,7 +39,7 @@ impl Cluster {
             node.answer(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]);
         }
         for (index, node) in cluster.nodes.iter().enumerate() {
-            // Nodes that come with the same epoch would have to quarrel first.
+            // Nodes with the same epoch would have to resolve a conflict first.
             node.answer(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
             if index > 0 {
                 cluster.introduce(node);
@@ -69,7 +69,7 @@ impl Cluster {
         slot.and_then(|slot| u16::try_from(slot).ok()).expect("KEYSLOT answers with a slot")
     }
 
-    /// Which node serves the slot, by its own word.
+    /// The node that says that it serves the slot.
     pub fn owner(&self, slot: u16) -> usize {
         eventually("the slot is served", || {
             self.nodes.iter().position(|node| serves(node, slot) == Some(true))
@@ -104,17 +104,17 @@ impl Cluster {
             command.extend(keys.iter().map(String::as_str));
             from.answer(&command);
         }
-        // First who gets it, then who gives it, so that at no time nobody has it; then all other primaries.
+        // First the new owner, then the old one, so that the slot always has an owner; then all other primaries.
         to.answer(&["CLUSTER", "SETSLOT", &name, "NODE", &to_id]);
         from.answer(&["CLUSTER", "SETSLOT", &name, "NODE", &to_id]);
         for node in &self.nodes {
-            // Replicas refuse, and those that are down do not answer; they all learn it from the others.
+            // Replicas refuse this, and nodes that are down do not reply. Both learn of it from the other nodes.
             let _ = node.command(&["CLUSTER", "SETSLOT", &name, "NODE", &to_id]);
         }
         eventually("the slot has moved", || (serves(to, slot) == Some(true)).then_some(()));
     }
 
-    /// Kills the slot's primary and waits until a replica serves its slots; gives both.
+    /// Kills the slot's primary, and waits until a replica serves its slots. Returns both.
     pub fn fail_over(&mut self, slot: u16) -> (usize, usize) {
         let before = self.owner(slot);
         self.nodes[before].kill();
@@ -125,7 +125,7 @@ impl Cluster {
         (before, now)
     }
 
-    /// Waits until every node that runs says that all slots are served, and every replica is in step.
+    /// Waits until every running node says that all slots are served, and every replica is in sync.
     pub fn settled(&self) {
         self.until("the cluster serves all slots", |node| Some(state(node)? == "ok"));
         self.until("the replicas are in step", |node| {
@@ -148,14 +148,14 @@ impl Cluster {
         self.nodes.iter().find(runs).expect("a node of the cluster runs")
     }
 
-    /// Has the first node meet `node`.
+    /// Makes the first node meet `node`.
     fn introduce(&self, node: &Server) {
         let (port, bus) = (node.port().to_string(), node.bus().to_string());
         self.nodes[0].answer(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
     }
 }
 
-/// Whether a node says of itself that it is the slot's primary.
+/// Whether a node says that it is the slot's primary.
 fn serves(node: &Server, slot: u16) -> Option<bool> {
     let lines = node.command(&["CLUSTER", "NODES"]).ok()?.text()?;
     let own = lines.lines().find(|line| line.contains("myself"))?;

@@ -1,17 +1,17 @@
 //! Real Redis servers for tests, and a network to them that breaks.
 //!
-//! - [`Server`]: one `redis-server`, as its [`Options`] say: password, memory limit, persistence, TLS. It can be killed,
-//!   frozen and started again, with its data or without.
+//! - [`Server`]: one `redis-server` with [`Options`]: password, memory limit, persistence, TLS. It can be killed, frozen and
+//!   restarted, with its data or without.
 //! - [`Sentinels`]: a primary, its replicas, and three Sentinels that watch over them.
 //! - [`Cluster`]: three primaries, each with as many replicas as asked for.
-//! - [`Process`]: any other program that is to go with the test.
-//! - [`Proxy`]: what lies between a client and a server: it delays, holds, cuts and refuses.
+//! - [`Process`]: any other program that ends with the test.
+//! - [`Proxy`]: a network between a client and a server, which delays, holds, cuts and refuses connections.
 //!
-//! Everything listens on 127.0.0.1, on ports that were free, keeps its files in a temporary folder, and is gone with its
-//! value; also when the test's process is killed. `redis-server` has to be installed: `cargo xtask setup`.
+//! Everything listens on free ports of 127.0.0.1, keeps its files in a temporary folder, and ends when its value is dropped, or
+//! when the test's process is killed. `redis-server` has to be installed: `cargo xtask setup`.
 //!
-//! This is for tests: what does not work panics, with a message that says what, and the server's log. Only a command that
-//! a server refuses or does not answer is an [`Error`], since that is what many tests are about.
+//! This is for tests: failures panic, with a message and the server's log. Only a command that a server refuses or does not
+//! answer is an [`Error`], because many tests are about that.
 
 mod certificates;
 mod client;
@@ -36,10 +36,10 @@ pub use server::{Data, PROGRAM_VARIABLE, Server};
 
 use std::time::{Duration, Instant};
 
-/// Nothing here takes as long, unless it hangs.
+/// Anything that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `check` finds something. Panics, naming `what`, if it does not within 30 s.
+/// Waits until `check` returns something. Panics with `what` in the message if that takes more than 30 s.
 fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,40 +1,40 @@
-/// What a restart of the server finds again.
+/// Which data survives a restart of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Persistence {
-    /// Nothing.
+    /// None.
     #[default]
     None,
-    /// Every write that was answered (`appendonly yes`): it survives `kill -9`.
+    /// Every acknowledged write (`appendonly yes`), even after `kill -9`.
     Appended,
-    /// What the latest snapshot has: `SAVE`, or a shutdown.
+    /// The data of the latest snapshot, which `SAVE` or a shutdown writes.
     Snapshot,
 }
 
-/// How a [`crate::Server`] is to be.
+/// The options of a [`crate::Server`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What a restart finds again.
+    /// Which data survives a restart.
     pub persistence: Persistence,
     /// The default user's password (`requirepass`).
     pub password: Option<String>,
-    /// An ACL user: name, password, and rules such as `~job_* &job_* +@all`. The default user is off then.
+    /// An ACL user: name, password, and rules such as `~job_* &job_* +@all`. The default user is disabled then.
     pub user: Option<(String, String, String)>,
-    /// At most so many bytes; what would need more is refused (`noeviction`).
+    /// The most bytes of memory. Writes beyond that are refused (`noeviction`).
     pub max_memory: Option<u64>,
-    /// TLS only, with certificates of the server's own.
+    /// Whether the server accepts only TLS, with certificates of its own.
     pub tls: bool,
-    /// Any further lines of `redis.conf`.
+    /// Further lines of `redis.conf`.
     pub lines: Vec<String>,
 }
 
 impl Options {
-    /// Also this line of `redis.conf`.
+    /// Adds a line of `redis.conf`.
     pub fn line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());
         self
     }
 
-    /// With this persistence.
+    /// Sets the persistence.
     pub fn persistence(mut self, persistence: Persistence) -> Self {
         self.persistence = persistence;
         self

@@ -1,11 +1,11 @@
 use std::net::TcpListener;
 
-/// Ports below those that the kernel gives to outgoing connections (32768 and up): while a server is down, nobody takes
-/// its port by chance, and nobody who dials it is connected to himself.
+/// Ports below those of outgoing connections (32768 and up). So while a server is down, no connection takes its port by chance,
+/// and a client that dials the port is not connected to itself.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const TRIES: usize = 100;
 
-/// A port on 127.0.0.1 that nobody listens on. Somebody may by the time it is used: who uses it tries again.
+/// A port of 127.0.0.1 without a listener. Another process may take it before it is used, so the caller has to retry.
 pub fn free_port() -> u16 {
     for _ in 0..TRIES {
         let port = fastrand::u16(PORTS);

@@ -5,8 +5,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What the watchdog runs: it sleeps until its input ends, which the kernel sees to when the test's process is gone,
-/// however it went. A Ctrl-C in the terminal, which everybody here gets, must not end it before its work is done.
+/// The script of the watchdog. It sleeps until its input ends, which the kernel ensures when the test's process ends for any
+/// reason. Ctrl-C in the terminal reaches all processes, and must not end the watchdog before its work is done.
 const WATCHDOG: &str =
     r#"trap "" INT TERM HUP; read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf "$2""#;
 
@@ -18,11 +18,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it. What it says is added to the file `log`. If the test's process is killed, so is this one, and
-    /// `folder` is removed, if there is one.
+    /// Starts the program. Its output is appended to the file `log`. If the test's process is killed, the program is killed
+    /// too, and `folder`, if given, is removed.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If the program cannot be started.
     pub fn start(mut command: Command, log: &Path, folder: Option<&Path>) -> io::Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;
         let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -44,7 +44,7 @@ impl Process {
         }
     }
 
-    /// Its number.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.program.id()
     }
@@ -54,7 +54,7 @@ impl Process {
         self.program.try_wait().expect("a child can be waited for")
     }
 
-    /// Sends it a signal; panics if there is nobody to get it.
+    /// Sends it a signal. Panics if the process does not exist.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.program);
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
@@ -68,7 +68,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The watchdog first: it must not kill a number that belongs to somebody else by then.
+        // The watchdog ends first, because it must not kill another process that reuses the id.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
         let _ = self.program.kill();

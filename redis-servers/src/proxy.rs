@@ -17,8 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{eventually, port};
 
-/// At most so many bytes are under way in one direction of a connection; then its sender has to wait, as with TCP's own
-/// window.
+/// The most bytes in flight in one direction of a connection. Beyond that the sender has to wait, as with the window of TCP.
 const WINDOW: usize = 1 << 20;
 const CHUNK: usize = 64 << 10;
 
@@ -31,12 +30,12 @@ pub enum Way {
     ToClient,
 }
 
-/// What has gone through the proxy since it was started.
+/// The traffic through the proxy since its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// Connections that were taken.
+    /// Accepted connections.
     pub connections: u64,
-    /// Those of them that are open.
+    /// Open connections.
     pub open: u64,
     /// Bytes delivered to the server.
     pub to_server: u64,
@@ -44,7 +43,7 @@ pub struct Traffic {
     pub to_client: u64,
 }
 
-/// One port of 127.0.0.1 before one server's. Every fault lasts until [`Proxy::heal`].
+/// A port of 127.0.0.1 in front of a server's port. Every fault lasts until [`Proxy::heal`].
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -53,13 +52,13 @@ pub struct Proxy {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How it behaves now.
+/// The present faults.
 #[derive(Clone, Debug, Default)]
 struct Conduct {
     to_server: Lane,
     to_client: Lane,
     refuses: bool,
-    /// Connections that were taken before this many cuts are cut.
+    /// How many cuts there were. Connections that were accepted before the latest cut are cut.
     cuts: u64,
     over: bool,
 }
@@ -80,7 +79,7 @@ struct Counts {
 }
 
 impl Proxy {
-    /// A proxy to `server` that lets everything pass.
+    /// Starts a proxy to `server` without faults.
     pub fn to(server: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
@@ -102,34 +101,34 @@ impl Proxy {
         Self { address, conduct, counts, thread: Some(thread) }
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on, what goes that way takes so much longer.
+    /// Delays everything in this direction.
     pub fn delay(&self, way: Way, delay: Duration) {
         self.conduct.send_modify(|conduct| conduct.lane(way).delay = delay);
     }
 
-    /// From now on, nothing that goes that way arrives; connections stay open, and what has been sent arrives after
-    /// [`Proxy::heal`], as it does when a network comes back.
+    /// Holds everything in this direction. Connections stay open, and the held bytes arrive after [`Proxy::heal`], as after an
+    /// outage of the network.
     pub fn hold(&self, way: Way) {
         self.conduct.send_modify(|conduct| conduct.lane(way).holds = true);
     }
 
-    /// Resets (RST) all connections that are open; what was under way is lost. New ones are taken.
+    /// Resets (RST) all open connections. Bytes in flight are lost. New connections are accepted.
     pub fn cut(&self) {
         self.conduct.send_modify(|conduct| conduct.cuts += 1);
     }
 
-    /// From now on, nobody listens: who connects is refused. Connections that are open stay.
+    /// Stops listening, so that new connections are refused. Open connections stay.
     pub fn refuse(&self) {
         self.conduct.send_modify(|conduct| conduct.refuses = true);
         self.until_listening(false);
     }
 
-    /// Everything passes again, at once.
+    /// Ends all faults at once.
     pub fn heal(&self) {
         self.conduct.send_modify(|conduct| {
             *conduct = Conduct { cuts: conduct.cuts, over: conduct.over, ..Conduct::default() };
@@ -143,7 +142,7 @@ impl Proxy {
         });
     }
 
-    /// What has gone through.
+    /// The traffic so far.
     pub fn traffic(&self) -> Traffic {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Traffic {
@@ -183,7 +182,7 @@ impl Counts {
     }
 }
 
-/// Takes connections until it is over.
+/// Accepts connections until the proxy is dropped.
 async fn serve(
     listener: TcpListener,
     address: SocketAddr,
@@ -204,7 +203,7 @@ async fn serve(
         if refuses {
             listener = None;
         } else if listener.is_none() {
-            // The port is ours but for a moment of the kernel's; if somebody else has it, try until he is gone.
+            // The port may be taken for a moment, so try until it is free.
             listener = TcpListener::bind(address).await.ok();
         }
         counts.listening.store(listener.is_some(), Ordering::Release);
@@ -229,10 +228,10 @@ async fn serve(
             },
         }
     }
-    // Those that are left are dropped with the runtime.
+    // The remaining connections are dropped with the runtime.
 }
 
-/// One connection, until either side ends it or it is cut.
+/// Serves a connection until either side ends it, or it is cut.
 async fn connection(
     mut client: TcpStream,
     server: SocketAddr,
@@ -254,7 +253,7 @@ async fn connection(
         let one = lane(from_client, to_server, Way::ToServer, lanes.0, &counts);
         let other = lane(from_server, to_client, Way::ToClient, lanes.1, &counts);
         tokio::select! {
-            // An error either way (a reset) ends both; an end of stream, only its own way.
+            // An error in either direction (a reset) ends both directions; an end of stream ends only its own.
             both = async { tokio::try_join!(one, other) } => both.is_ok(),
             _ = conduct.wait_for(|now| now.cuts != cuts || now.over) => false,
         }
@@ -265,7 +264,7 @@ async fn connection(
     counts.open.fetch_sub(1, Ordering::Relaxed);
 }
 
-/// Carries what comes in to the other side, as late as it has to be.
+/// Copies the bytes of one direction, with its delay.
 async fn lane(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -282,7 +281,7 @@ async fn lane(
         if waiting.is_empty() && ended {
             return to.shutdown().await;
         }
-        // The delay of now, not of when it came, so that a heal lets everything go at once.
+        // The present delay, not that at arrival, so that `heal` releases everything at once.
         let due = waiting.front().filter(|_| !now.holds).map(|(came, _)| *came + now.delay);
         tokio::select! {
             biased;

@@ -7,25 +7,26 @@ use crate::server::{Kind, Server};
 
 /// The name under which the Sentinels know the primary.
 const NAME: &str = "milepost";
-/// So many agree that a primary is down: of three, so that one may be gone.
+/// How many of the three Sentinels have to agree that a primary is down, so that one may be missing.
 const QUORUM: usize = 2;
 
-/// A primary, its replicas, and three Sentinels that make a replica the primary when theirs is gone for a second.
+/// A primary, its replicas, and three Sentinels that promote a replica when the primary has been gone for a second.
 #[derive(Debug)]
 pub struct Sentinels {
-    /// Primary and replicas; the primary is the first, until there was a failover: [`Sentinels::primary`].
+    /// The primary and its replicas. The first is the primary until a failover: see [`Sentinels::primary`].
     pub servers: Vec<Server>,
     /// The Sentinels.
     pub sentinels: Vec<Server>,
 }
 
 impl Sentinels {
-    /// A primary with so many replicas, which are in step when this returns. All know of each other.
+    /// Starts a primary with this many replicas. When this returns, the replicas are in sync, and all servers know each other.
     pub fn start(replicas: usize) -> Self {
         Self::with(replicas, &Options::default())
     }
 
-    /// The same, with these options for primary and replicas. (Passwords: only the default user's.)
+    /// Like [`start`](Self::start), with these options for the primary and the replicas. Of passwords, only the default user's is
+    /// supported.
     pub fn with(replicas: usize, options: &Options) -> Self {
         let primary = Server::with(options.clone());
         let port = primary.port();
@@ -67,7 +68,7 @@ impl Sentinels {
         self.sentinels.iter().map(Server::address).collect()
     }
 
-    /// Which of the servers is the primary: by the word of most Sentinels, and its own.
+    /// The server that most Sentinels, and the server itself, say is the primary.
     pub fn primary(&self) -> usize {
         eventually("the Sentinels agree on a primary", || {
             let index = (0..self.servers.len()).find(|index| self.who_say(*index) >= QUORUM)?;
@@ -87,7 +88,7 @@ impl Sentinels {
         self.sentinels.iter().filter(says).count()
     }
 
-    /// Kills the primary and waits until another server is the primary, and all Sentinels know it; gives both.
+    /// Kills the primary, and waits until another server is the primary and all Sentinels know it. Returns both.
     pub fn fail_over(&mut self) -> (usize, usize) {
         let before = self.primary();
         self.servers[before].kill();

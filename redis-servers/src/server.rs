@@ -15,14 +15,13 @@ use crate::options::{Options, Persistence};
 use crate::port;
 use crate::process::Process;
 
-/// The user that [`Server::command`] is where there are passwords: whatever a test does to the others', this one may
-/// do everything.
+/// The user of [`Server::command`] if there are passwords. Whatever a test does to other users, this one may do everything.
 const OWN_USER: &str = "redis-servers";
 const OWN_PASSWORD: &str = "redis-servers";
-/// So many ports are tried where somebody else took the one that was free a moment ago.
+/// How many ports are tried if other processes take those that were free a moment ago.
 const TRIES: usize = 20;
 
-/// The variable that names another server to start, such as Valkey's: a program on the `PATH`, or a path.
+/// The variable that names another server program, such as Valkey's: a name on the `PATH`, or a path.
 pub const PROGRAM_VARIABLE: &str = "MILEPOST_TEST_REDIS_SERVER";
 
 fn program() -> PathBuf {
@@ -30,16 +29,16 @@ fn program() -> PathBuf {
     named.map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
 }
 
-/// What a server finds when it is started again.
+/// Which data a restarted server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// What its [`Persistence`] kept.
+    /// The data that its [`Persistence`] kept.
     Kept,
-    /// Nothing. (Its part in a cluster and its role as replica are not data: they stay.)
+    /// None. Its configuration as a node of a cluster or as a replica is not data, and stays.
     Lost,
 }
 
-/// What else a server is.
+/// The kind of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Plain,
@@ -57,23 +56,23 @@ pub struct Server {
     kind: Kind,
     port: u16,
     certificates: Option<Certificates>,
-    // Ended before its folder is removed.
+    // Dropped before its folder is removed.
     process: Option<Process>,
     folder: TempDir,
 }
 
 impl Server {
-    /// A server without a password that keeps nothing.
+    /// Starts a server without a password and without persistence.
     pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    /// A server as `options` say; it answers when this returns.
+    /// Starts a server with these options. It answers when this returns.
     pub fn with(options: Options) -> Self {
         Self::of_kind(options, |_| Kind::Plain)
     }
 
-    /// A server of a kind that may depend on its port, which is another at each try.
+    /// Starts a server of a kind that may depend on its port, which differs with each attempt.
     pub(crate) fn of_kind(options: Options, kind: impl Fn(u16) -> Kind) -> Self {
         let prefix = tempfile::Builder::new().prefix("redis-").tempdir();
         let folder = prefix.expect("a temporary folder can be made");
@@ -103,7 +102,7 @@ impl Server {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// The process's number; it is another after a restart. Panics while the server is down.
+    /// The process id, which changes with a restart. Panics while the server is down.
     pub fn id(&self) -> u32 {
         self.process().id()
     }
@@ -113,7 +112,7 @@ impl Server {
         self.url_through(self.address())
     }
 
-    /// The same, for who reaches the server by way of another address: a [`crate::Proxy`]'s.
+    /// The URL for clients that reach the server at another address, such as that of a [`crate::Proxy`].
     pub fn url_through(&self, address: SocketAddr) -> String {
         let scheme = if self.options.tls { "rediss" } else { "redis" };
         let who = match (&self.options.user, &self.options.password) {
@@ -124,18 +123,18 @@ impl Server {
         format!("{scheme}://{who}{address}")
     }
 
-    /// Whom to trust, if the server speaks TLS.
+    /// The certificate to trust, if the server uses TLS.
     pub fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
     }
 
-    /// What the server has said.
+    /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Runs one command, whose words need not be text, as a user that may do everything, on a connection of its own that needs neither network nor
-    /// TLS.
+    /// Runs one command, whose arguments need not be text. It runs as a user that may do everything, over the server's Unix
+    /// socket.
     ///
     /// # Errors
     /// If the server refuses it, is down, or does not answer within 5 s.
@@ -147,7 +146,7 @@ impl Server {
         client.command(words)
     }
 
-    /// The same, where nothing else than an answer will do: panics on an error.
+    /// Like [`command`](Self::command), but panics on an error.
     pub fn answer<W: AsRef<[u8]>>(&self, words: &[W]) -> Reply {
         let answer = self.command(words);
         answer.unwrap_or_else(|error| {
@@ -156,39 +155,39 @@ impl Server {
         })
     }
 
-    /// Ends the server as `kill -9` does: it saves nothing and says goodbye to nobody.
+    /// Kills the server (SIGKILL), so that it saves nothing and closes no connection.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Asks the server to end (SIGTERM): it saves, if it is one that does, and closes its connections. Waits for it.
+    /// Stops the server (SIGTERM): it saves, if it has persistence, and closes its connections. Waits until it has ended.
     pub fn shut_down(&mut self) {
         let mut process = self.process.take().expect("the server runs");
         process.signal(Signal::TERM);
         process.wait();
     }
 
-    /// Whether the process is there; a frozen one is.
+    /// Whether the process exists, which it does while it is frozen.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
-    /// Stops the process where it stands (SIGSTOP): its connections stay open, and nobody answers.
+    /// Freezes the process (SIGSTOP): its connections stay open, and it does not answer.
     pub fn freeze(&self) {
         self.process().signal(Signal::STOP);
     }
 
-    /// Lets a frozen process go on (SIGCONT).
+    /// Resumes a frozen process (SIGCONT).
     pub fn thaw(&self) {
         self.process().signal(Signal::CONT);
     }
 
-    /// Starts the server again on its port, after killing it if it runs; it answers when this returns.
+    /// Restarts the server on its port; kills it first if it runs. It answers when this returns.
     pub fn restart(&mut self, data: Data) {
         self.kill();
         if data == Data::Lost {
             let folder = self.folder.path();
-            // What is not there need not be removed.
+            // It is no error if there is nothing to remove.
             let _ = fs::remove_file(folder.join("dump.rdb"));
             let _ = fs::remove_dir_all(folder.join("appendonlydir"));
         }
@@ -255,7 +254,7 @@ impl Server {
             assert!(!ended, "the server ended at once:\n{log}");
             assert!(Instant::now() < deadline, "the server does not answer:\n{log}");
             let socket = self.folder.path().join("socket");
-            // A password, missing here, is an answer too. `LOADING` is not yet one.
+            // An error because of a missing password counts as an answer. `LOADING` does not.
             match Client::connect(&socket).and_then(|mut client| client.command(&["PING"])) {
                 Ok(_) => return Ok(()),
                 Err(Error::Refused(words)) if words.starts_with("NOAUTH") => return Ok(()),
@@ -290,7 +289,7 @@ impl Server {
             all.push(format!("tls-ca-cert-file {}", files.authority.display()));
         }
         if self.kind != Kind::Sentinel {
-            // Passwords of a primary are also what its replicas come with.
+            // Replicas log in with the password of their primary.
             if let Some(password) = password {
                 all.push(format!("requirepass {password}"));
                 all.push(format!("masterauth {password}"));
@@ -313,7 +312,7 @@ impl Server {
                 }
                 Persistence::Snapshot => vec!["save 3600 1".to_owned()],
             });
-            // A replica is there at once, not after the seconds in which others might join it.
+            // Replicas sync at once, instead of waiting some seconds for others to join.
             all.push("repl-diskless-sync-delay 0".to_owned());
         }
         if let Kind::Node { bus } = self.kind {
@@ -326,5 +325,5 @@ impl Server {
     }
 }
 
-/// Somebody listens on the port.
+/// Another process listens on the port.
 struct PortTaken;

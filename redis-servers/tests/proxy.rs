@@ -1,4 +1,4 @@
-//! The network that breaks.
+//! The proxy: a network that breaks.
 
 #![allow(clippy::unwrap_used, reason = "also what is no test itself is test code here")]
 
@@ -11,7 +11,7 @@ use milepost_redis_servers::{Proxy, Traffic, Way};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers every byte with itself, until the listener's test is over.
+/// Echoes every byte, until the test is over.
 fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,7 +47,7 @@ fn hear(mut stream: &TcpStream) -> u8 {
     byte[0]
 }
 
-/// Waits until the proxy says so.
+/// Waits until the proxy's traffic satisfies the condition.
 fn until(proxy: &Proxy, holds: impl Fn(Traffic) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds(proxy.traffic()) {
@@ -60,7 +60,7 @@ fn until(proxy: &Proxy, holds: impl Fn(Traffic) -> bool) {
 fn what_goes_through_is_counted_and_comes_out_whole() {
     let proxy = Proxy::to(echo());
     let mut stream = connect(&proxy);
-    // More than all buffers between hold.
+    // More than all buffers on the way hold.
     let sent: Vec<u8> = (0..8_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let mut writer = stream.try_clone().unwrap();
     let copy = sent.clone();
@@ -92,7 +92,7 @@ fn a_delay_is_one_way_and_keeps_the_order() {
         }
         assert_eq!([hear(&stream), hear(&stream), hear(&stream)], [1, 2, 3]);
         assert!(begun.elapsed() >= Duration::from_millis(100), "not delayed");
-        // What is under way need not wait any more.
+        // Bytes in flight no longer wait.
         proxy.delay(way, Duration::from_secs(3600));
         say(&stream, 4);
         proxy.heal();
@@ -116,7 +116,7 @@ fn what_is_held_arrives_when_it_heals() {
     assert_eq!(hear(&stream), 1);
     proxy.hold(Way::ToServer);
     say(&stream, 2);
-    // Connections are still taken, and stay silent.
+    // Connections are still accepted, and stay silent.
     let second = connect(&proxy);
     say(&second, 7);
     until(&proxy, |now| now.connections == 2);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use milepost_redis_servers::{Data, Error, Options, Reply, Sentinels};
 
-/// An error while it does not say: Sentinels cut connections to a server whose role they change.
+/// The role that the server reports. An error while it reports none: Sentinels cut connections to a server whose role they change.
 fn role(sentinels: &Sentinels, server: usize) -> Result<String, Error> {
     let role = sentinels.servers[server].command(&["ROLE"])?;
     Ok(role.items()[0].text().expect("a role is text"))
@@ -29,8 +29,8 @@ fn a_replica_takes_over_and_in_the_end_there_is_one_primary() {
     assert_eq!(sentinels.servers[1].answer(&["GET", "a"]), Reply::Text("1".into()));
     sentinels.servers[1].answer(&["SET", "a", "2"]);
 
-    // It comes back as a primary, without data, until the Sentinels make it a replica, or, where one of them had
-    // not heard of the first failover and did another, to let the other one be.
+    // It comes back as a primary without data, until the Sentinels make it a replica. If one Sentinel did not notice the first
+    // failover and starts another one, they may also keep it as the primary.
     sentinels.servers[0].restart(Data::Lost);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,4 +1,4 @@
-//! One server: as its options say, and killed, frozen and started again.
+//! One server: its options, and that it can be killed, frozen and restarted.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ fn refusal(reply: Result<Reply, Error>) -> String {
     }
 }
 
-/// What `redis-cli` says, by way of the server's URL: as another client sees it.
+/// The output of `redis-cli` at the server's URL: the view of another client.
 fn cli(server: &Server, arguments: &[&str]) -> String {
     let mut cli = Command::new("redis-cli");
     cli.args(["--no-auth-warning", "-u", &server.url()]).args(arguments);
@@ -61,7 +61,7 @@ fn what_a_restart_finds_again() {
 fn a_frozen_server_answers_when_it_is_thawed() {
     let server = Server::start();
     server.freeze();
-    // The kernel still takes connections for it; nobody answers on them.
+    // The kernel still accepts connections for it, but nothing answers.
     let status = format!("/proc/{}/stat", server.id());
     let stopped = || std::fs::read_to_string(&status).unwrap().contains(") T ");
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -85,7 +85,7 @@ fn a_password_keeps_others_out() {
     let url = server.url().replace("secret", "wrong");
     let output = Command::new("redis-cli").args(["-u", &url, "PING"]).output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stdout).contains("PONG"));
-    // A test may change it.
+    // A test may change this setting.
     server.answer(&["CONFIG", "SET", "requirepass", "another"]);
     assert_ne!(cli(&server, &["PING"]), "PONG");
 }
@@ -134,7 +134,7 @@ fn a_server_and_its_folder_are_gone_with_the_value() {
     assert!(!std::path::Path::new(&folder).exists());
 }
 
-/// Run by the test below, in a process of its own.
+/// The test below runs this in a process of its own.
 #[test]
 #[ignore = "it waits to be killed"]
 fn waits_to_be_killed() {

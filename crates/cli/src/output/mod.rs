@@ -11,7 +11,7 @@
 //! 3. a percentage or a count that is *shaped* like progress ([`meter`] states the rule).
 //!
 //! Of several bars in one stream the outermost is the job's, or their sum ([`concurrent`]). A bar that has come to 100 % is
-//! a phase's once other text follows: then how far the command is is unknown again. OSC 9;4, by which a program tells the
+//! a phase's once other text follows: then how far the command is is unknown again. OSC 9;4, by which a program shows the
 //! terminal how far it is, is read too ([`osc`]).
 //!
 //! Anything else is text. A line with control characters or bytes that are not UTF-8 is never progress.
