@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     address: SocketAddr,
     stream: TcpStream,
     bytes: Vec<u8>,
+    /// The key to send, if the server asks for one.
+    key: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,12 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { address, stream, bytes: Vec::new() })
+        Ok(Self { address, stream, bytes: Vec::new(), key: None })
+    }
+
+    /// The same connection, with a key in each request.
+    pub(crate) fn with_key(self, key: Option<&'static str>) -> Self {
+        Self { key, ..self }
     }
 
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer> {
@@ -58,8 +65,10 @@ impl Connection {
     async fn send(&mut self, method: &str, path: &str, body: &str, sent: usize) -> io::Result<()> {
         let (address, length) = (self.address, body.len());
         let body = &body[..sent];
+        let authorization = self.key.map(|key| format!("Authorization: Bearer {key}\r\n"));
+        let authorization = authorization.unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: {length}\r\n\r\n{body}"
         );
         self.stream.write_all(request.as_bytes()).await
     }

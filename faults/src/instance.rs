@@ -60,6 +60,11 @@ impl Instance {
         self.address
     }
 
+    /// The key that it asks for.
+    pub(crate) fn key(&self) -> Option<&'static str> {
+        self.setup.key
+    }
+
     /// Starts the process; it need not be ready yet.
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
         if let Some(data) = &self.setup.data {

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::ArgPredicate;
 
 use crate::failure::Failure;
 use crate::fault::Fault;
@@ -43,7 +44,11 @@ struct Arguments {
     #[arg(long, default_value_t = 500)]
     jobs: usize,
     /// How many watchers there are, spread over jobs and instances
-    #[arg(long, default_value_t = 1000)]
+    #[arg(
+        long,
+        default_value_t = 1000,
+        default_value_if("soak_tokens", ArgPredicate::IsPresent, "5000")
+    )]
     watchers: usize,
     /// How many updates a second each job has
     #[arg(long, default_value_t = 20.0)]
@@ -66,6 +71,9 @@ struct Arguments {
     /// The same with two instances and a Redis that is killed in each round
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["self_test", "faults", "soak"])]
     soak_redis: Option<u64>,
+    /// Let watchers with tokens that expire come and go for so many minutes: 5,000 of them, unless `--watchers` says otherwise
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["self_test", "faults", "soak", "soak_redis"])]
+    soak_tokens: Option<u64>,
     /// Say which faults there are
     #[arg(long)]
     list: bool,
@@ -117,6 +125,9 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         return lies::are_found_out(&load, runtime.handle());
     }
 
+    if let Some(minutes) = arguments.soak_tokens {
+        return soak::tokens::run(&load, Duration::from_secs(60 * minutes), runtime.handle());
+    }
     if let Some(minutes) = arguments.soak.or(arguments.soak_redis) {
         let time = Duration::from_secs(60 * minutes);
         return soak::run(&load, time, arguments.soak_redis.is_some(), runtime.handle());

@@ -16,6 +16,8 @@ pub(crate) struct Setup {
     pub(crate) open_files: Option<usize>,
     /// Its folder is a file system of its own, with this many bytes.
     pub(crate) disk: Option<usize>,
+    /// The key that it asks for.
+    pub(crate) key: Option<&'static str>,
     /// Where its log goes.
     pub(crate) log: LogTo,
 }
@@ -69,6 +71,9 @@ impl Setup {
         words.extend(["serve", "--listen", listen].map(str::to_owned));
         if let Some(data) = &self.data {
             words.extend(["--data-dir".into(), data.display().to_string()]);
+        }
+        if let Some(key) = self.key {
+            words.extend(["--set".to_owned(), format!("key={key}")]);
         }
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);

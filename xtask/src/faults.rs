@@ -8,22 +8,29 @@ pub(crate) fn simulate(arguments: &[String]) -> Vec<Step> {
     vec![Step::command("simulate", "hubs, reporters and watchers on simulated time", run)]
 }
 
-/// Instances abused for a while: `--minutes N`, and `--redis` for two instances and a Redis that restarts.
+/// Instances abused for a while: `--minutes N`; `--redis` for two instances and a Redis that restarts, or `--tokens` for watchers
+/// whose tokens expire.
 pub(crate) fn soak(arguments: &[String]) -> Result<Vec<Step>, String> {
-    let (mut minutes, mut redis) = ("20", false);
+    let (mut minutes, mut kind) = ("20", None);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--redis" => redis = true,
+            "--redis" | "--tokens" if kind.is_none() => {
+                kind = Some(argument.replace("--", "--soak-"))
+            }
             "--minutes" => {
                 let number = arguments.next().filter(|number| number.parse::<u64>().is_ok());
                 minutes = number.ok_or("--minutes takes a number")?;
             }
-            _ => return Err(format!("soak takes --minutes N and --redis, not {argument}")),
+            _ => {
+                return Err(format!(
+                    "soak takes --minutes N and one of --redis and --tokens, not {argument}"
+                ));
+            }
         }
     }
-    let kind = if redis { "--soak-redis" } else { "--soak" };
-    Ok(steps(&[kind.to_owned(), minutes.to_owned()]))
+    let kind = kind.unwrap_or_else(|| "--soak".to_owned());
+    Ok(steps(&[kind, minutes.to_owned()]))
 }
 
 /// The fault suite, which is a crate of its own and knows its own arguments.
