@@ -124,6 +124,16 @@ test('times and numbers are in the person’s locale and time zone', async () =>
   noFaults();
 });
 
+test('a job of two days ago has its dates', async () => {
+  await server.report('film', { progress: 0.5, stage: 'encode' });
+  const { started_at: started } = await server.state('film');
+  const page = await open('/?job=film', {}, (page) => void page.clock.setFixedTime(Date.parse(started) + 2 * 86_400_000));
+  const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' }).format(new Date(started));
+  await reads(page, '[data-part="begun"]', new RegExp(`^${day}.* \\d\\d:\\d\\d$`));
+  await reads(page, '.timeline', new RegExp(`${day}.* \\d\\d:\\d\\d:\\d\\d`));
+  noFaults();
+});
+
 test('a click shows when something was instead of how long ago', async () => {
   await server.report('film', { progress: 0.5 });
   const page = await open('/?job=film');

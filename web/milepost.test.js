@@ -622,6 +622,22 @@ test('a socket that a policy blocks is replaced at once', async () => {
   assert.deepEqual(received, []);
 });
 
+test('a socket whose making a policy forbids is replaced at once', async () => {
+  globalThis.WebSocket = class {
+    constructor() {
+      throw new Error('The load for this content was blocked.');
+    }
+  };
+  const { session, received } = start();
+  session.watch('a', undefined, {});
+  pass(0);
+  pass(100);
+  await settle();
+  assert.equal(requests.length, 1);
+  assert.match(requests[0].url, /\/jobs\/a\/events/);
+  assert.deepEqual(received, []);
+});
+
 for (const [what, status, type] of [['a page', 200, 'text/html'], ['another service', 404, 'application/json']]) {
   test(`${what} instead of a server fails the watch and is named`, async () => {
     const warn = mock.method(console, 'warn', () => {});
@@ -814,6 +830,8 @@ test('a log of an address that no socket can have is given up', async () => {
     }
   };
   const { errors } = followLog();
+  await settle();
+  pass(0);
   await settle();
   assert.deepEqual(errors.map(({ code }) => code), [4400]);
 });

@@ -1,6 +1,7 @@
 // @ts-check
 /** `<job-progress>` and the module below it, in Chromium, with a real server and a network that fails. */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
@@ -558,3 +559,19 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     if (process.env['SCREENSHOTS']) await page.screenshot({ path: `${process.env['SCREENSHOTS']}/component-${colorScheme}.png` });
   });
 }
+
+test('an address of another site: each element says so, one warning', async (t) => {
+  // As a single-page application answers whatever it is asked for.
+  const site = createServer((_, response) => void response.writeHead(200, { 'content-type': 'text/html', 'access-control-allow-origin': '*' }).end('<!doctype html><title>Shop</title>'));
+  await new Promise((resolve) => site.listen(0, '127.0.0.1', () => resolve(null)));
+  t.after(() => site.close());
+  const { port } = /** @type {import('node:net').AddressInfo} */ (site.address());
+  /** @type {string[]} */
+  const warnings = [];
+  context.on('console', (message) => message.type() === 'warning' && /milepost/.test(message.text()) && warnings.push(message.text()));
+  const page = await open(['a', 'b'], { attributes: `url="http://127.0.0.1:${port}/"` });
+  for (const job of ['a', 'b']) await until(`an error of ${job}`, async () => /no Milepost server/i.test((await see(page, job)).error));
+  assert.equal(warnings.length, 1, warnings.join('\n'));
+  assert.match(warnings[0] ?? '', /text\/html/);
+  assert.deepEqual((await events(page)).filter(([name, state]) => name === 'job-connection' && state === 'failed').length, 2);
+});

@@ -23,7 +23,7 @@ export class Front {
   /** @type {Set<import('node:net').Socket>} */
   #sockets = new Set();
 
-  /** @param {import('./server.js').Server} server */
+  /** @param {{ port: number }} server */
   constructor(server) {
     this.server = server;
     this.#http.on('connection', (socket) => this.#keep(socket));

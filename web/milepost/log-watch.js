@@ -124,13 +124,7 @@ export class LogWatch {
    */
   #receive(credential) {
     return new Promise((resolve, reject) => {
-      /** @type {WebSocket} */
-      let socket;
-      try {
-        socket = openSocket(this.base, credential);
-      } catch (error) {
-        return reject({ code: 4400, reason: String(error) });
-      }
+      const socket = openSocket(this.base, credential);
       let isConnected = false;
       /** @type {ReturnType<typeof setTimeout>} */
       let timer;

@@ -200,13 +200,7 @@ export class Session {
   }
 
   #openSocket() {
-    /** @type {WebSocket} */
-    let socket;
-    try {
-      socket = openSocket(this.base, this.#credential ?? '');
-    } catch (error) {
-      return this.#onLost(4400, String(error));
-    }
+    const socket = openSocket(this.base, this.#credential ?? '');
     const disconnect = () => {
       this.#setTimer(' greeting');
       this.#setTimer(' blocked');

@@ -5,10 +5,11 @@ use crate::root;
 use crate::step::{Failure, Outcome, Shell, Step};
 
 /// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("chromium", "chromium"),
+    ("firefox-esr", "firefox-esr"),
     ("curl", "curl"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
