@@ -351,7 +351,7 @@ impl Job {
     /// metadata has at most 49,152 bytes. A value that does not fit, or is not JSON, is ignored with a
     /// notice.
     ///
-    /// The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`, if they are known. Values set
+    /// The count adds `current`, `total`, `unit` and `rate`, if they are known. Values set
     /// here override them.
     pub fn metadata(&self, key: &str, value: impl Serialize) {
         let Some(handle) = &self.handle else { return };

@@ -114,7 +114,7 @@ impl Fields {
     }
 
     /// The worker's own metadata, and the known values that the count adds: `current`, `total`, `unit`,
-    /// `rate` (units per second), `eta_seconds`. The worker's own override them.
+    /// `rate` (units per second). The worker's own override them. When the job completes is for the server to estimate.
     fn metadata(&self, count: Count, rate: Option<f64>) -> Option<Metadata> {
         let mut all = self.metadata.clone();
         let mut add = |key: &str, value: Option<Box<RawValue>>| {
@@ -127,19 +127,9 @@ impl Fields {
             add("total", count.total.and_then(|total| to_raw_value(&total).ok()));
             add("unit", self.attributes.unit.as_ref().and_then(|unit| to_raw_value(unit).ok()));
             add("rate", rate.and_then(|rate| to_raw_value(&rounded(rate)).ok()));
-            let eta =
-                rate.zip(count.total).and_then(|(rate, total)| eta_seconds(count, total, rate));
-            add("eta_seconds", eta.and_then(|eta| to_raw_value(&rounded(eta)).ok()));
         }
         (!all.is_empty()).then_some(Metadata::Keyed(all))
     }
-}
-
-/// `None` while the count does not move, and once all is done.
-#[expect(clippy::cast_precision_loss, reason = "an estimate")]
-fn eta_seconds(count: Count, total: u64, rate: f64) -> Option<f64> {
-    let left = total.checked_sub(count.current).filter(|left| *left > 0)?;
-    (rate > 0.0).then(|| left as f64 / rate)
 }
 
 fn rounded(value: f64) -> f64 {

@@ -300,7 +300,7 @@ class Job(Counted):
     def metadata(self, values: Optional[Mapping[str, object]] = None, /, **more: object) -> None:
         """Values of the worker's own, which watchers see until they are set again. They may be anything that JSON
         represents; dates and numpy's numbers are converted. A job's metadata has at most 48 KiB; a value that does not
-        fit is ignored with a warning. The count adds `current`, `total`, `unit`, `rate` and `eta_seconds`."""
+        fit is ignored with a warning. The count adds `current`, `total`, `unit` and `rate`."""
         self._check_process()
         self._record.metadata(values, more)
 

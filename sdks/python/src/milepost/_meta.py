@@ -10,7 +10,7 @@ from ._job import Job
 from ._json import describe
 
 _MESSAGES = ("message", "description", "status", "detail")
-_COUNTED = frozenset({"current", "total", "unit", "rate", "eta_seconds"})
+_COUNTED = frozenset({"current", "total", "unit", "rate"})
 """What the count itself puts into the metadata."""
 
 

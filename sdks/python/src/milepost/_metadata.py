@@ -31,7 +31,8 @@ class Metadata:
 
 
 def counted(count: Count, unit: Optional[str], rate: Optional[float]) -> dict[str, str]:
-    """The known values that the count adds to the metadata. The worker's own metadata override them."""
+    """The known values that the count adds to the metadata. The worker's own metadata override them. When the job
+    completes is for the server to estimate."""
     if not count.is_counted:
         return {}
     known = {"current": _json.encode(count.current)}
@@ -41,17 +42,7 @@ def counted(count: Count, unit: Optional[str], rate: Optional[float]) -> dict[st
         known["unit"] = _json.encode(unit)
     if rate is not None:
         known["rate"] = _json.encode(round(rate, 1))
-        eta = _eta(count, rate)
-        if eta is not None:
-            known["eta_seconds"] = _json.encode(round(eta, 1))
     return known
-
-
-def _eta(count: Count, rate: float) -> Optional[float]:
-    """None while the count does not move, and once all is done."""
-    if not count.total or count.current >= count.total or rate <= 0:
-        return None
-    return (count.total - count.current) / rate
 
 
 def _size(key: str, text: str) -> int:
