@@ -32,6 +32,8 @@ pub(crate) struct JobSummary {
     pub(crate) children: Option<Children>,
     /// The state estimates when the job completes, so the worker's own `time_left` is not shown as well.
     pub(crate) is_estimated: bool,
+    /// In words, how long it still takes, for a job of which there is no state.
+    pub(crate) left: Option<String>,
 }
 
 impl JobSummary {
@@ -49,6 +51,7 @@ impl JobSummary {
             counts: None,
             children: None,
             is_estimated: false,
+            left: None,
         }
     }
 
@@ -58,6 +61,7 @@ impl JobSummary {
             counts: counts(&view),
             health: state.health().filter(|health| *health != Health::Ok),
             is_estimated: JobTimes::of(state).eta.is_some(),
+            left: None,
             status: state.status(),
             stage: stage_label(state, &view.stage).unwrap_or_else(|| view.stage.into_owned()),
             progress: view.progress,
@@ -114,11 +118,10 @@ impl JobSummary {
             if let Some(rate) = self.metadata.get("rate").and_then(Value::as_str) {
                 parts.push(sanitized(rate));
             }
-            let left = ["time_left", "eta_seconds"]
-                .iter()
-                .find_map(|name| self.metadata.get(*name)?.as_f64())
-                .filter(|seconds| *seconds >= 1.0 && !self.is_estimated);
-            parts.extend(left.map(|seconds| Cow::Owned(format!("{} left", duration(seconds)))));
+            let printed = self.metadata.get("time_left").and_then(Value::as_f64);
+            let printed = printed.filter(|seconds| *seconds >= 1.0 && !self.is_estimated);
+            let printed = printed.map(|seconds| format!("{} left", duration(seconds)));
+            parts.extend(self.left.clone().or(printed).map(Cow::Owned));
         }
         parts.join(" · ")
     }

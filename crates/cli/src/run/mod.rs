@@ -10,6 +10,7 @@ mod location;
 mod observers;
 mod outcome;
 mod output_log;
+mod own_estimate;
 mod parse_budget;
 mod pip;
 mod pty;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::LogStream;
+use milepost_protocol::{LogStream, Timestamp};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::child::{CannotStart, Running};
@@ -19,6 +19,7 @@ use super::error_tail::ErrorTail;
 use super::observers::{Blocks, IgnoreOutput, Reader, Stderr};
 use super::outcome::{Exit, Outcome};
 use super::output_log::OutputLog;
+use super::own_estimate::OwnEstimate;
 use super::pip;
 use super::pty::{Keyboard, Pty, RawMode};
 use super::relay::{Destination, relay};
@@ -343,10 +344,13 @@ fn wait(
     let (over, is_over) = channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
+            let mut estimate = OwnEstimate::default();
             while is_over.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
                 tracker.tick();
                 if let Some(screen) = screen {
-                    screen.draw(&tracker.summary());
+                    let mut summary = tracker.summary();
+                    estimate.add_to(&mut summary, Timestamp::now());
+                    screen.draw(&summary);
                 }
             }
             if let Some(screen) = screen {
