@@ -101,6 +101,7 @@ impl Usual {
         let longer = self.tenths.get(first..).filter(|longer| !longer.is_empty())?;
         let count = longer.len();
         let of = |index: usize| f64::from(longer[index]) * TENTH;
+        #[expect(clippy::manual_midpoint, reason = "the same operations as in pace.lua")]
         let median = (of((count - 1) / 2) + of(count / 2)) / 2.0;
         let count_as_number = f64::from(u8::try_from(count).unwrap_or(u8::MAX));
         let ninth = of((9 * count).div_ceil(10) - 1) * (1.0 + 1.0 / count_as_number);

@@ -16,10 +16,10 @@ use crate::names::Names;
 #[derive(Default)]
 pub(super) struct KnownRuns(Mutex<HashMap<Box<str>, Known>>);
 
-/// The recorded durations of a name when they were read; none if there were none.
+/// The recorded durations of a name when they were read; empty if there were none.
 struct Known {
     read_at: Timestamp,
-    runs: Option<Arc<[u8]>>,
+    runs: Arc<[u8]>,
 }
 
 /// The most names. At the bound, all of them are read again.
@@ -33,15 +33,15 @@ impl KnownRuns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, name: &str, now: Timestamp) -> Option<Option<Arc<[u8]>>> {
+    fn get(&self, name: &str, now: Timestamp) -> Option<Arc<[u8]>> {
         let names = self.names();
         let known = names.get(name)?;
         // `since` is 0 if the clock was set back: one of the two is the distance.
         let age = now.since(known.read_at).max(known.read_at.since(now));
-        (age < FRESH).then(|| known.runs.clone())
+        (age < FRESH).then(|| Arc::clone(&known.runs))
     }
 
-    fn put(&self, name: &str, read_at: Timestamp, runs: Option<Arc<[u8]>>) {
+    fn put(&self, name: &str, read_at: Timestamp, runs: Arc<[u8]>) {
         let mut names = self.names();
         if names.len() >= MOST_NAMES && !names.contains_key(name) {
             names.clear();
@@ -59,16 +59,18 @@ impl Client {
     /// estimate does without them.
     pub(super) async fn runs_for(&self, update: &Update, now: Timestamp) -> Option<Arc<[u8]>> {
         let name = update.name().filter(|_| !update.status().is_end())?;
-        if let Some(known) = self.runs.get(&name, now) {
-            return known;
-        }
-        // In a box, so that the reports of other jobs are no larger for it.
-        let runs = Box::pin(self.runs(&name)).await.unwrap_or_default();
-        let is_kept = |bytes: &Vec<u8>| Runs::decode(bytes).is_some_and(|runs| !runs.is_over(now));
-        let runs = runs.filter(is_kept);
-        let runs: Option<Arc<[u8]>> = runs.map(Arc::from);
-        self.runs.put(&name, now, runs.clone());
-        runs
+        let runs = if let Some(known) = self.runs.get(&name, now) {
+            known
+        } else {
+            // In a box, so that the reports of other jobs are no larger for it.
+            let read = Box::pin(self.runs(&name)).await.unwrap_or_default();
+            let is_valid =
+                |bytes: &Vec<u8>| Runs::decode(bytes).is_some_and(|runs| !runs.is_over(now));
+            let runs: Arc<[u8]> = read.filter(is_valid).unwrap_or_default().into();
+            self.runs.put(&name, now, Arc::clone(&runs));
+            runs
+        };
+        Some(runs).filter(|runs| !runs.is_empty())
     }
 
     /// How long the latest attempts of that name took, as [`Runs::encode`] has it.
@@ -99,18 +101,22 @@ mod tests {
         let known = KnownRuns::default();
         let at = |second: i64| Timestamp::from_micros(1_700_000_000_000_000 + second * 1_000_000);
         let bytes: Arc<[u8]> = Arc::from([1_u8]);
-        known.put("a", at(0), Some(Arc::clone(&bytes)));
-        known.put("b", at(0), None);
-        assert_eq!(known.get("a", at(9)), Some(Some(bytes)));
-        assert_eq!(known.get("b", at(9)), Some(None), "that there is nothing is known too");
+        known.put("a", at(0), Arc::clone(&bytes));
+        known.put("b", at(0), Arc::default());
+        assert_eq!(known.get("a", at(9)), Some(bytes));
+        assert_eq!(
+            known.get("b", at(9)),
+            Some(Arc::default()),
+            "that there is nothing is known too"
+        );
         assert_eq!(known.get("a", at(10)), None);
         assert_eq!(known.get("a", at(-10)), None, "the clock was set back");
         for number in 0..MOST_NAMES - 2 {
-            known.put(&number.to_string(), at(0), None);
+            known.put(&number.to_string(), at(0), Arc::default());
         }
-        known.put("a", at(1), None);
+        known.put("a", at(1), Arc::default());
         assert_eq!(known.names().len(), MOST_NAMES);
-        known.put("one more", at(1), None);
+        known.put("one more", at(1), Arc::default());
         assert_eq!(known.names().len(), 1);
         known.forget("one more");
         assert_eq!(known.get("one more", at(1)), None);
