@@ -687,11 +687,14 @@ impl Parent<'_> {
     fn report(&mut self, json: &str) {
         let moment = Timestamp::from_micros(self.now * 1_000);
         let update = Update::parse(Some(&self.job), json.as_bytes()).expect("an update");
-        let report = Report::new(&update, None, moment);
+        let runs = recorded(&[60.0, 300.0, 900.0, 2_000.0]).filter(|_| update.name().is_some());
+        let report = Report { runs: runs.as_deref(), ..Report::new(&update, None, moment) };
         let call = Call::report(self.names, &report, &Retention::default());
         let state = run_at(self.connection, &call, self.now);
         let epoch = self.present.position().epoch;
-        let folded = fold(Some(&self.present), &update, Origin::Report, epoch, moment);
+        let usual = runs.as_deref().and_then(Runs::decode).map(|runs| runs.usual());
+        let (previous, usual) = (Some(&self.present), usual.as_ref());
+        let folded = fold_with_usual(previous, &update, Origin::Report, epoch, moment, usual);
         let Ok(Fold::New(expected)) = folded else { panic!("{json}: {folded:?}") };
         let shown = (self.totals.known() > 0).then_some(()).and_then(|()| {
             let present = Some(&self.present);
@@ -752,6 +755,9 @@ fn estimates_of_parents_are_the_same_to_the_last_digit() {
         r#"{"timestamp":"t","eta":null}"#,
         r#"{"timestamp":"t","eta":"2100-01-01T00:00:00Z"}"#,
         r#"{"timestamp":"t","status":"queued"}"#,
+        r#"{"timestamp":"t","name":"a"}"#,
+        r#"{"timestamp":"t","name":"a","progress":null}"#,
+        r#"{"timestamp":"t","name":null}"#,
     ]);
     let child = (0..3_usize, 1..12_u32);
     let step = prop_oneof![
@@ -764,7 +770,7 @@ fn estimates_of_parents_are_the_same_to_the_last_digit() {
     ];
     let gap = prop_oneof![0..20_i64, 200..9_000_i64, 5_000..40_000_i64];
     let steps = prop::collection::vec((gap, step), 5..40);
-    let estimated = std::cell::Cell::new(0);
+    let estimated = ["rate", "history", "both"].map(|basis| (basis, std::cell::Cell::new(0)));
     let connection = std::cell::RefCell::new(&mut connection);
     TestRunner::new(ProptestConfig::with_cases(40))
         .run(&steps, |steps| {
@@ -784,14 +790,17 @@ fn estimates_of_parents_are_the_same_to_the_last_digit() {
             for (gap, step) in &steps {
                 parent.now += gap;
                 parent.advance(step);
-                if parent.present.json().contains(r#""eta_basis":"rate""#) {
-                    estimated.set(estimated.get() + 1);
+                for (basis, count) in &estimated {
+                    let basis = format!("\"eta_basis\":\"{basis}\"");
+                    count.set(count.get() + u32::from(parent.present.json().contains(&basis)));
                 }
             }
             Ok(())
         })
         .expect("the same");
-    assert!(estimated.get() > 50, "{} states have an estimate", estimated.get());
+    for (basis, count) in estimated {
+        assert!(count.get() > 5, "{} states have an estimate by {basis}", count.get());
+    }
 }
 
 #[test]
