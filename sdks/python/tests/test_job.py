@@ -232,6 +232,18 @@ def test_a_stage_within_a_part_of_the_job(job: Job) -> None:
     assert said(job)["progress"] == 1.0
 
 
+def test_a_part_of_the_job_that_is_none_is_warned_of(job: Job, warnings: Callable[[], list[str]]) -> None:
+    for _ in job.track("ab", within=(0.0, 0.5)):
+        pass
+    job.stage("percent", within=(25, 75))
+    job.stage("reversed", within=(0.9, 0.1))
+    assert warnings() == [
+        "within is ignored: it is the part of a stage, so `track` takes `stage` as well",
+        "within must be between 0 and 1, so 25 counts as 1; 50 % is 0.5",
+        "within takes the smaller number first, so (0.9, 0.1) counts as nothing of the whole",
+    ]
+
+
 def test_a_block_completes_its_job(job: Job) -> None:
     with job as entered:
         assert entered is job

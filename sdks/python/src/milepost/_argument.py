@@ -57,6 +57,10 @@ def given_part(value: object, name: str) -> Optional[tuple[float, float]]:
     if start is None or end is None:
         warn_once(f"{name} is ignored: it takes two numbers such as (0.25, 1.0), not {_shown(value)}")
         return None
+    for bound in (start, end):
+        given_progress(bound, name)
+    if start > end:
+        warn_once(f"{name} takes the smaller number first, so {_shown(value)} counts as nothing of the whole")
     return start, end
 
 

@@ -177,6 +177,8 @@ class Job(Counted):
         if stage is not None:
             known = length_of(items) if total is None else total
             return self.stage(stage, total=known, unit=unit, within=within).track(items)
+        if within is not None:
+            warn_once("within is ignored: it is the part of a stage, so `track` takes `stage` as well")
         self._record.show(self._own)
         if unit is not None:
             self._own.unit = unit
