@@ -55,7 +55,7 @@ def test_the_answer_says_where_to_watch(server: LiveServer, app: LiveApp, gate: 
     assert states[-1]["result"] == {"frames": 4}
 
 
-def test_old_versions_of_fastapi_and_python_can_read_what_it_needs() -> None:
+def test_what_it_needs_can_be_read_before_python_3_10() -> None:
     """Before Python 3.10, FastAPI does not resolve annotations that are text."""
     parameters = inspect.signature(Jobs).parameters
     assert [parameter.annotation for parameter in parameters.values()] == [BackgroundTasks, Response]
