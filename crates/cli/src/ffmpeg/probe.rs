@@ -29,12 +29,11 @@ pub(crate) fn probe(ffprobe: &OsStr, input: &Input, pointless: &AtomicBool) -> O
     };
     let mut sum = 0.0;
     for part in parts {
-        let whole = match part.is_known() || !part.name.is_file() {
-            true => None,
-            false => match ask(ffprobe_command(ffprobe).arg("-i").arg(&part.name))? {
-                Duration::Seconds(seconds) => Some(seconds),
-                Duration::Picture => None,
-            },
+        let asks = !part.is_known() && part.name.is_file();
+        let answer = asks.then(|| ask(ffprobe_command(ffprobe).arg("-i").arg(&part.name)));
+        let whole = match answer.flatten() {
+            Some(Duration::Seconds(seconds)) => Some(seconds),
+            Some(Duration::Picture) | None => None,
         };
         sum += part.seconds(whole)?;
     }
