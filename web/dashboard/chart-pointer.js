@@ -44,7 +44,8 @@ function paint(box, { samples, x, y }, at) {
   const picture = box.querySelector('svg');
   if (at === null || !picture || samples.length === 0) return;
   const distance = (/** @type {Sample} */ sample) => Math.abs(x(sample.time) - at);
-  const nearest = samples.reduce((best, sample) => (distance(sample) < distance(best) ? sample : best));
+  // Of several at the same place, the latest.
+  const nearest = samples.reduce((best, sample) => (distance(sample) <= distance(best) ? sample : best));
   const { time, progress, stage } = nearest;
   const [left, top] = [x(time), y(progress ?? 0)];
   picture.append(
