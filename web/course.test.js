@@ -23,6 +23,24 @@ test('a failure that is reported with 0 is shown where the job was', () => {
   assert.deepEqual(course.legs.map(({ stage, from, to }) => [stage, from, to]), [['one', 0.3, 0.6], ['Failed', 0.6, 0.6]]);
 });
 
+test('states of an earlier epoch come first, whatever their numbers', () => {
+  const stopped = state(160, { position: 'old-160', progress: 0.94 });
+  const ended = state(161, { position: 'new-1', status: 'completed', progress: 1 });
+  const progress = (course) => course.samples.map(({ progress }) => progress);
+  const late = new Course();
+  late.add(ended);
+  late.recall({ states: [stopped, ended] });
+  assert.deepEqual(progress(late), [0.94, 1]);
+  // The server has kept none of the states before, or of those that the page received.
+  const open = new Course();
+  open.add(stopped);
+  open.add(ended);
+  open.recall({ states: [ended] });
+  assert.deepEqual(progress(open), [0.94, 1]);
+  open.recall({ states: [state(1, { position: 'first-9', progress: 0.5 }), ended] });
+  assert.deepEqual(progress(open), [0.5, 0.94, 1]);
+});
+
 test('legs follow stages and attempts, and no clock goes back', () => {
   const course = new Course();
   course.add(state(10, { stage: 'one', progress: 0.1 }));

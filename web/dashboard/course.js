@@ -5,7 +5,7 @@ import { Job, WORDS, text, timeOf } from '../job.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /**
- * @typedef {{ time: number, progress: number | null, stage: string, attempt: number, status: string, number: number }} Sample
+ * @typedef {{ time: number, progress: number | null, stage: string, attempt: number, status: string, epoch: string, number: number }} Sample
  * @typedef {{ stage: string, attempt: number, status: string, begun: number, left: number, from: number | null, to: number | null }} Leg
  * @typedef {{ id: string, label?: string, started_at: string | null, ended_at: string | null, progress_from: number | null, progress_to: number | null }} Stage
  * @typedef {{ states: State[], samples?: [number, number][], stages?: Stage[], attempts?: import('./attempts.js').Attempt[] }} History
@@ -53,7 +53,10 @@ export class Course {
   #recallStates(states) {
     const earlier = states.filter(({ position }) => !this.#known.has(position));
     for (const { position } of earlier) this.#known.add(position);
-    this.#ofStates = [...earlier.map(sample), ...this.#ofStates].sort((a, b) => a.number - b.number);
+    const epochs = inOrder(states.map(({ position }) => epochOf(position)), this.#ofStates.map(({ epoch }) => epoch));
+    const rank = new Map(epochs.map((epoch, index) => [epoch, index]));
+    const rankOf = (/** @type {Sample} */ { epoch }) => rank.get(epoch) ?? 0;
+    this.#ofStates = [...earlier.map(sample), ...this.#ofStates].sort((a, b) => rankOf(a) - rankOf(b) || a.number - b.number);
     this.#settle(0);
   }
 
@@ -107,9 +110,29 @@ function sample(state) {
   const job = new Job(state.job_id);
   job.update(state, 0);
   const stage = job.hasEnded ? job.word : job.stage || WORDS[state.status] || text(state.status);
-  const number = Number(state.position.split('-')[1]);
+  const [epoch, number] = state.position.split('-');
   const time = Date.parse(text(state.ended_at ?? state.last_seen_at)) || timeOf(state) || 0;
-  return { time, progress: job.share, stage, attempt: state.attempt, status: state.status, number };
+  return { time, progress: job.share, stage, attempt: state.attempt, status: state.status, epoch, number: Number(number) };
+}
+
+/** @param {string} position */
+const epochOf = (position) => position.split('-')[0];
+
+/**
+ * The epochs of both, the oldest first: of states that the server kept, and of those that were received. Each has some that the other
+ * has not, and nothing but their order says which epoch came first.
+ * @param {string[]} kept
+ * @param {string[]} received
+ */
+function inOrder(kept, received) {
+  const order = [...new Set(kept)];
+  let next = order.length;
+  for (const epoch of [...new Set(received)].reverse()) {
+    const known = order.indexOf(epoch);
+    if (known >= 0) next = known;
+    else order.splice(next, 0, epoch);
+  }
+  return order;
 }
 
 /**
@@ -128,7 +151,7 @@ function ofTimeline(present, samples, stages) {
       stage,
       progress: progress ?? undefined,
       attempt: present.attempt,
-      position: `${present.position.split('-')[0]}-0`,
+      position: `${epochOf(present.position)}-0`,
       last_seen_at: new Date(time).toISOString(),
     }));
   /** @type {Sample[]} */
