@@ -30,8 +30,8 @@ pub(crate) struct JobSummary {
     pub(crate) counts: Option<String>,
     /// How many children it has, if it has any.
     pub(crate) children: Option<Children>,
-    /// The state estimates when the job completes, so the worker's own `time_left` is not shown as well.
-    pub(crate) is_estimated: bool,
+    /// Whether the worker's own `time_left` is shown: not if the state estimates when the job completes, nor while nothing moves.
+    pub(crate) shows_time_left: bool,
     /// In words, how long it still takes, for a job of which there is no state.
     pub(crate) left: Option<String>,
 }
@@ -50,17 +50,20 @@ impl JobSummary {
             health: None,
             counts: None,
             children: None,
-            is_estimated: false,
+            shows_time_left: true,
             left: None,
         }
     }
 
     pub(crate) fn of(state: &State) -> Self {
         let view = state.view();
+        let health = state.health().filter(|health| *health != Health::Ok);
+        let request = request(state);
+        let moves = health.is_none() && request != Some(PAUSED);
         Self {
             counts: counts(&view),
-            health: state.health().filter(|health| *health != Health::Ok),
-            is_estimated: JobTimes::of(state).eta.is_some(),
+            health,
+            shows_time_left: moves && JobTimes::of(state).eta.is_none(),
             left: None,
             status: state.status(),
             stage: stage_label(state, &view.stage).unwrap_or_else(|| view.stage.into_owned()),
@@ -72,7 +75,7 @@ impl JobSummary {
                 .metadata
                 .and_then(|m| serde_json::from_str(m.get()).ok())
                 .unwrap_or_default(),
-            request: request(state),
+            request,
         }
     }
 
@@ -119,7 +122,7 @@ impl JobSummary {
                 parts.push(sanitized(rate));
             }
             let printed = self.metadata.get("time_left").and_then(Value::as_f64);
-            let printed = printed.filter(|seconds| *seconds >= 1.0 && !self.is_estimated);
+            let printed = printed.filter(|seconds| *seconds >= 1.0 && self.shows_time_left);
             let printed = printed.map(|seconds| format!("{} left", duration(seconds)));
             parts.extend(self.left.clone().or(printed).map(Cow::Owned));
         }
@@ -160,6 +163,9 @@ fn counts(view: &StateView<'_>) -> Option<String> {
     Some(text)
 }
 
+/// What is shown of a job that its worker has paused on request.
+pub(crate) const PAUSED: &str = "paused";
+
 fn request(state: &State) -> Option<&'static str> {
     #[derive(Default, Deserialize)]
     struct Paused {
@@ -177,7 +183,7 @@ fn request(state: &State) -> Option<&'static str> {
         Action::Cancel => Some("cancelling…"),
         Action::Pause if !paused() => Some("pausing…"),
         Action::Resume if paused() => Some("resuming…"),
-        Action::Pause => Some("paused"),
+        Action::Pause => Some(PAUSED),
         Action::Resume => None,
     }
 }
@@ -307,6 +313,24 @@ mod tests {
         };
         assert_eq!(state(""), "s · 1:15 min left");
         assert_eq!(state(r#","eta":"2024-01-01T00:04:00Z""#), "s");
+    }
+
+    #[test]
+    fn no_time_left_is_shown_while_nothing_moves() {
+        let row = |rest: &str| {
+            let metadata = r#""metadata":{"time_left":75}"#;
+            let json = format!(
+                r#"{{"job_id":"a","status":"processing","stage":"s",{metadata}{rest},"attempt":1,"position":"1-1"}}"#
+            );
+            // As the table of `jobs` has it, whose health has a column of its own.
+            JobSummary { health: None, ..JobSummary::of(&State::parse(&json).unwrap()) }.details()
+        };
+        assert_eq!(row(r#","health":"ok""#), "s · 1:15 min left");
+        assert_eq!(row(r#","health":"lost""#), "s");
+        assert_eq!(row(r#","health":"stalled","eta":"2024-01-01T00:04:00Z""#), "s");
+        let pause = r#","cancellable":true,"requested":{"action":"pause","at":"t"}"#;
+        assert_eq!(row(pause), "pausing… · s · 1:15 min left");
+        assert_eq!(row(&format!(r#"{pause},"paused":true"#)), "paused · s");
     }
 
     #[test]

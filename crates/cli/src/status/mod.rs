@@ -5,13 +5,13 @@ mod tree;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use milepost_protocol::{JobId, State, Timestamp};
+use milepost_protocol::{Action, JobId, State, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bars::{
-    JobSummary, JobTimes, ago, counts_in_words, duration, last_line, percent, sanitized,
+    JobSummary, JobTimes, PAUSED, ago, counts_in_words, duration, last_line, percent, sanitized,
     short_time, utc,
 };
 use crate::client::{Client, ServerArgs};
@@ -116,7 +116,8 @@ pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> Stri
     };
     rows.add("message", summary.message.as_deref().filter(|message| !repeats(message)));
     rows.add("error", summary.error.as_deref().map(shortened));
-    rows.add("request", state.requested().and_then(|json| request_in_words(json, now)));
+    let request = state.requested().filter(|_| !is_done(state, &summary));
+    rows.add("request", request.and_then(|json| request_in_words(json, now)));
     rows.add("metadata", Some(pairs(&summary.metadata)));
     rows.add("result", view.result.map(RawValue::get).filter(|json| *json != "null"));
     rows.add("attempt", Some(state.attempt()).filter(|n| *n > 1).map(|n| n.to_string()));
@@ -137,6 +138,15 @@ pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> Stri
     rows.0
 }
 
+/// Whether what was requested last is over. A job was cancelled by its request, so that one stays.
+fn is_done(state: &State, summary: &JobSummary) -> bool {
+    match state.requested_action() {
+        Some(Action::Resume) => summary.request.is_none(),
+        Some(Action::Pause) => state.status().is_end(),
+        Some(Action::Cancel) | None => false,
+    }
+}
+
 /// `processing, 40 %, stalled`.
 fn headline(summary: &JobSummary) -> String {
     let mut headline = summary.status.to_string();
@@ -146,6 +156,9 @@ fn headline(summary: &JobSummary) -> String {
         }
         if let Some(health) = summary.health {
             let _ = write!(headline, ", {health}");
+        }
+        if let Some(paused) = summary.request.filter(|request| *request == PAUSED) {
+            let _ = write!(headline, ", {paused}");
         }
     }
     headline
@@ -229,6 +242,37 @@ mod tests {
             |at: &str| words(&format!(r#""status":"completed",{started},"ended_at":"{at}""#));
         assert!(ended("2026-01-01T00:00:00.958Z").ends_with("\n      took  958 ms\n"));
         assert!(ended("2026-01-01T00:00:42.9Z").ends_with("\n      took  42 s\n"));
+    }
+
+    #[test]
+    fn a_paused_job_is_shown_as_paused_until_it_goes_on() {
+        let of = |status: &str, paused: bool, action: &str| {
+            let requested =
+                format!(r#""requested":{{"action":"{action}","at":"2026-01-01T00:00:50Z"}}"#);
+            words(&format!(
+                r#""status":"{status}","progress":0.4,"cancellable":true,"paused":{paused},{requested}"#
+            ))
+        };
+        let request = |action: &str| format!("   request  {action}, 10 s ago\n");
+        assert_eq!(
+            of("processing", false, "pause"),
+            "a: processing, 40 %\n".to_owned() + &request("pause")
+        );
+        assert_eq!(
+            of("processing", true, "pause"),
+            "a: processing, 40 %, paused\n".to_owned() + &request("pause")
+        );
+        assert_eq!(
+            of("processing", true, "resume"),
+            "a: processing, 40 %\n".to_owned() + &request("resume")
+        );
+        assert_eq!(of("processing", false, "resume"), "a: processing, 40 %\n");
+        assert_eq!(of("completed", false, "resume"), "a: completed\n");
+        assert_eq!(of("completed", true, "pause"), "a: completed\n");
+        assert_eq!(
+            of("cancelled", false, "cancel"),
+            "a: cancelled\n".to_owned() + &request("cancel")
+        );
     }
 
     #[test]
