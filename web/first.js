@@ -17,7 +17,7 @@ if (!new URLSearchParams(location.search).has('job') && tokenInAddress() === nul
   const token = credential();
   const headers = { accept: 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
   const answer = fetch(url, { headers, redirect: token ? 'error' : 'follow', signal: AbortSignal.timeout(10_000) });
-  // Whoever takes it is told.
+  // Whoever takes it handles the error.
   answer.catch(() => {});
   asked = { url, answer };
 }

@@ -134,7 +134,7 @@ fn credential(
 ) -> Outcome<Option<String>> {
     // RFC 9110, section 5.3: a proxy may have judged another one than the server would.
     if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(Refused::parameter("authorization", "the header is there twice"));
+        return Err(Refused::parameter("authorization", "is given more than once"));
     }
     let Some(credential) = Credential::of(headers, uri) else {
         if need == Need::Anything {

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn pressure_begins_at_three_quarters_and_ends_at_five_eighths() {
         let mut pressure = Pressure::new(800);
-        // Another task may have told the allocator something else before, so the first look always says.
+        // A task that this one replaces may have set the allocator otherwise, so the first look always says.
         assert_eq!(pressure.look(0), Some(false));
         assert_eq!(pressure.look(599), None);
         assert_eq!(pressure.look(600), Some(true));

@@ -432,6 +432,8 @@ async fn a_plain_report_is_authorized_as_by_the_router() {
         [401, 200, 200, 403, 403, 401, 401, 400, 403, 400, 400, 400, 400],
         "which of them are allowed"
     );
+    let refusal = plain.request("POST", "/jobs/mine:a", &twice, "{}").await.json();
+    assert_eq!(refusal["detail"], "authorization is given more than once");
 }
 
 /// Sends each request, a job, headers and an update, to a server that takes it as a plain report, and to one whose router
