@@ -80,7 +80,9 @@ fn look(runs: &[Run], point: f64, with: &mut Estimates, without: &mut Estimates)
     }
     let mut both = [Milepost::knowing(Some(known.usual())), Milepost::default()];
     for (at, progress) in &run.steps {
-        both.iter_mut().for_each(|milepost| milepost.step(*at, *progress));
+        for milepost in &mut both {
+            milepost.step(*at, *progress);
+        }
         if *progress < point {
             continue;
         }
