@@ -16,7 +16,7 @@ pub(crate) fn soak(arguments: &[String]) -> Result<Vec<Step>, String> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--redis" | "--tokens" if kind.is_none() => {
-                kind = Some(argument.replace("--", "--soak-"))
+                kind = Some(argument.replace("--", "--soak-"));
             }
             "--minutes" => {
                 let number = arguments.next().filter(|number| number.parse::<u64>().is_ok());

@@ -561,9 +561,10 @@ fn compare_estimates(
     earlier: &[f64],
     steps: &[(i64, String)],
 ) {
+    static JOBS: AtomicUsize = AtomicUsize::new(0);
+
     let runs = recorded(earlier);
     let usual = runs.as_deref().and_then(Runs::decode).map(|runs| runs.usual());
-    static JOBS: AtomicUsize = AtomicUsize::new(0);
     let job = format!("compared-{}", JOBS.fetch_add(1, Ordering::Relaxed));
     let job = JobId::parse(&job).expect("a job id");
     let mut present = None::<State>;

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use milepost_access::{Pattern, Permissions, TokenRules, sign};
+use milepost_protocol::Timestamp;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -198,10 +199,7 @@ async fn stay(
             ledger.wrong(format!("watcher {number} is connected {LATE:?} after its token expired"));
             return;
         }
-        let message = match timeout(Duration::from_secs(1), socket.next()).await {
-            Err(_) => continue,
-            Ok(message) => message,
-        };
+        let Ok(message) = timeout(Duration::from_secs(1), socket.next()).await else { continue };
         match message {
             Some(Ok(Message::Text(text))) if text.contains(r#""type":"token_expiring""#) => {
                 if renews {
@@ -257,7 +255,8 @@ async fn connect(
 /// A token of the watcher's own for its job, and when it expires.
 fn token(job: &str, number: usize) -> (String, Instant) {
     let life = LIFE.0 + (LIFE.1 - LIFE.0) * fastrand::f64();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = u64::try_from(Timestamp::now().as_micros()).unwrap_or_default();
+    let now = Duration::from_micros(since_1970);
     let pattern = Pattern::parse(job).expect("a job's id is a pattern");
     let permissions = Permissions { watch: vec![pattern], ..Permissions::default() };
     // Tokens expire at whole seconds.

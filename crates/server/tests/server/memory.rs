@@ -260,7 +260,7 @@ async fn ends_do_not_bypass_the_limit_of_states() {
     const LIMIT: usize = 4 << 20;
     let server = Server::with(Config { max_bytes: Some(LIMIT), ..quick() }).await;
     let jobs = |update: &dyn Fn(usize) -> Value| -> String {
-        (0..50).map(|n| format!("{}\n", update(n))).collect()
+        (0..50).map(|n| update(n).to_string()).collect::<Vec<_>>().join("\n")
     };
     let end = |job: usize| json!({"job_id": format!("j{job}"), "status": "completed", "result": "x".repeat(64_000)});
     // 1,000 jobs that end with 64 KB each: 64 MB, of which 4 MiB are kept.

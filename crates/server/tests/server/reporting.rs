@@ -406,8 +406,7 @@ async fn a_plain_report_is_authorized_as_by_the_router() {
     let reports = Permissions { report: patterns(&["mine:*"]), ..Permissions::default() };
     let (worker, page) = (token(reports, 60.0), token(watches(&["mine:*"]), 60.0));
     let late = token(Permissions { report: patterns(&["*"]), ..Permissions::default() }, -1.0);
-    let [key, worker, page, late] =
-        [KEY, &*worker, &*page, &*late].map(|credential| bearer(credential));
+    let [key, worker, page, late] = [KEY, &*worker, &*page, &*late].map(bearer);
     let [twice, basic] = [format!("{key}{worker}"), key.replace("Bearer", "Basic")];
     let cookie = worker.replace("authorization: Bearer ", "cookie: milepost_token=");
     let conditional = format!("{key}if-match: *\r\n");
