@@ -108,8 +108,8 @@ impl MassLoss {
             return None;
         };
         Some(format!(
-            "most workers are silent ({silent} of {known}), so their reports probably do not arrive: no job becomes lost for {} \
-             minutes at most",
+            "most workers are silent ({silent} of {known}), so their reports probably do not arrive: for up to {} minutes, no job \
+             becomes lost",
             MAX_HOLD.as_secs() / 60
         ))
     }
