@@ -64,6 +64,24 @@ async fn the_latest_runs_of_a_name_are_recorded() {
 }
 
 #[tokio::test]
+async fn a_name_that_was_not_used_for_long_begins_anew() {
+    let server = Server::start();
+    let client = Client::new(Address::parse(&server.url()).expect("one"), Retention::default());
+    for _ in 0..3 {
+        complete(&client, "export").await;
+    }
+    // Another name keeps the bucket, so the key does not expire with this one.
+    let age = "local names = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'names')) \
+               names[1][2] = names[1][2] - ARGV[1] - 1 \
+               redis.call('HSET', KEYS[1], 'names', cmsgpack.pack(names))";
+    let key = format!("job_runs:{{{}}}", slot_of("export") % 256);
+    server.answer(&["EVAL", age, "1", &key, &NAME_TTL.as_millis().to_string()]);
+    complete(&client, "export").await;
+    let runs = known(&client, "export").await.expect("it is recorded");
+    assert_eq!(runs.encode().len(), 7 + 4, "what it took then does not count any more");
+}
+
+#[tokio::test]
 async fn a_bucket_has_a_bounded_number_of_names() {
     let server = Server::start();
     let client = Client::new(Address::parse(&server.url()).expect("one"), Retention::default());

@@ -18,7 +18,9 @@ local names = packed and cmsgpack.unpack(packed) or {}
 local kept, runs = {}, ''
 for _, known in ipairs(names) do
   if known[1] == name then
-    runs = string.sub(call('HGET', key, '=' .. name) or '', 8)
+    if known[2] + keep >= now_ms then
+      runs = string.sub(call('HGET', key, '=' .. name) or '', 8)
+    end
   else
     kept[#kept + 1] = known
   end
