@@ -38,11 +38,10 @@ impl Stripe {
         let (queued, counted) =
             known.clocks.as_ref().map(|clocks| (clocks.queued, clocks.counted)).unwrap_or_default();
         let mut clocks = Clocks { seen: now, progressed, queued, counted };
-        count(
-            &mut self.workers,
-            &mut clocks,
-            if patience.silent_after().is_some() { Counted::Heard } else { Counted::Not },
-        );
+        // A job that was found on disk may be lost already.
+        let may_be_lost = patience.silent_after().is_some() && state.health() != Some(Health::Lost);
+        let counted = if may_be_lost { Counted::Heard } else { Counted::Not };
+        count(&mut self.workers, &mut clocks, counted);
         queue(&mut self.clocks, key, &mut clocks, patience, state);
         known.clocks = Some(Box::new(clocks));
     }

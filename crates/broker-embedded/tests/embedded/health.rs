@@ -287,3 +287,25 @@ async fn a_few_workers_are_lost_beside_many() {
     }
     assert_eq!(broker.stats().mass_losses, 0);
 }
+
+#[tokio::test]
+async fn lost_jobs_that_were_found_on_disk_do_not_count() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let open = || {
+        let opened = Embedded::open(Limits::default(), clock.clone(), directory.path());
+        opened.expect("the directory can be used")
+    };
+    let broker = open();
+    fleet(&broker, 20).await;
+    pass(&broker, &clock, 400);
+    assert_eq!(lost(&broker, 20).await, 20);
+    drop(broker);
+    let broker = open();
+    assert_eq!(lost(&broker, 20).await, 20);
+    pass(&broker, &clock, 100);
+    report(&broker, "alone", r#"{"heartbeat":10}"#).await;
+    pass(&broker, &clock, 30);
+    assert_eq!(health(&broker, "alone").await, Some(Health::Lost));
+    assert_eq!(broker.stats().mass_losses, 0);
+}
