@@ -55,8 +55,12 @@ impl Losses {
         if held.is_empty() && self.lock().is_ordinary() {
             return Ok(());
         }
-        let (known, silent) = client.silent(look.from).await?;
-        let workers = Workers { known, silent };
+        let workers = match client.silent(look.from).await {
+            Ok((known, silent)) => Workers { known, silent },
+            // A user without the rights for it (ACL) must not keep every dead worker's job alive.
+            Err(Failure::Refused(_)) => Workers::default(),
+            Err(failure) => return Err(failure),
+        };
         let verdict = self.lock().look(now, workers);
         match verdict {
             Verdict::Hold if held.is_empty() => return Ok(()),
@@ -68,11 +72,11 @@ impl Losses {
                 return Ok(());
             }
             Verdict::StartOver => {
-                tracing::info!("most workers report again");
+                tracing::info!("silent workers report again");
                 look.from = asked;
             }
             Verdict::GiveUp => {
-                tracing::warn!("most workers are still silent: their jobs are lost");
+                tracing::warn!("workers are still silent: their jobs are lost");
             }
             Verdict::Lose => {}
         }
