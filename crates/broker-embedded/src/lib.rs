@@ -254,8 +254,8 @@ impl Embedded {
     fn losing(&self) -> Verdict {
         let verdict = self.losses().look(self.clock.elapsed(), self.workers());
         match verdict {
-            Verdict::StartOver => tracing::info!("most workers report again"),
-            Verdict::GiveUp => tracing::warn!("most workers are still silent: their jobs are lost"),
+            Verdict::StartOver => tracing::info!("silent workers report again"),
+            Verdict::GiveUp => tracing::warn!("workers are still silent: their jobs are lost"),
             Verdict::Lose | Verdict::Hold => {}
         }
         verdict

@@ -31,11 +31,11 @@ impl Workers {
 pub enum Verdict {
     /// They are lost.
     Lose,
-    /// They are lost, though they were held for as long as possible, and most workers are still silent.
+    /// They are lost: they have been held for as long as possible.
     GiveUp,
     /// Most workers are silent: nobody is lost yet. Whoever holds one says so: [`MassLoss::hold`].
     Hold,
-    /// Most workers report again: all clocks start over.
+    /// Half of the silent workers report again: all clocks start over.
     StartOver,
 }
 
@@ -57,8 +57,10 @@ enum Phase {
     Held {
         until: Duration,
         workers: Workers,
+        /// The most silent workers so far.
+        most: usize,
     },
-    /// The time is over, and most workers are still silent.
+    /// The time is over, and those that were silent may still be most workers.
     GivenUp,
 }
 
@@ -72,17 +74,19 @@ impl MassLoss {
                 self.phase = Phase::Ordinary;
                 Verdict::Lose
             }
-            (Phase::Held { .. }, false) => {
-                self.phase = Phase::Ordinary;
-                Verdict::StartOver
-            }
-            (Phase::Held { until, .. }, true) if now >= *until => {
-                self.phase = Phase::GivenUp;
-                Verdict::GiveUp
-            }
-            (Phase::Held { workers: present, .. }, true) => {
-                *present = workers;
-                Verdict::Hold
+            (Phase::Held { until, workers: present, most }, _) => {
+                (*present, *most) = (workers, workers.silent.max(*most));
+                // New jobs and others that were never silent say nothing about those that are. If they ended the hold, then a
+                // few that come and go could start the clocks of dead workers over for ever.
+                if workers.silent * 2 <= *most {
+                    self.phase = Phase::Ordinary;
+                    Verdict::StartOver
+                } else if now >= *until {
+                    self.phase = Phase::GivenUp;
+                    Verdict::GiveUp
+                } else {
+                    Verdict::Hold
+                }
             }
         }
     }
@@ -91,7 +95,7 @@ impl MassLoss {
     pub fn hold(&mut self, now: Duration, workers: Workers) -> bool {
         let begins = !matches!(self.phase, Phase::Held { .. });
         if begins {
-            self.phase = Phase::Held { until: now + MAX_HOLD, workers };
+            self.phase = Phase::Held { until: now + MAX_HOLD, workers, most: workers.silent };
             self.count += 1;
         }
         begins
@@ -108,7 +112,7 @@ impl MassLoss {
             return None;
         };
         Some(format!(
-            "most workers are silent ({silent} of {known}), so their reports probably do not arrive: for up to {} minutes, no job \
+            "many workers are silent ({silent} of {known}), so their reports probably do not arrive: for up to {} minutes, no job \
              becomes lost",
             MAX_HOLD.as_secs() / 60
         ))
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_once_and_over_when_workers_report() {
+    fn an_operator_is_warned_once_until_workers_report() {
         let (mut losses, all) = (MassLoss::default(), workers(20, 20));
         let at = Duration::from_secs;
         assert_eq!(losses.look(at(30), all), Verdict::Hold);
@@ -159,6 +163,25 @@ mod tests {
         assert_eq!(losses.look(at(99), all), Verdict::Hold);
         assert!(losses.hold(at(99), all));
         assert_eq!(losses.count(), 2);
+    }
+
+    #[test]
+    fn new_jobs_do_not_end_it_again_and_again() {
+        let mut losses = MassLoss::default();
+        let at = Duration::from_secs;
+        losses.hold(at(30), workers(10, 19));
+        for second in 31..330 {
+            // Short jobs come and go beside ten whose machine has failed.
+            let verdict = losses.look(at(second), workers(10, 19 + second as usize % 3));
+            assert_eq!(verdict, Verdict::Hold, "after {second} s");
+        }
+        assert_eq!(losses.look(at(330), workers(10, 20)), Verdict::GiveUp);
+        assert_eq!(losses.look(at(331), workers(10, 20)), Verdict::Lose);
+        // If more fell silent meanwhile, half of them have to report.
+        losses.hold(at(400), workers(10, 19));
+        assert_eq!(losses.look(at(401), workers(30, 40)), Verdict::Hold);
+        assert_eq!(losses.look(at(402), workers(16, 40)), Verdict::Hold);
+        assert_eq!(losses.look(at(403), workers(15, 40)), Verdict::StartOver);
     }
 
     #[test]
