@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use milepost_broker::{JobsQuery, ReportError, RequestError};
 use milepost_protocol::{Action, Request};
+use milepost_redis::{Address, Client, Retention};
 use milepost_redis_servers::{Cluster, Data, Options, Persistence, Server};
 
 use crate::support;
@@ -280,6 +281,9 @@ async fn a_user_with_the_rights_of_the_contract_suffices() {
     listener.is_notified_of_forgetting().await;
     it.detach(&job, &listener).await;
     it.close().await;
+    let address = Address::parse(&server.url()).expect("a URL");
+    let client = Client::new(address, Retention::default());
+    assert_eq!(client.silent(0).await, Ok((0, 0)), "it may sample silent workers");
 }
 
 fn jobs() -> JobsQuery {

@@ -2,7 +2,7 @@
 
 use milepost_broker_contract::eventually;
 use milepost_protocol::JobId;
-use milepost_redis_servers::Server;
+use milepost_redis_servers::{Options, Server};
 
 use crate::instance_of;
 
@@ -37,4 +37,17 @@ async fn if_most_workers_are_silent_none_is_lost_for_now() {
     assert_eq!(ended(&jobs[1..]).await, 0);
     eventually("the silent ones end", || async { ended(&jobs[1..5]).await == 4 }).await;
     assert_eq!((ended(&jobs[5..]).await, it.broker().stats().mass_losses), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_sample_workers_are_lost_as_they_are_due() {
+    let rules = "+@all -zrandmember ~* &*".to_owned();
+    let user = Some(("milepost".to_owned(), "secret".to_owned(), rules));
+    let server = Server::with(Options { user, ..Options::default() });
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    it.report(&job, r#"{"lost_after":3}"#).await;
+    eventually("it ends", || async { it.state(&job).await.expect("known").status().is_end() })
+        .await;
+    it.close().await;
 }
