@@ -170,9 +170,9 @@ mod tests {
         let mut losses = MassLoss::default();
         let at = Duration::from_secs;
         losses.hold(at(30), workers(10, 19));
-        for second in 31..330 {
+        for (count, second) in (31..330).enumerate() {
             // Short jobs come and go beside ten whose machine has failed.
-            let verdict = losses.look(at(second), workers(10, 19 + second as usize % 3));
+            let verdict = losses.look(at(second), workers(10, 19 + count % 3));
             assert_eq!(verdict, Verdict::Hold, "after {second} s");
         }
         assert_eq!(losses.look(at(330), workers(10, 20)), Verdict::GiveUp);
