@@ -17,6 +17,7 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from . import _threads
 from ._attributes import accepts
 from ._outcome import Lost
 from ._redis_address import RedisAddress, parse
@@ -120,6 +121,7 @@ class RedisClient:
         return self._redis
 
     def _connect(self) -> Any:
+        _threads.resolve_here()
         address = self._address
         username, password = address.login
         common: dict[str, Any] = {

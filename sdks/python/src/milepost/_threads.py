@@ -7,6 +7,7 @@ native, whether the program is patched or not, before or after the import of thi
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import threading
@@ -126,6 +127,22 @@ def _import_what_hubs_need() -> None:
             getattr(config, setting)
         except Exception:  # an unknown or misconfigured gevent, which will raise where it is used
             pass
+    if config is not None:
+        try:
+            importlib.import_module("gevent.resolver.blocking")
+        except Exception:  # likewise
+            pass
+
+
+def resolve_here() -> None:
+    """Lets the present thread look up names itself, if it is one of our own and gevent's sockets are used in it.
+
+    Otherwise, gevent has another thread do that. From Python 3.12 on, no thread can be started while the process exits, which
+    is when the last states of a short program are sent.
+    """
+    if is_own() and _is_patched_by_gevent():
+        hub = sys.modules["gevent"].get_hub()
+        hub.resolver = sys.modules["gevent.resolver.blocking"].Resolver(hub)
 
 
 class Thread:
