@@ -59,9 +59,8 @@ export interface JobOptions {
 /** The longest that a job's end waits for its server, in milliseconds. */
 const FLUSH = 2000;
 
-/** What an item of `track` counts for. */
-type Count = (item: unknown) => number;
-const sizeOf: Count = (item) => (item instanceof Uint8Array ? item.byteLength : 1);
+/** What an item of a stream counts for. */
+const sizeOf = (item: unknown): number => (item instanceof Uint8Array ? item.byteLength : 1);
 
 /** A running job. Its calls change memory, and updates are sent in the background. */
 export class Job implements Running {
@@ -271,8 +270,8 @@ export class Job implements Running {
   }
 
   /**
-   * The items, each counted when the next one is requested. Their length, if they have one, is the total. Of a stream's chunks
-   * (`Uint8Array`, `Buffer`), the bytes are counted, and `total` is theirs.
+   * The items, each counted when the next one is requested. Their length, if they have one, is the total. Of the chunks of a stream,
+   * that is an async iterable of `Uint8Array` or `Buffer`, the bytes are counted, and `total` is theirs.
    */
   track<T>(items: Iterable<T>, total?: number): IterableIterator<T>;
   track<T>(items: AsyncIterable<T>, total?: number): AsyncIterableIterator<T>;
@@ -283,22 +282,20 @@ export class Job implements Running {
       this.#done = 0;
       this.total = known;
     }
-    // A list of chunks whose length is the total is counted as what it is.
-    const count: Count = known === (length ?? size) && known !== undefined ? () => 1 : sizeOf;
-    return Symbol.asyncIterator in items ? this.#trackAsync(items, count) : this.#track(items, count);
+    return Symbol.asyncIterator in items ? this.#trackStream(items) : this.#track(items);
   }
 
-  *#track<T>(items: Iterable<T>, count: Count): IterableIterator<T> {
+  *#track<T>(items: Iterable<T>): IterableIterator<T> {
     for (const item of items) {
       yield item;
-      this.advance(count(item));
+      this.advance();
     }
   }
 
-  async *#trackAsync<T>(items: AsyncIterable<T>, count: Count): AsyncIterableIterator<T> {
+  async *#trackStream<T>(items: AsyncIterable<T>): AsyncIterableIterator<T> {
     for await (const item of items) {
       yield item;
-      this.advance(count(item));
+      this.advance(sizeOf(item));
     }
   }
 
