@@ -21,7 +21,7 @@ test('close-codes.json: whether to come back, and when', () => {
     if (reconnect === 'no') assert.equal(after('', 0, 0.5), null, `${code}`);
     else if (reconnect === 'after') assert.deepEqual([after('', 9, 0), after('', 9, 1)], [min_ms, max_ms]);
     else {
-      if (reconnect === 'as-told') {
+      if (reconnect === 'as-requested') {
         assert.equal(after('{"reason":"restart","retry_ms":1234}', 9, 0.5), 1234);
         assert.equal(after('{"reason":"restart","retry_ms":1e99}', 9, 0.5), 600_000);
       }

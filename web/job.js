@@ -35,7 +35,7 @@ export class Job {
   }
 
   /**
-   * A state of before tells how far an attempt got that failed with a progress of 0.
+   * The state before shows how far an attempt got that failed with a progress of 0.
    * @param {State} earlier
    */
   recall(earlier) {

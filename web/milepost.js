@@ -73,7 +73,7 @@ delete(t),this.session.unwatch(t))}#i(t){this.#e.delete(t);for(let[e,s]of this.#
 t&&this.#r(e,i)}#a(t){let e=this.#e;if(t.t==="connection")this.#n=t;else if(t.t==="clock")this.#s=t;else{let s=this.#t.get(
 t.job);if(!s)return;s.last=t,e=new Set([...s.subscribers.values()].map(i=>i.port)),t.t==="rejected"&&this.#t.delete(t.job)}
 for(let s of e)s(t)}};function ht(o){let t=[...o.values()].map(s=>s.pace),e=t.map(s=>s.max_rate??1/0);return{mode:t.every(
-s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-360816e6",F=(o,t)=>JSON.stringify([q,import.meta.url,o,t]);function B(){let o=globalThis,[t,,e,s]=u(o.
+s=>s.mode==="latest")?"latest":void 0,max_rate:e.includes(1/0)?void 0:Math.max(...e)}}var q="milepost-a43bc331",F=(o,t)=>JSON.stringify([q,import.meta.url,o,t]);function B(){let o=globalThis,[t,,e,s]=u(o.
 name)??[];if(t!==q||!o.SharedWorkerGlobalScope)return;let i=new k(e,s),n=new Promise(r=>{navigator.locks.request(`${o.name}\
  worker`,()=>new Promise(()=>r()))});o.onconnect=({ports:[r]})=>{let c=h=>r.postMessage(h);r.onmessage=({data:h})=>i.receive(
 c,h),n.then(()=>c({t:"hello"}))}}var z="document"in globalThis,v=Math.random().toString(36),L=class{#t=new Set;connection="connecting";reason="";code=0;skew=0;#e=null;#n=!1;#s=[];constructor(t,e,s){

@@ -14,7 +14,7 @@ const MOST_RANDOM = 65_536;
 
 /**
  * @param {number} size in MiB
- * @param {(done: Done) => void} report called for each MiB; whoever is told may take only the latest
+ * @param {(done: Done) => void} report called for each MiB; it may use only the latest call
  * @param {AbortSignal} signal stops it
  * @returns {Promise<object>} the result
  */

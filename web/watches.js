@@ -64,7 +64,7 @@ export class Watches {
       },
     });
     this.#watches.set(job, made);
-    // Only changes are told; what it was for an earlier watch may have been another.
+    // Callbacks get changes only, and an earlier watch may have had another value.
     if (isFirst) onConnection(made.connection);
   }
 

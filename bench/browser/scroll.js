@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * How smoothly the dashboard scrolls through 10,000 jobs, a tenth of which are reported meanwhile. Of a machine that is busy otherwise it says little, so what the
- * page itself does for a frame is told as well.
+ * page itself does for a frame is printed as well.
  *
  *     cargo build --release && MILEPOST=target/release/milepost node bench/browser/scroll.js
  */

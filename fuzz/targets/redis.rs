@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
         if let Some(published) = Published::parse(text) {
             check(&published.state);
-            assert!(!published.is_proven(&Secret::new("a secret that nobody was told")));
+            assert!(!published.is_proven(&Secret::new("a secret that nobody knows")));
         }
         if let Ok(address) = Address::parse(text) {
             let _ = (address.to_string(), address.is_cluster());

@@ -299,14 +299,14 @@ export class ListView {
         await this.#listing.count();
         if (this.#isHere) this.#tellReachable(true);
       } catch (error) {
-        // Of a list that is there the connection's sign tells that it is not up to date.
+        // If there is a list, the connection's sign shows that it is not up to date.
         this.#hasLookedInVain = true;
         if (!this.#listing.isLoaded) this.#listing.fault = reason(error);
         if (this.#isHere) this.#tellReachable(false);
       }
       if (!this.#isHere) return;
       this.#paintLoaded();
-      // With all of a thousand there, what there is of each kind can be told, and a scroll does not wait.
+      // With up to a thousand jobs loaded, the counts are known, and scrolling does not wait.
       if (this.#listing.countLoaded < PREFETCHED) this.#listing.loadOlder().then(() => this.paint());
       // What could not be loaded before may be now.
       this.rows.placeSoon();

@@ -153,12 +153,12 @@ export class Selection {
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     this.#isBusy = false;
     const count = jobs.length - faults.length;
-    const told = [
+    const outcome = [
       count > 0 ? `${done}: ${number.format(count)}.` : '',
       faults.length > 0 ? `${number.format(faults.length)} could not be ${failed}: ${faults[0]}` : '',
     ].filter(Boolean).join(' ');
-    announce(told);
-    this.#note = faults.length > 0 ? told : '';
+    announce(outcome);
+    this.#note = faults.length > 0 ? outcome : '';
     this.by.changed();
     this.paint();
   }

@@ -137,7 +137,7 @@ function pending(state, words) {
   }
 }
 
-/** Shapes beside the words, so that an outcome is not told by its colour alone. */
+/** Shapes beside the words, so that an outcome does not depend on its colour alone. */
 const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
 
 // A page may be rendered where there are no elements.
@@ -302,10 +302,10 @@ export class JobProgress extends Base {
     const before = this.#painted;
     this.#painted = state;
     const hasEnded = !!state && isEnd(state);
-    const told = typeof state?.progress === 'number' ? state.progress : state?.status === 'completed' ? 1 : null;
+    const shown = typeof state?.progress === 'number' ? state.progress : state?.status === 'completed' ? 1 : null;
     // Many workers report 0 with a failure. The bar stays where it got to.
-    const isLost = hasEnded && state.status !== 'completed' && !told && before?.attempt === state.attempt;
-    const progress = isLost ? this.#progress : told;
+    const isLost = hasEnded && state.status !== 'completed' && !shown && before?.attempt === state.attempt;
+    const progress = isLost ? this.#progress : shown;
     this.#progress = progress;
     // Not known: while it runs without a total, and before it is there.
     const isUnknown = progress === null && !hasEnded && state?.status === 'processing';

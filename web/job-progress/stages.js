@@ -3,7 +3,7 @@
 
 import { stepsOf } from '../milepost.js';
 
-/** Shapes, so that a step is not told by its colour alone. */
+/** Shapes, so that a step does not depend on its colour alone. */
 const MARKS = { done: '✓', now: '●', ahead: '○', skipped: '⊘' };
 
 /**

@@ -91,12 +91,12 @@ export class Watch {
     return this.#newestPositions.at(-1);
   }
 
-  /** The server's clock, in milliseconds since 1970: ages are told by it, whatever the clock of this device shows. */
+  /** The server's clock, in milliseconds since 1970: ages are computed from it, not from the clock of this device. */
   get serverNow() {
     return Date.now() + this.client.skew;
   }
 
-  /** How long the job will still take, in milliseconds; null: that cannot be told (yet), or not any more. */
+  /** How long the job will still take, in milliseconds; null: not known yet, or not any more. */
   get timeLeft() {
     return this.connection === 'open' ? this.#outlook.timeLeft(this.serverNow) : null;
   }

@@ -39,7 +39,7 @@ pub enum Reconnect {
         max: Duration,
     },
     /// After the `retry_ms` of the close reason, or with a backoff if there is none.
-    AsTold,
+    AsRequested,
     /// With a backoff: the first try after 0–1 s, doubled up to 30 s, jittered over its whole length.
     Backoff,
 }
@@ -108,7 +108,7 @@ impl Reconnect {
             Some(CloseCode::InternalError) => {
                 Self::After { min: Duration::from_secs(1), max: Duration::from_secs(5) }
             }
-            Some(CloseCode::Restart | CloseCode::TryAgainLater) => Self::AsTold,
+            Some(CloseCode::Restart | CloseCode::TryAgainLater) => Self::AsRequested,
             None if (4400..4500).contains(&code) => Self::No,
             None => Self::Backoff,
         }

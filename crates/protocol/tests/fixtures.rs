@@ -685,7 +685,7 @@ struct OtherCode {
 fn reconnect(name: &str, min_ms: Option<u64>, max_ms: Option<u64>) -> Result<Reconnect, String> {
     match (name, min_ms, max_ms) {
         ("no", None, None) => Ok(Reconnect::No),
-        ("as-told", None, None) => Ok(Reconnect::AsTold),
+        ("as-requested", None, None) => Ok(Reconnect::AsRequested),
         ("backoff", None, None) => Ok(Reconnect::Backoff),
         ("after", Some(min), Some(max)) => Ok(Reconnect::After {
             min: Duration::from_millis(min),

@@ -274,7 +274,7 @@ impl Session {
                 });
             }
             Reconnect::After { min, max } => Some(min + max.saturating_sub(min).mul_f64(draw)),
-            Reconnect::AsTold => {
+            Reconnect::AsRequested => {
                 hint.map(|hint| Duration::from_millis(hint.retry_ms).min(LONGEST_WAIT))
             }
             Reconnect::Backoff => None,

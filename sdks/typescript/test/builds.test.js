@@ -14,7 +14,7 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true }));
 
-/** Runs a tool of the package's own, which tells nobody. */
+/** Runs a tool of the package's own, without telemetry. */
 function run(name, bin, args) {
   const env = { ...process.env, NODE_ENV: 'production', NEXT_TELEMETRY_DISABLED: '1' };
   delete env.NODE_TEST_CONTEXT;

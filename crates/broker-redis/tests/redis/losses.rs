@@ -15,7 +15,7 @@ async fn if_most_workers_are_silent_none_is_lost_for_now() {
     for job in &jobs {
         it.report(job, r#"{"lost_after":3}"#).await;
     }
-    eventually("it is told", || async { it.broker().warnings().len() == 1 }).await;
+    eventually("the warning", || async { it.broker().warnings().len() == 1 }).await;
     let warnings = it.broker().warnings();
     assert!(warnings[0].contains("15 of 15"), "{warnings:?}");
     assert_eq!(it.broker().stats().mass_losses, 1);

@@ -7,7 +7,7 @@ use crate::bars::{JobSummary, JobTimes};
 /// Without a change, the progress is folded again after so many seconds, as the server folds a heartbeat: silence counts as standstill.
 const AGAIN: u64 = 10;
 
-/// The job as a server would have it, if all that it were told were its progress.
+/// The job as a server would have it if only its progress were reported.
 #[derive(Default)]
 pub(super) struct OwnEstimate {
     state: Option<State>,

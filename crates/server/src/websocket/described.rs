@@ -200,7 +200,7 @@ fn close_codes_are_those_of_the_protocol() {
         let reconnect = match Reconnect::for_code(code.code()) {
             Reconnect::No => "no",
             Reconnect::After { .. } => "yes, after 1–5 s",
-            Reconnect::AsTold => "yes, after `retry_ms`",
+            Reconnect::AsRequested => "yes, after `retry_ms`",
             Reconnect::Backoff => "yes",
         };
         assert!(row[2].starts_with(reconnect), "{row:?}: {reconnect}");
