@@ -137,8 +137,8 @@ def _import_what_hubs_need() -> None:
 def resolve_here() -> None:
     """Lets the present thread look up names itself, if it is one of our own and gevent's sockets are used in it.
 
-    Otherwise, gevent has another thread do that. From Python 3.12 on, no thread can be started while the process exits, which
-    is when the last states of a short program are sent.
+    Otherwise, gevent has another thread do that. From Python 3.12 on, no thread can be started while the process exits,
+    which is when the last states of a short program are sent.
     """
     if is_own() and _is_patched_by_gevent():
         hub = sys.modules["gevent"].get_hub()
