@@ -42,7 +42,8 @@ thread_local! {
 const LARGEST_SPARE: usize = 16 << 10;
 
 impl Corked {
-    /// The buffer takes its memory from `responses`. A connection that does not fit is cut off.
+    /// The buffer takes its memory from `responses`. If nothing is left there, only a client that reads at once is served: others
+    /// are cut off.
     pub(crate) fn new(stream: Stream, responses: &Arc<Share>) -> Self {
         let held = responses.nothing();
         Self(Arc::new(Mutex::new(Some(Socket { stream, collected: Vec::new(), held }))))
@@ -108,6 +109,22 @@ impl Socket {
         self.held.shrink_to(0);
         Poll::Ready(Ok(()))
     }
+
+    /// Sends everything that is collected, and what it can of `bytes`, without a buffer.
+    ///
+    /// # Errors
+    /// If the socket does not accept it at once: its client does not read, or not as fast as it asks.
+    fn write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let poll = match self.poll_drain(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => Poll::Pending,
+        };
+        match poll {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::OutOfMemory.into()),
+        }
+    }
 }
 
 impl AsyncRead for Corked {
@@ -139,7 +156,7 @@ impl AsyncWrite for Corked {
         let len = socket.collected.len() + bytes.len();
         // hyper holds about as much again.
         if len > LITTLE && socket.held.grow_to(2 * len).is_err() {
-            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            return Poll::Ready(socket.write_through(cx, bytes));
         }
         if socket.collected.capacity() == 0 {
             socket.collected = SPARE.take();
@@ -157,5 +174,55 @@ impl AsyncWrite for Corked {
         let Some(socket) = &mut *socket else { return Poll::Ready(Ok(())) };
         ready!(socket.poll_drain(cx))?;
         Pin::new(&mut socket.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A connection whose share of the memory is used up, and its client.
+    async fn without_memory() -> (Corked, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("a client");
+        (Corked::new(Stream::Tcp(stream), &Share::new("responses", 0)), client)
+    }
+
+    #[tokio::test]
+    async fn without_memory_a_client_that_reads_is_served() {
+        let (mut corked, mut client) = without_memory().await;
+        // A page of metrics, and another one.
+        let response = vec![b'x'; 3 * LITTLE];
+        for _ in 0..2 {
+            corked.write_all(&response).await.expect("the client reads");
+            poll_fn(|cx| corked.poll_drain(cx)).await.expect("the client reads");
+            let mut read = vec![0; response.len()];
+            client.read_exact(&mut read).await.expect("all of it");
+            assert_eq!(read, response);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_memory_a_client_that_does_not_read_is_cut_off() {
+        let (mut corked, client) = without_memory().await;
+        let response = vec![b'x'; 3 * LITTLE];
+        let mut written = Ok(());
+        // The kernel buffers some megabytes.
+        for _ in 0..4_000 {
+            written = corked.write_all(&response).await;
+            if written.is_err() {
+                break;
+            }
+        }
+        let error = written.expect_err("it does not wait");
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        drop(client);
     }
 }

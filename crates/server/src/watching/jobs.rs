@@ -21,8 +21,11 @@ use crate::response::json_text;
 use crate::response::problem::{Outcome, Refused};
 use crate::watching::survey::{self, Sort, StatusCounts};
 
-/// How many jobs the broker is list for at first, and about how many bytes of jobs each time after that.
+/// How many jobs the broker is asked for at first.
 const FIRST_CHUNK: usize = 16;
+/// The most jobs that it is asked for at once. They may be much larger than those before.
+const MAX_CHUNK: usize = 256;
+/// About how many bytes of jobs a part of the response has.
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// A page of the known jobs.
@@ -37,7 +40,7 @@ pub(crate) struct JobList {
     next: Option<String>,
     /// How many jobs are known, whether they match or not.
     total: usize,
-    /// How many jobs match in each status, regardless of `status`, if `counts` list for it. At most 10,000 are
+    /// How many jobs match in each status, regardless of `status`, if `counts` asks for it. At most 10,000 are
     /// counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -141,17 +144,26 @@ impl Page {
     }
 
     async fn next_jobs(&mut self) -> Outcome<Jobs> {
-        match self.sorted.take() {
-            Some(mut jobs) if jobs.states.len() > self.query.limit => {
-                let rest = jobs.states.split_off(self.query.limit);
-                // The next page continues here.
-                let part = Jobs { states: jobs.states, next: Some(0), ..jobs };
-                self.sorted = Some(Jobs { states: rest, ..jobs });
-                Ok(part)
+        if let Some(mut jobs) = self.sorted.take() {
+            let fitting = fitting(&jobs.states).min(self.query.limit);
+            if fitting == jobs.states.len() {
+                return Ok(jobs);
             }
-            Some(jobs) => Ok(jobs),
-            None => Ok(self.instance.broker.jobs(&self.query).await?),
+            let rest = jobs.states.split_off(fitting);
+            // The next part continues here.
+            let part = Jobs { states: jobs.states, next: Some(0), ..jobs };
+            self.sorted = Some(Jobs { states: rest, ..jobs });
+            return Ok(part);
         }
+        let broker = &self.instance.broker;
+        let jobs = broker.jobs(&self.query).await?;
+        let fitting = fitting(&jobs.states);
+        if fitting == jobs.states.len() {
+            return Ok(jobs);
+        }
+        // The next part continues after those that fit, and only the broker knows where that is.
+        self.query.limit = fitting;
+        Ok(broker.jobs(&self.query).await?)
     }
 
     /// The next part of the JSON; none after the last.
@@ -172,7 +184,7 @@ impl Page {
         let mut held = self.instance.memory.responses.take(2 * bytes + 128)?;
         let text = self.encode(&jobs, bytes + 128);
         let average = bytes / jobs.states.len().max(1);
-        self.chunk = (CHUNK_BYTES / average.max(1)).clamp(1, 1_000);
+        self.chunk = (CHUNK_BYTES / average.max(1)).clamp(1, MAX_CHUNK);
         drop(jobs);
         held.shrink_to(text.capacity());
         Ok(Some(text_bytes(text, held)))
@@ -203,6 +215,16 @@ impl Page {
         }
         text
     }
+}
+
+/// How many of these states one part of the response has: as many as [`CHUNK_BYTES`] hold, and at least one.
+fn fitting(states: &[Arc<JobState>]) -> usize {
+    let mut bytes = 0;
+    let fits = |state: &&Arc<JobState>| {
+        bytes += state.json().len();
+        bytes <= CHUNK_BYTES
+    };
+    states.iter().take_while(fits).count().max(1).min(states.len())
 }
 
 /// The parameters of a list.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use milepost_server::{Config, ProcessMemory};
+use milepost_server::{Config, ProcessMemory, Secret};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::credentials::{KEY, bearer, get, report};
 use crate::support::{Response, Server, quick, until, within};
 
 /// A server with the smallest budget.
@@ -84,6 +85,69 @@ async fn a_list_that_nobody_reads_holds_little() {
     drop(unread);
     let share = "milepost_memory_share_bytes{share=\"responses\"}";
     until("all to be given back", async || metric(&server, share).await == 0.0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn large_jobs_after_small_ones_are_listed_in_parts() {
+    let server = Server::with(small()).await;
+    let large = json!({ "message": "x".repeat(60_000) }).to_string();
+    for n in 0..100 {
+        assert_eq!(server.report(&format!("large-{n}"), &large).await.status, 200);
+    }
+    for n in 0..40 {
+        assert_eq!(server.report(&format!("small-{n}"), "{}").await.status, 200);
+    }
+    // The share of responses has 4 MiB, the large jobs 6 MB.
+    let all = server.get("/jobs?limit=1000").await.json();
+    let ids: Vec<_> = all["jobs"].as_array().unwrap().iter().map(|job| &job["job_id"]).collect();
+    assert_eq!((ids.len(), ids[0], ids[139]), (140, &json!("small-39"), &json!("large-0")));
+    assert_eq!((&all["next"], &all["total"]), (&Value::Null, &json!(140)));
+    // The next page continues where this one ends, in the middle of the large ones.
+    let first = server.get("/jobs?limit=45").await.json();
+    let next = first["next"].as_str().unwrap();
+    let second = server.get(&format!("/jobs?limit=1&after={next}")).await.json();
+    assert_eq!(first["jobs"].as_array().unwrap().last(), Some(&all["jobs"][44]));
+    assert_eq!(second["jobs"][0], all["jobs"][45]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn operators_are_answered_when_no_memory_is_left_for_others() {
+    let server = Server::with(Config { key: Some(Secret::new(KEY)), ..small() }).await;
+    let update = json!({ "message": "x".repeat(60_000) }).to_string();
+    for n in 0..100 {
+        let path = format!("/jobs/j{n}");
+        assert_eq!(server.request("POST", &path, &bearer(KEY), &update).await.status, 200);
+    }
+    // Lists that nobody reads, until the share has no room for another part of one.
+    let list = format!("GET /jobs?limit=1000 HTTP/1.1\r\nhost: t\r\n{}\r\n", bearer(KEY));
+    let mut unread = Vec::new();
+    let refusal = loop {
+        assert!(unread.len() < 200, "the share has 4 MiB, and a part of a list 128 KiB");
+        let mut stream = server.connect().await;
+        stream.write_all(list.as_bytes()).await.unwrap();
+        let mut start = [0; 1024];
+        let read = within("an answer", stream.read(&mut start)).await.unwrap();
+        let answer = String::from_utf8_lossy(&start[..read]).into_owned();
+        if !answer.starts_with("HTTP/1.1 200") {
+            break Response::parse(answer.as_bytes());
+        }
+        unread.push(stream);
+    };
+    assert_eq!((refusal.status, refusal.problem().as_str()), (503, "server-full"));
+    assert!(refusal.header("retry-after").is_some());
+    for path in ["/livez", "/health", "/readyz"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    for path in ["/metrics", "/ws/stats", "/readyz", "/openapi.json"] {
+        assert_eq!(get(&server, path, KEY).await.status, 200, "{path}");
+    }
+    // A worker reports, and a watcher sees it.
+    assert_eq!(report(&server, "j0", KEY).await.status, 200);
+    assert_eq!(get(&server, "/jobs/j0", KEY).await.json()["status"], "processing");
+    drop(unread);
+    until("lists to be read again", async || get(&server, "/jobs", KEY).await.status == 200).await;
     server.stop().await;
 }
 
