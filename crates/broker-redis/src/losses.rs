@@ -12,7 +12,7 @@ pub(crate) struct Losses(Mutex<MassLoss>);
 
 /// What one look continues from.
 struct Look {
-    /// Time before does not count as silence: by the server's clock, in milliseconds.
+    /// Time before does not count as silence: by the clock of Redis, in milliseconds.
     from: i64,
     last: Option<Duration>,
 }
@@ -50,6 +50,16 @@ impl Losses {
             look.from = asked;
         }
         look.last = Some(now);
+        if due.is_empty() && self.lock().is_ordinary() {
+            return Ok(());
+        }
+        match client.started_over().await {
+            // No clock begins later than now.
+            Ok(at) => look.from = look.from.max(at.min(asked)),
+            // Another program's data, or a user without the right to read it.
+            Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
         // Nobody is lost before it is known whether most workers are silent.
         let held = self.pass(&due, (look.from, asked), true, client, clock).await;
         if held.is_empty() && self.lock().is_ordinary() {
@@ -74,6 +84,8 @@ impl Losses {
             Verdict::StartOver => {
                 tracing::info!("silent workers report again");
                 look.from = asked;
+                // Another server might lose a worker that has its time anew here. If Redis does not accept this, it may.
+                let _ = client.start_over(asked).await;
             }
             Verdict::GiveUp => {
                 tracing::warn!("workers are still silent: their jobs are lost");

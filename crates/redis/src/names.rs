@@ -16,6 +16,9 @@ pub const INDEX: [&str; 2] = ["{milepost}:begun", "{milepost}:expires"];
 /// The jobs whose health changes with time, by the time of their next check.
 pub(crate) const CLOCKS: &str = "{milepost}:clocks";
 
+/// When a server started the clocks of all jobs over, in milliseconds by the clock of Redis.
+pub(crate) const STARTED_OVER: &str = "{milepost}:started_over";
+
 /// The jobs whose children changed or have not all ended, by the time of their next check.
 pub(crate) const PARENTS: &str = "{milepost}:parents";
 

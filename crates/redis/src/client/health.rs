@@ -5,7 +5,7 @@ use milepost_protocol::{JobId, Position, Timestamp, Update};
 use super::Client;
 use crate::Failure;
 use crate::call::Call;
-use crate::names::CLOCKS;
+use crate::names::{CLOCKS, STARTED_OVER};
 use crate::report::Source;
 
 impl Client {
@@ -49,6 +49,31 @@ impl Client {
             (known, silent) = (known + its_known, silent + its_silent);
         }
         Ok((known, silent))
+    }
+
+    /// Starts the clocks of all jobs over, for all servers: no silence before `at` counts, by the server's clock in milliseconds.
+    ///
+    /// # Errors
+    /// When Redis does not accept it, or it is not known whether it did.
+    pub async fn start_over(&self, at: i64) -> Result<(), Failure> {
+        /// No job may be silent for longer: the most seconds of a `lost_after`.
+        const KEPT: u32 = 2_592_000;
+        let mut command = redis::cmd("SET");
+        command.arg(STARTED_OVER).arg(at).arg("EX").arg(KEPT);
+        self.connection.query(&command).await
+    }
+
+    /// When a server last did; 0 if none has.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or with [`Failure::Refused`] if something else is there.
+    pub async fn started_over(&self) -> Result<i64, Failure> {
+        let mut command = redis::cmd("GET");
+        command.arg(STARTED_OVER);
+        let at = self.connection.query::<Option<Vec<u8>>>(&command).await?;
+        // Another program may have written anything.
+        let number = |at: Vec<u8>| String::from_utf8(at).ok()?.parse().ok();
+        Ok(at.and_then(number).unwrap_or(0))
     }
 
     /// Changes a job's health if it is due, or ends the job because its worker is lost. Time before `from` does not count as
