@@ -5,6 +5,7 @@
 //! - [`Sentinels`]: a primary, its replicas, and three Sentinels that watch over them.
 //! - [`Cluster`]: three primaries, each with as many replicas as asked for.
 //! - [`Process`]: any other program that ends with the test.
+//! - [`hostile_command`]: what no worker writes, under one job's names.
 //! - [`Proxy`]: a network between a client and a server, which delays, holds, cuts and refuses connections.
 //!
 //! Everything listens on free ports of 127.0.0.1, keeps its files in a temporary folder, and ends when its value is dropped, or
@@ -16,6 +17,7 @@
 mod certificates;
 mod client;
 mod cluster;
+mod hostile;
 mod options;
 mod port;
 mod process;
@@ -26,6 +28,7 @@ mod server;
 pub use certificates::Certificates;
 pub use client::{Error, Reply};
 pub use cluster::Cluster;
+pub use hostile::hostile_command;
 pub use options::{Options, Persistence};
 pub use port::free_port;
 pub use process::Process;
