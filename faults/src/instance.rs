@@ -95,7 +95,7 @@ impl Instance {
         while !self.readiness().ready {
             let ended = self.process.as_mut().is_none_or(|process| process.ended().is_some());
             if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                let log = self.log();
                 let what = if ended { "has ended" } else { "does not get ready" };
                 return Err(Failure(format!("an instance {what}:\n{log}")));
             }
@@ -107,6 +107,11 @@ impl Instance {
     /// What its process holds; none if it has ended.
     pub(crate) fn held(&self) -> Option<Held> {
         process::held(self.process.as_ref()?.id())
+    }
+
+    /// What it has logged; nothing if its log goes elsewhere.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// The file with its states, if its folder is on an ordinary disk.
@@ -128,7 +133,7 @@ impl Instance {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(fs::read_to_string(&self.log).unwrap_or_default())
+        Ok(self.log())
     }
 
     /// As `kill -9` does.

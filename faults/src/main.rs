@@ -13,6 +13,7 @@ mod process;
 mod result;
 mod setup;
 mod sight;
+mod silent;
 mod soak;
 mod stage;
 mod trial;

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::hostile;
 use crate::http::Connection;
 use crate::job::{Kind, Order};
+use crate::silent::{self, LOST_AFTER};
 use crate::stage::{Load, Stage};
 
 /// Workers are killed. Others take over once all watchers were checked.
@@ -51,6 +52,48 @@ async fn watch_whatever_comes(instance: SocketAddr) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Workers are cut off for four times as long as their jobs may be silent. No job may be lost, and an operator has to know.
+pub(super) fn silent_workers(
+    stage: &mut Stage,
+    load: &Load,
+    runtime: &Handle,
+) -> Result<Instant, Failure> {
+    let network = silent::Network::to(stage.world.instance(0));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(silent::report(network.address()));
+    let instances: Vec<_> =
+        (0..stage.instances.len()).map(|number| stage.world.instance(number)).collect();
+    runtime.block_on(silent::until_known(instances[0]))?;
+    network.part();
+    stage.some_end(true);
+    sleep(load.wait(4.0, 2.0) * u32::try_from(LOST_AFTER).unwrap_or(1));
+    // An instance warns if it would have ended a job: it may be that another one always looks first.
+    let warned = stage.instances.iter().map(|instance| silent::check_log(&instance.log()));
+    let warned: Vec<bool> = warned.collect::<Result<_, _>>()?;
+    if !warned.contains(&true) {
+        return Err(Failure("no instance warns of silent workers".into()));
+    }
+    runtime.block_on(async {
+        for (instance, warned) in instances.iter().zip(&warned) {
+            silent::until_warned(*instance, *warned).await?;
+            let metrics = abuse::metrics(*instance).await.unwrap_or_default();
+            if abuse::metric(&metrics, "milepost_mass_losses_total") != Some(u64::from(*warned)) {
+                return Err(Failure("the metric does not count what the log warns of".into()));
+            }
+        }
+        silent::check_none_lost(instances[0]).await
+    })?;
+    network.heal();
+    runtime.block_on(async {
+        for instance in instances {
+            silent::until_warned(instance, false).await?;
+            silent::check_none_lost(instance).await?;
+        }
+        Ok::<_, Failure>(())
+    })?;
+    Ok(Instant::now())
 }
 
 pub(super) fn abuse(stage: &mut Stage, load: &Load, runtime: &Handle, extent: Extent) -> Instant {

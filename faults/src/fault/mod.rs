@@ -65,6 +65,7 @@ faults! {
     AloneKilled "alone-killed" "without Redis: the instance killed with -9, back with its folder" Ground::Alone;
     AloneWorkerKilled "alone-worker-killed" "without Redis: a tenth of the workers killed within a report" Ground::Alone;
     HostileJob "hostile-job" "anything at all under one job's key and on its channel" REDIS;
+    SilentWorkers "silent-workers" "all workers whose jobs may be lost cut off, for longer than these may be silent" REDIS;
     UnreadLogs "unread-logs" "Redis killed and back, while one log's reader has gone and nobody reads the other" Ground::UnreadLogs;
     NoDescriptors "no-descriptors" "no open files left for 10 s" Ground::FewFiles;
     FullDisk "full-disk" "the disk full for 10 s" Ground::SmallDisk;
@@ -101,7 +102,11 @@ impl Fault {
     pub(crate) fn is_of_others(self) -> bool {
         matches!(
             self,
-            Self::HostileJob | Self::NoDescriptors | Self::FullDisk | Self::UnreadAnswers
+            Self::HostileJob
+                | Self::SilentWorkers
+                | Self::NoDescriptors
+                | Self::FullDisk
+                | Self::UnreadAnswers
         )
     }
 
@@ -158,6 +163,7 @@ impl Fault {
             Self::DamagedStore => instance::damaged_store(stage),
             Self::WorkerKilled | Self::AloneWorkerKilled => Ok(clients::workers_killed(stage)),
             Self::HostileJob => clients::hostile_job(stage, load),
+            Self::SilentWorkers => clients::silent_workers(stage, load, runtime),
             Self::UnreadAnswers => {
                 let extent = Extent::of(load).of_unread_answers();
                 Ok(clients::abuse(stage, load, runtime, extent))
