@@ -35,7 +35,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Tells this hub from others of the process.
+    /// Distinguishes this hub from others of the process.
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -52,7 +52,7 @@ pub(crate) struct LogBytes {
     limit: usize,
     /// Whether the broker holds each newest state in this process, so that it is not counted here.
     broker_keeps_states: bool,
-    /// Notified when the logs hold more than [`most`](Self::most).
+    /// Notified when topics have to be shed.
     pub(crate) over: Notify,
 }
 
@@ -66,13 +66,10 @@ impl LogBytes {
         log.past_bytes() + if self.broker_keeps_states { 0 } else { log.newest_bytes() }
     }
 
-    /// From the limit on, logs are shortened and no job that has no topic yet is watched. Beyond this, topics are shed.
-    pub(crate) fn most(&self) -> usize {
-        self.limit.saturating_add(self.limit / 4)
-    }
-
+    /// Whether topics have to be shed: the logs hold a quarter more than the limit. From the limit on, logs are shortened, and
+    /// no job that has no topic yet is watched.
     pub(crate) fn is_over(&self) -> bool {
-        self.held() > self.most()
+        self.held() > self.limit.saturating_add(self.limit / 4)
     }
 
     pub(crate) fn held(&self) -> usize {

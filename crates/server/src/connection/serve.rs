@@ -211,9 +211,7 @@ impl Requests {
         }
         None
     }
-}
 
-impl Requests {
     /// Counts a WebSocket for the client's address, and leaves that address for the handlers, which count the rest.
     fn limit(&self, request: &mut Request<Incoming>) -> Result<(), Refused> {
         let limits = &self.instance.limits;
