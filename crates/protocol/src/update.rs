@@ -79,22 +79,7 @@ impl Update {
             fields.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value)
         };
 
-        let job = match (job, find("job_id")) {
-            (None, None) => return Err(InvalidUpdate::field("job_id", "is missing")),
-            (Some(job), None) => job.clone(),
-            (job, Some(value)) => {
-                let named = string("job_id", value)?;
-                match job {
-                    Some(job) if job.as_str() == named => job.clone(),
-                    Some(job) => {
-                        let detail =
-                            format!("is {named:?}, but the address says {:?}", job.as_str());
-                        return Err(InvalidUpdate::field("job_id", detail));
-                    }
-                    None => JobId::parse(&named).map_err(InvalidUpdate::JobId)?,
-                }
-            }
-        };
+        let job = job_of(job, find("job_id"))?;
         let status = match find("status").and_then(present) {
             None => Status::Processing,
             Some(value) => parse_status(&string("status", value)?)?,
@@ -305,6 +290,22 @@ struct Field<'a> {
     value: &'a RawValue,
     /// Whether the whole update is known to be.
     is_on_one_line: bool,
+}
+
+/// The job that the address names, or the update's own `job_id`. If both name one, it has to be the same.
+fn job_of(address: Option<&JobId>, job_id: Option<&RawValue>) -> Result<JobId, InvalidUpdate> {
+    let Some(value) = job_id else {
+        return address.cloned().ok_or_else(|| InvalidUpdate::field("job_id", "is missing"));
+    };
+    let named = string("job_id", value)?;
+    match address {
+        Some(job) if job.as_str() == named => Ok(job.clone()),
+        Some(job) => {
+            let detail = format!("is {named:?}, but the address says {:?}", job.as_str());
+            Err(InvalidUpdate::field("job_id", detail))
+        }
+        None => JobId::parse(&named).map_err(InvalidUpdate::JobId),
+    }
 }
 
 fn is_known(name: &str) -> bool {
