@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::server::{Commands, Kind};
 
@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Lines(Options),
     /// Two instances, one of which is lost: its 15,000 watchers come to the other, which is at work
     Herd(Options),
+    /// One address floods the server in turns of connects, handshakes, reports and unknown jobs; watchers of another address
+    Flood(Options),
+    /// Arbitrary data under one job's keys and on its channel in Redis; watchers of other jobs
+    Hostile(Options),
     /// Two and four instances on one Redis, and two on a Cluster of three: what a report costs
     Scale(Options),
     /// Estimates of the remaining time, beside those of tqdm, indicatif and rich, on recorded runs
@@ -64,45 +68,12 @@ pub(crate) enum Command {
     Bound { port: u16 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Name {
-    Milepost,
-    WithTokens,
-    WithTls,
-    Shared,
-    SharedByFour,
-    Clustered,
-    Uws,
-    Nchan,
-    Centrifugo,
-    CentrifugoShared,
-    Bound,
-}
-
-impl From<Name> for Kind {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Milepost => Self::Milepost,
-            Name::WithTokens => Self::WithTokens,
-            Name::WithTls => Self::WithTls,
-            Name::Shared => Self::Shared,
-            Name::SharedByFour => Self::SharedByFour,
-            Name::Clustered => Self::Clustered,
-            Name::Uws => Self::Uws,
-            Name::Nchan => Self::Nchan,
-            Name::Centrifugo => Self::Centrifugo,
-            Name::CentrifugoShared => Self::CentrifugoShared,
-            Name::Bound => Self::Bound,
-        }
-    }
-}
-
 /// What is not given has the figure's own value.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Servers, measured in turn in each round [default: those that the figure is about]
     #[arg(long, value_delimiter = ',')]
-    pub(crate) servers: Vec<Name>,
+    pub(crate) servers: Vec<Kind>,
     /// Rounds [default: 5; with --quick: 3]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) rounds: Option<u16>,
@@ -144,7 +115,7 @@ pub(crate) struct Options {
 impl Options {
     /// The servers to measure; none: those that the figure is about.
     pub(crate) fn kinds(&self) -> Option<Vec<Kind>> {
-        (!self.servers.is_empty()).then(|| self.servers.iter().copied().map(Kind::from).collect())
+        (!self.servers.is_empty()).then(|| self.servers.clone())
     }
 
     pub(crate) fn commands(&self) -> Commands {

@@ -153,6 +153,24 @@ pub(crate) const HERD: Figure = Figure {
     goals: &[Goal::AtMost("scripts/watcher", 0.01)],
     pings: false,
 };
+pub(crate) const FLOOD: Figure = Figure {
+    name: "flood",
+    title: "Flood: one address does as much as it can, watchers of another address",
+    measure: figures::flood::measure,
+    servers: &[Kind::WithLimits],
+    load: Load { watchers: 400, rate: 400.0, ..LOAD },
+    goals: &[Goal::AtMost("p99 ms at worst", 20.0)],
+    pings: false,
+};
+pub(crate) const HOSTILE: Figure = Figure {
+    name: "hostile",
+    title: "Hostile data under one job's names in Redis, watchers of other jobs",
+    measure: figures::hostile::measure,
+    servers: &[Kind::Shared],
+    load: Load { watchers: 400, rate: 400.0, time: Duration::from_secs(10), ..LOAD },
+    goals: &[Goal::AtMost("p99 with / without", 1.5)],
+    pings: false,
+};
 pub(crate) const SCALE: Figure = Figure {
     name: "scale",
     title: "Scale: two and four instances on one Redis, two on a Cluster of three",

@@ -8,6 +8,7 @@ mod error;
 mod eta;
 mod figure;
 mod figures;
+mod flood;
 mod frame;
 mod plot;
 mod process;
@@ -25,7 +26,8 @@ use clap::Parser;
 use crate::arguments::{Args, Command, Options};
 use crate::error::Error;
 use crate::figure::{
-    CONNECTS, FANOUT, Figure, HERD, HOT, IDLE, JOBS, LINES, MEMORY, OVERLOAD, REDIS, SCALE, STALLED,
+    CONNECTS, FANOUT, FLOOD, Figure, HERD, HOSTILE, HOT, IDLE, JOBS, LINES, MEMORY, OVERLOAD,
+    REDIS, SCALE, STALLED,
 };
 use crate::figures::Load;
 use crate::result::{Results, Row};
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         Command::Herd(options) => {
             figures::herd::check(&HERD.load(&options)).and_then(|()| run(&HERD, &options, &[]))
         }
+        Command::Flood(options) => run(&FLOOD, &options, &[]),
+        Command::Hostile(options) => run(&HOSTILE, &options, &[]),
         Command::Scale(options) => run(&SCALE, &options, &[]),
         Command::Eta { recordings } => eta::print(&server::root().join(recordings)),
         Command::Plot { results, out } => {

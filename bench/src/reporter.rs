@@ -80,8 +80,12 @@ impl Reporter {
             }
         }
         let mut taken = 0;
-        while let Some(length) = answer(&self.answers[taken..])? {
-            taken += length;
+        while let Some(answer) = answer(&self.answers[taken..])? {
+            if !answer.is_accepted() {
+                let (status, body) = (answer.status, String::from_utf8_lossy(answer.body));
+                return Err(Error::Refused(format!("a report was answered with {status}: {body}")));
+            }
+            taken += answer.length;
             self.in_flight = self.in_flight.checked_sub(1).ok_or_else(|| {
                 Error::Protocol("the server answered more often than it was asked".into())
             })?;
@@ -91,8 +95,23 @@ impl Reporter {
     }
 }
 
-/// Length of the answer at the start of `bytes`, once it is whole.
-fn answer(bytes: &[u8]) -> Result<Option<usize>, Error> {
+/// A server's answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    body: &'a [u8],
+    /// With its head.
+    pub(crate) length: usize,
+}
+
+impl Answer<'_> {
+    fn is_accepted(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// The answer at the start of `bytes`, once it is whole.
+pub(crate) fn answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, Error> {
     let mut headers = [httparse::EMPTY_HEADER; 48];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
@@ -111,12 +130,8 @@ fn answer(bytes: &[u8]) -> Result<Option<usize>, Error> {
         (None, 204) => 0,
         (None, _) => return Err(Error::Protocol("an answer without Content-Length".into())),
     };
-    let Some(body) = bytes.get(head..head + length) else { return Ok(None) };
-    if !(200..300).contains(&status) {
-        let body = String::from_utf8_lossy(body);
-        return Err(Error::Refused(format!("a report was answered with {status}: {body}")));
-    }
-    Ok(Some(head + length))
+    let length = head + length;
+    Ok(bytes.get(head..length).map(|body| Answer { status, body, length }))
 }
 
 /// How fast a [`Paced`] reporter reports.
@@ -236,19 +251,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_distinguished_and_refusals_named() {
+    fn answers_are_distinguished_and_refusals_are_not_accepted() {
         let two = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 202 Accepted\r\nContent-Length: 1\r\n\r\n!";
         let first = answer(two).unwrap().unwrap();
-        assert_eq!(&two[first - 2..first], b"ok");
-        assert_eq!(answer(&two[first..]).unwrap(), Some(two.len() - first));
-        assert_eq!(answer(&two[..first - 1]).unwrap(), None);
+        assert!(first.is_accepted() && first.body == b"ok");
+        let rest = &two[first.length..];
+        assert_eq!(answer(rest).unwrap().unwrap().length, rest.len());
+        assert_eq!(answer(&two[..first.length - 1]).unwrap(), None);
         assert_eq!(answer(&two[..10]).unwrap(), None);
 
-        let refused =
-            answer(b"HTTP/1.1 409 Conflict\r\ncontent-length: 5\r\n\r\nended").unwrap_err();
-        assert!(
-            matches!(&refused, Error::Refused(text) if text.contains("409") && text.contains("ended"))
-        );
+        let refused = b"HTTP/1.1 409 Conflict\r\ncontent-length: 5\r\n\r\nended";
+        let refused = answer(refused).unwrap().unwrap();
+        assert!(!refused.is_accepted() && refused.status == 409 && refused.body == b"ended");
         assert!(matches!(answer(b"nonsense\r\n\r\n"), Err(Error::Protocol(_))));
     }
 }

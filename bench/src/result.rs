@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
 use milepost_protocol::Timestamp;
 use serde_json::json;
 
@@ -87,7 +88,7 @@ impl Results {
         write(&mut out, format_args!("| watchers | server | {} |\n", names.join(" | ")));
         write(&mut out, format_args!("| --: | --- |{}\n", " --: |".repeat(names.len())));
         for size in self.sizes() {
-            for kind in Kind::ALL {
+            for &kind in Kind::value_variants() {
                 if !self.rows.iter().any(|row| row.kind == kind && row.load.watchers == size) {
                     continue;
                 }
@@ -102,8 +103,8 @@ impl Results {
         let first = names.first().copied().unwrap_or_default();
         out.push('\n');
         for size in self.sizes() {
-            for kind in Kind::ALL {
-                for by in Kind::ALL.into_iter().filter(|by| *by != kind) {
+            for &kind in Kind::value_variants() {
+                for by in Kind::value_variants().iter().copied().filter(|by| *by != kind) {
                     if let Some(ratio) = self.ratio(size, kind, by) {
                         let (name, by) = (kind.name(), by.name());
                         if kind == self.own || by == "bound" {

@@ -19,7 +19,7 @@ use crate::watchers::Watchers;
 
 /// What is measured. All but Centrifugo take a report as `POST /jobs/{id}` and a watcher as a WebSocket at
 /// `/ws/jobs/{id}`, one text frame an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// `milepost serve`.
     Milepost,
@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     WithTokens,
     /// The same with TLS, for watchers and reporters.
     WithTls,
+    /// The same with limits for each address.
+    WithLimits,
     /// Two of them on one Redis.
     Shared,
     /// Four of them on one Redis.
@@ -47,25 +49,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Milepost,
-        Self::WithTokens,
-        Self::WithTls,
-        Self::Shared,
-        Self::SharedByFour,
-        Self::Clustered,
-        Self::Uws,
-        Self::Nchan,
-        Self::Centrifugo,
-        Self::CentrifugoShared,
-        Self::Bound,
-    ];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Milepost => "milepost",
             Self::WithTokens => "milepost with tokens",
             Self::WithTls => "milepost with TLS",
+            Self::WithLimits => "milepost with limits",
             Self::Shared => "milepost, two on Redis",
             Self::SharedByFour => "milepost, four on Redis",
             Self::Clustered => "milepost, two on a Cluster of three",
@@ -83,6 +72,7 @@ impl Kind {
             Self::Milepost
             | Self::WithTokens
             | Self::WithTls
+            | Self::WithLimits
             | Self::Shared
             | Self::SharedByFour
             | Self::Clustered => "; build it: cargo build --release",
@@ -105,6 +95,9 @@ impl Kind {
 /// What [`Kind::WithTokens`] takes from the reporter, and what tokens are signed with.
 const KEY: &str = "a-key-that-is-long-enough";
 const SECRET: &str = "a-secret-of-at-least-32-bytes-for-tokens";
+
+/// How many connections an address may have with [`Kind::WithLimits`].
+pub(crate) const MAX_CONNECTIONS_PER_ADDRESS: usize = 500;
 
 /// How each server is started: words, in which `{port}`, `{dir}` and `{idle}` are filled in.
 #[derive(Clone, Debug)]
@@ -130,6 +123,10 @@ impl Commands {
             }
             Kind::WithTokens => format!(
                 "{} --set key={KEY} --set token_secret={SECRET} --set reports_per_subject=0 --set bytes_per_subject=0",
+                self.milepost
+            ),
+            Kind::WithLimits => format!(
+                "{} --set max_connections_per_address={MAX_CONNECTIONS_PER_ADDRESS} --set handshakes_per_address=200 --set reports_per_address=2000",
                 self.milepost
             ),
             Kind::WithTls => {
@@ -324,6 +321,11 @@ impl Server {
             Ok(cpu.as_secs_f64())
         };
         self.store.servers().iter().map(cpu).sum()
+    }
+
+    /// Where the Redis behind it listens.
+    pub(crate) fn redis_address(&self) -> Option<SocketAddr> {
+        Some(self.store.servers().first()?.address())
     }
 
     /// How many scripts the Redis servers behind it have run.

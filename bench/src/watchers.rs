@@ -389,7 +389,7 @@ fn subscribe(channel: &str) -> Vec<u8> {
 }
 
 /// A short text frame, masked with zeros, which leaves the payload as it is.
-fn text_frame(text: &str) -> Vec<u8> {
+pub(crate) fn text_frame(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).ok().filter(|length| *length < 126);
     let mut frame = vec![0x81, 0x80 | length.expect("a short text"), 0, 0, 0, 0];
     frame.extend_from_slice(text.as_bytes());
@@ -397,7 +397,7 @@ fn text_frame(text: &str) -> Vec<u8> {
 }
 
 /// A WebSocket handshake's request.
-fn request(address: &Address, endpoint: &Endpoint) -> String {
+pub(crate) fn request(address: &Address, endpoint: &Endpoint) -> String {
     let (path, host, authorization) = (&endpoint.path, address.socket, endpoint.authorization());
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{authorization}\

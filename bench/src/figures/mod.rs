@@ -1,8 +1,11 @@
 //! The figures, a file each.
 
+mod beside;
 pub(crate) mod connects;
 pub(crate) mod fanout;
+pub(crate) mod flood;
 pub(crate) mod herd;
+pub(crate) mod hostile;
 pub(crate) mod hot;
 pub(crate) mod idle;
 pub(crate) mod jobs;
