@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from test_processes import Worker
 
 import milepost
 from milepost import tqdm, trange
+from milepost._program import program_name
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +75,38 @@ def test_a_bar_without_an_id_has_one_of_its_description(server: LiveServer, job_
     list(tqdm("abc", desc=job_id, **quiet()))
     assert milepost.flush(60)
     assert [each["status"] for each in jobs(server, f"{job_id}-")] == ["completed"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["list(milepost.tqdm('abc'))", "list(milepost.track('abc'))", "milepost.job().complete()"],
+)
+def test_what_has_no_name_is_named_after_the_program(
+    server: LiveServer, job_id: str, tmp_path: Path, code: str
+) -> None:
+    script = tmp_path / f"{job_id}.py"
+    script.write_text(f"import milepost\n{code}\n")
+    assert Worker(script, server.url).finish()[0] == 0
+    (found,) = jobs(server, f"{job_id}-")
+    assert (found["status"], found["name"]) == ("completed", job_id)
+
+
+@pytest.mark.parametrize(
+    ("given", "notebook", "name"),
+    [
+        ("/home/ann/train.py", "", "train"),
+        ("/srv/app/tools/__main__.py", "", "tools"),
+        ("/usr/bin/celery", "", "celery"),
+        ("-c", "", "python"),
+        ("", "", "python"),
+        ("/lib/ipykernel_launcher.py", "", "notebook"),
+        ("/lib/ipykernel_launcher.py", "/home/ann/fit.ipynb", "fit"),
+    ],
+)
+def test_the_name_of_a_program(monkeypatch: pytest.MonkeyPatch, given: str, notebook: str, name: str) -> None:
+    monkeypatch.setattr(sys, "argv", [given])
+    monkeypatch.setenv("JPY_SESSION_NAME", notebook)
+    assert program_name() == name
 
 
 def test_the_same_id_again_is_the_next_attempt(server: LiveServer, job_id: str) -> None:

@@ -100,10 +100,11 @@ def job(
     `name` is the kind of job, and `tags` are at most 16 words; watchers find and group jobs by them. The name and each
     tag are cut at 64 bytes.
 
-    `id` identifies the job to watchers: 1…128 of the characters `A–Z a–z 0–9 - . _ ~ : @`. By default it is the name
-    and a UUID. `total` is the amount of work in `unit`s. `metadata` holds the worker's own values. `ttl` is how many
-    seconds the job is kept after each update (by default an hour, or the time that the server's operator has set). A
-    job that is `queued` stays so until its block is entered, or until its first stage or count.
+    `id` identifies the job to watchers: 1…128 of the characters `A–Z a–z 0–9 - . _ ~ : @`. By default it is the
+    name and a UUID. Without a name and an id, the job is named after the program: `train` for `train.py`. `total`
+    is the amount of work in `unit`s. `metadata` holds the worker's own values. `ttl` is how many seconds the job is
+    kept after each update (by default an hour, or the time that the server's operator has set). A job that is
+    `queued` stays so until its block is entered, or until its first stage or count.
 
     `attempt` is the number of the attempt: 1, 2, …. A number higher than the job's latest attempt begins a new one.
     None is the latest attempt; its updates are rejected once it has ended. `"next"` joins the latest attempt if it

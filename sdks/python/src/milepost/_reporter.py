@@ -20,6 +20,7 @@ from ._job import Job
 from ._job_options import JobOptions
 from ._left_loop import uncaught
 from ._memory import LOCK
+from ._program import program_name
 from ._rank import Place, place
 from ._record import Record
 from ._schedule import GAP, Pace
@@ -124,14 +125,16 @@ class Reporter:
     @harmless
     def _begin(self, options: JobOptions) -> Job:
         _notice.notify_deferred()
-        job_id = _job_id_of(options.name, options.id)
+        # A bare UUID would tell nobody which job it is.
+        name = given_text(options.name) or (program_name() if options.id is None else "")
+        job_id = _job_id_of(name, options.id)
         named = None if options.attempt == "next" else given_whole(options.attempt, "attempt")
         record = Record(job_id or _json.describe(options.id)[:128], named, given_seconds(options.ttl, "ttl"))
         record.reopens = options.attempt == "next" or options.is_of_queue
         record.joins = options.is_of_queue
         record.own.unit = None if options.unit is None else given_text(options.unit)
         record.own.set_total(given_number(options.total, "total"))
-        record.description.name(given_text(options.name))
+        record.description.name(name)
         record.description.tags(given_texts(options.tags, "tags"))
         parent = options.parent
         if parent is not None and not record.description.parent(given_text(parent), options.weight):
