@@ -192,7 +192,11 @@ impl Recogniser {
             let Some(reading) = reading else {
                 if self.at_end && !says_over(text) && !goes_with_a_meter(text) {
                     self.at_end = false;
-                    event(Event::Progress(Reading::phase_over(text)));
+                    let over = Reading::phase_over(text);
+                    event(Event::Progress(match yt_dlp::YtDlp::after(text) {
+                        Some(stage) => over.stage(stage),
+                        None => over,
+                    }));
                 }
                 return event(Event::Text(scan::prefix(text, MAX_METER_BYTES)));
             };

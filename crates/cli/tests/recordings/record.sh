@@ -74,6 +74,10 @@ record rclone-log "rclone version" "rclone copy -v --stats 500ms --stats-one-lin
 record yt-dlp "$python -m yt_dlp --version" "$python -m yt_dlp --newline -r 30M -o 'x.%(ext)s' $url/clip.mp4"
 record yt-dlp-in-place "$python -m yt_dlp --version" "$python -m yt_dlp -r 30M -o 'x.%(ext)s' $url/clip.mp4"
 
+# A video and an audio, as most sites have them: a manifest names both.
+mkdir -p dash && ffmpeg -v error -f lavfi -i testsrc2=duration=20:size=640x360:rate=30 -f lavfi -i sine=duration=20 -f dash dash/x.mpd 2>/dev/null
+record yt-dlp-parts "$python -m yt_dlp --version" "$python -m yt_dlp --newline -r 300K -o 'x.%(ext)s' $url/dash/x.mpd"
+
 # Backups, archives and checksums.
 record restic-json "restic version" "export RESTIC_PASSWORD=x; restic -q -r repo init; RESTIC_PROGRESS_FPS=5 restic -r repo backup --json --limit-upload 20000 $work/big $work/many"
 record restic "restic version" "export RESTIC_PASSWORD=x; restic -q -r repo init; RESTIC_PROGRESS_FPS=5 restic -r repo backup $work/big $work/many"
