@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use milepost_server::Config;
 use serde_json::Value;
-use support::{Server, child_of, eventually, finish, kill, require, run, temporary, text};
+use support::{
+    Server, binary, child_of, eventually, finish, kill, on_terminal, require, run, temporary, text,
+};
 
 const SOURCE: &str = "testsrc2=duration=4:size=640x360:rate=30";
 
@@ -55,6 +57,27 @@ fn a_render_reports_frames_speed_and_time_left() {
     }
     let end = server.job("r1");
     assert_eq!((&end["status"], &end["result"]["exit_code"]), (&"completed".into(), &0.into()));
+}
+
+#[test]
+fn a_render_on_a_terminal_that_cannot_draw_is_shown_by_lines() {
+    require("ffmpeg");
+    let server = Server::start();
+    let (_folder, folder) = temporary();
+    let line = format!(
+        "{} run --job r1 --server {} -- ffmpeg -y -re -f lavfi -i {SOURCE} {}",
+        binary(),
+        server.url(),
+        folder.join("out.mp4").display()
+    );
+    let output = run(on_terminal(&line).env("TERM", "dumb"));
+    assert!(output.status.success());
+    let shown = text(&output.stdout);
+    // Its last status line stays: ffmpeg prints that one in any case.
+    assert!(shown.matches("frame=").count() <= 1 && !shown.contains('\x1b'), "{shown}");
+    assert!(shown.contains("milepost: r1: ") && shown.contains(" %  rendering"), "{shown}");
+    let last = shown.lines().last().unwrap();
+    assert!(last.starts_with("milepost: r1 completed in "), "{shown}");
 }
 
 #[test]

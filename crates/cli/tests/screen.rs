@@ -139,10 +139,19 @@ fn a_progress_bar_of_the_commands_own_gets_no_second_one() {
 #[test]
 fn without_a_terminal_that_can_draw_nothing_is_drawn() {
     let script = "echo 42%; sleep 1; echo done";
-    let output = run(on_terminal(&line(80, "true", script)).env("TERM", "dumb"));
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(!shown.contains('\x1b') && !shown.contains('━'), "{shown:?}");
-    assert!(shown.contains("42%\r\ndone\r\n"), "{shown:?}");
+    for term in ["dumb", ""] {
+        let output = run(on_terminal(&line(80, "true", script)).env("TERM", term));
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(!shown.contains('\x1b') && !shown.contains('━'), "{shown:?}");
+        assert!(shown.contains("42%\r\n") && shown.contains("\ndone\r\n"), "{shown:?}");
+        // How far it is and how it ended are lines.
+        assert!(shown.contains("milepost: r1: 42 %\r\n"), "{shown:?}");
+        let last = shown.lines().last().unwrap();
+        assert!(last.starts_with("milepost: r1 completed in "), "{shown:?}");
+    }
+    let quiet = line(80, "true", script).replace("run --job", "run -q --job");
+    let output = run(on_terminal(&quiet).env("TERM", "dumb"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "42%\r\ndone\r\n");
 }
 
 #[test]

@@ -296,6 +296,23 @@ fn on_a_terminal_there_is_a_bar_for_each_job() {
     assert!(shown.contains("done") && shown.contains("b: first\r\n  last"), "{shown:?}");
 }
 
+#[test]
+fn on_a_terminal_that_cannot_draw_there_are_lines_as_they_come() {
+    let server = Server::start();
+    server.report("a", r#"{"progress":0.1,"stage":"one"}"#);
+    let line = format!("{} watch a --server {}", binary(), server.url());
+    let mut child = on_terminal(&line).env("TERM", "dumb").spawn().unwrap();
+    let mut shown = support::read_until(child.stdout.as_mut().unwrap(), "a 10 % one");
+    server.report("a", r#"{"progress":0.5,"stage":"two"}"#);
+    shown.push_str(&support::read_until(child.stdout.as_mut().unwrap(), "a 50 % two"));
+    server.report("a", r#"{"status":"completed"}"#);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(0));
+    shown.push_str(&String::from_utf8_lossy(&output.stdout));
+    assert!(shown.contains("a done"), "{shown:?}");
+    assert!(!shown.contains('\x1b') && !shown.contains('━'), "{shown:?}");
+}
+
 /// A server whose first page of jobs is empty, though it has one job.
 fn serving_an_empty_page_first() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -27,6 +27,11 @@ impl Terminal {
             .then(|| Self { echoes: echoes(io::stderr()).unwrap_or(true), prompts_on: None })
     }
 
+    /// Whether stderr is a terminal on which nothing can be drawn: lines are all that it shows.
+    pub(crate) fn is_dumb() -> bool {
+        !is_able() && io::stderr().is_terminal()
+    }
+
     /// Whether stdout and stdin are a terminal, so that bars are seen and keys can be pressed.
     pub(crate) fn is_interactive() -> bool {
         is_able() && io::stdout().is_terminal() && io::stdin().is_terminal()

@@ -42,6 +42,7 @@ pub(super) fn render(job: Job, out: &Path) {
         stdout: Destination::Nothing,
         stderr: Destination::Nothing,
         screen: None,
+        shows_progress: false,
         log: None,
         pty: None,
     };

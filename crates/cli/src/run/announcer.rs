@@ -11,7 +11,7 @@ use crate::exit::warn;
 #[derive(Debug, Clone)]
 pub(super) struct Announcer {
     pub(super) screen: Option<Arc<Screen>>,
-    /// To a CI system's log.
+    /// As lines: to a CI system's log, or a terminal that cannot draw.
     pub(super) logs: bool,
 }
 
@@ -23,7 +23,7 @@ impl Announcer {
             let terminal = terminal.shared_with(pty.map(Pty::handle));
             Arc::new(Screen::new(terminal, job.as_str()))
         });
-        let logs = screen.is_none() && !quiet && ci_log::is_ci();
+        let logs = screen.is_none() && !quiet && (ci_log::is_ci() || Terminal::is_dumb());
         Self { screen, logs }
     }
 

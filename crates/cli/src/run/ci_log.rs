@@ -1,4 +1,4 @@
-//! Lines for a CI system's log, where no bar can be drawn.
+//! Lines for a CI system's log or a terminal that cannot draw, where no bar can be drawn.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};

@@ -45,6 +45,7 @@ pub(crate) use reported_job::ReportedJob;
 pub(crate) use signals::Signals;
 pub(crate) use supervise::{OutputTargets, Task};
 
+use crate::bars::Terminal;
 use crate::client::{Client, ServerArgs};
 use crate::exit::ExitCode;
 
@@ -149,7 +150,8 @@ impl Args {
         let (output_log, log_sender) =
             (connects && !self.no_log).then(|| OutputLog::start(url, &job)).flatten().unzip();
         let log = CiLog::new(job.as_str(), &sink, announcer.logs);
-        let targets = OutputTargets::new(announcer.screen.as_ref(), output_log.as_ref(), pty);
+        let mut targets = OutputTargets::new(announcer.screen.as_ref(), output_log.as_ref(), pty);
+        targets.shows_progress |= announcer.logs && Terminal::is_dumb();
         let outcome = supervise(&task, targets, answering, &log).unwrap_or_else(|error| {
             // Without Milepost, the shell would print this.
             eprintln!("milepost: {error}");

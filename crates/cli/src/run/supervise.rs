@@ -45,6 +45,8 @@ pub(crate) struct OutputTargets<'a> {
     pub(crate) stdout: Destination<'a>,
     pub(crate) stderr: Destination<'a>,
     pub(crate) screen: Option<&'a Arc<Screen>>,
+    /// A person is shown how far the command is, by a bar or by lines.
+    pub(crate) shows_progress: bool,
     /// Where the lines go as well, but not ffmpeg's stdout, which may be a film.
     pub(crate) log: Option<&'a OutputLog>,
     /// The terminal that the command gets instead of pipes. All of its output is then stdout's.
@@ -60,7 +62,8 @@ impl<'a> OutputTargets<'a> {
     ) -> Self {
         let bar = screen.map(Arc::as_ref);
         let (stdout, stderr) = (destination(&io::stdout(), bar), destination(&io::stderr(), bar));
-        Self { stdout, stderr, screen, log, pty }
+        let shows_progress = screen.is_some();
+        Self { stdout, stderr, screen, shows_progress, log, pty }
     }
 }
 
@@ -170,7 +173,7 @@ impl Task {
         let mut command = Command::new(&self.program);
         let progress = ffmpeg
             .filter(|a| !a.has_progress)
-            .and_then(|a| own_pipe(&mut command, a, targets.screen.is_some()));
+            .and_then(|a| own_pipe(&mut command, a, targets.shows_progress));
         command.args(&self.arguments);
         for (name, value) in &self.environment {
             match value {
@@ -228,13 +231,13 @@ fn forward_signals(
 fn own_pipe(
     command: &mut Command,
     arguments: &Arguments,
-    has_bar: bool,
+    shows_progress: bool,
 ) -> Option<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe().ok()?;
     fcntl_setfd(&writer, FdFlags::empty()).ok()?;
     command.args(["-progress", &format!("pipe:{}", writer.as_raw_fd())]);
-    if has_bar && !arguments.has_stats {
-        // Our bar stands where ffmpeg's status line would.
+    if shows_progress && !arguments.has_stats {
+        // Our bar stands where ffmpeg's status line would, or our lines do.
         command.arg("-nostats");
     }
     Some((reader, writer))
