@@ -80,6 +80,22 @@ fn a_script_goes_on_though_its_reports_do_not_arrive() {
 }
 
 #[test]
+fn the_redis_of_an_application_is_not_written_to() {
+    let server = Server::start();
+    let applications = TcpListener::bind("127.0.0.1:0").unwrap();
+    applications.set_nonblocking(true).unwrap();
+    let redis = format!("redis://{}", applications.local_addr().unwrap());
+    for line in [&["report", "x", "--progress", "0.5"][..], &["status", "x"], &["jobs"]] {
+        let (code, _, err) = code_and_streams(server.milepost(line).env("REDIS_URL", &redis));
+        assert_eq!((code, err.as_str()), (0, ""), "{line:?}");
+    }
+    let line = ["run", "--job", "y", "--", "true"];
+    assert_eq!(code_and_streams(server.milepost(&line).env("REDIS_URL", &redis)).0, 0);
+    assert_eq!(server.job("y")["status"], "completed");
+    assert_eq!(applications.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn open_hands_the_jobs_page_to_the_browser() {
     let (_folder, folder) = temporary();
     let (browser, seen) = (folder.join("browser"), folder.join("seen"));
