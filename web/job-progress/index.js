@@ -34,108 +34,23 @@
 
 import { errorSummary, isEnd, stageLabel, watch } from '../milepost.js';
 import { copy, paintError } from './error.js';
+import { duration, percent as inPercent, timeLeft } from './figures.js';
 import { given } from './given.js';
 import { body, write } from './parts.js';
 import { paintResult } from './result.js';
 import { paintSteps } from './stages.js';
 import { style } from './style.js';
+import { childCount, fill, loadLanguage, pending, words, wordsOf } from './words.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /** @typedef {import('../milepost.js').Token} Token */
 /** @typedef {import('../milepost.js').Watch} Watch */
+/** @typedef {import('./words.js').Words} Words */
 
-/** @typedef {typeof words} Words */
-
-/** The English texts. `languages.js` has other languages. A text that a page assigns here is used in all languages. */
-export const words = {
-  waiting: 'Waiting for the job',
-  queued: 'Queued',
-  completed: 'Completed',
-  failed: 'Failed',
-  cancelled: 'Cancelled',
-  connecting: 'Connecting…',
-  reconnecting: 'Reconnecting…',
-  offline: 'Offline',
-  cancelling: 'Cancelling…',
-  pausing: 'Pausing…',
-  paused: 'Paused',
-  resuming: 'Resuming…',
-  result: 'Result',
-  unavailable: 'Not available',
-  copy: 'Copy',
-  lines: 'All {count} lines',
-  children: '{count} of {total}',
-  left: '{time} left',
-  about: 'about {time}',
-  below: 'less than {time}',
-  longer: 'longer than usual',
-  lost: 'Silent for {time}',
-  stalled: 'No progress for {time}',
-};
-
-const english = { ...words };
-
-/** @type {typeof import('../languages.js').languages} */
-let languages = {};
-/** @type {Promise<unknown> | undefined} */
-let loading;
-
-/** @param {string | undefined} language */
-const primary = (language) => language?.split('-')[0] ?? 'en';
-
-/**
- * Without its language, a page is in English.
- * @param {string | undefined} language
- */
-async function loadLanguage(language) {
-  if (primary(language) === 'en') return;
-  loading ??= import('../languages.js').then((module) => ({ languages } = module), () => {});
-  await loading;
-}
-
-/**
- * The words of a language.
- * @param {string | undefined} language
- * @returns {Words}
- */
-function wordsOf(language) {
-  const own = Object.entries(words).filter(([name, word]) => word !== english[/** @type {keyof Words} */ (name)]);
-  return { ...words, ...languages[primary(language)], ...Object.fromEntries(own) };
-}
-
-/**
- * @param {string} sentence
- * @param {string} value of what stands in braces in it
- */
-const fill = (sentence, value) => sentence.replace(/\{\w+\}/, () => value);
-
-/**
- * How many of the job's children have ended, if it has any.
- * @param {State | null} state
- * @param {Words} words
- */
-function childCount(state, words) {
-  const { expected, completed = 0, failed = 0, cancelled = 0 } = /** @type {Record<string, number>} */ (state?.['children'] ?? {});
-  return expected ? words.children.replace('{count}', String(completed + failed + cancelled)).replace('{total}', String(expected)) : '';
-}
+export { words };
 
 /** How often a running job is looked at for what time alone changes, in milliseconds. */
 const TICK = 1000;
-
-/**
- * What was requested of the worker and is not done yet, or that it is paused.
- * @param {State | null} state
- * @param {Words} words
- */
-function pending(state, words) {
-  const isPaused = state?.['paused'] === true;
-  switch (state?.requested?.action) {
-    case 'cancel': return words.cancelling;
-    case 'pause': return isPaused ? words.paused : words.pausing;
-    case 'resume': return isPaused ? words.resuming : '';
-    default: return '';
-  }
-}
 
 /** Shapes beside the words, so that an outcome does not depend on its colour alone. */
 const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
@@ -326,7 +241,7 @@ export class JobProgress extends Base {
     stage.hidden = !!ended && ['complete', 'error', 'processing', 'queued', ended].includes(state?.stage ?? '');
     outcome.hidden = !ended;
     write(outcome, ended ? `${MARKS[ended]} ${words[ended]}` : '');
-    write(percent, progress === null || (hasEnded && !progress) ? '' : this.#percent(progress));
+    write(percent, progress === null || (hasEnded && !progress) ? '' : inPercent(progress, this.#language));
     // Many workers repeat the error as the message; and a message may tell what is not to be shown.
     const isError = ended === 'failed' && (isHidden || text(state?.message).includes(text(state?.error) || '\n'));
     write(message, isError ? '' : text(state?.message));
@@ -369,7 +284,7 @@ export class JobProgress extends Base {
       'aria-valuemin': '0',
       'aria-valuemax': '100',
       'aria-valuenow': String(Math.floor(progress * 100)),
-      'aria-valuetext': [this.#percent(progress), stageLabel(state)].filter(Boolean).join(', '),
+      'aria-valuetext': [inPercent(progress, this.#language), stageLabel(state)].filter(Boolean).join(', '),
     };
     for (const name of ['aria-valuemin', 'aria-valuemax', 'aria-valuenow', 'aria-valuetext']) {
       const value = values?.[/** @type {keyof values} */ (name)];
@@ -391,9 +306,9 @@ export class JobProgress extends Base {
     if (hasEnded || connection === 'closed') write(aside, '');
     else if (connection !== 'open') write(aside, words[connection]);
     else if (pending(this.state, words)) write(aside, pending(this.state, words));
-    else if (health === 'lost') write(aside, fill(words.lost, this.#duration(silentFor ?? 0)));
-    else if (health === 'stalled') write(aside, fill(words.stalled, this.#duration(standsFor ?? 0)));
-    else write(aside, [childCount(this.state, words), remaining ? this.#timeLeft(remaining) : ''].filter(Boolean).join(' · '));
+    else if (health === 'lost') write(aside, fill(words.lost, duration(silentFor ?? 0, this.#language)));
+    else if (health === 'stalled') write(aside, fill(words.stalled, duration(standsFor ?? 0, this.#language)));
+    else write(aside, [childCount(this.state, words), remaining ? timeLeft(remaining, words, this.#language) : ''].filter(Boolean).join(' · '));
   }
 
   /**
@@ -414,7 +329,7 @@ export class JobProgress extends Base {
       const error = ended === 'failed' && this.getAttribute('errors') !== 'hidden' && errorSummary(state.error);
       write(ears, `${label}: ${this.#words[ended]}${error ? `. ${error}` : ''}`);
     } else if (!isOn || before.stage !== state.stage || quarter(progress) > quarter(before.progress)) {
-      write(ears, [stageLabel(state), progress === null ? '' : this.#percent(progress)].filter(Boolean).join(', '));
+      write(ears, [stageLabel(state), progress === null ? '' : inPercent(progress, this.#language)].filter(Boolean).join(', '));
     }
   }
 
@@ -430,31 +345,6 @@ export class JobProgress extends Base {
     } catch {
       return undefined;
     }
-  }
-
-  /** Never rounded up: 100 % is for what is done. @param {number} progress */
-  #percent(progress) {
-    const format = new Intl.NumberFormat(this.#language, { style: 'percent' });
-    return format.format(Math.floor(progress * 100 + 1e-9) / 100);
-  }
-
-  /** @param {import('../milepost.js').Remaining} remaining */
-  #timeLeft({ kind, low, high, unit }) {
-    const words = this.#words;
-    if (kind === 'longer') return words.longer;
-    /** @type {Intl.NumberFormat & { formatRange?: (low: number, high: number) => string }} */
-    const format = new Intl.NumberFormat(this.#language, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: 0 });
-    if (kind === 'between' && format.formatRange) return fill(words.left, format.formatRange(low, high));
-    return fill(words.left, kind === 'below' ? fill(words.below, format.format(high)) : fill(words.about, format.format(low)));
-  }
-
-  /** @param {number} ms */
-  #duration(ms) {
-    const seconds = Math.max(1, ms / 1000);
-    /** @type {[number, string]} */
-    const [size, unit] = seconds < 90 ? [1, 'second'] : seconds < 5400 ? [60, 'minute'] : seconds < 172_800 ? [3600, 'hour'] : [86_400, 'day'];
-    const format = new Intl.NumberFormat(this.#language, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: 0 });
-    return format.format(Math.round(seconds / size));
   }
 }
 

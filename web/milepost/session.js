@@ -1,10 +1,14 @@
 // @ts-check
 /** The connection to one server: a WebSocket, else server-sent events, else polling. */
 
+import { Credential } from './credential.js';
 import { reconnectDelay, retryAfter } from './delay.js';
+import { eventsOf } from './event-stream.js';
+import { FOREIGN, Http } from './http.js';
 import { parseObject } from './json.js';
 import { baseOf, openSocket } from './socket.js';
 import { compare, isEnd } from './state.js';
+import { Timers } from './timers.js';
 
 /**
  * @typedef {import('./messages.js').Connection} Connection
@@ -30,12 +34,8 @@ const MIN_SKEW = 250;
 
 /** In place of a close code: go on without a socket, at once. */
 const BLOCKED_CODE = 0;
-/** In place of a close code: what answers is no Milepost server. */
-const FOREIGN = 4404;
 /** No credential came, or it no longer holds. */
 const UNAUTHENTICATED = 4401;
-/** The page has so long to supply a token, in milliseconds. */
-const TOKEN_TIMEOUT = 3 * TIMEOUT;
 
 /** The name of the problem of a job that the server cannot read now. */
 const UNREADABLE = 'unreadable-job';
@@ -58,15 +58,8 @@ export class Session {
   /** @type {Connection} */
   #connection = 'connecting';
   #serverError = '';
-  /** The token in use; null: the page has not been asked for one yet. @type {string | null} */
   #credential;
-  /** The page is being asked for a token. @type {Promise<void> | null} */
-  #asking = null;
-  #askedAt = -Infinity;
-  /** Connections in a row that were refused for their token. */
-  #rejections = 0;
-  /** A Milepost server has answered at this address. */
-  #isProven = false;
+  #http;
   #skew = 0;
   #lastMessageAt = 0;
   /** What closes the socket that is tried or in use. @type {(() => void) | null} */
@@ -76,8 +69,8 @@ export class Session {
   /** Requests are in use. */
   #usesRequests = false;
   #heldRequests = 0;
-  /** Timers by name, or by job: no job's id has a space. @type {Record<string, ReturnType<typeof setTimeout>>} */
-  #timers = {};
+  /** By a name of ours, or by job: no job's id has a space. */
+  #timers = new Timers();
 
   /**
    * @param {string} url
@@ -86,8 +79,9 @@ export class Session {
    */
   constructor(url, token, notify) {
     this.base = baseOf(url);
-    this.token = token;
-    this.#credential = typeof token === 'function' ? null : (token ?? '');
+    this.#credential = new Credential(token);
+    // A date shows whole seconds, and to the same origin only.
+    this.#http = new Http(this.base, this.#credential, (date) => this.#skew || this.#onClock(date));
     this.notify = notify;
   }
 
@@ -100,10 +94,10 @@ export class Session {
   watch(id, since, pace) {
     this.#stopRequest(id);
     this.#jobs.set(id, { since, pace });
-    this.#setTimer(' rest');
+    this.#timers.set(' rest');
     if (this.#socket) this.#subscribe(id);
     else if (this.#usesRequests) this.#request(id);
-    else if (!this.#disconnect && !this.#timers[' retry']) this.#start();
+    else if (!this.#disconnect && !this.#timers.has(' retry')) this.#start();
   }
 
   /** @param {string} id */
@@ -111,13 +105,13 @@ export class Session {
     this.#stopRequest(id);
     if (!this.#jobs.delete(id)) return;
     this.#send({ type: 'unsubscribe', job_id: id });
-    if (!this.#jobs.size) this.#setTimer(' rest', 100, () => this.close());
+    if (!this.#jobs.size) this.#timers.set(' rest', 100, () => this.close());
   }
 
   /** The network or the page has changed: comes back now rather than later, and doubts a quiet connection. */
   probe() {
     if (this.#socket) return this.#ping(3000);
-    if (!this.#timers[' retry'] && !this.#usesRequests) return;
+    if (!this.#timers.has(' retry') && !this.#usesRequests) return;
     this.#failedConnects = this.#failures = this.#level = 0;
     this.#closeAll();
     this.#start();
@@ -131,9 +125,9 @@ export class Session {
 
   /** @returns {void} */
   #start() {
-    this.#setTimer(' retry');
+    this.#timers.set(' retry');
     if (!this.#jobs.size) return;
-    if (this.#credential === null) return this.#startWithToken();
+    if (this.#credential.token === null) return this.#startWithToken();
     // Node 20 has no WebSocket.
     if (!this.#level && !globalThis.WebSocket) this.#level = 1;
     if (!this.#level) return this.#openSocket();
@@ -141,28 +135,8 @@ export class Session {
     for (const id of this.#jobs.keys()) this.#request(id);
   }
 
-  /** Asks the page for a token, once at a time. */
-  #askToken() {
-    if (this.#asking) return this.#asking;
-    /** @type {ReturnType<typeof setTimeout>} */
-    let timer;
-    this.#askedAt = now();
-    const late = new Promise((_, reject) => {
-      timer = setTimeout(reject, TOKEN_TIMEOUT, new Error('no token came in time'));
-    });
-    const ask = /** @type {() => unknown} */ (this.token);
-    return (this.#asking = Promise.race([late, Promise.resolve().then(ask)])
-      .then((token) => {
-        this.#credential = String(token ?? '');
-      })
-      .finally(() => {
-        clearTimeout(timer);
-        this.#asking = null;
-      }));
-  }
-
   #startWithToken() {
-    this.#askToken().then(
+    this.#credential.ask().then(
       () => this.#disconnect || this.#usesRequests || this.#start(),
       (error) => {
         console.warn(`milepost: no token: ${error}`);
@@ -176,34 +150,22 @@ export class Session {
    * @param {number} seconds until then
    */
   #renewLater(seconds) {
-    if (typeof this.token !== 'function') return;
-    this.#setTimer(' token', seconds * 333, () => {
-      const before = this.#credential;
-      this.#askToken().then(
+    if (!this.#credential.isRenewable) return;
+    this.#timers.set(' token', seconds * 333, () => {
+      const before = this.#credential.token;
+      this.#credential.ask().then(
         // The same one again would expire as soon.
-        () => this.#credential !== before && this.#send({ type: 'auth', token: this.#credential }),
+        () => this.#credential.token !== before && this.#send({ type: 'auth', token: this.#credential.token }),
         () => {},
       );
     });
   }
 
-  /**
-   * After the server has refused the token.
-   * @returns {number | null} after how many milliseconds to come back with another; null: there is none
-   */
-  #renewDelay() {
-    if (typeof this.token !== 'function') return null;
-    this.#credential = null;
-    // A new one that is refused as well is the page's trouble, not a matter of time.
-    if (++this.#rejections > 1) return null;
-    return now() - this.#askedAt < 5000 ? 1000 : 0;
-  }
-
   #openSocket() {
-    const socket = openSocket(this.base, this.#credential ?? '');
+    const socket = openSocket(this.base, this.#credential.token ?? '');
     const disconnect = () => {
-      this.#setTimer(' greeting');
-      this.#setTimer(' blocked');
+      this.#timers.set(' greeting');
+      this.#timers.set(' blocked');
       socket.onclose = socket.onerror = socket.onmessage = null;
       socket.close();
       this.#disconnect = this.#socket = null;
@@ -215,27 +177,27 @@ export class Session {
     };
     this.#disconnect = disconnect;
     this.#serverError = '';
-    this.#setTimer(' greeting', TIMEOUT, () => onClose(1006, ''));
+    this.#timers.set(' greeting', TIMEOUT, () => onClose(1006, ''));
     socket.onclose = (event) => onClose(event.code, event.reason);
     // Where a page's policy forbids the socket, Chromium fires `error` and never `close`.
-    socket.onerror = () => this.#setTimer(' blocked', BLOCKED, () => {
+    socket.onerror = () => this.#timers.set(' blocked', BLOCKED, () => {
       this.#level = 1;
       onClose(BLOCKED_CODE, '');
     });
     socket.onmessage = (event) => {
       this.#lastMessageAt = now();
-      this.#setTimer(' dead');
+      this.#timers.set(' dead');
       const message = parseObject(event.data);
       // A state may have a `type` of its worker's own. It is what has a position.
       if (typeof message?.position === 'string') return this.#onState(message);
       this.#onClock(message?.timestamp);
       if (message?.type === 'connected') {
-        this.#setTimer(' greeting');
+        this.#timers.set(' greeting');
         this.#stopRequests();
         this.#socket = socket;
         this.#level = 0;
-        this.#isProven = true;
-        this.#rejections = 0;
+        this.#http.isProven = true;
+        this.#credential.accept();
         this.#onOpen();
         for (const id of this.#jobs.keys()) this.#subscribe(id);
         this.#checkAlive();
@@ -247,7 +209,7 @@ export class Session {
 
   /** Pings a connection on which nothing arrives, not even pings, and gives it up if no answer comes. */
   #checkAlive() {
-    this.#setTimer(' listen', 2500, () => {
+    this.#timers.set(' listen', 2500, () => {
       if (now() - this.#lastMessageAt > TIMEOUT) this.#ping(5000);
       this.#checkAlive();
     });
@@ -255,9 +217,9 @@ export class Session {
 
   /** @param {number} patience in milliseconds */
   #ping(patience) {
-    if (this.#timers[' dead']) return;
+    if (this.#timers.has(' dead')) return;
     this.#send({ type: 'ping' });
-    this.#setTimer(' dead', patience, () => this.#onLost(1006, ''));
+    this.#timers.set(' dead', patience, () => this.#onLost(1006, ''));
   }
 
   /** @param {string} id */
@@ -333,7 +295,7 @@ export class Session {
     if (!job) return;
     for (;;) {
       const stop = (job.stop = new AbortController());
-      const guard = (/** @type {number} */ ms) => this.#setTimer(id, ms, () => stop.abort());
+      const guard = (/** @type {number} */ ms) => this.#timers.set(id, ms, () => stop.abort());
       const isHeld = this.#heldRequests < MAX_HELD;
       this.#heldRequests += Number(isHeld);
       let pause = 0;
@@ -344,7 +306,7 @@ export class Session {
       } catch (error) {
         const { code, reason = '' } = /** @type {any} */ (error);
         if (job.stop !== stop) return;
-        const isOfJob = [4400, 4403].includes(code) || (code === UNAUTHENTICATED && typeof this.token !== 'function');
+        const isOfJob = [4400, 4403].includes(code) || (code === UNAUTHENTICATED && !this.#credential.isRenewable);
         if (isOfJob) return this.#reject(id, reason, code);
         if (!this.#socket) return this.#onLost(code, reason);
         pause = Math.max(5000, parseObject(reason)?.retry_ms || 0);
@@ -352,61 +314,21 @@ export class Session {
         this.#heldRequests -= Number(isHeld);
       }
       if (job.stop !== stop) return;
-      await new Promise((resolve) => this.#setTimer(id, pause, () => resolve(null)));
+      await new Promise((resolve) => this.#timers.set(id, pause, () => resolve(null)));
     }
   }
 
   /** @param {string} id */
   #stopRequest(id) {
     const job = this.#jobs.get(id);
-    this.#setTimer(id);
+    this.#timers.set(id);
     job?.stop?.abort();
     // What is still under way changes nothing any more.
     if (job) job.stop = undefined;
   }
 
   /**
-   * @param {string} path
-   * @param {AbortSignal} signal
-   * @param {Record<string, string>} [headers]
-   */
-  async #get(path, signal, headers = {}) {
-    const token = this.#credential;
-    if (token) headers['authorization'] = `Bearer ${token}`;
-    // A token goes to the server that it was given for, and nowhere else.
-    const redirect = token ? 'manual' : 'follow';
-    const response = await fetch(`${this.base}/jobs/${path}`, { headers, signal, redirect, cache: 'no-store' });
-    const { ok, status } = response;
-    if (token && (response.type === 'opaqueredirect' || response.headers.has('location'))) {
-      throw { code: FOREIGN, reason: `${this.base} redirects; a token is sent to the server itself only` };
-    }
-    this.#proveServer(response);
-    // It shows whole seconds, and to the same origin only.
-    if (!this.#skew) this.#onClock(response.headers.get('date'));
-    if (ok || status === 304 || status === 404) {
-      this.#rejections = 0;
-      return response;
-    }
-    const retry = retryAfter(response);
-    if (retry) throw { code: 1013, reason: `{"retry_ms":${retry}}` };
-    const reason = parseObject(await response.text())?.detail;
-    throw { code: [400, 401, 403].includes(status) ? 4000 + status : 1006, reason };
-  }
-
-  /**
-   * A wrong address often leads to a page, or to another service. Once a Milepost server has answered here, another
-   * answer is taken for a passing failure.
-   * @param {Response} response
-   */
-  #proveServer({ ok, status, url, headers }) {
-    const type = headers.get('content-type') ?? '';
-    this.#isProven ||= (ok ? /json|event-stream/ : /problem.json/).test(type) || status === 204 || status === 304;
-    if (this.#isProven || !(ok || status === 404)) return;
-    throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: ${url} answered ${status} ${type}`.trim() };
-  }
-
-  /**
-   * Section 8. With `fetch`: `EventSource` knows no headers, and Node has none.
+   * Section 8.
    * @param {string} id
    * @param {Job} job
    * @param {AbortSignal} signal
@@ -415,34 +337,31 @@ export class Session {
   async #stream(id, job, signal, guard) {
     const query = Object.entries({ since: job.since, ...job.pace }).filter(([, value]) => value);
     const path = `${encodeURIComponent(id)}/events?${new URLSearchParams(/** @type {[string, string][]} */ (query))}`;
-    const { body, status } = await this.#get(path, signal);
+    const { body, status } = await this.#http.get(path, signal);
     job.ended = status === 204;
     if (job.ended) return;
     if (status === 404 || !body) throw {};
-    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     // Until a keepalive was seen, how often they come is not known.
-    let [text, reason, gap, lastAt] = ['', '', 2 * TIMEOUT, now()];
-    while (!job.ended) {
-      const { done, value } = await reader.read();
-      if (signal.aborted || done || text.length > 1e7) throw { code: 1012, reason };
-      const events = (text + value).split('\n\n');
-      text = events.pop() ?? '';
-      for (const lines of events) {
+    let [reason, gap, lastAt] = ['', 2 * TIMEOUT, now()];
+    for await (const events of eventsOf(body)) {
+      if (signal.aborted) break;
+      for (const fields of events) {
         this.#onOpen();
-        // A state is one line. A comment has no name.
-        const fields = Object.fromEntries(lines.split('\n').map((line) => line.split(/: ?(.*)/)));
-        const message = parseObject(fields.data);
-        if (fields.retry) reason = `{"retry_ms":${fields.retry}}`;
+        const message = parseObject(fields['data']);
+        const { event, retry } = fields;
+        if (retry) reason = `{"retry_ms":${retry}}`;
         if (!message) gap = Math.max(5000, now() - lastAt);
-        else if (fields.event === 'end') job.ended = true;
-        else if (fields.event === 'unauthenticated') throw { code: UNAUTHENTICATED, reason: message.detail };
-        else if (fields.event === UNREADABLE) this.#onUnreadable(id, message.detail);
-        else if (fields.event) this.#onSubscribed(id, message.known);
+        else if (event === 'end') job.ended = true;
+        else if (event === 'unauthenticated') throw { code: UNAUTHENTICATED, reason: message.detail };
+        else if (event === UNREADABLE) this.#onUnreadable(id, message.detail);
+        else if (event) this.#onSubscribed(id, message.known);
         else this.#onState(message);
       }
+      if (job.ended) return;
       lastAt = now();
       guard(3 * gap);
     }
+    throw { code: 1012, reason };
   }
 
   /**
@@ -458,7 +377,7 @@ export class Session {
     // The first request is not held, so that the connection shows as open at once.
     const wait = isHeld && this.#connection === 'open' ? 15 : 0;
     const path = `${encodeURIComponent(id)}?wait=${wait}`;
-    const response = await this.#get(path, signal, job.since ? { 'if-none-match': `"${job.since}"` } : {});
+    const response = await this.#http.get(path, signal, job.since ? { 'if-none-match': `"${job.since}"` } : {});
     const { status } = response;
     const state = status === 200 && (await response.json());
     if (this.#usesRequests) this.#onOpen();
@@ -475,14 +394,14 @@ export class Session {
     this.#failedConnects = 0;
     this.#setConnection('open');
     // A connection that lasts so long ends a row of failures.
-    if (!this.#timers[' stable']) this.#setTimer(' stable', 5000, () => (this.#failures = 0));
+    if (!this.#timers.has(' stable')) this.#timers.set(' stable', 5000, () => (this.#failures = 0));
     if (this.#usesRequests) this.#retrySocketLater();
   }
 
   /** While requests are in use, a socket is tried beside them now and then. */
   #retrySocketLater() {
-    if (this.#timers[' climb'] || this.#disconnect || !globalThis.WebSocket) return;
-    this.#setTimer(' climb', 3 * TIMEOUT, () => this.#openSocket());
+    if (this.#timers.has(' climb') || this.#disconnect || !globalThis.WebSocket) return;
+    this.#timers.set(' climb', 3 * TIMEOUT, () => this.#openSocket());
   }
 
   /**
@@ -497,7 +416,7 @@ export class Session {
       this.#failedConnects = 0;
       this.#level = (this.#level + 1) % 3;
     }
-    const wait = code === UNAUTHENTICATED ? this.#renewDelay() : reconnectDelay(code, reason, this.#failures, Math.random());
+    const wait = code === UNAUTHENTICATED ? this.#credential.reject() : reconnectDelay(code, reason, this.#failures, Math.random());
     this.#failures += 1;
     if (code === FOREIGN) return this.#setConnection('failed', reason, code);
     if (wait === null) return this.#setConnection('closed', this.#serverError || reason, code);
@@ -507,35 +426,19 @@ export class Session {
   /** @param {number} wait in milliseconds */
   #retryLater(wait) {
     this.#setConnection('connecting');
-    this.#setTimer(' retry', wait, () => this.#start());
+    this.#timers.set(' retry', wait, () => this.#start());
   }
 
   #closeAll() {
-    for (const name of Object.keys(this.#timers)) this.#setTimer(name);
+    this.#timers.stopAll();
     this.#disconnect?.();
     this.#stopRequests();
   }
 
   #stopRequests() {
     this.#usesRequests = false;
-    this.#setTimer(' climb');
+    this.#timers.set(' climb');
     for (const id of this.#jobs.keys()) this.#stopRequest(id);
-  }
-
-  /**
-   * Sets the timer of that name, or without `act`, stops it.
-   * @param {string} name
-   * @param {number} [ms]
-   * @param {() => void} [act]
-   */
-  #setTimer(name, ms, act) {
-    clearTimeout(this.#timers[name]);
-    delete this.#timers[name];
-    if (!act) return;
-    this.#timers[name] = setTimeout(() => {
-      delete this.#timers[name];
-      act();
-    }, ms);
   }
 
   /**
