@@ -525,6 +525,27 @@ test('a dark page that does not say so: all of it can be read', async () => {
   assert.deepEqual(violations, []);
 });
 
+test('in development, a dark page that does not say so is told', async () => {
+  front.scripts.set('/dark-page.js', readFileSync(new URL('../../web/dark-page.js', import.meta.url), 'utf8'));
+  const dark = 'body { background: #101214 !important; color: #eee !important }';
+  await server.report('a', { progress: 0.4 });
+  for (const [style, count] of /** @type {const} */ ([
+    [dark, 1],
+    [`:root { color-scheme: dark } ${dark}`, 0],
+    ['', 0],
+  ])) {
+    /** @type {string[]} */
+    const warnings = [];
+    const page = await open(['a', 'b'], { head: `<style>${style}</style><script type="module" src="/dark-page.js"></script>` });
+    page.on('console', (message) => void warnings.push(message.text()));
+    await page.reload();
+    for (const job of ['a', 'b']) await until(`${job} is live`, () => page.locator(`job-progress[job=${job}]`).evaluate((each) => /** @type {any} */ (each).connection === 'open'));
+    assert.equal(warnings.filter((text) => /milepost: .*color-scheme/.test(text)).length, count, `${style}: ${warnings}`);
+    assert.deepEqual(await page.locator('job-progress').evaluateAll((all) => all.map((each) => each.childElementCount)), [0, 0], 'nothing is left behind');
+    await page.close();
+  }
+});
+
 test('from right to left, it fills from the right', async () => {
   const page = await open(['a'], { head: '<script>document.documentElement.dir = "rtl"</script>' });
   await server.report('a', { progress: 0.25 });

@@ -31,7 +31,7 @@ function withoutComments(script) {
 for (const file of ['LICENSE-MIT', 'LICENSE-APACHE']) copyFileSync(`${here}../../${file}`, here + file);
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
-for (const file of ['languages.js', 'notify.js']) writeFileSync(dist + file, withoutComments(readFileSync(`${here}../../web/${file}`, 'utf8')));
+for (const file of ['languages.js', 'notify.js', 'dark-page.js']) writeFileSync(dist + file, withoutComments(readFileSync(`${here}../../web/${file}`, 'utf8')));
 for (const [file, folder] of Object.entries(BUNDLES)) {
   copyFileSync(`${here}../../web/${file}`, `${dist}${folder}.js`);
   copyFileSync(`${here}../../web/${folder}.d.ts`, `${dist}${folder}.d.ts`);
@@ -41,6 +41,8 @@ for (const project of ['tsconfig.web.json', 'tsconfig.json']) {
   if (project === 'tsconfig.json') continue;
   writeFileSync(`${dist}job-progress/index.d.ts`, readFileSync(`${here}types/job-progress.d.ts`), { flag: 'a' });
 }
+// What bundlers load in development in place of the component.
+writeFileSync(`${dist}job-progress.development.js`, "export * from './job-progress.js';\nimport './dark-page.js';\n");
 buildForRequire();
 
 /** The entries as CommonJS, with types: a folder with a package.json of its own says what its files are. */

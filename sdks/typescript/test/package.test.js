@@ -1,6 +1,6 @@
 // What npm gets is what the server serves; and the core works in Node against a real server, if there is one.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -30,6 +30,15 @@ test('core and component keep their sizes, and have types', () => {
   assert.ok(size('milepost') <= 8 * 1024, `${size('milepost')} bytes`);
   assert.ok(size('job-progress') <= 6 * 1024, `${size('job-progress')} bytes`);
   assert.match(read('../dist/milepost/index.d.ts'), /export function watch<.*>\(jobId: string, options\?: WatchOptions\): Watch/);
+});
+
+test('in development, bundlers load the component with warnings', () => {
+  const resolved = (...flags) => execFileSync(process.execPath, [...flags, '--input-type=module', '-e', "console.log(import.meta.resolve('milepost/job-progress'))"], { cwd: new URL('..', import.meta.url), encoding: 'utf8' }).trim();
+  assert.match(resolved(), /\/dist\/job-progress\.js$/);
+  const development = resolved('--conditions=development');
+  assert.match(development, /\/dist\/job-progress\.development\.js$/);
+  assert.equal(read(development), "export * from './job-progress.js';\nimport './dark-page.js';\n");
+  assert.match(read('../dist/dark-page.js'), /console\.warn/);
 });
 
 const binary = process.env.MILEPOST;
