@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Course } from './dashboard/course.js';
+import { paceOf } from './dashboard/pace.js';
 
 const state = (number, more) => ({ job_id: 'a', status: 'processing', stage: 'one', attempt: 1, position: `e-${number}`, timestamp: new Date(number * 1000).toISOString(), ...more });
 
@@ -13,6 +14,21 @@ test('the history of the server overrides what was received, once', () => {
   course.recall({ states: [2, 3, 4, 5].map((number) => state(number, { progress: number / 10 })) });
   assert.deepEqual(course.samples.map(({ progress }) => progress), [0.2, 0.3, 0.4, 0.5]);
   assert.equal(course.countBefore, 1);
+});
+
+test('the pace is that of late, once enough of it is known', () => {
+  const of = (...steps) => paceOf(steps.map(([seconds, progress, more]) => ({ time: seconds * 1000, progress, attempt: 1, status: 'processing', stage: '', epoch: 'e', number: 1, ...more })));
+  assert.equal(of(), null);
+  assert.equal(of([0, 0], [5, 0.1], [10, 0.2]), null, 'too few steps');
+  assert.equal(of([0, 0], [1, 0.1], [2, 0.2], [3, 0.3]), null, 'too short');
+  assert.equal(of([0, 0], [4, 0.005], [8, 0.01], [12, 0.015]), null, 'too little');
+  assert.equal(of([0, 0], [4, 0.1], [8, 0.2], [20, 0.4]), 0.02);
+  // It was fast at first; the last 30 s count.
+  assert.ok(Math.abs((of([0, 0], [10, 0.5], [70, 0.5], [80, 0.51], [100, 0.53]) ?? 0) - 0.001) < 1e-9);
+  assert.equal(of([0, 0.5], [4, 0.6], [8, 0.7], [20, 0.1]), null, 'it was set back');
+  assert.equal(of([0, 0], [4, 0.1], [8, 0.2], [20, null]), null, 'it is unknown now');
+  const second = { attempt: 2 };
+  assert.equal(of([0, 0], [4, 0.1], [8, 0.2], [20, 0.4], [21, 0, second], [22, 0.1, second]), null);
 });
 
 test('a failure that is reported with 0 is shown where the job was', () => {

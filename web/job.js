@@ -1,6 +1,7 @@
 // @ts-check
 /** A job as a page shows it: what is read out of its state, and what is remembered of the states before. */
 
+import { duration, stopwatch } from './durations.js';
 import { Outlook, errorSummary, stageLabel, stepsOf } from './milepost.js';
 
 /** @typedef {import('./milepost.js').State} State */
@@ -150,7 +151,7 @@ export class Job {
   /** An end in a few words: `Completed in 1:18`, `Failed after 3:02`. */
   get headline() {
     const { took } = this;
-    return took === null || took < 100 ? this.word : `${this.word} ${this.state?.status === 'completed' ? 'in' : 'after'} ${stopwatch(took)}`;
+    return took === null || took < 1 ? this.word : `${this.word} ${this.state?.status === 'completed' ? 'in' : 'after'} ${stopwatch(took)}`;
   }
 
   /**
@@ -173,9 +174,11 @@ export class Job {
   /**
    * How fast it advances and how long it will still take, if the server estimates that: `1.2 %/s`, `about 40 s left`.
    * @param {number} now
+   * @param {number | null} [pace] progress a second, where the server's estimate is not based on one
    */
-  outlook(now) {
-    const [rate, left] = [this.#outlook.rate(now), this.#outlook.remaining(now)];
+  outlook(now, pace = null) {
+    const moves = this.state?.status === 'processing' && this.state['paused'] !== true && this.health(now) === 'ok';
+    const [rate, left] = [this.#outlook.rate(now) ?? (moves ? pace : null), this.#outlook.remaining(now)];
     return { rate: rate === null ? '' : perTime(rate * 100), left: left === null ? '' : timeLeft(left) };
   }
 }
@@ -240,25 +243,4 @@ function timeLeft({ kind, low, high, unit }) {
   if (kind === 'longer') return 'longer than usual';
   if (kind === 'below') return `less than ${high} ${word} left`;
   return kind === 'between' ? `${low}–${high} ${word} left` : `about ${low} ${word} left`;
-}
-
-/** @param {number} ms */
-export function duration(ms) {
-  const seconds = Math.round(ms / 1000);
-  if (seconds < 120) return `${seconds} s`;
-  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
-  return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} days`;
-}
-
-/**
- * How long something took: `4.2 s`, `42 s`, `1:18`, `2:05:10`, `3 d 4 h`.
- * @param {number} ms
- */
-export function stopwatch(ms) {
-  const seconds = Math.floor(ms / 1000);
-  if (seconds < 60) return `${seconds < 10 ? (Math.floor(ms / 100) / 10).toFixed(1) : seconds} s`;
-  const pad = (/** @type {number} */ figure) => String(figure).padStart(2, '0');
-  const [minutes, hours, days] = [Math.floor(seconds / 60), Math.floor(seconds / 3600), Math.floor(seconds / 86_400)];
-  if (days >= 1) return `${days} d ${hours % 24} h`;
-  return hours ? `${hours}:${pad(minutes % 60)}:${pad(seconds % 60)}` : `${minutes}:${pad(seconds % 60)}`;
 }

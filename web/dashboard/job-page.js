@@ -16,6 +16,7 @@ import { Children } from './children.js';
 import { Course } from './course.js';
 import { ValueSection, paintError, paintResultLink } from './details.js';
 import { JobLog } from './job-log.js';
+import { paceOf } from './pace.js';
 import { Requests } from './requests.js';
 import { paintText } from './text.js';
 import { paintTimeline } from './timeline.js';
@@ -191,7 +192,7 @@ export class JobPage {
     const trouble = paintHealth(this.root, job, now, this.page.sign.isLive);
     const word = trouble ? HEALTH[job.health(now)] : job.word;
     write(parts.status, job.state.attempt > 1 ? `${word}, attempt ${job.state.attempt}` : word);
-    const { rate, left } = job.outlook(now);
+    const { rate, left } = job.outlook(now, paceOf(this.#course.samples));
     write(parts.aside, job.hasEnded ? this.#endedAt() : trouble || [rate, left].filter(Boolean).join(' · '));
     paintAge(parts.updated, job.age(now), now);
     write(parts.rate, rate || '–');
