@@ -414,6 +414,22 @@ test('a phone shows long names, paper no navigation', async () => {
   noFaults();
 });
 
+for (const width of [1153, 1280, 1440, 1601]) {
+  test(`at ${width} px a row’s rate and time left are whole`, async () => {
+    await server.report('render', { progress: 0.4, stage: 'rendering', message: 'm'.repeat(300) });
+    const page = await open('/', { viewport: { width, height: 700 } });
+    const at = (/** @type {number} */ minutes) => new Date(Date.now() + minutes * 60_000).toISOString();
+    await changeStates(page.context(), () => ({ eta: at(39), eta_high: at(64), eta_basis: 'rate', progressed_at: at(0), last_seen_at: at(0) }));
+    await page.reload();
+    await reads(page, '#connection-text', 'Live');
+    await server.report('render', { progress: 0.4, message: 'm'.repeat(300) });
+    await reads(page, `${row('render')} .left`, /1\.5 %\/min.*39–64 min left/s);
+    const isCut = await page.locator(`${row('render')} .left`).evaluate((left) => left.scrollWidth > left.clientWidth);
+    assert.equal(isCut, false);
+    noFaults();
+  });
+}
+
 test('a worker whose clock is an hour off looks right', async () => {
   for (const [job, hours] of /** @type {const} */ ([['slow', -1], ['fast', 1]])) {
     await server.report(job, { progress: 0.5, timestamp: new Date(Date.now() + hours * 3_600_000).toISOString() });
