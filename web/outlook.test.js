@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { ago, duration, stopwatch } from './durations.js';
 import { Job } from './job.js';
 import { Outlook } from './milepost/outlook.js';
 
@@ -72,6 +73,13 @@ test('time-left.json: the time left in words', () => {
   }
 });
 
+test('durations.json: what took, lasts and was, in words', () => {
+  const { took, since, ago: past } = JSON.parse(readFileSync(new URL('../spec/fixtures/durations.json', import.meta.url), 'utf8'));
+  for (const [cases, inWords] of [[took, stopwatch], [since, duration], [past, ago]]) {
+    for (const { ms, words } of cases) assert.equal(inWords(ms), words, `${ms}`);
+  }
+});
+
 test('a job says in words how fast it is, what is left, and what is wrong', () => {
   const job = new Job('a');
   const estimate = (seconds) => ({ eta: at(10_000 + seconds * 1000), eta_high: at(10_000 + seconds * 1200), eta_basis: 'rate', progressed_at: at(10_000) });
@@ -80,6 +88,13 @@ test('a job says in words how fast it is, what is left, and what is wrong', () =
   assert.equal(job.trouble(10_000), '');
   assert.deepEqual(job.outlook(730_000), { rate: '', left: '' });
   assert.equal(job.trouble(730_000), 'Silent for 12 min');
+  // By earlier jobs alone: what was measured says how fast it is, while it moves.
+  const usual = new Job('a');
+  usual.update(state(0.25, { ...estimate(30), eta_basis: 'history' }), 10_000);
+  assert.deepEqual(usual.outlook(10_000, 0.02), { rate: '2.0\u202f%/s', left: 'about 30 s left' });
+  assert.deepEqual(usual.outlook(730_000, 0.02).rate, '');
+  usual.update(state(0.25, { paused: true }), 10_000);
+  assert.deepEqual(usual.outlook(10_000, 0.02).rate, '');
   const slow = new Job('a');
   slow.update(state(0.5, estimate(350)), 10_000);
   assert.equal(slow.outlook(10_000).rate, '8.6\u202f%/min');

@@ -4,7 +4,7 @@
  * What it reports is what it has done.
  */
 
-import { duration } from './job.js';
+import { stopwatch } from './durations.js';
 
 /** @typedef {{ stage: string, progress: number, message: string, metadata: object }} Done */
 
@@ -54,7 +54,7 @@ export async function doSampleJob(size, report, signal) {
     hashed_bytes: size * MIB,
     gzip_bytes: await packed,
     ...(crypto.subtle ? { sha256_chain: hash } : {}),
-    took: duration(performance.now() - begun),
+    took: stopwatch(performance.now() - begun),
   };
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Times, in the locale and the time zone of the person's browser; and whether that person reads how long ago something was, or when. */
 
-import { duration } from './job.js';
+import { ago } from './durations.js';
 
 const KEY = 'milepost-times';
 const TIME = /** @type {const} */ ({ hour: '2-digit', minute: '2-digit' });
@@ -38,9 +38,6 @@ export const moment = (time) => format(time, { ...TIME, ...SECONDS });
  * @param {number | null} time in milliseconds since 1970
  */
 export const clock = (time) => (time === null ? '' : format(time, TIME));
-
-/** @param {number} ms */
-const ago = (ms) => (ms < 2000 ? 'just now' : `${duration(ms)} ago`);
 
 let isAbsolute = readKept();
 // Its column is wider then.

@@ -1,7 +1,8 @@
 // @ts-check
 /** A job's attempts, the latest first: how each ended, when, after how long, on which course, and with which error. */
 
-import { WORDS, stopwatch, text } from '../job.js';
+import { stopwatch } from '../durations.js';
+import { WORDS, text } from '../job.js';
 import { errorSummary } from '../milepost.js';
 import { element } from '../paint.js';
 import { clock } from '../times.js';
@@ -45,7 +46,7 @@ function item({ attempt, status, started_at, ended_at, error }, course) {
   made.dataset.status = status;
   const [started, ended] = [Date.parse(text(started_at)), Date.parse(text(ended_at))];
   const head = element('p', '', 'leg');
-  const took = ended - started >= 100 ? ` ${status === 'completed' ? 'in' : 'after'} ${stopwatch(ended - started)}` : '';
+  const took = ended > started ? ` ${status === 'completed' ? 'in' : 'after'} ${stopwatch(ended - started)}` : '';
   head.append(element('span', `Attempt ${attempt}`, 'stage'), element('span', `${WORDS[status] ?? status}${took}`, 'took'));
   made.append(head);
   if (ended || started) made.append(element('p', ended ? `ended ${clock(ended)}` : `began ${clock(started)}`, 'leg-foot'));

@@ -1,7 +1,7 @@
 // @ts-check
 /** Progress over time, drawn; and as a table, for those who do not see it and those who want the figures. */
 
-import { duration } from '../job.js';
+import { duration } from '../durations.js';
 import { element, write } from '../paint.js';
 import { moment } from '../times.js';
 import { pointAt } from './chart-pointer.js';

@@ -1,7 +1,7 @@
 // @ts-check
 /** What a job was busy with, one after the other, and for how long; and the declared stages that are still ahead. */
 
-import { duration } from '../job.js';
+import { stopwatch } from '../durations.js';
 import { element } from '../paint.js';
 import { moment } from '../times.js';
 
@@ -60,7 +60,7 @@ function item(leg, before, isLast, isCut) {
   const time = element('time', moment(leg.begun));
   time.setAttribute('datetime', new Date(leg.begun).toISOString());
   const head = element('p', '', 'leg');
-  const took = isEnd ? '' : isLast ? 'now' : duration(leg.left - leg.begun);
+  const took = isEnd ? '' : isLast ? 'now' : stopwatch(leg.left - leg.begun);
   head.append(element('span', leg.stage, 'stage'), element('span', isCut && took !== 'now' && took ? `over ${took}` : took, 'took'));
   const range = [...new Set([percent(leg.from), percent(leg.to)])].filter(Boolean).join(' – ');
   const isNewAttempt = leg.attempt > (before?.attempt ?? 1);

@@ -55,6 +55,8 @@ fn every_fixture_is_run() {
         "README.md",
         "children.json",
         "close-codes.json",
+        // Run by the clients that show them.
+        "durations.json",
         "eta.json",
         "fold.json",
         "job-id.json",

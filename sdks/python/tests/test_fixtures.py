@@ -21,6 +21,7 @@ ELSEWHERE = {
     "redis-arguments.json": "test_redis.py",
     "children.json": "of the fold, which servers and the scripts of Redis run",
     "eta.json": "of the fold, which servers and the scripts of Redis run",
+    "durations.json": "of what people read: this package shows no durations",
     "time-left.json": "of what people read: this package shows no remaining time",
     "timeline.json": "of the fold, which servers and the scripts of Redis run",
     "timestamp.json": "a state's timestamp is handed on as the text that it is; nothing here reads or orders it",

@@ -84,15 +84,23 @@ pub(crate) fn utc(moment: Timestamp) -> String {
     format!("{} UTC", seconds.replacen('T', " ", 1))
 }
 
-/// How long ago that was, in its largest unit. What lies in the future is now.
+/// How long ago that was. What lies in the future is now.
 pub(crate) fn ago(moment: Timestamp, now: Timestamp) -> String {
-    let seconds = now.since(moment).as_secs();
+    let age = now.since(moment);
+    if age < JUST_NOW { "just now".to_owned() } else { format!("{} ago", since(age)) }
+}
+
+/// What is no longer ago than this is now.
+const JUST_NOW: Duration = Duration::from_secs(2);
+
+/// How long something has lasted so far, such as silence, in its largest unit: `42 s`, `12 min`, `3 h`, `5 days`.
+pub(crate) fn since(time: Duration) -> String {
+    let seconds = time.as_secs();
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..3600 => format!("{} min ago", seconds / 60),
-        3600..86_400 => format!("{} h ago", seconds / 3600),
-        86_400..172_800 => "1 day ago".to_owned(),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -106,19 +114,15 @@ pub(crate) fn clock(time: Duration) -> String {
     }
 }
 
-/// How long something took that is over: `958 ms`, `3.2 s`, and from ten seconds on like [`clock`], `0:42`.
+/// How long something took that is over: `958 ms`, `3.2 s`, `42 s`, `1:18`, `2:05:10`, `3 d 4 h`.
 pub(crate) fn time_taken(time: Duration) -> String {
-    short_time(time).unwrap_or_else(|| clock(time))
-}
-
-/// A duration below ten seconds, as precisely as a person may want to know it. None for others.
-pub(crate) fn short_time(time: Duration) -> Option<String> {
-    match time.as_millis() {
-        milliseconds @ 0..1000 => Some(format!("{milliseconds} ms")),
-        milliseconds @ 1000..10_000 => {
-            Some(format!("{}.{} s", milliseconds / 1000, milliseconds / 100 % 10))
-        }
-        _ => None,
+    let (milliseconds, seconds) = (time.as_millis(), time.as_secs());
+    match seconds {
+        0 => format!("{milliseconds} ms"),
+        1..10 => format!("{seconds}.{} s", milliseconds / 100 % 10),
+        10..60 => format!("{seconds} s"),
+        60..86_400 => clock(time),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
 
@@ -154,12 +158,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_has_fractions_of_a_second_below_ten() {
-        let took = |milliseconds| time_taken(Duration::from_millis(milliseconds));
-        assert_eq!(
-            [0, 958, 1000, 3299, 9999, 10_000].map(took),
-            ["0 ms", "958 ms", "1.0 s", "3.2 s", "9.9 s", "0:10"]
-        );
+    fn the_words_are_those_of_the_fixtures() {
+        let fixture: Value =
+            serde_json::from_str(include_str!("../../../../spec/fixtures/durations.json")).unwrap();
+        let check = |kind: &str, words: &dyn Fn(i64) -> String| {
+            let cases = fixture[kind].as_array().unwrap();
+            assert!(cases.len() > 5);
+            for case in cases {
+                let words = words(case["ms"].as_i64().unwrap());
+                assert_eq!(words, case["words"].as_str().unwrap(), "{kind} {case}");
+            }
+        };
+        let length = |ms: i64| Duration::from_millis(ms.try_into().unwrap());
+        check("took", &|ms| time_taken(length(ms)));
+        check("since", &|ms| since(length(ms)));
+        check("ago", &|ms| {
+            let now = Timestamp::parse("2026-01-10T00:00:00Z").unwrap();
+            ago(Timestamp::from_micros(now.as_micros() - ms * 1000), now)
+        });
+    }
+
+    #[test]
+    fn what_is_over_is_more_precise_than_what_runs() {
         let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
         let clock = |status: &str| {
             let moments =
@@ -187,17 +207,5 @@ mod tests {
         let ended = format!(r#""status":"completed",{eta}"#);
         assert_eq!(clock(&ended).as_deref(), Some("1:00"));
         assert_eq!(times(r#""status":"queued""#).clock(now), None);
-    }
-
-    #[test]
-    fn the_age_is_in_its_largest_unit() {
-        let now = Timestamp::parse("2026-01-10T00:00:00Z").unwrap();
-        let ago = |text: &str| ago(Timestamp::parse(text).unwrap(), now);
-        assert_eq!(ago("2026-01-10T00:00:09Z"), "0 s ago");
-        assert_eq!(ago("2026-01-09T23:59:01Z"), "59 s ago");
-        assert_eq!(ago("2026-01-09T23:01:00Z"), "59 min ago");
-        assert_eq!(ago("2026-01-09T00:30:00Z"), "23 h ago");
-        assert_eq!(ago("2026-01-08T23:00:00Z"), "1 day ago");
-        assert_eq!(ago("2026-01-08T00:00:00Z"), "2 days ago");
     }
 }

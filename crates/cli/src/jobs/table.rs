@@ -248,10 +248,10 @@ mod tests {
         assert_eq!(
             lines(&rows(), None, now()),
             [
-                "JOB  STATUS      HEALTH  DONE   STARTED    TOOK   UPDATED   NAME   DETAILS",
-                "b    processing  lost    50 %   1 min ago  1:00   10 s ago  video  cut",
-                "c    queued                                       1 s ago",
-                "a    completed           100 %  1 min ago  5.0 s  55 s ago",
+                "JOB  STATUS      HEALTH  DONE   STARTED   TOOK   UPDATED   NAME   DETAILS",
+                "b    processing  lost    50 %   60 s ago  1:00   10 s ago  video  cut",
+                "c    queued                                      just now",
+                "a    completed           100 %  60 s ago  5.0 s  55 s ago",
             ]
         );
         assert!(lines(&[], None, now()).is_empty());

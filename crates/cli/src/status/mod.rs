@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bars::{
-    JobSummary, JobTimes, PAUSED, ago, counts_in_words, duration, last_line, percent, sanitized,
-    short_time, utc,
+    JobSummary, JobTimes, PAUSED, ago, clock, counts_in_words, last_line, percent, sanitized,
+    time_taken, utc,
 };
 use crate::client::{Client, ServerArgs};
 use crate::complete;
@@ -125,10 +125,7 @@ pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> Stri
     rows.add("started", times.started.map(moment));
     rows.add("reported", times.reported.filter(|_| !is_over).map(moment));
     rows.add("ended", times.ended.map(moment));
-    let took = times.took(now).map(|took| {
-        let precise = short_time(took).filter(|_| is_over);
-        precise.unwrap_or_else(|| duration(took.as_secs_f64()))
-    });
+    let took = times.took(now).map(if is_over { time_taken } else { clock });
     rows.add(if is_over { "took" } else { "elapsed" }, took);
     rows.add("left", times.left(now));
     let counts = || view.children.as_ref().map(counts_in_words);
@@ -226,12 +223,12 @@ mod tests {
         let running = r#""status":"processing","stage":"processing","progress":0.5,"message":null,"error":null,"result":null,"metadata":{"frame":3,"unit":"frames","rest":null},"started_at":"2026-01-01T00:00:00.125Z","timestamp":"2026-01-01T00:00:56.123456Z""#;
         assert_eq!(
             words(running),
-            "a: processing, 50 %\n  metadata  frame=3 unit=frames\n   started  2026-01-01 00:00:00 UTC, 59 s ago\n  reported  2026-01-01 00:00:56 UTC, 3 s ago\n   elapsed  59 s\n"
+            "a: processing, 50 %\n  metadata  frame=3 unit=frames\n   started  2026-01-01 00:00:00 UTC, 59 s ago\n  reported  2026-01-01 00:00:56 UTC, 3 s ago\n   elapsed  0:59\n"
         );
         let failed = r#""status":"failed","stage":"cut","progress":0.0,"message":"Error: no disk","error":"no disk","metadata":{"rest":null},"timestamp":"2026-01-01T00:00:00""#;
         assert_eq!(
             words(failed),
-            "a: failed\n     stage  cut\n     error  no disk\n     ended  2026-01-01 00:00:00 UTC, 1 min ago\n"
+            "a: failed\n     stage  cut\n     error  no disk\n     ended  2026-01-01 00:00:00 UTC, 60 s ago\n"
         );
     }
 

@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Row as TableRow, Sparkline, Table, TableState}
 
 use super::app::{App, Mode, OpenJob};
 use super::history::History;
-use crate::bars::{JobSummary, RowOptions, bar_line, clock, sanitized};
+use crate::bars::{JobSummary, RowOptions, bar_line, clock, sanitized, time_taken};
 use crate::jobs::{GAP, MIN_DETAILS, TITLES, widths, with_shorter_ids};
 use crate::status::{Extra, in_words};
 
@@ -218,7 +218,7 @@ fn known_stages<'a>(state: &'a State, history: &'a History) -> Vec<Stage<'a>> {
     if begun.len() < 2 { Vec::new() } else { begun }
 }
 
-/// `✓ Download 0:10 → ● Encode 0:42 → upload`: the completed stages with their durations, the present one, and the next
+/// `✓ Download 10 s → ● Encode 0:42 → upload`: the completed stages with their durations, the present one, and the next
 /// ones.
 fn stages(state: &State, history: &History, now: Timestamp) -> Option<String> {
     let known = known_stages(state, history);
@@ -226,9 +226,10 @@ fn stages(state: &State, history: &History, now: Timestamp) -> Option<String> {
     let current = known.iter().position(|stage| stage.id == view.stage);
     let marked = known.iter().enumerate().map(|(index, stage)| {
         let label = stage.label.as_ref().unwrap_or(&stage.id);
-        let took = history.took(&stage.id, now).map(|took| format!(" {}", clock(took)));
-        let took = took.unwrap_or_default();
         let is_done = state.status() == Status::Completed || current.is_some_and(|at| index < at);
+        let words = if is_done { time_taken } else { clock };
+        let took = history.took(&stage.id, now).map(|took| format!(" {}", words(took)));
+        let took = took.unwrap_or_default();
         match current {
             _ if stage.skipped => format!("{label} (skipped)"),
             _ if is_done => format!("✓ {label}{took}"),
@@ -337,7 +338,7 @@ mod tests {
         open.history = serde_json::from_str(json).unwrap();
         open.log = vec!["a line".to_owned()];
         let rows = screen(&app, [40, 24]);
-        assert!(rows.contains(&"    stages  ✓ Load 0:10 → ● cut 0:50".to_owned()), "{rows:?}");
+        assert!(rows.contains(&"    stages  ✓ Load 10 s → ● cut 0:50".to_owned()), "{rows:?}");
         let chart = rows.iter().filter(|row| row.contains('█'));
         let widths: Vec<usize> = chart.map(|row| row.matches('█').count()).collect();
         assert_eq!(widths, [1, 1, 21, 21], "{rows:?}");

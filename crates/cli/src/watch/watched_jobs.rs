@@ -7,7 +7,7 @@ use milepost_protocol::{JobId, Position, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
 use super::family::Parent;
-use crate::bars::{JobSummary, JobTimes, duration};
+use crate::bars::{JobSummary, JobTimes, since};
 use crate::exit::ExitCode;
 
 /// After this, a job without updates is shown as silent. A worker's heartbeat is due every 10 s.
@@ -330,7 +330,7 @@ impl WatchedJobs {
 }
 
 pub(super) fn silence_text(silent: Duration) -> String {
-    format!("silent for {}", duration(silent.as_secs_f64()))
+    format!("silent for {}", since(silent))
 }
 
 #[cfg(test)]
