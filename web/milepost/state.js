@@ -29,6 +29,8 @@
  * @property {string} timestamp the worker's clock, RFC 3339; without a zone it is UTC
  * @property {Metadata} [metadata]
  * @property {string} [started_at] when the attempt began to run, by the server's clock, RFC 3339
+ * @property {number} [paused_seconds] for how long the attempt was paused, up to the end of its latest pause
+ * @property {string} [paused_at] since when the attempt is paused, by the server's clock
  * @property {string} [last_seen_at] of a running job: when its worker was last heard of, by the server's clock
  * @property {string} [progressed_at] of a running job: when it last advanced, by the server's clock
  * @property {string} [ended_at] when the attempt ended, by the server's clock

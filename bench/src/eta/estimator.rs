@@ -40,7 +40,7 @@ impl Milepost {
         #[expect(clippy::cast_possible_truncation, reason = "some hours")]
         let now = Timestamp::from_micros((at * 1e6) as i64);
         let (previous, usual) = (self.state.as_ref(), self.usual.as_ref());
-        let folded = fold_with_usual(previous, &update, Origin::Report, Epoch(1), now, usual);
+        let folded = fold_with_usual(previous, &update, Origin::Report, Epoch(1), now, usual, None);
         if let Ok(Fold::New(state)) = folded {
             self.state = Some(state);
         }

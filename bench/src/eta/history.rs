@@ -76,7 +76,10 @@ fn look(runs: &[Run], point: f64, with: &mut Estimates, without: &mut Estimates)
     for run in earlier {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hours")]
         let tenths = (run.end * 10.0) as u32;
-        known.add(&Completed { name: "a".into(), tenths }, Timestamp::from_micros(0));
+        known.add(
+            &Completed { name: "a".into(), tenths, ..Completed::default() },
+            Timestamp::from_micros(0),
+        );
     }
     let mut both = [Milepost::knowing(Some(known.usual())), Milepost::default()];
     for (at, progress) in &run.steps {

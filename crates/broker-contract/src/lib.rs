@@ -9,6 +9,8 @@ pub mod children;
 pub mod expiry;
 mod harness;
 #[doc(hidden)]
+pub mod health;
+#[doc(hidden)]
 pub mod listening;
 #[doc(hidden)]
 pub mod listing;
@@ -44,6 +46,8 @@ macro_rules! contract {
                 reporting::history_is_the_latest_states_and_bounded,
                 reporting::probe_proves_and_stats_count,
                 reporting::a_name_with_a_history_gives_an_estimate_at_once,
+                reporting::a_name_with_a_history_gives_its_stages_weights,
+                reporting::a_pause_does_not_count_as_duration,
                 timeline::a_job_reported_once_has_a_timeline,
                 timeline::stages_and_attempts_are_kept,
                 timeline::a_forgotten_job_has_no_timeline,
@@ -109,6 +113,8 @@ macro_rules! health_contract {
     ($backend:ident, $setup:path) => {
         mod $backend {
             $crate::cases! { $setup;
+                health::a_silent_workers_job_is_stalled_and_then_lost,
+                health::a_lost_workers_job_ends_once,
                 requesting::a_request_stands_when_health_changes,
             }
         }

@@ -283,3 +283,134 @@ pub async fn a_name_with_a_history_gives_an_estimate_at_once(
     assert_eq!(basis(&it.report(&it.job("third"), "{}").await), None);
     it.close().await;
 }
+
+/// A pause is no work: neither what is recorded of a name nor the estimate of a later attempt counts it.
+pub async fn a_pause_does_not_count_as_duration(setup: impl AsyncFn(Settings) -> Harness) {
+    let it = setup(Settings::default()).await;
+    let name = it.job("name");
+    let named = format!(r#"{{"name":"{name}"}}"#);
+    let paused = format!(r#"{{"name":"{name}","paused":true}}"#);
+    let first = it.job("first");
+    it.report(&first, &named).await;
+    it.pass_millis(600);
+    let at_rest = it.report(&first, &paused).await;
+    assert_eq!(moment(&at_rest, "paused_at"), moment(&at_rest, "last_seen_at"));
+    it.pass_millis(1_500);
+    let still = it.report(&first, &paused).await;
+    assert_eq!(field(&still, "paused_at"), field(&at_rest, "paused_at"));
+    assert_eq!(field(&still, "paused_seconds"), Value::Null);
+    let goes_on = it.report(&first, &named).await;
+    let pause = millis(&goes_on, "last_seen_at") - millis(&at_rest, "paused_at");
+    assert_eq!(paused_millis(&goes_on), pause);
+    assert!(pause >= 1_500);
+    assert_eq!(field(&goes_on, "paused_at"), Value::Null);
+    it.pass_millis(300);
+    // The end of a paused attempt ends its pause.
+    let again = it.report(&first, &paused).await;
+    it.pass_millis(700);
+    let end = it.report(&first, r#"{"status":"completed"}"#).await;
+    let pauses = pause + millis(&end, "ended_at") - millis(&again, "paused_at");
+    assert_eq!(paused_millis(&end), pauses);
+
+    let second = it.job("second");
+    let began = it.report(&second, &named).await;
+    let worked = millis(&end, "ended_at") - millis(&end, "started_at") - pauses;
+    let expected = millis(&began, "started_at") + worked / 100 * 100;
+    assert_eq!(millis(&began, "eta"), expected);
+    it.pass_millis(200);
+    it.report(&second, &paused).await;
+    it.pass_millis(worked.unsigned_abs() + 500);
+    // It has taken longer than the first by now, but has not worked for longer.
+    let goes_on = it.report(&second, &named).await;
+    assert_eq!(millis(&goes_on, "eta"), expected + paused_millis(&goes_on));
+    it.close().await;
+}
+
+/// Stages that are declared without weights have those that follow from earlier attempts of the name.
+pub async fn a_name_with_a_history_gives_its_stages_weights(
+    setup: impl AsyncFn(Settings) -> Harness,
+) {
+    let it = setup(Settings::default()).await;
+    let name = it.job("name");
+    let at = |stage: &str| {
+        format!(r#"{{"name":"{name}","stages":["fetch",{{"id":"encode"}}],"stage":"{stage}"}}"#)
+    };
+    let first = it.job("first");
+    let began = it.report(&first, &at("fetch")).await;
+    assert_eq!(field(&began, "stage_weights"), Value::Null);
+    it.pass_millis(300);
+    let half = it.report(&first, &at("encode")).await;
+    assert_eq!(half.progress(), Some(0.5), "without a history, stages weigh the same");
+    it.pass_millis(1_200);
+    let end = it.report(&first, r#"{"status":"completed"}"#).await;
+    let seconds = |from: i64, to: i64| f64::from(u32::try_from(to - from).expect("short")) / 1e3;
+    let changed = millis(&half, "last_seen_at");
+    let fetch = seconds(millis(&began, "started_at"), changed);
+    let encode = seconds(changed, millis(&end, "ended_at"));
+    let weights = |state: &State| {
+        let weights = field(state, "stage_weights");
+        ["fetch", "encode"].map(|id| weights[id].as_f64())
+    };
+
+    // A worker that was paused, or which gives weights itself, changes nothing.
+    for (job, more) in [("paused", r#""paused":true,"#), ("failed", "")] {
+        let job = it.job(job);
+        it.report(&job, &at("fetch")).await;
+        it.report(&job, &at("encode").replacen('{', &format!("{{{more}"), 1)).await;
+        let status = if more.is_empty() { "failed" } else { "completed" };
+        it.pass_millis(50);
+        it.report(&job, &format!(r#"{{"status":"{status}"}}"#)).await;
+    }
+    let own = at("encode").replace(r#""encode"}"#, r#""encode","weight":3}"#);
+    assert_eq!(it.report(&it.job("own"), &own).await.progress(), Some(0.25));
+
+    let second = it.job("second");
+    let began = it.report(&second, &at("fetch")).await;
+    assert_eq!(weights(&began), [Some(fetch), Some(encode)]);
+    assert_eq!(began.progress(), Some(0.0));
+    let next = it.report(&second, &at("encode")).await;
+    let share = fetch / (fetch + encode);
+    assert!(next.progress().is_some_and(|progress| (progress - share).abs() < 1e-6), "{next:?}");
+    let timeline = it.timeline(&second).await;
+    let stages = timeline.stages(&next);
+    assert_eq!(
+        stages.iter().map(|stage| stage.weight).collect::<Vec<_>>(),
+        [Some(fetch), Some(encode)]
+    );
+
+    // The weights are those that were known when the attempt declared its stages.
+    it.pass_millis(100);
+    it.report(&second, r#"{"status":"completed"}"#).await;
+    let third = it.job("third");
+    let anew = it.report(&third, &at("fetch")).await;
+    assert_ne!(weights(&anew), weights(&began));
+    let fourth = it.job("fourth");
+    it.report(&fourth, &at("encode")).await;
+    it.report(&fourth, r#"{"status":"completed"}"#).await;
+    let later = it.report(&third, &at("encode")).await;
+    assert_eq!(field(&later, "stage_weights"), field(&anew, "stage_weights"));
+    it.close().await;
+}
+
+fn field(state: &State, name: &str) -> Value {
+    let fields: Value = serde_json::from_str(state.json()).expect("JSON");
+    fields[name].clone()
+}
+
+fn moment(state: &State, name: &str) -> Timestamp {
+    let moment = field(state, name);
+    Timestamp::parse(moment.as_str().expect("a text")).expect("RFC 3339")
+}
+
+fn millis(state: &State, name: &str) -> i64 {
+    moment(state, name).as_millis()
+}
+
+/// `paused_seconds`, in milliseconds.
+fn paused_millis(state: &State) -> i64 {
+    let digits = field(state, "paused_seconds").to_string();
+    let seconds = digits.parse::<f64>().expect("a number");
+    #[expect(clippy::cast_possible_truncation, reason = "some seconds")]
+    let millis = (seconds * 1e3).round() as i64;
+    millis
+}

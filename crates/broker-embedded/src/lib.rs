@@ -354,9 +354,11 @@ fn random_epoch() -> u64 {
 impl Broker for Embedded {
     async fn report(&self, update: Update) -> Result<Reported, ReportError> {
         self.check_parent(&update).map_err(ReportError::Parent)?;
-        let usual = self.names.usual_for(&update, self.clock.now());
+        let past = self.names.past_of(&update, self.clock.now());
+        let usual = past.as_ref().map(|past| &past.usual);
+        let weights = past.as_ref().and_then(|past| past.stage_weights.as_deref());
         let next = |previous: Option<&State>, epoch, now| {
-            fold_with_usual(previous, &update, Origin::Report, epoch, now, usual.as_ref())
+            fold_with_usual(previous, &update, Origin::Report, epoch, now, usual, weights)
         };
         let folded = self.fold(update.job(), true, next).map_err(|error| match error {
             NotFolded::Refused(refusal) => ReportError::Refused(refusal),

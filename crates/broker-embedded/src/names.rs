@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use milepost_protocol::{Run, Runs, State, Timestamp, Update, Usual};
+use milepost_protocol::{Run, Runs, State, Timeline, Timestamp, Update, Usual};
 
 use crate::store::Store;
 
@@ -14,6 +14,13 @@ pub(crate) const MAX_NAMES: usize = 2_000;
 /// What is known of names.
 #[derive(Default)]
 pub(crate) struct Names(Mutex<HashMap<Box<str>, Named>>);
+
+/// What is known of a name when a job gets it.
+pub(crate) struct Past {
+    pub(crate) usual: Arc<Usual>,
+    /// Of the stages that the job declares without weights.
+    pub(crate) stage_weights: Option<String>,
+}
 
 struct Named {
     runs: Runs,
@@ -33,16 +40,28 @@ impl Names {
     }
 
     /// What attempts of the name that the update gives its job usually take; none if it gives none, or the name has no past.
-    pub(crate) fn usual_for(&self, update: &Update, now: Timestamp) -> Option<Arc<Usual>> {
+    pub(crate) fn past_of(&self, update: &Update, now: Timestamp) -> Option<Past> {
         let name = update.name()?;
         let names = self.names();
         let named = names.get(&*name).filter(|named| !named.runs.is_over(now))?;
-        Some(Arc::clone(&named.usual))
+        let stages = update.unweighted_stages();
+        let stage_weights = stages.and_then(|declared| named.runs.stage_weights(declared));
+        Some(Past { usual: Arc::clone(&named.usual), stage_weights })
     }
 
-    /// A job has entered a state: keeps how long its attempt took, if this state completes it.
-    pub(crate) fn ended(&self, state: &State, now: Timestamp, store: Option<&Store>) {
+    /// A job has entered a state: keeps how long its attempt took, if this state completes it, and how long its stages.
+    pub(crate) fn ended(
+        &self,
+        state: &State,
+        timeline: Option<&Timeline>,
+        now: Timestamp,
+        store: Option<&Store>,
+    ) {
         let Some(run) = Run::of(state) else { return };
+        let run = match timeline {
+            Some(timeline) => run.with_stages(state, timeline),
+            None => run,
+        };
         let mut names = self.names();
         let mut runs = match names.remove(&*run.name) {
             Some(named) if !named.runs.is_over(now) => named.runs,
@@ -103,13 +122,13 @@ mod tests {
         for (json, second) in [(format!(r#"{{"name":"{name}"}}"#), begun), (end, begun + seconds)] {
             let folded = fold(state.as_ref(), &update(&json), Origin::Report, Epoch(1), at(second));
             let Ok(Fold::New(next)) = folded else { panic!("{folded:?}") };
-            names.ended(&next, at(second), None);
+            names.ended(&next, None, at(second), None);
             state = Some(next);
         }
     }
 
     fn knows(names: &Names, name: &str, second: u64) -> bool {
-        names.usual_for(&update(&format!(r#"{{"name":"{name}"}}"#)), at(second)).is_some()
+        names.past_of(&update(&format!(r#"{{"name":"{name}"}}"#)), at(second)).is_some()
     }
 
     #[test]
@@ -134,9 +153,9 @@ mod tests {
         // What it took then does not count any more.
         complete(&names, "a", expires + 1, 20);
         let mut only = Runs::default();
-        only.add(&Run { name: "a".into(), tenths: 200 }, at(0));
+        only.add(&Run { name: "a".into(), tenths: 200, ..Run::default() }, at(0));
         assert_eq!(
-            names.usual_for(&update(r#"{"name":"a"}"#), at(expires + 30)),
+            names.past_of(&update(r#"{"name":"a"}"#), at(expires + 30)).map(|past| past.usual),
             Some(only.usual())
         );
     }

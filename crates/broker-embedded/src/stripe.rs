@@ -144,7 +144,8 @@ impl Stripe {
         if heard {
             self.wind(key, &state, progressed, millis(context.elapsed));
         }
-        context.names.ended(&state, context.now, context.store);
+        let timeline = self.jobs.get(key).and_then(|job| job.known.as_ref()?.timeline.as_deref());
+        context.names.ended(&state, timeline, context.now, context.store);
         self.notify(key, &state);
         if let Some(end) = state.end_with_children() {
             // All of its children ended before, so no change of theirs will end it.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,15 +18,49 @@ struct Look {
     last: Option<Duration>,
 }
 
+/// The checks of one look.
+struct Checks<'a> {
+    client: &'a Client,
+    clock: &'a dyn Clock,
+    asked: i64,
+    /// When jobs are due next: in a Cluster, that has to be written apart.
+    next: BTreeMap<JobId, Option<i64>>,
+}
+
+impl Checks<'_> {
+    /// Checks these jobs. Returns those that are held back. A job whose check fails is due again in a second or two.
+    async fn check(
+        &mut self,
+        jobs: &[JobId],
+        from: i64,
+        holds: bool,
+    ) -> Result<Vec<JobId>, Failure> {
+        let mut held = Vec::new();
+        for job in jobs {
+            let times = (from, self.asked);
+            match self.client.clock(job, times, holds, self.clock.now()).await {
+                Ok(checked) => {
+                    if let Some(next) = checked.next {
+                        self.next.insert(job.clone(), next);
+                    }
+                    if checked.is_held {
+                        held.push(job.clone());
+                    }
+                }
+                Err(failure @ Failure::Unavailable(_)) => return Err(failure),
+                // What stands under one job's keys is not to hide the others.
+                Err(_) => {}
+            }
+        }
+        Ok(held)
+    }
+}
+
 impl Losses {
     /// Changes the health of jobs whose worker has been silent, or whose progress has stood still, for too long. After a
     /// pause of Redis or of this process, in which no report could arrive, all clocks start over. Runs until it is dropped.
     pub(crate) async fn run(&self, client: &Client, clock: &dyn Clock) {
         const EVERY: Duration = Duration::from_secs(1);
-        // In a Cluster the list of due jobs may be on another server than the jobs, so health does not change by time there.
-        if client.names().is_cluster() {
-            return std::future::pending().await;
-        }
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = Look { from: 0, last: None };
@@ -60,17 +95,34 @@ impl Losses {
             Err(Failure::Refused(_)) => {}
             Err(failure) => return Err(failure),
         }
+        let mut checks = Checks { client, clock, asked, next: BTreeMap::new() };
+        let looked = self.look_at(&due, look, &mut checks).await;
+        if looked.is_err() {
+            // A server that does not answer, such as one of a Cluster, cannot be reported to either.
+            look.last = None;
+        }
+        let next: Vec<_> = checks.next.into_iter().collect();
+        looked.and(client.due_next(asked, &next).await)
+    }
+
+    async fn look_at(
+        &self,
+        due: &[JobId],
+        look: &mut Look,
+        checks: &mut Checks<'_>,
+    ) -> Result<(), Failure> {
         // Nobody is lost before it is known whether most workers are silent.
-        let held = self.pass(&due, (look.from, asked), true, client, clock).await;
+        let held = checks.check(due, look.from, true).await?;
         if held.is_empty() && self.lock().is_ordinary() {
             return Ok(());
         }
-        let workers = match client.silent(look.from).await {
+        let workers = match checks.client.silent(look.from).await {
             Ok((known, silent)) => Workers { known, silent },
             // A user without the rights for it (ACL) must not keep every dead worker's job alive.
             Err(Failure::Refused(_)) => Workers::default(),
             Err(failure) => return Err(failure),
         };
+        let now = checks.clock.elapsed();
         let verdict = self.lock().look(now, workers);
         match verdict {
             Verdict::Hold if held.is_empty() => return Ok(()),
@@ -83,35 +135,17 @@ impl Losses {
             }
             Verdict::StartOver => {
                 tracing::info!("silent workers report again");
-                look.from = asked;
+                look.from = checks.asked;
                 // Another server might lose a worker that has its time anew here. If Redis does not accept this, it may.
-                let _ = client.start_over(asked).await;
+                let _ = checks.client.start_over(checks.asked).await;
             }
             Verdict::GiveUp => {
                 tracing::warn!("workers are still silent: their jobs are lost");
             }
             Verdict::Lose => {}
         }
-        self.pass(&held, (look.from, asked), false, client, clock).await;
+        checks.check(&held, look.from, false).await?;
         Ok(())
-    }
-
-    /// Looks at these jobs. Returns those that are held back. A job whose check fails is due again in a second.
-    async fn pass(
-        &self,
-        jobs: &[JobId],
-        times: (i64, i64),
-        holds: bool,
-        client: &Client,
-        clock: &dyn Clock,
-    ) -> Vec<JobId> {
-        let mut held = Vec::new();
-        for job in jobs {
-            if client.clock(job, times, holds, clock.now()).await == Ok(true) {
-                held.push(job.clone());
-            }
-        }
-        held
     }
 
     pub(crate) fn warning(&self) -> Option<String> {

@@ -26,6 +26,12 @@ async fn cluster_for_children(settings: Settings) -> Harness {
     within(&CLUSTER, settings).await
 }
 
+/// A Cluster of their own for the cases about health, so that instances with other settings end none of their jobs.
+async fn cluster_for_health(settings: Settings) -> Harness {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    within(&CLUSTER, settings).await
+}
+
 async fn within(cluster: &OnceLock<Cluster>, settings: Settings) -> Harness {
     let cluster = tokio::task::block_in_place(|| cluster.get_or_init(|| Cluster::start(0)));
     let hosts: Vec<_> = cluster.addresses().iter().map(ToString::to_string).collect();
@@ -37,5 +43,5 @@ contract!(contract_of_one_server, crate::single);
 contract!(contract_of_a_cluster, crate::cluster);
 children_contract!(contract_of_one_server_children, crate::single);
 children_contract!(contract_of_a_cluster_children, crate::cluster_for_children);
-// In a Cluster, health does not change with time.
 health_contract!(contract_of_one_server_health, crate::single);
+health_contract!(contract_of_a_cluster_health, crate::cluster_for_health);

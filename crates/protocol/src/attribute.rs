@@ -25,17 +25,20 @@ macro_rules! attributes {
         /// to add one, add it here, with its type in [`accepts`](Self::accepts), and the fold carries it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Attribute {
-            $(#[doc = $description] $attribute),*
+            $(#[doc = $description] $attribute,)*
+            /// How long the declared stages usually take: see [`Runs::stage_weights`](crate::Runs::stage_weights). Only the fold adds it.
+            StageWeights,
         }
 
         impl Attribute {
-            /// Every attribute.
+            /// Every attribute that updates may set.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$attribute),*];
 
             /// The field's name on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$attribute => $name),*
+                    $(Self::$attribute => $name,)*
+                    Self::StageWeights => "stage_weights",
                 }
             }
 
@@ -43,6 +46,7 @@ macro_rules! attributes {
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$attribute),)*
+                    "stage_weights" => Some(Self::StageWeights),
                     _ => None,
                 }
             }
@@ -51,7 +55,8 @@ macro_rules! attributes {
             #[cfg(feature = "openapi")]
             pub(crate) const fn description(self) -> &'static str {
                 match self {
-                    $(Self::$attribute => $description),*
+                    $(Self::$attribute => $description,)*
+                    Self::StageWeights => "How long each stage usually takes, in seconds, if `stages` has no weights.",
                 }
             }
         }
@@ -97,6 +102,7 @@ impl Attribute {
             }
             Self::Stages => stages::parse(json).is_some(),
             Self::Artifacts => all(json, MAX_LIST, is_artifact),
+            Self::StageWeights => json.starts_with('{'),
         }
     }
 }

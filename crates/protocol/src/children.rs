@@ -303,6 +303,7 @@ impl State {
             was_lost: previous.is_some_and(Self::is_lost),
             usual: self.layout.usual.as_deref(),
             started_at: self.layout.started_at.get(&self.json),
+            paused: self.paused_millis(),
         }
         .estimate();
         let Some((before, after)) = self.layout.progressed_at.around(head) else {

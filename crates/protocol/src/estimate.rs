@@ -1,5 +1,7 @@
 //! The fields of a state that say when the attempt is expected to complete: `spec/README.md`, section 3.
 
+use std::time::Duration;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -33,6 +35,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) usual: Option<&'a Usual>,
     /// When the attempt began, as JSON.
     pub(crate) started_at: Option<&'a str>,
+    /// For how many milliseconds it has been paused, which do not count.
+    pub(crate) paused: u64,
 }
 
 impl Moment<'_> {
@@ -55,7 +59,8 @@ impl Moment<'_> {
         let usual = self.usual?;
         let is_done = self.progress.and_then(number).is_some_and(|progress| progress >= 1.0);
         let started = text(self.started_at?).as_deref().and_then(Timestamp::parse)?;
-        usual.expected(millis(started), now).filter(|_| !is_done)
+        let paused = Duration::from_millis(self.paused);
+        usual.expected(millis(started + paused), now).filter(|_| !is_done)
     }
 
     /// The pace after the update; none if there is nothing to keep.

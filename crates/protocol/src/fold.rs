@@ -3,9 +3,10 @@ use std::sync::Arc;
 use std::{fmt, mem};
 
 use crate::estimate::Moment;
-use crate::json::{Ratio, number};
+use crate::json::{Ratio, number, text};
 use crate::layout::{Layout, Span};
 use crate::pace::Pace;
+use crate::state::paused_millis;
 use crate::update::SERVER_FIELDS;
 use crate::{
     Attribute, Epoch, Health, Position, State, Status, Timestamp, Update, Usual, children, json,
@@ -67,11 +68,12 @@ pub fn fold(
     epoch: Epoch,
     now: Timestamp,
 ) -> Result<Fold, Refusal> {
-    fold_with_usual(previous, update, origin, epoch, now, None)
+    fold_with_usual(previous, update, origin, epoch, now, None, None)
 }
 
 /// The same, if it is known what attempts of the update's name usually take. Until the attempt takes another name, its later states
-/// keep that, so that it need not be known for later updates.
+/// keep that, so that it need not be known for later updates. `stage_weights` are those of [`Update::unweighted_stages`]: they count if
+/// the attempt has declared no stages before, and until it ends.
 ///
 /// # Errors
 /// As [`fold`].
@@ -82,6 +84,7 @@ pub fn fold_with_usual(
     epoch: Epoch,
     now: Timestamp,
     usual: Option<&Arc<Usual>>,
+    stage_weights: Option<&str>,
 ) -> Result<Fold, Refusal> {
     let attempt = match attempt(previous, update, origin) {
         Ok(Some(attempt)) => attempt,
@@ -93,6 +96,7 @@ pub fn fold_with_usual(
 
     let carried_ttl = previous.and_then(|state| state.ttl);
     let mut next = Next::of(update, same_attempt);
+    next.stage_weights = stage_weights.filter(|_| next.declares_first_stages());
     next.add_stage();
     next.add_progress();
     next.carry_attributes();
@@ -201,6 +205,8 @@ struct Next<'a> {
     json: String,
     layout: Layout,
     pace: Option<Box<Pace>>,
+    /// The weights of the stages, if the update declares them and earlier attempts give them.
+    stage_weights: Option<&'a str>,
 }
 
 impl<'a> Next<'a> {
@@ -209,7 +215,14 @@ impl<'a> Next<'a> {
         json.clear();
         json.push('{');
         json.push_str(&update.fields);
-        Self { update, previous, json, layout: update.layout.moved(1), pace: None }
+        Self {
+            update,
+            previous,
+            json,
+            layout: update.layout.moved(1),
+            pace: None,
+            stage_weights: None,
+        }
     }
 
     /// What was written; the buffer is kept for the next state.
@@ -308,11 +321,28 @@ impl<'a> Next<'a> {
                 None => return None,
             },
         };
-        stages::progress(declared, stage, stage_progress)
+        let usual = self
+            .stage_weights
+            .or_else(|| self.carried(|layout| layout.attribute(Attribute::StageWeights)));
+        stages::progress(declared, usual, stage, stage_progress)
+    }
+
+    /// Whether the attempt has declared no stages before this update, which does.
+    fn declares_first_stages(&self) -> bool {
+        let has = |layout: &Layout, attribute| layout.attribute(attribute).is_given();
+        let had = self.previous.is_some_and(|previous| {
+            has(&previous.layout, Attribute::Stages)
+                || has(&previous.layout, Attribute::StageWeights)
+        });
+        !had && !self.update.status.is_end() && has(&self.update.layout, Attribute::Stages)
     }
 
     /// The attributes that hold on: those that the update neither sets nor clears.
     fn carry_attributes(&mut self) {
+        if let Some(weights) = self.stage_weights {
+            let span = self.add(Attribute::StageWeights.as_str(), weights);
+            self.layout.attributes.push((Attribute::StageWeights, span));
+        }
         let Some(previous) = self.previous else { return };
         for (attribute, span) in &previous.layout.attributes {
             let is_set = self.update.layout.attribute(*attribute).is_given();
@@ -375,6 +405,7 @@ impl<'a> Next<'a> {
 
     /// When the attempt began, was heard and progressed last, and ended.
     fn add_moments(&mut self, now: Timestamp, has_progressed: bool) {
+        let moment = now;
         let now = now.written(3);
         let now = now.as_str();
         if let Some(started_at) = self.carried(|layout| layout.started_at) {
@@ -382,6 +413,7 @@ impl<'a> Next<'a> {
         } else if self.update.status != Status::Queued {
             self.layout.started_at = self.add_text("started_at", now);
         }
+        self.add_pauses(moment);
         if self.update.status.is_end() {
             // It was heard last then, and progressed last.
             self.add_text("ended_at", now);
@@ -393,6 +425,29 @@ impl<'a> Next<'a> {
             Some(progressed_at) => self.add("progressed_at", progressed_at),
             None => self.add_text("progressed_at", now),
         };
+    }
+
+    /// For how long the attempt was paused before, and since when it is now. A pause ends with the first update without `paused`.
+    fn add_pauses(&mut self, now: Timestamp) {
+        let since = self.carried(|layout| layout.paused_at);
+        let is_paused = self.update.is_paused
+            && !self.update.status.is_end()
+            && self.layout.started_at.is_given();
+        if let (Some(since), false) = (since, is_paused) {
+            let before = self.previous.map_or(0, State::paused_millis);
+            let since = text(since).as_deref().and_then(Timestamp::parse).unwrap_or(now);
+            let paused = before.saturating_add(millis_between(since, now));
+            let seconds = format!("{}.{:03}", paused / 1_000, paused % 1_000);
+            self.layout.paused_seconds = self.add("paused_seconds", &seconds);
+        } else if let Some(seconds) = self.carried(|layout| layout.paused_seconds) {
+            self.layout.paused_seconds = self.add("paused_seconds", seconds);
+        }
+        if is_paused {
+            self.layout.paused_at = match since {
+                Some(since) => self.add("paused_at", since),
+                None => self.add_text("paused_at", now.written(3).as_str()),
+            };
+        }
     }
 
     /// When the attempt is expected to complete: as its worker says, or from how its progress has grown and how long others of its
@@ -409,6 +464,7 @@ impl<'a> Next<'a> {
             was_lost: self.previous.is_some_and(State::is_lost),
             usual: self.layout.usual.as_deref(),
             started_at: self.layout.started_at.get(&self.json),
+            paused: paused_millis(&self.layout, &self.json),
         }
         .estimate();
         if !(self.update.eta.is_given() || self.update.eta_high.is_given()) {
@@ -451,6 +507,11 @@ impl<'a> Next<'a> {
             || self.progress() != self.carried(|layout| layout.progress)
             || self.layout.current.is_given() && changed(|layout| layout.current)
     }
+}
+
+/// 0 if the clock was set back.
+fn millis_between(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.as_millis().saturating_sub(since.as_millis())).unwrap_or(0)
 }
 
 /// Whether a worker's `eta` is a moment: a text that begins with a date and a time. Another one is the worker's own.

@@ -24,6 +24,8 @@ pub(crate) struct Layout {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rare {
     pub(crate) current: Span,
+    pub(crate) paused_seconds: Span,
+    pub(crate) paused_at: Span,
     pub(crate) health: Span,
     pub(crate) requested: Span,
     pub(crate) children: Span,
@@ -39,6 +41,8 @@ impl Deref for Layout {
     fn deref(&self) -> &Rare {
         const NONE: &Rare = &Rare {
             current: Span::NONE,
+            paused_seconds: Span::NONE,
+            paused_at: Span::NONE,
             health: Span::NONE,
             requested: Span::NONE,
             children: Span::NONE,
@@ -106,6 +110,8 @@ impl Layout {
             "current" if number(value.get()).is_some() => self.current = span,
             "started_at" if is_moment(value) => self.started_at = span,
             "progressed_at" if is_moment(value) => self.progressed_at = span,
+            "paused_seconds" if number(value.get()).is_some() => self.paused_seconds = span,
+            "paused_at" if is_moment(value) => self.paused_at = span,
             "health" => self.health = span,
             "requested" if value.get().starts_with('{') => self.requested = span,
             "children" if value.get().starts_with('{') => self.children = span,
@@ -141,6 +147,8 @@ impl Rare {
         let attributes = self.attributes.iter();
         Self {
             current: self.current.moved(by),
+            paused_seconds: self.paused_seconds.moved(by),
+            paused_at: self.paused_at.moved(by),
             health: self.health.moved(by),
             requested: self.requested.moved(by),
             children: self.children.moved(by),

@@ -53,4 +53,4 @@ pub use timeline::{
 };
 pub use timestamp::Timestamp;
 pub use update::{InvalidUpdate, MAX_TTL_SECONDS, MAX_UPDATE_BYTES, SERVER_FIELDS, Update};
-pub use usual::{MAX_RUNS, NAME_TTL, Run, Runs, Usual};
+pub use usual::{MAX_RUNS, MAX_STAGE_RECORD_BYTES, NAME_TTL, Run, Runs, Usual};

@@ -130,7 +130,14 @@ impl PartialSchema for State {
             fields = fields.property(attribute.as_str(), of_attribute(attribute));
         }
         fields = fields
+            .property("stage_weights", of_type(Type::Object).description(Some(
+                Attribute::StageWeights.description(),
+            )))
             .property("started_at", moment("When the attempt began. Absent while it is queued."))
+            .property("paused_seconds", of_type(Type::Number).minimum(Some(0)).description(Some(
+                "For how long the attempt was paused, up to the end of its latest pause. Absent if it never was.",
+            )))
+            .property("paused_at", moment("Since when the attempt is paused. Absent while it is not."))
             .property("last_seen_at", moment("When the worker reported last. Absent after the end."))
             .property("progressed_at", moment(
                 "When the status, stage, progress or `current` changed last. Absent after the end.",

@@ -174,10 +174,27 @@ impl State {
         self
     }
 
+    /// For how many milliseconds the attempt was paused, up to its latest pause that is over.
+    pub(crate) fn paused_millis(&self) -> u64 {
+        paused_millis(&self.layout, &self.json)
+    }
+
     /// The fields that a person looks at.
     pub fn view(&self) -> StateView<'_> {
         // These fields were checked with these types when the state was made.
         serde_json::from_str(&self.json).unwrap_or_default()
+    }
+}
+
+/// `paused_seconds` of a state in milliseconds; 0 without it.
+pub(crate) fn paused_millis(layout: &Layout, json: &str) -> u64 {
+    // As the fold writes it: with three decimals.
+    let paused = layout.paused_seconds.get(json).and_then(|seconds| seconds.split_once('.'));
+    let [whole, decimals] =
+        paused.map_or(["0"; 2], |(whole, decimals)| [whole, decimals]).map(str::parse::<u64>);
+    match (whole, decimals) {
+        (Ok(whole), Ok(decimals)) => whole.saturating_mul(1_000).saturating_add(decimals),
+        _ => 0,
     }
 }
 

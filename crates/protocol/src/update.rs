@@ -43,9 +43,12 @@ pub struct Update {
 }
 
 /// The fields that only the server sets. In an update they are dropped.
-pub const SERVER_FIELDS: [&str; 10] = [
+pub const SERVER_FIELDS: [&str; 13] = [
     "position",
+    "stage_weights",
     "started_at",
+    "paused_seconds",
+    "paused_at",
     "last_seen_at",
     "progressed_at",
     "ended_at",

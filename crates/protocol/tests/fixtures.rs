@@ -66,6 +66,7 @@ fn every_fixture_is_run() {
         "redis-arguments.json",
         // Run by the reporters.
         "reporter.json",
+        "stage-weights.json",
         // Run by the clients that show it.
         "time-left.json",
         "timeline.json",
@@ -529,13 +530,61 @@ fn estimates() {
     );
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageWeights {
+    #[serde(rename = "about")]
+    _about: String,
+    cases: Vec<StageWeightsCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageWeightsCase {
+    name: String,
+    /// How often the attempts come.
+    #[serde(default = "once")]
+    repeat: usize,
+    attempts: Vec<Vec<(String, u32)>>,
+    /// The attempts after those.
+    #[serde(default)]
+    then: Vec<Vec<(String, u32)>>,
+    declared: Box<RawValue>,
+    weights: Option<BTreeMap<String, f64>>,
+}
+
+fn once() -> usize {
+    1
+}
+
+#[test]
+fn stage_weights() {
+    let file: StageWeights = read("stage-weights.json");
+    check(
+        &file.cases,
+        |case| case.name.clone(),
+        |case| {
+            let mut runs = Runs::default();
+            for stages in (0..case.repeat).flat_map(|_| &case.attempts).chain(&case.then) {
+                let stages = stages.iter().map(|(id, millis)| (id.into(), *millis)).collect();
+                let run = Run { name: "a".into(), tenths: 10, stages };
+                runs.add(&run, Timestamp::from_micros(0));
+            }
+            let runs = Runs::decode(&runs.encode()).ok_or("are not decoded")?;
+            let weights = runs.stage_weights(case.declared.get());
+            let weights = weights.map(|json| serde_json::from_str(&json).expect("JSON"));
+            expect("the weights", weights, case.weights.clone())
+        },
+    );
+}
+
 /// The usual durations after attempts that took so long, in seconds.
 fn usual(earlier: &[f64]) -> Option<Arc<Usual>> {
     let mut runs = Runs::default();
     for seconds in earlier {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
         let tenths = (seconds * 10.0) as u32;
-        runs.add(&Run { name: "a".into(), tenths }, Timestamp::from_micros(0));
+        runs.add(&Run { name: "a".into(), tenths, ..Run::default() }, Timestamp::from_micros(0));
     }
     assert_eq!(Runs::decode(&runs.encode()), Some(runs.clone()));
     (!earlier.is_empty()).then(|| runs.usual())
@@ -557,7 +606,7 @@ fn estimate_step(
         Update::parse(Some(&scene.job), json.as_bytes()).map_err(|refused| refused.to_string())?;
     let now = scene.now + Duration::from_secs_f64(step.at);
     let usual = usual.filter(|_| update.name().as_deref() == Some("a"));
-    let folded = fold_with_usual(present, &update, Origin::Report, scene.epoch, now, usual);
+    let folded = fold_with_usual(present, &update, Origin::Report, scene.epoch, now, usual, None);
     let Ok(Fold::New(next)) = folded else {
         return Err("no new state".to_owned());
     };

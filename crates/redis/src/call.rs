@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use milepost_protocol::{
-    JobId, LogLine, MAX_CHILDREN, MAX_RUNS, NAME_TTL, Position, Run, Timestamp,
+    JobId, LogLine, MAX_CHILDREN, MAX_RUNS, MAX_STAGE_RECORD_BYTES, NAME_TTL, Position, Run,
+    Timestamp,
 };
 use redis::Cmd;
 
@@ -9,8 +10,8 @@ use crate::names::{CLOCKS, INDEX, NAMES_IN_BUCKET, Names, PARENTS};
 use crate::report::{ChildChange, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
-    CHILD, CLOCK, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE, READ,
-    REPORT, REPORT_END, RUNS, SILENT, Script,
+    CHILD, CLOCK, CLOCK_NEXT, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE,
+    READ, REPORT, REPORT_END, RUNS, SILENT, Script,
 };
 
 /// One run of a script.
@@ -20,6 +21,10 @@ pub struct Call {
     keys: Vec<String>,
     arguments: Vec<Vec<u8>>,
 }
+
+/// In a Cluster, jobs that are due for a check are due again after this time, in milliseconds, unless it is written when they are
+/// due next. Half a millisecond more makes it a score that no report writes.
+const DUE_AGAIN: i64 = 2_000;
 
 impl Call {
     /// Puts a request for the job's worker, or the totals of the job's children, into the job's state.
@@ -99,12 +104,19 @@ impl Call {
     }
 
     /// Records how long an attempt took, under the name of its job.
-    pub(crate) fn run(run: &Run<'_>) -> Self {
+    pub fn run(run: &Run<'_>) -> Self {
         let bounds = [NAME_TTL.as_millis(), MAX_RUNS as u128, NAMES_IN_BUCKET as u128];
         let arguments = [run.name.to_string(), run.tenths.to_string()];
         let arguments = arguments.into_iter().chain(bounds.map(|bound| bound.to_string()));
-        let keys = vec![Names::runs(&run.name)];
-        Self { script: &RUNS, keys, arguments: arguments.map(String::into_bytes).collect() }
+        let mut stages = Vec::new();
+        for (id, millis) in &run.stages {
+            stages.extend(millis.to_be_bytes());
+            stages.extend(u16::try_from(id.len()).unwrap_or(0).to_be_bytes());
+            stages.extend(id.as_bytes());
+        }
+        let most = MAX_STAGE_RECORD_BYTES.to_string().into_bytes();
+        let arguments = arguments.map(String::into_bytes).chain([stages, most]).collect();
+        Self { script: &RUNS, keys: vec![Names::runs(&run.name)], arguments }
     }
 
     /// Records a change of a child in its parent's keys.
@@ -132,12 +144,22 @@ impl Call {
     }
 
     /// Finds at most `most` jobs that are due for [`clock`](Self::clock).
-    pub(crate) fn due(most: usize) -> Self {
-        Self {
-            script: &DUE,
-            keys: vec![CLOCKS.to_owned()],
-            arguments: vec![most.to_string().into_bytes()],
+    pub(crate) fn due(names: Names, most: usize) -> Self {
+        let mut arguments = vec![most.to_string().into_bytes()];
+        if names.is_cluster() {
+            arguments.push(format!("{DUE_AGAIN}.5").into_bytes());
         }
+        Self { script: &DUE, keys: vec![CLOCKS.to_owned()], arguments }
+    }
+
+    /// Writes when jobs that were due at `asked` are due next; none: not any more. Only in a Cluster.
+    pub(crate) fn clock_next(asked: i64, jobs: &[(JobId, Option<i64>)]) -> Self {
+        let mut arguments = vec![format!("{}.5", asked.saturating_add(DUE_AGAIN)).into_bytes()];
+        for (job, next) in jobs {
+            arguments.push(job.as_str().as_bytes().to_vec());
+            arguments.push(next.map(|next| next.to_string()).unwrap_or_default().into_bytes());
+        }
+        Self { script: &CLOCK_NEXT, keys: vec![CLOCKS.to_owned()], arguments }
     }
 
     /// Appends lines to the log of a known job, and drops the oldest lines beyond `most` bytes.
@@ -187,7 +209,9 @@ impl Call {
         now: Timestamp,
     ) -> Self {
         let mut keys: Vec<_> = names.keys(job).into();
-        keys.push(CLOCKS.to_owned());
+        if !names.is_cluster() {
+            keys.push(CLOCKS.to_owned());
+        }
         let arguments = [
             names.channel(job),
             names.publish().to_owned(),

@@ -45,11 +45,13 @@ pub struct Accepted {
     pub(crate) index: Option<[String; 2]>,
     /// The parent of the state before, if the job has another one now, or none.
     pub(crate) left: Option<JobId>,
+    /// The job's score for the list of clocks, if that is on another server.
+    pub(crate) clock: Option<String>,
 }
 
 impl Accepted {
     fn plain(state: State, repeated: bool) -> Self {
-        Self { state, repeated, serial: None, server: None, index: None, left: None }
+        Self { state, repeated, serial: None, server: None, index: None, left: None, clock: None }
     }
 }
 
@@ -74,7 +76,9 @@ impl Reply {
                 let (serial, server) = (serial.map_err(|_| unexpected())?, set()?);
                 let index = set()?.zip(set()?).map(|(begun, expires)| [begun, expires]);
                 let left = set()?.and_then(|parent| JobId::parse(&parent).ok());
-                Self::Accepted(Accepted { state, repeated: false, serial, server, index, left })
+                let clock = set()?;
+                let repeated = false;
+                Self::Accepted(Accepted { state, repeated, serial, server, index, left, clock })
             }
             "repeated" => Self::Accepted(Accepted::plain(state(next()?)?, true)),
             "ended" => Self::Refused(milepost_protocol::Refusal::AttemptEnded {

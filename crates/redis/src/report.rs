@@ -55,18 +55,28 @@ pub struct Report<'a> {
     pub server: Option<ServerId>,
     /// Whether to ignore the value of the legacy key.
     pub ignore_key: bool,
-    /// What is kept of the name that the update gives its job: see [`Client::runs`](crate::Client::runs).
+    /// What is known of the name that the update gives its job.
+    pub past: Past<'a>,
+}
+
+/// What is known of earlier attempts of a name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past<'a> {
+    /// What is recorded of the name: see [`Client::runs`](crate::Client::runs).
     pub runs: Option<&'a [u8]>,
+    /// The weights of the stages that the update declares without any: see [`Runs::stage_weights`](milepost_protocol::Runs::stage_weights).
+    pub stage_weights: Option<&'a str>,
 }
 
 impl<'a> Report<'a> {
     /// A reporter's update, or a legacy worker's.
     pub fn new(update: &'a Update, source: Option<Source<'a>>, now: Timestamp) -> Self {
-        Self { update, source, now, deadline: None, server: None, ignore_key: false, runs: None }
+        let past = Past::default();
+        Self { update, source, now, deadline: None, server: None, ignore_key: false, past }
     }
 
     pub(crate) fn arguments(&self, names: Names, retention: &Retention) -> Arguments {
-        let Self { update, source, now, deadline, server, ignore_key, runs } = self;
+        let Self { update, source, now, deadline, server, ignore_key, past } = self;
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
             .text("publish", Some(names.publish()))
@@ -102,7 +112,8 @@ impl<'a> Report<'a> {
             None => arguments.text("after", None),
         }
         .flag("ignore_key", *ignore_key)
-        .bytes("given_usual", *runs)
+        .bytes("given_usual", past.runs)
+        .text("given_weights", past.stage_weights)
     }
 }
 
@@ -151,6 +162,7 @@ impl JobRequest<'_> {
             .text("after", request.map(|request| request.action.as_str()))
             .flag("ignore_key", false)
             .bytes("given_usual", None)
+            .text("given_weights", None)
     }
 }
 

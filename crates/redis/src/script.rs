@@ -63,6 +63,7 @@ pub(crate) static LEGACY_END: Script = Script::allow_oom(LEGACY_FOLD);
 pub(crate) static READ: Script = Script::new(&[include_str!("scripts/read.lua")]);
 pub(crate) static CLOCK: Script =
     Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/clock.lua")]);
+pub(crate) static CLOCK_NEXT: Script = Script::new(&[include_str!("scripts/clock_next.lua")]);
 pub(crate) static SILENT: Script =
     Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/silent.lua")]);
 pub(crate) static DUE: Script = Script::new(&[include_str!("scripts/due.lua")]);

@@ -10,7 +10,7 @@ use milepost_protocol::{
     MAX_STAGES, MAX_TIMELINE_BYTES, Origin, Request, Run, Runs, State, Timeline, Timestamp, Update,
     fold, fold_with_usual,
 };
-use milepost_redis::{Accepted, Address, Call, Client, Reply, Report, Retention, Source};
+use milepost_redis::{Accepted, Address, Call, Client, Past, Reply, Report, Retention, Source};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -526,7 +526,8 @@ fn the_fixtures_of_estimates() {
             let update = Update::parse(Some(&job), update.get().as_bytes()).expect("an update");
             let moment = Timestamp::from_micros(now * 1_000);
             let runs = runs.as_deref().filter(|_| update.name().as_deref() == Some("a"));
-            let report = Report { runs, ..Report::new(&update, None, moment) };
+            let past = Past { runs, ..Past::default() };
+            let report = Report { past, ..Report::new(&update, None, moment) };
             let call = Call::report(names, &report, &Retention::default());
             let state = run_at(&mut connection, &call, now);
             let mut fields: BTreeMap<String, Value> =
@@ -543,13 +544,59 @@ fn the_fixtures_of_estimates() {
     }
 }
 
+#[derive(Deserialize)]
+struct StageWeights {
+    cases: Vec<StageWeightsCase>,
+}
+
+#[derive(Deserialize)]
+struct StageWeightsCase {
+    name: String,
+    repeat: Option<usize>,
+    attempts: Vec<Vec<(String, u32)>>,
+    #[serde(default)]
+    then: Vec<Vec<(String, u32)>>,
+}
+
+#[test]
+fn what_is_recorded_of_stages_is_the_same() {
+    let file: StageWeights =
+        serde_json::from_str(include_str!("../../../spec/fixtures/stage-weights.json"))
+            .expect("the fixtures");
+    let more_than_fits: Vec<_> = (0_u32..64).map(|n| (format!("a long id {n:030}"), n)).collect();
+    let others: Vec<_> = (0_u32..9).map(|n| (format!("b{n}"), u32::MAX - n)).collect();
+    let cases = file.cases.into_iter().chain([StageWeightsCase {
+        name: "bounded".to_owned(),
+        repeat: None,
+        attempts: vec![more_than_fits.clone(), others, more_than_fits],
+        then: Vec::new(),
+    }]);
+    with_redis(|client, runtime| {
+        for (number, case) in cases.enumerate() {
+            let (name, mut runs) = (format!("stages-{number}"), Runs::default());
+            let repeated = (0..case.repeat.unwrap_or(1)).flat_map(|_| &case.attempts);
+            for stages in repeated.chain(&case.then) {
+                let stages = stages.iter().map(|(id, millis)| (id.into(), *millis)).collect();
+                let run = Run { name: name.as_str().into(), tenths: 10, stages };
+                runs.add(&run, Timestamp::from_micros(0));
+                runtime.block_on(client.run(&Call::run(&run))).expect("an answer");
+                let recorded = runtime.block_on(client.runs(&name)).expect("an answer");
+                // All but when it was.
+                assert_eq!(recorded.expect("a record")[6..], runs.encode()[6..], "{}", case.name);
+                assert!(Runs::decode(&runs.encode()).is_some(), "{}", case.name);
+            }
+        }
+    });
+}
+
 /// The durations of a name, as `runs.lua` records them, after attempts that took so many seconds.
 fn recorded(earlier: &[f64]) -> Option<Vec<u8>> {
     let mut runs = Runs::default();
     for seconds in earlier {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
         let tenths = (seconds * 10.0) as u32;
-        runs.add(&Run { name: "a".into(), tenths }, Timestamp::from_micros(0));
+        let stages = vec![("a".into(), 1_500), ("b".into(), 4_001)];
+        runs.add(&Run { name: "a".into(), tenths, stages }, Timestamp::from_micros(0));
     }
     (!earlier.is_empty()).then(|| runs.encode())
 }
@@ -575,12 +622,18 @@ fn compare_estimates(
         let moment = Timestamp::from_micros(now * 1_000);
         let is_known = update.name().as_deref() == Some("a");
         let runs = runs.as_deref().filter(|_| is_known);
-        let report = Report { runs, ..Report::new(&update, None, moment) };
+        let declared = update.unweighted_stages();
+        let weights = runs.and_then(Runs::decode).zip(declared);
+        let weights = weights.and_then(|(runs, declared)| runs.stage_weights(declared));
+        let weights = weights.as_deref();
+        let past = Past { runs, stage_weights: weights };
+        let report = Report { past, ..Report::new(&update, None, moment) };
         let state = run_at(connection, &Call::report(names, &report, &Retention::default()), now);
         let epoch = state.position().epoch;
         let usual = usual.as_ref().filter(|_| is_known);
         let previous = present.as_ref();
-        let folded = fold_with_usual(previous, &update, Origin::Report, epoch, moment, usual);
+        let origin = Origin::Report;
+        let folded = fold_with_usual(previous, &update, origin, epoch, moment, usual, weights);
         let Ok(Fold::New(expected)) = folded else { panic!("{json}: {folded:?}") };
         assert_eq!(state, expected, "{json}");
         present = Some(expected);
@@ -606,6 +659,12 @@ fn estimates_are_the_same_to_the_last_digit() {
         r#","eta":1"#,
         r#","name":"a""#,
         r#","name":"a""#,
+        r#","name":"a","stages":["a",{"id":"b"}],"stage":"b""#,
+        r#","name":"a","stages":["a","c",{"id":"b","skipped":true}],"stage":"c""#,
+        r#","name":"a","stages":["a",{"id":"b","weight":7}],"stage":"b""#,
+        r#","stages":["d"],"stage":"d""#,
+        r#","stages":null"#,
+        r#","attempt":2"#,
         r#","name":"b""#,
         r#","name":null"#,
     ]);
@@ -621,7 +680,9 @@ fn estimates_are_the_same_to_the_last_digit() {
                 .into_iter()
                 .map(|(gap, gain, more)| {
                     progress = (progress + gain).clamp(0.0, 1.0);
-                    (gap, format!(r#"{{"ttl":86400,"timestamp":"t","progress":{progress}{more}}}"#))
+                    // With stages, the progress is theirs.
+                    let own = if more.contains("stages") { "stage_progress" } else { "progress" };
+                    (gap, format!(r#"{{"ttl":86400,"timestamp":"t","{own}":{progress}{more}}}"#))
                 })
                 .collect();
             compare_estimates(&mut connection.borrow_mut(), names, &earlier, &steps);
@@ -689,13 +750,14 @@ impl Parent<'_> {
         let moment = Timestamp::from_micros(self.now * 1_000);
         let update = Update::parse(Some(&self.job), json.as_bytes()).expect("an update");
         let runs = recorded(&[60.0, 300.0, 900.0, 2_000.0]).filter(|_| update.name().is_some());
-        let report = Report { runs: runs.as_deref(), ..Report::new(&update, None, moment) };
+        let past = Past { runs: runs.as_deref(), ..Past::default() };
+        let report = Report { past, ..Report::new(&update, None, moment) };
         let call = Call::report(self.names, &report, &Retention::default());
         let state = run_at(self.connection, &call, self.now);
         let epoch = self.present.position().epoch;
         let usual = runs.as_deref().and_then(Runs::decode).map(|runs| runs.usual());
         let (previous, usual) = (Some(&self.present), usual.as_ref());
-        let folded = fold_with_usual(previous, &update, Origin::Report, epoch, moment, usual);
+        let folded = fold_with_usual(previous, &update, Origin::Report, epoch, moment, usual, None);
         let Ok(Fold::New(expected)) = folded else { panic!("{json}: {folded:?}") };
         let shown = (self.totals.known() > 0).then_some(()).and_then(|()| {
             let present = Some(&self.present);

@@ -157,8 +157,9 @@ fn reply(json: &str, position: &str) -> Reply {
     let state = format!(
         r#"{fields},"timestamp":"2026-01-01T00:00:00Z","attempt":1,"position":"{position}"}}"#
     );
-    let answer =
-        Answer(["new", &state, "1", "", "", "", ""].map(|part| part.as_bytes().to_vec()).into());
+    let answer = Answer(
+        ["new", &state, "1", "", "", "", "", ""].map(|part| part.as_bytes().to_vec()).into(),
+    );
     Reply::parse(answer, None).unwrap()
 }
 

@@ -30,7 +30,13 @@ impl PastStage {
     /// As if the job had declared it.
     pub(super) fn stage(&self) -> Stage<'_> {
         let label = self.label.as_deref().map(Cow::Borrowed);
-        Stage { id: Cow::Borrowed(&self.id), label, weight: 1.0, skipped: false }
+        Stage {
+            id: Cow::Borrowed(&self.id),
+            label,
+            weight: 1.0,
+            skipped: false,
+            is_weighted: false,
+        }
     }
 
     fn took(&self, now: Timestamp) -> Option<Duration> {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::records::{Boundary, Earlier, read_all};
-use super::{MAX_STAGES, Sample, Share, Timeline, last_line, millis};
+use super::{MAX_STAGES, Sample, Share, Timeline, last_line, millis, started_at};
 use crate::json::text;
 use crate::{Attribute, State, Status, Timestamp, stages};
 
@@ -59,7 +59,9 @@ impl Timeline {
 
     /// The stages of the present attempt, oldest first. `present` is the job's present state.
     pub fn stages<'a>(&'a self, present: &'a State) -> Vec<StageSpan<'a>> {
-        let declared = present.attribute(Attribute::Stages).and_then(stages::parse);
+        let usual = present.attribute(Attribute::StageWeights);
+        let declared = present.attribute(Attribute::Stages);
+        let declared = declared.and_then(|declared| stages::weighed(declared, usual));
         let declared = declared.unwrap_or_default();
         let mut spans: Vec<StageSpan<'a>> = Vec::new();
         for boundary in read_all(&self.boundaries, Boundary::read) {
@@ -82,6 +84,30 @@ impl Timeline {
         let surplus = spans.len().saturating_sub(MAX_STAGES);
         spans.drain(..surplus);
         spans
+    }
+
+    /// For how many milliseconds the attempt that completed with this state was in each declared stage that it did not skip. Empty if
+    /// that is not known, or if the attempt was paused: it is not known in which stage.
+    pub(crate) fn stage_durations<'a>(&self, end: &'a State) -> Vec<(Cow<'a, str>, u32)> {
+        let declared = end.attribute(Attribute::Stages).and_then(stages::parse);
+        let boundaries: Vec<_> = read_all(&self.boundaries, Boundary::read).collect();
+        // The timeline may be of a later attempt, and its first stages may have been dropped.
+        let is_whole = started_at(end) == Some(self.started)
+            && boundaries.first().is_some_and(|first| first.at == self.started)
+            && boundaries.last().is_some_and(|last| last.stage.is_empty());
+        if !is_whole || end.paused_millis() > 0 {
+            return Vec::new();
+        }
+        let took = |stage: &stages::Stage<'_>| {
+            let spans = boundaries.windows(2).filter(|pair| {
+                text(pair[0].stage).is_some_and(|id| id == stage.id) && !stage.skipped
+            });
+            let spans = spans.map(|pair| pair[1].at.saturating_sub(pair[0].at).max(0));
+            let millis = spans.reduce(i64::saturating_add)?;
+            Some(u32::try_from(millis).unwrap_or(u32::MAX))
+        };
+        let declared = declared.unwrap_or_default().into_iter();
+        declared.filter_map(|stage| Some((stage.id.clone(), took(&stage)?))).collect()
     }
 
     /// The latest attempts, oldest first, the present one last. `present` is the job's present state.

@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::connection::wall_clock;
 use crate::names::PARENTS;
 use crate::reply::{Accepted, Reply};
-use crate::report::{ChildChange, JobRequest, Source};
+use crate::report::{ChildChange, JobRequest, Past, Source};
 
 /// What a client remembers about children.
 #[derive(Default)]
@@ -216,7 +216,8 @@ impl Client {
     /// again.
     async fn end_with_children(&self, state: &State, now: Timestamp) -> Result<(), Failure> {
         if let Some(end) = state.end_with_children() {
-            self.fold(&end, Some(Source::Lost(state.position())), now, false, None).await?;
+            self.fold(&end, Some(Source::Lost(state.position())), now, false, Past::default())
+                .await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::Client;
 use crate::Failure;
 use crate::call::Call;
 use crate::names::{CLOCKS, STARTED_OVER};
-use crate::report::Source;
+use crate::report::{Past, Source};
 
 impl Client {
     /// The time by the server's clock, in milliseconds, and at most `most` jobs whose health may have to change by then.
@@ -14,13 +14,24 @@ impl Client {
     /// # Errors
     /// When Redis does not answer.
     pub async fn due(&self, most: usize) -> Result<(i64, Vec<JobId>), Failure> {
-        let answer = self.run(&Call::due(most)).await?;
+        let answer = self.run(&Call::due(self.names, most)).await?;
         let mut parts = answer.0.into_iter().map(String::from_utf8);
         let now = parts.next().and_then(Result::ok).and_then(|now| now.parse().ok());
         let now = now.ok_or_else(|| Failure::unexpected("a time"))?;
         // A name that is no job id was not written by Milepost.
         let jobs = parts.filter_map(|id| JobId::parse(&id.ok()?).ok()).collect();
         Ok((now, jobs))
+    }
+
+    /// Writes when jobs that were [due](Self::due) at `asked` are due next, as [`clock`](Self::clock) said. Only a Cluster needs it.
+    ///
+    /// # Errors
+    /// When Redis does not answer: then they are due again after 2 s.
+    pub async fn due_next(&self, asked: i64, jobs: &[(JobId, Option<i64>)]) -> Result<(), Failure> {
+        if !jobs.is_empty() {
+            self.run(&Call::clock_next(asked, jobs)).await?;
+        }
+        Ok(())
     }
 
     /// Of the jobs that may become lost, or end, because their worker is silent: how many there are, and how many of those
@@ -32,14 +43,18 @@ impl Client {
     pub async fn silent(&self, from: i64) -> Result<(usize, usize), Failure> {
         /// The most jobs of the sample.
         const SAMPLE: usize = 1_024;
+        /// The most in a Cluster, where each is asked for alone.
+        const SAMPLE_IN_CLUSTER: usize = 128;
         /// So many in one script, so that Redis is not busy with it for long.
         const SLICE: usize = 128;
+        let (sample, slice) =
+            if self.names.is_cluster() { (SAMPLE_IN_CLUSTER, 1) } else { (SAMPLE, SLICE) };
         let mut command = redis::cmd("ZRANDMEMBER");
-        command.arg(CLOCKS).arg(SAMPLE);
+        command.arg(CLOCKS).arg(sample);
         let jobs = self.connection.query::<Vec<String>>(&command).await?;
         let jobs: Vec<_> = jobs.iter().filter_map(|id| JobId::parse(id).ok()).collect();
         let (mut known, mut silent) = (0, 0);
-        for slice in jobs.chunks(SLICE) {
+        for slice in jobs.chunks(slice) {
             let answer = self.run(&Call::silent(self.names, slice, from)).await?;
             let numbers = answer.0.iter().map(|part| std::str::from_utf8(part).ok()?.parse().ok());
             let numbers: Option<Vec<usize>> = numbers.collect();
@@ -78,7 +93,7 @@ impl Client {
 
     /// Changes a job's health if it is due, or ends the job because its worker is lost. Time before `from` does not count as
     /// silence. The script does nothing if it runs much later than `asked`. Both are by the server's clock, in milliseconds. With
-    /// `holds`, no job becomes lost or ends; returns whether that would have happened.
+    /// `holds`, no job becomes lost or ends.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -88,26 +103,45 @@ impl Client {
         (from, asked): (i64, i64),
         holds: bool,
         now: Timestamp,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Checked, Failure> {
         let call = Call::clock(self.names, job, (from, asked), holds, now);
         let answer = self.run(&call).await?;
         let parts: Option<Vec<_>> =
             answer.0.iter().map(|part| std::str::from_utf8(part).ok()).collect();
-        if parts.as_deref() == Some(&["1"])
-            && let Some(state) = self.newest_known(job).await
-        {
-            self.notify_parent(&state).await;
+        let mut parts = parts.unwrap_or_default();
+        let mut checked = Checked::default();
+        if self.names.is_cluster() && parts.len() > 1 {
+            checked.next = Some(parts.remove(0).parse().ok());
         }
-        if parts.as_deref() == Some(&["held"]) {
-            return Ok(true);
+        match *parts.as_slice() {
+            ["1"] => {
+                if let Some(state) = self.newest_known(job).await {
+                    self.notify_parent(&state).await;
+                }
+            }
+            ["held"] => checked.is_held = true,
+            [position, attempt, silence] => {
+                let lost =
+                    Position::parse(position).zip(attempt.parse().ok()).zip(silence.parse().ok());
+                let ((position, attempt), silence) =
+                    lost.ok_or_else(|| Failure::unexpected("a lost job"))?;
+                let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
+                // Another answer than an accepted end means that a report or another instance came first.
+                let past = Past::default();
+                self.fold(&end, Some(Source::Lost(position)), now, false, past).await?;
+            }
+            _ => {}
         }
-        // Any other answer means that the job does not end.
-        let Some([position, attempt, silence]) = parts.as_deref() else { return Ok(false) };
-        let lost = Position::parse(position).zip(attempt.parse().ok()).zip(silence.parse().ok());
-        let ((position, attempt), silence) =
-            lost.ok_or_else(|| Failure::unexpected("a lost job"))?;
-        let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
-        // Another answer than an accepted end means that a report or another instance came first.
-        self.fold(&end, Some(Source::Lost(position)), now, false, None).await.map(|_| false)
+        Ok(checked)
     }
+}
+
+/// What came of the check of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether it would have become lost, or ended, if it was not held.
+    pub is_held: bool,
+    /// In a Cluster, when it is due next, in milliseconds by the server's clock, for [`due_next`](Client::due_next): none if it is not
+    /// any more.
+    pub next: Option<Option<i64>>,
 }

@@ -3,7 +3,7 @@ use milepost_protocol::JobId;
 use super::Client;
 use crate::Failure;
 use crate::call::Call;
-use crate::names::INDEX;
+use crate::names::{CLOCKS, INDEX};
 use crate::report::ChildChange;
 
 impl Client {
@@ -16,7 +16,7 @@ impl Client {
         let answer = self.run(&Call::forget(self.names, job)).await?;
         if self.names.is_cluster() {
             let mut pipeline = redis::pipe();
-            for key in INDEX {
+            for key in INDEX.into_iter().chain([CLOCKS]) {
                 pipeline.zrem(key, job.as_str()).ignore();
             }
             self.connection.pipeline(&pipeline).await?;
@@ -80,6 +80,13 @@ impl Client {
         for (key, score) in INDEX.iter().zip([begun, expires]) {
             pipeline.cmd("ZADD").arg(key).arg(score).arg(job.as_str()).ignore();
         }
+        let _ = self.connection.pipeline(&pipeline).await;
+    }
+
+    /// Updates the list of clocks of a Cluster, in the same way.
+    pub(super) async fn update_clock(&self, job: &JobId, score: &str) {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZADD").arg(CLOCKS).arg(score).arg(job.as_str()).ignore();
         let _ = self.connection.pipeline(&pipeline).await;
     }
 }

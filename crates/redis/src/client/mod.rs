@@ -19,11 +19,12 @@ use crate::call::Call;
 use crate::connection::wall_clock;
 use crate::names::Names;
 use crate::reply::{Accepted, Reply};
-use crate::report::{JobRequest, Report, ServerId, Source};
+use crate::report::{JobRequest, Past, Report, ServerId, Source};
 use crate::retention::Retention;
 use crate::shared_connection::SharedConnection;
 use crate::{Address, Failure};
 
+pub use health::Checked;
 pub use job_log::LogRead;
 
 /// Runs Milepost's scripts on Redis, over one connection that all callers share.
@@ -91,8 +92,9 @@ impl Client {
             return Ok(Reply::InvalidParent(invalid));
         }
         let runs = self.runs_for(update, now).await;
-        let runs = runs.as_deref();
-        let reply = self.fold(update, None, now, false, runs).await?;
+        let weights = Self::weights_for(update, runs.as_deref());
+        let past = Past { runs: runs.as_deref(), stage_weights: weights.as_deref() };
+        let reply = self.fold(update, None, now, false, past).await?;
         let Reply::Adopt(json) = reply else { return Ok(reply) };
         // A legacy worker has reported this job, and no server has folded its value yet.
         let readable = match self.adopt(update.job(), &json, now).await {
@@ -100,7 +102,7 @@ impl Client {
             Err(Failure::Full(_)) if update.status().is_end() => false,
             adopted => adopted?.is_some(),
         };
-        self.fold(update, None, now, !readable, runs).await
+        self.fold(update, None, now, !readable, past).await
     }
 
     /// Folds the value that a legacy worker set under a job's key. Returns the state that it led to; none if it is unreadable
@@ -118,7 +120,7 @@ impl Client {
         else {
             return Ok(None);
         };
-        match self.fold(&update, Some(Source::Key(json)), now, false, None).await? {
+        match self.fold(&update, Some(Source::Key(json)), now, false, Past::default()).await? {
             Reply::Accepted(Accepted { state, .. }) => Ok(Some(state)),
             _ => Ok(None),
         }
@@ -130,10 +132,10 @@ impl Client {
         source: Option<Source<'_>>,
         now: Timestamp,
         ignore_key: bool,
-        runs: Option<&[u8]>,
+        past: Past<'_>,
     ) -> Result<Reply, Failure> {
         let named = update.attempt().map(u32::from);
-        let report = Report { ignore_key, runs, ..Report::new(update, source, now) };
+        let report = Report { ignore_key, past, ..Report::new(update, source, now) };
         let call = |deadline, server| {
             let report = Report { deadline, server, ..report.clone() };
             Call::report(self.names, &report, &self.retention)
@@ -188,6 +190,9 @@ impl Client {
                     }
                     if let Some(index) = &accepted.index {
                         self.update_index(job, index).await;
+                    }
+                    if let Some(clock) = &accepted.clock {
+                        self.update_clock(job, clock).await;
                     }
                     if let Some(left) = &accepted.left {
                         self.leave_parent(left, job).await;

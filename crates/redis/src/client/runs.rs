@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use milepost_protocol::{Run, Runs, State, Timestamp, Update};
+use milepost_protocol::{JobId, Run, Runs, State, Timeline, Timestamp, Update};
 
 use super::Client;
 use crate::Failure;
@@ -73,6 +73,12 @@ impl Client {
         Some(runs).filter(|runs| !runs.is_empty())
     }
 
+    /// The weights of the stages that the update declares without any, by what is recorded of its name.
+    pub(super) fn weights_for(update: &Update, runs: Option<&[u8]>) -> Option<String> {
+        let declared = runs.and(update.unweighted_stages())?;
+        Runs::decode(runs?)?.stage_weights(declared)
+    }
+
     /// How long the latest attempts of that name took, as [`Runs::encode`] has it.
     ///
     /// # Errors
@@ -86,9 +92,26 @@ impl Client {
     /// Records how long an attempt took, if this state completes it. If that fails, estimates do without: it is not tried again.
     pub(super) async fn record_run(&self, state: &State) {
         if let Some(run) = Run::of(state) {
-            let _ = Box::pin(self.run(&Call::run(&run))).await;
-            self.runs.forget(&run.name);
+            Box::pin(self.record(run, state)).await;
         }
+    }
+
+    async fn record(&self, mut run: Run<'_>, state: &State) {
+        if Run::has_stages(state)
+            && let Ok(Some(bytes)) = self.timeline(state.job()).await
+            && let Some(timeline) = Timeline::decode(&bytes, state)
+        {
+            run = run.with_stages(state, &timeline);
+        }
+        let _ = self.run(&Call::run(&run)).await;
+        self.runs.forget(&run.name);
+    }
+
+    async fn timeline(&self, job: &JobId) -> Result<Option<Vec<u8>>, Failure> {
+        let [_, job_key] = self.names.keys(job);
+        let mut command = redis::cmd("HGET");
+        command.arg(job_key).arg("timeline");
+        self.connection.query(&command).await
     }
 }
 

@@ -62,14 +62,26 @@ local function decimals(progress)
   return (string.gsub(string.gsub(string.format('%.6f', progress), '0+$', ''), '%.$', '.0'))
 end
 
--- The progress of a job that has reached this point of a declared stage, or nil.
-local function of_stages(stages, stage, stage_progress)
+-- The progress of a job that has reached this point of a declared stage, or nil. `weights` is the attribute `stage_weights`, or nil: it
+-- counts if it has all declared stages, and none of them declares a weight.
+local function of_stages(stages, weights, stage, stage_progress)
   local id = cjson.decode('[' .. stage .. ']')[1]
   local total, done = 0, nil
-  for _, declared in ipairs(cjson.decode(stages)) do
-    local its_id, weight = declared, 1
+  stages, weights = cjson.decode(stages), weights and cjson.decode(weights)
+  for _, declared in ipairs(weights and stages or {}) do
+    local its_id, weight = declared, nil
     if type(declared) == 'table' then
-      its_id = declared.id
+      its_id, weight = declared.id, declared.weight
+    end
+    if type(weight) == 'number' or not weights[its_id] then
+      weights = nil
+      break
+    end
+  end
+  for _, declared in ipairs(stages) do
+    local its_id = type(declared) == 'table' and declared.id or declared
+    local weight = weights and weights[its_id] or 1
+    if type(declared) == 'table' then
       if type(declared.weight) == 'number' then
         weight = declared.weight
       end

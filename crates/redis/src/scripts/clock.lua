@@ -1,7 +1,8 @@
 -- Changes the health of a job whose worker has been silent, or which has made no progress, for too long: spec/README.md,
 -- section 3. Any number of servers may run it at the same moment: the change is made once.
 --
--- KEYS  status; the job's hash; clocks (the jobs whose health changes with time, by the time of their next check)
+-- KEYS  status; the job's hash; and, unless this is a Cluster: clocks (the jobs whose health changes with time, by the time of their
+--       next check)
 -- ARGV  channel, PUBLISH or SPUBLISH, job
 --       4  since when the caller has been checking without a pause, in milliseconds by this server's clock. Silence before
 --          that does not count: the server may have been down, so that no report could arrive
@@ -11,7 +12,8 @@
 --
 -- Returns 1 if the health has changed; {position, attempt, milliseconds} if the worker has been silent for so long that the
 -- caller has to end the attempt (report.lua, 'lost'); 'held' if one of the two would have happened without the last argument; 0
--- otherwise.
+-- otherwise. In a Cluster, if the script did not run too late: a list that begins with the time of the job's next check, which the
+-- caller has to write (clock_next.lua), or with '' if there is none; the rest is as above.
 local MAX_DELAY = 3000
 -- If the caller does not end the attempt, the job is due again after this time, in milliseconds.
 local END_AGAIN = 1000
@@ -20,8 +22,8 @@ local HELD = 10000
 -- The places of the values in a job's meta: see report.lua.
 local LAYOUT, EXPIRES, SERVER, SECRET, EPOCH, NUMBER, ATTEMPT, STATUS = 1, 2, 3, 4, 5, 6, 7, 8
 local RING, WRITTEN, OLDEST, BYTES, ATTRIBUTES = 12, 13, 14, 15, 22
--- The last values are the pace and the usual durations.
-local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 34
+-- The last values are the pace, the usual durations and the pauses.
+local SEEN, PROGRESSED, HEALTH, CLOCKED, LAST = 25, 26, 27, 28, 36
 -- The number of hex digits in a proof, and the most in an epoch.
 local DIGITS = 16
 local RANKS = {ok = 0, stalled = 1, lost = 2}
@@ -37,9 +39,20 @@ if now_ms > asked + MAX_DELAY then
 end
 local meta = call('HGET', job_key, 'meta')
 local known = meta and {cmsgpack.unpack(meta)} or {}
+local function with_next(answer)
+  if clocks_key then
+    return answer
+  end
+  local parts = type(answer) == 'table' and answer or {tostring(answer)}
+  table.insert(parts, 1, known[CLOCKED] and tostring(known[CLOCKED]) or '')
+  return parts
+end
 if known[LAYOUT] ~= 1 or known[EXPIRES] <= now_ms then
-  call('ZREM', clocks_key, job)
-  return 0
+  known[CLOCKED] = nil
+  if clocks_key then
+    call('ZREM', clocks_key, job)
+  end
+  return with_next(0)
 end
 local silent, still, ending = patience(known[ATTRIBUTES], known[STATUS])
 local health, state, open_state, position, is_over, is_held = known[HEALTH], nil, nil, nil, nil, nil
@@ -84,7 +97,9 @@ if state then
   call('HSET', job_key, slot, state)
 end
 call('HSET', job_key, 'meta', cmsgpack.pack(unpack(known, 1, LAST)))
-if known[CLOCKED] then
+if not clocks_key then
+  -- The caller writes it.
+elseif known[CLOCKED] then
   call('ZADD', clocks_key, tostring(known[CLOCKED]), job)
 else
   call('ZREM', clocks_key, job)
@@ -92,12 +107,12 @@ end
 if state then
   local proof = string.sub(redis.sha1hex(known[SECRET] .. position), 1, DIGITS)
   call(publish, channel, open_state .. ',"proof":"' .. proof .. '"}')
-  return 1
+  return with_next(1)
 end
 if is_held then
-  return 'held'
+  return with_next('held')
 end
 if is_over then
-  return {known[EPOCH] .. '-' .. known[NUMBER], tostring(known[ATTEMPT]), tostring(math.floor(ending))}
+  return with_next({known[EPOCH] .. '-' .. known[NUMBER], tostring(known[ATTEMPT]), tostring(math.floor(ending))})
 end
-return 0
+return with_next(0)

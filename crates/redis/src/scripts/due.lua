@@ -2,7 +2,7 @@
 --
 -- KEYS  clocks, or parents
 -- ARGV  how many jobs at most; and, if given, after how many milliseconds they are due again, so that other callers do not
---       receive the same jobs
+--       receive the same jobs. A fraction makes their score one that no report writes
 --
 -- Returns the time in milliseconds, then the jobs.
 local time = redis.call('TIME')

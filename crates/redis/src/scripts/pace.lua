@@ -27,7 +27,7 @@ end
 local function usual_of(runs)
   local MAX_RUNS = 32
   local count = string.byte(runs, 7) or 0
-  if count == 0 or count > MAX_RUNS or #runs ~= 7 + 4 * count then
+  if count == 0 or count > MAX_RUNS or #runs < 7 + 4 * count then
     return nil
   end
   local tenths = {struct.unpack('>' .. string.rep('I4', count), runs, 8)}
@@ -134,12 +134,12 @@ local function advance(pace, known_at, known_progress, now, progress, is_running
 end
 
 -- Returns the pace after an update, and its estimate as fields of the state, or nil. The progresses are JSON, or nil. `usual` are the
--- usual durations, or nil; `started_at` is when the attempt began, or nil.
-local function estimated(pace, known_at, known_progress, now, progress, is_running, was_lost, usual, started_at)
+-- usual durations, or nil; `started_at` is when the attempt began, or nil; `paused_ms` is for how long it has been paused, or nil.
+local function estimated(pace, known_at, known_progress, now, progress, is_running, was_lost, usual, started_at, paused_ms)
   local reached = tonumber(progress)
   local eta, eta_high, basis
   if usual and started_at and is_running and not (reached and reached >= 1) then
-    eta, eta_high = by_usual(usual, millis_of(started_at), now)
+    eta, eta_high = by_usual(usual, millis_of(started_at) + (paused_ms or 0), now)
     basis = 'history'
   end
   if reached then

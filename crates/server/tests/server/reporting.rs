@@ -462,3 +462,27 @@ async fn same_both_ways(plain: &Server, routed: &Server, cases: &[(&str, &str, &
     }
     statuses
 }
+
+#[tokio::test]
+async fn stages_are_weighed_by_earlier_jobs_of_the_name() {
+    let server = Server::start().await;
+    let at = |stage: &str| {
+        format!(r#"{{"name":"film","stages":["fetch",{{"id":"encode"}}],"stage":"{stage}"}}"#)
+    };
+    for stage in ["fetch", "encode"] {
+        assert_eq!(server.report("film-1", &at(stage)).await.status, 200);
+    }
+    let first = server.get("/jobs/film-1").await.json();
+    assert_eq!((first.get("stage_weights"), &first["progress"]), (None, &0.5.into()));
+    server.report("film-1", r#"{"status":"completed"}"#).await;
+
+    server.report("film-2", &at("encode")).await;
+    let second = server.get("/jobs/film-2").await.json();
+    let [fetch, encode] =
+        ["fetch", "encode"].map(|stage| second["stage_weights"][stage].as_f64().unwrap());
+    assert!(fetch > 0.0 && encode > 0.0, "{second}");
+    let progress = second["progress"].as_f64().unwrap();
+    assert!((progress - fetch / (fetch + encode)).abs() < 1e-6, "{second}");
+    let history = server.get("/jobs/film-2/history").await.json();
+    assert_eq!(history["stages"][0]["weight"], encode);
+}

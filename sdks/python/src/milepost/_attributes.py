@@ -20,7 +20,10 @@ MAX_SECONDS = 2_592_000
 SERVER_FIELDS = frozenset(
     {
         "position",
+        "stage_weights",
         "started_at",
+        "paused_seconds",
+        "paused_at",
         "last_seen_at",
         "progressed_at",
         "ended_at",

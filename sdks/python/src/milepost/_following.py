@@ -57,6 +57,7 @@ def fold_legacy_value(client: RedisClient, job_id: str, value: bytes) -> Optiona
     if isinstance(answer, Exception) or not answer or answer[0] != b"new":
         return None
     client.update_index(job_id, answer)
+    client.update_clock(job_id, answer)
     return read_state(answer[1])
 
 

@@ -69,6 +69,7 @@ class Redis:
         if kind in (b"new", b"repeated"):
             state = json.loads(answer[1])
             self._client.update_index(job_id, answer)
+            self._client.update_clock(job_id, answer)
             self._client.leave_parent(job_id, answer)
             self._client.notify_parent(job_id, state)
             return Accepted(state["attempt"], state["position"], _request.read(state.get("requested")))
@@ -96,6 +97,7 @@ class Redis:
             pass_over = isinstance(answer, redis.exceptions.OutOfMemoryError) and is_end(sent.update)
             if not isinstance(answer, Exception):
                 self._client.update_index(sent.job_id, answer)
+                self._client.update_clock(sent.job_id, answer)
         (answer,) = self._client.run([self._client.report(*sent, timeout, pass_over=pass_over)])
         if isinstance(answer, redis.exceptions.OutOfMemoryError):
             return _FULL

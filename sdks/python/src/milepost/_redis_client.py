@@ -7,7 +7,7 @@ import encodings.idna  # noqa: F401
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, Optional, Union
 
@@ -234,6 +234,7 @@ class RedisClient:
             "ignore_key": pass_over,
             # What a name's jobs usually take is read and kept by servers and by the Rust reporter.
             "given_usual": None,
+            "given_weights": None,
         }
         if origin == "report":
             script = REPORT_END if is_end(update) else REPORT
@@ -259,8 +260,16 @@ class RedisClient:
         report."""
         if answer[0] != b"new" or not answer[4]:
             return
+        self._add(dict(zip(_INDEX, answer[4:6])), job_id)
+
+    def update_clock(self, job_id: str, answer: Sequence[bytes]) -> None:
+        """Updates the list of clocks of a Cluster, in the same way."""
+        if answer[0] == b"new" and len(answer) > 7 and answer[7]:
+            self._add({_CLOCKS: answer[7]}, job_id)
+
+    def _add(self, scores: Mapping[str, bytes], job_id: str) -> None:
         try:
-            for key, score in zip(_INDEX, answer[4:6]):
+            for key, score in scores.items():
                 self.connection().zadd(key, {job_id: float(score)})
         except (redis.RedisError, Lost):
             pass

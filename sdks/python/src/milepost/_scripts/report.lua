@@ -7,11 +7,12 @@
 -- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
 --
 -- Returns  state                                           it was folded
---          {'new', state, serial, server, begun, expires, left}
+--          {'new', state, serial, server, begun, expires, left, clock}
 --                                                          it was folded, with further values: the serial of the legacy
 --                                                          publish; the server's identity, if the script had to ask for it;
 --                                                          the scores that the caller has to write to the index; the parent
---                                                          that the job leaves. '' if none
+--                                                          that the job leaves; the score that the caller has to write to
+--                                                          the clocks. '' if none
 --          {'repeated', state}                             the end, or the request, that the job has already
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
@@ -25,7 +26,7 @@
 --          and the results of legacy.lua
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
   given_attributes, given_eta, has_eta_high, is_paused, has_timestamp, random, keep, keep_ended, max_states, max_bytes,
-  deadline, server, server_until, after, ignore_key, given_usual
+  deadline, server, server_until, after, ignore_key, given_usual, given_weights
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
@@ -51,6 +52,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 --                           of a request: its action; of a lost job's end: the position of the state that it is to follow
 -- ignore_key                whether to ignore the value that a legacy worker set under the status key: it cannot be read
 -- given_usual               what runs.lua recorded of the name that the update gives the job, if anything
+-- given_weights             the weights of the stages that the update declares without any, by that record, as JSON
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 
@@ -74,16 +76,17 @@ end
 
 -- The job's meta. States `oldest` to `written - 1` are in the hash, and have `bytes` in total. The hash outlives the state: the
 -- job is known until `expires`. A sample is due from `sample_at` on. `taken` is described in legacy.lua, `pace` and
--- `usual` in pace.lua.
+-- `usual` in pace.lua. The attempt was paused for `paused_ms` before, and is now since `paused_at`, both in milliseconds.
 local layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress,
   ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes,
   day, date, seen, progressed, known_health, clocked,
-  requested, sample_at, known_children, known_last, pace, usual
+  requested, sample_at, known_children, known_last, pace, usual, paused_ms, paused_at
 local meta = call('HGET', job_key, 'meta')
 if meta then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
-    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last, pace, usual
+    seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last, pace, usual,
+    paused_ms, paused_at
     = cmsgpack.unpack(meta)
 end
 local known = layout == LAYOUT and expires > now_ms
@@ -126,7 +129,7 @@ elseif known_status == 'completed' or known_status == 'failed' or known_status =
     if state and string.sub(state, 1, #start) == start then
       -- It is the same end if the fold added everything that follows.
       local by_the_fold = {stage = true, progress = true, timestamp = true, ttl = true, attempt = true, position = true,
-        started_at = true, ended_at = true, health = true, children = true, requested = true, log = true}
+        started_at = true, paused_seconds = true, ended_at = true, health = true, children = true, requested = true, log = true}
       local readable, added = pcall(cjson.decode, '{' .. string.sub(state, #start + 1))
       local same = readable
       if readable then
@@ -234,8 +237,17 @@ local left = known and not head and (not same_attempt
 if not same_attempt then
   known_status, known_stage, known_progress, known_current, known_attributes = nil, nil, nil, nil, nil
   started_at, progressed_at, known_health, requested, pace, usual = nil, nil, nil, nil, nil, nil
+  paused_ms, paused_at = nil, nil
 end
 local previous_progress = has_begun and known_progress or nil
+-- Weights that earlier attempts give count only for the first stages of an attempt, so that they stay as they are until it ends.
+if given_weights then
+  if attribute(known_attributes, 'stages') or attribute(known_attributes, 'stage_weights') then
+    given_weights = nil
+  else
+    given_attributes = given_attributes .. ',"stage_weights":' .. given_weights .. '\n'
+  end
+end
 local attributes, carried = carry(known_attributes, given_attributes)
 if left and left == attribute(attributes, 'parent_id') then
   left = nil
@@ -258,7 +270,7 @@ elseif not progress then
     local share = current and total and tonumber(total) > 0 and tonumber(current) / tonumber(total)
     local stages = attributes and (stage_progress or share or known_stage ~= stage) and attribute(attributes, 'stages')
     if stages then
-      progress = of_stages(stages, stage, math.max(0, math.min(tonumber(stage_progress or share or 0), 1)))
+      progress = of_stages(stages, attribute(attributes, 'stage_weights'), stage, math.max(0, math.min(tonumber(stage_progress or share or 0), 1)))
     end
     if not progress and share then
       progress = decimals(share)
@@ -283,6 +295,9 @@ if totals then
   end
 elseif known_children then
   children = last and known_children or (string.gsub(known_children, ',"progress":[^}]*', ''))
+end
+if given_weights then
+  added = added .. ',"stage_weights":' .. given_weights
 end
 if carried then
   added = added .. string.gsub(carried, '\n', '')
@@ -311,6 +326,19 @@ end
 if started_at then
   added = added .. ',"started_at":"' .. started_at .. '"'
 end
+if not head then
+  local pauses = is_paused and not is_end and started_at
+  if paused_at and not pauses then
+    paused_ms, paused_at = (paused_ms or 0) + math.max(0, now_ms - paused_at), nil
+  end
+  if paused_ms then
+    added = added .. string.format(',"paused_seconds":%.3f', paused_ms / 1000)
+  end
+  if pauses then
+    paused_at = paused_at or now_ms
+    added = added .. ',"paused_at":"' .. instant(paused_at) .. '"'
+  end
+end
 if is_end then
   added = added .. ',"ended_at":"' .. now .. '"'
   pace = nil
@@ -326,13 +354,13 @@ else
     if has_progressed then
       local reported, estimate = cjson.decode(head .. '}'), nil
       pace, estimate = estimated(pace, known_at, known_progress, now_ms, progress,
-        status == 'processing' and reported.paused ~= true and known_health ~= 'lost', false, usual, started_at)
+        status == 'processing' and reported.paused ~= true and known_health ~= 'lost', false, usual, started_at, paused_ms)
       head = with_progress(head, reported, now, estimate)
     end
   else
     local estimate
     pace, estimate = estimated(pace, known_at, known_progress, now_ms, progress, status == 'processing' and not is_paused,
-      known_health == 'lost', usual, started_at)
+      known_health == 'lost', usual, started_at, paused_ms)
     added = added .. ',"last_seen_at":"' .. now .. '","progressed_at":"' .. progressed_at .. '"'
     if given_eta or has_eta_high then
       if given_eta and string.find(given_eta, '^"%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d.') then
@@ -413,18 +441,27 @@ if is_due then
   indexed = expires + math.floor(life / 4)
 end
 -- A job is checked no later than its health may change. A report that postpones the change does not update the list.
-local look_at
-if health and clocks_key then
+local clock_apart
+if health then
   local silent, still, ending = patience(attributes, status)
-  look_at = next_change(health, silent, still, ending, seen, progressed)
+  local look_at = next_change(health, silent, still, ending, seen, progressed)
   if look_at and (not clocked or look_at < clocked) then
     clocked = look_at
-    call('ZADD', clocks_key, tostring(look_at), job)
+    if clocks_key then
+      call('ZADD', clocks_key, tostring(look_at), job)
+    else
+      clock_apart = look_at
+    end
+  end
+  if is_due and not clocks_key then
+    -- What a caller could not write is written again with the index.
+    clock_apart = clocked
   end
 end
 meta = cmsgpack.pack(LAYOUT, expires, server, secret, epoch, number, attempt, status,
   ttl, stage, progress, ring, written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, current, attributes,
-  day, date, seen, progressed, health, clocked, requested, sample_at, children, last, pace, usual)
+  day, date, seen, progressed, health, clocked, requested, sample_at, children, last, pace, usual,
+  paused_ms, paused_at)
 if timeline then
   call('HSET', job_key, slot, state, 'meta', meta, 'timeline', timeline)
 else
@@ -451,8 +488,9 @@ if not is_legacy then
 end
 
 local index_apart = is_due and not begun_key
-if digest or asked or index_apart or left then
+if digest or asked or index_apart or left or clock_apart then
   return {'new', state, serial and string.format('%.0f', serial) or '', asked or '',
-    index_apart and string.format('%.0f', begun) or '', index_apart and tostring(indexed) or '', left and cjson.decode('[' .. left .. ']')[1] or ''}
+    index_apart and string.format('%.0f', begun) or '', index_apart and tostring(indexed) or '', left and cjson.decode('[' .. left .. ']')[1] or '',
+    clock_apart and tostring(clock_apart) or ''}
 end
 return state
