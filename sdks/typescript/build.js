@@ -11,7 +11,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const dist = `${here}dist/`;
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 /** What a program imports, by file. */
-const entries = ['milepost', 'job-progress', 'languages', 'notify', 'react', 'vue', 'svelte', 'solid', 'reporter', 'testing'];
+const entries = ['milepost', 'job-progress', 'languages', 'notify', 'react', 'vue', 'svelte', 'solid', 'reporter', 'pino', 'testing'];
 
 /**
  * As `without_comments` in `crates/server/build.rs`, which says what it relies on.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::environment::misspelt;
 use crate::inbox::Inbox;
 use crate::invalid_url::InvalidUrl;
+use crate::job_log::JobLogs;
 use crate::notice::{Notice, NoticeHook};
 use crate::owner::Owner;
 use crate::reporter::Reporter;
@@ -138,6 +139,7 @@ impl Builder {
         let heartbeat = self.heartbeat.max(self.interval);
         let inbox = Arc::new(Inbox::new(self.max_jobs, heartbeat));
         let pace = Pace { interval: self.interval, heartbeat };
+        let logs = JobLogs::new(server.http(), self.notices.clone(), self.flush_timeout);
         let schedule = Schedule::new(pace, Instant::now(), fastrand::Rng::new());
         let sender = Sender::new(
             Arc::clone(&inbox),
@@ -147,7 +149,14 @@ impl Builder {
             self.flush_timeout,
             Box::new(Instant::now),
         );
-        Reporter::new(Owner::new(inbox, sender, self.notices, self.flush_timeout, self.max_jobs))
+        Reporter::new(Owner::new(
+            inbox,
+            sender,
+            logs,
+            self.notices,
+            self.flush_timeout,
+            self.max_jobs,
+        ))
     }
 }
 

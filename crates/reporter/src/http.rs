@@ -9,6 +9,7 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::invalid_url::{InvalidUrl, without_password};
+use crate::job_log::LogOutcome;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
 use crate::tls::tls_config;
@@ -170,6 +171,34 @@ impl Http {
                 }
             })
             .map_err(|error| lost(&error))
+    }
+
+    /// Appends lines to a job's log: `spec/README.md`, section 17.
+    ///
+    /// # Errors
+    /// If it is not known whether they were appended, or the server asks to retry later.
+    pub(crate) fn append_log(
+        &self,
+        job: &JobId,
+        lines: &str,
+        timeout: Duration,
+    ) -> Result<LogOutcome, Failure> {
+        let path = format!("/jobs/{job}/log");
+        let content_type = "application/x-ndjson";
+        let reply =
+            self.post_fresh(Post { path: &path, content_type, body: lines, updates: 1 }, timeout)?;
+        match reply.status {
+            200 => Ok(LogOutcome::Accepted),
+            404 => Ok(LogOutcome::UnknownJob),
+            401 | 403 => {
+                let reason = credential_refused(reply.status, "the job's log");
+                Err(Failure::Busy { retry_after: reply.retry_after, reason })
+            }
+            status @ 400..=499 if !reply.is_passing() => {
+                Ok(LogOutcome::Rejected { reason: format!("the server answered {status}") })
+            }
+            _ => Err(reply.failure(serde_json::from_slice(&reply.body).ok())),
+        }
     }
 
     fn send_one(&self, update: Outgoing<'_>, timeout: Duration) -> Result<Outcome, Failure> {

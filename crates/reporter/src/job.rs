@@ -383,6 +383,30 @@ impl Job {
         self.end(End::Completed { result: result.ok() });
     }
 
+    /// Writes to the job's log, which watchers read beside its state. Each line is cut at 4,096 bytes. A thread of its own sends
+    /// lines every 200 ms; at most 512 of a job wait, and of more, the oldest are dropped, which the log says. Only a Milepost server
+    /// takes logs, not Redis. Everybody who may watch the job can read its log.
+    ///
+    /// ```
+    /// # let reporter = milepost_reporter::Reporter::silent();
+    /// let job = reporter.job("export-7");
+    /// job.log("opened the file");
+    /// ```
+    pub fn log(&self, text: impl AsRef<str>) {
+        if let Some(handle) = &self.handle {
+            handle.log(text.as_ref());
+        }
+    }
+
+    /// The job's span: what the program logs by `tracing` while it is entered, [`LogLayer`](crate::LogLayer) writes to the job's log.
+    /// Each call makes another span, as a child of the present one. Disabled if the job is not reported.
+    ///
+    /// In an async program, use `tracing::Instrument`: `work(&job).instrument(job.span()).await`.
+    #[cfg(feature = "tracing-layer")]
+    pub fn span(&self) -> tracing::Span {
+        self.handle.as_ref().map_or_else(tracing::Span::none, |handle| handle.span())
+    }
+
     /// Ends the job as failed. The error is cut at 8,192 bytes.
     pub fn fail(self, error: impl fmt::Display) {
         self.end(End::Failed { error: encode::text(&error, MAX_TEXT_BYTES) });

@@ -44,6 +44,9 @@ mod http;
 mod inbox;
 mod invalid_url;
 mod job;
+mod job_log;
+#[cfg(feature = "tracing-layer")]
+mod log_layer;
 mod notice;
 mod outage;
 mod outcome;
@@ -73,6 +76,8 @@ pub use builder::Builder;
 pub use environment::misspelt_variable;
 pub use invalid_url::InvalidUrl;
 pub use job::Job;
+#[cfg(feature = "tracing-layer")]
+pub use log_layer::LogLayer;
 pub use milepost_protocol::{Action, InvalidJobId, JobId};
 pub use notice::Notice;
 pub use progress_reporter::ProgressReporter;

@@ -82,6 +82,11 @@ pub enum Notice {
         /// The progress, and what it counts as.
         reason: String,
     },
+    /// Lines of a job's log are not sent. Once for each reporter.
+    LogNotSent {
+        /// Why not.
+        reason: String,
+    },
     /// The reporter was closed before the last states of these jobs were acknowledged.
     Undelivered {
         /// How many.
@@ -130,6 +135,9 @@ impl fmt::Display for Notice {
             }
             Self::Truncated { job, reason } => write!(f, "part of {job} is not reported: {reason}"),
             Self::ProgressOutOfRange { job, reason } => write!(f, "{job}: {reason}"),
+            Self::LogNotSent { reason } => {
+                write!(f, "lines of a job's log are not sent: {reason}")
+            }
             Self::Undelivered { jobs } => {
                 write!(
                     f,

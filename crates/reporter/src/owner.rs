@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{Action, JobId};
+use milepost_protocol::{Action, JobId, Timestamp};
 
 use crate::counter::Counter;
 use crate::inbox::{Inbox, NotAccepted};
+use crate::job_log::JobLogs;
 use crate::notice::{Notice, NoticeHook};
 use crate::record::{End, Record};
 use crate::sender::{Sender, notify_out_of_range, notify_truncated};
@@ -19,6 +20,7 @@ pub(crate) struct Owner {
     flush_timeout: Duration,
     max_jobs: usize,
     process: u32,
+    logs: Arc<JobLogs>,
     sending: Mutex<Sending>,
     full_was_told: AtomicBool,
     closed_was_told: AtomicBool,
@@ -44,6 +46,7 @@ impl Owner {
     pub(crate) fn new(
         inbox: Arc<Inbox<Handle>>,
         sender: Sender<Handle>,
+        logs: JobLogs,
         notices: NoticeHook,
         flush_timeout: Duration,
         max_jobs: usize,
@@ -54,6 +57,7 @@ impl Owner {
             flush_timeout,
             max_jobs,
             process: std::process::id(),
+            logs: Arc::new(logs),
             sending: Mutex::new(Sending::NotBegun(Box::new(sender))),
             full_was_told: AtomicBool::new(false),
             closed_was_told: AtomicBool::new(false),
@@ -76,6 +80,10 @@ impl Owner {
 
     pub(crate) fn notices(&self) -> &NoticeHook {
         &self.notices
+    }
+
+    pub(crate) fn logs(&self) -> &Arc<JobLogs> {
+        &self.logs
     }
 
     pub(crate) fn is_forked(&self) -> bool {
@@ -167,7 +175,10 @@ impl Owner {
             // Another clone closes it, or has closed it.
             Sending::Over => return,
         };
-        self.inbox.flush(deadline(self.flush_timeout), true);
+        let by = deadline(self.flush_timeout);
+        self.inbox.flush(by, true);
+        // After the updates, so that the server knows the jobs.
+        self.logs.close(by);
         // If a hook drops the last reporter, this runs on the sending thread, which then ends by itself. If
         // the thread panicked (in a hook), the panic has been printed already.
         if thread.thread().id() != thread::current().id() {
@@ -221,6 +232,16 @@ impl Handle {
             notify_truncated(self.owner.notices(), &self.record, &truncated);
             self.wake();
         }
+    }
+
+    pub(crate) fn log(&self, text: &str) {
+        self.owner.logs().write(&self.record.job, text, Timestamp::now());
+    }
+
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn span(&self) -> tracing::Span {
+        let logs = Arc::downgrade(self.owner.logs());
+        crate::log_layer::SpanLog { job: self.record.job.clone(), logs }.span()
     }
 
     pub(crate) fn check_progress(&self, progress: f64) {

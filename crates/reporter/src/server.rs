@@ -53,6 +53,15 @@ impl Server {
         }
     }
 
+    /// The server, if it takes jobs' logs.
+    pub(crate) fn http(&self) -> Option<Http> {
+        match self {
+            Self::Http(http) => Some(http.clone()),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => None,
+        }
+    }
+
     /// A job's state; `None` if the server does not know the job.
     ///
     /// # Errors

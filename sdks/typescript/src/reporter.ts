@@ -6,6 +6,7 @@
  */
 import { type Attributes, attributesOf, isCount, parentOf } from './attributes.js';
 import { fromEnvironment } from './environment.js';
+import { LogSender } from './log-sender.js';
 import { type Running, describe, enter, leave } from './process.js';
 import { checkRange, clamp } from './range.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
@@ -67,6 +68,7 @@ export class Job implements Running {
   readonly id: string;
   readonly #abort = new AbortController();
   readonly #sender: Sender | null;
+  readonly #logs: LogSender | null;
   readonly #source: Source;
   readonly #fixed: { readonly attempt?: number; readonly ttl?: number } & Attributes;
   #status: 'processing' | 'completed' | 'failed' | 'cancelled' = 'processing';
@@ -85,6 +87,7 @@ export class Job implements Running {
   #stages: readonly Stage[] | undefined;
   readonly #server: Pick<JobOptions, 'url' | 'token' | 'warn'>;
   #acknowledged: Action | undefined;
+  #hasLogged = false;
 
   /**
    * Begins a job of the kind `name` (watchers find and group jobs by it; cut at 64 bytes), which the caller ends with
@@ -122,6 +125,7 @@ export class Job implements Running {
     };
     const { url, token } = fromEnvironment(options, warn);
     this.#sender = Sender.to(url, token, warn);
+    this.#logs = LogSender.to(url, token, warn);
     if (signal?.aborted) this.stop(signal.reason);
     else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
     if (stages !== undefined) this.stages(stages);
@@ -329,6 +333,15 @@ export class Job implements Running {
     return this.#end('failed');
   }
 
+  /**
+   * Writes to the job's log, which watchers read beside its state. Lines are sent every 200 ms; at most 512 of a job wait, and of more,
+   * the oldest are dropped, which the log says. Everybody who may watch the job can read its log.
+   */
+  log(text: string): void {
+    this.#hasLogged = true;
+    this.#logs?.write(this.id, { text: String(text), at: Date.now() });
+  }
+
   /** Somebody called the job off; `reason` is for people. */
   cancel(reason?: unknown): Promise<void> {
     if (!this.hasEnded && reason !== undefined) this.#message = describe(reason);
@@ -344,6 +357,7 @@ export class Job implements Running {
     }
     await this.#sender?.flush(this.#source, FLUSH);
     leave(this);
+    if (this.#hasLogged) await this.#logs?.flush(FLUSH);
   }
 
   #changed(change?: Change): void {

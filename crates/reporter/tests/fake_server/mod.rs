@@ -56,6 +56,8 @@ struct State {
     updates: Vec<Value>,
     ends: HashMap<(String, u64), Value>,
     requests: Vec<(String, usize)>,
+    /// Lines of jobs' logs, in order.
+    log: Vec<(String, Value)>,
     connections: Vec<TcpStream>,
 }
 
@@ -74,6 +76,7 @@ impl FakeServer {
                 updates: Vec::new(),
                 ends: HashMap::new(),
                 requests: Vec::new(),
+                log: Vec::new(),
                 connections: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -120,6 +123,15 @@ impl FakeServer {
     /// Paths of the requests so far, and how many updates they had.
     pub(crate) fn requests(&self) -> Vec<(String, usize)> {
         self.shared.state.lock().unwrap().requests.clone()
+    }
+
+    /// The texts of the lines of a job's log, once there are so many.
+    pub(crate) fn wait_for_log(&self, job: &str, count: usize) -> Vec<String> {
+        self.wait_until(|state| {
+            let lines = state.log.iter().filter(|(of, _)| of == job);
+            let texts: Vec<_> = lines.filter_map(|(_, line)| line["text"].as_str()).collect();
+            (texts.len() >= count).then(|| texts.into_iter().map(str::to_owned).collect())
+        })
     }
 
     /// Waits until a job's latest update is as wanted, and returns it.
@@ -265,6 +277,11 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
                 None => http(404, None, &problem("unknown-job", 404).to_string()),
             })
         }
+        Mode::Serve | Mode::BatchRejected | Mode::Limit(_) | Mode::HangUpOnTheSecond
+            if path.ends_with("/log") =>
+        {
+            Some(state.append_log(&path, lines))
+        }
         Mode::Serve | Mode::BatchRejected | Mode::Limit(_) | Mode::HangUpOnTheSecond => {
             Some(if path == "/updates" {
                 let outcomes: Vec<String> =
@@ -292,6 +309,15 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
 }
 
 impl State {
+    fn append_log(&mut self, path: &str, lines: Vec<Value>) -> String {
+        let job = path.split('/').nth(2).unwrap_or_default();
+        if !self.updates.iter().any(|update| update["job_id"] == job) {
+            return http(404, None, &problem("unknown-job", 404).to_string());
+        }
+        self.log.extend(lines.into_iter().map(|line| (job.to_owned(), line)));
+        http(200, None, &json!({"job_id": job, "next": "a-1", "dropped": 0}).to_string())
+    }
+
     /// The first end of an attempt wins; the very same again is repeated.
     fn fold(&mut self, update: Value) -> Value {
         let job = update["job_id"].as_str().unwrap().to_owned();

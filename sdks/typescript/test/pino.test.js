@@ -1,0 +1,107 @@
+// What a program logs with pino, and with `job.log`, is the log of its job.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import pino from 'pino';
+
+import { milepostLog } from 'milepost/pino';
+import { Job } from 'milepost/reporter';
+
+/** The lines that the server accepted: the job's id and the line. */
+let log = [];
+let requests = 0;
+/** How the server answers requests about logs. */
+let status = 200;
+let authorized = [];
+let server;
+let url;
+
+beforeEach(async () => {
+  [log, requests, status, authorized] = [[], 0, 200, []];
+  server = createServer((request, response) => {
+    let body = '';
+    request.setEncoding('utf8').on('data', (chunk) => (body += chunk)).on('end', () => {
+      const lines = body.trim().split('\n').map((line) => JSON.parse(line));
+      const job = /^\/jobs\/(.+)\/log$/.exec(request.url)?.[1];
+      if (job === undefined) return response.end(lines.map(({ job_id }) => JSON.stringify({ job_id, position: '1-1' })).join('\n'));
+      requests += 1;
+      authorized.push(request.headers.authorization);
+      if (status === 200) log.push(...lines.map((line) => [job, line]));
+      response.writeHead(status).end('{}');
+    });
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  url = `http://127.0.0.1:${server.address().port}`;
+});
+afterEach(() => new Promise((resolve) => {
+  server.closeAllConnections();
+  server.close(resolve);
+}));
+
+const texts = (job) => log.filter(([of]) => of === job).map(([, { text }]) => text);
+async function until(what, question) {
+  const deadline = Date.now() + 20_000;
+  while (!question()) {
+    if (Date.now() > deadline) throw new Error(`it does not come about: ${what}`);
+    await pause(10);
+  }
+}
+const ended = (stream) => new Promise((resolve) => stream.end(resolve));
+
+test('in a worker thread, as a transport of pino', async () => {
+  const transport = pino.transport({ target: 'milepost/pino', options: { url, job: 'export-7', token: 'secret' } });
+  const logger = pino({ level: 'debug' }, transport);
+  logger.info({ rows: 400 }, 'opened the file');
+  logger.child({ job: 'export-8' }).warn('of another job');
+  logger.error(new Error('no space left'), 'it failed');
+  await until('the lines', () => texts('export-7').length > 2 && texts('export-8').length);
+  assert.deepEqual(texts('export-7').slice(0, 3), ['INFO opened the file rows=400', 'ERROR it failed', 'Error: no space left']);
+  assert.deepEqual(texts('export-8'), ['WARN of another job']);
+  assert.deepEqual([...new Set(authorized)], ['Bearer secret']);
+  assert.match(log[0][1].at, /^\d{4}-\d\d-\d\dT.*Z$/);
+  transport.end();
+});
+
+test('in the same thread, as a stream, which sends the rest when it ends', async () => {
+  const stream = milepostLog({ url, job: 'a', minLevel: 40 });
+  const logger = pino({ timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  logger.info('too little');
+  logger.warn({ why: { code: 7 } }, 'line\nand line');
+  await ended(stream);
+  assert.deepEqual(texts('a'), ['WARN line', 'and line why={"code":7}']);
+});
+
+test('what is no record, and a record of no job, is left out', async () => {
+  const stream = milepostLog({ url });
+  stream.write('not JSON\n{"level":30,"msg":"of no job"}\n{"level":30,"job":"../x","msg":"no id"}\n{"level":30,"jo');
+  stream.write('b":"a","msg":"in two pieces"}\n{"broken\n');
+  await ended(stream);
+  assert.deepEqual(log.map(([job, { text }]) => [job, text]), [['a', 'INFO in two pieces']]);
+});
+
+test('lines survive an outage, and those that do not fit are counted', async () => {
+  status = 503;
+  const stream = milepostLog({ url, job: 'a' });
+  for (let n = 0; n < 600; n += 1) stream.write(`{"level":30,"msg":"line ${n}"}\n`);
+  await until('a request', () => requests > 0);
+  status = 200;
+  await until('the lines', () => log.length >= 513);
+  assert.deepEqual([texts('a')[0], texts('a')[1], texts('a').at(-1)], ['(milepost: 88 lines are left out here)', 'INFO line 88', 'INFO line 599']);
+  await ended(stream);
+});
+
+test('a server that is not there ends the stream all the same', async () => {
+  status = 500;
+  const stream = milepostLog({ url, job: 'a' });
+  stream.write('{"level":30,"msg":"nowhere"}\n');
+  await ended(stream);
+  await ended(milepostLog({ job: 'a', url: 'http://127.0.0.1:1' }).on('error', assert.fail));
+});
+
+test('job.log writes to the log of the job', async () => {
+  const job = new Job('export', { url, id: 'a' });
+  job.log('opened the file\n400 of 1000 rows');
+  await job.complete();
+  assert.deepEqual(texts('a'), ['opened the file', '400 of 1000 rows']);
+});
