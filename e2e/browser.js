@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * Opens the page that is named on the command line in Chromium and writes, a JSON object a line:
- * {"frame"} for each text frame that its sockets get, {"text"} for what a person reads on it, each time that changes,
- * {"fault"} for what goes wrong in it. Ends when its input does.
+ * {"frame"} for each text frame that its sockets get, {"text"} for what a person reads on it and {"healths"} that are shown in amber
+ * (of jobs that are not well), each time that changes, {"fault"} for what goes wrong in it. Ends when its input does.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,7 +37,7 @@ page.on('websocket', (socket) => {
 });
 page.on('pageerror', (error) => say({ fault: String(error) }));
 page.on('crash', () => say({ fault: 'the page crashed' }));
-await page.exposeFunction('onText', (/** @type {string} */ text) => say({ text }));
+await page.exposeFunction('onText', (/** @type {string} */ text, /** @type {string[]} */ healths) => say({ text, healths }));
 await page.addInitScript(() => {
   let seen = '';
   const sendText = () => {
@@ -45,10 +45,12 @@ await page.addInitScript(() => {
     const inside = [...document.querySelectorAll('job-progress')].flatMap((bar) => [...(bar.shadowRoot?.querySelectorAll('[part]') ?? [])]);
     const shown = inside.map((part) => (part instanceof HTMLElement ? part.innerText : ''));
     const text = [document.body?.innerText ?? '', ...shown].join('\n');
-    if (text === seen) return;
-    seen = text;
+    const unwell = [...document.querySelectorAll('[data-health], job-progress[health]')];
+    const healths = unwell.map((each) => each.getAttribute('data-health') ?? each.getAttribute('health') ?? '');
+    if (text + healths === seen) return;
+    seen = text + healths;
     // @ts-expect-error: exposed to the page above.
-    void window.onText(text);
+    void window.onText(text, healths);
   };
   new MutationObserver(sendText).observe(document, {
     subtree: true, childList: true, characterData: true, attributes: true,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import re
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -110,6 +112,52 @@ class Views(Scene):
             await bars.until("the failure", lambda: "failed" in bars.row and "Encode the film" in bars.row)
             self.assertEqual([*page.faults, *component.faults], [])
 
+    async def test_a_worker_that_is_killed_turns_amber_and_returns(self) -> None:
+        page = Page(self.server, JOB)
+        component = Page(self.server, JOB, f"{self.server.url}/embed/{JOB}?stages")
+        curl, python, bars = Curl(self.server, JOB), Python(self.server, JOB), Bars(self.server, JOB)
+        programs: list[Watcher] = [curl, python]
+        worker = await work(self.server, done=1, stall_after=12)
+        try:
+            async with page, component, curl, python, bars:
+                await page.until_there()
+                await self.check_health("ok", page, component, bars, programs)
+                os.kill(worker.pid, signal.SIGKILL)
+                await worker.wait()
+                for health in ("stalled", "lost"):
+                    await self.check_health(health, page, component, bars, programs)
+                # It returns, and is the same attempt of the same job.
+                worker = await work(self.server, done=2, stall_after=None)
+                await self.check_health("ok", page, component, bars, programs)
+                self.assertEqual([*page.faults, *component.faults], [])
+            seen = [state.get("health") for state in map(json.loads, curl.states)]
+            changes = [after for before, after in zip(["ok", *seen], seen) if after != before]
+            self.assertEqual(changes, ["stalled", "lost", "ok"])
+        finally:
+            worker.kill()
+            await worker.wait()
+
+    async def check_health(
+        self, health: str, page: Page, component: Page, bars: Bars, programs: list[Watcher]
+    ) -> None:
+        """All views show that the worker is well, stands still, or is silent; and nothing else."""
+        for program in programs:
+            await program.until(health, partial(shows_health, program, health))
+        words = {"stalled": ("No progress for", "Not advancing"), "lost": ("Silent for", "Silent")}
+        if health == "ok":
+            for view in (page, component):
+                await view.until(
+                    "health",
+                    partial(lambda it: JOB in it.text and not it.healths and "encode" in it.text.lower(), view),
+                )
+            await bars.until("health", lambda: "encode" in bars.row and not bad(bars.row))
+            return
+        await page.until_reads(*words[health])
+        await component.until_reads(words[health][0])
+        for view in (page, component):
+            await view.until("amber", partial(lambda it: set(it.healths) == {health}, view))
+        await bars.until(health, lambda: health in bars.row or words[health][0].lower() in bars.row)
+
     async def check(
         self, moment: Moment, page: Page, component: Page, bars: Bars, programs: list[Watcher]
     ) -> None:
@@ -132,6 +180,38 @@ class Views(Scene):
         self.assertEqual(state.get("children", {}).get("expected"), 3 if counted else None)
         for program in programs:
             await program.until(f"{state}", partial(has, program, state))
+
+
+async def work(server: Server, *, done: int, stall_after: Optional[float]) -> asyncio.subprocess.Process:
+    """A worker that has done so much of four, and then works without any progress."""
+    lines = [
+        "import sys, time",
+        f"sys.path.insert(0, {str(SDK)!r})",
+        "import milepost",
+        f"with milepost.job('render', id={JOB!r}, stage='encode', total=4) as job:",
+        f"    job.advance({done})",
+        "    milepost.flush(5)",
+        "    print('reported', flush=True)",
+        "    while True: time.sleep(1)",
+    ]
+    worker = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", "\n".join(lines)],
+        stdout=asyncio.subprocess.PIPE,
+        env={**ENVIRONMENT, "MILEPOST_URL": server.url},
+    )
+    assert worker.stdout is not None
+    await worker.stdout.readline()
+    # How often it reports, the package says itself; when it stands still, only the program can say.
+    server.report(JOB, {"stall_after": stall_after, "progress": done / 4, "stage": "encode"})
+    return worker
+
+
+def shows_health(watcher: Watcher, health: str) -> bool:
+    return bool(watcher.states) and watcher.latest().get("health") == health
+
+
+def bad(row: str) -> bool:
+    return any(word in row for word in NOT_WELL)
 
 
 def has(watcher: Watcher, state: dict[str, Any]) -> bool:

@@ -280,6 +280,8 @@ class Page(ProcessWatcher):
         super().__init__(server, job)
         self.address = address or f"{server.url}/?job={job}"
         self.text = ""
+        self.healths: list[str] = []
+        """Those that it shows in amber: of jobs that are not well."""
         self.pings = 0
         self.faults: list[str] = []
 
@@ -291,7 +293,7 @@ class Page(ProcessWatcher):
         if "fault" in event:
             self.faults.append(event["fault"])
         if "text" in event:
-            self.text = event["text"]
+            self.text, self.healths = event["text"], event["healths"]
         if "frame" in event:
             message = json.loads(event["frame"])
             if "position" in message and message["job_id"] == self.job:
