@@ -70,16 +70,27 @@ impl Key {
         Self { name: name.to_owned(), sha256, created: String::new(), permissions }
     }
 
-    fn check(&self) -> Result<(), InvalidKeys> {
-        let invalid = |why: &str| Err(InvalidKeys(format!("the key {:?}: {why}", self.name)));
+    /// Returns the digest if all is valid.
+    fn check(&self) -> Result<Digest, InvalidKeys> {
+        let invalid = |why: &str| InvalidKeys(format!("the key {:?}: {why}", self.name));
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(is_name) {
-            return invalid("a name has 1 to 64 characters out of A-Z a-z 0-9 - . _");
+            return Err(invalid("a name has 1 to 64 characters out of A-Z a-z 0-9 - . _"));
         }
-        if self.sha256.len() != 64 || !self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return invalid("sha256 is not a digest of 64 hexadecimal digits");
+        self.permissions.check().map_err(invalid)?;
+        self.digest().ok_or_else(|| invalid("sha256 is not a digest of 64 hexadecimal digits"))
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        let digits = self.sha256.as_bytes();
+        let mut digest = Digest::default();
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks(2)) {
+            let &[high, low] = pair else { return None };
+            let value =
+                |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            *byte = value(high)? << 4 | value(low)?;
         }
-        self.permissions.check().or_else(invalid)
+        (digits.len() == 2 * digest.len()).then_some(digest)
     }
 }
 
@@ -87,11 +98,13 @@ impl Key {
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Vec<Arc<Key>>,
-    by_digest: HashMap<String, Arc<Key>>,
+    by_digest: HashMap<Digest, Arc<Key>>,
 }
 
 /// The most keys in one file.
 const MAX_KEYS: usize = 10_000;
+
+type Digest = [u8; 32];
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -129,7 +142,7 @@ impl KeyRing {
     /// When the key is invalid, or its name or its secret is in use already.
     pub fn add(&mut self, mut key: Key) -> Result<(), InvalidKeys> {
         key.sha256.make_ascii_lowercase();
-        key.check()?;
+        let digest = key.check()?;
         if self.keys.len() >= MAX_KEYS {
             return Err(InvalidKeys(format!("there are {MAX_KEYS} keys, as many as allowed")));
         }
@@ -137,7 +150,7 @@ impl KeyRing {
             return Err(InvalidKeys(format!("there is a key {:?} already", key.name)));
         }
         let key = Arc::new(key);
-        if self.by_digest.insert(key.sha256.clone(), Arc::clone(&key)).is_some() {
+        if self.by_digest.insert(digest, Arc::clone(&key)).is_some() {
             return Err(InvalidKeys(format!("the key {:?} has the secret of another", key.name)));
         }
         self.keys.push(key);
@@ -157,12 +170,14 @@ impl KeyRing {
         if self.by_digest.is_empty() || secret.len() > 1_024 {
             return None;
         }
-        self.by_digest.get(&hexadecimal(&sha256(secret)))
+        self.by_digest.get(&sha256(secret))
     }
 
     /// Whether the same key is still there, with the same permissions.
     pub fn has(&self, key: &Key) -> bool {
-        self.by_digest.get(&key.sha256).is_some_and(|known| **known == *key)
+        key.digest()
+            .and_then(|digest| self.by_digest.get(&digest))
+            .is_some_and(|known| **known == *key)
     }
 
     /// All keys, in the order in which they were added.
@@ -176,8 +191,8 @@ impl KeyRing {
     }
 }
 
-fn sha256(secret: &str) -> [u8; 32] {
-    let mut bytes = [0; 32];
+fn sha256(secret: &str) -> Digest {
+    let mut bytes = Digest::default();
     bytes.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
     bytes
 }

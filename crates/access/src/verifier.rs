@@ -157,8 +157,15 @@ pub struct TokenRules {
 /// Verifies tokens.
 #[derive(Clone, Debug)]
 pub struct TokenVerifier {
-    keys: TokenKeys,
+    keys: Vec<Checker>,
     rules: TokenRules,
+}
+
+/// A key with what jsonwebtoken checks besides the signature: the algorithm, the issuer and the audience.
+#[derive(Clone, Debug)]
+struct Checker {
+    key: TokenKey,
+    checks: Validation,
 }
 
 /// What a token allows.
@@ -176,7 +183,9 @@ impl TokenVerifier {
     /// A verifier with these keys and rules.
     pub fn new(keys: TokenKeys, rules: TokenRules) -> Self {
         crypto::install();
-        Self { keys, rules }
+        let keys = keys.keys.into_iter();
+        let keys = keys.map(|key| Checker { checks: rules.checks(key.algorithm), key });
+        Self { keys: keys.collect(), rules }
     }
 
     /// Verifies a token. `now` is in seconds since 1970.
@@ -187,53 +196,33 @@ impl TokenVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
+        // A single key without a `kid` is for every token of its algorithm, which jsonwebtoken compares. Reading the header here
+        // as well would cost as much as reading the claims.
+        if let [only] = &*self.keys
+            && only.key.kid.is_none()
+        {
+            return self.check(only.decode(token)?, now);
+        }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
-        let of_kid = |key: &&TokenKey| header.kid.is_some() && key.kid == header.kid;
-        let named = self.keys.keys.iter().any(|key| of_kid(&key));
+        let of_kid = |key: &TokenKey| header.kid.is_some() && key.kid == header.kid;
+        let named = self.keys.iter().any(|checker| of_kid(&checker.key));
         // A key with a `kid` verifies only tokens with the same `kid`, or without one.
-        let fits = |key: &&TokenKey| {
+        let fits = |checker: &&Checker| {
+            let key = &checker.key;
             let named_so =
                 if named { of_kid(key) } else { key.kid.is_none() || header.kid.is_none() };
             named_so && key.algorithm == header.alg
         };
         let mut refused = TokenError::UnknownKey;
-        for key in self.keys.keys.iter().filter(fits) {
-            match jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key.algorithm)) {
-                Ok(data) => return self.check(data.claims, now),
-                Err(error) => match error.kind() {
-                    ErrorKind::InvalidSignature => refused = TokenError::Signature,
-                    ErrorKind::InvalidAudience => return Err(TokenError::Audience),
-                    ErrorKind::InvalidIssuer => return Err(TokenError::Issuer),
-                    ErrorKind::MissingRequiredClaim(name) => {
-                        return Err(match name.as_str() {
-                            "aud" => TokenError::Audience,
-                            "iss" => TokenError::Issuer,
-                            _ => TokenError::Claims(format!("{name} is missing")),
-                        });
-                    }
-                    ErrorKind::Json(error) => return Err(TokenError::Claims(error.to_string())),
-                    _ => refused = TokenError::Malformed,
-                },
+        for checker in self.keys.iter().filter(fits) {
+            match checker.decode(token) {
+                Ok(claims) => return self.check(claims, now),
+                // Another key may have signed it.
+                Err(error @ (TokenError::Signature | TokenError::Malformed)) => refused = error,
+                Err(error) => return Err(error),
             }
         }
         Err(refused)
-    }
-
-    /// The checks of jsonwebtoken. It does not check the times, since it would read the clock; [`verify`](Self::verify) does.
-    fn validation(&self, algorithm: Algorithm) -> Validation {
-        let mut validation = Validation::new(algorithm);
-        validation.validate_exp = false;
-        let mut required = vec!["exp"];
-        if let Some(issuer) = &self.rules.issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        if let Some(audience) = &self.rules.audience {
-            validation.set_audience(&[audience]);
-            required.push("aud");
-        }
-        validation.set_required_spec_claims(&required);
-        validation
     }
 
     fn check(&self, claims: Claims, now: f64) -> Result<Verified, TokenError> {
@@ -247,6 +236,52 @@ impl TokenVerifier {
         claims.milepost.check().map_err(|why| TokenError::Claims(format!("milepost: {why}")))?;
         let subject = claims.sub.map(|subject| subject.chars().take(128).collect());
         Ok(Verified { permissions: claims.milepost, expires, subject })
+    }
+}
+
+impl TokenRules {
+    /// The checks of jsonwebtoken. It does not check the times, since it would read the clock; [`TokenVerifier::verify`] does.
+    fn checks(&self, algorithm: Algorithm) -> Validation {
+        let mut checks = Validation::new(algorithm);
+        checks.validate_exp = false;
+        let mut required = vec!["exp"];
+        if let Some(issuer) = &self.issuer {
+            checks.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        if let Some(audience) = &self.audience {
+            checks.set_audience(&[audience]);
+            required.push("aud");
+        }
+        checks.set_required_spec_claims(&required);
+        checks
+    }
+}
+
+impl Checker {
+    /// The claims of a token that has this key's algorithm and signature, and the issuer and the audience that are expected.
+    fn decode(&self, token: &str) -> Result<Claims, TokenError> {
+        let decoded = jsonwebtoken::decode(token, &self.key.key, &self.checks);
+        let error = match decoded {
+            Ok(data) => return Ok(data.claims),
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            ErrorKind::InvalidAlgorithm => TokenError::UnknownKey,
+            ErrorKind::InvalidSignature => TokenError::Signature,
+            ErrorKind::InvalidAudience => TokenError::Audience,
+            ErrorKind::InvalidIssuer => TokenError::Issuer,
+            ErrorKind::MissingRequiredClaim(name) => match name.as_str() {
+                "aud" => TokenError::Audience,
+                "iss" => TokenError::Issuer,
+                _ => TokenError::Claims(format!("{name} is missing")),
+            },
+            // Either the header or the claims: jsonwebtoken does not say which.
+            ErrorKind::Json(error) if jsonwebtoken::decode_header(token).is_ok() => {
+                TokenError::Claims(error.to_string())
+            }
+            _ => TokenError::Malformed,
+        })
     }
 }
 
