@@ -1,4 +1,5 @@
-//! How many instructions the path from a report to a watcher takes, compared with what it may take.
+//! How many instructions the path from a report to a watcher takes, and what else is done for each watcher or each request,
+//! compared with what they may take.
 //!
 //! ```sh
 //! cargo run --profile instructions -p milepost-instructions          # compare with the budgets
@@ -24,6 +25,9 @@ const BUDGETS: &[(&str, u64)] = &[
     ("log", 1_748),
     ("report", 12_300),
     ("deliver", 14_560),
+    ("post", 38_900),
+    ("token", 36_480),
+    ("list", 250_400),
 ];
 
 const FEW: u64 = 1_000;

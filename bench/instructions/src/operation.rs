@@ -1,13 +1,21 @@
 use std::hint::black_box;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost_broker::{Broker, Clock, ManualClock};
+use milepost_access::{
+    Key, KeyRing, Pattern, Permissions, TokenKeys, TokenRules, TokenVerifier, sign,
+};
+use milepost_broker::{Broker, Clock, JobsQuery, ManualClock};
 use milepost_broker_embedded::{Embedded, Limits};
 use milepost_hub::{Hub, HubLimits, Mode, Shard, Subscribe, Wire};
 use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
+use milepost_server::Config;
 use milepost_server::websocket::frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 /// A step of the path from a report to a watcher.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +32,12 @@ pub(crate) enum Operation {
     Report,
     /// The same, and one watcher is sent the state.
     Deliver,
+    /// Reporting over HTTP, one report after the other, with the client's side.
+    Post,
+    /// Judging a watcher's token (HS256), where there is a key as well.
+    Token,
+    /// Reading the first 100 jobs of a million, without a filter.
+    List,
 }
 
 impl Operation {
@@ -35,6 +49,9 @@ impl Operation {
             "log" => Self::Log,
             "report" => Self::Report,
             "deliver" => Self::Deliver,
+            "post" => Self::Post,
+            "token" => Self::Token,
+            "list" => Self::List,
             _ => return None,
         })
     }
@@ -56,6 +73,9 @@ impl Operation {
             Self::Log => read_log(times),
             Self::Report => report(times, false),
             Self::Deliver => report(times, true),
+            Self::Post => post(times),
+            Self::Token => judge_token(times),
+            Self::List => list(times),
         }
     }
 }
@@ -64,9 +84,10 @@ fn job() -> JobId {
     JobId::parse("job-00001").expect("a job id")
 }
 
+const UPDATE: &[u8] = br#"{"status":"processing","stage":"rendering","progress":0.75,"message":"Rendering frame 1500/2000","timestamp":"2026-01-01T00:00:00.123456Z","metadata":{"current_frame":1500,"total_frames":2000}}"#;
+
 fn update() -> Update {
-    let json = br#"{"status":"processing","stage":"rendering","progress":0.75,"message":"Rendering frame 1500/2000","timestamp":"2026-01-01T00:00:00.123456Z","metadata":{"current_frame":1500,"total_frames":2000}}"#;
-    Update::parse(Some(&job()), black_box(json)).expect("an update")
+    Update::parse(Some(&job()), black_box(UPDATE)).expect("an update")
 }
 
 fn next(before: Option<&State>, update: &Update) -> State {
@@ -133,5 +154,78 @@ fn report(times: u64, watched: bool) {
             shard.serve_in_place();
         }
         assert_eq!(shard.take_frames_sent(), if watched { times } else { 0 });
+    });
+}
+
+fn post(times: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client =
+            TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        client.set_nodelay(true).expect("the option exists");
+        let config = Config {
+            shards: NonZeroUsize::new(1),
+            drain_period: 0.0,
+            grace_period: 1.0,
+            ..Config::default()
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(milepost_server::run(config, listener, async {
+            let _ = stopped.await;
+        }));
+        let head = format!(
+            "POST /jobs/{} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            job(),
+            UPDATE.len()
+        );
+        let request = [head.as_bytes(), UPDATE].concat();
+        let mut answer = [0; 1024];
+        for _ in 0..times {
+            client.write_all(&request).await.expect("the server reads");
+            let read = client.read(&mut answer).await.expect("the server answers");
+            assert!(answer[..read].starts_with(b"HTTP/1.1 200 "));
+        }
+        drop((client, stop));
+        server.await.expect("it does not panic").expect("it served");
+    });
+}
+
+/// In seconds since 1970.
+const NOW: f64 = 1_780_000_000.0;
+
+fn judge_token(times: u64) {
+    let (secret, rules) = ("a secret of at least 32 bytes for tokens", TokenRules::default());
+    let pattern = Pattern::parse("user:42:*").expect("a pattern");
+    let watches = Permissions { watch: vec![pattern], ..Permissions::default() };
+    let token = sign(secret, watches, Some("42".into()), &rules, NOW + 900.0).expect("a token");
+    let mut keys = KeyRing::default();
+    keys.add(Key::of_secret("key", "a key that is long enough", Permissions::all()))
+        .expect("a key");
+    let tokens = TokenVerifier::new(TokenKeys::secret(secret).expect("a secret"), rules);
+    for _ in 0..times {
+        let token = black_box(token.as_str());
+        assert!(keys.find(token).is_none());
+        tokens.verify(token, NOW).expect("it is valid");
+    }
+}
+
+fn list(times: u64) {
+    const JOBS: usize = 1_000_000;
+    block_on(async {
+        let clock = Arc::new(ManualClock::at(Duration::from_secs(1_780_000_000)));
+        let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
+        let broker = Embedded::with_clock(limits, Arc::clone(&clock) as Arc<dyn Clock>);
+        for number in 0..JOBS {
+            let job = JobId::parse(&format!("job-{number}")).expect("a job id");
+            let update = Update::parse(Some(&job), b"{}").expect("an update");
+            broker.report(update).await.expect("it is taken");
+            clock.advance(Duration::from_micros(1));
+        }
+        let query = JobsQuery { limit: 100, ..JobsQuery::default() };
+        for _ in 0..times {
+            let page = broker.jobs(black_box(&query)).await.expect("a page");
+            assert_eq!((page.states.len(), page.total), (100, JOBS));
+        }
     });
 }
