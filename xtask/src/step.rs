@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     run: Box<dyn FnOnce() -> Result<Outcome, Failure>>,
-    /// It mostly waits, for servers and browsers: it may run beside another such step.
-    waits: bool,
+    /// It may run at the same time as a neighbour that may, too.
+    concurrent: bool,
+    /// Steps that have to pass first, by name. Those of them that are not in the same run are taken as passed.
+    needs: &'static [&'static str],
 }
 
-/// How many steps that mostly wait run at a time.
+/// How many concurrent steps run at a time.
 const AT_A_TIME: usize = 2;
 
 /// The outcome of a step that did not fail.
@@ -45,16 +47,18 @@ impl Step {
         about: &'static str,
         run: impl FnOnce() -> Result<Outcome, Failure> + 'static,
     ) -> Self {
-        Self { name, about, run: Box::new(run), waits: false }
+        Self { name, about, run: Box::new(run), concurrent: false, needs: &[] }
     }
 
-    /// A step that mostly waits.
-    pub(crate) fn waiting(
-        name: &'static str,
-        about: &'static str,
-        run: impl FnOnce() -> Result<Outcome, Failure> + 'static,
-    ) -> Self {
-        Self { waits: true, ..Self::new(name, about, run) }
+    /// Lets it run at the same time as its neighbours, because it mostly waits: for the network, servers, browsers, or one
+    /// thread of its own.
+    pub(crate) fn concurrent(self) -> Self {
+        Self { concurrent: true, ..self }
+    }
+
+    /// Has it wait until `steps` have passed.
+    pub(crate) fn after(self, steps: &'static [&'static str]) -> Self {
+        Self { needs: steps, ..self }
     }
 
     /// A step that is one command.
@@ -70,16 +74,19 @@ struct Row {
     outcome: Result<Outcome, Failure>,
 }
 
-/// Runs the steps one after the other, up to the first that fails, and prints how long each took. Neighbours that mostly
-/// wait run side by side, and their output is printed when each ends. `alone` is the xtask command that runs one step,
-/// given its name.
+/// Runs the steps one after the other, up to the first that fails, and prints how long each took. Concurrent neighbours run
+/// side by side, and their output is printed when each ends. `alone` is the xtask command that runs one step, given its
+/// name.
 pub(crate) fn run(steps: Vec<Step>, alone: Option<&str>) -> ExitCode {
     let begun = Instant::now();
     let mut rows: Vec<Row> = Vec::new();
     let mut steps = steps.into_iter().peekable();
     while let Some(step) = steps.next() {
         let mut group = vec![step];
-        while alone.is_some() && group[0].waits && steps.peek().is_some_and(|next| next.waits) {
+        while alone.is_some()
+            && group[0].concurrent
+            && steps.peek().is_some_and(|next| next.concurrent)
+        {
             group.extend(steps.next());
         }
         rows.extend(match (alone, group.len()) {
@@ -119,32 +126,86 @@ fn one(step: Step) -> Row {
     row
 }
 
-/// Runs each step in a process of its own.
+/// Runs each step in a process of its own. Those whose needs failed do not run.
 fn side_by_side(steps: &[Step], alone: &str) -> Vec<Row> {
-    let names: Vec<&'static str> = steps.iter().map(|step| step.name).collect();
-    println!("\n── {} at a time: {}", AT_A_TIME, names.join(", "));
-    let waiting = Mutex::new(names.into_iter());
-    let next = || waiting.lock().ok().and_then(|mut names| names.next());
+    let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+    println!("\n── {AT_A_TIME} at a time: {}", names.join(", "));
+    let queue = Queue::new(steps);
     let rows = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
-                while let Some(name) = next() {
+                while let Some(name) = queue.next() {
                     let started = Instant::now();
-                    let outcome = in_a_process(name, alone).map(|()| Outcome::Passed);
+                    let outcome = in_a_process(name, alone);
+                    queue.ended(name, outcome.is_ok());
                     let row = Row { name, outcome, took: started.elapsed() };
-                    if let Ok(mut rows) = rows.lock() {
-                        rows.push(row);
-                    }
+                    rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
                 }
             });
         }
     });
-    rows.into_inner().unwrap_or_default()
+    rows.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Concurrent steps, of which each is handed out once, when what it needs has passed.
+struct Queue {
+    steps: Mutex<Vec<Queued>>,
+    changed: Condvar,
+}
+
+struct Queued {
+    name: &'static str,
+    needs: &'static [&'static str],
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Waiting,
+    Running,
+    Passed,
+    Failed,
+}
+
+impl Queue {
+    fn new(steps: &[Step]) -> Self {
+        let queued =
+            |step: &Step| Queued { name: step.name, needs: step.needs, state: State::Waiting };
+        Self { steps: Mutex::new(steps.iter().map(queued).collect()), changed: Condvar::new() }
+    }
+
+    /// The first step that can run, once there is one; none when all have run or never will.
+    fn next(&self) -> Option<&'static str> {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let passed = |name: &&str| {
+                steps.iter().all(|step| step.name != *name || step.state == State::Passed)
+            };
+            let ready =
+                |step: &Queued| step.state == State::Waiting && step.needs.iter().all(passed);
+            if let Some(ready) = steps.iter().position(ready) {
+                steps[ready].state = State::Running;
+                return Some(steps[ready].name);
+            }
+            if steps.iter().all(|step| step.state != State::Running) {
+                return None;
+            }
+            steps = self.changed.wait(steps).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn ended(&self, name: &str, passed: bool) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(step) = steps.iter_mut().find(|step| step.name == name) {
+            step.state = if passed { State::Passed } else { State::Failed };
+        }
+        self.changed.notify_all();
+    }
 }
 
 /// Runs a step as `cargo xtask COMMAND NAME` would, and prints all that it wrote when it has ended.
-fn in_a_process(name: &str, alone: &str) -> Result<(), Failure> {
+fn in_a_process(name: &str, alone: &str) -> Result<Outcome, Failure> {
     let command = format!("cargo xtask {alone} {name}");
     let failed = |error| Failure::Start { command: command.clone(), error };
     let folder = target_directory().join("xtask/output");
@@ -160,8 +221,17 @@ fn in_a_process(name: &str, alone: &str) -> Result<(), Failure> {
                 .status()
         })
         .map_err(failed)?;
-    fs::read(&path).and_then(|output| io::stdout().write_all(&output)).map_err(failed)?;
-    if status.success() { Ok(()) } else { Err(Failure::Exit { command, status }) }
+    let output = fs::read(&path).map_err(failed)?;
+    io::stdout().write_all(&output).map_err(failed)?;
+    if !status.success() {
+        return Err(Failure::Exit { command, status });
+    }
+    // What `one` printed there: the reason, and how long it took.
+    let skipped = format!("── {name}: skipped: ");
+    let output = String::from_utf8_lossy(&output);
+    let why = output.lines().rev().find_map(|line| line.strip_prefix(&skipped)?.rsplit_once(", "));
+    let why = why.map(|(why, _)| why);
+    Ok(why.map_or(Outcome::Passed, |why| Outcome::Skipped(why.to_owned())))
 }
 
 impl Row {

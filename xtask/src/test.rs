@@ -18,18 +18,14 @@ fn packaged(package: &str, server: &str) -> Option<PathBuf> {
 
 /// Everything that has to pass, the quickest first.
 pub(crate) fn steps() -> Vec<Step> {
-    let mut steps = setup::steps();
-    steps.extend(lint::steps());
+    let mut steps = lint::quick();
+    steps.extend(setup::steps());
+    steps.extend(lint::thorough());
     steps.push(Step::command(
         "rust",
         "tests of every crate, and of the documentation",
         // The step `contract` runs those.
         Shell::cargo().args("test --workspace -- --skip contract_of_"),
-    ));
-    steps.push(Step::new(
-        "valkey",
-        "the scripts and what is kept, on Valkey in place of Redis; an old Redis is refused",
-        valkey,
     ));
     steps.push(Step::command(
         "instructions",
@@ -44,40 +40,7 @@ pub(crate) fn steps() -> Vec<Step> {
         tests.iter().fold(Shell::new("node").arg("--test"), Shell::arg).run()?;
         Ok(Outcome::Passed)
     }));
-    steps.push(Step::waiting(
-        "contract",
-        "the contract of brokers, on Redis and in a Cluster",
-        || {
-            // Hardly any of these cases computes: they wait until jobs expire, by a clock that cannot be moved.
-            let cargo = Shell::cargo().env("RUST_TEST_THREADS", "16");
-            cargo.args("test --workspace --test contract -- contract_of_").run()?;
-            Ok(Outcome::Passed)
-        },
-    ));
-    steps.push(Step::waiting("browser", "the pages and the component, in Chromium and Firefox", || {
-        let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/dashboard.test.js e2e/tokens.test.js \
-                     e2e/browser/component.test.js e2e/firefox.test.js";
-        Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
-        Ok(Outcome::Passed)
-    }));
-    steps.push(Step::waiting("typescript", "the npm package, as it is published", || {
-        let npm = Shell::new("npm").args("test").env("MILEPOST", binary()?);
-        npm.current_dir(&root().join("sdks/typescript")).run()?;
-        Ok(Outcome::Passed)
-    }));
-    steps.push(Step::waiting("pytest", "the Python package, and what it plugs into", || {
-        let pytest = Shell::new(venv("python")).args("-m pytest").env("MILEPOST", binary()?);
-        pytest.current_dir(&root().join("sdks/python")).run()?;
-        Ok(Outcome::Passed)
-    }));
-    steps.push(Step::waiting("e2e", "the binary, with the tools that people use", || {
-        let binary = binary()?;
-        Shell::new(venv("python"))
-            .args("-W error -m unittest discover --start-directory e2e --verbose")
-            .env("MILEPOST", binary)
-            .run()?;
-        Ok(Outcome::Passed)
-    }));
+    steps.extend(concurrent().into_iter().map(Step::concurrent));
     steps.push(Step::new("faults", "a few faults, and the suite that tries them all", || {
         let milepost = binary()?;
         let suite = || Shell::new(target_directory().join("debug/milepost-faults"));
@@ -86,6 +49,47 @@ pub(crate) fn steps() -> Vec<Step> {
         Ok(Outcome::Passed)
     }));
     steps
+}
+
+/// Tests that mostly wait: for servers, browsers and clocks. The longest come first, so that two at a time end together.
+fn concurrent() -> Vec<Step> {
+    vec![
+        Step::new("browser", "the pages and the component, in Chromium and Firefox", || {
+            let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/dashboard.test.js e2e/tokens.test.js \
+                         e2e/browser/component.test.js e2e/firefox.test.js";
+            Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
+            Ok(Outcome::Passed)
+        }),
+        Step::new("pytest", "the Python package, and what it plugs into", || {
+            let pytest = Shell::new(venv("python")).args("-m pytest").env("MILEPOST", binary()?);
+            pytest.current_dir(&root().join("sdks/python")).run()?;
+            Ok(Outcome::Passed)
+        }),
+        Step::new("e2e", "the binary, with the tools that people use", || {
+            let binary = binary()?;
+            Shell::new(venv("python"))
+                .args("-W error -m unittest discover --start-directory e2e --verbose")
+                .env("MILEPOST", binary)
+                .run()?;
+            Ok(Outcome::Passed)
+        }),
+        Step::new(
+            "valkey",
+            "the scripts and what is kept, on Valkey in place of Redis; an old Redis is refused",
+            valkey,
+        ),
+        Step::new("typescript", "the npm package, as it is published", || {
+            let npm = Shell::new("npm").args("test").env("MILEPOST", binary()?);
+            npm.current_dir(&root().join("sdks/typescript")).run()?;
+            Ok(Outcome::Passed)
+        }),
+        Step::new("contract", "the contract of brokers, on Redis and in a Cluster", || {
+            // Hardly any of these cases computes: they wait until jobs expire, by a clock that cannot be moved.
+            let cargo = Shell::cargo().env("RUST_TEST_THREADS", "16");
+            cargo.args("test --workspace --test contract -- contract_of_").run()?;
+            Ok(Outcome::Passed)
+        }),
+    ]
 }
 
 fn valkey() -> Result<Outcome, Failure> {
