@@ -42,7 +42,10 @@ pub(crate) async fn accept(listener: Arc<Listener>, router: Router, instance: Ar
                         let tasks = instance.tasks.clone();
                         tasks.spawn(serve(stream, client, open, admitted, router, instance));
                     }
-                    Err(refused) => turn_away(&stream, &refused),
+                    Err(refused) if instance.tls.is_none() => {
+                        send_at_once(&stream, response(&refused).as_bytes());
+                    }
+                    Err(_) => send_at_once(&stream, TLS_ALERT),
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -89,25 +92,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Sends the reason, as far as the socket accepts it at once.
-fn turn_away(stream: &Stream, refused: &Refused) {
+/// A fatal alert, `internal_error`, as a client of TLS 1.0 to 1.3 accepts it before the handshake (RFC 8446, sections 5.1 and
+/// 6.2). A problem in plain text would look to it like another protocol, and a handshake is too costly for a refusal.
+const TLS_ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+
+/// The reason as a response of HTTP/1.1.
+fn response(refused: &Refused) -> String {
     let problem = refused.json();
     let status = http::StatusCode::from_u16(refused.0.status).unwrap_or_default();
-    let response = format!(
+    format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{problem}",
         problem.len()
-    );
-    // Bytes that have arrived are read. Otherwise the kernel would reset the connection and drop the response.
+    )
+}
+
+/// Sends a refusal, as far as the socket accepts it at once.
+fn send_at_once(stream: &Stream, refusal: &[u8]) {
+    // Bytes that have arrived are read. Otherwise the kernel would reset the connection and drop the refusal.
     let mut arrived = [0; 16 << 10];
     let _ = match stream {
         Stream::Tcp(stream) => {
             let _ = stream.try_read(&mut arrived);
-            stream.try_write(response.as_bytes())
+            stream.try_write(refusal)
         }
         Stream::Unix(stream) => {
             let _ = stream.try_read(&mut arrived);
-            stream.try_write(response.as_bytes())
+            stream.try_write(refusal)
         }
         // TLS has not begun yet.
         Stream::Tls(_) => Ok(0),

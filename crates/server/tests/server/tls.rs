@@ -203,6 +203,19 @@ async fn a_client_without_tls_is_answered_400() {
 }
 
 #[tokio::test]
+async fn a_connection_too_many_is_refused_by_an_alert_of_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Certificates::in_folder(folder.path());
+    let config = Config { max_connections_per_address: Some(1), ..with_tls(&files) };
+    let server = Server::with(config).await;
+    let held = connect(&server, &files.authority, &["http/1.1"]).await.unwrap();
+    let refused = connect(&server, &files.authority, &["http/1.1"]).await.unwrap_err();
+    assert_eq!(refused.to_string(), "received fatal alert: InternalError");
+    drop(held);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_taken_over_and_a_wrong_one_is_not() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let files = Certificates::in_folder(folder.path());
