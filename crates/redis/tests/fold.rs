@@ -308,6 +308,46 @@ fn health_changes_once_when_its_time_has_come() {
 }
 
 #[test]
+fn an_end_is_folded_for_an_instance_that_skipped_publishes() {
+    with_redis(|client, runtime| {
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let job = JobId::parse("legacy").expect("a job id");
+        let publish = |json: &str, after: u64| {
+            let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+            let report = Report::new(&update, Some(Source::Publish(after)), now);
+            let call = Call::report(client.names(), &report, client.retention());
+            let answer = runtime.block_on(client.run(&call)).expect("an answer");
+            Reply::parse(answer, None).expect("one of its answers")
+        };
+        let serial = |reply: Reply| match reply {
+            Reply::Accepted(Accepted { serial: Some(serial), .. }) => serial,
+            reply => panic!("{reply:?}"),
+        };
+        let first = serial(publish(r#"{"progress":0.1}"#, 0));
+        // The other instance is at this publish, while this one has skipped it because it was behind.
+        let second = serial(publish(r#"{"progress":0.2}"#, first));
+        assert_eq!(publish(r#"{"progress":0.4}"#, first), Reply::Stale, "no end");
+        let end = r#"{"status":"completed"}"#;
+        let at_end = publish(end, first);
+        assert!(matches!(&at_end, Reply::Accepted(Accepted { repeated: false, .. })), "{at_end:?}");
+        // The other one follows.
+        assert_eq!(publish(r#"{"progress":0.3}"#, second), Reply::Stale);
+        let at_end = serial(at_end);
+        let other = publish(end, second);
+        assert!(
+            matches!(&other, Reply::AlreadyFolded { serial, .. } if *serial == at_end),
+            "{other:?}"
+        );
+        // Of an instance that is further behind than publishes are remembered, an end may be old.
+        let mut last = at_end;
+        for number in 0..60 {
+            last = serial(publish(&format!(r#"{{"progress":0.{number:02}}}"#), last));
+        }
+        assert_eq!(publish(r#"{"status":"failed"}"#, first), Reply::Stale);
+    });
+}
+
+#[test]
 fn a_lost_job_is_ended_once_and_only_if_it_is_still_silent() {
     with_redis(|client, runtime| {
         let now = Timestamp::from_micros(1_700_000_000_000_000);

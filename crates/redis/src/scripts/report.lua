@@ -91,11 +91,12 @@ if meta then
 end
 local known = layout == LAYOUT and expires > now_ms
 
+local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
 local serial, digest
 local is_legacy = origin == 'publish' or origin == 'key'
 if is_legacy then
   local answer
-  answer, serial, digest = legacy.look_up(origin, fields, after, time, known and taken, epoch, number, status_key,
+  answer, serial, digest = legacy.look_up(origin, fields, is_end, after, time, known and taken, epoch, number, status_key,
     function(ago)
       return call('HGET', job_key, tostring((written - 1 - ago) % ring))
     end)
@@ -173,7 +174,6 @@ if origin == 'request' then
 end
 
 local same_attempt = known and attempt == latest
-local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
 -- The job's children are read only where they may have to be shown. A job that begins may have children already.
 local totals, had_children
 if known_children and not same_attempt then

@@ -9,6 +9,9 @@
 -- and the publish gets a serial. The caller gives the serial of the publish before this one. If others were folded since,
 -- this publish is either one of them, or the instance that sent them missed it, and it is stale.
 --
+-- An end is different: no instance skips one. An instance that is behind skips the publishes before an end, so it may be the first to
+-- send the end although others have folded publishes that it has skipped. If the end is not among those, it is new.
+--
 -- `taken`, in a job's meta, lists the publishes that were folded last, newest first: an epoch, then for each publish a space
 -- and `serial:number:digest`. The number is that of the state that it led to, in that epoch.
 local legacy = {}
@@ -18,7 +21,7 @@ local MAX_TAKEN_BYTES = 1280
 
 -- Returns a result if this update must not be folded; else nil, its serial and its digest. `state_of(n)` is the state n
 -- places before the latest one, if it is kept.
-function legacy.look_up(origin, fields, after, time, taken, epoch, number, status_key, state_of)
+function legacy.look_up(origin, fields, is_end, after, time, taken, epoch, number, status_key, state_of)
   taken = taken or ''
   local digest = string.sub(redis.sha1hex(fields), 1, 16)
   local since = origin == 'publish' and after or -1
@@ -36,7 +39,8 @@ function legacy.look_up(origin, fields, after, time, taken, epoch, number, statu
       local state = same_epoch and state_of(number - tonumber(its_number))
       return {'folded', state or state_of(0), found}
     end
-    if origin == 'publish' then
+    local sees_all = string.find(taken, string.format(' %.0f:', since), 1, true)
+    if origin == 'publish' and not (is_end and sees_all) then
       return {'stale'}
     end
   end
