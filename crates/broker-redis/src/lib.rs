@@ -84,6 +84,13 @@ impl Redis {
         }
     }
 
+    /// How many bytes this instance may use to remember the jobs that it has reported: see [`Client::remembering`].
+    #[must_use]
+    pub fn remembering(mut self, bytes: usize) -> Self {
+        self.client = self.client.remembering(bytes);
+        self
+    }
+
     /// Queues a job, to be subscribed to or unsubscribed from, depending on whether it has a listener then.
     fn update_subscription(&self, job: &JobId) {
         self.subscribers.push(job, &self.shared.names.channel(job));

@@ -166,7 +166,7 @@ impl State {
     }
 
     /// The progress as JSON.
-    pub(crate) fn progress_json(&self) -> Option<&str> {
+    pub fn progress_json(&self) -> Option<&str> {
         self.layout.progress.get(&self.json)
     }
 

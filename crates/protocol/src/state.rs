@@ -166,6 +166,28 @@ impl State {
         self
     }
 
+    /// The same state with its pace, and with what attempts of its name usually take, as a broker stores them apart. None if they are not
+    /// bytes that a fold has stored.
+    pub fn with_pace_and_usual(
+        mut self,
+        pace: Option<&[u8]>,
+        usual: Option<&[u8]>,
+    ) -> Option<Self> {
+        self.pace = match pace {
+            Some(pace) => Some(Box::new(Pace::decode(pace)?)),
+            None => None,
+        };
+        if let Some(usual) = usual {
+            self.layout.usual = Some(Arc::new(Usual::decode(usual)?));
+        }
+        Some(self)
+    }
+
+    /// The stage as JSON.
+    pub fn stage_json(&self) -> Option<&str> {
+        self.layout.stage.get(&self.json)
+    }
+
     /// The same state with what attempts of the job's name usually take: it was made of `other`.
     pub(crate) fn with_usual_of(mut self, other: &Self) -> Self {
         if let Some(usual) = &other.layout.usual {

@@ -1,10 +1,13 @@
 //! What a report costs Redis: its own processor time for each, over one pipelined connection, beside a script that does
 //! nothing. `cargo run --release -p milepost-redis --example report_cost [rounds]`
+#![recursion_limit = "256"]
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use milepost_protocol::{Timestamp, Update};
 use milepost_redis::{Address, Call, Client, Names, Report, Retention, ServerId, Source};
 use milepost_redis_servers::Server;
@@ -96,6 +99,32 @@ fn commands(
     Ok(commands)
 }
 
+/// Microseconds of the server's for each report of a client that remembers its jobs, and how many of them it folds itself.
+async fn measure_client(
+    it: &mut Connection,
+    client: &Client,
+) -> Result<(f64, f64), Box<dyn std::error::Error>> {
+    let (used, swaps) = (it.used()?, client.swaps());
+    let jobs: Vec<_> = (3 * JOBS..4 * JOBS).collect();
+    for frame in 0..REPORTS {
+        for jobs in jobs.chunks(DEPTH) {
+            let reports = jobs.iter().map(|job| {
+                async move {
+                    let update = Update::parse(None, update(*job, frame).as_bytes())
+                        .map_err(|error| error.to_string())?;
+                    let reply = client.report(&update, Timestamp::now()).await;
+                    reply.map(drop).map_err(|failure| failure.to_string())
+                }
+                .boxed_local()
+            });
+            join_all(reports).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
+    let [count, swaps] = [(JOBS * REPORTS) as f64, (client.swaps() - swaps) as f64];
+    Ok(((it.used()? - used) / count * 1e6, swaps / count))
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds = std::env::args().nth(1).map_or(Ok(5), |rounds| rounds.parse::<usize>())?;
     let server = Server::start();
@@ -126,6 +155,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("a report, the server asked who it is", commands(names, JOBS, None, false)?),
         ("a legacy publish", commands(names, 2 * JOBS, None, true)?),
     ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = client.remembering(16 << 20);
+    let mut by_client = Vec::new();
     let mut measured = vec![Vec::new(); figures.len()];
     // The first round fills the histories.
     for round in 0..=rounds {
@@ -135,11 +167,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 measured.push(micros);
             }
         }
+        let figures = runtime.block_on(measure_client(&mut it, &client))?;
+        if round > 0 {
+            by_client.push(figures);
+        }
     }
     println!("µs of Redis' processor, median of {rounds} rounds of {} each", JOBS * REPORTS);
     for ((name, _), mut measured) in figures.into_iter().zip(measured) {
         measured.sort_by(f64::total_cmp);
         println!("{:6.2}  {name}", measured[measured.len() / 2]);
     }
+    by_client.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    let (micros, share) = by_client[by_client.len() / 2];
+    println!("{micros:6.2}  a report of a client that folds {:.0} % itself", 100.0 * share);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The one argument of the report script: `MessagePack` values, one after the other, in the order in which `report.lua` names
 //! them. The Python package has the same encoder; both are held to `spec/fixtures/redis-arguments.json`.
 
+use crate::meta::{NIL, push_bytes, push_number};
+
 /// The arguments of `report.lua`, encoded. A missing one is nil.
 #[derive(Debug)]
 pub(crate) struct Arguments {
@@ -27,8 +29,8 @@ impl Arguments {
     pub(crate) fn bytes(mut self, name: &'static str, value: Option<&[u8]>) -> Self {
         self.note(name);
         match value {
-            Some(value) => self.push_bytes(value),
-            None => self.bytes.push(0xc0),
+            Some(value) => push_bytes(&mut self.bytes, value),
+            None => self.bytes.push(NIL),
         }
         self
     }
@@ -37,8 +39,8 @@ impl Arguments {
     pub(crate) fn number(mut self, name: &'static str, value: Option<u64>) -> Self {
         self.note(name);
         match value {
-            Some(value) => self.push_number(value),
-            None => self.bytes.push(0xc0),
+            Some(value) => push_number(&mut self.bytes, value),
+            None => self.bytes.push(NIL),
         }
         self
     }
@@ -62,37 +64,6 @@ impl Arguments {
     fn note(&mut self, name: &'static str) {
         if let Some(names) = &mut self.names {
             names.push(name);
-        }
-    }
-
-    fn push_bytes(&mut self, bytes: &[u8]) {
-        let length = bytes.len();
-        match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(length), _) if length < 32 => self.bytes.push(0xa0 | length),
-            (_, Ok(length)) => {
-                self.bytes.push(0xda);
-                self.bytes.extend(length.to_be_bytes());
-            }
-            (_, Err(_)) => {
-                self.bytes.push(0xdb);
-                // An update is far smaller than 4 GiB.
-                self.bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-            }
-        }
-        self.bytes.extend(bytes);
-    }
-
-    fn push_number(&mut self, number: u64) {
-        match (u8::try_from(number), u32::try_from(number)) {
-            (Ok(number), _) if number < 128 => self.bytes.push(number),
-            (_, Ok(number)) => {
-                self.bytes.push(0xce);
-                self.bytes.extend(number.to_be_bytes());
-            }
-            (_, Err(_)) => {
-                self.bytes.push(0xcf);
-                self.bytes.extend(number.to_be_bytes());
-            }
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use milepost_protocol::{
-    JobId, LogLine, MAX_CHILDREN, MAX_RUNS, MAX_STAGE_RECORD_BYTES, NAME_TTL, Position, Run,
+    JobId, LogLine, MAX_CHILDREN, MAX_RUNS, MAX_STAGE_RECORD_BYTES, NAME_TTL, Position, Run, State,
     Timestamp,
 };
 use redis::Cmd;
@@ -11,7 +11,7 @@ use crate::report::{ChildChange, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
 use crate::script::{
     CHILD, CLOCK, CLOCK_NEXT, DUE, EXPIRE, FORGET, LEGACY, LEGACY_END, LOG_APPEND, LOG_READ, PROBE,
-    READ, REPORT, REPORT_END, RUNS, SILENT, Script,
+    READ, REPORT, REPORT_END, RUNS, SILENT, SWAP, Script,
 };
 
 /// One run of a script.
@@ -55,6 +55,33 @@ impl Call {
         };
         let keys = written_keys(names, report.update.job());
         Self { script, keys, arguments: vec![report.arguments(names, retention).into_bytes()] }
+    }
+
+    /// Stores a job's next state, which was folded here, if the job still has the first `meta`; the second one is the new one.
+    /// `fields` are those of the state, and of the state after it. `expires` and `until` are in milliseconds by the server's clock.
+    pub(crate) fn swap(
+        names: Names,
+        state: &State,
+        [before, after]: [&[u8]; 2],
+        [field, next_field]: [u64; 2],
+        expires: u64,
+        until: i64,
+        proof: &str,
+    ) -> Self {
+        let text = |number: &dyn ToString| number.to_string().into_bytes();
+        let arguments = vec![
+            before.to_vec(),
+            after.to_vec(),
+            state.json().as_bytes().to_vec(),
+            text(&field),
+            text(&expires),
+            text(&until),
+            names.publish().as_bytes().to_vec(),
+            names.channel(state.job()).into_bytes(),
+            proof.as_bytes().to_vec(),
+            text(&next_field),
+        ];
+        Self { script: &SWAP, keys: names.keys(state.job()).into(), arguments }
     }
 
     /// Reads the newest `most` of a job's states after a position.

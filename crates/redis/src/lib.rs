@@ -12,6 +12,7 @@ mod call;
 mod client;
 mod connection;
 mod failure;
+mod meta;
 mod names;
 mod published;
 mod read;
@@ -21,6 +22,7 @@ mod retention;
 mod script;
 mod shared_connection;
 mod slots;
+mod swap;
 
 pub use address::{Address, InvalidAddress};
 pub use answer::Answer;

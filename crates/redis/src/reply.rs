@@ -47,11 +47,22 @@ pub struct Accepted {
     pub(crate) left: Option<JobId>,
     /// The job's score for the list of clocks, if that is on another server.
     pub(crate) clock: Option<String>,
+    /// The job's meta, and the length of the state that the next one overwrites, if the caller wanted them.
+    pub(crate) meta: Option<(Vec<u8>, u64)>,
 }
 
 impl Accepted {
-    fn plain(state: State, repeated: bool) -> Self {
-        Self { state, repeated, serial: None, server: None, index: None, left: None, clock: None }
+    pub(crate) fn plain(state: State, repeated: bool) -> Self {
+        Self {
+            state,
+            repeated,
+            serial: None,
+            server: None,
+            index: None,
+            left: None,
+            clock: None,
+            meta: None,
+        }
     }
 }
 
@@ -77,8 +88,22 @@ impl Reply {
                 let index = set()?.zip(set()?).map(|(begun, expires)| [begun, expires]);
                 let left = set()?.and_then(|parent| JobId::parse(&parent).ok());
                 let clock = set()?;
-                let repeated = false;
-                Self::Accepted(Accepted { state, repeated, serial, server, index, left, clock })
+                let meta = match (parts.next(), parts.next()) {
+                    (Some(meta), Some(length)) => {
+                        Some((meta, text(length)?.parse().map_err(|_| unexpected())?))
+                    }
+                    _ => None,
+                };
+                Self::Accepted(Accepted {
+                    state,
+                    repeated: false,
+                    serial,
+                    server,
+                    index,
+                    left,
+                    clock,
+                    meta,
+                })
             }
             "repeated" => Self::Accepted(Accepted::plain(state(next()?)?, true)),
             "ended" => Self::Refused(milepost_protocol::Refusal::AttemptEnded {

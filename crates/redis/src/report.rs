@@ -38,6 +38,15 @@ impl ServerId {
         let valid = i64::try_from(Self::VALID.as_millis()).unwrap_or(0);
         Self { id: id.into(), until: sent.saturating_add(valid) }
     }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Until when it is valid, in milliseconds by the server's clock.
+    pub(crate) fn until(&self) -> i64 {
+        self.until
+    }
 }
 
 /// The input of the report script.
@@ -57,6 +66,8 @@ pub struct Report<'a> {
     pub ignore_key: bool,
     /// What is known of the name that the update gives its job.
     pub past: Past<'a>,
+    /// Whether the answer is to have the job's meta, so that the caller can fold the next report.
+    pub wants_meta: bool,
 }
 
 /// What is known of earlier attempts of a name.
@@ -72,11 +83,20 @@ impl<'a> Report<'a> {
     /// A reporter's update, or a legacy worker's.
     pub fn new(update: &'a Update, source: Option<Source<'a>>, now: Timestamp) -> Self {
         let past = Past::default();
-        Self { update, source, now, deadline: None, server: None, ignore_key: false, past }
+        Self {
+            update,
+            source,
+            now,
+            deadline: None,
+            server: None,
+            ignore_key: false,
+            past,
+            wants_meta: false,
+        }
     }
 
     pub(crate) fn arguments(&self, names: Names, retention: &Retention) -> Arguments {
-        let Self { update, source, now, deadline, server, ignore_key, past } = self;
+        let Self { update, source, now, deadline, server, ignore_key, past, wants_meta } = self;
         let arguments = Arguments::default()
             .text("channel", Some(&names.channel(update.job())))
             .text("publish", Some(names.publish()))
@@ -114,6 +134,7 @@ impl<'a> Report<'a> {
         .flag("ignore_key", *ignore_key)
         .bytes("given_usual", past.runs)
         .text("given_weights", past.stage_weights)
+        .flag("wants_meta", *wants_meta)
     }
 }
 
@@ -163,6 +184,7 @@ impl JobRequest<'_> {
             .flag("ignore_key", false)
             .bytes("given_usual", None)
             .text("given_weights", None)
+            .flag("wants_meta", false)
     }
 }
 

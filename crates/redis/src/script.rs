@@ -60,6 +60,7 @@ pub(crate) static REPORT: Script = Script::new(FOLD);
 pub(crate) static REPORT_END: Script = Script::allow_oom(FOLD);
 pub(crate) static LEGACY: Script = Script::new(LEGACY_FOLD);
 pub(crate) static LEGACY_END: Script = Script::allow_oom(LEGACY_FOLD);
+pub(crate) static SWAP: Script = Script::new(&[include_str!("scripts/swap.lua")]);
 pub(crate) static READ: Script = Script::new(&[include_str!("scripts/read.lua")]);
 pub(crate) static CLOCK: Script =
     Script::new(&[include_str!("scripts/attempt.lua"), include_str!("scripts/clock.lua")]);

@@ -1,6 +1,6 @@
 //! One connection to Redis that all callers share, and that is replaced when it is lost.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,12 @@ struct Live {
     ahead: AtomicI64,
     /// The server's identity, as the report script answered it over this connection. None for a Cluster, which has many servers.
     server: Mutex<Option<ServerId>>,
+    /// Whether a script has been sent that asks for the identity anew.
+    asks: AtomicBool,
 }
+
+/// The identity is asked for anew when it is valid for no longer than this, in milliseconds.
+const SOON: i64 = 50;
 
 impl SharedConnection {
     /// Does not connect yet.
@@ -62,7 +67,12 @@ impl SharedConnection {
             self.patience,
             current.0.get_or_try_init(|| async {
                 let (connection, ahead) = connect(&self.address, self.patience).await?;
-                Ok(Live { connection, ahead: ahead.into(), server: Mutex::default() })
+                Ok(Live {
+                    connection,
+                    ahead: ahead.into(),
+                    server: Mutex::default(),
+                    asks: AtomicBool::new(false),
+                })
             }),
         );
         match made.await {
@@ -111,6 +121,31 @@ impl SharedConnection {
         };
         let parts: Option<Vec<_>> = parts.into_iter().map(bytes).collect();
         parts.map(Answer).ok_or_else(|| Failure::unexpected("text"))
+    }
+
+    /// Runs a script over that connection and no other. None if its server accepts no writes.
+    pub(crate) async fn run_only_on(
+        &self,
+        connected: &Connected,
+        call: &Call,
+    ) -> Result<Option<Answer>, Failure> {
+        let command = call.command();
+        let mut result = connected.send(&command).await;
+        if let Err(error) = &result
+            && error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
+        {
+            result = match connected.send(&call.script().load()).await {
+                Ok(_) => connected.send(&command).await,
+                Err(error) => Err(error),
+            };
+        }
+        match result {
+            Ok(value) => Ok(Some(Answer(bytes(value).into_iter().collect()))),
+            Err(error) => {
+                self.give_up_if_useless(connected, &error);
+                if is_elsewhere(&error) { Ok(None) } else { Err(Failure::of_script(&error)) }
+            }
+        }
     }
 
     /// Sends a command that changes nothing. Sends it again if the connection was lost.
@@ -211,8 +246,26 @@ impl Connected {
         }
     }
 
-    pub(crate) fn server(&self) -> Option<ServerId> {
-        self.0.get()?.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The server's identity for a script that is sent at `now`, in milliseconds by the server's clock; none if the script has to ask.
+    /// Shortly before the identity is no longer valid, one caller gets none, and the others need not wait for its answer.
+    pub(crate) fn server_at(&self, now: i64) -> Option<ServerId> {
+        self.server_unless(now, |asks| asks.swap(true, Ordering::Relaxed))
+    }
+
+    /// The same, but the caller does not ask.
+    pub(crate) fn known_server_at(&self, now: i64) -> Option<ServerId> {
+        self.server_unless(now, |asks| asks.load(Ordering::Relaxed))
+    }
+
+    fn server_unless(
+        &self,
+        now: i64,
+        is_asked_for: impl Fn(&AtomicBool) -> bool,
+    ) -> Option<ServerId> {
+        let live = self.0.get()?;
+        let server = live.server.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let left = server.until().saturating_sub(now);
+        (left > 0 && (left > SOON || is_asked_for(&live.asks))).then_some(server)
     }
 
     /// Remembers the identity that the report script answered. The script was sent at `sent`, in milliseconds by the
@@ -223,6 +276,7 @@ impl Connected {
         {
             let server = Some(ServerId::new(id, sent));
             *live.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+            live.asks.store(false, Ordering::Relaxed);
         }
     }
 

@@ -277,7 +277,8 @@ fn open_broker(
 ) -> Result<OpenBroker, RunError> {
     if let Some(url) = &config.redis_url {
         tracing::info!(address = %url.0, "states are kept in Redis");
-        let redis = Arc::new(Redis::new(url.0.clone(), config.retention(), clock));
+        let redis = Redis::new(url.0.clone(), config.retention(), clock);
+        let redis = Arc::new(redis.remembering(memory.reported));
         return Ok((redis.clone(), redis));
     }
     let limits = config.broker_limits(memory);

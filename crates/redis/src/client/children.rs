@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::connection::wall_clock;
 use crate::names::PARENTS;
 use crate::reply::{Accepted, Reply};
-use crate::report::{ChildChange, JobRequest, Past, Source};
+use crate::report::{ChildChange, JobRequest, Report, Source};
 
 /// What a client remembers about children.
 #[derive(Default)]
@@ -216,8 +216,7 @@ impl Client {
     /// again.
     async fn end_with_children(&self, state: &State, now: Timestamp) -> Result<(), Failure> {
         if let Some(end) = state.end_with_children() {
-            self.fold(&end, Some(Source::Lost(state.position())), now, false, Past::default())
-                .await?;
+            self.fold(&Report::new(&end, Some(Source::Lost(state.position())), now)).await?;
         }
         Ok(())
     }

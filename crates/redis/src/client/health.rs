@@ -6,7 +6,7 @@ use super::Client;
 use crate::Failure;
 use crate::call::Call;
 use crate::names::{CLOCKS, STARTED_OVER};
-use crate::report::{Past, Source};
+use crate::report::{Report, Source};
 
 impl Client {
     /// The time by the server's clock, in milliseconds, and at most `most` jobs whose health may have to change by then.
@@ -127,8 +127,7 @@ impl Client {
                     lost.ok_or_else(|| Failure::unexpected("a lost job"))?;
                 let end = Update::end_of_lost(job, attempt, Duration::from_millis(silence));
                 // Another answer than an accepted end means that a report or another instance came first.
-                let past = Past::default();
-                self.fold(&end, Some(Source::Lost(position)), now, false, past).await?;
+                self.fold(&Report::new(&end, Some(Source::Lost(position)), now)).await?;
             }
             _ => {}
         }

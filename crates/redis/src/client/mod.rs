@@ -4,6 +4,7 @@ mod children;
 mod health;
 mod index;
 mod job_log;
+mod recent;
 mod runs;
 mod servers;
 mod states;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 
 use self::children::Children;
+use self::recent::{Folded, RecentJobs};
 use self::runs::KnownRuns;
 use crate::answer::Answer;
 use crate::call::Call;
@@ -38,6 +40,7 @@ pub struct Client {
     /// Boxed, so that a client is small.
     children: Box<Children>,
     runs: Box<KnownRuns>,
+    recent: Box<RecentJobs>,
 }
 
 impl Client {
@@ -50,6 +53,7 @@ impl Client {
             retention,
             children: Box::default(),
             runs: Box::default(),
+            recent: Box::default(),
         }
     }
 
@@ -91,10 +95,16 @@ impl Client {
         if let Err(invalid) = self.check_parent(update, now).await? {
             return Ok(Reply::InvalidParent(invalid));
         }
+        let wants_meta = match self.fold_here(update).await? {
+            Folded::Stored(state) => return Ok(Reply::Accepted(Accepted::plain(state, false))),
+            Folded::Not => !update.status().is_end() && !self.names.is_cluster(),
+            Folded::Changed => false,
+        };
         let runs = self.runs_for(update, now).await;
         let weights = Self::weights_for(update, runs.as_deref());
         let past = Past { runs: runs.as_deref(), stage_weights: weights.as_deref() };
-        let reply = self.fold(update, None, now, false, past).await?;
+        let report = Report { past, wants_meta, ..Report::new(update, None, now) };
+        let reply = self.fold(&report).await?;
         let Reply::Adopt(json) = reply else { return Ok(reply) };
         // A legacy worker has reported this job, and no server has folded its value yet.
         let readable = match self.adopt(update.job(), &json, now).await {
@@ -102,7 +112,7 @@ impl Client {
             Err(Failure::Full(_)) if update.status().is_end() => false,
             adopted => adopted?.is_some(),
         };
-        self.fold(update, None, now, !readable, past).await
+        self.fold(&Report { ignore_key: !readable, ..report }).await
     }
 
     /// Folds the value that a legacy worker set under a job's key. Returns the state that it led to; none if it is unreadable
@@ -120,27 +130,19 @@ impl Client {
         else {
             return Ok(None);
         };
-        match self.fold(&update, Some(Source::Key(json)), now, false, Past::default()).await? {
+        match self.fold(&Report::new(&update, Some(Source::Key(json)), now)).await? {
             Reply::Accepted(Accepted { state, .. }) => Ok(Some(state)),
             _ => Ok(None),
         }
     }
 
-    async fn fold(
-        &self,
-        update: &Update,
-        source: Option<Source<'_>>,
-        now: Timestamp,
-        ignore_key: bool,
-        past: Past<'_>,
-    ) -> Result<Reply, Failure> {
-        let named = update.attempt().map(u32::from);
-        let report = Report { ignore_key, past, ..Report::new(update, source, now) };
+    async fn fold(&self, report: &Report<'_>) -> Result<Reply, Failure> {
+        let named = report.update.attempt().map(u32::from);
         let call = |deadline, server| {
             let report = Report { deadline, server, ..report.clone() };
             Call::report(self.names, &report, &self.retention)
         };
-        self.in_time(update.job(), named, call).await
+        self.in_time(report.update.job(), named, call).await
     }
 
     /// Puts a request for a job's worker into the job's state.
@@ -175,8 +177,8 @@ impl Client {
             // it up as lost.
             let patience = self.connection.patience().mul_f64(0.95).as_millis();
             let deadline = Some(sent + i64::try_from(patience).unwrap_or(i64::MAX));
-            let call = call(deadline, connected.server());
-            let reply =
+            let call = call(deadline, connected.server_at(sent));
+            let mut reply =
                 Reply::parse(self.connection.run_on(connected.clone(), &call).await?, named)?;
             match reply {
                 Reply::Late(theirs) if !last => {
@@ -184,7 +186,7 @@ impl Client {
                     connected.raise_ahead(theirs - wall_clock());
                 }
                 Reply::Late(_) => break,
-                Reply::Accepted(ref accepted) => {
+                Reply::Accepted(ref mut accepted) => {
                     if let Some(id) = &accepted.server {
                         connected.set_server(id, sent);
                     }
@@ -201,6 +203,7 @@ impl Client {
                     if !accepted.repeated {
                         self.record_run(&accepted.state).await;
                     }
+                    self.remember(accepted);
                     return Ok(reply);
                 }
                 reply => return Ok(reply),

@@ -32,6 +32,8 @@ pub(crate) struct Budget {
     pub(crate) subscriptions: usize,
     /// For the logs of watched jobs. The hub counts them itself.
     pub(crate) logs: usize,
+    /// For the jobs that this instance has reported to Redis lately. The client counts them itself.
+    pub(crate) reported: usize,
     /// For job logs. The embedded broker counts them itself.
     pub(crate) job_logs: usize,
     /// For the bodies of requests while they are read and parsed.
@@ -62,12 +64,13 @@ impl Budget {
     pub(crate) fn new(limit: usize, max_body: usize, shared_states: bool) -> Self {
         let part = |sixty_fourths: usize| limit / 64 * sixty_fourths;
         let states = if shared_states { 0 } else { Self::states_of(limit) };
-        let (logs, job_logs) = if shared_states { (24, 0) } else { (4, 2) };
+        let (logs, job_logs, reported) = if shared_states { (20, 0, 4) } else { (4, 2, 0) };
         Self {
             limit,
             states,
             subscriptions: part(6),
             logs: part(logs),
+            reported: part(reported),
             job_logs: part(job_logs),
             bodies: Share::new("bodies", part(8).max(max_body.saturating_mul(3))),
             responses: Share::new("responses", part(4)),
@@ -183,7 +186,12 @@ mod tests {
             let shares: usize = budget.shares().iter().map(|share| share.limit()).sum();
             // Logs may exceed their share by a quarter before watchers are shed.
             let logs = budget.logs / 4 * 5;
-            let all = budget.states + budget.subscriptions + logs + budget.job_logs + shares;
+            let all = budget.states
+                + budget.subscriptions
+                + logs
+                + budget.job_logs
+                + budget.reported
+                + shares;
             // The runtime, the sockets, the heads of requests and the allocator take the rest, almost a quarter.
             assert!(all <= budget.limit / 64 * 49, "{all}");
         }

@@ -235,6 +235,7 @@ class RedisClient:
             # What a name's jobs usually take is read and kept by servers and by the Rust reporter.
             "given_usual": None,
             "given_weights": None,
+            "wants_meta": False,
         }
         if origin == "report":
             script = REPORT_END if is_end(update) else REPORT

@@ -7,12 +7,13 @@
 -- ARGV  one string: the arguments named below, each as MessagePack, one after the other; nil where one is missing
 --
 -- Returns  state                                           it was folded
---          {'new', state, serial, server, begun, expires, left, clock}
+--          {'new', state, serial, server, begun, expires, left, clock, meta, length}
 --                                                          it was folded, with further values: the serial of the legacy
 --                                                          publish; the server's identity, if the script had to ask for it;
 --                                                          the scores that the caller has to write to the index; the parent
 --                                                          that the job leaves; the score that the caller has to write to
---                                                          the clocks. '' if none
+--                                                          the clocks; '' if none. If the caller wants them, the job's meta,
+--                                                          and the length of the state that the next one overwrites
 --          {'repeated', state}                             the end, or the request, that the job has already
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
@@ -26,7 +27,7 @@
 --          and the results of legacy.lua
 local channel, publish, job, origin, fields, status, named, ttl, stage, progress, current, total, stage_progress,
   given_attributes, given_eta, has_eta_high, is_paused, has_timestamp, random, keep, keep_ended, max_states, max_bytes,
-  deadline, server, server_until, after, ignore_key, given_usual, given_weights
+  deadline, server, server_until, after, ignore_key, given_usual, given_weights, wants_meta
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
@@ -53,6 +54,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
 -- ignore_key                whether to ignore the value that a legacy worker set under the status key: it cannot be read
 -- given_usual               what runs.lua recorded of the name that the update gives the job, if anything
 -- given_weights             the weights of the stages that the update declares without any, by that record, as JSON
+-- wants_meta                whether the caller may fold the next report itself: see swap.lua
 local status_key, job_key, begun_key, expires_key, clocks_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 
@@ -488,9 +490,10 @@ if not is_legacy then
 end
 
 local index_apart = is_due and not begun_key
-if digest or asked or index_apart or left or clock_apart then
+if digest or asked or index_apart or left or clock_apart or wants_meta then
   return {'new', state, serial and string.format('%.0f', serial) or '', asked or '',
     index_apart and string.format('%.0f', begun) or '', index_apart and tostring(indexed) or '', left and cjson.decode('[' .. left .. ']')[1] or '',
-    clock_apart and tostring(clock_apart) or ''}
+    clock_apart and tostring(clock_apart) or '',
+    wants_meta and meta or nil, wants_meta and call('HSTRLEN', job_key, tostring(written % ring)) or nil}
 end
 return state
