@@ -235,8 +235,9 @@ def test_a_server_that_is_full(fake: Fake, reporter: Make, job_id: str, warnings
     assert eventually(lambda: make.flush(1))
     ended = {update["job_id"] for update in server.updates if update["status"] == "completed"}
     assert len(ended) == 20
-    # Once for all of them, and once that it is over.
-    assert [re.sub(r"http://\S+", "it", warning) for warning in warnings()[1:]] == ["reporting to it works again"]
+    # Once for all of them, and once that it is over. The server is in this process, and may be slow.
+    rest = [re.sub(r"http://\S+", "it", warning) for warning in warnings()[1:] if "in time" not in warning]
+    assert rest == ["reporting to it works again"]
 
 
 def test_a_real_server_that_is_full(tmp_path: Path, reporter: Make, warnings: Warnings) -> None:

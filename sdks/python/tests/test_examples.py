@@ -15,7 +15,8 @@ from live_server import ENVIRONMENT, PATIENCE, LiveServer, eventually, free_port
 from reported import history, state, until
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-STAGES = ("uploading", "analyzing", "captioning", "cropping", "complete")
+# The first one is that of a job that has not entered any.
+STAGES = ("processing", "uploading", "analyzing", "captioning", "cropping", "complete")
 SOURCES = Path(__file__).parents[1] / "src"
 
 
