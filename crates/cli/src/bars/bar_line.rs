@@ -47,7 +47,9 @@ impl Layout {
             return Self { name: 0, bar: 0, details: 0 };
         }
         // A long name leaves something to the other parts.
-        let name = if details > 0 { name.min((available * 2 / 5).max(12)) } else { name };
+        // By the whole width: rows with longer and shorter percentages have their bars below each other.
+        let name =
+            if details > 0 { name.min((columns.saturating_sub(6) * 2 / 5).max(12)) } else { name };
         let name = name.min(available - 1);
         let after_name = available - name - 1;
         if after_name < MIN_BAR + 1 {
@@ -207,6 +209,31 @@ mod tests {
             row("backup-of-2026-1", &summary, 40),
             "backup-of-20… ━━━╌╌╌  50 %  Frame 3 of…"
         );
+    }
+
+    #[test]
+    fn bars_are_below_each_other_whatever_the_status() {
+        let name = "import:a-name-that-is-so-long-that-no-column-has-room-for-it";
+        let begins = |name, summary: &JobSummary, columns| {
+            let options = RowOptions { columns, name_width: 60, ..RowOptions::default() };
+            let text = bar_line(name, Some(summary), options);
+            text.chars().position(|c| matches!(c, '━' | '╌')).unwrap()
+        };
+        for columns in [40, 80, 200] {
+            let columns_of_bars = [
+                begins("a", &JobSummary { message: Some("m".into()), ..at(0.1) }, columns),
+                begins(name, &JobSummary { progress: None, stage: "s".into(), ..at(0.0) }, columns),
+                begins(
+                    "b",
+                    &JobSummary { error: Some("e".into()), ..JobSummary::new(Status::Failed) },
+                    columns,
+                ),
+            ];
+            assert!(
+                columns_of_bars.iter().all(|at| *at == columns_of_bars[0]),
+                "{columns_of_bars:?}"
+            );
+        }
     }
 
     #[test]

@@ -166,11 +166,13 @@ impl Screen {
     }
 
     /// After [`finish`](Self::finish): a line below everything.
-    pub(crate) fn say_last(&self, line: &str) {
+    pub(crate) fn say_last(&self, lines: &[String]) {
         let inner = self.lock();
         let mut out = inner.cursor.to_empty_row();
-        out.extend_from_slice(sanitized(line).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        for line in lines {
+            out.extend_from_slice(sanitized(line).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
         let _ = io::stderr().write_all(&out);
     }
 

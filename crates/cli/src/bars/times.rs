@@ -58,9 +58,10 @@ impl JobTimes {
         }
     }
 
-    /// From the start to the end, or until now.
+    /// From the start to the end, or until now. A job whose end is all that was reported took no time that is known.
     pub(crate) fn took(&self, now: Timestamp) -> Option<Duration> {
-        Some(self.ended.unwrap_or(now).since(self.started?))
+        let took = self.ended.unwrap_or(now).since(self.started?);
+        (self.ended.is_none() || !took.is_zero()).then_some(took)
     }
 
     /// In words, how long it still takes. None if the state has no estimate.
@@ -145,6 +146,8 @@ mod tests {
         let ended = format!(r#""status":"failed",{start},"ended_at":"2026-01-01T00:03:00Z""#);
         assert_eq!(took(&ended), Some(180));
         assert_eq!(took(r#""status":"completed","timestamp":"2026-01-01T00:02:00Z""#), None);
+        let at_once = r#""started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:00Z""#;
+        assert_eq!(took(&format!(r#""status":"completed",{at_once}"#)), None);
         // A worker's own field of that name.
         assert_eq!(took(r#""status":"processing","started_at":{"x":1}"#), None);
     }

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
+use console::measure_text_width;
 use milepost_protocol::JobId;
 
 use super::ci_log;
 use super::pty::Pty;
-use crate::bars::{Screen, Terminal, sanitized};
+use crate::bars::{Screen, Terminal, columns, sanitized};
 use crate::exit::warn;
 
 /// Prints Milepost's own messages, if there is a terminal or a CI system's log to print them to.
@@ -30,7 +31,12 @@ impl Announcer {
     /// While the command runs.
     pub(super) fn line(&self, text: &str) {
         match &self.screen {
-            Some(screen) => screen.say(&format!("milepost: {}", sanitized(text))),
+            Some(screen) => {
+                let line = format!("milepost: {}", sanitized(text));
+                for row in fitted(&line, columns()) {
+                    screen.say(&row);
+                }
+            }
             None if self.logs => warn(text),
             None => {}
         }
@@ -44,8 +50,33 @@ impl Announcer {
     /// After the command has ended.
     pub(super) fn last_line(&self, text: &str) {
         match &self.screen {
-            Some(screen) => screen.say_last(&format!("milepost: {text}")),
+            Some(screen) => screen.say_last(&fitted(&format!("milepost: {text}"), columns())),
             None => self.line(text),
         }
+    }
+}
+
+/// The text in one row, or with the link at its end in a row of its own if there is no room for both: a link in one piece
+/// can be selected and opened.
+fn fitted(text: &str, columns: usize) -> Vec<String> {
+    match text.rsplit_once(' ') {
+        Some((before, link)) if link.contains("://") && measure_text_width(text) > columns => {
+            let before = before.strip_suffix(" ·").unwrap_or(before);
+            vec![before.to_owned(), link.to_owned()]
+        }
+        _ => vec![text.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_without_room_has_a_row_of_its_own() {
+        let line = "milepost: a completed in 3.5 s · http://host/?job=a";
+        assert_eq!(fitted(line, 80), [line]);
+        assert_eq!(fitted(line, 40), ["milepost: a completed in 3.5 s", "http://host/?job=a"]);
+        assert_eq!(fitted("milepost: a line without one", 10), ["milepost: a line without one"]);
     }
 }

@@ -134,7 +134,9 @@ impl Printed {
             reason = "clamped to 0…100"
         )]
         let step = summary.progress.map(|p| (p.clamp(0.0, 1.0) * 100.0 + 1e-9) as u8 / STEP);
-        let due = self.stage != summary.stage
+        // A command that has printed nothing yet has nothing to say.
+        let is_news = summary.progress.is_some() || !summary.details().is_empty();
+        let due = self.stage != summary.stage && is_news
             || step.is_some() && self.step != step
             || now.saturating_duration_since(self.at) >= AT_LEAST;
         if due {
@@ -165,6 +167,8 @@ mod tests {
             (0..=1000).filter(|n| printed.is_due(&at(f64::from(*n) / 1000.0, "a"), t0)).count();
         assert_eq!(due, 11);
         assert!(printed.is_due(&at(1.0, "b"), t0));
+        let silent = JobSummary { progress: None, ..at(0.0, "processing") };
+        assert!(!Printed::new(t0).is_due(&silent, t0));
         assert!(!printed.is_due(&at(1.0, "b"), t0 + Duration::from_secs(29)));
         assert!(printed.is_due(&at(1.0, "b"), t0 + Duration::from_secs(30)));
     }

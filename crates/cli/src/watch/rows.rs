@@ -9,9 +9,6 @@ use super::keys::Key;
 use super::watched_jobs::{Child, Watched, WatchedJobs};
 use crate::bars::{RowOptions, bar_line, colours};
 
-/// Names are cut to this.
-const MAX_NAME: usize = 40;
-
 /// Failed jobs that a summary names, at most.
 const MAX_NAMED: usize = 5;
 
@@ -70,7 +67,7 @@ pub(super) fn rows(
     let indented = |child: &&Child| child.job.as_str().len() + INDENT.len();
     let names = names.chain(children.iter().flatten().map(indented));
     let options = RowOptions {
-        name_width: names.max().unwrap_or(0).min(MAX_NAME),
+        name_width: names.max().unwrap_or(0),
         columns,
         frame,
         colours: colours(),
