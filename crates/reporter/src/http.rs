@@ -9,11 +9,10 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::invalid_url::{InvalidUrl, without_password};
-use crate::job_log::LogOutcome;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
 use crate::tls::tls_config;
-use crate::transport::{Failure, Outgoing, Transport};
+use crate::transport::{Failure, LogOutcome, Outgoing, Transport};
 
 /// Reports by `POST`: `spec/README.md`, section 10.
 #[derive(Clone)]

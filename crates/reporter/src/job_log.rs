@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::backoff::Backoff;
 use crate::http::Http;
 use crate::notice::{Notice, NoticeHook};
-use crate::transport::Failure;
+use crate::transport::{Failure, LogOutcome};
 
 /// The most lines of a job that wait to be sent. Older ones are dropped.
 const MAX_LINES: usize = 512;
@@ -65,18 +65,6 @@ struct Pending {
     dropped: u64,
     /// How often the server did not know the job.
     unknown: u32,
-}
-
-/// What became of the lines of one request.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum LogOutcome {
-    Accepted,
-    /// The job was not reported yet.
-    UnknownJob,
-    /// They will not be accepted.
-    Rejected {
-        reason: String,
-    },
 }
 
 impl JobLogs {

@@ -34,3 +34,15 @@ pub(crate) enum Failure {
     /// The server rejects a batch, or one of this size in the available time.
     BatchRejected,
 }
+
+/// What became of the lines of one request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LogOutcome {
+    Accepted,
+    /// The job was not reported yet.
+    UnknownJob,
+    /// They will not be accepted.
+    Rejected {
+        reason: String,
+    },
+}

@@ -82,7 +82,7 @@ fn a_job_of_an_async_program_is_instrumented() {
 }
 
 #[test]
-fn lines_survive_an_outage_or_those_that_do_not_fit_are_counted() {
+fn lines_survive_an_outage_and_what_does_not_fit_is_counted() {
     let server = FakeServer::with_mode(Mode::HangUp);
     let reporter = Reporter::connect(&server.url()).unwrap();
     let job = reporter.job("a");
@@ -100,7 +100,7 @@ fn lines_survive_an_outage_or_those_that_do_not_fit_are_counted() {
 }
 
 #[test]
-fn a_server_that_takes_no_logs_is_told_of_once_or_harms_nothing() {
+fn a_server_that_takes_no_logs_is_noticed_once_and_harms_nothing() {
     let notices = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&notices);
     let server = FakeServer::with_mode(Mode::Problem {
