@@ -100,7 +100,7 @@ fn lines_survive_an_outage_and_what_does_not_fit_is_counted() {
 }
 
 #[test]
-fn a_server_that_takes_no_logs_is_noticed_once_and_harms_nothing() {
+fn a_server_without_logs_is_noticed_once_and_harms_nothing() {
     let notices = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&notices);
     let server = FakeServer::with_mode(Mode::Problem {
