@@ -148,7 +148,9 @@ class Views(Scene):
             for view in (page, component):
                 await view.until(
                     "health",
-                    partial(lambda it: JOB in it.text and not it.healths and "encode" in it.text.lower(), view),
+                    partial(
+                        lambda it: JOB in it.text and not it.healths and "encode" in it.text.lower(), view
+                    ),
                 )
             await bars.until("health", lambda: "encode" in bars.row and not bad(bars.row))
             return
