@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Load, number};
+use super::{Load, connect_spread, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
 use crate::server::{Server, job};
@@ -29,12 +29,7 @@ impl<'a> Others<'a> {
         let addresses = server.addresses();
         let updates = Updates::new(clock, server.padding(clock, load.size)?);
         let mut watchers = Watchers::new(clock)?;
-        for (instance, address) in addresses.iter().enumerate() {
-            let here = (instance..load.watchers).step_by(addresses.len());
-            watchers.connect(address, here.len(), |number| {
-                server.watched(&job(number * addresses.len() + instance))
-            })?;
-        }
+        connect_spread(&mut watchers, server, &addresses, load.watchers)?;
         let mut others =
             Self { server, load, addresses, watchers, updates, last: 0, least_delivered: 1.0 };
         // So that every job is known.

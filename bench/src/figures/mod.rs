@@ -21,8 +21,10 @@ use hdrhistogram::Histogram;
 
 use crate::error::{Error, doing};
 use crate::process;
-use crate::server::Server;
+use crate::server::{Server, job};
+use crate::stream::Address;
 use crate::update::Clock;
+use crate::watchers::Watchers;
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,22 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
 pub(crate) fn number(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or(u64::MAX) as f64
+}
+
+/// Connects as many watchers as jobs, each to its own job, spread over the instances.
+fn connect_spread(
+    watchers: &mut Watchers,
+    server: &Server,
+    addresses: &[Address],
+    count: usize,
+) -> Result<(), Error> {
+    for (instance, address) in addresses.iter().enumerate() {
+        let here = (instance..count).step_by(addresses.len());
+        watchers.connect(address, here.len(), |number| {
+            server.watched(&job(number * addresses.len() + instance))
+        })?;
+    }
+    Ok(())
 }
 
 /// Processor and wall time from here on, of the server and of this program.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Load, Measures, Meter, ms, number};
+use super::{Load, Measures, Meter, connect_spread, ms, number};
 use crate::error::Error;
 use crate::reporter::{Pace, Paced};
 use crate::server::{Server, job};
@@ -22,12 +22,7 @@ pub(crate) fn measure(server: &Server, load: &Load, clock: Clock) -> Result<Meas
     let addresses = server.addresses();
     let updates = Updates::new(clock, server.padding(clock, load.size)?);
     let mut watchers = Watchers::new(clock)?;
-    for (instance, address) in addresses.iter().enumerate() {
-        let here = (instance..load.watchers).step_by(addresses.len());
-        watchers.connect(address, here.len(), |number| {
-            server.watched(&job(number * addresses.len() + instance))
-        })?;
-    }
+    connect_spread(&mut watchers, server, &addresses, load.watchers)?;
     server.settle()?;
 
     let mut run = Run { server, addresses, load, updates, last: 0 };
