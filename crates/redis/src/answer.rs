@@ -7,6 +7,17 @@ use crate::Failure;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer(pub Vec<Vec<u8>>);
 
+impl Answer {
+    /// What a script has answered: one part, several, or none.
+    pub(crate) fn of(value: Value) -> Result<Self, Failure> {
+        let Value::Array(parts) = value else {
+            return Ok(Self(bytes(value).into_iter().collect()));
+        };
+        let parts: Option<Vec<_>> = parts.into_iter().map(bytes).collect();
+        parts.map(Self).ok_or_else(|| Failure::unexpected("text"))
+    }
+}
+
 /// A part of an answer as text.
 pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::unreadable("UTF-8"))

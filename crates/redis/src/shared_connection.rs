@@ -9,7 +9,7 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInf
 use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-use crate::answer::{Answer, bytes};
+use crate::answer::Answer;
 use crate::call::Call;
 use crate::connection::{Connection, PATIENCE, connect, not_connected};
 use crate::failure::{is_elsewhere, spoils_connection};
@@ -82,15 +82,19 @@ impl SharedConnection {
         }
     }
 
-    /// Runs a script.
+    /// Runs a script, over a new connection if the first server accepts no writes.
     pub(crate) async fn run(&self, call: &Call) -> Result<Answer, Failure> {
-        self.run_on(self.connected().await?, call).await
+        let value = match self.run_on(&self.connected().await?, call).await {
+            Err(error) if is_elsewhere(&error) => self.run_on(&self.connected().await?, call).await,
+            value => value,
+        };
+        Answer::of(value.map_err(|error| Failure::of_script(&error))?)
     }
 
     /// Runs a script that changes nothing. Runs it again if the connection turns out to be lost; that may have happened long ago.
     pub(crate) async fn run_again(&self, call: &Call) -> Result<Answer, Failure> {
         let (connected, begun) = (self.connected().await?, Instant::now());
-        match self.run_on(connected.clone(), call).await {
+        match self.run(call).await {
             Err(Failure::Unavailable(_)) if self.was_lost(&connected, begun) => {
                 self.run(call).await
             }
@@ -98,37 +102,9 @@ impl SharedConnection {
         }
     }
 
-    /// Runs a script over that connection, and loads it first if the server does not know it.
-    pub(crate) async fn run_on(
-        &self,
-        connected: Connected,
-        call: &Call,
-    ) -> Result<Answer, Failure> {
-        let command = call.command();
-        let mut result = self.send(connected, &command).await;
-        if let Err(error) = &result
-            && error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
-        {
-            let connected = self.connected().await?;
-            result = match self.send(connected.clone(), &call.script().load()).await {
-                Ok(_) => self.send(connected, &command).await,
-                Err(error) => Err(error),
-            };
-        }
-        let value = result.map_err(|error| Failure::of_script(&error))?;
-        let Value::Array(parts) = value else {
-            return Ok(Answer(bytes(value).into_iter().collect()));
-        };
-        let parts: Option<Vec<_>> = parts.into_iter().map(bytes).collect();
-        parts.map(Answer).ok_or_else(|| Failure::unexpected("text"))
-    }
-
-    /// Runs a script over that connection and no other. None if its server accepts no writes.
-    pub(crate) async fn run_only_on(
-        &self,
-        connected: &Connected,
-        call: &Call,
-    ) -> Result<Option<Answer>, Failure> {
+    /// Runs a script over that connection and no other, and loads it first if the server does not know it. A call that has the
+    /// server's identity is for this connection only.
+    pub(crate) async fn run_on(&self, connected: &Connected, call: &Call) -> RedisResult<Value> {
         let command = call.command();
         let mut result = connected.send(&command).await;
         if let Err(error) = &result
@@ -139,13 +115,7 @@ impl SharedConnection {
                 Err(error) => Err(error),
             };
         }
-        match result {
-            Ok(value) => Ok(Some(Answer(bytes(value).into_iter().collect()))),
-            Err(error) => {
-                self.give_up_if_useless(connected, &error);
-                if is_elsewhere(&error) { Ok(None) } else { Err(Failure::of_script(&error)) }
-            }
-        }
+        result.inspect_err(|error| self.give_up_if_useless(connected, error))
     }
 
     /// Sends a command that changes nothing. Sends it again if the connection was lost.

@@ -54,7 +54,11 @@ impl RecentJob {
     pub(crate) fn cost(&self) -> usize {
         /// The rest of a state, the id, and a place in a table.
         const FIXED: usize = 320;
-        FIXED + self.state.json().len() + self.state.pace_len() + self.meta.len()
+        FIXED
+            + self.state.json().len()
+            + self.state.pace_len()
+            + self.state.usual_len()
+            + self.meta.len()
     }
 
     /// The state after `update`, if it is reported at `now`, in milliseconds by the server's clock. None if Redis has to fold the

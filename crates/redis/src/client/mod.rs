@@ -19,6 +19,7 @@ use self::runs::KnownRuns;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::connection::wall_clock;
+use crate::failure::is_elsewhere;
 use crate::names::Names;
 use crate::reply::{Accepted, Reply};
 use crate::report::{JobRequest, Past, Report, ServerId, Source};
@@ -178,8 +179,12 @@ impl Client {
             let patience = self.connection.patience().mul_f64(0.95).as_millis();
             let deadline = Some(sent + i64::try_from(patience).unwrap_or(i64::MAX));
             let call = call(deadline, connected.server_at(sent));
-            let mut reply =
-                Reply::parse(self.connection.run_on(connected.clone(), &call).await?, named)?;
+            let value = match self.connection.run_on(&connected, &call).await {
+                // The next connection leads to another server, whose identity is not known yet.
+                Err(error) if is_elsewhere(&error) && !last => continue,
+                value => value.map_err(|error| Failure::of_script(&error))?,
+            };
+            let mut reply = Reply::parse(Answer::of(value)?, named)?;
             match reply {
                 Reply::Late(theirs) if !last => {
                     // It was not late by this clock, so the server's clock was set since, or this is another server.

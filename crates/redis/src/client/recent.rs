@@ -8,7 +8,9 @@ use milepost_protocol::{JobId, State, Update};
 
 use super::Client;
 use crate::Failure;
+use crate::answer::Answer;
 use crate::connection::wall_clock;
+use crate::failure::is_elsewhere;
 use crate::reply::Accepted;
 use crate::swap::RecentJob;
 
@@ -72,7 +74,7 @@ impl Generation {
     }
 }
 
-/// What became of the attempt to fold a report here.
+/// The outcome of trying to fold a report here.
 pub(super) enum Folded {
     /// Redis has stored this state.
     Stored(State),
@@ -84,7 +86,7 @@ pub(super) enum Folded {
 
 impl Client {
     /// How many bytes the client may use to remember the jobs that it has reported, 1 MiB by default. Reports of jobs that it
-    /// remembers cost Redis a third of what others do.
+    /// remembers cost Redis less: see `docs/performance.md`.
     #[must_use]
     pub fn remembering(mut self, bytes: usize) -> Self {
         self.recent.set_most_bytes(bytes);
@@ -116,8 +118,11 @@ impl Client {
         let Some(swap) = recent.next(update, now, &server, self.names, &self.retention) else {
             return Ok(Folded::Not);
         };
-        let answer = self.connection.run_only_on(&connected, &swap.call).await?;
-        let Some(recent) = answer.and_then(|answer| swap.answered(&answer)) else {
+        let value = match self.connection.run_on(&connected, &swap.call).await {
+            Err(error) if is_elsewhere(&error) => return Ok(Folded::Not),
+            value => value.map_err(|error| Failure::of_script(&error))?,
+        };
+        let Some(recent) = swap.answered(&Answer::of(value)?) else {
             return Ok(Folded::Changed);
         };
         self.recent.swaps.fetch_add(1, Ordering::Relaxed);

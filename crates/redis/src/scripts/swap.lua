@@ -1,5 +1,5 @@
 -- Stores a state that the caller has folded, and publishes it, if the job is still as the caller knew it. It has the same effect
--- as report.lua for an ordinary report, at a third of its cost: crates/redis (swap.rs) says for which.
+-- as report.lua for an ordinary report, and costs less. crates/redis (swap.rs) says which reports are ordinary.
 --
 -- KEYS  status; the job's hash
 -- ARGV  1  the job's meta that the caller folded from
