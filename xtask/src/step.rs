@@ -50,8 +50,8 @@ impl Step {
         Self { name, about, run: Box::new(run), concurrent: false, needs: &[] }
     }
 
-    /// Lets it run at the same time as its neighbours, because it mostly waits: for the network, servers, browsers, or one
-    /// thread of its own.
+    /// Lets it run at the same time as its neighbours. Of these, most wait for the network, servers or browsers, or have one
+    /// thread, so that others can use the processor meanwhile.
     pub(crate) fn concurrent(self) -> Self {
         Self { concurrent: true, ..self }
     }
