@@ -34,6 +34,8 @@ pub(crate) enum Operation {
     Deliver,
     /// Reporting over HTTP, one report after the other, with the client's side.
     Post,
+    /// Ending one of a watcher's 1,000 subscriptions, and subscribing it to the same job again.
+    Subscribe,
     /// Judging a watcher's token (HS256), where there is a key as well.
     Token,
     /// Reading the first 100 jobs of many, without a filter.
@@ -50,6 +52,7 @@ impl Operation {
             "report" => Self::Report,
             "deliver" => Self::Deliver,
             "post" => Self::Post,
+            "subscribe" => Self::Subscribe,
             "token" => Self::Token,
             "list" => Self::List,
             _ => return None,
@@ -74,6 +77,7 @@ impl Operation {
             Self::Report => report(times, false),
             Self::Deliver => report(times, true),
             Self::Post => post(times),
+            Self::Subscribe => subscribe(times),
             Self::Token => judge_token(times),
             Self::List => list(times),
         }
@@ -193,6 +197,26 @@ fn post(times: u64) {
 
 /// In seconds since 1970.
 const NOW: f64 = 1_780_000_000.0;
+
+fn subscribe(times: u64) {
+    let (_broker, hub, clock) = hub();
+    let mut shard: Shard<Sink> =
+        Shard::new(0, Arc::clone(&hub.mailboxes()[0]), clock, Duration::from_secs(15));
+    let watcher = shard.admit(Sink, true);
+    let jobs: Vec<_> = (0..1_000)
+        .map(|number| JobId::parse(&format!("job-{number:05}")).expect("a job id"))
+        .collect();
+    let leases: Vec<_> =
+        jobs.iter().map(|job| block_on(hub.topic(job)).expect("a topic")).collect();
+    for lease in &leases {
+        shard.subscribe(watcher, lease.clone(), Subscribe::default());
+    }
+    for (job, lease) in jobs.iter().zip(&leases).cycle().take(usize::try_from(times).expect("few"))
+    {
+        assert!(shard.unsubscribe(watcher, black_box(job)));
+        shard.subscribe(watcher, lease.clone(), Subscribe::default());
+    }
+}
 
 fn judge_token(times: u64) {
     let (secret, rules) = ("a secret of at least 32 bytes for tokens", TokenRules::default());

@@ -13,7 +13,9 @@ pub(crate) type Key = u32;
 #[derive(Default)]
 pub(crate) struct Jobs {
     slab: Slab<Job>,
-    by_id: HashTable<Key>,
+    /// Each key with a part of its id's hash. A table that grows needs all hashes at once, and reading the ids of a hundred
+    /// thousand jobs would hold up reports for many milliseconds.
+    by_id: HashTable<(u32, Key)>,
     hasher: RandomState,
 }
 
@@ -27,8 +29,15 @@ impl Jobs {
     }
 
     pub(crate) fn find(&self, id: &JobId) -> Option<Key> {
-        let is_it = |key: &Key| self.slab[*key as usize].id == *id;
-        self.by_id.find(self.hasher.hash_one(id), is_it).copied()
+        let hash = self.hash(id);
+        let is_it =
+            |(other, key): &(u32, Key)| *other == hash && self.slab[*key as usize].id == *id;
+        self.by_id.find(spread(hash), is_it).map(|(_, key)| *key)
+    }
+
+    fn hash(&self, id: &JobId) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one(id).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
     }
 
     /// The job with that id. If there is none, adds one that is neither known nor listened to.
@@ -38,22 +47,22 @@ impl Jobs {
     }
 
     fn insert(&mut self, id: JobId) -> Key {
-        let Self { slab, by_id, hasher } = self;
+        let hash = self.hash(&id);
+        let slab = &mut self.slab;
         if slab.len() == slab.capacity() {
             // Grows by an eighth instead of doubling: for idle jobs, spare capacity is a large part of the cost.
             slab.reserve_exact((slab.len() / 8).max(16));
         }
-        let hash = hasher.hash_one(&id);
         let key = Key::try_from(slab.insert(Job { id, known: None, listener: None }));
         let key = key.expect("fewer than 2^32 jobs fit into memory");
-        by_id.insert_unique(hash, key, |key| hasher.hash_one(&slab[*key as usize].id));
+        self.by_id.insert_unique(spread(hash), (hash, key), |(hash, _)| spread(*hash));
         key
     }
 
     pub(crate) fn remove(&mut self, key: Key) {
         let Some(job) = self.slab.try_remove(key as usize) else { return };
-        let hash = self.hasher.hash_one(&job.id);
-        if let Ok(entry) = self.by_id.find_entry(hash, |other| *other == key) {
+        let hash = self.hash(&job.id);
+        if let Ok(entry) = self.by_id.find_entry(spread(hash), |(_, other)| *other == key) {
             entry.remove();
         }
         if self.slab.is_empty() {
@@ -61,4 +70,9 @@ impl Jobs {
             *self = Self { hasher: self.hasher.clone(), ..Self::default() };
         }
     }
+}
+
+/// A hash as long as the table wants it: it uses bits from both of its ends.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) | u64::from(hash) << 32
 }

@@ -6,6 +6,7 @@ mod legacy;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +23,13 @@ use legacy::{Folded, Legacy};
 ///
 /// Each job has two parts: [`Followed`] notifies the listener and knows only positions. [`Legacy`] turns the updates of legacy
 /// workers into states, and hands these to [`Followed`].
-#[derive(Default)]
 pub(crate) struct Watched {
-    jobs: Mutex<HashMap<JobId, Job>>,
+    stripes: Box<[Mutex<HashMap<JobId, Job>>]>,
+    hasher: RandomState,
 }
+
+/// So many that a stripe is small: while its table grows, which takes 100 ns for each of its jobs, it is locked.
+const STRIPES: u64 = 256;
 
 struct Job {
     followed: Followed,
@@ -60,10 +64,18 @@ pub(crate) enum Next {
     Fold,
 }
 
+impl Default for Watched {
+    fn default() -> Self {
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        Self { stripes, hasher: RandomState::new() }
+    }
+}
+
 impl Watched {
-    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Job>> {
-        // Only a listener can panic under this lock, and that leaves the map intact.
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The jobs among which this one is, if it has a listener.
+    fn jobs_near(&self, job: &JobId) -> MutexGuard<'_, HashMap<JobId, Job>> {
+        let index = usize::try_from(self.hasher.hash_one(job) % STRIPES).unwrap_or(0);
+        lock(&self.stripes[index])
     }
 
     /// Adds or replaces a job's listener. The receiver yields once the listener has the job's states, or the reason why the job
@@ -79,13 +91,13 @@ impl Watched {
             legacy: Legacy::default(),
             attaching: vec![attached],
         };
-        self.jobs().insert(job.clone(), watched);
+        self.jobs_near(job).insert(job.clone(), watched);
         receiver
     }
 
     /// Removes a job's listener. Returns false if the job has another one, or none.
     pub(crate) fn detach(&self, job: &JobId, listener: &Arc<dyn Listener>) -> bool {
-        let mut jobs = self.jobs();
+        let mut jobs = self.jobs_near(job);
         let is_attached = jobs.get(job).is_some_and(|job| job.followed.is_for(listener));
         if is_attached {
             jobs.remove(job);
@@ -94,15 +106,16 @@ impl Watched {
     }
 
     pub(crate) fn contains(&self, job: &JobId) -> bool {
-        self.jobs().contains_key(job)
+        self.jobs_near(job).contains_key(job)
     }
 
     pub(crate) fn all(&self) -> Vec<JobId> {
-        self.jobs().keys().cloned().collect()
+        let of_stripe = |jobs| lock(jobs).keys().cloned().collect::<Vec<_>>();
+        self.stripes.iter().flat_map(of_stripe).collect()
     }
 
     pub(crate) fn interest(&self, job: &JobId) -> Interest {
-        match self.jobs().get(job) {
+        match self.jobs_near(job).get(job) {
             None => Interest::None,
             Some(job) => Interest::States { after: job.followed.latest() },
         }
@@ -111,7 +124,7 @@ impl Watched {
     /// Records that the job cannot be read: notifies its listener, and fails the calls of `attach` that wait for it. Returns
     /// false if all of them were notified before.
     pub(crate) fn unreadable(&self, id: &JobId, reason: &str) -> bool {
-        let mut jobs = self.jobs();
+        let mut jobs = self.jobs_near(id);
         let Some(job) = jobs.get_mut(id) else { return false };
         let is_new = job.followed.unreadable();
         job.fail_attach(&Unavailable::Unreadable(reason.to_owned())) || is_new
@@ -120,7 +133,7 @@ impl Watched {
     /// Records that the job's channel cannot be subscribed to: fails the calls of `attach` that wait for it. A listener that is
     /// attached already continues with the states that are read.
     pub(crate) fn unsubscribable(&self, id: &JobId, reason: &str) {
-        if let Some(job) = self.jobs().get_mut(id) {
+        if let Some(job) = self.jobs_near(id).get_mut(id) {
             job.fail_attach(&Unavailable::Backend(reason.to_owned()));
         }
     }
@@ -134,7 +147,7 @@ impl Watched {
         legacy_value: Option<String>,
         subscription: SubscriptionKey,
     ) -> (Next, bool) {
-        let mut jobs = self.jobs();
+        let mut jobs = self.jobs_near(id);
         let Some(job) = jobs.get_mut(id) else { return (Next::Nothing, false) };
         job.followed.set_secret(read.secret);
         let legacy_value = job.legacy.unfolded(legacy_value);
@@ -166,7 +179,7 @@ impl Watched {
         subscription: SubscriptionKey,
         now: Duration,
     ) -> Result<Next, &'static str> {
-        let mut jobs = self.jobs();
+        let mut jobs = self.jobs_near(id);
         let Some(job) = jobs.get_mut(id) else { return Ok(Next::Nothing) };
         match Published::parse(json) {
             Some(published) if published.state.job() != id => {
@@ -183,12 +196,12 @@ impl Watched {
     /// The next legacy update to send, unless one is being folded. [`folded`](Self::folded) or [`not_sent`](Self::not_sent)
     /// has to follow.
     pub(crate) fn next_update(&self, id: &JobId, key: FoldKey) -> Option<LegacyUpdate> {
-        self.jobs().get_mut(id)?.legacy.next(key)
+        self.jobs_near(id).get_mut(id)?.legacy.next(key)
     }
 
     /// Handles the script's reply to a legacy update; none if the update cannot be folded.
     pub(crate) fn folded(&self, id: &JobId, key: FoldKey, reply: Option<Reply>) -> Next {
-        let mut jobs = self.jobs();
+        let mut jobs = self.jobs_near(id);
         let Some(job) = jobs.get_mut(id) else { return Next::Nothing };
         match job.legacy.folded(key, reply) {
             Folded::Abandoned => Next::Nothing,
@@ -202,10 +215,15 @@ impl Watched {
 
     /// Records that the legacy update was not sent after all.
     pub(crate) fn not_sent(&self, id: &JobId) {
-        if let Some(job) = self.jobs().get_mut(id) {
+        if let Some(job) = self.jobs_near(id).get_mut(id) {
             job.legacy.not_sent();
         }
     }
+}
+
+fn lock(jobs: &Mutex<HashMap<JobId, Job>>) -> MutexGuard<'_, HashMap<JobId, Job>> {
+    // Only a listener can panic under this lock, and that leaves the map intact.
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Job {

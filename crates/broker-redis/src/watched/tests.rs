@@ -94,8 +94,9 @@ fn of_too_many_publishes_the_newest_is_folded() {
 fn too_many_ends_are_replaced_by_a_read() {
     let (watched, job) = followed();
     let next = (0..=MAX_UPDATES)
-        .map(|n| watched.message(&job, &publish("failed", n), SUBSCRIPTION, NOW).unwrap());
-    assert_eq!(next.last(), Some(Next::Read));
+        .map(|n| watched.message(&job, &publish("failed", n), SUBSCRIPTION, NOW).unwrap())
+        .collect::<Vec<_>>();
+    assert_eq!(next.last(), Some(&Next::Read));
     assert!(watched.next_update(&job, FoldKey(SUBSCRIPTION, 0)).is_none());
 }
 

@@ -1,3 +1,4 @@
+mod by_job;
 mod pass;
 mod subscription;
 mod writing;
@@ -17,6 +18,7 @@ use crate::rate::RateTimers;
 use crate::render::Rendered;
 use crate::topic::{Topic, TopicMailbox};
 use crate::watcher::{CloseReason, Phase, Watcher, WatcherKey, Wire};
+use by_job::ByJob;
 use subscription::{LocalTopic, Subscription, local_key};
 
 /// A share of an instance's watchers. Its owner calls it; it performs no I/O of its own and never waits. See the crate's
@@ -30,6 +32,7 @@ pub struct Shard<W> {
     topics: Slab<LocalTopic>,
     /// The keys of `topics`, by the topic's address, which is unique while the lease is held.
     by_address: HashTable<u32>,
+    by_job: ByJob,
     ready: VecDeque<u32>,
     paused: VecDeque<(Duration, u32)>,
     rates: RateTimers,
@@ -66,6 +69,7 @@ impl<W: Wire> Shard<W> {
             subscriptions: Slab::new(),
             topics: Slab::new(),
             by_address: HashTable::new(),
+            by_job: ByJob::default(),
             ready: VecDeque::new(),
             paused: VecDeque::new(),
             rates: RateTimers::default(),
@@ -153,7 +157,7 @@ impl<W: Wire> Shard<W> {
     pub fn remove(&mut self, key: WatcherKey) -> Option<W> {
         let watcher = self.watchers.try_remove(key.0)?;
         for subscription in watcher.subscriptions {
-            self.end_subscription(subscription);
+            self.end_subscription(subscription, watcher.many);
         }
         self.closed.retain(|(closed, _)| *closed != key);
         Some(watcher.wire)

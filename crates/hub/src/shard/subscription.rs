@@ -46,6 +46,21 @@ pub(super) struct LocalTopic {
     pub(super) needs_pass: bool,
 }
 
+/// Where a subscription's watcher and job stand.
+#[derive(Clone, Copy)]
+pub(super) struct Subscriptions<'a> {
+    pub(super) subscriptions: &'a Slab<Subscription>,
+    pub(super) topics: &'a Slab<LocalTopic>,
+}
+
+impl<'a> Subscriptions<'a> {
+    /// A subscription's watcher and job.
+    pub(super) fn of(self, key: u32) -> (u32, &'a JobId) {
+        let subscription = &self.subscriptions[key as usize];
+        (subscription.watcher, self.topics[subscription.topic as usize].lease.job())
+    }
+}
+
 impl<W: Wire> Shard<W> {
     /// Subscribes a watcher to a job. An existing subscription to that job is replaced.
     pub fn subscribe(&mut self, key: WatcherKey, lease: Lease, options: Subscribe) {
@@ -89,6 +104,10 @@ impl<W: Wire> Shard<W> {
             unreadable: 0,
         }));
         watcher.subscriptions.push(subscription);
+        if watcher.many {
+            let (subscriptions, topics) = (&self.subscriptions, &self.topics);
+            self.by_job.insert(subscription, Subscriptions { subscriptions, topics });
+        }
         if ended && options.close_at_end && watcher.phase == Phase::Open {
             // It has been sent the end already.
             watcher.finish(key, &mut self.closed);
@@ -101,27 +120,41 @@ impl<W: Wire> Shard<W> {
 
     /// Ends a watcher's subscription to a job; false if there was none.
     pub fn unsubscribe(&mut self, key: WatcherKey, job: &JobId) -> bool {
-        let Some(watcher) = self.watchers.get_mut(key.0) else { return false };
-        let (subscriptions, topics) = (&self.subscriptions, &self.topics);
-        let found = watcher.subscriptions.iter().position(|subscription| {
-            let topic = subscriptions[*subscription as usize].topic;
-            topics[topic as usize].lease.job() == job
-        });
-        let Some(found) = found else { return false };
-        let subscription = watcher.subscriptions.swap_remove(found);
-        self.end_subscription(subscription);
+        let Some(found) = self.subscription_to(key, job) else { return false };
+        let watcher = &mut self.watchers[key.0];
+        if let Some(at) = watcher.subscriptions.iter().position(|other| *other == found) {
+            watcher.subscriptions.swap_remove(at);
+        }
+        let many = watcher.many;
+        self.end_subscription(found, many);
         true
+    }
+
+    fn subscription_to(&self, key: WatcherKey, job: &JobId) -> Option<u32> {
+        let watcher = self.watchers.get(key.0)?;
+        let all = Subscriptions { subscriptions: &self.subscriptions, topics: &self.topics };
+        if watcher.many {
+            self.by_job.find(key_u32(key.0), job, all)
+        } else {
+            watcher.subscriptions.iter().copied().find(|key| all.of(*key).1 == job)
+        }
     }
 
     /// Ends all of a watcher's subscriptions.
     pub fn unsubscribe_all(&mut self, key: WatcherKey) {
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
+        let many = watcher.many;
         for subscription in std::mem::take(&mut watcher.subscriptions) {
-            self.end_subscription(subscription);
+            self.end_subscription(subscription, many);
         }
     }
 
-    pub(super) fn end_subscription(&mut self, key: u32) {
+    /// Ends a subscription that its watcher no longer has. `many`: whether the watcher may have many.
+    pub(super) fn end_subscription(&mut self, key: u32, many: bool) {
+        if many {
+            let (subscriptions, topics) = (&self.subscriptions, &self.topics);
+            self.by_job.remove(key, Subscriptions { subscriptions, topics });
+        }
         let subscription = self.subscriptions.remove(key as usize);
         let topic = &mut self.topics[subscription.topic as usize];
         topic.lease.remove_watcher();
