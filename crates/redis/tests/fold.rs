@@ -815,8 +815,9 @@ impl Parent<'_> {
     /// Whether the child has gained anything.
     fn child(&mut self, number: usize, gain: u32) -> bool {
         let before = self.children[number];
-        let progress = before.map_or(0.0, |child| child.progress) + f64::from(gain) / 100.0;
-        let progress = progress.min(1.0);
+        // In whole hundredths: a gain that rounding hides in the sum of all children would change nothing.
+        let hundredths = before.map_or(0.0, |child| (child.progress * 100.0).round());
+        let progress = (hundredths + f64::from(gain)).min(100.0) / 100.0;
         if before.is_some_and(|before| before.progress >= progress) {
             return false;
         }
