@@ -27,11 +27,6 @@ pub(crate) fn steps() -> Vec<Step> {
         // The step `contract` runs those.
         Shell::cargo().args("test --workspace -- --skip contract_of_"),
     ));
-    steps.push(Step::command(
-        "instructions",
-        "what a report and its delivery take, counted and compared with budgets",
-        Shell::cargo().args("run --quiet --profile instructions -p milepost-instructions"),
-    ));
     steps.push(Step::new("web", "tests of the pages' own code", || {
         let tests = files_in("web", ".test.js");
         if tests.is_empty() {
@@ -51,18 +46,24 @@ pub(crate) fn steps() -> Vec<Step> {
     steps
 }
 
-/// Tests that mostly wait: for servers, browsers and clocks. The longest come first, so that two at a time end together.
+/// Tests that mostly wait: for servers, browsers and clocks; and the count of instructions, which is the same however busy the
+/// machine is. The longest come first, so that two at a time end together.
 fn concurrent() -> Vec<Step> {
     vec![
+        Step::command(
+            "instructions",
+            "what a report and its delivery take, counted and compared with budgets",
+            Shell::cargo().args("run --quiet --profile instructions -p milepost-instructions"),
+        ),
+        Step::new("pytest", "the Python package, and what it plugs into", || {
+            let pytest = Shell::new(venv("python")).args("-m pytest").env("MILEPOST", binary()?);
+            pytest.current_dir(&root().join("sdks/python")).run()?;
+            Ok(Outcome::Passed)
+        }),
         Step::new("browser", "the pages and the component, in Chromium and Firefox", || {
             let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/dashboard.test.js e2e/tokens.test.js \
                          e2e/browser/component.test.js e2e/firefox.test.js";
             Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
-            Ok(Outcome::Passed)
-        }),
-        Step::new("pytest", "the Python package, and what it plugs into", || {
-            let pytest = Shell::new(venv("python")).args("-m pytest").env("MILEPOST", binary()?);
-            pytest.current_dir(&root().join("sdks/python")).run()?;
             Ok(Outcome::Passed)
         }),
         Step::new("e2e", "the binary, with the tools that people use", || {
