@@ -5,6 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use milepost_reporter::Reporter;
@@ -261,6 +262,30 @@ fn a_command_that_cannot_be_started_has_failed() {
     let server = Server::start();
     run(&mut server.milepost(&["run", "--job", "f", "--", "no-such-command-42"]));
     assert_eq!(server.job("f")["error"], "no-such-command-42: command not found");
+}
+
+#[test]
+fn a_script_without_a_first_line_is_run_by_the_shell() {
+    let server = Server::start();
+    let (_folder, folder) = temporary();
+    let executable = |name: &str, content: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    };
+    let script = executable("script", b"echo \"$MILEPOST_JOB $1\"; exit 3\n");
+    for program in [script.as_path(), Path::new("script")] {
+        let mut command = server.milepost(&["run", "--job", "plain", "--"]);
+        let output = run(command.arg(program).arg("a b").env("PATH", &folder));
+        assert_eq!(
+            (text(&output.stdout), output.status.code()),
+            ("plain a b\n".to_owned(), Some(3))
+        );
+    }
+    let binary = executable("binary", b"MZ\0\x01");
+    let output = run(server.milepost(&["run", "--job", "binary", "--"]).arg(binary));
+    assert_eq!(output.status.code(), Some(126));
 }
 
 #[test]

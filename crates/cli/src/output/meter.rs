@@ -66,6 +66,28 @@ const NOT_COUNTED: [&str; 16] = [
 /// Before a count: what it names begins with this line.
 const STEP_WORDS: [&str; 8] = ["step", "stage", "phase", "task", "epoch", "pass", "round", "part"];
 
+/// After a step's count: it is the step's instruction in a Dockerfile, whose text may be any command.
+const INSTRUCTIONS: [&str; 18] = [
+    "FROM",
+    "RUN",
+    "COPY",
+    "ADD",
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "ARG",
+    "WORKDIR",
+    "USER",
+    "EXPOSE",
+    "VOLUME",
+    "LABEL",
+    "SHELL",
+    "HEALTHCHECK",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "MAINTAINER",
+];
+
 /// After a count that is the whole line: what is counted.
 const COUNTED: [&str; 16] = [
     "rows",
@@ -134,7 +156,7 @@ impl Meter {
             || candidate.is_percent && before.ends_with('[') && after == "]"
             || has_bar(line.text);
         if !taken
-            || measures_a_resource(before, after)
+            || measures_a_resource(before, after) && !(begins.is_some() && is_instruction(after))
             || candidate.count.is_some() && counts_tries(before)
         {
             return None;
@@ -240,7 +262,9 @@ fn counts_tries(before: &str) -> bool {
 /// Whether a line is printed when the step begins that its count names: `Step 3/10 : RUN make`, `#7 [builder 3/10] COPY`,
 /// `=> [3/10] RUN`, `[3/4] Linking dependencies...`.
 fn begins_a_step(before: &str, after: &str) -> bool {
-    if words(after).next_back().is_some_and(|word| is_one_of(word, &DONE_WORDS)) {
+    let is_done = words(after).next_back().is_some_and(|word| is_one_of(word, &DONE_WORDS));
+    // `RUN for file in *; do …; done` is not done.
+    if is_done && !is_instruction(after) {
         return false;
     }
     let mark = before.trim_start_matches(['[', '(', ' ']);
@@ -253,6 +277,10 @@ fn begins_a_step(before: &str, after: &str) -> bool {
     let bracketed =
         in_brackets(before, after).is_some_and(|rest| rest.ends_with("...") || rest.ends_with('…'));
     is_step || builder || bracketed
+}
+
+fn is_instruction(after: &str) -> bool {
+    step_name(after).split(' ').next().is_some_and(|word| INSTRUCTIONS.contains(&word))
 }
 
 fn step_name(after: &str) -> &str {
@@ -385,6 +413,9 @@ mod tests {
             ("[4/4] Building fresh packages...", 0.75),
             ("Step 3/10 : RUN make", 0.2),
             ("STEP 1/5: FROM debian", 0.0),
+            ("STEP 2/5: RUN for file in *; do gzip $file; done", 0.2),
+            ("#9 [4/5] RUN make && echo complete", 0.6),
+            ("Step 3/10 : COPY disk.img memory.img /", 0.2),
             ("Epoch 2/4", 0.25),
             ("tests/test_a.py ........   [ 20%]", 0.2),
             ("1,000 of 20,000 rows", 0.05),

@@ -2,11 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 /// A command that could not be started.
@@ -54,9 +58,13 @@ impl Running {
         program: &OsStr,
         mut command: Command,
     ) -> Result<(Self, ChildStdout, ChildStderr), CannotStart> {
-        let failed = |error| CannotStart::new(program, error);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let piped =
+            |command: &mut Command| command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let started = piped(&mut command).or_else(|error| match script(program, &error) {
+            Some(script) => piped(&mut by_shell(&script, &command)),
+            None => Err(error),
+        });
+        let mut child = started.map_err(|error| CannotStart::new(program, error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             unreachable!("both were asked for")
@@ -84,13 +92,44 @@ impl Running {
         // It is reaped only once it is signalled no more, because its id may then be reused.
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(error) = rustix::process::waitid(WaitId::Pid(self.pid), exited) {
-            if error != rustix::io::Errno::INTR {
+            if error != Errno::INTR {
                 return Err(error.into());
             }
         }
         self.target.forget();
         self.child.wait()
     }
+}
+
+/// The path of a script without `#!`, which the kernel does not start but every shell runs. None for anything else.
+fn script(program: &OsStr, error: &io::Error) -> Option<PathBuf> {
+    const LOOKED_AT: u64 = 256;
+    if error.raw_os_error() != Some(Errno::NOEXEC.raw_os_error()) {
+        return None;
+    }
+    let path = if program.as_bytes().contains(&b'/') {
+        PathBuf::from(program)
+    } else {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|p| p.is_file())?
+    };
+    let mut start = Vec::new();
+    File::open(&path).ok()?.take(LOOKED_AT).read_to_end(&mut start).ok()?;
+    // A binary of another architecture, for example.
+    (!start.contains(&0)).then_some(path)
+}
+
+/// The command, with that script run by the shell.
+fn by_shell(script: &Path, command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg(script).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 /// Where signals for the command go, as long as it runs.

@@ -103,6 +103,7 @@ record pytest-verbose "$python -m pytest --version" "printf 'import pytest\n@pyt
 record coverage "$python -m coverage --version" "for n in 1 2 3; do printf 'def f(x):\n    if x == %d:\n        return 1\n    return 2\n' \$n >step_\$n.py; done; printf 'import step_1, step_2, step_3\nfor n in (1, 2): step_1.f(n)\nstep_2.f(3)\n' >m.py; $python -m coverage run m.py; $python -m coverage report"
 record pip "$python -m pip --version" "$python -m pip download --no-deps --no-cache-dir numpy"
 record cargo "cargo --version" "cargo init -q --name x .; CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=80 cargo build --offline"
+record podman-build "podman --version" "mkdir c; cp $(command -v busybox) c/sh; printf 'FROM scratch\nCOPY sh /bin/sh\nRUN sleep 1\nRUN for n in 1 2 3; do echo \"compiling \$n\"; sleep 1; done\nRUN sleep 1\n' >c/Containerfile; STORAGE_DRIVER=vfs podman build --no-cache --isolation=chroot --ulimit nofile=1024:1024 c"
 record apt "apt-get --version" "apt-get install -y -q --reinstall hostname"
 
 # Progress bars of Python's libraries.
