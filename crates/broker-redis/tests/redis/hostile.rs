@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use crate::{instance_of, message, publish, update};
+use crate::{instance_of, message, publish, setex, update};
 
 /// A healthy job beside a broken one.
 struct Healthy {
@@ -282,6 +282,40 @@ async fn a_huge_message_is_refused_and_cuts_nothing() {
     it.close().await;
 }
 
+/// Redis closes a subscribed connection with more than 32 MB to send, and that of an instance serves all of its jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn huge_values_under_a_jobs_keys_cut_nothing() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let mut healthy = Healthy::new(&it).await;
+    let (unknown, known) = (it.job("unknown"), it.job("known"));
+    it.report(&known, "{}").await;
+    let listener = it.attach(&known).await;
+    it.attach(&unknown).await;
+    for job in [&unknown, &known] {
+        let before = it.broker().stats().refused;
+        let end = (40 << 20).to_string();
+        server.answer(&["SETRANGE", &format!("job_status:{job}"), &end, "x"]);
+        have_read(&server, job);
+        eventually("the value is refused", || async { it.broker().stats().refused > before }).await;
+        healthy.step(&it).await;
+        server.answer(&["DEL", &format!("job_status:{job}")]);
+    }
+    // The newest state, which both a read and the answer to a legacy publish may have in them.
+    let huge = vec![b'x'; 40 << 20];
+    server.answer(&[&b"HSET"[..], format!("job_meta:{known}").as_bytes(), b"0", &huge]);
+    it.detach(&known, &listener).await;
+    let attached = it.broker().attach(&known, Arc::new(Recorder::default())).await;
+    assert!(matches!(&attached, Err(Unavailable::Unreadable(_))), "{attached:?}");
+    for frame in 0..3 {
+        publish(&server, &known, &update(&known, frame));
+        healthy.step(&it).await;
+    }
+    healthy.step(&it).await;
+    assert!(!server.log().contains("output buffer limits"), "{}", server.log());
+    it.close().await;
+}
+
 /// Anybody who may publish can do no more than a legacy worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_state_is_not_believed() {
@@ -332,5 +366,12 @@ async fn a_legacy_workers_refused_update_is_counted() {
     publish(&server, &job, &update(&job, 1));
     eventually("the readable states arrive", || async { listener.latest().is_some() }).await;
     assert_eq!(it.broker().stats().refused, refused.len() as u64);
+    // Under the key, where a worker that cannot publish leaves them.
+    for (number, json) in refused.into_iter().enumerate() {
+        let (job, before) = (it.job(&format!("key{number}")), it.broker().stats().refused);
+        setex(&server, &job, json);
+        it.attach(&job).await;
+        eventually("the value is refused", || async { it.broker().stats().refused > before }).await;
+    }
     it.close().await;
 }

@@ -136,7 +136,7 @@ async fn processing_after_an_end_is_the_next_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reporter_takes_over_from_todays_worker() {
+async fn a_reporter_takes_over_from_a_legacy_worker() {
     let server = Server::start();
     let it = instance_of(&server).await;
     let job = it.job("a");
@@ -148,7 +148,7 @@ async fn a_reporter_takes_over_from_todays_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn todays_readers_understand_what_is_reported() {
+async fn legacy_readers_understand_what_is_reported() {
     let server = Server::start();
     let it = instance_of(&server).await;
     let job = it.job("a");

@@ -65,6 +65,8 @@ if not redis.REDIS_VERSION_NUM then
 end
 
 local MAX_ATTEMPT = 4294967295
+-- The longest update that any instance accepts, and what the fold adds.
+local MAX_STATE = 17 * 1024 * 1024
 -- The layout of the values in `meta`. A job whose meta has another layout begins anew.
 local LAYOUT = 1
 -- The number of hex digits in a proof, and the most in an epoch.
@@ -93,6 +95,13 @@ if meta then
 end
 local known = layout == LAYOUT and expires > now_ms
 
+-- The n-th state ever written, if it is kept and no longer than a state can be. Whoever may write to the job's hash could put more
+-- there than the connection, which is that of all jobs, may have to send.
+local function state_at(n)
+  local state = call('HGET', job_key, tostring(n % ring))
+  return state and #state <= MAX_STATE and state
+end
+
 local is_end = status == 'completed' or status == 'failed' or status == 'cancelled'
 local serial, digest
 local is_legacy = origin == 'publish' or origin == 'key'
@@ -100,7 +109,7 @@ if is_legacy then
   local answer
   answer, serial, digest = legacy.look_up(origin, fields, is_end, after, time, known and taken, epoch, number, status_key,
     function(ago)
-      return call('HGET', job_key, tostring((written - 1 - ago) % ring))
+      return state_at(written - 1 - ago)
     end)
   if answer then
     return answer
@@ -111,7 +120,7 @@ elseif not known and (origin == 'request' or origin == 'children') then
   return {call('HGET', (children_keys(job_key)), 'totals') and 'stale' or 'unknown'}
 elseif not known and not ignore_key then
   local value = call('GET', status_key)
-  if value then
+  if value and #value <= MAX_STATE then
     return {'adopt', value}
   end
 end
@@ -127,7 +136,7 @@ elseif known_status == 'completed' or known_status == 'failed' or known_status =
   if is_legacy and not named and status == 'processing' and latest < MAX_ATTEMPT then
     attempt = latest + 1
   else
-    local state = call('HGET', job_key, tostring((written - 1) % ring))
+    local state = state_at(written - 1)
     local start = '{' .. fields .. ','
     if state and string.sub(state, 1, #start) == start then
       -- It is the same end if the fold added everything that follows.
@@ -159,11 +168,11 @@ local function as_reported()
     .. (known_children and ',"children":' .. known_children or '')
     .. (known_last and ',"progress":' .. known_last or '')
     .. ',"attempt":' .. latest .. ',"position":"' .. epoch .. '-' .. number .. '"}'
-  head = string.sub(call('HGET', job_key, tostring((written - 1) % ring)), 1, -#tail - 1)
+  head = string.sub(state_at(written - 1), 1, -#tail - 1)
 end
 if origin == 'request' then
   local action = requested and string.match(requested, '^{"action":"(%l+)"')
-  local state = call('HGET', job_key, tostring((written - 1) % ring))
+  local state = state_at(written - 1)
   if attribute(known_attributes, 'cancellable') ~= 'true' then
     return {'not-cancellable'}
   elseif action == after then
@@ -231,7 +240,7 @@ local timeline
 if known and not same_attempt then
   local has_ended = known_status == 'completed' or known_status == 'failed' or known_status == 'cancelled'
   timeline = end_attempt(call('HGET', job_key, 'timeline') or nil, latest, known_status, has_ended and seen or 0,
-    call('HGET', job_key, tostring((written - 1) % ring)))
+    state_at(written - 1))
 end
 -- The parent that the job leaves, as JSON: that of the state before, if it is another one now.
 local left = known and not head and (not same_attempt
