@@ -101,7 +101,7 @@ class InStep:
         return report
 
 
-def test_the_methods_and_their_defaults_are_today_s() -> None:
+def test_the_methods_and_their_defaults_are_the_legacy_ones() -> None:
     for name in ("initialize", "report", "report_error", "report_complete", "get_status", "close"):
         mine, theirs = (getattr(kind, name) for kind in (ProgressReporter, old_reporter.ProgressReporter))
         assert inspect.iscoroutinefunction(mine)
@@ -183,7 +183,7 @@ class Slow(ProgressReporter):
         assert self._reporter.flush(60)
 
 
-def test_the_bytes_are_today_s(fake: Callable[..., FakeServer], job_id: str) -> None:
+def test_the_bytes_are_the_legacy_ones(fake: Callable[..., FakeServer], job_id: str) -> None:
     server = fake()
     asyncio.run(render(Slow(server.url), job_id))
     asyncio.run(fail(Slow(server.url), job_id))

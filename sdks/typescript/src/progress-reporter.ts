@@ -1,4 +1,4 @@
-/** Today's way to report, job by job, under the names that workers know from Python. */
+/** The Python service's way to report, job by job, under the names that legacy workers know. */
 import type { State } from 'milepost';
 import { fromEnvironment } from './environment.js';
 import { describe } from './process.js';

@@ -81,7 +81,7 @@ test('update.json: the fields of a job are reported as they were set', async () 
   assert.ok(reported >= 14, `${reported}`);
 });
 
-test('update.json: by today’s names too', async () => {
+test('update.json: by legacy names too', async () => {
   let reported = 0;
   for (const { name, update } of accepted.filter((each) => each.name.startsWith("a legacy worker") && each.update.stage)) {
     answerAll(200);

@@ -282,7 +282,7 @@ test('flush sends what waits, and says when it was sent', async () => {
   await j.complete();
 });
 
-test('by today’s names, with today’s messages', async () => {
+test('by legacy names, with legacy messages', async () => {
   const reporter = new ProgressReporter({ url, warn: (text) => warned.push(text) });
   await reporter.initialize();
   await reporter.report('j', 'rendering', 7, 'Frame 1', { frame: 1 });

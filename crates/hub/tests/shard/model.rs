@@ -25,8 +25,8 @@ enum Step {
     End(usize),
     NextAttempt(usize),
     Forget(usize),
-    Come { room: usize, many: bool, job: usize, wish: Wish },
-    Subscribe { watcher: usize, job: usize, wish: Wish },
+    Come { room: usize, many: bool, job: usize, options: Options },
+    Subscribe { watcher: usize, job: usize, options: Options },
     Unsubscribe { watcher: usize, job: usize },
     Leave(usize),
     Room { watcher: usize, bytes: usize },
@@ -38,7 +38,7 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Wish {
+struct Options {
     /// Which of the job's states it has seen, counted from the newest; none: it says nothing.
     since: Option<usize>,
     latest: bool,
@@ -47,14 +47,14 @@ struct Wish {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let wish = || {
+    let options = || {
         (
             prop::option::weighted(0.4, 0_usize..12),
             any::<bool>(),
             prop::option::weighted(0.3, prop::sample::select(vec![0.05, 1.0, 4.0, 1000.0])),
             prop::bool::weighted(0.2),
         )
-            .prop_map(|(since, latest, max_rate, close_at_end)| Wish {
+            .prop_map(|(since, latest, max_rate, close_at_end)| Options {
                 since,
                 latest,
                 max_rate,
@@ -69,13 +69,13 @@ fn step() -> impl Strategy<Value = Step> {
         4 => job().prop_map(Step::End),
         5 => job().prop_map(Step::NextAttempt),
         1 => job().prop_map(Step::Forget),
-        4 => (room(), any::<bool>(), job(), wish())
-            .prop_map(|(room, many, job, wish)| {
-                let wish = Wish { close_at_end: wish.close_at_end && !many, ..wish };
-                Step::Come { room, many, job, wish }
+        4 => (room(), any::<bool>(), job(), options())
+            .prop_map(|(room, many, job, options)| {
+                let options = Options { close_at_end: options.close_at_end && !many, ..options };
+                Step::Come { room, many, job, options }
             }),
-        3 => (watcher(), job(), wish())
-            .prop_map(|(watcher, job, wish)| Step::Subscribe { watcher, job, wish }),
+        3 => (watcher(), job(), options())
+            .prop_map(|(watcher, job, options)| Step::Subscribe { watcher, job, options }),
         1 => (watcher(), job()).prop_map(|(watcher, job)| Step::Unsubscribe { watcher, job }),
         1 => watcher().prop_map(Step::Leave),
         4 => (watcher(), room()).prop_map(|(watcher, bytes)| Step::Room { watcher, bytes }),
@@ -119,7 +119,7 @@ impl Truth {
 /// What a watcher asked for, as marked on its wire by a control frame with its number.
 struct Subscription {
     job: usize,
-    wish: Wish,
+    options: Options,
     /// Up to which of the job's states it has seen all it needs: before the one at this index.
     from: usize,
 }
@@ -157,10 +157,10 @@ impl Model {
         }
     }
 
-    fn subscribe(&mut self, watcher: usize, job: usize, wish: Wish) {
+    fn subscribe(&mut self, watcher: usize, job: usize, options: Options) {
         let number = self.subscriptions.len();
         let truth = &self.truths[job];
-        let since = wish.since.and_then(|back| {
+        let since = options.since.and_then(|back| {
             let index = truth.states.len().checked_sub(back + 1)?;
             Some((index, truth.states[index].position()))
         });
@@ -178,15 +178,15 @@ impl Model {
         watches.insert(job, number);
         let marker = format!("{{\"type\":\"subscribed\",\"number\":{number}}}\n");
         self.stage.shard.send(key, marker.as_bytes());
-        let options = Subscribe {
+        let subscribe = Subscribe {
             since: since.map(|(_, position)| position),
-            mode: if wish.latest { Mode::Latest } else { Mode::All },
-            max_rate: wish.max_rate,
-            close_at_end: wish.close_at_end,
+            mode: if options.latest { Mode::Latest } else { Mode::All },
+            max_rate: options.max_rate,
+            close_at_end: options.close_at_end,
             ..Subscribe::default()
         };
-        self.subscriptions.push(Subscription { job, wish, from });
-        self.stage.subscribe(key, JOBS[job], options);
+        self.subscriptions.push(Subscription { job, options, from });
+        self.stage.subscribe(key, JOBS[job], subscribe);
     }
 
     fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -200,17 +200,17 @@ impl Model {
                     self.truths[job].begun.push(states);
                 }
             }
-            Step::Come { room, many, job, wish } => {
+            Step::Come { room, many, job, options } => {
                 if self.watchers.len() < 6 {
                     let (key, pipe) = self.stage.admit(room, many);
                     let watches = BTreeMap::new();
                     self.watchers.push(Watcher { key, pipe, many, watches });
-                    self.subscribe(self.watchers.len() - 1, job, wish);
+                    self.subscribe(self.watchers.len() - 1, job, options);
                 }
             }
-            Step::Subscribe { watcher, job, wish } => {
+            Step::Subscribe { watcher, job, options } => {
                 if self.watchers.get(watcher).is_some_and(|watcher| watcher.many) {
-                    self.subscribe(watcher, job, Wish { close_at_end: false, ..wish });
+                    self.subscribe(watcher, job, Options { close_at_end: false, ..options });
                 }
             }
             Step::Unsubscribe { watcher, job: index } => {
@@ -272,8 +272,8 @@ impl Model {
                     let pipe = watcher.pipe.borrow();
                     prop_assert!(pipe.frames().1.is_empty(), "the end's frame is whole");
                     let (job, number) = watcher.watches.first_key_value().expect("it watched one");
-                    let Subscription { wish, from, .. } = &self.subscriptions[*number];
-                    prop_assert!(wish.close_at_end);
+                    let Subscription { options, from, .. } = &self.subscriptions[*number];
+                    prop_assert!(options.close_at_end);
                     let shown = self.shown(&watcher, *number)?;
                     let seen = shown.last().map_or(*from, |(index, _)| index + 1);
                     let was_end = |index: usize| self.truths[*job].is_end(index);
@@ -350,7 +350,7 @@ impl Model {
     }
 
     fn check_shown(&self, number: usize, shown: &[(usize, Moment)]) -> Result<(), TestCaseError> {
-        let Subscription { job, wish, from } = &self.subscriptions[number];
+        let Subscription { job, options, from } = &self.subscriptions[number];
         let truth = &self.truths[*job];
         let mut next = *from;
         let mut not_before = Duration::ZERO;
@@ -361,7 +361,7 @@ impl Model {
             let newest = known - 1;
             prop_assert!(*index >= next, "{index} after {next}: no step back, nothing twice");
             let log_began = truth.log_began(known);
-            let all = !wish.latest && wish.max_rate.is_none();
+            let all = !options.latest && options.max_rate.is_none();
             let next_in_turn = all && *index == next;
             if all && next >= log_began && !catching_up {
                 prop_assert_eq!(*index, next, "no gap in the log");
@@ -375,7 +375,7 @@ impl Model {
                 let later = (skipped + 1..known).filter(|index| truth.is_end(*index)).count();
                 prop_assert!(later >= ENDS, "the end {skipped} is skipped, {later} came after it");
             }
-            if let Some(rate) = wish.max_rate
+            if let Some(rate) = options.max_rate
                 && !truth.is_end(*index)
             {
                 prop_assert!(began.time >= not_before, "more often than {rate} a second");
@@ -406,13 +406,13 @@ impl Model {
             );
             for (job, number) in &watcher.watches {
                 let truth = &self.truths[*job];
-                let Subscription { wish, from, .. } = &self.subscriptions[*number];
+                let Subscription { options, from, .. } = &self.subscriptions[*number];
                 if !truth.is_known() {
                     continue;
                 }
                 let shown = self.shown(watcher, *number)?;
                 let seen = shown.last().map_or(*from, |(index, _)| index + 1);
-                if wish.max_rate.is_none() || rates_too {
+                if options.max_rate.is_none() || rates_too {
                     prop_assert_eq!(seen, truth.states.len(), "it has seen the newest");
                 }
                 let begun = truth.begun.last().copied().unwrap_or(0);

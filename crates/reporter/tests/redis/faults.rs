@@ -183,7 +183,7 @@ fn a_job_whose_keys_are_somebody_else_s_does_not_hinder_others() {
 }
 
 #[test]
-fn an_end_needs_no_memory_for_what_todays_worker_left() {
+fn an_end_needs_no_memory_for_what_a_legacy_worker_left() {
     let server = Server::start();
     let left = r#"{"job_id":"a","status":"processing","stage":"rendering","progress":0.5}"#;
     server.answer(&["SETEX", "job_status:a", "3600", left]);

@@ -1,4 +1,4 @@
-//! What today's readers see of what this reporter writes: a plain SUBSCRIBE of `job_progress:{id}` and a plain GET of
+//! What legacy readers see of what this reporter writes: a plain SUBSCRIBE of `job_progress:{id}` and a plain GET of
 //! `job_status:{id}`.
 
 use std::io::{BufRead, BufReader};
@@ -63,7 +63,7 @@ impl Drop for Subscriber {
     }
 }
 
-/// The fields that today's readers take, by the types that they take them for.
+/// The fields that legacy readers take, by the types that they take them for.
 fn assert_readable(message: &Value, job: &str) {
     assert_eq!(message["job_id"], job, "{message}");
     for text in ["status", "stage", "timestamp"] {
@@ -130,7 +130,7 @@ fn the_old_names_write_the_old_messages() {
 }
 
 #[test]
-fn what_todays_worker_left_is_a_status_and_goes_on_from_there() {
+fn what_a_legacy_worker_left_is_a_status_and_goes_on() {
     let server = Server::start();
     let left = r#"{"job_id":"a","status":"processing","stage":"rendering","progress":0.5,"message":"frame 7","timestamp":"2024-01-01T00:00:00.123456"}"#;
     server.answer(&["SETEX", "job_status:a", "3600", left]);

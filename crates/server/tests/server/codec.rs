@@ -16,21 +16,21 @@ const LIMIT: usize = 1_000;
 
 /// What a client may say.
 #[derive(Clone, Debug)]
-enum Said {
+enum Sent {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn sent() -> impl Strategy<Value = Sent> {
     let control = || vec(any::<u8>(), 0..=125);
     prop_oneof![
-        3 => ".{0,240}".prop_map(Said::Text),
-        1 => "[a-é]{400,500}".prop_map(Said::Text),
-        2 => vec(any::<u8>(), 0..=LIMIT).prop_map(Said::Binary),
-        1 => control().prop_map(Said::Ping),
-        1 => control().prop_map(Said::Pong),
+        3 => ".{0,240}".prop_map(Sent::Text),
+        1 => "[a-é]{400,500}".prop_map(Sent::Text),
+        2 => vec(any::<u8>(), 0..=LIMIT).prop_map(Sent::Binary),
+        1 => control().prop_map(Sent::Ping),
+        1 => control().prop_map(Sent::Pong),
     ]
 }
 
@@ -69,14 +69,14 @@ fn write(payload: &[u8], opcode: OpCode, is_final: bool, mask: [u8; 4], out: &mu
 }
 
 /// A client's bytes for one message; a ping goes in between its fragments.
-fn encode(said: &Said, cuts: &[f64], mask: [u8; 4], out: &mut Vec<u8>) {
-    let (kind, payload) = match said {
-        Said::Text(text) => (Data::Text, text.as_bytes()),
-        Said::Binary(bytes) => (Data::Binary, &bytes[..]),
-        Said::Ping(payload) => {
+fn encode(sent: &Sent, cuts: &[f64], mask: [u8; 4], out: &mut Vec<u8>) {
+    let (kind, payload) = match sent {
+        Sent::Text(text) => (Data::Text, text.as_bytes()),
+        Sent::Binary(bytes) => (Data::Binary, &bytes[..]),
+        Sent::Ping(payload) => {
             return write(payload, OpCode::Control(Control::Ping), true, mask, out);
         }
-        Said::Pong(payload) => {
+        Sent::Pong(payload) => {
             return write(payload, OpCode::Control(Control::Pong), true, mask, out);
         }
     };
@@ -156,16 +156,16 @@ fn oracle(bytes: &[u8]) -> (Vec<Inbound>, bool) {
     }
 }
 
-fn expected(said: &[(Said, Vec<f64>, [u8; 4])]) -> Vec<Inbound> {
+fn expected(sent: &[(Sent, Vec<f64>, [u8; 4])]) -> Vec<Inbound> {
     let mut expected = Vec::new();
-    for (message, cuts, _) in said {
+    for (message, cuts, _) in sent {
         match message {
-            Said::Ping(payload) => expected.push(Inbound::Ping(payload.clone())),
-            Said::Pong(_) => {}
-            Said::Text(_) | Said::Binary(_) => {
+            Sent::Ping(payload) => expected.push(Inbound::Ping(payload.clone())),
+            Sent::Pong(_) => {}
+            Sent::Text(_) | Sent::Binary(_) => {
                 expected.extend(cuts.iter().map(|_| Inbound::Ping(b"between".to_vec())));
                 expected.push(match message {
-                    Said::Text(text) => Inbound::Text(text.clone()),
+                    Sent::Text(text) => Inbound::Text(text.clone()),
                     _ => Inbound::Binary,
                 });
             }
@@ -174,16 +174,16 @@ fn expected(said: &[(Said, Vec<f64>, [u8; 4])]) -> Vec<Inbound> {
     expected
 }
 
-fn bytes_of(said: &[(Said, Vec<f64>, [u8; 4])]) -> Vec<u8> {
+fn bytes_of(sent: &[(Sent, Vec<f64>, [u8; 4])]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (message, cuts, mask) in said {
+    for (message, cuts, mask) in sent {
         encode(message, cuts, *mask, &mut bytes);
     }
     bytes
 }
 
-fn conversation() -> impl Strategy<Value = Vec<(Said, Vec<f64>, [u8; 4])>> {
-    vec((said(), cuts(), any::<[u8; 4]>()), 0..6)
+fn conversation() -> impl Strategy<Value = Vec<(Sent, Vec<f64>, [u8; 4])>> {
+    vec((sent(), cuts(), any::<[u8; 4]>()), 0..6)
 }
 
 /// Whether a frame begins here that says that it is larger than what may still come of its message.
@@ -213,14 +213,14 @@ proptest! {
 
     #[test]
     fn valid_frames_are_read_however_they_are_cut(
-        said in conversation(), close in close(), chunks in vec(0.0..1.0, 0..40),
+        sent in conversation(), close in close(), chunks in vec(0.0..1.0, 0..40),
     ) {
-        let mut bytes = bytes_of(&said);
+        let mut bytes = bytes_of(&sent);
         let payload = close.as_ref().map_or_else(Vec::new, |(code, reason)| {
             [&code.to_be_bytes(), reason.as_bytes()].concat()
         });
         write(&payload, OpCode::Control(Control::Close), true, [1, 2, 3, 4], &mut bytes);
-        let mut expected = expected(&said);
+        let mut expected = expected(&sent);
         expected.push(Inbound::Close(close.map(|(code, _)| code)));
         let expected = (expected, None);
         prop_assert_eq!(&read(&cut(&bytes, &chunks)), &expected);
@@ -230,9 +230,9 @@ proptest! {
     }
 
     #[test]
-    fn a_reader_is_idle_between_messages_and_only_then(said in conversation()) {
+    fn a_reader_is_idle_between_messages_and_only_then(sent in conversation()) {
         let mut reader = Reader::default();
-        for one in said {
+        for one in sent {
             let bytes = bytes_of(&[one]);
             for (index, byte) in bytes.iter().enumerate() {
                 prop_assert_eq!(reader.is_idle(), index == 0);
@@ -244,10 +244,10 @@ proptest! {
 
     #[test]
     fn what_was_damaged_is_judged_like_the_oracle_does(
-        said in conversation(), damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        sent in conversation(), damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         chunks in vec(0.0..1.0, 0..10),
     ) {
-        let mut bytes = bytes_of(&said);
+        let mut bytes = bytes_of(&sent);
         prop_assume!(!bytes.is_empty());
         for (place, value) in damage {
             let place = place.index(bytes.len());

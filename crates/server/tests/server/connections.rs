@@ -64,6 +64,22 @@ async fn a_client_that_reads_nothing_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_event_stream_that_nobody_reads_is_given_up() {
+    let server = Server::with(Config { stall_timeout: 1.0, ..quick() }).await;
+    let mut unread = server.connect().await;
+    unread.write_all(b"GET /jobs/a/events HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+    until("the stream to begin", async || open_sockets(&server).await == 2).await;
+    // 30 MB, more than the socket's buffers hold.
+    let large = json!({ "message": "x".repeat(60_000) }).to_string();
+    for _ in 0..500 {
+        assert_eq!(server.report("a", &large).await.status, 200);
+    }
+    until("the stream to be given up", async || open_sockets(&server).await == 1).await;
+    drop(unread);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn streams_that_watch_count_as_connections() {
     let server = Server::with(Config { max_connections: Some(4), ..quick() }).await;
     server.report("a", "{}").await;

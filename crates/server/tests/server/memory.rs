@@ -291,10 +291,12 @@ async fn watchers_of_logs_beyond_their_share_have_to_come_back() {
 struct FakeMemory {
     resident: AtomicUsize,
     at_once: AtomicBool,
+    is_broken: AtomicBool,
 }
 
 impl ProcessMemory for FakeMemory {
     fn resident(&self) -> Option<usize> {
+        assert!(!self.is_broken.load(Ordering::Relaxed), "the system does not say");
         Some(self.resident.load(Ordering::Relaxed))
     }
 
@@ -316,6 +318,24 @@ async fn freed_memory_is_given_back_at_once_while_there_is_little() {
     );
     memory.resident.store(39 << 20, Ordering::Relaxed);
     until("memory to be kept for a moment", async || !at_once().await).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn livez_names_the_tasks_that_have_failed() {
+    let memory = Arc::new(FakeMemory::default());
+    let server = Server::in_process(small(), memory.clone()).await;
+    memory.is_broken.store(true, Ordering::Relaxed);
+    until("the task to fail", async || server.get("/livez").await.status == 503).await;
+    // It is restarted, and fails again, until the system says it.
+    until("the task to be named", async || {
+        let answer = server.get("/livez").await;
+        answer.status == 503 && answer.json()["failing"] == json!(["memory"])
+    })
+    .await;
+    memory.is_broken.store(false, Ordering::Relaxed);
+    until("the process to be healthy", async || server.get("/livez").await.status == 200).await;
+    assert!(metric(&server, "milepost_task_failures_total{task=\"memory\"}").await >= 1.0);
     server.stop().await;
 }
 
