@@ -27,7 +27,8 @@ pub enum Origin {
 pub enum Fold {
     /// The job is now in this state.
     New(State),
-    /// The update is the end that the job has already: a reporter asks again. Nothing changes.
+    /// The update is the end that the job has already: a reporter asks again. Or it counts only if the attempt is not known.
+    /// Nothing changes.
     Repeated,
 }
 
@@ -134,7 +135,8 @@ pub fn fold_with_usual(
     }))
 }
 
-/// The attempt that the update belongs to, or none if it repeats that attempt's end.
+/// The attempt that the update belongs to, or none if it changes nothing: it repeats that attempt's end, or counts only if
+/// the attempt is not known.
 fn attempt(
     previous: Option<&State>,
     update: &Update,
@@ -154,7 +156,9 @@ fn attempt(
         _ => {}
     }
     if !state.status.is_end() {
-        return Ok(Some(state.attempt));
+        // Whoever runs the attempt has reported it before the one who has put it into a queue.
+        let comes_too_late = update.unless_known && origin == Origin::Report;
+        return Ok((!comes_too_late).then_some(state.attempt));
     }
     if origin == Origin::Publish && named.is_none() && update.status == Status::Processing {
         // If attempts have reached the last number, the end is final for legacy publishes as well.

@@ -86,6 +86,7 @@ impl PartialSchema for Update {
                 "When the worker expects to complete: RFC 3339. Without it, the server estimates that from the progress.",
             ))
             .property("eta_high", any("When the worker will almost certainly have completed: RFC 3339."))
+            .property("unless_known", any("`true`: the update counts only if nobody has reported the attempt yet. It is not part of the state."))
             .property("paused", any("`true` while the worker has paused the job: this time does not count for the estimate."));
         for attribute in Attribute::ALL {
             fields = fields.property(attribute.as_str(), of_attribute(attribute));

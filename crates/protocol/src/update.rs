@@ -21,6 +21,10 @@ pub const MAX_TTL_SECONDS: u32 = 2_592_000;
 /// Parsed once, on arrival. It holds the JSON of the fields as watchers will see them, and what the
 /// [fold](fn@crate::fold) needs to know about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the update that says yes or no"
+)]
 pub struct Update {
     pub(crate) job: JobId,
     pub(crate) status: Status,
@@ -38,6 +42,7 @@ pub struct Update {
     pub(crate) eta: Span,
     pub(crate) eta_high: Span,
     pub(crate) is_paused: bool,
+    pub(crate) unless_known: bool,
     /// The attributes that end with this update: those that are null, or of another type.
     pub(crate) cleared: Vec<Attribute>,
 }
@@ -102,6 +107,7 @@ impl Update {
             eta: Span::default(),
             eta_high: Span::default(),
             is_paused: false,
+            unless_known: false,
             cleared: Vec::new(),
         };
         update.fields.push_str("\"job_id\":\"");
@@ -170,6 +176,8 @@ impl Update {
                 self.is_paused = value.get() == "true";
                 self.push(field);
             }
+            // It is about this report, not about the job.
+            "unless_known" if value.get() == "true" => self.unless_known = true,
             _ if SERVER_FIELDS.contains(&name) => {}
             _ => self.add_other(field, is_given),
         }
@@ -272,6 +280,11 @@ impl Update {
     /// Whether the worker has paused the job.
     pub fn is_paused(&self) -> bool {
         self.is_paused
+    }
+
+    /// Whether the update counts only if nobody has reported the attempt yet.
+    pub fn unless_known(&self) -> bool {
+        self.unless_known
     }
 
     /// The attributes that the update sets, in its order, as JSON.

@@ -35,7 +35,7 @@ pub enum Reply {
 pub struct Accepted {
     /// The state that it led to.
     pub state: State,
-    /// Whether it is an end reported again, which changed nothing.
+    /// Whether it changed nothing: it is an end reported again, or counts only if the attempt is not known.
     pub repeated: bool,
     /// The serial of a legacy publish.
     pub serial: Option<u64>,

@@ -104,6 +104,7 @@ impl<'a> Report<'a> {
             .text(
                 "origin",
                 Some(match source {
+                    None if update.unless_known() => "first",
                     None => "report",
                     Some(Source::Publish(_)) => "publish",
                     Some(Source::Key(_)) => "key",

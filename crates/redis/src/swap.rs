@@ -116,6 +116,7 @@ impl RecentJob {
     fn is_ordinary(&self, meta: &Meta<'_>, update: &Update) -> bool {
         let goes_on = update.status() == Status::Processing
             && self.state.status() == Status::Processing
+            && !update.unless_known()
             && update.attempt().is_none_or(|named| u32::from(named) == self.state.attempt())
             && !meta.is_nil(Field::StartedAt);
         let sets_attributes = update.attributes().next().is_some() || !update.cleared().is_empty();

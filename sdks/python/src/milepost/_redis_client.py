@@ -196,6 +196,9 @@ class RedisClient:
         """A run of the script that folds: see report.lua. With a timeout it is not taken later than that."""
         fields = dict(update.fields)
         attempt = fields.pop("attempt", None)
+        unless_known = fields.get("unless_known") == "true"
+        if unless_known:
+            del fields["unless_known"]
         keys = self.names.keys(job_id)
         if not self.names.is_cluster:
             keys += [*_INDEX, _CLOCKS]
@@ -203,7 +206,7 @@ class RedisClient:
             "channel": self.names.channel(job_id),
             "publish": self.names.publish,
             "job": job_id,
-            "origin": origin,
+            "origin": "first" if unless_known and origin == "report" else origin,
             # The fold adds a progress that is not known.
             "fields": ",".join(
                 f"{quote(name)}:{value}" for name, value in fields.items() if (name, value) != ("progress", "null")

@@ -127,6 +127,8 @@ def queued(job_id: str, attempt: int, message: Optional[str], name: Optional[str
         update.members("metadata", {"task": encode(name)})
     _describe(update, name, parent)
     update.number("attempt", attempt)
+    # A worker may have reported it before this arrives.
+    update.json("unless_known", "true")
     return update
 
 

@@ -94,7 +94,7 @@ def _is_canvas(name: object) -> bool:
 def _before_publish(
     sender: object = None, headers: Optional[dict[str, Any]] = None, body: Any = None, **_: object
 ) -> None:
-    # Before, not after: so it most likely arrives before the worker's updates.
+    # Before, not after: so that watchers most likely see it waiting. Should it arrive late, it does not count.
     if not headers or "id" not in headers or not _reports(sender):
         return
     task_id = str(headers["id"])

@@ -14,7 +14,8 @@
 --                                                          that the job leaves; the score that the caller has to write to
 --                                                          the clocks; '' if none. If the caller wants them, the job's meta,
 --                                                          and the length of the state that the next one overwrites
---          {'repeated', state}                             the end, or the request, that the job has already
+--          {'repeated', state}                             the end, or the request, that the job has already; or the update
+--                                                          counts only if the attempt is not known, and it is
 --          {'ended', attempt, status, position}            the attempt has ended
 --          {'superseded', attempt, position}               a later attempt has begun
 --          {'adopt', json}                                 a legacy worker's value under the status key comes first
@@ -31,7 +32,7 @@ local channel, publish, job, origin, fields, status, named, ttl, stage, progress
   = cmsgpack.unpack(ARGV[1])
 -- channel, publish          where to publish the state, and with which command
 -- job                       its id
--- origin                    'report'; of a legacy worker: 'publish' or 'key'; 'request': a request for the job's worker, which
+-- origin                    'report'; 'first': the same, but it counts only if the attempt is not known; of a legacy worker: 'publish' or 'key'; 'request': a request for the job's worker, which
 --                           later states show too; 'lost': the end of a job whose worker has been silent for too long; or
 --                           'children': the job has to show its children as they are now
 -- fields                    the update: its fields as JSON, without the braces; or the request, as JSON
@@ -155,6 +156,8 @@ elseif known_status == 'completed' or known_status == 'failed' or known_status =
     end
     return {'ended', tostring(latest), known_status, epoch .. '-' .. number}
   end
+elseif origin == 'first' then
+  return {'repeated', call('HGET', job_key, tostring((written - 1) % ring))}
 else
   attempt = latest
 end
