@@ -34,6 +34,47 @@ test('the list’s first rows take two round trips and 70 kB', async () => {
   noFaults();
 });
 
+test('a job’s page shows its job before its watch comes about', async () => {
+  await server.report('film', { stage: 'encoding', progress: 0.4, message: 'Frame 40 of 100', metadata: { fps: 24 } });
+  /** @type {string[]} */
+  const sent = [];
+  const page = await open('/?job=film', {}, (page) => {
+    page.on('request', (request) => sent.push(new URL(request.url()).pathname));
+    // The clock of this device is an hour ahead, and a socket opens on which nothing comes.
+    void page.addInitScript('const now = Date.now; Date.now = () => now() + 3_600_000');
+    void page.routeWebSocket(/ws/, () => {});
+    void page.route('**/index.js', async (route) => {
+      await page.locator('.skeleton-job').waitFor();
+      assert.equal(await page.locator('.skeleton').isVisible(), false);
+      await until('the request for the job', () => sent.includes('/jobs/film'));
+      await route.continue();
+    });
+  });
+  await reads(page, '.figure', /40 %\s*encoding/);
+  await reads(page, '.message', 'Frame 40 of 100');
+  await reads(page, '[data-part="updated"]', /just now|^\d+ s ago/);
+  assert.equal(await page.locator('.skeleton-job').isVisible(), false);
+  assert.equal(await page.title(), '40\u202f% – film');
+  noFaults();
+});
+
+test('a job’s page has each update that comes while it opens', async () => {
+  await server.report('film', { stage: 'first', progress: 0.1 });
+  const page = await open('/?job=film', {}, (page) => {
+    void page.route('**/index.js', async (route) => {
+      const answer = page.waitForResponse(/jobs\/film$/);
+      await answer;
+      for (const percent of [20, 30, 40]) await server.report('film', { stage: 'then', message: `at ${percent}`, progress: percent / 100 });
+      await route.continue();
+    });
+  });
+  await reads(page, '.figure', '40 %');
+  await page.locator('[data-part="log-section"] summary').click();
+  await reads(page, '[data-part="log"]', /at 40[^]*at 30[^]*at 20[^]*first/);
+  assert.equal(await page.locator('[data-part="log"] li').count(), 4);
+  noFaults();
+});
+
 test('a bar takes as long for a step as its job did, at most 2 s', async () => {
   await server.report('film', { progress: 0.1 });
   const page = await open('/', {}, (page) => void page.clock.install());
@@ -177,6 +218,46 @@ test('from right to left, bars fill from the right', async () => {
   await reads(page, '.figure', '25 %');
   noFaults();
 });
+
+test('from right to left, a page is mirrored', async () => {
+  await server.report('film', { stage: 'encoding', progress: 0.25 });
+  const page = await open('/');
+  await reads(page, row('film'), '25 %');
+  await page.evaluate(() => (document.documentElement.dir = 'rtl'));
+  const middle = async (/** @type {string} */ selector) => {
+    const box = await page.locator(selector).first().boundingBox();
+    assert.ok(box, selector);
+    return box.x + box.width / 2;
+  };
+  // What begins a line is right of what ends it.
+  for (const [first, last] of /** @type {const} */ ([
+    ['.pages', '#connection'], ['.search svg', '.search kbd'], [`${row('film')} .job-id`, `${row('film')} .age`],
+  ])) assert.ok(await middle(first) > await middle(last), `${first} and ${last}`);
+  const align = (/** @type {string} */ part) => page.locator(`${row('film')} ${part}`).evaluate((each) => getComputedStyle(each).textAlign);
+  assert.deepEqual([await align('.job-id'), await align('.left'), await align('.age')], ['right', 'right', 'left']);
+  assert.equal(await middle('#connection') < 640, true);
+  assert.deepEqual(await violations(page), []);
+  noFaults();
+});
+
+for (const width of [768, 1024]) {
+  test(`at ${width} px a row says whole how it ended`, async () => {
+    const at = (/** @type {number} */ seconds) => new Date(Date.now() - seconds * 1000).toISOString();
+    await server.report('film', { progress: 0.25 });
+    const page = await open('/', { viewport: { width, height: 700 } }, async (page) => {
+      await page.route('**/jobs?*', async (route) => {
+        const response = await route.fetch();
+        const body = await response.json();
+        for (const job of body.jobs) Object.assign(job, { status: 'completed', started_at: at(4710), ended_at: at(8) });
+        await route.fulfill({ response, json: body });
+      });
+      await page.routeWebSocket(/ws/, () => {});
+    });
+    await reads(page, `${row('film')} .left`, 'Completed in 1:18:22');
+    assert.equal(await page.locator(`${row('film')} .left`).evaluate((left) => left.scrollWidth > left.clientWidth), false);
+    noFaults();
+  });
+}
 
 test('a filtered list has each job once, also after new ones came', async () => {
   await server.reportMany(Array.from({ length: 300 }, (_, index) => ({ job_id: `film:${index}`, status: index % 3 ? 'completed' : 'processing' })));

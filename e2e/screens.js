@@ -8,7 +8,7 @@
  */
 
 import { mkdirSync } from 'node:fs';
-import { Server, launch, serveFiles, violations } from './site.js';
+import { Server, changeStates, launch, serveFiles, violations } from './site.js';
 
 const [folder = 'screens', filter = ''] = process.argv.slice(2);
 
@@ -24,7 +24,17 @@ const WIDTHS = [320, 768, 1280, 1440, 2560];
 
 const TRACEBACK = `Traceback (most recent call last):\n${'  File "render.py", line 7, in step\n    encode(frame)\n'.repeat(20)}EncoderError: no space left on device`;
 
-/** Each page in a state: its path, and what is done there before the picture. @type {Record<string, { path: string, act?: (page: Page) => Promise<unknown> }>} */
+/** What the server says of a worker that was last heard of, or advanced, twelve minutes ago. @type {Record<string, (state: any) => object>} */
+const HEALTHS = {
+  lost: ({ status }) => (status === 'processing' ? { health: 'lost', last_seen_at: ago(725), progressed_at: ago(725) } : {}),
+  stalled: ({ status }) => (status === 'processing' ? { health: 'stalled', last_seen_at: ago(2), progressed_at: ago(725) } : {}),
+};
+const ago = (/** @type {number} */ seconds) => new Date(Date.now() - seconds * 1000).toISOString();
+
+/**
+ * Each page in a state: its path, what becomes of states on their way to it, and what is done there before the picture.
+ * @type {Record<string, { path: string, change?: (state: any) => object, act?: (page: Page) => Promise<unknown> }>}
+ */
 const PAGES = {
   list: { path: '/' },
   'list-attention': { path: '/?status=attention' },
@@ -54,6 +64,18 @@ const PAGES = {
     },
   },
   'list-nothing-found': { path: '/?q=nothing' },
+  'list-lost': { path: '/?status=active', change: HEALTHS['lost'] },
+  'job-lost': { path: '/?job=render:trailer-4k', change: HEALTHS['lost'] },
+  'job-stalled': { path: '/?job=render:trailer-4k', change: HEALTHS['stalled'] },
+  'job-loading': {
+    path: '/?job=render:trailer-4k',
+    act: async (page) => {
+      await page.route('**/jobs/*', () => {});
+      await page.routeWebSocket(/ws/, () => {});
+      await page.reload();
+      await page.waitForTimeout(1200);
+    },
+  },
   'job-running': { path: '/?job=render:trailer-4k' },
   'job-failed': { path: '/?job=train:resnet-18', act: (page) => page.locator('[data-part="trace"] summary').click() },
   'job-completed': { path: '/?job=export:customers-2026-11' },
@@ -69,6 +91,9 @@ const PAGES = {
   'try-ended': { path: '/try?job=train:resnet-18' },
   embed: { path: '/embed/render:trailer-4k' },
   'embed-compact': { path: '/embed/render:trailer-4k?compact' },
+  'embed-lost': { path: '/embed/render:trailer-4k', change: HEALTHS['lost'] },
+  'embed-failed': { path: '/embed/train:resnet-18' },
+  'embed-completed': { path: '/embed/export:customers-2026-11' },
   'embed-children': { path: '/embed/batch:nightly' },
   'embed-stages': { path: '/embed/render:trailer-4k', act: (page) => page.locator('job-progress').evaluate((bar) => bar.setAttribute('stages', '')) },
 };
@@ -126,11 +151,13 @@ async function fillNamed(server) {
  * @param {string} name
  * @param {import('playwright-core').BrowserContextOptions} options
  * @param {(page: Page) => Promise<unknown>} [act]
+ * @param {(state: any) => object} [change]
  */
-async function take(browser, url, name, options, act = async () => {}) {
+async function take(browser, url, name, options, act = async () => {}, change) {
   if (!name.includes(filter)) return;
   const context = await browser.newContext({ reducedMotion: 'reduce', ...options });
   await serveFiles(context);
+  if (change) await changeStates(context, change);
   const page = await context.newPage();
   page.setDefaultTimeout(5000);
   await page.goto(url);
@@ -154,18 +181,18 @@ try {
   }
   await fill(server, 300);
   await fillNamed(server);
-  for (const [page, { path, act }] of Object.entries(PAGES)) {
+  for (const [page, { path, act, change }] of Object.entries(PAGES)) {
     for (const [look, options] of Object.entries(LOOKS)) {
       for (const width of look === 'light' ? WIDTHS : [320, 1440]) {
-        await take(browser, server.url + path, `${page}-${look}-${width}`, { viewport: { width, height: 900 }, ...options }, act);
+        await take(browser, server.url + path, `${page}-${look}-${width}`, { viewport: { width, height: 900 }, ...options }, act, change);
       }
     }
     // As a browser zooms: half the width, with twice the pixels.
-    await take(browser, server.url + path, `${page}-zoomed-720`, { viewport: { width: 720, height: 450 }, deviceScaleFactor: 2 }, act);
+    await take(browser, server.url + path, `${page}-zoomed-720`, { viewport: { width: 720, height: 450 }, deviceScaleFactor: 2 }, act, change);
     const turn = (/** @type {Page} */ opened) => opened.evaluate(() => (document.documentElement.dir = 'rtl'));
-    await take(browser, server.url + path, `${page}-rtl-1440`, { viewport: { width: 1440, height: 900 } }, turn);
+    await take(browser, server.url + path, `${page}-rtl-1440`, { viewport: { width: 1440, height: 900 } }, turn, change);
     const print = (/** @type {Page} */ opened) => opened.emulateMedia({ media: 'print' });
-    await take(browser, server.url + path, `${page}-print-768`, { viewport: { width: 768, height: 1000 } }, print);
+    await take(browser, server.url + path, `${page}-print-768`, { viewport: { width: 768, height: 1000 } }, print, change);
   }
   await fill(server, 5000);
   await take(browser, server.url, 'list-5000-light-1440', { viewport: { width: 1440, height: 900 } });

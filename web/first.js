@@ -1,9 +1,10 @@
 // @ts-check
 /**
- * Asks for the jobs that are seen first while the rest of the list's script is still on its way. This script is small, so that on a slow
- * network they are there as soon as it is.
+ * Asks for what is seen first, jobs of the list or the job of a job's page, while the rest of the page's script is still on its way. This
+ * script is small, so that on a slow network they are there as soon as it is.
  */
 
+import { home, jobUrl } from './addresses.js';
 import { credential, tokenInAddress } from './credential.js';
 
 /** As many as a large screen shows. */
@@ -12,8 +13,12 @@ export const FIRST_SIGHT = 30;
 /** @type {{ url: string, answer: Promise<Response> } | null} */
 let asked = null;
 
-if (!new URLSearchParams(location.search).has('job') && tokenInAddress() === null) {
-  const url = new URL(`jobs?limit=${FIRST_SIGHT}`, document.baseURI).href;
+const job = new URLSearchParams(location.search).get('job');
+// What is shown until there is something is of the same shape.
+document.documentElement.dataset.view = job === null ? 'list' : 'job';
+
+if (tokenInAddress() === null) {
+  const url = job === null ? `${home()}/jobs?limit=${FIRST_SIGHT}` : jobUrl(home(), job);
   const token = credential();
   const headers = { accept: 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
   const answer = fetch(url, { headers, redirect: token ? 'error' : 'follow', signal: AbortSignal.timeout(10_000) });

@@ -1,10 +1,10 @@
 // @ts-check
 /** The part of `/try` for those who put `<job-progress>` into a page: each of its states, its look, and how to use it. */
 
+import { home } from './addresses.js';
 import { copy } from './dashboard/text.js';
 import './job-progress.js';
 import { byId, element, write } from './paint.js';
-import { home } from './server.js';
 import { snippets } from './snippets.js';
 
 const ago = (/** @type {number} */ minutes) => new Date(Date.now() - minutes * 60_000).toISOString();

@@ -1,12 +1,12 @@
 // @ts-check
 /** The page at `/`: every job that the server knows, live; with `?job=…`, one of them large. */
 
+import { home } from './addresses.js';
 import { ConnectionSign } from './connection.js';
 import { JobPage } from './dashboard/job-page.js';
 import { ListView } from './dashboard/list.js';
 import { paintFavicon } from './favicon.js';
 import { byId } from './paint.js';
-import { home } from './server.js';
 import * as signIn from './sign-in.js';
 import { Watches } from './watches.js';
 

@@ -298,10 +298,25 @@ test('a change of the network checks the connection at once', () => {
 test('a connection that does not come about in time is given up', () => {
   const { session } = start();
   session.watch('a', undefined, {});
-  pass(10_000);
-  assert.equal(FakeSocket.all[0].isOpen, false);
+  FakeSocket.all[0].greet();
+  FakeSocket.all[0].end();
   pass(500);
-  assert.equal(FakeSocket.all.length, 2);
+  pass(9999);
+  assert.equal(FakeSocket.all[1].isOpen, true);
+  pass(1);
+  assert.equal(FakeSocket.all[1].isOpen, false);
+  pass(1000);
+  assert.equal(FakeSocket.all.length, 3);
+});
+
+test('where a socket hangs, what is no Milepost server is named soon', async () => {
+  const { session, received } = start();
+  session.watch('a', undefined, {});
+  pass(4000);
+  assert.equal(FakeSocket.all[0].isOpen, false);
+  requests[0].answer(200, '<!doctype html>', { 'content-type': 'text/html' });
+  await settle();
+  assert.deepEqual(received, ['failed no Milepost server at http://x:  answered 200 text/html']);
 });
 
 test('the socket rests when nothing is watched any more', () => {

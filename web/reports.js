@@ -4,7 +4,8 @@
  * many a second.
  */
 
-import { credentials, home, jobUrl } from './server.js';
+import { home, jobUrl } from './addresses.js';
+import { credentials } from './server.js';
 import { askToSignIn } from './sign-in.js';
 
 /**

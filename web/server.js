@@ -1,21 +1,9 @@
 // @ts-check
 /** What the server is asked over HTTP. */
 
+import { home, jobUrl } from './addresses.js';
 import { credential } from './credential.js';
 import { askToSignIn } from './sign-in.js';
-
-/** Where the server is that this page came from, without a slash at the end. */
-export function home() {
-  return new URL('.', document.baseURI).href.replace(/\/$/, '');
-}
-
-/**
- * @param {string} server
- * @param {string} id
- */
-export function jobUrl(server, id) {
-  return `${server}/jobs/${encodeURIComponent(id).replaceAll('%3A', ':').replaceAll('%40', '@')}`;
-}
 
 /**
  * @param {string} url

@@ -1,6 +1,7 @@
 // @ts-check
 /** The page at `/try`: watches one job of any server, and reports a sample job to it. */
 
+import { home } from './addresses.js';
 import { announce } from './announce.js';
 import { confirmByTyping } from './confirm.js';
 import { ConnectionSign } from './connection.js';
@@ -12,7 +13,6 @@ import { logItem, logOnTop, stateItem } from './log.js';
 import { byId, element, paint, paintHealth, write } from './paint.js';
 import { Reports } from './reports.js';
 import { doSampleJob } from './sample.js';
-import { home } from './server.js';
 import * as signIn from './sign-in.js';
 import { clock } from './times.js';
 import { Watches } from './watches.js';

@@ -1,9 +1,9 @@
 // @ts-check
 /** The jobs that a page watches, all over one socket of its own. */
 
+import { home } from './addresses.js';
 import { credential } from './credential.js';
 import { watch } from './milepost.js';
-import { home } from './server.js';
 import { askToSignIn } from './sign-in.js';
 
 /**
@@ -20,6 +20,8 @@ import { askToSignIn } from './sign-in.js';
 export class Watches {
   /** @type {Map<string, import('./milepost.js').Watch>} */
   #watches = new Map();
+  /** The server's clock less this page's, in milliseconds, as it was last known. */
+  #skew = 0;
 
   /**
    * @param {string} server
@@ -81,7 +83,13 @@ export class Watches {
   /** The server's clock, in milliseconds since 1970. */
   get now() {
     const [first] = this.#watches.values();
-    return first?.serverNow ?? Date.now();
+    if (first?.connection === 'open') this.#skew = first.serverNow - Date.now();
+    return Date.now() + this.#skew;
+  }
+
+  /** Tells the clock of an answer over HTTP, which counts until a watch knows better. @param {number} now */
+  hear(now) {
+    this.#skew = now - Date.now();
   }
 
   /** Comes back now rather than later: whoever is asked to must believe that the network is there. */

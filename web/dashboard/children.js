@@ -1,9 +1,10 @@
 // @ts-check
 /** The children of a job, on its page: how many have which status, and a row for each of those that matter most. */
 
+import { home } from '../addresses.js';
 import { Job } from '../job.js';
 import { build, paint, paintHealth, write } from '../paint.js';
-import { ask, home } from '../server.js';
+import { ask } from '../server.js';
 
 /**
  * @typedef {import('../milepost.js').Children} Counts

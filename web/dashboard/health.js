@@ -1,8 +1,9 @@
 // @ts-check
 /** How the instance and its broker are, at a glance. */
 
+import { home } from '../addresses.js';
 import { element, write } from '../paint.js';
-import { ask, home } from '../server.js';
+import { ask } from '../server.js';
 
 /** How often to ask, in milliseconds. */
 const EVERY = 5000;

@@ -1,10 +1,10 @@
 // @ts-check
 /** A job's log on its page: it follows, can be searched, saved and linked to line by line, and is bounded. */
 
+import { home } from '../addresses.js';
 import { credential } from '../credential.js';
 import { watchLog } from '../milepost.js';
 import { element, write } from '../paint.js';
-import { home } from '../server.js';
 import { piecesOf } from './ansi.js';
 import { Finder } from './finder.js';
 import { copy, download } from './text.js';

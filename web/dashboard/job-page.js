@@ -1,13 +1,15 @@
 // @ts-check
 /** One job, large: where it is, how it got there, and what it says of itself. */
 
+import { home, jobUrl } from '../addresses.js';
 import { announce } from '../announce.js';
+import { takeFirst } from '../first.js';
 import { Job, text } from '../job.js';
 import { logOnTop, stateItem } from '../log.js';
 import { isEnd } from '../milepost.js';
 import { askToNotify, canNotify, notifyOf } from '../notify.js';
 import { build, paint, paintHealth, paintTags, write } from '../paint.js';
-import { ask, curl, home, jobUrl } from '../server.js';
+import { ask, curl } from '../server.js';
 import { clock, paintAge, toggleTimes } from '../times.js';
 import { paintArtifacts } from './artifacts.js';
 import { paintAttempts } from './attempts.js';
@@ -45,6 +47,8 @@ export class JobPage {
   /** Whether a person asked to be notified of the end. */
   #isNotifying = false;
   #isHistoryLoaded = false;
+  /** Whether the watch has brought a state. */
+  #isWatched = false;
   #isCourseNew = false;
 
   /**
@@ -79,11 +83,16 @@ export class JobPage {
     this.resized = new ResizeObserver(() => this.#drawCourse());
   }
 
+  /** Not while the watch is yet to come about. */
+  get #isCutOff() {
+    return this.#isWatched && !this.page.sign.isLive;
+  }
+
   get title() {
     const { job, page } = this;
     if (!job.state) return `${job.id} – Milepost`;
     const health = job.health(page.watches.now);
-    const now = !page.sign.isLive ? 'Disconnected' : health !== 'ok' ? HEALTH[health] : job.percent || job.word;
+    const now = this.#isCutOff ? 'Disconnected' : health !== 'ok' ? HEALTH[health] : job.percent || job.word;
     return `${job.hasEnded ? job.outcome : now} – ${job.id}`;
   }
 
@@ -93,11 +102,13 @@ export class JobPage {
     const share = job.share ?? 0.6;
     const end = { completed: /** @type {const} */ ('good'), failed: /** @type {const} */ ('bad'), cancelled: /** @type {const} */ ('gone') };
     if (job.hasEnded) return [end[/** @type {keyof typeof end} */ (job.state?.status)], share];
-    if (!page.sign.isLive || job.state?.status !== 'processing') return ['gone', share];
+    if (this.#isCutOff || job.state?.status !== 'processing') return ['gone', share];
     return [job.health(page.watches.now) === 'ok' ? 'run' : 'warn', share];
   }
 
   enter() {
+    const sent = takeFirst(jobUrl(home(), this.job.id));
+    if (sent) void this.#showFirst(sent);
     this.page.watches.watch(this.job.id, this.job.state?.position, { maxRate: 20 });
     this.watchers.start();
     this.resized.observe(this.parts.chart);
@@ -122,14 +133,30 @@ export class JobPage {
   }
 
   onLive() {
-    if (this.job.state && !this.#isHistoryLoaded) this.#loadHistory();
+    if (this.#isWatched && !this.#isHistoryLoaded) this.#loadHistory();
+  }
+
+  /**
+   * The watch may come about later than the page's first request is answered.
+   * @param {Promise<Response>} sent
+   */
+  async #showFirst(sent) {
+    const { ok, body, now } = await ask('', sent).catch(() => ({ ok: false, body: null, now: 0 }));
+    if (!ok || this.job.state) return;
+    this.page.watches.hear(now);
+    this.job.update(body, this.page.watches.now);
+    this.#course.add(body);
+    this.#isCourseNew = true;
+    this.page.paintSoon();
   }
 
   /** @param {State} state */
   onState(state) {
     const { job } = this;
-    if (!job.state) this.#loadHistory();
-    const before = job.state;
+    // Not earlier: what came between the history and the first watched state would be missing.
+    if (!this.#isWatched) this.#loadHistory();
+    const before = this.#isWatched ? job.state : null;
+    this.#isWatched = true;
     if (before && before.attempt < state.attempt) this.#attempts = [...this.#attempts.filter(({ attempt }) => attempt !== before.attempt), attemptOf(before)].slice(-MOST_ATTEMPTS);
     job.update(state, this.page.watches.now);
     this.#course.add(state);

@@ -1,10 +1,11 @@
 // @ts-check
 /** Every job that the server knows: searched, filtered, sorted, grouped, and live as far as it can be seen. */
 
+import { home } from '../addresses.js';
 import { announce } from '../announce.js';
 import { Job } from '../job.js';
 import { build, write } from '../paint.js';
-import { curl, home } from '../server.js';
+import { curl } from '../server.js';
 import { toggleTimes } from '../times.js';
 import { Controls } from './controls.js';
 import { Groups } from './groups.js';

@@ -4,10 +4,11 @@
  * of the jobs beyond them only those that match; for another order than the newest first, `sorted`, in the server's order.
  */
 
+import { home } from '../addresses.js';
 import { FIRST_SIGHT, takeFirst } from '../first.js';
 import { Job, isLater } from '../job.js';
 import { errorSummary } from '../milepost.js';
-import { ask, home } from '../server.js';
+import { ask } from '../server.js';
 
 /** @typedef {import('../milepost.js').State} State */
 /**

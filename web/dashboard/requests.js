@@ -1,7 +1,8 @@
 // @ts-check
 /** The buttons by which a person requests something of a job's worker: cancel, pause, resume. */
 
-import { home, jobUrl, request } from '../server.js';
+import { home, jobUrl } from '../addresses.js';
+import { request } from '../server.js';
 import { write } from '../paint.js';
 
 /** @typedef {import('../job.js').Job} Job */

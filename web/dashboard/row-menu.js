@@ -1,9 +1,9 @@
 // @ts-check
 /** What can be done with a job of the list: a menu, one for all rows. */
 
+import { home } from '../addresses.js';
 import { announce } from '../announce.js';
 import { write } from '../paint.js';
-import { home } from '../server.js';
 import { deleteJob, sendRequest } from './requests.js';
 import { copy } from './text.js';
 

@@ -1,7 +1,8 @@
 // @ts-check
 /** How many watch which job, besides this page: on the instance that it came from. */
 
-import { ask, home } from '../server.js';
+import { home } from '../addresses.js';
+import { ask } from '../server.js';
 
 /** How often to ask, in milliseconds. */
 const EVERY = 3000;

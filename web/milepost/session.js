@@ -27,6 +27,9 @@ const TIMEOUT = 10_000;
 /** So many jobs hold a request of their own where there is no WebSocket: browsers allow six for each host. */
 const MAX_HELD = 3;
 
+/** What has not proven to be a Milepost server yet is asked over HTTP after so long, in milliseconds: others may let a socket hang for ever. */
+const UNPROVEN_TIMEOUT = 4000;
+
 /** An `error` of a socket without a `close` for so long means that the socket was blocked, in milliseconds. */
 const BLOCKED = 100;
 /** A difference of clocks that is no smaller than this is a change, in milliseconds. */
@@ -177,13 +180,15 @@ export class Session {
     };
     this.#disconnect = disconnect;
     this.#serverError = '';
-    this.#timers.set(' greeting', TIMEOUT, () => onClose(1006, ''));
-    socket.onclose = (event) => onClose(event.code, event.reason);
-    // Where a page's policy forbids the socket, Chromium fires `error` and never `close`.
-    socket.onerror = () => this.#timers.set(' blocked', BLOCKED, () => {
+    const onBlocked = () => {
       this.#level = 1;
       onClose(BLOCKED_CODE, '');
-    });
+    };
+    if (this.#http.isProven) this.#timers.set(' greeting', TIMEOUT, () => onClose(1006, ''));
+    else this.#timers.set(' greeting', UNPROVEN_TIMEOUT, onBlocked);
+    socket.onclose = (event) => onClose(event.code, event.reason);
+    // Where a page's policy forbids the socket, Chromium fires `error` and never `close`.
+    socket.onerror = () => this.#timers.set(' blocked', BLOCKED, onBlocked);
     socket.onmessage = (event) => {
       this.#lastMessageAt = now();
       this.#timers.set(' dead');
