@@ -166,6 +166,17 @@ test('times and numbers are in the person’s locale and time zone', async () =>
   noFaults();
 });
 
+test('tenths are written as in the person’s locale', async () => {
+  const at = (/** @type {number} */ ms) => new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
+  const took = { status: 'completed', started_at: at(0), ended_at: at(4200) };
+  const page = await open('/?job=film', { locale: 'de-DE' }, async (page) => {
+    await page.route('**/jobs/film', (route) => route.fulfill({ json: { job_id: 'film', attempt: 1, timestamp: at(4200), position: 'e-1', ...took } }));
+    await page.routeWebSocket(/ws/, () => {});
+  });
+  await reads(page, '.headline', 'Completed in 4,2 s');
+  noFaults();
+});
+
 test('a job of two days ago has its dates', async () => {
   await server.report('film', { progress: 0.5, stage: 'encode' });
   const { started_at: started } = await server.state('film');
@@ -240,17 +251,40 @@ test('from right to left, a page is mirrored', async () => {
   noFaults();
 });
 
+test('on a phone, a stage and the names of children are whole', async () => {
+  await server.report('import', { progress: null, stage: 'copying', message: 'file 290 of 300 of the customers' });
+  await server.report('batch:nightly', { children_expected: 2, stage: 'rendering' });
+  await server.report('batch:nightly:12', { parent_id: 'batch:nightly', stage: 'frames', progress: 0.5 });
+  await server.report('batch:nightly:12', { status: 'completed' });
+  const page = await open('/', { viewport: { width: 320, height: 700 } });
+  await reads(page, `${row('import')} .left`, 'Total not known');
+  const isCut = await page.locator(`${row('import')} .stage`).evaluate((stage) => stage.scrollWidth > stage.clientWidth);
+  assert.equal(isCut, false);
+  await page.goto(`${server.url}/?job=batch:nightly`);
+  await reads(page, '.children .child-aside', /Completed/);
+  const lines = await page.locator('.children .job-id').evaluate((id) => id.getBoundingClientRect().height / parseFloat(getComputedStyle(id).lineHeight));
+  assert.equal(Math.round(lines), 1);
+  noFaults();
+});
+
+test('on paper, a job’s page has all of its log and no fields', async () => {
+  await server.report('film', { progress: 0.25 });
+  await server.write('film', ...Array.from({ length: 100 }, (_, n) => `frame ${n}`));
+  const page = await open('/?job=film');
+  await reads(page, '.output', 'frame 99');
+  await page.emulateMedia({ media: 'print' });
+  assert.deepEqual(await page.locator('input, button').evaluateAll((fields) => fields.filter((field) => field.checkVisibility()).map(({ outerHTML }) => outerHTML)), []);
+  assert.ok(await page.locator('.output').evaluate((output) => output.scrollHeight <= output.clientHeight));
+  assert.equal(await page.locator('.halves').evaluate((halves) => getComputedStyle(halves).display), 'block');
+  noFaults();
+});
+
 for (const width of [768, 1024]) {
   test(`at ${width} px a row says whole how it ended`, async () => {
     const at = (/** @type {number} */ seconds) => new Date(Date.now() - seconds * 1000).toISOString();
-    await server.report('film', { progress: 0.25 });
+    const film = { job_id: 'film', status: 'completed', attempt: 1, timestamp: at(8), position: 'e-1', started_at: at(4710), ended_at: at(8) };
     const page = await open('/', { viewport: { width, height: 700 } }, async (page) => {
-      await page.route('**/jobs?*', async (route) => {
-        const response = await route.fetch();
-        const body = await response.json();
-        for (const job of body.jobs) Object.assign(job, { status: 'completed', started_at: at(4710), ended_at: at(8) });
-        await route.fulfill({ response, json: body });
-      });
+      await page.route('**/jobs?*', (route) => route.fulfill({ json: { jobs: [film], total: 1, next: null } }));
       await page.routeWebSocket(/ws/, () => {});
     });
     await reads(page, `${row('film')} .left`, 'Completed in 1:18:22');

@@ -84,7 +84,7 @@ const PAGES = {
   'list-parent': { path: '/?parent=batch:nightly' },
   'job-attempts': { path: '/?job=train:resnet-18' },
   'job-unknown': { path: '/?job=nobody' },
-  'job-queued': { path: '/?job=export:1005' },
+  'job-queued': { path: '/?job=export:1026' },
   'job-total-not-known': { path: '/?job=import:a-name-that-is-so-long-that-no-column-has-room-for-all-of-it~2026-11-29' },
   try: { path: '/try' },
   'try-gallery': { path: '/try', act: (page) => page.locator('#scenes').evaluate((scenes) => scenes.scrollIntoView()) },

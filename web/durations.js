@@ -4,6 +4,9 @@
 /** What is no longer ago than this is now, in milliseconds. */
 const JUST_NOW = 2000;
 
+/** As people write `4.2` where they live. */
+export const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
 /**
  * How long something has lasted so far, such as silence, in its largest unit: `42 s`, `12 min`, `3 h`, `5 days`.
  * @param {number} ms
@@ -22,7 +25,7 @@ export function duration(ms) {
 export function stopwatch(ms) {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 1) return `${Math.floor(ms)} ms`;
-  if (seconds < 60) return `${seconds < 10 ? (Math.floor(ms / 100) / 10).toFixed(1) : seconds} s`;
+  if (seconds < 60) return `${seconds < 10 ? tenths.format(Math.floor(ms / 100) / 10) : seconds} s`;
   const pad = (/** @type {number} */ figure) => String(figure).padStart(2, '0');
   const [minutes, hours, days] = [Math.floor(seconds / 60), Math.floor(seconds / 3600), Math.floor(seconds / 86_400)];
   if (days >= 1) return `${days} d ${hours % 24} h`;

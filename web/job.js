@@ -1,7 +1,7 @@
 // @ts-check
 /** A job as a page shows it: what is read out of its state, and what is remembered of the states before. */
 
-import { duration, stopwatch } from './durations.js';
+import { duration, stopwatch, tenths } from './durations.js';
 import { Outlook, errorSummary, stageLabel, stepsOf } from './milepost.js';
 
 /** @typedef {import('./milepost.js').State} State */
@@ -231,7 +231,7 @@ export function text(value, most = 500) {
 function perTime(percent) {
   const [unit, seconds] = percent >= 1 ? ['s', 1] : percent * 60 >= 1 ? ['min', 60] : ['h', 3600];
   const figure = percent * seconds;
-  return `${figure >= 10 ? figure.toFixed(0) : figure.toFixed(1)}\u202f%/${unit}`;
+  return `${figure >= 10 ? figure.toFixed(0) : tenths.format(figure)}\u202f%/${unit}`;
 }
 
 /**

@@ -482,6 +482,16 @@ test('a job that may not be watched says why', async () => {
   await sees(page, 'no job', { error: "' ' is not allowed in a job id; allowed are A-Z a-z 0-9 - . _ ~ : @", stage: '' });
 });
 
+test('an address in a field called `url` is shown as its file', async () => {
+  for (const [job, url, shown] of /** @type {const} */ ([
+    ['a', 'https://example.com/out/customers.csv?signature=x/y', 'customers.csv'], ['b', 'https://example.com/', 'url'], ['c', 'http://%', '%'],
+  ])) {
+    await server.report(job, { status: 'completed', result: { url, rows: 7 } });
+    const page = await open([job]);
+    await sees(page, job, { outcome: '✓ Completed', result: shown });
+  }
+});
+
 test('another job takes the place of the one before', async () => {
   await server.report('a', { progress: 0.8 });
   await server.report('b', { progress: 0.2 });

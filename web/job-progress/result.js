@@ -15,8 +15,8 @@ export function paintResult(part, result, word) {
   const shown = `${word} ${plain}`;
   if (part.dataset['shown'] === shown) return;
   part.dataset['shown'] = shown;
-  const values = typeof result === 'object' && result ? Object.entries(result) : [[word, result]];
-  const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(String(name), value)] : []));
+  const values = typeof result === 'object' && result ? Object.entries(result) : [/** @type {[string, unknown]} */ ([word, result])];
+  const links = values.flatMap(([name, value]) => (isAddress(value) ? [link(label(name, value), value)] : []));
   part.replaceChildren(...(links.length ? links.flatMap((each, n) => (n ? [' ', each] : [each])) : [plain]));
 }
 
@@ -25,6 +25,13 @@ export function paintResult(part, result, word) {
  * @returns {value is string}
  */
 const isAddress = (value) => typeof value === 'string' && /^https?:\/\//.test(value);
+
+/**
+ * What a link is called: by its field, unless that says no more than that it is one.
+ * @param {string} name
+ * @param {string} address
+ */
+const label = (name, address) => (/^(url|link|href)$/i.test(name) && address.split(/[?#]/)[0]?.split('/').pop()) || name;
 
 /**
  * @param {string} name
