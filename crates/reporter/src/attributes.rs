@@ -1,6 +1,7 @@
 use milepost_protocol::MAX_UNIT_BYTES;
 use serde::Serialize;
 
+use crate::artifact::Artifacts;
 use crate::stage::DeclaredStages;
 
 /// The fields of an update that describe the attempt rather than the moment: `spec/README.md`, section 2.
@@ -26,6 +27,8 @@ pub(crate) struct Attributes {
     /// Whether the worker answers requests.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) cancellable: bool,
+    #[serde(skip_serializing_if = "Artifacts::is_empty")]
+    pub(crate) artifacts: Artifacts,
 }
 
 #[expect(clippy::ref_option, reason = "serde's signature")]

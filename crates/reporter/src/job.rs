@@ -6,6 +6,7 @@ use std::time::Duration;
 use milepost_protocol::{Action, JobId, MAX_STAGES, MAX_TTL_SECONDS};
 use serde::Serialize;
 
+use crate::artifact::Artifact;
 use crate::counter::Counter;
 use crate::encode;
 use crate::owner::{Handle, Owner};
@@ -55,7 +56,7 @@ impl Job {
     }
 
     /// Sets the attempt, counted from 1; 0 is ignored. An attempt higher than the job's latest begins a new
-    /// one, and resets stage, message, metadata and counts. By default, updates belong to the latest attempt,
+    /// one, and resets stage, message, metadata, artifacts and counts. By default, updates belong to the latest attempt,
     /// and are rejected once that has ended.
     ///
     /// ```
@@ -364,6 +365,24 @@ impl Job {
         };
         if let Err(reason) = set {
             handle.notify_truncated(reason);
+        }
+    }
+
+    /// Links what the job made. Watchers see it under its name; an artifact of the same name is replaced. A job has at most 64
+    /// artifacts, with at most 8,192 bytes of JSON; others, and those without a name or URL, are ignored with a notice.
+    ///
+    /// ```
+    /// # use milepost_reporter::Artifact;
+    /// # let job = milepost_reporter::Reporter::silent().job("export-10");
+    /// job.artifact(Artifact::new("rows", "https://example.com/10.csv").media_type("text/csv"));
+    /// ```
+    pub fn artifact(&self, artifact: Artifact) {
+        let Some(handle) = &self.handle else { return };
+        if !artifact.is_complete() {
+            handle.notify_truncated("an artifact: it takes a name and a URL".to_owned());
+        } else if !handle.record.artifact(artifact) {
+            let room = "there is room for 64, and for 8,192 bytes of JSON";
+            handle.notify_truncated(format!("an artifact: {room}"));
         }
     }
 

@@ -34,6 +34,7 @@
 //! The rules are those of `spec/README.md`, sections 2, 10, 13 and 14. [`ProgressReporter`] is the same
 //! reporter with the method names of the Python service.
 
+mod artifact;
 mod attributes;
 mod backoff;
 mod builder;
@@ -72,6 +73,7 @@ mod transport;
 mod update;
 mod wrap;
 
+pub use artifact::Artifact;
 pub use builder::Builder;
 pub use environment::misspelt_variable;
 pub use invalid_url::InvalidUrl;

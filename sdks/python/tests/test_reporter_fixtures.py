@@ -120,6 +120,8 @@ class Run:
             self.stages[call["job"]].progress = value
         elif verb == "advance" and call["job"] in self.stages:
             self.stages[call["job"]].advance(value)
+        elif verb == "artifact":
+            self.jobs[call["job"]].artifact(**value)
         elif verb in ("stages", "message", "advance", "metadata", "fail", "complete", "cancel", "acknowledge"):
             getattr(self.jobs[call["job"]], verb)(value)
         else:

@@ -4,6 +4,7 @@
  * It does the job no harm: no call throws on its own account or waits, memory is bounded, a server that is down costs
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
+import { type Artifact, type SentArtifact, artifactOf, withArtifact } from './artifacts.js';
 import { type Attributes, attributesOf, isCount, parentOf } from './attributes.js';
 import { fromEnvironment } from './environment.js';
 import { LogSender } from './log-sender.js';
@@ -13,6 +14,7 @@ import { type Action, CancelRequested, type Request, describeRequest } from './r
 import { type Stage, stagesOf } from './stages.js';
 import { type Change, HEARTBEAT, Sender, type Source, type Update, warn as logWarning } from './sender.js';
 
+export type { Artifact } from './artifacts.js';
 export { CancelRequested, type Action, type Request } from './request.js';
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
@@ -85,6 +87,7 @@ export class Job implements Running {
   #requested: Request | undefined;
   #childrenExpected: number | undefined;
   #stages: readonly Stage[] | undefined;
+  #artifacts: readonly SentArtifact[] = [];
   readonly #server: Pick<JobOptions, 'url' | 'token' | 'warn'>;
   #acknowledged: Action | undefined;
   #hasLogged = false;
@@ -342,6 +345,23 @@ export class Job implements Running {
     this.#logs?.write(this.id, { text: String(text), at: Date.now() });
   }
 
+  /**
+   * Links what the job made. Watchers see it under its name; an artifact of the same name is replaced. A job has at most 64 artifacts,
+   * with at most 8,192 bytes of JSON; others, and those without a name or URL, are ignored with a warning.
+   */
+  artifact(artifact: Artifact): void {
+    if (this.hasEnded) return;
+    const given = artifactOf(artifact);
+    const known = given && withArtifact(this.#artifacts, given);
+    if (!known) {
+      const why = given ? 'there is room for 64, and for 8,192 bytes of JSON' : 'it takes a name and a URL';
+      if (this.#sender) logWarning(this.#source.warn, `an artifact of ${this.id} is ignored: ${why}`);
+      return;
+    }
+    this.#artifacts = known;
+    this.#changed();
+  }
+
   /** Somebody called the job off; `reason` is for people. */
   cancel(reason?: unknown): Promise<void> {
     if (!this.hasEnded && reason !== undefined) this.#message = describe(reason);
@@ -405,6 +425,7 @@ export class Job implements Running {
       ...(hasFailed && { error: this.#error ?? '' }),
       ...((this.#done > 0 || this.#total !== undefined) && { current: this.#done, ...(this.#total !== undefined && { total: this.#total }) }),
       ...(this.#stages && { stages: this.#stages }),
+      ...(this.#artifacts.length > 0 && { artifacts: this.#artifacts }),
       ...(this.#childrenExpected !== undefined && { children_expected: this.#childrenExpected }),
       ...(this.#isCancellable && { cancellable: true }),
       ...(this.#acknowledged !== undefined && { acknowledged: this.#acknowledged }),

@@ -79,6 +79,7 @@ function act(jobs, call, options) {
   const known = jobs.get(job);
   if (['stage', 'progress', 'message', 'metadata'].includes(verb)) known[verb] = value;
   else if (['advance', 'stages', 'complete', 'fail', 'cancel', 'acknowledge'].includes(verb)) void known[verb](value);
+  else if (verb === 'artifact') known.artifact(Object.fromEntries(Object.entries(value).map(([key, item]) => [key === 'media_type' ? 'mediaType' : key, item])));
   else if (verb === 'cancel_requested') assert.equal(known.signal.aborted, value);
   else assert.fail(`no such call: ${verb}`);
 }

@@ -318,6 +318,20 @@ test('a progress in percent is warned of once for each job', async () => {
   assert.deepEqual(warned, [`milepost: a: ${text}`, `milepost: b: ${text}`]);
 });
 
+test('there is room for 64 artifacts, and none is half of one', async () => {
+  const job = new Job('x', { ...options(), id: 'a' });
+  for (const given of [undefined, null, 7, {}, { name: 'a', url: 7 }, { name: 'a', url: 'u', size: '1' }, { name: 'a', url: 'u', mediaType: 1 }, { name: 'a', url: '\ud800' }]) job.artifact(given);
+  for (let n = 0; n < 65; n += 1) job.artifact({ name: `${n}`, url: 'u' });
+  job.artifact({ name: '63', url: 'another' });
+  await job.complete();
+  job.artifact({ name: '0', url: 'too late' });
+  const { artifacts } = received.at(-1);
+  assert.equal(artifacts.length, 64);
+  assert.deepEqual([artifacts[0], artifacts[63]], [{ name: '0', url: 'u' }, { name: '63', url: 'another' }]);
+  const ignored = 'milepost: an artifact of a is ignored: ';
+  assert.deepEqual([...new Set(warned)], [`${ignored}it takes a name and a URL`, `${ignored}there is room for 64, and for 8,192 bytes of JSON`]);
+});
+
 test('a logger that throws fails no job', async () => {
   const job = new Job('x', { ...options(), warn: () => { throw new Error('of its own'); } });
   job.progress = 50;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use milepost_protocol::{JobId, MAX_NAME_BYTES, MAX_TAGS};
 
 use super::Record;
+use crate::artifact::Artifact;
 use crate::stage::DeclaredStages;
 use crate::update::cut;
 
@@ -57,6 +58,15 @@ impl Record {
         let mut fields = self.fields();
         fields.attributes.stages = Some(stages);
         fields.change_at_once();
+    }
+
+    /// Returns whether there is room for it.
+    pub(crate) fn artifact(&self, artifact: Artifact) -> bool {
+        let mut fields = self.fields();
+        let Some(artifacts) = fields.attributes.artifacts.with(artifact) else { return false };
+        fields.attributes.artifacts = artifacts;
+        fields.change();
+        true
     }
 
     /// Ignores empty tags, and those beyond the limit of an update.

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use fields::worker_clock;
 
+use crate::artifact::Artifacts;
 use crate::counter::Counter;
 use crate::rate::Rate;
 use crate::requested::Requests;
@@ -159,6 +160,7 @@ impl Record {
         self.requests.set(None);
         fields.metadata.clear();
         fields.metadata_bytes = 0;
+        fields.attributes.artifacts = Artifacts::default();
         fields.truncated = Truncated::default();
         fields.counter = Arc::clone(counter);
         fields.rate = Rate::default();

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::http::Reply;
 use crate::owner::Handle;
-use crate::{Job, Reporter, Stage};
+use crate::{Artifact, Job, Reporter, Stage};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +167,18 @@ fn stage(value: &Value) -> Stage {
     if value["skipped"] == true { stage.skipped() } else { stage }
 }
 
+/// An artifact as a worker links it.
+fn artifact(value: &Value) -> Artifact {
+    let mut artifact = Artifact::new(text(&value["name"]), text(&value["url"]));
+    if let Some(media_type) = value["media_type"].as_str() {
+        artifact = artifact.media_type(media_type);
+    }
+    match value["size"].as_u64() {
+        Some(size) => artifact.size(size),
+        None => artifact,
+    }
+}
+
 struct Run {
     start: Instant,
     fake: Fake,
@@ -223,6 +235,7 @@ impl Run {
         match verb.as_str() {
             "stage" => job.stage(value.as_str().unwrap()),
             "stages" => job.stages(value.as_array().unwrap().iter().map(stage)),
+            "artifact" => job.artifact(artifact(&value)),
             "progress" => job.progress(value.as_f64().unwrap()),
             "message" => job.message(value.as_str().unwrap()),
             "advance" => job.advance(value.as_u64().unwrap()),
