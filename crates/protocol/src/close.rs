@@ -15,7 +15,7 @@ pub enum CloseCode {
     InternalError,
     /// The server is shutting down. Another one, or the restarted one, will answer.
     Restart,
-    /// The server is full.
+    /// The server is full, or the client does something too often or too slowly.
     TryAgainLater,
     /// The job id or a parameter was rejected.
     BadRequest,

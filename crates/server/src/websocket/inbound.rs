@@ -1,5 +1,7 @@
 //! Frames from clients: RFC 6455, sections 5.4 to 5.6.
 
+use std::time::Duration;
+
 use milepost_protocol::CloseCode;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -43,6 +45,8 @@ struct Partial {
     frame: Option<Frame>,
     /// The message that is being put together out of fragments, without the present frame.
     message: Option<(Data, Vec<u8>)>,
+    /// See [`Reader::deadline`].
+    deadline: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,19 @@ impl Reader {
     /// Whether no message or frame is incomplete.
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
+    }
+
+    /// By when the incomplete message has to be complete, once that has [been set](Self::set_deadline). It holds for all fragments of
+    /// the message, and for the control frames between them. A later message has none yet.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.partial.as_ref()?.deadline
+    }
+
+    /// Sets the deadline, if a message or a frame is incomplete.
+    pub fn set_deadline(&mut self, at: Duration) {
+        if let Some(partial) = &mut self.partial {
+            partial.deadline = Some(at);
+        }
     }
 
     /// Reads `input` and hands each message to `take`, which returns whether to continue.
@@ -90,6 +107,10 @@ impl Reader {
                 && !take(message)
             {
                 return Ok(());
+            }
+            if complete && partial.message.is_none() {
+                // What follows is another message.
+                partial.deadline = None;
             }
         }
         let idle =

@@ -1,6 +1,7 @@
 //! Reading clients' frames, with tungstenite as the oracle: it writes what is valid, and reads what may not be.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use milepost_protocol::CloseCode;
 use milepost_server::websocket::frame;
@@ -109,6 +110,29 @@ fn read(pieces: &[&[u8]]) -> (Vec<Inbound>, Option<Violation>) {
         }
     }
     (heard, None)
+}
+
+#[test]
+fn a_deadline_is_of_one_message_with_all_its_fragments() {
+    let at = Duration::from_secs(1);
+    let mut reader = Reader::default();
+    reader.set_deadline(at);
+    assert_eq!(reader.deadline(), None, "nothing is incomplete");
+    let fragment = |first: u8, last: &[u8]| [&[first, 0x81, 0, 0, 0, 0, b'a'], last].concat();
+    let mut read = |bytes: &[u8], has_deadline: bool| {
+        reader.read(bytes, LIMIT, |_| true).unwrap();
+        assert!(!reader.is_idle());
+        assert_eq!(reader.deadline().is_some(), has_deadline);
+        reader.set_deadline(at);
+    };
+    read(&[0x01], false);
+    read(&fragment(0x01, &[])[1..], true);
+    // A whole ping, the half of another, and the next fragment: still the same message.
+    read(&fragment(0x89, &[0x89]), true);
+    read(&fragment(0x89, &[0x00])[1..], true);
+    read(&fragment(0x00, &[])[1..], true);
+    // The last fragment, and the beginning of the next message.
+    read(&fragment(0x80, &[0x81]), false);
 }
 
 /// A client's bytes for tungstenite to read; what it answers is thrown away.

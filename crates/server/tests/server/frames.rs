@@ -5,7 +5,9 @@
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Frame, Raw, Server, Watcher, drain, masked, until};
+use milepost_server::Config;
+
+use crate::support::{Frame, Raw, Server, Watcher, drain, masked, quick, until};
 
 const PING: &[u8] = br#"{"type":"ping"}"#;
 
@@ -325,4 +327,43 @@ async fn many_aborted_connections_leave_nothing_behind() {
     })
     .await;
     bystander.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn who_does_not_finish_a_message_is_closed() {
+    let server = Server::with(Config { body_timeout: 0.2, ..quick() }).await;
+    let mut bystander = bystander(&server).await;
+    let beginnings = [
+        vec![0x81],
+        masked(0x81, PING)[..8].to_vec(),
+        masked(0x01, b"{"),
+        [masked(0x81, PING), vec![0x89]].concat(),
+    ];
+    let tries = beginnings.map(async |beginning| {
+        let mut raw = open(&server).await;
+        raw.send(&beginning).await;
+        raw.closed().await
+    });
+    for (code, reason) in join_all(tries).await {
+        assert_eq!(code, 1013);
+        assert!(reason.starts_with(r#"{"reason":"too-slow","retry_ms":"#), "{reason}");
+    }
+    bystander.say(r#"{"type":"ping"}"#).await;
+    assert_eq!(bystander.next().await["type"], "pong");
+}
+
+#[tokio::test]
+async fn pings_within_a_message_give_it_no_more_time() {
+    let server = Server::with(Config { body_timeout: 0.2, ..quick() }).await;
+    let mut raw = open(&server).await;
+    raw.send(&masked(0x01, b"{")).await;
+    let code = loop {
+        raw.send(&masked(0x89, b"")).await;
+        match raw.frame().await {
+            Some(Frame { opcode: 0xa, .. }) => {}
+            Some(Frame { opcode: 0x8, payload }) => break payload[..2].to_vec(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, 1013_u16.to_be_bytes());
 }

@@ -33,11 +33,14 @@ impl Sockets {
             }
             return;
         }
+        let serial = connection.serial;
         let mut reader = std::mem::take(&mut connection.reader);
+        let earlier = reader.deadline();
         let result = reader.read(input, MAX_MESSAGE, |message| {
             self.answer(key, message);
             !self.is_closing(key)
         });
+        self.set_deadline(key, serial, &mut reader, earlier);
         if let Some(connection) = self.shard.wire(key) {
             connection.reader = reader;
         }

@@ -3,6 +3,7 @@ mod conversation;
 mod expiry;
 pub(super) mod logs;
 mod sockets;
+mod unfinished;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

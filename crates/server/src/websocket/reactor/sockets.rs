@@ -40,11 +40,15 @@ pub(super) struct Sockets {
     pub(super) draining: Vec<(Duration, WatcherKey, u64)>,
     /// Credentials that expire, by when they are checked: (when, watcher, serial).
     pub(super) expiring: BTreeSet<(Duration, usize, u64)>,
+    /// Connections with an incomplete message, by when it has to be complete: (when, watcher, serial).
+    pub(super) unfinished: BTreeSet<(Duration, usize, u64)>,
     /// The buffer for reading, shared by all connections.
     buffer: Box<[u8]>,
     next_serial: u64,
     pub(super) max_subscriptions: usize,
     pub(super) drain_period: Duration,
+    /// How long a client's message may take.
+    pub(super) message_timeout: Duration,
     pub(super) context: Context,
     /// When the task wakes up by itself; none while it does not wait.
     alarm: Option<Duration>,
@@ -66,10 +70,12 @@ impl Sockets {
             closing: VecDeque::new(),
             draining: Vec::new(),
             expiring: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
             buffer: vec![0; READ].into(),
             next_serial: 0,
             max_subscriptions: config.max_subscriptions,
             drain_period: seconds(config.drain_period),
+            message_timeout: seconds(config.body_timeout),
             context,
             alarm: None,
         }
@@ -82,8 +88,9 @@ impl Sockets {
     /// Does one slice of the pending work; true if there is more.
     pub(super) fn serve(&mut self) -> bool {
         let more = self.shard.serve() | self.read_unread();
+        self.expire_unfinished();
         self.settle();
-        more
+        more || !self.unread.is_empty()
     }
 
     /// For other threads than the task's: does the pending work if it is little. False if the task has to be woken.
@@ -107,7 +114,9 @@ impl Sockets {
         let closing = self.closing.front().map(|(until, ..)| *until);
         let draining = self.draining.last().map(|(at, ..)| *at);
         let expiring = self.expiring.first().map(|(at, ..)| *at);
-        [self.shard.wake_at(), closing, draining, expiring].into_iter().flatten().min()
+        let unfinished = self.unfinished.first().map(|(at, ..)| *at);
+        let all = [self.shard.wake_at(), closing, draining, expiring, unfinished];
+        all.into_iter().flatten().min()
     }
 
     /// The task is about to wait: returns until when, at most.
@@ -177,7 +186,12 @@ impl Sockets {
     }
 
     /// Asks a client to reconnect once there may be room again.
-    fn close_for_now(&mut self, key: WatcherKey, why: &str, retry_after: Option<NonZeroU32>) {
+    pub(super) fn close_for_now(
+        &mut self,
+        key: WatcherKey,
+        why: &str,
+        retry_after: Option<NonZeroU32>,
+    ) {
         let at_least = retry_after.map_or(0, |seconds| seconds.get().saturating_mul(1_000));
         let retry_ms = fastrand::u32(1_000..=5_000).saturating_add(at_least);
         let reason = format!(r#"{{"reason":"{why}","retry_ms":{retry_ms}}}"#);
@@ -187,6 +201,9 @@ impl Sockets {
     pub(super) fn remove(&mut self, key: WatcherKey) {
         self.unschedule(key);
         if let Some(connection) = self.shard.remove(key) {
+            if let Some(deadline) = connection.reader.deadline() {
+                self.unfinished.remove(&(deadline, key.0, connection.serial));
+            }
             if connection.phase == Phase::Open {
                 tracing::debug!(request_id = connection.id, "the socket is lost");
             }
@@ -289,7 +306,7 @@ impl Sockets {
         !self.unread.is_empty()
     }
 
-    fn read(&mut self, key: WatcherKey) {
+    pub(super) fn read(&mut self, key: WatcherKey) {
         let Some(connection) = self.shard.wire(key) else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
         match connection.stream.read(&mut buffer) {
