@@ -67,7 +67,7 @@ pub(crate) async fn report(network: SocketAddr) {
 /// Waits until every job is known.
 pub(crate) async fn until_known(instance: SocketAddr) -> Result<(), Failure> {
     until("every worker has reported", async || {
-        statuses(instance).await.is_some_and(|all| all.len() == JOBS)
+        states(instance).await.is_some_and(|all| all.len() == JOBS)
     })
     .await
 }
@@ -85,10 +85,14 @@ pub(crate) async fn until_warned(instance: SocketAddr, warned: bool) -> Result<(
 
 /// Checks that none of the jobs has ended, nor become lost.
 pub(crate) async fn check_none_lost(instance: SocketAddr) -> Result<(), Failure> {
-    let statuses = statuses(instance).await;
-    let statuses = statuses.ok_or_else(|| Failure("the silent jobs cannot be read".into()))?;
-    let lost = statuses.iter().filter(|status| *status != "processing").count();
-    if lost == 0 { Ok(()) } else { Err(Failure(format!("{lost} of {JOBS} silent jobs ended"))) }
+    let states = states(instance).await;
+    let states = states.ok_or_else(|| Failure("the silent jobs cannot be read".into()))?;
+    let not_well = states.iter().filter(|state| !state.is_well()).count();
+    if states.len() == JOBS && not_well == 0 {
+        return Ok(());
+    }
+    let known = states.len();
+    Err(Failure(format!("of {JOBS} silent jobs, {known} are known, {not_well} ended or are lost")))
 }
 
 /// Checks that the log warns at most once. Returns whether it does.
@@ -102,19 +106,27 @@ pub(crate) fn check_log(log: &str) -> Result<bool, Failure> {
 #[derive(Deserialize)]
 struct State {
     status: String,
+    health: String,
 }
 
-/// The statuses of the jobs that are known; none if the instance did not answer.
-async fn statuses(instance: SocketAddr) -> Option<Vec<String>> {
+impl State {
+    /// Whether watchers are shown that its worker is at work.
+    fn is_well(&self) -> bool {
+        self.status == "processing" && self.health == "ok"
+    }
+}
+
+/// The states of the jobs that are known; none if the instance did not answer.
+async fn states(instance: SocketAddr) -> Option<Vec<State>> {
     let mut connection = Connection::open(instance).await.ok()?;
-    let mut statuses = Vec::new();
+    let mut states = Vec::new();
     for number in 0..JOBS {
         let answer = connection.get(&format!("/jobs/{}", id(number))).await.ok()?;
         if answer.status == 200 {
-            statuses.push(serde_json::from_str::<State>(&answer.body).ok()?.status);
+            states.push(serde_json::from_str(&answer.body).ok()?);
         }
     }
-    Some(statuses)
+    Some(states)
 }
 
 async fn get(instance: SocketAddr, path: &str) -> Option<(u16, String)> {
