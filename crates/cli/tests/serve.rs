@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use milepost_redis_servers::Certificates;
 use rustix::fs::OFlags;
-use support::{binary, eventually, finish, kill, milepost, temporary};
+use support::{binary, eventually, finish, kill, milepost, read_until, temporary};
 
 /// The real binary, serving.
 struct Serve {
@@ -210,12 +210,18 @@ fn sighup_reloads_and_user_signals_are_ignored() {
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
     fs::write(&file, "log = \"info\"\n").unwrap();
     serve.signal("HUP");
-    let mut line = [0; 4096];
-    eventually("the log says so", || log.read(&mut line).ok());
+    let said = read_until(&mut log, "\n");
+    assert!(said.contains("filter has changed") && said.contains("log=\"info\""), "{said}");
+    // Every other setting that has changed is named, and keeps its value until a restart.
+    fs::write(&file, "log = \"info\"\nmax_subscriptions = 7\nlinger = 3\n").unwrap();
+    serve.signal("HUP");
+    let said = read_until(&mut log, "setting=\"max_subscriptions\"");
+    assert!(said.contains("setting=\"linger\"") && said.contains("needs a restart"), "{said}");
     // What cannot be read leaves the settings as they are.
     fs::write(&file, "log = [").unwrap();
     serve.signal("HUP");
-    eventually("the log says so", || log.read(&mut line).ok());
+    let said = read_until(&mut log, "the settings are wrong");
+    assert!(said.contains("milepost.toml"), "{said}");
     assert!(serve.get("/livez").is_some());
     drop(log);
     serve.stop();
