@@ -1,4 +1,4 @@
-"""One job, watched in five ways at once: all show the same health, stage, progress and children."""
+"""One job, watched in five ways at once: all show the same health, stage, progress, children, time left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pty
 import re
 import signal
 import sys
+import time
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -21,6 +23,10 @@ JOB = "film-1"
 SDK = Path(__file__).parent.parent / "sdks" / "python" / "src"
 NOT_WELL = ("No progress", "Silent", "stalled", "lost")
 """What a view would say of a worker that is not well."""
+LEFT = re.compile(r"\d+\s\w+ left|longer than usual")
+"""How a view says how long the job still takes."""
+AMBER_WITHIN = 30
+"""Seconds from a worker's sudden death until every view shows that it is not well: docs/health.md."""
 
 
 class Moment(NamedTuple):
@@ -32,6 +38,8 @@ class Moment(NamedTuple):
     ended: Optional[int] = None
     """How many of three children have ended; None: none has begun."""
     stalled: bool = False
+    left: Optional[str] = None
+    """How long it still takes, in the words of the page and the terminal."""
 
 
 class Python(ProcessWatcher):
@@ -123,9 +131,11 @@ class Views(Scene):
                 await page.until_there()
                 await self.check_health("ok", page, component, bars, programs)
                 os.kill(worker.pid, signal.SIGKILL)
+                killed = time.monotonic()
                 await worker.wait()
-                for health in ("stalled", "lost"):
-                    await self.check_health(health, page, component, bars, programs)
+                await self.check_health("stalled", page, component, bars, programs)
+                self.assertLess(time.monotonic() - killed, AMBER_WITHIN, "amber in all views")
+                await self.check_health("lost", page, component, bars, programs)
                 # It returns, and is the same attempt of the same job.
                 worker = await work(self.server, done=2, stall_after=None)
                 await self.check_health("ok", page, component, bars, programs)
@@ -166,20 +176,27 @@ class Views(Scene):
         percent, stage = moment.percent, moment.stage
         counted = [] if moment.ended is None else [f"{moment.ended} of 3"]
         ended = [f"{words} ended" for words in counted]
-        await page.until_reads(f"{percent}\N{NARROW NO-BREAK SPACE}%", stage, *ended)
-        await component.until_reads(
-            f"{percent}%", stage, *(["No progress for"] if moment.stalled else counted)
-        )
-        drawn = [f"{percent} %", stage, *ended, *(["stalled"] if moment.stalled else [])]
+        left = [moment.left] if moment.left else []
+        await page.until_reads(f"{percent}\N{NARROW NO-BREAK SPACE}%", stage, *ended, *left)
+        # The component has its units from the browser's language.
+        aside = [*counted, *(words.replace(" h ", " hr ") for words in left)]
+        await component.until_reads(f"{percent}%", stage, *(["No progress for"] if moment.stalled else aside))
+        drawn = [f"{percent} %", stage, *ended, *left, *(["stalled"] if moment.stalled else [])]
         await bars.until(f"{drawn}", lambda: all(word in bars.row for word in drawn))
         if moment.stalled:
             await page.until_reads("No progress for", "Not advancing")
         else:
             for shown in (page.text, component.text, bars.row):
                 self.assertFalse([word for word in NOT_WELL if word in shown], shown)
+        if not moment.left:
+            for view in (page, component):
+                await view.until("no time left", partial(lambda it: not LEFT.search(it.text), view))
+            await bars.until("no time left", lambda: not LEFT.search(bars.row))
         # Programs read the same JSON.
         state = self.server.get(f"/jobs/{JOB}")
         self.assertEqual(state.get("children", {}).get("expected"), 3 if counted else None)
+        # One that stands still keeps its estimate, which nobody shows.
+        self.assertEqual("eta" in state, bool(moment.left) or moment.stalled)
         for program in programs:
             await program.until(f"{state}", partial(has, program, state))
 
@@ -217,9 +234,15 @@ def bad(row: str) -> bool:
 
 
 def has(watcher: Watcher, state: dict[str, Any]) -> bool:
-    """Whether it was shown these facts last."""
-    names = ("status", "stage", "stages", "progress", "health", "children", "position")
-    return bool(watcher.states) and all(watcher.latest().get(name) == state.get(name) for name in names)
+    """Whether it was shown this state last: the same health, stages, children, estimate, and all else."""
+    return bool(watcher.states) and watcher.latest() == state
+
+
+def expected(*hours: float) -> dict[str, str]:
+    """An estimate of the worker: `eta` and `eta_high`, in so many hours."""
+    now = datetime.now(timezone.utc)
+    instants = [(now + timedelta(hours=each)).isoformat() for each in hours]
+    return dict(zip(("eta", "eta_high"), instants))
 
 
 def moments() -> list[Moment]:
@@ -236,8 +259,24 @@ def moments() -> list[Moment]:
         Moment([(JOB, begin)], 12, "fetch"),
         Moment([(JOB, {**encode, "stage_progress": 0})], 25, "Encode the film"),
         Moment(children, 25, "Encode the film", 2),
+        *(
+            Moment(
+                [(JOB, {**encode, "stage_progress": 0, **expected(*hours)})],
+                25,
+                "Encode the film",
+                2,
+                left=words,
+            )
+            for hours, words in (
+                ((3, 6), "3\N{EN DASH}6 h left"),
+                ((96, 120), "about 4 days left"),
+                ((-1, 2), "less than 2 h left"),
+                ((-2, -1), "longer than usual"),
+            )
+        ),
         Moment(
-            [(JOB, {**encode, "stage_progress": 0.5, "stall_after": 0.3})], 62, "Encode the film", 2, True
+            [(JOB, {**encode, **expected(3, 6), "stage_progress": 0.5, "stall_after": 0.3})],
+            *(62, "Encode the film", 2, True),
         ),
         Moment([(JOB, {**encode, "stage_progress": 0.667, "stall_after": None})], 75, "Encode the film", 2),
     ]
