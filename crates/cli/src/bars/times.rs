@@ -13,7 +13,9 @@ use super::time_left::time_left;
 pub(crate) struct JobTimes {
     /// By the server's clock.
     pub(crate) started: Option<Timestamp>,
-    /// The latest report: by the server's clock, or the worker's where the state has no other.
+    /// The latest report, by the server's clock.
+    pub(crate) seen: Option<Timestamp>,
+    /// The same, or by the worker's clock where the state has no other.
     pub(crate) reported: Option<Timestamp>,
     /// None while the job runs.
     pub(crate) ended: Option<Timestamp>,
@@ -44,13 +46,15 @@ impl JobTimes {
     pub(crate) fn of(state: &State) -> Self {
         let fields: Fields = serde_json::from_str(state.json()).unwrap_or_default();
         let moment = |value: &Value| value.as_str().and_then(Timestamp::parse);
-        let reported = moment(&fields.last_seen_at).or_else(|| moment(&fields.timestamp));
+        let seen = moment(&fields.last_seen_at);
+        let reported = seen.or_else(|| moment(&fields.timestamp));
         let ended = moment(&fields.ended_at).or(reported);
         let moves = state.status() == Status::Processing
             && state.health().is_none_or(|health| health == Health::Ok);
         let estimate = |value: &Value| moment(value).filter(|_| moves);
         Self {
             started: moment(&fields.started_at),
+            seen,
             reported,
             ended: ended.filter(|_| state.status().is_end()),
             eta: estimate(&fields.eta),

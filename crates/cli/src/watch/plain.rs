@@ -146,6 +146,6 @@ mod tests {
                     .is_some()
             })
             .collect();
-        assert_eq!(at, [15, 30, 60, 120, 240]);
+        assert_eq!(at, [30, 60, 120, 240]);
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, Position, State, Status, Timestamp};
+use milepost_protocol::{Health, JobId, Position, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
 use super::family::Parent;
 use crate::bars::{JobSummary, JobTimes, since};
 use crate::exit::ExitCode;
 
-/// After this, a job without updates is shown as silent. A worker's heartbeat is due every 10 s.
-pub(super) const SILENCE: Duration = Duration::from_secs(15);
+/// After this, a running job is shown as silent of whose health the server says nothing. Pages have the same number:
+/// docs/decisions/0037.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// After this, a job that the server does not know is shown as unknown. Before, it may be about to begin.
 const UNKNOWN: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub(super) struct Watched {
     is_unreadable: bool,
     /// When the worker's latest update was reported.
     heard: Option<Instant>,
+    /// What the server says of its health.
+    health: Option<Health>,
     /// No state has come over this connection yet: the first may be an old one.
     fresh: bool,
 }
@@ -79,10 +82,21 @@ impl Watched {
         }
     }
 
-    /// How long a running job has been silent, if that is long enough to be shown.
+    /// How long a running job has been silent, if that is to be shown.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
         let silent = now.saturating_duration_since(self.heard?);
-        (silent >= SILENCE && !self.is_over()).then_some(silent)
+        let is_shown = match self.health {
+            Some(health) => health == Health::Lost,
+            None => silent >= SILENCE && !self.has_running_children(),
+        };
+        let is_running = self.status() == Some(Status::Processing) && !self.is_over();
+        (is_shown && is_running).then_some(silent)
+    }
+
+    /// Whether children run: meanwhile, their parent's worker may have nothing to report.
+    fn has_running_children(&self) -> bool {
+        let children = self.summary.as_ref().and_then(|summary| summary.children.as_ref());
+        children.is_some_and(|children| children.processing > 0)
     }
 }
 
@@ -142,6 +156,7 @@ impl WatchedJobs {
             refused: None,
             is_unreadable: false,
             heard: None,
+            health: None,
             fresh: true,
         });
     }
@@ -197,10 +212,19 @@ impl WatchedJobs {
         let watched = &mut self.watched[index];
         let age = if std::mem::take(&mut watched.fresh) { age } else { Duration::ZERO };
         let heard = now.checked_sub(age);
+        let times = JobTimes::of(state);
+        // A state that time, a child or a request has made is no report of the worker.
+        let is_report =
+            times.seen.is_none() || watched.times.is_none_or(|it| it.seen != times.seen);
         // After a reconnect, the state may be the one from before, whose age is known better than by clocks.
-        watched.heard = if age > Duration::ZERO { watched.heard.max(heard) } else { heard };
+        watched.heard = match watched.heard {
+            Some(earlier) if !is_report => Some(earlier),
+            earlier if age > Duration::ZERO => earlier.max(heard),
+            _ => heard,
+        };
+        watched.health = state.health();
         watched.summary = Some(JobSummary::of(state));
-        watched.times = Some(JobTimes::of(state));
+        watched.times = Some(times);
         watched.position = Some(state.position());
         watched.unknown_since = None;
         watched.given_up = false;
@@ -302,9 +326,8 @@ impl WatchedJobs {
             ConnectionState::Up if watched.is_unreadable => {
                 notes.push("the server cannot read it".to_owned());
             }
-            ConnectionState::Up => {}
+            ConnectionState::Up => notes.extend(watched.silent_for(now).map(silence_text)),
         }
-        notes.extend(watched.silent_for(now).map(silence_text));
         (!notes.is_empty()).then(|| notes.join(" · "))
     }
 
@@ -370,7 +393,8 @@ pub(super) mod tests {
         let later = t0 + Duration::from_secs(42);
         assert_eq!(
             note(&watched_jobs, later).unwrap(),
-            "connection lost, trying again · silent for 42 s"
+            "connection lost, trying again",
+            "a lost connection is not the worker's silence"
         );
         assert_eq!(watched_jobs.disconnected_for(later), Some(Duration::from_secs(42)));
         watched_jobs.connected();
@@ -397,6 +421,33 @@ pub(super) mod tests {
             None,
             "an end"
         );
+    }
+
+    #[test]
+    fn silence_is_the_server_s_to_say_if_it_knows_the_health() {
+        let t0 = Instant::now();
+        let at = |second| t0 + Duration::from_secs(second);
+        let seen = |rest: &str| {
+            state("a", &format!(r#"{MOVING},"last_seen_at":"2024-01-01T00:00:00Z"{rest}"#))
+        };
+        let mut jobs = watched_jobs(&["a"], t0);
+        jobs.connected();
+        jobs.state(&seen(r#","health":"ok","heartbeat":60"#), t0, Duration::ZERO);
+        assert_eq!(jobs.watched()[0].silent_for(at(100)), None, "its next report is due later");
+        // That state is made by time alone: the worker has not reported.
+        jobs.state(&seen(r#","health":"lost","heartbeat":60"#), at(180), Duration::ZERO);
+        assert_eq!(jobs.watched()[0].silent_for(at(181)), Some(Duration::from_secs(181)));
+        let queued = r#""status":"queued","stage":"s""#;
+        let children = r#","children":{"expected":1,"queued":0,"processing":1,"completed":0,"failed":0,"cancelled":0,"lost":0}"#;
+        for silent in [seen(children), state("a", queued)] {
+            let mut jobs = watched_jobs(&["a"], t0);
+            jobs.state(&silent, t0, Duration::ZERO);
+            assert_eq!(jobs.watched()[0].silent_for(at(100)), None, "{silent:?}");
+        }
+        let mut jobs = watched_jobs(&["a"], t0);
+        jobs.state(&seen(""), t0, Duration::ZERO);
+        assert_eq!(jobs.watched()[0].silent_for(at(29)), None);
+        assert_eq!(jobs.watched()[0].silent_for(at(30)), Some(SILENCE));
     }
 
     #[test]
