@@ -258,6 +258,7 @@ test('jobs are watched while they match a selection', async (t) => {
   const Tagged = ({ tag }) => h('p', null, [...useJobs({ tag, limit: 10 }, { url, token: 'k' }).keys()].join(' '));
   await render(h(Tagged, { tag: 'nightly' }));
   await act(async () => {});
+  FakeSocket.all[0].say({ type: 'connected' });
   await frame();
   assert.equal(shown(), 'a b');
   assert.deepEqual(asked, [[`${url}/jobs?tag=nightly&limit=10`, 'Bearer k']]);
