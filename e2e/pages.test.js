@@ -876,12 +876,15 @@ test('/try keeps a bounded log', async () => {
   noFaults();
 });
 
-test('/try watches a foreign server, and names what is missing', async () => {
+test('/try watches a foreign server when asked to, and names what is missing', async () => {
   const other = new Server();
   leftovers.push(() => other.remove());
   await other.start();
   await other.report('far', { progress: 0.5 });
   const page = await open(`/try?job=far&server=${encodeURIComponent(other.url)}`);
+  await reads(page, '#live .message', 'This link names another server. Connect to watch its job.');
+  assert.doesNotMatch(await page.locator('#live').innerText(), /50 %/);
+  await page.getByRole('button', { name: 'Connect' }).click();
   await reads(page, '#live', '50 %');
   noFaults();
   await page.getByRole('button', { name: 'Report failure' }).click();
@@ -892,6 +895,7 @@ test('/try watches a foreign server, and names what is missing', async () => {
   leftovers.push(() => friend.remove());
   await friend.start();
   await page.goto(`${server.url}/try?job=near&server=${encodeURIComponent(friend.url)}`);
+  await page.getByRole('button', { name: 'Connect' }).click();
   await reads(page, '#connection-text', 'Live');
   await page.getByRole('button', { name: 'Report failure' }).click();
   await reads(page, '#live', /Failed/);

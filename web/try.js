@@ -52,7 +52,9 @@ const asked = new URL(location.href).searchParams;
 serverField.value = asked.get('server') ?? home();
 jobField.value = asked.get('job') ?? `try-${Math.random().toString(36).slice(2, 8)}`;
 paintLog();
-if (asked.has('job')) connect();
+// What another server says would stand under this page's address, so a link alone does not show it.
+if (asked.has('job') && (asked.get('server') ?? home()) === home()) connect();
+else if (asked.has('job')) write(parts.message, 'This link names another server. Connect to watch its job.');
 
 byId('connect').addEventListener('submit', (event) => {
   event.preventDefault();
