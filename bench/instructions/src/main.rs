@@ -26,7 +26,7 @@ const BUDGETS: &[(&str, u64)] = &[
     ("report", 13_060),
     ("deliver", 15_320),
     ("post", 38_900),
-    ("subscribe", 2_000),
+    ("subscribe", 4_900),
     ("token", 36_480),
     ("list", 225_500),
 ];
