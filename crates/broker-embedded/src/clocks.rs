@@ -8,7 +8,7 @@ use milepost_protocol::{Health, Origin, Patience, State, Update, fold};
 
 use crate::job::{Clocks, Counted};
 use crate::jobs::Key;
-use crate::stripe::{Context, Queue, Room, Stripe, millis};
+use crate::stripe::{Queue, Room, SharedParts, Stripe, millis};
 
 /// A lost job that is held is looked at again after this time, in milliseconds.
 const HELD: u64 = 10_000;
@@ -73,21 +73,21 @@ impl Stripe {
         most: usize,
         look: Look,
         held: &mut bool,
-        context: Context<'_>,
+        shared: SharedParts<'_>,
     ) -> bool {
-        let now = millis(context.elapsed);
+        let now = millis(shared.elapsed);
         for _ in 0..most {
             let Some(&(at, key)) = self.clocks.first().filter(|(at, _)| *at <= now) else {
                 return false;
             };
             self.clocks.remove(&(at, key));
-            *held |= self.check_clock(key, look, now, context);
+            *held |= self.check_clock(key, look, now, shared);
         }
         true
     }
 
     /// Returns whether the job is held back from being lost, or from its end.
-    fn check_clock(&mut self, key: Key, look: Look, now: u64, context: Context<'_>) -> bool {
+    fn check_clock(&mut self, key: Key, look: Look, now: u64, shared: SharedParts<'_>) -> bool {
         let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else {
             return false;
         };
@@ -116,7 +116,7 @@ impl Stripe {
         }
         if let Some(silence) = ending {
             let end = Update::end_of_lost(known.state.job(), known.state.attempt(), silence);
-            self.end_known(&end, context);
+            self.end_known(&end, shared);
             return false;
         }
         let changed = is_worse.then(|| known.state.with_health(health, known.epoch)).flatten();
@@ -129,17 +129,17 @@ impl Stripe {
             self.clocks.insert((next, key));
         }
         if let Some(state) = changed {
-            self.show(key, &Arc::new(state), context);
+            self.show(key, &Arc::new(state), shared);
         }
         false
     }
 
     /// Ends a job on its worker's behalf. The job is known and runs, so neither the fold nor a bound rejects the end.
-    pub(crate) fn end_known(&mut self, end: &Update, context: Context<'_>) {
+    pub(crate) fn end_known(&mut self, end: &Update, shared: SharedParts<'_>) {
         let next =
             |previous: Option<&State>, epoch, now| fold(previous, end, Origin::Report, epoch, now);
         let birth = || unreachable!("the job is known");
-        let folded = self.fold(end.job(), next, context, Room::BeyondBound, true, birth);
+        let folded = self.fold(end.job(), next, shared, Room::BeyondBound, true, birth);
         debug_assert!(folded.is_ok(), "the end of a known job is folded");
     }
 }

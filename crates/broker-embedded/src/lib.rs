@@ -38,7 +38,7 @@ use milepost_broker::{
 use names::Names;
 use page::Page;
 use store::Store;
-use stripe::{Context, Folded, NewJob, NotFolded, Room, Stripe, millis};
+use stripe::{Folded, NewJob, NotFolded, Room, SharedParts, Stripe, millis};
 
 pub use store::StoreError;
 
@@ -177,7 +177,7 @@ impl Embedded {
         /// So many under one lock, so that a report does not wait for all of them.
         const SLICE: usize = 256;
         for stripe in &self.stripes {
-            while lock(stripe).expire(SLICE, self.context()) {}
+            while lock(stripe).expire(SLICE, self.shared()) {}
         }
         for parent in self.families.expired(millis(self.clock.elapsed())) {
             let stripe = self.stripe(&parent);
@@ -196,7 +196,7 @@ impl Embedded {
                 break;
             }
             for parent in due {
-                self.stripe(&parent).roll_up(&parent, self.context());
+                self.stripe(&parent).roll_up(&parent, self.shared());
             }
         }
     }
@@ -243,7 +243,7 @@ impl Embedded {
             Look { from: self.clocks_from.load(Ordering::Relaxed), holds: losing == Verdict::Hold };
         let mut held = false;
         for stripe in &self.stripes {
-            while lock(stripe).check_clocks(SLICE, look, &mut held, self.context()) {}
+            while lock(stripe).check_clocks(SLICE, look, &mut held, self.shared()) {}
         }
         if held && self.losses().hold(self.clock.elapsed(), self.workers()) {
             tracing::warn!("{}", self.losses().warning().unwrap_or_default());
@@ -270,8 +270,8 @@ impl Embedded {
         of_stripes.fold(Workers::default(), Workers::plus)
     }
 
-    fn context(&self) -> Context<'_> {
-        Context {
+    fn shared(&self) -> SharedParts<'_> {
+        SharedParts {
             limits: &self.limits,
             capacity: &self.capacity,
             logs: &self.logs,
@@ -309,7 +309,7 @@ impl Embedded {
             .filter_map(|stripe| Some((lock(stripe).first_to_evict()?, stripe)))
             .min_by_key(|(expires, _)| *expires);
         // If another thread evicted it first, there is room now too, so the caller may try again in any case.
-        first.map(|(_, stripe)| lock(stripe).evict(self.context())).is_some()
+        first.map(|(_, stripe)| lock(stripe).evict(self.shared())).is_some()
     }
 
     fn fold<E>(
@@ -320,9 +320,9 @@ impl Embedded {
     ) -> Result<Folded, NotFolded<E>> {
         let mut room = Room::Free;
         loop {
-            let context = self.context();
-            let birth = || (self.new_epoch(), self.begin(context.now));
-            let folded = self.stripe(job).fold(job, &next, context, room, heard, birth);
+            let shared = self.shared();
+            let birth = || (self.new_epoch(), self.begin(shared.now));
+            let folded = self.stripe(job).fold(job, &next, shared, room, heard, birth);
             match folded {
                 // Each iteration evicts an ended job, so there are no more iterations than ended jobs.
                 Err(NotFolded::Full(_)) if self.evict_one() => {}
@@ -403,7 +403,7 @@ impl Broker for Embedded {
     }
 
     async fn forget(&self, job: &JobId) -> Result<bool, Unavailable> {
-        let known = self.stripe(job).forget(job, self.context());
+        let known = self.stripe(job).forget(job, self.shared());
         if let Some(store) = &self.store
             && known
         {

@@ -39,7 +39,7 @@ pub(crate) type Queue = BTreeSet<(u64, Key)>;
 
 /// The parts that the stripes share.
 #[derive(Clone, Copy)]
-pub(crate) struct Context<'a> {
+pub(crate) struct SharedParts<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) capacity: &'a Capacity,
     pub(crate) logs: &'a Logs,
@@ -50,7 +50,7 @@ pub(crate) struct Context<'a> {
     pub(crate) elapsed: Duration,
 }
 
-impl Context<'_> {
+impl SharedParts<'_> {
     /// Queues a job's state to be written to the store, if there is one.
     fn save(self, state: &Arc<State>, begun: u64, expires: u64, timeline: Option<Vec<u8>>) {
         let Some(store) = self.store else { return };
@@ -98,7 +98,7 @@ impl Stripe {
         &mut self,
         job: &JobId,
         next: impl FnOnce(Option<&State>, Epoch, Timestamp) -> Result<Fold, E>,
-        context: Context<'_>,
+        shared: SharedParts<'_>,
         room: Room,
         heard: bool,
         birth: impl FnOnce() -> (Epoch, u64),
@@ -108,7 +108,7 @@ impl Stripe {
         let previous = known.map(|known| known.state.as_ref());
         let (epoch, begun) = known.map_or_else(birth, |known| (known.epoch, known.begun));
 
-        let state = match next(previous, epoch, context.now) {
+        let state = match next(previous, epoch, shared.now) {
             Ok(Fold::New(state)) => state,
             Ok(Fold::Repeated) => {
                 let known = known.expect("only a known job has a state to repeat");
@@ -117,39 +117,39 @@ impl Stripe {
             Err(refusal) => return Err(NotFolded::Refused(refusal)),
         };
         let is_retry = previous.is_some_and(|before| before.attempt() != state.attempt());
-        let (state, children) = with_children(state, previous, context);
+        let (state, children) = with_children(state, previous, shared);
         let state = self.sharing_id(found, state);
-        let replaces = make_room(known, &state, room, context.capacity).map_err(NotFolded::Full)?;
+        let replaces = make_room(known, &state, room, shared.capacity).map_err(NotFolded::Full)?;
 
         if is_retry {
-            context.families.forget(job, context.capacity);
+            shared.families.forget(job, shared.capacity);
         } else if let Some(totals) = children {
-            context.families.shown(job, &totals, millis(context.elapsed));
+            shared.families.shown(job, &totals, millis(shared.elapsed));
         }
-        let expires = millis(context.elapsed + context.limits.ttl_of(&state));
-        context.families.child(previous, &state, expires, context.capacity);
+        let expires = millis(shared.elapsed + shared.limits.ttl_of(&state));
+        shared.families.child(previous, &state, expires, shared.capacity);
         let progressed =
             previous.is_none_or(|previous| previous.progressed_at() != state.progressed_at());
         let (key, timeline) = if let Some(key) = found.filter(|_| known.is_some()) {
-            let is_noted = heard && !replaces && self.note(key, &state, context);
-            self.advance(key, Arc::clone(&state), expires, replaces, context);
+            let is_noted = heard && !replaces && self.note(key, &state, shared);
+            self.advance(key, Arc::clone(&state), expires, replaces, shared);
             let has_changed = is_noted || replaces;
-            (key, has_changed.then(|| self.stored_timeline(key, context)).flatten())
+            (key, has_changed.then(|| self.stored_timeline(key, shared)).flatten())
         } else {
             let job = NewJob { state: Arc::clone(&state), epoch, begun, expires };
             // The store may still have a timeline of an earlier life of the job.
-            (self.begin(job, None, context.capacity), Some(Vec::new()))
+            (self.begin(job, None, shared.capacity), Some(Vec::new()))
         };
-        context.save(&state, begun, expires, timeline);
+        shared.save(&state, begun, expires, timeline);
         if heard {
-            self.wind(key, &state, progressed, millis(context.elapsed));
+            self.wind(key, &state, progressed, millis(shared.elapsed));
         }
         let timeline = self.jobs.get(key).and_then(|job| job.known.as_ref()?.timeline.as_deref());
-        context.names.ended(&state, timeline, context.now, context.store);
+        shared.names.ended(&state, timeline, shared.now, shared.store);
         self.notify(key, &state);
         if let Some(end) = state.end_with_children() {
             // All of its children ended before, so no change of theirs will end it.
-            self.end_known(&end, context);
+            self.end_known(&end, shared);
         }
         Ok(Folded { state, repeated: false })
     }
@@ -180,14 +180,14 @@ impl Stripe {
     }
 
     /// Makes a state that no update led to the present one, and notifies the listener.
-    pub(crate) fn show(&mut self, key: Key, state: &Arc<State>, context: Context<'_>) {
+    pub(crate) fn show(&mut self, key: Key, state: &Arc<State>, shared: SharedParts<'_>) {
         let Some(known) = self.jobs.get(key).and_then(|job| job.known.as_ref()) else { return };
         let (begun, expires) = (known.begun, known.expires);
-        context.families.child(Some(&known.state), state, expires, context.capacity);
-        let replaces = context.capacity.exceeded(false, state, 0).is_some();
-        self.advance(key, Arc::clone(state), expires, replaces, context);
-        let timeline = replaces.then(|| self.stored_timeline(key, context)).flatten();
-        context.save(state, begun, expires, timeline);
+        shared.families.child(Some(&known.state), state, expires, shared.capacity);
+        let replaces = shared.capacity.exceeded(false, state, 0).is_some();
+        self.advance(key, Arc::clone(state), expires, replaces, shared);
+        let timeline = replaces.then(|| self.stored_timeline(key, shared)).flatten();
+        shared.save(state, begun, expires, timeline);
         self.notify(key, state);
     }
 
@@ -207,9 +207,9 @@ impl Stripe {
     }
 
     /// Shows a job's children in its state, and ends the job if it is to end with them.
-    pub(crate) fn roll_up(&mut self, parent: &JobId, context: Context<'_>) {
-        let Some(totals) = context.families.totals(parent) else { return };
-        context.families.shown(parent, &totals, millis(context.elapsed));
+    pub(crate) fn roll_up(&mut self, parent: &JobId, shared: SharedParts<'_>) {
+        let Some(totals) = shared.families.totals(parent) else { return };
+        shared.families.shown(parent, &totals, millis(shared.elapsed));
         let Some(key) = self.jobs.find(parent) else { return };
         let Some(known) = self.jobs.get_mut(key).and_then(|job| job.known.as_mut()) else { return };
         let present = Arc::clone(&known.state);
@@ -217,18 +217,18 @@ impl Stripe {
             return;
         }
         let position = Position::following(Some(present.position()), known.epoch);
-        if let Some(state) = present.with_children(Some(&present), &totals, position, context.now) {
+        if let Some(state) = present.with_children(Some(&present), &totals, position, shared.now) {
             // Reports of children extend the life of their parent.
             known.expires =
-                known.expires.max(millis(context.elapsed + context.limits.ttl_of(&state)));
+                known.expires.max(millis(shared.elapsed + shared.limits.ttl_of(&state)));
             if state.progressed_at() != present.progressed_at() {
-                self.wind_progress(key, &state, millis(context.elapsed));
+                self.wind_progress(key, &state, millis(shared.elapsed));
             }
-            self.note(key, &state, context);
-            self.show(key, &Arc::new(state), context);
+            self.note(key, &state, shared);
+            self.show(key, &Arc::new(state), shared);
         }
         if let Some(end) = self.state(parent).and_then(|state| state.end_with_children()) {
-            self.end_known(&end, context);
+            self.end_known(&end, shared);
         }
     }
 
@@ -239,7 +239,7 @@ impl Stripe {
         state: Arc<State>,
         expires: u64,
         replaces: bool,
-        context: Context<'_>,
+        shared: SharedParts<'_>,
     ) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         let Some(known) = &mut job.known else { return };
@@ -248,7 +248,7 @@ impl Stripe {
         self.index.update(known.begun, Some(&known.state), Some(&state));
         known.expires = expires;
         if is_end {
-            context.logs.ended(&job.id);
+            shared.logs.ended(&job.id);
         }
         if was_end != is_end || expires < known.queued {
             let queues = [&mut self.running, &mut self.ended];
@@ -258,9 +258,9 @@ impl Stripe {
             known.queued = expires;
         }
         if replaces {
-            known.replace(state, context.capacity);
+            known.replace(state, shared.capacity);
         } else {
-            known.advance(state, context.limits, context.capacity);
+            known.advance(state, shared.limits, shared.capacity);
         }
     }
 
@@ -282,14 +282,14 @@ impl Stripe {
     }
 
     /// Adds to a job's timeline what is due when `next` becomes its present state. Returns whether the timeline changed.
-    fn note(&mut self, key: Key, next: &State, context: Context<'_>) -> bool {
+    fn note(&mut self, key: Key, next: &State, shared: SharedParts<'_>) -> bool {
         let known = self.jobs.get_mut(key).and_then(|job| job.known.as_mut());
-        known.is_some_and(|known| known.note(next, context.now, context.capacity))
+        known.is_some_and(|known| known.note(next, shared.now, shared.capacity))
     }
 
     /// A job's timeline for the store: empty if it was dropped, and none without a store.
-    fn stored_timeline(&self, key: Key, context: Context<'_>) -> Option<Vec<u8>> {
-        context.store?;
+    fn stored_timeline(&self, key: Key, shared: SharedParts<'_>) -> Option<Vec<u8>> {
+        shared.store?;
         let known = self.jobs.get(key)?.known.as_ref()?;
         Some(known.timeline.as_ref().map_or_else(Vec::new, |timeline| timeline.encode()))
     }
@@ -313,19 +313,19 @@ impl Stripe {
         }
     }
 
-    pub(crate) fn forget(&mut self, id: &JobId, context: Context<'_>) -> bool {
-        self.jobs.find(id).is_some_and(|key| self.forget_known(key, context))
+    pub(crate) fn forget(&mut self, id: &JobId, shared: SharedParts<'_>) -> bool {
+        self.jobs.find(id).is_some_and(|key| self.forget_known(key, shared))
     }
 
     /// Returns false if the job is not known, but only listened to.
-    fn forget_known(&mut self, key: Key, context: Context<'_>) -> bool {
+    fn forget_known(&mut self, key: Key, shared: SharedParts<'_>) -> bool {
         let Some(job) = self.jobs.get_mut(key) else { return false };
         let Some(known) = job.known.take() else { return false };
-        context.capacity.remove_job();
-        context.logs.forget(&job.id);
-        context.families.forget(&job.id, context.capacity);
-        context.families.forgotten_child(&known.state);
-        known.release(context.capacity);
+        shared.capacity.remove_job();
+        shared.logs.forget(&job.id);
+        shared.families.forget(&job.id, shared.capacity);
+        shared.families.forgotten_child(&known.state);
+        known.release(shared.capacity);
         match &job.listener {
             Some(listener) => listener.forgotten(),
             None => self.jobs.remove(key),
@@ -334,15 +334,15 @@ impl Stripe {
         self.by_begun.remove(&known.begun);
         self.index.update(known.begun, Some(&known.state), None);
         self.unwind(key, known.clocks.as_deref());
-        if let Some(store) = context.store {
+        if let Some(store) = shared.store {
             store.forget(known.state.job().clone());
         }
         true
     }
 
     /// Forgets expired jobs, a slice at a time. Returns true if there may be more.
-    pub(crate) fn expire(&mut self, mut most: usize, context: Context<'_>) -> bool {
-        let now = millis(context.elapsed);
+    pub(crate) fn expire(&mut self, mut most: usize, shared: SharedParts<'_>) -> bool {
+        let now = millis(shared.elapsed);
         for ended in [false, true] {
             while let Some((time, key)) = self.first(ended)
                 && time <= now
@@ -351,7 +351,7 @@ impl Stripe {
                     return true;
                 }
                 most -= 1;
-                self.forget_known(key, context);
+                self.forget_known(key, shared);
             }
         }
         false
@@ -363,10 +363,10 @@ impl Stripe {
     }
 
     /// Evicts the ended job that would expire first.
-    pub(crate) fn evict(&mut self, context: Context<'_>) -> bool {
+    pub(crate) fn evict(&mut self, shared: SharedParts<'_>) -> bool {
         let Some((_, key)) = self.first(true) else { return false };
-        context.capacity.count_evicted();
-        self.forget_known(key, context)
+        shared.capacity.count_evicted();
+        self.forget_known(key, shared)
     }
 
     /// The job of a queue that expires first, and its expiry.
@@ -393,13 +393,13 @@ impl Stripe {
 fn with_children(
     state: State,
     previous: Option<&State>,
-    context: Context<'_>,
+    shared: SharedParts<'_>,
 ) -> (State, Option<ChildTotals>) {
     let is_retry = previous.is_some_and(|before| before.attempt() != state.attempt());
-    let totals = context.families.totals(state.job()).filter(|_| !is_retry);
+    let totals = shared.families.totals(state.job()).filter(|_| !is_retry);
     let shown = totals
         .as_ref()
-        .and_then(|totals| state.with_children(previous, totals, state.position(), context.now));
+        .and_then(|totals| state.with_children(previous, totals, state.position(), shared.now));
     (shown.unwrap_or(state), totals)
 }
 
