@@ -1,6 +1,7 @@
 // @ts-check
 /** Pages and modules where the server asks for credentials, in Chromium. */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 
 import { Front } from './browser/front.js';
@@ -165,6 +166,42 @@ test('a token in a link’s fragment is removed from the address', async () => {
   await until('the job', async () => (await page.locator('main').innerText()).includes('25'));
   assert.equal(page.url(), `${server.url}/?job=a6`);
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+});
+
+test('/try sends its token to no other server', async () => {
+  /** The headers of all requests, those of sockets included. @type {string[]} */
+  const seen = [];
+  const other = createServer((request, response) => {
+    seen.push(JSON.stringify([request.method, request.url, request.headers]));
+    response.writeHead(request.method === 'OPTIONS' ? 204 : 404, {
+      'access-control-allow-origin': '*',
+      'access-control-allow-headers': '*',
+      'access-control-allow-methods': '*',
+    });
+    response.end();
+  });
+  other.on('upgrade', (request, socket) => {
+    seen.push(JSON.stringify([request.url, request.headers]));
+    socket.destroy();
+  });
+  await new Promise((resolve) => other.listen(0, '127.0.0.1', () => resolve(null)));
+  const { port } = /** @type {import('node:net').AddressInfo} */ (other.address());
+  const page = await open('');
+  const token = mint({ watch: ['*'], report: ['*'] });
+  await page.goto(`${server.url}/try?job=far&server=http://127.0.0.1:${port}#token=${token}`);
+  await page.getByRole('button', { name: 'Connect' }).click();
+  await until('a socket', async () => seen.some((request) => request.includes('upgrade')));
+  await page.getByRole('button', { name: 'Report failure' }).click();
+  await until('a report', async () => {
+    if (await page.locator('#confirm-id').isVisible()) {
+      await page.locator('#confirm-id').fill('far');
+      await page.locator('#confirm').getByRole('button', { name: 'Report failure' }).click();
+    }
+    return seen.some((request) => request.startsWith('["POST"'));
+  });
+  assert.deepEqual(seen.filter((request) => request.includes('eyJ') || request.includes('milepost.bearer')), []);
+  other.closeAllConnections();
+  other.close();
 });
 
 test('a job’s page offers to cancel it only to who may', async () => {

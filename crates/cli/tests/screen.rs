@@ -155,6 +155,23 @@ fn without_a_terminal_that_can_draw_nothing_is_drawn() {
 }
 
 #[test]
+fn the_bar_has_colours_unless_nobody_wants_them() {
+    let script = "echo 42%; sleep 1.2";
+    let colours = ["\x1b[1m", "\x1b[2m", "\x1b[36m"];
+    for wanted in [true, false] {
+        let mut terminal = on_terminal(&line(80, "true", script));
+        terminal.env_remove("NO_COLOR");
+        if !wanted {
+            terminal.env("NO_COLOR", "1");
+        }
+        let output = run(&mut terminal);
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(shown.contains('━'), "{shown:?}");
+        assert!(colours.iter().all(|colour| shown.contains(colour) == wanted), "{shown:?}");
+    }
+}
+
+#[test]
 fn at_forty_columns_the_percentage_is_there_and_nothing_wraps() {
     for job in ["sixteen-letters-", &"x".repeat(49)] {
         let script = "echo 42%; sleep 1.2";

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use milepost_broker::{JobsQuery, ReportError, RequestError};
-use milepost_protocol::{Action, Request};
-use milepost_redis::{Address, Client, Retention};
+use milepost_protocol::{Action, JobId, Request, Timestamp, Update};
+use milepost_redis::{Address, Client, Reply, Retention};
 use milepost_redis_servers::{Cluster, Data, Options, Persistence, Server};
 
 use crate::support;
@@ -269,8 +269,16 @@ async fn a_user_with_the_rights_of_the_contract_suffices() {
     let rules: Vec<_> =
         rules.split_whitespace().filter(|rule| *rule != "+client|setinfo").collect();
     let rules = rules.join(" ");
-    let user = Some(("milepost".to_owned(), "secret".to_owned(), rules));
-    let server = Server::with(Options { user, ..Options::default() });
+    suffices_for_an_instance(rules).await;
+}
+
+fn server_of(user: &str, rules: String) -> Server {
+    let user = Some((user.to_owned(), "secret".to_owned(), rules));
+    Server::with(Options { user, ..Options::default() })
+}
+
+async fn suffices_for_an_instance(rules: String) {
+    let server = server_of("milepost", rules);
     let it = instance_of(&server).await;
     let job = it.job("a");
     let listener = it.attach(&job).await;
@@ -284,6 +292,43 @@ async fn a_user_with_the_rights_of_the_contract_suffices() {
     let address = Address::parse(&server.url()).expect("a URL");
     let client = Client::new(address, Retention::default());
     assert_eq!(client.silent(0).await, Ok((0, 0)), "it may sample silent workers");
+}
+
+/// The rules of a user in the documentation's list.
+fn documented(user: &str) -> String {
+    let users = include_str!("../../../../docs/redis.md");
+    let start = format!("user {user} on >SECRET ");
+    let rules = users.lines().find_map(|line| line.strip_prefix(&start));
+    rules.expect("the documentation lists the user").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_users_of_the_documentation_can_do_their_work_alone() {
+    suffices_for_an_instance(documented("milepost")).await;
+
+    let server = server_of("worker", documented("worker"));
+    let client = Client::new(Address::parse(&server.url()).expect("a URL"), Retention::default());
+    let job = JobId::parse("a").expect("an id");
+    for json in ["{}", r#"{"name":"n","progress":0.5,"heartbeat":10}"#, r#"{"status":"completed"}"#]
+    {
+        let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+        let reply = client.report(&update, Timestamp::now()).await;
+        assert!(matches!(reply, Ok(Reply::Accepted(_))), "{json}: {reply:?}");
+    }
+
+    let server = server_of("legacy-worker", documented("legacy-worker"));
+    let client = redis::Client::open(server.url()).expect("a URL");
+    let mut connection = client.get_connection().expect("it may connect");
+    let mut may = |command: &[&str]| {
+        let mut command_of = redis::cmd(command[0]);
+        command_of.arg(&command[1..]).query::<redis::Value>(&mut connection).is_ok()
+    };
+    assert!(
+        may(&["PUBLISH", "job_progress:a", "{}"]) && may(&["SETEX", "job_status:a", "60", "{}"])
+    );
+    assert!(may(&["GET", "job_status:a"]));
+    // It cannot touch what a fold knows of a job.
+    assert!(!may(&["DEL", "job_meta:a"]) && !may(&["SETEX", "job_meta:a", "60", "{}"]));
 }
 
 fn jobs() -> JobsQuery {
