@@ -65,7 +65,7 @@ pub struct Hub {
 /// By job. A topic names its job itself.
 type Topics = HashTable<Arc<Topic>>;
 
-/// So many that a stripe is small: while its table grows, which takes 100 ns for each of its topics, it is locked.
+/// So many that a stripe is small: it is locked while its table grows, for which the ids of all of its topics are hashed again.
 const STRIPES: u64 = 256;
 /// How long to wait for a state that a watcher has seen and this instance has not.
 const CATCH_UP: Duration = Duration::from_secs(1);

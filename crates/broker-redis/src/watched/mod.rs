@@ -28,7 +28,7 @@ pub(crate) struct Watched {
     hasher: RandomState,
 }
 
-/// So many that a stripe is small: while its table grows, which takes 100 ns for each of its jobs, it is locked.
+/// So many that a stripe is small: it is locked while its table grows, for which the ids of all of its jobs are hashed again.
 const STRIPES: u64 = 256;
 
 struct Job {

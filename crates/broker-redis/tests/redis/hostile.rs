@@ -311,6 +311,18 @@ async fn huge_values_under_a_jobs_keys_cut_nothing() {
         publish(&server, &known, &update(&known, frame));
         healthy.step(&it).await;
     }
+    // A value and a state that would each be accepted, and a meta.
+    let both = it.job("both");
+    it.report(&both, "{}").await;
+    let [half, key] = [vec![b'x'; 16 << 20], format!("job_meta:{both}").into_bytes()];
+    server.answer(&[&b"SET"[..], format!("job_status:{both}").as_bytes(), &half]);
+    server.answer(&[&b"HSET"[..], &key, b"0", &[&half[..], b"yyyy"].concat()]);
+    let attached = it.broker().attach(&both, Arc::new(Recorder::default())).await;
+    assert!(matches!(&attached, Err(Unavailable::Unreadable(_))), "{attached:?}");
+    server.answer(&["DEL", &format!("job_status:{both}")]);
+    server.answer(&[&b"HSET"[..], &key, b"meta", &huge]);
+    it.attach(&both).await;
+    publish(&server, &both, &update(&both, 1));
     healthy.step(&it).await;
     assert!(!server.log().contains("output buffer limits"), "{}", server.log());
     it.close().await;

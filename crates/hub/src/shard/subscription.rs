@@ -46,7 +46,7 @@ pub(super) struct LocalTopic {
     pub(super) needs_pass: bool,
 }
 
-/// Where a subscription's watcher and job stand.
+/// All subscriptions of a shard, and the topics that name their jobs.
 #[derive(Clone, Copy)]
 pub(super) struct Subscriptions<'a> {
     pub(super) subscriptions: &'a Slab<Subscription>,

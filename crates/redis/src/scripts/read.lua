@@ -9,20 +9,20 @@
 -- the value that a legacy worker set under the status key; empty if there is none, or if it is the newest state. `serial` is
 -- that of the legacy publish folded last, or 0. The proofs are made with `secret`. No element: the job is not known.
 local LAYOUT = 1
--- The longest update that any instance accepts, and the longest state: what the fold adds is short.
+-- The longest update that any instance accepts, and the longest state: what the fold adds is short. A job's meta is shorter.
 local MAX_UPDATE, MAX_STATE = 16 * 1024 * 1024, 17 * 1024 * 1024
--- The most bytes of all states. Redis closes a subscribed connection that has more than 32 MB to send, and the connection is that of
--- all jobs. Whoever may write to a job's keys could put more there.
+-- The most bytes of the value and the states together. Redis closes a subscribed connection that has more than 32 MB to send, and an
+-- instance has one connection for all jobs. Whoever may write to a job's keys could put more there.
 local MAX_BYTES = 24 * 1024 * 1024
 
 local value = redis.call('GET', KEYS[1])
 if value and #value > MAX_UPDATE then
-  -- Too long all the same, for the caller, who rejects it.
+  -- It is still too long for the caller, which rejects it.
   value = string.sub(value, 1, 1024 * 1024)
 end
 local meta = redis.call('HGET', KEYS[2], 'meta')
 local layout, expires, secret, epoch, number, ring, written, oldest, taken, _
-if meta then
+if meta and #meta <= MAX_STATE then
   layout, expires, _, secret, epoch, number, _, _, _, _, _, ring, written, oldest, _, _, _, taken = cmsgpack.unpack(meta)
 end
 local time = redis.call('TIME')
@@ -41,20 +41,25 @@ if after_epoch == epoch then
 end
 -- The most values that Lua's stack takes at once.
 local SLICE = 1000
-local bytes = 0
+local bytes, is_full = #answer[1], false
 for first = 1, most, SLICE do
   local fields = {}
   for n = first, math.min(most, first + SLICE - 1) do
     fields[#fields + 1] = tostring((written - n) % ring)
   end
   for _, state in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
-    bytes = bytes + (state and #state or 0)
-    if bytes > MAX_BYTES and #answer > 3 then
-      -- Older states are left out, as if they were not kept any more.
-      break
+    if state and not is_full then
+      bytes = bytes + #state
+      if #state <= MAX_STATE and bytes <= MAX_BYTES then
+        answer[#answer + 1] = state
+      elseif #answer == 3 then
+        -- The caller cannot read a job without its newest state.
+        answer[4] = ''
+      else
+        -- This and the older states are left out, as if they were no longer kept.
+        is_full = true
+      end
     end
-    -- What is longer was not written by a script, and is not sent, but does not count as missing.
-    answer[#answer + 1] = state and (#state <= MAX_STATE and state or '') or nil
   end
 end
 if ARGV[3] then

@@ -68,7 +68,7 @@ end
 local MAX_ATTEMPT = 4294967295
 -- The longest update that any instance accepts, and what the fold adds.
 local MAX_STATE = 17 * 1024 * 1024
--- The layout of the values in `meta`. A job whose meta has another layout begins anew.
+-- The layout of the values in `meta`. A job whose meta has another layout, or is too long, begins anew.
 local LAYOUT = 1
 -- The number of hex digits in a proof, and the most in an epoch.
 local DIGITS = 16
@@ -87,7 +87,7 @@ local layout, expires, known_server, secret, epoch, number, latest, known_status
   day, date, seen, progressed, known_health, clocked,
   requested, sample_at, known_children, known_last, pace, usual, paused_ms, paused_at
 local meta = call('HGET', job_key, 'meta')
-if meta then
+if meta and #meta <= MAX_STATE then
   layout, expires, known_server, secret, epoch, number, latest, known_status, known_ttl, known_stage, known_progress, ring,
     written, oldest, bytes, begun, indexed, taken, started_at, progressed_at, known_current, known_attributes, day, date,
     seen, progressed, known_health, clocked, requested, sample_at, known_children, known_last, pace, usual,
@@ -96,8 +96,8 @@ if meta then
 end
 local known = layout == LAYOUT and expires > now_ms
 
--- The n-th state ever written, if it is kept and no longer than a state can be. Whoever may write to the job's hash could put more
--- there than the connection, which is that of all jobs, may have to send.
+-- The n-th state ever written, if it is kept and not too long. Whoever may write to the job's hash could put more there than Redis
+-- lets a subscribed connection send (32 MB), and an instance has one for all jobs.
 local function state_at(n)
   local state = call('HGET', job_key, tostring(n % ring))
   return state and #state <= MAX_STATE and state
