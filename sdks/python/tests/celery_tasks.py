@@ -69,7 +69,9 @@ def fail(text: str) -> None:
 
 
 @app.task(bind=True, max_retries=3)
-def retry(self: Any, failures: int) -> int:
+def retry(self: Any, failures: int, gate: str = "") -> int:
+    if gate:
+        wait_for(f"{gate}-{self.request.retries + 1}")
     if self.request.retries < failures:
         try:
             raise OSError("the disk is busy")

@@ -62,8 +62,9 @@ def test_a_retry_is_the_next_attempt(server: LiveServer, broker: StubBroker, wor
         calls.append(1)
         raise ValueError("no")
 
-    worker.resume()
     sent = fail.send()
+    until(server, sent.message_id, status="queued", attempt=1)
+    worker.resume()
     end = until(server, sent.message_id, status="failed", attempt=2)
     assert end["error"].startswith("ValueError: no")
     assert len(calls) == 2

@@ -108,7 +108,9 @@ def test_meta_is_progress(server: LiveServer, queue: Queue, gate: Path) -> None:
     assert (half["metadata"]["task"], half["metadata"]["user"]) == ("rq_jobs.count", 7)
     gate.touch()
     assert until(server, sent.id, status="completed")["result"] == "counted"
-    assert steps(server, sent.id) == [(1, "queued"), (1, "processing"), (1, "completed")]
+    # The caller's report may arrive after the worker's first one, and does not count then.
+    assert steps(server, sent.id)[-2:] == [(1, "processing"), (1, "completed")]
+    assert steps(server, sent.id)[:-2] in ([], [(1, "queued")])
 
 
 def test_progress_in_percent(server: LiveServer, queue: Queue, gate: Path) -> None:
