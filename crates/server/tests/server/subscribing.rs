@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use milepost_redis_servers::Server as Redis;
 use milepost_server::Config;
 use serde_json::{Value, json};
 
-use crate::support::{Server, Watcher, quick};
+use crate::support::{Server, Watcher, quick, until};
 
 async fn open(server: &Server) -> Watcher {
     let mut watcher = server.watch("/ws").await;
@@ -184,6 +185,49 @@ async fn a_socket_watches_as_many_jobs_as_it_may() {
     // Another socket has its own.
     let mut other = open(&server).await;
     subscribe(&mut other, json!({ "job_id": "a" })).await;
+}
+
+/// How often Redis has carried out that command.
+fn calls(redis: &Redis, command: &str) -> usize {
+    let stats = redis.answer(&["INFO", "commandstats"]);
+    let stats = stats.text().unwrap();
+    let prefix = format!("cmdstat_{command}:calls=");
+    let calls = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&prefix))
+        .and_then(|line| line.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_comes_and_goes_costs_redis_little() {
+    let redis = Redis::start();
+    let redis_url = Some(redis.url().try_into().unwrap());
+    let server = Server::with(Config { redis_url, max_subscriptions: 20, ..quick() }).await;
+    until("readiness", async || server.get("/readyz").await.status == 200).await;
+    let mut watcher = open(&server).await;
+    let before = calls(&redis, "subscribe");
+    // The job of a watcher that has just gone is still subscribed.
+    for _ in 0..10 {
+        subscribe(&mut watcher, json!({ "job_id": "a" })).await;
+        unsubscribe(&mut watcher, "a").await;
+    }
+    assert_eq!(calls(&redis, "subscribe") - before, 1);
+    let mut accepted = 1;
+    for number in 0..500 {
+        let subscribe = json!({ "type": "subscribe", "job_id": format!("job-{number}") });
+        watcher.say(&subscribe.to_string()).await;
+        let answer = watcher.next().await;
+        if answer["type"] == "subscribed" {
+            accepted += 1;
+            unsubscribe(&mut watcher, &format!("job-{number}")).await;
+        } else {
+            assert_eq!(answer["problem"], "too-many-subscriptions", "{answer}");
+        }
+    }
+    assert!(accepted < 500, "none of the subscriptions was refused");
+    assert!(calls(&redis, "subscribe") - before <= accepted);
+    server.stop().await;
 }
 
 #[tokio::test]
