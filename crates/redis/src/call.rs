@@ -6,6 +6,7 @@ use milepost_protocol::{
 };
 use redis::Cmd;
 
+use crate::arguments::Arguments;
 use crate::names::{CLOCKS, INDEX, NAMES_IN_BUCKET, Names, PARENTS};
 use crate::report::{ChildChange, JobRequest, Report, ServerId, Source, random};
 use crate::retention::Retention;
@@ -27,6 +28,21 @@ pub struct Call {
 const DUE_AGAIN: i64 = 2_000;
 
 impl Call {
+    /// A run of a script whose arguments have the given names, in the script's order.
+    fn named<const N: usize>(
+        script: &'static Script,
+        keys: Vec<String>,
+        arguments: [(&'static str, Vec<u8>); N],
+    ) -> Self {
+        debug_assert_eq!(arguments.each_ref().map(|(name, _)| *name), *script.argument_names());
+        Self { script, keys, arguments: arguments.map(|(_, value)| value).into() }
+    }
+
+    /// A run of a script that folds, whose only argument has all others in it.
+    fn fold(script: &'static Script, keys: Vec<String>, arguments: Arguments) -> Self {
+        Self { script, keys, arguments: vec![arguments.into_bytes()] }
+    }
+
     /// Puts a request for the job's worker, or the totals of the job's children, into the job's state.
     pub(crate) fn request(
         names: Names,
@@ -35,8 +51,8 @@ impl Call {
         deadline: Option<i64>,
         server: Option<&ServerId>,
     ) -> Self {
-        let arguments = of.arguments(names, retention, deadline, server).into_bytes();
-        Self { script: &REPORT, keys: written_keys(names, of.job), arguments: vec![arguments] }
+        let arguments = of.arguments(names, retention, deadline, server);
+        Self::fold(&REPORT, written_keys(names, of.job), arguments)
     }
 
     /// Shows a job's children in its state as they are now.
@@ -54,7 +70,7 @@ impl Call {
             (Some(_), true) => &LEGACY_END,
         };
         let keys = written_keys(names, report.update.job());
-        Self { script, keys, arguments: vec![report.arguments(names, retention).into_bytes()] }
+        Self::fold(script, keys, report.arguments(names, retention))
     }
 
     /// Stores a job's next state, which was folded here, if the job still has the first `meta`; the second one is the new one.
@@ -68,37 +84,44 @@ impl Call {
         until: i64,
         proof: &str,
     ) -> Self {
-        let text = |number: &dyn ToString| number.to_string().into_bytes();
-        let arguments = vec![
-            before.to_vec(),
-            after.to_vec(),
-            state.json().as_bytes().to_vec(),
-            text(&field),
-            text(&expires),
-            text(&until),
-            names.publish().as_bytes().to_vec(),
-            names.channel(state.job()).into_bytes(),
-            proof.as_bytes().to_vec(),
-            text(&next_field),
+        let arguments = [
+            ("before", before.to_vec()),
+            ("after", after.to_vec()),
+            ("state", state.json().into()),
+            ("field", text(field)),
+            ("expires", text(expires)),
+            ("valid_until", text(until)),
+            ("publish", names.publish().into()),
+            ("channel", names.channel(state.job()).into()),
+            ("proof", proof.into()),
+            ("next_field", text(next_field)),
         ];
-        Self { script: &SWAP, keys: names.keys(state.job()).into(), arguments }
+        Self::named(&SWAP, names.keys(state.job()).into(), arguments)
     }
 
     /// Reads the newest `most` of a job's states after a position.
     pub fn read(names: Names, job: &JobId, after: Option<Position>, most: usize) -> Self {
-        let after = after.map_or_else(String::new, |position| position.to_string());
-        Self {
-            script: &READ,
-            keys: names.keys(job).into(),
-            arguments: vec![after.into_bytes(), most.to_string().into_bytes()],
-        }
+        Self::states(names, job, after, most, false)
     }
 
     /// Reads a job's newest `most` states, and its timeline.
     pub(crate) fn history(names: Names, job: &JobId, most: usize) -> Self {
-        let mut call = Self::read(names, job, None, most);
-        call.arguments.push(b"timeline".to_vec());
-        call
+        Self::states(names, job, None, most, true)
+    }
+
+    fn states(
+        names: Names,
+        job: &JobId,
+        after: Option<Position>,
+        most: usize,
+        has_timeline: bool,
+    ) -> Self {
+        let arguments = [
+            ("position", after.map_or_else(Vec::new, text)),
+            ("max_states", text(most)),
+            ("has_timeline", text(u8::from(has_timeline))),
+        ];
+        Self::named(&READ, names.keys(job).into(), arguments)
     }
 
     /// The scripts that a subscriber runs: those that read a job, and fold legacy publishes.
@@ -111,39 +134,38 @@ impl Call {
         if !names.is_cluster() {
             keys.extend(INDEX.map(str::to_owned));
         }
-        let channel = names.channel(job);
-        let arguments = [&*channel, names.publish(), job.as_str()];
-        Self {
-            script: &FORGET,
-            keys,
-            arguments: arguments.map(|text| text.as_bytes().to_vec()).into(),
-        }
+        let arguments = [
+            ("channel", names.channel(job).into()),
+            ("publish", names.publish().into()),
+            ("job", job.as_str().into()),
+        ];
+        Self::named(&FORGET, keys, arguments)
     }
 
     /// Finds at most `most` jobs whose children are due to be shown. They are due again after `again`.
     pub(crate) fn due_parents(most: usize, again: Duration) -> Self {
-        let arguments = [most.to_string(), again.as_millis().to_string()];
-        Self {
-            script: &DUE,
-            keys: vec![PARENTS.to_owned()],
-            arguments: arguments.map(String::into_bytes).into(),
-        }
+        let arguments = [("most", text(most)), ("again", text(again.as_millis()))];
+        Self::named(&DUE, vec![PARENTS.to_owned()], arguments)
     }
 
     /// Records how long an attempt took, under the name of its job.
     pub fn run(run: &Run<'_>) -> Self {
-        let bounds = [NAME_TTL.as_millis(), MAX_RUNS as u128, NAMES_IN_BUCKET as u128];
-        let arguments = [run.name.to_string(), run.tenths.to_string()];
-        let arguments = arguments.into_iter().chain(bounds.map(|bound| bound.to_string()));
         let mut stages = Vec::new();
         for (id, millis) in &run.stages {
             stages.extend(millis.to_be_bytes());
             stages.extend(u16::try_from(id.len()).unwrap_or(0).to_be_bytes());
             stages.extend(id.as_bytes());
         }
-        let most = MAX_STAGE_RECORD_BYTES.to_string().into_bytes();
-        let arguments = arguments.map(String::into_bytes).chain([stages, most]).collect();
-        Self { script: &RUNS, keys: vec![Names::runs(&run.name)], arguments }
+        let arguments = [
+            ("name", text(&run.name)),
+            ("tenths", text(run.tenths)),
+            ("keep", text(NAME_TTL.as_millis())),
+            ("max_runs", text(MAX_RUNS)),
+            ("max_names", text(NAMES_IN_BUCKET)),
+            ("stages", stages),
+            ("max_bytes", text(MAX_STAGE_RECORD_BYTES)),
+        ];
+        Self::named(&RUNS, vec![Names::runs(&run.name)], arguments)
     }
 
     /// Records a change of a child in its parent's keys.
@@ -155,38 +177,45 @@ impl Call {
         retention: &Retention,
     ) -> Self {
         /// How long after a change the parent shows it, in milliseconds. Further changes until then are shown with it.
-        const INTERVAL: &str = "200";
+        const INTERVAL: u32 = 200;
         let [_, job_key] = names.keys(parent);
         let mut keys = vec![job_key];
         if !names.is_cluster() {
             keys.push(PARENTS.to_owned());
         }
-        let bounds =
-            [retention.ttl.as_millis().to_string(), MAX_CHILDREN.to_string(), INTERVAL.to_owned()];
-        let arguments = [parent.to_string(), job.to_string()]
-            .into_iter()
-            .chain(change.arguments())
-            .chain(bounds);
-        Self { script: &CHILD, keys, arguments: arguments.map(String::into_bytes).collect() }
+        let [status, progress, weight, attempt, epoch, number] = change.arguments();
+        let arguments = [
+            ("parent", parent.as_str().into()),
+            ("child", job.as_str().into()),
+            status,
+            progress,
+            weight,
+            attempt,
+            epoch,
+            number,
+            ("keep", text(retention.ttl.as_millis())),
+            ("max_children", text(MAX_CHILDREN)),
+            ("interval", text(INTERVAL)),
+        ];
+        Self::named(&CHILD, keys, arguments)
     }
 
     /// Finds at most `most` jobs that are due for [`clock`](Self::clock).
     pub(crate) fn due(names: Names, most: usize) -> Self {
-        let mut arguments = vec![most.to_string().into_bytes()];
-        if names.is_cluster() {
-            arguments.push(format!("{DUE_AGAIN}.5").into_bytes());
-        }
-        Self { script: &DUE, keys: vec![CLOCKS.to_owned()], arguments }
+        let again = if names.is_cluster() { format!("{DUE_AGAIN}.5") } else { String::new() };
+        let arguments = [("most", text(most)), ("again", again.into())];
+        Self::named(&DUE, vec![CLOCKS.to_owned()], arguments)
     }
 
     /// Writes when jobs that were due at `asked` are due next; none: not any more. Only in a Cluster.
     pub(crate) fn clock_next(asked: i64, jobs: &[(JobId, Option<i64>)]) -> Self {
-        let mut arguments = vec![format!("{}.5", asked.saturating_add(DUE_AGAIN)).into_bytes()];
+        let score = format!("{}.5", asked.saturating_add(DUE_AGAIN));
+        let arguments = [("given_score", score.into())];
+        let mut call = Self::named(&CLOCK_NEXT, vec![CLOCKS.to_owned()], arguments);
         for (job, next) in jobs {
-            arguments.push(job.as_str().as_bytes().to_vec());
-            arguments.push(next.map(|next| next.to_string()).unwrap_or_default().into_bytes());
+            call.arguments.extend([job.as_str().into(), next.map_or_else(Vec::new, text)]);
         }
-        Self { script: &CLOCK_NEXT, keys: vec![CLOCKS.to_owned()], arguments }
+        call
     }
 
     /// Appends lines to the log of a known job, and drops the oldest lines beyond `most` bytes.
@@ -198,10 +227,11 @@ impl Call {
         epoch: u64,
     ) -> Self {
         let [_, job_key] = names.keys(job);
-        let settings = [format!("{:x}", epoch.max(1)), most.to_string()];
-        let lines = lines.iter().map(|line| line.json().as_bytes().to_vec());
-        let arguments = settings.map(String::into_bytes).into_iter().chain(lines).collect();
-        Self { script: &LOG_APPEND, keys: vec![job_key], arguments }
+        let new_epoch = format!("{:x}", epoch.max(1));
+        let arguments = [("new_epoch", new_epoch.into()), ("max_bytes", text(most))];
+        let mut call = Self::named(&LOG_APPEND, vec![job_key], arguments);
+        call.arguments.extend(lines.iter().map(|line| line.json().into()));
+        call
     }
 
     /// Reads at most `most` lines of a job's log after a position, or the newest ones.
@@ -212,9 +242,8 @@ impl Call {
         most: usize,
     ) -> Self {
         let [_, job_key] = names.keys(job);
-        let after = after.map_or_else(String::new, |after| after.to_string());
-        let arguments = [after, most.to_string()].map(String::into_bytes).into();
-        Self { script: &LOG_READ, keys: vec![job_key], arguments }
+        let arguments = [("position", after.map_or_else(Vec::new, text)), ("most", text(most))];
+        Self::named(&LOG_READ, vec![job_key], arguments)
     }
 
     /// Counts the workers of some jobs, and those that are silent.
@@ -224,7 +253,7 @@ impl Call {
             job_key
         };
         let keys = jobs.iter().map(key).collect();
-        Self { script: &SILENT, keys, arguments: vec![from.to_string().into_bytes()] }
+        Self::named(&SILENT, keys, [("from", text(from))])
     }
 
     /// Changes a job's health if it is due. `from` and `asked` are by the server's clock, in milliseconds.
@@ -240,23 +269,19 @@ impl Call {
             keys.push(CLOCKS.to_owned());
         }
         let arguments = [
-            names.channel(job),
-            names.publish().to_owned(),
-            job.to_string(),
-            from.to_string(),
-            asked.to_string(),
-            random(now),
-            u8::from(holds).to_string(),
+            ("channel", names.channel(job).into()),
+            ("publish", names.publish().into()),
+            ("job", job.as_str().into()),
+            ("from", text(from)),
+            ("asked", text(asked)),
+            ("random", random(now).into()),
+            ("holds", text(u8::from(holds))),
         ];
-        Self { script: &CLOCK, keys, arguments: arguments.map(String::into_bytes).into() }
+        Self::named(&CLOCK, keys, arguments)
     }
 
     pub(crate) fn expire(most: usize) -> Self {
-        Self {
-            script: &EXPIRE,
-            keys: INDEX.map(str::to_owned).into(),
-            arguments: vec![most.to_string().into_bytes()],
-        }
+        Self::named(&EXPIRE, INDEX.map(str::to_owned).into(), [("most", text(most))])
     }
 
     pub(crate) fn probe(names: Names, channel: &str, token: &str) -> Self {
@@ -265,12 +290,13 @@ impl Call {
         if !names.is_cluster() {
             keys.push(INDEX[0].to_owned());
         }
-        let arguments = [channel, names.publish(), token, &jobs_channel];
-        Self {
-            script: &PROBE,
-            keys,
-            arguments: arguments.map(|text| text.as_bytes().to_vec()).into(),
-        }
+        let arguments = [
+            ("channel", channel.into()),
+            ("publish", names.publish().into()),
+            ("message", token.into()),
+            ("jobs_channel", jobs_channel.into()),
+        ];
+        Self::named(&PROBE, keys, arguments)
     }
 
     /// The command that runs the script, if the server knows it.
@@ -287,6 +313,10 @@ impl Call {
     }
 }
 
+fn text(value: impl ToString) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
 /// The keys that the report script writes.
 fn written_keys(names: Names, job: &JobId) -> Vec<String> {
     let mut keys: Vec<_> = names.keys(job).into();
@@ -295,4 +325,39 @@ fn written_keys(names: Names, job: &JobId) -> Vec<String> {
         keys.push(CLOCKS.to_owned());
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [`Call::named`] compares the names with the script's.
+    #[test]
+    fn arguments_have_the_names_that_the_scripts_give_them() {
+        let job = JobId::parse("a").unwrap();
+        let run = Run { name: "render".into(), tenths: 1, stages: Vec::new() };
+        let now = Timestamp::from_micros(0);
+        for names in [Names::new(false), Names::new(true)] {
+            let calls = [
+                Call::read(names, &job, None, 1),
+                Call::history(names, &job, 1),
+                Call::forget(names, &job),
+                Call::due_parents(1, Duration::ZERO),
+                Call::run(&run),
+                Call::child(names, &job, &job, ChildChange::Gone, &Retention::default()),
+                Call::due(names, 1),
+                Call::clock_next(1, &[]),
+                Call::append_log(names, &job, &[], 1, 1),
+                Call::read_log(names, &job, None, 1),
+                Call::silent(names, &[], 1),
+                Call::clock(names, &job, (1, 1), true, now),
+                Call::expire(1),
+                Call::probe(names, "a", "b"),
+            ];
+            for call in calls {
+                assert!(!call.arguments.is_empty(), "{:?}", call.script);
+                assert_eq!(call.arguments.len(), call.script.argument_names().len());
+            }
+        }
+    }
 }

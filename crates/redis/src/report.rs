@@ -201,20 +201,32 @@ pub(crate) enum ChildChange {
 }
 
 impl ChildChange {
-    /// The arguments of `child.lua` that follow the child's id.
-    pub(crate) fn arguments(self) -> [String; 6] {
-        let plain = |status: &str| [status, "", "", "", "", ""].map(str::to_owned);
+    /// The arguments of `child.lua` that describe the child.
+    pub(crate) fn arguments(self) -> [(&'static str, Vec<u8>); 6] {
+        let values = |status: &str, values: [String; 5]| {
+            let [progress, weight, attempt, epoch, number] = values.map(String::into_bytes);
+            [
+                ("status", status.into()),
+                ("progress", progress),
+                ("weight", weight),
+                ("attempt", attempt),
+                ("epoch", epoch),
+                ("number", number),
+            ]
+        };
         match self {
-            Self::Summary(child) => [
-                child.status.as_str().to_owned(),
-                child.progress.to_string(),
-                child.weight.to_string(),
-                child.attempt.to_string(),
-                format!("{:x}", child.position.epoch.0),
-                child.position.number.to_string(),
-            ],
-            Self::Forgotten => plain("forgotten"),
-            Self::Gone => plain("gone"),
+            Self::Summary(child) => values(
+                child.status.as_str(),
+                [
+                    child.progress.to_string(),
+                    child.weight.to_string(),
+                    child.attempt.to_string(),
+                    format!("{:x}", child.position.epoch.0),
+                    child.position.number.to_string(),
+                ],
+            ),
+            Self::Forgotten => values("forgotten", Default::default()),
+            Self::Gone => values("gone", Default::default()),
         }
     }
 }

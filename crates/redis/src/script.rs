@@ -10,15 +10,16 @@ pub struct Script {
     /// Whether it may write while the server is out of memory, so that jobs can still end.
     allow_oom: bool,
     hash: OnceLock<String>,
+    argument_names: OnceLock<Vec<String>>,
 }
 
 impl Script {
     const fn new(code: &'static [&'static str]) -> Self {
-        Self { code, allow_oom: false, hash: OnceLock::new() }
+        Self { code, allow_oom: false, hash: OnceLock::new(), argument_names: OnceLock::new() }
     }
 
     const fn allow_oom(code: &'static [&'static str]) -> Self {
-        Self { code, allow_oom: true, hash: OnceLock::new() }
+        Self { code, allow_oom: true, hash: OnceLock::new(), argument_names: OnceLock::new() }
     }
 
     pub(crate) fn hash(&self) -> &str {
@@ -28,6 +29,18 @@ impl Script {
     fn code(&self) -> String {
         let flags = if self.allow_oom { "#!lua flags=allow-oom\n" } else { "" };
         format!("{flags}{}", self.code.concat())
+    }
+
+    /// The names that the script gives its arguments, in order: `local <names> = unpack(ARGV…)`. Those of `report.lua` are
+    /// inside of its only argument.
+    pub(crate) fn argument_names(&self) -> &[String] {
+        self.argument_names.get_or_init(|| {
+            let code = self.code();
+            let line =
+                code.lines().find(|line| line.contains(" = unpack(ARGV")).unwrap_or_default();
+            let names = line.strip_prefix("local ").and_then(|line| line.split_once(" = "));
+            names.map_or_else(Vec::new, |(names, _)| names.split(", ").map(str::to_owned).collect())
+        })
     }
 
     /// The command that makes the server know the script.

@@ -40,6 +40,9 @@ def test_the_scripts_are_copies() -> None:
         )
 
 
+STATE = {"status": "processing", "progress": 0.5, "attempt": 1, "position": "a-1"}
+
+
 def test_the_scripts_arguments() -> None:
     """As report.lua names them, and encoded as the Rust client does."""
     script = (ROOT / "crates/redis/src/scripts/report.lua").read_text("utf-8")
@@ -47,6 +50,8 @@ def test_the_scripts_arguments() -> None:
     client = _redis_client.RedisClient("redis://localhost")
     call = client.report("j1", encoded("j1").update, 1.0)
     assert list(call.arguments) == named.replace(",", " ").split()
+    for named_call in (client.read("j1", None, 1), client._child("p1", "j1", _redis_client._summary(STATE))):
+        assert set(named_call.arguments) <= set(named_call.script.argument_names or [])
     for case in fixture("redis-arguments.json")["cases"]:
         values = {str(at): value for at, value in enumerate(case["values"])}
         assert encode(values).hex() == case["hex"], case

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use milepost_broker::{JobsQuery, LogPart, Unavailable};
 use milepost_broker_contract::{Harness, Recorder, eventually, numbers};
-use milepost_protocol::JobId;
+use milepost_protocol::{JobId, LogLine, Timestamp};
 use milepost_redis_servers::Server;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -325,6 +325,38 @@ async fn huge_values_under_a_jobs_keys_cut_nothing() {
     publish(&server, &both, &update(&both, 1));
     healthy.step(&it).await;
     assert!(!server.log().contains("output buffer limits"), "{}", server.log());
+    it.close().await;
+}
+
+/// What a read of a log sends is bounded, whatever another program wrote in place of its lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn huge_lines_in_a_jobs_log_are_not_sent() {
+    let server = Server::start();
+    let it = instance_of(&server).await;
+    let job = it.job("a");
+    it.report(&job, "{}").await;
+    let lines = vec![LogLine::new("a line", None, Timestamp::from_micros(0)); 100];
+    it.logs().append_log(&job, lines).await.expect("room");
+    let read = || it.logs().log(&job, LogPart { after: None, most: 1_000 });
+    assert_eq!(read().await.expect("an answer").expect("a known job").lines.len(), 100);
+    let key = format!("job_meta:{job}").into_bytes();
+    let sent = || -> usize {
+        let stats = server.answer(&["INFO", "stats"]);
+        let stats = stats.text().expect("a text");
+        let bytes = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        bytes.expect("a line").parse().expect("a number")
+    };
+    let before = sent();
+    let long = format!("{{{}}}", " ".repeat(60_000)).into_bytes();
+    for line in 1..=100 {
+        server.answer(&[&b"HSET"[..], &key, format!("l{line}").as_bytes(), &long]);
+    }
+    let lines = read().await.expect("an answer").expect("a known job").lines;
+    assert_eq!(lines.len(), (1 << 20) / long.len());
+    server.answer(&[&b"HSET"[..], &key, b"l2", &vec![b'x'; 40 << 20]]);
+    let page = read().await;
+    assert!(matches!(&page, Err(Unavailable::Unreadable(_))), "{page:?}");
+    assert!(sent() - before < 4 << 20, "{} bytes", sent() - before);
     it.close().await;
 }
 

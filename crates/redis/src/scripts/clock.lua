@@ -3,17 +3,21 @@
 --
 -- KEYS  status; the job's hash; and, unless this is a Cluster: clocks (the jobs whose health changes with time, by the time of their
 --       next check)
--- ARGV  channel, PUBLISH or SPUBLISH, job
---       4  since when the caller has been checking without a pause, in milliseconds by this server's clock. Silence before
---          that does not count: the server may have been down, so that no report could arrive
---       5  when the caller asked which jobs are due. A script that runs much later than that does nothing
---       6  random hex digits: the job's secret if a new epoch begins, as in report.lua
---       7  1 if no job is to become lost, or to end, because most workers are silent: silent.lua
+-- ARGV  the arguments named below
 --
 -- Returns 1 if the health has changed; {position, attempt, milliseconds} if the worker has been silent for so long that the
--- caller has to end the attempt (report.lua, 'lost'); 'held' if one of the two would have happened without the last argument; 0
+-- caller has to end the attempt (report.lua, 'lost'); 'held' if one of the two would have happened without `holds`; 0
 -- otherwise. In a Cluster, if the script did not run too late: a list that begins with the time of the job's next check, which the
 -- caller has to write (clock_next.lua), or with '' if there is none; the rest is as above.
+local channel, publish, job, from, asked, random, holds = unpack(ARGV)
+-- channel, publish   where to publish the state, and with which command
+-- job                its id
+-- from               since when the caller has been checking without a pause, in milliseconds by this server's clock. Silence before
+--                    that does not count: the server may have been down, so that no report could arrive
+-- asked              when the caller asked which jobs are due, likewise. A script that runs much later than that does nothing
+-- random             random hex digits: the job's secret if a new epoch begins, as in report.lua
+-- holds              1 if no job is to become lost, or to end, because most workers are silent: silent.lua
+from, asked, holds = tonumber(from), tonumber(asked), holds == '1'
 local MAX_DELAY = 3000
 -- If the caller does not end the attempt, the job is due again after this time, in milliseconds.
 local END_AGAIN = 1000
@@ -29,8 +33,6 @@ local DIGITS = 16
 local RANKS = {ok = 0, stalled = 1, lost = 2}
 
 local status_key, job_key, clocks_key = KEYS[1], KEYS[2], KEYS[3]
-local channel, publish, job, from, asked, random, holds =
-  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
 local call = redis.call
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

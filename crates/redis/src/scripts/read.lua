@@ -1,13 +1,14 @@
 -- Reads a job's latest states: spec/README.md, section 14.
 --
 -- KEYS  status; the job's hash (described in report.lua)
--- ARGV  1  the position after which states are requested; empty: all
---       2  how many states at most
---       3  if given: the job's timeline is requested too
+-- ARGV  position       the one after which states are requested; empty: all
+--       max_states     how many states at most
+--       has_timeline   1 if the job's timeline is requested too
 --
 -- Returns {legacy, serial, secret, state, …}: the newest state first, and, if it is requested, the timeline last. `legacy` is
 -- the value that a legacy worker set under the status key; empty if there is none, or if it is the newest state. `serial` is
 -- that of the legacy publish folded last, or 0. The proofs are made with `secret`. No element: the job is not known.
+local position, max_states, has_timeline = unpack(ARGV)
 local LAYOUT = 1
 -- The longest update that any instance accepts, and the longest state: what the fold adds is short. A job's meta is shorter.
 local MAX_UPDATE, MAX_STATE = 16 * 1024 * 1024, 17 * 1024 * 1024
@@ -34,8 +35,8 @@ local answer = {'', string.match(taken or '', '^%x+ (%d+)') or '0', secret}
 if value and value ~= newest then
   answer[1] = value
 end
-local most = math.min(tonumber(ARGV[2]), written - oldest)
-local after_epoch, after_number = string.match(ARGV[1], '^(%x+)-(%d+)$')
+local most = math.min(tonumber(max_states), written - oldest)
+local after_epoch, after_number = string.match(position, '^(%x+)-(%d+)$')
 if after_epoch == epoch then
   most = math.min(most, number - tonumber(after_number))
 end
@@ -62,7 +63,7 @@ for first = 1, most, SLICE do
     end
   end
 end
-if ARGV[3] then
+if has_timeline == '1' then
   answer[#answer + 1] = redis.call('HGET', KEYS[2], 'timeline') or ''
 end
 return answer

@@ -2,16 +2,21 @@
 -- and 14. crates/protocol (usual.rs) explains the bytes.
 --
 -- KEYS  the names of one bucket
--- ARGV  name; how long the attempt took, in tenths of a second; how long a name is kept after the latest of its attempts, in
---       milliseconds; at most so many attempts of a name; at most so many names in the bucket; how long it was in each of its stages:
---       in milliseconds, as four bytes, the length of the stage's id, as two, and the id; and at most so many bytes about the stages of
---       a name
+-- ARGV  the arguments named below
 --
 -- The hash has the attempts of each name under `=` and the name, and in `names`, as MessagePack, each name and when its latest
 -- attempt completed, in milliseconds, oldest first.
-local key, name, tenths, keep, max_runs, max_names, stages, max_bytes =
-  KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local call = redis.call
+local name, tenths, keep, max_runs, max_names, stages, max_bytes = unpack(ARGV)
+-- name                  of the attempt's job
+-- tenths                how long the attempt took, in tenths of a second
+-- keep                  how long a name is kept after the latest of its attempts, in milliseconds
+-- max_runs, max_names   the most attempts of a name, and the most names in the bucket
+-- stages                how long the attempt was in each of its stages: in milliseconds, as four bytes, the length of the stage's
+--                       id, as two, and the id
+-- max_bytes             the most bytes about the stages of a name
+tenths, keep, max_runs, max_names, max_bytes =
+  tonumber(tenths), tonumber(keep), tonumber(max_runs), tonumber(max_names), tonumber(max_bytes)
+local key, call = KEYS[1], redis.call
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 

@@ -2,11 +2,13 @@
 -- silent for two thirds of the time for that: see clock.lua.
 --
 -- KEYS  the jobs' hashes
--- ARGV  as the fourth of clock.lua: no clock counts from before
+-- ARGV  from   as in clock.lua: silence before that does not count
 --
 -- Returns both numbers.
+local from = unpack(ARGV)
+from = tonumber(from)
 local LAYOUT, EXPIRES, STATUS, ATTRIBUTES, SEEN, HEALTH = 1, 2, 8, 22, 25, 27
-local from, known, silent_now = tonumber(ARGV[1]), 0, 0
+local known, silent_now = 0, 0
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, job_key in ipairs(KEYS) do

@@ -2,25 +2,24 @@
 -- as report.lua for an ordinary report, and costs less. crates/redis (swap.rs) says which reports are ordinary.
 --
 -- KEYS  status; the job's hash
--- ARGV  1  the job's meta that the caller folded from
---       2  the new meta
---       3  the new state
---       4  the state's field in the hash
---       5  until when the job is known, in milliseconds by this server's clock
---       6  until when the caller's knowledge is valid, likewise: the server's identity, and the job
---       7  PUBLISH or SPUBLISH
---       8  channel
---       9  the state's proof
---       10 the field that the state after this one overwrites
+-- ARGV  the arguments named below
 --
--- Returns the length of the last field's state, or nil if nothing was stored
+-- Returns the length of the state in `next_field`, or nil if nothing was stored
+local before, after, state, field, expires, valid_until, publish, channel, proof, next_field = unpack(ARGV)
+-- before, after       the job's meta that the caller folded from, and the new one
+-- state, field        the new state, and its field in the hash
+-- expires             until when the job is known, in milliseconds by this server's clock
+-- valid_until         until when the caller's knowledge is valid, likewise: the server's identity, and the job
+-- publish, channel    with which command to publish the state, and where
+-- proof               the state's proof
+-- next_field          the field that the state after this one overwrites
 local call = redis.call
 local time = call('TIME')
-if time[1] * 1000 + time[2] / 1000 > tonumber(ARGV[6]) or call('HGET', KEYS[2], 'meta') ~= ARGV[1] then
+if time[1] * 1000 + time[2] / 1000 > tonumber(valid_until) or call('HGET', KEYS[2], 'meta') ~= before then
   return false
 end
 -- The first write has to be one that a server without memory refuses.
-call('SET', KEYS[1], ARGV[3], 'PXAT', ARGV[5])
-call('HSET', KEYS[2], ARGV[4], ARGV[3], 'meta', ARGV[2])
-call(ARGV[7], ARGV[8], string.sub(ARGV[3], 1, -2) .. ',"proof":"' .. ARGV[9] .. '"}')
-return call('HSTRLEN', KEYS[2], ARGV[10])
+call('SET', KEYS[1], state, 'PXAT', expires)
+call('HSET', KEYS[2], field, state, 'meta', after)
+call(publish, channel, string.sub(state, 1, -2) .. ',"proof":"' .. proof .. '"}')
+return call('HSTRLEN', KEYS[2], next_field)

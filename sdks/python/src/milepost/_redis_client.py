@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.parser  # noqa: F401 The first connection would import these: a fork just then leaves them half done.
 import encodings.idna  # noqa: F401
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,9 @@ class Script:
         # An end has to be kept even if Redis is out of memory.
         self.text = f"#!lua flags=allow-oom\n{text}" if whatever_memory else text
         self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        names = re.search(r"^local (.+) = unpack\(ARGV\)$", self.text, re.MULTILINE)
+        self.argument_names = names[1].split(", ") if names is not None else None
+        """In order. None for the script that folds: its only argument has all others in it."""
 
 
 def _file(name: str) -> str:
@@ -69,13 +73,15 @@ class Call(NamedTuple):
 
     script: Script
     keys: list[str]
-    arguments: Union[list[str], dict[str, Argument]]
-    """Those of the script that folds have names."""
+    arguments: dict[str, Argument]
+    """With the names that the script gives them."""
 
     @property
     def words(self) -> list[Any]:
-        arguments = self.arguments
-        values = [encode(arguments)] if isinstance(arguments, dict) else arguments
+        names, arguments = self.script.argument_names, self.arguments
+        values: list[Any] = [encode(arguments)]
+        if names is not None:
+            values = [str(arguments.get(name, "")) for name in names]
         return [self.script.hash, len(self.keys), *self.keys, *values]
 
 
@@ -257,7 +263,7 @@ class RedisClient:
 
     def read(self, job_id: str, after: Optional[str], most: int) -> Call:
         """A run of the script that reads: see read.lua."""
-        return Call(READ, self.names.keys(job_id), [after or "", str(most)])
+        return Call(READ, self.names.keys(job_id), {"position": after or "", "max_states": most})
 
     def update_index(self, job_id: str, answer: Sequence[bytes]) -> None:
         """Updates the index of a Cluster, which the report script cannot reach. A lost change is repeated by a later
@@ -284,7 +290,7 @@ class RedisClient:
         parent = state.get("parent_id")
         if parent is None or not accepts("parent_id", parent):
             return
-        self._change_child(parent, self._child(parent, job_id, state))
+        self._change_child(parent, self._child(parent, job_id, _summary(state)))
 
     def leave_parent(self, job_id: str, answer: Sequence[bytes]) -> None:
         """Tells the parent that the job has left with this report, if it has left one. If that is lost, a server finds
@@ -292,9 +298,7 @@ class RedisClient:
         if answer[0] != b"new" or len(answer) < 7 or not answer[6]:
             return
         parent = answer[6].decode()
-        keys = [self.names.keys(parent)[1], *([] if self.names.is_cluster else [_PARENTS])]
-        bounds = [str(TTL_MS), str(_MAX_CHILDREN), "200"]
-        self._change_child(parent, Call(CHILD, keys, [parent, job_id, "gone", "", "", "", "", "", *bounds]))
+        self._change_child(parent, self._child(parent, job_id, {"status": "gone"}))
 
     def _change_child(self, parent: str, call: Call) -> None:
         try:
@@ -304,18 +308,11 @@ class RedisClient:
         except (redis.RedisError, Lost):
             pass
 
-    def _child(self, parent: str, job_id: str, state: dict[str, Any]) -> Call:
+    def _child(self, parent: str, job_id: str, child: Mapping[str, Argument]) -> Call:
         """A run of the script that keeps what a parent has to know of a child: see child.lua."""
-        status = state["status"]
-        if status not in ENDS and state.get("health") == "lost":
-            status = "lost"
-        progress, weight = state.get("progress"), state.get("weight", 1)
-        done = 1.0 if status in ENDS else float(progress or 0)
-        epoch, number = state["position"].split("-")
         keys = [self.names.keys(parent)[1], *([] if self.names.is_cluster else [_PARENTS])]
-        share = weight if accepts("weight", weight) else 1
-        known = [repr(done), repr(share), str(state["attempt"]), epoch, number]
-        return Call(CHILD, keys, [parent, job_id, status, *known, str(TTL_MS), str(_MAX_CHILDREN), "200"])
+        bounds: dict[str, Argument] = {"keep": TTL_MS, "max_children": _MAX_CHILDREN, "interval": 200}
+        return Call(CHILD, keys, {"parent": parent, "child": job_id, **child, **bounds})
 
     def release(self) -> None:
         """Closes the connection; the next call makes a new one."""
@@ -357,3 +354,21 @@ def say(error: BaseException) -> str:
     if isinstance(error, (redis.TimeoutError, TimeoutError)):
         return "Redis did not answer in time"
     return f"Redis: {str(error) or type(error).__name__}"
+
+
+def _summary(state: dict[str, Any]) -> dict[str, Argument]:
+    """What a parent has to know of its child."""
+    status = state["status"]
+    if status not in ENDS and state.get("health") == "lost":
+        status = "lost"
+    progress, weight = state.get("progress"), state.get("weight", 1)
+    done = 1.0 if status in ENDS else float(progress or 0)
+    epoch, number = state["position"].split("-")
+    return {
+        "status": status,
+        "progress": repr(done),
+        "weight": repr(weight if accepts("weight", weight) else 1),
+        "attempt": state["attempt"],
+        "epoch": epoch,
+        "number": number,
+    }

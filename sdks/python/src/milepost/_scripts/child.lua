@@ -2,13 +2,18 @@
 -- recorded one, so the script may run any number of times, in any order.
 --
 -- KEYS  the parent's hash; and, unless this is a Cluster: parents (the jobs whose children changed, by the time to show it)
--- ARGV  the parent's id, the child's id; then of the child's state: its status, `lost`, `forgotten` if the job is no longer
---       known, or `gone` if it has another parent now; progress, weight, attempt, epoch, number. Then how long the children
---       are kept, in milliseconds; how many children are counted at most; and how long after a change the parent shows it,
---       in milliseconds.
+-- ARGV  the arguments named below
 --
 -- Returns when the parent has to show its children, in milliseconds, or 0 if nothing changed.
-local parent, child, status, progress, weight, attempt, epoch, number, keep, most, interval = unpack(ARGV)
+local parent, child, status, progress, weight, attempt, epoch, number, keep, max_children, interval = unpack(ARGV)
+-- parent, child                 their ids
+-- status                        that of the child's state, `lost`, `forgotten` if the job is no longer known, or `gone` if it has
+--                               another parent now
+-- progress, weight, attempt, epoch, number
+--                               of the child's state; empty if it is forgotten or gone
+-- keep                          how long the children are kept, in milliseconds
+-- max_children                  how many children are counted at most
+-- interval                      how long after a change the parent shows it, in milliseconds
 local STATUSES = {queued = QUEUED, processing = PROCESSING, completed = COMPLETED, failed = FAILED, cancelled = CANCELLED,
   lost = LOST}
 local call = redis.call
@@ -52,7 +57,7 @@ if not known and next_one then
   for status_of = QUEUED, LOST do
     count = count + totals[status_of]
   end
-  if count >= tonumber(most) then
+  if count >= tonumber(max_children) then
     totals[INCOMPLETE], is_counted = true, false
   end
 end
