@@ -88,13 +88,13 @@ impl Call {
             ("before", before.to_vec()),
             ("after", after.to_vec()),
             ("state", state.json().into()),
-            ("field", text(field)),
-            ("expires", text(expires)),
-            ("valid_until", text(until)),
+            ("field", text(&field)),
+            ("expires", text(&expires)),
+            ("valid_until", text(&until)),
             ("publish", names.publish().into()),
             ("channel", names.channel(state.job()).into()),
             ("proof", proof.into()),
-            ("next_field", text(next_field)),
+            ("next_field", text(&next_field)),
         ];
         Self::named(&SWAP, names.keys(state.job()).into(), arguments)
     }
@@ -117,9 +117,9 @@ impl Call {
         has_timeline: bool,
     ) -> Self {
         let arguments = [
-            ("position", after.map_or_else(Vec::new, text)),
-            ("max_states", text(most)),
-            ("has_timeline", text(u8::from(has_timeline))),
+            ("position", after.map_or_else(Vec::new, |it| text(&it))),
+            ("max_states", text(&most)),
+            ("has_timeline", text(&u8::from(has_timeline))),
         ];
         Self::named(&READ, names.keys(job).into(), arguments)
     }
@@ -144,7 +144,7 @@ impl Call {
 
     /// Finds at most `most` jobs whose children are due to be shown. They are due again after `again`.
     pub(crate) fn due_parents(most: usize, again: Duration) -> Self {
-        let arguments = [("most", text(most)), ("again", text(again.as_millis()))];
+        let arguments = [("most", text(&most)), ("again", text(&again.as_millis()))];
         Self::named(&DUE, vec![PARENTS.to_owned()], arguments)
     }
 
@@ -158,12 +158,12 @@ impl Call {
         }
         let arguments = [
             ("name", text(&run.name)),
-            ("tenths", text(run.tenths)),
-            ("keep", text(NAME_TTL.as_millis())),
-            ("max_runs", text(MAX_RUNS)),
-            ("max_names", text(NAMES_IN_BUCKET)),
+            ("tenths", text(&run.tenths)),
+            ("keep", text(&NAME_TTL.as_millis())),
+            ("max_runs", text(&MAX_RUNS)),
+            ("max_names", text(&NAMES_IN_BUCKET)),
             ("stages", stages),
-            ("max_bytes", text(MAX_STAGE_RECORD_BYTES)),
+            ("max_bytes", text(&MAX_STAGE_RECORD_BYTES)),
         ];
         Self::named(&RUNS, vec![Names::runs(&run.name)], arguments)
     }
@@ -193,9 +193,9 @@ impl Call {
             attempt,
             epoch,
             number,
-            ("keep", text(retention.ttl.as_millis())),
-            ("max_children", text(MAX_CHILDREN)),
-            ("interval", text(INTERVAL)),
+            ("keep", text(&retention.ttl.as_millis())),
+            ("max_children", text(&MAX_CHILDREN)),
+            ("interval", text(&INTERVAL)),
         ];
         Self::named(&CHILD, keys, arguments)
     }
@@ -203,7 +203,7 @@ impl Call {
     /// Finds at most `most` jobs that are due for [`clock`](Self::clock).
     pub(crate) fn due(names: Names, most: usize) -> Self {
         let again = if names.is_cluster() { format!("{DUE_AGAIN}.5") } else { String::new() };
-        let arguments = [("most", text(most)), ("again", again.into())];
+        let arguments = [("most", text(&most)), ("again", again.into())];
         Self::named(&DUE, vec![CLOCKS.to_owned()], arguments)
     }
 
@@ -213,7 +213,8 @@ impl Call {
         let arguments = [("given_score", score.into())];
         let mut call = Self::named(&CLOCK_NEXT, vec![CLOCKS.to_owned()], arguments);
         for (job, next) in jobs {
-            call.arguments.extend([job.as_str().into(), next.map_or_else(Vec::new, text)]);
+            call.arguments
+                .extend([job.as_str().into(), next.map_or_else(Vec::new, |it| text(&it))]);
         }
         call
     }
@@ -228,7 +229,7 @@ impl Call {
     ) -> Self {
         let [_, job_key] = names.keys(job);
         let new_epoch = format!("{:x}", epoch.max(1));
-        let arguments = [("new_epoch", new_epoch.into()), ("max_bytes", text(most))];
+        let arguments = [("new_epoch", new_epoch.into()), ("max_bytes", text(&most))];
         let mut call = Self::named(&LOG_APPEND, vec![job_key], arguments);
         call.arguments.extend(lines.iter().map(|line| line.json().into()));
         call
@@ -242,7 +243,8 @@ impl Call {
         most: usize,
     ) -> Self {
         let [_, job_key] = names.keys(job);
-        let arguments = [("position", after.map_or_else(Vec::new, text)), ("most", text(most))];
+        let arguments =
+            [("position", after.map_or_else(Vec::new, |it| text(&it))), ("most", text(&most))];
         Self::named(&LOG_READ, vec![job_key], arguments)
     }
 
@@ -253,7 +255,7 @@ impl Call {
             job_key
         };
         let keys = jobs.iter().map(key).collect();
-        Self::named(&SILENT, keys, [("from", text(from))])
+        Self::named(&SILENT, keys, [("from", text(&from))])
     }
 
     /// Changes a job's health if it is due. `from` and `asked` are by the server's clock, in milliseconds.
@@ -272,16 +274,16 @@ impl Call {
             ("channel", names.channel(job).into()),
             ("publish", names.publish().into()),
             ("job", job.as_str().into()),
-            ("from", text(from)),
-            ("asked", text(asked)),
+            ("from", text(&from)),
+            ("asked", text(&asked)),
             ("random", random(now).into()),
-            ("holds", text(u8::from(holds))),
+            ("holds", text(&u8::from(holds))),
         ];
         Self::named(&CLOCK, keys, arguments)
     }
 
     pub(crate) fn expire(most: usize) -> Self {
-        Self::named(&EXPIRE, INDEX.map(str::to_owned).into(), [("most", text(most))])
+        Self::named(&EXPIRE, INDEX.map(str::to_owned).into(), [("most", text(&most))])
     }
 
     pub(crate) fn probe(names: Names, channel: &str, token: &str) -> Self {
@@ -313,7 +315,7 @@ impl Call {
     }
 }
 
-fn text(value: impl ToString) -> Vec<u8> {
+fn text(value: &impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
