@@ -114,6 +114,54 @@ fn without_a_server_it_gives_up_on_request() {
     assert!(text(&output.stderr).lines().all(|line| line.starts_with("milepost: ")));
 }
 
+/// Sequences that write the clipboard, set the title and clear the screen, as JSON has them.
+const STEERING: &str = r"a\u001b]52;c;aGk=\u0007b\u001b]0;title\u0007c\u001b[2Jd\u009b2Je\u000d";
+
+/// A server that shows one job, reports an error of another one, and closes every WebSocket for good, all in such words.
+fn steering() -> String {
+    use tungstenite::protocol::CloseFrame;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let say = |message: String| message.replace("STEERING", STEERING).into();
+        while let Ok((stream, _)) = listener.accept() {
+            let Ok(mut socket) = tungstenite::accept(stream) else { continue };
+            let _ = socket.send(say(
+                r#"{"type":"connected","message":"STEERING","timestamp":"2026-01-01T00:00:00Z"}"#
+                    .into(),
+            ));
+            let _ = socket.read();
+            let _ = socket.send(say(concat!(
+                r#"{"job_id":"j","status":"failed","stage":"STEERING","progress":0.5,"message":"STEERING","#,
+                r#""error":"STEERING","name":"STEERING","tags":["STEERING"],"attempt":1,"position":"a-1"}"#
+            )
+            .into()));
+            let _ = socket.send(say(
+                r#"{"type":"error","problem":"forbidden","job_id":"k","message":"STEERING"}"#
+                    .into(),
+            ));
+            let reason: String = serde_json::from_str(&format!("\"{STEERING}\"")).unwrap();
+            let _ = socket.close(Some(CloseFrame { code: 4400.into(), reason: reason.into() }));
+            while socket.read().is_ok() {}
+        }
+    });
+    url
+}
+
+#[test]
+fn words_from_a_socket_do_not_steer_the_terminal() {
+    let url = steering();
+    for jobs in [&["j"][..], &["j", "k"], &["x"]] {
+        let mut command = milepost(&[&["watch", "--timeout", "20"], jobs].concat());
+        let output = finish(command.env("MILEPOST_URL", &url).spawn().unwrap());
+        let [out, err] = [text(&output.stdout), text(&output.stderr)];
+        assert!(format!("{out}{err}").contains("abcde"), "{out:?} {err:?}");
+        for line in out.lines().chain(err.lines()) {
+            assert!(!line.chars().any(char::is_control), "{out:?} {err:?}");
+        }
+    }
+}
+
 #[test]
 fn an_unknown_job_ends_with_the_timeout_and_is_no_failure() {
     let server = Server::start();
