@@ -73,6 +73,16 @@ test('time-left.json: the time left in words', () => {
   }
 });
 
+test('rate.json: how fast a job advances, in words', () => {
+  const { cases } = JSON.parse(readFileSync(new URL('../spec/fixtures/rate.json', import.meta.url), 'utf8'));
+  const now = 1_780_000_000_000;
+  for (const { progress, seconds, words } of cases) {
+    const job = new Job('a');
+    job.update(state(progress, { eta: at(now + seconds * 1000), eta_basis: 'rate', progressed_at: at(now) }), now);
+    assert.equal(job.outlook(now).rate.replace('\u202f', ' '), words ?? '', `${progress} ${seconds}`);
+  }
+});
+
 test('durations.json: what took, lasts and was, in words', () => {
   const { took, since, ago: past } = JSON.parse(readFileSync(new URL('../spec/fixtures/durations.json', import.meta.url), 'utf8'));
   for (const [cases, inWords] of [[took, stopwatch], [since, duration], [past, ago]]) {

@@ -40,6 +40,28 @@ fn report_prints_the_position_and_status_the_state() {
 }
 
 #[test]
+fn status_has_the_stages_and_why_earlier_attempts_ended() {
+    let server = Server::start();
+    server.report("a", r#"{"stage":"cut"}"#);
+    server.report("a", r#"{"status":"failed","error":"a trace\nno disk"}"#);
+    let stages = r#"[{"id":"load","label":"Load"},"cut"]"#;
+    server.report("a", &format!(r#"{{"attempt":2,"stages":{stages},"stage":"cut"}}"#));
+    let (_, words, _) = code_and_streams(&mut server.milepost(&["status", "a"]));
+    let row = |name: &str| {
+        let begins = format!("{name:>10}  ");
+        let found = words.lines().find_map(|line| line.strip_prefix(&begins));
+        found.unwrap_or_else(|| panic!("no {name} in {words}")).to_owned()
+    };
+    assert!(row("stages").starts_with("✓ Load → ● cut 0:0"), "{words}");
+    assert_eq!(row("attempt"), "2");
+    let earlier = row("earlier");
+    assert!(earlier.starts_with("1: failed") && earlier.ends_with(": no disk"), "{words}");
+    // For programs, it is the state and nothing else.
+    let (_, json, _) = code_and_streams(&mut server.milepost(&["status", "a", "--json"]));
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), server.job("a"));
+}
+
+#[test]
 fn a_misspelt_variable_is_named() {
     let mut misspelt = milepost(&["token", "--watch", "a", "--for", "1m"]);
     misspelt.env("MILEPOST_TOKEN_SECRET", "a secret of thirty-two bytes, and more");

@@ -62,6 +62,8 @@ fn every_fixture_is_run() {
         "job-id.json",
         "position.json",
         "problems.json",
+        // Run by the clients that show it.
+        "rate.json",
         // Run by the clients of Redis.
         "redis-arguments.json",
         // Run by the reporters.

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "children.json": "of the fold, which servers and the scripts of Redis run",
     "eta.json": "of the fold, which servers and the scripts of Redis run",
     "durations.json": "of what people read: this package shows no durations",
+    "rate.json": "of what people read: this package shows no rate",
     "stage-weights.json": "of names, which servers and the Rust reporter keep",
     "time-left.json": "of what people read: this package shows no remaining time",
     "timeline.json": "of the fold, which servers and the scripts of Redis run",

@@ -4,6 +4,7 @@ mod bar_line;
 mod block;
 mod child_counts;
 mod cursor;
+mod rate;
 mod screen;
 mod summary;
 mod suspension;

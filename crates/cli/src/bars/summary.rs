@@ -32,6 +32,8 @@ pub(crate) struct JobSummary {
     pub(crate) children: Option<Children>,
     /// Whether the worker's own `time_left` is shown: not if the state estimates when the job completes, nor while nothing moves.
     pub(crate) shows_time_left: bool,
+    /// How fast it advances, if the state says so and its worker does not.
+    pub(crate) estimated_rate: Option<String>,
     /// In words, how long it still takes, for a job of which there is no state.
     pub(crate) left: Option<String>,
 }
@@ -51,6 +53,7 @@ impl JobSummary {
             counts: None,
             children: None,
             shows_time_left: true,
+            estimated_rate: None,
             left: None,
         }
     }
@@ -60,10 +63,12 @@ impl JobSummary {
         let health = state.health().filter(|health| *health != Health::Ok);
         let request = request(state);
         let moves = health.is_none() && request != Some(PAUSED);
+        let times = JobTimes::of(state);
         Self {
             counts: counts(&view),
             health,
-            shows_time_left: moves && JobTimes::of(state).eta.is_none(),
+            shows_time_left: moves && times.eta.is_none(),
+            estimated_rate: times.rate(),
             left: None,
             status: state.status(),
             stage: stage_label(state, &view.stage).unwrap_or_else(|| view.stage.into_owned()),
@@ -118,15 +123,36 @@ impl JobSummary {
                 parts.extend(counts.map(Cow::Owned));
             }
             parts.extend(self.children.as_ref().map(counts_in_words).map(Cow::Owned));
-            if let Some(rate) = self.metadata.get("rate").and_then(Value::as_str) {
-                parts.push(sanitized(rate));
-            }
-            let printed = self.metadata.get("time_left").and_then(Value::as_f64);
-            let printed = printed.filter(|seconds| *seconds >= 1.0 && self.shows_time_left);
-            let printed = printed.map(|seconds| format!("{} left", duration(seconds)));
-            parts.extend(self.left.clone().or(printed).map(Cow::Owned));
+            parts.extend(self.rate().map(sanitized));
+            parts.extend(self.left.clone().or_else(|| self.reported_left()).map(Cow::Owned));
         }
         parts.join(" · ")
+    }
+
+    /// How fast it advances: as its worker says, such as `12 MB/s`, or else by the state's estimate. None after the end.
+    pub(crate) fn rate(&self) -> Option<&str> {
+        self.reported_rate().or(self.estimated_rate.as_deref().filter(|_| !self.status.is_end()))
+    }
+
+    fn reported_rate(&self) -> Option<&str> {
+        let rate = self.metadata.get(RATE).and_then(Value::as_str);
+        rate.filter(|_| !self.status.is_end())
+    }
+
+    /// In words, how long its worker says that it still takes. None if that is not shown.
+    pub(crate) fn reported_left(&self) -> Option<String> {
+        let seconds = self.metadata.get(TIME_LEFT).and_then(Value::as_f64)?;
+        let is_shown = seconds >= 1.0 && self.shows_time_left && !self.status.is_end();
+        is_shown.then(|| format!("{} left", duration(seconds)))
+    }
+
+    /// Whether [`rate`](Self::rate) or [`reported_left`](Self::reported_left) is this value of the metadata, in words.
+    pub(crate) fn is_in_words(&self, name: &str) -> bool {
+        match name {
+            RATE => self.reported_rate().is_some(),
+            TIME_LEFT => self.reported_left().is_some(),
+            _ => false,
+        }
     }
 
     /// `1500/2000 frames`, of what workers and reporters count in their metadata.
@@ -143,6 +169,10 @@ impl JobSummary {
         Some(text)
     }
 }
+
+/// What workers call in their metadata how fast they are, as text, and how long they still take, in seconds.
+const RATE: &str = "rate";
+const TIME_LEFT: &str = "time_left";
 
 /// What people call the stage, if the job declares it with a label.
 fn stage_label(state: &State, stage: &str) -> Option<String> {
@@ -313,6 +343,18 @@ mod tests {
         };
         assert_eq!(state(""), "s · 1:15 min left");
         assert_eq!(state(r#","eta":"2024-01-01T00:04:00Z""#), "s");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_worker_or_that_of_the_estimate() {
+        let of = |rest: &str| {
+            let estimate = r#""eta":"2024-01-01T00:00:40Z","eta_basis":"rate","progressed_at":"2024-01-01T00:00:10Z""#;
+            summary(&format!(r#""stage":"s","progress":0.25,{estimate},{rest}"#)).details()
+        };
+        assert_eq!(of(r#""status":"processing""#), "s · 2.5 %/s");
+        let own = r#""metadata":{"rate":"12 MB/s"}"#;
+        assert_eq!(of(&format!(r#""status":"processing",{own}"#)), "s · 12 MB/s");
+        assert_eq!(of(&format!(r#""status":"cancelled",{own}"#)), "s");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use milepost_protocol::{Health, State, Status, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::rate::{per_time, rate_of};
 use super::time_left::time_left;
 
 /// The moments in a job's present attempt, as far as its state has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct JobTimes {
     /// By the server's clock.
     pub(crate) started: Option<Timestamp>,
@@ -23,6 +24,8 @@ pub(crate) struct JobTimes {
     pub(crate) eta: Option<Timestamp>,
     /// When it almost certainly has completed.
     pub(crate) eta_high: Option<Timestamp>,
+    /// Progress a second, 0…1, if the estimate is based on one.
+    rate: Option<f64>,
 }
 
 /// Fields of the state. They may be of any type: a worker's own pass through.
@@ -40,6 +43,10 @@ struct Fields {
     eta: Value,
     #[serde(default)]
     eta_high: Value,
+    #[serde(default)]
+    eta_basis: Value,
+    #[serde(default)]
+    progressed_at: Value,
 }
 
 impl JobTimes {
@@ -52,13 +59,16 @@ impl JobTimes {
         let moves = state.status() == Status::Processing
             && state.health().is_none_or(|health| health == Health::Ok);
         let estimate = |value: &Value| moment(value).filter(|_| moves);
+        let eta = estimate(&fields.eta);
+        let by_rate = eta.filter(|_| fields.eta_basis == "rate");
         Self {
             started: moment(&fields.started_at),
             seen,
             reported,
             ended: ended.filter(|_| state.status().is_end()),
-            eta: estimate(&fields.eta),
+            eta,
             eta_high: estimate(&fields.eta_high),
+            rate: rate_of(state.view().progress, moment(&fields.progressed_at), by_rate),
         }
     }
 
@@ -71,6 +81,11 @@ impl JobTimes {
     /// In words, how long it still takes. None if the state has no estimate.
     pub(crate) fn left(&self, now: Timestamp) -> Option<String> {
         Some(time_left(self.eta?, self.eta_high, now))
+    }
+
+    /// In words, how fast it advances: `2.5 %/s`. None if the state has no estimate that is based on the rate.
+    pub(crate) fn rate(&self) -> Option<String> {
+        self.rate.map(per_time)
     }
 
     /// `1:05 · about 4 min left`: the time since the start, or from there to the end, and the estimate if there is one.
@@ -214,5 +229,16 @@ mod tests {
         let ended = format!(r#""status":"completed",{eta}"#);
         assert_eq!(clock(&ended).as_deref(), Some("1:00"));
         assert_eq!(times(r#""status":"queued""#).clock(now), None);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_an_estimate_which_is_based_on_one() {
+        let rate = |rest: &str| {
+            let moments = r#""progressed_at":"2026-01-01T00:00:10Z","eta":"2026-01-01T00:00:40Z""#;
+            times(&format!(r#"{moments},"status":"processing","progress":0.25,{rest}"#)).rate()
+        };
+        assert_eq!(rate(r#""eta_basis":"rate""#).as_deref(), Some("2.5 %/s"));
+        assert_eq!(rate(r#""eta_basis":"both""#), None);
+        assert_eq!(rate(r#""eta_basis":"rate","health":"stalled""#), None);
     }
 }

@@ -1,5 +1,6 @@
 //! `milepost status`: a job's present state, once.
 
+mod timeline;
 mod tree;
 
 use std::fmt::Write as _;
@@ -7,8 +8,8 @@ use std::io::{self, Write};
 
 use milepost_protocol::{Action, JobId, State, Timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::bars::{
     JobSummary, JobTimes, PAUSED, ago, clock, counts_in_words, last_line, percent, sanitized,
@@ -18,6 +19,7 @@ use crate::client::{Client, ServerArgs};
 use crate::complete;
 use crate::exit::{ExitCode, complain, printed};
 use crate::run::page;
+pub(crate) use timeline::Timeline;
 use tree::tree;
 
 /// Show a job's present state.
@@ -46,7 +48,10 @@ impl Args {
                 let log = log_size(&client, &self.job);
                 let counts = state.view().children;
                 let children = counts.map(|counts| tree(&client, &self.job, &counts));
-                let around = Extra { children: children.as_deref(), log, link: link.as_deref() };
+                // Redis has none, and without it the rest is worth showing.
+                let timeline = Timeline::of(&client, &self.job).unwrap_or_default();
+                let (children, link) = (children.as_deref(), link.as_deref());
+                let around = Extra { timeline: Some(&timeline), children, log, link };
                 let text = in_words(&state, around, Timestamp::now());
                 printed(io::stdout().write_all(text.as_bytes()))
             }
@@ -94,11 +99,12 @@ impl Rows {
 /// What is shown with a state and is not part of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Extra<'a> {
+    pub(crate) timeline: Option<&'a Timeline>,
     /// How many children there are, and a line for each of some.
-    children: Option<&'a str>,
-    log: Option<LogSize>,
+    pub(crate) children: Option<&'a str>,
+    pub(crate) log: Option<LogSize>,
     /// The job's page.
-    link: Option<&'a str>,
+    pub(crate) link: Option<&'a str>,
 }
 
 /// What is known of a job, a row each, below its id and status.
@@ -109,6 +115,7 @@ pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> Stri
     rows.add("name", view.name.as_deref());
     rows.add("tags", Some(view.tags.join(", ")));
     rows.add("stage", summary.own_stage());
+    rows.add("stages", around.timeline.and_then(|timeline| timeline.stages_in_words(state, now)));
     rows.add("count", summary.counts.as_deref().filter(|_| !is_over));
     // A legacy worker's message is its error once more.
     let repeats = |message: &&str| {
@@ -118,16 +125,18 @@ pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> Stri
     rows.add("error", summary.error.as_deref().map(shortened));
     let request = state.requested().filter(|_| !is_done(state, &summary));
     rows.add("request", request.and_then(|json| request_in_words(json, now)));
-    rows.add("metadata", Some(pairs(&summary.metadata)));
+    rows.add("metadata", Some(pairs(&summary)));
     rows.add("result", view.result.map(RawValue::get).filter(|json| *json != "null"));
     rows.add("attempt", Some(state.attempt()).filter(|n| *n > 1).map(|n| n.to_string()));
+    rows.add("earlier", around.timeline.and_then(|timeline| timeline.earlier_in_words(state, now)));
     let moment = |moment: Timestamp| format!("{}, {}", utc(moment), ago(moment, now));
     rows.add("started", times.started.map(moment));
     rows.add("reported", times.reported.filter(|_| !is_over).map(moment));
     rows.add("ended", times.ended.map(moment));
     let took = times.took(now).map(if is_over { time_taken } else { clock });
     rows.add(if is_over { "took" } else { "elapsed" }, took);
-    rows.add("left", times.left(now));
+    rows.add("rate", summary.rate());
+    rows.add("left", times.left(now).or_else(|| summary.reported_left()));
     let counts = || view.children.as_ref().map(counts_in_words);
     rows.add("children", around.children.map(str::to_owned).or_else(counts));
     rows.add("log", around.log.map(|log| log_in_words(log, state.job())));
@@ -198,9 +207,11 @@ fn log_in_words(log: LogSize, job: &JobId) -> String {
     format!("{} {lines}{kept}: milepost log {job}", log.lines)
 }
 
-/// `frame=3 total=9`, without what is null.
-fn pairs(metadata: &Map<String, Value>) -> String {
-    let known = metadata.iter().filter(|(_, value)| !value.is_null());
+/// `frame=3 total=9`, without what is null, and without what is shown elsewhere.
+fn pairs(summary: &JobSummary) -> String {
+    let is_shown =
+        |(name, value): &(&String, &Value)| !value.is_null() && !summary.is_in_words(name);
+    let known = summary.metadata.iter().filter(is_shown);
     let pairs = known.map(|(name, value)| match value.as_str() {
         Some(text) => format!("{name}={text}"),
         None => format!("{name}={value}"),
@@ -284,12 +295,54 @@ mod tests {
     }
 
     #[test]
+    fn stages_earlier_attempts_and_the_rate_are_there() {
+        let json = r#"{"job_id":"a","status":"processing","stage":"encode","stages":[{"id":"fetch","label":"Download"},"encode","upload"],"progress":0.25,"metadata":{"fps":30,"rate":"12 MB/s","time_left":75},"started_at":"2026-01-01T00:00:20Z","progressed_at":"2026-01-01T00:00:50Z","attempt":2,"position":"1-1"}"#;
+        let timeline = r#"{"samples":[],"stages":[
+            {"id":"fetch","label":"Download","started_at":"2026-01-01T00:00:20Z","ended_at":"2026-01-01T00:00:30Z"},
+            {"id":"encode","label":null,"started_at":"2026-01-01T00:00:30Z","ended_at":null}],"attempts":[
+            {"attempt":1,"status":"failed","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:10Z","error":"no disk"},
+            {"attempt":2,"status":"processing","started_at":"2026-01-01T00:00:20Z","ended_at":null,"error":null}]}"#;
+        let timeline: Timeline = serde_json::from_str(timeline).unwrap();
+        let around = Extra { timeline: Some(&timeline), ..Extra::default() };
+        let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
+        let rows = |json: &str| -> Vec<String> {
+            let text = in_words(&State::parse(json).unwrap(), around, now);
+            text.lines().map(str::to_owned).collect()
+        };
+        let mut expected = vec![
+            "a: processing, 25 %",
+            "     stage  encode",
+            "    stages  ✓ Download 10 s → ● encode 0:30 → upload",
+            "  metadata  fps=30",
+            "   attempt  2",
+            "   earlier  1: failed after 10 s, 50 s ago: no disk",
+            "   started  2026-01-01 00:00:20 UTC, 40 s ago",
+            "   elapsed  0:40",
+            "      rate  12 MB/s",
+            "      left  1:15 min left",
+        ];
+        assert_eq!(rows(json), expected);
+        // The server's estimate counts more than the worker's, and the worker's rate more than that of the estimate.
+        let eta = r#"{"eta":"2026-01-01T00:05:00Z","eta_basis":"rate","#;
+        let estimated = json.replacen('{', eta, 1);
+        expected.truncate(expected.len() - 2);
+        expected[3] = "  metadata  fps=30 time_left=75";
+        expected.extend(["      rate  12 MB/s", "      left  about 4 min left"]);
+        assert_eq!(rows(&estimated), expected);
+        let estimated = estimated.replace(r#""rate":"12 MB/s","#, "");
+        let at = expected.len() - 2;
+        expected[at] = "      rate  18 %/min";
+        assert_eq!(rows(&estimated), expected);
+    }
+
+    #[test]
     fn what_a_person_asks_of_a_job_is_there() {
         let json = r#"{"job_id":"a","status":"processing","stage":"copy","progress":0.4,"current":400,"total":1000,"unit":"rows","name":"export","tags":["nightly","eu"],"stall_after":20,"health":"stalled","requested":{"action":"cancel","at":"2026-01-01T00:00:50Z","by":"ann","reason":"too slow"},"attempt":2,"position":"1-1"}"#;
         let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
         let log = LogSize { lines: 900, dropped: 100 };
         let children = Some("1 of 2 ended\n└─ b  done");
-        let around = Extra { children, log: Some(log), link: Some("http://s/?job=a") };
+        let (log, link) = (Some(log), Some("http://s/?job=a"));
+        let around = Extra { timeline: None, children, log, link };
         let text = in_words(&State::parse(json).unwrap(), around, now);
         let expected = [
             "a: processing, 40 %, stalled",

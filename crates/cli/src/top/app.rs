@@ -3,8 +3,8 @@
 use milepost_protocol::{JobId, State, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::history::History;
 use crate::jobs::{Row, SortKey, sort};
+use crate::status::Timeline;
 
 /// A filter is cut to this.
 const MAX_FILTER: usize = 100;
@@ -26,7 +26,7 @@ pub(super) struct OpenJob {
     pub(super) job: JobId,
     /// None if the server does not know it any more.
     pub(super) state: Option<State>,
-    pub(super) history: History,
+    pub(super) timeline: Timeline,
     /// The latest lines of its log.
     pub(super) log: Vec<String>,
 }
@@ -210,8 +210,12 @@ impl App {
         let Ok(job) = JobId::parse(row.job()) else { return Action::Nothing };
         // What the list has of it is shown until the server answers.
         let state = self.jobs.iter().find(|state| *state.job() == job).cloned();
-        self.open =
-            Some(OpenJob { job: job.clone(), state, history: History::default(), log: Vec::new() });
+        self.open = Some(OpenJob {
+            job: job.clone(),
+            state,
+            timeline: Timeline::default(),
+            log: Vec::new(),
+        });
         self.mode = Mode::Job(job.clone());
         Action::Show(Some(job))
     }
@@ -342,7 +346,7 @@ pub(super) mod tests {
             Some(OpenJob {
                 job,
                 state: None,
-                history: History::default(),
+                timeline: Timeline::default(),
                 log: vec!["line".to_owned()],
             })
         };

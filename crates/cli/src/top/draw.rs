@@ -1,6 +1,6 @@
 //! How `milepost top` looks.
 
-use milepost_protocol::{Attribute, Health, Stage, State, Status, Timestamp, parse_stages};
+use milepost_protocol::{Health, Status, Timestamp};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -8,10 +8,9 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row as TableRow, Sparkline, Table, TableState};
 
 use super::app::{App, Mode, OpenJob};
-use super::history::History;
-use crate::bars::{JobSummary, RowOptions, bar_line, clock, sanitized, time_taken};
+use crate::bars::{JobSummary, RowOptions, bar_line, sanitized};
 use crate::jobs::{GAP, MIN_DETAILS, TITLES, widths, with_shorter_ids};
-use crate::status::{Extra, in_words};
+use crate::status::{Extra, Timeline, in_words};
 
 const TABLE_KEYS: &str = "↑↓ select · Enter open · / filter · s sort · r reverse · q quit";
 const JOB_KEYS: &str = "c cancel · Esc back";
@@ -149,7 +148,7 @@ fn style(status: Status, health: Option<Health>, colours: bool) -> Style {
     }
 }
 
-/// A job's page: its bar, what `milepost status` shows, its stages, its progress so far, and as much of its log as fits.
+/// A job's page: its bar, what `milepost status` shows, its progress so far, and as much of its log as fits.
 fn draw_job(
     frame: &mut Frame<'_>,
     open: &OpenJob,
@@ -166,30 +165,27 @@ fn draw_job(
     let colour = style(summary.status, summary.health, around.colours);
     frame.render_widget(Paragraph::new(bar).style(colour), top);
 
-    let words = in_words(state, Extra::default(), around.now);
+    let extra = Extra { timeline: Some(&open.timeline), ..Extra::default() };
+    let words = in_words(state, extra, around.now);
     let mut lines: Vec<Line<'_>> =
         words.lines().skip(1).map(|l| Line::from(l.to_owned())).collect();
-    lines.extend(
-        stages(state, &open.history, around.now)
-            .map(|stages| Line::from(format!("    stages  {stages}"))),
-    );
     // The log has a third of the screen at least.
     lines.truncate((usize::from(middle.height) * 2 / 3).max(1));
     let [fields, chart, log] = Layout::vertical([
         Constraint::Length(u16::try_from(lines.len()).unwrap_or(u16::MAX)),
-        Constraint::Length(chart_height(&open.history, middle.height)),
+        Constraint::Length(chart_height(&open.timeline, middle.height)),
         Constraint::Fill(1),
     ])
     .areas(middle);
     frame.render_widget(Paragraph::new(lines), fields);
-    let data = open.history.chart(chart.width.into());
+    let data = open.timeline.chart(chart.width.into());
     frame.render_widget(Sparkline::default().data(data).max(100).style(colour), chart);
     draw_log(frame, &open.log, log);
 }
 
 /// None where the screen is low, or there is nothing to draw.
-fn chart_height(history: &History, height: u16) -> u16 {
-    if height < MIN_HEIGHT_WITH_CHART || history.chart(1).is_empty() { 0 } else { CHART_HEIGHT }
+fn chart_height(timeline: &Timeline, height: u16) -> u16 {
+    if height < MIN_HEIGHT_WITH_CHART || timeline.chart(1).is_empty() { 0 } else { CHART_HEIGHT }
 }
 
 /// As much of the log's end as fits.
@@ -202,43 +198,6 @@ fn draw_log(frame: &mut Frame<'_>, log: &[String], area: Rect) {
     let hidden = log.len().saturating_sub(room);
     lines.extend(log.iter().skip(hidden).map(|line| Line::from(sanitized(line).into_owned())));
     frame.render_widget(Paragraph::new(lines), area);
-}
-
-/// Those that the job declares; else those that have begun, if there are several.
-fn known_stages<'a>(state: &'a State, history: &'a History) -> Vec<Stage<'a>> {
-    if let Some(declared) = state.attribute(Attribute::Stages).and_then(parse_stages) {
-        return declared;
-    }
-    let mut begun: Vec<Stage<'_>> = Vec::new();
-    for past in &history.stages {
-        if begun.iter().all(|stage| stage.id != past.id) {
-            begun.push(past.stage());
-        }
-    }
-    if begun.len() < 2 { Vec::new() } else { begun }
-}
-
-/// `✓ Download 10 s → ● Encode 0:42 → upload`: the completed stages with their durations, the present one, and the next
-/// ones.
-fn stages(state: &State, history: &History, now: Timestamp) -> Option<String> {
-    let known = known_stages(state, history);
-    let view = state.view();
-    let current = known.iter().position(|stage| stage.id == view.stage);
-    let marked = known.iter().enumerate().map(|(index, stage)| {
-        let label = stage.label.as_ref().unwrap_or(&stage.id);
-        let is_done = state.status() == Status::Completed || current.is_some_and(|at| index < at);
-        let words = if is_done { time_taken } else { clock };
-        let took = history.took(&stage.id, now).map(|took| format!(" {}", words(took)));
-        let took = took.unwrap_or_default();
-        match current {
-            _ if stage.skipped => format!("{label} (skipped)"),
-            _ if is_done => format!("✓ {label}{took}"),
-            Some(at) if at == index => format!("● {label}{took}"),
-            _ => format!("{label}{took}"),
-        }
-    });
-    let marked: Vec<String> = marked.collect();
-    (!marked.is_empty()).then(|| sanitized(&marked.join(" → ")).into_owned())
 }
 
 #[cfg(test)]
@@ -335,7 +294,7 @@ mod tests {
         let json = r#"{"samples":[[0,0],[10,0.5],[20,1]],"stages":[
             {"id":"load","label":"Load","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:10Z"},
             {"id":"cut","label":null,"started_at":"2026-01-01T00:00:10Z","ended_at":null}]}"#;
-        open.history = serde_json::from_str(json).unwrap();
+        open.timeline = serde_json::from_str(json).unwrap();
         open.log = vec!["a line".to_owned()];
         let rows = screen(&app, [40, 24]);
         assert!(rows.contains(&"    stages  ✓ Load 10 s → ● cut 0:50".to_owned()), "{rows:?}");

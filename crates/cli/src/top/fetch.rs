@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::app::{OpenJob, Snapshot};
-use super::history::History;
 use crate::client::{Client, RequestError};
 use crate::jobs::{Filter, list};
+use crate::status::Timeline;
 
 /// How often the server is queried.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -102,12 +102,8 @@ fn open_job(client: &Client, job: &JobId) -> Result<OpenJob, RequestError> {
         Err(RequestError::Refused(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let history = match client.history(job) {
-        Ok(json) => serde_json::from_str(&json).unwrap_or_default(),
-        Err(RequestError::Refused(_)) => History::default(),
-        Err(error) => return Err(error),
-    };
-    Ok(OpenJob { job: job.clone(), state, history, log })
+    let timeline = Timeline::of(client, job)?;
+    Ok(OpenJob { job: job.clone(), state, timeline, log })
 }
 
 fn lines(json: &str) -> Result<Vec<String>, RequestError> {

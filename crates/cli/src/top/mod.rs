@@ -3,7 +3,6 @@
 mod app;
 mod draw;
 mod fetch;
-mod history;
 
 use std::io;
 use std::process;
