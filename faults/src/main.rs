@@ -4,6 +4,7 @@ mod abuse;
 mod delays;
 mod failure;
 mod fault;
+mod health;
 mod hostile;
 mod http;
 mod instance;
@@ -173,6 +174,18 @@ fn print_row(row: &Row, quick: bool) {
         eprintln!(
             "  instance {instance}: not ready after {unready:?}: {reason}; again {ready:?} after the end"
         );
+    }
+    if let Some(health) = &row.health {
+        eprintln!(
+            "  health: {} times lost, at most {:?} after the last report or the fault, {} times stalled; {} wrong",
+            health.lost,
+            health.latest,
+            health.stalled,
+            health.wrongs.len()
+        );
+        for wrong in health.wrongs.iter().take(10) {
+            eprintln!("    {wrong}");
+        }
     }
     for wrong in row.wrong(quick) {
         eprintln!("  WRONG: {wrong}");

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::fault::Fault;
+use crate::health::Verdict;
 use crate::sight::Wrongs;
 use crate::stage::MEMORY;
 
@@ -42,6 +43,8 @@ pub(crate) struct Row {
     pub(crate) p99: (Option<Duration>, Option<Duration>),
     /// The most bytes of resident memory that an instance had.
     pub(crate) peak: Option<u64>,
+    /// None if it was not judged.
+    pub(crate) health: Option<Verdict>,
 }
 
 /// What watchers were shown.
@@ -105,6 +108,8 @@ impl Row {
         );
         count(self.shown.disconnected, "watchers that did not come back");
         count(self.refused, "updates refused");
+        let health = self.health.as_ref().map_or(0, |health| health.wrongs.len());
+        count(health as u64, "watchers with a wrong course of health");
         let is_bounded = matches!(self.fault, Fault::Abuse | Fault::UnreadAnswers);
         if is_bounded && self.peak.is_none_or(|peak| peak > MEMORY) {
             all.push(format!("{:?} bytes of resident memory, of {MEMORY}", self.peak));

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::delays::Phase;
 use crate::failure::Failure;
 use crate::fault::{BOUND, Fault};
+use crate::health::Judged;
 use crate::job::{Job, Order};
 use crate::result::{Readied, Row, Shown};
 use crate::stage::{Load, Stage};
@@ -28,10 +29,17 @@ pub(crate) fn run(
 ) -> Result<Row, Failure> {
     let load = &Load { rate: fault.rate(load.rate), ..load.clone() };
     let mut stage = Stage::set(fault.name(), fault.ground(), load, lies, runtime)?;
+    let judged = fault
+        .judges_health(load)
+        .then(|| runtime.block_on(Judged::begin(&stage.world, stage.instances.len())));
+    let judged = judged.transpose()?;
     let share = share_before(&stage, load, fault);
     let before = total(&stage, Job::confirmed);
 
     let begun = Instant::now();
+    if let Some(judged) = &judged {
+        judged.fall_ill();
+    }
     stage.world.delays.enter(Phase::During);
     let end = fault.happen(&mut stage, load, runtime)?;
     stage.world.delays.enter(Phase::Unmeasured);
@@ -44,6 +52,7 @@ pub(crate) fn run(
     let readiness = (0..stage.instances.len()).filter(|number| fault.affects_readiness(*number));
     let readied = readiness.map(|number| readied(&stage, number, begun, end)).collect();
     let stale = until_none_stale(&stage, load);
+    let health = judged.map(|judged| runtime.block_on(judged.verdict(end)));
     until_ended(&stage, load);
 
     let shown = Shown::of(&stage);
@@ -63,6 +72,7 @@ pub(crate) fn run(
         readied,
         p99: stage.world.delays.p99(),
         peak,
+        health,
     })
 }
 

@@ -146,7 +146,7 @@ impl Loss {
     }
 }
 
-async fn connect(
+pub(crate) async fn connect(
     url: &str,
 ) -> Result<WebSocketStream<TcpStream>, tokio_tungstenite::tungstenite::Error> {
     let authority = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();

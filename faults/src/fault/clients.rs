@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::hostile;
 use crate::http::Connection;
 use crate::job::{Kind, Order};
-use crate::silent::{self, LOST_AFTER};
+use crate::silent;
 use crate::stage::{Load, Stage};
 
 /// Workers are killed. Others take over once all watchers were checked.
@@ -54,7 +54,7 @@ async fn watch_whatever_comes(instance: SocketAddr) {
     }
 }
 
-/// Workers are cut off for four times as long as their jobs may be silent. No job may be lost, and an operator has to know.
+/// Workers are cut off for longer than their jobs may be silent. No job may be lost or end, and an operator has to know.
 pub(super) fn silent_workers(
     stage: &mut Stage,
     load: &Load,
@@ -68,7 +68,8 @@ pub(super) fn silent_workers(
     runtime.block_on(silent::until_known(instances[0]))?;
     network.part();
     stage.some_end(true);
-    sleep(load.wait(4.0, 2.0) * u32::try_from(LOST_AFTER).unwrap_or(1));
+    // In a short run, only those that end by `lost_after` are due.
+    sleep(load.wait(40.0, 10.0));
     // An instance warns if it would have ended a job: it may be that another one always looks first.
     let warned = stage.instances.iter().map(|instance| silent::check_log(&instance.log()));
     let warned: Vec<bool> = warned.collect::<Result<_, _>>()?;

@@ -49,7 +49,7 @@ faults! {
     Nothing "nothing" "no fault at all" REDIS;
     RedisEmpty "redis-empty" "Redis killed, back empty after 2 s" REDIS;
     RedisKept "redis-kept" "Redis killed, back with its data after 2 s" Ground::Single(Persistence::Appended);
-    RedisFrozen "redis-frozen" "Redis frozen for 20 s" REDIS;
+    RedisFrozen "redis-frozen" "Redis frozen for 40 s" REDIS;
     CutBoth "cut-both" "one instance's network to Redis silent for 15 s, both ways" REDIS;
     CutFromRedis "cut-from-redis" "the same, but only from Redis to the instance" REDIS;
     CutToRedis "cut-to-redis" "the same, but only from the instance to Redis" REDIS;
@@ -59,11 +59,13 @@ faults! {
     InstanceKilled "instance-killed" "an instance killed with -9, back after 3 s" REDIS;
     RollingRestart "rolling-restart" "each instance restarted, one after the other" REDIS;
     WorkerKilled "worker-killed" "a tenth of the workers killed within a report" REDIS;
+    WorkerHung "worker-hung" "workers hang; heartbeats of some go on" REDIS;
     SentinelFailover "sentinel-failover" "the primary killed under Sentinel" Ground::Sentinel;
     ClusterFailover "cluster-failover" "a Cluster's primary killed" Ground::Cluster;
     ClusterMigration "cluster-migration" "20 slots moved to another node of a Cluster" Ground::Cluster;
     AloneKilled "alone-killed" "without Redis: the instance killed with -9, back with its folder" Ground::Alone;
     AloneWorkerKilled "alone-worker-killed" "without Redis: a tenth of the workers killed within a report" Ground::Alone;
+    AloneWorkerHung "alone-worker-hung" "without Redis: workers hang; heartbeats of some go on" Ground::Alone;
     HostileJob "hostile-job" "anything at all under one job's key and on its channel" REDIS;
     SilentWorkers "silent-workers" "all workers whose jobs may be lost cut off, for longer than these may be silent" REDIS;
     UnreadLogs "unread-logs" "Redis killed and back, while one log's reader has gone and nobody reads the other" Ground::UnreadLogs;
@@ -98,6 +100,22 @@ impl Fault {
         }
     }
 
+    /// Whether the health of more jobs is judged, whose workers die and hang meanwhile. Not in a short run: no job is lost sooner
+    /// than after 30 s.
+    pub(crate) fn judges_health(self, load: &Load) -> bool {
+        let judges = matches!(
+            self,
+            Self::RedisFrozen
+                | Self::RollingRestart
+                | Self::AloneKilled
+                | Self::WorkerKilled
+                | Self::AloneWorkerKilled
+                | Self::WorkerHung
+                | Self::AloneWorkerHung
+        );
+        judges && !load.quick
+    }
+
     /// Whether it affects other jobs only, so that the delays of healthy jobs must not grow.
     pub(crate) fn is_of_others(self) -> bool {
         matches!(
@@ -129,7 +147,8 @@ impl Fault {
     ) -> Result<Instant, Failure> {
         let _entered = runtime.enter();
         match self {
-            Self::Nothing => {
+            // Of the latter two, the workers are those whose health is judged.
+            Self::Nothing | Self::WorkerHung | Self::AloneWorkerHung => {
                 stage.some_end(true);
                 sleep(Duration::from_secs(1));
                 Ok(Instant::now())

@@ -25,9 +25,10 @@ pub(super) fn killed(stage: &mut Stage, data: Data) -> Result<Instant, Failure> 
 
 pub(super) fn frozen(stage: &mut Stage, load: &Load) -> Result<Instant, Failure> {
     stage.server()?.freeze();
-    sleep(load.wait(10.0, 1.0));
+    // Longer than workers may be silent.
+    sleep(load.wait(20.0, 1.0));
     stage.some_end(false);
-    sleep(load.wait(10.0, 1.0));
+    sleep(load.wait(20.0, 1.0));
     stage.server()?.thaw();
     Ok(Instant::now())
 }
