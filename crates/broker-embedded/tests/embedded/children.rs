@@ -1,8 +1,10 @@
 //! Jobs with children: a rejected report changes nothing, and children count towards the bound.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use milepost_broker::Broker;
+use milepost_broker_contract::Recorder;
 use milepost_broker_embedded::{Embedded, Limits};
 use milepost_protocol::Children;
 
@@ -47,4 +49,32 @@ async fn what_children_take_is_counted_and_given_back() {
     clock.advance(Duration::from_secs(11));
     broker.expire();
     assert_eq!(broker.stats().bytes, 0);
+}
+
+/// Each of 10,000 children progresses once a second, for three seconds. Whatever is due is shown at once.
+#[tokio::test]
+async fn watchers_of_10_000_children_get_five_updates_a_second() {
+    const CHILDREN: u64 = 10_000;
+    let (broker, clock) = in_memory(Limits::default());
+    report(&broker, "p", &format!(r#"{{"children_expected":{CHILDREN}}}"#)).await;
+    let watcher = Arc::new(Recorder::default());
+    broker.attach(&job("p"), watcher.clone()).await.unwrap();
+    let mut until = Vec::new();
+    for progress in ["0.25", "0.5", "0.75"] {
+        for child in 0..CHILDREN {
+            let update = format!(r#"{{"parent_id":"p","progress":{progress}}}"#);
+            report(&broker, &format!("c{child}"), &update).await;
+            if (child + 1).is_multiple_of(CHILDREN / 1_000) {
+                clock.advance(Duration::from_millis(1));
+                broker.roll_up();
+            }
+        }
+        until.push(watcher.updates().len());
+    }
+    assert_eq!(until, [5, 10, 15]);
+    clock.advance(Duration::from_millis(200));
+    broker.roll_up();
+    let last = watcher.latest().unwrap();
+    let processing = last.view().children.map(|children| u64::from(children.processing));
+    assert_eq!((processing, last.view().progress), (Some(CHILDREN), Some(0.75)));
 }

@@ -1,6 +1,7 @@
 //! The Redis broker beyond the contract: it understands legacy workers, and it reports and survives faults of Redis. Runs real
 //! servers, and breaks them on purpose.
 
+mod children;
 mod faults;
 mod hostile;
 mod losses;
