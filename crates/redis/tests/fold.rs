@@ -463,6 +463,7 @@ struct TimelineCase<'a> {
     steps: Vec<TimedUpdate<'a>>,
     samples: Vec<(f64, f64)>,
     stages: Vec<Value>,
+    attempts: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -501,11 +502,25 @@ fn the_fixtures_of_timelines() {
         let stages = timeline.stages(present);
         assert_eq!(stages.len(), case.stages.len(), "{}", case.name);
         for (stage, expected) in stages.iter().zip(&case.stages) {
+            assert_eq!(stage.id, expected["id"].as_str().expect("an id"), "{}", case.name);
             let progress = |name: &str| expected[name].as_f64();
             assert_eq!(stage.progress_from, progress("progress_from"), "{}", case.name);
             assert_eq!(stage.progress_to, progress("progress_to"), "{}", case.name);
             assert_eq!(stage.ended_at.is_some(), expected["ended_at"].is_string(), "{}", case.name);
         }
+        // The moments are others here.
+        let attempts = |attempts: Value| {
+            let attempts = attempts.as_array().expect("attempts").clone();
+            attempts.into_iter().map(|attempt| {
+                let (number, status, error) =
+                    (&attempt["attempt"], &attempt["status"], &attempt["error"]);
+                let moments = [&attempt["started_at"], &attempt["ended_at"]].map(Value::is_string);
+                format!("{number} {status} {error} {moments:?}")
+            })
+        };
+        let shown = serde_json::to_value(timeline.attempts(present)).expect("JSON");
+        let expected = Value::from(case.attempts.clone());
+        assert!(attempts(shown).eq(attempts(expected)), "{}", case.name);
     }
 }
 
