@@ -57,7 +57,7 @@ fn concurrent() -> Vec<Step> {
         }),
         Step::new("browser", "the pages and the component, in Chromium and Firefox", || {
             let tests = "--test --test-concurrency=1 e2e/pages.test.js e2e/dashboard.test.js e2e/tokens.test.js \
-                         e2e/browser/component.test.js e2e/firefox.test.js";
+                         e2e/browser/component.test.js e2e/browser/hidden.test.js e2e/firefox.test.js";
             Shell::new("node").args(tests).env("MILEPOST", binary()?).run()?;
             Ok(Outcome::Passed)
         }),
