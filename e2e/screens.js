@@ -171,13 +171,26 @@ async function take(browser, url, name, options, act = async () => {}, change) {
   await context.close();
 }
 
+/**
+ * A list as it is now, in each look and width.
+ * @param {import('playwright-core').Browser} browser
+ * @param {string} url
+ * @param {string} page
+ */
+async function takeList(browser, url, page) {
+  for (const [look, options] of Object.entries(LOOKS)) {
+    for (const width of WIDTHS) await take(browser, url, `${page}-${look}-${width}`, { viewport: { width, height: 900 }, ...options });
+  }
+}
+
 const server = new Server('linger=0');
 const browser = await launch();
 try {
   mkdirSync(folder, { recursive: true });
   await server.start();
-  for (const [look, options] of Object.entries(LOOKS)) {
-    for (const width of [320, 1440]) await take(browser, server.url, `list-empty-${look}-${width}`, { viewport: { width, height: 900 }, ...options });
+  for (const count of [0, 1, 20]) {
+    if (count) await fill(server, count);
+    await takeList(browser, server.url, `list-of-${count}`);
   }
   await fill(server, 300);
   await fillNamed(server);
@@ -195,8 +208,7 @@ try {
     await take(browser, server.url + path, `${page}-print-768`, { viewport: { width: 768, height: 1000 } }, print, change);
   }
   await fill(server, 5000);
-  await take(browser, server.url, 'list-5000-light-1440', { viewport: { width: 1440, height: 900 } });
-  await take(browser, server.url, 'list-5000-light-320', { viewport: { width: 320, height: 900 } });
+  await takeList(browser, server.url, 'list-of-5000');
 } finally {
   await browser.close();
   await server.remove();
