@@ -150,6 +150,49 @@ test('a result is a tree that opens, links, copies and saves', async () => {
   noFaults();
 });
 
+test('pages let no text become markup or a script', async () => {
+  await server.report('film', { progress: 0.5 });
+  const session = await browser.newBrowserCDPSession();
+  for (const [path, shown] of [['/', '50 %'], ['/?job=film', '50 %'], ['/try?job=film', '50 %'], ['/embed/film', 'film']]) {
+    const page = await open(path, {}, (opened) => opened.addInitScript(() => {
+      const violated = /** @type {string[]} */ (Object.assign(globalThis, { violated: [] }).violated);
+      addEventListener('securitypolicyviolation', ({ violatedDirective, sample }) => violated.push(`${violatedDirective}: ${sample}`));
+    }));
+    await reads(page, 'main', shown);
+    // Frames share a worker, whose address is the one text that may become a script.
+    if (path === '/embed/film') {
+      await until('the shared worker', async () => {
+        const { targetInfos } = await session.send('Target.getTargets');
+        return targetInfos.some(({ type, url }) => type === 'shared_worker' && url === `${server.url}/milepost.js`);
+      });
+    }
+    const violated = () => page.evaluate(() => /** @type {any} */ (globalThis).violated);
+    assert.deepEqual(await violated(), [], path);
+    const refused = await page.evaluate(() => {
+      /** @type {Record<string, () => unknown>} */
+      const attempts = {
+        markup: () => (document.body.innerHTML = '<img src=x>'),
+        script: () => (document.createElement('script').src = '/milepost.js'),
+        worker: () => new SharedWorker('/index.js', { type: 'module' }),
+        policy: () => /** @type {any} */ (globalThis).trustedTypes.createPolicy('other', {}),
+      };
+      return Object.entries(attempts).map(([name, attempt]) => {
+        try {
+          attempt();
+          return `${name}: allowed`;
+        } catch (error) {
+          return `${name}: ${/** @type {Error} */ (error).name}`;
+        }
+      });
+    });
+    assert.deepEqual(refused, ['markup: TypeError', 'script: TypeError', 'worker: TypeError', 'policy: TypeError'], path);
+    await until('four violations', async () => (await violated()).length === 4);
+    await page.context().close();
+  }
+  forgive(/requires '?Trusted|Content Security Policy|trusted/i);
+  noFaults();
+});
+
 test('an image of a result is loaded on demand', async () => {
   const pixel = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64');
   await server.report('r1', { status: 'completed', result: { poster: 'https://example.com/poster.png?size=2', gone: 'http://example.com/gone.webp', film: 'https://example.com/a.mp4' } });
@@ -205,10 +248,10 @@ test('notifications of ends are asked for once', async () => {
   await reads(page, '.badge', 'Failed');
   assert.equal(await button.isVisible(), false);
   assert.deepEqual(await notified(), [1, ['Failed: r1', 'ValueError: no such table']]);
-  // Any page may use the module by itself.
+  // Any page may use the module by itself. This one has no policy for a worker that tabs share.
   const done = page.evaluate(async () => {
     const { notifyOnEnd } = await import(String(new URL('/notify.js', location.href)));
-    return notifyOnEnd('r2');
+    return notifyOnEnd('r2', { share: false });
   });
   await server.report('r2', { status: 'completed', message: 'all of it' });
   assert.equal(await done, true);

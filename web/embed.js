@@ -7,6 +7,14 @@
 
 import './job-progress.js';
 
+// No text becomes a script or markup here (`require-trusted-types-for 'script'`). The one exception is the address of the worker that
+// frames and tabs share. `/milepost.js` is for everybody's pages and has to stay small, so the policy is not there.
+const WORKER = new URL('milepost.js', import.meta.url).href;
+/** Browsers without Trusted Types need no policy. @type {any} */ (globalThis).trustedTypes?.createPolicy('default', {
+  /** @param {string} url */
+  createScriptURL: (url) => (url === WORKER ? url : null),
+});
+
 const query = new URLSearchParams(location.search);
 const id = decodeURIComponent(location.pathname.split('/').at(-1) ?? '');
 const theme = query.get('theme');

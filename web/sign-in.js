@@ -2,7 +2,7 @@
 /** The form that asks for a credential when the server requires one, and the token in a page's address. */
 
 import { credential, keep, tokenInAddress } from './credential.js';
-import { byId, write } from './paint.js';
+import { byId, element } from './paint.js';
 
 /** Takes a token out of the address: `#token=…`. */
 function takeFromAddress() {
@@ -20,11 +20,10 @@ function takeFromAddress() {
 export function askToSignIn(reason) {
   if (document.getElementById('sign-in')) return;
   const main = /** @type {HTMLElement} */ (document.querySelector('main'));
-  main.insertAdjacentHTML('afterend', FORM);
+  const { form, field } = buildForm(credential() ? `The server did not accept the token: ${reason}.` : '');
+  main.after(form);
   document.body.toggleAttribute('data-signed-out', true);
-  write(byId('sign-in-reason'), credential() ? `The server did not accept the token: ${reason}.` : '');
-  const field = /** @type {HTMLInputElement} */ (byId('sign-in-token'));
-  byId('sign-in').addEventListener('submit', (event) => {
+  form.addEventListener('submit', (event) => {
     event.preventDefault();
     keep(field.value.trim());
     location.reload();
@@ -32,15 +31,21 @@ export function askToSignIn(reason) {
   field.focus();
 }
 
-const FORM = `
-<form class="sign-in" id="sign-in">
-  <h2>Sign in</h2>
-  <p>This server requires a key or a token.</p>
-  <p class="why" id="sign-in-reason"></p>
-  <label for="sign-in-token">Key or token</label>
-  <div><input type="password" id="sign-in-token" autocomplete="off" spellcheck="false" required maxlength="8192"><button type="submit" class="primary">Sign in</button></div>
-  <p class="hint">It stays in this tab, and is forgotten when the tab closes. An operator can create one: <code>milepost token --watch '*' --for 8h</code></p>
-</form>`;
+/** @param {string} why */
+function buildForm(why) {
+  const form = element('form', '', 'sign-in');
+  form.id = 'sign-in';
+  const label = element('label', 'Key or token');
+  label.setAttribute('for', 'sign-in-token');
+  const field = document.createElement('input');
+  Object.assign(field, { id: 'sign-in-token', type: 'password', autocomplete: 'off', spellcheck: false, required: true, maxLength: 8192 });
+  const row = document.createElement('div');
+  row.append(field, element('button', 'Sign in', 'primary'));
+  const hint = element('p', 'It stays in this tab, and is forgotten when the tab closes. An operator can create one: ', 'hint');
+  hint.append(element('code', "milepost token --watch '*' --for 8h"));
+  form.append(element('h2', 'Sign in'), element('p', 'This server requires a key or a token.'), element('p', why, 'why'), label, row, hint);
+  return { form, field };
+}
 
 /** Takes a token from the address, now and whenever the fragment changes. */
 export function start() {

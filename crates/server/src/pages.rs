@@ -51,6 +51,9 @@ const INDEX: Asset = web!(HTML "index.html", "/");
 /// Before it, a job's page has its card.
 const HEAD_END: &str = "</head>";
 
+/// The page of one job's bar.
+const EMBED: &str = "/embed/{job_id}";
+
 const ASSETS: &[Asset] = &[
     web!(CSS "index.css"),
     web!(SCRIPT "first.min.js", "/first.js"),
@@ -61,7 +64,7 @@ const ASSETS: &[Asset] = &[
     // Of both pages.
     web!(CSS "look.css"),
     // In frames of the pages that `frame_ancestors` names.
-    web!(HTML "embed.html", "/embed/{job_id}"),
+    web!(HTML "embed.html", EMBED),
     web!(CSS "embed.css"),
     web!(SCRIPT "embed.js"),
     // Of everybody's pages.
@@ -73,8 +76,8 @@ const ASSETS: &[Asset] = &[
 
 /// `GET` of each page and of what it loads.
 pub(crate) fn routes(instance: &Instance) -> Router<Arc<Instance>> {
-    let policy = policy(&instance.config.frame_ancestors);
-    let index_policy = policy.clone();
+    let ancestors = &instance.config.frame_ancestors;
+    let index_policy = policy(ancestors, NO_POLICIES);
     let index = async move |State(instance): State<Arc<Instance>>, uri: Uri, headers: HeaderMap| {
         match Card::of(&instance, &uri).await {
             Some(card) => respond_with_card(&card, &index_policy, &headers),
@@ -82,7 +85,9 @@ pub(crate) fn routes(instance: &Instance) -> Router<Arc<Instance>> {
         }
     };
     ASSETS.iter().fold(Router::new().route(INDEX.path, get(index)), |router, asset| {
-        let policy = policy.clone();
+        // What frames share is a worker, whose address needs a policy: `web/embed.js`.
+        let policies = if asset.path == EMBED { "default" } else { NO_POLICIES };
+        let policy = policy(ancestors, policies);
         router.route(
             asset.path,
             get(async move |headers: HeaderMap| respond(asset, &policy, &headers)),
@@ -90,16 +95,21 @@ pub(crate) fn routes(instance: &Instance) -> Router<Arc<Instance>> {
     })
 }
 
+/// The `policies` of a page that needs none.
+const NO_POLICIES: &str = "'none'";
+
 /// Pages show the content of jobs as text. If a page ever failed to, this policy still lets no foreign script run.
 ///
 /// Images may come from anywhere, because a frame or a plot of a job is worth seeing beside it, and workers keep them where they like.
 /// A page loads one only when somebody clicks Preview, and without a referrer: its server learns what it would learn from a click on
-/// the link. A page that took text for markup could be made to load one unasked; no script would run all the same.
-fn policy(frame_ancestors: &[String]) -> HeaderValue {
+/// the link. A page that took text for markup could be made to load one unasked. But scripts cannot turn text into markup or into a script,
+/// except by one of the named `policies` (Trusted Types).
+fn policy(frame_ancestors: &[String], policies: &str) -> HeaderValue {
     let ancestors = frame_ancestors.join(" ");
     let policy = format!(
         "default-src 'self'; connect-src *; img-src 'self' data: http: https:; \
-         object-src 'none'; frame-ancestors {ancestors}; base-uri 'none'; form-action 'self'"
+         object-src 'none'; frame-ancestors {ancestors}; base-uri 'none'; form-action 'self'; \
+         require-trusted-types-for 'script'; trusted-types {policies}"
     );
     // The setting was checked where it came in.
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
