@@ -14,6 +14,7 @@ use crate::record::{End, Record};
 use crate::requested::Requested;
 use crate::stage::{DeclaredStages, Stage};
 use crate::update::{MAX_TEXT_BYTES, Part};
+use crate::watch_token::{NoToken, watch_token};
 
 /// A handle on one job, with which its worker reports progress.
 ///
@@ -53,6 +54,17 @@ impl Job {
     /// The job's id; `None` if it is not reported.
     pub fn id(&self) -> Option<&JobId> {
         Some(&self.handle.as_ref()?.record.job)
+    }
+
+    /// A token with which a page may watch this job, and nothing else, for so long: as [`watch_token`](crate::watch_token), with the
+    /// secret of the environment variable `MILEPOST_TOKEN_SECRET`.
+    ///
+    /// # Errors
+    /// As of that function; and when the job is not reported.
+    pub fn watch_token(&self, valid_for: Duration) -> Result<String, NoToken> {
+        let job = self.id().ok_or(NoToken::NotReported)?;
+        let secret = std::env::var("MILEPOST_TOKEN_SECRET").unwrap_or_default();
+        watch_token(job, valid_for, &secret)
     }
 
     /// Sets the attempt, counted from 1; 0 is ignored. An attempt higher than the job's latest begins a new

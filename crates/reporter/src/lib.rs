@@ -71,6 +71,7 @@ mod tls;
 mod track;
 mod transport;
 mod update;
+mod watch_token;
 mod wrap;
 
 pub use artifact::Artifact;
@@ -89,4 +90,5 @@ pub use stage::Stage;
 #[doc(hidden)]
 pub use tls::tls_config;
 pub use track::{Track, TrackStream};
+pub use watch_token::{NoToken, watch_token};
 pub use wrap::{WrapRead, WrapWrite};

@@ -139,6 +139,11 @@ def test_tokens_need_a_secret_a_job_and_a_time() -> None:
         milepost.watch_token("a")
     with pytest.raises(milepost.InvalidJobId):
         milepost.watch_token("user:*", secret=SECRET)
+    # To a server these are all jobs with that tag, or of that parent.
+    for other in ("tag:red", "parent:batch-7"):
+        with pytest.raises(ValueError, match="alone"):
+            milepost.watch_token(other, secret=SECRET)
+        assert "token" not in _web.accepted(other, None, SECRET)
     for seconds in (0, 86_401):
         with pytest.raises(ValueError, match="1 to 86400"):
             milepost.watch_token("a", seconds=seconds, secret=SECRET)

@@ -13,12 +13,14 @@ import { checkRange, clamp } from './range.js';
 import { type Action, CancelRequested, type Request, describeRequest } from './request.js';
 import { type Stage, stagesOf } from './stages.js';
 import { type Change, HEARTBEAT, Sender, type Source, type Update, warn as logWarning } from './sender.js';
+import { type TokenOptions, watchToken } from './watch-token.js';
 
 export type { Artifact } from './artifacts.js';
 export { CancelRequested, type Action, type Request } from './request.js';
 export { ProgressReporter, type ReporterOptions } from './progress-reporter.js';
 export { flush } from './sender.js';
 export type { Stage } from './stages.js';
+export { type TokenOptions, watchToken } from './watch-token.js';
 
 export interface JobOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
@@ -312,6 +314,11 @@ export class Job implements Running {
    */
   child(name: string, options: Omit<JobOptions, 'parent'> = {}): Job {
     return new Job(name, { ...this.#server, ...options, parent: this.id });
+  }
+
+  /** A token with which a page may watch this job: as `watchToken`. Unlike the other calls, it rejects, if there is no secret. */
+  watchToken(options?: TokenOptions): Promise<string> {
+    return watchToken(this.id, options);
   }
 
   /** How many children the job is going to have. Other values are ignored. */

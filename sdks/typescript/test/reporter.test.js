@@ -1,12 +1,13 @@
 // The reporter as npm gets it, against a server of HTTP that records what it receives; and in processes of their own.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { Job, ProgressReporter, flush, job } from 'milepost/reporter';
+import { Job, ProgressReporter, flush, job, watchToken } from 'milepost/reporter';
 
 let received = [];
 let warned = [];
@@ -513,4 +514,25 @@ test('children are sent before their parents, on every level', async () => {
   await Promise.all([parent, ...children, grandchild].map((job) => job.complete()));
   const ends = received.filter(({ status }) => status === 'completed');
   assert.deepEqual(ends.map((update) => update.job_id), ['j-1-1', 'j-2', 'j-1', 'j']);
+});
+
+test('a job signs a token with which a page may watch it alone', async () => {
+  const secret = 'a secret of at least thirty-two bytes';
+  const running = new Job('export', { ...options(), id: 'user:7:a' });
+  const before = Math.floor(Date.now() / 1000);
+  const [header, claims, signature] = (await running.watchToken({ seconds: 60, secret })).split('.');
+  await running.complete();
+  const read = (part) => JSON.parse(Buffer.from(part, 'base64url').toString());
+  const { exp, ...rest } = read(claims);
+  assert.deepEqual([read(header), rest], [{ alg: 'HS256', typ: 'JWT' }, { milepost: { watch: ['user:7:a'] } }]);
+  assert.ok(exp >= before + 60 && exp <= Date.now() / 1000 + 60, String(exp));
+  assert.equal(signature, createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url'));
+
+  process.env.MILEPOST_TOKEN_SECRET = secret;
+  assert.equal((await watchToken('a')).split('.').length, 3);
+  delete process.env.MILEPOST_TOKEN_SECRET;
+  await assert.rejects(watchToken('a'), /MILEPOST_TOKEN_SECRET/);
+  for (const seconds of [0, 86_401, NaN]) await assert.rejects(watchToken('a', { secret, seconds }), /1 to 86400 seconds/);
+  // To a server some of these are many jobs.
+  for (const id of ['user:*', 'tag:red', 'parent:batch-7', '', '..']) await assert.rejects(watchToken(id, { secret }), RangeError);
 });

@@ -72,6 +72,13 @@ class Job(Counted):
         """The job's id."""
         return self._record.job_id
 
+    def watch_token(self, *, seconds: int = 900, secret: Optional[str] = None) -> str:
+        """A token with which a page may watch this job: as `milepost.watch_token`. Unlike the other methods, it raises
+        ValueError, if there is no secret."""
+        from ._watch_token import watch_token
+
+        return watch_token(self.id, seconds=seconds, secret=secret)
+
     @property
     def url(self) -> Optional[str]:
         """The job's page in the browser; None if it is not reported to a Milepost server."""

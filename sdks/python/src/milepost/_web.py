@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from ._job import Job
-from ._job_id import InvalidJobId
 from ._result import is_small
 from ._watch_token import watch_token
 
@@ -43,8 +42,8 @@ def accepted(
     if known:
         try:
             answer["token"] = watch_token(job_id, secret=known)
-        except InvalidJobId:
-            # Such a job is not reported, of which there is a warning.
+        except ValueError:
+            # Either such a job is not reported, of which there is a warning, or no token can name it.
             pass
     return answer
 
