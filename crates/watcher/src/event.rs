@@ -96,6 +96,8 @@ pub enum ConnectionError {
     Broken(String),
     /// Nothing arrived for this long.
     Timeout(Duration),
+    /// The function that supplies tokens failed; the text says how.
+    NoToken(String),
 }
 
 impl fmt::Display for ConnectionError {
@@ -116,6 +118,7 @@ impl fmt::Display for ConnectionError {
             }
             Self::Closed { code: None, .. } => f.write_str("the server closed the connection"),
             Self::Broken(detail) => write!(f, "the connection broke: {detail}"),
+            Self::NoToken(detail) => write!(f, "there is no token: {detail}"),
             Self::Timeout(after) => write!(f, "nothing arrived for {after:?}"),
         }
     }

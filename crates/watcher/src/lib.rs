@@ -26,6 +26,7 @@
 //! - After a lost connection it resumes at the last state that it saw. It never yields a state twice, nor an
 //!   older one after a newer one of the same epoch.
 //! - A connection on which nothing arrives is replaced: see [`Watcher::silence`].
+//! - A token may be a function, which is asked again before the token expires: see [`Watcher::token_from`].
 //! - A caller that is slower than the job skips to its newest state; it never misses an end. What waits for
 //!   the caller is bounded: see [`Watch::next`].
 //!
@@ -45,6 +46,7 @@ mod session;
 #[doc(hidden)]
 pub mod simulation;
 mod socket;
+mod token;
 mod watch;
 mod watcher;
 

@@ -41,6 +41,17 @@ impl Link {
         }
     }
 
+    /// Takes note of the token that is about to be sent. False if there is nothing to send: the same one again would expire as soon.
+    pub(crate) fn renews(&mut self, token: &str) -> bool {
+        match self {
+            Self::Up(socket) if socket.token.as_deref() != Some(token) => {
+                socket.token = Some(token.to_owned());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Sends a close frame, if the link is up, and waits until the connection is closed.
     pub(crate) async fn close(self) {
         if let Self::Up(socket) = self {

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::time::Duration;
 
 use milepost_protocol::{JobId, Position, State};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,10 @@ pub(crate) enum Message {
     Error {
         message: String,
     },
+    /// The token expires so soon.
+    TokenExpiring {
+        left: Duration,
+    },
     /// Pings, replies that need no reaction, and messages of later versions.
     Other,
 }
@@ -43,6 +48,10 @@ impl Message {
             ("connected", _) => Self::Connected { known: head.known },
             ("subscribed", Some(job)) => {
                 Self::Subscribed { job, known: head.known.unwrap_or(true) }
+            }
+            ("token_expiring", _) => {
+                let left = Duration::try_from_secs_f64(head.left.unwrap_or_default());
+                Self::TokenExpiring { left: left.unwrap_or_default() }
             }
             ("error", job) => match (job, head.problem) {
                 (Some(job), Some(problem)) => {
@@ -68,6 +77,9 @@ struct Head<'a> {
     problem: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     message: Option<Cow<'a, str>>,
+    /// In seconds.
+    #[serde(rename = "in", default)]
+    left: Option<f64>,
 }
 
 /// The `retry_ms` of a close reason, and the reason in it: section 7.
@@ -99,6 +111,9 @@ enum Command<'a> {
     Unsubscribe {
         job_id: &'a str,
     },
+    Auth {
+        token: &'a str,
+    },
 }
 
 fn json(command: &Command<'_>) -> String {
@@ -117,6 +132,10 @@ pub(crate) fn subscribe(job: &JobId, since: Option<Position>, options: &Options)
 
 pub(crate) fn unsubscribe(job: &JobId) -> String {
     json(&Command::Unsubscribe { job_id: job.as_str() })
+}
+
+pub(crate) fn auth(token: &str) -> String {
+    json(&Command::Auth { token })
 }
 
 /// The path and query under which one job is watched.

@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) close_at_end: bool,
     pub(crate) silence: Duration,
     pub(crate) backoff: Backoff,
+    /// Whether the program can be asked for another token.
+    pub(crate) renewable: bool,
 }
 
 impl Default for Options {
@@ -30,6 +32,7 @@ impl Default for Options {
             close_at_end: false,
             silence: Duration::from_secs(15),
             backoff: Backoff::default(),
+            renewable: false,
         }
     }
 }

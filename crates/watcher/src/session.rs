@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, Position, ProblemType, Reconnect, State};
+use milepost_protocol::{CloseCode, JobId, Position, ProblemType, Reconnect, State};
 
 use crate::cursor::Cursor;
 use crate::event::{Connection, ConnectionError, Event, Rejection};
@@ -15,6 +15,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 const STABLE: Duration = Duration::from_secs(5);
 /// How long until a job is subscribed to again that the server could not serve.
 const RESUBSCRIBE: Duration = Duration::from_secs(2);
+/// A program that was asked for a token no longer ago than this …
+const RECENTLY: Duration = Duration::from_secs(5);
+/// … waits so long before it is asked again.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long the server has to close the socket after the end, if it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -30,6 +34,12 @@ pub(crate) struct Session {
     /// Jobs that the server could not serve for the moment, and when they are subscribed to again.
     unserved: HashSet<JobId>,
     resubscribe_at: Option<Instant>,
+    /// When the program is asked for the next token of this connection.
+    renew_at: Option<Instant>,
+    /// When the program was last asked for a token.
+    asked_at: Instant,
+    /// Connections in a row that were refused for their token.
+    rejected_tokens: u32,
     /// The latest `error` message on this socket. It explains why the socket closes afterwards.
     fault: Option<String>,
     /// What the caller has to do. Each input adds at most two outputs more than there are jobs.
@@ -63,6 +73,8 @@ pub(crate) enum Output {
     Connect(String),
     /// Send this text on the open socket.
     Send(String),
+    /// Ask the program for another token, and pass it to [`Session::on_token`].
+    Renew,
     /// Drop the socket, or the attempt to open it.
     Disconnect,
     /// Report this event to the program that watches.
@@ -88,6 +100,9 @@ impl Session {
             ever_connected: false,
             unserved: HashSet::new(),
             resubscribe_at: None,
+            renew_at: None,
+            asked_at: now,
+            rejected_tokens: 0,
             fault: None,
             output: VecDeque::new(),
         }
@@ -100,9 +115,9 @@ impl Session {
 
     /// When to call [`on_deadline`](Self::on_deadline), unless something happens earlier.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let again = self.resubscribe_at.filter(|_| self.is_open());
+        let again = [self.resubscribe_at, self.renew_at].into_iter().flatten().min();
         let of_phase = self.phase_deadline()?;
-        Some(again.map_or(of_phase, |again| again.min(of_phase)))
+        Some(again.filter(|_| self.is_open()).map_or(of_phase, |again| again.min(of_phase)))
     }
 
     fn phase_deadline(&self) -> Option<Instant> {
@@ -125,6 +140,11 @@ impl Session {
     pub(crate) fn on_deadline(&mut self, now: Instant, draw: f64) {
         if self.is_open() && self.resubscribe_at.is_some_and(|at| at <= now) {
             self.resubscribe();
+        }
+        if self.is_open() && self.renew_at.is_some_and(|at| at <= now) {
+            self.renew_at = None;
+            self.asked_at = now;
+            self.output.push_back(Output::Renew);
         }
         if self.phase_deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -161,6 +181,8 @@ impl Session {
         // All jobs are subscribed to anew.
         self.unserved.clear();
         self.resubscribe_at = None;
+        self.renew_at = None;
+        self.asked_at = now;
         self.phase = Phase::Connecting { deadline: now + self.options.silence, open: false };
         self.output.push_back(Output::Connect(path));
     }
@@ -215,7 +237,19 @@ impl Session {
                 }
             }
             Message::Error { message } => self.fault = Some(message),
-            Message::Subscribed { .. } | Message::Other => {}
+            // Not at once, so that short tokens are not asked for all the time.
+            Message::TokenExpiring { left } if self.options.renewable => {
+                self.renew_at = Some(now + (left / 3).min(LONGEST_WAIT));
+            }
+            Message::Subscribed { .. } | Message::TokenExpiring { .. } | Message::Other => {}
+        }
+    }
+
+    /// The program has supplied another token for this connection. Without one, the server closes the socket when the present token
+    /// expires.
+    pub(crate) fn on_token(&mut self, token: &str) {
+        if self.is_open() {
+            self.output.push_back(Output::Send(message::auth(token)));
         }
     }
 
@@ -223,6 +257,7 @@ impl Session {
         let Phase::Connecting { open: true, .. } = self.phase else { return };
         self.phase = Phase::Connected { since: now, heard: now, ended: None };
         self.ever_connected = true;
+        self.rejected_tokens = 0;
         self.emit(Event::Connection(Connection::Connected));
         if let (Endpoint::One(job), Some(false)) = (&self.endpoint, known) {
             self.emit(Event::Unknown(job.clone()));
@@ -266,6 +301,16 @@ impl Session {
             (Some(hint), None) => hint.reason.clone().into_owned(),
             (None, None) => reason.to_owned(),
         };
+        if code == Some(CloseCode::Unauthenticated.code())
+            && let Some(wait) = self.wait_for_token(now)
+        {
+            return self.lose(
+                ConnectionError::Closed { code, reason: text },
+                Some(wait),
+                now,
+                draw,
+            );
+        }
         let wait = match code.map_or(Reconnect::Backoff, Reconnect::for_code) {
             Reconnect::No => {
                 return self.stop(match code {
@@ -280,6 +325,17 @@ impl Session {
             Reconnect::Backoff => None,
         };
         self.lose(ConnectionError::Closed { code, reason: text }, wait, now, draw);
+    }
+
+    /// How long until the program is asked for another token, now that one was refused; none if that is for good.
+    fn wait_for_token(&mut self, now: Instant) -> Option<Duration> {
+        self.rejected_tokens += 1;
+        // A new one that is refused as well is not a matter of time.
+        if !self.options.renewable || self.rejected_tokens > 1 {
+            return None;
+        }
+        let is_recent = now.saturating_duration_since(self.asked_at) < RECENTLY;
+        Some(if is_recent { MOMENT } else { Duration::ZERO })
     }
 
     /// The server answered the attempt to connect with this HTTP status. `retry_after` is its header.

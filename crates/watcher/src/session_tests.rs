@@ -539,6 +539,7 @@ proptest! {
                         stopped += u32::from(connection.is_final());
                     }
                     Output::Send(text) => prop_assert!(false, "{} is sent", text),
+                    Output::Renew => prop_assert!(false, "a token is asked for"),
                     Output::Emit(_) => {}
                 }
             }
@@ -547,4 +548,53 @@ proptest! {
             prop_assert!(stopped <= 1);
         }
     }
+}
+
+#[test]
+fn a_token_is_renewed_before_it_expires() {
+    let options = Options { renewable: true, ..Options::default() };
+    let mut world = World::one(options, None);
+    world.connect();
+    world.outputs();
+    assert_eq!(world.hear(r#"{"type":"token_expiring","in":9,"timestamp":""}"#), []);
+    assert_eq!(world.pass_to_deadline(), Duration::from_secs(3));
+    assert_eq!(world.outputs(), [Output::Renew]);
+    world.session.on_token("new");
+    assert_eq!(world.outputs(), [Output::Send(r#"{"type":"auth","token":"new"}"#.into())]);
+
+    let mut fixed = World::one(Options::default(), None);
+    fixed.connect();
+    fixed.outputs();
+    fixed.hear(r#"{"type":"token_expiring","in":9,"timestamp":""}"#);
+    assert_eq!(fixed.pass_to_deadline(), Options::default().silence);
+}
+
+#[test]
+fn after_4401_it_returns_once_with_another_token() {
+    let options = Options { renewable: true, ..Options::default() };
+    let mut world = World::one(options, None);
+    world.connect();
+    world.hear(&state("a", "processing", "e-7"));
+    world.pass(Duration::from_secs(10));
+    assert_eq!(retry_in(&world.closed(4401, "")), Duration::ZERO);
+    world.pass_to_deadline();
+    assert_eq!(world.outputs(), [Output::Connect("/ws/jobs/a?since=e-7".into())]);
+    world.session.on_open();
+    // A second refusal in a row is final; after the server has let it in, the next one is the first again.
+    world.session.on_text(CONNECTED, world.now);
+    world.outputs();
+    assert_eq!(retry_in(&world.closed(4401, "")), Duration::from_secs(1));
+    world.pass_to_deadline();
+    world.session.on_open();
+    world.outputs();
+    let outputs = world.closed(4401, "");
+    let [Connection::Rejected(Rejection::Closed { code: 4401, .. })] = connections(&outputs)[..]
+    else {
+        panic!("{outputs:?}")
+    };
+
+    let mut fixed = World::one(Options::default(), None);
+    fixed.connect();
+    fixed.outputs();
+    assert!(matches!(connections(&fixed.closed(4401, ""))[..], [Connection::Rejected(_)]));
 }

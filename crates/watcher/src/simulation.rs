@@ -33,12 +33,16 @@ impl Session {
 
     /// What to do next; none until something happens or the [deadline](Self::deadline) passes.
     pub fn poll(&mut self) -> Option<Step> {
-        self.0.poll().map(|output| match output {
-            Output::Connect(path) => Step::Connect(path),
-            Output::Send(text) => Step::Send(text),
-            Output::Disconnect => Step::Disconnect,
-            Output::Emit(event) => Step::Emit(event),
-        })
+        loop {
+            return Some(match self.0.poll()? {
+                Output::Connect(path) => Step::Connect(path),
+                Output::Send(text) => Step::Send(text),
+                Output::Disconnect => Step::Disconnect,
+                Output::Emit(event) => Step::Emit(event),
+                // There are no tokens in the simulation.
+                Output::Renew => continue,
+            });
+        }
     }
 
     /// When to call [`on_deadline`](Self::on_deadline), unless something happens earlier.

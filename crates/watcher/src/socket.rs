@@ -14,6 +14,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 
 use crate::address::{Address, InvalidUrl};
 use crate::event::ConnectionError;
+use crate::token::TokenSource;
 
 /// The largest accepted message. By default, an update has at most 64 KiB.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -27,26 +28,19 @@ pub(crate) struct Dialer {
     address: Arc<Address>,
     /// None where the address is not of TLS.
     tls: Option<Arc<rustls::ClientConfig>>,
-    authorization: Option<http::HeaderValue>,
+    pub(crate) token: TokenSource,
 }
 
 impl Dialer {
     pub(crate) fn new(base_url: &str) -> Result<Self, InvalidUrl> {
         let address = Address::parse(base_url)?;
         let tls = if address.tls { Some(Arc::new(tls_of_this_system(base_url)?)) } else { None };
-        Ok(Self { address: Arc::new(address), tls, authorization: None })
-    }
-
-    pub(crate) fn with_token(self, token: &str) -> Self {
-        let mut authorization = http::HeaderValue::try_from(format!("Bearer {token}")).ok();
-        if let Some(authorization) = &mut authorization {
-            authorization.set_sensitive(true);
-        }
-        Self { authorization, ..self }
+        Ok(Self { address: Arc::new(address), tls, token: TokenSource::None })
     }
 
     /// Opens a socket at `path`. How long that may take is the caller's to limit.
     pub(crate) async fn connect(self, path: String) -> Result<Socket, ConnectError> {
+        let token = self.token.ask().await.map_err(ConnectError::NoToken)?;
         let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port))
             .await
             .map_err(|error| ConnectError::unreachable(&error))?;
@@ -63,15 +57,22 @@ impl Dialer {
             .websocket(&path)
             .into_client_request()
             .map_err(|error| ConnectError::unreachable(&error))?;
-        if let Some(authorization) = self.authorization {
+        if let Some(authorization) = token.as_deref().and_then(authorization) {
             request.headers_mut().insert(http::header::AUTHORIZATION, authorization);
         }
         match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
-            Ok((socket, _)) => Ok(Socket { socket, unsent: VecDeque::new() }),
+            Ok((stream, _)) => Ok(Socket { stream, unsent: VecDeque::new(), token }),
             Err(tungstenite::Error::Http(response)) => Err(ConnectError::http(&response)),
             Err(error) => Err(ConnectError::unreachable(&error)),
         }
     }
+}
+
+/// None where there is a control character in the token.
+fn authorization(token: &str) -> Option<http::HeaderValue> {
+    let mut authorization = http::HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    authorization.set_sensitive(true);
+    Some(authorization)
 }
 
 fn tls_of_this_system(base_url: &str) -> Result<rustls::ClientConfig, InvalidUrl> {
@@ -94,6 +95,7 @@ fn tls_of_this_system(base_url: &str) -> Result<rustls::ClientConfig, InvalidUrl
 /// Why a socket could not be opened.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
+    NoToken(String),
     Unreachable(String),
     Http { status: u16, detail: String, retry_after: Option<Duration> },
 }
@@ -125,10 +127,12 @@ fn problem_detail(body: &[u8]) -> Option<String> {
 
 /// An open WebSocket.
 pub(crate) struct Socket {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Bounded by what the session adds while the server does not read: one message for each subscription and one for
     /// its end.
     unsent: VecDeque<String>,
+    /// The latest that the server was sent.
+    pub(crate) token: Option<String>,
 }
 
 /// What arrives on a socket.
@@ -158,7 +162,7 @@ impl Socket {
                 return Poll::Ready(Incoming::Failed(ConnectionError::Broken(error.to_string())));
             }
         }
-        Pin::new(&mut self.socket).poll_next(context).map(|arrived| match arrived {
+        Pin::new(&mut self.stream).poll_next(context).map(|arrived| match arrived {
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Close(close))) => {
                 let code = close.as_ref().map(|close| u16::from(close.code));
@@ -172,7 +176,7 @@ impl Socket {
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
-        let mut socket = Pin::new(&mut self.socket);
+        let mut socket = Pin::new(&mut self.stream);
         while !self.unsent.is_empty() {
             std::task::ready!(socket.as_mut().poll_ready(context))?;
             if let Some(text) = self.unsent.pop_front() {
@@ -185,7 +189,7 @@ impl Socket {
     /// Sends a close frame with 1000 and waits for the server to close. The caller limits how long.
     pub(crate) async fn close(mut self) {
         let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
-        if self.socket.close(Some(frame)).await.is_err() {
+        if self.stream.close(Some(frame)).await.is_err() {
             return;
         }
         while !matches!(self.next().await, Incoming::Failed(_) | Incoming::Closed { .. }) {}

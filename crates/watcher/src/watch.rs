@@ -1,4 +1,5 @@
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -173,13 +174,16 @@ impl Drop for Running {
 async fn run(mut session: Session, dialer: Dialer, finish: FinishGuard) {
     let exchange = finish.exchange();
     let mut link = Link::Down;
+    let mut renewing = None::<Renewing>;
     loop {
         while let Some(output) = session.poll() {
             match output {
                 Output::Connect(path) => {
+                    renewing = None;
                     link = Link::Connecting(Box::pin(dialer.clone().connect(path)));
                 }
                 Output::Send(text) => link.send(text),
+                Output::Renew => renewing = Some(Box::pin(dialer.token.clone().ask())),
                 Output::Disconnect => link = Link::Down,
                 Output::Emit(event) => exchange.emit(event),
             }
@@ -196,11 +200,30 @@ async fn run(mut session: Session, dialer: Dialer, finish: FinishGuard) {
                 }
                 apply_requests(exchange, &mut session);
             }
+            token = supplied(&mut renewing) => {
+                renewing = None;
+                if let Ok(Some(token)) = token
+                    && link.renews(&token)
+                {
+                    session.on_token(&token);
+                }
+            }
             heard = link.next() => handle(heard, &mut link, &mut session),
             () = sleep_until(deadline) => session.on_deadline(Instant::now(), fastrand::f64()),
         }
     }
     link.close().await;
+}
+
+/// The program is being asked for the next token of the connection.
+type Renewing = Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>>;
+
+/// Waits for the token; forever if none is asked for. Cancel-safe.
+async fn supplied(renewing: &mut Option<Renewing>) -> Result<Option<String>, String> {
+    match renewing {
+        Some(renewing) => renewing.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(deadline: Option<time::Instant>) {
@@ -217,6 +240,9 @@ fn handle(heard: LinkEvent, link: &mut Link, session: &mut Session) {
         LinkEvent::Opened(socket) => {
             *link = Link::Up(socket);
             session.on_open();
+        }
+        LinkEvent::ConnectFailed(ConnectError::NoToken(detail)) => {
+            session.on_lost(ConnectionError::NoToken(detail), now, draw);
         }
         LinkEvent::ConnectFailed(ConnectError::Unreachable(detail)) => {
             session.on_lost(ConnectionError::Unreachable(detail), now, draw);

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Position};
@@ -7,6 +8,7 @@ use crate::backoff::Backoff;
 use crate::options::{Mode, Options};
 use crate::session::Endpoint;
 use crate::socket::Dialer;
+use crate::token::TokenSource;
 use crate::watch::{Running, Watch, Watches};
 
 /// A server, and how to watch jobs there. Cheap to clone; it holds no connection itself.
@@ -29,7 +31,34 @@ impl Watcher {
     /// The key or token that the server is sent, as `Authorization: Bearer`. A header cannot have a control character in it:
     /// such a token is none.
     pub fn token(mut self, token: &str) -> Self {
-        self.dialer = self.dialer.with_token(token);
+        self.dialer.token = TokenSource::Fixed(token.to_owned());
+        self.options.renewable = false;
+        self
+    }
+
+    /// A function that supplies the token, such as a request to your application. It is called for each connection, and again before
+    /// the token expires; then the connection stays, with its jobs. If the server refuses a token (4401), the watcher comes back with
+    /// another; if that is refused as well, it gives up.
+    ///
+    /// ```no_run
+    /// # use milepost_watcher::Watcher;
+    /// # async fn fetch_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// # fn example() -> Result<(), milepost_watcher::InvalidUrl> {
+    /// let watcher = Watcher::new("https://progress.example.com")?.token_from(fetch_token);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// If it fails, the watcher tries again as after a connection that could not be made. It may take as long as
+    /// [`silence`](Self::silence).
+    pub fn token_from<F, S, E>(mut self, supply: F) -> Self
+    where
+        F: Fn() -> S + Send + Sync + 'static,
+        S: Future<Output = Result<String, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.dialer.token = TokenSource::function(supply);
+        self.options.renewable = true;
         self
     }
 

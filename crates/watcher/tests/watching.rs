@@ -1,6 +1,7 @@
 //! Watches through real sockets, against servers that behave badly on purpose.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -18,6 +19,9 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 /// No test waits that long unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const CONNECTED: &str =
+    r#"{"type":"connected","job_id":"a","message":"","timestamp":"","known":true}"#;
 
 /// A server whose script is the test itself.
 struct Server {
@@ -56,23 +60,29 @@ impl Server {
     }
 
     /// The next connection, which is a WebSocket, and what it asked for.
-    #[expect(clippy::result_large_err, reason = "the signature is the library's")]
     async fn accept(&self) -> (Socket, String) {
-        let mut path = String::new();
+        let (socket, path, _) = self.accept_from().await;
+        (socket, path)
+    }
+
+    /// The same, with the credential that it has.
+    #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+    async fn accept_from(&self) -> (Socket, String, Option<String>) {
+        let (mut path, mut credential) = (String::new(), None);
         let note = |request: &Request, response: Response| {
             path = request.uri().to_string();
+            let header = request.headers().get("authorization");
+            credential = header.map(|value| value.to_str().unwrap().to_owned());
             Ok(response)
         };
         let socket = accept_hdr_async(self.tcp().await, note).await.unwrap();
-        (Socket(socket), path)
+        (Socket(socket), path, credential)
     }
 
     /// The same, greeted.
     async fn greet(&self) -> (Socket, String) {
         let (mut socket, path) = self.accept().await;
-        socket
-            .say(r#"{"type":"connected","job_id":"a","message":"","timestamp":"","known":true}"#)
-            .await;
+        socket.say(CONNECTED).await;
         (socket, path)
     }
 }
@@ -232,6 +242,60 @@ async fn a_refusal_ends_it_with_the_server_s_words() {
     assert_eq!(watch.next_event().await, Event::Connection(Connection::Rejected(refused)));
     assert_eq!(timeout(PATIENCE, watch.next()).await.unwrap(), None);
     assert_eq!(watch.next().await, None);
+}
+
+/// A function that supplies the token `t1`, then `t2`, and so on.
+fn numbered() -> impl Fn() -> std::future::Ready<Result<String, String>> + Send + Sync {
+    let asked = AtomicU32::new(0);
+    move || std::future::ready(Ok(format!("t{}", asked.fetch_add(1, Ordering::Relaxed) + 1)))
+}
+
+#[tokio::test]
+async fn each_connection_has_a_token_of_its_own() {
+    let server = Server::start().await;
+    let mut watch = server.watcher().token_from(numbered()).watch(job("a"));
+    for token in ["Bearer t1", "Bearer t2"] {
+        let (mut socket, _, credential) = server.accept_from().await;
+        assert_eq!(credential.as_deref(), Some(token));
+        socket.say(CONNECTED).await;
+        assert_eq!(watch.next_connection().await, Connection::Connected);
+        drop(socket);
+        watch.next_loss().await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_token_is_sent_before_the_old_one_expires() {
+    let server = Server::start().await;
+    let watch = server.watcher().token_from(numbered()).watch(job("a"));
+    let (mut socket, _) = server.greet().await;
+    socket.say(r#"{"type":"token_expiring","in":0,"timestamp":""}"#).await;
+    assert_eq!(socket.hear().await.as_deref(), Some(r#"{"type":"auth","token":"t2"}"#));
+    drop(watch);
+
+    // The same one again would expire as soon. The end of the socket is the next that is heard.
+    let same = || async { Ok::<_, String>("same".to_owned()) };
+    let mut watch = server.watcher().token_from(same).watch(job("a"));
+    let (mut socket, _) = server.greet().await;
+    socket.say(r#"{"type":"token_expiring","in":0,"timestamp":""}"#).await;
+    socket.say(state("a", "processing", 1)).await;
+    assert_eq!(watch.next_state().await, "e-1");
+    drop(watch);
+    assert_eq!(socket.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_function_without_a_token_is_asked_again() {
+    let server = Server::start().await;
+    let asked = AtomicU32::new(0);
+    let supply = move || {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        async move { if first { Err("the application is down") } else { Ok("t".to_owned()) } }
+    };
+    let mut watch = server.watcher().token_from(supply).watch(job("a"));
+    let reason = ConnectionError::NoToken("the application is down".into());
+    assert_eq!(watch.next_loss().await, reason);
+    assert_eq!(server.accept_from().await.2.as_deref(), Some("Bearer t"));
 }
 
 #[tokio::test]

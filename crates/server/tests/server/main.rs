@@ -28,6 +28,7 @@ mod shutdown;
 mod slow_watchers;
 mod subscribing;
 mod tls;
+mod token_function;
 mod unix_socket;
 mod unreadable;
 mod views;

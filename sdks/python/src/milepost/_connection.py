@@ -10,6 +10,8 @@ import time
 from typing import Any, Optional
 from urllib.parse import unquote, urljoin, urlsplit
 
+from . import _credential
+from ._credential import Token
 from ._outcome import Lost
 from ._sockets import Dialer, TimedSocket
 
@@ -17,9 +19,9 @@ _AGENT = "milepost-python"
 
 
 class Connection:
-    """Asks one server, one request after the other."""
+    """Asks one server, one request after the other. A token that is a function is asked for at each connect."""
 
-    def __init__(self, url: str, token: Optional[str]) -> None:
+    def __init__(self, url: str, token: Token) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._default_port = 443 if parts.scheme == "https" else 80
@@ -28,9 +30,10 @@ class Connection:
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._dialer = Dialer(self._host, self._port, parts.scheme == "https")
         self._headers = {"User-Agent": _AGENT}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        elif parts.username is not None:
+        self._token = token
+        self.token: Optional[str] = None
+        """What the latest connection was made with."""
+        if not token and parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._http: Optional[http.client.HTTPConnection] = None
@@ -42,8 +45,10 @@ class Connection:
 
         If the server closed a connection that was kept open, the request is sent again on a new one. Raises Lost.
         """
-        deadline = time.monotonic() + timeout
         was_kept = self._http is not None
+        if not was_kept:
+            self._authorize()
+        deadline = time.monotonic() + timeout
         try:
             try:
                 return self._ask(method, path, deadline, **more)
@@ -55,6 +60,14 @@ class Connection:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._drop()
             raise Lost(_say(error)) from error
+
+    def _authorize(self) -> None:
+        if self._token:
+            self.token = _credential.ask(self._token)
+            if self.token:
+                self._headers["Authorization"] = f"Bearer {self.token}"
+            else:
+                self._headers.pop("Authorization", None)
 
     def _ask(
         self,

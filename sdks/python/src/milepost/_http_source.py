@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Optional
 from urllib.parse import urlencode
 
-from . import _http, _notice, _problem
+from . import _credential, _http, _notice, _problem
 from ._connection import Connection
+from ._credential import Token
 from ._events import Event, Events, TooLong
 from ._outcome import Lost, RetryLater
 from ._refused import WatchRefused
@@ -21,8 +22,10 @@ MAX_STATE = 1 << 20
 
 
 class HttpSource:
-    def __init__(self, url: str, token: Optional[str], job_id: str) -> None:
+    def __init__(self, url: str, token: Token, job_id: str) -> None:
         self._connection = Connection(url, token)
+        self._rejections = _credential.Rejections(token)
+        self._asked = 0.0
         self._job_id = job_id
         self._path = f"/jobs/{job_id}"
         self.retry: Optional[float] = None
@@ -57,13 +60,17 @@ class HttpSource:
         path = f"{self._path}/events?{wanted}" if wanted else f"{self._path}/events"
         # A connection of its own each time: what is left of the one before may be anything.
         self._connection.release()
+        self._asked = time.monotonic()
         response = self._connection.ask("GET", path, query.silence, headers={"Accept": "text/event-stream"})
         if response.status == 204:
             raise Ended
         kind = (response.getheader("Content-Type") or "").partition(";")[0].strip()
         if response.status != 200 or kind != "text/event-stream":
             body = self._connection.read(response, MAX_STATE)
-            raise self._refusal(response, _problem.read(_decode(body)), query.silence)
+            problem = _problem.read(_decode(body))
+            if response.status == 401:
+                raise self._rejections.reject(problem.detail if problem else response.reason, self._asked)
+            raise self._refusal(response, problem, query.silence)
         events = Events()
         while True:
             piece = self._connection.read_some(response, query.silence)
@@ -82,6 +89,7 @@ class HttpSource:
     def _read(self, event: Event) -> Optional[State]:
         if event.name == "connected":
             self.has_connected = True
+            self._rejections.accept()
         if event.name == "unreadable-job":
             problem = _problem.read(_decode(event.data.encode()))
             detail = f": {problem.detail}" if problem is not None else ""

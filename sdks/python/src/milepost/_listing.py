@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 from urllib.parse import urlencode
 
-from . import _address, _problem
+from . import _address, _credential, _problem
+from ._credential import Token
 from ._outcome import Failure, Lost
 from ._refused import NoServer, Unreachable, WatchRefused
 from ._state import State
@@ -35,7 +36,7 @@ def jobs(
     q: Optional[str] = None,
     sort: Optional[str] = None,
     url: Optional[str] = None,
-    token: Optional[str] = None,
+    token: Token = None,
     timeout: float = 10.0,
 ) -> Iterator[State]:
     """The jobs that the server knows, the most recently begun first, as they are now:
@@ -51,6 +52,7 @@ def jobs(
     The jobs are requested in pages of 100 as the loop needs them, each page within `timeout` seconds. `url` and
     `token` as for `watch`. Raises NoServer, InvalidUrl; the loop raises Unreachable, WatchRefused.
     """
+    _credential.check_sync(token)
     server = _server(url)
     if _address.is_redis(server):
         shown = _address.without_password(server)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Optional
 
-from . import _address
+from . import _address, _credential
 from ._backlog import Backlog
 from ._outcome import Failure
 from ._shared_socket import NoSocket, Server, SharedSocket, follow
@@ -23,6 +23,7 @@ class Pump:
     def __init__(self, watch: Watch) -> None:
         self._outer = watch
         self._loop = asyncio.get_running_loop()
+        self._token = _credential.for_loop(watch._token, self._loop)
         self._news = asyncio.Event()
         self._backlog = Backlog(self._wake)
         self._shared: Optional[SharedSocket] = None
@@ -31,12 +32,12 @@ class Pump:
         watch._sources.add(self)
         if not _address.is_redis(watch._url):
             query = Query(self._since, watch._mode, watch._max_rate, watch._silence)
-            self._shared = follow(Server(watch._url, watch._token), watch.job_id, query, self._backlog)
+            self._shared = follow(Server(watch._url, self._token), watch.job_id, query, self._backlog)
         if self._shared is None:
             self._begin_thread()
 
     def _begin_thread(self) -> None:
-        self._watch = self._outer._again(self._since)
+        self._watch = self._outer._again(self._since, self._token)
         threading.Thread(target=self._run, args=(self._watch,), name="milepost-watch", daemon=True).start()
 
     def _run(self, watch: Watch) -> None:

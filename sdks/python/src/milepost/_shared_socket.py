@@ -12,9 +12,10 @@ import time
 from collections import deque
 from typing import Any, Deque, NamedTuple, Optional
 
-from . import _http, _notice, _threads
+from . import _credential, _http, _notice, _threads
 from ._backlog import Backlog
 from ._backoff import LONGEST_WAIT, STABLE, Backoff
+from ._credential import Token
 from ._http_source import read_state
 from ._outcome import Failure, Lost, RetryLater
 from ._refused import WatchRefused
@@ -40,7 +41,7 @@ class NoSocket(Exception):
 
 class Server(NamedTuple):
     url: str
-    token: Optional[str]
+    token: Token
 
 
 _lock = threading.RLock()
@@ -89,6 +90,13 @@ class SharedSocket:
         self._is_closed = False
         self._is_lost = False
         self._why_refused = ""
+        self._rejections = _credential.Rejections(server.token)
+        self._asked = 0.0
+        self._renew_at: Optional[float] = None
+        """When to ask for the next token."""
+        self._present: Optional[str] = None
+        self._renewed: Optional[str] = None
+        """A token that the server has not been sent yet."""
         self._idle_since = time.monotonic()
         self._websocket: Optional[WebSocket] = None
         self._reading, self._writing = socket.socketpair()
@@ -188,7 +196,9 @@ class SharedSocket:
         """One connection, until it is lost or not needed. Returns how long the server asks to wait, if it does."""
         try:
             try:
+                self._asked, self._renew_at = time.monotonic(), None
                 self._websocket = WebSocket(*self._server, TIMEOUT)
+                self._present = self._websocket.token
                 self._converse(self._websocket)
             except NotAWebSocket as answer:
                 raise self._refusal(answer) from answer
@@ -211,15 +221,22 @@ class SharedSocket:
         with self._lock:
             self._begun.clear()
             self._left.clear()
+            self._renewed = None
             commands: list[Any] = [topic.subscribe() for topic in self._topics.values()]
         heard = time.monotonic()
         while not self._is_done():
             if commands:
                 websocket.send(commands, TIMEOUT)
                 commands = []
-            left = heard + self._silence - time.monotonic()
+            now = time.monotonic()
+            left = heard + self._silence - now
             if left <= 0:
                 raise Lost("the server does not answer in time")
+            if self._renew_at is not None:
+                if self._renew_at <= now:
+                    self._renew()
+                else:
+                    left = min(left, self._renew_at - now)
             if self._wait(websocket, left if self._topics else min(left, LINGER)):
                 messages = websocket.receive(self._silence)
                 heard = time.monotonic()
@@ -228,14 +245,39 @@ class SharedSocket:
             commands += self._changes()
         websocket.close(TIMEOUT)
 
+    def _renew(self) -> None:
+        """Asks for another token, in a thread: states go on meanwhile. Without one, the server closes the socket."""
+        self._renew_at = None
+
+        def ask() -> None:
+            try:
+                token = _credential.ask(self._server.token)
+            except Lost:
+                return
+            # The same one again would expire as soon.
+            if token and token != self._present:
+                with self._lock:
+                    self._renewed = token
+                self._wake()
+
+        try:
+            threading.Thread(target=ask, name="milepost-token", daemon=True).start()
+        except RuntimeError:
+            # There are no more threads.
+            pass
+
     def _changes(self) -> list[Any]:
-        """The commands of the loops that have begun or ended."""
+        """The commands of the loops that have begun or ended, and a new token."""
         with self._lock:
             # A job that was left and is watched again has to be left first.
             commands: list[Any] = [{"type": "unsubscribe", "job_id": each} for each in self._left]
             commands += [topic.subscribe() for topic in self._begun]
+            if self._renewed is not None:
+                self._present = self._renewed
+                commands.append({"type": "auth", "token": self._renewed})
             self._left.clear()
             self._begun.clear()
+            self._renewed = None
         return commands
 
     def _message(self, text: bytes) -> list[Any]:
@@ -256,6 +298,7 @@ class SharedSocket:
         topic = self._topics.get(job_id) if isinstance(job_id, str) else None
         if kind == "connected":
             self.has_connected = True
+            self._rejections.accept()
             if self._is_lost:
                 self._is_lost = False
                 _notice.notify(f"watching {self._names() or 'jobs'} works again")
@@ -263,6 +306,10 @@ class SharedSocket:
             topic.subscribed(event.get("known") is not False)
             if topic.is_over:
                 self._drop(topic)
+        elif kind == "token_expiring" and _credential.is_renewable(self._server.token):
+            seconds = event.get("in")
+            left = seconds if isinstance(seconds, (int, float)) else 0.0
+            self._renew_at = time.monotonic() + left / 3
         elif kind == "error" and topic is not None:
             self._reject(topic, str(event.get("problem")), str(event.get("message")))
         elif kind == "error":
@@ -283,6 +330,8 @@ class SharedSocket:
         return NoSocket(str(answer))
 
     def _reason(self, closed: Closed) -> Exception:
+        if closed.code == 4401:
+            return self._rejections.reject(self._why_refused or closed.reason, self._asked)
         if 4400 <= closed.code < 4500:
             return WatchRefused(closed.code - 4000, self._why_refused or closed.reason)
         if closed.code in (1002, 1007, 1009):

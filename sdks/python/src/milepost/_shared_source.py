@@ -8,6 +8,7 @@ from typing import Optional
 
 from . import _shared_socket
 from ._backlog import Backlog
+from ._credential import Token
 from ._http_source import HttpSource
 from ._shared_socket import NoSocket, Server, SharedSocket
 from ._source import Ended, Query
@@ -18,7 +19,7 @@ _TURN = 1.0
 
 
 class SharedSource:
-    def __init__(self, url: str, token: Optional[str], job_id: str) -> None:
+    def __init__(self, url: str, token: Token, job_id: str) -> None:
         self._server = Server(url, token)
         self._job_id = job_id
         self._stream = HttpSource(url, token, job_id)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Optional, Protocol
 
 from . import _address
+from ._credential import Token
 from ._refused import NoServer
 from ._state import State
 
@@ -45,7 +46,7 @@ class Source(Protocol):
         """Lets go of the connection."""
 
 
-def open_source(url: str, token: Optional[str], job_id: str) -> Source:
+def open_source(url: str, token: Token, job_id: str) -> Source:
     """The source for that kind of URL. It does not connect yet."""
     if _address.is_redis(url):
         try:

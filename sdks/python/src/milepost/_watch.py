@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Optional, Protocol, TypeVar
 
-from . import _notice
+from . import _credential, _notice
 from ._backoff import LONGEST_WAIT, STABLE, Backoff
+from ._credential import Token
 from ._cursor import Cursor
 from ._outcome import Failure, RetryLater
 from ._source import Ended, Query, Source, open_source
@@ -38,7 +39,7 @@ class Watch:
     def __init__(
         self,
         url: str,
-        token: Optional[str],
+        token: Token,
         job_id: str,
         since: Optional[str],
         mode: str,
@@ -71,6 +72,7 @@ class Watch:
         return self._state.position if self._state is not None else self._since
 
     def __iter__(self) -> Iterator[State]:
+        _credential.check_sync(self._token)
         source = open_source(self._url, self._token, self._job_id)
         self._sources.add(source)
         try:
@@ -152,6 +154,6 @@ class Watch:
     ) -> None:
         self.close()
 
-    def _again(self, since: Optional[str]) -> Watch:
+    def _again(self, since: Optional[str], token: Token) -> Watch:
         """The same for one loop, which may be closed alone, after that position."""
-        return Watch(self._url, self._token, self._job_id, since, self._mode, self._max_rate, self._silence)
+        return Watch(self._url, token, self._job_id, since, self._mode, self._max_rate, self._silence)

@@ -10,6 +10,7 @@ import struct
 from typing import NamedTuple, Optional
 
 from ._connection import Connection
+from ._credential import Token
 from ._outcome import Lost
 
 MAX_MESSAGE = 1 << 20
@@ -90,7 +91,7 @@ class Frames:
 class WebSocket:
     """An open socket. One thread owns it."""
 
-    def __init__(self, url: str, token: Optional[str], timeout: float) -> None:
+    def __init__(self, url: str, token: Token, timeout: float) -> None:
         """Connects. Raises Lost, or NotAWebSocket."""
         key = base64.b64encode(os.urandom(16)).decode()
         self._connection = Connection(url, token)
@@ -110,6 +111,11 @@ class WebSocket:
         self._message = bytearray()
         self._has_read = False
         self._closed: Optional[Closed] = None
+
+    @property
+    def token(self) -> Optional[str]:
+        """What it was opened with."""
+        return self._connection.token
 
     def fileno(self) -> int:
         """For `select`. There may be something to read although the file has none: see `has_pending`."""
