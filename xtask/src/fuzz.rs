@@ -11,14 +11,16 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 
 /// A step for each target, or for the one that is named.
 pub(crate) fn steps(arguments: &[String]) -> Result<Vec<Step>, String> {
-    let (mut named, mut seconds) = (None, 60);
+    let (mut named, mut seconds, mut keeps) = (None, 60, false);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         if argument == "--seconds" {
             let value = arguments.next().and_then(|value| value.parse().ok());
             seconds = value.filter(|&s| s > 0_u32).ok_or("--seconds takes a number from 1")?;
+        } else if argument == "--keep" {
+            keeps = true;
         } else if argument.starts_with('-') || named.is_some() {
-            return Err(format!("fuzz [TARGET] [--seconds N], and not {argument}"));
+            return Err(format!("fuzz [TARGET] [--seconds N] [--keep], and not {argument}"));
         } else {
             named = Some(argument.clone());
         }
@@ -41,25 +43,60 @@ pub(crate) fn steps(arguments: &[String]) -> Result<Vec<Step>, String> {
         Ok(Outcome::Passed)
     })];
     for target in chosen {
-        steps.push(Step::new("fuzz", "one target", move || fuzz(&target, seconds)));
+        steps.push(Step::new("fuzz", "one target", move || fuzz(&target, seconds, keeps)));
     }
     Ok(steps)
 }
 
-fn fuzz(target: &str, seconds: u32) -> Result<Outcome, Failure> {
-    let host = host().ok_or_else(|| Failure::Found("rustc -vV names no host".into()))?;
-    let corpus = format!("target/fuzz/corpus/{target}");
-    fs::create_dir_all(root().join(&corpus))
-        .map_err(|error| Failure::Found(format!("{corpus}: {error}")))?;
+fn fuzz(target: &str, seconds: u32, keeps: bool) -> Result<Outcome, Failure> {
+    let (corpus, kept) =
+        (format!("target/fuzz/corpus/{target}"), format!("fuzz/corpus/{target}.tar.gz"));
+    if !root().join(&corpus).exists() {
+        make(&corpus)?;
+        if root().join(&kept).exists() {
+            Shell::new("tar").args("-xzf").arg(&kept).arg("-C").arg(&corpus).run()?;
+        }
+    }
     // What it finds goes to the first folder; the second one is only read.
-    Shell::new(root().join(format!("target/fuzz/{host}/release/{target}")))
-        .arg(&corpus)
-        .arg(format!("fuzz/seeds/{target}"))
+    run(target, &[&corpus, &format!("fuzz/seeds/{target}")])?
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix=target/fuzz/{target}-"))
-        .args("-max_len=4096 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1")
+        .args("-rss_limit_mb=1024 -print_final_stats=1")
         .run()?;
+    if keeps {
+        keep(target, &corpus, &kept)?;
+    }
     Ok(Outcome::Passed)
+}
+
+/// Packs the inputs that cover the most, so that a later run begins with them.
+fn keep(target: &str, corpus: &str, kept: &str) -> Result<(), Failure> {
+    let smallest = format!("target/fuzz/smallest/{target}");
+    let _ = fs::remove_dir_all(root().join(&smallest));
+    make(&smallest)?;
+    make("fuzz/corpus")?;
+    let folders = [&*smallest, &format!("fuzz/seeds/{target}"), corpus];
+    run(target, &folders)?.arg("-set_cover_merge=1").run()?;
+    // The same inputs give the same file.
+    let tar = Shell::new("tar").env("GZIP", "-n").args("--sort=name --mtime=@0 --mode=0644");
+    tar.args("--owner=0 --group=0 --numeric-owner -czf")
+        .arg(kept)
+        .arg("-C")
+        .arg(&smallest)
+        .arg(".")
+        .run()
+}
+
+/// A run of a target, without its arguments.
+fn run(target: &str, folders: &[&str]) -> Result<Shell, Failure> {
+    let host = host().ok_or_else(|| Failure::Found("rustc -vV names no host".into()))?;
+    let shell = Shell::new(root().join(format!("target/fuzz/{host}/release/{target}")));
+    Ok(folders.iter().fold(shell, Shell::arg).args("-max_len=4096 -timeout=5"))
+}
+
+fn make(folder: &str) -> Result<(), Failure> {
+    fs::create_dir_all(root().join(folder))
+        .map_err(|error| Failure::Found(format!("{folder}: {error}")))
 }
 
 /// Each file in `fuzz/targets` is one.

@@ -25,10 +25,13 @@ Usage: cargo xtask COMMAND
   test [STEP…]                   everything that has to pass: setup, lint, the tests; or only the named steps
   lint [STEP…]                   formatting, lints, types and documentation; or only the named steps
   setup                          install what the tests need, beyond Rust, Python 3.9 and Node 20
-  fuzz [TARGET] [--seconds N]    fuzz all targets, or one, each so long (60)
+  fuzz [TARGET] [--seconds N] [--keep]
+                                 fuzz all targets, or one, each so long (60); --keep packs what was found into fuzz/corpus
   bench [ARGUMENT…]              the benchmarks, release build; `cargo xtask bench --help`
   faults [NAME…] [ARGUMENT…]     every fault, or one, release build; `cargo xtask faults --help`
-  soak [--minutes N] [--redis]   an instance, abused for so long (20), release build; --redis: two, with a Redis that restarts
+  soak [--minutes N] [--redis | --tokens]
+                                 an instance, abused for so long (20), release build; --redis: two, with a Redis that restarts;
+                                 --tokens: watchers whose tokens expire
   simulate [--seeds N]           hubs, reporters and watchers on simulated time and network; --seed N: one run again
   release --dry-run              pack crates, wheel and npm package; install each in an empty place and run it
   steps                          the names of all steps
