@@ -1,10 +1,10 @@
 //! Exit codes, and the one line that goes with a failure.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process;
 
-use crate::bars::sanitized;
+use crate::bars::{escaped_json, sanitized};
 
 /// What the process exits with. `milepost --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,14 @@ pub(crate) fn warn(problem: impl fmt::Display) {
     let line = format!("milepost: {}\n", sanitized(&problem.to_string()));
     // Unlike `eprintln!`, no panic if stderr is closed or full.
     let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// One line of a server's JSON on stdout. On a terminal it cannot steer that.
+pub(crate) fn print_json(json: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let json = if stdout.is_terminal() { escaped_json(json) } else { json.into() };
+    writeln!(stdout, "{json}")?;
+    stdout.flush()
 }
 
 /// After printing to stdout: exits quietly if the output is closed.

@@ -14,17 +14,19 @@ use support::{
     text,
 };
 
-/// A watcher that is connected, so that what is reported from now on is seen as it comes.
-fn watching(server: &Server, arguments: &[&str]) -> Child {
-    let before = connections(server);
+/// A watcher that has subscribed to these jobs, so that what is reported from now on is seen as it comes.
+fn watching(server: &Server, arguments: &[&str], jobs: &[&str]) -> Child {
+    let before: Vec<_> = jobs.iter().map(|job| watchers(server, job)).collect();
     let child = server.milepost(&[&["watch"], arguments].concat()).spawn().unwrap();
-    eventually("it watches", || (connections(server) > before).then_some(()));
+    for (job, before) in jobs.iter().zip(before) {
+        eventually("it watches", || (watchers(server, job) > before).then_some(()));
+    }
     child
 }
 
-/// Since the start: one that a watcher before has not closed yet may end meanwhile.
-fn connections(server: &Server) -> u64 {
-    server.get("/ws/stats").unwrap()["stats"]["total_connections"].as_u64().unwrap()
+fn watchers(server: &Server, job: &str) -> u64 {
+    let watchers = server.get(&format!("/watchers?job_id={job}")).unwrap();
+    watchers["watchers"][job].as_u64().unwrap()
 }
 
 #[test]
@@ -33,7 +35,7 @@ fn in_a_pipe_changes_are_lines_and_the_exit_code_is_the_outcome() {
     for (status, code) in [("completed", 0), ("failed", 1), ("cancelled", 3)] {
         let id = format!("job-{status}");
         server.report(&id, r#"{"stage":"one","progress":0.1}"#);
-        let child = watching(&server, &[&id]);
+        let child = watching(&server, &[&id], &[&id]);
         for thousandth in 100..=200 {
             server.report(&id, &format!(r#"{{"progress":{}}}"#, f64::from(thousandth) / 1000.0));
         }
@@ -57,7 +59,7 @@ fn in_a_pipe_changes_are_lines_and_the_exit_code_is_the_outcome() {
 fn json_is_each_state_as_the_server_has_it() {
     let server = Server::start();
     server.report("a", r#"{"progress":0.123456789012345678,"x":[1]}"#);
-    let child = watching(&server, &["--json", "a"]);
+    let child = watching(&server, &["--json", "a"], &["a"]);
     server.report("a", r#"{"status":"completed","result":7}"#);
     let output = finish(child);
     let lines: Vec<Value> =
@@ -70,7 +72,7 @@ fn json_is_each_state_as_the_server_has_it() {
 fn several_jobs_end_with_the_worst_outcome() {
     let server = Server::start();
     server.report("late", r#"{"status":"completed"}"#);
-    let child = watching(&server, &["late", "a", "b"]);
+    let child = watching(&server, &["late", "a", "b"], &["a", "b"]);
     server.report("a", r#"{"status":"completed"}"#);
     server.report("b", r#"{"status":"failed","error":"broken"}"#);
     let output = finish(child);
@@ -93,7 +95,7 @@ fn a_server_that_restarts_is_found_again() {
     let config = || Config { data_dir: Some(folder.clone()), ..Config::default() };
     let server = Server::on("127.0.0.1:0".parse().unwrap(), config());
     server.report("a", r#"{"progress":0.5,"stage":"s"}"#);
-    let child = watching(&server, &["a"]);
+    let child = watching(&server, &["a"], &["a"]);
     let address = server.stop();
     let server = Server::on(address, config());
     server.report("a", r#"{"status":"completed"}"#);
@@ -163,6 +165,25 @@ fn words_from_a_socket_do_not_steer_the_terminal() {
 }
 
 #[test]
+fn json_on_a_terminal_does_not_steer_it_and_has_the_same_value() {
+    let server = Server::start();
+    let message = "a\u{9b}2J\u{7f}\u{202e}b";
+    server.report("a", &format!(r#"{{"status":"completed","message":"{message}"}}"#));
+    for command in ["watch --json a", "status --json a", "jobs --json"] {
+        let line = format!("stty -onlcr; exec {} {command} --server {}", binary(), server.url());
+        let output = finish(on_terminal(&line).spawn().unwrap());
+        let json = text(&output.stdout);
+        assert!(!json.trim_end().chars().any(|c| c.is_control() || c == '\u{202e}'), "{json:?}");
+        let state: Value = serde_json::from_str(json.trim_end()).unwrap();
+        assert_eq!(state["message"], message);
+        // A program receives it as it is.
+        let piped =
+            finish(server.milepost(&command.split(' ').collect::<Vec<_>>()).spawn().unwrap());
+        assert!(text(&piped.stdout).contains(message), "{command}");
+    }
+}
+
+#[test]
 fn an_unknown_job_ends_with_the_timeout_and_is_no_failure() {
     let server = Server::start();
     server.report("a", r#"{"status":"completed"}"#);
@@ -176,7 +197,7 @@ fn an_unknown_job_ends_with_the_timeout_and_is_no_failure() {
 fn a_selected_job_that_the_server_forgets_is_given_up() {
     let server = Server::start();
     server.report("w-1", "{}");
-    let child = watching(&server, &["--prefix", "w-", "--timeout", "2"]);
+    let child = watching(&server, &["--prefix", "w-", "--timeout", "2"], &["w-1"]);
     ureq::delete(format!("{}/jobs/w-1", server.url())).call().unwrap();
     let output = finish(child);
     assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
@@ -193,7 +214,7 @@ fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
         server.report(id, update);
     }
     let filters = [&["--prefix", "x-"][..], &["--tag", "t"], &["--q", "X-"]];
-    let children = filters.map(|filter| watching(&server, filter));
+    let children = filters.map(|filter| watching(&server, filter, &["x-1"]));
     server.report("x-1", r#"{"status":"completed"}"#);
     for child in children {
         let output = finish(child);
@@ -203,14 +224,11 @@ fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
         assert!(lines.lines().any(|line| line.starts_with("x-1 done ")), "{lines}");
     }
     server.report("y-1", r#"{"tags":["u"]}"#);
-    let child = watching(&server, &["--tag", "u"]);
+    let child = watching(&server, &["--tag", "u"], &["y-1"]);
     // It begins only as the last one ends.
     server.report("y-2", r#"{"tags":["u"]}"#);
     server.report("y-1", r#"{"status":"completed"}"#);
-    eventually("it joins", || {
-        let watchers = server.get("/watchers?job_id=y-2")?;
-        (watchers["watchers"]["y-2"] == 1).then_some(())
-    });
+    eventually("it joins", || (watchers(&server, "y-2") == 1).then_some(()));
     server.report("y-2", r#"{"status":"cancelled"}"#);
     let output = finish(child);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
@@ -323,7 +341,7 @@ fn what_the_shell_prints_after_ctrl_z_is_below_the_rows() {
 #[test]
 fn ctrl_c_is_130() {
     let server = Server::start();
-    let child = watching(&server, &["a"]);
+    let child = watching(&server, &["a"], &["a"]);
     kill("INT", child.id());
     assert_eq!(finish(child).status.code(), Some(130));
 }

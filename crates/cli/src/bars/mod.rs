@@ -16,7 +16,7 @@ pub(crate) use bar_line::{RowOptions, bar_line};
 pub(crate) use block::Block;
 pub(crate) use child_counts::{counts_in_words, grouped, known, named};
 pub(crate) use screen::Screen;
-pub(crate) use summary::{JobSummary, PAUSED, last_line, percent, sanitized};
+pub(crate) use summary::{JobSummary, PAUSED, escaped_json, last_line, percent, sanitized};
 pub(crate) use suspension::Suspension;
 pub(crate) use terminal::{Terminal, colours, columns, rows};
 pub(crate) use times::{JobTimes, ago, clock, since, time_taken, utc};

@@ -252,6 +252,23 @@ pub(crate) fn sanitized(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// JSON from elsewhere with the same value, in which escapes stand for what would steer the terminal.
+pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(steers) {
+        return Cow::Borrowed(json);
+    }
+    let escaped = json.chars().fold(String::new(), |mut text, c| {
+        // These are all below U+FFFF. Between the values of a state there are none.
+        if steers(c) {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+        text
+    });
+    Cow::Owned(escaped)
+}
+
 /// Control characters, and those that reorder what stands beside them.
 fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -13,7 +13,7 @@ use crate::argument_values::{keyword, status};
 use crate::bars::{Block, Suspension, Terminal, columns, rows};
 use crate::client::{Client, JobsPage, RequestError, ServerArgs};
 use crate::complete;
-use crate::exit::{ExitCode, complain, printed, warn};
+use crate::exit::{ExitCode, complain, print_json, printed, warn};
 use crate::serve::asked_to_stop;
 pub(crate) use children::children;
 use table::lines;
@@ -107,7 +107,7 @@ impl Args {
             return self.keep_showing(client, &terminal);
         }
         if self.json {
-            return match self.each(&client, |json| writeln!(io::stdout(), "{json}")) {
+            return match self.each(&client, print_json) {
                 Ok(printing) => printed(printing),
                 Err(error) => complain(&error, error.exit_code()),
             };

@@ -17,7 +17,7 @@ use crate::bars::{
 };
 use crate::client::{Client, ServerArgs};
 use crate::complete;
-use crate::exit::{ExitCode, complain, printed};
+use crate::exit::{ExitCode, complain, print_json, printed};
 use crate::run::page;
 pub(crate) use timeline::Timeline;
 use tree::tree;
@@ -40,9 +40,7 @@ impl Args {
         let answer = Client::new(self.server.url())
             .and_then(|client| client.state(&self.job).map(|state| (client, state)));
         match answer {
-            Ok((_, Some(state))) if self.json => {
-                printed(writeln!(io::stdout(), "{}", state.json()))
-            }
+            Ok((_, Some(state))) if self.json => printed(print_json(state.json())),
             Ok((client, Some(state))) => {
                 let link = self.server.http_url().ok().map(|url| page(url, &self.job));
                 let log = log_size(&client, &self.job);

@@ -10,7 +10,7 @@ use super::plain::LastPrinted;
 use super::rows::{Scroll, rows, summary};
 use super::watched_jobs::{ConnectionState, WatchedJobs};
 use crate::bars::{Block, Suspension, Terminal, columns, sanitized};
-use crate::exit::warn;
+use crate::exit::{print_json, warn};
 
 /// One of three ways to show jobs. They fail if the output is closed.
 pub(super) enum View {
@@ -80,7 +80,7 @@ impl View {
         match self {
             // The next tick draws it.
             Self::Bars(_) => Ok(()),
-            Self::Json => print(state.json()),
+            Self::Json => print_json(state.json()),
             Self::Plain { printed } => {
                 printed.resize_with(watched_jobs.watched().len(), LastPrinted::default);
                 let line = index.and_then(|index| {
