@@ -95,6 +95,26 @@ test('a job’s page shows its progress, course and outcome', async () => {
   noFaults();
 });
 
+test('a page that opens late shows the whole run', async () => {
+  await server.report('film', { stage: 'analyzing', progress: 0 });
+  // More than the 32 states that the server keeps: the beginning is in the samples and stages only.
+  const updates = Array.from({ length: 60 }, (_, index) => ({ job_id: 'film', stage: 'rendering', progress: (31 + index) / 100 }));
+  await server.reportMany(updates);
+  const { states } = await (await fetch(`${server.url}/jobs/film/history`)).json();
+  assert.ok(states.length < updates.length && states[0].progress > 0.5, `${states.length} states`);
+  const page = await open('/?job=film');
+  const chart = page.locator('.chart svg');
+  await reads(page, '.timeline', /analyzing[^]*rendering[^]*now/);
+  assert.match((await chart.getAttribute('aria-label')) ?? '', /from 0 % to 90 % /);
+  // The line begins at the bottom left of the chart.
+  const points = (await chart.locator('polyline.line').first().getAttribute('points')) ?? '';
+  const bottomLeft = await chart.locator('line.grid').first().evaluate((line) => ['x1', 'y1'].map((name) => Number(line.getAttribute(name))));
+  assert.deepEqual(points.split(' ')[0].split(',').map(Number), bottomLeft);
+  await page.getByText('As a table').click();
+  await reads(page, '.samples', /90 %\s*rendering[^]*0 %\s*analyzing/);
+  noFaults();
+});
+
 test('long errors, messages and metadata open on demand', async () => {
   const error = `Traceback (most recent call last):\n${'  File "worker.py", line 7, in step\n    run()\n'.repeat(40)}ValueError: no such table: orders`;
   const keys = Object.fromEntries(Array.from({ length: 70 }, (_, index) => [`key_${index}`, index === 0 ? `${'x'.repeat(600)}END` : index]));
