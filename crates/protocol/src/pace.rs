@@ -16,7 +16,9 @@ pub(crate) struct Pace {
     gained: f64,
     elapsed: f64,
     changes: f64,
-    /// The same three, but earlier steps count less: see [`memory`].
+    /// How irregular the steps are: the sum of the squares of how much longer or shorter each took than by the rate before it.
+    strayed: f64,
+    /// Gain, time and changes once more, but earlier steps count less: see [`memory`](Self::memory).
     recent_gain: f64,
     recent_time: f64,
     recent_changes: f64,
@@ -25,10 +27,16 @@ pub(crate) struct Pace {
     eta_high: f64,
 }
 
-/// A step of a job that has just begun counts half as much after this time, in milliseconds; …
-const SHORTEST_MEMORY: f64 = 30_000.0;
-/// … later, after this share of the time elapsed.
+/// A step counts half as much after this time at the latest, in milliseconds, …
+const MOST_MEMORY: f64 = 30_000.0;
+/// … or after this share of the time elapsed, if that is longer; …
 const MEMORY_SHARE: f64 = 0.2;
+/// … and sooner if the steps are regular: after as many as tell the rate to a sixth. The relative error of a mean of n steps is how much they
+/// differ, over the root of n. …
+const MEMORY_STRAYED: f64 = 40.0;
+/// … But not before so many steps, nor before this time, in milliseconds.
+const LEAST_MEMORY_STEPS: f64 = 10.0;
+const LEAST_MEMORY: f64 = 5_000.0;
 
 /// There is no estimate before the progress was seen to grow for so long, so often and by so much.
 const MIN_ELAPSED: f64 = 10_000.0;
@@ -77,7 +85,7 @@ impl Basis {
 
 impl Pace {
     /// How many bytes a pace has when it is encoded.
-    pub(crate) const ENCODED: usize = 80;
+    pub(crate) const ENCODED: usize = 88;
 
     /// That of an attempt whose progress has been `progress` since `at`.
     pub(crate) fn since(at: f64, progress: f64) -> Self {
@@ -98,16 +106,32 @@ impl Pace {
         }
         let gain = progress - self.progress;
         let time = if now > self.at { now - self.at } else { 0.0 };
+        if self.recent_gain > 0.0 {
+            let stray = time - gain * self.recent_time / self.recent_gain;
+            self.strayed += stray * stray;
+        }
         self.gained += gain;
         self.elapsed += time;
         self.changes += 1.0;
-        let kept = memory(self.elapsed);
+        let kept = self.memory();
         let kept = kept / (kept + time);
         self.recent_gain = self.recent_gain * kept + gain;
         self.recent_time = self.recent_time * kept + time;
         self.recent_changes = self.recent_changes * kept + 1.0;
         (self.at, self.progress) = (now, progress);
         Some(self)
+    }
+
+    /// After how much time a step counts half as much.
+    fn memory(&self) -> f64 {
+        let most = (MEMORY_SHARE * self.elapsed).max(MOST_MEMORY);
+        if self.changes < MIN_CHANGES || self.elapsed <= 0.0 {
+            return most;
+        }
+        // Both are so many steps, times how long one takes.
+        let for_steps = LEAST_MEMORY_STEPS * self.elapsed / self.changes;
+        let for_strayed = MEMORY_STRAYED * self.strayed / self.elapsed;
+        for_steps.max(for_strayed).max(LEAST_MEMORY).min(most)
     }
 
     /// While the attempt is queued or paused, or after it was lost: time does not count until the next update.
@@ -175,6 +199,7 @@ impl Pace {
             self.gained,
             self.elapsed,
             self.changes,
+            self.strayed,
             self.recent_gain,
             self.recent_time,
             self.recent_changes,
@@ -190,12 +215,12 @@ impl Pace {
     /// The pace that was stored. None if the bytes are not one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks::<8>();
-        let numbers: [[u8; 8]; 10] = numbers.try_into().ok()?;
+        let numbers: [[u8; 8]; 11] = numbers.try_into().ok()?;
         let numbers = numbers.map(f64::from_be_bytes);
         if !rest.is_empty() || !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
             return None;
         }
-        let [at, progress, gained, elapsed, changes, ..] = numbers;
+        let [at, progress, gained, elapsed, changes, strayed, ..] = numbers;
         let [.., recent_gain, recent_time, recent_changes, eta, eta_high] = numbers;
         Some(Self {
             at,
@@ -203,6 +228,7 @@ impl Pace {
             gained,
             elapsed,
             changes,
+            strayed,
             recent_gain,
             recent_time,
             recent_changes,
@@ -215,12 +241,6 @@ impl Pace {
     pub(crate) fn progress(&self) -> f64 {
         self.progress
     }
-}
-
-/// After how much time a step counts half as much.
-fn memory(elapsed: f64) -> f64 {
-    let share = MEMORY_SHARE * elapsed;
-    if share > SHORTEST_MEMORY { share } else { SHORTEST_MEMORY }
 }
 
 /// Whether an estimate is so near to the one in the state that the latter stays.

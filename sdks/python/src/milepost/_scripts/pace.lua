@@ -1,8 +1,8 @@
 -- When an attempt is expected to complete, from how its progress has grown: spec/README.md, section 3. crates/protocol (pace.rs)
 -- explains each number, computes the same ones to the last digit, and stores the same bytes.
 --
--- The pace of an attempt is ten doubles, big-endian: at, progress, gained, elapsed, changes, recent gain, recent time,
--- recent changes, eta, eta_high.
+-- The pace of an attempt is eleven doubles, big-endian: at, progress, gained, elapsed, changes, strayed, recent gain, recent
+-- time, recent changes, eta, eta_high.
 
 -- A moment, in milliseconds since 1970, as RFC 3339.
 local function instant(millis)
@@ -62,22 +62,33 @@ local function by_usual(usual, started, now)
   return started + median, math.floor(started + ninth + 0.5)
 end
 
+-- After how many milliseconds a step counts half as much.
+local function memory_of(changes, elapsed, strayed)
+  local most = math.max(30000, 0.2 * elapsed)
+  if changes < 3 or elapsed <= 0 then
+    return most
+  end
+  return math.min(most, math.max(5000, 10 * elapsed / changes, 40 * strayed / elapsed))
+end
+
 -- Returns the pace after an update at `now`, in milliseconds, and `eta` and `eta_high`, in milliseconds since 1970, and their basis, or
 -- nil. `known_at` and `known_progress` are those of the previous state, if it says since when it has had its progress. `usual_eta` and
 -- `usual_high` come from by_usual.
 local function advance(pace, known_at, known_progress, now, progress, is_running, was_lost, usual_eta, usual_high)
-  local FORMAT = '>dddddddddd'
-  local at, last, gained, elapsed, changes, recent_gain, recent_time, recent_changes, eta, eta_high
+  local FORMAT = '>ddddddddddd'
+  local at, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, eta, eta_high
   if pace then
-    at, last, gained, elapsed, changes, recent_gain, recent_time, recent_changes, eta, eta_high = struct.unpack(FORMAT, pace)
+    at, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, eta, eta_high
+      = struct.unpack(FORMAT, pace)
   else
-    at, last, gained, elapsed, changes, recent_gain, recent_time, recent_changes, eta, eta_high = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    at, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, eta, eta_high
+      = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
   end
   if not is_running then
     if not pace then
       last = progress
     end
-    return struct.pack(FORMAT, 0, last, gained, elapsed, changes, recent_gain, recent_time, recent_changes, 0, 0)
+    return struct.pack(FORMAT, 0, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, 0, 0)
   end
   if was_lost then
     at, eta, eta_high = 0, 0, 0
@@ -94,8 +105,12 @@ local function advance(pace, known_at, known_progress, now, progress, is_running
     at, last = now, progress
   elseif progress > last then
     local gain, time = progress - last, math.max(0, now - at)
+    if recent_gain > 0 then
+      local stray = time - gain * recent_time / recent_gain
+      strayed = strayed + stray * stray
+    end
     gained, elapsed, changes = gained + gain, elapsed + time, changes + 1
-    local kept = math.max(30000, 0.2 * elapsed)
+    local kept = memory_of(changes, elapsed, strayed)
     kept = kept / (kept + time)
     recent_gain, recent_time, recent_changes = recent_gain * kept + gain, recent_time * kept + time, recent_changes * kept + 1
     at, last = now, progress
@@ -126,7 +141,7 @@ local function advance(pace, known_at, known_progress, now, progress, is_running
   elseif math.abs(new_eta - eta) > 0.1 * (eta - now) or math.abs(new_high - eta_high) > 0.1 * (eta_high - now) then
     eta, eta_high = new_eta, new_high
   end
-  pace = struct.pack(FORMAT, at, last, gained, elapsed, changes, recent_gain, recent_time, recent_changes, eta, eta_high)
+  pace = struct.pack(FORMAT, at, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, eta, eta_high)
   if new_eta then
     return pace, eta, eta_high, basis
   end
