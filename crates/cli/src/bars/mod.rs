@@ -19,7 +19,7 @@ pub(crate) use screen::Screen;
 pub(crate) use summary::{JobSummary, PAUSED, escaped_json, last_line, percent, sanitized};
 pub(crate) use suspension::Suspension;
 pub(crate) use terminal::{Terminal, colours, columns, rows};
-pub(crate) use times::{JobTimes, ago, clock, since, time_taken, utc};
+pub(crate) use times::{JobTimes, SILENCE, ago, clock, since, time_taken, utc};
 
 /// Redraws a second, at most.
 pub(crate) const MAX_REDRAWS: u8 = 10;

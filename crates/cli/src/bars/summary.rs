@@ -30,7 +30,9 @@ pub(crate) struct JobSummary {
     pub(crate) counts: Option<String>,
     /// How many children it has, if it has any.
     pub(crate) children: Option<Children>,
-    /// Whether the worker's own `time_left` is shown: not if the state estimates when the job completes, nor while nothing moves.
+    /// Nothing moves: neither a rate nor a time left is shown.
+    pub(crate) stands: bool,
+    /// Whether the worker's own `time_left` is shown: not if the state estimates when the job completes.
     pub(crate) shows_time_left: bool,
     /// How fast it advances, if the state says so and its worker does not.
     pub(crate) estimated_rate: Option<String>,
@@ -52,6 +54,7 @@ impl JobSummary {
             health: None,
             counts: None,
             children: None,
+            stands: false,
             shows_time_left: true,
             estimated_rate: None,
             left: None,
@@ -62,12 +65,12 @@ impl JobSummary {
         let view = state.view();
         let health = state.health().filter(|health| *health != Health::Ok);
         let request = request(state);
-        let moves = health.is_none() && request != Some(PAUSED);
         let times = JobTimes::of(state);
         Self {
             counts: counts(&view),
             health,
-            shows_time_left: moves && times.eta.is_none(),
+            stands: health.is_some() || request == Some(PAUSED),
+            shows_time_left: times.eta.is_none(),
             estimated_rate: times.rate(),
             left: None,
             status: state.status(),
@@ -129,20 +132,30 @@ impl JobSummary {
         parts.join(" · ")
     }
 
-    /// How fast it advances: as its worker says, such as `12 MB/s`, or else by the state's estimate. None after the end.
+    fn moves(&self) -> bool {
+        !self.stands && !self.status.is_end()
+    }
+
+    /// The same while its worker is silent.
+    pub(crate) fn standing(self) -> Self {
+        Self { stands: true, ..self }
+    }
+
+    /// How fast it advances: as its worker says, such as `12 MB/s`, or else by the state's estimate. None after the end, and while
+    /// nothing moves.
     pub(crate) fn rate(&self) -> Option<&str> {
-        self.reported_rate().or(self.estimated_rate.as_deref().filter(|_| !self.status.is_end()))
+        self.reported_rate().or(self.estimated_rate.as_deref().filter(|_| self.moves()))
     }
 
     fn reported_rate(&self) -> Option<&str> {
         let rate = self.metadata.get(RATE).and_then(Value::as_str);
-        rate.filter(|_| !self.status.is_end())
+        rate.filter(|_| self.moves())
     }
 
     /// In words, how long its worker says that it still takes. None if that is not shown.
     pub(crate) fn reported_left(&self) -> Option<String> {
         let seconds = self.metadata.get(TIME_LEFT).and_then(Value::as_f64)?;
-        let is_shown = seconds >= 1.0 && self.shows_time_left && !self.status.is_end();
+        let is_shown = seconds >= 1.0 && self.shows_time_left && self.moves();
         is_shown.then(|| format!("{} left", duration(seconds)))
     }
 
@@ -386,6 +399,11 @@ mod tests {
         };
         assert_eq!(row(r#","health":"ok""#), "s · 1:15 min left");
         assert_eq!(row(r#","health":"lost""#), "s");
+        let state = format!(
+            r#""status":"processing","stage":"s","metadata":{{"time_left":75,"rate":"9 MB/s"}}"#
+        );
+        assert_eq!(summary(&state).details(), "s · 9 MB/s · 1:15 min left");
+        assert_eq!(summary(&state).standing().details(), "s");
         assert_eq!(row(r#","health":"stalled","eta":"2024-01-01T00:04:00Z""#), "s");
         let pause = r#","cancellable":true,"requested":{"action":"pause","at":"t"}"#;
         assert_eq!(row(pause), "pausing… · s · 1:15 min left");

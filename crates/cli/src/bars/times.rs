@@ -26,7 +26,13 @@ pub(crate) struct JobTimes {
     pub(crate) eta_high: Option<Timestamp>,
     /// Progress a second, 0…1, if the estimate is based on one.
     rate: Option<f64>,
+    /// Its worker has something to report, and the state says nothing of its health.
+    may_be_silent: bool,
 }
+
+/// After this, a running job is shown as silent of whose health the server says nothing. Pages have the same number:
+/// docs/decisions/0037.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Fields of the state. They may be of any type: a worker's own pass through.
 #[derive(Default, Deserialize)]
@@ -61,6 +67,9 @@ impl JobTimes {
         let estimate = |value: &Value| moment(value).filter(|_| moves);
         let eta = estimate(&fields.eta);
         let by_rate = eta.filter(|_| fields.eta_basis == "rate");
+        let view = state.view();
+        // While children run, their parent's worker may have nothing to report.
+        let children_run = view.children.is_some_and(|children| children.processing > 0);
         Self {
             started: moment(&fields.started_at),
             seen,
@@ -68,7 +77,8 @@ impl JobTimes {
             ended: ended.filter(|_| state.status().is_end()),
             eta,
             eta_high: estimate(&fields.eta_high),
-            rate: rate_of(state.view().progress, moment(&fields.progressed_at), by_rate),
+            rate: rate_of(view.progress, moment(&fields.progressed_at), by_rate),
+            may_be_silent: moves && state.health().is_none() && !children_run,
         }
     }
 
@@ -78,9 +88,15 @@ impl JobTimes {
         (self.ended.is_none() || !took.is_zero()).then_some(took)
     }
 
-    /// In words, how long it still takes. None if the state has no estimate.
+    /// Whether its worker has been silent for [`SILENCE`], and the state does not say that this is all right.
+    pub(crate) fn is_silent(&self, now: Timestamp) -> bool {
+        self.may_be_silent && self.seen.is_some_and(|seen| now.since(seen) >= SILENCE)
+    }
+
+    /// In words, how long it still takes. None if the state has no estimate, or its worker is silent.
     pub(crate) fn left(&self, now: Timestamp) -> Option<String> {
-        Some(time_left(self.eta?, self.eta_high, now))
+        let eta = self.eta.filter(|_| !self.is_silent(now))?;
+        Some(time_left(eta, self.eta_high, now))
     }
 
     /// In words, how fast it advances: `2.5 %/s`. None if the state has no estimate that is based on the rate.
@@ -229,6 +245,20 @@ mod tests {
         let ended = format!(r#""status":"completed",{eta}"#);
         assert_eq!(clock(&ended).as_deref(), Some("1:00"));
         assert_eq!(times(r#""status":"queued""#).clock(now), None);
+    }
+
+    #[test]
+    fn a_silent_worker_has_no_time_left() {
+        let left = |seconds: i64, rest: &str| {
+            let moments = r#""last_seen_at":"2026-01-01T00:00:00Z","eta":"2026-01-01T00:10:00Z""#;
+            let seen = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+            let now = Timestamp::from_micros(seen.as_micros() + seconds * 1_000_000);
+            times(&format!(r#"{moments},"status":"processing"{rest}"#)).left(now).is_some()
+        };
+        assert!(left(29, "") && !left(30, ""));
+        assert!(left(30, r#","health":"ok""#), "the server knows");
+        let children = r#","children":{"expected":1,"queued":0,"processing":1,"completed":0,"failed":0,"cancelled":0,"lost":0}"#;
+        assert!(left(30, children), "its children run");
     }
 
     #[test]

@@ -108,6 +108,7 @@ pub(crate) struct Extra<'a> {
 /// What is known of a job, a row each, below its id and status.
 pub(crate) fn in_words(state: &State, around: Extra<'_>, now: Timestamp) -> String {
     let (summary, view, times) = (JobSummary::of(state), state.view(), JobTimes::of(state));
+    let summary = if times.is_silent(now) { summary.standing() } else { summary };
     let is_over = state.status().is_end();
     let mut rows = Rows(format!("{}: {}\n", state.job(), headline(&summary)));
     rows.add("name", view.name.as_deref());

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::{Health, Status};
 
-use super::watched_jobs::{SILENCE, Watched, silence_text};
-use crate::bars::JobSummary;
+use super::watched_jobs::{Watched, silence_text};
+use crate::bars::{JobSummary, SILENCE};
 
 /// A line is due for each such part of the way.
 const STEP: f64 = 0.05;

@@ -79,7 +79,8 @@ pub(super) fn rows(
         let note = watched_jobs.note(watched, now);
         let clock = watched.clock();
         let job_options = RowOptions { note: note.as_deref(), clock: clock.as_deref(), ..options };
-        rows.push(bar_line(watched.job.as_str(), watched.summary.as_ref(), job_options));
+        let summary = watched.shown(now);
+        rows.push(bar_line(watched.job.as_str(), summary.as_deref(), job_options));
         rows.extend(child_rows::rows(watched, children, options, Timestamp::now()));
     }
     if shown.len() < all.len() {

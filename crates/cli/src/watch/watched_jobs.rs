@@ -1,5 +1,6 @@
 //! What is known of the jobs that are watched, and of the connection. No I/O, and the time is passed in.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,8 @@ use milepost_protocol::{Health, JobId, Position, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
 use super::family::Parent;
-use crate::bars::{JobSummary, JobTimes, since};
+use crate::bars::{JobSummary, JobTimes, SILENCE, since};
 use crate::exit::ExitCode;
-
-/// After this, a running job is shown as silent of whose health the server says nothing. Pages have the same number:
-/// docs/decisions/0037.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// After this, a job that the server does not know is shown as unknown. Before, it may be about to begin.
 const UNKNOWN: Duration = Duration::from_secs(5);
@@ -48,6 +45,15 @@ impl Watched {
     /// The time since the start, and how long it still takes if the server has an estimate.
     pub(super) fn clock(&self) -> Option<String> {
         self.times?.clock(Timestamp::now())
+    }
+
+    /// What is known of the job, without what does not hold of a silent worker.
+    pub(super) fn shown(&self, now: Instant) -> Option<Cow<'_, JobSummary>> {
+        let summary = self.summary.as_ref()?;
+        Some(match self.silent_for(now) {
+            Some(_) => Cow::Owned(summary.clone().standing()),
+            None => Cow::Borrowed(summary),
+        })
     }
 
     pub(super) fn status(&self) -> Option<Status> {
