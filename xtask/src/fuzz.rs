@@ -78,7 +78,7 @@ fn keep(target: &str, corpus: &str, kept: &str) -> Result<(), Failure> {
     let folders = [&*smallest, &format!("fuzz/seeds/{target}"), corpus];
     run(target, &folders)?.arg("-set_cover_merge=1").run()?;
     // The same inputs give the same file.
-    let tar = Shell::new("tar").env("GZIP", "-n").args("--sort=name --mtime=@0 --mode=0644");
+    let tar = Shell::new("tar").args("--sort=name --mtime=@0 --mode=0644");
     tar.args("--owner=0 --group=0 --numeric-owner -czf")
         .arg(kept)
         .arg("-C")
