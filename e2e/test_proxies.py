@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 import subprocess
 import tempfile
@@ -95,6 +96,20 @@ ProxyPass /progress/ http://127.0.0.1:{upstream}/ upgrade=websocket
 </Location>
 """
 
+CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+http://127.0.0.1:{port} {{
+    encode gzip
+    redir /progress /progress/ 308
+    handle_path /progress/* {{
+        reverse_proxy 127.0.0.1:{upstream}
+    }}
+}}
+"""
+
 PROXY_PROTOCOL = """
 defaults
     mode tcp
@@ -132,7 +147,11 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
 
     def proxy(self, command: list[str], port: int) -> None:
         with (self.folder / "proxy.log").open("ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # Where Caddy would keep what it remembers.
+            places = {"XDG_CONFIG_HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder)}
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **places}
+            )
         self.addCleanup(process.wait, PATIENCE)
         self.addCleanup(process.terminate)
         deadline = time.monotonic() + PATIENCE
@@ -157,6 +176,10 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
         self.folder.chmod(0o755)
         text = APACHE.replace("{modules}", "/usr/lib/apache2/modules")
         return self.configured("apache", text, upstream, ["apache2", "-DFOREGROUND", "-f"])
+
+    def caddy(self, upstream: int) -> str:
+        command = ["caddy", "run", "--adapter", "caddyfile", "--config"]
+        return self.configured("caddy", CADDY, upstream, command)
 
     def configured(self, name: str, text: str, upstream: int, command: list[str]) -> str:
         port = free_port()
@@ -211,6 +234,15 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
             tag = state.headers["etag"]
             self.assertTrue(tag.endswith('-gzip"'), tag)
             unchanged = await client.get("/jobs/a", headers={"If-None-Match": tag})
+            self.assertEqual(unchanged.status_code, 304)
+
+    async def test_caddy_below_a_prefix_with_compression(self) -> None:
+        base = self.caddy(self.serve().port)
+        await self.check(base)
+        async with httpx.AsyncClient(base_url=f"http://{base}", timeout=PATIENCE) as client:
+            page = await client.get("/")
+            self.assertEqual(page.headers["content-encoding"], "gzip")
+            unchanged = await client.get("/", headers={"If-None-Match": page.headers["etag"]})
             self.assertEqual(unchanged.status_code, 304)
 
     def test_haproxy_names_its_client_by_the_proxy_protocol(self) -> None:

@@ -5,7 +5,7 @@ use crate::root;
 use crate::step::{Failure, Outcome, Shell, Step};
 
 /// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("chromium", "chromium"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
     ("apache2", "apache2"),
+    ("caddy", "caddy"),
 ];
 
 /// What the tests need, installed where it is missing.

@@ -331,6 +331,49 @@ async fn the_users_of_the_documentation_can_do_their_work_alone() {
     assert!(!may(&["DEL", "job_meta:a"]) && !may(&["SETEX", "job_meta:a", "60", "{}"]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_a_prefix_reaches_no_other_job() {
+    let server = server_of("render-worker", documented("render-worker"));
+    let client = Client::new(Address::parse(&server.url()).expect("a URL"), Retention::default());
+    let report = async |id: &str, json: &str| {
+        let job = JobId::parse(id).expect("an id");
+        let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+        client.report(&update, Timestamp::now()).await
+    };
+    for (id, json) in [
+        ("render:all", r#"{"children_expected":1}"#),
+        ("render:7", r#"{"name":"n","progress":0.5,"heartbeat":10,"parent_id":"render:all"}"#),
+        ("render:7", r#"{"status":"completed","parent_id":"render:all"}"#),
+    ] {
+        let reply = report(id, json).await;
+        assert!(matches!(reply, Ok(Reply::Accepted(_))), "{id} {json}: {reply:?}");
+    }
+    server.answer(&["SET", "job_status:other", "{}"]);
+    server.answer(&["HSET", "job_meta:other", "0", "{}"]);
+    for id in ["other", "render", "renders:7"] {
+        assert!(report(id, "{}").await.is_err(), "{id}");
+    }
+    let redis = redis::Client::open(server.url()).expect("a URL");
+    let mut connection = redis.get_connection().expect("it may connect");
+    for command in [
+        "GET job_status:other",
+        "SET job_status:other {}",
+        "DEL job_status:other",
+        "HGET job_meta:other 0",
+        "DEL job_meta:other",
+        "PUBLISH job_progress:other {}",
+        "SUBSCRIBE job_progress:other",
+        "KEYS *",
+        "FLUSHALL",
+    ] {
+        let mut words = command.split(' ');
+        let mut sent = redis::cmd(words.next().expect("a command"));
+        let outcome = sent.arg(words.collect::<Vec<_>>()).query::<redis::Value>(&mut connection);
+        let denied = outcome.expect_err(command);
+        assert_eq!(denied.code(), Some("NOPERM"), "{command}: {denied}");
+    }
+}
+
 fn jobs() -> JobsQuery {
     let (statuses, prefix) = (Vec::new(), String::new());
     JobsQuery { statuses, prefix, limit: 10, ..Default::default() }
