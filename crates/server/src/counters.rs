@@ -27,10 +27,50 @@ pub(crate) struct Counters {
     pub(crate) unauthenticated: AtomicU64,
     /// Requests whose credential does not allow them.
     pub(crate) forbidden: AtomicU64,
+    /// Connections refused because the server has as many as it may.
+    pub(crate) full: AtomicU64,
+    /// Subscriptions refused because their socket has, or begins, too many.
+    pub(crate) subscriptions_refused: AtomicU64,
+    /// New tokens refused unchecked because their socket sends too many.
+    pub(crate) tokens_refused: AtomicU64,
+    /// Requests refused because they are too large.
+    pub(crate) too_large: AtomicU64,
+    pub(crate) timeouts: Timeouts,
     /// Faults on the server's side.
     pub(crate) errors: AtomicU64,
     /// Sockets open, watchers or not.
     pub(crate) sockets: AtomicUsize,
+}
+
+/// Clients that were too slow, by what they were slow with.
+#[derive(Default)]
+pub(crate) struct Timeouts {
+    /// The beginning of a connection, or a request's header. Also connections that stood idle.
+    pub(crate) header: AtomicU64,
+    /// A request's body.
+    pub(crate) body: AtomicU64,
+    /// A message on a WebSocket.
+    pub(crate) message: AtomicU64,
+    /// Reading a response.
+    pub(crate) response: AtomicU64,
+}
+
+impl Timeouts {
+    /// By name, for `/metrics`.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 4] {
+        [
+            ("header", &self.header),
+            ("body", &self.body),
+            ("message", &self.message),
+            ("response", &self.response),
+        ]
+        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// Counts one more.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Counts a watcher until it is dropped.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Audit, Gate, Grant, Granted, Hosts, Origins};
 use crate::config::Config;
 use crate::connection::tls::Tls;
-use crate::counters::{Counters, DroppedLogLines, OpenSocket};
+use crate::counters::{Counters, DroppedLogLines, OpenSocket, count};
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::limits::connections::{Counted, TooMany};
@@ -71,6 +71,7 @@ impl Instance {
         }
         let open = OpenSocket::new(&self.counters, self.max_connections);
         open.map(Some).ok_or_else(|| {
+            count(&self.counters.full);
             let detail = format!("the server holds {} connections", self.max_connections);
             Refused::new(ProblemType::TooManyConnections, detail)
         })
@@ -93,9 +94,9 @@ impl Instance {
     }
 
     /// Whether responses may name other hosts and their errors; not if other machines reach the server without
-    /// credentials.
+    /// credentials, or operators have a port of their own.
     pub(crate) fn shows_details(&self, grant: &Grant) -> bool {
-        !self.config.insecure && grant.may_operate()
+        !self.config.insecure && self.config.metrics_address.is_none() && grant.may_operate()
     }
 
     /// The shard that the next watcher goes to: each in turn.

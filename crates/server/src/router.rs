@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use axum::{Extension, Router};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
@@ -53,9 +54,30 @@ fn routes(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
         .routes(routes!(health::ready).needs(instance, Need::Anything)) // /readyz
         .routes(routes!(health::stats).needs(instance, Need::Operate)) // /ws/stats
         .routes(routes!(watchers::count).needs(instance, Need::Watch)) // /watchers
-        .routes(routes!(metrics::text).needs(instance, Need::Operate)) // /metrics
+        .merge(metrics_here(instance)) //           /metrics
         .routes(routes!(documents::openapi)) //          /openapi.json
         .routes(routes!(documents::asyncapi)) //      /asyncapi.yaml
+}
+
+/// Nothing, if metrics have a port of their own.
+fn metrics_here(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
+    if instance.config.metrics_address.is_some() {
+        return OpenApiRouter::new();
+    }
+    OpenApiRouter::new().routes(routes!(metrics::text).needs(instance, Need::Operate))
+}
+
+/// The routes of the operators' own port, where nobody needs a credential.
+pub(crate) fn operators(instance: Arc<Instance>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::text))
+        .route("/livez", get(health::livez))
+        .route("/health", get(health::live))
+        .route("/readyz", get(health::ready_in_detail))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(instance)
 }
 
 pub(crate) fn router(instance: Arc<Instance>) -> Router {

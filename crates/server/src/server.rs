@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -11,6 +12,7 @@ use milepost_broker::{Broker, Clock, JobLogs, SystemClock};
 use milepost_broker_embedded::{Embedded, StoreError};
 use milepost_broker_redis::Redis;
 use milepost_hub::Hub;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -19,13 +21,13 @@ use crate::access::{Audit, Gate, Hosts, Origins};
 use crate::config::{Config, seconds};
 use crate::config_error::ConfigError;
 use crate::connection::tls::Tls;
-use crate::connection::{Listener, accept};
+use crate::connection::{Listener, accept, listen, operators};
 use crate::counters::{Counters, DroppedLogLines};
 use crate::drain::{Drain, Stage};
 use crate::instance::Instance;
 use crate::limits::Limits;
 use crate::memory::{self, Budget, ProcessMemory};
-use crate::router::router;
+use crate::router;
 use crate::supervisor::Supervisor;
 use crate::websocket::{self, ShardHandle};
 
@@ -67,8 +69,9 @@ pub async fn run_with(
     control: Control<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Result<(), RunError> {
     let listener = listener.into();
+    let operators = listen_for_operators(&config).await?;
     let mut server = Server::build(config, &listener, control.dropped_log_lines, control.memory)?;
-    server.start(listener);
+    server.start(listener, operators);
     let failed = tokio::select! {
         () = control.shutdown => None,
         task = server.instance.supervisor.fatal() => Some(task),
@@ -156,7 +159,7 @@ impl Server {
     }
 
     /// Starts every long-lived task, supervised. `ARCHITECTURE.md` describes what happens when one fails, and why.
-    fn start(&mut self, listener: Listener) {
+    fn start(&mut self, listener: Listener, operators: Option<TcpListener>) {
         let supervisor = &self.instance.supervisor;
         for reactor in self.reactors.drain(..) {
             // Its sockets are lost with it, so it cannot be restarted.
@@ -189,8 +192,15 @@ impl Server {
                     .restarting("memory", move || memory::watch(Arc::clone(&memory), limit)),
             );
         }
+        if let Some(listener) = operators.map(Arc::new) {
+            let instance = Arc::clone(&self.instance);
+            let router = router::operators(Arc::clone(&instance));
+            self.serving.spawn(supervisor.clone().restarting("metrics", move || {
+                operators::serve(Arc::clone(&listener), router.clone(), Arc::clone(&instance))
+            }));
+        }
         let instance = Arc::clone(&self.instance);
-        let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
+        let (router, listener) = (router::router(Arc::clone(&instance)), Arc::new(listener));
         self.serving.spawn(supervisor.clone().restarting("accept", move || {
             accept::accept(Arc::clone(&listener), router.clone(), Arc::clone(&instance))
         }));
@@ -220,6 +230,13 @@ impl Server {
         }
         tracing::info!("stopped");
     }
+}
+
+/// None if operators have no port of their own.
+async fn listen_for_operators(config: &Config) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = config.metrics_address else { return Ok(None) };
+    let listener = listen(address).await.map_err(|error| RunError::Metrics(address, error))?;
+    Ok(Some(listener))
 }
 
 /// How long the broker may take to write its last states.
@@ -311,6 +328,8 @@ pub enum RunError {
     Tls(ConfigError),
     /// Other machines would reach a server without credentials.
     Exposed(ConfigError),
+    /// The server cannot listen on `metrics_address`.
+    Metrics(SocketAddr, io::Error),
     /// The system refuses a resource that the server needs.
     Io(io::Error),
     /// The name of an essential task that failed.
@@ -322,6 +341,9 @@ impl fmt::Display for RunError {
         match self {
             Self::Store(error) => write!(f, "data_dir: {error}"),
             Self::Exposed(error) | Self::Access(error) | Self::Tls(error) => error.fmt(f),
+            Self::Metrics(address, error) => {
+                write!(f, "metrics_address: cannot listen on {address}: {error}")
+            }
             Self::Io(error) => error.fmt(f),
             Self::Task(name) => {
                 write!(f, "the essential task {name} failed")

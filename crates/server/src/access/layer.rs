@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::RequestExt;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
@@ -18,6 +17,7 @@ use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 use super::credential::Credential;
 use super::{Gate, Grant, foreign_page};
 
+use crate::counters::count;
 use crate::instance::Instance;
 use crate::response::problem::{Outcome, Refused};
 
@@ -169,10 +169,6 @@ async fn admit(
             Err(Refused::new(ProblemType::Unauthenticated, error.to_string()))
         }
     }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Browsers send a cookie for any page, so the page has to be the server's own, or one that the operator named.

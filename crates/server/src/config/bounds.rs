@@ -86,9 +86,11 @@ impl Config {
             ("handshakes_per_address", self.handshakes_per_address),
             ("reports_per_address", self.reports_per_address),
             ("bytes_per_address", self.bytes_per_address),
+            ("jobs_per_address", self.jobs_per_address),
             ("handshakes_per_subject", self.handshakes_per_subject),
             ("reports_per_subject", self.reports_per_subject),
             ("bytes_per_subject", self.bytes_per_subject),
+            ("jobs_per_subject", self.jobs_per_subject),
         ];
         for (key, rate) in rates {
             if rate.is_some_and(|rate| rate != 0.0 && !(0.1..=1e12).contains(&rate)) {

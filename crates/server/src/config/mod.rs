@@ -3,6 +3,7 @@ mod effect;
 mod origins;
 mod socket_mode;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub struct Config {
     pub host: Option<String>,
     /// The port to listen on; 0 for any free one.
     pub port: u16,
+    /// A port of its own for `/metrics` and the details of health. Whoever reaches it needs no credential. None: they are on the main
+    /// port, for who may operate the server.
+    pub metrics_address: Option<SocketAddr>,
     /// The directory that keeps states across restarts. None: states are in memory only.
     pub data_dir: Option<PathBuf>,
     /// The Redis or Valkey that keeps states, shared by all instances and by workers that report straight to it:
@@ -65,12 +69,16 @@ pub struct Config {
     pub reports_per_address: Option<f64>,
     /// How many bytes of updates and logs an address may report in a second; likewise. None: 64 MiB.
     pub bytes_per_address: Option<f64>,
+    /// How many new jobs an address may report in a second; likewise. None: 1,000.
+    pub jobs_per_address: Option<f64>,
     /// How many WebSockets and event streams a subject may begin in a second; 0: any number. None: 1,000.
     pub handshakes_per_subject: Option<f64>,
     /// How many updates a subject may report in a second; 0: any number. None: 50,000.
     pub reports_per_subject: Option<f64>,
     /// How many bytes of updates and logs a subject may report in a second; 0: any number. None: 64 MiB.
     pub bytes_per_subject: Option<f64>,
+    /// How many new jobs a subject may report in a second; 0: any number. None: 1,000.
+    pub jobs_per_subject: Option<f64>,
     /// The proxies, as addresses and networks, that are believed when they name their client.
     pub trusted_proxies: Vec<String>,
     /// The header in which trusted proxies name their client. Only theirs is read, and no other header.
@@ -140,6 +148,7 @@ impl Default for Config {
         Self {
             host: None,
             port: 8084,
+            metrics_address: None,
             data_dir: None,
             redis_url: None,
             max_jobs: limits.max_jobs,
@@ -157,9 +166,11 @@ impl Default for Config {
             handshakes_per_address: None,
             reports_per_address: None,
             bytes_per_address: None,
+            jobs_per_address: None,
             handshakes_per_subject: None,
             reports_per_subject: None,
             bytes_per_subject: None,
+            jobs_per_subject: None,
             trusted_proxies: Vec::new(),
             client_address_header: ClientAddressHeader::default(),
             proxy_protocol: false,

@@ -11,7 +11,7 @@ use crate::connection::listen;
 use crate::connection::listener::{Kind, Listener};
 use crate::connection::serve::{Admitted, serve};
 use crate::connection::stream::Stream;
-use crate::counters::OpenSocket;
+use crate::counters::{OpenSocket, count};
 use crate::instance::Instance;
 use crate::limits::connections::{TooMany, network};
 use crate::log_throttle::LogThrottle;
@@ -81,6 +81,7 @@ fn admit(
         tracing::warn!(max, "the limit of connections is reached; refusing more");
     }
     let open = OpenSocket::new(&instance.counters, max + RESERVE).ok_or_else(|| {
+        count(&instance.counters.full);
         let detail = format!("the server holds {max} connections");
         Refused::new(ProblemType::TooManyConnections, detail)
     })?;

@@ -5,6 +5,7 @@ pub(crate) mod corked;
 mod listen;
 mod listener;
 mod opening;
+pub(crate) mod operators;
 pub mod proxy_header;
 pub(crate) mod serve;
 mod stall;

@@ -30,7 +30,7 @@ use crate::connection::listen;
 use crate::connection::opening::{self, Opened};
 use crate::connection::stall::Stalls;
 use crate::connection::stream::Stream;
-use crate::counters::OpenSocket;
+use crate::counters::{OpenSocket, count};
 use crate::instance::Instance;
 use crate::limits::Client;
 use crate::limits::connections::{TooMany, network};
@@ -74,6 +74,9 @@ pub(crate) async fn serve(
         begun = tokio::time::timeout(timeout, opening::open(stream, peer, &instance)) => begun,
         () = drain.begun() => return,
     };
+    if begun.is_err() {
+        count(&instance.counters.timeouts.header);
+    }
     // A client that does not speak the configured protocol is at fault. Nothing is logged.
     let Ok(Ok(Opened { stream, peer, is_named, speaks_http2 })) = begun else { return };
     let open = match peer.filter(|_| is_named && !instance.limits.proxies.trusts(peer)) {
@@ -188,6 +191,7 @@ impl Requests {
         if let Admitted::Operators { max } = self.admitted
             && !OPERATORS.contains(&path)
         {
+            count(&self.instance.counters.full);
             let detail = format!("the server holds {max} connections");
             return Some(Refused::new(ProblemType::TooManyConnections, detail));
         }
@@ -241,6 +245,7 @@ async fn serve_http2(stream: Stream, requests: Requests) {
     let timeout = seconds(requests.instance.config.header_timeout);
     let stall = seconds(requests.instance.config.stall_timeout);
     let (drain, stalls) = (requests.instance.drain.clone(), requests.stalls.clone());
+    let instance = Arc::clone(&requests.instance);
     let mut builder = http2::Builder::new(Owned(requests.instance.tasks.clone()));
     builder
         .timer(TokioTimer::new())
@@ -268,13 +273,13 @@ async fn serve_http2(stream: Stream, requests: Requests) {
     // Its client ends a connection. Nothing is logged.
     tokio::select! {
         _ = connection.as_mut() => {}
-        () = says_nothing => {}
-        () = stalls.stalled(stall) => {}
+        () = says_nothing => count(&instance.counters.timeouts.header),
+        () = stalls.stalled(stall) => count(&instance.counters.timeouts.response),
         () = drain.begun() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 _ = connection => {}
-                () = stalls.stalled(stall) => {}
+                () = stalls.stalled(stall) => count(&instance.counters.timeouts.response),
                 () = drain.over() => {}
             }
         }
@@ -333,6 +338,9 @@ async fn serve_requests(socket: &Corked, requests: Requests) -> Served {
         instance.batch(|| {
             if !has_ended && let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
                 has_ended = true;
+                if end.as_ref().is_err_and(hyper::Error::is_timeout) {
+                    count(&instance.counters.timeouts.header);
+                }
                 upgraded = upgrade.take().filter(|_| end.is_ok());
             }
             if upgraded.is_some() {
@@ -348,7 +356,10 @@ async fn serve_requests(socket: &Corked, requests: Requests) -> Served {
     });
     tokio::select! {
         () = served => {}
-        () = stalls.stalled(stall) => return Served::CutOff,
+        () = stalls.stalled(stall) => {
+            count(&instance.counters.timeouts.response);
+            return Served::CutOff;
+        }
         () = drain.over() => return Served::CutOff,
     }
     match upgraded {

@@ -22,6 +22,8 @@ pub(crate) struct Buckets<K> {
     rate: Option<f64>,
     table: Mutex<Table<K>>,
     refused: AtomicU64,
+    /// Until when some bucket may be empty, in microseconds. Before that, nobody is looked up.
+    empty_until: AtomicU64,
 }
 
 struct Table<K> {
@@ -57,7 +59,12 @@ impl Bucket {
 impl<K: Hash + Eq> Buckets<K> {
     pub(crate) fn new(rate: Option<f64>) -> Self {
         let table = Table { holders: HashMap::new(), others: None, swept: None };
-        Self { rate, table: Mutex::new(table), refused: AtomicU64::new(0) }
+        Self {
+            rate,
+            table: Mutex::new(table),
+            refused: AtomicU64::new(0),
+            empty_until: AtomicU64::new(0),
+        }
     }
 
     /// Takes `cost` from a holder's bucket, which may be in debt afterwards. A cost of 0 only checks; if the cost is
@@ -70,17 +77,40 @@ impl<K: Hash + Eq> Buckets<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
+        self.try_take(holder, cost, now).inspect_err(|_| self.count_refusal())
+    }
+
+    fn try_take<Q>(&self, holder: &Q, cost: f64, now: Duration) -> Result<(), Wait>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
         let Some(rate) = self.rate else { return Ok(()) };
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = table.bucket(holder, rate, now);
         bucket.fill(rate, now);
         if bucket.level < 1.0 - ROUNDING {
-            self.refused.fetch_add(1, Ordering::Relaxed);
             let wait = Duration::try_from_secs_f64((1.0 - bucket.level) / rate);
             return Err(Wait(wait.unwrap_or(Duration::MAX)));
         }
         bucket.level -= cost;
         Ok(())
+    }
+
+    /// Like [`take`](Self::take) with a cost of 0, but cheap while no bucket is empty, and not counted as a refusal: the caller decides
+    /// whether it is one.
+    ///
+    /// # Errors
+    /// When there is less than 1 in the holder's bucket.
+    pub(crate) fn check<Q>(&self, holder: &Q, now: Duration) -> Result<(), Wait>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        if micros(now) >= self.empty_until.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.try_take(holder, 0.0, now)
     }
 
     /// Takes `cost` from a holder's bucket, whatever is in it.
@@ -94,16 +124,29 @@ impl<K: Hash + Eq> Buckets<K> {
         let bucket = table.bucket(holder, rate, now);
         bucket.fill(rate, now);
         bucket.level -= cost;
+        if bucket.level < 1.0 {
+            let wait = Duration::try_from_secs_f64((1.0 - bucket.level) / rate);
+            let until = now.saturating_add(wait.unwrap_or(Duration::MAX));
+            self.empty_until.fetch_max(micros(until), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_bounded(&self) -> bool {
         self.rate.is_some()
     }
 
+    pub(crate) fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How often a holder was refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl<K: Hash + Eq> Table<K> {
@@ -191,6 +234,19 @@ mod tests {
         // Those who have done nothing for a while make room.
         assert_eq!(buckets.take(&(most + 1), 1.0, at(1.5)), Ok(()));
         assert_eq!(holders(), 2, "who has not got it all back stays");
+    }
+
+    #[test]
+    fn who_is_charged_too_much_is_noticed_and_nobody_else() {
+        let buckets = Buckets::<u32>::new(Some(2.0));
+        (0..19).for_each(|_| buckets.charge(&1, 1.0, at(0.0)));
+        assert_eq!(buckets.check(&1, at(0.0)), Ok(()), "one is left");
+        (0..3).for_each(|_| buckets.charge(&1, 1.0, at(0.0)));
+        assert_eq!(buckets.check(&1, at(0.0)), Err(Wait(at(1.5))));
+        assert_eq!(buckets.check(&2, at(0.0)), Ok(()));
+        assert!(buckets.check(&1, at(1.4)).is_err());
+        assert_eq!(buckets.check(&1, at(1.5)), Ok(()));
+        assert_eq!(buckets.refused(), 0, "the caller counts");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::connections::{Counted, network};
 use super::refuse;
 use crate::access::Grant;
 use crate::instance::Instance;
-use crate::response::problem::Outcome;
+use crate::response::problem::{Outcome, Refused};
 
 /// The client's address, which trusted proxies name.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,13 @@ pub(crate) struct Meter {
     instance: Arc<Instance>,
     client: Option<IpAddr>,
     grant: Grant,
+}
+
+/// A client, an address or a subject, began too many jobs recently.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooManyJobs {
+    wait: Wait,
+    of_address: bool,
 }
 
 impl Meter {
@@ -63,6 +70,50 @@ impl Meter {
         if let Some(holder) = self.subject() {
             subject.reports.charge(holder, reports, now);
             subject.bytes.charge(holder, bytes, now);
+        }
+    }
+
+    /// Whether it may begin another job now. Updates of jobs that are known are not affected.
+    ///
+    /// # Errors
+    /// If it began too many recently.
+    pub(crate) fn admit_job(&self) -> Result<(), TooManyJobs> {
+        if self.is_free() {
+            return Ok(());
+        }
+        let limits = &self.instance.limits;
+        let now = self.instance.clock.elapsed();
+        if let Some(client) = self.client.map(network) {
+            let outcome = limits.of_address.jobs.check(&client, now);
+            outcome.map_err(|wait| TooManyJobs { wait, of_address: true })?;
+        }
+        let outcome = self.subject().map_or(Ok(()), |it| limits.of_subject.jobs.check(it, now));
+        outcome.map_err(|wait| TooManyJobs { wait, of_address: false })
+    }
+
+    /// Refuses an update that would begin a job.
+    pub(crate) fn refuse_job(&self, exceeded: TooManyJobs) -> Refused {
+        let limits = &self.instance.limits;
+        if exceeded.of_address {
+            limits.of_address.jobs.count_refusal();
+        } else {
+            limits.of_subject.jobs.count_refusal();
+        }
+        refuse("this client begins too many jobs", exceeded.wait)
+    }
+
+    /// Counts a job that it began.
+    pub(crate) fn spend_job(&self) {
+        if self.is_free() {
+            return;
+        }
+        let limits = &self.instance.limits;
+        let now = self.instance.clock.elapsed();
+        if let Some(client) = self.client.map(network) {
+            limits.of_address.jobs.charge(&client, 1.0, now);
+        }
+        if let Some(holder) = self.subject() {
+            limits.of_subject.jobs.charge(holder, 1.0, now);
         }
     }
 

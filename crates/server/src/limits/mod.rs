@@ -38,6 +38,7 @@ struct Rates<K> {
     handshakes: Buckets<K>,
     reports: Buckets<K>,
     bytes: Buckets<K>,
+    jobs: Buckets<K>,
 }
 
 // The default rates of an address and of a subject, a second; ten times as much at once. A whole fleet often has one
@@ -48,6 +49,8 @@ const HANDSHAKES: f64 = 1_000.0;
 /// Updates: `docs/scaling.md` plans with as many for each instance.
 const REPORTS: f64 = 50_000.0;
 const BYTES: f64 = 64.0 * 1024.0 * 1024.0;
+/// New jobs: by default a job is kept for an hour, and one client at this pace reaches `max_jobs` after 17 minutes.
+const JOBS: f64 = 1_000.0;
 
 impl Limits {
     /// # Errors
@@ -65,11 +68,13 @@ impl Limits {
                 address(config.handshakes_per_address, HANDSHAKES),
                 address(config.reports_per_address, REPORTS),
                 address(config.bytes_per_address, BYTES),
+                address(config.jobs_per_address, JOBS),
             ]),
             of_subject: Rates::new([
                 subject(config.handshakes_per_subject, HANDSHAKES),
                 subject(config.reports_per_subject, REPORTS),
                 subject(config.bytes_per_subject, BYTES),
+                subject(config.jobs_per_subject, JOBS),
             ]),
             proxies,
         })
@@ -77,9 +82,9 @@ impl Limits {
 
     /// Whether anything is bounded of each address, besides its connections. Otherwise requests are not held up with it.
     pub(crate) fn count_addresses(&self) -> bool {
-        let Rates { handshakes, reports, bytes } = &self.of_address;
+        let Rates { handshakes, reports, bytes, jobs } = &self.of_address;
         !self.proxies.is_empty()
-            || [handshakes, reports, bytes].iter().any(|rate| rate.is_bounded())
+            || [handshakes, reports, bytes, jobs].iter().any(|rate| rate.is_bounded())
     }
 
     /// A WebSocket or an event stream that an address begins.
@@ -101,7 +106,7 @@ impl Limits {
     }
 
     /// How often each limit has refused something: `(limit, of, count)`.
-    pub(crate) fn refused(&self) -> [(&'static str, &'static str, u64); 8] {
+    pub(crate) fn refused(&self) -> [(&'static str, &'static str, u64); 10] {
         let (address, subject) = (&self.of_address, &self.of_subject);
         [
             ("connections", "address", self.addresses.refused()),
@@ -112,16 +117,18 @@ impl Limits {
             ("reports", "subject", subject.reports.refused()),
             ("bytes", "address", address.bytes.refused()),
             ("bytes", "subject", subject.bytes.refused()),
+            ("jobs", "address", address.jobs.refused()),
+            ("jobs", "subject", subject.jobs.refused()),
         ]
     }
 }
 
 impl<K: std::hash::Hash + Eq> Rates<K> {
     /// A rate of 0 is none.
-    fn new(rates: [Option<f64>; 3]) -> Self {
-        let [handshakes, reports, bytes] =
+    fn new(rates: [Option<f64>; 4]) -> Self {
+        let [handshakes, reports, bytes, jobs] =
             rates.map(|rate| Buckets::new(rate.filter(|rate| *rate > 0.0)));
-        Self { handshakes, reports, bytes }
+        Self { handshakes, reports, bytes, jobs }
     }
 }
 

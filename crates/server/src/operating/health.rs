@@ -148,11 +148,21 @@ pub(crate) struct Counts {
     ),
 )]
 pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -> Response {
+    let shows_details = instance.shows_details(&grant);
+    readiness(&instance, shows_details).await
+}
+
+/// The same on the operators' own port.
+pub(crate) async fn ready_in_detail(State(instance): State<Arc<Instance>>) -> Response {
+    readiness(&instance, true).await
+}
+
+async fn readiness(instance: &Instance, shows_details: bool) -> Response {
     let broker = async {
         let probe = tokio::time::timeout(PATIENCE, instance.broker.probe()).await;
         match probe {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(unavailable)) if instance.shows_details(&grant) => Err(unavailable.to_string()),
+            Ok(Err(unavailable)) if shows_details => Err(unavailable.to_string()),
             Ok(Err(unavailable)) => {
                 warn_once_a_minute(&unavailable);
                 Err("not available; the server's log says why".to_owned())
@@ -177,8 +187,7 @@ pub(crate) async fn ready(State(instance): State<Arc<Instance>>, grant: Grant) -
     let result = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let checks = Checks { broker: result(broker), hub: result(hub), server: result(server) };
     let status = if ready { "ready" } else { "not ready" };
-    let warnings =
-        if instance.shows_details(&grant) { instance.broker.warnings() } else { Vec::new() };
+    let warnings = if shows_details { instance.broker.warnings() } else { Vec::new() };
     let mut response = json(&Readiness { status, checks, warnings });
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -229,9 +229,22 @@ fn encode_access(encoder: &mut DescriptorEncoder<'_>, instance: &Instance) -> fm
     let help = "What was refused because a client did too much, by limit and by whose it is";
     let name = "milepost_limit_refusals";
     let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (limit, of, count) in instance.limits.refused() {
+    let of_all = [
+        ("connections", "server", &counters.full),
+        ("subscriptions", "socket", &counters.subscriptions_refused),
+        ("tokens", "socket", &counters.tokens_refused),
+        ("size", "request", &counters.too_large),
+    ];
+    let of_all = of_all.map(|(limit, of, count)| (limit, of, count.load(Relaxed)));
+    for (limit, of, count) in instance.limits.refused().into_iter().chain(of_all) {
         let labels = [("limit", limit), ("of", of)];
         ConstCounter::new(count).encode(refusals.encode_family(&labels)?)?;
+    }
+    let help = "Clients that were too slow, by what they were slow with";
+    let name = "milepost_timeouts";
+    let mut timeouts = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (of, count) in counters.timeouts.counts() {
+        ConstCounter::new(count).encode(timeouts.encode_family(&[("of", of)])?)?;
     }
     let help = "Lines omitted from the audit log, which has a limit per second";
     let name = "milepost_audit_omissions";

@@ -18,6 +18,7 @@ use super::accepted::Accepted;
 use crate::access::Grant;
 use crate::access::foreign_page::NotForeign;
 use crate::config::Config;
+use crate::counters;
 use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::openapi;
@@ -70,7 +71,7 @@ where
     // A rejected one costs as much as the largest, so that clients cannot send any number of them.
     let body = body.inspect_err(|_| meter.spend(1, limit))?;
     meter.spend(1, body.bytes.len());
-    let reported = report_one(instance, grant, job, &body.bytes).await?;
+    let reported = report_one(instance, grant, meter, job, &body.bytes).await?;
     let mut response = json(&Accepted::from(&reported));
     let mut tag = String::with_capacity(48);
     // Only I/O can fail.
@@ -119,14 +120,15 @@ pub(crate) async fn many(
     let most = config.max_batch_lines;
     if lines().nth(most).is_some() {
         meter.spend(most, batch.len());
+        counters::count(&instance.counters.too_large);
         let detail = format!("at most {most} lines are allowed");
         return Err(Refused::new(ProblemType::BatchTooLarge, detail));
     }
     meter.spend(lines().count(), batch.len());
     held.grow_to(batch.len() + lines().count() * OUTCOME)?;
-    let instance = &*instance;
+    let (instance, meter) = (&*instance, &meter);
     let mut reports = Batch::new(move |update| async move {
-        outcome(&count(instance, instance.broker.report(update).await.map_err(Refused::from)))
+        outcome(&count(instance, take(instance, meter, update).await))
     });
     for line in lines() {
         match parse_line(line, config, &grant) {
@@ -198,16 +200,32 @@ fn outcome(reported: &Outcome<Reported>) -> String {
     outcome
 }
 
+/// Has the broker take an update, unless it would begin a job and its client has begun too many.
+async fn take(instance: &Instance, meter: &Meter, update: Update) -> Outcome<Reported> {
+    if let Err(exceeded) = meter.admit_job()
+        && instance.broker.state(update.job()).await?.is_none()
+    {
+        return Err(meter.refuse_job(exceeded));
+    }
+    let reported = instance.broker.report(update).await?;
+    // The first state of a new job, or of one that the broker has lost and learns of again.
+    if reported.state.position().number == 1 && !reported.repeated {
+        meter.spend_job();
+    }
+    Ok(reported)
+}
+
 async fn report_one(
     instance: &Instance,
     grant: &Grant,
+    meter: &Meter,
     job: &str,
     json: &[u8],
 ) -> Outcome<Reported> {
     let reported = async {
         let job = JobId::parse(job)?;
         let update = permitted(Update::parse(Some(&job), json)?, grant)?;
-        Ok(instance.broker.report(update).await?)
+        take(instance, meter, update).await
     };
     count(instance, reported.await)
 }

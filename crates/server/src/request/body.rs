@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use milepost_protocol::ProblemType;
 
 use crate::config::seconds;
+use crate::counters::count;
 use crate::instance::Instance;
 use crate::memory::Held;
 use crate::response::problem::{Outcome, Refused};
@@ -35,7 +36,7 @@ where
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let announced = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
     if announced > limit {
-        return Err(refuse(too_large, limit));
+        return Err(refuse(too_large, limit, instance));
     }
     let timeout = instance.config.body_timeout;
     let mut collect = pin!(collect(body, announced, limit, too_large, instance));
@@ -44,6 +45,7 @@ where
         return whole;
     }
     tokio::time::timeout(seconds(timeout), collect).await.unwrap_or_else(|_| {
+        count(&instance.counters.timeouts.body);
         let detail = format!("the body had not arrived after {timeout} s");
         Err(Refused::new(ProblemType::RequestTimeout, detail))
     })
@@ -69,7 +71,7 @@ where
         let Ok(chunk) = frame.into_data() else { continue };
         let len = bytes.len() + chunk.len();
         if len > limit {
-            return Err(refuse(too_large, limit));
+            return Err(refuse(too_large, limit, instance));
         }
         if len > bytes.capacity() {
             // While it is copied, both the old buffer and the new one exist.
@@ -83,6 +85,7 @@ where
     Ok(Whole { bytes: bytes.freeze(), held })
 }
 
-fn refuse(too_large: ProblemType, limit: usize) -> Refused {
+fn refuse(too_large: ProblemType, limit: usize, instance: &Instance) -> Refused {
+    count(&instance.counters.too_large);
     Refused::new(too_large, format!("at most {limit} bytes are allowed"))
 }

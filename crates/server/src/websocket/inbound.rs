@@ -45,6 +45,8 @@ struct Partial {
     frame: Option<Frame>,
     /// The message that is being put together out of fragments, without the present frame.
     message: Option<(Data, Vec<u8>)>,
+    /// The beginning of a character, with which the text ends that has arrived so far.
+    unfinished: Vec<u8>,
     /// See [`Reader::deadline`].
     deadline: Option<Duration>,
 }
@@ -96,8 +98,14 @@ impl Reader {
             }
             let complete = match &mut partial.frame {
                 Some(frame) => {
+                    let before = frame.payload.len();
                     input = frame.read_payload(input);
-                    frame.remaining == 0
+                    let complete = frame.remaining == 0;
+                    // A whole message is checked when it is finished.
+                    if !(complete && frame.is_final) {
+                        partial.check_text(before)?;
+                    }
+                    complete
                 }
                 None => false,
             };
@@ -173,6 +181,29 @@ impl Partial {
         }
     }
 
+    /// Checks what has arrived of the present frame behind `start`, if it belongs to a text: section 8.1 lets a server close at once, and so
+    /// the rest of such a message is not waited for.
+    fn check_text(&mut self, start: usize) -> Result<(), Violation> {
+        let Some(frame) = &self.frame else { return Ok(()) };
+        let kind = self.message.as_ref().map(|(kind, _)| *kind);
+        let is_text = match frame.opcode {
+            OpCode::Data(Data::Text) => true,
+            OpCode::Data(Data::Continue) => kind == Some(Data::Text),
+            _ => false,
+        };
+        if !is_text {
+            return Ok(());
+        }
+        let mut text = std::mem::take(&mut self.unfinished);
+        text.extend_from_slice(&frame.payload[start..]);
+        let Err(error) = std::str::from_utf8(&text) else { return Ok(()) };
+        if error.error_len().is_some() {
+            return Err(Violation::NOT_UTF8);
+        }
+        self.unfinished = text.split_off(error.valid_up_to());
+        Ok(())
+    }
+
     /// The message that ends with a whole frame, if one does.
     fn finish(&mut self, frame: Frame) -> Result<Option<Inbound>, Violation> {
         match frame.opcode {
@@ -191,12 +222,12 @@ impl Partial {
                     self.message = Some((kind, message));
                     return Ok(None);
                 }
+                self.unfinished = Vec::new();
                 if kind == Data::Binary {
                     return Ok(Some(Inbound::Binary));
                 }
-                String::from_utf8(message).map(|text| Some(Inbound::Text(text))).map_err(|_| {
-                    Violation { code: CloseCode::InvalidText, reason: "the text is not UTF-8" }
-                })
+                let text = String::from_utf8(message).map_err(|_| Violation::NOT_UTF8)?;
+                Ok(Some(Inbound::Text(text)))
             }
         }
     }
@@ -235,6 +266,8 @@ fn check_close(payload: &[u8]) -> Result<Inbound, Violation> {
 }
 
 impl Violation {
+    const NOT_UTF8: Self = Self { code: CloseCode::InvalidText, reason: "the text is not UTF-8" };
+
     fn protocol(reason: &'static str) -> Self {
         Self { code: CloseCode::ProtocolError, reason }
     }

@@ -9,6 +9,7 @@ use milepost_server::Config;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::limits::metric;
 use crate::support::{Response, Server, drain, quick, until, within};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
@@ -52,6 +53,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
     let response = sender.send_request(get("/jobs/j0")).await.unwrap();
     assert_eq!(response.status(), 200);
     until("both to be given up", async || open_sockets(&server).await == 1).await;
+    assert_eq!(metric(&server, "", "milepost_timeouts_total{of=\"response\"}").await, 2);
     // A connection that waits for a newer state is not closed.
     let mut sender = http2_connection(&server, 65_535).await;
     let mut events = sender.send_request(get("/jobs/quiet/events")).await.unwrap();
@@ -122,6 +124,8 @@ async fn a_full_server_still_answers_operators() {
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert_eq!(server.get("/jobs").await.problem(), "too-many-connections");
+    let name = "milepost_limit_refusals_total{limit=\"connections\",of=\"server\"}";
+    assert_eq!(metric(&server, "", name).await, 21);
     drop(watchers);
     until("there to be room again", async || server.get("/jobs").await.status == 200).await;
     server.stop().await;

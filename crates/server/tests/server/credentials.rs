@@ -15,6 +15,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::limits::metric;
 use crate::support::{Events, Response, Server, Watcher, handshake, quick, until, within};
 
 pub(crate) const KEY: &str = "the operator's key, which is long";
@@ -451,6 +452,8 @@ async fn a_socket_for_one_job_is_closed_when_a_token_takes_it_away() {
         let expected = if n < 10 { "unauthenticated" } else { "too-many-requests" };
         assert_eq!(flood.next().await["problem"], expected);
     }
+    let name = "milepost_limit_refusals_total{limit=\"tokens\",of=\"socket\"}";
+    assert_eq!(metric(&server, &bearer(KEY), name).await, 1);
     server.stop().await;
 }
 

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use milepost_server::Config;
 
+use crate::limits::metric;
 use crate::support::{Frame, Raw, Server, Watcher, drain, masked, quick, until};
 
 const PING: &[u8] = br#"{"type":"ping"}"#;
@@ -350,6 +351,7 @@ async fn who_does_not_finish_a_message_is_closed() {
     }
     bystander.say(r#"{"type":"ping"}"#).await;
     assert_eq!(bystander.next().await["type"], "pong");
+    assert_eq!(metric(&server, "", "milepost_timeouts_total{of=\"message\"}").await, 4);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use milepost_server::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::limits::metric;
 use crate::support::{Raw, Response, Server, drain, handshake, quick, until, within};
 
 /// The usual handshake with `from` replaced by `to`, over a connection that the server is asked to close.
@@ -155,6 +156,7 @@ async fn whoever_is_slow_with_a_header_or_says_nothing_is_closed() {
     let answers = futures_util::future::join_all(tries).await;
     let last = String::from_utf8_lossy(&answers[6]).into_owned();
     assert!(last.starts_with("HTTP/1.1 200"), "{last}");
+    assert_eq!(metric(&server, "", "milepost_timeouts_total{of=\"header\"}").await, 7);
     // A socket has no header any more.
     let mut raw = Raw::open(&server, "/ws").await;
     raw.next().await;
@@ -173,6 +175,7 @@ async fn a_body_that_breaks_off_or_does_not_come_is_refused() {
         b"POST /updates HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{}\n{\r\n";
     let slow = server.exchange(chunked).await;
     assert_eq!((slow.status, slow.problem().as_str()), (408, "request-timeout"));
+    assert_eq!(metric(&server, "", "milepost_timeouts_total{of=\"body\"}").await, 2);
 
     let server = Server::start().await;
     for request in [&request[..], &chunked[..]] {

@@ -1,10 +1,11 @@
 //! What one address, and one subject, may do.
 
+use milepost_access::Permissions;
 use milepost_server::Config;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::credentials::{KEY, bearer, get, guarded, open_with, token, watches};
+use crate::credentials::{KEY, bearer, get, guarded, open_with, patterns, token, watches};
 use crate::support::{Events, Response, Server, drain, handshake, quick, until};
 
 /// A client behind a proxy on this machine.
@@ -16,7 +17,7 @@ fn behind_a_proxy() -> Config {
     Config { trusted_proxies: vec!["127.0.0.0/8".to_owned()], ..quick() }
 }
 
-async fn metric(server: &Server, headers: &str, name: &str) -> u64 {
+pub(crate) async fn metric(server: &Server, headers: &str, name: &str) -> u64 {
     let text = server.request("GET", "/metrics", headers, "").await.body;
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     value.unwrap_or_else(|| panic!("{name}: {text}")).trim().parse().unwrap()
@@ -249,5 +250,50 @@ async fn whoever_is_no_trusted_proxy_is_not_believed() {
     let report =
         async |address: &str| server.request("POST", "/jobs/a", &from(address), "{}").await.status;
     assert_eq!([report("192.0.2.1").await, report("192.0.2.2").await], [200, 429]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subject_begins_so_many_jobs() {
+    let config = Config { jobs_per_subject: Some(1.0), ..guarded() };
+    let server = Server::with(config).await;
+    let new = (0..12).map(|n| format!("{{\"job_id\":\"j{n}\"}}\n")).collect::<Vec<_>>().concat();
+    // Ten seconds' worth at once. The rest of the batch is refused, line by line.
+    let answer = server.request("POST", "/updates", &bearer(KEY), &new).await;
+    assert_eq!(answer.status, 200);
+    let refused = answer.body.lines().filter(|line| line.contains("too-many-requests")).count();
+    assert_eq!((answer.body.lines().count(), refused), (12, 2));
+    let report = async |path: &str, headers: &str| {
+        let answer = server.request("POST", path, headers, r#"{"progress":0.5}"#).await;
+        let wait = answer.header("retry-after").map(|wait| wait.parse::<u64>().unwrap());
+        (answer.status, wait)
+    };
+    let (status, wait) = report("/jobs/another", &bearer(KEY)).await;
+    assert!(status == 429 && wait >= Some(1), "{status} {wait:?}");
+    // Jobs that are known go on, and end.
+    assert_eq!(report("/jobs/j3", &bearer(KEY)).await, (200, None));
+    let end = server.request("POST", "/jobs/j4", &bearer(KEY), r#"{"status":"completed"}"#).await;
+    assert_eq!(end.status, 200);
+    // Others begin theirs.
+    let permissions = Permissions { report: patterns(&["*"]), ..Permissions::default() };
+    let other = bearer(&token(permissions, 60.0));
+    assert_eq!(report("/jobs/of-another", &other).await, (200, None));
+    let name = "milepost_limit_refusals_total{limit=\"jobs\",of=\"subject\"}";
+    assert_eq!(metric(&server, &bearer(KEY), name).await, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_begins_so_many_jobs() {
+    let config = Config { jobs_per_address: Some(0.1), ..behind_a_proxy() };
+    let server = Server::with(config).await;
+    let report = async |job: &str, address: &str| {
+        server.request("POST", &format!("/jobs/{job}"), &from(address), "{}").await.status
+    };
+    assert_eq!(report("a", "192.0.2.1").await, 200);
+    assert_eq!([report("b", "192.0.2.1").await, report("a", "192.0.2.1").await], [429, 200]);
+    assert_eq!(report("b", "192.0.2.2").await, 200);
+    let name = "milepost_limit_refusals_total{limit=\"jobs\",of=\"address\"}";
+    assert_eq!(metric(&server, "", name).await, 1);
     server.stop().await;
 }

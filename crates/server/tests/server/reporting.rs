@@ -5,6 +5,7 @@ use milepost_server::Config;
 use serde_json::{Value, json};
 
 use crate::credentials::{KEY, bearer, guarded, patterns, token, watches};
+use crate::limits::metric;
 use crate::support::{Response, Server, quick};
 
 fn refused(answer: &Response, status: u16, problem: &str, what: &str) -> Value {
@@ -153,6 +154,8 @@ async fn an_update_may_be_as_large_as_the_limit() {
         update(1_025)
     );
     refused(&server.exchange(chunked.as_bytes()).await, 413, "update-too-large", "chunked");
+    let name = "milepost_limit_refusals_total{limit=\"size\",of=\"request\"}";
+    assert_eq!(metric(&server, "", name).await, 2);
     let batch = format!("{{\"job_id\":\"b\"}}\n{}\n{{\"job_id\":\"c\"}}\n", update(1_025));
     let answer = server.request("POST", "/updates", "", &batch).await;
     let lines: Vec<Value> =

@@ -6,6 +6,7 @@ use milepost_redis_servers::Server as Redis;
 use milepost_server::Config;
 use serde_json::{Value, json};
 
+use crate::limits::metric;
 use crate::support::{Server, Watcher, quick, until};
 
 async fn open(server: &Server) -> Watcher {
@@ -171,6 +172,8 @@ async fn a_socket_watches_as_many_jobs_as_it_may() {
     let error = watcher.next().await;
     assert_eq!(error["problem"], "too-many-subscriptions");
     assert_eq!(error["job_id"], "c");
+    let name = "milepost_limit_refusals_total{limit=\"subscriptions\",of=\"socket\"}";
+    assert_eq!(metric(&server, "", name).await, 1);
     // Anew is not one more.
     subscribe(&mut watcher, json!({ "job_id": "b" })).await;
     for job in ["a", "b"] {

@@ -85,6 +85,11 @@ impl Raw {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// The same, where the server may have closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
     pub(crate) async fn say(&mut self, text: &str) {
         self.send(&masked(0x81, text.as_bytes())).await;
     }

@@ -9,6 +9,7 @@ use milepost_protocol::{JobId, Problem, ProblemType};
 use super::sockets::Sockets;
 use super::{Attach, Attached};
 use crate::access::Decision;
+use crate::counters::count;
 use crate::response::problem::Refused;
 use crate::websocket::command::Command;
 use crate::websocket::connection::Phase;
@@ -101,11 +102,13 @@ impl Sockets {
         // Subscribing again adds no subscription, because it ends the earlier one.
         if is_full && !many.pending.contains_key(&job) && !self.shard.unsubscribe(key, &job) {
             let detail = format!("at most {max} jobs are allowed on a socket");
+            count(&self.context.counters.subscriptions_refused);
             let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
             self.send_problem(key, &problem, Some(job.as_str()));
             return;
         }
         let Some(request) = self.next_request(key) else {
+            count(&self.context.counters.subscriptions_refused);
             let problem = Problem::new(ProblemType::TooManySubscriptions, TOO_OFTEN);
             self.send_problem(key, &problem, Some(job.as_str()));
             return;

@@ -9,6 +9,7 @@ use milepost_protocol::{CloseCode, JobId, Problem, ProblemType, State, View};
 
 use super::sockets::Sockets;
 use crate::access::{Decision, Gate, Granted};
+use crate::counters::count;
 use crate::websocket::message;
 use crate::websocket::session::Session;
 
@@ -117,6 +118,7 @@ impl Sockets {
         }
         session.tokens.1 += 1;
         if session.tokens.1 > MAX_TOKENS {
+            count(&self.context.counters.tokens_refused);
             let detail = format!("at most {MAX_TOKENS} tokens in {} s", TOKENS_WINDOW.as_secs());
             self.send_problem(key, &Problem::new(ProblemType::TooManyRequests, detail), None);
             return;

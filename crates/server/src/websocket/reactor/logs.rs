@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::conversation::TOO_OFTEN;
 use super::sockets::Sockets;
 use crate::access::Decision;
+use crate::counters::count;
 use crate::response::problem::Refused;
 use crate::watching::log_page;
 use crate::websocket::connection::Phase;
@@ -99,10 +100,12 @@ impl Sockets {
         let is_known = self.has_log(key, &job);
         if !is_known && self.subscriptions(key) >= self.max_subscriptions {
             let detail = format!("at most {} jobs are allowed on a socket", self.max_subscriptions);
+            count(&self.context.counters.subscriptions_refused);
             let problem = Problem::new(ProblemType::TooManySubscriptions, detail);
             return self.refuse_log(key, &job, &problem);
         }
         let Some(request) = self.next_request(key) else {
+            count(&self.context.counters.subscriptions_refused);
             let problem = Problem::new(ProblemType::TooManySubscriptions, TOO_OFTEN);
             return self.refuse_log(key, &job, &problem);
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use milepost_hub::WatcherKey;
 
 use super::sockets::Sockets;
+use crate::counters::count;
 use crate::websocket::connection::{Phase, Unread};
 use crate::websocket::inbound::Reader;
 
@@ -44,7 +45,10 @@ impl Sockets {
             }
             match self.unread_of(key, serial, at) {
                 None => {}
-                Some(Unread::Nothing) => self.close_for_now(key, "too-slow", None),
+                Some(Unread::Nothing) => {
+                    count(&self.context.counters.timeouts.message);
+                    self.close_for_now(key, "too-slow", None);
+                }
                 // There is more to read. If that is because the client does not read either, `stall_timeout` applies.
                 Some(Unread::Queued | Unread::Parked) => {
                     let later = now + self.message_timeout;
