@@ -399,11 +399,10 @@ mod tests {
         };
         assert_eq!(row(r#","health":"ok""#), "s · 1:15 min left");
         assert_eq!(row(r#","health":"lost""#), "s");
-        let state = format!(
-            r#""status":"processing","stage":"s","metadata":{{"time_left":75,"rate":"9 MB/s"}}"#
-        );
-        assert_eq!(summary(&state).details(), "s · 9 MB/s · 1:15 min left");
-        assert_eq!(summary(&state).standing().details(), "s");
+        let state =
+            r#""status":"processing","stage":"s","metadata":{"time_left":75,"rate":"9 MB/s"}"#;
+        assert_eq!(summary(state).details(), "s · 9 MB/s · 1:15 min left");
+        assert_eq!(summary(state).standing().details(), "s");
         assert_eq!(row(r#","health":"stalled","eta":"2024-01-01T00:04:00Z""#), "s");
         let pause = r#","cancellable":true,"requested":{"action":"pause","at":"t"}"#;
         assert_eq!(row(pause), "pausing… · s · 1:15 min left");
