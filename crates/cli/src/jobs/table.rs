@@ -16,8 +16,8 @@ pub(crate) const MIN_DETAILS: usize = 10;
 /// Columns that an id keeps on the narrowest screen.
 const MIN_ID: usize = 12;
 
-pub(crate) const TITLES: [&str; 9] =
-    ["JOB", "STATUS", "HEALTH", "DONE", "STARTED", "TOOK", "UPDATED", "NAME", "DETAILS"];
+pub(crate) const TITLES: [&str; 10] =
+    ["JOB", "STATUS", "HEALTH", "DONE", "STARTED", "TOOK", "LEFT", "UPDATED", "NAME", "DETAILS"];
 
 /// What a table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,12 +65,19 @@ pub(crate) struct Row {
     health: Option<Health>,
     progress: Option<f64>,
     times: JobTimes,
+    /// The worker's own, if the state has no estimate.
+    reported_left: Option<String>,
     details: String,
+    /// Those of them that hold while its worker is silent.
+    silent_details: String,
 }
 
 impl Row {
     pub(crate) fn of(state: &State) -> Self {
         let (summary, view) = (JobSummary::of(state), state.view());
+        let reported_left = summary.reported_left();
+        // Its health and the time left have columns of their own.
+        let summary = JobSummary { health: None, shows_time_left: false, ..summary };
         Self {
             job: state.job().to_string(),
             name: sanitized(&view.name.unwrap_or_default()).into_owned(),
@@ -79,8 +86,9 @@ impl Row {
             health: state.health().filter(|_| !state.status().is_end()),
             progress: summary.progress,
             times: JobTimes::of(state),
-            // Its health has a column of its own.
-            details: JobSummary { health: None, ..summary }.details(),
+            reported_left,
+            details: summary.details(),
+            silent_details: summary.standing().details(),
         }
     }
 
@@ -127,6 +135,10 @@ impl Row {
         let since = |moment: Option<Timestamp>| moment.map(|moment| ago(moment, now));
         let took =
             self.times.took(now).map(if self.times.ended.is_some() { time_taken } else { clock });
+        let is_silent = self.times.is_silent(now);
+        let reported_left = self.reported_left.clone().filter(|_| !is_silent);
+        let left = self.times.left(now).or(reported_left).unwrap_or_default();
+        let details = if is_silent { &self.silent_details } else { &self.details };
         [
             self.job.clone(),
             self.status.to_string(),
@@ -134,9 +146,11 @@ impl Row {
             self.progress.map(|p| percent(p).trim_start().to_owned()).unwrap_or_default(),
             since(self.times.started).unwrap_or_default(),
             took.unwrap_or_default(),
+            // The title says the last word.
+            left.strip_suffix(" left").unwrap_or(&left).to_owned(),
             since(self.times.reported).unwrap_or_default(),
             self.name.clone(),
-            self.details.clone(),
+            details.clone(),
         ]
     }
 }
@@ -255,6 +269,27 @@ mod tests {
             ]
         );
         assert!(lines(&[], None, now()).is_empty());
+    }
+
+    #[test]
+    fn what_runs_has_its_time_left_while_its_worker_reports() {
+        let cells = |seconds: i64, rest: &str| {
+            let seen =
+                r#""started_at":"2026-01-01T00:00:00Z","last_seen_at":"2026-01-01T00:01:00Z""#;
+            let now = Timestamp::from_micros(now().as_micros() + seconds * 1_000_000);
+            let cells = row(&format!(
+                r#""job_id":"a","status":"processing","stage":"cut","metadata":{{"time_left":75,"rate":"9 MB/s"}},{seen}{rest}"#
+            ))
+            .cells(now);
+            [cells[6].clone(), cells[9].clone()]
+        };
+        assert_eq!(cells(0, ""), ["1:15 min", "cut · 9 MB/s"]);
+        let eta = r#","eta":"2026-01-01T00:05:00Z""#;
+        assert_eq!(cells(0, eta), ["about 4 min", "cut · 9 MB/s"]);
+        assert_eq!(cells(-1_000, eta)[0], "about 21 min");
+        assert_eq!(cells(600, &format!(r#"{eta},"health":"ok""#))[0], "longer than usual");
+        assert_eq!(cells(30, eta), ["", "cut"], "silent");
+        assert_eq!(cells(30, ""), ["", "cut"], "silent");
     }
 
     #[test]

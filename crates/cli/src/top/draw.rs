@@ -113,8 +113,9 @@ fn draw_table(frame: &mut Frame<'_>, app: &App, around: Surroundings<'_>, area: 
 /// The columns for which there is room, in their order. The most informative are chosen first; the remaining room is
 /// for the details.
 fn columns_that_fit(widths: &[usize; TITLES.len()], room: usize) -> Vec<usize> {
-    const CHOSEN_FIRST: [&str; TITLES.len()] =
-        ["JOB", "STATUS", "DONE", "TOOK", "HEALTH", "DETAILS", "UPDATED", "NAME", "STARTED"];
+    const CHOSEN_FIRST: [&str; TITLES.len()] = [
+        "JOB", "STATUS", "DONE", "TOOK", "HEALTH", "LEFT", "DETAILS", "UPDATED", "NAME", "STARTED",
+    ];
     let mut left = room;
     let mut columns: Vec<usize> = CHOSEN_FIRST
         .iter()
