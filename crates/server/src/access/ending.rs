@@ -17,11 +17,6 @@ struct Guarded {
 }
 
 impl Ending {
-    /// It does not end.
-    pub(crate) fn never() -> Self {
-        Self(None)
-    }
-
     pub(crate) fn of(grant: &Grant, instance: &Instance) -> Self {
         let guarded = instance.gate.as_ref().zip(grant.granted()).map(|(gate, granted)| Guarded {
             changes: gate.changes(),

@@ -79,12 +79,14 @@ pub(crate) async fn stream(
         ending: Ending::of(&grant, &instance),
         stream,
         subject,
-        interval: query.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
-        not_before: Instant::now(),
+        states: States {
+            interval: query.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            not_before: Instant::now(),
+            held: Vec::new(),
+            watch,
+        },
         opening: Some(opening),
-        held: Vec::new(),
         ended: false,
-        watch,
         instance,
     };
     Ok(event_stream::respond(events))
@@ -100,24 +102,19 @@ struct Events {
     subject: Option<Arc<Counted<Arc<str>>>>,
     instance: Arc<Instance>,
     ending: Ending,
-    watch: Watch,
+    states: States,
     opening: Option<String>,
+    ended: bool,
+}
+
+/// A job's states, no more often than a client wants them.
+struct States {
+    watch: Watch,
     /// The time between two updates that are not ends.
     interval: Option<Duration>,
     not_before: Instant,
     /// The state that the rate does not allow yet.
     held: Vec<Arc<JobState>>,
-    ended: bool,
-}
-
-/// Why there are no states to show. The stream ends, unless the job is only unreadable, and the client reconnects after
-/// its `retry`.
-enum Interruption {
-    /// The broker cannot read the job now. The stream continues.
-    Unreadable,
-    Unauthenticated(&'static str),
-    /// There is no memory left for the job's states.
-    Shed,
 }
 
 impl EventSource for Events {
@@ -131,15 +128,17 @@ impl EventSource for Events {
         let keepalive = seconds(self.instance.config.ping_interval);
         let instance = Arc::clone(&self.instance);
         tokio::select! {
-            states = self.next_states() => match states {
+            states = self.states.next() => match states {
                 Ok(states) => Some(self.encode(&states)),
-                Err(Interruption::Unauthenticated(why)) => {
-                    self.ended = true;
-                    Some(event_stream::problem(&Refused::new(ProblemType::Unauthenticated, why)))
-                }
-                Err(Interruption::Shed) => None,
-                Err(Interruption::Unreadable) => Some(event_stream::problem(&WatchError::Unreadable.into())),
+                // The stream goes on.
+                Err(WatchError::Unreadable) => Some(event_stream::problem(&WatchError::Unreadable.into())),
+                // There is no memory left for the job's states. The client reconnects after its `retry`.
+                Err(_) => None,
             },
+            why = self.ending.wait() => {
+                self.ended = true;
+                Some(event_stream::problem(&Refused::new(ProblemType::Unauthenticated, why)))
+            }
             () = tokio::time::sleep(keepalive) => Some(event_stream::KEEPALIVE.to_owned()),
             // The stream ends. The client reconnects after its `retry`.
             () = instance.drain.begun() => None,
@@ -151,23 +150,9 @@ impl EventSource for Events {
     }
 }
 
-impl Events {
-    /// What to show next, or why there is nothing more to be shown.
-    async fn next_states(&mut self) -> Result<Vec<Arc<JobState>>, Interruption> {
-        let mut ending = std::mem::replace(&mut self.ending, Ending::never());
-        let states = tokio::select! {
-            states = self.states() => states.map_err(|error| match error {
-                WatchError::Unreadable => Interruption::Unreadable,
-                _ => Interruption::Shed,
-            }),
-            why = ending.wait() => Err(Interruption::Unauthenticated(why)),
-        };
-        self.ending = ending;
-        states
-    }
-
+impl States {
     /// What to show next: no sooner than the rate allows, but an end at once. Safe to drop and call again.
-    async fn states(&mut self) -> Result<Vec<Arc<JobState>>, WatchError> {
+    async fn next(&mut self) -> Result<Vec<Arc<JobState>>, WatchError> {
         if self.held.is_empty() {
             self.held = self.watch.next().await?;
         }
@@ -183,7 +168,9 @@ impl Events {
         }
         Ok(std::mem::take(&mut self.held))
     }
+}
 
+impl Events {
     fn encode(&mut self, states: &[Arc<JobState>]) -> String {
         let room = states.iter().map(|state| state.json().len() + 64).sum();
         let mut chunk = String::with_capacity(room);

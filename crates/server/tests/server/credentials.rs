@@ -459,7 +459,8 @@ async fn a_socket_for_one_job_is_closed_when_a_token_takes_it_away() {
 
 #[tokio::test]
 async fn streams_and_polls_end_with_their_token() {
-    let server = Server::with(guarded()).await;
+    // With keepalives in between.
+    let server = Server::with(Config { ping_interval: 0.25, ..guarded() }).await;
     report(&server, "a", KEY).await;
     let short = token(watches(&["a"]), 1.2);
     let position = get(&server, "/jobs/a", KEY).await.header("etag").unwrap().to_owned();
@@ -493,7 +494,8 @@ async fn a_revoked_key_ends_what_it_began() {
     keys.add(stays.key.clone()).unwrap();
     keys.add(goes.key.clone()).unwrap();
     fs::write(&file, keys.to_toml()).unwrap();
-    let server = Server::with(Config { keys_file: Some(file.clone()), ..quick() }).await;
+    let config = Config { keys_file: Some(file.clone()), ping_interval: 0.25, ..quick() };
+    let server = Server::with(config).await;
     let mut sockets = Vec::new();
     for key in [&stays, &goes] {
         let mut socket = open_with(&server, "/ws/jobs/a", &key.secret).await;
@@ -501,7 +503,7 @@ async fn a_revoked_key_ends_what_it_began() {
         sockets.push(socket);
     }
     let mut events = Events::open(&server, "/jobs/a/events", &bearer(&goes.secret)).await;
-    events.next().await;
+    while events.next_block().await.unwrap().comment.is_none() {}
     // A file that is wrong changes nothing.
     fs::write(&file, "[[key]]").unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
