@@ -175,6 +175,11 @@ impl ProblemType {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
+    /// Whether a problem's `type` is Milepost's, also one that is not known here.
+    pub fn is_uri(uri: &str) -> bool {
+        uri.starts_with(Self::URI_PREFIX)
+    }
+
     const URI_PREFIX: &str = "urn:milepost:problem:";
 }
 

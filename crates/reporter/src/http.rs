@@ -254,13 +254,15 @@ impl Reply {
                 Ok(outcome(&problem, self.retry_after))
             }
             // Usually a proxy's limit on bodies.
-            (400 | 413 | 422, _) => Ok(Outcome::Reducible {
+            (413, _) => Ok(Outcome::Reducible {
                 reason: format!("the server answered {}", self.status),
-                too_large: self.status == 413,
+                too_large: true,
             }),
-            (400..=499, _) if !self.is_passing() => {
-                Ok(Outcome::Rejected { reason: format!("the server answered {}", self.status) })
-            }
+            (status, _) if is_about_content(status) => Ok(Outcome::Busy {
+                retry_after: self.retry_after,
+                reason: not_milepost(status),
+                full: false,
+            }),
             (_, answer) => Err(self.failure(answer)),
         }
     }
@@ -276,8 +278,13 @@ impl Reply {
             401 | 403 => self
                 .credential_refused(serde_json::from_slice(&self.body).ok())
                 .map(|outcome| vec![outcome; updates.len()]),
-            400..=499 if !self.is_passing() => Err(Failure::BatchRejected),
-            _ => Err(self.failure(serde_json::from_slice(&self.body).ok())),
+            status => match serde_json::from_slice(&self.body).ok() {
+                Some(Answer::Problem(problem)) if is_about_the_job(&problem) => {
+                    Err(Failure::BatchRejected)
+                }
+                _ if status == 413 || is_about_content(status) => Err(Failure::BatchRejected),
+                answer => Err(self.failure(answer)),
+            },
         }
     }
 
@@ -359,8 +366,17 @@ fn accepted(requested: Option<&Value>) -> Outcome {
     Outcome::Accepted { requested: requested.and_then(Requested::read) }
 }
 
-/// Problems of this job or this update; all others concern the server.
+/// Whether a 4xx of another program than Milepost, as a proxy, may be about what was sent: then it concerns this job alone. After any
+/// other one, the server is not there, as while it is replaced.
+fn is_about_content(status: u16) -> bool {
+    matches!(status, 400 | 406 | 422)
+}
+
+/// Problems of this job or this update; all others concern the server, or are another program's.
 fn is_about_the_job(problem: &Problem) -> bool {
+    if !ProblemType::is_uri(&problem.uri) {
+        return false;
+    }
     let broker_full = ProblemType::from_uri(&problem.uri) == Some(ProblemType::BrokerFull);
     broker_full || ((400..500).contains(&problem.status) && !matches!(problem.status, 408 | 429))
 }
@@ -421,7 +437,11 @@ fn read(response: &mut Response<Body>, updates: usize) -> Result<Vec<u8>, ureq::
 }
 
 fn nonsense(status: u16) -> Failure {
-    Failure::Lost { reason: format!("what answers ({status}) is not a Milepost server") }
+    Failure::Lost { reason: not_milepost(status) }
+}
+
+fn not_milepost(status: u16) -> String {
+    format!("what answers ({status}) is not a Milepost server")
 }
 
 fn lost(error: &ureq::Error) -> Failure {

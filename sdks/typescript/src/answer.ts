@@ -65,16 +65,19 @@ function readOne(reply: Reply, job: string): Outcome[] | Failure {
   const problem = readProblem(reply.text);
   if (isCredentials(status)) return credentialRefused(reply, problem, 1);
   if (problem && isAboutTheJob(problem)) return [outcomeOf(problem, reply.retryAfter)];
-  const reason = `the server answered ${status}`;
   // A proxy's own bound on bodies, most often.
-  if ([400, 413, 422].includes(status)) return [{ is: 'unacceptable', reason, isTooLarge: status === 413 }];
-  if (isFinal(status)) return [{ is: 'rejected', reason }];
+  if (status === 413) return [{ is: 'unacceptable', reason: `the server answered ${status}`, isTooLarge: true }];
+  if (isAboutContent(status)) return [{ is: 'busy', reason: sayForeign(status), retryAfter: reply.retryAfter, isFull: false }];
   return failure(reply, problem);
 }
 
 function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
   if (isCredentials(reply.status)) return credentialRefused(reply, readProblem(reply.text), jobs.length);
-  if (reply.status !== 200) return isFinal(reply.status) ? { is: 'no batch' } : failure(reply, readProblem(reply.text));
+  if (reply.status !== 200) {
+    const problem = readProblem(reply.text);
+    const isTheBatch = (problem && isAboutTheJob(problem)) || reply.status === 413 || isAboutContent(reply.status);
+    return isTheBatch ? { is: 'no batch' } : failure(reply, problem);
+  }
   const lines = reply.text.split('\n').filter((line) => line.trim());
   const outcomes = lines.map((line, n): Outcome | null => {
     const accepted = readAccepted(line, jobs[n]);
@@ -95,14 +98,22 @@ function readAccepted(text: string, job: string | undefined): Outcome | null {
 
 function readProblem(text: string): Problem | null {
   const { type, status, detail, title } = parse(text) as Record<string, unknown>;
-  if (typeof type !== 'string' || typeof status !== 'number') return null;
-  const name = type.startsWith(PROBLEM) ? type.slice(PROBLEM.length) : '';
-  return { name, status, detail: String(detail || title || type).slice(0, 300) };
+  // Another program's problem says nothing about the update.
+  if (typeof type !== 'string' || typeof status !== 'number' || !type.startsWith(PROBLEM)) return null;
+  return { name: type.slice(PROBLEM.length), status, detail: String(detail || title || type).slice(0, 300) };
 }
 
 /** The others are the server's own, and a whole request's. */
 function isAboutTheJob({ name, status }: Problem): boolean {
   return name === 'broker-full' || isFinal(status);
+}
+
+/**
+ * Whether a 4xx of another program than Milepost, as a proxy, may be about what was sent: then it concerns this job alone. After any
+ * other one, the server is not there, as while it is replaced.
+ */
+function isAboutContent(status: number): boolean {
+  return [400, 406, 422].includes(status);
 }
 
 /** 4xx, except for timeout and too many requests, which do not concern the update. */
@@ -141,8 +152,12 @@ function failure({ status, retryAfter }: Reply, problem: Problem | null): Failur
   const isServers = status >= 500 || status === 408 || status === 429;
   const reason = isServers
     ? `the server answered ${status}${problem ? `: ${problem.detail}` : ''}`
-    : `what answers (${status}) is not a Milepost server`;
+    : sayForeign(status);
   return { is: 'unavailable', reason, retryAfter };
+}
+
+function sayForeign(status: number): string {
+  return `what answers (${status}) is not a Milepost server`;
 }
 
 /**
