@@ -106,7 +106,10 @@ impl Fault {
         let judges = matches!(
             self,
             Self::RedisFrozen
+                | Self::InstanceKilled
                 | Self::RollingRestart
+                | Self::SentinelFailover
+                | Self::ClusterFailover
                 | Self::AloneKilled
                 | Self::WorkerKilled
                 | Self::AloneWorkerKilled
