@@ -56,7 +56,7 @@ impl Job {
         Some(&self.handle.as_ref()?.record.job)
     }
 
-    /// A token with which a page may watch this job, and nothing else, for so long: as [`watch_token`](crate::watch_token), with the
+    /// A token with which a page may watch this job, and nothing else, for so long: as [`watch_token`](crate::watch_token()), with the
     /// secret of the environment variable `MILEPOST_TOKEN_SECRET`.
     ///
     /// # Errors
