@@ -374,6 +374,27 @@ fn a_certificate_that_is_wrong_refuses_the_start() {
 }
 
 #[test]
+fn a_check_refuses_what_the_start_would_refuse() {
+    for (name, value) in [
+        ("keys_file", "/missing/keys.toml"),
+        ("token_jwks_url", "ftp://example.com/keys"),
+        ("data_dir", ""),
+        ("keys_file", ""),
+        ("log", ""),
+    ] {
+        for check in [&["serve", "--check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+            let mut serve = milepost(check);
+            let refused =
+                support::run(serve.env(format!("MILEPOST_{}", name.to_uppercase()), value));
+            let line = support::text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(64), "{name}={value}: {line}");
+            let names_it = line.to_lowercase().contains(name);
+            assert!(names_it && line.lines().count() == 1, "{name}={value}: {line}");
+        }
+    }
+}
+
+#[test]
 fn a_socket_that_systemd_passes_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

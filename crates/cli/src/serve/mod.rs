@@ -8,7 +8,7 @@ mod signals;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use milepost_server::{Config, Control, Listener, RunError};
+use milepost_server::{Config, ConfigError, Control, Listener, RunError};
 
 use crate::exit::{ExitCode, complain};
 use log::Log;
@@ -59,8 +59,7 @@ impl Args {
             Ok(settings) => settings,
             Err(error) => return complain(error, ExitCode::Usage),
         };
-        if let Err(error) = settings.config.check_host().and_then(|()| settings.config.check_tls())
-        {
+        if let Err(error) = check_start(&settings.config) {
             return complain(error, ExitCode::Usage);
         }
         if self.check {
@@ -112,7 +111,11 @@ impl Args {
 
     /// Reads the settings again and takes over what can change while the server runs: `log`.
     fn reload(&self, settings: &mut Settings, log: &Log) {
-        let new = match self.settings() {
+        let new = self.settings().map_err(|error| error.to_string()).and_then(|new| {
+            check_start(&new.config).map_err(|error| error.to_string())?;
+            Ok(new)
+        });
+        let new = match new {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!(%error, "SIGHUP: the settings are wrong; keeping those before");
@@ -169,6 +172,13 @@ impl Args {
         source.flags(flags)?;
         source.settings()
     }
+}
+
+/// What the server itself would refuse at its start.
+fn check_start(config: &Config) -> Result<(), ConfigError> {
+    config.check_host()?;
+    config.check_tls()?;
+    config.check_credentials()
 }
 
 /// Where to take connections from: the socket that systemd has passed, else the Unix socket, else the address.

@@ -287,6 +287,10 @@ fn check(name: &str, value: &Value) -> Result<(), Problem> {
         "log" => {
             let filter = value.as_str().map(tracing_subscriber::EnvFilter::try_new);
             return match filter {
+                // It would log nothing.
+                Some(Ok(_)) if value.as_str() == Some("") => {
+                    Err(Problem::Bad("it must be a level, or off".to_owned()))
+                }
                 Some(Ok(_)) => Ok(()),
                 Some(Err(error)) => Err(Problem::Bad(error.to_string())),
                 None => Err(Problem::Bad("it must be text".to_owned())),

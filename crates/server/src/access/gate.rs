@@ -45,6 +45,16 @@ struct Known {
 /// How often the files are checked for changes.
 const LOOK: Duration = Duration::from_secs(1);
 
+impl Config {
+    /// Reads what clients' credentials are compared with, as the server does when it starts.
+    ///
+    /// # Errors
+    /// If the file of keys or one of tokens' keys cannot be read, or is not valid.
+    pub fn check_credentials(&self) -> Result<(), ConfigError> {
+        Gate::open(self).map(drop)
+    }
+}
+
 impl Gate {
     /// None if no credentials are configured.
     ///

@@ -55,7 +55,7 @@ impl Hosts {
             let name = name(addressed).ok_or_else(|| invalid("it is not a name or an address"))?;
             if !self.any_reads && !self.is_known(&name) {
                 let detail = format!(
-                    "this server does not answer to the name {name:?}; if it is one of its names, add it to the \
+                    "this server does not answer to the name {addressed:?}; if it is one of its names, add it to the \
                      setting hosts"
                 );
                 return Err(Refused::new(ProblemType::HostNotAllowed, detail));

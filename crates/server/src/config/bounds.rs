@@ -1,5 +1,7 @@
 //! The bounds of settings, and which of them exclude each other.
 
+use std::path::Path;
+
 use super::{Config, ConfigError};
 use crate::limits::TrustedProxies;
 use crate::memory::Budget;
@@ -16,11 +18,27 @@ impl Config {
                 "data_dir is for the embedded broker; with redis_url, Redis keeps the states";
             return Err(ConfigError::new(error.to_owned()));
         }
+        for (key, path) in self.paths() {
+            if path.as_os_str().is_empty() {
+                return Err(ConfigError::new(format!("{key} is empty; it must be a path")));
+            }
+        }
         self.check_times()?;
         self.check_sizes()?;
         self.check_rates()?;
         TrustedProxies::parse(&self.trusted_proxies, self.client_address_header)?;
         self.check_access()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let paths = [
+            ("data_dir", &self.data_dir),
+            ("unix_socket", &self.unix_socket),
+            ("keys_file", &self.keys_file),
+            ("tls_cert", &self.tls_cert),
+            ("tls_key", &self.tls_key),
+        ];
+        paths.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)))
     }
 
     fn check_times(&self) -> Result<(), ConfigError> {

@@ -66,8 +66,8 @@ pub(super) struct AuthFields {
 type Others = BTreeMap<String, Value>;
 
 impl Command {
-    /// Parses a message; none if it is not a command, in which case it is ignored. `many` says whether the connection
-    /// is for many jobs: on one for a single job there is nothing to subscribe to.
+    /// Parses a message. `many` says whether the connection is for many jobs. On one for a single job there is nothing to subscribe to,
+    /// and what is not a command is ignored, as the Python service did: none.
     pub(super) fn parse(text: &str, many: bool) -> Option<Self> {
         #[derive(Deserialize)]
         struct Kind {
@@ -75,7 +75,10 @@ impl Command {
             #[serde(default)]
             job_id: Value,
         }
-        let Kind { r#type: kind, job_id } = serde_json::from_str(text).ok()?;
+        let Ok(Kind { r#type: kind, job_id }) = serde_json::from_str(text) else {
+            let problem = || Self::unknown("is missing: a message is a JSON object with one");
+            return many.then(|| Self::Refused(problem(), None));
+        };
         let command = match kind.as_str() {
             "ping" => return Some(Self::Ping),
             "auth" => {
@@ -85,7 +88,11 @@ impl Command {
             }
             "subscribe" if many => fields(&kind, text).and_then(SubscribeFields::command),
             "unsubscribe" if many => fields(&kind, text).and_then(UnsubscribeFields::command),
-            _ => return None,
+            _ => {
+                return many.then(|| {
+                    Self::Refused(Self::unknown(&format!("{kind:?} is not known")), None)
+                });
+            }
         };
         let named = match job_id {
             Value::Null => None,
@@ -93,6 +100,12 @@ impl Command {
             other => Some(other.to_string()),
         };
         Some(command.unwrap_or_else(|refused| Self::Refused(refused.0, named)))
+    }
+
+    /// A message that is no command.
+    pub(super) fn unknown(why: &str) -> Box<Problem> {
+        let known = "known here: ping, auth, subscribe, unsubscribe";
+        Refused::parameter("type", format!("{why}; {known}")).0
     }
 }
 

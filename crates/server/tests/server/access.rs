@@ -33,6 +33,7 @@ async fn a_rebound_name_reads_and_changes_nothing() {
     ] {
         let answer = ask(&server, head).await;
         assert_eq!((answer.status, answer.problem().as_str()), (421, "host-not-allowed"), "{head}");
+        assert!(!answer.json()["detail"].as_str().unwrap().contains("Text("), "{answer:?}");
     }
     let answer = open_socket(&server, "evil.example", "http://evil.example").await;
     assert_eq!(answer.problem(), "host-not-allowed");

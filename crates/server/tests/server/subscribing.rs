@@ -142,6 +142,11 @@ async fn what_cannot_be_done_is_said_and_the_socket_goes_on() {
             "fast",
         ),
         (json!({ "type": "subscribe", "job_id": "a", "since": 5 }), "invalid-parameter", "5"),
+        (json!({ "type": "bogus" }), "invalid-parameter", "bogus"),
+        (json!({ "typ": "ping" }), "invalid-parameter", "type"),
+        (json!({ "type": 7 }), "invalid-parameter", "type"),
+        (json!([]), "invalid-parameter", "type"),
+        (json!("hello"), "invalid-parameter", "type"),
     ];
     for (command, problem, named) in cases {
         watcher.say(&command.to_string()).await;

@@ -68,7 +68,12 @@ impl Sockets {
                 }
                 self.begin_close(key, &frame);
             }
-            Inbound::Binary => {}
+            Inbound::Binary => {
+                if self.shard.wire(key).is_some_and(|wire| wire.many.is_some()) {
+                    let problem = Command::unknown("is missing: a message is a text");
+                    self.send_problem(key, &problem, None);
+                }
+            }
             Inbound::Text(text) => {
                 let many = self.shard.wire(key).is_some_and(|wire| wire.many.is_some());
                 match Command::parse(&text, many) {
