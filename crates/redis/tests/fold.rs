@@ -980,6 +980,40 @@ fn timelines_of_long_attempts_are_the_same_and_bounded() {
 
 /// Redis does nothing else while a script runs.
 #[test]
+fn a_pace_of_another_version_begins_anew() {
+    /// As a pace was before it had one number more.
+    const SHORTEN: &str = "local meta = redis.call('HGET', KEYS[1], 'meta')
+        local count, fields, found = select('#', cmsgpack.unpack(meta)), {cmsgpack.unpack(meta)}, 0
+        for i = 1, count do
+          if type(fields[i]) == 'string' and #fields[i] == 88 then
+            fields[i], found = string.sub(fields[i], 1, 80), found + 1
+          end
+        end
+        redis.call('HSET', KEYS[1], 'meta', cmsgpack.pack(unpack(fields, 1, count)))
+        return found";
+    let server = Server::start();
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let names =
+        Client::new(Address::parse(&server.url()).expect("one"), Retention::default()).names();
+    let job = JobId::parse("paced").expect("a job id");
+    let start = Timestamp::now().as_millis();
+    let has_estimate = |connection: &mut redis::Connection, tenth: u32| {
+        let json = format!(r#"{{"progress":{}}}"#, f64::from(tenth) / 10.0);
+        let update = Update::parse(Some(&job), json.as_bytes()).expect("an update");
+        let now = start + i64::from(tenth) * 5_000;
+        let moment = Timestamp::from_micros(now * 1_000);
+        let call = Call::report(names, &Report::new(&update, None, moment), &Retention::default());
+        run_at(connection, &call, now).json().contains(r#""eta":"#)
+    };
+    assert_eq!([0, 1, 2, 3].map(|n| has_estimate(&mut connection, n)), [false, false, false, true]);
+    let mut shorten = redis::cmd("EVAL");
+    shorten.arg(SHORTEN).arg(1).arg("job_meta:paced");
+    assert_eq!(shorten.query::<u32>(&mut connection).expect("a number"), 1);
+    assert_eq!([4, 5, 6, 7].map(|n| has_estimate(&mut connection, n)), [false, false, true, true]);
+}
+
+#[test]
 fn an_error_with_a_long_line_does_not_hold_redis_up() {
     with_redis(|client, runtime| {
         let mut twice = Twice::new(client, runtime);

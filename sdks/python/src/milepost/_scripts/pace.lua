@@ -77,6 +77,10 @@ end
 local function advance(pace, known_at, known_progress, now, progress, is_running, was_lost, usual_eta, usual_high)
   local FORMAT = '>ddddddddddd'
   local at, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, eta, eta_high
+  -- Another version may have written it. Then the estimate begins anew.
+  if pace and #pace ~= struct.size(FORMAT) then
+    pace = nil
+  end
   if pace then
     at, last, gained, elapsed, changes, strayed, recent_gain, recent_time, recent_changes, eta, eta_high
       = struct.unpack(FORMAT, pace)
