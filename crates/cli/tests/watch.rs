@@ -204,6 +204,17 @@ fn a_selected_job_that_the_server_forgets_is_given_up() {
 }
 
 #[test]
+fn a_named_job_that_the_server_forgets_is_given_up() {
+    let server = Server::start();
+    server.report("a", r#"{"progress":0.2}"#);
+    let child = watching(&server, &["a", "--timeout", "1"], &["a"]);
+    ureq::delete(format!("{}/jobs/a", server.url())).call().unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(text(&output.stderr), "milepost: a: forgotten by the server, given up\n");
+}
+
+#[test]
 fn a_prefix_or_a_tag_names_the_jobs_that_have_not_ended() {
     let server = Server::start();
     for (id, update) in [

@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::family::{Family, Parent};
 use super::matching::{Listing, MAX_MATCHING, Matching};
+use super::quiet::{LookedUp, Lookups, Quiet};
 use super::view::View;
 use super::watched_jobs::{ConnectionState, WatchedJobs};
 use crate::bars::{JobTimes, Suspension};
@@ -20,7 +21,11 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Without --timeout, a job that is no longer listed is given up after this. A running worker would have reported by
 /// then.
-const FORGOTTEN: Duration = Duration::from_secs(15);
+const UNLISTED: Duration = Duration::from_secs(15);
+
+/// Without --timeout, a job that was named and that the server has forgotten is given up after this. After an outage, in which a server
+/// without a data directory forgets all jobs, a reporter tries again within 30 s.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Some of the jobs that began later are not watched.
 const NO_ROOM: &str = "1,000 jobs are watched: those that begin later are not";
@@ -34,6 +39,8 @@ pub(super) struct Follow<'a> {
     pub(super) listing: Option<Listing>,
     /// Lists the children of the watched jobs.
     pub(super) family: Option<Family>,
+    /// Looks up jobs that were named. Those of a list are listed.
+    pub(super) lookups: Option<Lookups>,
     /// How long to wait without a connection, and for an unknown job.
     pub(super) timeout: Option<Duration>,
     /// Why the server rejects the watcher.
@@ -53,6 +60,7 @@ impl Follow<'_> {
             if self.view.draws() { Suspension::catch() } else { Suspension::usual() };
         loop {
             let parents = self.watched_jobs.parents();
+            let quiet = self.watched_jobs.quiet(Instant::now());
             let step = tokio::select! {
                 () = &mut stop => Err(ExitCode::Interrupted),
                 () = suspension.requested() => written(self.view.suspend(self.watched_jobs)),
@@ -62,6 +70,10 @@ impl Follow<'_> {
                     for (parent, states) in listed {
                         self.watched_jobs.children(&parent.job, &states);
                     }
+                    Ok(())
+                }
+                Some(answers) = next_answers(self.lookups.as_mut(), &quiet) => {
+                    self.watched_jobs.looked_up(&answers, Instant::now());
                     Ok(())
                 }
                 Some(listed) = next_list(self.listing.as_mut()) => {
@@ -91,8 +103,9 @@ impl Follow<'_> {
             let reason = self.watched_jobs.disconnect_reason();
             return Err(complain(reason, ExitCode::Unreachable));
         }
-        if let Some(patience) = self.timeout.or(self.listing.is_some().then_some(FORGOTTEN)) {
-            self.watched_jobs.give_up_unknown(now, patience);
+        match self.timeout.or(self.listing.is_some().then_some(UNLISTED)) {
+            Some(patience) => self.watched_jobs.give_up_unknown(now, patience),
+            None => self.watched_jobs.give_up_forgotten(now, FORGOTTEN),
         }
         written(shown)
     }
@@ -175,6 +188,11 @@ async fn next_children(
     parents: &[Parent],
 ) -> Option<Vec<(Parent, Vec<State>)>> {
     Some(family?.next(parents).await)
+}
+
+/// None if the jobs are those of a list.
+async fn next_answers(lookups: Option<&mut Lookups>, quiet: &[Quiet]) -> Option<Vec<LookedUp>> {
+    Some(lookups?.next(quiet).await)
 }
 
 /// Whether the jobs of a list could be added.

@@ -6,6 +6,7 @@ mod follow;
 mod keys;
 mod matching;
 mod plain;
+mod quiet;
 mod rows;
 mod view;
 mod watched_jobs;
@@ -25,6 +26,7 @@ use crate::serve::asked_to_stop;
 use family::Family;
 use follow::Follow;
 use matching::Listing;
+use quiet::Lookups;
 use view::View;
 use watched_jobs::WatchedJobs;
 
@@ -38,11 +40,14 @@ const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began la
 ///
 /// Instead of ids, --all, --prefix, --name, --tag, --parent and --q select among the jobs that have not ended. Jobs that begin later and match are
 /// added, and the command ends when none is left.
+///
+/// A job that is not known yet is waited for. A job that the server forgets before it has ended, because its worker died and its time to
+/// live is over, or because it was deleted, is given up, and the exit code is 5.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
-    4 no connection within --timeout, or the server rejects the watch, 5 a job is still unknown after --timeout, or the server \
-    no longer lists a selected job, 64 wrong usage, \
+    4 no connection within --timeout, or the server rejects the watch, 5 a job is still unknown after --timeout, or was forgotten \
+    before it ended, 64 wrong usage, \
     130 interrupted. 1 always means that a job failed."
 )]
 pub(crate) struct Args {
@@ -58,8 +63,8 @@ pub(crate) struct Args {
     /// Print each state as a line of JSON
     #[arg(long)]
     json: bool,
-    /// Give up after this many seconds without a connection, and on a job that has been unknown for as long
-    /// [default: never]
+    /// Give up after this many seconds without a connection, and on a job that has been unknown for as long [default: never; after a
+    /// minute on a job that the server has forgotten before it ended]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: Option<u32>,
     #[command(flatten)]
@@ -156,6 +161,7 @@ async fn watch_listed(
     let mut view = View::new(json, terminal);
     // Only bars have room for children.
     let family = Client::new(url).ok().filter(|_| view.draws()).map(Family::new);
+    let lookups = Client::new(url).ok().filter(|_| listing.is_none()).map(Lookups::new);
     let (watched_jobs, view) = (&mut watched_jobs, &mut view);
     let follow = Follow {
         watches,
@@ -163,6 +169,7 @@ async fn watch_listed(
         view,
         listing,
         family,
+        lookups,
         timeout,
         rejected: None,
         is_closing: false,

@@ -151,6 +151,13 @@ impl View {
     /// The last that was known stays on the terminal; whole errors below.
     pub(super) fn leave(&mut self, watched_jobs: &WatchedJobs) {
         let summary = summary(watched_jobs.watched());
+        if !self.draws() {
+            for watched in watched_jobs.watched() {
+                if let Some(given_up) = watched.given_up() {
+                    warn(format_args!("{}: {given_up}", watched.job));
+                }
+            }
+        }
         let bars = match self {
             Self::Bars(bars) => bars,
             Self::Plain { .. } => return summary.into_iter().for_each(warn),

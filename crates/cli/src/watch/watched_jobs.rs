@@ -8,6 +8,7 @@ use milepost_protocol::{Health, JobId, Position, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
 use super::family::Parent;
+use super::quiet::{LookedUp, MAX_LOOKED_UP, QUIET, Quiet};
 use crate::bars::{JobSummary, JobTimes, SILENCE, since};
 use crate::exit::ExitCode;
 
@@ -27,6 +28,8 @@ pub(super) struct Watched {
     pub(super) children: Vec<Child>,
     /// Since when the server answers that it does not know the job.
     unknown_since: Option<Instant>,
+    /// When its latest state came, or it was last looked up.
+    confirmed: Option<Instant>,
     /// It was not known for too long.
     given_up: bool,
     /// The server does not let it be watched.
@@ -37,8 +40,16 @@ pub(super) struct Watched {
     heard: Option<Instant>,
     /// What the server says of its health.
     health: Option<Health>,
-    /// No state has come over this connection yet: the first may be an old one.
-    fresh: bool,
+    answered: Answered,
+}
+
+/// What the present connection's server has said of a job last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// The first state may be an old one. A job that another connection's server did not know may be known.
+    Nothing,
+    State,
+    Unknown,
 }
 
 impl Watched {
@@ -58,6 +69,20 @@ impl Watched {
 
     pub(super) fn status(&self) -> Option<Status> {
         self.summary.as_ref().map(|summary| summary.status)
+    }
+
+    /// The message of a job that was not known for too long.
+    pub(super) fn given_up(&self) -> Option<&'static str> {
+        let what = match self.summary {
+            Some(_) => "forgotten by the server, given up",
+            None => "not known, given up",
+        };
+        self.given_up.then_some(what)
+    }
+
+    fn is_unknown(&mut self, now: Instant) {
+        self.unknown_since.get_or_insert(now);
+        self.answered = Answered::Unknown;
     }
 
     fn is_unwell(&self) -> bool {
@@ -158,12 +183,13 @@ impl WatchedJobs {
             position: None,
             children: Vec::new(),
             unknown_since: None,
+            confirmed: None,
             given_up: false,
             refused: None,
             is_unreadable: false,
             heard: None,
             health: None,
-            fresh: true,
+            answered: Answered::Nothing,
         });
     }
 
@@ -183,7 +209,7 @@ impl WatchedJobs {
         self.link = ConnectionState::Up;
         self.disconnected_since = None;
         for watched in &mut self.watched {
-            watched.fresh = true;
+            watched.answered = Answered::Nothing;
         }
     }
 
@@ -216,7 +242,8 @@ impl WatchedJobs {
     pub(super) fn state(&mut self, state: &State, now: Instant, age: Duration) -> Option<usize> {
         let index = self.index(state.job())?;
         let watched = &mut self.watched[index];
-        let age = if std::mem::take(&mut watched.fresh) { age } else { Duration::ZERO };
+        let before = std::mem::replace(&mut watched.answered, Answered::State);
+        let age = if before == Answered::Nothing { age } else { Duration::ZERO };
         let heard = now.checked_sub(age);
         let times = JobTimes::of(state);
         // A state that time, a child or a request has made is no report of the worker.
@@ -233,6 +260,7 @@ impl WatchedJobs {
         watched.times = Some(times);
         watched.position = Some(state.position());
         watched.unknown_since = None;
+        watched.confirmed = Some(now);
         watched.given_up = false;
         watched.is_unreadable = false;
         Some(index)
@@ -240,7 +268,37 @@ impl WatchedJobs {
 
     pub(super) fn unknown(&mut self, job: &JobId, now: Instant) {
         if let Some(index) = self.index(job) {
-            self.watched[index].unknown_since.get_or_insert(now);
+            self.watched[index].is_unknown(now);
+        }
+    }
+
+    /// The jobs that are due to be looked up: known here, and neither over nor confirmed for a while. Those that have waited longest,
+    /// if they are too many.
+    pub(super) fn quiet(&self, now: Instant) -> Vec<Quiet> {
+        if self.link != ConnectionState::Up {
+            return Vec::new();
+        }
+        let due = |watched: &&Watched| {
+            !watched.is_over()
+                && watched.unknown_since.is_none()
+                && watched.confirmed.is_some_and(|at| now.saturating_duration_since(at) >= QUIET)
+        };
+        let mut due: Vec<&Watched> = self.watched.iter().filter(due).collect();
+        due.sort_by_key(|watched| watched.confirmed);
+        let due = due.into_iter().take(MAX_LOOKED_UP).filter_map(|watched| {
+            Some(Quiet { job: watched.job.clone(), position: watched.position? })
+        });
+        due.collect()
+    }
+
+    pub(super) fn looked_up(&mut self, answers: &[LookedUp], now: Instant) {
+        for (quiet, is_known) in answers {
+            let Some(index) = self.index(&quiet.job) else { continue };
+            let watched = &mut self.watched[index];
+            watched.confirmed = watched.confirmed.max(Some(now));
+            if *is_known == Some(false) && watched.position == Some(quiet.position) {
+                watched.is_unknown(now);
+            }
         }
     }
 
@@ -252,17 +310,28 @@ impl WatchedJobs {
             if listed.contains(&watched.job) {
                 watched.unknown_since = None;
             } else {
-                watched.unknown_since.get_or_insert(now);
+                watched.is_unknown(now);
             }
         }
     }
 
-    /// Gives up the jobs that have been unknown for this long.
+    /// Gives up the jobs that have been unknown for this long, while there is a connection.
     pub(super) fn give_up_unknown(&mut self, now: Instant, timeout: Duration) {
-        for watched in &mut self.watched {
-            watched.given_up |= watched
-                .unknown_since
-                .is_some_and(|since| now.saturating_duration_since(since) >= timeout);
+        self.give_up(now, timeout, |_| true);
+    }
+
+    /// Of these, only those that the server has known: others may be about to begin.
+    pub(super) fn give_up_forgotten(&mut self, now: Instant, timeout: Duration) {
+        self.give_up(now, timeout, |watched| watched.summary.is_some());
+    }
+
+    fn give_up(&mut self, now: Instant, timeout: Duration, applies: impl Fn(&Watched) -> bool) {
+        if self.link != ConnectionState::Up {
+            return;
+        }
+        for watched in self.watched.iter_mut().filter(|watched| applies(watched)) {
+            let unknown = watched.unknown_since.map(|at| now.saturating_duration_since(at));
+            watched.given_up |= watched.answered == Answered::Unknown && unknown >= Some(timeout);
         }
     }
 
@@ -308,8 +377,8 @@ impl WatchedJobs {
         if let Some(refused) = &watched.refused {
             return Some(format!("refused: {refused}"));
         }
-        if watched.given_up {
-            return Some("not known, given up".to_owned());
+        if let Some(given_up) = watched.given_up() {
+            return Some(given_up.to_owned());
         }
         if watched.is_over() {
             return None;
@@ -491,6 +560,64 @@ pub(super) mod tests {
         assert_eq!(jobs.exit_code(), Some(ExitCode::UnknownJob));
         jobs.refused(&b, "no".to_owned());
         assert_eq!(jobs.exit_code(), Some(ExitCode::Unreachable), "no outcome of a job");
+    }
+
+    #[test]
+    fn a_quiet_job_that_was_forgotten_is_given_up() {
+        let t0 = Instant::now();
+        let at = |second| t0 + Duration::from_secs(second);
+        let mut jobs = watched_jobs(&["a", "b"], t0);
+        jobs.connected();
+        jobs.state(&state("a", MOVING), t0, Duration::ZERO);
+        jobs.state(&state("b", &ended("completed")), t0, Duration::ZERO);
+        assert_eq!(jobs.quiet(at(4)), []);
+        let quiet = jobs.quiet(at(5));
+        assert_eq!(quiet.iter().map(|quiet| quiet.job.as_str()).collect::<Vec<_>>(), ["a"]);
+        let answer = |is_known| [(quiet[0].clone(), is_known)];
+        for (second, is_known) in [(5, Some(true)), (10, None)] {
+            jobs.looked_up(&answer(is_known), at(second));
+            assert!(jobs.quiet(at(second + 4)).is_empty() && jobs.quiet(at(second + 5)) == quiet);
+        }
+        jobs.looked_up(&answer(Some(false)), at(15));
+        jobs.give_up_forgotten(at(74), Duration::from_secs(60));
+        assert_eq!((jobs.exit_code(), jobs.quiet(at(74))), (None, vec![]));
+        jobs.give_up_forgotten(at(75), Duration::from_secs(60));
+        assert_eq!(jobs.exit_code(), Some(ExitCode::UnknownJob));
+        let note = jobs.note(&jobs.watched()[0], at(75));
+        assert_eq!(note.as_deref(), Some("forgotten by the server, given up"));
+    }
+
+    #[test]
+    fn an_answer_from_before_a_state_says_nothing() {
+        let t0 = Instant::now();
+        let mut jobs = watched_jobs(&["a"], t0);
+        jobs.connected();
+        jobs.state(&state("a", MOVING), t0, Duration::ZERO);
+        let quiet = jobs.quiet(t0 + QUIET);
+        let newer = State::parse(state("a", MOVING).json().replace("1-1", "2-1").as_str()).unwrap();
+        jobs.state(&newer, t0 + QUIET, Duration::ZERO);
+        jobs.looked_up(&[(quiet[0].clone(), Some(false))], t0 + QUIET);
+        jobs.give_up_forgotten(t0 + QUIET, Duration::ZERO);
+        assert_eq!(jobs.exit_code(), None);
+    }
+
+    #[test]
+    fn without_a_connection_no_job_is_given_up() {
+        let t0 = Instant::now();
+        let mut jobs = watched_jobs(&["a"], t0);
+        let a = JobId::parse("a").unwrap();
+        let given_up = |jobs: &mut WatchedJobs| {
+            jobs.give_up_unknown(t0 + Duration::from_secs(60), Duration::from_secs(60));
+            jobs.exit_code().is_some()
+        };
+        jobs.connected();
+        jobs.unknown(&a, t0);
+        jobs.lost(&ConnectionError::Broken("reset".into()), t0);
+        assert!(!given_up(&mut jobs));
+        jobs.connected();
+        assert!(!given_up(&mut jobs), "it may have been reported meanwhile");
+        jobs.unknown(&a, t0 + Duration::from_secs(60));
+        assert!(given_up(&mut jobs));
     }
 
     #[test]
