@@ -57,7 +57,9 @@ export class Http {
    */
   #prove({ ok, status, url, headers }) {
     const type = headers.get('content-type') ?? '';
-    this.isProven ||= (ok ? /json|event-stream/ : /problem.json/).test(type) || status === 204 || status === 304;
+    // With an unknown job the server says when to ask again; with a path that is none of its own, as below a wrong prefix, it does not.
+    const isKnown = ok ? /json|event-stream/.test(type) : headers.has('retry-after') && /problem.json/.test(type);
+    this.isProven ||= isKnown || status === 204 || status === 304;
     if (this.isProven || !(ok || status === 404)) return;
     throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: ${url} answered ${status} ${type}`.trim() };
   }
