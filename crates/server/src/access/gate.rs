@@ -196,6 +196,10 @@ impl Sources {
         let (mut ring, mut tokens) = (KeyRing::default(), TokenKeys::default());
         if let Some(file) = &self.keys_file {
             ring = read("keys_file", file, |text| {
+                // Somebody is just writing it: `milepost key` leaves a line if it revokes the last key.
+                if text.trim().is_empty() {
+                    return Err("it is empty; milepost key add adds a key".to_owned());
+                }
                 KeyRing::parse(text).map_err(|error| error.to_string())
             })?;
         }
