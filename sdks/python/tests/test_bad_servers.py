@@ -151,7 +151,7 @@ def test_a_batch_that_is_answered_wrongly(fake: Fake, reporter: Make, warnings: 
 
 def test_a_server_without_batches_gets_one_at_a_time(fake: Fake, reporter: Make, warnings: Warnings) -> None:
     def single(request: Request) -> Any:
-        return http(404, "no") if request.path == "/updates" else accept(request)
+        return http(404, problem(404, "not-found")) if request.path == "/updates" else accept(request)
 
     server = fake(single)
     make = reporter(server.url)
@@ -176,14 +176,50 @@ def test_a_server_that_refuses(fake: Fake, reporter: Make, job_id: str, warnings
     assert [sorted({"metadata", "result"} & set(end)) for end in ends] == [["metadata", "result"], ["result"], []]
 
 
-def test_a_refusal_that_says_nothing(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:
-    server = fake(lambda request: http(404, "<html>no</html>"))
+FOREIGN = {
+    "a page": (404, "<html>default backend</html>"),
+    "another API's problem": (409, '{"type":"about:blank","title":"Conflict","status":409,"detail":"no"}'),
+    "another body": (400, ""),
+    "another method": (405, "<html>"),
+    "it is gone": (410, "<html>"),
+    "another content": (422, "{}"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_a_proxy_answers_costs_nothing(fake: Fake, reporter: Make, warnings: Warnings, case: str) -> None:
+    status, body = FOREIGN[case]
+    server = fake(lambda request: http(status, body))
     make = reporter(server.url)
-    job = work(make, job_id)
-    assert make.flush(60)
-    assert job.refused is not None
-    assert job.refused.detail == "the server answered 404 Whatever"
-    assert len(warnings()) == 1
+    job = work(make, "a")
+    assert not make.flush(0.3)
+    assert job.refused is None
+    server.answer = accept
+    assert eventually(lambda: make.flush(1))
+    last = server.updates[-1]
+    # Nothing was left out for it.
+    assert (last["status"], last["result"], "truncated" in last) == ("completed", [1], False)
+    first, second = warnings()
+    # What may be about the content concerns the job alone.
+    alone, all_jobs = "the server cannot accept an update of a now; retrying", f"cannot report to {server.url}"
+    assert first.startswith(alone if status in (400, 422) else all_jobs)
+    assert first.endswith(f": what answers ({status} Whatever) is not a Milepost server")
+    assert second == f"reporting to {server.url} works again"
+
+
+def test_a_proxy_that_takes_no_body_costs_no_end(fake: Fake, reporter: Make, warnings: Warnings) -> None:
+    server = fake(lambda request: http(413, "<html>"))
+    make = reporter(server.url)
+    job = work(make, "a")
+    assert not make.flush(0.3)
+    assert job.refused is None
+    server.answer = accept
+    assert eventually(lambda: make.flush(1))
+    last = server.updates[-1]
+    assert (last["status"], last["truncated"]) == ("completed", ["metadata", "result"])
+    assert warnings()[0] == (
+        "the server cannot accept an update of a now; retrying: what is in front of the server answered 413 Whatever"
+    )
 
 
 def test_a_token_that_expires_and_is_renewed(fake: Fake, reporter: Make, job_id: str, warnings: Warnings) -> None:

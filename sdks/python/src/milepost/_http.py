@@ -110,12 +110,13 @@ class Reply(NamedTuple):
             return self._credential_refused(problem)
         if problem is not None and problem.is_about_the_job:
             return outcome_of(problem, self.retry_after)
-        refusal = Refusal("", f"the server answered {self.status} {self.reason}")
-        if self.status in (400, 413, 422):
-            # A proxy's own bound on bodies, most often.
-            return Unacceptable(refusal, is_too_large=self.status == 413)
-        if 400 <= self.status < 500 and not self._is_passing:
-            return Refused(refusal)
+        if self.status == 413:
+            # A proxy's own bound on bodies, most often. The proxy may change, so the update is not given up.
+            refusal = Refusal("", f"what is in front of the server answered {self.status} {self.reason}")
+            return Unacceptable(refusal, is_too_large=True, is_final=False)
+        if self._may_be_about_content:
+            return Busy(self._not_milepost, self.retry_after)
+        # Another program's 4xx, such as a proxy's 404 while the server behind it restarts, says nothing of the update.
         raise self._failure(problem)
 
     def outcomes(self, updates: Sequence[Outgoing]) -> list[Outcome]:
@@ -126,18 +127,20 @@ class Reply(NamedTuple):
             if len(answers) != len(updates):
                 raise self._nonsense()
             return [self._outcome(update, answer) for update, answer in zip(updates, answers)]
+        problem = _problem.read(_read(self.body))
         if self.status in (401, 403):
-            return [self._credential_refused(_problem.read(_read(self.body)))] * len(updates)
-        if 400 <= self.status < 500 and not self._is_passing:
+            return [self._credential_refused(problem)] * len(updates)
+        is_the_batch = self.status == 413 or self._may_be_about_content
+        if is_the_batch or (problem is not None and problem.is_about_the_job):
             raise BatchRejected(f"the server answered {self.status} {self.reason}")
-        raise self._failure(_problem.read(_read(self.body)))
+        raise self._failure(problem)
 
     def reporting_refused(self) -> Optional[WatchRefused]:
         """The meaning of the response to `_NO_UPDATE`: see `Http.may_report`."""
         problem = _problem.read(_read(self.body))
         if problem is not None and problem.name == "invalid-update":
             return None
-        if problem is not None and 400 <= self.status < 500 and not self._is_passing:
+        if problem is not None and problem.is_ours and 400 <= self.status < 500 and not self._is_passing:
             return WatchRefused(self.status, problem.detail)
         raise self._failure(problem)
 
@@ -153,7 +156,7 @@ class Reply(NamedTuple):
             return Busy(detail, self.retry_after)
         if self.status in (401, 403):
             return self._credential_refused(problem)
-        if 400 <= self.status < 500 and not self._is_passing:
+        if self.status == 413 or (problem is not None and problem.is_about_the_job):
             return Refused(Refusal("" if problem is None else problem.name, detail))
         raise self._failure(problem)
 
@@ -162,7 +165,7 @@ class Reply(NamedTuple):
         if accepted is not None:
             return accepted
         problem = _problem.read(answer)
-        if problem is None:
+        if problem is None or not problem.is_ours:
             raise self._nonsense()
         return outcome_of(problem, self.retry_after)
 
@@ -182,6 +185,16 @@ class Reply(NamedTuple):
         """Timeout and too many requests: 4xx that do not concern the update."""
         return self.status in (408, 429)
 
+    @property
+    def _may_be_about_content(self) -> bool:
+        """Whether a 4xx of another program, such as a proxy, may be about what was sent: then it concerns this job
+        alone. After any other one, the server is not there, as while it is replaced."""
+        return self.status in (400, 406, 422)
+
+    @property
+    def _not_milepost(self) -> str:
+        return f"what answers ({self.status} {self.reason}) is not a Milepost server"
+
     def _failure(self, problem: Optional[_problem.Problem]) -> Failure:
         if self.status >= 500 or self._is_passing:
             detail = problem.detail if problem is not None else self.reason
@@ -192,7 +205,7 @@ class Reply(NamedTuple):
         return self._nonsense()
 
     def _nonsense(self) -> Lost:
-        return Lost(f"what answers ({self.status} {self.reason}) is not a Milepost server")
+        return Lost(self._not_milepost)
 
 
 def outcome_of(problem: _problem.Problem, retry_after: Optional[float]) -> Outcome:

@@ -34,6 +34,8 @@ class Unacceptable(NamedTuple):
 
     refusal: Refusal
     is_too_large: bool
+    is_final: bool = True
+    """Whether it is rejected when nothing is left to leave out. Not if what answers is no Milepost server."""
 
 
 class Refused(NamedTuple):

@@ -45,15 +45,19 @@ class Problem(NamedTuple):
     """A refusal, as far as it is understood."""
 
     name: str
-    """Empty if it is not one of the protocol's."""
+    """Empty if it is not one that is known here."""
     status: int
     detail: str
     attempt: Optional[int]
     position: Optional[str]
+    is_ours: bool
+    """Whether a Milepost server says so; otherwise it is another program's, such as a proxy's in front of it."""
 
     @property
     def is_about_the_job(self) -> bool:
         """Whether it concerns one job or update; else it is the server's own, and a whole request's."""
+        if not self.is_ours:
+            return False
         return self.name == "broker-full" or (400 <= self.status < 500 and self.status not in (408, 429))
 
 
@@ -71,6 +75,7 @@ def read(document: Any) -> Optional[Problem]:
         (detail if isinstance(detail, str) and detail else str(title or kind))[:300],
         attempt if isinstance(attempt, int) else None,
         position if isinstance(position, str) else None,
+        kind.startswith(PREFIX),
     )
 
 

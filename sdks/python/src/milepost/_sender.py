@@ -169,7 +169,8 @@ class Sender:
                 self._schedule.send_again(record)
                 record.refused_part = outcome.refusal.detail
                 return
-            outcome = Refused(outcome.refusal)
+            is_final, refusal = outcome.is_final, outcome.refusal
+            outcome = Refused(refusal) if is_final else Busy(refusal.detail)
         is_news = self._schedule.settle(record, outcome, now)
         if isinstance(outcome, Accepted):
             record.refused = None
