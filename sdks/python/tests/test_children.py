@@ -74,7 +74,8 @@ def test_what_is_no_parent_is_ignored(
     job.expect_children(-1)
     job.complete()
     assert "parent_id" not in until(server, job_id, status="completed")
-    parent, children = warnings()
+    weight, parent, children = warnings()
+    assert weight == "weight is ignored: it takes a number above 0, not -1"
     assert "the parent of" in parent
     assert "expect_children" in children
 

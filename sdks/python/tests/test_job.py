@@ -188,9 +188,9 @@ def test_what_is_no_number_counts_for_nothing(job: Job, odd: Any) -> None:
     job.advance(2)
     job.advance(odd)
     job.update(current=odd, total=odd, progress=odd)
-    if odd is not None and odd != 10**400:
+    if odd is not None:
         job.progress(odd)
-    assert said(job)["progress"] == (0.2 if odd != 10**400 else 1.0)
+    assert said(job)["progress"] == 0.2
     job._record.snapshot()
 
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any, Optional
 
+from ._attributes import MAX_UNIT_BYTES
 from ._boundary import warn_once
 from ._counter import Number, number
-from ._json import describe
+from ._json import clean, describe
 
 _MAX_TEXTS = 64
 """Of a list of texts, no more are read: it may have no end."""
@@ -64,9 +65,48 @@ def given_part(value: object, name: str) -> Optional[tuple[float, float]]:
     return start, end
 
 
+def given_weight(value: object, name: str = "weight") -> Optional[Number]:
+    """A number above 0."""
+    found = given_number(value, name)
+    if found is None or found > 0:
+        return found
+    warn_once(f"{name} is ignored: it takes a number above 0, not {_shown(value)}", f"{name} is no weight")
+    return None
+
+
+def given_flag(value: object, name: str) -> bool:
+    """Whether it is true. Not everything can be asked that: an array of numpy cannot."""
+    try:
+        return bool(value)
+    except Exception:
+        warn_once(f"{name} is ignored: it takes True or False, not {_shown(value)}")
+        return False
+
+
 def given_text(value: object) -> str:
     """A text; empty for None."""
-    return "" if value is None else value if isinstance(value, str) else describe(value)
+    return "" if value is None else str.__str__(value) if isinstance(value, str) else describe(value)
+
+
+def given_unit(value: object, name: str = "unit") -> Optional[str]:
+    """What is counted: a short text. It is in every update, so another value would cost each of them."""
+    if value is None:
+        return None
+    text = clean(str.__str__(value)) if isinstance(value, str) else None
+    if text is not None and len(text) <= MAX_UNIT_BYTES and len(text.encode()) <= MAX_UNIT_BYTES:
+        return text
+    expected = f"a text of at most {MAX_UNIT_BYTES} bytes"
+    warn_once(f"{name} is ignored: it takes {expected}, not {_shown(value)}", f"{name} is no unit")
+    return None
+
+
+def given_token(value: object, name: str = "token") -> Any:
+    """A text, or a function that supplies one. What is in it is for the server to judge."""
+    if value is None or isinstance(value, str) or callable(value):
+        return value
+    # Not shown: it may be a secret all the same.
+    warn_once(f"{name} is ignored: it takes a text or a function, not a value of the type {type(value).__name__}")
+    return None
 
 
 def given_texts(value: object, name: str) -> list[str]:
@@ -89,7 +129,7 @@ def given_mapping(value: object, name: str) -> Optional[Mapping[Any, object]]:
 
 def _shown(value: object) -> str:
     try:
-        text = repr(value)
+        text = clean(repr(value))
     except Exception:
         text = ""
     kind = type(value).__name__

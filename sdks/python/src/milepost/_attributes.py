@@ -13,7 +13,7 @@ MAX_NAME_BYTES = 64
 MAX_UNIT_BYTES = 32
 MAX_TAGS = 16
 _MAX_STAGE_BYTES = 256
-_MAX_LIST = 64
+MAX_LIST = 64
 _MAX_BYTES = 8_192
 MAX_SECONDS = 2_592_000
 
@@ -92,7 +92,7 @@ def _is_artifact(value: Any) -> bool:
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "name": lambda value: is_text(value, MAX_NAME_BYTES),
     "tags": lambda value: _is_list(value, MAX_TAGS, lambda tag: is_text(tag, MAX_NAME_BYTES)),
-    "stages": lambda value: _is_list(value, _MAX_LIST, _is_stage),
+    "stages": lambda value: _is_list(value, MAX_LIST, _is_stage),
     "parent_id": _is_job_id,
     "weight": lambda value: is_number(value) and value > 0,
     "complete_when": lambda value: value == "all_ended",
@@ -102,7 +102,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "heartbeat": _is_seconds,
     "stall_after": _is_seconds,
     "lost_after": _is_seconds,
-    "artifacts": lambda value: _is_list(value, _MAX_LIST, _is_artifact),
+    "artifacts": lambda value: _is_list(value, MAX_LIST, _is_artifact),
     "traceparent": lambda value: is_text(value, MAX_NAME_BYTES),
 }
 

@@ -9,10 +9,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional, Union
 
+from ._argument import given_text, given_unit
 from ._counter import Counter, Number, number
 from ._current import current, of_other_threads
 from ._default import job as begin_job
 from ._job import Job
+from ._json import describe
 from ._left_block import outcome_of
 from ._left_loop import LeftLoop, check_handled, left, uncaught
 from ._memory import LOCK, acquire_briefly
@@ -64,7 +66,7 @@ class Reported:
     def __init__(self, bar: Any, job: Union[Job, str, None]) -> None:
         check_handled()
         self._bar = weakref.ref(bar)
-        self._counter = Counter(unit=str(bar.unit).strip() or None)
+        self._counter = Counter(unit=given_unit(describe(bar.unit).strip() or None))
         self._stage = _description(bar)
         self._message: Optional[str] = None
         self._left: Optional[LeftLoop] = None
@@ -146,7 +148,7 @@ class Reported:
 
     def _read(self, bar: Any) -> Snapshot:
         description = _description(bar)
-        parts = [description if description != self._stage else "", str(bar.postfix or "")]
+        parts = [description if description != self._stage else "", given_text(bar.postfix)]
         return Snapshot(number(bar.n), number(bar.total), ", ".join(part for part in parts if part))
 
     def _apply(self, snapshot: Snapshot) -> None:
@@ -244,7 +246,7 @@ class Reported:
 
 
 def _description(bar: Any) -> str:
-    text = str(bar.desc or "").strip()
+    text = given_text(bar.desc).strip()
     return text[:-1].rstrip() if text.endswith(":") else text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ._argument import given_number, given_progress
+from ._argument import given_number, given_progress, given_unit
 from ._assignable import Assignable
 from ._boundary import harmless
 from ._counter import Counter, Number
@@ -59,4 +59,6 @@ class Counted:
         self, current: Optional[Number], total: Optional[Number], progress: Optional[float], unit: Optional[str]
     ) -> None:
         self._show()
-        self._own.update(given_number(current, "current"), given_number(total, "total"), given_progress(progress), unit)
+        self._own.update(
+            given_number(current, "current"), given_number(total, "total"), given_progress(progress), given_unit(unit)
+        )

@@ -13,6 +13,8 @@ from ._memory import LOCK
 
 T = TypeVar("T")
 Number = Union[int, float]
+LARGEST = 10**300
+"""The largest number that counts as one: what is computed from it is finite, and its digits are few."""
 _item = itemgetter(1)
 
 
@@ -65,14 +67,14 @@ class Counter:
             given_number(by, "advance")
             return
         with LOCK:
-            self._base += value
+            self._base = _bounded(self._base + value)
 
     def set(self, current: Number) -> None:
         with LOCK:
-            self._base = current - self._tracked()
+            self._base = _bounded(current - self._tracked())
 
     def set_total(self, total: Optional[Number]) -> None:
-        self._total = total if total is None or total >= 0 else None
+        self._total = _bounded(total) if total is not None and total >= 0 else None
 
     def set_progress(self, progress: Optional[float]) -> None:
         self._given = None if progress is None else min(1.0, max(0.0, progress))
@@ -84,24 +86,23 @@ class Counter:
         progress: Optional[float],
         unit: Optional[str],
     ) -> None:
-        """What is None, or no number, stays as it is."""
+        """What is None stays as it is."""
         with LOCK:
-            done, of, given = (number(value) for value in (current, total, progress))
-            if of is not None:
-                self.set_total(of)
-            if done is not None:
-                self.set(done)
-            if given is not None:
-                self.set_progress(given)
+            if total is not None:
+                self.set_total(total)
+            if current is not None:
+                self.set(current)
+            if progress is not None:
+                self.set_progress(progress)
             if unit is not None:
-                self.unit = str(unit)
+                self.unit = unit
 
     def expect(self, more: Number) -> None:
         """So many are about to be counted. A total that was set, and is still ahead, stands."""
         with LOCK:
             current = self.current
             if self._total is None or self._total <= current:
-                self._total = current + more
+                self._total = _bounded(current + more)
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """The items. Each is counted when the next one is requested."""
@@ -154,15 +155,20 @@ class Counter:
 
 
 def number(value: object) -> Optional[Number]:
-    """A finite number, whatever kind of number it comes as (numpy's, Decimal, …); None for what is none."""
+    """A finite number, whatever kind of number it comes as (numpy's, Decimal, …); None for what is none, or too large
+    for JSON."""
     if type(value) is int:
-        return value
+        return value if -LARGEST <= value <= LARGEST else None
     if value is None:
         return None
     try:
         as_float = float(value)  # type: ignore[arg-type]
     except Exception:  # its own methods may raise anything
         return None
-    if not math.isfinite(as_float):
+    if not (math.isfinite(as_float) and abs(as_float) <= LARGEST):
         return None
     return int(as_float) if as_float.is_integer() and abs(as_float) < 2**53 else as_float
+
+
+def _bounded(value: Number) -> Number:
+    return min(LARGEST, max(-LARGEST, value))

@@ -8,14 +8,14 @@ from datetime import timedelta
 from typing import Literal, Optional, Union
 
 from . import _address, _json
-from ._argument import given_progress, given_seconds, given_text, given_whole
+from ._argument import given_mapping, given_progress, given_seconds, given_text, given_token, given_whole
 from ._boundary import harmless, warn_once
 from ._counter import Number
 from ._interactive import hint_no_server
 from ._job import Job
 from ._memory import LOCK
 from ._reporter import Reporter
-from ._update import ENDS, Update
+from ._update import ENDS, Update, bounded_attempt, bounded_ttl
 
 _STATUSES = ("queued", "processing", *sorted(ENDS))
 _reporter: Optional[Reporter] = None
@@ -36,9 +36,10 @@ def configure(
     continue to report to the previous server.
     """
     global _reporter
+    given = given_token(token)
     reporter = Reporter(
         _address.from_environment() if url is None else url,
-        token=token or os.environ.get("MILEPOST_TOKEN") or None,
+        token=given or os.environ.get("MILEPOST_TOKEN") or None,
         interval=interval,
         heartbeat=heartbeat,
         flush_timeout=flush_timeout,
@@ -160,11 +161,16 @@ def report(
     The update describes the whole job: fields that it omits are removed, except stage and progress. There is no
     heartbeat: without another update, the job stays as it is. The call returns at once and never raises.
     """
-    known = status if status in _STATUSES else "processing"
-    if known != status:
-        warn_once(f"status {_json.describe(status)!r} counts as processing: it must be one of {', '.join(_STATUSES)}")
+    if id is None:
+        warn_once("report reports nothing: it takes the id of a job")
+        return
+    named = given_text(status)
+    known = named if named in _STATUSES else "processing"
+    if known != named:
+        warn_once(f"status {named[:40]!r} counts as processing: it must be one of {', '.join(_STATUSES)}")
     update = Update(str(id), known)
-    update.stage(None if stage is None else given_text(stage))
+    shown_stage = None if stage is None else given_text(stage)
+    update.stage(shown_stage)
     value = given_progress(progress)
     if value is not None:
         update.progress(min(1.0, max(0.0, value)))
@@ -172,7 +178,7 @@ def report(
     shown = message if message is not None or text is None else f"Error: {text}"
     update.text("message", None if shown is None else given_text(shown))
     update.now()
-    for name, given in (("metadata", metadata), ("result", result)):
+    for name, given in (("metadata", given_mapping(metadata, "metadata")), ("result", result)):
         if given is not None:
             try:
                 update.json(name, _json.encode(given))
@@ -180,9 +186,9 @@ def report(
                 update.mark_truncated(name)
                 warn_once(f"the {name} of {_json.describe(id)} is left out: {why}")
     update.text("error", text)
-    update.number("attempt", given_whole(attempt, "attempt"))
-    update.number("ttl", given_seconds(ttl, "ttl"))
-    default().give(id, update, known, stage, reopens=False)
+    update.number("attempt", bounded_attempt(given_whole(attempt, "attempt")))
+    update.number("ttl", bounded_ttl(given_seconds(ttl, "ttl")))
+    default().give(id, update, known, shown_stage, reopens=False)
 
 
 def flush(timeout: float = 2.0) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import json
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -10,10 +11,11 @@ from types import TracebackType
 from typing import Any, NoReturn, Optional, TypeVar, Union, overload
 
 from . import _current, _json, _notice
-from ._argument import given_number, given_part, given_text
+from ._argument import given_flag, given_number, given_part, given_text, given_unit
+from ._attributes import MAX_LIST
 from ._boundary import harmless, warn_once
 from ._counted import Counted
-from ._counter import Counter, Number
+from ._counter import Counter, Number, number
 from ._decorator import with_jobs
 from ._interactive import hint_page
 from ._left_block import outcome_of
@@ -133,7 +135,7 @@ class Job(Counted):
         self._update(current, total, progress, unit)
         if message is not None:
             self.message(message)
-        if metadata:
+        if metadata is not None:
             self.metadata(metadata)
 
     @overload
@@ -178,7 +180,7 @@ class Job(Counted):
         If `cancellable`, the loop raises `milepost.CancelRequested` before the next item once a watcher requests that
         the job be cancelled.
         """
-        if cancellable:
+        if given_flag(cancellable, "cancellable"):
             self._listen()
             items = checked(items, self.raise_if_cancelled)
         if stage is not None:
@@ -187,8 +189,7 @@ class Job(Counted):
         if within is not None:
             warn_once("within is ignored: it is the part of a stage, so `track` takes `stage` as well")
         self._record.show(self._own)
-        if unit is not None:
-            self._own.unit = unit
+        self._own.update(None, None, None, given_unit(unit))
         return track(items, self._own, given_number(total, "total"))
 
     def stage(
@@ -207,7 +208,7 @@ class Job(Counted):
         default it covers all of it, so the bar starts over.
         """
         part = given_part(within, "within")
-        counter = Counter(part or (0.0, 1.0), unit)
+        counter = Counter(part or (0.0, 1.0), given_unit(unit))
         counter.set_total(given_number(total, "total"))
         is_shown = part is not None or counter.is_used or self._record.declares(given_text(name))
         self._enter(name, counter if is_shown else None)
@@ -222,7 +223,9 @@ class Job(Counted):
         that of the present one as far as it has counted. At most 64 stages, with at most 8,192 bytes of JSON; more, or
         invalid ones, are ignored with a warning.
         """
-        given = [stage if isinstance(stage, Mapping) else {"id": given_text(stage)} for stage in stages]
+        # One more than there may be, of a generator that never ends.
+        first = itertools.islice(iter(stages), MAX_LIST + 1)
+        given = [stage if isinstance(stage, Mapping) else {"id": given_text(stage)} for stage in first]
         self._check_process()
         # Converted before the lock is acquired, because a value's own methods may wait.
         if self._record.declare_stages(json.loads(_json.encode(given))):
@@ -247,7 +250,8 @@ class Job(Counted):
     def expect_children(self, count: int) -> None:
         """How many children the job is going to have. Otherwise its progress goes back whenever another one begins."""
         self._check_process()
-        if self._record.expect_children(count):
+        known = number(count)
+        if isinstance(known, int) and self._record.expect_children(known):
             self._wake()
         else:
             warn_once(f"expect_children is ignored: it takes a number of children, not {_json.describe(count)[:40]}")
@@ -287,9 +291,10 @@ class Job(Counted):
     def acknowledge(self, action: str) -> None:
         """Acknowledges a request: `cancel`, `pause` or `resume`. Watchers see it at once.
         After `pause`, they see the job as paused until `resume`."""
-        if action not in ACTIONS:
-            warn_once(f"acknowledge is ignored: it takes {', '.join(ACTIONS)}, not {_json.describe(action)[:40]}")
-        elif self._record.acknowledge(action):
+        known = given_text(action)
+        if known not in ACTIONS:
+            warn_once(f"acknowledge is ignored: it takes {', '.join(ACTIONS)}, not {known[:40]}")
+        elif self._record.acknowledge(known):
             self._wake()
 
     @harmless
@@ -318,10 +323,11 @@ class Job(Counted):
         """Appends to the job's log, which is kept beside its state: the latest 256 KiB of lines. `stream` is `stdout`
         or `stderr`. Each line is cut at 4,096 bytes. At most 512 lines wait to be sent; if there are more, the oldest
         are left out, and the log says so. It takes a server's address, `http(s)://…`."""
-        if stream is not None and stream not in STREAMS:
-            warn_once(f"stream is ignored: it takes {' or '.join(STREAMS)}, not {_json.describe(stream)[:40]}")
-            stream = None
-        self._log(given_text(text), stream, None)
+        known = None if stream is None else given_text(stream)
+        if known is not None and known not in STREAMS:
+            warn_once(f"stream is ignored: it takes {' or '.join(STREAMS)}, not {known[:40]}")
+            known = None
+        self._log(given_text(text), known, None)
 
     def _log(self, text: str, stream: Optional[str], at: Optional[float]) -> None:
         self._check_process()
@@ -382,6 +388,7 @@ class Job(Counted):
                 "what is called on it here is not reported"
             )
 
+    @harmless
     def _end(self, status: str, text: Optional[str], waits: bool = True) -> None:
         # A copy of the job in a forked process does not end the job.
         if not self._outbox.is_foreign and self._record.end(status, text):

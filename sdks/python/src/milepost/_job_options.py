@@ -29,6 +29,11 @@ class JobOptions(NamedTuple):
     is_of_queue: bool = False
     """Whether a queue runs the job as a task of its own, and counts the attempts."""
 
+    @property
+    def is_next(self) -> bool:
+        # Compared only if it is a text: an array of numpy's compares each of its elements.
+        return isinstance(self.attempt, str) and str.__str__(self.attempt) == "next"
+
     def again(self) -> JobOptions:
         """The options of another job like this one."""
         is_next = self.attempt is None and self.id is not None

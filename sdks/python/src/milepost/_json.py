@@ -138,7 +138,7 @@ def cut(text: str, limit: int) -> str:
 def describe(value: object) -> str:
     """A value as text, or its type's name if the text is empty."""
     if isinstance(value, str):
-        return clean(value)
+        return clean(str.__str__(value))
     try:
         return clean(str(value)[:_MAX_DESCRIPTION]) or type(value).__name__
     except Exception:

@@ -28,9 +28,11 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
 
 def _outcome_of_exit(code: object) -> tuple[str, str]:
     # An exit with 0 may mean that the work is done, or that it was stopped. A wrong "completed" would be worse.
-    if code is None or code == 0:
+    if code is None or (isinstance(code, int) and code == 0):
         return "cancelled", "the process exits"
     if isinstance(code, int):
         # As in shells: ended by that signal.
-        return ("cancelled", f"ended by signal {code - 128}") if 128 < code < 160 else ("failed", f"exit status {code}")
+        if 128 < code < 160:
+            return "cancelled", f"ended by signal {code - 128}"
+        return "failed", f"exit status {_json.describe(code)}"
     return "failed", _json.describe(code)

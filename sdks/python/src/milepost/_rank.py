@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple, Optional
 
+from ._argument import given_text
 from ._boundary import warn_once
 
 
@@ -40,4 +41,4 @@ def place(id: Optional[object], parent: Optional[object]) -> Place:
         return Place(id, parent, 0)
     if rank.number == 0:
         return Place(id, parent, rank.processes - 1)
-    return Place(f"{id}:{rank.number}", id, 0)
+    return Place(f"{given_text(id)}:{rank.number}", id, 0)

@@ -16,7 +16,18 @@ from ._metadata import MAX_METADATA_BYTES, Metadata, counted
 from ._outcome import Refusal
 from ._rate import Rate
 from ._request import Request
-from ._update import ENDS, MAX_ATTEMPT, MAX_TTL, MAX_UPDATE_BYTES, TEXTS, Encoded, Update, quote
+from ._update import (
+    ENDS,
+    MAX_STAGE_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_UPDATE_BYTES,
+    TEXTS,
+    Encoded,
+    Update,
+    bounded_attempt,
+    bounded_ttl,
+    quote,
+)
 
 _versions = itertools.count(1)
 _keys = itertools.count(1)
@@ -66,8 +77,8 @@ class Record:
         """Whether to begin the next attempt if the latest has ended."""
         self.joins = False
         """Whether to join a later attempt that has already begun."""
-        self._attempt = None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
-        self._ttl = None if ttl is None else min(MAX_TTL, max(1, ttl))
+        self._attempt = bounded_attempt(attempt)
+        self._ttl = bounded_ttl(ttl)
         self.description = Description()
         self.on_request: Optional[Callable[[Request], None]] = None
         """Called by the sender with each new request. It must return at once and not raise."""
@@ -214,6 +225,7 @@ class Record:
             if self.has_ended:
                 return False
             self.show(counter)
+            stage = None if stage is None else _json.cut(stage, MAX_STAGE_BYTES)
             if stage is None or (stage == self._stage and self._status != "queued"):
                 return False
             self._stage = stage
@@ -230,6 +242,8 @@ class Record:
 
     def message(self, text: Optional[str]) -> None:
         """None removes the message."""
+        # No more is kept than it takes to see that the text has to be cut.
+        text = None if text is None else text[: MAX_TEXT_BYTES + 1]
         with LOCK:
             if text != self._message:
                 self._message = text
@@ -237,25 +251,28 @@ class Record:
 
     def metadata(self, *mappings: Optional[Mapping[str, object]]) -> None:
         """Adds metadata. Values that are not JSON, or that do not fit, are skipped with a notice."""
-        try:
-            values = {_json.name(key): value for mapping in mappings if mapping for key, value in mapping.items()}
-        except Exception as error:  # it is not a mapping, or its methods raise
-            self._mark_truncated("metadata", f"the metadata: {_json.describe(error)}")
-            return
-        for key, value in values.items():
+        for mapping in mappings:
             try:
-                text = _json.encode(value)
-            except _json.NotJson as error:
-                self._mark_truncated("metadata", f"the metadata {key!r}: {error}")
+                values = [] if mapping is None else list(mapping.items())
+            except Exception as error:  # it is not a mapping, or its methods raise
+                self._mark_truncated("metadata", f"the metadata: {_json.describe(error)}")
                 continue
-            with LOCK:
-                has_room = self._metadata.set(key, text)
-                if has_room:
-                    self._changed()
-            if not has_room:
-                self._mark_truncated(
-                    "metadata", f"the metadata {key!r}: all of it has at most {MAX_METADATA_BYTES} bytes"
-                )
+            for key, value in values:
+                self._set_metadata(key, value)
+
+    def _set_metadata(self, key: object, value: object) -> None:
+        shown = repr(_json.describe(key)[:64])
+        try:
+            name, text = _json.name(key), _json.encode(value)
+        except Exception as error:  # the methods of a key may raise anything
+            self._mark_truncated("metadata", f"the metadata {shown}: {_json.describe(error)}")
+            return
+        with LOCK:
+            has_room = self._metadata.set(name, text)
+            if has_room:
+                self._changed()
+        if not has_room:
+            self._mark_truncated("metadata", f"the metadata {shown}: all of it has at most {MAX_METADATA_BYTES} bytes")
 
     def result(self, value: object) -> None:
         """Sets the result, which is reported if the job completes."""
@@ -335,7 +352,19 @@ class Record:
             return Snapshot(state, self._urgent, self.has_ended)
 
     def encode(self, now: float) -> Encoded:
-        """The update that describes the job now."""
+        """The update that describes the job now. Whatever goes wrong costs this job what its update contains, and
+        neither its status nor other jobs."""
+        try:
+            return self._encode(now)
+        except Exception as error:
+            with LOCK:
+                data = self._bare(self.status, error).encode()
+                fixed = self._fixed()
+                if fixed is not None:
+                    self._encoded = (fixed, data)
+                return data
+
+    def _encode(self, now: float) -> Encoded:
         with LOCK:
             fixed = self._fixed()
             if fixed is not None:
@@ -387,6 +416,22 @@ class Record:
         return self._given if last is None else last.update
 
     def _update(self, status: str, count: Count, rate: Optional[float]) -> Update:
+        try:
+            return self._whole(status, count, rate)
+        except Exception as error:
+            return self._bare(status, error)
+
+    def _bare(self, status: str, error: Exception) -> Update:
+        """The update without what could not be encoded."""
+        update = Update(self.job_id, status)
+        update.now()
+        update.number("attempt", self._attempt)
+        update.number("ttl", self._ttl)
+        update.mark_truncated("metadata")
+        self.notify_truncated(f"an internal error: {type(error).__name__}: {_json.describe(error)}")
+        return update
+
+    def _whole(self, status: str, count: Count, rate: Optional[float]) -> Update:
         update = Update(self.job_id, status)
         update.stage(self._stage)
         if self._stage is None or not self.declares(self._stage) or self._counter.is_part:

@@ -12,7 +12,18 @@ from datetime import timedelta
 from typing import Literal, Optional, TypeVar, Union
 
 from . import _address, _job_id, _json, _notice
-from ._argument import given_mapping, given_number, given_seconds, given_text, given_texts, given_whole
+from ._argument import (
+    given_flag,
+    given_mapping,
+    given_number,
+    given_seconds,
+    given_text,
+    given_texts,
+    given_token,
+    given_unit,
+    given_weight,
+    given_whole,
+)
 from ._boundary import harmless, warn_once
 from ._counter import Number
 from ._inbox import Flush, Inbox, NotAccepted
@@ -31,6 +42,8 @@ from ._update import Update
 
 T = TypeVar("T")
 
+_LONGEST = 1e9
+"""No wait is longer, in seconds: what waits takes no more."""
 _all: weakref.WeakSet[Reporter] = weakref.WeakSet()
 
 
@@ -55,7 +68,7 @@ class Reporter:
         flush_timeout: float = 2.0,
         max_jobs: int = 10_000,
     ) -> None:
-        self._token = token
+        self._token = given_token(token)
         interval = _seconds(interval, "interval", 0.2)
         self._pace = Pace(max(interval, GAP), max(_seconds(heartbeat, "heartbeat", 10.0), interval, GAP))
         self._flush_timeout = max(0.001, _seconds(flush_timeout, "flush_timeout", 2.0))
@@ -111,7 +124,8 @@ class Reporter:
         )
 
     def _job(self, options: JobOptions) -> Job:
-        own = place(options.id, options.parent) if options.per_rank else Place(options.id, options.parent, 0)
+        is_one_of_many = given_flag(options.per_rank, "per_rank")
+        own = place(options.id, options.parent) if is_one_of_many else Place(options.id, options.parent, 0)
         begun = self._begin(options._replace(id=own.id, parent=own.parent))
         if begun is None:
             # A warning was logged. The program still gets a job, which is not reported.
@@ -128,17 +142,17 @@ class Reporter:
         # A bare UUID would tell nobody which job it is.
         name = given_text(options.name) or (program_name() if options.id is None else "")
         job_id = _job_id_of(name, options.id)
-        named = None if options.attempt == "next" else given_whole(options.attempt, "attempt")
+        named = None if options.is_next else given_whole(options.attempt, "attempt")
         record = Record(job_id or _json.describe(options.id)[:128], named, given_seconds(options.ttl, "ttl"))
-        record.reopens = options.attempt == "next" or options.is_of_queue
+        record.reopens = options.is_next or options.is_of_queue
         record.joins = options.is_of_queue
-        record.own.unit = None if options.unit is None else given_text(options.unit)
+        record.own.unit = given_unit(options.unit)
         record.own.set_total(given_number(options.total, "total"))
         record.description.name(name)
         record.description.tags(given_texts(options.tags, "tags"))
         parent = options.parent
-        if parent is not None and not record.description.parent(given_text(parent), options.weight):
-            warn_once(f"the parent of {record.job_id} is ignored: it takes a job's id, and a weight above 0 if any")
+        if parent is not None and not record.description.parent(given_text(parent), given_weight(options.weight)):
+            warn_once(f"the parent of {record.job_id} is ignored: it takes a job's id")
         with LOCK:
             running = None if job_id is None else self._jobs.get(job_id)
             if running is not None and running._goes_on and named in (None, running.attempt):
@@ -146,14 +160,14 @@ class Reporter:
             job = Job(record, self._inbox)
             if job_id is not None:
                 self._jobs[job_id] = job
-        if options.queued:
+        if given_flag(options.queued, "queued"):
             record.queue()
         if options.stage is not None:
             record.enter(given_text(options.stage) or None)
         if options.message is not None:
             record.message(given_text(options.message) or None)
         known = given_mapping(options.metadata, "metadata")
-        if known:
+        if known is not None:
             record.metadata(known)
         if job_id is not None and self._url is not None:
             self._take(lambda: self._inbox.begin(record))
@@ -282,7 +296,7 @@ def _server_of(url: Optional[str]) -> Optional[str]:
 
 def _seconds(value: object, name: str, default: float) -> float:
     found = given_number(value.total_seconds() if isinstance(value, timedelta) else value, name)
-    return default if found is None else found
+    return default if found is None else min(_LONGEST, found)
 
 
 def connect(url: str, token: Optional[str]) -> Transport:

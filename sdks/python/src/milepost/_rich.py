@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
+from ._argument import given_text
 from ._bars import Reported
 from ._boundary import harmless
 from ._current import current, of_other_threads
@@ -22,7 +23,7 @@ class _Bar:
     """A task of rich's, with what a bar of tqdm's has."""
 
     def __init__(self, task: Any) -> None:
-        self.unit = str(task.fields.get("unit") or _UNIT)
+        self.unit = given_text(task.fields.get("unit")) or _UNIT
         self.postfix = ""
         self.reported: Optional[Reported] = None
         self.read(task)
@@ -110,7 +111,7 @@ class Tasks:
 
 def _plain(description: object) -> str:
     """The text without rich's markup."""
-    text = str(description)
+    text = given_text(description)
     try:
         from rich.markup import render
 

@@ -55,7 +55,7 @@ class Sender:
     def run(self) -> None:
         """Runs until the reporter is closed and flushed."""
         try:
-            while self.turn(self._inbox.wait(self._patience())):
+            while self._turn(self._inbox.wait(self._patience())):
                 pass
         except Exception as error:
             _notice.notify(f"reporting has stopped because of an internal error: {error!r}")
@@ -73,6 +73,14 @@ class Sender:
         """When there is something to do, unless a call wakes the sender before."""
         known = [at for at in (self._schedule.wake_at(), self._logs.wake_at()) if at is not None]
         return min(known, default=None)
+
+    def _turn(self, arrived: list[Arrival]) -> bool:
+        """A turn, of which an error ends nothing: the next one comes after a wait."""
+        try:
+            return self.turn(arrived)
+        except Exception as error:
+            self._fail([], f"an internal error: {error!r}", None)
+            return True
 
     def turn(self, arrived: list[Arrival]) -> bool:
         """Handles the messages of the worker's calls, and sends what is due. Returns False after the last flush."""
@@ -107,12 +115,20 @@ class Sender:
             if not self._inbox.release(record, seen):
                 # The job has changed since the snapshot.
                 self._schedule.add(record, False, None, now)
+        try:
+            self._send_all(due.send, now)
+        except Exception:
+            # They are not in flight any more, so that they are sent after a wait.
+            self._schedule.put_back(due.send, self._clock())
+            raise
+
+    def _send_all(self, records: list[Record], now: float) -> None:
         request: list[Record] = []
         updates: list[Outgoing] = []
         size = 0
         # Children first, so that the end of a parent that is sent with theirs shows them. A child that is a parent
         # itself began before its own children.
-        ordered = sorted(due.send, key=lambda record: -record.key if record.description.has_parent else 0)
+        ordered = sorted(records, key=lambda record: -record.key if record.description.has_parent else 0)
         for index, record in enumerate(ordered):
             update = record.encode(now)
             if updates and size + len(update.data) > BATCH_BYTES:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Any, Optional, TypeVar, overload
 
-from ._argument import given_number
+from ._argument import given_number, given_text
 from ._boundary import harmless
 from ._counted import Counted
 from ._counter import Counter, Number
@@ -24,7 +24,7 @@ class Stage(Counted):
     """
 
     def __init__(self, name: str, record: Record, counter: Counter) -> None:
-        self._name = name
+        self._name = given_text(name)
         self._record = record
         self._own = counter
         self._has_left = False

@@ -131,6 +131,14 @@ class Encoded:
         return "".join(lines) or None
 
 
+def bounded_attempt(attempt: Optional[int]) -> Optional[int]:
+    return None if attempt is None else min(MAX_ATTEMPT, max(1, attempt))
+
+
+def bounded_ttl(ttl: Optional[int]) -> Optional[int]:
+    return None if ttl is None else min(MAX_TTL, max(1, ttl))
+
+
 def timestamp() -> str:
     return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 

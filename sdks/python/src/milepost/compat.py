@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from . import _address, _json, _status
 from ._argument import given_progress
+from ._boundary import harmless
 from ._memory import LOCK
 from ._record import Record
 from ._reporter import Reporter
@@ -81,6 +82,7 @@ class ProgressReporter:
         except Exception:
             return None
 
+    @harmless
     def _give(
         self,
         job_id: str,
