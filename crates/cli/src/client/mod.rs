@@ -112,6 +112,9 @@ impl RequestError {
             Self::Unreachable { .. }
             | Self::BrokenAnswer { .. }
             | Self::Redis { failure: Failure::Unavailable(_), .. } => ExitCode::Unreachable,
+            // Nothing is wrong with the request: later, it may be accepted.
+            Self::Refused(problem) if may_pass(problem.status) => ExitCode::Unreachable,
+            Self::NotMilepost { status, .. } if may_pass(*status) => ExitCode::Unreachable,
             Self::Refused(_)
             | Self::AttemptOver(_)
             | Self::Redis { .. }
@@ -130,13 +133,23 @@ impl fmt::Display for RequestError {
             Self::InvalidUrl { url } => {
                 write!(f, "the server's URL {url:?} is not one of http(s)://host[:port][/path]")
             }
+            Self::Unreachable { url, source } if matches!(**source, ureq::Error::Timeout(_)) => {
+                write!(f, "the server at {url} did not answer in time")
+            }
             Self::Unreachable { url, source } => {
                 write!(f, "the server at {url} cannot be reached: {source}")
+            }
+            Self::BrokenAnswer { url, source } if matches!(**source, ureq::Error::Timeout(_)) => {
+                write!(f, "the answer of {url} did not arrive in time")
             }
             Self::BrokenAnswer { url, source } => {
                 write!(f, "the answer of {url} broke off: {source}")
             }
             Self::Refused(problem) if problem.detail.is_empty() => f.write_str(&problem.title),
+            // The details of a server's own trouble say what to do, not what has happened.
+            Self::Refused(problem) if may_pass(problem.status) => {
+                write!(f, "{}: {}", problem.title, problem.detail)
+            }
             Self::Refused(problem) => f.write_str(&problem.detail),
             Self::AttemptOver(refusal) => refusal.fmt(f),
             Self::InvalidRedisUrl(error) => error.fmt(f),
@@ -147,6 +160,9 @@ impl fmt::Display for RequestError {
                     "{address} is Redis, and only a Milepost server knows this: name one with --server \
                      http(s)://host[:port]"
                 )
+            }
+            Self::NotMilepost { url, status } if may_pass(*status) => {
+                write!(f, "{url} answered with HTTP status {status}")
             }
             Self::NotMilepost { url, status } => {
                 write!(f, "{url} answered with HTTP status {status}: it is not a Milepost server")
@@ -162,6 +178,11 @@ impl fmt::Display for RequestError {
 }
 
 impl std::error::Error for RequestError {}
+
+/// Whether a response of this status may be another one later: the server, or a proxy before it, is in trouble or busy.
+fn may_pass(status: u16) -> bool {
+    status >= 500 || matches!(status, 408 | 429)
+}
 
 /// What a worker is to know of its job.
 #[derive(Debug)]
@@ -293,5 +314,32 @@ fn needs_server(url: &str) -> RequestError {
     match Address::parse(url) {
         Ok(address) => RequestError::NeedsServer(Box::new(address)),
         Err(error) => RequestError::InvalidRedisUrl(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_in_trouble_has_not_rejected_anything() {
+        let of = |kind, detail: &str| {
+            let error = RequestError::Refused(Box::new(Problem::new(kind, detail)));
+            (error.exit_code(), error.to_string())
+        };
+        assert_eq!(
+            of(ProblemType::BrokerUnavailable, "try again"),
+            (ExitCode::Unreachable, "The broker does not answer: try again".to_owned())
+        );
+        assert_eq!(of(ProblemType::TooManyRequests, "").0, ExitCode::Unreachable);
+        let invalid = of(ProblemType::InvalidUpdate, "progress: not a number");
+        assert_eq!(invalid, (ExitCode::Failure, "progress: not a number".to_owned()));
+        let proxy = |status| RequestError::NotMilepost { url: "http://p".to_owned(), status };
+        assert_eq!(proxy(502).exit_code(), ExitCode::Unreachable);
+        assert_eq!(proxy(502).to_string(), "http://p answered with HTTP status 502");
+        assert_eq!(proxy(418).exit_code(), ExitCode::Failure);
+        let timeout = Box::new(ureq::Error::Timeout(ureq::Timeout::Global));
+        let frozen = RequestError::Unreachable { url: "http://s".to_owned(), source: timeout };
+        assert_eq!(frozen.to_string(), "the server at http://s did not answer in time");
     }
 }
