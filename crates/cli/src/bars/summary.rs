@@ -1,12 +1,14 @@
 //! What a person is shown of a job, in words.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use milepost_protocol::{
     Action, Attribute, Children, Health, State, StateView, Status, parse_stages,
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::JobTimes;
@@ -79,10 +81,7 @@ impl JobSummary {
             children: view.children,
             message: view.message.map(Cow::into_owned),
             error: view.error.map(Cow::into_owned),
-            metadata: view
-                .metadata
-                .and_then(|m| serde_json::from_str(m.get()).ok())
-                .unwrap_or_default(),
+            metadata: view.metadata.map(|it| metadata(it.get())).unwrap_or_default(),
             request,
         }
     }
@@ -181,6 +180,13 @@ impl JobSummary {
         }
         Some(text)
     }
+}
+
+/// The values of a state's metadata. One that no 64-bit float holds, such as `1e400`, is shown as it is written.
+fn metadata(json: &str) -> Map<String, Value> {
+    let pairs: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+    let value = |raw: &str| serde_json::from_str(raw).unwrap_or_else(|_| Value::from(raw));
+    pairs.into_iter().map(|(name, raw)| (name, value(raw.get()))).collect()
 }
 
 /// What workers call in their metadata how fast they are, as text, and how long they still take, in seconds.
@@ -296,6 +302,16 @@ mod tests {
         let job =
             r#"{"job_id":"a","timestamp":"2024-01-01T00:00:00Z","attempt":1,"position":"1-1","#;
         JobSummary::of(&State::parse(&format!("{job}{state}}}")).unwrap())
+    }
+
+    #[test]
+    fn a_number_beyond_a_float_hides_no_other_metadata() {
+        let metadata = metadata(r#"{"loss":1e400,"epoch":3,"deep":[1e400]}"#);
+        let expected = [("deep", json!("[1e400]")), ("epoch", json!(3)), ("loss", json!("1e400"))];
+        assert_eq!(
+            metadata,
+            expected.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+        );
     }
 
     #[test]
