@@ -3,6 +3,24 @@
 use super::lines::LineSplitter;
 use super::{Progress, Reading, scan};
 
+/// The lines with ffmpeg's version and configuration, which it prints first unless it has `-hide_banner`.
+#[derive(Debug, Default)]
+pub(crate) struct Banner {
+    is_within: bool,
+}
+
+impl Banner {
+    /// Whether this line, after those before it, is a part of it.
+    pub(crate) fn has(&mut self, line: &str) -> bool {
+        let begins = ["ffmpeg version ", "ffprobe version ", "ffplay version "];
+        let continues = ["built with ", "configuration: "];
+        let is = |starts: &[&str]| starts.iter().any(|start| line.starts_with(start));
+        let is_library = || line.starts_with("lib") && line.contains(" / ");
+        self.is_within = is(&begins) || self.is_within && (is(&continues) || is_library());
+        self.is_within
+    }
+}
+
 /// ffmpeg at one moment. What it does not know yet is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Sample {

@@ -2,19 +2,22 @@
 
 use std::collections::VecDeque;
 
+use crate::output::ffmpeg::Banner;
+
 const MAX_LINES: usize = 20;
 const MAX_LINE_BYTES: usize = 300;
 
-/// The last 20 lines that are neither blank nor progress, each at most 300 bytes.
+/// The last 20 lines that are neither blank nor progress nor a banner, each at most 300 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorTail {
     lines: VecDeque<String>,
+    banner: Banner,
 }
 
 impl ErrorTail {
     pub(crate) fn push(&mut self, line: &str) {
         let line = line.trim();
-        if line.is_empty() {
+        if line.is_empty() || self.banner.has(line) {
             return;
         }
         let mut end = line.len().min(MAX_LINE_BYTES);
@@ -38,6 +41,18 @@ impl ErrorTail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ffmpeg_prints_of_itself_is_left_out() {
+        let mut tail = ErrorTail::default();
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/ffmpeg-banner.stderr");
+        for line in std::fs::read_to_string(fixture).unwrap().lines() {
+            tail.push(line);
+        }
+        tail.push("configuration: of another program");
+        let why = "missing.mp4: No such file or directory\nconfiguration: of another program";
+        assert_eq!(tail.text().unwrap(), why);
+    }
 
     #[test]
     fn the_last_ones_only_and_not_too_much_of_them() {
