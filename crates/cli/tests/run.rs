@@ -195,6 +195,38 @@ fn a_failure_has_the_last_words_of_stderr() {
 }
 
 #[test]
+fn without_a_log_no_text_of_the_output_is_reported() {
+    let server = Server::start();
+    let json = r#"{"progress":0.25,"stage":"hunter2","message":"hunter2","result":"hunter2","error":"hunter2"}"#;
+    let script = format!("echo '{json}'; echo DB_PASSWORD=hunter2 >&2; exit $0");
+    for (code, status) in [("0", "completed"), ("3", "failed")] {
+        let line = ["run", "--job", status, "--no-log", "--", "sh", "-c", &script, code];
+        let output = run(&mut server.milepost(&line));
+        assert!(text(&output.stderr).contains("hunter2"));
+        let states = server.history(status);
+        assert!(!format!("{states:?}").contains("hunter2"), "{states:?}");
+        assert_eq!(states.last().unwrap()["status"], status);
+    }
+    let state = server.job("failed");
+    assert_eq!((&state["error"], &state["progress"]), (&"exited with code 3".into(), &0.25.into()));
+}
+
+#[test]
+fn an_end_that_does_not_arrive_is_said_also_in_a_pipe() {
+    let server = Server::start();
+    let line = ["run", "--job", "a", "--wait", "1", "--", "sh", "-c", "read line; exit 4"];
+    let mut child = server.milepost(&line).stdin(Stdio::piped()).spawn().unwrap();
+    eventually("it is reported", || server.get("/jobs/a"));
+    server.stop();
+    drop(child.stdin.take());
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output.stderr);
+    let words = "milepost: the end of a was not reported: not accepted within 1 s";
+    assert!(said.starts_with(words) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
 fn a_failure_with_empty_stderr_has_the_last_lines_of_stdout() {
     let server = Server::start();
     let script = "for i in $(seq 30); do echo line $i; done; exit 4";

@@ -36,6 +36,7 @@ pub(super) fn render(job: Job, out: &Path) {
             .collect(),
         stage: None,
         environment: Vec::new(),
+        hides_text: false,
     };
     let sink = ReportedJob::new(job);
     let targets = OutputTargets {

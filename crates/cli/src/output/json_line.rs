@@ -1,6 +1,6 @@
 //! A line that is a JSON object: `{"progress":0.4,"stage":"encode","message":"…"}`.
 //!
-//! Understood are `progress` (0…1; once one is over 1, they are percentages), `percent` or `percentage` (0…100),
+//! Understood are `progress` (0…1, or a percentage if the stream's first that is neither 0 nor 1 is above 1), `percent` or `percentage` (0…100),
 //! `percent_done` (0…1), `current` (or `completed`, `done`) with `total`, `stage`, `message`, `status` (a text that is
 //! not one of Milepost's statuses names the stage), `metadata` (an object), `result` and `error`. An object with none
 //! of them is text. How the job ends is the command's exit code's to say, not a line's.
@@ -11,10 +11,20 @@ use serde_json::{Map, Value};
 use super::reading::text;
 use super::{Progress, Reading};
 
+/// Sums of fractions may exceed 1 by this.
+const OVERSHOOT: f64 = 0.01;
+
 /// Remembers in which unit this stream's `progress` is.
 #[derive(Debug, Default)]
 pub(super) struct JsonLines {
-    percentages: bool,
+    unit: Option<Unit>,
+}
+
+/// The unit of `progress`. The first number that is neither 0 nor 1 decides it for good: a job whose progress was 0.5 is never at 0.9 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Fraction,
+    Percent,
 }
 
 impl JsonLines {
@@ -29,6 +39,7 @@ impl JsonLines {
         let mut reading = Reading {
             progress,
             stage: texts("stage").or(status),
+            names_stage: false,
             message: texts("message"),
             metadata: match object.get("metadata") {
                 Some(Value::Object(metadata)) => metadata.clone(),
@@ -66,9 +77,20 @@ impl JsonLines {
         if value.is_null() {
             return Some(Progress::Unknown);
         }
-        let value = number(value)?;
-        self.percentages |= value > 1.0;
-        Some(Progress::percent(if self.percentages { value } else { value * 100.0 }))
+        let number = number(value)?;
+        if value.as_str().is_some_and(|text| text.contains('%')) {
+            return Some(Progress::percent(number));
+        }
+        if self.unit.is_none() && number > 0.0 && number.to_bits() != 1_f64.to_bits() {
+            let is_fraction = number <= 1.0 + OVERSHOOT;
+            self.unit = Some(if is_fraction { Unit::Fraction } else { Unit::Percent });
+        }
+        Some(match self.unit {
+            Some(Unit::Percent) => Progress::percent(number),
+            // What it means cannot be known.
+            Some(Unit::Fraction) if number > 1.0 + OVERSHOOT => Progress::Unknown,
+            Some(Unit::Fraction) | None => Progress::percent(number * 100.0),
+        })
     }
 }
 
@@ -147,16 +169,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn progress_over_one_turns_a_stream_to_percentages() {
+    fn progress_of(values: &[&str]) -> Vec<Progress> {
         let mut lines = JsonLines::default();
-        assert_eq!(
-            lines.read(r#"{"progress":50}"#).unwrap().progress,
-            Some(Progress::Fraction(0.5))
-        );
-        assert_eq!(
-            lines.read(r#"{"progress":1}"#).unwrap().progress,
-            Some(Progress::Fraction(0.01))
-        );
+        let line = |value: &&str| lines.read(&format!(r#"{{"progress":{value}}}"#));
+        values.iter().map(line).map(|reading| reading.unwrap().progress.unwrap()).collect()
+    }
+
+    #[test]
+    fn the_first_progress_decides_the_unit_for_good() {
+        use Progress::{Fraction, Unknown};
+        let percentages = [0.0, 0.5, 0.01, 0.002, 1.0].map(Fraction);
+        assert_eq!(progress_of(&["0", "50", "1", "0.2", "100"]), percentages);
+        let overshoot = [0.2, 0.5, 1.0, 0.9].map(Fraction);
+        assert_eq!(progress_of(&["0.2", "0.5", "1.0000001", "0.9"]), overshoot);
+        assert_eq!(progress_of(&["1.0000001", "0.5"]), [1.0, 0.5].map(Fraction));
+        assert_eq!(progress_of(&["0.3", "42", "0.4"]), [Fraction(0.3), Unknown, Fraction(0.4)]);
+        assert_eq!(progress_of(&["0", "1", "0.5"]), [0.0, 1.0, 0.5].map(Fraction));
+    }
+
+    #[test]
+    fn a_percent_sign_says_what_the_unit_is() {
+        let progress = progress_of(&["\"42%\"", "0.5", "\"0.5%\"", "0.9"]);
+        assert_eq!(progress, [0.42, 0.5, 0.005, 0.9].map(Progress::Fraction));
     }
 }

@@ -194,7 +194,7 @@ impl Recogniser {
                     self.at_end = false;
                     let over = Reading::phase_over(text);
                     event(Event::Progress(match yt_dlp::YtDlp::after(text) {
-                        Some(stage) => over.stage(stage),
+                        Some(stage) => over.named_stage(stage),
                         None => over,
                     }));
                 }

@@ -37,8 +37,10 @@ impl Progress {
 pub struct Reading {
     /// How far.
     pub progress: Option<Progress>,
-    /// The command's own word for what it is doing.
+    /// What the command is doing, most often in its own words.
     pub stage: Option<String>,
+    /// The stage's name is ours, not a text of the output.
+    pub(crate) names_stage: bool,
     /// For people.
     pub message: Option<String>,
     /// Counts, rates and the like, by name.
@@ -52,6 +54,41 @@ pub struct Reading {
     /// Bytes done and in all, if the line has both. Bars that have this can be added up.
     pub(crate) bytes: Option<(f64, f64)>,
 }
+
+/// The metadata that counts and measures: of other names, the output has chosen the name.
+const QUANTITIES: [&str; 17] = [
+    "bitrate_kbit_s",
+    "bytes",
+    "done",
+    "dropped_frames",
+    "duplicated_frames",
+    "duration",
+    "fps",
+    "frame",
+    "out_time",
+    "rate",
+    "size_bytes",
+    "speed",
+    "time_left",
+    "total",
+    "total_bytes",
+    "total_frames",
+    "transferred",
+];
+
+/// A number with a unit, such as `9.9MB/s`.
+fn is_quantity(text: &str) -> bool {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | ','));
+    let unit = unit.trim_start();
+    let is_unit = UNITS.contains(&unit.trim_end_matches("/s").trim_start_matches("s/"));
+    text.starts_with(|c: char| c.is_ascii_digit()) && is_unit
+}
+
+/// The units of rates and sizes. Another one may be any word of the output.
+const UNITS: [&str; 24] = [
+    "", "B", "b", "k", "K", "kB", "KB", "KiB", "m", "M", "MB", "MiB", "g", "G", "GB", "GiB", "t",
+    "T", "TB", "TiB", "Mbit", "it", "kit", "Mit",
+];
 
 /// Bound of a text that is shown to people, in bytes.
 const MAX_TEXT_BYTES: usize = 240;
@@ -69,6 +106,27 @@ impl Reading {
     pub(crate) fn stage(mut self, stage: &str) -> Self {
         self.stage = text(stage);
         self
+    }
+
+    /// A stage of a name that is no text of the output.
+    pub(crate) fn named_stage(self, stage: &str) -> Self {
+        Self { names_stage: true, ..self.stage(stage) }
+    }
+
+    /// The same without any text of the output: how far the command is, in numbers, and a stage that the output does not name.
+    pub(crate) fn without_text(self) -> Self {
+        let is_kept = |(name, value): &(String, Value)| {
+            QUANTITIES.contains(&name.as_str())
+                && (value.is_number() || value.as_str().is_some_and(is_quantity))
+        };
+        Self {
+            stage: self.stage.filter(|_| self.names_stage),
+            message: None,
+            metadata: self.metadata.into_iter().filter(is_kept).collect(),
+            result: None,
+            error: None,
+            ..self
+        }
     }
 
     pub(crate) fn message(mut self, message: &str) -> Self {
@@ -106,4 +164,30 @@ pub(crate) fn text(text: &str) -> Option<String> {
         end -= 1;
     }
     (end > 0).then(|| text[..end].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_text_numbers_remain() {
+        let reading = Reading::at(Progress::percent(40.0))
+            .stage("secret")
+            .message("secret")
+            .with("done", 4)
+            .with("rate", "9.9MB/s")
+            .with("total", "secret")
+            .with("transferred", "1secret/s")
+            .with("secret", 5);
+        let reading =
+            Reading { result: Some("secret".into()), error: Some("secret".to_owned()), ..reading };
+        let expected = Reading::at(Progress::percent(40.0)).with("done", 4).with("rate", "9.9MB/s");
+        assert_eq!(reading.without_text(), expected);
+        let ours = Reading::default().named_stage("audio");
+        assert_eq!(ours.clone().without_text(), ours);
+        for quantity in ["7", "1.5 GiB", "9765k", "12.5it/s", "2s/it", "1,000"] {
+            assert!(is_quantity(quantity), "{quantity}");
+        }
+    }
 }

@@ -108,7 +108,7 @@ impl YtDlp {
         let eta = rest.split_once("ETA ").and_then(|(_, eta)| scan::clock(eta.split(' ').next()?));
         let reading = Reading::at(self.overall(in_fragment(percent.value / 100.0, rest)));
         let reading = match self.stage() {
-            Some(stage) => reading.stage(&stage),
+            Some(stage) => reading.named_stage(&stage),
             None => reading,
         };
         Some(

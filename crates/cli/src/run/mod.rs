@@ -31,7 +31,7 @@ use milepost_reporter::{InvalidUrl, Job, Notice, Reporter};
 
 use announcer::Announcer;
 use ci_log::CiLog;
-use delivery::ReportDelivery;
+use delivery::{Delivered, ReportDelivery};
 use output_log::OutputLog;
 use pty::Pty;
 use requests::Answering;
@@ -90,7 +90,11 @@ pub(crate) struct Args {
     /// How many seconds after SIGTERM the command gets SIGKILL, when a watcher cancels it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     cancel_grace: u32,
-    /// Do not send the command's output to the server as the job's log
+    /// How long to wait after the command for the server to accept the job's end [default: 10 if the server has answered before,
+    /// else 2, or 0.3 if it was away from the start]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=3600))]
+    wait: Option<u32>,
+    /// Report no text of the command's output: neither its lines as the job's log, nor as the message, stage, result or error
     #[arg(long)]
     no_log: bool,
     /// Give the command a terminal of its own, as `script` and ssh -t do. It then prints colours and bars, and all of its output
@@ -114,6 +118,7 @@ impl Args {
             return crate::exit::complain(error, ExitCode::Usage);
         }
         let mut task = Task::new(self.command, self.stage);
+        task.hides_text = self.no_log;
         let job = self.job.clone().unwrap_or_else(|| default_id(&task.program));
         let pty = match self.pty.then(Pty::open).transpose() {
             Ok(pty) => pty,
@@ -125,10 +130,12 @@ impl Args {
         let announcer = Announcer::new(&job, self.quiet, pty.as_ref());
 
         let url = self.server.url();
-        let delivery = Arc::new(ReportDelivery::new());
+        let delivery = Arc::new(ReportDelivery::new(
+            self.wait.map(|seconds| Duration::from_secs(seconds.into())),
+        ));
         let (reporter, connects, location_line) = reporter(url, &job, &announcer, &delivery);
         // A generated id is new, so the job has no earlier attempt.
-        let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?));
+        let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?, &delivery));
         let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
         let job_handle = as_child(job_handle, self.parent, self.weight);
         if connects {
@@ -144,6 +151,7 @@ impl Args {
             handle: job_handle.clone(),
             cancellation: Cancellation::default(),
             grace: Duration::from_secs(self.cancel_grace.into()),
+            delivery: Arc::clone(&delivery),
             say: announcer.clone().into_line(),
         });
         let sink = ReportedJob::new(job_handle);
@@ -160,14 +168,27 @@ impl Args {
         let took = begun.elapsed();
         let link = location::page_unless_redis(url, &job).filter(|_| connects);
         log.finish(&outcome, took, link.as_deref());
+        delivery.ends();
         sink.end(&outcome);
-        let reported = delivery.close(reporter) && connects;
+        let delivered = delivery.close(reporter, |patience| {
+            // The command is over: nobody needs what is left but the server.
+            signals::exit_when_stopped(outcome.exit_code());
+            announcer.line(&format!("waiting {} s for the server", patience.as_secs_f64()));
+        });
+        let reported = delivered == Delivered::Yes && connects;
         // The end does not wait for lines of the log.
         if let Some(sender) = log_sender {
             sender.finish();
         }
         let location = if reported { location::of(url, &job) } else { "not reported".to_owned() };
         announcer.last_line(&format!("{job} {} · {location}", outcome.in_words(took)));
+        if let Delivered::No(why) = delivered
+            && connects
+            && why.is_news()
+            && !self.quiet
+        {
+            crate::exit::warn(format_args!("the end of {job} was not reported: {why}"));
+        }
         ExitCode::Of(outcome.exit_code())
     }
 }
@@ -279,8 +300,10 @@ fn environment(job: &JobId, attempt: Option<u32>) -> Vec<(&'static str, Option<S
 }
 
 /// The attempt after the latest one, if that has ended: a command that is run again is a new attempt.
-fn next_attempt(url: &str, job: &JobId) -> Option<u32> {
-    let state = Client::with_timeout(url, LOOK_UP).ok()?.state(job).ok()??;
+fn next_attempt(url: &str, job: &JobId, delivery: &ReportDelivery) -> Option<u32> {
+    let state = Client::with_timeout(url, LOOK_UP).ok()?.state(job).ok()?;
+    delivery.answered();
+    let state = state?;
     state.status().is_end().then(|| state.attempt().saturating_add(1))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A thread polls the server. The command runs on, whether the server answers or not.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 use super::child::SignalTarget;
+use super::delivery::ReportDelivery;
 use super::signals::Cancellation;
 use crate::client::{Client, RequestError};
 
@@ -36,6 +38,8 @@ pub(super) struct Answering<F> {
     pub(super) cancellation: Cancellation,
     /// Between SIGTERM and SIGKILL.
     pub(super) grace: Duration,
+    /// Learns that the server answers.
+    pub(super) delivery: Arc<ReportDelivery>,
     /// Prints a message at the terminal.
     pub(super) say: F,
 }
@@ -62,9 +66,15 @@ impl<F: Fn(&str) + Send + 'static> Answering<F> {
         };
         let mut seen: Option<String> = None;
         let mut pause = EVERY;
+        // The first response is not held: it shows that the server is there.
+        let mut wait = Duration::ZERO;
         while target.is_running() {
-            let wait = if client.holds_answers() { WAIT } else { Duration::ZERO };
-            match client.requested(&self.job, seen.as_deref(), wait) {
+            let response = client.requested(&self.job, seen.as_deref(), wait);
+            if response.is_ok() {
+                self.delivery.answered();
+                wait = if client.holds_answers() { WAIT } else { Duration::ZERO };
+            }
+            match response {
                 Ok(Some(pending)) => {
                     let is_ours = self.attempt.is_none_or(|attempt| attempt == pending.attempt);
                     let requested = pending.requested.filter(|_| is_ours && !pending.has_ended);

@@ -6,12 +6,13 @@
 
 use std::fs;
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::{Handle, SignalsInfo};
 use signal_hook::low_level::emulate_default_handler;
@@ -178,6 +179,18 @@ impl Drop for Signals {
         if let Some(thread) = self.thread.take() {
             // It only loops over signals; were it to panic, they were not handed on and nothing else.
             let _ = thread.join();
+        }
+    }
+}
+
+/// From now on, a signal that asks to stop ends this process at once, with this code. One that is ignored stays ignored.
+pub(super) fn exit_when_stopped(code: u8) {
+    let ignored = ignored();
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        if ignored >> (signal - 1) & 1 == 0 {
+            let always = Arc::new(AtomicBool::new(true));
+            // If it cannot be registered, the wait is over soon as well.
+            let _ = register_conditional_shutdown(signal, code.into(), always);
         }
     }
 }

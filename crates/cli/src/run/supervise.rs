@@ -38,6 +38,8 @@ pub(crate) struct Task {
     pub(crate) stage: Option<String>,
     /// Variables that are added to the command's environment; those without a value are removed.
     pub(crate) environment: Vec<(&'static str, Option<String>)>,
+    /// No text of the command's output is reported.
+    pub(crate) hides_text: bool,
 }
 
 /// Where the command's output goes, and the screen that its bar is drawn on.
@@ -84,7 +86,7 @@ impl Task {
     pub(crate) fn new(command: Vec<OsString>, stage: Option<String>) -> Self {
         let mut command = command.into_iter();
         let (program, arguments) = (command.next().unwrap_or_default(), command.collect());
-        Self { program, arguments, stage, environment: Vec::new() }
+        Self { program, arguments, stage, environment: Vec::new(), hides_text: false }
     }
 
     /// Runs the command to its end. Neither the sink nor the server can block it.
@@ -106,7 +108,7 @@ impl Task {
         } else {
             "processing"
         });
-        let tracker = Tracker::new(stage, sink);
+        let tracker = Tracker::new(stage, sink, self.hides_text);
         let mut error_tail = ErrorTail::default();
         // Where stderr is silent.
         let mut output_tail = ErrorTail::default();
@@ -143,7 +145,10 @@ impl Task {
             stop_signal: signals.stop_signal(),
             forwarded: signals.forwarded(),
             cancelled: signals.cancelled(),
-            error: error.or_else(|| error_tail.text()).or_else(|| output_tail.text()),
+            error: error
+                .or_else(|| error_tail.text())
+                .or_else(|| output_tail.text())
+                .filter(|_| !self.hides_text),
             result,
         };
         Ok(exit.outcome())

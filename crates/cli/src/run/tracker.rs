@@ -22,6 +22,8 @@ pub(crate) struct Tracker<'a> {
 
 struct Inner {
     summary: JobSummary,
+    /// The same without any text of the output, if that is what the sink receives.
+    numbers: Option<JobSummary>,
     /// Changed since the sink was last called.
     unsent: bool,
     result: Option<Value>,
@@ -29,47 +31,43 @@ struct Inner {
 }
 
 impl<'a> Tracker<'a> {
-    /// Tells of the start at once: the job runs, and how far it is is not known.
-    pub(crate) fn new(stage: &str, sink: &'a dyn ProgressSink) -> Self {
+    /// Tells of the start at once: the job runs, and how far it is is not known. With `hides_text`, the sink receives no text of the
+    /// output.
+    pub(crate) fn new(stage: &str, sink: &'a dyn ProgressSink, hides_text: bool) -> Self {
         let summary = JobSummary { stage: stage.to_owned(), ..JobSummary::new(Status::Processing) };
         sink.progress_changed(&summary);
-        Self {
-            sink,
-            inner: Mutex::new(Inner { summary, unsent: false, result: None, error: None }),
-        }
+        let numbers = hides_text.then(|| summary.clone());
+        let inner = Inner { summary, numbers, unsent: false, result: None, error: None };
+        Self { sink, inner: Mutex::new(inner) }
     }
 
     /// What is not in the line stays as it was. Its metadata replaces the earlier one.
-    pub(crate) fn observe(&self, reading: Reading) {
+    pub(crate) fn observe(&self, mut reading: Reading) {
         let mut inner = self.lock();
-        let summary = &mut inner.summary;
-        match reading.progress {
-            Some(Progress::Fraction(fraction)) => summary.progress = Some(rounded(fraction)),
-            Some(Progress::Unknown) => summary.progress = None,
-            None => {}
+        if let Some(numbers) = &mut inner.numbers {
+            let at_once = apply(reading.clone().without_text(), numbers);
+            if at_once {
+                self.sink.progress_changed(numbers);
+            }
+            inner.unsent = !at_once;
+            apply(reading, &mut inner.summary);
+            return;
         }
-        let entered = reading.stage.filter(|stage| *stage != summary.stage);
-        let at_once = entered.is_some();
-        if let Some(stage) = entered {
-            summary.stage = stage;
-        }
-        summary.message = reading.message.or_else(|| summary.message.take());
-        if reading.resets || !reading.metadata.is_empty() {
-            summary.metadata = reading.metadata;
-        }
+        let (result, error) = (reading.result.take(), reading.error.take());
+        let at_once = apply(reading, &mut inner.summary);
         if at_once {
-            self.sink.progress_changed(summary);
+            self.sink.progress_changed(&inner.summary);
         }
         inner.unsent = !at_once;
-        inner.result = reading.result.or_else(|| inner.result.take());
-        inner.error = reading.error.or_else(|| inner.error.take());
+        inner.result = result.or_else(|| inner.result.take());
+        inner.error = error.or_else(|| inner.error.take());
     }
 
     /// Passes pending changes to the sink.
     pub(crate) fn tick(&self) {
         let mut inner = self.lock();
         if std::mem::take(&mut inner.unsent) {
-            self.sink.progress_changed(&inner.summary);
+            self.sink.progress_changed(inner.numbers.as_ref().unwrap_or(&inner.summary));
         }
     }
 
@@ -77,7 +75,7 @@ impl<'a> Tracker<'a> {
         self.lock().summary.clone()
     }
 
-    /// The result and the error that the command's JSON lines named.
+    /// The result and the error that the command's JSON lines named. None where text is hidden.
     pub(crate) fn take_result_and_error(&self) -> (Option<Value>, Option<String>) {
         let mut inner = self.lock();
         (inner.result.take(), inner.error.take())
@@ -87,6 +85,25 @@ impl<'a> Tracker<'a> {
         // Each change is an assignment: nothing is left half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns whether a stage begins.
+fn apply(reading: Reading, summary: &mut JobSummary) -> bool {
+    match reading.progress {
+        Some(Progress::Fraction(fraction)) => summary.progress = Some(rounded(fraction)),
+        Some(Progress::Unknown) => summary.progress = None,
+        None => {}
+    }
+    let entered = reading.stage.filter(|stage| *stage != summary.stage);
+    let begins = entered.is_some();
+    if let Some(stage) = entered {
+        summary.stage = stage;
+    }
+    summary.message = reading.message.or_else(|| summary.message.take());
+    if reading.resets || !reading.metadata.is_empty() {
+        summary.metadata = reading.metadata;
+    }
+    begins
 }
 
 /// To hundredths of a percent. What is not all is not rounded up to it.
@@ -110,7 +127,7 @@ mod tests {
     #[test]
     fn a_stage_is_reported_at_once_and_the_rest_with_the_next_tick() {
         let recorded = Recorded::default();
-        let tracker = Tracker::new("processing", &recorded);
+        let tracker = Tracker::new("processing", &recorded, false);
         for percent in [1.0, 2.0, 3.0] {
             tracker
                 .observe(Reading::at(Progress::percent(percent)).message("m").with("n", percent));
@@ -129,5 +146,20 @@ mod tests {
         );
         tracker.observe(Reading::at(Progress::Unknown));
         assert_eq!(tracker.summary().progress, None);
+    }
+
+    #[test]
+    fn where_text_is_hidden_the_sink_receives_none() {
+        let recorded = Recorded::default();
+        let tracker = Tracker::new("processing", &recorded, true);
+        tracker.observe(Reading::at(Progress::percent(40.0)).stage("secret").message("secret"));
+        let named = Reading { error: Some("secret".to_owned()), ..Reading::default() };
+        tracker.observe(named.named_stage("audio"));
+        tracker.tick();
+        let last = recorded.0.lock().unwrap().last().cloned().unwrap();
+        assert_eq!((last.progress, last.stage.as_str(), last.message), (Some(0.4), "audio", None));
+        assert!(!recorded.0.lock().unwrap().iter().any(|it| format!("{it:?}").contains("secret")));
+        assert_eq!(tracker.take_result_and_error(), (None, None));
+        assert_eq!(tracker.summary().message.as_deref(), Some("secret"), "the bar here");
     }
 }
