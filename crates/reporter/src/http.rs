@@ -445,11 +445,26 @@ fn not_milepost(status: u16) -> String {
 }
 
 fn lost(error: &ureq::Error) -> Failure {
-    Failure::Lost { reason: error.to_string() }
+    let reason = match error {
+        ureq::Error::Timeout(_) => "the server did not answer in time".to_owned(),
+        other => other.to_string(),
+    };
+    Failure::Lost { reason }
 }
 
 fn was_closed(error: &ureq::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let ureq::Error::Io(error) = error else { return false };
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_answer_is_said_in_words() {
+        let reason = "the server did not answer in time".to_owned();
+        assert_eq!(lost(&ureq::Error::Timeout(ureq::Timeout::Global)), Failure::Lost { reason });
+    }
 }
