@@ -238,10 +238,15 @@ impl InputDurations {
 }
 
 /// ffmpeg's status lines where its arguments are not known: behind a shell, `nice` or `timeout`. The total is the longest
-/// `Duration:` of the inputs that it prints.
+/// `Duration:` of the inputs that it prints. In a script, each further run is a stage of its own: of the passes of an encoding, for
+/// example, each begins at 0.
 #[derive(Debug, Default)]
 pub(super) struct StatusLines {
     durations: InputDurations,
+    /// How many runs have ended.
+    before: u32,
+    /// The present run has printed how far it is.
+    has_begun: bool,
 }
 
 impl StatusLines {
@@ -249,13 +254,19 @@ impl StatusLines {
         if text.starts_with("Input #0,") {
             // The next ffmpeg of a script.
             self.durations = InputDurations::default();
+            self.before = self.before.saturating_add(std::mem::take(&mut self.has_begun).into());
         }
         self.durations.line(text);
     }
 
-    pub(super) fn read(&self, text: &str) -> Option<Reading> {
+    pub(super) fn read(&mut self, text: &str) -> Option<Reading> {
         let seconds = self.durations.seconds.iter().flatten().copied().reduce(f64::max);
-        stats_line(text).map(|sample| sample.reading(Some(Total { seconds, frames: None })))
+        let reading = stats_line(text)?.reading(Some(Total { seconds, frames: None }));
+        self.has_begun = true;
+        Some(match self.before {
+            0 => reading,
+            before => reading.named_stage(&format!("ffmpeg {}", u64::from(before) + 1)),
+        })
     }
 }
 
@@ -328,6 +339,27 @@ mod tests {
             .unwrap();
         assert_eq!((early.frame, early.out_time, early.speed), (Some(1), None, None));
         assert_eq!(stats_line("frame=the picture"), None);
+    }
+
+    #[test]
+    fn each_further_run_in_a_script_is_a_stage() {
+        let mut lines = StatusLines::default();
+        let mut read = |time: &str| {
+            let status =
+                format!("frame=1 fps=1 q=0.0 size=1kB time={time} bitrate=1kbits/s speed=1x");
+            let reading = lines.read(&status).unwrap();
+            lines.note("Input #0, mov, from 'a.mp4':");
+            lines.note("Duration: 00:00:10.00, start: 0.000000, bitrate: 1 kb/s");
+            (reading.stage, reading.progress.unwrap())
+        };
+        let stage = |name: &str| Some(name.to_owned());
+        assert_eq!(read("00:00:09.00"), (None, Progress::Unknown));
+        assert_eq!(read("00:00:01.00"), (stage("ffmpeg 2"), Progress::Fraction(0.1)));
+        assert_eq!(read("00:00:02.00"), (stage("ffmpeg 3"), Progress::Fraction(0.2)));
+        // Two that have begun, and none has printed how far it is.
+        lines.note("Input #0, mov, from 'b.mp4':");
+        let reading = lines.read("size=1kB time=00:00:01.00 bitrate=1kbits/s").unwrap();
+        assert_eq!(reading.stage, stage("ffmpeg 4"));
     }
 
     #[test]
