@@ -239,7 +239,7 @@ fn show(event: Event, watched_jobs: &mut WatchedJobs, view: &mut View) -> io::Re
             Ok(())
         }
         Event::Connection(Connection::Connected) => {
-            view.connected(&watched_jobs.link);
+            view.connected(&watched_jobs.link, now);
             watched_jobs.connected();
             Ok(())
         }

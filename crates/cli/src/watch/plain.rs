@@ -10,6 +10,56 @@ use crate::bars::{JobSummary, SILENCE};
 /// A line is due for each such part of the way.
 const STEP: f64 = 0.05;
 
+/// How long after a reconnect states may be those of the time without a connection. Of these, a job's latest is printed.
+const REPLAY: Duration = Duration::from_millis(500);
+
+/// The lines of all jobs.
+#[derive(Debug, Default)]
+pub(super) struct PlainLines {
+    /// In the order of the jobs.
+    printed: Vec<LastPrinted>,
+    replay_until: Option<Instant>,
+}
+
+impl PlainLines {
+    /// The connection is up again.
+    pub(super) fn reconnected(&mut self, now: Instant) {
+        self.replay_until = Some(now + REPLAY);
+    }
+
+    /// The line that a job's new state is worth, if any.
+    pub(super) fn state(&mut self, jobs: &[Watched], index: usize, now: Instant) -> Option<String> {
+        self.printed.resize_with(jobs.len(), LastPrinted::default);
+        let printed = &mut self.printed[index];
+        printed.is_held = self.replay_until.is_some_and(|until| now < until);
+        if printed.is_held { None } else { printed.state(&jobs[index]) }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, jobs: &[Watched], now: Instant) -> Vec<String> {
+        self.printed.resize_with(jobs.len(), LastPrinted::default);
+        let mut lines = Vec::new();
+        if self.replay_until.is_some_and(|until| now >= until) {
+            lines = self.held(jobs);
+        }
+        for (printed, watched) in self.printed.iter_mut().zip(jobs) {
+            lines.extend(printed.unknown(watched, now));
+            lines.extend(printed.silence(watched, now));
+        }
+        lines
+    }
+
+    /// The lines of what was replayed.
+    pub(super) fn held(&mut self, jobs: &[Watched]) -> Vec<String> {
+        self.replay_until = None;
+        let all = self.printed.iter_mut().zip(jobs);
+        let held = all.filter_map(|(printed, watched)| {
+            std::mem::take(&mut printed.is_held).then(|| printed.state(watched)).flatten()
+        });
+        held.collect()
+    }
+}
+
 /// What was last printed for one job.
 #[derive(Debug, Default)]
 pub(super) struct LastPrinted {
@@ -23,9 +73,16 @@ pub(super) struct LastPrinted {
     silence: Option<Duration>,
     /// It was printed that the server does not know the job.
     unknown: bool,
+    /// Its latest state was not printed yet.
+    is_held: bool,
 }
 
 impl LastPrinted {
+    fn state(&mut self, watched: &Watched) -> Option<String> {
+        let clock = watched.clock();
+        self.line(watched.job.as_str(), watched.summary.as_ref()?, clock)
+    }
+
     /// The line that this summary is worth, if any. `clock`: the time since the start, and what is left of it.
     pub(super) fn line(
         &mut self,
@@ -122,6 +179,29 @@ mod tests {
         let lost = JobSummary { health: Some(Health::Lost), ..summary };
         let line = printed.line("j", &lost, clock("1:05"));
         assert_eq!(line.as_deref(), Some("j … lost · cut · 1:05"));
+    }
+
+    #[test]
+    fn of_what_is_replayed_the_latest_is_printed() {
+        let t0 = Instant::now();
+        let mut jobs = WatchedJobs::new(vec![JobId::parse("j").unwrap()], t0);
+        let mut lines = PlainLines::default();
+        let mut reports = |lines: &mut PlainLines, stage: &str, now| {
+            let json = format!(r#""status":"processing","stage":"{stage}""#);
+            jobs.state(&state("j", &json), now, Duration::ZERO);
+            let line = lines.state(jobs.watched(), 0, now);
+            line.into_iter().chain(lines.tick(jobs.watched(), now)).collect::<Vec<_>>()
+        };
+        assert_eq!(reports(&mut lines, "one", t0), ["j … one"]);
+        lines.reconnected(t0);
+        assert!(reports(&mut lines, "two", t0).is_empty());
+        assert!(reports(&mut lines, "three", t0).is_empty());
+        let later = t0 + REPLAY;
+        assert_eq!(reports(&mut lines, "four", later), ["j … four"]);
+        lines.reconnected(later);
+        assert!(reports(&mut lines, "five", later).is_empty());
+        assert_eq!(lines.held(jobs.watched()), ["j … five"], "watch ends");
+        assert!(lines.held(jobs.watched()).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use milepost_protocol::{JobId, State, Status};
 
 use super::keys::{Key, Keys};
-use super::plain::LastPrinted;
+use super::plain::PlainLines;
 use super::rows::{Scroll, rows, summary};
 use super::watched_jobs::{ConnectionState, WatchedJobs};
 use crate::bars::{Block, Suspension, Terminal, columns, sanitized};
@@ -15,10 +15,7 @@ use crate::exit::{print_json, warn};
 /// One of three ways to show jobs. They fail if the output is closed.
 pub(super) enum View {
     Bars(Bars),
-    /// As far as something was printed, in the order of the jobs.
-    Plain {
-        printed: Vec<LastPrinted>,
-    },
+    Plain(PlainLines),
     Json,
 }
 
@@ -40,7 +37,7 @@ impl View {
             return Self::Json;
         }
         let Some(terminal) = terminal else {
-            return Self::Plain { printed: Vec::new() };
+            return Self::Plain(PlainLines::default());
         };
         Self::Bars(Bars {
             block: Block::default(),
@@ -57,16 +54,7 @@ impl View {
     pub(super) fn tick(&mut self, watched_jobs: &WatchedJobs, now: Instant) -> io::Result<()> {
         match self {
             Self::Bars(bars) => bars.tick(watched_jobs, now),
-            Self::Plain { printed } => {
-                printed.resize_with(watched_jobs.watched().len(), LastPrinted::default);
-                for (printed, watched) in printed.iter_mut().zip(watched_jobs.watched()) {
-                    let lines = [printed.unknown(watched, now), printed.silence(watched, now)];
-                    for line in lines.into_iter().flatten() {
-                        print(&line)?;
-                    }
-                }
-                Ok(())
-            }
+            Self::Plain(lines) => print_all(&lines.tick(watched_jobs.watched(), now)),
             Self::Json => Ok(()),
         }
     }
@@ -81,13 +69,9 @@ impl View {
             // The next tick draws it.
             Self::Bars(_) => Ok(()),
             Self::Json => print_json(state.json()),
-            Self::Plain { printed } => {
-                printed.resize_with(watched_jobs.watched().len(), LastPrinted::default);
-                let line = index.and_then(|index| {
-                    let watched = &watched_jobs.watched()[index];
-                    let clock = watched.clock();
-                    printed[index].line(watched.job.as_str(), watched.summary.as_ref()?, clock)
-                });
+            Self::Plain(lines) => {
+                let now = Instant::now();
+                let line = index.and_then(|index| lines.state(watched_jobs.watched(), index, now));
                 line.map_or(Ok(()), |line| print(&line))
             }
         }
@@ -115,12 +99,12 @@ impl View {
     pub(super) fn too_many(&mut self, what: &'static str) {
         match self {
             Self::Bars(bars) => bars.too_many = Some(what),
-            Self::Plain { .. } | Self::Json => warn(what),
+            Self::Plain(_) | Self::Json => warn(what),
         }
     }
 
     pub(super) fn refused(&self, watched_jobs: &WatchedJobs, index: Option<usize>) {
-        if let (Self::Plain { .. } | Self::Json, Some(index)) = (self, index) {
+        if let (Self::Plain(_) | Self::Json, Some(index)) = (self, index) {
             let watched = &watched_jobs.watched()[index];
             warn(format_args!(
                 "{}: {}",
@@ -142,15 +126,24 @@ impl View {
         }
     }
 
-    pub(super) fn connected(&self, before: &ConnectionState) {
-        if matches!(before, ConnectionState::Down { .. }) && !matches!(self, Self::Bars(_)) {
+    pub(super) fn connected(&mut self, before: &ConnectionState, now: Instant) {
+        if let ConnectionState::Down { was_up, .. } = before
+            && !matches!(self, Self::Bars(_))
+        {
             warn("connected again");
+            if let (Self::Plain(lines), true) = (self, *was_up) {
+                lines.reconnected(now);
+            }
         }
     }
 
     /// The last that was known stays on the terminal; whole errors below.
     pub(super) fn leave(&mut self, watched_jobs: &WatchedJobs) {
         let summary = summary(watched_jobs.watched());
+        if let Self::Plain(lines) = self {
+            // If the output is closed, there is nothing to print to.
+            let _ = print_all(&lines.held(watched_jobs.watched()));
+        }
         if !self.draws() {
             for watched in watched_jobs.watched() {
                 if let Some(given_up) = watched.given_up() {
@@ -160,7 +153,7 @@ impl View {
         }
         let bars = match self {
             Self::Bars(bars) => bars,
-            Self::Plain { .. } => return summary.into_iter().for_each(warn),
+            Self::Plain(_) => return summary.into_iter().for_each(warn),
             Self::Json => return,
         };
         bars.keys = None;
@@ -209,6 +202,10 @@ impl Bars {
     fn size(&self) -> [usize; 2] {
         [crate::bars::rows().saturating_sub(1).max(1), columns()]
     }
+}
+
+fn print_all(lines: &[String]) -> io::Result<()> {
+    lines.iter().try_for_each(|line| print(line))
 }
 
 fn print(line: &str) -> io::Result<()> {
