@@ -227,6 +227,20 @@ fn an_end_that_does_not_arrive_is_said_also_in_a_pipe() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_the_server() {
+    let server = Server::start();
+    let line = ["run", "--job", "a", "--wait", "3600", "--", "sh", "-c", "read line; exit 4"];
+    let mut command = server.milepost(&line);
+    let mut child = command.env("CI", "true").stdin(Stdio::piped()).spawn().unwrap();
+    eventually("it is reported", || server.get("/jobs/a"));
+    server.stop();
+    drop(child.stdin.take());
+    support::read_until(child.stderr.as_mut().unwrap(), "waiting 3600 s for the server");
+    kill("TERM", child.id());
+    assert_eq!(finish(child).status.code(), Some(4));
+}
+
+#[test]
 fn a_failure_with_empty_stderr_has_the_last_lines_of_stdout() {
     let server = Server::start();
     let script = "for i in $(seq 30); do echo line $i; done; exit 4";
