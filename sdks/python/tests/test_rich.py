@@ -58,6 +58,7 @@ def test_a_display_is_a_job_with_a_stage_for_each_task(server: LiveServer, job_i
         second = progress.add_task("writing", total=2)
         progress.advance(second)
         assert (described(job)["stage"], described(job)["progress"]) == ("writing", 0.5)
+        progress.advance(second)
     end = until(server, job_id, status="completed")
     assert end["progress"] == 1.0
     assert {each.get("stage") for each in history(server, job_id)} >= {"reading", "complete"}
@@ -96,8 +97,17 @@ def test_tasks_of_several_threads_are_one_job(server: LiveServer, job_id: str) -
         assert [bar["desc"] for bar in described(job)["metadata"]["bars"]] == ["other", "other"]
         progress.remove_task(main)
         assert described(job)["stage"] == "other"
-    until(server, job_id, status="completed")
+    assert until(server, job_id, status="cancelled")["message"] == "the display was stopped at 0 of 5"
     assert jobs(server, "other") == []
+
+
+def test_a_display_that_stops_early_is_cancelled(server: LiveServer, job_id: str) -> None:
+    with quiet(job=job_id) as progress:
+        for number in progress.track(range(10), description="reading"):
+            if number == 3:
+                break
+    end = until(server, job_id, status="cancelled", progress=0.3)
+    assert end["message"] == "the display was stopped at 3 of 10"
 
 
 def test_a_task_without_a_total_and_one_that_begins_anew(job_id: str) -> None:

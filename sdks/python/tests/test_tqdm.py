@@ -145,7 +145,32 @@ def test_a_total_without_an_iterable(server: LiveServer, job_id: str) -> None:
         bar.total = 120
         bar.refresh()
         assert described(bar._reported.job)["progress"] == 0.5
-    assert until(server, job_id, status="completed")["metadata"]["current"] == 60
+        bar.update(60)
+    assert until(server, job_id, status="completed")["metadata"]["current"] == 120
+
+
+def test_a_bar_that_is_closed_early_is_cancelled(server: LiveServer, job_id: str) -> None:
+    """As a loop that is left early: `test_a_loop_that_is_left`."""
+    with tqdm(total=10, job=job_id, **quiet()) as bar:
+        bar.update(3)
+    end = until(server, job_id, status="cancelled", progress=0.3, current=3)
+    assert end["message"] == "the bar was closed at 3 of 10"
+
+
+def test_what_was_all_is_completed(server: LiveServer, job_id: str) -> None:
+    with tqdm(total=10, job=f"{job_id}-fewer", **quiet()) as bar:
+        bar.update(3)
+        bar.total = bar.n
+    with tqdm(job=f"{job_id}-unknown", **quiet()) as bar:
+        bar.update(3)
+    with tqdm(total=1, job=f"{job_id}-parts", **quiet()) as bar:
+        # Together they are a little less than 1.
+        for _ in range(10):
+            bar.update(0.1)
+    # The loop knows that there were no more.
+    assert len(list(tqdm(iter("abc"), total=10, job=f"{job_id}-items", **quiet()))) == 3
+    for name in ("fewer", "unknown", "parts", "items"):
+        until(server, f"{job_id}-{name}", status="completed")
 
 
 def test_without_a_total_the_progress_is_unknown(job_id: str) -> None:

@@ -19,6 +19,8 @@ from ._left_block import outcome_of
 from ._left_loop import LeftLoop, check_handled, left, uncaught
 from ._memory import LOCK, acquire_briefly
 
+_ROUNDING = 1e-9
+"""A bar that lacks no more than this part of its total was counted in fractions, and is full."""
 MAX_SHOWN = 8
 """The most nested bars in a job's metadata."""
 
@@ -53,7 +55,12 @@ class Snapshot(NamedTuple):
 
     @property
     def is_full(self) -> bool:
-        return self.total is not None and (self.current or 0) >= self.total > 0
+        return self.total is not None and (self.current or 0) >= self.total * (1 - _ROUNDING) > 0
+
+    @property
+    def lacks(self) -> Optional[str]:
+        """How far it is, if something is missing; None if it is full, or nobody knows its total."""
+        return f"{self.current or 0} of {self.total}" if self.total and not self.is_full else None
 
 
 class Reported:
@@ -205,7 +212,9 @@ class Reported:
         if not self.job._outbox.is_foreign:
             self._change(lambda: self._remove(snapshot))
         if self._owns:
-            self._end(is_dropped and not snapshot.is_full, outcome or self._error())
+            # A bar of items is closed by its loop, which knows better whether they are used up.
+            lacks = snapshot.lacks if bar.iterable is None else None
+            self._end(is_dropped and not snapshot.is_full, outcome or self._error(), lacks)
 
     def _remove(self, snapshot: Snapshot) -> None:
         self._apply(snapshot)
@@ -226,13 +235,15 @@ class Reported:
             return None
         return error
 
-    def _end(self, is_abandoned: bool, error: Optional[BaseException]) -> None:
+    def _end(self, is_abandoned: bool, error: Optional[BaseException], lacks: Optional[str]) -> None:
         if isinstance(error, GeneratorExit):
             self._left = left(self._end_left)
         elif error is not None:
             self.job._end_soon(*outcome_of(error))
         elif is_abandoned:
             self.job._end_soon("failed", "dropped without an outcome")
+        elif lacks is not None:
+            self.job._end_soon("cancelled", f"the bar was closed at {lacks}")
         else:
             self.job._end_soon("completed", None)
         self.job._deliver_in_pool()

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, Optional, Union
 
 from ._argument import given_text
-from ._bars import Reported
+from ._bars import Reported, Snapshot
 from ._boundary import harmless
+from ._counter import number
 from ._current import current, of_other_threads
 from ._default import job as begin_job
 from ._job import Job
@@ -22,6 +23,8 @@ _FIELD = "_milepost_tasks"
 class _Bar:
     """A task of rich's, with what a bar of tqdm's has."""
 
+    iterable = None
+
     def __init__(self, task: Any) -> None:
         self.unit = given_text(task.fields.get("unit")) or _UNIT
         self.postfix = ""
@@ -32,6 +35,10 @@ class _Bar:
         self.desc = _plain(task.description)
         self.n = task.completed
         self.total = task.total
+
+    @property
+    def lacks(self) -> Optional[str]:
+        return Snapshot(number(self.n), number(self.total), "").lacks
 
 
 class Tasks:
@@ -81,11 +88,17 @@ class Tasks:
     @harmless
     def stopped(self) -> None:
         """The display has stopped."""
+        lacks = next((bar.lacks for bar in self._bars.values() if bar.lacks is not None), None)
         for task_id in list(self._bars):
             self.removed(task_id)
         job, self._job = self._job, None
         if job is not None and self._owns:
-            job._end(*(("completed", None) if self._error is None else outcome_of(self._error)))
+            if self._error is not None:
+                job._end(*outcome_of(self._error))
+            elif lacks is not None:
+                job._end("cancelled", f"the display was stopped at {lacks}")
+            else:
+                job._end("completed", None)
         self._error = None
 
     def __del__(self) -> None:

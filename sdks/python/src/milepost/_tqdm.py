@@ -30,8 +30,8 @@ class tqdm(_base, Generic[T]):  # type: ignore[misc]
     It belongs to `job`, if that is a job of `milepost.job()`; else to the job whose `with` block this code runs in;
     else to that of the bar in whose loop it was opened. Otherwise it begins a job of its own, with `job` as the id (the
     next attempt, if that has ended), or one made from `desc` or, without that, from the program's name; that ends with
-    the bar: completed when the items are used up or the bar is closed, failed by an exception that the bar sees,
-    cancelled when the loop is left before.
+    the bar: completed when the items are used up, or when a bar without items is closed and lacks nothing of its total;
+    failed by an exception that the bar sees; cancelled when the loop is left, or the bar closed, before.
 
     The first open bar of a job is its progress, and `desc` its stage; bars nested in its loop refine it, and are shown
     in the metadata, `bars`. Updates go out when tqdm draws, and draw what it would. With `disable=True` nothing is

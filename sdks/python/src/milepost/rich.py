@@ -25,8 +25,8 @@ class Progress(_rich.Progress):
 
     It belongs to `job`, if that is a job of `milepost.job()`; else to the job whose `with` block this code runs in.
     Otherwise it begins a job of its own with its first task. `job` is the id (the next attempt, if that has ended); by
-    default the id is made from the task's description. That job ends when the display stops: completed, or failed if
-    its `with` block raises.
+    default the id is made from the task's description. That job ends when the display stops: completed; failed if its
+    `with` block raises; or cancelled if a task has not reached its total.
 
     The first task that is not finished is the job's progress, and its description the stage; other tasks are shown in
     the metadata, `bars`. A task's field `unit` is its unit. With `disable=True` nothing is reported. Reporting raises
