@@ -448,6 +448,26 @@ def test_nothing_that_is_passed_raises(
     reporter.close()
 
 
+def test_assigning_to_what_reports_nothing_is_warned_of(job: Job, warnings: Callable[[], list[str]]) -> None:
+    for _ in range(2):
+        job.progres = 0.5  # type: ignore[attr-defined]
+        job.message = "half"  # type: ignore[method-assign, assignment]
+        job.status = "completed"  # type: ignore[misc]
+        job.stage("one").totl = 3  # type: ignore[attr-defined]
+        job.owner = "me"  # type: ignore[attr-defined]
+    assert warnings() == [
+        "assigning to Job.progres reports nothing: there is no such attribute. Did you mean progress?",
+        "assigning to Job.message is ignored: it is a method. Call message(…)",
+        "assigning to Job.status is ignored: it cannot be set",
+        "assigning to Stage.totl reports nothing: there is no such attribute. Did you mean total?",
+        "assigning to Job.owner reports nothing: there is no such attribute.",
+    ]
+    # The program's own attributes are its own, and a method stays one.
+    assert job.owner == "me"  # type: ignore[attr-defined]
+    job.message("half")
+    assert said(job)["message"] == "half"
+
+
 def test_a_time_to_live_may_be_a_timedelta() -> None:
     job = milepost.Reporter(None).job(id="a", ttl=timedelta(hours=1))
     assert said(job)["ttl"] == 3600

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from ._argument import given_number, given_progress, given_unit
-from ._assignable import Assignable
+from ._assignable import Assignable, is_assignable
 from ._boundary import harmless
 from ._counter import Counter, Number
 
@@ -14,6 +14,12 @@ class Counted:
     """What counts: `self._own` is its count."""
 
     _own: Counter
+
+    if not TYPE_CHECKING:  # a type checker then knows which attributes there are
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name.startswith("_") or is_assignable(type(self), name):
+                object.__setattr__(self, name, value)
 
     def _show(self) -> None:
         """Called before the count changes. A stage then shows its own count to watchers."""
