@@ -74,7 +74,7 @@ def leave_a_loop(job_id: str) -> Callable[[], object]:
 
 
 def close_a_bar(job_id: str) -> Callable[[], object]:
-    return tqdm(total=3, job=job_id, **quiet()).close
+    return tqdm(job=job_id, **quiet()).close
 
 
 def draw_a_bar(job_id: str) -> Callable[[], object]:
