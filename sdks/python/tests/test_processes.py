@@ -106,6 +106,11 @@ def test_a_worker_that_is_killed_mid_loop(server: LiveServer, job_id: str) -> No
     assert worker.finish()[0] == -signal.SIGKILL
     before = state(server, job_id)
     assert (before.status, before.stage) == ("processing", "render")
+    # Nobody knows that it is dead: a process that does not name the attempt joins it.
+    joins = f"job = milepost.job(id={job_id!r}, attempt='next', total=10); milepost.flush(60); os._exit(0)"
+    assert Worker(joins, server.url).finish() == (0, "")
+    assert (state(server, job_id).status, state(server, job_id).attempt) == ("processing", 1)
+    assert (state(server, job_id).stage, state(server, job_id).progress) == ("render", 0.0)
     assert Worker(f"milepost.job(id={job_id!r}, attempt=2).complete()", server.url).finish() == (0, "")
     assert (state(server, job_id).status, state(server, job_id).attempt) == ("completed", 2)
 

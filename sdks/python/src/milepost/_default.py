@@ -109,7 +109,8 @@ def job(
 
     `attempt` is the number of the attempt: 1, 2, …. A number higher than the job's latest attempt begins a new one.
     None is the latest attempt; its updates are rejected once it has ended. `"next"` joins the latest attempt if it
-    runs, and begins the next one if it has ended. Use it for a job with a fixed id that runs again and again.
+    runs, and begins the next one if it has ended. Use it for a job with a fixed id that runs again and again. If a
+    worker was killed, its attempt has not ended, and a later run joins it.
 
     `parent` is the id of the job that this one is a part of, and `weight` how much of it (1 by default). The parent
     then shows how many children it has and, unless it reports its own progress, how far they are. See `Job.child()`.
