@@ -50,6 +50,7 @@ struct Ledger {
     open: AtomicU64,
     updates: AtomicU64,
     renewed: AtomicU64,
+    refused: AtomicU64,
     expired: AtomicU64,
     left: AtomicU64,
     wrongs: Mutex<Vec<String>>,
@@ -115,13 +116,14 @@ fn visit(load: &Load, time: Duration, instance: &Instance, runtime: &Handle) -> 
         while begun.elapsed() < time {
             sleep(Duration::from_secs(20).min(time)).await;
             let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            let Ledger { open, updates, renewed, expired, left, .. } = &*ledger;
+            let Ledger { open, updates, renewed, refused, expired, left, .. } = &*ledger;
             println!(
-                "{:.0?}: {} connected, {} updates; tokens: {} renewed, {} expired; {} left by themselves; {} MiB",
+                "{:.0?}: {} connected, {} updates; tokens: {} renewed, {} of those refused, {} expired; {} left by themselves; {} MiB",
                 begun.elapsed(),
                 count(open),
                 count(updates),
                 count(renewed),
+                count(refused),
                 count(expired),
                 count(left),
                 instance.held().unwrap_or_default().resident >> 20
@@ -188,6 +190,7 @@ async fn stay(
 ) {
     let leaves = Instant::now() + Duration::from_secs_f64(STAY * fastrand::f64());
     let renews = number.is_multiple_of(2);
+    let mut before = expires;
     loop {
         let now = Instant::now();
         if ledger.is_over() || now > leaves {
@@ -206,10 +209,15 @@ async fn stay(
                     let (token, next) = token(job, number);
                     let auth = serde_json::json!({ "type": "auth", "token": token }).to_string();
                     if socket.send(Message::text(auth)).await.is_ok() {
-                        expires = next;
+                        (before, expires) = (expires, next);
                         ledger.renewed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
+            }
+            // A client may send ten tokens in ten seconds. If several in a row are short, it needs more; the one before stays.
+            Some(Ok(Message::Text(text))) if text.contains(r#""problem":"too-many-requests""#) => {
+                expires = before;
+                ledger.refused.fetch_add(1, Ordering::Relaxed);
             }
             Some(Ok(Message::Text(text))) if text.contains("\"position\"") => {
                 ledger.updates.fetch_add(1, Ordering::Relaxed);
