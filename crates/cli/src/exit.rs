@@ -15,7 +15,7 @@ pub(crate) enum ExitCode {
     Failure,
     /// A watched job was cancelled, and none failed.
     Cancelled,
-    /// The server cannot be reached.
+    /// The server cannot be reached, or cannot do it now.
     Unreachable,
     /// The server does not know the job.
     UnknownJob,
@@ -32,7 +32,7 @@ pub(crate) enum ExitCode {
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 success (watch: all jobs completed; report: always, without --strict), 1 failed or rejected, \
-3 cancelled, 4 the server cannot be reached or does not answer, 5 the job is unknown, 64 wrong usage or configuration, 130 interrupted. \
+3 cancelled, 4 the server cannot be reached, does not answer or cannot do it now, 5 the job is unknown, 64 wrong usage or configuration, 130 interrupted. \
 run exits with the command's own code.";
 
 impl ExitCode {

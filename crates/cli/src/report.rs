@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// How long the report may take
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = timeout)]
     timeout: Duration,
-    /// Exit with 1 if the report is rejected, and with 4 if it does not arrive
+    /// Exit with 1 if the report is rejected, and with 4 if it does not arrive or the server cannot accept it now
     #[arg(long)]
     strict: bool,
     #[command(flatten)]

@@ -109,7 +109,8 @@ fn what_goes_wrong_with_redis_has_its_exit_code_and_one_line() {
     }
     server.answer(&["CONFIG", "SET", "maxmemory", "1"]);
     let (code, _, err) = code_and_streams(&mut told_of(&url, &["report", "a", "--strict"]));
-    assert!(code == 1 && err.contains("maxmemory"), "{err}");
+    // As a server that is full: it may have room later.
+    assert!(code == 4 && err.contains("maxmemory"), "{err}");
 }
 
 /// A server of which `/readyz` says so.

@@ -111,8 +111,11 @@ impl RequestError {
             }
             Self::Unreachable { .. }
             | Self::BrokenAnswer { .. }
-            | Self::Redis { failure: Failure::Unavailable(_), .. } => ExitCode::Unreachable,
             // Nothing is wrong with the request: later, it may be accepted.
+            | Self::Redis {
+                failure: Failure::Unavailable(_) | Failure::Full(_) | Failure::Unreadable(_),
+                ..
+            } => ExitCode::Unreachable,
             Self::Refused(problem) if may_pass(problem.status) => ExitCode::Unreachable,
             Self::NotMilepost { status, .. } if may_pass(*status) => ExitCode::Unreachable,
             Self::Refused(_)
@@ -338,6 +341,12 @@ mod tests {
         assert_eq!(proxy(502).exit_code(), ExitCode::Unreachable);
         assert_eq!(proxy(502).to_string(), "http://p answered with HTTP status 502");
         assert_eq!(proxy(418).exit_code(), ExitCode::Failure);
+        let redis = |failure| {
+            let address = Box::new(Address::parse("redis://r").unwrap());
+            RequestError::Redis { address, failure }.exit_code()
+        };
+        assert_eq!(redis(Failure::Full("OOM".to_owned())), ExitCode::Unreachable);
+        assert_eq!(redis(Failure::Refused("NOPERM".to_owned())), ExitCode::Failure);
         let timeout = Box::new(ureq::Error::Timeout(ureq::Timeout::Global));
         let frozen = RequestError::Unreachable { url: "http://s".to_owned(), source: timeout };
         assert_eq!(frozen.to_string(), "the server at http://s did not answer in time");
