@@ -25,7 +25,7 @@ pub(super) struct Bars {
 
 impl Bars {
     pub(super) fn observe(&mut self, line: &RawLine<'_>, reading: Reading) -> Reading {
-        if reading.progress.is_none() || !(line.redrawn || line.stacked) {
+        if reading.progress.is_none() || reading.is_only_bar || !(line.redrawn || line.stacked) {
             return reading;
         }
         if line.stacked {

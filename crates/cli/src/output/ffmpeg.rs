@@ -262,6 +262,7 @@ impl StatusLines {
     pub(super) fn read(&mut self, text: &str) -> Option<Reading> {
         let seconds = self.durations.seconds.iter().flatten().copied().reduce(f64::max);
         let reading = stats_line(text)?.reading(Some(Total { seconds, frames: None }));
+        let reading = Reading { is_only_bar: true, ..reading };
         self.has_begun = true;
         Some(match self.before {
             0 => reading,

@@ -40,6 +40,7 @@ impl JsonLines {
             progress,
             stage: texts("stage").or(status),
             names_stage: false,
+            is_only_bar: false,
             message: texts("message"),
             metadata: match object.get("metadata") {
                 Some(Value::Object(metadata)) => metadata.clone(),

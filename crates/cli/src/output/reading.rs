@@ -51,6 +51,8 @@ pub struct Reading {
     pub error: Option<String>,
     /// Earlier rates, counts and times no longer hold.
     pub resets: bool,
+    /// The message counts, and does not tell this bar from others: the tool has one at a time.
+    pub(crate) is_only_bar: bool,
     /// Bytes done and in all, if the line has both. Bars that have this can be added up.
     pub(crate) bytes: Option<(f64, f64)>,
 }

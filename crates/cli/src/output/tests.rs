@@ -66,6 +66,23 @@ fn curl() {
 }
 
 #[test]
+fn a_second_ffmpeg_of_the_same_input_advances_too() {
+    let status = |time| format!("size=1kB time=00:00:0{time}.00 bitrate=1kbits/s speed=1x\r");
+    let run = [1, 5, 9].map(status).concat();
+    let input = "Input #0, wav, from 'a.wav':\n  Duration: 00:00:10.00, bitrate: 1 kb/s\n";
+    let readings: Vec<_> = events([format!("{input}{run}\n{input}{run}\n").as_bytes()])
+        .into_iter()
+        .filter_map(|seen| match seen {
+            Seen::Progress(reading) => Some((reading.fraction().unwrap(), reading.stage)),
+            Seen::Text(_) => None,
+        })
+        .collect();
+    let stages = [None, Some("ffmpeg 2".to_owned())];
+    let expected = stages.iter().flat_map(|stage| [0.1, 0.5, 0.9].map(|at| (at, stage.clone())));
+    assert_eq!(readings, expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn rsync() {
     assert_eq!(percents("rsync-progress2.stdout"), [0, 20, 20, 40, 60, 71, 80, 100, 100]);
     assert_eq!(readings("rsync-progress2.stdout")[5].metadata["bytes"], 21_342_336);
