@@ -19,6 +19,7 @@ mod log_throttle;
 mod memory;
 mod openapi;
 mod operating;
+mod operators;
 mod pages;
 mod reporting;
 mod request;

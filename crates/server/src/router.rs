@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Extension, Router};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
@@ -67,19 +66,6 @@ fn metrics_here(instance: &Arc<Instance>) -> OpenApiRouter<Arc<Instance>> {
     OpenApiRouter::new().routes(routes!(metrics::text).needs(instance, Need::Operate))
 }
 
-/// The routes of the operators' own port, where nobody needs a credential.
-pub(crate) fn operators(instance: Arc<Instance>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics::text))
-        .route("/livez", get(health::livez))
-        .route("/health", get(health::live))
-        .route("/readyz", get(health::ready_in_detail))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(instance)
-}
-
 pub(crate) fn router(instance: Arc<Instance>) -> Router {
     let cors = cors(&instance);
     let pages = pages::routes(&instance);
@@ -102,11 +88,11 @@ pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Refused::new(ProblemType::Internal, "the server failed at this request").into_response()
 }
 
-async fn not_found(uri: http::Uri) -> Refused {
+pub(crate) async fn not_found(uri: http::Uri) -> Refused {
     Refused::new(ProblemType::NotFound, format!("there is nothing at {}", uri.path()))
 }
 
-async fn method_not_allowed(method: Method, uri: http::Uri) -> Refused {
+pub(crate) async fn method_not_allowed(method: Method, uri: http::Uri) -> Refused {
     let detail = format!("{method} is not allowed at {}", uri.path());
     Refused::new(ProblemType::MethodNotAllowed, detail)
 }

@@ -20,14 +20,16 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Audit, Gate, Hosts, Origins};
 use crate::config::{Config, seconds};
 use crate::config_error::ConfigError;
+use crate::connection::operators::serve as serve_operators;
 use crate::connection::tls::Tls;
-use crate::connection::{Listener, accept, listen, operators};
+use crate::connection::{Listener, accept, listen};
 use crate::counters::{Counters, DroppedLogLines};
 use crate::drain::{Drain, Stage};
 use crate::instance::Instance;
 use crate::limits::Limits;
 use crate::memory::{self, Budget, ProcessMemory};
-use crate::router;
+use crate::operators;
+use crate::router::router;
 use crate::supervisor::Supervisor;
 use crate::websocket::{self, ShardHandle};
 
@@ -194,13 +196,13 @@ impl Server {
         }
         if let Some(listener) = operators.map(Arc::new) {
             let instance = Arc::clone(&self.instance);
-            let router = router::operators(Arc::clone(&instance));
+            let router = operators::router(Arc::clone(&instance));
             self.serving.spawn(supervisor.clone().restarting("metrics", move || {
-                operators::serve(Arc::clone(&listener), router.clone(), Arc::clone(&instance))
+                serve_operators(Arc::clone(&listener), router.clone(), Arc::clone(&instance))
             }));
         }
         let instance = Arc::clone(&self.instance);
-        let (router, listener) = (router::router(Arc::clone(&instance)), Arc::new(listener));
+        let (router, listener) = (router(Arc::clone(&instance)), Arc::new(listener));
         self.serving.spawn(supervisor.clone().restarting("accept", move || {
             accept::accept(Arc::clone(&listener), router.clone(), Arc::clone(&instance))
         }));
