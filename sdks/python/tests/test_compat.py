@@ -16,6 +16,8 @@ import pytest
 from fake_server import FakeServer, refuse
 from live_redis import LiveRedis
 from live_server import LiveServer, eventually, free_port
+from reported import until
+from test_arguments import ODD
 
 import milepost
 from milepost.compat import ProgressReporter
@@ -334,3 +336,23 @@ def test_odd_arguments_do_not_hurt(server: LiveServer, job_id: str) -> None:
     found = milepost.status(job_id, url=server.url)
     assert found is not None
     assert found.error == "no"
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_anything_may_be_passed(server: LiveServer, job_id: str, odd: str) -> None:
+    async def work() -> None:
+        reporter = ProgressReporter(server.url)
+        value = ODD[odd]
+        for number, name in enumerate(("stage", "progress", "message", "metadata")):
+            given = {"stage": "one", "progress": 0.5, name: value()}
+            await reporter.report(f"{job_id}-{number}", **given)
+            await reporter.report_error(f"{job_id}-{number}", value(), value())
+        await reporter.report(value(), value(), value(), value(), value())
+        await reporter.report_complete(value(), value(), value())
+        await reporter.report_complete(job_id, value(), value())
+        await reporter.close()
+
+    asyncio.run(work())
+    assert until(server, job_id, status="completed")
+    for number in range(4):
+        assert until(server, f"{job_id}-{number}", status="failed")

@@ -53,7 +53,7 @@ class ProgressReporter:
         metadata: Optional[dict[str, Any]] = None,
     ) -> None:
         """Reports that the job is in `stage`, at `progress` (0…1, clamped with a warning)."""
-        self._give(job_id, "processing", stage, progress, message, metadata=metadata or None)
+        self._give(job_id, "processing", stage, progress, message, metadata=None if _is_empty(metadata) else metadata)
 
     async def report_error(self, job_id: str, error: str, stage: str = "error") -> None:
         """Reports that the job has failed in `stage`."""
@@ -101,7 +101,7 @@ class ProgressReporter:
         value = given_progress(progress)
         if value is not None:
             update.progress(min(1.0, max(0.0, value)))
-        update.text("message", _json.describe(message) if message else "")
+        update.text("message", "" if _is_empty(message) else _json.describe(message))
         update.now()
         for name, given in (("metadata", metadata), ("result", result)):
             if given is not None:
@@ -128,3 +128,11 @@ class ProgressReporter:
                 self._under_way[job_id] = record
                 if len(self._under_way) > MAX_UNDER_WAY:
                     del self._under_way[next(iter(self._under_way))]
+
+
+def _is_empty(value: object) -> bool:
+    try:
+        return not value
+    except Exception:
+        # An array of numpy's cannot be asked that.
+        return False
