@@ -130,12 +130,12 @@ test('problems.json: a rejection ends a watch, others reconnect', async (t) => {
   });
   // As in Node 20: by requests alone.
   delete globalThis.WebSocket;
-  for (const { type, status, title } of fixture('problems').problems) {
+  for (const { name, type, status, title } of fixture('problems').problems) {
     mock.timers.enable({ apis: ['setTimeout'] });
     let asked = 0;
     const answer = mock.method(globalThis, 'fetch', async () => {
       asked += 1;
-      return new Response(JSON.stringify({ type, status, title, detail: `${title}: because` }), { status, headers: { 'content-type': 'application/problem+json' } });
+      return new Response(JSON.stringify({ type, status, title, detail: `${title}: because` }), { status, headers: { 'content-type': 'application/problem+json', ...(name === 'unknown-job' && { 'retry-after': '1' }) } });
     });
     const received = [];
     const watching = watch('j', { url: `http://server-${++servers}`, onError: ({ message }) => received.push(message) });
@@ -143,7 +143,8 @@ test('problems.json: a rejection ends a watch, others reconnect', async (t) => {
       mock.timers.tick(2000);
       for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     }
-    if ([400, 401, 403].includes(status)) assert.deepEqual([received, asked], [[`${title}: because`], 1], type);
+    if (name === 'not-found') assert.match(`${received} ${asked}`, /^no Milepost server at .* 1$/);
+    else if ([400, 401, 403].includes(status)) assert.deepEqual([received, asked], [[`${title}: because`], 1], type);
     else assert.ok(received.length === 0 && asked > 1, `${type}: ${received} ${asked}`);
     watching.close();
     answer.mock.restore();

@@ -398,7 +398,7 @@ test('where streaming fails as well, it polls', async () => {
   await settle();
   pass(2000);
   await settle();
-  requests[1].answer(404, '{}', problem);
+  requests[1].answer(404, '{}', { ...problem, 'retry-after': '1' });
   await settle();
   pass(4000);
   await settle();
