@@ -76,6 +76,8 @@ async function script() {
   const built = await build({
     stdin: { contents, resolveDir: fileURLToPath(sdk), loader: 'js' },
     bundle: true, format: 'esm', write: false, define: { 'process.env.NODE_ENV': '"production"' },
+    // The package need not be built for it.
+    alias: { milepost: fileURLToPath(new URL('../../web/milepost.js', sdk)) },
   });
   return built.outputFiles[0].text;
 }
