@@ -135,9 +135,11 @@ impl Meter {
     ) -> Result<(), Wait> {
         let now = self.instance.clock.elapsed();
         if let Some(client) = self.client {
-            of_address.take(&network(client), 0.0, now)?;
+            let outcome = of_address.check(&network(client), now);
+            outcome.inspect_err(|_| of_address.count_refusal())?;
         }
-        self.subject().map_or(Ok(()), |subject| of_subject.take(subject, 0.0, now))
+        let outcome = self.subject().map_or(Ok(()), |subject| of_subject.check(subject, now));
+        outcome.inspect_err(|_| of_subject.count_refusal())
     }
 
     /// Nothing is counted of it.
