@@ -186,18 +186,7 @@ impl Http {
         let content_type = "application/x-ndjson";
         let reply =
             self.post_fresh(Post { path: &path, content_type, body: lines, updates: 1 }, timeout)?;
-        match reply.status {
-            200 => Ok(LogOutcome::Accepted),
-            404 => Ok(LogOutcome::UnknownJob),
-            401 | 403 => {
-                let reason = credential_refused(reply.status, "the job's log");
-                Err(Failure::Busy { retry_after: reply.retry_after, reason })
-            }
-            status @ 400..=499 if !reply.is_passing() => {
-                Ok(LogOutcome::Rejected { reason: format!("the server answered {status}") })
-            }
-            _ => Err(reply.failure(serde_json::from_slice(&reply.body).ok())),
-        }
+        reply.log_outcome()
     }
 
     fn send_one(&self, update: Outgoing<'_>, timeout: Duration) -> Result<Outcome, Failure> {
@@ -263,6 +252,28 @@ impl Reply {
                 reason: not_milepost(status),
                 full: false,
             }),
+            (_, answer) => Err(self.failure(answer)),
+        }
+    }
+
+    /// The outcome of the lines of a log that were sent.
+    fn log_outcome(&self) -> Result<LogOutcome, Failure> {
+        let rejected =
+            || LogOutcome::Rejected { reason: format!("the server answered {}", self.status) };
+        match (self.status, serde_json::from_slice::<Answer>(&self.body).ok()) {
+            (200, _) => Ok(LogOutcome::Accepted),
+            (401 | 403, _) => {
+                let reason = credential_refused(self.status, "the job's log");
+                Err(Failure::Busy { retry_after: self.retry_after, reason })
+            }
+            (404, Some(Answer::Problem(problem)))
+                if problem.uri == ProblemType::UnknownJob.uri() =>
+            {
+                Ok(LogOutcome::UnknownJob)
+            }
+            (_, Some(Answer::Problem(problem))) if is_about_the_job(&problem) => Ok(rejected()),
+            // Usually a proxy's limit on bodies.
+            (413, _) => Ok(rejected()),
             (_, answer) => Err(self.failure(answer)),
         }
     }
@@ -461,6 +472,27 @@ fn was_closed(error: &ureq::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn log_outcome(status: u16, body: &str) -> Result<LogOutcome, Failure> {
+        let body = body.as_bytes().to_vec();
+        Reply { status, retry_after: None, location: None, body }.log_outcome()
+    }
+
+    #[test]
+    fn lines_that_another_program_refused_are_kept() {
+        for status in [400, 404, 405, 409, 422] {
+            let outcome = log_outcome(status, "<html>no</html>");
+            assert!(matches!(outcome, Err(Failure::Lost { .. })), "{status}");
+        }
+        let problem = |kind: ProblemType| {
+            let problem = Problem::new(kind, "no".to_owned());
+            log_outcome(problem.status, &serde_json::to_string(&problem).unwrap())
+        };
+        assert!(matches!(problem(ProblemType::UnknownJob), Ok(LogOutcome::UnknownJob)));
+        assert!(matches!(problem(ProblemType::InvalidUpdate), Ok(LogOutcome::Rejected { .. })));
+        assert!(matches!(log_outcome(413, "<html>"), Ok(LogOutcome::Rejected { .. })));
+        assert!(matches!(log_outcome(200, ""), Ok(LogOutcome::Accepted)));
+    }
 
     #[test]
     fn a_server_that_does_not_answer_is_said_in_words() {

@@ -71,6 +71,14 @@ function readOne(reply: Reply, job: string): Outcome[] | Failure {
   return failure(reply, problem);
 }
 
+/** The same for lines of a job's log. They are kept unless the server itself, or a proxy's bound on bodies, refuses them. */
+export function readLog(status: number, text: string): 'accepted' | 'unknown job' | 'refused' | 'retry' {
+  if (status === 200) return 'accepted';
+  const problem = readProblem(text);
+  if (problem?.name === 'unknown-job') return 'unknown job';
+  return (problem && isAboutTheJob(problem) && !isCredentials(status)) || status === 413 ? 'refused' : 'retry';
+}
+
 function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
   if (isCredentials(reply.status)) return credentialRefused(reply, readProblem(reply.text), jobs.length);
   if (reply.status !== 200) {

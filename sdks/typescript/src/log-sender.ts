@@ -1,4 +1,5 @@
 /** The lines of jobs' logs on their way to the server: the protocol's section 17. */
+import { readLog } from './answer.js';
 import { warn } from './sender.js';
 
 /** The most lines of a job that wait to be sent. Older ones are dropped. */
@@ -182,17 +183,17 @@ export class LogSender {
 
   async #post(job: string, body: string, ms: number): Promise<'accepted' | 'unknown job' | 'retry'> {
     let status: number;
+    let text: string;
     try {
       const url = `${this.#url}/jobs/${encodeURIComponent(job)}/log`;
       const response = await fetch(url, { method: 'POST', headers: this.#headers, body, signal: AbortSignal.timeout(Math.ceil(Math.min(ms, PATIENCE))) });
       ({ status } = response);
-      await response.body?.cancel();
+      text = await response.text();
     } catch {
       return 'retry';
     }
-    if (status === 200) return 'accepted';
-    if (status === 404) return 'unknown job';
-    if (status >= 500 || [401, 403, 408, 429].includes(status)) return 'retry';
+    const outcome = readLog(status, text);
+    if (outcome !== 'refused') return outcome;
     if (!this.#hasWarned) warn(this.#warn, `the log of ${job} is not sent: the server answered ${status}`);
     this.#hasWarned = true;
     // These lines will not be accepted.

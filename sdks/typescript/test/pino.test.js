@@ -91,6 +91,17 @@ test('lines survive an outage, and those that do not fit are counted', async () 
   await ended(stream);
 });
 
+for (const refusal of [404, 405, 400]) test(`lines survive another program's ${refusal}`, async () => {
+  status = refusal;
+  const stream = milepostLog({ url, job: 'a' });
+  stream.write('{"level":30,"msg":"kept"}\n');
+  await until('a request', () => requests > 0);
+  status = 200;
+  await until('the line', () => log.length > 0);
+  assert.deepEqual(texts('a'), ['INFO kept']);
+  await ended(stream);
+});
+
 test('a server that is not there ends the stream all the same', async () => {
   status = 500;
   const stream = milepostLog({ url, job: 'a' });

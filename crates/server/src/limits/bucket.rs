@@ -22,7 +22,7 @@ pub(crate) struct Buckets<K> {
     rate: Option<f64>,
     table: Mutex<Table<K>>,
     refused: AtomicU64,
-    /// Until when some bucket may be empty, in microseconds. Before that, nobody is looked up.
+    /// Until when some bucket that was charged may be empty, in microseconds. Once it has passed, [`check`](Self::check) looks nobody up.
     empty_until: AtomicU64,
 }
 
