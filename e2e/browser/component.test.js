@@ -607,7 +607,7 @@ test('an address of another site: each element says so, one warning', async (t) 
   assert.deepEqual((await events(page)).filter(([name, state]) => name === 'job-connection' && state === 'failed').length, 2);
 });
 
-test('a path below which there is no Milepost, on a server that is one: the same, and an unknown job is none', async () => {
+test('a wrong path on a Milepost server is an error, an unknown job is not', async () => {
   const page = await open(['a'], { attributes: `url="${front.url}/prefix"` });
   await until('an error', async () => /no Milepost server/i.test((await see(page, 'a')).error));
   const other = await open(['unknown']);

@@ -57,7 +57,7 @@ export class Http {
    */
   #prove({ ok, status, url, headers }) {
     const type = headers.get('content-type') ?? '';
-    // With an unknown job the server says when to ask again; with a path that is none of its own, as below a wrong prefix, it does not.
+    // A 404 for an unknown job has `Retry-After`. One for an unknown path, as below a wrong prefix, has none.
     const isKnown = ok ? /json|event-stream/.test(type) : headers.has('retry-after') && /problem.json/.test(type);
     this.isProven ||= isKnown || status === 204 || status === 304;
     if (this.isProven || !(ok || status === 404)) return;

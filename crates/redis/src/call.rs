@@ -117,7 +117,7 @@ impl Call {
         has_timeline: bool,
     ) -> Self {
         let arguments = [
-            ("position", after.map_or_else(Vec::new, |it| text(&it))),
+            ("position", after.map_or_else(Vec::new, |position| text(&position))),
             ("max_states", text(&most)),
             ("has_timeline", text(&u8::from(has_timeline))),
         ];

@@ -9,6 +9,8 @@ use milepost_protocol::{JobId, Timestamp};
 use ring::hmac;
 use serde_json::json;
 
+// `milepost-access` signs such tokens too, but brings a library for JWTs with it. The reporter stays small without that.
+
 /// A token cannot be revoked.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
