@@ -184,12 +184,17 @@ pub fn read_until(stream: &mut (impl Read + AsFd), words: &str) -> String {
     }
 }
 
-/// Waits until a terminal that shows the stream has those words on it.
+/// Waits until a terminal that shows the stream has those words on it. Spaces at the end of a line
+/// do not count: they are what is left of a longer line that was there before.
 pub fn screen_until(stream: &mut (impl Read + AsFd), terminal: &mut vt100::Parser, words: &str) {
     let deadline = Instant::now() + PATIENCE;
     let mut buffer = [0; 4096];
-    while !terminal.screen().contents().contains(words) {
-        let shown = terminal.screen().contents();
+    loop {
+        let lines = terminal.screen().rows(0, terminal.screen().size().1);
+        let shown = lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n");
+        if shown.contains(words) {
+            return;
+        }
         wait_readable(stream, deadline).unwrap_or_else(|| panic!("no {words:?} on {shown}"));
         let n = stream.read(&mut buffer).unwrap();
         assert!(n > 0, "it ended before it showed {words:?}: {shown}");
