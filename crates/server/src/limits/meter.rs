@@ -1,12 +1,13 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use super::bucket::{Buckets, Wait};
 use super::connections::{Counted, network};
+use super::rates::{Rate, Wait};
 use super::refuse;
 use crate::access::Grant;
 use crate::instance::Instance;
@@ -45,12 +46,11 @@ impl Meter {
         if self.is_free() {
             return Ok(());
         }
-        let limits = &self.instance.limits;
-        let (address, subject) = (&limits.of_address, &limits.of_subject);
-        let reports = self.check(&address.reports, &subject.reports);
-        reports.map_err(|wait| refuse("this client reports too many updates", wait))?;
-        let bytes = self.check(&address.bytes, &subject.bytes);
-        bytes.map_err(|wait| refuse("this client reports too many bytes", wait))
+        let now = self.instance.clock.elapsed();
+        self.check(Rate::Reports, now)
+            .map_err(|wait| refuse("this client reports too many updates", wait))?;
+        self.check(Rate::Bytes, now)
+            .map_err(|wait| refuse("this client reports too many bytes", wait))
     }
 
     /// Counts what it reported. What exceeds the limit delays its next report.
@@ -60,17 +60,7 @@ impl Meter {
         }
         #[expect(clippy::cast_precision_loss, reason = "a body has fewer than 2^52 bytes")]
         let [reports, bytes] = [reports as f64, bytes as f64];
-        let now = self.instance.clock.elapsed();
-        let (address, subject) =
-            (&self.instance.limits.of_address, &self.instance.limits.of_subject);
-        if let Some(client) = self.client.map(network) {
-            address.reports.charge(&client, reports, now);
-            address.bytes.charge(&client, bytes, now);
-        }
-        if let Some(holder) = self.subject() {
-            subject.reports.charge(holder, reports, now);
-            subject.bytes.charge(holder, bytes, now);
-        }
+        self.charge(&[(Rate::Reports, reports), (Rate::Bytes, bytes)]);
     }
 
     /// Whether it may begin another job now. Updates of jobs that are known are not affected.
@@ -84,10 +74,11 @@ impl Meter {
         let limits = &self.instance.limits;
         let now = self.instance.clock.elapsed();
         if let Some(client) = self.client.map(network) {
-            let outcome = limits.of_address.jobs.check(&client, now);
+            let outcome = limits.of_address.check(Rate::Jobs, &client, now);
             outcome.map_err(|wait| TooManyJobs { wait, of_address: true })?;
         }
-        let outcome = self.subject().map_or(Ok(()), |it| limits.of_subject.jobs.check(it, now));
+        let outcome =
+            self.subject().map_or(Ok(()), |it| limits.of_subject.check(Rate::Jobs, it, now));
         outcome.map_err(|wait| TooManyJobs { wait, of_address: false })
     }
 
@@ -95,9 +86,9 @@ impl Meter {
     pub(crate) fn refuse_job(&self, exceeded: TooManyJobs) -> Refused {
         let limits = &self.instance.limits;
         if exceeded.of_address {
-            limits.of_address.jobs.count_refusal();
+            limits.of_address.count_refusal(Rate::Jobs);
         } else {
-            limits.of_subject.jobs.count_refusal();
+            limits.of_subject.count_refusal(Rate::Jobs);
         }
         refuse("this client begins too many jobs", exceeded.wait)
     }
@@ -107,14 +98,7 @@ impl Meter {
         if self.is_free() {
             return;
         }
-        let limits = &self.instance.limits;
-        let now = self.instance.clock.elapsed();
-        if let Some(client) = self.client.map(network) {
-            limits.of_address.jobs.charge(&client, 1.0, now);
-        }
-        if let Some(holder) = self.subject() {
-            limits.of_subject.jobs.charge(holder, 1.0, now);
-        }
+        self.charge(&[(Rate::Jobs, 1.0)]);
     }
 
     /// Counts an event stream that the client begins, for its subject until the result is dropped.
@@ -128,18 +112,26 @@ impl Meter {
         self.instance.count_subject(self.grant.granted())
     }
 
-    fn check(
-        &self,
-        of_address: &Buckets<IpAddr>,
-        of_subject: &Buckets<String>,
-    ) -> Result<(), Wait> {
+    fn check(&self, rate: Rate, now: Duration) -> Result<(), Wait> {
+        let (of_address, of_subject) =
+            (&self.instance.limits.of_address, &self.instance.limits.of_subject);
+        if let Some(client) = self.client {
+            let outcome = of_address.check(rate, &network(client), now);
+            outcome.inspect_err(|_| of_address.count_refusal(rate))?;
+        }
+        let outcome = self.subject().map_or(Ok(()), |it| of_subject.check(rate, it, now));
+        outcome.inspect_err(|_| of_subject.count_refusal(rate))
+    }
+
+    fn charge(&self, costs: &[(Rate, f64)]) {
+        let limits = &self.instance.limits;
         let now = self.instance.clock.elapsed();
         if let Some(client) = self.client {
-            let outcome = of_address.check(&network(client), now);
-            outcome.inspect_err(|_| of_address.count_refusal())?;
+            limits.of_address.charge(&network(client), costs, now);
         }
-        let outcome = self.subject().map_or(Ok(()), |subject| of_subject.check(subject, now));
-        outcome.inspect_err(|_| of_subject.count_refusal())
+        if let Some(holder) = self.subject() {
+            limits.of_subject.charge(holder, costs, now);
+        }
     }
 
     /// Nothing is counted of it.

@@ -5,10 +5,10 @@
 //! - `connections`: how many connections a client has at a time.
 //! - [`TrustedProxies`]: whose address a request has.
 
-mod bucket;
 pub(crate) mod connections;
 mod meter;
 mod proxies;
+mod rates;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use milepost_protocol::ProblemType;
 
-use self::bucket::Buckets;
-pub(crate) use self::bucket::Wait;
 use self::connections::{Connections, network};
 pub(crate) use self::meter::{Client, Meter};
 pub use self::proxies::{ClientAddressHeader, TrustedProxies};
+pub(crate) use self::rates::Wait;
+use self::rates::{Rate, Rates};
 use crate::config::Config;
 use crate::config_error::ConfigError;
 use crate::response::problem::Refused;
@@ -32,13 +32,6 @@ pub(crate) struct Limits {
     pub(crate) subjects: Arc<Connections<Arc<str>>>,
     of_address: Rates<IpAddr>,
     of_subject: Rates<String>,
-}
-
-struct Rates<K> {
-    handshakes: Buckets<K>,
-    reports: Buckets<K>,
-    bytes: Buckets<K>,
-    jobs: Buckets<K>,
 }
 
 // The default rates of an address and of a subject, a second; ten times as much at once. A whole fleet often has one
@@ -82,9 +75,7 @@ impl Limits {
 
     /// Whether anything is bounded of each address, besides its connections. Otherwise requests are not held up with it.
     pub(crate) fn count_addresses(&self) -> bool {
-        let Rates { handshakes, reports, bytes, jobs } = &self.of_address;
-        !self.proxies.is_empty()
-            || [handshakes, reports, bytes, jobs].iter().any(|rate| rate.is_bounded())
+        !self.proxies.is_empty() || self.of_address.is_bounded()
     }
 
     /// A WebSocket or an event stream that an address begins.
@@ -92,7 +83,7 @@ impl Limits {
     /// # Errors
     /// `too-many-requests` if it does so too often.
     pub(crate) fn handshake_of(&self, client: IpAddr, now: Duration) -> Result<(), Refused> {
-        let outcome = self.of_address.handshakes.take(&network(client), 1.0, now);
+        let outcome = self.of_address.take(Rate::Handshakes, &network(client), 1.0, now);
         outcome.map_err(|wait| refuse("this address begins connections too often", wait))
     }
 
@@ -101,7 +92,7 @@ impl Limits {
     /// # Errors
     /// `too-many-requests` if it does so too often.
     pub(crate) fn handshake_by(&self, subject: &str, now: Duration) -> Result<(), Refused> {
-        let outcome = self.of_subject.handshakes.take(subject, 1.0, now);
+        let outcome = self.of_subject.take(Rate::Handshakes, subject, 1.0, now);
         outcome.map_err(|wait| refuse("this credential begins connections too often", wait))
     }
 
@@ -111,24 +102,15 @@ impl Limits {
         [
             ("connections", "address", self.addresses.refused()),
             ("connections", "subject", self.subjects.refused()),
-            ("handshakes", "address", address.handshakes.refused()),
-            ("handshakes", "subject", subject.handshakes.refused()),
-            ("reports", "address", address.reports.refused()),
-            ("reports", "subject", subject.reports.refused()),
-            ("bytes", "address", address.bytes.refused()),
-            ("bytes", "subject", subject.bytes.refused()),
-            ("jobs", "address", address.jobs.refused()),
-            ("jobs", "subject", subject.jobs.refused()),
+            ("handshakes", "address", address.refused(Rate::Handshakes)),
+            ("handshakes", "subject", subject.refused(Rate::Handshakes)),
+            ("reports", "address", address.refused(Rate::Reports)),
+            ("reports", "subject", subject.refused(Rate::Reports)),
+            ("bytes", "address", address.refused(Rate::Bytes)),
+            ("bytes", "subject", subject.refused(Rate::Bytes)),
+            ("jobs", "address", address.refused(Rate::Jobs)),
+            ("jobs", "subject", subject.refused(Rate::Jobs)),
         ]
-    }
-}
-
-impl<K: std::hash::Hash + Eq> Rates<K> {
-    /// A rate of 0 is none.
-    fn new(rates: [Option<f64>; 4]) -> Self {
-        let [handshakes, reports, bytes, jobs] =
-            rates.map(|rate| Buckets::new(rate.filter(|rate| *rate > 0.0)));
-        Self { handshakes, reports, bytes, jobs }
     }
 }
 
