@@ -11,8 +11,8 @@ use milepost_broker::{Broker, Clock, JobsQuery, ManualClock};
 use milepost_broker_embedded::{Embedded, Limits};
 use milepost_hub::{Hub, HubLimits, Mode, Shard, Subscribe, Wire};
 use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
-use milepost_server::Config;
 use milepost_server::websocket::frame;
+use milepost_server::{Config, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -34,6 +34,8 @@ pub(crate) enum Operation {
     Deliver,
     /// Reporting over HTTP, one report after the other, with the client's side.
     Post,
+    /// The same, with a key.
+    PostWithKey,
     /// Ending one of a watcher's 1,000 subscriptions, and subscribing it to the same job again.
     Subscribe,
     /// Judging a watcher's token (HS256), where there is a key as well.
@@ -52,6 +54,7 @@ impl Operation {
             "report" => Self::Report,
             "deliver" => Self::Deliver,
             "post" => Self::Post,
+            "post-key" => Self::PostWithKey,
             "subscribe" => Self::Subscribe,
             "token" => Self::Token,
             "list" => Self::List,
@@ -76,7 +79,10 @@ impl Operation {
             Self::Log => read_log(times),
             Self::Report => report(times, false),
             Self::Deliver => report(times, true),
-            Self::Post => post(times),
+            Self::Post => post(times, None),
+            Self::PostWithKey => {
+                post(times, Some("a key that is as long as those that are generated"));
+            }
             Self::Subscribe => subscribe(times),
             Self::Token => judge_token(times),
             Self::List => list(times),
@@ -161,7 +167,7 @@ fn report(times: u64, watched: bool) {
     });
 }
 
-fn post(times: u64) {
+fn post(times: u64, key: Option<&str>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -172,14 +178,17 @@ fn post(times: u64) {
             shards: NonZeroUsize::new(1),
             drain_period: 0.0,
             grace_period: 1.0,
+            key: key.map(Secret::new),
             ..Config::default()
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(milepost_server::run(config, listener, async {
             let _ = stopped.await;
         }));
+        let credential =
+            key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
         let head = format!(
-            "POST /jobs/{} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST /jobs/{} HTTP/1.1\r\nhost: 127.0.0.1\r\n{credential}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             job(),
             UPDATE.len()
         );

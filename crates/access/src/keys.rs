@@ -98,7 +98,8 @@ impl Key {
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Vec<Arc<Key>>,
-    by_digest: HashMap<Digest, Arc<Key>>,
+    /// The places in `keys`.
+    by_digest: HashMap<Digest, usize>,
 }
 
 /// The most keys in one file.
@@ -149,40 +150,44 @@ impl KeyRing {
         if self.keys.iter().any(|known| known.name == key.name) {
             return Err(InvalidKeys(format!("there is a key {:?} already", key.name)));
         }
-        let key = Arc::new(key);
-        if self.by_digest.insert(digest, Arc::clone(&key)).is_some() {
+        if self.by_digest.contains_key(&digest) {
             return Err(InvalidKeys(format!("the key {:?} has the secret of another", key.name)));
         }
-        self.keys.push(key);
+        self.by_digest.insert(digest, self.keys.len());
+        self.keys.push(Arc::new(key));
         Ok(())
     }
 
     /// Removes the key of that name; false if there is none.
     pub fn revoke(&mut self, name: &str) -> bool {
-        let before = self.keys.len();
-        self.keys.retain(|key| key.name != name);
-        self.by_digest.retain(|_, key| key.name != name);
-        self.keys.len() < before
+        let Some(revoked) = self.keys.iter().position(|key| key.name == name) else { return false };
+        self.keys.remove(revoked);
+        self.by_digest.retain(|_, place| *place != revoked);
+        for place in self.by_digest.values_mut().filter(|place| **place > revoked) {
+            *place -= 1;
+        }
+        true
     }
 
-    /// The key with that secret. It is looked up by the digest, so the time that this takes reveals nothing about the secret.
-    pub fn find(&self, secret: &str) -> Option<&Arc<Key>> {
+    /// The place of the key with that secret, in the order of [`keys`](Self::keys). It is looked up by the digest, so the time
+    /// that this takes reveals nothing about the secret.
+    pub fn find(&self, secret: &str) -> Option<usize> {
         if self.by_digest.is_empty() || secret.len() > 1_024 {
             return None;
         }
-        self.by_digest.get(&sha256(secret))
+        self.by_digest.get(&sha256(secret)).copied()
     }
 
     /// Whether the same key is still there, with the same permissions.
     pub fn has(&self, key: &Key) -> bool {
         key.digest()
             .and_then(|digest| self.by_digest.get(&digest))
-            .is_some_and(|known| **known == *key)
+            .is_some_and(|&place| *self.keys[place] == *key)
     }
 
     /// All keys, in the order in which they were added.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().map(|key| &**key)
+    pub fn keys(&self) -> &[Arc<Key>] {
+        &self.keys
     }
 
     /// Whether there are none.
@@ -237,12 +242,15 @@ mod tests {
         let text = ring.to_toml();
         assert!(made.secret.len() == 47 && !text.contains(&made.secret), "{text}");
         let mut read = KeyRing::parse(&text).unwrap();
-        let found = read.find(&made.secret).unwrap();
-        assert_eq!(**found, made.key);
+        read.add(Key::of_secret("other", "another secret", Permissions::all())).unwrap();
+        let found = Arc::clone(&read.keys()[read.find(&made.secret).unwrap()]);
+        assert_eq!(*found, made.key);
         assert!(found.permissions.may_report("render:1") && found.permissions.watch.is_empty());
         assert!(read.find("mpk_other").is_none() && read.has(&made.key));
         assert!(read.revoke("worker") && !read.revoke("worker"));
         assert!(read.find(&made.secret).is_none() && !read.has(&made.key));
+        assert_eq!(read.find("another secret"), Some(0), "the others move up");
+        assert!(read.has(&read.keys()[0]));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn add(file: &Path, name: &str, rights: Rights) -> Result<String, KeyError> {
 
 fn list(file: &Path) -> Result<String, KeyError> {
     let keys = read(file)?;
-    let lines = keys.keys().map(|key| {
+    let lines = keys.keys().iter().map(|key| {
         let allowed = &key.permissions;
         let lists =
             [("watch", &allowed.watch), ("report", &allowed.report), ("control", &allowed.control)];

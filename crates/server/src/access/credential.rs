@@ -9,22 +9,20 @@ const BEARER_SUBPROTOCOL: &str = "milepost.bearer.";
 const COOKIE_NAME: &str = "milepost_token";
 
 /// A key or a token, and how it was sent.
-pub(crate) struct Credential {
-    pub(crate) text: String,
+pub(crate) struct Credential<'a> {
+    pub(crate) text: &'a str,
     /// The browser sent it by itself, for any page.
     pub(crate) is_ambient: bool,
 }
 
-impl Credential {
+impl<'a> Credential<'a> {
     /// The first that the request carries: in `Authorization`, as a subprotocol, in a cookie, in the query.
-    pub(crate) fn of(headers: &HeaderMap, uri: &Uri) -> Option<Self> {
-        let explicit = bearer(headers).or_else(|| subprotocol(headers)).map(str::to_owned);
+    pub(crate) fn of(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Self> {
         let given = |text| Self { text, is_ambient: false };
-        explicit
+        bearer(headers)
+            .or_else(|| subprotocol(headers))
             .map(given)
-            .or_else(|| {
-                cookie(headers).map(|text| Self { text: text.to_owned(), is_ambient: true })
-            })
+            .or_else(|| cookie(headers).map(|text| Self { text, is_ambient: true }))
             .or_else(|| query(uri).map(given))
     }
 }
@@ -64,8 +62,8 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value).next()
 }
 
-fn query(uri: &Uri) -> Option<String> {
+fn query(uri: &Uri) -> Option<&str> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     // Neither a key nor a token has characters that are escaped in a query.
-    pairs.filter(|(name, _)| *name == "token").map(|(_, value)| value.to_owned()).next()
+    pairs.filter(|(name, _)| *name == "token").map(|(_, value)| value).next()
 }

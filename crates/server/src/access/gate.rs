@@ -39,6 +39,8 @@ struct Sources {
 /// The sources' content when they were last read.
 struct Known {
     keys: KeyRing,
+    /// What each key allows, in the ring's order: made once, not for each request.
+    granted: Vec<Arc<Granted>>,
     tokens: TokenVerifier,
 }
 
@@ -95,7 +97,7 @@ impl Gate {
         &self,
         credential: &str,
         clock: &dyn Clock,
-    ) -> Result<Granted, TokenError> {
+    ) -> Result<Arc<Granted>, TokenError> {
         let known = self.authenticate_now(credential, clock);
         match &self.jwks {
             // It may be signed with a key that was published since the set was fetched.
@@ -112,16 +114,10 @@ impl Gate {
         &self,
         credential: &str,
         clock: &dyn Clock,
-    ) -> Result<Granted, TokenError> {
+    ) -> Result<Arc<Granted>, TokenError> {
         let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        if let Some(key) = known.keys.find(credential) {
-            let (key, permissions) = (Arc::clone(key), key.permissions.clone());
-            return Ok(Granted {
-                permissions,
-                expires: None,
-                holder: format!("key:{}", key.name),
-                key: Some(key),
-            });
+        if let Some(place) = known.keys.find(credential) {
+            return Ok(Arc::clone(&known.granted[place]));
         }
         #[expect(
             clippy::cast_precision_loss,
@@ -137,12 +133,12 @@ impl Gate {
         let verified = verified?;
         let holder =
             verified.subject.map_or_else(|| NOBODY.to_owned(), |subject| format!("sub:{subject}"));
-        Ok(Granted {
+        Ok(Arc::new(Granted {
             permissions: verified.permissions,
             expires: Some(verified.expires),
             key: None,
             holder,
-        })
+        }))
     }
 
     /// Whether a grant still holds, that is, its key was not revoked or changed.
@@ -177,7 +173,7 @@ impl Gate {
             }
             match self.sources.read() {
                 Ok(known) => {
-                    let keys = known.keys.keys().count();
+                    let keys = known.granted.len();
                     tracing::info!(target: "milepost_audit", action = "reload keys", keys);
                     *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
                     self.changes.send_modify(|changes| *changes += 1);
@@ -218,7 +214,9 @@ impl Sources {
             })?;
             tokens.extend(keys);
         }
-        Ok(Known { keys: ring, tokens: TokenVerifier::new(tokens, self.rules.clone()) })
+        let tokens = TokenVerifier::new(tokens, self.rules.clone());
+        let granted = ring.keys().iter().map(|key| Arc::new(Granted::of_key(key))).collect();
+        Ok(Known { keys: ring, granted, tokens })
     }
 
     fn fingerprint(&self) -> Fingerprint {

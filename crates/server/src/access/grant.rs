@@ -33,6 +33,16 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
+    /// What a key allows, until it is revoked.
+    pub(super) fn of_key(key: &Arc<Key>) -> Self {
+        Self {
+            permissions: key.permissions.clone(),
+            expires: None,
+            key: Some(Arc::clone(key)),
+            holder: format!("key:{}", key.name),
+        }
+    }
+
     /// For whom limits are counted: the key, or the subject of the token, if it has one.
     pub(crate) fn subject(&self) -> Option<&str> {
         (self.holder != NOBODY).then_some(&self.holder)

@@ -103,7 +103,7 @@ pub(crate) async fn grant(
 ) -> Outcome<Grant> {
     let Some(gate) = &instance.gate else { return Ok(Grant::Unguarded) };
     match credential(instance, need, method, uri, headers)? {
-        Some(credential) => admit(instance, gate, need, &credential, job).await,
+        Some(credential) => admit(instance, gate, need, credential, job).await,
         None => Ok(Grant::Nothing),
     }
 }
@@ -125,13 +125,13 @@ async fn job_of(request: &mut Request) -> Option<JobId> {
 }
 
 /// The request's credential; none if none is needed.
-fn credential(
+fn credential<'a>(
     instance: &Instance,
     need: Need,
     method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Outcome<Option<String>> {
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Outcome<Option<&'a str>> {
     // RFC 9110, section 5.3: a proxy may have judged another one than the server would.
     if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Refused::parameter("authorization", "is given more than once"));
@@ -159,7 +159,7 @@ async fn admit(
 ) -> Outcome<Grant> {
     match gate.authenticate(credential, &*instance.clock).await {
         Ok(granted) => {
-            let grant = Grant::Of(Arc::new(granted));
+            let grant = Grant::Of(granted);
             let authorized = authorize(&grant, need, job, &*instance.broker).await;
             authorized.inspect_err(|_| count(&instance.counters.forbidden))?;
             Ok(grant)

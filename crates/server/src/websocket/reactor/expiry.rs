@@ -133,7 +133,7 @@ impl Sockets {
         }
     }
 
-    fn take_over(&mut self, key: WatcherKey, granted: Granted) {
+    fn take_over(&mut self, key: WatcherKey, granted: Arc<Granted>) {
         let now = self.now();
         let left = granted.left(&*self.context.clock);
         self.unschedule(key);
@@ -144,7 +144,7 @@ impl Sockets {
             self.close(key, CloseCode::Forbidden, "the new token shows another view");
             return;
         }
-        session.granted = Arc::new(granted);
+        session.granted = granted;
         session.renew(left, now);
         let allowed = Arc::clone(&session.granted);
         let jobs: Vec<_> =
