@@ -1,18 +1,23 @@
 //! What all streams of server-sent events share: `spec/README.md`, section 8.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Version};
 use milepost_protocol::ProblemType;
 
+use crate::access::{Ending, Grant};
+use crate::counters::{OpenSocket, Watching};
 use crate::instance::Instance;
+use crate::limits::Meter;
+use crate::limits::connections::Counted;
 use crate::response::body::{pieces, text_bytes};
-use crate::response::problem::Refused;
+use crate::response::problem::{Outcome, Refused};
 
 /// Keeps an idle connection open.
 pub(super) const KEEPALIVE: &str = ": keepalive\n\n";
@@ -24,6 +29,33 @@ pub(super) trait EventSource: Send + 'static {
 
     /// Holds the memory of events until they are sent.
     fn instance(&self) -> &Instance;
+}
+
+/// What an open stream counts for, until it is dropped, and how long its credential allows it.
+pub(super) struct Admission {
+    pub(super) ending: Ending,
+    #[expect(dead_code, reason = "counts the watcher until it is dropped")]
+    watching: Watching,
+    #[expect(dead_code, reason = "counts the stream until it is dropped")]
+    stream: Option<OpenSocket>,
+    #[expect(dead_code, reason = "counts the stream for its subject until it is dropped")]
+    subject: Option<Arc<Counted<Arc<str>>>>,
+}
+
+/// Admits one more stream.
+///
+/// # Errors
+/// If the client, or the server, has too many.
+pub(super) fn admit(
+    instance: &Instance,
+    version: Version,
+    grant: &Grant,
+    meter: &Meter,
+) -> Outcome<Admission> {
+    let subject = meter.begin_stream()?;
+    let stream = instance.count_stream(version)?;
+    let watching = Watching::new(&instance.counters);
+    Ok(Admission { ending: Ending::of(grant, instance), watching, stream, subject })
 }
 
 /// Sends each event at once.

@@ -12,13 +12,11 @@ use milepost_hub::{Mode, Watch, WatchError};
 use milepost_protocol::{JobId, ProblemType, State as JobState};
 use tokio::time::Instant;
 
-use super::event_stream::{self, EventSource};
-use crate::access::{Ending, Grant};
+use super::event_stream::{self, Admission, EventSource};
+use crate::access::Grant;
 use crate::config::seconds;
-use crate::counters::{OpenSocket, Watching};
 use crate::instance::Instance;
 use crate::limits::Meter;
-use crate::limits::connections::Counted;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob, WatchQuery};
 use crate::response::problem::{Outcome, Refused};
@@ -55,8 +53,7 @@ pub(crate) async fn stream(
         None => query.since,
     };
     let mode = if query.max_rate.is_some() { Mode::Latest } else { query.mode };
-    let subject = meter.begin_stream()?;
-    let stream = instance.count_stream(version)?;
+    let admission = event_stream::admit(&instance, version, &grant, &meter)?;
     let watch = instance.hub.watch(&job, since, mode).await?.with_view(grant.view());
 
     let present = watch.topic().state();
@@ -75,10 +72,7 @@ pub(crate) async fn stream(
     ));
     opening.push_str("\n\n");
     let events = Events {
-        watching: Watching::new(&instance.counters),
-        ending: Ending::of(&grant, &instance),
-        stream,
-        subject,
+        admission,
         states: States {
             interval: query.max_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
             not_before: Instant::now(),
@@ -94,14 +88,8 @@ pub(crate) async fn stream(
 
 /// One client's stream of events.
 struct Events {
-    #[expect(dead_code, reason = "counts the watcher until it is dropped")]
-    watching: Watching,
-    #[expect(dead_code, reason = "counts the stream until it is dropped")]
-    stream: Option<OpenSocket>,
-    #[expect(dead_code, reason = "counts the stream for its subject until it is dropped")]
-    subject: Option<Arc<Counted<Arc<str>>>>,
+    admission: Admission,
     instance: Arc<Instance>,
-    ending: Ending,
     states: States,
     opening: Option<String>,
     ended: bool,
@@ -135,7 +123,7 @@ impl EventSource for Events {
                 // There is no memory left for the job's states. The client reconnects after its `retry`.
                 Err(_) => None,
             },
-            why = self.ending.wait() => {
+            why = self.admission.ending.wait() => {
                 self.ended = true;
                 Some(event_stream::problem(&Refused::new(ProblemType::Unauthenticated, why)))
             }

@@ -11,14 +11,12 @@ use milepost_hub::{Mode, Watch, WatchError};
 use milepost_protocol::{JobId, ProblemType};
 use tokio::time::Instant;
 
-use super::event_stream::{self, EventSource};
+use super::event_stream::{self, Admission, EventSource};
 use super::log_page::{JobLog, encode, next, size_hint};
-use crate::access::{Ending, Grant};
+use crate::access::Grant;
 use crate::config::seconds;
-use crate::counters::{OpenSocket, Watching};
 use crate::instance::Instance;
 use crate::limits::Meter;
-use crate::limits::connections::Counted;
 use crate::openapi;
 use crate::request::parameter::{self, NamedJob};
 use crate::response::body::{in_pieces, text_bytes};
@@ -107,16 +105,12 @@ async fn follow(
     grant: &Grant,
     meter: &Meter,
 ) -> Outcome<Response> {
-    let subject = meter.begin_stream()?;
-    let stream = instance.count_stream(version)?;
+    let admission = event_stream::admit(&instance, version, grant, meter)?;
     let page = instance.logs.log(&job, part).await?;
     let page = page.ok_or_else(|| Refused::unknown_job(&job))?;
     let watch = instance.hub.watch(&job, None, Mode::Latest).await?;
     let lines = Lines {
-        watching: Watching::new(&instance.counters),
-        ending: Ending::of(grant, &instance),
-        stream,
-        subject,
+        admission,
         opening: Some(page),
         ended_at: None,
         over: false,
@@ -131,16 +125,10 @@ async fn follow(
 /// One client's stream of lines. Nothing is queued for it: it reads on from its position, and lines that are no longer
 /// kept are a gap.
 struct Lines {
-    #[expect(dead_code, reason = "counts the watcher until it is dropped")]
-    watching: Watching,
-    #[expect(dead_code, reason = "counts the stream until it is dropped")]
-    stream: Option<OpenSocket>,
-    #[expect(dead_code, reason = "counts the stream for its subject until it is dropped")]
-    subject: Option<Arc<Counted<Arc<str>>>>,
+    admission: Admission,
     instance: Arc<Instance>,
     job: JobId,
     part: LogPart,
-    ending: Ending,
     /// Notifies of the job's end.
     watch: Watch,
     opening: Option<LogPage>,
@@ -249,7 +237,7 @@ impl Lines {
             event = ended => event,
             () = over => LogEvent::Over,
             () = tokio::time::sleep(keepalive) => LogEvent::Quiet,
-            why = self.ending.wait() => LogEvent::Unauthenticated(why),
+            why = self.admission.ending.wait() => LogEvent::Unauthenticated(why),
             () = self.instance.drain.begun() => LogEvent::Drain,
         }
     }
