@@ -110,6 +110,17 @@ http://127.0.0.1:{port} {{
 }}
 """
 
+# HTTP/2 without TLS to the server (h2c), for many event streams. WebSockets keep HTTP/1.1.
+HAPROXY_H2C = HAPROXY.replace("127.0.0.1:{upstream}", "127.0.0.1:{upstream} proto h2 ws h1")
+
+# Caddy has one transport for all that it forwards, so WebSockets have a matcher of their own.
+CADDY_H2C = CADDY.replace(
+    "        reverse_proxy 127.0.0.1:{upstream}",
+    """        @socket header Connection *Upgrade*
+        reverse_proxy @socket 127.0.0.1:{upstream}
+        reverse_proxy h2c://127.0.0.1:{upstream}""",
+)
+
 PROXY_PROTOCOL = """
 defaults
     mode tcp
@@ -168,8 +179,8 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
     def nginx(self, upstream: int) -> str:
         return self.configured("nginx", NGINX, upstream, ["nginx", "-p", str(self.folder), "-c"])
 
-    def haproxy(self, upstream: int) -> str:
-        return self.configured("haproxy", HAPROXY, upstream, ["haproxy", "-db", "-f"])
+    def haproxy(self, upstream: int, text: str = HAPROXY) -> str:
+        return self.configured("haproxy", text, upstream, ["haproxy", "-db", "-f"])
 
     def apache(self, upstream: int) -> str:
         # Its worker processes belong to another user.
@@ -177,9 +188,9 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
         text = APACHE.replace("{modules}", "/usr/lib/apache2/modules")
         return self.configured("apache", text, upstream, ["apache2", "-DFOREGROUND", "-f"])
 
-    def caddy(self, upstream: int) -> str:
+    def caddy(self, upstream: int, text: str = CADDY) -> str:
         command = ["caddy", "run", "--adapter", "caddyfile", "--config"]
-        return self.configured("caddy", CADDY, upstream, command)
+        return self.configured("caddy", text, upstream, command)
 
     def configured(self, name: str, text: str, upstream: int, command: list[str]) -> str:
         port = free_port()
@@ -244,6 +255,11 @@ class Proxies(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(page.headers["content-encoding"], "gzip")
             unchanged = await client.get("/", headers={"If-None-Match": page.headers["etag"]})
             self.assertEqual(unchanged.status_code, 304)
+
+    async def test_haproxy_and_caddy_with_http2_to_the_server(self) -> None:
+        for proxy, text in ((self.haproxy, HAPROXY_H2C), (self.caddy, CADDY_H2C)):
+            with self.subTest(proxy.__name__):
+                await self.check(proxy(self.serve().port, text))
 
     def test_haproxy_names_its_client_by_the_proxy_protocol(self) -> None:
         for send in ("send-proxy", "send-proxy-v2"):

@@ -61,6 +61,14 @@ pub struct Server {
     folder: TempDir,
 }
 
+const BACKDATE: &str = "local replaced = 0
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    local value, times = string.gsub(redis.call('HGET', KEYS[1], field), ARGV[1], ARGV[2])
+    redis.call('HSET', KEYS[1], field, value)
+    replaced = replaced + times
+end
+return replaced";
+
 impl Server {
     /// Starts a server without a password and without persistence.
     pub fn start() -> Self {
@@ -153,6 +161,14 @@ impl Server {
             let words = words.iter().map(|word| String::from_utf8_lossy(word.as_ref()));
             panic!("{}: {}: {error}", self.port, words.collect::<Vec<_>>().join(" "))
         })
+    }
+
+    /// Replaces a time of a job by another one of the same length in all that is kept of its state, as if it had been then.
+    pub fn backdate(&self, job: &str, time: &str, to: &str) {
+        assert_eq!(time.len(), to.len(), "what is kept has lengths");
+        let pattern = time.replace('-', "%-").replace('.', "%.");
+        let reply = self.answer(&["EVAL", BACKDATE, "1", &format!("job_meta:{job}"), &pattern, to]);
+        assert!(reply.integer() > Some(0), "{time} is nowhere in {job}: {reply:?}");
     }
 
     /// Kills the server (SIGKILL), so that it saves nothing and closes no connection.

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use milepost_redis_servers::{Options, Proxy, Server, Way, free_port};
+use milepost_server::Config;
 use serde_json::Value;
 use support::{eventually, finish, kill, milepost, on_terminal, run, text};
 
@@ -158,6 +159,35 @@ fn documented_rights() -> String {
     let quoted = rights.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
     let is_right = |word: &&str| word.starts_with(['+', '~', '&']) && *word != "+client|setinfo";
     quoted.filter(is_right).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_job_whose_worker_never_answers_is_abandoned() {
+    let redis = Server::start();
+    let config = Config { redis_url: Some(redis.url().try_into().unwrap()), ..Config::default() };
+    let server = support::Server::on(support::any_port(), config);
+    eventually("it is ready", || server.get("/readyz"));
+    server.report("a", r#"{"cancellable":true,"progress":0.5}"#);
+    let abandon = || code_and_streams(&mut server.milepost(&["cancel", "a", "--abandon"]));
+    let (code, out, err) = abandon();
+    let early = "milepost: a: request to cancel the job before you abandon it\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", early));
+    let (code, out, _) = code_and_streams(&mut server.milepost(&["cancel", "a"]));
+    assert_eq!((code, out.as_str()), (0, "a: requested to cancel\n"));
+    let (code, out, err) = abandon();
+    assert!(
+        code == 1 && out.is_empty() && err.contains("may still answer the request"),
+        "{code} {err}"
+    );
+    assert_eq!(server.job("a")["status"], "processing");
+    let requested_at = server.job("a")["requested"]["at"].as_str().unwrap().to_owned();
+    redis.backdate("a", &requested_at, "2024-01-01T00:00:00.000Z");
+    let (code, out, err) = abandon();
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "a: abandoned\n", ""));
+    assert_eq!(server.job("a")["status"], "cancelled");
+    let end = server.job("a");
+    assert_eq!(abandon().0, 0, "the same end again");
+    assert_eq!(server.job("a"), end);
 }
 
 #[test]

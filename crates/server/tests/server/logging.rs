@@ -132,12 +132,6 @@ async fn the_log_names_a_request_by_its_id_and_shows_no_token() {
     server.stop().await;
 }
 
-/// Replaces a time by another one of the same length in all that Redis keeps of a job.
-const BACKDATE: &str = "for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-    local value = redis.call('HGET', KEYS[1], field)
-    redis.call('HSET', KEYS[1], field, (string.gsub(value, ARGV[1], ARGV[2])))
-end";
-
 async fn post(server: &Server, job: &str, body: &str) -> u16 {
     let headers = format!("{}x-request-id: {job}\r\n", bearer(KEY));
     server.request("POST", &format!("/jobs/{job}/requests"), &headers, body).await.status
@@ -162,15 +156,7 @@ async fn each_change_to_a_job_is_in_the_audit_log() {
     // As if that had been long ago.
     let state = server.request("GET", "/jobs/abandon", &bearer(KEY), "").await.json();
     let requested_at = state["requested"]["at"].as_str().unwrap();
-    let pattern = requested_at.replace('-', "%-").replace('.', "%.");
-    redis.answer(&[
-        "EVAL",
-        BACKDATE,
-        "1",
-        "job_meta:abandon",
-        &pattern,
-        "2024-01-01T00:00:00.000Z",
-    ]);
+    redis.backdate("abandon", requested_at, "2024-01-01T00:00:00.000Z");
     assert_eq!(post(&server, "abandon", r#"{"action":"abandon"}"#).await, 202);
     let headers = format!("{}x-request-id: delete\r\n", bearer(KEY));
     assert_eq!(server.request("DELETE", "/jobs/delete", &headers, "").await.status, 204);
