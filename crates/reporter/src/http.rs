@@ -244,8 +244,9 @@ impl Reply {
             }
             // Usually a proxy's limit on bodies.
             (413, _) => Ok(Outcome::Reducible {
-                reason: format!("the server answered {}", self.status),
+                reason: not_milepost(self.status),
                 too_large: true,
+                foreign: true,
             }),
             (status, _) if is_about_content(status) => Ok(Outcome::Busy {
                 retry_after: self.retry_after,
@@ -407,7 +408,7 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
             Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
         }
         _ if matches!(problem.status, 400 | 413 | 422) => {
-            Outcome::Reducible { reason, too_large: problem.status == 413 }
+            Outcome::Reducible { reason, too_large: problem.status == 413, foreign: false }
         }
         _ => Outcome::Rejected { reason },
     }

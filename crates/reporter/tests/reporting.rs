@@ -589,6 +589,25 @@ fn an_end_that_is_too_large_is_sent_without_its_result() {
 }
 
 #[test]
+fn a_proxy_that_takes_no_body_costs_no_end() {
+    let server = FakeServer::with_mode(Mode::Foreign(413));
+    let (reporter, notices) = connect(&server);
+    let job = reporter.job("a");
+    job.metadata("frame", 1);
+    job.complete_with("done");
+    // All that can be left out is, and then the end is not given up.
+    notices.wait_for(|notice| matches!(notice, Notice::Delayed { .. }));
+    server.set_mode(Mode::Serve);
+    reporter.close();
+    let end = server.updates("a").pop().unwrap();
+    assert_eq!(
+        (&end["status"], &end["truncated"]),
+        (&json!("completed"), &json!(["metadata", "result"]))
+    );
+    assert_eq!(notices.count(|n| matches!(n, Notice::Rejected { .. })), 0);
+}
+
+#[test]
 fn a_job_whose_metadata_is_too_large_goes_on_without() {
     let server = FakeServer::with_mode(Mode::Limit(1_024));
     let (reporter, _) = connect(&server);

@@ -4,8 +4,8 @@ import { type Request, readRequest } from './request.js';
 /** What became of one update. Times are in milliseconds. */
 export type Outcome =
   | { readonly is: 'accepted'; readonly requested?: Request }
-  /** With less in it, it may be accepted. */
-  | { readonly is: 'unacceptable'; readonly reason: string; readonly isTooLarge: boolean }
+  /** With less in it, it may be accepted. If it is no Milepost server that refuses it (`isForeign`), it is not given up with nothing left to leave out. */
+  | { readonly is: 'unacceptable'; readonly reason: string; readonly isTooLarge: boolean; readonly isForeign: boolean }
   | { readonly is: 'rejected'; readonly reason: string }
   /** Not now, for this job only. A full server takes an end all the same. */
   | { readonly is: 'busy'; readonly reason: string; readonly retryAfter: number; readonly isFull: boolean }
@@ -66,7 +66,7 @@ function readOne(reply: Reply, job: string): Outcome[] | Failure {
   if (isCredentials(status)) return credentialRefused(reply, problem, 1);
   if (problem && isAboutTheJob(problem)) return [outcomeOf(problem, reply.retryAfter)];
   // A proxy's own bound on bodies, most often.
-  if (status === 413) return [{ is: 'unacceptable', reason: `the server answered ${status}`, isTooLarge: true }];
+  if (status === 413) return [{ is: 'unacceptable', reason: sayForeign(status), isTooLarge: true, isForeign: true }];
   if (isAboutContent(status)) return [{ is: 'busy', reason: sayForeign(status), retryAfter: reply.retryAfter, isFull: false }];
   return failure(reply, problem);
 }
@@ -133,7 +133,7 @@ function outcomeOf({ name, status, detail: reason }: Problem, retryAfter: number
   if (name === 'attempt-ended' || name === 'attempt-superseded') return { is: 'over', reason };
   if (isCredentials(status)) return { is: 'busy', reason: sayRefused(status, reason), retryAfter, isFull: false };
   if (!isFinal(status)) return { is: 'busy', reason, retryAfter, isFull: name === 'broker-full' };
-  if ([400, 413, 422].includes(status)) return { is: 'unacceptable', reason, isTooLarge: status === 413 };
+  if ([400, 413, 422].includes(status)) return { is: 'unacceptable', reason, isTooLarge: status === 413, isForeign: false };
   return { is: 'rejected', reason };
 }
 

@@ -290,9 +290,15 @@ export class Sender {
 
   /** Returns whether it proves that the server takes updates. */
   #onOutcome(source: Source, entry: Entry, outcome: Outcome): boolean {
-    if (outcome.is === 'busy') {
-      this.#delay(entry, outcome.retryAfter);
-      entry.waits = outcome.isFull && !isEnd(entry.sent) ? 'for room' : 'for the server';
+    const isUnacceptable = outcome.is === 'unacceptable';
+    if (isUnacceptable && reduce(entry, outcome.reason, outcome.isTooLarge)) {
+      entry.waits = '';
+      return false;
+    }
+    if (outcome.is === 'busy' || (isUnacceptable && outcome.isForeign)) {
+      const { retryAfter, isFull } = outcome.is === 'busy' ? outcome : { retryAfter: 0, isFull: false };
+      this.#delay(entry, retryAfter);
+      entry.waits = isFull && !isEnd(entry.sent) ? 'for room' : 'for the server';
       this.#notify(1, `the server cannot accept an update of ${source.id} now; retrying: ${outcome.reason}`);
       return false;
     }
@@ -311,26 +317,11 @@ export class Sender {
         warn(source.warn, `${source.id} is no longer reported: ${outcome.reason}`);
         return false;
       default:
-        this.#reject(source, entry, outcome.reason, outcome.is === 'unacceptable' ? outcome : undefined);
+        if (!entry.failures) warn(source.warn, `an update of ${source.id} was rejected: ${outcome.reason}`);
+        entry.notBefore = performance.now() + backoff(entry.failures);
+        entry.failures += 1;
         return false;
     }
-  }
-
-  /**
-   * Sent again as it is, it would be rejected again. What is too large is sent again with less, and so is an end that is
-   * invalid: an end is not lost because of its content. Other invalid updates are for the worker to correct.
-   */
-  #reject(source: Source, entry: Entry, reason: string, content?: { isTooLarge: boolean }): void {
-    const { sent } = entry;
-    if (sent && content && (content.isTooLarge || isEnd(sent)) && canReduce(sent, entry.reductions)) {
-      entry.reductions += 1;
-      entry.refusedPart = reason;
-      [entry.isChanged, entry.isUrgent, entry.sentAt] = [true, true, -Infinity];
-      return;
-    }
-    if (!entry.failures) warn(source.warn, `an update of ${source.id} was rejected: ${reason}`);
-    entry.notBefore = performance.now() + backoff(entry.failures);
-    entry.failures += 1;
   }
 
   #delay(entry: Entry, retryAfter: number): void {
@@ -390,6 +381,19 @@ function backoff(failures: number): number {
 
 function isEnd(update: Update | undefined): boolean {
   return update !== undefined && update.status !== 'queued' && update.status !== 'processing';
+}
+
+/**
+ * Sent again as it is, it would be rejected again. What is too large is sent again with less, and so is an end that is
+ * invalid: an end is not lost because of its content. Other invalid updates are for the worker to correct.
+ */
+function reduce(entry: Entry, reason: string, isTooLarge: boolean): boolean {
+  const { sent } = entry;
+  if (!sent || !(isTooLarge || isEnd(sent)) || !canReduce(sent, entry.reductions)) return false;
+  entry.reductions += 1;
+  entry.refusedPart = reason;
+  [entry.isChanged, entry.isUrgent, entry.sentAt] = [true, true, -Infinity];
+  return true;
 }
 
 /** Once for each job. */

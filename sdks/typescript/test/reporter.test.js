@@ -13,6 +13,8 @@ let received = [];
 let warned = [];
 /** How the server answers: a status, or null for not at all. */
 let status = 200;
+/** What it answers if the status is not 200: by default a problem, otherwise what another program says. */
+let page;
 let headers = {};
 /** The requests' paths, and how many updates each had. */
 let asked = [];
@@ -34,7 +36,7 @@ const listen = (port = 0) => new Promise((resolve) => {
       const updates = body.split('\n').map((line) => ({ path: request.url, ...(line && JSON.parse(line)) }));
       asked.push([request.url, updates.length]);
       received.push(...updates);
-      const answer = status === 200 ? updates.map((update) => JSON.stringify({ ...taken(update), ...outcome(update) })).join('\n') : JSON.stringify(refused('invalid-update', status, 'because'));
+      const answer = status === 200 ? updates.map((update) => JSON.stringify({ ...taken(update), ...outcome(update) })).join('\n') : page ?? JSON.stringify(refused('invalid-update', status, 'because'));
       if (status) response.writeHead(status, headers).end(answer);
     });
   }).listen(port, '127.0.0.1', () => resolve((url = `http://127.0.0.1:${server.address().port}`)));
@@ -44,7 +46,7 @@ const close = () => new Promise((resolve) => {
   server.close(resolve);
 });
 beforeEach(async () => {
-  [received, warned, status, headers, asked, authorized, outcome] = [[], [], 200, {}, [], [], () => ({})];
+  [received, warned, status, page, headers, asked, authorized, outcome] = [[], [], 200, undefined, {}, [], [], () => ({})];
   await listen();
 });
 afterEach(close);
@@ -207,6 +209,19 @@ test('a server that takes less at once is sent less at once', async () => {
   status = 200;
   await Promise.all(jobs.map((each) => each.complete()));
   assert.equal(new Set(received.filter((update) => update.status === 'completed').map(({ job_id }) => job_id)).size, 9);
+});
+
+test('a proxy that takes no body costs no end', async () => {
+  [status, page] = [413, '<html>Request Entity Too Large</html>'];
+  const j = new Job('x', { ...options(), metadata: { frame: 1 } });
+  const ended = j.complete([1]);
+  // All that can be left out is, and then the end is not given up.
+  await until('nothing is left to leave out', () => warned.length > 0);
+  [status, page, received] = [200, undefined, []];
+  await ended;
+  await until('the end', () => received.some((update) => update.status === 'completed'));
+  assert.deepEqual(received.at(-1).truncated, ['metadata', 'result']);
+  assert.equal(warned[0], 'milepost: the server cannot accept an update of j now; retrying: what answers (413) is not a Milepost server');
 });
 
 test('a line that the server has no room for now is sent again', async () => {

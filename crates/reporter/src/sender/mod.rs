@@ -178,7 +178,7 @@ impl<H> Sender<H> {
     fn settle(&mut self, key: Key, record: &Record, outcome: Outcome, now: Instant) {
         let job = record.job.clone();
         let outcome = match outcome {
-            Outcome::Reducible { reason, too_large } => {
+            Outcome::Reducible { reason, too_large, foreign } => {
                 let Some(ended) = self.schedule.sent_end(key) else { return };
                 // While the job runs, a notice names the invalid part so that its author can fix it. An end
                 // must arrive.
@@ -187,7 +187,11 @@ impl<H> Sender<H> {
                     self.schedule.send_again(key);
                     return;
                 }
-                Outcome::Rejected { reason }
+                if foreign {
+                    Outcome::Busy { retry_after: None, reason, full: false }
+                } else {
+                    Outcome::Rejected { reason }
+                }
             }
             outcome => outcome,
         };

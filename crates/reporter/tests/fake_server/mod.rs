@@ -25,6 +25,8 @@ pub(crate) enum Mode {
     HangUpOnTheSecond,
     /// It answers 200 with something else.
     Garbage,
+    /// Another program answers with this status.
+    Foreign(u16),
     /// It takes no batches.
     BatchRejected,
     /// It takes no update larger than so many bytes, and no larger batch.
@@ -250,6 +252,7 @@ fn serve_one(connection: &TcpStream, served: usize, shared: &Shared) -> Option<(
         Mode::HangUp => None,
         Mode::HangUpOnTheSecond if served > 0 => None,
         Mode::Garbage => Some(http(200, None, "<html>Welcome to nginx!</html>")),
+        Mode::Foreign(status) => Some(http(status, None, "<html>Welcome to nginx!</html>")),
         Mode::BatchRejected if path == "/updates" => {
             Some(http(413, None, &problem("batch-too-large", 413).to_string()))
         }
