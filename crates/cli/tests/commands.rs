@@ -4,12 +4,13 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
+use milepost_redis_servers::free_port;
 use serde_json::{Value, json};
-use support::{Server, eventually, finish, kill, milepost, run, temporary, text};
+use support::{Server, eventually, finish, kill, milepost, run, temporary, text, write_program};
 
 fn code_and_streams(command: &mut Command) -> (i32, String, String) {
     let output = run(command);
@@ -121,8 +122,8 @@ fn the_redis_of_an_application_is_not_written_to() {
 fn open_hands_the_jobs_page_to_the_browser() {
     let (_folder, folder) = temporary();
     let (browser, seen) = (folder.join("browser"), folder.join("seen"));
-    std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" >{}\n", seen.display())).unwrap();
-    assert!(Command::new("chmod").arg("+x").arg(&browser).status().unwrap().success());
+    let script = format!("#!/bin/sh\necho \"$1\" >{}\n", seen.display());
+    write_program(&browser, script.as_bytes());
     let line = ["open", "a", "--server", "http://host:1/"];
     let (code, _, err) = code_and_streams(milepost(&line).env("BROWSER", &browser));
     assert_eq!((code, err.as_str()), (0, ""));
@@ -131,15 +132,21 @@ fn open_hands_the_jobs_page_to_the_browser() {
     assert!(code == 1 && err.contains("the page is http://host:1/?job=a"), "{err}");
 }
 
+/// Answers a request, whatever it is. It takes all that comes: who closes a connection with something unread in it resets it, and
+/// then the answer may not be read either.
+fn answer_with(mut stream: TcpStream, answer: &str) {
+    stream.write_all(answer.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
 /// A server that answers each request with this.
 fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
-            let _ = stream.write_all(answer.as_bytes());
+        while let Ok((stream, _)) = listener.accept() {
+            std::thread::spawn(move || answer_with(stream, answer));
         }
     });
     url
@@ -186,12 +193,7 @@ fn an_end_that_is_too_large_is_sent_without_that_part() {
 #[test]
 fn what_goes_wrong_has_its_exit_code_and_one_line() {
     let server = Server::start();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other_url = format!("http://{}", other.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        let _ = stream.write_all(b"HTTP/1.1 418 No\r\nContent-Length: 2\r\n\r\nhi");
-    });
+    let other_url = answering("HTTP/1.1 418 No\r\nContent-Length: 2\r\n\r\nhi");
     for (mut command, expected) in [
         (server.milepost(&["status", "nobody"]), 5),
         (server.milepost(&["status", "a/b"]), 64),
@@ -359,8 +361,7 @@ fn serve_says_that_its_port_is_taken() {
 #[test]
 fn serve_goes_down_in_order_when_it_is_asked_to() {
     for signal in ["TERM", "INT"] {
-        // Somebody else may take it in between; then the server says so, and this fails.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = format!("127.0.0.1:{}", free_port());
         let child = milepost(&[
             "serve",
             "--listen",

@@ -4,13 +4,13 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
 use milepost_reporter::Reporter;
 use support::{
-    Server, binary, eventually, finish, kill, milepost, on_terminal, run, temporary, text,
+    Gate, Server, binary, eventually, finish, kill, milepost, on_terminal, read_until, run,
+    temporary, text, write_program,
 };
 
 #[test]
@@ -110,9 +110,7 @@ fn the_data_that_pv_passes_on_is_no_progress() {
     let (_folder, folder) = temporary();
     // Stands in for pv, which need not be installed.
     let pv = folder.join("pv");
-    std::fs::write(&pv, "#!/bin/sh\nseq 90 -1 80; echo 34 >&2; sleep 0.3; seq 20 25; exit 1\n")
-        .unwrap();
-    std::fs::set_permissions(&pv, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&pv, b"#!/bin/sh\nseq 90 -1 80; echo 34 >&2; sleep 0.3; seq 20 25; exit 1\n");
     let program = pv.to_str().unwrap();
     let output = run(&mut server.milepost(&["run", "--job", "p", "--", program, "-n", "file"]));
     assert_eq!(text(&output.stdout).lines().count(), 17);
@@ -166,13 +164,24 @@ fn a_background_process_does_not_hold_run_up_and_still_writes() {
 #[test]
 fn percentages_are_reported_and_the_result_has_the_exit() {
     let server = Server::start();
-    let script = "echo '[ 25%] Building a'; sleep 0.5; printf '\\r 50%%'; sleep 0.5; echo; echo 'nothing 12%'";
-    let output = run(&mut server.milepost(&["run", "--job", "build", "--", "sh", "-c", script]));
-    assert!(output.status.success());
+    let gates = [Gate::closed(), Gate::closed(), Gate::closed()];
+    let [begun, quarter, half] = gates.each_ref().map(Gate::wait);
+    let script = format!(
+        "{begun}; echo '[ 25%] Building a'; {quarter}; printf '\\r 50%%'; {half}; echo; echo 'nothing 12%'"
+    );
+    let line = ["run", "--job", "build", "--", "sh", "-c", &script];
+    let child = server.milepost(&line).spawn().unwrap();
+    for (gate, progress) in gates.iter().zip([None, Some(0.25), Some(0.5)]) {
+        eventually("it is reported", || {
+            server.get("/jobs/build").filter(|state| state["progress"].as_f64() == progress)
+        });
+        gate.open();
+    }
+    assert!(finish(child).status.success());
     let state = server.job("build");
     assert_eq!((&state["status"], &state["progress"]), (&"completed".into(), &1.0.into()));
     assert_eq!(state["result"]["exit_code"], 0);
-    assert!(state["result"]["duration_seconds"].as_f64().unwrap() >= 1.0);
+    assert!(state["result"]["duration_seconds"].as_f64().unwrap() > 0.0);
     let seen: Vec<_> =
         server.history("build").iter().filter_map(|s| s["progress"].as_f64()).collect();
     assert!(seen.contains(&0.25) && seen.contains(&0.5), "{seen:?}");
@@ -235,7 +244,7 @@ fn a_signal_ends_the_wait_for_the_server() {
     eventually("it is reported", || server.get("/jobs/a"));
     server.stop();
     drop(child.stdin.take());
-    support::read_until(child.stderr.as_mut().unwrap(), "waiting 3600 s for the server");
+    read_until(child.stderr.as_mut().unwrap(), "waiting 3600 s for the server");
     kill("TERM", child.id());
     assert_eq!(finish(child).status.code(), Some(4));
 }
@@ -316,8 +325,7 @@ fn a_script_without_a_first_line_is_run_by_the_shell() {
     let (_folder, folder) = temporary();
     let executable = |name: &str, content: &[u8]| {
         let path = folder.join(name);
-        std::fs::write(&path, content).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&path, content);
         path
     };
     let script = executable("script", b"echo \"$MILEPOST_JOB $1\"; exit 3\n");
@@ -337,8 +345,14 @@ fn a_script_without_a_first_line_is_run_by_the_shell() {
 #[test]
 fn json_lines_are_understood() {
     let server = Server::start();
-    let script = r#"echo '{"progress":0.3,"stage":"encode","message":"half","metadata":{"k":1}}'; sleep 0.4; echo '{"result":{"url":"x"}}'"#;
-    run(&mut server.milepost(&["run", "--job", "j", "--", "sh", "-c", script]));
+    let encodes = r#"{"progress":0.3,"stage":"encode","message":"half","metadata":{"k":1}}"#;
+    let gate = Gate::closed();
+    let script = format!(r#"echo '{encodes}'; {}; echo '{{"result":{{"url":"x"}}}}'"#, gate.wait());
+    let line = ["run", "--job", "j", "--", "sh", "-c", &script];
+    let child = server.milepost(&line).spawn().unwrap();
+    eventually("it encodes", || server.get("/jobs/j").filter(|state| state["stage"] == "encode"));
+    gate.open();
+    finish(child);
     let history = server.history("j");
     let encode = history.iter().find(|s| s["stage"] == "encode").unwrap();
     assert_eq!(
@@ -463,13 +477,17 @@ fn ctrl_c_in_a_terminal_reaches_the_command_once() {
 #[test]
 fn the_bar_is_below_the_output_and_removed_at_the_end() {
     let server = Server::start();
+    let gate = Gate::closed();
     let line = format!(
-        "{} run --job bar-1 --server {} -- sh -c 'echo first; echo 42%; sleep 1; echo last'",
+        "{} run --job bar-1 --server {} -- sh -c 'echo first; echo 42%; {}; echo last'",
         binary(),
-        server.url()
+        server.url(),
+        gate.wait()
     );
-    let output = run(&mut on_terminal(&line));
-    let shown = text(&output.stdout);
+    let mut child = on_terminal(&line).spawn().unwrap();
+    let mut shown = read_until(child.stdout.as_mut().unwrap(), "42 %");
+    gate.open();
+    shown.push_str(&text(&finish(child).stdout));
     assert!(
         shown.contains(&format!(
             "milepost: bar-1: `milepost watch bar-1` or {}/?job=bar-1",
@@ -495,12 +513,17 @@ fn a_command_that_ignores_the_request_is_killed_after_the_grace() {
     // What it started has to go as well.
     let script = "trap '' TERM; sleep 100 & echo $!; sleep 100; sleep 100";
     let line = ["run", "--job", "k", "--cancel-grace", "1", "--", "sh", "-c", script];
-    let child = server.milepost(&line).spawn().unwrap();
+    let mut child = server.milepost(&line).spawn().unwrap();
     eventually("it is known", || server.get("/jobs/k"));
+    // Once it says so, it ignores the request.
+    let sleep = read_until(child.stdout.as_mut().unwrap(), "\n");
+    // It receives neither request before both are there.
+    kill("STOP", child.id());
     let requests = (0..2).map(|_| server.milepost(&["cancel", "k"]).spawn().unwrap());
     for request in requests.collect::<Vec<_>>() {
         assert!(finish(request).status.success(), "two watchers at once");
     }
+    kill("CONT", child.id());
     let output = finish(child);
     assert_eq!(output.status.code(), Some(137));
     let state = server.job("k");
@@ -512,7 +535,7 @@ fn a_command_that_ignores_the_request_is_killed_after_the_grace() {
         .filter_map(|state| state["requested"]["at"].as_str().map(str::to_owned))
         .collect();
     assert!(!requests.is_empty() && requests.iter().all(|at| *at == requests[0]), "{requests:?}");
-    let sleep = text(&output.stdout).trim().to_owned();
+    let sleep = sleep.trim();
     eventually("what it started is gone", || {
         let stat = std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap_or_default();
         (stat.is_empty() || stat.contains(") Z ")).then_some(())

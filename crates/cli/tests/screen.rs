@@ -1,10 +1,13 @@
 //! What a terminal shows while `milepost run` shares it with a command.
 
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
+
 mod support;
 
 use std::io::Write;
+use std::process::{Command, Output};
 
-use support::{binary, finish, milepost, on_terminal, read_until, run, temporary};
+use support::{Gate, binary, finish, milepost, on_terminal, read_until, run};
 
 /// A line for a shell on a terminal of 24 rows, with nothing to report to.
 fn line(columns: usize, before: &str, script: &str) -> String {
@@ -12,6 +15,16 @@ fn line(columns: usize, before: &str, script: &str) -> String {
         "stty cols {columns} rows 24; {before}; MILEPOST_URL=http://127.0.0.1:1 exec {} run --job r1 -- sh -c '{script}'",
         binary()
     )
+}
+
+/// What it shows from its start to its end. The gate is opened once those words are there.
+fn run_past(gate: &Gate, words: &str, command: &mut Command) -> Output {
+    let mut child = command.spawn().unwrap();
+    let mut shown = read_until(child.stdout.as_mut().unwrap(), words).into_bytes();
+    gate.open();
+    let output = finish(child);
+    shown.extend(output.stdout);
+    Output { stdout: shown, ..output }
 }
 
 /// The output's pieces, cut where something was drawn anew, and the screen after each. Without the notice that there is no
@@ -50,15 +63,14 @@ fn a_command_that_moves_the_cursor_loses_no_line_above() {
 
 #[test]
 fn a_prompt_for_a_password_is_legible() {
-    let (_folder, folder) = temporary();
-    let go = folder.join("go");
+    let gate = Gate::closed();
     let script = format!(
-        r#"echo start; until [ -e {} ]; do sleep 0.05; done; stty -echo; printf "Secret: " >/dev/tty; read x; stty echo; echo >/dev/tty; sleep 0.5; echo "got $x""#,
-        go.display()
+        r#"echo start; {}; stty -echo; printf "Secret: " >/dev/tty; read x; stty echo; echo >/dev/tty; sleep 0.5; echo "got $x""#,
+        gate.wait()
     );
     let mut child = on_terminal(&line(80, "true", &script)).spawn().unwrap();
     let mut shown = read_until(child.stdout.as_mut().unwrap(), "━");
-    std::fs::write(&go, "").unwrap();
+    gate.open();
     shown.push_str(&read_until(child.stdout.as_mut().unwrap(), "Secret: "));
     // The rest of the bar is erased behind the prompt.
     if !shown.ends_with("\x1b[K") {
@@ -79,7 +91,7 @@ fn a_command_that_reads_single_keys_has_its_bar() {
     // What ffmpeg does to the terminal for as long as it runs.
     let script = "stty -echo -icanon; echo 42%; read key; stty sane";
     let mut child = on_terminal(&line(80, "true", script)).spawn().unwrap();
-    let shown = read_until(child.stdout.as_mut().unwrap(), "━");
+    let shown = read_until(child.stdout.as_mut().unwrap(), "42 %");
     child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     let output = finish(child);
     let screens = screens(&[shown.as_bytes(), &output.stdout].concat(), 80);
@@ -89,8 +101,12 @@ fn a_command_that_reads_single_keys_has_its_bar() {
 
 #[test]
 fn the_bar_is_there_after_every_line() {
-    let script = r#"sleep 0.5; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "line $i 42"; sleep 0.02; done"#;
-    let output = run(&mut on_terminal(&line(80, "true", script)));
+    let gate = Gate::closed();
+    let script = format!(
+        r#"{}; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "line $i 42"; sleep 0.02; done"#,
+        gate.wait()
+    );
+    let output = run_past(&gate, "━", &mut on_terminal(&line(80, "true", &script)));
     let screens = screens(&output.stdout, 80);
     let (mut lines, mut bars) = (0, 0);
     for screen in &screens[..screens.len() - 1] {
@@ -109,8 +125,11 @@ fn the_bar_is_there_after_every_line() {
 
 #[test]
 fn a_growing_row_of_dots_gets_a_bar_and_a_question_none() {
-    let script = r#"printf copying; i=0; while [ $i -lt 30 ]; do i=$((i+1)); printf .; sleep 0.1; done; echo; printf "Sure? "; sleep 3; echo yes"#;
-    let output = run(&mut on_terminal(&line(80, "true", script)));
+    let gate = Gate::closed();
+    let grows = gate.wait().replace("sleep", "printf .; sleep");
+    let script =
+        format!(r#"printf copying.....; {grows}; echo; printf "Sure? "; sleep 3; echo yes"#);
+    let output = run_past(&gate, "━", &mut on_terminal(&line(80, "true", &script)));
     let screens = screens(&output.stdout, 80);
     let below = |is_row: fn(&str) -> bool| {
         screens.iter().any(|screen| {
@@ -122,7 +141,9 @@ fn a_growing_row_of_dots_gets_a_bar_and_a_question_none() {
     // Once it is answered, a bar may follow.
     assert!(!below(|row| row.trim_end() == "Sure?"), "{screens:?}");
     let last = screens.last().unwrap();
-    assert!(last.contains(&format!("copying{}\nSure? yes", ".".repeat(30))), "{last}");
+    let mut rows = last.lines().skip_while(|row| !row.starts_with("copying....."));
+    assert!(rows.next().is_some_and(|row| row.trim_end_matches('.') == "copying"), "{last}");
+    assert_eq!(rows.next(), Some("Sure? yes"), "{last}");
 }
 
 #[test]
@@ -138,9 +159,10 @@ fn a_progress_bar_of_the_commands_own_gets_no_second_one() {
 
 #[test]
 fn without_a_terminal_that_can_draw_nothing_is_drawn() {
-    let script = "echo 42%; sleep 1; echo done";
     for term in ["dumb", ""] {
-        let output = run(on_terminal(&line(80, "true", script)).env("TERM", term));
+        let gate = Gate::closed();
+        let line = line(80, "true", &format!("echo 42%; {}; echo done", gate.wait()));
+        let output = run_past(&gate, "r1: 42 %", on_terminal(&line).env("TERM", term));
         let shown = String::from_utf8_lossy(&output.stdout);
         assert!(!shown.contains('\x1b') && !shown.contains('━'), "{shown:?}");
         assert!(shown.contains("42%\r\n") && shown.contains("\ndone\r\n"), "{shown:?}");
@@ -149,24 +171,23 @@ fn without_a_terminal_that_can_draw_nothing_is_drawn() {
         let last = shown.lines().last().unwrap();
         assert!(last.starts_with("milepost: r1 completed in "), "{shown:?}");
     }
-    let quiet = line(80, "true", script).replace("run --job", "run -q --job");
+    let quiet = line(80, "true", "echo 42%; echo done").replace("run --job", "run -q --job");
     let output = run(on_terminal(&quiet).env("TERM", "dumb"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "42%\r\ndone\r\n");
 }
 
 #[test]
 fn the_bar_has_colours_unless_nobody_wants_them() {
-    let script = "echo 42%; sleep 1.2";
     let colours = ["\x1b[1m", "\x1b[2m", "\x1b[36m"];
     for wanted in [true, false] {
-        let mut terminal = on_terminal(&line(80, "true", script));
+        let gate = Gate::closed();
+        let mut terminal = on_terminal(&line(80, "true", &format!("echo 42%; {}", gate.wait())));
         terminal.env_remove("NO_COLOR");
         if !wanted {
             terminal.env("NO_COLOR", "1");
         }
-        let output = run(&mut terminal);
+        let output = run_past(&gate, "42 %", &mut terminal);
         let shown = String::from_utf8_lossy(&output.stdout);
-        assert!(shown.contains('━'), "{shown:?}");
         assert!(colours.iter().all(|colour| shown.contains(colour) == wanted), "{shown:?}");
     }
 }
@@ -174,25 +195,35 @@ fn the_bar_has_colours_unless_nobody_wants_them() {
 #[test]
 fn at_forty_columns_the_percentage_is_there_and_nothing_wraps() {
     for job in ["sixteen-letters-", &"x".repeat(49)] {
-        let script = "echo 42%; sleep 1.2";
-        let shell = line(40, "true", script).replace("--job r1", &format!("--job {job}"));
-        let output = run(&mut on_terminal(&shell));
+        let gate = Gate::closed();
+        let shell = line(40, "true", &format!("echo 42%; {}", gate.wait()));
+        let shell = shell.replace("--job r1", &format!("--job {job}"));
+        let output = run_past(&gate, "42 %", &mut on_terminal(&shell));
         let screens = screens(&output.stdout, 40);
         let bars: Vec<&str> =
             screens.iter().filter_map(|s| s.lines().find(|row| row.contains('━'))).collect();
-        assert!(!bars.is_empty() && bars.iter().all(|row| row.contains("42 %")), "{screens:?}");
+        // The first bar may be older than the command's first words.
+        let known = bars.iter().position(|row| row.contains("42 %")).unwrap();
+        assert!(bars[known..].iter().all(|row| row.contains("42 %")), "{screens:?}");
     }
 }
 
 #[test]
 fn the_taskbar_shows_progress_and_is_cleared() {
-    let script = "echo 42%; sleep 1; exit 3";
-    let output = run(on_terminal(&line(80, "true", script)).env("WT_SESSION", "1"));
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(shown.contains("\x1b]9;4;1;42\x1b\\"), "{shown:?}");
-    assert_eq!(shown.matches("\x1b]9;4;0;0\x1b\\").count(), 1, "{shown:?}");
-    let plain = run(&mut on_terminal(&line(80, "true", script)));
-    assert!(!String::from_utf8_lossy(&plain.stdout).contains("\x1b]9;4"));
+    for has_taskbar in [true, false] {
+        let gate = Gate::closed();
+        let script = format!("echo 42%; {}; exit 3", gate.wait());
+        let mut terminal = on_terminal(&line(80, "true", &script));
+        if has_taskbar {
+            terminal.env("WT_SESSION", "1");
+        }
+        let output = run_past(&gate, "42 %", &mut terminal);
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(shown.contains("\x1b]9;4;1;42\x1b\\"), has_taskbar, "{shown:?}");
+        let cleared = shown.matches("\x1b]9;4;0;0\x1b\\").count();
+        assert_eq!(cleared, usize::from(has_taskbar), "{shown:?}");
+        assert!(has_taskbar || !shown.contains("\x1b]9;4"), "{shown:?}");
+    }
 }
 
 /// Like [`line`], with `--pty`.
@@ -202,8 +233,12 @@ fn pty_line(columns: usize, script: &str) -> String {
 
 #[test]
 fn a_command_with_a_pty_has_a_terminal_of_its_size() {
-    let script = r#"test -t 0 && test -t 1 && test -t 2 && stty size; echo 42%; sleep 1; ps -o tpgid= -p $$ | tr -d " " | grep -qx $$ && echo leads"#;
-    let output = run(&mut on_terminal(&pty_line(100, script)));
+    let gate = Gate::closed();
+    let script = format!(
+        r#"test -t 0 && test -t 1 && test -t 2 && stty size; echo 42%; {}; ps -o tpgid= -p $$ | tr -d " " | grep -qx $$ && echo leads"#,
+        gate.wait()
+    );
+    let output = run_past(&gate, "42 %", &mut on_terminal(&pty_line(100, &script)));
     assert!(output.status.success());
     let screens = screens(&output.stdout, 100);
     let last = screens.last().unwrap();

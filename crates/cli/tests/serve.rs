@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use milepost_redis_servers::Certificates;
+use milepost_redis_servers::{Certificates, free_port};
 use rustix::fs::OFlags;
 use support::{binary, eventually, finish, kill, milepost, read_until, temporary};
 
@@ -26,8 +26,8 @@ impl Serve {
 
     /// `command` ends in the binary; its arguments follow.
     fn of(mut command: Command, arguments: &[&str], stderr: Stdio) -> Self {
-        // Free a moment ago; the log may be of no use to learn the port from.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // The log may be of no use to learn the port from.
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         command.args(["serve", "--listen", &address.to_string()]).args(arguments);
         let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         let serve = Self { child, address };
@@ -104,9 +104,8 @@ fn what_every_request_meets_is_logged_once_a_minute() {
         Serve::of(command, &arguments, File::create(&log).unwrap().into())
     };
     // Nobody listens there.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = milepost(&[]);
-    command.env("REDIS_URL", format!("redis://{nobody}"));
+    command.env("REDIS_URL", format!("redis://127.0.0.1:{}", free_port()));
     let without_broker = serve(command, &[]);
     for _ in 0..20 {
         let answer = without_broker.get("/jobs/a").unwrap();
@@ -116,7 +115,12 @@ fn what_every_request_meets_is_logged_once_a_minute() {
     assert_eq!(warnings(&log, "milepost_server::response::problem"), 1);
 
     let full = serve(milepost(&[]), &["--set", "max_connections=2"]);
-    let _held: Vec<_> = (0..2).map(|_| full.connect().unwrap()).collect();
+    let mut held = Vec::new();
+    eventually("it is full", || {
+        // Those that came before may still have their place.
+        held.push(full.connect().unwrap());
+        full.get("/jobs/a").filter(|answer| answer.starts_with("HTTP/1.1 503"))
+    });
     for _ in 0..20 {
         let answer = full.get("/jobs/a").unwrap();
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
@@ -333,7 +337,7 @@ fn keys_that_are_added_at_the_same_moment_are_all_kept() {
 fn commands_trust_the_authority_that_ssl_cert_file_names() {
     let (_folder, path) = temporary();
     let files = Certificates::in_folder(&path);
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut serve = milepost(&["serve", "--listen", &address.to_string()]);
     serve.env("MILEPOST_TLS_CERT", &files.certificate).env("MILEPOST_TLS_KEY", &files.key);
     let mut serve = serve.stderr(Stdio::null()).spawn().unwrap();

@@ -8,10 +8,10 @@
 )]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -166,7 +166,7 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// What the stream says up to those words, and perhaps some more. It fails if they do not come.
+/// What the stream says up to those words, and perhaps some more, in whole characters. It fails if they do not come.
 pub fn read_until(stream: &mut (impl Read + AsFd), words: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
@@ -177,8 +177,9 @@ pub fn read_until(stream: &mut (impl Read + AsFd), words: &str) -> String {
         let n = stream.read(&mut buffer).unwrap();
         assert!(n > 0, "it ended before it said {words:?}: {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend_from_slice(&buffer[..n]);
+        let is_cut = str::from_utf8(&bytes).is_err_and(|error| error.error_len().is_none());
         let text = String::from_utf8_lossy(&bytes);
-        if text.contains(words) {
+        if text.contains(words) && !is_cut {
             return text.into_owned();
         }
     }
@@ -200,6 +201,38 @@ pub fn screen_until(stream: &mut (impl Read + AsFd), terminal: &mut vt100::Parse
         assert!(n > 0, "it ended before it showed {words:?}: {shown}");
         terminal.process(&buffer[..n]);
     }
+}
+
+/// Holds a shell's script up until the test has seen what it waits for.
+pub struct Gate {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Gate {
+    pub fn closed() -> Self {
+        let (folder, path) = temporary();
+        Self { _folder: folder, path: path.join("open") }
+    }
+
+    /// What the script says to wait here.
+    pub fn wait(&self) -> String {
+        format!("until [ -e {} ]; do sleep 0.05; done", self.path.display())
+    }
+
+    pub fn open(&self) {
+        fs::write(&self.path, "").unwrap();
+    }
+}
+
+/// Writes a program. Another process does it: while a file is open for writing, it cannot be run, and what another test starts at
+/// that moment inherits what is open here.
+pub fn write_program(path: &Path, content: &[u8]) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().unwrap();
+    install.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 /// Waits until there is something to read, or the end. None if the deadline passed.
