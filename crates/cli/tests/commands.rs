@@ -321,7 +321,7 @@ fn serve_refuses_what_it_does_not_know() {
     let (code, _, err) = code_and_streams(milepost(&["serve"]).env("MILEPOST_COLOUR", "1"));
     assert_eq!((code, err.as_str()), (64, "milepost: MILEPOST_COLOUR: there is no such setting\n"));
     let (code, _, err) = code_and_streams(milepost(&["serve"]).env("PORT", "x"));
-    assert!(code == 64 && err.starts_with("milepost: PORT: "), "{err}");
+    assert!(code == 64 && err.starts_with("milepost: PORT is \"x\"; it must be "), "{err}");
     let (code, _, err) =
         code_and_streams(&mut milepost(&["serve", "--config", "/nonexistent.toml"]));
     assert!(code == 64 && err.starts_with("milepost: /nonexistent.toml: "), "{err}");
@@ -339,7 +339,7 @@ fn serve_refuses_what_it_does_not_know() {
     let (code, _, err) = with_redis(&["--set", "ttl=60", "--set", "ttl=70"], "");
     assert_eq!(
         (code, err.as_str()),
-        (64, "milepost: --ttl: this setting is given more than once\n")
+        (64, "milepost: --set ttl: this setting is given more than once\n")
     );
     assert_eq!(with_redis(&[], "redis://localhost:6379").0, 0);
     assert_eq!(with_redis(&[], "").0, 0, "empty is as good as not set");

@@ -2,18 +2,73 @@ use std::fmt;
 
 /// A key or a value of the configuration that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
+pub struct ConfigError {
+    text: String,
+    /// Whether the value is not of the setting's type, so that other values of its own type may be allowed.
+    is_of_type: bool,
+}
 
 impl ConfigError {
-    pub(crate) fn new(error: String) -> Self {
-        Self(error)
+    pub(crate) fn new(text: String) -> Self {
+        Self { text, is_of_type: false }
+    }
+
+    /// Whether the value has another type than the setting, such as a text where it must be a number.
+    pub fn is_of_type(&self) -> bool {
+        self.is_of_type
+    }
+}
+
+impl From<toml::de::Error> for ConfigError {
+    fn from(error: toml::de::Error) -> Self {
+        let message = error.message();
+        let mismatch = ["invalid type: ", "invalid value: "]
+            .into_iter()
+            .find_map(|kind| message.strip_prefix(kind)?.rsplit_once(", expected "));
+        match mismatch {
+            Some((found, expected)) => Self {
+                text: format!("is {}; it must be {}", value(found), in_words(expected)),
+                is_of_type: true,
+            },
+            None => Self::new(message.to_owned()),
+        }
+    }
+}
+
+/// The value in a message of serde's, without the name of its type: "integer `7`".
+fn value(found: &str) -> &str {
+    match found {
+        "sequence" => "a list",
+        "map" => "a table",
+        found => found
+            .strip_prefix("string ")
+            .or_else(|| Some(found.split_once('`')?.1.trim_end_matches('`')))
+            .unwrap_or(found),
+    }
+}
+
+/// What serde expects, for people who do not know Rust.
+fn in_words(expected: &str) -> String {
+    let whole = |least: &str, most: u64| format!("a whole number from {least} to {most}");
+    match expected {
+        "u8" => whole("0", u8::MAX.into()),
+        "u16" => whole("0", u16::MAX.into()),
+        "u32" => whole("0", u32::MAX.into()),
+        "a nonzero u32" => whole("1", u32::MAX.into()),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "a nonzero u64" | "a nonzero usize" => "a whole number, 1 or more".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" | "path string" => "a text".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        other => other.to_owned(),
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // toml spreads some messages over several lines. An error is printed as one.
-        f.write_str(&self.0.split_whitespace().collect::<Vec<_>>().join(" "))
+        f.write_str(&self.text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }
 

@@ -13,7 +13,7 @@ use milepost_server::{Config, ConfigError, Control, Listener, RunError};
 use crate::exit::{ExitCode, complain};
 use log::Log;
 use memory::Jemalloc;
-use settings::{Settings, Source};
+use settings::{Flag, Settings, Source};
 use signals::Signals;
 
 pub(crate) use signals::asked_to_stop;
@@ -150,19 +150,19 @@ impl Args {
             flags.extend(settings::listen(listen)?);
         }
         if let Some(port) = self.port {
-            flags.push(("port".to_owned(), port.to_string()));
+            flags.push(Flag::of("port", port.to_string()));
         }
         if let Some(directory) = &self.data_dir {
-            flags.push(("data_dir".to_owned(), directory.to_string_lossy().into_owned()));
+            flags.push(Flag::of("data_dir", directory.to_string_lossy()));
         }
         if self.insecure {
-            flags.push(("insecure".to_owned(), "true".to_owned()));
+            flags.push(Flag::of("insecure", "true"));
         }
         if let Some(format) = &self.log_format {
-            flags.push(("log_format".to_owned(), format.clone()));
+            flags.push(Flag::of("log_format", format));
         }
         for pair in &self.set {
-            flags.push(settings::pair(pair)?);
+            flags.push(Flag::set(pair)?);
         }
         let mut source = Source::default();
         if let Some(file) = &self.config {

@@ -86,6 +86,9 @@ impl fmt::Display for SettingsError {
             }
             Self::NotText { variable } => write!(f, "{}: not UTF-8", variable.to_string_lossy()),
             Self::Unknown { given_as } => write!(f, "{given_as}: there is no such setting"),
+            Self::Bad { given_as, problem } if problem.starts_with("is ") => {
+                write!(f, "{given_as} {problem}")
+            }
             Self::Bad { given_as, problem } => write!(f, "{given_as}: {problem}"),
             Self::Twice { given_as } => {
                 write!(f, "{given_as}: this setting is given more than once")
@@ -143,6 +146,31 @@ struct Given {
     origin: Origin,
 }
 
+/// A setting on the command line.
+#[derive(Debug)]
+pub(crate) struct Flag {
+    /// What its errors name: `--port`, `--set ttl`.
+    given_as: String,
+    name: String,
+    value: String,
+}
+
+impl Flag {
+    /// The flag that has the setting's own name.
+    pub(crate) fn of(name: &str, value: impl Into<String>) -> Self {
+        let given_as = format!("--{}", name.replace('_', "-"));
+        Self { given_as, name: name.to_owned(), value: value.into() }
+    }
+
+    /// `--set NAME=VALUE`.
+    pub(crate) fn set(flag: &str) -> Result<Self, SettingsError> {
+        let pair = flag.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or_else(|| SettingsError::NoPair { flag: flag.to_owned() })?;
+        let given_as = format!("--set {name}");
+        Ok(Self { given_as, name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
 impl Source {
     pub(crate) fn file(&mut self, path: &Path) -> Result<(), SettingsError> {
         let text = std::fs::read_to_string(path)
@@ -195,9 +223,9 @@ impl Source {
         Ok(())
     }
 
-    pub(crate) fn flags(&mut self, flags: Vec<(String, String)>) -> Result<(), SettingsError> {
-        for (name, value) in flags {
-            self.give_text(&name, &value, Origin::Flag, format!("--{}", name.replace('_', "-")))?;
+    pub(crate) fn flags(&mut self, flags: Vec<Flag>) -> Result<(), SettingsError> {
+        for Flag { given_as, name, value } in flags {
+            self.give_text(&name, &value, Origin::Flag, given_as)?;
         }
         Ok(())
     }
@@ -251,8 +279,10 @@ impl Source {
         let list = Value::Array(text.split(',').map(|part| part.trim().into()).collect());
         let readings = [number.ok(), truth.ok(), Some(text.into()), Some(list)];
         let mut readings = readings.into_iter().flatten();
-        let fits = readings.clone().find(|value| check(name, value).is_ok());
-        match fits.or_else(|| readings.next()) {
+        let fits = |value: &Value| check(name, value).is_ok();
+        let is_of_its_type = |value: &Value| !matches!(check(name, value), Err(Problem::Type(_)));
+        let value = readings.clone().find(fits).or_else(|| readings.clone().find(is_of_its_type));
+        match value.or_else(|| readings.next()) {
             Some(value) => self.give(name, Given { value, origin }, given_as),
             None => Ok(()),
         }
@@ -269,7 +299,12 @@ impl Source {
                 }
             }
             Err(Problem::Unknown) => Err(SettingsError::Unknown { given_as }),
-            Err(Problem::Bad(problem)) => Err(SettingsError::Bad { given_as, problem }),
+            Err(Problem::Bad(problem) | Problem::Type(problem)) => {
+                // It is named as it was given.
+                let unnamed = problem.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
+                let unnamed = unnamed.filter(|rest| rest.starts_with("is ")).map(str::to_owned);
+                Err(SettingsError::Bad { given_as, problem: unnamed.unwrap_or(problem) })
+            }
         }
     }
 }
@@ -277,6 +312,8 @@ impl Source {
 enum Problem {
     Unknown,
     Bad(String),
+    /// The value is a text where the setting is a number, or the like.
+    Type(String),
 }
 
 /// Checks one setting as if all others had their defaults.
@@ -299,24 +336,23 @@ fn check(name: &str, value: &Value) -> Result<(), Problem> {
         _ => {}
     }
     Config::check_setting(name, value.clone()).map_err(|error: ConfigError| {
-        let error = error.to_string();
-        if error.contains("unknown field") { Problem::Unknown } else { Problem::Bad(error) }
+        let text = error.to_string();
+        if text.contains("unknown field") {
+            Problem::Unknown
+        } else if error.is_of_type() {
+            Problem::Type(text)
+        } else {
+            Problem::Bad(text)
+        }
     })
 }
 
-/// `--set NAME=VALUE`.
-pub(crate) fn pair(flag: &str) -> Result<(String, String), SettingsError> {
-    let pair = flag.split_once('=').filter(|(name, _)| !name.is_empty());
-    let (name, value) = pair.ok_or_else(|| SettingsError::NoPair { flag: flag.to_owned() })?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 /// `--listen [HOST:]PORT` or `--listen unix:PATH`.
-pub(crate) fn listen(value: &str) -> Result<Vec<(String, String)>, SettingsError> {
+pub(crate) fn listen(value: &str) -> Result<Vec<Flag>, SettingsError> {
     let bad = || SettingsError::Listen { value: value.to_owned() };
     if let Some(path) = value.strip_prefix("unix:") {
         let path = Some(path).filter(|path| !path.is_empty()).ok_or_else(bad)?;
-        return Ok(vec![("unix_socket".to_owned(), path.to_owned())]);
+        return Ok(vec![Flag::of("unix_socket", path)]);
     }
     let (host, port) = match value.parse::<SocketAddr>() {
         Ok(address) => (Some(address.ip().to_string()), address.port()),
@@ -328,8 +364,8 @@ pub(crate) fn listen(value: &str) -> Result<Vec<(String, String)>, SettingsError
             None => (None, value.parse().map_err(|_| bad())?),
         },
     };
-    let host = host.map(|host| ("host".to_owned(), host));
-    Ok(host.into_iter().chain([("port".to_owned(), port.to_string())]).collect())
+    let host = host.map(|host| Flag::of("host", host));
+    Ok(host.into_iter().chain([Flag::of("port", port.to_string())]).collect())
 }
 
 #[cfg(test)]
@@ -350,8 +386,7 @@ mod tests {
         let result = (|| {
             source.file(&path)?;
             source.environment(environment.iter().map(|(k, v)| (k.into(), v.into())))?;
-            source
-                .flags(flags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())?;
+            source.flags(flags.iter().map(|(name, value)| Flag::of(name, *value)).collect())?;
             source.settings()
         })();
         result.map_err(|error| error.to_string().replace(&*path.to_string_lossy(), "FILE"))
@@ -384,16 +419,35 @@ mod tests {
             settings(file, environment, flags).unwrap_err()
         };
         assert_eq!(error("colour = 1", &[], &[]), "FILE: colour: there is no such setting");
-        assert!(error("port = \"x\"", &[], &[]).starts_with("FILE: port: "));
+        for (file, problem) in [
+            ("port = \"x\"", "FILE: port is \"x\"; it must be a whole number from 0 to 65535"),
+            ("max_jobs = -1", "FILE: max_jobs is -1; it must be a whole number, 0 or more"),
+            ("shards = 0", "FILE: shards is 0; it must be a whole number, 1 or more"),
+            ("ping_interval = true", "FILE: ping_interval is true; it must be a number"),
+            ("insecure = [1]", "FILE: insecure is a list; it must be true or false"),
+            ("hosts = 5", "FILE: hosts is 5; it must be a list"),
+            ("hosts = [5]", "FILE: hosts is 5; it must be a text"),
+            ("data_dir = 5", "FILE: data_dir is 5; it must be a text"),
+        ] {
+            assert_eq!(error(file, &[], &[]), problem);
+        }
         assert!(error("\nport = = 1", &[], &[]).starts_with("FILE:2: "));
         assert_eq!(
             error("", &[("MILEPOST_COLOUR", "1")], &[]),
             "MILEPOST_COLOUR: there is no such setting"
         );
-        assert!(error("", &[("PORT", "seventy")], &[]).starts_with("PORT: "));
-        assert!(error("", &[("PORT", "70000")], &[]).starts_with("PORT: "));
-        assert!(error("", &[("MILEPOST_TTL", "0")], &[]).starts_with("MILEPOST_TTL: ttl is 0"));
-        assert!(error("", &[], &[("max_jobs", "-1")]).starts_with("--max-jobs: "));
+        assert!(error("", &[("PORT", "seventy")], &[]).starts_with("PORT is \"seventy\"; "));
+        assert!(error("", &[("PORT", "70000")], &[]).starts_with("PORT is 70000; "));
+        assert!(
+            error("", &[("MILEPOST_TTL", "0")], &[]).starts_with("MILEPOST_TTL is 0; it must be ")
+        );
+        assert!(error("", &[], &[("max_jobs", "-1")]).starts_with("--max-jobs is -1; "));
+        // A text may be a list, and what is wrong is then in the list.
+        let proxy = error("", &[("MILEPOST_TRUSTED_PROXIES", "1.2.3")], &[]);
+        assert!(proxy.contains("\"1.2.3\"") && !proxy.contains("list"), "{proxy}");
+        let set =
+            Flag::set("max_jobs=x").map(|flag| (flag.given_as, flag.name, flag.value)).unwrap();
+        assert_eq!(set, ("--set max_jobs".into(), "max_jobs".into(), "x".into()));
         assert!(
             error("", &[("MILEPOST_LOG_FORMAT", "xml")], &[]).starts_with("MILEPOST_LOG_FORMAT: ")
         );
@@ -453,7 +507,7 @@ mod tests {
     #[test]
     fn addresses() {
         let of = |value| {
-            listen(value).map(|pairs| pairs.into_iter().map(|(_, v)| v).collect::<Vec<_>>()).ok()
+            listen(value).map(|flags| flags.into_iter().map(|it| it.value).collect::<Vec<_>>()).ok()
         };
         let some = |values: &[&str]| Some(values.iter().map(|v| (*v).to_owned()).collect());
         assert_eq!(of("9000"), some(&["9000"]));

@@ -52,6 +52,7 @@ impl Lookups {
                 self.asking = None;
                 match answered {
                     Ok(answered) => return answered,
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     // The runtime ends.
                     Err(_) => return std::future::pending().await,
                 }

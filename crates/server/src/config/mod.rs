@@ -224,9 +224,7 @@ impl Config {
     }
 
     fn parse(table: toml::Table) -> Result<Self, ConfigError> {
-        let mut config: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::new(error.message().to_owned()))?;
+        let mut config: Self = table.try_into()?;
         for origin in config.cors_origins.iter_mut().flatten() {
             *origin = origins::parse(origin)?;
         }
