@@ -848,7 +848,7 @@ test('a log of an address that no socket can have is given up', async () => {
   await settle();
   pass(0);
   await settle();
-  assert.deepEqual(errors.map(({ code }) => code), [4400]);
+  assert.deepEqual(errors.map(({ code, message }) => [code, message]), [[4400, 'invalid URL: http://x']]);
 });
 
 test('a forbidden log ends; one of an unknown job does not', async () => {

@@ -18,8 +18,8 @@ export function openSocket(base, token) {
   } catch (error) {
     // Where a page's policy forbids the socket, Firefox throws. In Chromium there is a socket, which fails.
     const socket = /** @type {any} */ ({ close() {} });
-    const reason = String(error);
-    setTimeout(() => (/^Syntax/.test(reason) ? socket.onclose?.({ code: 4400, reason }) : socket.onerror?.()));
+    const reason = `invalid URL: ${base}`;
+    setTimeout(() => (/^Syntax/.test(String(error)) ? socket.onclose?.({ code: 4400, reason }) : socket.onerror?.()));
     return socket;
   }
 }
