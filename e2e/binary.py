@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,11 +24,19 @@ PATIENCE = 60.0
 """How long anything may take on a busy machine, in seconds. Nothing is measured with it."""
 
 
+PORTS = range(20_000, 32_000)
+"""Below those of outgoing connections: while a server is down, no connection takes its port by chance, and
+none that is made to it is connected to itself."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for _ in range(100):
+        # Tests may seed `random`, and would then take the same ports again.
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports are taken")
 
 
 class Server:

@@ -14,7 +14,9 @@ from binary import Server
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 SECONDS = 8
-"""How long the film is."""
+"""How long a film is."""
+LONG = 60
+"""How long one is whose rendering is broken off, however late it is that all watchers have seen it."""
 SPEED = 2
 """How fast it is read, so that rendering takes a while on every machine."""
 
@@ -32,10 +34,10 @@ class Scene(unittest.IsolatedAsyncioTestCase):
         self.server.start()
         self.addCleanup(self.server.stop)
 
-    def film(self) -> Path:
+    def film(self, seconds: int = SECONDS) -> Path:
         """A test picture with a counter, in motion."""
-        film = self.folder / "film.mp4"
-        source = f"testsrc2=duration={SECONDS}:size=640x360:rate=30"
+        film = self.folder / f"film-{seconds}.mp4"
+        source = f"testsrc2=duration={seconds}:size=640x360:rate=30"
         command = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", source]
         subprocess.run([*command, "-c:v", "mpeg4", str(film)], check=True)
         return film

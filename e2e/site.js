@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { freePort } from './port.js';
 
 const BINARY = process.env['MILEPOST'] ?? fileURLToPath(new URL('../target/debug/milepost', import.meta.url));
 /** How long anything may take on a busy machine, in milliseconds. Nothing is measured with it. */
@@ -214,14 +215,4 @@ export async function until(what, holds) {
     if (Date.now() > deadline) throw new Error(`never came: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 30));
   }
-}
-
-/** @returns {Promise<number>} */
-async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address());
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from binary import PATIENCE, finish, start
-from scene import Scene
+from scene import LONG, Scene
 from watchers import (
     Curl,
     Page,
@@ -41,7 +41,7 @@ def kill_group(group: int) -> None:
 
 class Kills(Scene):
     async def test_of_ffmpeg(self) -> None:
-        film = self.film()
+        film = self.film(LONG)
         page, socket = Page(self.server, "r1"), WebSocketClient(self.server, "r1")
         curl, terminal = Curl(self.server, "r1"), Terminal(self.server, "r1")
         watchers: list[Watcher] = [page, socket, curl, terminal]
@@ -56,7 +56,7 @@ class Kills(Scene):
             await all_of(watchers, lambda watcher: watcher.settled())
             await page.until_reads("r1", "failed")
             # What follows has a chart, whose axis goes to 100.
-            self.assertNotIn("100", page.text.split("Progress over time")[0])
+            self.assertNotIn("100\N{NARROW NO-BREAK SPACE}%", page.text.split("Progress over time")[0])
         check_agreement(watchers)
         end = socket.latest()
         self.assertEqual(end["status"], "failed")
@@ -65,7 +65,7 @@ class Kills(Scene):
         self.assertEqual(terminal.exit_code, 1)
 
     async def test_of_the_reporter(self) -> None:
-        film = self.film()
+        film, short = self.film(LONG), self.film()
         page, socket, poller = (
             Page(self.server, "r1"),
             WebSocketClient(self.server, "r1"),
@@ -90,7 +90,7 @@ class Kills(Scene):
 
             # Somebody takes it up again: it is the same job, still on its way.
             kill_group(run.pid)
-            again = await start(self.server, *self.render(film))
+            again = await start(self.server, *self.render(short))
             await all_of(watchers, lambda watcher: watcher.until_end())
             code, _, stderr = await finish(again)
             self.assertEqual(code, 0, stderr)

@@ -79,10 +79,10 @@ class Watcher:
     async def until_moving(self) -> None:
         """Until it has seen the job on its way: progress between 0 and 1."""
 
-        def moving() -> bool:
-            return bool(self.states) and 0 < (self.latest().get("progress") or 0) < 1
+        def moving(text: str) -> bool:
+            return 0 < (json.loads(text).get("progress") or 0) < 1
 
-        await self.until("the job on its way", moving)
+        await self.until("the job on its way", lambda: any(map(moving, self.states)))
 
     async def until_end(self) -> dict[str, Any]:
         await self.until("the end", lambda: any(is_end(text) for text in self.states))

@@ -2,11 +2,12 @@
 /** The server under test, which can be killed and started again at the same address. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+
+import { freePort } from '../port.js';
 
 const BINARY = process.env['MILEPOST'] ?? fileURLToPath(new URL('../../target/debug/milepost', import.meta.url));
 /** How long anything may take on a busy machine, in milliseconds. Nothing is measured with it. */
@@ -27,16 +28,6 @@ export async function until(what, question) {
     if (Date.now() > deadline) throw new Error(`it does not come about: ${what}`);
     await pause(25);
   }
-}
-
-/** @returns {Promise<number>} a port that nobody uses */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = createServer().on('error', reject).listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
 }
 
 export class Server {

@@ -5,15 +5,16 @@
 // or order anything. Of update.json what is given as text or bytes, and what is refused: the reporter writes
 // JSON.stringify's text of fields that TypeScript has checked, and no other.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
 import { afterEach, mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { watch } from 'milepost';
 import { Job, ProgressReporter } from 'milepost/reporter';
+
+import { skip, withServer } from './server.js';
 
 const fixture = (name) => JSON.parse(readFileSync(new URL(`../../../spec/fixtures/${name}.json`, import.meta.url), 'utf8'));
 const { accepted } = fixture('update');
@@ -122,43 +123,24 @@ test('problems.json: rejections warn once, server faults retry', async () => {
   }
 });
 
-const binary = process.env.MILEPOST;
-test('job-id.json: an id reaches the server, or is rejected', { skip: binary ? false : 'MILEPOST names no binary' }, async () => {
-  const port = await new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-  const url = `http://127.0.0.1:${port}`;
-  const server = spawn(binary, ['serve', '--listen', `127.0.0.1:${port}`], { stdio: 'ignore' });
-  try {
-    for (let n = 0; !(await fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)); n += 1) {
-      assert.ok(n < 400, 'the server does not start');
-      await pause(50);
-    }
-    const { accepted: good, refused } = fixture('job-id');
-    for (const id of good) {
-      await new Job('x', { url, id }).complete(id);
-      let last;
-      for await (const state of watch(id, { url })) last = state;
-      assert.deepEqual([last.job_id, last.result], [id, id]);
-    }
-    for (const { text, character } of refused) {
-      const warned = [];
-      await new Job('x', { url, id: text, warn: (why) => warned.push(why) }).complete();
-      assert.equal(warned.length, 1, text);
-      assert.match(warned[0], /was rejected/);
-      if (!character) continue;
-      // The server describes control characters and quotes in its own way.
-      if (!/[\p{C}"'\\]/u.test(character)) assert.ok(warned[0].includes(`'${character}'`), `${text}: ${warned[0]}`);
-      await assert.rejects(async () => {
-        for await (const _ of watch(text, { url }));
-      }, /not allowed/, text);
-    }
-  } finally {
-    const gone = new Promise((resolve) => server.once('exit', resolve));
-    server.kill();
-    await gone;
+test('job-id.json: an id reaches the server, or is rejected', { skip }, () => withServer(async (url) => {
+  const { accepted: good, refused } = fixture('job-id');
+  for (const id of good) {
+    await new Job('x', { url, id }).complete(id);
+    let last;
+    for await (const state of watch(id, { url })) last = state;
+    assert.deepEqual([last.job_id, last.result], [id, id]);
   }
-});
+  for (const { text, character } of refused) {
+    const warned = [];
+    await new Job('x', { url, id: text, warn: (why) => warned.push(why) }).complete();
+    assert.equal(warned.length, 1, text);
+    assert.match(warned[0], /was rejected/);
+    if (!character) continue;
+    // The server describes control characters and quotes in its own way.
+    if (!/[\p{C}"'\\]/u.test(character)) assert.ok(warned[0].includes(`'${character}'`), `${text}: ${warned[0]}`);
+    await assert.rejects(async () => {
+      for await (const _ of watch(text, { url }));
+    }, /not allowed/, text);
+  }
+}));

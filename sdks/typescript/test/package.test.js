@@ -10,6 +10,7 @@ import { watch } from 'milepost';
 import { job } from 'milepost/reporter';
 
 import { BUNDLES, PAGES, bundle, bundlePage } from '../bundle.js';
+import { skip, withServer } from './server.js';
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8');
 
@@ -41,54 +42,34 @@ test('in development, bundlers load the component with warnings', () => {
   assert.match(read('../dist/dark-page.js'), /console\.warn/);
 });
 
-const binary = process.env.MILEPOST;
-test('what a worker reports, a watcher in Node is shown', { skip: binary ? false : 'MILEPOST names no binary' }, async () => {
-  const { createServer } = await import('node:net');
-  const port = await new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-  const url = `http://127.0.0.1:${port}`;
-  const server = spawn(binary, ['serve', '--listen', `127.0.0.1:${port}`], { stdio: 'ignore' });
-  try {
-    for (let n = 0; !(await fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)); n += 1) {
-      assert.ok(n < 400, 'the server does not start');
-      await pause(50);
-    }
-    for (const name of ['milepost', 'job-progress']) {
-      assert.equal(await (await fetch(`${url}/${name}.js`)).text(), read(`../dist/${name}.js`), 'npm has what the server serves');
-    }
-    const seen = [];
-    const watching = watch('j', { url, onConnection: (connection) => seen.push(connection) });
-    const worker = job('export', { url, id: 'j' }, async (j) => {
-      j.stage = 'writing';
-      j.progress = 0.5;
-      while (watching.state?.progress !== 0.5) await pause(10);
-      return { rows: 3 };
-    });
-    let last;
-    for await (const state of watching) last = state;
-    await worker;
-    assert.deepEqual([last.status, last.progress, last.result], ['completed', 1, { rows: 3 }]);
-    assert.deepEqual(seen, ['open', 'closed']);
-    // The README's first ten lines.
-    const [, lines] = /```js\n([^]*?)```/.exec(read('../README.md'));
-    const readme = spawn(process.execPath, ['--input-type=module', '-e', lines.replace('http://localhost:8084', url)], {
-      cwd: new URL('..', import.meta.url), stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    let said = '';
-    readme.stdout.on('data', (chunk) => (said += chunk));
-    assert.equal(await new Promise((resolve) => readme.once('close', resolve)), 0);
-    assert.match(said, /processing 0\.\d+ undefined\n[^]*completed 1 \{ file: 'export.csv' \}\n$/);
-
-    await assert.rejects(job('export', { url, id: 'k' }, () => Promise.reject(new Error('no'))), /no/);
-    for await (const state of watch('k', { url })) last = state;
-    assert.deepEqual([last.status, last.error], ['failed', 'no']);
-  } finally {
-    const gone = new Promise((resolve) => server.once('exit', resolve));
-    server.kill();
-    await gone;
+test('what a worker reports, a watcher in Node is shown', { skip }, () => withServer(async (url) => {
+  for (const name of ['milepost', 'job-progress']) {
+    assert.equal(await (await fetch(`${url}/${name}.js`)).text(), read(`../dist/${name}.js`), 'npm has what the server serves');
   }
-});
+  const seen = [];
+  const watching = watch('j', { url, onConnection: (connection) => seen.push(connection) });
+  const worker = job('export', { url, id: 'j' }, async (j) => {
+    j.stage = 'writing';
+    j.progress = 0.5;
+    while (watching.state?.progress !== 0.5) await pause(10);
+    return { rows: 3 };
+  });
+  let last;
+  for await (const state of watching) last = state;
+  await worker;
+  assert.deepEqual([last.status, last.progress, last.result], ['completed', 1, { rows: 3 }]);
+  assert.deepEqual(seen, ['open', 'closed']);
+  // The README's first ten lines.
+  const [, lines] = /```js\n([^]*?)```/.exec(read('../README.md'));
+  const readme = spawn(process.execPath, ['--input-type=module', '-e', lines.replace('http://localhost:8084', url)], {
+    cwd: new URL('..', import.meta.url), stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  readme.stdout.on('data', (chunk) => (said += chunk));
+  assert.equal(await new Promise((resolve) => readme.once('close', resolve)), 0);
+  assert.match(said, /processing 0\.\d+ undefined\n[^]*completed 1 \{ file: 'export.csv' \}\n$/);
+
+  await assert.rejects(job('export', { url, id: 'k' }, () => Promise.reject(new Error('no'))), /no/);
+  for await (const state of watch('k', { url })) last = state;
+  assert.deepEqual([last.status, last.error], ['failed', 'no']);
+}));

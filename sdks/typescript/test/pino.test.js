@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { afterEach, beforeEach, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import pino from 'pino';
 
 import { milepostLog } from 'milepost/pino';
 import { Job } from 'milepost/reporter';
+
+import { until } from './server.js';
 
 /** The lines that the server accepted: the job's id and the line. */
 let log = [];
@@ -40,13 +41,6 @@ afterEach(() => new Promise((resolve) => {
 }));
 
 const texts = (job) => log.filter(([of]) => of === job).map(([, { text }]) => text);
-async function until(what, question) {
-  const deadline = Date.now() + 20_000;
-  while (!question()) {
-    if (Date.now() > deadline) throw new Error(`it does not come about: ${what}`);
-    await pause(10);
-  }
-}
 const ended = (stream) => new Promise((resolve) => stream.end(resolve));
 
 test('in a worker thread, as a transport of pino', async () => {

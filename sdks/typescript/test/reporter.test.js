@@ -9,6 +9,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { Job, ProgressReporter, flush, job, watchToken } from 'milepost/reporter';
 
+import { until } from './server.js';
+
 let received = [];
 let warned = [];
 /** How the server answers: a status, or null for not at all. */
@@ -52,13 +54,6 @@ beforeEach(async () => {
 afterEach(close);
 
 const options = () => ({ url, id: 'j', warn: (text) => warned.push(text) });
-async function until(what, question) {
-  const deadline = Date.now() + 20_000;
-  while (!question()) {
-    if (Date.now() > deadline) throw new Error(`it does not come about: ${what}`);
-    await pause(10);
-  }
-}
 
 test('a job is reported from its beginning to its result', async () => {
   const result = await job('export', { ...options(), stage: 'reading', ttl: 60 }, async (j) => {

@@ -5,12 +5,14 @@ import { test } from 'node:test';
 import { watch } from 'milepost';
 import { TestServer } from 'milepost/testing';
 
+import { PATIENCE } from './server.js';
+
 /** Until it holds, or the test times out. */
 async function until(holds) {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-test('a watch sees a script stall, fail and begin again', { timeout: 20_000 }, async () => {
+test('a watch sees a script stall, fail and begin again', { timeout: PATIENCE }, async () => {
   const own = globalThis.WebSocket;
   const server = new TestServer();
   const seen = [];
@@ -39,7 +41,7 @@ test('a watch sees a script stall, fail and begin again', { timeout: 20_000 }, a
   assert.equal(globalThis.WebSocket, own);
 });
 
-test('a connection is lost and restored; close ends scripts', { timeout: 20_000 }, async () => {
+test('a connection is lost and restored; close ends scripts', { timeout: PATIENCE }, async () => {
   const server = new TestServer();
   server.report('a', { progress: 0.5 });
   const connections = [];
