@@ -9,7 +9,7 @@ use milepost_access::{
 };
 use milepost_broker::{Broker, Clock, JobsQuery, ManualClock};
 use milepost_broker_embedded::{Embedded, Limits};
-use milepost_hub::{Hub, HubLimits, Mode, Shard, Subscribe, Wire};
+use milepost_hub::{Hub, HubLimits, Mode, Notice, Shard, Subscribe, Wire};
 use milepost_protocol::{Epoch, Fold, JobId, Origin, State, Timestamp, Update, fold};
 use milepost_server::websocket::frame;
 use milepost_server::{Config, Secret};
@@ -123,7 +123,7 @@ impl Wire for Sink {
         frame::text(state.json(), out);
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
-    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
+    fn notice(_: Notice, _: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 fn hub() -> (Arc<Embedded>, Hub, Arc<dyn Clock>) {

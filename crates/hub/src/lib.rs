@@ -31,6 +31,6 @@ pub use lease::Lease;
 pub use log::{LogLimits, Mode};
 pub use mailbox::Mailbox;
 pub use shard::Shard;
-pub use topic::{Topic, TopicMailbox};
+pub use topic::{Notice, Topic, TopicMailbox};
 pub use watch::{Watch, WatchError};
 pub use watcher::{CloseReason, Subscribe, WatcherKey, Wire};

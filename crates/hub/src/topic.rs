@@ -126,9 +126,10 @@ pub(crate) struct Inner {
     pub(crate) leases: u32,
     /// How often the last lease was released.
     pub(crate) times_idle: u32,
-    is_unreadable: bool,
-    /// How often the broker could no longer read the job.
-    times_unreadable: u32,
+    /// What holds of the job now.
+    notice: Option<Notice>,
+    /// How many notices there have been.
+    notices: u32,
 }
 
 #[derive(Default)]
@@ -137,6 +138,15 @@ struct Waiting {
     attaching: Option<Arc<OnceCell<()>>>,
     /// Wakes the [`Watch`](crate::Watch)es. Made for the first one.
     notify: Option<Arc<Notify>>,
+}
+
+/// What a job's watchers are notified of besides its states, once each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The broker cannot read the job now, so that states may be missing.
+    Unreadable,
+    /// The job was forgotten before it ended, on request or by expiry, and has not been reported since.
+    Forgotten,
 }
 
 impl Topic {
@@ -266,6 +276,7 @@ impl Topic {
             if !pushed {
                 return;
             }
+            inner.withdraw(Notice::Forgotten);
             inner.take_notifications()
         };
         self.notify_all(to_notify, notify);
@@ -292,9 +303,25 @@ impl Inner {
         }
     }
 
-    /// While the broker cannot read the job: the number of this time, from 1. A watcher is notified of each once.
-    pub(crate) fn unreadable(&self) -> Option<u32> {
-        self.is_unreadable.then_some(self.times_unreadable)
+    /// What watchers have to be notified of, while it holds, and its number, from 1. A watcher is notified of each once.
+    pub(crate) fn notice(&self) -> Option<(u32, Notice)> {
+        Some((self.notices, self.notice?))
+    }
+
+    /// The number of the latest notice that a watcher who comes now does not need: it learns by itself that the job is not known.
+    /// 0 if there is none.
+    pub(crate) fn notices_seen(&self) -> u32 {
+        if self.notice == Some(Notice::Forgotten) { self.notices } else { 0 }
+    }
+
+    fn give(&mut self, notice: Notice) {
+        self.notice = Some(notice);
+        self.notices = self.notices.saturating_add(1);
+    }
+
+    /// It no longer holds.
+    fn withdraw(&mut self, notice: Notice) {
+        self.notice = self.notice.filter(|given| *given != notice);
     }
 
     /// Counts one more lease. Returns whether it is the only one.
@@ -335,33 +362,35 @@ impl Listener for Topic {
     }
 
     fn forgotten(&self) {
-        let notify = {
+        let (to_notify, notify) = {
             let mut inner = self.lock();
+            // Who has seen the end needs nothing more.
+            if inner.log.newest().is_some_and(|newest| !newest.status().is_end()) {
+                inner.give(Notice::Forgotten);
+            }
             self.shared.log_bytes.count(&mut inner.log, Log::clear);
-            inner.waiting.as_ref().and_then(|waiting| waiting.notify.clone())
+            inner.take_notifications()
         };
-        if let Some(notify) = notify {
-            notify.notify_waiters();
-        }
+        self.notify_all(to_notify, notify);
     }
 
     fn unreadable(&self) {
         let (to_notify, notify) = {
             let mut inner = self.lock();
-            inner.is_unreadable = true;
-            inner.times_unreadable = inner.times_unreadable.saturating_add(1);
+            inner.give(Notice::Unreadable);
             inner.take_notifications()
         };
         self.notify_all(to_notify, notify);
     }
 
     fn readable(&self) {
-        self.lock().is_unreadable = false;
+        self.lock().withdraw(Notice::Unreadable);
     }
 }
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        self.forgotten();
+        let mut inner = self.lock();
+        self.shared.log_bytes.count(&mut inner.log, Log::clear);
     }
 }

@@ -6,7 +6,7 @@ use milepost_protocol::{Position, State, View};
 use crate::lease::Lease;
 use crate::log::{Mode, Pending};
 use crate::sync::Notify;
-use crate::topic::Topic;
+use crate::topic::{Notice, Topic};
 
 /// Why a job cannot be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub enum WatchError {
     Full(usize),
     /// The logs hold their maximum of bytes, which is given.
     LogsFull(usize),
-    /// The broker cannot read the job now, so that states may be missing.
-    Unreadable,
+    /// Something is to be said of the job; the watch goes on.
+    Notice(Notice),
 }
 
 impl From<Unavailable> for WatchError {
@@ -34,19 +34,21 @@ pub struct Watch {
     cursor: u64,
     mode: Mode,
     view: View,
-    /// The last time that the job was unreadable of which this was notified; 0 if there was none.
-    unreadable: u32,
+    /// The number of the last notice of which this was notified; 0 if there was none.
+    notices_seen: u32,
 }
 
 impl Watch {
     pub(crate) fn new(lease: Lease, since: Option<Position>, mode: Mode) -> Self {
         lease.add_watcher();
         let notify = lease.notify();
-        let cursor = {
-            let log = &lease.lock().log;
-            since.map_or_else(|| log.present(), |since| log.resume(since))
+        let (cursor, notices_seen) = {
+            let inner = lease.lock();
+            let log = &inner.log;
+            let cursor = since.map_or_else(|| log.present(), |since| log.resume(since));
+            (cursor, inner.notices_seen())
         };
-        Self { lease, notify, cursor, mode, view: View::Full, unreadable: 0 }
+        Self { lease, notify, cursor, mode, view: View::Full, notices_seen }
     }
 
     /// Shows this view of the states instead of all of them.
@@ -65,7 +67,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`WatchError::LogsFull`] when the hub has shed the topic: the watcher has to leave, and may reconnect later.
-    /// [`WatchError::Unreadable`] once each time that the broker can no longer read the job: the watcher may wait on.
+    /// [`WatchError::Notice`] once each time that there is one: the watcher may wait on.
     pub async fn next(&mut self) -> Result<Vec<Arc<State>>, WatchError> {
         loop {
             // The wait begins before the log is read, so that no state arrives unnoticed in between.
@@ -79,17 +81,17 @@ impl Watch {
             if self.lease.is_shed() {
                 return Err(WatchError::LogsFull(self.lease.shared.log_bytes.limit()));
             }
-            if self.becomes_unreadable() {
-                return Err(WatchError::Unreadable);
+            if let Some(notice) = self.take_notice() {
+                return Err(WatchError::Notice(notice));
             }
             notified.await;
         }
     }
 
-    /// Whether the job is unreadable, and this was not reported yet.
-    fn becomes_unreadable(&mut self) -> bool {
-        let Some(number) = self.lease.lock().unreadable() else { return false };
-        std::mem::replace(&mut self.unreadable, number) != number
+    /// What holds of the job now, if this was not notified of it before.
+    fn take_notice(&mut self) -> Option<Notice> {
+        let (number, notice) = self.lease.lock().notice()?;
+        (std::mem::replace(&mut self.notices_seen, number) != number).then_some(notice)
     }
 
     /// Returns the pending states, if any, without waiting.

@@ -4,6 +4,7 @@ use milepost_protocol::{JobId, Position, State, Timestamp, View};
 use smallvec::SmallVec;
 
 use crate::log::Mode;
+use crate::topic::Notice;
 
 /// A connection that a shard writes to without blocking.
 pub trait Wire {
@@ -20,8 +21,8 @@ pub trait Wire {
     /// Appends a keepalive in this wire's framing. `job` is given if the wire watches only one.
     fn ping(job: Option<&JobId>, now: Timestamp, out: &mut Vec<u8>);
 
-    /// Appends, in this wire's framing, that the job cannot be read now, so that states may be missing.
-    fn unreadable(job: &JobId, now: Timestamp, out: &mut Vec<u8>);
+    /// Appends a notice about the job in this wire's framing.
+    fn notice(notice: Notice, job: &JobId, now: Timestamp, out: &mut Vec<u8>);
 }
 
 /// Names a watcher of a [`Shard`](crate::Shard) until it is removed.

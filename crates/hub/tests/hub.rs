@@ -10,7 +10,7 @@ use milepost_broker::{
     Broker, History, Jobs, JobsQuery, Listener, ReportError, Reported, RequestError, Stats,
     Unavailable,
 };
-use milepost_hub::{Hub, HubLimits, Mode, WatchError};
+use milepost_hub::{Hub, HubLimits, Mode, Notice, WatchError};
 use milepost_protocol::{JobId, Position, Request, State, Update, View};
 use tokio::sync::oneshot;
 
@@ -431,6 +431,11 @@ async fn a_forgotten_job_is_unknown_to_later_watchers() {
     let mut new = hub.watch(&job("a"), None, Mode::All).await.expect("it is there");
     assert_eq!(new.topic().state(), None);
     assert!(old.poll().is_empty() && new.poll().is_empty());
+    // Only the earlier one has to be notified, once.
+    assert_eq!(old.next().await, Err(WatchError::Notice(Notice::Forgotten)));
+    for watch in [&mut old, &mut new] {
+        assert!(tokio::time::timeout(LINGER, watch.next()).await.is_err());
+    }
     topic.update(&state(2, 1, "processing"));
     assert_eq!((old.poll().len(), new.poll().len()), (1, 1));
 }

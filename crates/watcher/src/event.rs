@@ -9,8 +9,8 @@ use milepost_protocol::{JobId, State};
 pub enum Event {
     /// A job is now in this state.
     State(Arc<State>),
-    /// The server has no state of this job: it was not reported yet, or was forgotten. Reported after each connect; the
-    /// job stays watched.
+    /// The server has no state of this job: it was not reported yet, or was forgotten. Reported after each connect, and when a job is
+    /// forgotten before it ended: a program that waits for its end should give up a minute later. The job stays watched.
     Unknown(JobId),
     /// The server rejected the subscription to this job, which is no longer watched. Only where many jobs share a socket:
     /// elsewhere the event is [`Connection::Rejected`]. If the server cannot serve the job for the moment, the job stays watched and

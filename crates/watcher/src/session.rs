@@ -223,6 +223,12 @@ impl Session {
                     self.emit(Event::Unreadable { job, message });
                 }
             }
+            Message::Rejected { job, problem, .. } if problem == ProblemType::UnknownJob.name() => {
+                // It was forgotten before it ended. The server keeps the subscription.
+                if self.jobs.contains_key(&job) {
+                    self.emit(Event::Unknown(job));
+                }
+            }
             Message::Rejected { job, problem, .. } if is_temporary(&problem) => {
                 // The server's own trouble, such as a broker that restarts: the job stays watched.
                 if matches!(self.endpoint, Endpoint::Many) && self.jobs.contains_key(&job) {

@@ -414,6 +414,19 @@ fn an_unreadable_job_stays_watched() {
 }
 
 #[test]
+fn a_forgotten_job_is_yielded_and_stays_watched() {
+    let text = r#"{"type":"error","problem":"unknown-job","message":"m","job_id":"a"}"#;
+    for mut world in [World::many(Options::default(), &["a"]), World::one(Options::default(), None)]
+    {
+        world.connect();
+        world.outputs();
+        assert_eq!(states(&world.hear(&state("a", "processing", "e-1"))), ["e-1"]);
+        assert_eq!(world.hear(text), [Output::Emit(Event::Unknown(job("a")))]);
+        assert_eq!(states(&world.hear(&state("a", "processing", "f-1"))), ["f-1"]);
+    }
+}
+
+#[test]
 fn a_refused_subscription_is_yielded_and_not_retried() {
     let mut world = World::many(Options::default(), &["a"]);
     world.connect();

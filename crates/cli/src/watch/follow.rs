@@ -9,7 +9,6 @@ use tokio::time::MissedTickBehavior;
 
 use super::family::{Family, Parent};
 use super::matching::{Listing, MAX_MATCHING, Matching};
-use super::quiet::{LookedUp, Lookups, Quiet};
 use super::view::View;
 use super::watched_jobs::{ConnectionState, WatchedJobs};
 use crate::bars::{JobTimes, Suspension};
@@ -39,8 +38,6 @@ pub(super) struct Follow<'a> {
     pub(super) listing: Option<Listing>,
     /// Lists the children of the watched jobs.
     pub(super) family: Option<Family>,
-    /// Looks up jobs that were named. Those of a list are listed.
-    pub(super) lookups: Option<Lookups>,
     /// How long to wait without a connection, and for an unknown job.
     pub(super) timeout: Option<Duration>,
     /// Why the server rejects the watcher.
@@ -60,7 +57,6 @@ impl Follow<'_> {
             if self.view.draws() { Suspension::catch() } else { Suspension::usual() };
         loop {
             let parents = self.watched_jobs.parents();
-            let quiet = self.watched_jobs.quiet(Instant::now());
             let step = tokio::select! {
                 () = &mut stop => Err(ExitCode::Interrupted),
                 () = suspension.requested() => written(self.view.suspend(self.watched_jobs)),
@@ -70,10 +66,6 @@ impl Follow<'_> {
                     for (parent, states) in listed {
                         self.watched_jobs.children(&parent.job, &states);
                     }
-                    Ok(())
-                }
-                Some(answers) = next_answers(self.lookups.as_mut(), &quiet) => {
-                    self.watched_jobs.looked_up(&answers, Instant::now());
                     Ok(())
                 }
                 Some(listed) = next_list(self.listing.as_mut()) => {
@@ -188,11 +180,6 @@ async fn next_children(
     parents: &[Parent],
 ) -> Option<Vec<(Parent, Vec<State>)>> {
     Some(family?.next(parents).await)
-}
-
-/// None if the jobs are those of a list.
-async fn next_answers(lookups: Option<&mut Lookups>, quiet: &[Quiet]) -> Option<Vec<LookedUp>> {
-    Some(lookups?.next(quiet).await)
 }
 
 /// Whether the jobs of a list could be added.

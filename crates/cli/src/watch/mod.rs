@@ -6,7 +6,6 @@ mod follow;
 mod keys;
 mod matching;
 mod plain;
-mod quiet;
 mod rows;
 mod view;
 mod watched_jobs;
@@ -26,7 +25,6 @@ use crate::serve::asked_to_stop;
 use family::Family;
 use follow::Follow;
 use matching::Listing;
-use quiet::Lookups;
 use view::View;
 use watched_jobs::WatchedJobs;
 
@@ -161,7 +159,6 @@ async fn watch_listed(
     let mut view = View::new(json, terminal);
     // Only bars have room for children.
     let family = Client::new(url).ok().filter(|_| view.draws()).map(Family::new);
-    let lookups = Client::new(url).ok().filter(|_| listing.is_none()).map(Lookups::new);
     let (watched_jobs, view) = (&mut watched_jobs, &mut view);
     let follow = Follow {
         watches,
@@ -169,7 +166,6 @@ async fn watch_listed(
         view,
         listing,
         family,
-        lookups,
         timeout,
         rejected: None,
         is_closing: false,

@@ -8,7 +8,6 @@ use milepost_protocol::{Health, JobId, Position, State, Status, Timestamp};
 use milepost_watcher::ConnectionError;
 
 use super::family::Parent;
-use super::quiet::{LookedUp, MAX_LOOKED_UP, QUIET, Quiet};
 use crate::bars::{JobSummary, JobTimes, SILENCE, since};
 use crate::exit::ExitCode;
 
@@ -28,8 +27,6 @@ pub(super) struct Watched {
     pub(super) children: Vec<Child>,
     /// Since when the server answers that it does not know the job.
     unknown_since: Option<Instant>,
-    /// When its latest state came, or it was last looked up.
-    confirmed: Option<Instant>,
     /// It was not known for too long.
     given_up: bool,
     /// The server does not let it be watched.
@@ -183,7 +180,6 @@ impl WatchedJobs {
             position: None,
             children: Vec::new(),
             unknown_since: None,
-            confirmed: None,
             given_up: false,
             refused: None,
             is_unreadable: false,
@@ -260,7 +256,6 @@ impl WatchedJobs {
         watched.times = Some(times);
         watched.position = Some(state.position());
         watched.unknown_since = None;
-        watched.confirmed = Some(now);
         watched.given_up = false;
         watched.is_unreadable = false;
         Some(index)
@@ -272,38 +267,7 @@ impl WatchedJobs {
         }
     }
 
-    /// The jobs that are due to be looked up: known here, and neither over nor confirmed for a while. Those that have waited longest,
-    /// if they are too many.
-    pub(super) fn quiet(&self, now: Instant) -> Vec<Quiet> {
-        if self.link != ConnectionState::Up {
-            return Vec::new();
-        }
-        let due = |watched: &&Watched| {
-            !watched.is_over()
-                && watched.unknown_since.is_none()
-                && watched.confirmed.is_some_and(|at| now.saturating_duration_since(at) >= QUIET)
-        };
-        let mut due: Vec<&Watched> = self.watched.iter().filter(due).collect();
-        due.sort_by_key(|watched| watched.confirmed);
-        let due = due.into_iter().take(MAX_LOOKED_UP).filter_map(|watched| {
-            Some(Quiet { job: watched.job.clone(), position: watched.position? })
-        });
-        due.collect()
-    }
-
-    pub(super) fn looked_up(&mut self, answers: &[LookedUp], now: Instant) {
-        for (quiet, is_known) in answers {
-            let Some(index) = self.index(&quiet.job) else { continue };
-            let watched = &mut self.watched[index];
-            watched.confirmed = watched.confirmed.max(Some(now));
-            if *is_known == Some(false) && watched.position == Some(quiet.position) {
-                watched.is_unknown(now);
-            }
-        }
-    }
-
-    /// A list of all running jobs that the server knows. The server does not notify watchers of a job that was
-    /// forgotten.
+    /// A list of all running jobs that match. Those that are missing do not match any more, or were forgotten.
     pub(super) fn listed(&mut self, jobs: &[JobId], now: Instant) {
         let listed: HashSet<&JobId> = jobs.iter().collect();
         for watched in &mut self.watched {
@@ -563,42 +527,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_quiet_job_that_was_forgotten_is_given_up() {
+    fn a_job_that_was_forgotten_is_given_up() {
         let t0 = Instant::now();
         let at = |second| t0 + Duration::from_secs(second);
         let mut jobs = watched_jobs(&["a", "b"], t0);
         jobs.connected();
         jobs.state(&state("a", MOVING), t0, Duration::ZERO);
         jobs.state(&state("b", &ended("completed")), t0, Duration::ZERO);
-        assert_eq!(jobs.quiet(at(4)), []);
-        let quiet = jobs.quiet(at(5));
-        assert_eq!(quiet.iter().map(|quiet| quiet.job.as_str()).collect::<Vec<_>>(), ["a"]);
-        let answer = |is_known| [(quiet[0].clone(), is_known)];
-        for (second, is_known) in [(5, Some(true)), (10, None)] {
-            jobs.looked_up(&answer(is_known), at(second));
-            assert!(jobs.quiet(at(second + 4)).is_empty() && jobs.quiet(at(second + 5)) == quiet);
-        }
-        jobs.looked_up(&answer(Some(false)), at(15));
-        jobs.give_up_forgotten(at(74), Duration::from_secs(60));
-        assert_eq!((jobs.exit_code(), jobs.quiet(at(74))), (None, vec![]));
-        jobs.give_up_forgotten(at(75), Duration::from_secs(60));
-        assert_eq!(jobs.exit_code(), Some(ExitCode::UnknownJob));
-        let note = jobs.note(&jobs.watched()[0], at(75));
-        assert_eq!(note.as_deref(), Some("forgotten by the server, given up"));
-    }
-
-    #[test]
-    fn an_answer_from_before_a_state_says_nothing() {
-        let t0 = Instant::now();
-        let mut jobs = watched_jobs(&["a"], t0);
-        jobs.connected();
-        jobs.state(&state("a", MOVING), t0, Duration::ZERO);
-        let quiet = jobs.quiet(t0 + QUIET);
-        let newer = State::parse(state("a", MOVING).json().replace("1-1", "2-1").as_str()).unwrap();
-        jobs.state(&newer, t0 + QUIET, Duration::ZERO);
-        jobs.looked_up(&[(quiet[0].clone(), Some(false))], t0 + QUIET);
-        jobs.give_up_forgotten(t0 + QUIET, Duration::ZERO);
+        let a = JobId::parse("a").unwrap();
+        jobs.unknown(&a, at(5));
+        // Its worker reports it again in time.
+        jobs.state(&state("a", MOVING), at(64), Duration::ZERO);
+        jobs.give_up_forgotten(at(65), Duration::from_secs(60));
         assert_eq!(jobs.exit_code(), None);
+        jobs.unknown(&a, at(70));
+        jobs.give_up_forgotten(at(129), Duration::from_secs(60));
+        assert_eq!(jobs.exit_code(), None);
+        jobs.give_up_forgotten(at(130), Duration::from_secs(60));
+        assert_eq!(jobs.exit_code(), Some(ExitCode::UnknownJob));
+        let note = jobs.note(&jobs.watched()[0], at(130));
+        assert_eq!(note.as_deref(), Some("forgotten by the server, given up"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{SLICE, Shard, key_u32};
 use crate::log::Mode;
 use crate::pace;
 use crate::render::Rendered;
+use crate::topic::Notice;
 use crate::watcher::{WatcherKey, Wire, write};
 
 /// How far a log reached when a slice was rendered, as cursors.
@@ -32,10 +33,10 @@ impl<W: Wire> Shard<W> {
         let done = to == topic.subscriptions.len();
         let slice: SmallVec<[u32; SLICE]> = SmallVec::from_slice(&topic.subscriptions[from..to]);
 
-        let (is_shed, unreadable) = {
+        let (is_shed, notice) = {
             let mut inner = self.topics[key as usize].lease.lock();
             inner.start_pass(self.index);
-            (inner.is_shed, inner.unreadable())
+            (inner.is_shed, inner.notice())
         };
         if is_shed {
             slice.iter().for_each(|subscription| self.shed(*subscription));
@@ -48,8 +49,8 @@ impl<W: Wire> Shard<W> {
                 self.serve_view(key, &of_view, view, began);
             }
         }
-        if let Some(number) = unreadable {
-            slice.iter().for_each(|subscription| self.notify_unreadable(*subscription, number));
+        if let Some(notice) = notice {
+            slice.iter().for_each(|subscription| self.notify(*subscription, notice));
         }
 
         let now = self.clock.elapsed();
@@ -100,18 +101,18 @@ impl<W: Wire> Shard<W> {
         self.watchers[watcher.0].shed(watcher, &mut self.closed);
     }
 
-    /// Notifies a watcher that its job is unreadable, unless it was notified of this time already. If its wire accepts
-    /// nothing now, it is notified once it does.
-    fn notify_unreadable(&mut self, key: u32, number: u32) {
+    /// Notifies a watcher of a notice about its job, unless it was notified of it already. If its wire accepts nothing now, it is
+    /// notified once it does.
+    fn notify(&mut self, key: u32, (number, notice): (u32, Notice)) {
         let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return };
         let watcher = WatcherKey(subscription.watcher as usize);
-        if subscription.unreadable == number || !self.watchers[watcher.0].is_receptive() {
+        if subscription.notices_seen == number || !self.watchers[watcher.0].is_receptive() {
             return;
         }
-        subscription.unreadable = number;
+        subscription.notices_seen = number;
         let mut frame = Vec::with_capacity(256);
         let topic = &self.topics[subscription.topic as usize];
-        W::unreadable(topic.lease.job(), self.clock.now(), &mut frame);
+        W::notice(notice, topic.lease.job(), self.clock.now(), &mut frame);
         self.send(watcher, &frame);
     }
 
@@ -170,7 +171,7 @@ impl<W: Wire> Shard<W> {
         }
         let mut rendered = std::mem::take(&mut self.rendered_one);
         rendered.begin_with(lead);
-        let unreadable = {
+        let notice = {
             let topic = &self.topics[subscription.topic as usize].lease;
             let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
             let (cursor, view) = (subscription.cursor, subscription.view);
@@ -183,7 +184,7 @@ impl<W: Wire> Shard<W> {
             }
             inner.prepare(cursor, mode, view, &topic.shared);
             rendered.append(&inner.log, cursor, mode, view, W::frame);
-            inner.unreadable()
+            inner.notice()
         };
         if let Some(rate) = subscription.rate.as_mut().filter(|rate| !rate.1.allows(now))
             && rendered.cut_after_ends()
@@ -194,10 +195,10 @@ impl<W: Wire> Shard<W> {
         }
         let sent = !rendered.is_empty() && self.write(key, &rendered, 0, now);
         self.rendered_one = rendered;
-        if let Some(number) = unreadable
+        if let Some(notice) = notice
             && (sent || lead.is_empty())
         {
-            self.notify_unreadable(key, number);
+            self.notify(key, notice);
         }
         sent
     }

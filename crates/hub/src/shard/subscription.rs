@@ -22,8 +22,8 @@ pub(super) struct Subscription {
     pub(super) mode: Mode,
     pub(super) view: View,
     pub(super) close_at_end: bool,
-    /// The last time that the job was unreadable of which the watcher was notified; 0 if there was none.
-    pub(super) unreadable: u32,
+    /// The number of the last notice of which the watcher was notified; 0 if there was none.
+    pub(super) notices_seen: u32,
 }
 
 impl Subscription {
@@ -65,11 +65,12 @@ impl<W: Wire> Shard<W> {
     /// Subscribes a watcher to a job. An existing subscription to that job is replaced.
     pub fn subscribe(&mut self, key: WatcherKey, lease: Lease, options: Subscribe) {
         self.unsubscribe(key, lease.job());
-        let (cursor, ended) = {
-            let log = &lease.lock().log;
+        let (cursor, ended, notices_seen) = {
+            let inner = lease.lock();
+            let log = &inner.log;
             let cursor = options.since.map_or_else(|| log.present(), |since| log.resume(since));
             let at_end = log.newest().is_some_and(|newest| newest.status().is_end());
-            (cursor, at_end && cursor == log.end())
+            (cursor, at_end && cursor == log.end(), inner.notices_seen())
         };
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
         let topic = local_key(&self.by_address, &self.topics, lease.topic());
@@ -101,7 +102,7 @@ impl<W: Wire> Shard<W> {
             mode: options.mode,
             view: options.view,
             close_at_end: options.close_at_end,
-            unreadable: 0,
+            notices_seen,
         }));
         watcher.subscriptions.push(subscription);
         if watcher.many {

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use milepost_broker::{Broker, SystemClock};
 use milepost_broker_embedded::{Embedded, Limits};
-use milepost_hub::{Hub, HubLimits, LogLimits, Shard, Subscribe, Wire};
+use milepost_hub::{Hub, HubLimits, LogLimits, Notice, Shard, Subscribe, Wire};
 use milepost_protocol::{JobId, State, Timestamp, Update};
 
 use crate::stage::{PING_INTERVAL, Stage};
@@ -60,7 +60,7 @@ impl Wire for Sink {
         out.extend_from_slice(state.json().as_bytes());
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
-    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
+    fn notice(_: Notice, _: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 /// An update of about 250 bytes, as workers send.

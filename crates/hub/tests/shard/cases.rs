@@ -140,6 +140,40 @@ fn each_watcher_learns_once_that_its_job_is_unreadable() {
 }
 
 #[test]
+fn each_watcher_learns_once_that_its_job_is_forgotten() {
+    const FORGOTTEN: &str = r#"{"type":"forgotten","of":"a"}"#;
+    let mut stage = Stage::new(LogLimits::default());
+    let (_, full) = stage.watch("a", Subscribe::default());
+    let (_, slow) = stage.watch("a", Subscribe { max_rate: Some(0.01), ..Subscribe::default() });
+    let first = stage.report("a", "{}");
+    stage.drain();
+    stage.report("a", r#"{"progress":0.5}"#);
+    stage.forget("a");
+    stage.drain();
+    stage.drain();
+    // States that were not sent by then are forgotten with the job.
+    assert_eq!(full.borrow().lines(), [first.json(), FORGOTTEN]);
+    assert_eq!(slow.borrow().lines(), [first.json(), FORGOTTEN], "its rate does not hold it back");
+    // Who comes later learns it when it subscribes.
+    let (_, late) = stage.watch("a", Subscribe::default());
+    assert_eq!(late.borrow().lines(), [""; 0]);
+    let anew = stage.report("a", "{}");
+    stage.drain();
+    assert_eq!(full.borrow().lines(), [first.json(), FORGOTTEN, anew.json()]);
+    assert_eq!(late.borrow().lines(), [anew.json()]);
+    // A job that comes back before anybody was notified has only changed.
+    stage.forget("a");
+    let again = stage.report("a", "{}");
+    stage.drain();
+    assert_eq!(late.borrow().lines(), [anew.json(), again.json()]);
+    let end = stage.report("a", r#"{"status":"completed"}"#);
+    stage.drain();
+    stage.forget("a");
+    stage.drain();
+    assert_eq!(late.borrow().lines(), [anew.json(), again.json(), end.json()], "it has ended");
+}
+
+#[test]
 fn pings_are_sent_in_slices_and_to_everybody() {
     let mut stage = Stage::new(LogLimits::default());
     let watchers: Vec<_> = (0..500).map(|_| stage.watch("a", Subscribe::default())).collect();

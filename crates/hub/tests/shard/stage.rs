@@ -10,7 +10,7 @@ use std::time::Duration;
 use milepost_broker::{Broker, Clock, ManualClock};
 use milepost_broker_embedded::{Embedded, Limits};
 use milepost_hub::{
-    CloseReason, Hub, HubLimits, Lease, LogLimits, Shard, Subscribe, WatcherKey, Wire,
+    CloseReason, Hub, HubLimits, Lease, LogLimits, Notice, Shard, Subscribe, WatcherKey, Wire,
 };
 use milepost_protocol::{JobId, State, Timestamp, Update};
 use tokio::runtime::Runtime;
@@ -75,8 +75,12 @@ impl Wire for Line {
         out.extend_from_slice(format!("{{\"type\":\"ping\",\"of\":\"{job}\"}}\n").as_bytes());
     }
 
-    fn unreadable(job: &JobId, _: Timestamp, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("{{\"type\":\"unreadable\",\"of\":\"{job}\"}}\n").as_bytes());
+    fn notice(notice: Notice, job: &JobId, _: Timestamp, out: &mut Vec<u8>) {
+        let kind = match notice {
+            Notice::Unreadable => "unreadable",
+            Notice::Forgotten => "forgotten",
+        };
+        out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"of\":\"{job}\"}}\n").as_bytes());
     }
 }
 

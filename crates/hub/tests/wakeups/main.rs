@@ -61,6 +61,7 @@ use milepost_protocol::{JobId, Request, State, Timestamp, Update};
 use crate::hub::{Hub, HubLimits};
 use crate::log::Mode;
 use crate::shard::Shard;
+use crate::topic::Notice;
 use crate::watcher::{Subscribe, Wire};
 
 /// Attaches at once without states: the models notify the topics themselves.
@@ -118,7 +119,7 @@ impl Wire for Shown {
         out.push(u8::try_from(state.position().number).expect("few states"));
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
-    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
+    fn notice(_: Notice, _: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 fn job() -> JobId {
@@ -296,7 +297,7 @@ impl Wire for SharedShown {
         Shown::frame(state, out);
     }
     fn ping(_: Option<&JobId>, _: Timestamp, _: &mut Vec<u8>) {}
-    fn unreadable(_: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
+    fn notice(_: Notice, _: &JobId, _: Timestamp, _: &mut Vec<u8>) {}
 }
 
 impl SharedShard {

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 use milepost_broker::{LogError, ReportError, RequestError, Unavailable};
-use milepost_hub::WatchError;
+use milepost_hub::{Notice, WatchError};
 use milepost_protocol::{InvalidJobId, InvalidUpdate, JobId, Problem, ProblemType};
 
 use crate::log_throttle::LogThrottle;
@@ -51,7 +51,7 @@ impl Refused {
 }
 
 /// The detail of `unreadable-job`. The reason is for the operator, not for clients.
-pub(crate) const UNREADABLE: &str = "states may be missing; the server's log says why";
+const UNREADABLE: &str = "states may be missing; the server's log says why";
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
@@ -93,6 +93,14 @@ pub(crate) fn warn_once_a_minute(unavailable: &Unavailable) {
     }
 }
 
+/// The problem that watchers are sent for a notice about their job, and its detail.
+pub(crate) fn notice_problem(notice: Notice) -> (ProblemType, &'static str) {
+    match notice {
+        Notice::Unreadable => (ProblemType::UnreadableJob, UNREADABLE),
+        Notice::Forgotten => (ProblemType::UnknownJob, "the job was deleted, or its ttl is over"),
+    }
+}
+
 impl From<WatchError> for Refused {
     fn from(error: WatchError) -> Self {
         match error {
@@ -101,7 +109,10 @@ impl From<WatchError> for Refused {
                 let detail = format!("this instance watches as many jobs as it may: {max}");
                 Self::new(ProblemType::ServerFull, detail)
             }
-            WatchError::Unreadable => Self::new(ProblemType::UnreadableJob, UNREADABLE),
+            WatchError::Notice(notice) => {
+                let (problem, detail) = notice_problem(notice);
+                Self::new(problem, detail)
+            }
             WatchError::LogsFull(max) => {
                 let detail =
                     format!("the memory for the logs of watched jobs is used up: {max} bytes");

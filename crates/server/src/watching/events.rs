@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Version};
-use milepost_hub::{Mode, Watch, WatchError};
+use milepost_hub::{Mode, Notice, Watch, WatchError};
 use milepost_protocol::{JobId, ProblemType, State as JobState};
 use tokio::time::Instant;
 
@@ -25,7 +25,8 @@ use crate::websocket::message;
 /// Watch a job by server-sent events
 ///
 /// `event: connected` comes first. Each state is an event without a name, with its position as `id`. After the end,
-/// `event: end` comes and the stream closes. `event: unreadable-job` means that the server cannot read the job at the
+/// `event: end` comes and the stream closes. `event: unknown-job` means that the job was deleted, or its `ttl` is over,
+/// before it ended. Its states follow if it is reported again. `event: unreadable-job` means that the server cannot read the job at the
 /// moment. Its states follow once it can. Comments keep the stream alive.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/events", operation_id = "events", tag = "Watching",
@@ -119,7 +120,13 @@ impl EventSource for Events {
             states = self.states.next() => match states {
                 Ok(states) => Some(self.encode(&states)),
                 // The stream goes on.
-                Err(WatchError::Unreadable) => Some(event_stream::problem(&WatchError::Unreadable.into())),
+                Err(WatchError::Notice(notice)) => {
+                    // A state that its rate still held back is forgotten with the job.
+                    if notice == Notice::Forgotten {
+                        self.states.held.clear();
+                    }
+                    Some(event_stream::problem(&WatchError::Notice(notice).into()))
+                }
                 // There is no memory left for the job's states. The client reconnects after its `retry`.
                 Err(_) => None,
             },

@@ -7,7 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, Version};
 use milepost_broker::{LogPage, LogPart};
-use milepost_hub::{Mode, Watch, WatchError};
+use milepost_hub::{Mode, Notice, Watch, WatchError};
 use milepost_protocol::{JobId, ProblemType};
 use tokio::time::Instant;
 
@@ -226,7 +226,9 @@ impl Lines {
                         return LogEvent::Ended;
                     }
                     // A job that cannot be read now may still have a log.
-                    Ok(_) | Err(WatchError::Unreadable) => {}
+                    Ok(_) | Err(WatchError::Notice(Notice::Unreadable)) => {}
+                    // The log is forgotten with its job.
+                    Err(WatchError::Notice(Notice::Forgotten)) => return LogEvent::Quiet,
                     // The stream ends. The client reconnects after its `retry`.
                     Err(_) => return LogEvent::Shed,
                 }

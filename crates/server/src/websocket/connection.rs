@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use milepost_hub::Wire;
-use milepost_protocol::{JobId, ProblemType, State, Timestamp};
+use milepost_hub::{Notice, Wire};
+use milepost_protocol::{JobId, State, Timestamp};
 use socket2::Socket;
 
 use super::inbound::Reader;
@@ -11,7 +11,7 @@ use super::log_subscription::LogSubscription;
 use super::session::Session;
 use super::{frame, message};
 use crate::counters::WatchingSocket;
-use crate::response::problem::UNREADABLE;
+use crate::response::problem::notice_problem;
 
 /// A watcher's socket and its state in the shard.
 pub(super) struct Connection {
@@ -79,8 +79,8 @@ impl Wire for Connection {
         frame::text(&message::ping(job, now), out);
     }
 
-    fn unreadable(job: &JobId, now: Timestamp, out: &mut Vec<u8>) {
-        let problem = ProblemType::UnreadableJob.name();
-        frame::text(&message::error(problem, UNREADABLE, Some(job.as_str()), false, now), out);
+    fn notice(notice: Notice, job: &JobId, now: Timestamp, out: &mut Vec<u8>) {
+        let (problem, detail) = notice_problem(notice);
+        frame::text(&message::error(problem.name(), detail, Some(job.as_str()), false, now), out);
     }
 }

@@ -200,6 +200,7 @@ async fn a_deleted_job_is_shown_anew_when_it_is_reported_again() {
     let mut events = open(&server, "/jobs/a/events").await;
     events.next().await;
     assert_eq!(server.request("DELETE", "/jobs/a", "", "").await.status, 204);
+    assert_eq!(events.data().await["type"], "urn:milepost:problem:unknown-job");
     let position = report(&server, "a", "{}").await;
     assert_eq!(events.data().await["position"], position);
 }

@@ -12,6 +12,7 @@ mod conformance;
 mod connections;
 mod credentials;
 mod events;
+mod forgotten;
 mod frames;
 mod handshake;
 mod job_logs;

@@ -104,16 +104,16 @@ async fn a_wait_ends_with_a_newer_state() {
 }
 
 #[tokio::test]
-async fn a_wait_for_a_forgotten_job_ends_when_it_is_reported_again() {
+async fn a_wait_ends_when_the_job_is_forgotten_and_reported_again() {
     let server = Server::start().await;
     report(&server, "{}").await;
     let seen = format!("\"{}\"", report(&server, "{}").await);
     let asking = get_unless(&server, "?wait=60", &seen);
-    let anew = async {
-        assert_eq!(server.request("DELETE", "/jobs/a", "", "").await.status, 204);
-        report(&server, r#"{"progress":0.75}"#).await
-    };
-    let answer = meanwhile(&server, asking, anew).await;
+    let deleted = server.request("DELETE", "/jobs/a", "", "");
+    let answer = meanwhile(&server, asking, deleted).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (404, "unknown-job"));
+    let asking = get_unless(&server, "?wait=60", &seen);
+    let answer = meanwhile(&server, asking, report(&server, r#"{"progress":0.75}"#)).await;
     assert_eq!((answer.status, &answer.json()["progress"]), (200, &json!(0.75)));
 }
 

@@ -265,6 +265,7 @@ async fn a_deleted_job_stays_subscribed() {
     subscribe(&mut watcher, json!({ "job_id": "a" })).await;
     watcher.next().await;
     assert_eq!(server.request("DELETE", "/jobs/a", "", "").await.status, 204);
+    assert_eq!(watcher.next().await["problem"], "unknown-job");
     let reported = server.report("a", "{}").await.json();
     assert_eq!(watcher.next().await["position"], reported["position"]);
     watcher.hears_nothing().await;
