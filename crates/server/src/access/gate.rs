@@ -9,9 +9,9 @@ use milepost_access::{
 use milepost_broker::Clock;
 use tokio::sync::watch;
 
+use super::Granted;
 use super::grant::NOBODY;
 use super::jwks::Jwks;
-use super::{Granted, Secret};
 use crate::config::Config;
 use crate::config_error::ConfigError;
 use crate::fingerprint::Fingerprint;
@@ -66,12 +66,10 @@ impl Gate {
         if !config.asks_for_credentials() {
             return Ok(None);
         }
-        let secret =
-            |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
         let sources = Sources {
-            key: secret(&config.key),
+            key: config.key().map(str::to_owned),
             keys_file: config.keys_file.clone(),
-            token_secret: secret(&config.token_secret),
+            token_secret: config.token_secret.as_ref().map(|it| it.expose().to_owned()),
             token_keys: config.token_keys.clone(),
             rules: TokenRules {
                 issuer: config.token_issuer.clone(),

@@ -16,13 +16,24 @@ impl Config {
             || self.token_jwks_url.is_some()
     }
 
+    /// The key without white space around it, as clients send it (RFC 9110, section 5.5): a file or a secret of a platform often ends
+    /// in a line break.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.expose().trim())
+    }
+
     pub(crate) fn check_access(&self) -> Result<(), ConfigError> {
-        let too_short = self.key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY);
-        if too_short {
-            let error = format!(
-                "key is too short; it must have at least {MIN_KEY} characters: openssl rand -hex 32"
-            );
-            return Err(ConfigError::new(error));
+        if let Some(key) = self.key() {
+            if key.len() < MIN_KEY {
+                let error = format!(
+                    "key is too short; it must have at least {MIN_KEY} characters: openssl rand -hex 32"
+                );
+                return Err(ConfigError::new(error));
+            }
+            if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                let error = "key has a character that no header may have; use the letters, digits and punctuation of ASCII";
+                return Err(ConfigError::new(error.to_owned()));
+            }
         }
         let short_secret = self
             .token_secret

@@ -10,7 +10,7 @@ use http::{StatusCode, Version};
 use milepost_broker::Reported;
 use milepost_hub::{Mode, WatchError};
 use milepost_protocol::{
-    Action, JobId, MAX_REQUEST_TEXT_BYTES, Position, ProblemType, Request, Requested,
+    Action, Attribute, JobId, MAX_REQUEST_TEXT_BYTES, Position, ProblemType, Request, Requested,
     State as JobState, Status, Timestamp, Update,
 };
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use super::accepted::{Accepted, requested};
 use crate::access::foreign_page::NotForeign;
+use crate::access::{Ending, Grant};
 use crate::instance::Instance;
 use crate::limits::Meter;
 use crate::openapi;
@@ -32,7 +33,8 @@ use crate::response::problem::{Outcome, Refused};
 /// More than a request may have.
 const MAX_BODY_BYTES: usize = 4_096;
 
-/// How long a worker must have ignored a request before an operator may end its job.
+/// How long a worker must have ignored a request to cancel, or must have been silent if it takes none, before an operator may end
+/// its job.
 const ABANDON_AFTER: Duration = Duration::from_secs(300);
 
 /// A request to a job's worker.
@@ -41,7 +43,7 @@ const ABANDON_AFTER: Duration = Duration::from_secs(300);
 #[schema(examples(json!({"action": "cancel", "by": "alice", "reason": "wrong input"})))]
 pub(crate) struct Requesting {
     /// `cancel`, `pause` or `resume`; or `abandon`, which ends a job that was requested to cancel at least five minutes
-    /// ago.
+    /// ago, or that takes no requests and has not been reported for five minutes.
     action: String,
     /// Who requests it, for people.
     #[schema(max_length = 256, nullable = false)]
@@ -119,7 +121,7 @@ pub(crate) async fn request(
     Ok((StatusCode::ACCEPTED, json(&Accepted::from(&reported))).into_response())
 }
 
-/// Ends a job whose worker did not answer for five minutes. The worker's own end wins if it comes first.
+/// Ends a job whose worker did not answer, or did not report, for five minutes. The worker's own end wins if it comes first.
 async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Reported> {
     let state = instance.broker.state(job).await?.ok_or_else(|| Refused::unknown_job(job))?;
     check_patience(&state, instance.clock.now())?;
@@ -134,22 +136,31 @@ async fn abandon(instance: &Instance, job: &JobId, by: Requesting) -> Outcome<Re
     Ok(instance.broker.report(update).await?)
 }
 
-/// Refuses to abandon a job whose worker still has time to cancel. The broker refuses a job that has ended.
+/// Refuses to abandon a job whose worker still has time to cancel, or to report. The broker refuses a job that has ended.
 fn check_patience(state: &JobState, now: Timestamp) -> Outcome<()> {
-    let since = state.requested().filter(|_| state.requested_action() == Some(Action::Cancel));
-    let since = since.and_then(requested_at);
+    let takes_requests = state.attribute(Attribute::Cancellable) == Some("true");
+    let since = if takes_requests {
+        let requested = state.requested();
+        let requested = requested.filter(|_| state.requested_action() == Some(Action::Cancel));
+        requested.and_then(requested_at)
+    } else {
+        state.view().last_seen_at.and_then(|at| Timestamp::parse(&at))
+    };
     let waited = since.map(|since| now.since(since));
-    if !state.status().is_end() && waited.is_none_or(|waited| waited < ABANDON_AFTER) {
-        let detail = match waited {
-            None => "request to cancel the job before you abandon it".to_owned(),
-            Some(waited) => format!(
-                "its worker may still answer the request to cancel for {} s",
-                ABANDON_AFTER.saturating_sub(waited).as_secs() + 1
-            ),
-        };
-        return Err(Refused::new(ProblemType::NotCancellable, detail));
+    if state.status().is_end() || waited.is_some_and(|waited| waited >= ABANDON_AFTER) {
+        return Ok(());
     }
-    Ok(())
+    let left = ABANDON_AFTER.saturating_sub(waited.unwrap_or_default()).as_secs() + 1;
+    let detail = match waited {
+        Some(_) if takes_requests => {
+            format!("its worker may still answer the request to cancel for {left} s")
+        }
+        None if takes_requests => "request to cancel the job before you abandon it".to_owned(),
+        _ => format!(
+            "its worker takes no requests; if it stays silent, the job can be abandoned in {left} s"
+        ),
+    };
+    Err(Refused::new(ProblemType::NotCancellable, detail))
 }
 
 fn requested_at(requested: &str) -> Option<Timestamp> {
@@ -175,6 +186,7 @@ pub(crate) async fn pending(
     NamedJob(job): NamedJob,
     RawQuery(query): RawQuery,
     version: Version,
+    grant: Grant,
 ) -> Outcome<Response> {
     let job = JobId::parse(&job)?;
     let (mut wait, mut after) = (Duration::ZERO, None);
@@ -199,6 +211,7 @@ pub(crate) async fn pending(
     let mut state = instance.broker.state(&job).await?.ok_or_else(|| Refused::unknown_job(&job))?;
     if !wait.is_zero() && !is_newer(&state) {
         let _counted = instance.count_stream(version)?;
+        let mut ending = Ending::of(&grant, &instance);
         let mut watch = instance.hub.watch(&job, Some(state.position()), Mode::Latest).await?;
         let newer = async {
             loop {
@@ -212,6 +225,7 @@ pub(crate) async fn pending(
         tokio::select! {
             newest = newer => state = newest?,
             () = tokio::time::sleep(wait) => {}
+            why = ending.wait() => return Err(Refused::new(ProblemType::Unauthenticated, why)),
             () = instance.drain.begun() => {}
         }
     }
@@ -245,5 +259,18 @@ mod tests {
         let Ok(Fold::New(state)) = requested else { panic!("{requested:?}") };
         assert!(detail(&state, at(309)).contains("for 2 s"), "{}", detail(&state, at(309)));
         assert!(check_patience(&state, at(310)).is_ok());
+    }
+
+    #[test]
+    fn a_job_that_takes_no_requests_may_be_abandoned_once_silent() {
+        let job = JobId::parse("a").unwrap();
+        let begun = Timestamp::parse("2024-01-01T00:00:00Z").unwrap();
+        let at = |seconds: i64| Timestamp::from_micros(begun.as_micros() + seconds * 1_000_000);
+        let update = Update::parse(Some(&job), b"{}").unwrap();
+        let reported = milepost_protocol::fold(None, &update, Origin::Report, Epoch(1), at(0));
+        let Ok(Fold::New(state)) = reported else { panic!("{reported:?}") };
+        let detail = check_patience(&state, at(299)).unwrap_err().json();
+        assert!(detail.contains("takes no requests") && detail.contains("in 2 s"), "{detail}");
+        assert!(check_patience(&state, at(300)).is_ok());
     }
 }

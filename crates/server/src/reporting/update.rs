@@ -179,12 +179,15 @@ fn parse_line(line: &[u8], config: &Config, grant: &Grant) -> Outcome<Update> {
     permitted(Update::parse(None, line)?, grant)
 }
 
-/// The update, if its job may be reported.
+/// The update, if its job may be reported, and the job that it names as the parent: a child changes its parent's state, and may end it.
 fn permitted(update: Update, grant: &Grant) -> Outcome<Update> {
-    if grant.may_report(update.job()) {
+    let detail = if !grant.may_report(update.job()) {
+        format!("the credential does not allow reporting {}", update.job())
+    } else if let Some(parent) = update.parent().filter(|parent| !grant.may_report(parent)) {
+        format!("the credential does not allow reporting {parent}, the job's parent")
+    } else {
         return Ok(update);
-    }
-    let detail = format!("the credential does not allow reporting {}", update.job());
+    };
     Err(Refused::new(ProblemType::Forbidden, detail))
 }
 

@@ -462,12 +462,13 @@ async fn streams_and_polls_end_with_their_token() {
     // With keepalives in between.
     let server = Server::with(Config { ping_interval: 0.25, ..guarded() }).await;
     report(&server, "a", KEY).await;
-    let short = token(watches(&["a"]), 1.2);
+    let short = token(Permissions { report: patterns(&["a"]), ..watches(&["a"]) }, 1.2);
     let position = get(&server, "/jobs/a", KEY).await.header("etag").unwrap().to_owned();
     let poll = async {
         let headers = format!("{}if-none-match: {position}\r\n", bearer(&short));
         server.request("GET", "/jobs/a?wait=30", &headers, "").await
     };
+    let requests = get(&server, "/jobs/a/requests?wait=30", &short);
     let stream = async {
         let path = format!("/jobs/a/events?token={short}");
         let mut events = Events::open(&server, &path, "").await;
@@ -477,10 +478,59 @@ async fn streams_and_polls_end_with_their_token() {
         }
         last.unwrap()
     };
-    let (poll, last) = within("both to end", async { tokio::join!(poll, stream) }).await;
-    assert_eq!(poll.problem(), "unauthenticated");
+    let all = async { tokio::join!(poll, requests, stream) };
+    let (poll, requests, last) = within("all of them to end", all).await;
+    for polled in [poll, requests] {
+        assert_eq!((polled.status, polled.problem().as_str()), (401, "unauthenticated"));
+    }
     assert_eq!(last.name.as_deref(), Some("unauthenticated"));
     assert_eq!(get(&server, "/jobs/a/events", &short).await.status, 401);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_may_have_white_space_around_it_and_nothing_odd() {
+    let key = Some(Secret::new(format!(" {KEY}\r\n")));
+    let server = Server::with(Config { key, ..quick() }).await;
+    assert_eq!(report(&server, "a", KEY).await.status, 200);
+    assert_eq!(get(&server, "/jobs/a", &KEY[1..]).await.status, 401);
+    server.stop().await;
+    for (odd, problem) in [
+        ("a key of a line\nand another one", "no header may have"),
+        ("ключ, который достаточно длинный", "no header may have"),
+        (" short, but for the end            ", "too short"),
+    ] {
+        let error = Config::check_setting("key", odd.into()).unwrap_err().to_string();
+        assert!(error.contains(problem) && !error.contains(odd.trim()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_needs_a_parent_that_its_reporter_may_report() {
+    let server = Server::with(guarded()).await;
+    let parent = r#"{"complete_when":"all_ended","children_expected":1}"#;
+    for job in ["user:1:p", "user:2:p"] {
+        let path = format!("/jobs/{job}");
+        assert_eq!(server.request("POST", &path, &bearer(KEY), parent).await.status, 200);
+    }
+    let mine = Permissions { report: patterns(&["user:1:*"]), ..Permissions::default() };
+    let mine = bearer(&token(mine, 60.0));
+    let child =
+        |parent| format!(r#"{{"job_id":"user:1:c","parent_id":"{parent}","status":"failed"}}"#);
+    let refused = server.request("POST", "/jobs/user:1:c", &mine, &child("user:2:p")).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (403, "forbidden"));
+    assert!(refused.body.contains("user:2:p"), "{}", refused.body);
+    let line = server.request("POST", "/updates", &mine, &child("user:2:p")).await;
+    assert_eq!(line.json()["type"], "urn:milepost:problem:forbidden");
+    assert_eq!(
+        server.request("POST", "/jobs/user:1:c", &mine, &child("user:1:p")).await.status,
+        200
+    );
+    let failed =
+        async |job| get(&server, &format!("/jobs/{job}"), KEY).await.json()["status"] == "failed";
+    until("its own parent to end", async || failed("user:1:p").await).await;
+    let other = get(&server, "/jobs/user:2:p", KEY).await.json();
+    assert_eq!((&other["status"], &other["children"]), (&json!("processing"), &Value::Null));
     server.stop().await;
 }
 
