@@ -498,7 +498,7 @@ async fn a_key_may_have_white_space_around_it_and_nothing_odd() {
     for (odd, problem) in [
         ("a key of a line\nand another one", "no header may have"),
         ("ключ, который достаточно длинный", "no header may have"),
-        (" short, but for the end            ", "too short"),
+        (" short with spaces        ", "too short"),
     ] {
         let error = Config::check_setting("key", odd.into()).unwrap_err().to_string();
         assert!(error.contains(problem) && !error.contains(odd.trim()), "{error}");
