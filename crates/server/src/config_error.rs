@@ -25,11 +25,23 @@ impl From<toml::de::Error> for ConfigError {
         let mismatch = ["invalid type: ", "invalid value: "]
             .into_iter()
             .find_map(|kind| message.strip_prefix(kind)?.rsplit_once(", expected "));
+        if let Some((found, choices)) = message
+            .strip_prefix("unknown variant ")
+            .and_then(|rest| rest.rsplit_once(", expected "))
+        {
+            let text =
+                format!("is {}; it must be {}", found.replace('`', "\""), choices.replace('`', ""));
+            return Self::new(text);
+        }
         match mismatch {
             Some((found, expected)) => Self {
                 text: format!("is {}; it must be {}", value(found), in_words(expected)),
                 is_of_type: true,
             },
+            // The only setting that serde reads as an address with its port.
+            None if message == "invalid socket address syntax" => {
+                Self::new("is no address; it must be like 127.0.0.1:9184".to_owned())
+            }
             None => Self::new(message.to_owned()),
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     listen: Option<String>,
     /// The port to listen on; 0 is any free port
     #[arg(long, conflicts_with = "listen")]
-    port: Option<u16>,
+    port: Option<String>,
     /// The directory for states that survive a restart
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -149,8 +149,8 @@ impl Args {
         if let Some(listen) = &self.listen {
             flags.extend(settings::listen(listen)?);
         }
-        if let Some(port) = self.port {
-            flags.push(Flag::of("port", port.to_string()));
+        if let Some(port) = &self.port {
+            flags.push(Flag::of("port", port));
         }
         if let Some(directory) = &self.data_dir {
             flags.push(Flag::of("data_dir", directory.to_string_lossy()));

@@ -80,6 +80,9 @@ pub(crate) enum SettingsError {
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::File { path, source } if source.kind() == io::ErrorKind::InvalidData => {
+                write!(f, "{}: it is not UTF-8", path.display())
+            }
             Self::File { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Syntax { path, line, problem } => {
                 write!(f, "{}:{line}: {problem}", path.display())
@@ -428,6 +431,14 @@ mod tests {
             ("hosts = 5", "FILE: hosts is 5; it must be a list"),
             ("hosts = [5]", "FILE: hosts is 5; it must be a text"),
             ("data_dir = 5", "FILE: data_dir is 5; it must be a text"),
+            (
+                "metrics_address = \"x\"",
+                "FILE: metrics_address is no address; it must be like 127.0.0.1:9184",
+            ),
+            (
+                "client_address_header = \"x\"",
+                "FILE: client_address_header is \"x\"; it must be x-forwarded-for or forwarded",
+            ),
         ] {
             assert_eq!(error(file, &[], &[]), problem);
         }
