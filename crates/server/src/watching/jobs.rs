@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use milepost_broker::{Jobs, JobsQuery, Keyword, MAX_CONSIDERED};
-use milepost_protocol::{Health, State as JobState, Status};
+use milepost_protocol::{Health, JobId, State as JobState, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -267,7 +267,11 @@ impl ListQuery {
             "prefix" => query.prefix = value,
             "name" => query.keywords.push(Keyword::Name(value.into())),
             "tag" => query.keywords.push(Keyword::Tag(value.into())),
-            "parent" => query.keywords.push(Keyword::Parent(value.into())),
+            "parent" => {
+                let parent = JobId::parse(&value).ok();
+                expect("parent", &value, parent, "it must be a job id")?;
+                query.keywords.push(Keyword::Parent(value.into()));
+            }
             "q" => query.text = value,
             "sort" => self.sort = parse_sort(&value)?,
             "counts" => {

@@ -155,6 +155,8 @@ async fn a_parameter_that_is_none_is_refused() {
     let cases = [
         ("?limit=0", "limit"),
         ("?limit=1001", "limit"),
+        ("?parent=a/b", "parent"),
+        ("?parent=", "parent"),
         ("?limit=-1", "limit"),
         ("?limit=ten", "limit"),
         ("?limit=", "limit"),
