@@ -298,6 +298,26 @@ for (const width of [768, 1024]) {
   });
 }
 
+test('what a row has no room for does not cover its bar', async () => {
+  await server.report('long', {
+    name: 'a-name-that-is-long', tags: ['a-tag-that-is-long', 'another-one'], stage: 'a stage that is long', message: 'A message that is long', progress: 0.5,
+    metadata: { large: 1e308 },
+  });
+  for (const width of [1000, 1200, 1600]) {
+    const page = await open('/', { viewport: { width, height: 600 } });
+    await reads(page, row('long'), '50 %');
+    const covered = await page.locator(`${row('long')} .bar`).evaluate((bar) => {
+      const { left, top, height } = bar.getBoundingClientRect();
+      return document.elementFromPoint(left + 12, top + height / 2)?.closest('.doing') !== null;
+    });
+    assert.equal(covered, false, `${width}`);
+    await page.close();
+  }
+  const page = await open('/?job=long');
+  await reads(page, '[data-part="metadata-section"]', /1e\+308/);
+  noFaults();
+});
+
 test('a filtered list has each job once, also after new ones came', async () => {
   await server.reportMany(Array.from({ length: 300 }, (_, index) => ({ job_id: `film:${index}`, status: index % 3 ? 'completed' : 'processing' })));
   const page = await open('/?status=active');

@@ -64,7 +64,8 @@ class Leaf {
     part.dataset.type = value === null ? 'null' : typeof value;
     part.removeAttribute('title');
     if (typeof value === 'number') {
-      write(part, number.format(value));
+      // Three hundred zeros tell nobody more than an exponent.
+      write(part, Math.abs(value) < 1e21 ? number.format(value) : String(value));
       part.title = String(value);
     } else if (isWebAddress(value)) {
       const link = element('a', value);
