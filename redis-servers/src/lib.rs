@@ -40,9 +40,9 @@ pub use server::{Data, PROGRAM_VARIABLE, Server};
 use std::time::{Duration, Instant};
 
 /// Anything that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until `check` returns something. Panics with `what` in the message if that takes more than 30 s.
+/// Waits until `check` returns something. Panics with `what` in the message if that takes more than 60 s.
 fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

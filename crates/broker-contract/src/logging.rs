@@ -77,7 +77,7 @@ pub async fn a_log_is_bounded_and_marks_the_gap(setup: impl AsyncFn(Settings) ->
 }
 
 pub async fn a_log_goes_with_its_job(setup: impl AsyncFn(Settings) -> Harness) {
-    let it = setup(Settings { ttl: Duration::from_secs(1), ..Settings::default() }).await;
+    let it = setup(Settings { ttl: Duration::from_secs(5), ..Settings::default() }).await;
     let job = it.job("a");
     let part = LogPart { after: None, most: 1 };
     let refused = it.logs().append_log(&job, vec![line("x")]).await;
@@ -87,11 +87,11 @@ pub async fn a_log_goes_with_its_job(setup: impl AsyncFn(Settings) -> Harness) {
     let first = append(&it, &job, &["x"]).await.end;
     it.broker().forget(&job).await.expect("the backend answers");
     assert_eq!(it.logs().log(&job, part).await, Ok(None));
-    it.report(&job, r#"{"ttl":1}"#).await;
+    it.report(&job, r#"{"ttl":5}"#).await;
     assert_eq!(page(&it, &job, None, 1).await.log, Appended::default());
     let second = append(&it, &job, &["y"]).await.end;
     assert_ne!(first, second);
-    it.pass(2);
+    it.pass(6);
     assert_eq!(it.logs().log(&job, part).await, Ok(None));
     it.report(&job, "{}").await;
     // A reader with a position of the forgotten log learns that lines are missing, and starts over.

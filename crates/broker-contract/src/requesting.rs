@@ -47,7 +47,7 @@ pub async fn a_request_stands_when_health_changes(setup: impl AsyncFn(Settings) 
     let it = setup(Settings::default()).await;
     let job = it.job("a");
     let recorder = it.attach(&job).await;
-    it.report(&job, r#"{"cancellable":true,"stall_after":0.5,"progress":0.5}"#).await;
+    it.report(&job, r#"{"cancellable":true,"stall_after":3,"progress":0.5}"#).await;
     let requested = it.broker().request(&job, asked(Action::Pause, "me")).await;
     let paused = requested.expect("the request is accepted").state;
     eventually("the job is stalled", || async {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fake_server::{FakeServer, Mode};
+use fake_server::{FakeServer, Mode, PATIENCE};
 use futures_util::StreamExt;
 use milepost_reporter::{Builder, InvalidUrl, Job, Notice, ProgressReporter, Reporter};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ impl Notices {
     }
 
     fn wait_for(&self, wanted: impl Fn(&Notice) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while self.count(&wanted) == 0 {
             assert!(Instant::now() < deadline, "it was not said: {:?}", self.all());
             std::thread::sleep(Duration::from_millis(2));
@@ -46,7 +46,7 @@ fn builder() -> (Builder, Notices) {
     let into = notices.clone();
     let builder = Reporter::builder()
         .interval(Duration::from_millis(20))
-        .flush_timeout(Duration::from_secs(10))
+        .flush_timeout(PATIENCE)
         .on_notice(move |notice| into.0.lock().unwrap().push(notice.clone()));
     (builder, notices)
 }
@@ -95,7 +95,7 @@ fn a_job_is_seen_from_its_beginning_to_its_end() {
     assert!(milepost_protocol::Timestamp::parse(clock).is_some(), "{clock}");
 
     job.complete_with(json!({"video_url": "https://cdn.example.com/video.mp4"}));
-    assert!(reporter.flush(Duration::from_secs(10)));
+    assert!(reporter.flush(PATIENCE));
     let updates = server.updates("video-42");
     let end = updates.last().unwrap();
     assert_eq!(end["status"], "completed");
@@ -147,7 +147,7 @@ fn a_job_that_is_dropped_without_an_outcome_has_failed() {
     let job = reporter.job("a");
     let other = job.clone();
     drop(job);
-    assert!(reporter.flush(Duration::from_secs(10)));
+    assert!(reporter.flush(PATIENCE));
     assert!(server.updates("a").iter().all(is_processing));
     drop(other);
     let end = server.wait_for("a", |u| u["status"] == "failed");
@@ -459,7 +459,7 @@ fn an_attempt_that_is_over_is_not_reported_to_any_more() {
         job.inc(1);
         job.stage(&format!("stage {n}"));
     }
-    assert!(reporter.flush(Duration::from_secs(10)));
+    assert!(reporter.flush(PATIENCE));
     job.complete();
     reporter.close();
     assert_eq!(server.requests().len(), 1);
@@ -475,7 +475,7 @@ fn a_rejected_update_is_notified_once() {
     notices.wait_for(|n| matches!(n, Notice::Rejected { .. }));
     for _ in 0..5 {
         job.inc(1);
-        assert!(reporter.flush(Duration::from_secs(10)));
+        assert!(reporter.flush(PATIENCE));
     }
     job.complete();
     reporter.close();
@@ -497,7 +497,7 @@ fn jobs_that_change_together_go_in_one_request() {
     server.stop();
     notices.wait_for(is_failing);
     let server = FakeServer::start_at(address);
-    while !reporter.flush(Duration::from_secs(10)) {}
+    while !reporter.flush(PATIENCE) {}
     let requests = server.requests();
     assert_eq!(requests, [("/updates".to_owned(), 101)]);
     for job in jobs {
@@ -515,7 +515,7 @@ fn each_job_of_a_batch_has_its_own_outcome() {
     let server = FakeServer::start();
     let (reporter, _) = connect(&server);
     reporter.job("ended").complete();
-    assert!(reporter.flush(Duration::from_secs(10)));
+    assert!(reporter.flush(PATIENCE));
     let address = server.address();
     let (builder, notices) = builder();
     let other = builder.connect(&format!("http://{address}")).unwrap();
@@ -558,7 +558,7 @@ fn at_the_bound_new_jobs_are_dropped_and_ended_ones_evicted() {
     }
     assert_eq!(notices.all(), [Notice::TooManyJobs { limit: 2 }]);
     one.complete();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while reporter.job("three").id().is_none() {
         assert!(Instant::now() < deadline, "no room was made");
         std::thread::sleep(Duration::from_millis(2));
@@ -651,7 +651,7 @@ fn a_redirect_that_keeps_the_method_is_followed() {
     let front = FakeServer::with_mode(Mode::Redirect { status: 308, to: server.url() });
     let (reporter, notices) = connect(&front);
     reporter.job("a").complete();
-    assert!(reporter.flush(Duration::from_secs(10)));
+    assert!(reporter.flush(PATIENCE));
     assert_eq!(server.updates("a").pop().unwrap()["status"], "completed");
     assert_eq!(notices.all(), []);
 }
@@ -713,7 +713,7 @@ fn a_closed_reporter_takes_nothing_and_says_so_once() {
     reporter.job("b").complete();
     under_way.complete();
     assert_eq!(notices.all(), [Notice::Closed]);
-    assert!(reporter.flush(Duration::from_secs(10)));
+    assert!(reporter.flush(PATIENCE));
     assert_eq!(server.updates("a"), Vec::<Value>::new());
 }
 

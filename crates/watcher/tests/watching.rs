@@ -10,7 +10,7 @@ use milepost_watcher::{
     Connection, ConnectionError, Event, Mode, Rejection, Watch, Watcher, Watches,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -18,10 +18,16 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 /// No test waits that long unless it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONNECTED: &str =
     r#"{"type":"connected","job_id":"a","message":"","timestamp":"","known":true}"#;
+
+/// A watcher that comes back quickly.
+fn watcher(url: &str) -> Watcher {
+    let moment = Duration::from_millis(1);
+    Watcher::new(url).unwrap().backoff(moment, moment).silence(PATIENCE)
+}
 
 /// A server whose script is the test itself.
 struct Server {
@@ -37,12 +43,8 @@ impl Server {
         format!("http://{}", self.listener.local_addr().unwrap())
     }
 
-    /// A watcher of it that comes back quickly.
     fn watcher(&self) -> Watcher {
-        Watcher::new(&self.url())
-            .unwrap()
-            .backoff(Duration::from_millis(1), Duration::from_millis(1))
-            .silence(PATIENCE)
+        watcher(&self.url())
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -381,13 +383,12 @@ async fn a_server_that_accepts_and_never_answers_is_left() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_tried_until_it_is() {
-    let server = Server::start().await;
-    let address = server.listener.local_addr().unwrap();
-    let watcher = server.watcher();
-    drop(server);
-    let mut watch = watcher.watch(job("a"));
+    // Nobody else gets the port before somebody listens there.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let mut watch = watcher(&format!("http://{}", socket.local_addr().unwrap())).watch(job("a"));
     assert!(matches!(watch.next_loss().await, ConnectionError::Unreachable(_)));
-    let server = Server { listener: TcpListener::bind(address).await.unwrap() };
+    let server = Server { listener: socket.listen(8).unwrap() };
     server.greet().await;
     while watch.next_connection().await != Connection::Connected {}
 }

@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { Job, ProgressReporter, flush, job, watchToken } from 'milepost/reporter';
 
+import { freePort } from '../../../e2e/port.js';
 import { until } from './server.js';
 
 let received = [];
@@ -29,7 +30,7 @@ const refused = (name, status, detail) => ({ type: `urn:milepost:problem:${name}
 let server;
 let url;
 
-const listen = (port = 0) => new Promise((resolve) => {
+const listen = (port) => new Promise((resolve) => {
   server = createServer((request, response) => {
     let body = '';
     authorized.push(request.headers.authorization);
@@ -49,7 +50,8 @@ const close = () => new Promise((resolve) => {
 });
 beforeEach(async () => {
   [received, warned, status, page, headers, asked, authorized, outcome] = [[], [], 200, undefined, {}, [], [], () => ({})];
-  await listen();
+  // While it is down, no connection may get its port.
+  await listen(await freePort());
 });
 afterEach(close);
 

@@ -10,7 +10,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use milepost_redis_servers::free_port;
 use serde_json::{Value, json};
+
+/// Nothing here takes as long, unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the server does with requests.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,11 +69,16 @@ struct State {
 
 impl FakeServer {
     pub(crate) fn start() -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+        let listener = (0..100).find_map(|_| TcpListener::bind(("127.0.0.1", free_port())).ok());
+        Self::on(listener.expect("a free port"))
     }
 
+    /// At the address of one that has stopped. No connection gets such a port meanwhile.
     pub(crate) fn start_at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).expect("the port is free");
+        Self::on(TcpListener::bind(address).expect("the port is free"))
+    }
+
+    fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -148,7 +157,7 @@ impl FakeServer {
     }
 
     fn wait_until<T>(&self, mut found: impl FnMut(&State) -> Option<T>) -> T {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.state.lock().unwrap();
         loop {
             if let Some(value) = found(&state) {

@@ -8,7 +8,7 @@ use milepost_reporter::{Builder, Notice, ProgressReporter, Reporter};
 use serde_json::Value;
 
 /// Nothing here takes as long, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the reporter had to say.
 #[derive(Clone, Default)]

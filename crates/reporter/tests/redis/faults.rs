@@ -7,7 +7,7 @@ use milepost_redis_servers::{Data, Options, Proxy, Server, Way};
 use milepost_reporter::{Job, Notice};
 
 use crate::bench::{
-    builder, connect, eventually, is_delayed, is_failing, is_recovered, stored, wait_for,
+    PATIENCE, builder, connect, eventually, is_delayed, is_failing, is_recovered, stored, wait_for,
     wait_for_end,
 };
 
@@ -91,7 +91,7 @@ fn a_black_hole_delays_neither_the_job_nor_its_exit() {
     let job = reporter.job("a");
     job.stage("before");
     wait_for(&server, "a", |state| state["stage"] == "before");
-    assert!(reporter.flush(Duration::from_secs(30)));
+    assert!(reporter.flush(PATIENCE));
     // With so little time a slow machine may have failed, too.
     let before = notices.all().len();
     proxy.hold(Way::ToClient);

@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::limits::metric;
 use crate::support::{Response, Server, drain, quick, until, within};
 
-type Sender = http2::SendRequest<Full<Bytes>>;
+pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
 
 /// An HTTP/2 connection whose client reads nothing but what it asks for, of a window of so many bytes.
-async fn http2_connection(server: &Server, window: u32) -> Sender {
+pub(crate) async fn http2_connection(server: &Server, window: u32) -> Sender {
     let stream = server.connect().await;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window).initial_connection_window_size(1 << 20);
@@ -24,7 +24,7 @@ async fn http2_connection(server: &Server, window: u32) -> Sender {
     sender
 }
 
-fn get(path: &str) -> http::Request<Full<Bytes>> {
+pub(crate) fn http2_get(path: &str) -> http::Request<Full<Bytes>> {
     http::Request::get(format!("http://t{path}")).body(Full::default()).unwrap()
 }
 
@@ -50,13 +50,13 @@ async fn a_client_that_reads_nothing_is_given_up() {
     unread.write_all(b"GET /jobs?limit=1000 HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
     // HTTP/2: the socket is read, but the stream's window stays shut.
     let mut sender = http2_connection(&server, 0).await;
-    let response = sender.send_request(get("/jobs/j0")).await.unwrap();
+    let response = sender.send_request(http2_get("/jobs/j0")).await.unwrap();
     assert_eq!(response.status(), 200);
     until("both to be given up", async || open_sockets(&server).await == 1).await;
     assert_eq!(metric(&server, "", "milepost_timeouts_total{of=\"response\"}").await, 2);
     // A connection that waits for a newer state is not closed.
     let mut sender = http2_connection(&server, 65_535).await;
-    let mut events = sender.send_request(get("/jobs/quiet/events")).await.unwrap();
+    let mut events = sender.send_request(http2_get("/jobs/quiet/events")).await.unwrap();
     for _ in 0..2 {
         assert!(within("a keepalive", events.frame()).await.unwrap().is_ok());
     }
@@ -89,18 +89,18 @@ async fn streams_that_watch_count_as_connections() {
     let mut sender = http2_connection(&server, 65_535).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        let response = sender.send_request(get("/jobs/a/events")).await.unwrap();
+        let response = sender.send_request(http2_get("/jobs/a/events")).await.unwrap();
         assert_eq!(response.status(), 200);
         held.push(response);
     }
     for path in ["/jobs/a/events", "/jobs/b?wait=60"] {
-        let refused = sender.send_request(get(path)).await.unwrap();
+        let refused = sender.send_request(http2_get(path)).await.unwrap();
         assert_eq!(refused.status(), 503);
         let problem = refused.into_body().collect().await.unwrap().to_bytes();
         assert!(problem.windows(20).any(|part| part == b"too-many-connections"));
     }
     // What answers at once is no watcher.
-    assert_eq!(sender.send_request(get("/jobs/a")).await.unwrap().status(), 200);
+    assert_eq!(sender.send_request(http2_get("/jobs/a")).await.unwrap().status(), 200);
     drop(held);
     drop(sender);
     server.stop().await;

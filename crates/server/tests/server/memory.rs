@@ -7,6 +7,7 @@ use milepost_server::{Config, ProcessMemory, Secret};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::connections::{http2_connection, http2_get};
 use crate::credentials::{KEY, bearer, get, report};
 use crate::support::{Response, Server, quick, until, within};
 
@@ -120,21 +121,21 @@ async fn operators_are_answered_when_no_memory_is_left_for_others() {
         let path = format!("/jobs/j{n}");
         assert_eq!(server.request("POST", &path, &bearer(KEY), &update).await.status, 200);
     }
-    // Lists that nobody reads, until the share has no room for another part of one.
-    let list = format!("GET /jobs?limit=1000 HTTP/1.1\r\nhost: t\r\n{}\r\n", bearer(KEY));
+    // Lists that nobody reads, until the share has no room for another part of one. With a window that stays shut, each is
+    // held at its first part: one that needs another part without room for it is broken off, and gives its room back.
     let mut unread = Vec::new();
-    let refusal = loop {
+    loop {
         assert!(unread.len() < 200, "the share has 4 MiB, and a part of a list 128 KiB");
-        let mut stream = server.connect().await;
-        stream.write_all(list.as_bytes()).await.unwrap();
-        let mut start = [0; 1024];
-        let read = within("an answer", stream.read(&mut start)).await.unwrap();
-        let answer = String::from_utf8_lossy(&start[..read]).into_owned();
-        if !answer.starts_with("HTTP/1.1 200") {
-            break Response::parse(answer.as_bytes());
+        let mut sender = http2_connection(&server, 0).await;
+        let mut request = http2_get("/jobs?limit=1000");
+        request.headers_mut().insert("authorization", format!("Bearer {KEY}").parse().unwrap());
+        let list = within("an answer", sender.send_request(request)).await.unwrap();
+        if list.status() != 200 {
+            break;
         }
-        unread.push(stream);
-    };
+        unread.push((sender, list));
+    }
+    let refusal = get(&server, "/jobs?limit=1000", KEY).await;
     assert_eq!((refusal.status, refusal.problem().as_str()), (503, "server-full"));
     assert!(refusal.header("retry-after").is_some());
     for path in ["/livez", "/health", "/readyz"] {

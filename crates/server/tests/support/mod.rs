@@ -24,7 +24,7 @@ pub(crate) use events::{Event, Events};
 pub(crate) use raw::{Frame, Raw, handshake, masked};
 
 /// Long enough for anything that does happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that does happen.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
