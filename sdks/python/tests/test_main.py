@@ -32,14 +32,16 @@ def run(folder: Path, code: str, *arguments: str, **environment: str) -> subproc
 
 def test_a_program_with_bars_is_one_job(server: LiveServer, job_id: str, tmp_path: Path) -> None:
     (tmp_path / "neighbour.py").write_text("WORDS = 'ab'\n")
+    # It only waits until a watcher can see each bar.
     code = """
-import sys, time
+import sys
+import milepost
 from neighbour import WORDS
 from tqdm import tqdm
 from tqdm.auto import trange
 for epoch in tqdm(WORDS, desc="epoch"):
     for batch in trange(3, desc="inner-bar"):
-        time.sleep(0.1)
+        assert milepost.flush(60)
 print(__name__, sys.argv[1:])
 """
     done = run(tmp_path, code, "--fast", MILEPOST_URL=server.url, MILEPOST_JOB=job_id)

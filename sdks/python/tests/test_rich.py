@@ -139,15 +139,16 @@ def test_a_display_that_is_never_started(server: LiveServer, job_id: str) -> Non
 
 
 def test_a_program_with_rich_needs_no_change(server: LiveServer, job_id: str, tmp_path: Path) -> None:
+    # It only waits until a watcher can see each bar.
     code = """
-import time
+import milepost
 from rich.progress import Progress, track
 for _ in track(range(3), description="reading"):
-    time.sleep(0.05)
+    assert milepost.flush(60)
 with Progress() as progress:
     task = progress.add_task("writing", total=2, progress="a field", name="another")
     progress.update(task, advance=1, progress="its next value", result=1)
-    time.sleep(0.3)
+    assert milepost.flush(60)
 """
     done = run(tmp_path, code, MILEPOST_URL=server.url, MILEPOST_JOB=job_id)
     assert (done.returncode, done.stderr) == (0, "")
