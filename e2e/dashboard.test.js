@@ -318,6 +318,22 @@ test('what a row has no room for does not cover its bar', async () => {
   noFaults();
 });
 
+test('a page says that its job was forgotten, until it is reported again', async () => {
+  const bySocket = await open('/?job=forgotten');
+  const byStream = await open('/?job=forgotten', {}, (page) => {
+    void page.routeWebSocket(/ws/, (socket) => void socket.close());
+  });
+  await server.report('forgotten', { stage: 'encoding', progress: 0.5 });
+  for (const page of [bySocket, byStream]) await reads(page, '.badge', 'Running');
+  await fetch(`${server.url}/jobs/forgotten`, { method: 'DELETE' });
+  for (const page of [bySocket, byStream]) {
+    await reads(page, '.badge', 'Forgotten');
+    await reads(page, '[data-part="aside"]', 'deleted, or its ttl is over');
+  }
+  await server.report('forgotten', { stage: 'encoding', progress: 0.6 });
+  for (const page of [bySocket, byStream]) await reads(page, '.badge', 'Running');
+});
+
 test('a filtered list has each job once, also after new ones came', async () => {
   await server.reportMany(Array.from({ length: 300 }, (_, index) => ({ job_id: `film:${index}`, status: index % 3 ? 'completed' : 'processing' })));
   const page = await open('/?status=active');

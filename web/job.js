@@ -17,6 +17,8 @@ export class Job {
   state = null;
   /** How far it has been in this attempt, 0…1. */
   furthest = 0;
+  /** The server has forgotten it before it ended: deleted, or its `ttl` is over. */
+  isForgotten = false;
   #outlook = new Outlook();
 
   /** @param {string} id */
@@ -31,6 +33,7 @@ export class Job {
   update(state, now) {
     if (state.attempt !== this.state?.attempt) this.furthest = 0;
     this.state = state;
+    this.isForgotten = false;
     this.furthest = Math.max(this.furthest, progressOf(state) ?? 0);
     this.#outlook.note(state, now);
   }
@@ -103,14 +106,15 @@ export class Job {
 
   /** @param {number} now */
   health(now) {
-    return this.#outlook.health(now);
+    return this.isForgotten ? 'lost' : this.#outlook.health(now);
   }
 
   /**
-   * What is wrong with the worker of a running job: `Silent for 12 min`, `No progress for 12 min`, or nothing.
+   * What is wrong with a running job: `Silent for 12 min`, `No progress for 12 min`, that it is forgotten, or nothing.
    * @param {number} now
    */
   trouble(now) {
+    if (this.isForgotten) return 'deleted, or its ttl is over';
     const health = this.health(now);
     if (health === 'lost') return `Silent for ${duration(this.#outlook.silentFor(now) ?? 0)}`;
     return health === 'stalled' ? `No progress for ${duration(this.#outlook.standsFor(now) ?? 0)}` : '';

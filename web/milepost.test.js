@@ -529,6 +529,17 @@ test('a watch shows no state twice and no older one', () => {
   assert.equal(received.at(-1), 'closed');
 });
 
+test('a job that is forgotten is unknown, and stays watched', () => {
+  const { watching, received, socket } = watched();
+  socket().greet();
+  socket().say(state('a-1'));
+  socket().say({ type: 'error', problem: 'unknown-job', message: 'the job was deleted', job_id: 'a' });
+  assert.deepEqual([received, watching.known], [['open', 'a-1', 'unknown'], false]);
+  socket().say(state('b-1'));
+  assert.deepEqual([received.at(-1), watching.known, FakeSocket.all.length], ['b-1', true, 1]);
+  watching.close();
+});
+
 test('a lost connection keeps the state; the end is reported once', () => {
   const { watching, received, socket } = watched();
   assert.equal(watching.connection, 'connecting');

@@ -12,7 +12,7 @@ import { askToSignIn } from './sign-in.js';
  *
  * @typedef {object} Listener
  * @property {(state: State) => void} onState each newer than the one before it of the same job
- * @property {(job: string) => void} onUnknown the server has no state of the job (yet)
+ * @property {(job: string) => void} onUnknown the server has no state of the job (yet), or has forgotten it before it ended
  * @property {(job: string, reason: string) => void} onRefused the job is not watched any more
  * @property {(connection: Connection) => void} onConnection
  */

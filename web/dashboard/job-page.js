@@ -170,6 +170,10 @@ export class JobPage {
   /** @param {string} _ */
   onUnknown(_) {
     if (!this.job.state) this.#showWhyNot('Nobody has reported this job yet. It shows up here as soon as somebody does:');
+    else if (!this.job.hasEnded) {
+      this.job.isForgotten = true;
+      this.page.paintSoon();
+    }
   }
 
   /**
@@ -217,7 +221,7 @@ export class JobPage {
     if (!job.state) return;
     const { now } = this.page.watches;
     const trouble = paintHealth(this.root, job, now, this.page.sign.isLive);
-    const word = trouble ? HEALTH[job.health(now)] : job.word;
+    const word = job.isForgotten ? 'Forgotten' : trouble ? HEALTH[job.health(now)] : job.word;
     write(parts.status, job.state.attempt > 1 ? `${word}, attempt ${job.state.attempt}` : word);
     const { rate, left } = job.outlook(now, paceOf(this.#course.samples));
     write(parts.aside, job.hasEnded ? this.#endedAt() : trouble || [rate, left].filter(Boolean).join(' · '));

@@ -42,6 +42,8 @@ const UNAUTHENTICATED = 4401;
 
 /** The name of the problem of a job that the server cannot read now. */
 const UNREADABLE = 'unreadable-job';
+/** It was forgotten before it ended. */
+const UNKNOWN = 'unknown-job';
 
 const now = () => performance.now();
 
@@ -266,6 +268,7 @@ export class Session {
   #onError({ problem, message = '', job_id: id = '' }) {
     if (!this.#jobs.has(id)) this.#serverError = message;
     else if (problem === UNREADABLE) this.#onUnreadable(id, message);
+    else if (problem === UNKNOWN) this.#onSubscribed(id, false);
     else if (problem === 'forbidden') this.#reject(id, message, 4403);
     else if (/^invalid/.test(problem ?? '')) this.#reject(id, message, 4400);
     // The socket has no room for this job now: it gets requests of its own.
@@ -359,7 +362,7 @@ export class Session {
         else if (event === 'end') job.ended = true;
         else if (event === 'unauthenticated') throw { code: UNAUTHENTICATED, reason: message.detail };
         else if (event === UNREADABLE) this.#onUnreadable(id, message.detail);
-        else if (event) this.#onSubscribed(id, message.known);
+        else if (event) this.#onSubscribed(id, event !== UNKNOWN && message.known);
         else this.#onState(message);
       }
       if (job.ended) return;

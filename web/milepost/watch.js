@@ -33,7 +33,7 @@ import { compare, isEnd } from './state.js';
  * @property {AbortSignal} [signal] closes the watch
  * @property {(state: State) => void} [onState] each newer than the one before
  * @property {(connection: Connection) => void} [onConnection]
- * @property {() => void} [onUnknown] the server has no state of the job (yet)
+ * @property {() => void} [onUnknown] the server has no state of the job (yet), or has forgotten it before it ended
  * @property {(state: State) => void} [onEnd] once for each end, after its `onState`
  * @property {(warning: string) => void} [onWarning] the server cannot read the job now, so that states may be missing.
  *   The watch goes on. Without it, the warning goes to the console
