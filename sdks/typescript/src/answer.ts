@@ -9,8 +9,8 @@ export type Outcome =
   | { readonly is: 'rejected'; readonly reason: string }
   /** Not now, for this job only. A full server takes an end all the same. */
   | { readonly is: 'busy'; readonly reason: string; readonly retryAfter: number; readonly isFull: boolean }
-  /** The attempt has ended, or a later one has begun. */
-  | { readonly is: 'over'; readonly reason: string };
+  /** The attempt has ended, or a later one has begun. `ended` is the latest attempt, if that has ended. */
+  | { readonly is: 'over'; readonly reason: string; readonly ended?: number };
 
 /** Why it is not known what became of the updates. To send them again is safe. */
 export type Failure =
@@ -28,6 +28,7 @@ interface Problem {
   readonly name: string;
   readonly status: number;
   readonly detail: string;
+  readonly attempt: unknown;
 }
 
 /** A request that takes longer has failed, in milliseconds. */
@@ -105,10 +106,10 @@ function readAccepted(text: string, job: string | undefined): Outcome | null {
 }
 
 function readProblem(text: string): Problem | null {
-  const { type, status, detail, title } = parse(text) as Record<string, unknown>;
+  const { type, status, detail, title, attempt } = parse(text) as Record<string, unknown>;
   // Another program's problem says nothing about the update.
   if (typeof type !== 'string' || typeof status !== 'number' || !type.startsWith(PROBLEM)) return null;
-  return { name: type.slice(PROBLEM.length), status, detail: String(detail || title || type).slice(0, 300) };
+  return { name: type.slice(PROBLEM.length), status, detail: String(detail || title || type).slice(0, 300), attempt };
 }
 
 /** The others are the server's own, and a whole request's. */
@@ -129,7 +130,8 @@ function isFinal(status: number): boolean {
   return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }
 
-function outcomeOf({ name, status, detail: reason }: Problem, retryAfter: number): Outcome {
+function outcomeOf({ name, status, detail: reason, attempt }: Problem, retryAfter: number): Outcome {
+  if (name === 'attempt-ended' && Number.isInteger(attempt)) return { is: 'over', reason, ended: attempt as number };
   if (name === 'attempt-ended' || name === 'attempt-superseded') return { is: 'over', reason };
   if (isCredentials(status)) return { is: 'busy', reason: sayRefused(status, reason), retryAfter, isFull: false };
   if (!isFinal(status)) return { is: 'busy', reason, retryAfter, isFull: name === 'broker-full' };

@@ -25,6 +25,15 @@ const MAX_BYTES = 8192;
 
 /** An artifact; null: it has no name or no URL, or one of its fields is of another type. Whatever is given, nothing is thrown. */
 export function artifactOf(given: unknown): SentArtifact | null {
+  try {
+    return read(given);
+  } catch {
+    // Reading it throws.
+    return null;
+  }
+}
+
+function read(given: unknown): SentArtifact | null {
   const { name, url, mediaType, size } = (given ?? {}) as Partial<Record<keyof Artifact, unknown>>;
   if (!isText(name) || !isText(url)) return null;
   if (mediaType !== undefined && !isText(mediaType)) return null;

@@ -1,5 +1,7 @@
 /** What reporters take from the environment. */
-import { warn as logWarning } from './sender.js';
+import { addressOf } from './address.js';
+import { shown, warnOnce } from './argument.js';
+import { type Warn, warn as logWarning } from './sender.js';
 
 const VARIABLES = ['MILEPOST_URL', 'MILEPOST_TOKEN', 'MILEPOST_JOB', 'MILEPOST_ATTEMPT', 'MILEPOST_PARENT', 'MILEPOST_RUN', 'MILEPOST_AUTO'];
 
@@ -7,17 +9,58 @@ const VARIABLES = ['MILEPOST_URL', 'MILEPOST_TOKEN', 'MILEPOST_JOB', 'MILEPOST_A
 const MAX_WARNED = 16;
 const warned = new Set<string>();
 
-/** Where to report to, and the key or token: the options, else the environment. Warns once of each misspelt variable. */
-export function fromEnvironment(given: { url?: string; token?: string }, warn: (message: string) => void): { url?: string; token?: string } {
+/** What a header may have. */
+const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+/** Where to report to: the server's address, without a slash at its end; if absent, nothing is reported. */
+export interface Destination {
+  readonly base?: string;
+  readonly token?: string;
+}
+
+/** The options, else the environment. Warns once of what is no address, and of each misspelt variable. */
+export function destinationOf(given: { readonly url?: unknown; readonly token?: unknown }, warn: Warn): Destination {
+  warnOfMisspelt(warn);
+  const url = urlOf(given.url, warn) ?? process.env['MILEPOST_URL'];
+  if (!url) return {};
+  const address = addressOf(url);
+  if ('problem' in address) {
+    warnOnce(warn, `url ${url}`, `nothing is reported: ${address.problem}`);
+    return {};
+  }
+  const token = tokenOf(given.token ?? (process.env['MILEPOST_TOKEN'] || undefined), warn);
+  return { base: address.base, ...(token && { token }) };
+}
+
+/** A text, or a `URL`. */
+function urlOf(given: unknown, warn: Warn): string | undefined {
+  if (given === undefined || given === null || typeof given === 'string') return given ?? undefined;
+  try {
+    if (given instanceof URL) return given.href;
+  } catch {
+    // Not even that can be asked of it.
+  }
+  warnOnce(warn, 'url', `url is ignored: it takes a text, not ${shown(given)}`);
+  return undefined;
+}
+
+/** The token, which no warning shows. */
+function tokenOf(given: unknown, warn: Warn): string | undefined {
+  if (given === undefined) return undefined;
+  // The line feed of a file is not part of it.
+  const token = typeof given === 'string' ? given.trim() : null;
+  if (token !== null && HEADER.test(token)) return token;
+  warnOnce(warn, 'token', `token is ignored: it takes a text ${token === null ? '' : 'of characters that a header can have'}`.trimEnd());
+  return undefined;
+}
+
+function warnOfMisspelt(warn: Warn): void {
   for (const name of Object.keys(process.env)) {
     const meant = meantBy(name);
     if (meant === undefined || warned.has(name) || warned.size >= MAX_WARNED) continue;
     warned.add(name);
     logWarning(warn, `the environment variable ${name} has no effect: did you mean ${meant}?`);
   }
-  const url = given.url ?? process.env['MILEPOST_URL'];
-  const token = given.token ?? (process.env['MILEPOST_TOKEN'] || undefined);
-  return { ...(url !== undefined && { url }), ...(token !== undefined && { token }) };
 }
 
 /** The variable that a name differs from by its case, or by one letter. */

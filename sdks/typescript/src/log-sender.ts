@@ -1,6 +1,6 @@
 /** The lines of jobs' logs on their way to the server: the protocol's section 17. */
 import { readLog } from './answer.js';
-import { warn } from './sender.js';
+import { type Warn, warn } from './sender.js';
 
 /** The most lines of a job that wait to be sent. Older ones are dropped. */
 const MAX_LINES = 512;
@@ -44,7 +44,7 @@ const senders = new Map<string, LogSender>();
 export class LogSender {
   readonly #url: string;
   readonly #headers: Record<string, string>;
-  readonly #warn: (message: string) => void;
+  readonly #warn: Warn;
   readonly #jobs = new Map<string, Waiting>();
   #waiting = 0;
   #failures = 0;
@@ -52,17 +52,16 @@ export class LogSender {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #sending: Promise<void> | undefined;
 
-  /** The sender for this server; null if no server is named, or it is none that takes logs. */
-  static to(url: string | undefined, token: string | undefined, warnBy: (message: string) => void): LogSender | null {
-    if (!url || !/^https?:\/\//.test(url)) return null;
-    const base = url.replace(/\/+$/, '');
+  /** The sender for this server; null if no server is named. */
+  static to({ base, token }: { readonly base?: string; readonly token?: string }, warnBy: Warn): LogSender | null {
+    if (base === undefined) return null;
     const key = JSON.stringify([base, token]);
     const sender = senders.get(key) ?? new LogSender(base, token, warnBy);
     senders.set(key, sender);
     return sender;
   }
 
-  private constructor(url: string, token: string | undefined, warnBy: (message: string) => void) {
+  private constructor(url: string, token: string | undefined, warnBy: Warn) {
     this.#url = url;
     this.#headers = { 'content-type': 'application/x-ndjson', ...(token && { authorization: `Bearer ${token}` }) };
     this.#warn = warnBy;

@@ -7,9 +7,10 @@
  * thread: `pino(milepostLog({ job: 'export-7' }))`.
  */
 import { Writable } from 'node:stream';
-import { fromEnvironment } from './environment.js';
+import { optionsOf, warnOf } from './argument.js';
+import { destinationOf } from './environment.js';
+import { isJobId } from './job-id.js';
 import { LogSender } from './log-sender.js';
-import { warn as logWarning } from './sender.js';
 
 export interface PinoOptions {
   /** The job whose log it is. A record with a field `job`, as of `logger.child({ job: id })`, is of that job instead. */
@@ -26,18 +27,15 @@ export interface PinoOptions {
 const FLUSH = 2000;
 /** A record that does not end is no record; the rest of such a line is dropped. */
 const MAX_RECORD = 1 << 20;
-/** A job id, as section 1 of the protocol has it. */
-const JOB = /^(?!\.{1,2}$)[A-Za-z0-9._~:@-]{1,128}$/;
 const LEVELS: Record<number, string> = { 10: 'TRACE', 20: 'DEBUG', 30: 'INFO', 40: 'WARN', 50: 'ERROR', 60: 'FATAL' };
 /** pino's own fields, and that which names the job. */
 const OWN = new Set(['level', 'time', 'pid', 'hostname', 'msg', 'job', 'name', 'v']);
 
 /** A stream of pino's records. It never fails and never waits for the server: what does not fit is dropped, and the log says so. */
-export function milepostLog(options: PinoOptions = {}): Writable {
-  const warn = (message: string): void => console.warn(message);
-  const { url, token } = fromEnvironment(options, warn);
-  const sender = LogSender.to(url, token, warn);
-  if (url && !sender) logWarning(warn, 'logs are not sent: only a Milepost server (http:// or https://) takes them');
+export function milepostLog(given: PinoOptions = {}): Writable {
+  const options = optionsOf<PinoOptions>(given);
+  const warn = warnOf(undefined);
+  const sender = LogSender.to(destinationOf(options, warn), warn);
   let rest = '';
   const take = (line: string): void => {
     if (!sender) return;
@@ -68,8 +66,8 @@ function read(line: string, { job: usual, minLevel = 0 }: PinoOptions): { job: s
   if (!line.startsWith('{')) return null;
   const record = JSON.parse(line) as Record<string, unknown>;
   const { level, time, msg, err } = record;
-  const job = typeof record['job'] === 'string' ? record['job'] : usual;
-  if (job === undefined || !JOB.test(job) || (typeof level === 'number' && level < minLevel)) return null;
+  const job = typeof record['job'] === 'string' ? record['job'] : usual === undefined ? undefined : String(usual);
+  if (job === undefined || !isJobId(job) || (typeof level === 'number' && level < minLevel)) return null;
   const named = typeof level === 'number' ? (LEVELS[level] ?? `level ${level}`) : String(level ?? 'INFO').toUpperCase();
   const fields = Object.entries(record).filter(([name]) => !OWN.has(name) && name !== 'err');
   const shown = fields.map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`).join('');

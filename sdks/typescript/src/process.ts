@@ -101,10 +101,10 @@ const LAST_WORDS = `
     for (const { url, headers, body } of JSON.parse(text)) fetch(url, { method: 'POST', headers, body }).catch(() => {});
   });`;
 
-/** An error in words. */
+/** An error in words. Whatever it is, nothing is thrown, and it is a text. */
 export function describe(error: unknown): string {
   try {
-    return error instanceof Error ? error.message || error.name : String(error);
+    return String(error instanceof Error ? error.message || error.name : error);
   } catch {
     return 'unknown';
   }

@@ -1,9 +1,10 @@
 /** The Python service's way to report, job by job, under the names that legacy workers know. */
 import type { State } from 'milepost';
-import { fromEnvironment } from './environment.js';
+import { Arguments, optionsOf, warnOf } from './argument.js';
+import { destinationOf } from './environment.js';
 import { describe } from './process.js';
 import { checkRange, clamp } from './range.js';
-import { type Change, Sender, type Source, type Update } from './sender.js';
+import { type Change, Sender, type Source, type Update, type Warn } from './sender.js';
 
 export interface ReporterOptions {
   /** Where the server is: `http(s)://…`. If absent, `MILEPOST_URL`; without either, nothing is reported. */
@@ -24,18 +25,22 @@ const PATIENCE = 2000;
  * failure at the end of the process. `job()` does both, for a job that one process does from beginning to end.
  */
 export class ProgressReporter {
-  readonly #url: string | undefined;
+  readonly #base: string | undefined;
   readonly #token: string | undefined;
-  readonly #warn: (message: string) => void;
+  readonly #warn: Warn;
+  readonly #given: Arguments;
   readonly #sender: Sender | null;
   /** The latest reported last. */
   readonly #jobs = new Map<string, { source: Source; update: Update }>();
 
-  constructor(options: ReporterOptions = {}) {
-    this.#warn = options.warn ?? ((text: string) => console.warn(text));
-    const { url, token } = fromEnvironment(options, this.#warn);
-    [this.#url, this.#token] = [url, token];
-    this.#sender = Sender.to(this.#url, this.#token, this.#warn);
+  /** @param options or, as in Python, the address alone */
+  constructor(options: ReporterOptions | string = {}) {
+    const given = typeof options === 'string' ? { url: options } : optionsOf<ReporterOptions>(options);
+    this.#warn = warnOf(given.warn);
+    const destination = destinationOf(given, this.#warn);
+    [this.#base, this.#token] = [destination.base, destination.token];
+    this.#sender = Sender.to(destination);
+    this.#given = new Arguments(this.#sender && this.#warn);
   }
 
   /** Does nothing; kept for compatibility. */
@@ -43,36 +48,44 @@ export class ProgressReporter {
 
   /** How far it is, 0…1 (clamped with a warning); null: the total is not known. Sent a moment later; of several, the latest. */
   async report(jobId: string, stage: string, progress: number | null, message = '', metadata?: unknown): Promise<void> {
-    const known = this.#jobs.get(jobId)?.update;
-    const given = typeof progress === 'number' && !Number.isNaN(progress);
-    const source = this.#record(jobId, {
-      job_id: jobId,
+    const id = this.#given.id(jobId);
+    if (id === null) return;
+    const known = this.#jobs.get(id)?.update;
+    const given = this.#given.progress(progress) ?? NaN;
+    const isKnown = !Number.isNaN(given);
+    const stageGiven = this.#given.text(stage, 'stage');
+    const source = this.#record(id, {
+      job_id: id,
       status: 'processing',
-      stage,
-      ...((given || progress === null) && { progress: given ? clamp(progress) : null }),
-      message,
+      ...(stageGiven !== undefined && { stage: stageGiven }),
+      ...((isKnown || progress === null) && { progress: isKnown ? clamp(given) : null }),
+      message: this.#given.text(message, 'message') ?? '',
       ...(metadata !== undefined && { metadata }),
-    }, known?.['stage'] !== stage ? 'at once' : 'routine');
-    if (given && this.#sender) checkRange(source, progress);
+    }, known?.['stage'] !== stageGiven ? 'at once' : 'routine');
+    if (isKnown && this.#sender) checkRange(source, given);
   }
 
   /** The job has failed. Resolves when that was sent, or after two seconds. */
   async reportError(jobId: string, error: unknown, stage = 'error'): Promise<void> {
-    const text = describe(error);
-    await this.#end(jobId, { job_id: jobId, status: 'failed', stage, message: `Error: ${text}`, error: text });
+    const [id, text] = [this.#given.id(jobId), describe(error)];
+    if (id === null) return;
+    const known = this.#given.text(stage, 'stage') ?? 'error';
+    await this.#end(id, { job_id: id, status: 'failed', stage: known, message: `Error: ${text}`, error: text });
   }
 
   /** The job is done. Resolves when that was sent, or after two seconds. */
   async reportComplete(jobId: string, result: unknown, message = 'Job completed'): Promise<void> {
-    const done = { job_id: jobId, status: 'completed', stage: 'complete', progress: 1, message } as const;
-    await this.#end(jobId, { ...done, ...(result !== undefined && { result }) });
+    const id = this.#given.id(jobId);
+    if (id === null) return;
+    const done = { job_id: id, status: 'completed', stage: 'complete', progress: 1, message: this.#given.text(message, 'message') ?? '' } as const;
+    await this.#end(id, { ...done, ...(result !== undefined && { result }) });
   }
 
   /** The job's present state; null: it is not known, or the server does not answer. */
   async getStatus(jobId: string): Promise<State | null> {
     if (!this.#sender) return null;
     try {
-      const response = await fetch(`${this.#url?.replace(/\/+$/, '')}/jobs/${encodeURIComponent(jobId)}`, {
+      const response = await fetch(`${this.#base}/jobs/${encodeURIComponent(jobId)}`, {
         headers: { ...(this.#token && { authorization: `Bearer ${this.#token}` }) },
         signal: AbortSignal.timeout(PATIENCE),
       });

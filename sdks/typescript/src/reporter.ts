@@ -5,8 +5,11 @@
  * one warning. Without `MILEPOST_URL` it does nothing, quietly.
  */
 import { type Artifact, type SentArtifact, artifactOf, withArtifact } from './artifacts.js';
-import { type Attributes, attributesOf, isCount, parentOf } from './attributes.js';
-import { fromEnvironment } from './environment.js';
+import { Arguments, optionsOf, warnOf } from './argument.js';
+import { type Attributes, attributesOf } from './attributes.js';
+import { destinationOf } from './environment.js';
+import { isStream, lengthOf, sizeOf } from './items.js';
+import { makeJobId } from './job-id.js';
 import { LogSender } from './log-sender.js';
 import { type Running, describe, enter, leave } from './process.js';
 import { checkRange, clamp } from './range.js';
@@ -36,9 +39,9 @@ export interface JobOptions {
   stages?: readonly (string | Stage)[];
   message?: string;
   metadata?: unknown;
-  /** 1, 2, …: a retry is a new attempt. */
-  attempt?: number;
-  /** The seconds that the job is kept after each update. */
+  /** 1, 2, …: a retry is a new attempt. `next`: one after the latest, if that has ended. */
+  attempt?: number | 'next';
+  /** The seconds that the job is kept after each update, at most 2,592,000. */
   ttl?: number;
   /** Words to find the job by: at most 16, each cut at 64 bytes. */
   tags?: readonly string[];
@@ -64,8 +67,7 @@ export interface JobOptions {
 /** The longest that a job's end waits for its server, in milliseconds. */
 const FLUSH = 2000;
 
-/** What an item of a stream counts for. */
-const sizeOf = (item: unknown): number => (item instanceof Uint8Array ? item.byteLength : 1);
+const isAbsent = (given: unknown): given is null | undefined => given === undefined || given === null;
 
 /** A running job. Its calls change memory, and updates are sent in the background. */
 export class Job implements Running {
@@ -74,7 +76,9 @@ export class Job implements Running {
   readonly #sender: Sender | null;
   readonly #logs: LogSender | null;
   readonly #source: Source;
-  readonly #fixed: { readonly attempt?: number; readonly ttl?: number } & Attributes;
+  readonly #given: Arguments;
+  readonly #fixed: { readonly ttl?: number } & Attributes;
+  #attempt: number | undefined;
   #status: 'processing' | 'completed' | 'failed' | 'cancelled' = 'processing';
   #stage: string | undefined;
   #message: string | undefined;
@@ -96,29 +100,30 @@ export class Job implements Running {
 
   /**
    * Begins a job of the kind `name` (watchers find and group jobs by it; cut at 64 bytes), which the caller ends with
-   * `complete`, `fail` or `cancel`. `job()` does that by itself.
+   * `complete`, `fail` or `cancel`. `job()` does that by itself. An option that is not valid is ignored, with a warning.
    */
   constructor(name: string, options: JobOptions = {}) {
-    const { id, total, stage, message, metadata, attempt, ttl, tags, unit, signal, onRequest } = options;
-    const { parent, weight, childrenExpected, stages } = options;
-    this.#server = {
-      ...(options.url !== undefined && { url: options.url }),
-      ...(options.token !== undefined && { token: options.token }),
-      ...(options.warn !== undefined && { warn: options.warn }),
-    };
-    if (isCount(childrenExpected)) this.#childrenExpected = childrenExpected;
-    this.id = id ?? `${name.replace(/[^\w.~:@-]/g, '-').slice(0, 80)}-${crypto.randomUUID()}`;
-    this.#fixed = {
-      ...(attempt !== undefined && { attempt }),
-      ...(ttl !== undefined && { ttl }),
-      ...attributesOf(name, tags, unit, HEARTBEAT / 1000),
-      ...parentOf(parent, weight),
-    };
-    this.#stage = stage;
-    this.#message = message;
-    this.#metadata = metadata;
-    this.#total = total;
-    const warn = options.warn ?? ((text: string) => console.warn(text));
+    const given = optionsOf<JobOptions>(options);
+    const warn = warnOf(given.warn);
+    const { url, token } = given;
+    this.#server = { ...(url !== undefined && { url }), ...(token !== undefined && { token }), warn };
+    const destination = destinationOf(given, warn);
+    const check = (this.#given = new Arguments(destination.base === undefined ? null : warn));
+    const kind = check.text(name, 'name') ?? '';
+    const id = isAbsent(given.id) ? makeJobId(kind) : check.id(given.id);
+    this.id = id ?? describe(given.id).slice(0, 128);
+    // A job without an id that a server takes is not reported.
+    this.#sender = id === null ? null : Sender.to(destination);
+    this.#logs = id === null ? null : LogSender.to(destination, warn);
+    this.#fixed = this.#fixedOf(kind, given);
+    const attempt = check.attempt(given.attempt);
+    this.#attempt = attempt === 'next' ? undefined : attempt;
+    this.#stage = check.text(given.stage, 'stage');
+    this.#message = check.text(given.message, 'message');
+    this.#metadata = given.metadata;
+    this.#total = check.number(given.total, 'total');
+    this.#childrenExpected = check.count(given.childrenExpected, 'childrenExpected');
+    const onRequest = check.function(given.onRequest, 'onRequest');
     this.#isCancellable = onRequest !== undefined;
     this.#source = {
       id: this.id,
@@ -127,15 +132,33 @@ export class Job implements Running {
       hasHeartbeat: true,
       hasParent: this.#fixed.parent_id !== undefined,
       onRequest: (request) => this.#take(request, onRequest),
+      ...(attempt === 'next' && { reopen: (ended: number) => this.#reopen(ended) }),
     };
-    const { url, token } = fromEnvironment(options, warn);
-    this.#sender = Sender.to(url, token, warn);
-    this.#logs = LogSender.to(url, token, warn);
-    if (signal?.aborted) this.stop(signal.reason);
-    else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
-    if (stages !== undefined) this.stages(stages);
+    this.#stopBy(check.signal(given.signal));
+    if (!isAbsent(given.stages)) this.stages(given.stages);
     enter(this);
     this.#changed();
+  }
+
+  #fixedOf(kind: string, { ttl, tags, unit, parent, weight }: JobOptions): { readonly ttl?: number } & Attributes {
+    const check = this.#given;
+    const [seconds, parentId, share] = [check.ttl(ttl), check.parent(parent), check.weight(weight)];
+    return {
+      ...(seconds !== undefined && { ttl: seconds }),
+      ...attributesOf(kind, check.texts(tags, 'tags'), check.text(unit, 'unit'), HEARTBEAT / 1000),
+      ...(parentId !== undefined && { parent_id: parentId, ...(share !== undefined && { weight: share }) }),
+    };
+  }
+
+  #stopBy(signal: AbortSignal | undefined): void {
+    if (signal?.aborted) this.stop(signal.reason);
+    else signal?.addEventListener('abort', () => this.stop(signal.reason), { once: true });
+  }
+
+  #reopen(ended: number): boolean {
+    if (this.#attempt !== undefined) return false;
+    this.#attempt = ended + 1;
+    return true;
   }
 
   /**
@@ -157,8 +180,9 @@ export class Job implements Running {
 
   /** Acknowledges a request. Watchers see that at once. After `pause`, the job is shown as paused until `resume`. */
   acknowledge(action: Action): void {
-    if (this.hasEnded || this.#acknowledged === action) return;
-    this.#acknowledged = action;
+    const known = this.#given.action(action);
+    if (known === undefined || this.hasEnded || this.#acknowledged === known) return;
+    this.#acknowledged = known;
     this.#changed('at once');
   }
 
@@ -193,7 +217,9 @@ export class Job implements Running {
    */
   set stage(stage: string | undefined) {
     if (stage === this.#stage || this.hasEnded) return;
-    this.#stage = stage;
+    const known = this.#given.text(stage, 'stage');
+    if (known === this.#stage || (known === undefined && !isAbsent(stage))) return;
+    this.#stage = known;
     if (this.#isDeclared) [this.#done, this.#total, this.#progress] = [0, undefined, undefined];
     this.#changed('at once');
   }
@@ -209,7 +235,7 @@ export class Job implements Running {
     if (this.hasEnded) return;
     const declared = stagesOf(stages);
     if (!declared) {
-      logWarning(this.#source.warn, `the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
+      if (this.#sender) logWarning(this.#source.warn, `the stages of ${this.id} are ignored: at most 64, each with an id, and a weight above 0 if any`);
       return;
     }
     this.#stages = declared;
@@ -228,9 +254,11 @@ export class Job implements Running {
   }
 
   set progress(progress: number | null) {
-    if (this.hasEnded || Number.isNaN(progress)) return;
-    this.#progress = progress === null ? null : clamp(progress);
-    if (progress !== null && this.#sender) checkRange(this.#source, progress);
+    if (this.hasEnded) return;
+    const known = progress === null ? null : this.#given.progress(progress);
+    if (known === undefined || Number.isNaN(known)) return;
+    this.#progress = known === null ? null : clamp(known);
+    if (known !== null && this.#sender) checkRange(this.#source, known);
     this.#changed();
   }
 
@@ -240,7 +268,9 @@ export class Job implements Running {
 
   set message(message: string | undefined) {
     if (this.hasEnded) return;
-    this.#message = message;
+    const known = this.#given.text(message, 'message');
+    if (known === undefined && !isAbsent(message)) return;
+    this.#message = known;
     this.#changed();
   }
 
@@ -261,7 +291,9 @@ export class Job implements Running {
 
   /** So many more are done, of `total`. */
   advance(by = 1): void {
-    this.#done += by;
+    const known = this.#given.number(by, 'advance');
+    if (known === undefined || this.hasEnded) return;
+    this.#done = Math.min(Number.MAX_VALUE, Math.max(-Number.MAX_VALUE, this.#done + known));
     this.#progress = undefined;
     this.#changed();
   }
@@ -272,8 +304,10 @@ export class Job implements Running {
   }
 
   /** How much there is to do, now that it is known. */
-  set total(total: number) {
-    this.#total = total;
+  set total(total: number | undefined) {
+    const known = this.#given.number(total, 'total');
+    if (this.hasEnded || (known === undefined && !isAbsent(total))) return;
+    this.#total = known;
     this.#progress = undefined;
     this.#changed();
   }
@@ -285,13 +319,12 @@ export class Job implements Running {
   track<T>(items: Iterable<T>, total?: number): IterableIterator<T>;
   track<T>(items: AsyncIterable<T>, total?: number): AsyncIterableIterator<T>;
   track<T>(items: Iterable<T> | AsyncIterable<T>, total?: number): IterableIterator<T> | AsyncIterableIterator<T> {
-    const { length, size } = items as { length?: unknown; size?: unknown };
-    const known = total ?? length ?? size;
-    if (typeof known === 'number') {
+    const known = this.#given.number(total, 'total') ?? lengthOf(items);
+    if (known !== undefined && !this.hasEnded) {
       this.#done = 0;
       this.total = known;
     }
-    return Symbol.asyncIterator in items ? this.#trackStream(items) : this.#track(items);
+    return isStream(items) ? this.#trackStream(items) : this.#track(items);
   }
 
   *#track<T>(items: Iterable<T>): IterableIterator<T> {
@@ -313,7 +346,7 @@ export class Job implements Running {
    * far they are. In another process: `new Job(name, { parent: id })`.
    */
   child(name: string, options: Omit<JobOptions, 'parent'> = {}): Job {
-    return new Job(name, { ...this.#server, ...options, parent: this.id });
+    return new Job(name, { ...this.#server, ...optionsOf<JobOptions>(options), parent: this.id });
   }
 
   /** A token with which a page may watch this job: as `watchToken`. Unlike the other calls, it rejects, if there is no secret. */
@@ -323,8 +356,9 @@ export class Job implements Running {
 
   /** How many children the job is going to have. Other values are ignored. */
   set childrenExpected(count: number) {
-    if (this.hasEnded || !isCount(count)) return;
-    this.#childrenExpected = count;
+    const known = this.#given.count(count, 'childrenExpected');
+    if (this.hasEnded || known === undefined) return;
+    this.#childrenExpected = known;
     this.#changed('at once');
   }
 
@@ -349,7 +383,7 @@ export class Job implements Running {
    */
   log(text: string): void {
     this.#hasLogged = true;
-    this.#logs?.write(this.id, { text: String(text), at: Date.now() });
+    this.#logs?.write(this.id, { text: describe(text), at: Date.now() });
   }
 
   /**
@@ -427,6 +461,7 @@ export class Job implements Running {
       ...(ofStage ? given !== undefined && { stage_progress: given } : this.#status === 'completed' ? { progress: 1 } : (progress !== null || !this.hasEnded) && { progress }),
       ...(hasFailed ? { message: `Error: ${this.#error}` } : this.#message !== undefined && { message: this.#message }),
       timestamp: this.#endedAt ?? new Date().toISOString(),
+      ...(this.#attempt !== undefined && { attempt: this.#attempt }),
       ...(this.#metadata !== undefined && { metadata: this.#metadata }),
       ...(this.#status === 'completed' && this.#result !== undefined && { result: this.#result }),
       ...(hasFailed && { error: this.#error ?? '' }),
@@ -454,7 +489,7 @@ export async function job<T>(
   then?: (job: Job) => T | Promise<T>,
 ): Promise<T> {
   const [options, work] = typeof given === 'function' ? [{}, given] : [given, then];
-  if (!work) throw new TypeError('job(name, options, work): there is no work');
+  if (typeof work !== 'function') throw new TypeError('job(name, options, work): there is no work');
   const running = new Job(name, options);
   try {
     const result = await work(running);

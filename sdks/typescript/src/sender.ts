@@ -4,7 +4,7 @@
  */
 import { type Outcome, send } from './answer.js';
 import type { Request } from './request.js';
-import { MAX_UPDATE_BYTES, type Update, canReduce, encode } from './update.js';
+import { type Encoded, MAX_UPDATE_BYTES, type Update, canReduce, encode } from './update.js';
 
 export type { Update } from './update.js';
 
@@ -18,23 +18,31 @@ const MAX_BACKOFF = 30_000;
 const MAX_RETRY_AFTER = 300_000;
 /** The longest wait between two tries during a flush. */
 const MAX_FLUSH_RETRY = 250;
+/** How long a flush waits by default, and at most: what a timer takes. */
+const FLUSH = 2000;
+const MAX_FLUSH = 2 ** 31 - 1;
 /** The most updates in one request, and about how many bytes. */
 const MAX_BATCH = 1_000;
 const MAX_BATCH_BYTES = 1 << 20;
 /** Jobs of one server: those under way, and those whose end has not arrived. */
 const MAX_JOBS = 10_000;
 
+/** Where warnings go. */
+export type Warn = (message: string) => void;
+
 /** A job as its sender sees it. Pending updates are not kept, but read when they are sent. So memory is bounded. */
 export interface Source {
   readonly id: string;
   readonly update: () => Update;
-  readonly warn: (message: string) => void;
+  readonly warn: Warn;
   /** Whether to send a heartbeat every ten seconds. */
   readonly hasHeartbeat: boolean;
   /** Whether the job is a part of another one. */
   readonly hasParent?: boolean;
   /** Called with what watchers request of the worker, after each answer that names it. */
   readonly onRequest?: (request: Request) => void;
+  /** Called if that attempt has ended before any update was accepted. Whether the job goes on as the next one. */
+  readonly reopen?: (ended: number) => boolean;
 }
 
 /** How soon a change is sent: routine updates are 200 ms apart; the others go at once. */
@@ -55,6 +63,7 @@ interface Entry {
   hasEnded: boolean;
   /** The server answered that the attempt is over: nothing more is sent. */
   isOver: boolean;
+  wasAccepted: boolean;
   sentAt: number;
   /** The job's own rejections and delays in a row. */
   failures: number;
@@ -62,6 +71,7 @@ interface Entry {
   /** The server does not accept updates of the job now, and why. An end that it accepts while full proves nothing. */
   waits: '' | 'for room' | 'for the server';
   hasNotifiedTruncated: boolean;
+  hasNotifiedFault: boolean;
   /** By how many steps updates are reduced, because the server rejected larger ones. */
   reductions: number;
   /** Why a part was rejected. The warning follows once the server has accepted the rest. */
@@ -100,14 +110,9 @@ export class Sender {
     this.#headers = { ...(token && { authorization: `Bearer ${token}` }) };
   }
 
-  /** The sender for this server; null if no server is named, or its address is not HTTP. */
-  static to(url: string | undefined, token: string | undefined, warnBy: (message: string) => void): Sender | null {
-    if (!url) return null;
-    if (!/^https?:\/\//.test(url)) {
-      warn(warnBy, `nothing is reported: the address begins with neither http:// nor https://: ${url.split('@').at(-1)}`);
-      return null;
-    }
-    const base = url.replace(/\/+$/, '');
+  /** The sender for this server; null if no server is named. */
+  static to({ base, token }: { readonly base?: string; readonly token?: string }): Sender | null {
+    if (base === undefined) return null;
     const key = JSON.stringify([base, token]);
     return senders.get(key) ?? new Sender(key, base, token);
   }
@@ -183,11 +188,13 @@ export class Sender {
       isInFlight: false,
       hasEnded: false,
       isOver: false,
+      wasAccepted: false,
       sentAt: -Infinity,
       failures: 0,
       notBefore: -Infinity,
       waits: '',
       hasNotifiedTruncated: false,
+      hasNotifiedFault: false,
       reductions: 0,
       refusedPart: '',
       sent: undefined,
@@ -204,7 +211,7 @@ export class Sender {
     if (this.#isSending || at >= this.#timerAt) return;
     clearTimeout(this.#timer);
     this.#timerAt = at;
-    this.#timer = setTimeout(() => void this.#send(), Math.max(0, at - performance.now()));
+    this.#timer = setTimeout(() => void this.#turn(), Math.max(0, at - performance.now()));
     // A job that has nothing to do any more does not keep its process alive.
     this.#timer.unref?.();
   }
@@ -215,26 +222,35 @@ export class Sender {
     if (next < Infinity) this.#plan(next);
   }
 
-  async #send(): Promise<void> {
+  /** One request, if anything is due. A fault of this module is an outage like any other: what it concerns is sent again. */
+  async #turn(): Promise<void> {
     this.#timerAt = Infinity;
-    const [batch, lines] = this.#take();
-    if (!batch.length) return this.#planNext();
+    const batch: [Source, Entry][] = [];
+    try {
+      await this.#send(batch);
+    } catch (error) {
+      putBack(batch);
+      this.#fail(sayFault(error), 0);
+    }
+    this.#isSending = false;
+    for (const [source, entry] of batch) {
+      entry.isInFlight = false;
+      this.#settle(source, entry);
+    }
+    this.#planNext();
+  }
+
+  /** Fills the batch with what it sends. */
+  async #send(batch: [Source, Entry][]): Promise<void> {
+    const lines = this.#take(batch);
+    if (!batch.length) return;
     this.#isSending = true;
     const answer = await send(this.#url, this.#headers, batch.map(([source]) => source.id), lines);
-    this.#isSending = false;
     for (const [, entry] of batch) entry.isInFlight = false;
-    if (Array.isArray(answer)) {
-      this.#onAnswer(batch, answer);
-    } else {
-      for (const [, entry] of batch) {
-        entry.isChanged = true;
-        entry.sentAt = -Infinity;
-      }
-      if (answer.is === 'no batch') this.#maxBatch = Math.max(1, Math.floor(batch.length / 2));
-      else this.#fail(answer.reason, answer.retryAfter);
-    }
-    for (const [source, entry] of batch) this.#settle(source, entry);
-    this.#planNext();
+    if (Array.isArray(answer)) return this.#onAnswer(batch, answer);
+    putBack(batch);
+    if (answer.is === 'no batch') this.#maxBatch = Math.max(1, Math.floor(batch.length / 2));
+    else this.#fail(answer.reason, answer.retryAfter);
   }
 
   /** Ends the flushes of a job of which all was sent, or cannot be sent in time; an end that has arrived is forgotten. */
@@ -244,18 +260,18 @@ export class Sender {
     for (const flush of entry.flushes) if (!entry.isChanged || notBefore >= flush.deadline) flush.end();
   }
 
-  /** What is due now, up to what fits in a request, and that request's lines. */
-  #take(): [[Source, Entry][], string[]] {
+  /** Adds to the batch what is due now, up to what fits in a request. Returns that request's lines. */
+  #take(batch: [Source, Entry][]): string[] {
     const now = performance.now();
-    const batch: [Source, Entry][] = [];
     const lines: string[] = [];
     let bytes = 0;
-    if (now + 1 < this.#notBefore) return [batch, lines];
+    if (now + 1 < this.#notBefore) return lines;
     for (const [source, entry] of this.#childrenFirst()) {
       // A timer may be early by a part of a millisecond.
       if (due(entry) > now + 1) continue;
-      const update = source.update();
-      const { json, size, truncated } = encode(update, entry.reductions);
+      const made = make(source, entry);
+      if (!made) continue;
+      const { update, json, size, truncated } = made;
       if (batch.length && bytes + size > MAX_BATCH_BYTES) break;
       bytes += size;
       lines.push(json);
@@ -265,7 +281,7 @@ export class Sender {
       [entry.isChanged, entry.isUrgent, entry.isInFlight, entry.sentAt] = [false, false, true, now];
       if (batch.length >= this.#maxBatch) break;
     }
-    return [batch, lines];
+    return lines;
   }
 
   /** A parent begins before its children. So the end of a parent that is sent with theirs shows them, on every level. */
@@ -281,7 +297,12 @@ export class Sender {
     this.#maxBatch = Math.min(MAX_BATCH, this.#maxBatch * 2);
     for (const [n, [source, entry]] of batch.entries()) {
       const outcome = outcomes[n];
-      if (outcome) isProven = this.#onOutcome(source, entry, outcome) || isProven;
+      try {
+        if (outcome) isProven = this.#onOutcome(source, entry, outcome) || isProven;
+      } catch (error) {
+        notifyFault(source, entry, error);
+        this.#delay(entry, 0);
+      }
     }
     if (!isProven || !this.#notified || [...this.#entries.values()].some(({ waits }) => waits)) return;
     this.#notified = 0;
@@ -307,11 +328,15 @@ export class Sender {
     switch (outcome.is) {
       case 'accepted':
         if (entry.refusedPart) notifyTruncated(source, entry, `the server refuses a part of it: ${entry.refusedPart}`);
-        [entry.refusedPart, entry.failures, entry.notBefore] = ['', 0, -Infinity];
+        [entry.refusedPart, entry.failures, entry.notBefore, entry.wasAccepted] = ['', 0, -Infinity, true];
         if (outcome.requested) source.onRequest?.(outcome.requested);
         // A full server takes an end all the same.
         return !isEnd(entry.sent) || waits === 'for the server';
       case 'over':
+        if (outcome.ended !== undefined && !entry.wasAccepted && source.reopen?.(outcome.ended)) {
+          [entry.isChanged, entry.isUrgent, entry.sentAt] = [true, true, -Infinity];
+          return false;
+        }
         entry.isOver = true;
         entry.isChanged = false;
         warn(source.warn, `${source.id} is no longer reported: ${outcome.reason}`);
@@ -359,8 +384,9 @@ export class Sender {
  * Sends pending updates at once: for a process that is about to call `process.exit()`, or to be frozen, as serverless
  * functions are. Resolves when all were sent, or after `ms` milliseconds.
  */
-export async function flush(ms = 2000): Promise<void> {
-  await Promise.all([...senders.values()].map((sender) => sender.flushAll(ms)));
+export async function flush(ms = FLUSH): Promise<void> {
+  const patience = typeof ms === 'number' && ms >= 0 ? Math.min(ms, MAX_FLUSH) : FLUSH;
+  await Promise.all([...senders.values()].map((sender) => sender.flushAll(patience)));
 }
 
 /** When it is to be sent, on the clock of `performance.now()`. */
@@ -396,6 +422,41 @@ function reduce(entry: Entry, reason: string, isTooLarge: boolean): boolean {
   return true;
 }
 
+/** What was not sent, or not with success, is sent again. */
+function putBack(batch: readonly [Source, Entry][]): void {
+  for (const [, entry] of batch) [entry.isChanged, entry.isInFlight, entry.sentAt] = [true, false, -Infinity];
+}
+
+/** The update of a job, and its JSON; null: there is none now. A fault in one job costs no other one. */
+function make(source: Source, entry: Entry): ({ readonly update: Update } & Encoded) | null {
+  let update: Update | undefined;
+  try {
+    update = source.update();
+    return { update, ...encode(update, entry.reductions) };
+  } catch (error) {
+    notifyFault(source, entry, error);
+    if (!update) {
+      entry.notBefore = performance.now() + backoff(entry.failures);
+      entry.failures += 1;
+      return null;
+    }
+    // What nobody has thought of is left out.
+    const { job_id, status, attempt, timestamp } = update;
+    const least = { job_id, status, ...(attempt !== undefined && { attempt }), timestamp };
+    const truncated = Object.keys(update).filter((name) => !(name in least));
+    return { update: least, ...encode({ ...least, truncated }) };
+  }
+}
+
+function notifyFault(source: Source, entry: Entry, error: unknown): void {
+  if (!entry.hasNotifiedFault) warn(source.warn, `part of ${source.id} is not reported: ${sayFault(error)}`);
+  entry.hasNotifiedFault = true;
+}
+
+function sayFault(error: unknown): string {
+  return `an internal error: ${String((error as Error | null)?.stack ?? error).slice(0, 300)}`;
+}
+
 /** Once for each job. */
 function notifyTruncated(source: Source, entry: Entry, what: string): void {
   if (!entry.hasNotifiedTruncated) warn(source.warn, `part of ${source.id} is not reported: ${what}`);
@@ -403,7 +464,7 @@ function notifyTruncated(source: Source, entry: Entry, what: string): void {
 }
 
 /** A warning, under the name of the package. */
-export function warn(to: (message: string) => void, message: string): void {
+export function warn(to: Warn, message: string): void {
   try {
     to(`milepost: ${message}`);
   } catch {

@@ -19,6 +19,15 @@ const MAX_BYTES = 8192;
 
 /** The stages as they are sent; null: a server would not take them for stages. Whatever is given, nothing is thrown. */
 export function stagesOf(stages: unknown): readonly Stage[] | null {
+  try {
+    return read(stages);
+  } catch {
+    // Reading it throws.
+    return null;
+  }
+}
+
+function read(stages: unknown): readonly Stage[] | null {
   if (!Array.isArray(stages) || stages.length > MAX_STAGES) return null;
   const given = stages.map((stage) => stageOf(stage));
   const known = given.filter((stage) => stage !== null);

@@ -61,7 +61,8 @@ export function canReduce(update: Update, reductions: number): boolean {
 
 /** Returns whether there was something to drop or to cut. */
 function reduce(fields: Map<string, string>, truncated: Set<string>): boolean {
-  const [largest] = DROPPED.filter((name) => fields.has(name)).sort((a, b) => size(fields.get(b)) - size(fields.get(a)));
+  const isDropped = (name: string): boolean => fields.has(name) && (DROPPED.includes(name) || !isText(fields, name));
+  const [largest] = [...DROPPED, ...TEXTS].filter(isDropped).sort((a, b) => size(fields.get(b)) - size(fields.get(a)));
   if (largest !== undefined) {
     fields.delete(largest);
     truncated.add(largest);
@@ -76,6 +77,11 @@ function reduce(fields: Map<string, string>, truncated: Set<string>): boolean {
     if (longer.length) return true;
   }
   return false;
+}
+
+/** Whatever a caller has made of a text: what is none cannot be cut. */
+function isText(fields: ReadonlyMap<string, string>, name: string): boolean {
+  return fields.get(name)?.startsWith('"') ?? false;
 }
 
 function textOf(fields: ReadonlyMap<string, string>, name: string): string {

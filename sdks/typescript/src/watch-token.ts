@@ -1,5 +1,7 @@
 /** Tokens that let a page watch a job: section 15 of `spec/README.md`. */
 
+import { isJobId } from './job-id.js';
+
 export interface TokenOptions {
   /** For how long the token is valid, 1…86,400; by default 900. It cannot be revoked. */
   seconds?: number;
@@ -9,7 +11,6 @@ export interface TokenOptions {
 
 /** In seconds. */
 const LONGEST = 86_400;
-const JOB_ID = /^(?!\.{1,2}$)[\w.~:@-]{1,128}$/;
 /** What is not an id to a server: all jobs with a tag, or of a parent. */
 const OTHER_PATTERN = /^(tag|parent):/;
 
@@ -22,7 +23,7 @@ const OTHER_PATTERN = /^(tag|parent):/;
 export async function watchToken(jobId: string, { seconds = 900, secret = process.env['MILEPOST_TOKEN_SECRET'] }: TokenOptions = {}): Promise<string> {
   if (!secret) throw new Error('there is no secret to sign with: give one, or set MILEPOST_TOKEN_SECRET');
   if (!(seconds >= 1 && seconds <= LONGEST)) throw new RangeError(`a token is valid for 1 to ${LONGEST} seconds, not ${seconds}`);
-  if (!JOB_ID.test(jobId) || OTHER_PATTERN.test(jobId)) throw new RangeError(`no token can name the job ${JSON.stringify(jobId)} alone`);
+  if (!isJobId(jobId) || OTHER_PATTERN.test(jobId)) throw new RangeError(`no token can name the job ${JSON.stringify(jobId)} alone`);
   const claims = { exp: Math.floor(Date.now() / 1000 + seconds), milepost: { watch: [jobId] } };
   const text = new TextEncoder();
   const signed = [{ alg: 'HS256', typ: 'JWT' }, claims].map((part) => encode(text.encode(JSON.stringify(part)))).join('.');

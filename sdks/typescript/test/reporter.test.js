@@ -353,6 +353,34 @@ test('a logger that throws fails no job', async () => {
   assert.equal(received.at(-1).status, 'completed');
 });
 
+test('a fault in one update costs no end and no other job', async (t) => {
+  const measure = Buffer.byteLength;
+  t.mock.method(Buffer, 'byteLength', (text, ...more) => {
+    if (String(text).includes('poison')) throw new Error('of the reporter itself');
+    return measure(text, ...more);
+  });
+  const [faulty, other] = ['a', 'b'].map((id) => new Job('x', { ...options(), id, metadata: { rows: 1 }, message: id === 'a' ? 'poison' : 'water' }));
+  await Promise.all([faulty.complete(), other.complete()]);
+  const of = (id) => received.findLast((update) => update.job_id === id);
+  assert.deepEqual([of('a').status, of('a').message, of('b').status, of('b').message], ['completed', undefined, 'completed', 'water']);
+  assert.ok(of('a').truncated.includes('message'));
+  assert.equal(warned.length, 1, warned.join());
+  assert.match(warned[0], /^milepost: part of a is not reported: an internal error: Error: of the reporter itself/);
+});
+
+test('a fault in every request is an outage that ends', async (t) => {
+  const j = new Job('x', options());
+  await until('the beginning', () => received.length === 1);
+  const { mock: broken } = t.mock.method(Buffer, 'byteLength', () => {
+    throw new Error('of the reporter itself');
+  });
+  const ended = j.complete(1);
+  await until('a warning', () => warned.some((text) => /cannot report; the job continues: an internal error/.test(text)));
+  broken.restore();
+  await ended;
+  await until('the end', () => received.at(-1).status === 'completed');
+});
+
 test('of many jobs, those reported last are remembered', async () => {
   status = null;
   const reporter = new ProgressReporter({ url, warn: () => {} });
@@ -365,9 +393,65 @@ test('of many jobs, those reported last are remembered', async () => {
   await reporter.close();
 });
 
-test('an address that is not http(s) causes a warning', () => {
-  new Job('x', { ...options(), url: 'redis://user:secret@cache:6379' }).cancel();
-  assert.deepEqual(warned, ['milepost: nothing is reported: the address begins with neither http:// nor https://: cache:6379']);
+for (const [given, problem] of [
+  ['redis://user:secret@cache:6379', 'begins with neither http:// nor https://: cache:6379'],
+  ['http://', 'names no host: http://'],
+  ['http:///jobs', 'names no host: http:///jobs'],
+  ['http://?x=1', 'names no host: http://?x=1'],
+  ['http://:8084', 'names no host: http://:8084'],
+  ['http://a b', 'is not a URL: http://a b'],
+  ['http://a:99999', 'is not a URL: http://a:99999'],
+  ['http://a:0', 'has no usable port: http://a:0'],
+  ['http://a:8084?x=1', 'has a query or a fragment, which a server’s address has not: http://a:8084?x=1'],
+  ['http://a/#b', 'has a query or a fragment, which a server’s address has not: http://a/#b'],
+  ['https://user:secret@a', 'has a user name or a password; a key or token is an option of its own: a'],
+]) {
+  test(`no address: ${given.replace(/^.*@/, '…@')}`, async (t) => {
+    const { mock: calls } = t.mock.method(globalThis, 'fetch', async () => new Response(''));
+    for (const id of ['a', 'b']) {
+      const j = new Job('x', { ...options(), id, url: given });
+      j.log('line');
+      await j.complete();
+    }
+    const reporter = new ProgressReporter({ url: given, warn: (text) => warned.push(text) });
+    await reporter.reportComplete('a', 1);
+    assert.equal(calls.callCount(), 0);
+    // Each of the three has a place of its own for warnings.
+    assert.deepEqual(warned, Array(3).fill(`milepost: nothing is reported: the address ${problem}`));
+  });
+}
+
+test('an address is read as people write it', async () => {
+  const { host } = new URL(url);
+  for (const [n, given] of [` ${url}`, `${url}/`, `${url}//\n`, `HTTP://${host}`, new URL(url)].entries()) {
+    await new Job('x', { ...options(), id: `${n}`, url: given, token: 'secret\n' }).complete();
+    assert.equal(received.at(-1).path, `/jobs/${n}`);
+  }
+  assert.ok(authorized.every((header) => header === 'Bearer secret'), authorized.join());
+  assert.deepEqual(warned, []);
+});
+
+test('no token is shown that no header can have', async () => {
+  await new Job('x', { ...options(), token: 'a sécret\n…' }).complete();
+  assert.deepEqual([received.at(-1).status, authorized.at(-1)], ['completed', undefined]);
+  assert.deepEqual(warned, ['milepost: token is ignored: it takes a text of characters that a header can have']);
+});
+
+test('options that are no object cost only themselves', async () => {
+  const { ended } = run(`
+    const { ProgressReporter } = await import('milepost/reporter');
+    const url = process.env.MILEPOST_URL;
+    delete process.env.MILEPOST_URL;
+    const reporter = new ProgressReporter(url);
+    await reporter.reportComplete('old', 1);
+    console.log(await job('x', null, () => 'done'));
+    await new Job('x', url).complete();
+    await new Job('x', 5).complete();
+    await new Job('x', { url: 5 }).complete();`);
+  const { code, stdout, stderr } = await ended;
+  assert.deepEqual([code, stdout], [0, 'done\n'], stderr);
+  assert.deepEqual(received.map(({ job_id, status }) => [job_id, status]), [['old', 'completed']]);
+  assert.match(stderr, /^milepost: the options are ignored: they are an object, not "http:[^"]*"\nmilepost: url is ignored: it takes a text, not 5\n$/);
 });
 
 test('without an address nothing is done', async () => {
