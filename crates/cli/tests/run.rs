@@ -418,6 +418,64 @@ fn only_a_forwarded_signal_counts_as_cancelled() {
     assert_eq!(server.job("c")["error"], "killed by SIGKILL");
 }
 
+/// Pauses the job, whose command is that process.
+fn pause(server: &Server, job: &str, command: u32) {
+    assert!(run(&mut server.milepost(&["pause", job])).status.success());
+    eventually("it is paused", || {
+        let stat = std::fs::read_to_string(format!("/proc/{command}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    });
+}
+
+#[test]
+fn a_paused_command_is_stopped_by_a_signal() {
+    let server = Server::start();
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
+        let line = ["run", "--job", signal, "--", "sleep", "600"];
+        let child = server.milepost(&line).spawn().unwrap();
+        let command = support::child_of(child.id(), "sleep");
+        pause(&server, signal, command);
+        kill(signal, child.id());
+        assert_eq!(finish(child).status.code(), Some(code), "{signal}");
+        assert_eq!(server.job(signal)["status"], "cancelled", "{signal}");
+    }
+}
+
+#[test]
+fn a_paused_command_is_stopped_by_ctrl_c_in_a_terminal() {
+    let server = Server::start();
+    for (job, pty) in [("piped", ""), ("pty", "--pty")] {
+        let line = format!(
+            "exec {} run {pty} --job {job} --server {} -- sleep 600",
+            binary(),
+            server.url()
+        );
+        let mut child = on_terminal(&line).spawn().unwrap();
+        let mut typed = child.stdin.take().unwrap();
+        let command = support::child_of(support::child_of(child.id(), "milepost"), "sleep");
+        pause(&server, job, command);
+        typed.write_all(b"\x03").unwrap();
+        let output = finish(child);
+        drop(typed);
+        assert_eq!(output.status.code(), Some(130), "{job}");
+        assert_eq!(server.job(job)["status"], "cancelled", "{job}");
+    }
+}
+
+#[test]
+fn what_a_paused_command_started_is_continued_as_well() {
+    let server = Server::start();
+    let line = ["run", "--job", "p", "--", "sh", "-c", "sleep 600 >/dev/null 2>&1; true"];
+    let child = server.milepost(&line).spawn().unwrap();
+    let sleep = support::child_of(support::child_of(child.id(), "sh"), "sleep");
+    pause(&server, "p", sleep);
+    kill("TERM", child.id());
+    assert_eq!(finish(child).status.code(), Some(143));
+    let stat = std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap();
+    kill("KILL", sleep);
+    assert!(!stat.contains(") T "), "{stat}");
+}
+
 #[test]
 fn a_ctrl_c_that_only_the_command_has_seen_cancels_the_job() {
     let server = Server::start();

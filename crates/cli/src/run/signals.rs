@@ -2,12 +2,13 @@
 //!
 //! The command is in our process group, so a Ctrl-C in the terminal reaches it by itself; a signal that another
 //! process sends us is forwarded. To a command with a terminal of its own (`pty`) both are forwarded. Ctrl-Z stops both of us;
-//! the bar goes first. Signals that are ignored (`nohup`, a shell's background job) stay ignored, here and in the command.
+//! the bar goes first. Whatever asks the command to stop also continues it: while a watcher's pause holds it, it would not notice.
+//! Signals that are ignored (`nohup`, a shell's background job) stay ignored, here and in the command.
 
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::Signal;
@@ -57,6 +58,8 @@ struct Seen {
     stop: AtomicI32,
     /// A signal that was forwarded.
     forwarded: AtomicI32,
+    /// The command, once it runs.
+    target: OnceLock<SignalTarget>,
 }
 
 /// Records that the command was stopped from the terminal.
@@ -64,8 +67,12 @@ struct Seen {
 pub(super) struct StopRecorder(Arc<Seen>);
 
 impl StopRecorder {
+    /// The terminal is about to send the signal. It continues the command, which may be paused.
     pub(super) fn record(&self, signal: i32) {
         self.0.stop.store(signal, Ordering::Release);
+        if let Some(target) = self.0.target.get() {
+            target.send_to_all(Signal::CONT);
+        }
     }
 }
 
@@ -98,39 +105,19 @@ impl Signals {
         }
         let Some(mut info) = self.info.take() else { return };
         let seen = Arc::clone(&self.seen);
+        let target = seen.target.get_or_init(|| target).clone();
         self.thread = Some(thread::spawn(move || {
             for origin in info.forever() {
                 let signal = origin.signal;
-                if matches!(signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT) {
+                let asks_to_stop = matches!(signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT);
+                if asks_to_stop {
                     seen.stop.store(signal, Ordering::Release);
                 }
-                let is_sent = matches!(origin.cause, Cause::Sent(_));
-                // The kernel sends what happens at the terminal to our whole group, of which the command is a part unless
-                // it has a session of its own.
-                let is_forwarded = match signal {
-                    SIGTSTP | SIGCONT => {
-                        if target.has_own_session() {
-                            // In such a session SIGTSTP has no effect: no shell could continue it.
-                            target.send_to_all(if signal == SIGTSTP {
-                                Signal::STOP
-                            } else {
-                                Signal::CONT
-                            });
-                        } else if is_sent {
-                            target.send(signal);
-                        }
-                        false
-                    }
-                    _ if is_sent => target.send(signal),
-                    _ => {
-                        // As the kernel: to all, since a shell may leave the signal to what it waits for.
-                        target.has_own_session()
-                            && Signal::from_named_raw(signal)
-                                .is_some_and(|signal| target.send_to_all(signal))
-                    }
-                };
-                if is_forwarded {
+                if forward(&target, signal, matches!(origin.cause, Cause::Sent(_))) {
                     seen.forwarded.store(signal, Ordering::Release);
+                }
+                if asks_to_stop {
+                    target.send_to_all(Signal::CONT);
                 }
                 if signal == SIGTSTP {
                     stopping(true);
@@ -179,6 +166,30 @@ impl Drop for Signals {
         if let Some(thread) = self.thread.take() {
             // It only loops over signals; were it to panic, they were not handed on and nothing else.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Hands a signal on. The kernel sends what happens at the terminal to our whole group, of which the command is a part unless it has
+/// a session of its own. Returns whether the command got a signal of that number from us.
+fn forward(target: &SignalTarget, signal: i32, is_sent: bool) -> bool {
+    match signal {
+        SIGTSTP | SIGCONT if target.has_own_session() => {
+            // In such a session SIGTSTP has no effect: no shell could continue it.
+            target.send_to_all(if signal == SIGTSTP { Signal::STOP } else { Signal::CONT });
+            false
+        }
+        SIGTSTP | SIGCONT => {
+            if is_sent {
+                target.send(signal);
+            }
+            false
+        }
+        _ if is_sent => target.send(signal),
+        // As the kernel: to all, since a shell may leave the signal to what it waits for.
+        _ => {
+            target.has_own_session()
+                && Signal::from_named_raw(signal).is_some_and(|signal| target.send_to_all(signal))
         }
     }
 }
