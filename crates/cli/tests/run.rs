@@ -1,11 +1,14 @@
 //! `milepost run` with real commands: it never hurts them, and says what became of them.
 
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
+
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use milepost_reporter::Reporter;
 use support::{
@@ -663,6 +666,108 @@ fn what_the_command_prints_is_the_jobs_log() {
     assert_eq!(milepost(&line), (Some(0), "secret\n".to_owned()));
     assert_eq!(milepost(&["log", "b"]), (Some(0), String::new()));
     assert_eq!(milepost(&["log", "nobody"]), (Some(5), String::new()));
+}
+
+#[test]
+fn the_last_lines_of_a_flood_are_in_the_log() {
+    let server = Server::start();
+    let script = "seq 200000; echo FATAL: disk full; exit 1";
+    run(&mut server.milepost(&["run", "--job", "f", "--", "sh", "-c", script]));
+    let log = text(&run(&mut server.milepost(&["log", "f", "--lines", "5000"])).stdout);
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(log.contains("left out"), "{log}");
+    assert_eq!(lines[lines.len() - 2..], ["200000", "FATAL: disk full"]);
+    // Each line follows the one before, but for where the log says that some are left out.
+    let numbers: Vec<Option<u32>> = lines.iter().map(|line| line.parse().ok()).collect();
+    let gaps = numbers.windows(2).filter(|pair| match pair {
+        [Some(one), Some(next)] => *next != one + 1,
+        _ => false,
+    });
+    assert_eq!(gaps.count(), 0, "{log}");
+
+    let script = "head -c 2000000 /dev/zero | tr '\\0' x; exit 1";
+    run(&mut server.milepost(&["run", "--job", "long", "--", "sh", "-c", script]));
+    let log = text(&run(&mut server.milepost(&["log", "long"])).stdout);
+    assert_eq!(log, format!("{}…\n", "x".repeat(4096)));
+}
+
+/// Answers reports, and lines of logs with these responses, each after the next; then it accepts them. The lines that it has accepted.
+fn server_that_refuses_lines(
+    listener: &TcpListener,
+    refusals: &[&str],
+    is_over: impl Fn() -> bool,
+    refused: impl Fn(),
+) -> Vec<String> {
+    let mut refusals = refusals.iter();
+    let mut lines = Vec::new();
+    listener.set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + support::PATIENCE;
+    while !is_over() {
+        assert!(Instant::now() < deadline, "it hangs");
+        let Ok((mut stream, _)) = listener.accept() else {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        stream.set_nonblocking(false).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
+        for line in head.lines() {
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                length = value.parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let first = head.lines().next().unwrap_or_default();
+        let (status, answer) = if !first.starts_with("POST ") {
+            ("404 Not Found", "")
+        } else if !first.contains("/log ") {
+            ("200 OK", r#"{"job_id":"a","position":"1-1"}"#)
+        } else if let Some(refusal) = refusals.next() {
+            refused();
+            (*refusal, "")
+        } else {
+            lines.extend(text(&body).lines().map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line["text"].as_str().unwrap().to_owned()
+            }));
+            ("200 OK", "{}")
+        };
+        let head =
+            format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/json");
+        // A client that has left needs no answer.
+        let _ = write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+    }
+    lines
+}
+
+#[test]
+fn lines_that_are_refused_for_now_are_sent_later() {
+    let refusals = ["502 Bad Gateway", "429 Too Many Requests"];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let gate = Gate::closed();
+    let script = format!("echo one; {}; echo two", gate.wait());
+    let line = ["run", "--job", "a", "--", "sh", "-c", &script];
+    let mut child = milepost(&line).env("MILEPOST_URL", url).spawn().unwrap();
+    let left = std::cell::Cell::new(refusals.len());
+    let lines = {
+        let child = std::cell::RefCell::new(&mut child);
+        server_that_refuses_lines(
+            &listener,
+            &refusals,
+            || child.borrow_mut().try_wait().unwrap().is_some(),
+            || {
+                left.set(left.get() - 1);
+                if left.get() == 0 {
+                    gate.open();
+                }
+            },
+        )
+    };
+    assert!(finish(child).status.success());
+    assert_eq!(lines, ["one", "two"]);
 }
 
 #[test]

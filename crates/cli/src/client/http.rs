@@ -6,7 +6,7 @@ use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, RequestBuilder};
 
-use super::{Pending, RequestError};
+use super::{Appended, Pending, RequestError};
 
 /// An answer larger than that is not read: 1,000 states of 64 KiB, and more.
 const MAX_ANSWER_BYTES: u64 = 80 * 1024 * 1024;
@@ -103,10 +103,15 @@ impl Http {
         }))
     }
 
-    pub(super) fn append_log(&self, job: &JobId, lines: &str) -> Result<(), RequestError> {
+    pub(super) fn append_log(&self, job: &JobId, lines: &str) -> Appended {
         let post = self.agent.post(format!("{}/jobs/{job}/log", self.url));
-        let post = self.authorized(post).content_type("application/x-ndjson");
-        self.text(post.send(lines)).map(|_| ())
+        let answer = self.authorized(post).content_type("application/x-ndjson").send(lines);
+        // Where the rest of the answer breaks off, the lines are there all the same.
+        let is_accepted = answer.as_ref().is_ok_and(|answer| is_success(answer.status()));
+        match self.text(answer) {
+            Err(error) if !is_accepted => Appended::not(&error),
+            _ => Appended::Yes,
+        }
     }
 
     pub(super) fn log(&self, job: &JobId, query: &[(&str, &str)]) -> Result<String, RequestError> {
@@ -153,7 +158,7 @@ impl Http {
                 location: location.unwrap_or("elsewhere").to_owned(),
             });
         }
-        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
+        if is_success(status) {
             return Ok(text);
         }
         Err(match serde_json::from_str::<Problem>(&text) {
@@ -161,6 +166,10 @@ impl Http {
             Err(_) => RequestError::NotMilepost { url: url(), status: status.as_u16() },
         })
     }
+}
+
+fn is_success(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::ACCEPTED)
 }
 
 fn is_unknown_job(problem: &Problem) -> bool {

@@ -1,5 +1,6 @@
 //! One-off requests: to a server, or straight to the Redis that servers share, as far as that has the answer.
 
+mod appended;
 mod http;
 mod page;
 mod redis;
@@ -12,6 +13,7 @@ use milepost_redis::{Address, Failure, InvalidAddress};
 use serde_json::Value;
 
 use crate::exit::ExitCode;
+pub(crate) use appended::Appended;
 use http::Http;
 pub(crate) use page::{JobsPage, listed};
 use redis::Redis;
@@ -262,10 +264,13 @@ impl Client {
     }
 
     /// Appends lines, as JSON, to the job's log: `spec/README.md`, section 17.
-    pub(crate) fn append_log(&self, job: &JobId, lines: &str) -> Result<(), RequestError> {
+    pub(crate) fn append_log(&self, job: &JobId, lines: &str) -> Appended {
         match self {
             Self::Http(http) => http.append_log(job, lines),
-            Self::Redis(redis) => Err(RequestError::NeedsServer(Box::new(redis.address().clone()))),
+            Self::Redis(redis) => {
+                let error = RequestError::NeedsServer(Box::new(redis.address().clone()));
+                Appended::Never(error.to_string())
+            }
         }
     }
 

@@ -155,8 +155,9 @@ impl Args {
             say: announcer.clone().into_line(),
         });
         let sink = ReportedJob::new(job_handle);
+        let say = announcer.clone().into_line();
         let (output_log, log_sender) =
-            (connects && !self.no_log).then(|| OutputLog::start(url, &job)).flatten().unzip();
+            (connects && !self.no_log).then(|| OutputLog::start(url, &job, say)).flatten().unzip();
         let log = CiLog::new(job.as_str(), &sink, announcer.logs);
         let mut targets = OutputTargets::new(announcer.screen.as_ref(), output_log.as_ref(), pty);
         targets.shows_progress |= announcer.logs && Terminal::is_dumb();
@@ -178,7 +179,7 @@ impl Args {
         let reported = delivered == Delivered::Yes && connects;
         // The end does not wait for lines of the log.
         if let Some(sender) = log_sender {
-            sender.finish();
+            sender.finish(reported);
         }
         let location = if reported { location::of(url, &job) } else { "not reported".to_owned() };
         announcer.last_line(&format!("{job} {} · {location}", outcome.in_words(took)));
