@@ -73,7 +73,8 @@ class FakeServer:
                     if answer is None:
                         return
                     connection.sendall(answer)
-        except OSError:
+        except (OSError, ValueError):
+            # The other one: what came is no HTTP.
             pass
 
     def drop(self) -> None:

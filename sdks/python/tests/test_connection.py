@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import http.client
 import http.server
 import json
 import shutil
@@ -21,6 +22,7 @@ from test_processes import Worker
 from websockets.sync.server import ServerConnection, serve
 
 import milepost
+from milepost import _connection
 
 
 class Https(NamedTuple):
@@ -110,8 +112,28 @@ def test_watches_over_tls(identity: tuple[Path, Path]) -> None:
 def test_a_certificate_that_nobody_vouches_for_is_refused(https: Https, job_id: str) -> None:
     code, errors = Worker(f"milepost.job(id={job_id!r}).complete()", https.url).finish()
     assert code == 0
-    assert "certificate verify failed" in errors.splitlines()[0]
+    assert "the job continues: TLS failed: certificate verify failed: self" in errors.splitlines()[0]
     assert https.updates == []
+    with pytest.raises(milepost.Unreachable, match=r"^TLS failed: certificate verify failed: self.signed certificate$"):
+        milepost.status(job_id, url=https.url)
+
+
+def test_a_server_that_does_not_speak_tls(fake: Callable[..., FakeServer], job_id: str) -> None:
+    url = fake().url.replace("http://", "https://")
+    with pytest.raises(milepost.Unreachable, match=r"^TLS failed: "):
+        milepost.status(job_id, url=url)
+
+
+def test_a_server_that_hangs_up_is_not_taken_for_another_program(fake: Callable[..., FakeServer], job_id: str) -> None:
+    server = fake(lambda _: None)
+    with pytest.raises(milepost.Unreachable, match=r"^the server closed the connection without an answer$"):
+        milepost.status(job_id, url=server.url)
+    assert _connection._say(http.client.IncompleteRead(b"{")) == "the server's answer broke off"
+
+
+def test_a_host_that_no_name_server_can_be_asked_for(job_id: str) -> None:
+    with pytest.raises(milepost.Unreachable, match=f"^{'x' * 80} is not the name of a host$"):
+        milepost.status(job_id, url=f"http://{'x' * 80}")
 
 
 def test_an_address_that_swallows_everything(

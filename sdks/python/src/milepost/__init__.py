@@ -31,7 +31,7 @@ from ._job_id import InvalidJobId
 from ._listing import jobs
 from ._log_handler import LogHandler
 from ._outcome import Refusal
-from ._refused import NoServer, Unreachable, WatchRefused
+from ._refused import InvalidToken, NoServer, Unreachable, WatchRefused
 from ._reporter import Reporter
 from ._request import CancelRequested, Request
 from ._signal import exit_on_signal
@@ -51,6 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CancelRequested",
     "InvalidJobId",
+    "InvalidToken",
     "InvalidUrl",
     "Job",
     "LogHandler",

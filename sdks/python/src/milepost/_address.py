@@ -36,7 +36,7 @@ def check(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidUrl(f"{shown!r} is not a URL: {error}") from None
+        raise InvalidUrl(f"{shown!r} is not a URL: {_why(url, error)}") from None
     if parts.scheme not in ("http", "https"):
         raise InvalidUrl(f"{shown!r} does not begin with http://, https://, redis:// or rediss://")
     if not host or port == 0:
@@ -44,6 +44,11 @@ def check(url: str) -> str:
     if parts.query or parts.fragment:
         raise InvalidUrl(f"{shown!r} has a query; a server's address has none")
     return url.rstrip("/")
+
+
+def _why(url: str, error: ValueError) -> str:
+    # What Python says of it may repeat a part of the password, which it takes for the host or the port.
+    return "of its password, each of /?#[]@: is written as %2F and so on" if "@" in url else str(error)
 
 
 def is_redis(url: str) -> bool:

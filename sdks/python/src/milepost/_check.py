@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import NamedTuple, Optional
 
-from . import _address, _job_id
+from . import _address, _credential, _job_id
 from ._http import Http
 from ._outcome import Failure
-from ._refused import NoServer, Unreachable, WatchRefused
+from ._refused import InvalidToken, NoServer, Unreachable, WatchRefused
 from ._status import status
 
 _PATIENCE = 5.0
@@ -34,7 +34,7 @@ def check() -> Found:
         job_id = _job_id.parse(job_id)
         watching = _may_watch(job_id)
         reporting = watching if _address.is_redis(url) else _may_report(url, job_id)
-    except (NoServer, _address.InvalidUrl) as error:
+    except (NoServer, InvalidToken, _address.InvalidUrl) as error:
         return Found(False, str(error))
     except _job_id.InvalidJobId as error:
         return Found(False, f"MILEPOST_JOB: {error}")
@@ -66,7 +66,7 @@ def _may_watch(job_id: str) -> Optional[WatchRefused]:
 
 
 def _may_report(url: str, job_id: str) -> Optional[WatchRefused]:
-    transport = Http(_address.check(url), os.environ.get("MILEPOST_TOKEN") or None)
+    transport = Http(_address.check(url), _credential.known(None))
     try:
         return transport.may_report(job_id, _PATIENCE)
     finally:

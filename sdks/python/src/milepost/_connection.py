@@ -35,7 +35,8 @@ class Connection:
         """What the latest connection was made with."""
         if not token and parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+            basic = base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode()
+            self._headers["Authorization"] = f"Basic {basic}"
         self._http: Optional[http.client.HTTPConnection] = None
         self._socket: Optional[TimedSocket] = None
         self._is_closed = False
@@ -194,7 +195,14 @@ class Connection:
 def _say(error: BaseException) -> str:
     if isinstance(error, (socket.timeout, TimeoutError)):
         return "the server does not answer in time"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the server closed the connection without an answer"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the server's answer broke off"
     text = str(error) or type(error).__name__
-    if isinstance(error, (http.client.HTTPException, ValueError)):
+    if isinstance(error, http.client.HTTPException):
         return f"the server is not a Milepost server: {text[:200]}"
-    return text
+    if isinstance(error, OSError):
+        return text
+    # What Python says of a request that cannot be made repeats what is wrong in it, which may be a credential.
+    return f"the request cannot be sent: {type(error).__name__}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Union, cast
 
 from ._outcome import Lost, RetryLater
-from ._refused import WatchRefused
+from ._refused import InvalidToken, WatchRefused
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +22,28 @@ PATIENCE = 30.0
 RECENTLY = 5.0
 MOMENT = 1.0
 """A function that was asked less than `RECENTLY` seconds ago waits so many seconds before it is asked again."""
+_VARIABLE = "MILEPOST_TOKEN"
+_IN_A_HEADER = re.compile(r"[\t -~]*")
+
+
+def usable(text: str, name: str = "token") -> Optional[str]:
+    """The token without the white space around it, such as a file's last line break; None if nothing is left.
+
+    Raises InvalidToken, which says that `name` is wrong, or the variable whose value it is.
+    """
+    trimmed = text.strip()
+    if text == os.environ.get(_VARIABLE):
+        name = _VARIABLE
+    if _IN_A_HEADER.fullmatch(trimmed) is None:
+        raise InvalidToken(f"{name} has a character that no key or token has: only printable ASCII can be sent")
+    return trimmed or None
+
+
+def known(given: Token) -> Token:
+    """The token that was given, or else `MILEPOST_TOKEN`. Raises InvalidToken."""
+    if given is not None and not isinstance(given, str):
+        return given
+    return usable(given or "") or usable(os.environ.get(_VARIABLE, ""))
 
 
 def is_renewable(token: Token) -> bool:
@@ -47,7 +71,7 @@ def ask(token: Token) -> Optional[str]:
         if inspect.isawaitable(supplied):
             getattr(supplied, "close", lambda: None)()
             raise TypeError("it is async, and there is no event loop to run it")
-        return None if supplied is None else str(supplied)
+        return None if supplied is None else usable(str(supplied), "what the function returned")
     except Exception as error:
         raise Lost(f"no token: {str(error) or type(error).__name__}") from error
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional, Union
 
 from . import _problem, _request
 from ._connection import Connection
+from ._credential import Token
 from ._outcome import (
     Accepted,
     AttemptOver,
@@ -37,7 +38,7 @@ MAX_REDIRECTS = 5
 
 
 class Http:
-    def __init__(self, url: str, token: Optional[str]) -> None:
+    def __init__(self, url: str, token: Token) -> None:
         self._connection = Connection(url, token)
 
     def send(self, updates: Sequence[Outgoing], timeout: float) -> list[Outcome]:

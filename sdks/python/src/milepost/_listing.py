@@ -13,7 +13,7 @@ from ._credential import Token
 from ._outcome import Failure, Lost
 from ._refused import NoServer, Unreachable, WatchRefused
 from ._state import State
-from ._status import _server, _token
+from ._status import _server
 
 if TYPE_CHECKING:
     from ._connection import Connection
@@ -50,7 +50,7 @@ def jobs(
     `progress`, `started` or `seen`; with a `-` in front, all but `begun` are descending.
 
     The jobs are requested in pages of 100 as the loop needs them, each page within `timeout` seconds. `url` and
-    `token` as for `watch`. Raises NoServer, InvalidUrl; the loop raises Unreachable, WatchRefused.
+    `token` as for `watch`. Raises NoServer, InvalidToken, InvalidUrl; the loop raises Unreachable, WatchRefused.
     """
     _credential.check_sync(token)
     server = _server(url)
@@ -71,7 +71,7 @@ def jobs(
     from ._connection import Connection
 
     query = {key: value for key, value in given.items() if value is not None}
-    return _pages(Connection(server, _token(token)), {**query, "limit": PAGE}, timeout)
+    return _pages(Connection(server, _credential.known(token)), {**query, "limit": PAGE}, timeout)
 
 
 def _pages(connection: Connection, query: dict[str, Any], timeout: float) -> Iterator[State]:

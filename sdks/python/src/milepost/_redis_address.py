@@ -86,5 +86,5 @@ def _host(text: str, default: int) -> tuple[str, int]:
     if not has_port:
         return host, default
     if not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise InvalidRedisUrl(f"its port {port!r} is not valid")
+        raise InvalidRedisUrl("its port is not a number from 1 to 65535")
     return host, int(port)

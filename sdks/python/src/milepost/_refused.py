@@ -8,6 +8,11 @@ class NoServer(ValueError):
     installed, or cannot be used."""
 
 
+class InvalidToken(ValueError):
+    """The key or the token has a character that no HTTP header may have. The message says where it comes from, and
+    never repeats it."""
+
+
 class WatchRefused(Exception):
     """The server will not have this watcher, now or later."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal, Optional, TypeVar, Union
 
-from . import _address, _job_id, _json, _notice
+from . import _address, _credential, _job_id, _json, _notice
 from ._argument import (
     given_flag,
     given_mapping,
@@ -26,6 +26,7 @@ from ._argument import (
 )
 from ._boundary import harmless, warn_once
 from ._counter import Number
+from ._credential import Token
 from ._inbox import Flush, Inbox, NotAccepted
 from ._job import Job
 from ._job_options import JobOptions
@@ -34,6 +35,7 @@ from ._memory import LOCK
 from ._program import program_name
 from ._rank import Place, place
 from ._record import Record
+from ._refused import InvalidToken
 from ._schedule import GAP, Pace
 from ._sender import Sender
 from ._threads import Thread
@@ -54,8 +56,8 @@ class Reporter:
     as `Authorization: Bearer`. Two routine updates of a job are at least `interval` seconds apart, and at most
     `heartbeat` seconds. `flush_timeout` is how many seconds an exit, or `close`, waits for the last states to be
     acknowledged; it also bounds each request. At most `max_jobs` jobs are kept, running or with an unacknowledged end;
-    each takes at most about 64 KiB, and the lines of its log that wait to be sent. An unusable URL causes a warning,
-    and nothing is reported.
+    each takes at most about 64 KiB, and the lines of its log that wait to be sent. An unusable URL or token causes a
+    warning, and nothing is reported.
     """
 
     def __init__(
@@ -68,12 +70,11 @@ class Reporter:
         flush_timeout: float = 2.0,
         max_jobs: int = 10_000,
     ) -> None:
-        self._token = given_token(token)
         interval = _seconds(interval, "interval", 0.2)
         self._pace = Pace(max(interval, GAP), max(_seconds(heartbeat, "heartbeat", 10.0), interval, GAP))
         self._flush_timeout = max(0.001, _seconds(flush_timeout, "flush_timeout", 2.0))
         self._max_jobs = int(_seconds(max_jobs, "max_jobs", 10_000))
-        self._url = _usable(url)
+        self._url, self._token = _with_token(_usable(url), given_token(token))
         self._thread: Optional[Thread] = None
         self._has_warned_full = False
         self._inbox = Inbox(self._max_jobs, _server_of(self._url), self._pace.heartbeat)
@@ -299,7 +300,7 @@ def _seconds(value: object, name: str, default: float) -> float:
     return default if found is None else min(_LONGEST, found)
 
 
-def connect(url: str, token: Optional[str]) -> Transport:
+def connect(url: str, token: Token) -> Transport:
     """The transport for that kind of URL. Nothing is sent yet."""
     if _address.is_redis(url):
         _address.check_redis()
@@ -324,6 +325,17 @@ def _usable(url: Optional[str]) -> Optional[str]:
         _notice.notify(f"nothing is reported to {_address.without_password(url)}: {missing}")
         return None
     return url
+
+
+def _with_token(url: Optional[str], token: Token) -> tuple[Optional[str], Token]:
+    """The URL to report to, and the token to send there."""
+    if url is None or _address.is_redis(url):
+        return url, None
+    try:
+        return url, _credential.usable(token) if isinstance(token, str) else token
+    except InvalidToken as why:
+        _notice.notify(f"nothing is reported to {_address.without_password(url)}: {why}")
+        return None, None
 
 
 def _job_id_of(name: str, given: object) -> Optional[str]:

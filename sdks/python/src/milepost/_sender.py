@@ -58,7 +58,7 @@ class Sender:
             while self._turn(self._inbox.wait(self._patience())):
                 pass
         except Exception as error:
-            _notice.notify(f"reporting has stopped because of an internal error: {error!r}")
+            _notice.notify(f"reporting has stopped because of an internal error: {_describe(error)}")
         finally:
             self._inbox.close()
             for flush in self._flushes:
@@ -79,7 +79,7 @@ class Sender:
         try:
             return self.turn(arrived)
         except Exception as error:
-            self._fail([], f"an internal error: {error!r}", None)
+            self._fail([], f"an internal error: {_describe(error)}", None)
             return True
 
     def turn(self, arrived: list[Arrival]) -> bool:
@@ -162,7 +162,7 @@ class Sender:
             return False
         except Exception as error:
             # An unexpected error of the transport: retry, so that the progress is not lost.
-            self._fail(records, repr(error), None)
+            self._fail(records, _describe(error), None)
             return False
         self._schedule.answered()
         self._inbox.has_arrived()
@@ -217,6 +217,11 @@ class Sender:
         if refusal.problem == "attempt-superseded":
             return f"{job_id} is no longer shown at {self._server}: another worker has begun attempt {refusal.attempt}"
         return f"{job_id} is no longer reported to {self._server}: {refusal.detail}"
+
+
+def _describe(error: Exception) -> str:
+    # Not its `repr`, which has the whole text that could not be encoded, such as a password.
+    return f"{type(error).__name__}: {error}"
 
 
 @harmless

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import io
 import os
+import re
 import socket
 import time
 from typing import Any, NamedTuple, Optional, Union
@@ -19,6 +20,10 @@ class Address(NamedTuple):
     kind: int
     protocol: int
     where: Any
+
+
+class TlsFailed(OSError):
+    """TLS could not be agreed on, or broke. The message says why."""
 
 
 class TimedSocket:
@@ -89,12 +94,16 @@ class TlsSocket(TimedSocket):
         import ssl
 
         super().__init__(sock, deadline)
+        self._failure = ssl.SSLError
         self._wants_read = ssl.SSLWantReadError
         self._has_closed: tuple[type[Exception], ...] = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        context = ssl.create_default_context()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._run(self._tls.do_handshake)
+        try:
+            context = ssl.create_default_context()
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+            self._run(self._tls.do_handshake)
+        except self._has_closed as error:
+            raise TlsFailed("TLS failed: the server closed the connection during the handshake") from error
 
     def _run(self, step: Any, *arguments: Any) -> Any:
         while True:
@@ -103,6 +112,10 @@ class TlsSocket(TimedSocket):
             except self._wants_read:
                 self._send_pending()
                 self._receive()
+            except self._has_closed:
+                raise
+            except self._failure as error:
+                raise TlsFailed(f"TLS failed: {_why(error)}") from error
             else:
                 self._send_pending()
                 return done
@@ -137,6 +150,11 @@ class TlsSocket(TimedSocket):
         return received
 
 
+def _why(error: OSError) -> str:
+    """What OpenSSL says, without where in its source, and Python's, that is."""
+    return re.sub(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$", "", str(error))
+
+
 class Dialer:
     """Connects to one host. Where it has several addresses, they share the time that there is, and the one that
     answered last comes first: an address that swallows everything costs its share once."""
@@ -167,10 +185,11 @@ class Dialer:
 
     def _addresses(self) -> list[Address]:
         lookup = _socket.getaddrinfo if _threads.is_own() else socket.getaddrinfo
-        found = [
-            Address(family, kind, protocol, where)
-            for family, kind, protocol, _, where in lookup(self._host, self._port, 0, socket.SOCK_STREAM)
-        ]
+        try:
+            answers = lookup(self._host, self._port, 0, socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise OSError(f"{self._host} is not the name of a host") from error
+        found = [Address(family, kind, protocol, where) for family, kind, protocol, _, where in answers]
         found.sort(key=lambda address: address != self._good)
         return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Optional
 
@@ -19,10 +18,11 @@ def status(job_id: object, *, url: Optional[str] = None, token: Token = None, ti
     """The job's present state; None if it is not known.
 
     It waits for the answer, `timeout` seconds at most: in asyncio, `await asyncio.to_thread(milepost.status, job_id)`.
-    `url` and `token` as for `watch`. Raises Unreachable, WatchRefused, InvalidJobId, InvalidUrl, NoServer.
+    `url` and `token` as for `watch`. Raises Unreachable, WatchRefused, InvalidJobId, InvalidToken, InvalidUrl,
+    NoServer.
     """
     _credential.check_sync(token)
-    source = open_source(_server(url), _token(token), _job_id.parse(str(job_id)))
+    source = open_source(_server(url), _credential.known(token), _job_id.parse(str(job_id)))
     try:
         return source.state(timeout)
     except Failure as failure:
@@ -49,16 +49,17 @@ def watch(
     Watches share a connection only if they have the same function. `since` is the position of a state that is known
     already. `mode` `latest`: only the newest state at each moment; `max_rate`: at most so many a second, 0.01…1000;
     ends are never left out. A connection that is silent for `silence` seconds is given up, and made anew. Raises
-    InvalidJobId, InvalidUrl, NoServer; the loop may raise WatchRefused, and TypeError for an async function in `for`.
+    InvalidJobId, InvalidToken, InvalidUrl, NoServer; the loop may raise WatchRefused, and TypeError for an async
+    function in `for`.
     """
-    return Watch(_server(url), _token(token), _job_id.parse(str(job_id)), since, mode, max_rate, silence)
+    return Watch(_server(url), _credential.known(token), _job_id.parse(str(job_id)), since, mode, max_rate, silence)
 
 
 def wait(job_id: object, *, timeout: Optional[float] = None, url: Optional[str] = None, token: Token = None) -> State:
     """Waits for the job's end, and returns that state. The job need not have been reported yet.
 
     `timeout` is in seconds; None: for ever. In asyncio, `await asyncio.to_thread(milepost.wait, job_id)`. `url` and
-    `token` as for `watch`. Raises TimeoutError, WatchRefused, InvalidJobId, InvalidUrl, NoServer.
+    `token` as for `watch`. Raises TimeoutError, WatchRefused, InvalidJobId, InvalidToken, InvalidUrl, NoServer.
     """
     watching = watch(job_id, url=url, token=token, mode="latest")
     timer = None if timeout is None else threading.Timer(timeout, watching.close)
@@ -84,7 +85,3 @@ def _server(url: Optional[str]) -> str:
     if missing is not None:
         raise NoServer(f"{_address.without_password(known)} cannot be watched: {missing}")
     return known
-
-
-def _token(token: Token) -> Token:
-    return token or os.environ.get("MILEPOST_TOKEN") or None

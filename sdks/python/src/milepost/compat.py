@@ -32,13 +32,14 @@ MAX_UNDER_WAY = 1_000
 class ProgressReporter:
     """Reports jobs with the interface of the Python service.
 
-    `redis_url` is `redis(s)://…`, or `http(s)://…` for a Milepost server. If it is None, `MILEPOST_URL` is used, else
-    `REDIS_URL`. Without any of them, nothing is reported. No method raises into the job. Only `get_status` and `close`
-    wait for a server.
+    `redis_url` is `redis(s)://…`, or `http(s)://…` for a Milepost server, which is sent `MILEPOST_TOKEN`. If it is
+    None, `MILEPOST_URL` is used, else `REDIS_URL`. Without any of them, nothing is reported. No method raises into the
+    job. Only `get_status` and `close` wait for a server.
     """
 
     def __init__(self, redis_url: Optional[str] = None) -> None:
-        self._reporter = Reporter(redis_url or _address.from_environment() or os.environ.get("REDIS_URL"))
+        url = redis_url or _address.from_environment() or os.environ.get("REDIS_URL")
+        self._reporter = Reporter(url, token=os.environ.get("MILEPOST_TOKEN"))
         self._under_way: dict[str, Record] = {}
 
     async def initialize(self) -> None:
