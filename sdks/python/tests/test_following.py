@@ -13,6 +13,7 @@ from live_redis import LiveRedis
 from live_server import LiveServer, eventually
 
 import milepost
+from milepost import _forgotten
 
 ROUNDS = 3
 AT_ONCE = 6
@@ -127,3 +128,26 @@ def test_a_job_that_is_forgotten_begins_anew(redis: LiveRedis, client: Any, job_
     reporter.close()
     assert watcher.stages()[-1] == "complete"
     assert [(state.position or "").partition("-")[2] for state in watcher.states][-1] in ("1", "2")
+
+
+def test_a_job_that_is_gone_is_given_up(
+    redis: LiveRedis, client: Any, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_forgotten, "PATIENCE", 0.0)
+    reporter = milepost.Reporter(redis.url)
+    job = reporter.job(id=job_id, stage="one")
+    assert reporter.flush(60)
+    watch = milepost.watch(job_id, url=redis.url)
+
+    def forget() -> None:
+        eventually(lambda: watch.state)
+        client.delete(*(f"job_{what}:{job_id}" for what in ("status", "history", "meta")))
+        client.publish(f"job_progress:{job_id}", json.dumps({"type": "forgotten", "job_id": job_id}))
+
+    forgetting = threading.Thread(target=forget)
+    forgetting.start()
+    with pytest.raises(milepost.JobForgotten, match=f"^{job_id} was deleted"):
+        list(watch)
+    forgetting.join()
+    job.complete()
+    reporter.close()

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 import milepost
-from milepost import _shared_socket
+from milepost import _forgotten, _shared_socket
 from milepost._backlog import MAX_ENDS, MAX_WAITING, Backlog
 from milepost._outcome import Lost
 from milepost._source import Query
@@ -392,6 +392,43 @@ def test_a_job_that_is_refused_does_not_end_the_others(warnings: Warnings) -> No
     assert set(warnings()) == {"the server cannot read a: odd"}
 
 
+UNKNOWN = {"type": "error", "problem": "unknown-job", "message": "deleted", "job_id": "a"}
+
+
+@pytest.mark.parametrize("is_after_a_reconnect", [False, True])
+@pytest.mark.parametrize("how", ["for", "async for", "wait"])
+def test_a_job_that_is_forgotten_ends_its_watches(
+    is_after_a_reconnect: bool, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_forgotten, "PATIENCE", 0.0)
+
+    def handle(connection: ServerConnection, number: int) -> None:
+        say(connection, CONNECTED)
+        connection.recv()
+        if number:
+            say(connection, {**SUBSCRIBED, "known": False})
+        else:
+            say(connection, SUBSCRIBED, state(1))
+            if is_after_a_reconnect:
+                connection.close(1012, '{"reason":"restart","retry_ms":1}')
+            else:
+                say(connection, UNKNOWN)
+        for _ in connection:
+            pass
+
+    with odd_server(handle) as url:
+        watch = milepost.watch("a", url=url)
+        ways: dict[str, Callable[[], object]] = {
+            "for": lambda: list(watch),
+            "async for": lambda: asyncio.run(collect(watch)),
+            "wait": lambda: milepost.wait("a", url=url),
+        }
+        with pytest.raises(milepost.JobForgotten, match=r"^a was deleted, or its ttl is over") as forgotten:
+            ways[how]()
+        assert forgotten.value.job_id == "a"
+        assert how == "wait" or watch.position == "abc-1"
+
+
 # Without I/O
 
 
@@ -411,18 +448,18 @@ def stages(backlog: Backlog) -> list[Optional[str]]:
 def test_a_job_that_goes_on_after_an_end() -> None:
     watched, backlog = topic()
     assert watched.subscribe() == {"type": "subscribe", "job_id": "a"}
-    watched.subscribed(True)
+    watched.subscribed(True, 0.0)
     assert watched.state(State(state(1))) is None
     assert watched.state(State(state(2, "failed"))) == {"type": "subscribe", "job_id": "a"}
     # It is of the subscription before.
     assert watched.state(State(state(3))) is None
-    watched.subscribed(True)
+    watched.subscribed(True, 0.0)
     assert watched.state(State(state(4))) == {"type": "subscribe", "job_id": "a", "since": "abc-2"}
-    watched.subscribed(True)
+    watched.subscribed(True, 0.0)
     for number in (3, 4):
         assert watched.state(State(state(number))) is None
     assert watched.state(State(state(5, "completed"))) is not None
-    watched.subscribed(True)
+    watched.subscribed(True, 0.0)
     watched.state(State(state(5, "completed")))
     assert stages(backlog) == ["1", "2", "3", "4", "5"]
     assert (watched.is_over, backlog.is_over) == (True, True)
@@ -431,17 +468,66 @@ def test_a_job_that_goes_on_after_an_end() -> None:
 def test_an_end_that_was_forgotten_is_one() -> None:
     watched, backlog = topic()
     watched.subscribe()
-    watched.subscribed(True)
+    watched.subscribed(True, 0.0)
     watched.state(State(state(2, "failed")))
-    watched.subscribed(False)
+    watched.subscribed(False, 0.0)
     assert stages(backlog) == ["2"]
     assert backlog.is_over
+
+
+def test_a_job_that_is_forgotten_is_given_up_in_a_minute() -> None:
+    watched, backlog = topic()
+    watched.subscribe()
+    watched.subscribed(True, 0.0)
+    watched.state(State(state(1)))
+    watched.unknown(100.0)
+    watched.unknown(150.0)
+    assert not watched.give_up(159.9)
+    # Another worker goes on with it, and it is forgotten once more.
+    watched.state(State(state(1, epoch="def")))
+    assert not watched.give_up(200.0)
+    watched.unknown(200.0)
+    assert watched.give_up(260.0)
+    assert stages_until(backlog, milepost.JobForgotten) == ["1", "1"]
+    assert watched.is_over
+
+
+def stages_until(backlog: Backlog, error: type[Exception]) -> list[Optional[str]]:
+    found = []
+    try:
+        while (taken := backlog.take()) is not None:
+            found.append(taken.stage)
+    except error:
+        return found
+    raise AssertionError("it has not ended")
+
+
+def test_time_without_a_connection_does_not_count() -> None:
+    watched, _ = topic("abc-1")
+    watched.subscribe()
+    watched.subscribed(False, 0.0)
+    watched.forgotten.disconnected(50.0)
+    assert not watched.give_up(1000.0)
+    watched.subscribe()
+    watched.subscribed(False, 2000.0)
+    assert not watched.give_up(2009.9)
+    assert watched.give_up(2010.0)
+
+
+def test_a_job_that_was_never_known_is_waited_for() -> None:
+    watched, backlog = topic()
+    for now in (0.0, 100.0):
+        watched.subscribe()
+        watched.subscribed(False, now)
+    watched.unknown(200.0)
+    assert not watched.give_up(1e9)
+    assert not backlog.is_over
 
 
 def test_a_loop_that_comes_later_begins_with_the_newest_state() -> None:
     watched, _ = topic()
     watched.subscribe()
-    watched.subscribed(True)
+    watched.subscribed(True, 0.0)
     watched.state(State(state(1)))
     later = Backlog(lambda: None)
     assert watched.takes(Query(None, "all", None, 15.0))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -14,6 +15,7 @@ from fake_server import FakeServer, Request, http, problem
 from live_server import LiveServer, eventually, free_port
 
 import milepost
+from milepost import _forgotten
 from milepost._cursor import EPOCHS, Cursor
 from milepost._events import MAX_EVENT, Event, Events, TooLong
 
@@ -159,6 +161,31 @@ def test_a_job_that_was_forgotten_begins_anew(fake: Fake, watch_all: Watch) -> N
         )
     )
     assert stages(watch_all(milepost.watch("a", url=server.url))) == ["7", "1", "8", "2"]
+
+
+UNKNOWN = f"event: unknown-job\ndata: {problem(404, 'unknown-job')}\n\n"
+
+
+def test_an_event_stream_of_a_job_that_is_forgotten(
+    fake: Fake, watch_all: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_forgotten, "PATIENCE", 0.0)
+    not_known = 'event: connected\ndata: {"type":"connected","known":false}\n\n'
+    for answers in (
+        [whole(state_event(1), UNKNOWN, ": keepalive\n\n")],
+        [whole(state_event(1)), whole(not_known, ": keepalive\n\n")],
+    ):
+        server = fake(Scripted(*answers))
+        watch = milepost.watch("a", url=server.url)
+        with pytest.raises(milepost.JobForgotten):
+            watch_all(watch)
+        assert watch.position == "abc-1"
+
+
+def test_a_job_that_is_reported_again_is_not_given_up(fake: Fake, watch_all: Watch) -> None:
+    again = [state_event(1, epoch="def"), state_event(2, "completed", epoch="def"), END]
+    server = fake(Scripted(whole(state_event(7), UNKNOWN, *again)))
+    assert stages(watch_all(milepost.watch("a", url=server.url))) == ["7", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -379,3 +406,24 @@ def test_waiting_for_an_end(server: LiveServer, job_id: str) -> None:
     end = milepost.wait(job_id, url=server.url, timeout=60)
     assert (end.status, end.result) == ("completed", 7)
     reporter.close()
+
+
+def test_a_job_that_is_deleted_is_not_waited_for(
+    server: LiveServer, reporter: Make, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_forgotten, "PATIENCE", 0.0)
+    make = reporter(server.url)
+    job = make.job(id=job_id, stage="one")
+    assert make.flush(60)
+    watch = milepost.watch(job_id, url=server.url)
+
+    def delete() -> None:
+        eventually(lambda: watch.state)
+        urllib.request.urlopen(urllib.request.Request(f"{server.url}/jobs/{job_id}", method="DELETE")).close()
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    with pytest.raises(milepost.JobForgotten):
+        list(watch)
+    deleting.join()
+    job.complete()

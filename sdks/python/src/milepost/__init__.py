@@ -31,7 +31,7 @@ from ._job_id import InvalidJobId
 from ._listing import jobs
 from ._log_handler import LogHandler
 from ._outcome import Refusal
-from ._refused import InvalidToken, NoServer, Unreachable, WatchRefused
+from ._refused import InvalidToken, JobForgotten, NoServer, Unreachable, WatchRefused
 from ._reporter import Reporter
 from ._request import CancelRequested, Request
 from ._signal import exit_on_signal
@@ -54,6 +54,7 @@ __all__ = [
     "InvalidToken",
     "InvalidUrl",
     "Job",
+    "JobForgotten",
     "LogHandler",
     "NoServer",
     "Refusal",

@@ -31,6 +31,8 @@ class Read:
         (answer,) = client.run([client.read(job_id, after, most)])
         if isinstance(answer, Exception):
             raise Lost(say(answer))
+        self.is_known = bool(answer)
+        """Whether there is anything of the job."""
         try:
             self.legacy_value: Optional[bytes] = answer[0] or None if answer else None
             """What a legacy worker set under the key, unless it is the newest state."""
@@ -73,8 +75,15 @@ class Following:
         self._cursor = Cursor(since)
         self._is_first = True
         self._secret = b""
+        self.is_known = True
+        """Whether the latest read found anything of the job."""
         self.read_at = 0.0
         """When to read again."""
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether there ever was a state of the job."""
+        return self._cursor.latest is not None
 
     def read(self) -> list[State]:
         """After a read: the newer states, oldest first."""
@@ -89,7 +98,7 @@ class Following:
         ):
             # Only a legacy worker has reported the job, and no server has looked at it yet.
             read = self._read(after)
-        self._secret = read.secret
+        self._secret, self.is_known = read.secret, read.is_known
         self.read_at = time.monotonic() + random.uniform(*(READ_AGAIN_SOON if is_first else READ_AGAIN))
         states = read.states
         if after is not None and any(_epoch(state.position) != _epoch(after) for state in states):

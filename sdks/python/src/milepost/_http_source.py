@@ -13,8 +13,9 @@ from . import _credential, _http, _notice, _problem
 from ._connection import Connection
 from ._credential import Token
 from ._events import Event, Events, TooLong
+from ._forgotten import Forgotten
 from ._outcome import Lost, RetryLater
-from ._refused import WatchRefused
+from ._refused import JobForgotten, WatchRefused
 from ._source import Ended, Query
 from ._state import State
 
@@ -25,6 +26,7 @@ class HttpSource:
     def __init__(self, url: str, token: Token, job_id: str) -> None:
         self._connection = Connection(url, token)
         self._rejections = _credential.Rejections(token)
+        self._forgotten = Forgotten()
         self._asked = 0.0
         self._job_id = job_id
         self._path = f"/jobs/{job_id}"
@@ -50,7 +52,13 @@ class HttpSource:
 
     def states(self, query: Query) -> Iterator[State]:
         """The states of one connection, the present one first, until it is lost. Raises Ended after the end, Failure
-        when the connection is lost, WatchRefused."""
+        when the connection is lost, JobForgotten, WatchRefused."""
+        try:
+            yield from self._states(query)
+        finally:
+            self._forgotten.disconnected(time.monotonic())
+
+    def _states(self, query: Query) -> Iterator[State]:
         known = {
             "since": query.since,
             "mode": query.mode if query.mode != "all" else None,
@@ -72,7 +80,11 @@ class HttpSource:
                 raise self._rejections.reject(problem.detail if problem else response.reason, self._asked)
             raise self._refusal(response, problem, query.silence)
         events = Events()
+        has_seen = query.since is not None
         while True:
+            # At least a keepalive comes every few seconds.
+            if self._forgotten.is_over(time.monotonic()):
+                raise JobForgotten(self._job_id)
             piece = self._connection.read_some(response, query.silence)
             if not piece:
                 raise RetryLater("the server closed the connection", self.retry)
@@ -82,14 +94,21 @@ class HttpSource:
                 raise Lost(f"the server is not a Milepost server: {error}") from error
             self.retry = events.retry
             for event in found:
-                state = self._read(event)
+                state = self._read(event, has_seen)
                 if state is not None:
+                    has_seen = True
+                    self._forgotten.known()
                     yield state
 
-    def _read(self, event: Event) -> Optional[State]:
+    def _read(self, event: Event, has_seen: bool) -> Optional[State]:
         if event.name == "connected":
             self.has_connected = True
             self._rejections.accept()
+            document = _decode(event.data.encode())
+            if isinstance(document, dict) and document.get("known") is False and has_seen:
+                self._forgotten.unknown(time.monotonic())
+        if event.name == "unknown-job" and has_seen:
+            self._forgotten.unknown(time.monotonic())
         if event.name == "unreadable-job":
             problem = _problem.read(_decode(event.data.encode()))
             detail = f": {problem.detail}" if problem is not None else ""

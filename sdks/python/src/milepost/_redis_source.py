@@ -10,8 +10,10 @@ from typing import Any, Optional
 import redis
 
 from ._following import Following, Read, fold_legacy_value
+from ._forgotten import Forgotten
 from ._outcome import Lost
 from ._redis_client import PATIENCE, RedisClient, say
+from ._refused import JobForgotten
 from ._source import Ended, Query
 from ._state import State
 
@@ -24,6 +26,7 @@ class RedisSource:
         self._client = RedisClient(url)
         self._job_id = job_id
         self._closed = threading.Event()
+        self._forgotten = Forgotten()
         self.has_connected = False
         self._all_servers: Any = None
 
@@ -45,6 +48,7 @@ class RedisSource:
             # What of its sockets redis-py lets through is a lost connection as well.
             raise Lost(say(error)) from error
         finally:
+            self._forgotten.disconnected(time.monotonic())
             try:
                 subscription.close()
             except (redis.RedisError, OSError):
@@ -79,8 +83,10 @@ class RedisSource:
         is_latest = query.mode == "latest" or interval > 0
         held: Optional[State] = None
         not_before = 0.0
-        states = following.read()
+        states = self._read(following)
         while not self._closed.is_set():
+            if states:
+                self._forgotten.known()
             for state in states:
                 if is_latest and not state.has_ended:
                     held = state
@@ -102,9 +108,19 @@ class RedisSource:
             if message is not None:
                 states = following.message(message)
             elif time.monotonic() >= following.read_at:
-                states = following.read()
+                states = self._read(following)
             else:
                 states = []
+                if self._forgotten.is_over(now):
+                    raise JobForgotten(self._job_id)
+
+    def _read(self, following: Following) -> list[State]:
+        states = following.read()
+        if following.is_known:
+            self._forgotten.known()
+        elif following.has_seen:
+            self._forgotten.unknown(time.monotonic())
+        return states
 
     def close(self) -> None:
         self._closed.set()

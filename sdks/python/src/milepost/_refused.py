@@ -23,5 +23,13 @@ class WatchRefused(Exception):
         self.detail = detail
 
 
+class JobForgotten(Exception):
+    """The job was deleted, or its `ttl` is over, before it had ended, and nobody has reported it for a minute since."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"{job_id} was deleted, or its ttl is over, before it had ended")
+        self.job_id = job_id
+
+
 class Unreachable(ConnectionError):
     """The server does not answer, or not in a way that makes sense."""

@@ -97,6 +97,8 @@ class SharedSocket:
         self._present: Optional[str] = None
         self._renewed: Optional[str] = None
         """A token that the server has not been sent yet."""
+        self._give_up_at: Optional[float] = None
+        """When to look whether a job that was forgotten is to be given up; it may be too early."""
         self._idle_since = time.monotonic()
         self._websocket: Optional[WebSocket] = None
         self._reading, self._writing = socket.socketpair()
@@ -208,6 +210,7 @@ class SharedSocket:
                 if self._websocket is not None:
                     self._websocket.release()
                     self._websocket = None
+                self._disconnected()
         except Failure as failure:
             names = self._names()
             # A socket that is only kept for the next watch may be lost.
@@ -216,6 +219,12 @@ class SharedSocket:
                 _notice.notify(f"cannot watch {names}; retrying: {failure}")
             return failure.retry_after if isinstance(failure, RetryLater) else None
         return 0.0
+
+    def _disconnected(self) -> None:
+        now, self._give_up_at = time.monotonic(), None
+        with self._lock:
+            for topic in self._topics.values():
+                topic.forgotten.disconnected(now)
 
     def _converse(self, websocket: WebSocket) -> None:
         with self._lock:
@@ -237,6 +246,9 @@ class SharedSocket:
                     self._renew()
                 else:
                     left = min(left, self._renew_at - now)
+            give_up_at = self._give_up(now)
+            if give_up_at is not None:
+                left = min(left, give_up_at - now)
             if self._wait(websocket, left if self._topics else min(left, LINGER)):
                 messages = websocket.receive(self._silence)
                 heard = time.monotonic()
@@ -244,6 +256,22 @@ class SharedSocket:
                     commands += self._message(message)
             commands += self._changes()
         websocket.close(TIMEOUT)
+
+    def _give_up(self, now: float) -> Optional[float]:
+        """Ends the loops of jobs that were forgotten a while ago. Returns when to look again, if at all."""
+        if self._give_up_at is not None and self._give_up_at <= now:
+            with self._lock:
+                for topic in list(self._topics.values()):
+                    if topic.give_up(now):
+                        self._drop(topic)
+                ends = [topic.forgotten.until for topic in self._topics.values()]
+            self._give_up_at = min((end for end in ends if end is not None), default=None)
+        return self._give_up_at
+
+    def _look_at(self, topic: Topic) -> None:
+        until = topic.forgotten.until
+        if until is not None and (self._give_up_at is None or until < self._give_up_at):
+            self._give_up_at = until
 
     def _renew(self) -> None:
         """Asks for another token, in a thread: states go on meanwhile. Without one, the server closes the socket."""
@@ -303,7 +331,8 @@ class SharedSocket:
                 self._is_lost = False
                 _notice.notify(f"watching {self._names() or 'jobs'} works again")
         elif kind == "subscribed" and topic is not None:
-            topic.subscribed(event.get("known") is not False)
+            topic.subscribed(event.get("known") is not False, time.monotonic())
+            self._look_at(topic)
             if topic.is_over:
                 self._drop(topic)
         elif kind == "token_expiring" and _credential.is_renewable(self._server.token):
@@ -318,6 +347,10 @@ class SharedSocket:
     def _reject(self, topic: Topic, problem: str, detail: str) -> None:
         if problem == "unreadable-job":
             _notice.notify(f"the server cannot read {topic.job_id}: {detail}")
+            return
+        if problem == "unknown-job":
+            topic.unknown(time.monotonic())
+            self._look_at(topic)
             return
         status = _REFUSED.get(problem)
         topic.finish(NoSocket(detail) if status is None else WatchRefused(status, detail))

@@ -37,7 +37,7 @@ class Source(Protocol):
 
     def states(self, query: Query) -> Iterator[State]:
         """The states of one connection, the present one first unless it is that of `since`, until it is lost. Raises
-        Ended after the end, Failure when the connection is lost, WatchRefused."""
+        Ended after the end, Failure when the connection is lost, JobForgotten, WatchRefused."""
 
     def close(self) -> None:
         """Ends what is waited for, from any thread, for good."""

@@ -6,6 +6,8 @@ from typing import Any, Optional
 
 from ._backlog import Backlog
 from ._cursor import Cursor
+from ._forgotten import Forgotten
+from ._refused import JobForgotten
 from ._source import Query
 from ._state import State
 
@@ -27,6 +29,7 @@ class Topic:
         """The newest state."""
         self.is_over = False
         """The job has ended, and its loops are done."""
+        self.forgotten = Forgotten()
         self._cursor = Cursor(query.since)
         self._is_checking = False
         self._unanswered = 0
@@ -60,20 +63,40 @@ class Topic:
             command["since"] = self._cursor.latest
         return command
 
-    def subscribed(self, is_known: bool) -> None:
+    def subscribed(self, is_known: bool, now: float) -> None:
         """The server has confirmed a subscription."""
         self._unanswered = max(0, self._unanswered - 1)
-        if not is_known and self._is_checking and not self._unanswered:
+        if self._unanswered:
+            return
+        if is_known:
+            self.forgotten.known()
+        elif self._is_checking and self.latest is not None and self.latest.has_ended:
             # It was forgotten, which is the end of a job that had ended.
             self._is_checking = False
-            if self.latest is not None and self.latest.has_ended:
-                self._finish()
+            self._finish()
+        else:
+            self._is_checking = False
+            self.unknown(now)
+
+    def unknown(self, now: float) -> None:
+        """The server does not know the job. One of which there was a state, it has forgotten."""
+        if self._cursor.latest is not None:
+            self.forgotten.unknown(now)
+
+    def give_up(self, now: float) -> bool:
+        """Whether its loops are done, because it was forgotten, and nobody has reported it since."""
+        if not self.forgotten.is_over(now):
+            return False
+        self.is_over = True
+        self.finish(JobForgotten(self.job_id))
+        return True
 
     def state(self, state: State) -> Optional[dict[str, Any]]:
         """A state has arrived. Returns a command to send, if any."""
         position = state.position
         if self._unanswered or position is None or self.is_over:
             return None
+        self.forgotten.known()
         if self._is_checking:
             self._is_checking = False
             if self._cursor.is_newer(position):
