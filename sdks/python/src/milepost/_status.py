@@ -49,8 +49,8 @@ def watch(
     Watches share a connection only if they have the same function. `since` is the position of a state that is known
     already. `mode` `latest`: only the newest state at each moment; `max_rate`: at most so many a second, 0.01…1000;
     ends are never left out. A connection that is silent for `silence` seconds is given up, and made anew. Raises
-    InvalidJobId, InvalidToken, InvalidUrl, NoServer; the loop may raise WatchRefused and JobForgotten, and TypeError for
-    an async function in `for`.
+    InvalidJobId, InvalidToken, InvalidUrl, NoServer; the loop may raise WatchRefused and JobForgotten, and TypeError
+    for an async function in `for`.
     """
     return Watch(_server(url), _credential.known(token), _job_id.parse(str(job_id)), since, mode, max_rate, silence)
 
