@@ -34,7 +34,7 @@ class Watch:
     slower than the job skips to the newest state, and misses no end (of more than 8, the latest 8).
 
     Raises WatchRefused where the server will not have the watcher (a job id that is none, a token that is not right),
-    and JobForgotten a minute after a job of which there was a state was deleted or its `ttl` was over, before it had ended.
+    and JobForgotten a minute after a job of which there was a state was deleted or its `ttl` was over before its end.
     """
 
     def __init__(
