@@ -31,18 +31,17 @@ interface Problem {
   readonly attempt: unknown;
 }
 
-/** A request that takes longer has failed, in milliseconds. */
-const PATIENCE = 10_000;
 /** Redirects that one request follows: those that keep its method and its body. */
 const MAX_REDIRECTS = 5;
 const PROBLEM = 'urn:milepost:problem:';
 
-/** Sends the updates, at least one, to the server at `base`. Returns an outcome for each, in order. Never throws. */
+/** Sends the updates, at least one, to the server at `base`, until `stop`. Returns an outcome for each, in order. Never throws. */
 export async function send(
   base: string,
   headers: Record<string, string>,
   jobs: readonly string[],
   lines: readonly string[],
+  stop: AbortSignal,
 ): Promise<Outcome[] | Failure> {
   const [job = ''] = jobs;
   const isOne = jobs.length === 1;
@@ -50,7 +49,7 @@ export async function send(
   const type = isOne ? 'application/json' : 'application/x-ndjson';
   let reply: Reply;
   try {
-    const response = await post(base + path, { ...headers, 'content-type': type }, lines.join('\n'));
+    const response = await post(base + path, { ...headers, 'content-type': type }, lines.join('\n'), stop);
     const retryAfter = Number(response.headers.get('retry-after')) * 1000 || 0;
     reply = { status: response.status, text: await response.text(), retryAfter };
   } catch (error) {
@@ -77,7 +76,7 @@ export function readLog(status: number, text: string): 'accepted' | 'unknown job
   if (status === 200) return 'accepted';
   const problem = readProblem(text);
   if (problem?.name === 'unknown-job') return 'unknown job';
-  return (problem && isAboutTheJob(problem) && !isCredentials(status)) || status === 413 ? 'refused' : 'retry';
+  return (problem && isFinal(problem.status) && !isCredentials(status)) || status === 413 ? 'refused' : 'retry';
 }
 
 function readBatch(reply: Reply, jobs: readonly string[]): Outcome[] | Failure {
@@ -174,8 +173,7 @@ function sayForeign(status: number): string {
  * Posts, and follows the redirects that keep the method and the body (RFC 9110, section 15.4). Another redirect would
  * turn the report into a GET, whose answer looks like success.
  */
-async function post(url: string, headers: Record<string, string>, body: string): Promise<Response> {
-  const signal = AbortSignal.timeout(PATIENCE);
+async function post(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<Response> {
   for (let hops = 0; ; hops += 1) {
     const response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' });
     const { status } = response;

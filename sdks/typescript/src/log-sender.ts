@@ -51,6 +51,10 @@ export class LogSender {
   #hasWarned = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #sending: Promise<void> | undefined;
+  /** The latest request had no answer at all. */
+  #isSilent = false;
+  /** What stops the request under way. */
+  #request: AbortController | undefined;
 
   /** The sender for this server; null if no server is named. */
   static to({ base, token }: { readonly base?: string; readonly token?: string }, warnBy: Warn): LogSender | null {
@@ -78,12 +82,16 @@ export class LogSender {
     const deadline = performance.now() + ms;
     for (;;) {
       const left = deadline - performance.now();
+      // Nobody waits for it any more, and it would keep the process alive.
+      if (left <= 0) this.#request?.abort();
       if (!this.#jobs.size || left <= 0) return;
       clearTimeout(this.#timer);
       this.#timer = undefined;
+      const timer = setTimeout(() => this.#request?.abort(), left);
       await (this.#sending ?? this.#send(left));
+      clearTimeout(timer);
       // A server that does not answer is not asked again: its end must not be waited for.
-      if (this.#failures) return;
+      if (this.#isSilent) return;
       if (this.#jobs.size) await new Promise((resolve) => setTimeout(resolve, Math.min(INTERVAL, left)));
     }
   }
@@ -121,16 +129,17 @@ export class LogSender {
       .catch(() => 'retry' as const)
       .then((outcome) => {
         this.#sending = undefined;
-        if (outcome === 'retry') this.#failures += 1;
+        this.#isSilent = outcome === 'no answer';
+        if (outcome !== 'done') this.#failures += 1;
         else this.#failures = 0;
         if (!this.#jobs.size) return;
         const backoff = Math.min(LONGEST, 1000 * 2 ** Math.min(this.#failures - 1, 5)) * Math.random();
-        this.#plan(outcome === 'retry' ? Math.max(backoff, INTERVAL) : INTERVAL);
+        this.#plan(outcome === 'done' ? INTERVAL : Math.max(backoff, INTERVAL));
       });
     return this.#sending;
   }
 
-  async #sendAll(ms: number): Promise<'done' | 'retry'> {
+  async #sendAll(ms: number): Promise<'done' | 'retry' | 'no answer'> {
     const deadline = performance.now() + ms;
     for (const [job, waiting] of [...this.#jobs]) {
       while (waiting.lines.length || waiting.dropped) {
@@ -139,14 +148,13 @@ export class LogSender {
         const [lines, dropped] = this.#take(waiting);
         const gap = dropped ? encode(`(milepost: ${dropped} lines are left out here)`, Date.now()) : '';
         const outcome = await this.#post(job, gap + lines.join(''), left);
-        if (outcome === 'unknown job' || outcome === 'retry') this.#putBack(waiting, lines, dropped);
-        if (outcome === 'retry') return 'retry';
-        if (outcome === 'unknown job') {
-          waiting.unknown += 1;
-          if (waiting.unknown >= MAX_UNKNOWN) this.#forget(job, waiting);
-          break;
-        }
-        waiting.unknown = 0;
+        // Lines that are refused are counted, and that is not repeated.
+        if (outcome === 'refused') waiting.dropped += lines.length && dropped + lines.length;
+        else if (outcome !== 'accepted') this.#putBack(waiting, lines, dropped);
+        if (outcome === 'retry' || outcome === 'no answer') return outcome;
+        waiting.unknown = outcome === 'unknown job' ? waiting.unknown + 1 : 0;
+        if (waiting.unknown >= MAX_UNKNOWN) this.#forget(job, waiting);
+        if (waiting.unknown) break;
       }
       if (!waiting.lines.length && !waiting.dropped) this.#jobs.delete(job);
     }
@@ -180,23 +188,28 @@ export class LogSender {
     this.#jobs.delete(job);
   }
 
-  async #post(job: string, body: string, ms: number): Promise<'accepted' | 'unknown job' | 'retry'> {
+  async #post(job: string, body: string, ms: number): Promise<ReturnType<typeof readLog> | 'no answer'> {
     let status: number;
     let text: string;
+    const request = (this.#request = new AbortController());
+    const timer = setTimeout(() => request.abort(), Math.min(ms, PATIENCE));
+    timer.unref?.();
     try {
       const url = `${this.#url}/jobs/${encodeURIComponent(job)}/log`;
-      const response = await fetch(url, { method: 'POST', headers: this.#headers, body, signal: AbortSignal.timeout(Math.ceil(Math.min(ms, PATIENCE))) });
+      const response = await fetch(url, { method: 'POST', headers: this.#headers, body, signal: request.signal });
       ({ status } = response);
       text = await response.text();
     } catch {
-      return 'retry';
+      return 'no answer';
+    } finally {
+      clearTimeout(timer);
+      this.#request = undefined;
     }
     const outcome = readLog(status, text);
     if (outcome !== 'refused') return outcome;
-    if (!this.#hasWarned) warn(this.#warn, `the log of ${job} is not sent: the server answered ${status}`);
+    if (!this.#hasWarned) warn(this.#warn, `lines of the log of ${job} are left out: the server answered ${status}`);
     this.#hasWarned = true;
-    // These lines will not be accepted.
-    return 'accepted';
+    return 'refused';
   }
 }
 

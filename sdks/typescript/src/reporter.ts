@@ -416,9 +416,10 @@ export class Job implements Running {
       this.#endedAt = new Date().toISOString();
       this.#changed('end');
     }
+    const deadline = performance.now() + FLUSH;
     await this.#sender?.flush(this.#source, FLUSH);
     leave(this);
-    if (this.#hasLogged) await this.#logs?.flush(FLUSH);
+    if (this.#hasLogged) await this.#logs?.flush(deadline - performance.now());
   }
 
   #changed(change?: Change): void {

@@ -2,7 +2,7 @@
  * Sends the newest states of jobs, no more often than it should: the protocol's section 13. Jobs that report to one
  * server share a sender: one request at a time, for all that are due.
  */
-import { type Outcome, send } from './answer.js';
+import { type Failure, type Outcome, send } from './answer.js';
 import type { Request } from './request.js';
 import { type Encoded, MAX_UPDATE_BYTES, type Update, canReduce, encode } from './update.js';
 
@@ -18,6 +18,10 @@ const MAX_BACKOFF = 30_000;
 const MAX_RETRY_AFTER = 300_000;
 /** The longest wait between two tries during a flush. */
 const MAX_FLUSH_RETRY = 250;
+/** A request that takes longer has failed. */
+const PATIENCE = 10_000;
+/** The same once no job runs and nobody waits: the request is all that keeps the process alive. */
+const LAST_PATIENCE = 2000;
 /** How long a flush waits by default, and at most: what a timer takes. */
 const FLUSH = 2000;
 const MAX_FLUSH = 2 ** 31 - 1;
@@ -103,6 +107,8 @@ export class Sender {
   #notBefore = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
+  /** What stops the request under way. */
+  #request: AbortController | undefined;
 
   private constructor(key: string, url: string, token: string | undefined) {
     this.#key = key;
@@ -144,12 +150,23 @@ export class Sender {
         },
       };
       // This one keeps the process alive.
-      const timer = setTimeout(flush.end, ms);
+      const timer = setTimeout(() => {
+        flush.end();
+        if (!this.#isAwaited) this.#request?.abort(new Error('the server does not answer in time'));
+      }, ms);
       entry.flushes.push(flush);
       // It waits for no backoff to pass.
       entry.notBefore = this.#notBefore = -Infinity;
       this.#plan(due(entry));
     });
+  }
+
+  /** Whether a job runs, or somebody waits for a flush. */
+  get #isAwaited(): boolean {
+    for (const { flushes, hasHeartbeat, hasEnded, isOver } of this.#entries.values()) {
+      if (flushes.length || (hasHeartbeat && !hasEnded && !isOver)) return true;
+    }
+    return false;
   }
 
   /** Nothing is sent of it any more. */
@@ -245,12 +262,22 @@ export class Sender {
     const lines = this.#take(batch);
     if (!batch.length) return;
     this.#isSending = true;
-    const answer = await send(this.#url, this.#headers, batch.map(([source]) => source.id), lines);
+    const answer = await this.#post(batch.map(([source]) => source.id), lines);
     for (const [, entry] of batch) entry.isInFlight = false;
     if (Array.isArray(answer)) return this.#onAnswer(batch, answer);
     putBack(batch);
     if (answer.is === 'no batch') this.#maxBatch = Math.max(1, Math.floor(batch.length / 2));
     else this.#fail(answer.reason, answer.retryAfter);
+  }
+
+  async #post(jobs: readonly string[], lines: readonly string[]): Promise<Outcome[] | Failure> {
+    const request = (this.#request = new AbortController());
+    const timer = setTimeout(() => request.abort(new Error('the server does not answer')), this.#isAwaited ? PATIENCE : LAST_PATIENCE);
+    timer.unref?.();
+    const answer = await send(this.#url, this.#headers, jobs, lines, request.signal);
+    clearTimeout(timer);
+    this.#request = undefined;
+    return answer;
   }
 
   /** Ends the flushes of a job of which all was sent, or cannot be sent in time; an end that has arrived is forgotten. */

@@ -14,12 +14,16 @@ let log = [];
 let requests = 0;
 /** How the server answers requests about logs. */
 let status = 200;
+/** What it answers then. */
+let said = '{}';
+/** It answers so only what contains this text. */
+let only = '';
 let authorized = [];
 let server;
 let url;
 
 beforeEach(async () => {
-  [log, requests, status, authorized] = [[], 0, 200, []];
+  [log, requests, status, said, only, authorized] = [[], 0, 200, '{}', '', []];
   server = createServer((request, response) => {
     let body = '';
     request.setEncoding('utf8').on('data', (chunk) => (body += chunk)).on('end', () => {
@@ -28,8 +32,9 @@ beforeEach(async () => {
       if (job === undefined) return response.end(lines.map(({ job_id }) => JSON.stringify({ job_id, position: '1-1' })).join('\n'));
       requests += 1;
       authorized.push(request.headers.authorization);
-      if (status === 200) log.push(...lines.map((line) => [job, line]));
-      response.writeHead(status).end('{}');
+      const isTaken = status === 200 || !body.includes(only);
+      if (isTaken) log.push(...lines.map((line) => [job, line]));
+      response.writeHead(isTaken ? 200 : status).end(isTaken ? '{}' : said);
     });
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -94,6 +99,46 @@ for (const refusal of [404, 405, 400]) test(`lines survive another program's ${r
   await until('the line', () => log.length > 0);
   assert.deepEqual(texts('a'), ['INFO kept']);
   await ended(stream);
+});
+
+for (const [refusal, name] of [[503, 'broker-full'], [503, 'server-full'], [429, 'too-many-requests'], [401, 'unauthenticated'], [502, '']]) {
+  test(`lines survive ${refusal} ${name}, also at the job’s end`, async () => {
+    const warned = [];
+    [status, said] = [refusal, name ? JSON.stringify({ type: `urn:milepost:problem:${name}`, status: refusal, detail: 'not now' }) : '<html>'];
+    const job = new Job('export', { url, id: 'a', warn: (text) => warned.push(text) });
+    for (let n = 0; n < 600; n += 1) job.log(`line ${n}`);
+    const ended = job.complete();
+    await until('two requests', () => requests > 1);
+    status = 200;
+    await ended;
+    assert.deepEqual([texts('a')[0], texts('a')[1], texts('a').at(-1)], ['(milepost: 88 lines are left out here)', 'line 88', 'line 599']);
+    assert.deepEqual(warned, []);
+  });
+}
+
+test('lines that the server refuses leave a gap that is marked', async () => {
+  const warned = [];
+  [status, said] = [413, ''];
+  const job = new Job('export', { url, id: 'a', warn: (text) => warned.push(text) });
+  for (const n of [1, 2, 3]) job.log(`line ${n}`);
+  await until('both are refused, the lines and their number', () => requests === 2);
+  job.log('line 4');
+  await until('this one as well', () => requests === 4);
+  status = 200;
+  job.log('line 5');
+  await job.complete();
+  assert.deepEqual(texts('a'), ['line 5']);
+  assert.deepEqual(warned, ['milepost: lines of the log of a are left out: the server answered 413']);
+});
+
+test('of lines, only those that are refused are left out', async () => {
+  const job = new Job('export', { url, id: 'a', warn: () => {} });
+  [status, said, only] = [422, JSON.stringify({ type: 'urn:milepost:problem:invalid-update', status: 422, detail: 'no' }), 'line 1'];
+  job.log('line 1');
+  await until('it is refused', () => requests > 0);
+  job.log('line 2');
+  await job.complete();
+  assert.deepEqual(texts('a'), ['(milepost: 1 lines are left out here)', 'line 2']);
 });
 
 test('a server that is not there ends the stream all the same', async () => {

@@ -270,6 +270,53 @@ test('Retry-After is kept, but an end tries once before', async (t) => {
   assert.equal(sent, 3);
 });
 
+test('a request that nobody waits for keeps no process', async (t) => {
+  let now = 0;
+  const requests = [];
+  t.after(() => {
+    mock.timers.reset();
+    mock.restoreAll();
+  });
+  mock.method(performance, 'now', () => now);
+  mock.method(globalThis, 'fetch', (_, { signal }) => new Promise((_, reject) => {
+    requests.push(signal);
+    signal.addEventListener('abort', () => reject(signal.reason));
+  }));
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const pass = async (ms) => {
+    for (let n = 0; n < ms; n += 500) {
+      now += 500;
+      mock.timers.tick(500);
+      for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const frozen = { ...options(), url: 'http://frozen' };
+  const [first, other] = ['a', 'b'].map((id) => new Job('x', { ...frozen, id }));
+  await pass(500);
+  const ended = first.complete();
+  await pass(2000);
+  await ended;
+  assert.deepEqual(requests.map(({ aborted }) => aborted), [false], 'the other job runs');
+  const otherEnded = other.complete();
+  await pass(2000);
+  await otherEnded;
+  assert.ok(requests.every(({ aborted }) => aborted));
+  // Tried again, it is given up sooner.
+  const count = requests.length;
+  while (requests.length === count) await pass(500);
+  await pass(2000);
+  assert.ok(requests.every(({ aborted }) => aborted));
+  assert.equal(warned.length, 1, warned.join());
+
+  const logging = new Job('x', { ...frozen, id: 'c' });
+  logging.log('line');
+  await pass(500);
+  const loggingEnded = logging.complete();
+  await pass(2000);
+  await loggingEnded;
+  assert.ok(requests.every(({ aborted }) => aborted));
+});
+
 test('an end that is reported twice has the same bytes', async () => {
   const j = new Job('x', options());
   await until('the beginning', () => received.length === 1);
