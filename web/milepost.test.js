@@ -260,6 +260,21 @@ test('the server says when to come back, and whether', () => {
   assert.deepEqual(received.at(-1), 'closed who are you?');
 });
 
+test('a number is watched as its text, and no id is refused', async () => {
+  const { socket } = (watch(42, { url: 'http://ids', share: false }), { socket: FakeSocket.all[0] });
+  const errors = [];
+  for (const id of [null, undefined, {}]) watch(id, { url: 'http://ids', share: false, onError: ({ code }) => errors.push(code) });
+  socket.greet();
+  assert.deepEqual(socket.sent.map(({ job_id }) => job_id), ['42', '', '[object Object]']);
+  for (const id of ['', '[object Object]']) socket.say({ type: 'error', problem: 'invalid-job-id', message: 'no such id', job_id: id });
+  assert.deepEqual(errors, [4400, 4400, 4400]);
+  const log = watchLog(7, { url: 'http://ids', onLines: () => {} });
+  await settle();
+  FakeSocket.all.at(-1).greet();
+  assert.equal(FakeSocket.all.at(-1).sent[0].job_id, '7');
+  log.close();
+});
+
 test('a quiet connection is pinged, then closed', () => {
   const { session, received } = start();
   session.watch('a', undefined, {});

@@ -58,7 +58,8 @@ export class LogWatch {
    * @param {string} url
    */
   constructor(jobId, options, url) {
-    this.jobId = jobId;
+    // A number is read as its text. What is no id at all becomes an empty one, which the server refuses.
+    this.jobId = String(jobId ?? '');
     this.options = options;
     this.position = options.since;
     this.base = baseOf(url);

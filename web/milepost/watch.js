@@ -72,7 +72,8 @@ export class Watch {
    * @internal
    */
   constructor(jobId, options, client) {
-    this.jobId = jobId;
+    // A number is read as its text. What is no id at all becomes an empty one, which the server refuses.
+    this.jobId = String(jobId ?? '');
     /** @internal */
     this.options = options;
     /** @internal */

@@ -224,21 +224,31 @@ function statesOf(initial: JobOptions['initial']): readonly State[] {
   return Array.isArray(initial) ? initial : [initial as State];
 }
 
+/** The id of the one job of a component, as a list; without an id, an empty one. Numbers are read as their text. */
+export function idsOf(given: unknown): string[] {
+  return given === undefined || given === null || given === false || given === '' ? [] : [String(given)];
+}
+
 /** The ids, or the selection, as a text. It is the same as long as they are. */
 export function selectionKey(selected: readonly string[] | Selection): string {
-  // Job ids have no spaces.
-  return isIds(selected) ? [...new Set(selected)].sort().join(' ') : JSON.stringify(selected, ['limit', 'name', 'parent', 'prefix', 'tag']);
+  if (!isIds(selected ?? [])) return JSON.stringify(selected, ['limit', 'name', 'parent', 'prefix', 'tag']);
+  return JSON.stringify([...new Set((selected as readonly string[] | null ?? []).flatMap(idsOf))].sort());
 }
 
 export function wantByKey(store: JobsStore, key: string): void {
-  if (key.startsWith('{')) store.select(JSON.parse(key) as Selection);
-  else store.want(key ? key.split(' ') : []);
+  const selected = selectedBy(key);
+  if (isIds(selected)) store.want(selected);
+  else store.select(selected);
 }
 
 /** Of the jobs that the store has, those that a render wants: effects come after it. */
 export function shownByKey(all: Jobs, key: string): Jobs {
-  if (key.startsWith('{')) return all;
-  return new Map((key ? key.split(' ') : []).map((id) => [id, all.get(id) ?? UNKNOWN_JOB] as const));
+  const selected = selectedBy(key);
+  return isIds(selected) ? new Map(selected.map((id) => [id, all.get(id) ?? UNKNOWN_JOB] as const)) : all;
+}
+
+function selectedBy(key: string): readonly string[] | Selection {
+  return key ? (JSON.parse(key) as readonly string[] | Selection) : [];
 }
 
 const isIds = (selected: readonly string[] | Selection): selected is readonly string[] => Array.isArray(selected);

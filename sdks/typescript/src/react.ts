@@ -3,7 +3,7 @@
 import { type DetailedHTMLProps, type HTMLAttributes, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import type { State, Token } from 'milepost';
 import type { JobProgress, JobProgressAttributes } from 'milepost/job-progress';
-import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, idsOf, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 export type { Job, JobOptions, Selection } from './jobs-store.js';
 
@@ -21,8 +21,8 @@ declare module 'react' {
  * However often a job is reported, a component renders at most once a frame.
  */
 export function useJob<Metadata = unknown, Result = unknown>(id: string | null | undefined, options?: JobOptions<Metadata, Result>): Job<Metadata, Result> {
-  const jobs = useJobs<Metadata, Result>(id ? [id] : [], options);
-  return (id && jobs.get(id)) || UNKNOWN_JOB;
+  const [known] = useJobs<Metadata, Result>(idsOf(id), options).values();
+  return known ?? UNKNOWN_JOB;
 }
 
 /**

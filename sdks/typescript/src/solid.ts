@@ -1,6 +1,6 @@
 /** Solid's primitives, over the page's one socket: `useJob` and `useJobs`. */
 import { createEffect, createMemo, createSignal, onCleanup } from 'solid-js';
-import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, idsOf, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 /** As Solid's own, whose types a CommonJS program cannot import. */
 type Accessor<T> = () => T;
@@ -16,8 +16,8 @@ export function useJob<Metadata = unknown, Result = unknown>(
   options: JobOptions<Metadata, Result> = {},
 ): Accessor<Job<Metadata, Result>> {
   const now = typeof id === 'function' ? id : () => id;
-  const jobs = useJobs<Metadata, Result>(() => [now()].flatMap((each) => each || []), options);
-  return createMemo(() => jobs().get(now() ?? '') ?? UNKNOWN_JOB);
+  const jobs = useJobs<Metadata, Result>(() => idsOf(now()), options);
+  return createMemo(() => [...jobs().values()][0] ?? UNKNOWN_JOB);
 }
 
 /** Several jobs, live: by their ids, or those that match a selection. */

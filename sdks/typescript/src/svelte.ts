@@ -1,6 +1,6 @@
 /** For Svelte 5, over the page's one socket: `useJob` and `useJobs`, whose `current` is reactive. */
 import { createSubscriber } from 'svelte/reactivity';
-import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
+import { type Job, type JobOptions, JobsStore, type Selection, UNKNOWN_JOB, idsOf, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 export type { Job, JobOptions, Selection } from './jobs-store.js';
 
@@ -13,10 +13,10 @@ export function useJob<Metadata = unknown, Result = unknown>(
   id: () => string | null | undefined,
   options: JobOptions<Metadata, Result> = {},
 ): { readonly current: Job<Metadata, Result> } {
-  const jobs = useJobs<Metadata, Result>(() => [id()].flatMap((each) => each || []), options);
+  const jobs = useJobs<Metadata, Result>(() => idsOf(id()), options);
   return {
     get current() {
-      return jobs.current.get(id() ?? '') ?? UNKNOWN_JOB;
+      return [...jobs.current.values()][0] ?? UNKNOWN_JOB;
     },
   };
 }

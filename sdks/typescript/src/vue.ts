@@ -1,6 +1,6 @@
 /** Vue's composables, over the page's one socket: `useJob` and `useJobs`. */
 import { type ComputedRef, type MaybeRefOrGetter, computed, onScopeDispose, shallowRef, toValue, watchPostEffect } from 'vue';
-import { type Job, type JobOptions, type Jobs, JobsStore, type Selection, UNKNOWN_JOB, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
+import { type Job, type JobOptions, type Jobs, JobsStore, type Selection, UNKNOWN_JOB, idsOf, shownByKey, wantByKey, selectionKey } from './jobs-store.js';
 
 export type { Job, JobOptions, Selection } from './jobs-store.js';
 
@@ -12,9 +12,8 @@ export function useJob<Metadata = unknown, Result = unknown>(
   id: MaybeRefOrGetter<string | null | undefined>,
   options: JobOptions<Metadata, Result> = {},
 ): ComputedRef<Job<Metadata, Result>> {
-  const ids = (): string[] => [toValue(id)].flatMap((each) => each || []);
-  const jobs = useJobs<Metadata, Result>(ids, options);
-  return computed(() => jobs.value.get(toValue(id) ?? '') ?? UNKNOWN_JOB);
+  const jobs = useJobs<Metadata, Result>(() => idsOf(toValue(id)), options);
+  return computed(() => [...jobs.value.values()][0] ?? UNKNOWN_JOB);
 }
 
 /** Several jobs, live: by their ids, or those that match a selection. */

@@ -137,6 +137,22 @@ test('after a change of the id, the earlier job is never rendered', async () => 
   assert.equal(seen.at(-1), 'null undefined');
 });
 
+for (const [id, watched] of [[42, ['42']], ['a b', ['a b']], ['{', ['{']], ['[1]', ['[1]']], [0, ['0']], [null, []], [undefined, []], [false, []], ['', []]]) {
+  test(`the id ${JSON.stringify(id)} is watched as ${JSON.stringify(watched)}`, async () => {
+    await render(h(One, { id }));
+    assert.equal(shown(), 'connecting nothing');
+    const [socket] = FakeSocket.all;
+    socket?.say({ type: 'connected' });
+    assert.deepEqual(socket?.sent.map(({ job_id }) => job_id) ?? [], watched);
+    if (!socket) return;
+    socket.say({ type: 'error', problem: 'invalid-job-id', message: 'no such id', job_id: watched[0] });
+    await frame();
+    assert.equal(shown(), 'closed nothing');
+    await render(h(Many, { ids: [id, 'c', id] }));
+    assert.ok(FakeSocket.all.at(-1).sent.some(({ job_id }) => job_id === 'c'));
+  });
+}
+
 test('an equal array of jobs changes nothing', async () => {
   await render(h(Many, { ids: ['a', 'b'] }));
   const [socket] = FakeSocket.all;
