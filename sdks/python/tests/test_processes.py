@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,31 @@ def test_a_worker_that_exits_without_an_outcome(server: LiveServer, job_id: str)
     assert worker.finish() == (0, "")
     assert state(server, job_id).status == "failed"
     assert state(server, job_id).error == "the process ended without an outcome"
+
+
+def test_ctrl_c_during_the_wait_at_exit_ends_it(fake: Callable[..., FakeServer], job_id: str) -> None:
+    is_over = threading.Event()
+
+    def answer(request: Request) -> Answer:
+        if any(update["status"] == "completed" for update in request.updates):
+            # The worker has nothing left to do but to wait for this answer.
+            worker.kill(signal.SIGINT)
+            is_over.wait(PATIENCE)
+            return None
+        return accept(request)
+
+    code = f"""
+        milepost.configure(flush_timeout=600)
+        job = milepost.job(id={job_id!r}, stage="one")
+        assert milepost.flush(60)
+        # An atexit handler that is registered later runs first.
+        import atexit
+        atexit.register(job.complete)
+    """
+    worker = Worker(code, fake(answer).url)
+    done = worker.finish()
+    is_over.set()
+    assert done == (0, "milepost: the last states of some jobs were not delivered: interrupted\n")
 
 
 @pytest.mark.parametrize("code", ["0", "3", "'no'", "None"])

@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Optional
 
 import pytest
@@ -427,3 +428,45 @@ def test_a_job_that_is_deleted_is_not_waited_for(
         list(watch)
     deleting.join()
     job.complete()
+
+
+@pytest.mark.parametrize("timeout", ["5", "x", [], float("nan"), object()])
+def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
+    with pytest.raises(TypeError, match=r"^timeout takes a number"):
+        milepost.wait("a", url="http://127.0.0.1:1", timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [1e12, float("inf"), timedelta(days=999_999_999), None])
+def test_a_timeout_may_be_as_long_as_one_likes(server: LiveServer, reporter: Make, job_id: str, timeout: Any) -> None:
+    make = reporter(server.url)
+    make.job(id=job_id).complete(7)
+    assert make.flush(60)
+    assert milepost.wait(job_id, url=server.url, timeout=timeout).result == 7
+
+
+@pytest.mark.parametrize("timeout", [0, 0.0, -1, timedelta(0)])
+def test_a_timeout_of_0_asks_once(server: LiveServer, reporter: Make, job_id: str, timeout: Any) -> None:
+    make = reporter(server.url)
+    with pytest.raises(TimeoutError, match=f"^{job_id} has not ended$"):
+        milepost.wait(job_id, url=server.url, timeout=timeout)
+    job = make.job(id=job_id)
+    assert make.flush(60)
+    with pytest.raises(TimeoutError, match=f"^{job_id} has not ended$"):
+        milepost.wait(job_id, url=server.url, timeout=timeout)
+    job.complete(7)
+    assert make.flush(60)
+    assert milepost.wait(job_id, url=server.url, timeout=timeout).result == 7
+    with pytest.raises(TimeoutError, match=f"^it is not known whether {job_id} has ended: "):
+        milepost.wait(job_id, url=f"http://127.0.0.1:{free_port()}", timeout=timeout)
+
+
+def test_none_is_no_job_id() -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: milepost.status(None, url="http://127.0.0.1:1"),
+        lambda: milepost.watch(None, url="http://127.0.0.1:1"),
+        lambda: milepost.wait(None, url="http://127.0.0.1:1"),
+        lambda: milepost.watch_token(None, secret="a secret of at least thirty-two bytes"),
+    ]
+    for call in calls:
+        with pytest.raises(milepost.InvalidJobId, match="a job id is needed"):
+            call()

@@ -28,6 +28,13 @@ def parse(text: str) -> str:
     return text
 
 
+def given(value: object) -> str:
+    """The id that a caller has passed, which need not be a text. Raises InvalidJobId."""
+    if value is None:
+        raise InvalidJobId("a job id is needed, and None is none")
+    return parse(str(value))
+
+
 def make(name: str) -> str:
     """A unique id that begins with the name."""
     slug = _NOT_ALLOWED.sub("-", name)[:80].strip("-")

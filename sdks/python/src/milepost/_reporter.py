@@ -355,6 +355,14 @@ def _notify_undelivered(pending: Optional[int]) -> None:
 
 
 def _exit_all() -> None:
+    try:
+        _leave_all()
+    except KeyboardInterrupt:
+        # Who presses Ctrl-C now does not want to wait, and Python would print where that was.
+        _notice.notify("the last states of some jobs were not delivered: interrupted")
+
+
+def _leave_all() -> None:
     reporters = [reporter for reporter in _all if reporter._thread is not None]
     if reporters:
         deadline = time.monotonic() + max(reporter._flush_timeout for reporter in reporters)

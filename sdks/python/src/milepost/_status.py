@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Optional
+from datetime import timedelta
+from typing import Optional, Union
 
 from . import _address, _credential, _job_id
+from ._counter import number
 from ._credential import Token
 from ._outcome import Failure
 from ._refused import NoServer, Unreachable
 from ._source import open_source
 from ._state import State
 from ._watch import Watch
+
+_LOOK = 2.0
+"""How long the answer to `wait` with the timeout 0 may take, in seconds."""
 
 
 def status(job_id: object, *, url: Optional[str] = None, token: Token = None, timeout: float = 10.0) -> Optional[State]:
@@ -22,7 +27,7 @@ def status(job_id: object, *, url: Optional[str] = None, token: Token = None, ti
     NoServer.
     """
     _credential.check_sync(token)
-    source = open_source(_server(url), _credential.known(token), _job_id.parse(str(job_id)))
+    source = open_source(_server(url), _credential.known(token), _job_id.given(job_id))
     try:
         return source.state(timeout)
     except Failure as failure:
@@ -52,18 +57,27 @@ def watch(
     InvalidJobId, InvalidToken, InvalidUrl, NoServer; the loop may raise WatchRefused and JobForgotten, and TypeError
     for an async function in `for`.
     """
-    return Watch(_server(url), _credential.known(token), _job_id.parse(str(job_id)), since, mode, max_rate, silence)
+    return Watch(_server(url), _credential.known(token), _job_id.given(job_id), since, mode, max_rate, silence)
 
 
-def wait(job_id: object, *, timeout: Optional[float] = None, url: Optional[str] = None, token: Token = None) -> State:
+def wait(
+    job_id: object,
+    *,
+    timeout: Union[float, timedelta, None] = None,
+    url: Optional[str] = None,
+    token: Token = None,
+) -> State:
     """Waits for the job's end, and returns that state. The job need not have been reported yet.
 
-    `timeout` is in seconds; None: for ever. In asyncio, `await asyncio.to_thread(milepost.wait, job_id)`. `url` and
-    `token` as for `watch`. Raises TimeoutError, JobForgotten, WatchRefused, InvalidJobId, InvalidToken, InvalidUrl,
-    NoServer.
+    `timeout` is in seconds; None: for ever; 0: it only asks whether the job has ended. In asyncio,
+    `await asyncio.to_thread(milepost.wait, job_id)`. `url` and `token` as for `watch`. Raises TimeoutError,
+    JobForgotten, WatchRefused, InvalidJobId, InvalidToken, InvalidUrl, NoServer.
     """
+    seconds = _seconds(timeout)
     watching = watch(job_id, url=url, token=token, mode="latest")
-    timer = None if timeout is None else threading.Timer(timeout, watching.close)
+    if seconds is not None and seconds <= 0:
+        return _ended_by_now(watching.job_id, url, token)
+    timer = None if seconds is None else threading.Timer(seconds, watching.close)
     if timer is not None:
         timer.daemon = True
         timer.start()
@@ -75,6 +89,29 @@ def wait(job_id: object, *, timeout: Optional[float] = None, url: Optional[str] 
         if timer is not None:
             timer.cancel()
     raise TimeoutError(f"{watching.job_id} has not ended within {timeout} s")
+
+
+def _ended_by_now(job_id: str, url: Optional[str], token: Token) -> State:
+    """The job's end. Raises TimeoutError if it has not ended, or that cannot be known now."""
+    try:
+        state = status(job_id, url=url, token=token, timeout=_LOOK)
+    except Unreachable as error:
+        raise TimeoutError(f"it is not known whether {job_id} has ended: {error}") from error
+    if state is None or not state.has_ended:
+        raise TimeoutError(f"{job_id} has not ended")
+    return state
+
+
+def _seconds(timeout: object) -> Optional[float]:
+    """The timeout, as long as a thread can wait at most. Raises TypeError."""
+    if isinstance(timeout, timedelta):
+        timeout = timeout.total_seconds()
+    if timeout is None or timeout == float("inf"):
+        return None
+    seconds = None if isinstance(timeout, str) else number(timeout)
+    if seconds is None:
+        raise TypeError("timeout takes a number of seconds, or None")
+    return min(float(seconds), threading.TIMEOUT_MAX)
 
 
 def _server(url: Optional[str]) -> str:

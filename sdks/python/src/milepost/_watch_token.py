@@ -32,7 +32,7 @@ def watch_token(job_id: object, *, seconds: int = 900, secret: Optional[str] = N
         raise ValueError("there is no secret to sign with: give one, or set MILEPOST_TOKEN_SECRET")
     if not 1 <= seconds <= LONGEST:
         raise ValueError(f"a token is valid for 1 to {LONGEST} seconds, not {seconds}")
-    known_id = _job_id.parse(str(job_id))
+    known_id = _job_id.given(job_id)
     if known_id.startswith(_OTHER_PATTERNS):
         raise ValueError(f"no token can name the job {known_id!r} alone")
     claims = {"exp": int(time.time()) + seconds, "milepost": {"watch": [known_id]}}
