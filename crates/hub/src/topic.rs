@@ -127,7 +127,7 @@ pub(crate) struct Inner {
     /// How often the last lease was released.
     pub(crate) times_idle: u32,
     /// What holds of the job now.
-    notice: Option<Notice>,
+    given: Option<Given>,
     /// How many notices there have been.
     notices: u32,
 }
@@ -145,8 +145,25 @@ struct Waiting {
 pub enum Notice {
     /// The broker cannot read the job now, so that states may be missing.
     Unreadable,
-    /// The job was forgotten before it ended, on request or by expiry, and has not been reported since.
+    /// The job was forgotten, on request or by expiry, and has not been reported since. Not for those who have seen its end.
     Forgotten,
+}
+
+/// A notice that has been given.
+#[derive(Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) notice: Notice,
+    /// Its number, from 1. A watcher is notified of each once.
+    pub(crate) number: u32,
+    /// A watcher whose cursor has come so far has seen the job's end, and does not need the notice.
+    needless_from: u64,
+}
+
+impl Given {
+    /// Whether a watcher at `cursor` that has seen that many notices has to be notified.
+    pub(crate) fn is_due(&self, cursor: u64, notices_seen: u32) -> bool {
+        notices_seen != self.number && cursor < self.needless_from
+    }
 }
 
 impl Topic {
@@ -303,25 +320,26 @@ impl Inner {
         }
     }
 
-    /// What watchers have to be notified of, while it holds, and its number, from 1. A watcher is notified of each once.
-    pub(crate) fn notice(&self) -> Option<(u32, Notice)> {
-        Some((self.notices, self.notice?))
+    /// What watchers have to be notified of, while it holds.
+    pub(crate) fn given(&self) -> Option<Given> {
+        self.given
     }
 
-    /// The number of the latest notice that a watcher who comes now does not need: it learns by itself that the job is not known.
-    /// 0 if there is none.
-    pub(crate) fn notices_seen(&self) -> u32 {
-        if self.notice == Some(Notice::Forgotten) { self.notices } else { 0 }
+    /// The number of the latest notice that a watcher who comes now does not need; 0 if there is none. One who does not expect the
+    /// job to be known needs no notice that it was forgotten.
+    pub(crate) fn notices_seen(&self, expects_known: bool) -> u32 {
+        let is_forgotten = self.given.is_some_and(|given| given.notice == Notice::Forgotten);
+        if is_forgotten && !expects_known { self.notices } else { 0 }
     }
 
-    fn give(&mut self, notice: Notice) {
-        self.notice = Some(notice);
+    fn give(&mut self, notice: Notice, needless_from: u64) {
         self.notices = self.notices.saturating_add(1);
+        self.given = Some(Given { notice, number: self.notices, needless_from });
     }
 
     /// It no longer holds.
     fn withdraw(&mut self, notice: Notice) {
-        self.notice = self.notice.filter(|given| *given != notice);
+        self.given = self.given.filter(|given| given.notice != notice);
     }
 
     /// Counts one more lease. Returns whether it is the only one.
@@ -364,10 +382,9 @@ impl Listener for Topic {
     fn forgotten(&self) {
         let (to_notify, notify) = {
             let mut inner = self.lock();
-            // Who has seen the end needs nothing more.
-            if inner.log.newest().is_some_and(|newest| !newest.status().is_end()) {
-                inner.give(Notice::Forgotten);
-            }
+            let has_ended = inner.log.newest().is_some_and(|newest| newest.status().is_end());
+            let needless_from = if has_ended { inner.log.end() } else { u64::MAX };
+            inner.give(Notice::Forgotten, needless_from);
             self.shared.log_bytes.count(&mut inner.log, Log::clear);
             inner.take_notifications()
         };
@@ -377,7 +394,7 @@ impl Listener for Topic {
     fn unreadable(&self) {
         let (to_notify, notify) = {
             let mut inner = self.lock();
-            inner.give(Notice::Unreadable);
+            inner.give(Notice::Unreadable, u64::MAX);
             inner.take_notifications()
         };
         self.notify_all(to_notify, notify);

@@ -8,7 +8,7 @@ use crate::log::{Mode, Pending};
 use crate::sync::Notify;
 use crate::topic::{Notice, Topic};
 
-/// Why a job cannot be watched.
+/// Why a watch cannot begin, or has no states to show now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchError {
     /// The broker is unavailable.
@@ -46,7 +46,7 @@ impl Watch {
             let inner = lease.lock();
             let log = &inner.log;
             let cursor = since.map_or_else(|| log.present(), |since| log.resume(since));
-            (cursor, inner.notices_seen())
+            (cursor, inner.notices_seen(false))
         };
         Self { lease, notify, cursor, mode, view: View::Full, notices_seen }
     }
@@ -90,8 +90,10 @@ impl Watch {
 
     /// What holds of the job now, if this was not notified of it before.
     fn take_notice(&mut self) -> Option<Notice> {
-        let (number, notice) = self.lease.lock().notice()?;
-        (std::mem::replace(&mut self.notices_seen, number) != number).then_some(notice)
+        let given = self.lease.lock().given()?;
+        let is_due = given.is_due(self.cursor, self.notices_seen);
+        self.notices_seen = given.number;
+        is_due.then_some(given.notice)
     }
 
     /// Returns the pending states, if any, without waiting.

@@ -42,6 +42,8 @@ pub struct Subscribe {
     pub close_at_end: bool,
     /// How much of each state it is shown.
     pub view: View,
+    /// Whether it was told that the job is known. If the job is forgotten by now, it is notified of that.
+    pub expects_known: bool,
 }
 
 /// Why a watcher has to be removed.

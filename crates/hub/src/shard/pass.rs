@@ -9,7 +9,7 @@ use super::{SLICE, Shard, key_u32};
 use crate::log::Mode;
 use crate::pace;
 use crate::render::Rendered;
-use crate::topic::Notice;
+use crate::topic::Given;
 use crate::watcher::{WatcherKey, Wire, write};
 
 /// How far a log reached when a slice was rendered, as cursors.
@@ -33,10 +33,10 @@ impl<W: Wire> Shard<W> {
         let done = to == topic.subscriptions.len();
         let slice: SmallVec<[u32; SLICE]> = SmallVec::from_slice(&topic.subscriptions[from..to]);
 
-        let (is_shed, notice) = {
+        let (is_shed, has_notice) = {
             let mut inner = self.topics[key as usize].lease.lock();
             inner.start_pass(self.index);
-            (inner.is_shed, inner.notice())
+            (inner.is_shed, inner.given().is_some())
         };
         if is_shed {
             slice.iter().for_each(|subscription| self.shed(*subscription));
@@ -49,8 +49,10 @@ impl<W: Wire> Shard<W> {
                 self.serve_view(key, &of_view, view, began);
             }
         }
-        if let Some(notice) = notice {
-            slice.iter().for_each(|subscription| self.notify(*subscription, notice));
+        // A state that was served since may have withdrawn it. One that is given since has a pass of its own.
+        let given = if has_notice { self.topics[key as usize].lease.lock().given() } else { None };
+        if let Some(given) = given {
+            slice.iter().for_each(|subscription| self.notify(*subscription, given));
         }
 
         let now = self.clock.elapsed();
@@ -103,16 +105,17 @@ impl<W: Wire> Shard<W> {
 
     /// Notifies a watcher of a notice about its job, unless it was notified of it already. If its wire accepts nothing now, it is
     /// notified once it does.
-    fn notify(&mut self, key: u32, (number, notice): (u32, Notice)) {
+    fn notify(&mut self, key: u32, given: Given) {
         let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return };
         let watcher = WatcherKey(subscription.watcher as usize);
-        if subscription.notices_seen == number || !self.watchers[watcher.0].is_receptive() {
+        let is_due = given.is_due(subscription.cursor, subscription.notices_seen);
+        if !is_due || !self.watchers[watcher.0].is_receptive() {
             return;
         }
-        subscription.notices_seen = number;
+        subscription.notices_seen = given.number;
         let mut frame = Vec::with_capacity(256);
         let topic = &self.topics[subscription.topic as usize];
-        W::notice(notice, topic.lease.job(), self.clock.now(), &mut frame);
+        W::notice(given.notice, topic.lease.job(), self.clock.now(), &mut frame);
         self.send(watcher, &frame);
     }
 
@@ -171,7 +174,7 @@ impl<W: Wire> Shard<W> {
         }
         let mut rendered = std::mem::take(&mut self.rendered_one);
         rendered.begin_with(lead);
-        let notice = {
+        let given = {
             let topic = &self.topics[subscription.topic as usize].lease;
             let mode = if subscription.wants_all() { Mode::All } else { Mode::Latest };
             let (cursor, view) = (subscription.cursor, subscription.view);
@@ -184,7 +187,7 @@ impl<W: Wire> Shard<W> {
             }
             inner.prepare(cursor, mode, view, &topic.shared);
             rendered.append(&inner.log, cursor, mode, view, W::frame);
-            inner.notice()
+            inner.given()
         };
         if let Some(rate) = subscription.rate.as_mut().filter(|rate| !rate.1.allows(now))
             && rendered.cut_after_ends()
@@ -195,10 +198,10 @@ impl<W: Wire> Shard<W> {
         }
         let sent = !rendered.is_empty() && self.write(key, &rendered, 0, now);
         self.rendered_one = rendered;
-        if let Some(notice) = notice
+        if let Some(given) = given
             && (sent || lead.is_empty())
         {
-            self.notify(key, notice);
+            self.notify(key, given);
         }
         sent
     }

@@ -70,7 +70,7 @@ impl<W: Wire> Shard<W> {
             let log = &inner.log;
             let cursor = options.since.map_or_else(|| log.present(), |since| log.resume(since));
             let at_end = log.newest().is_some_and(|newest| newest.status().is_end());
-            (cursor, at_end && cursor == log.end(), inner.notices_seen())
+            (cursor, at_end && cursor == log.end(), inner.notices_seen(options.expects_known))
         };
         let Some(watcher) = self.watchers.get_mut(key.0) else { return };
         let topic = local_key(&self.by_address, &self.topics, lease.topic());

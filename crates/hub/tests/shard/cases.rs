@@ -157,6 +157,9 @@ fn each_watcher_learns_once_that_its_job_is_forgotten() {
     // Who comes later learns it when it subscribes.
     let (_, late) = stage.watch("a", Subscribe::default());
     assert_eq!(late.borrow().lines(), [""; 0]);
+    // But not if it was told that the job is known, and the job was forgotten just then.
+    let (_, told) = stage.watch("a", Subscribe { expects_known: true, ..Subscribe::default() });
+    assert_eq!(told.borrow().lines(), [FORGOTTEN]);
     let anew = stage.report("a", "{}");
     stage.drain();
     assert_eq!(full.borrow().lines(), [first.json(), FORGOTTEN, anew.json()]);
@@ -171,6 +174,20 @@ fn each_watcher_learns_once_that_its_job_is_forgotten() {
     stage.forget("a");
     stage.drain();
     assert_eq!(late.borrow().lines(), [anew.json(), again.json(), end.json()], "it has ended");
+
+    // Who has not been sent the end learns that there is nothing to wait for. The others have seen it.
+    stage.report("a", "{}");
+    stage.drain();
+    let (blocked, pipe) = stage.admit(0, false);
+    stage.subscribe(blocked, "a", Subscribe::default());
+    stage.report("a", r#"{"status":"completed"}"#);
+    stage.drain();
+    stage.forget("a");
+    stage.drain();
+    stage.make_room(blocked, &pipe, usize::MAX);
+    stage.drain();
+    assert_eq!(pipe.borrow().lines(), [FORGOTTEN]);
+    assert!(late.borrow().lines().last().expect("an end").contains("completed"));
 }
 
 #[test]

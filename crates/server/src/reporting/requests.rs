@@ -213,6 +213,10 @@ pub(crate) async fn pending(
         let _counted = instance.count_stream(version)?;
         let mut ending = Ending::of(&grant, &instance);
         let mut watch = instance.hub.watch(&job, Some(state.position()), Mode::Latest).await?;
+        // It was forgotten in between.
+        if watch.topic().state().is_none() {
+            return Err(Refused::unknown_job(&job));
+        }
         let newer = async {
             loop {
                 if let Some(newest) = watch.next().await?.pop()

@@ -52,6 +52,10 @@ pub(crate) async fn state(
         let present = state.as_ref().map(|state| state.position());
         let watch = instance.hub.watch(&job, present, Mode::Latest).await?;
         let mut watch = watch.with_view(grant.view());
+        // It was forgotten in between.
+        if present.is_some() && watch.topic().state().is_none() {
+            return Err(Refused::unknown_job(&job));
+        }
         let newer = async {
             loop {
                 let newest = watch.next().await?.pop();

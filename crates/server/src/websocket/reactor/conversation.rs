@@ -181,7 +181,8 @@ impl Sockets {
             Ok(lease) => {
                 let known = state.is_some();
                 self.send_text(key, &message::subscribed(&job, known, self.context.clock.now()));
-                let subscribe = Subscribe { view: self.view_of(key), ..subscribe };
+                let view = self.view_of(key);
+                let subscribe = Subscribe { view, expects_known: known, ..subscribe };
                 self.shard.subscribe(key, lease, subscribe);
             }
             Err(error) => {

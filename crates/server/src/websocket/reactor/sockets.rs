@@ -155,7 +155,8 @@ impl Sockets {
                 self.remember_job(key, lease.job());
                 let job = Some((lease.job(), known));
                 self.send_text(key, &message::connected(job, &ignored, now));
-                let subscribe = Subscribe { view: self.view_of(key), ..subscribe };
+                let view = self.view_of(key);
+                let subscribe = Subscribe { view, expects_known: known, ..subscribe };
                 self.shard.subscribe(key, lease, subscribe);
             }
             Welcome::Many => self.send_text(key, &message::connected(None, &[], now)),
