@@ -118,6 +118,37 @@ def test_ctrl_c_during_the_wait_at_exit_ends_it(fake: Callable[..., FakeServer],
     assert done == (0, "milepost: the last states of some jobs were not delivered: interrupted\n")
 
 
+NO_FILES = """
+    import resource
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    files = []
+    try:
+        while True:
+            files.append(open(os.devnull))
+    except OSError:
+        pass
+    with milepost.job(id={job!r}) as job:
+        job.result(7)
+    for file in files:
+        file.close()
+    assert milepost.flush(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of this kind")
+@pytest.mark.parametrize("kind", ["server", "redis"])
+def test_a_job_that_begins_while_there_are_no_files(
+    server: LiveServer, redis: LiveRedis, job_id: str, kind: str
+) -> None:
+    """Nothing of the transport has been imported yet."""
+    url = server.url if kind == "server" else redis.url
+    assert Worker(NO_FILES.format(job=job_id), url).finish()[0] == 0
+    found = milepost.status(job_id, url=url)
+    assert found is not None
+    assert (found.status, found.result) == ("completed", 7)
+
+
 @pytest.mark.parametrize("code", ["0", "3", "'no'", "None"])
 def test_a_worker_that_calls_exit(server: LiveServer, job_id: str, code: str) -> None:
     Worker(f"with milepost.job(id={job_id!r}) as job: sys.exit({code})", server.url).finish()

@@ -88,8 +88,8 @@ def missing_package(url: str) -> Optional[str]:
     if is_redis(url):
         try:
             is_there = importlib.util.find_spec("redis") is not None
-        except ValueError:
-            # The module was made at run time, and has no file.
+        except (OSError, ValueError):
+            # There are no more files to look; or the module was made at run time, and has no file.
             is_there = True
         if not is_there:
             return "it needs the package redis: `pip install 'milepost[redis]'`"

@@ -30,6 +30,7 @@ from ._credential import Token
 from ._inbox import Flush, Inbox, NotAccepted
 from ._job import Job
 from ._job_options import JobOptions
+from ._later import LaterTransport, may_pass
 from ._left_loop import uncaught
 from ._memory import LOCK
 from ._program import program_name
@@ -230,7 +231,7 @@ class Reporter:
         # Without the lock: this may import, and so wait for a thread that waits for the lock.
         sender = Sender(
             self._inbox,
-            connect(self._url, self._token),
+            self._connect(self._url),
             self._pace,
             self._flush_timeout,
             _address.without_password(self._url),
@@ -242,6 +243,14 @@ class Reporter:
                 self._thread = thread
                 self._inbox.is_read = True
         _at_exit_of_worker_processes()
+
+    def _connect(self, url: str) -> Transport:
+        try:
+            return connect(url, self._token)
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            return LaterTransport(lambda: connect(url, self._token))
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Waits for at most `timeout` seconds until the server has all updates so far. Returns whether it has."""
