@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
@@ -215,6 +215,69 @@ fn what_goes_wrong_has_its_exit_code_and_one_line() {
             "{command:?}: {err}"
         );
         assert!(err.starts_with("milepost: "), "{err}");
+    }
+}
+
+#[test]
+fn a_token_that_no_header_can_have_is_refused_by_name() {
+    let secret = "abcdefghij";
+    let said =
+        "MILEPOST_TOKEN has a character that no key or token has: only printable ASCII can be sent";
+    for arguments in
+        [&["report", "a", "--strict"][..], &["status", "a"], &["jobs"], &["watch", "a"]]
+    {
+        let mut command = milepost(arguments);
+        let (code, out, err) =
+            code_and_streams(command.env("MILEPOST_TOKEN", format!("{secret}\nx")));
+        assert_eq!((code, out, err), (64, String::new(), format!("milepost: {said}\n")));
+    }
+    let mut command = milepost(&["run", "--job", "a", "--", "true"]);
+    let (code, _, err) = code_and_streams(command.env("MILEPOST_TOKEN", format!("{secret}-ключ")));
+    assert_eq!((code, err), (0, format!("milepost: nothing is reported: {said}\n")));
+}
+
+#[test]
+fn a_token_is_sent_without_the_space_around_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = milepost(&["status", "a", "--server", &url]);
+    let child = command.env("MILEPOST_TOKEN", " abc\n").spawn().unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let lines: Vec<String> = BufReader::new(&stream)
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    drop(stream);
+    finish(child);
+    assert!(
+        lines.iter().any(|line| line.eq_ignore_ascii_case("authorization: Bearer abc")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_password_of_a_url_is_not_printed() {
+    for url in [
+        "http://me:pass@127.0.0.1:1",
+        "http://me:pa%ss@127.0.0.1:1",
+        "http://me:pass?x@127.0.0.1:1",
+        "redis://me:pass@127.0.0.1:1",
+        "redis://me:pass/x@127.0.0.1:1",
+    ] {
+        for arguments in [
+            &["report", "a", "--strict"][..],
+            &["status", "a"],
+            &["jobs"],
+            &["watch", "a"],
+            &["open", "a"],
+        ] {
+            let mut command = milepost(arguments);
+            command.args(["--server", url]).env("BROWSER", "false");
+            let (_, out, err) = code_and_streams(&mut command);
+            let shown = format!("{out}{err}").replace("a password in which", "");
+            assert!(!shown.contains("pass") && !shown.contains("pa%"), "{arguments:?}: {shown}");
+        }
     }
 }
 

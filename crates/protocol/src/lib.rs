@@ -8,6 +8,7 @@ mod attribute;
 mod child_counts;
 mod children;
 mod close;
+mod credential;
 mod estimate;
 mod fold;
 mod health;
@@ -37,6 +38,7 @@ pub use children::{
     Ancestors, ChildStatus, ChildSummary, ChildTotals, InvalidParent, MAX_CHILDREN, MAX_LEVELS,
 };
 pub use close::{CloseCode, Reconnect};
+pub use credential::{InvalidCredential, sendable, without_password};
 pub use fold::{Fold, Origin, Refusal, fold, fold_with_usual};
 pub use health::{Health, Patience};
 pub use job_id::{InvalidJobId, JobId};

@@ -100,6 +100,11 @@ impl Address {
         })?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // Not taken for a host, a port or a database, which are named where they are wrong.
+        let is_cut = path.contains('@') || (query.contains('@') && !query.starts_with("sentinel_"));
+        if is_cut && !authority.contains('@') {
+            return Err(invalid("has a password in which / is not written as %2F, or ? as %3F"));
+        }
         let (login, hosts) = match authority.rsplit_once('@') {
             None => (Login::default(), authority),
             Some((login, hosts)) => (Login::parse(login)?, hosts),
@@ -308,9 +313,13 @@ mod tests {
             ("redis+cluster://h/1", "which a Cluster does not have"),
             ("redis://:%ff@h", "a password that is not UTF-8"),
             ("redis://[::1", "has a [ without its ]"),
+            ("redis://me:pass/word@h", "a password in which /"),
+            ("redis://me:12/34@h", "a password in which /"),
+            ("redis://me:pass?word@h", "a password in which /"),
         ] {
             let error = Address::parse(url).expect_err(url).to_string();
             assert!(error.contains(why), "{url}: {error}");
+            assert!(!error.contains("pass") || error.contains("password"), "{error}");
         }
     }
 }

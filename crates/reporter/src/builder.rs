@@ -87,7 +87,7 @@ impl Builder {
     }
 
     /// The key or token for a Milepost server, sent as `Authorization: Bearer`; by default `MILEPOST_TOKEN`.
-    /// It is sent only to that server, not to servers that it redirects to.
+    /// It is sent only to that server, not to servers that it redirects to, and without white space around it.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
@@ -99,9 +99,9 @@ impl Builder {
     /// fail if the server is down.
     ///
     /// # Errors
-    /// If `url` has none of these forms.
+    /// If `url` has none of these forms, or the token has a character that no header may have.
     pub fn connect(self, url: &str) -> Result<Reporter, InvalidUrl> {
-        let server = Server::at(url)?.with_token(self.token.clone());
+        let server = Server::at(url, self.token.as_deref())?;
         Ok(self.report_to(server))
     }
 
@@ -125,10 +125,9 @@ impl Builder {
         url_of(|name| std::env::var(name).ok())
     }
 
-    /// The server at `url`. If the URL is not valid, `None`, with a notice.
+    /// The server at `url`. If the URL or the token is not valid, `None`, with a notice.
     pub(crate) fn server_or_notice(&self, url: &str) -> Option<Server> {
-        let server = Server::at(url).map(|server| server.with_token(self.token.clone()));
-        server
+        Server::at(url, self.token.as_deref())
             .map_err(|error| {
                 self.notices.notify(&Notice::UnusableUrl { reason: error.to_string() });
             })

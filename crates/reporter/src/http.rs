@@ -2,13 +2,13 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{JobId, Problem, ProblemType};
+use milepost_protocol::{JobId, Problem, ProblemType, sendable, without_password};
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
-use crate::invalid_url::{InvalidUrl, without_password};
+use crate::invalid_url::InvalidUrl;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
 use crate::tls::tls_config;
@@ -74,8 +74,8 @@ const MAX_ANSWER: u64 = 65_536;
 
 impl Http {
     /// # Errors
-    /// If `url` is not `http(s)://host[:port][/path]`.
-    pub(crate) fn new(url: &str) -> Result<Self, InvalidUrl> {
+    /// If `url` is not `http(s)://host[:port][/path]`, or the token cannot be sent.
+    pub(crate) fn new(url: &str, token: Option<&str>) -> Result<Self, InvalidUrl> {
         let given = || without_password(url);
         let uri: Uri = url.parse().map_err(|_| InvalidUrl::Malformed { given: given() })?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -95,13 +95,7 @@ impl Http {
             .user_agent(concat!("milepost-reporter/", env!("CARGO_PKG_VERSION")))
             .build();
         let base = url.trim_end_matches('/').to_owned();
-        let token = std::env::var("MILEPOST_TOKEN").ok().filter(|token| !token.is_empty());
-        Ok(Self { agent: config.into(), base, token })
-    }
-
-    /// Sends this token instead of the environment's.
-    pub(crate) fn with_token(self, token: String) -> Self {
-        Self { token: Some(token), ..self }
+        Ok(Self { agent: config.into(), base, token: token_to_send(token)? })
     }
 
     /// The `Authorization` for a URL, if the token is for its server: a redirect may lead to another one.
@@ -448,6 +442,19 @@ fn read(response: &mut Response<Body>, updates: usize) -> Result<Vec<u8>, ureq::
     response.body_mut().with_config().limit(limit.max(4 * MAX_ANSWER)).read_to_vec()
 }
 
+/// The token that was given, or else that of the environment.
+fn token_to_send(given: Option<&str>) -> Result<Option<String>, InvalidUrl> {
+    let known = |token: &str, name| {
+        let sendable = sendable(token).map_err(|_| InvalidUrl::Token { name })?;
+        Ok(sendable.map(str::to_owned))
+    };
+    if let Some(token) = given {
+        return known(token, "token");
+    }
+    let variable = std::env::var_os("MILEPOST_TOKEN").unwrap_or_default();
+    known(&variable.to_string_lossy(), "MILEPOST_TOKEN")
+}
+
 fn nonsense(status: u16) -> Failure {
     Failure::Lost { reason: not_milepost(status) }
 }
@@ -493,6 +500,20 @@ mod tests {
         assert!(matches!(problem(ProblemType::InvalidUpdate), Ok(LogOutcome::Rejected { .. })));
         assert!(matches!(log_outcome(413, "<html>"), Ok(LogOutcome::Rejected { .. })));
         assert!(matches!(log_outcome(200, ""), Ok(LogOutcome::Accepted)));
+    }
+
+    #[test]
+    fn a_token_is_trimmed_or_refused_without_its_value() {
+        let url = "http://127.0.0.1:1";
+        let authorization = |token| Http::new(url, Some(token)).map(|http| http.authorization(url));
+        assert_eq!(authorization(" abc\n"), Ok(Some("Bearer abc".to_owned())));
+        assert_eq!(authorization("\n"), Ok(None));
+        let refused = authorization("abc\ndef").unwrap_err();
+        assert_eq!(refused, InvalidUrl::Token { name: "token" });
+        assert_eq!(
+            refused.to_string(),
+            "token has a character that no key or token has: only printable ASCII can be sent"
+        );
     }
 
     #[test]

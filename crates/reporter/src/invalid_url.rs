@@ -1,5 +1,7 @@
 use std::fmt;
 
+use milepost_protocol::InvalidCredential;
+
 /// Why a URL cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,6 +31,11 @@ pub enum InvalidUrl {
         /// What is wrong.
         reason: String,
     },
+    /// The key or token that would be sent there has a character that no header may have.
+    Token {
+        /// Where it comes from: `MILEPOST_TOKEN`, or `token`.
+        name: &'static str,
+    },
     /// It is a URL of Redis, and the program was built without the feature `redis` of this crate.
     WithoutRedis {
         /// The given URL.
@@ -47,6 +54,7 @@ impl fmt::Display for InvalidUrl {
             Self::Query { given } => {
                 write!(f, "{given:?} has a query; a server's address has none")
             }
+            Self::Token { name } => write!(f, "{name} has {InvalidCredential}"),
             Self::Redis { reason } => f.write_str(reason),
             Self::WithoutRedis { given } => {
                 write!(
@@ -60,11 +68,3 @@ impl fmt::Display for InvalidUrl {
 }
 
 impl std::error::Error for InvalidUrl {}
-
-/// For messages: without the part before the host, which may be a password.
-pub(crate) fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
-}

@@ -35,7 +35,7 @@ impl ProgressReporter {
     /// # Errors
     /// If `url` has none of the forms that it accepts.
     pub fn new(url: &str) -> Result<Self, InvalidUrl> {
-        Server::at(url).map(|server| Self::reporting_to(Some(server)))
+        Server::at(url, None).map(|server| Self::reporting_to(Some(server)))
     }
 
     /// Reports to the server that the environment names: [`Reporter::from_env`].

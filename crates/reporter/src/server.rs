@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use milepost_protocol::JobId;
+#[cfg(not(feature = "redis"))]
+use milepost_protocol::without_password;
 use serde_json::Value;
 
 use crate::http::Http;
 use crate::invalid_url::InvalidUrl;
-#[cfg(not(feature = "redis"))]
-use crate::invalid_url::without_password;
 #[cfg(feature = "redis")]
 use crate::redis::Redis;
 use crate::transport::{Failure, Transport};
@@ -20,24 +20,18 @@ pub(crate) enum Server {
 }
 
 impl Server {
+    /// The token is sent instead of the environment's. Redis takes none.
+    ///
     /// # Errors
-    /// If it is neither `http(s)://host[:port][/path]` nor a URL of Redis.
-    pub(crate) fn at(url: &str) -> Result<Self, InvalidUrl> {
+    /// If it is neither `http(s)://host[:port][/path]` nor a URL of Redis, or the token cannot be sent.
+    pub(crate) fn at(url: &str, token: Option<&str>) -> Result<Self, InvalidUrl> {
         if !is_redis(url) {
-            return Http::new(url).map(Self::Http);
+            return Http::new(url, token).map(Self::Http);
         }
         #[cfg(feature = "redis")]
         return Redis::new(url).map(Self::Redis);
         #[cfg(not(feature = "redis"))]
         Err(InvalidUrl::WithoutRedis { given: without_password(url) })
-    }
-
-    /// Sends this token instead of the environment's. Redis takes none.
-    pub(crate) fn with_token(self, token: Option<String>) -> Self {
-        match (self, token) {
-            (Self::Http(http), Some(token)) => Self::Http(http.with_token(token)),
-            (server, _) => server,
-        }
     }
 
     /// A transport to the server with this `timeout` for each request.

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use milepost_protocol::without_password;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 /// A server's base URL, parsed.
@@ -76,7 +77,7 @@ impl InvalidUrl {
 
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.url;
+        let url = without_password(&self.url);
         match &self.reason {
             Reason::Scheme => {
                 write!(f, "{url:?} does not begin with http://, https://, ws:// or wss://")

@@ -68,7 +68,7 @@ impl Dialer {
     }
 }
 
-/// None where there is a control character in the token.
+/// None where it cannot be sent, which [`TokenSource::ask`] sees to.
 fn authorization(token: &str) -> Option<http::HeaderValue> {
     let mut authorization = http::HeaderValue::try_from(format!("Bearer {token}")).ok()?;
     authorization.set_sensitive(true);

@@ -2,6 +2,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use milepost_protocol::{InvalidCredential, sendable};
+
 /// What the program's function returns.
 pub(crate) type Supplying = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
@@ -27,12 +29,16 @@ impl TokenSource {
         }))
     }
 
-    /// The token for a connection that is about to be made, or to go on.
+    /// The token for a connection that is about to be made, or to go on, as it is sent.
     pub(crate) async fn ask(self) -> Result<Option<String>, String> {
-        match self {
-            Self::None => Ok(None),
-            Self::Fixed(token) => Ok(Some(token)),
-            Self::Function(supply) => supply().await.map(Some),
+        let token = match self {
+            Self::None => return Ok(None),
+            Self::Fixed(token) => token,
+            Self::Function(supply) => supply().await?,
+        };
+        match sendable(&token) {
+            Ok(token) => Ok(token.map(str::to_owned)),
+            Err(InvalidCredential) => Err(format!("it has {InvalidCredential}")),
         }
     }
 }

@@ -28,8 +28,8 @@ impl Watcher {
         Ok(Self { dialer: Dialer::new(base_url)?, options: Options::default() })
     }
 
-    /// The key or token that the server is sent, as `Authorization: Bearer`. A header cannot have a control character in it:
-    /// such a token is none.
+    /// The key or token that the server is sent, as `Authorization: Bearer`, without white space around it. While it has a character that
+    /// no header may have, there is no connection: [`ConnectionError::NoToken`](crate::ConnectionError::NoToken).
     pub fn token(mut self, token: &str) -> Self {
         self.dialer.token = TokenSource::Fixed(token.to_owned());
         self.options.renewable = false;

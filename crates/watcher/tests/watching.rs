@@ -301,6 +301,21 @@ async fn a_function_without_a_token_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_token_is_trimmed_or_there_is_none() {
+    let server = Server::start().await;
+    for token in ["abc\n", " abc\r\n"] {
+        let _watch = server.watcher().token(token).watch(job("a"));
+        assert_eq!(server.accept_from().await.2.as_deref(), Some("Bearer abc"));
+    }
+    let reason = "it has a character that no key or token has: only printable ASCII can be sent";
+    let supply = || async { Ok::<_, String>("abc\ndef".to_owned()) };
+    for watcher in [server.watcher().token("ключ"), server.watcher().token_from(supply)] {
+        let loss = watcher.watch(job("a")).next_loss().await;
+        assert_eq!(loss, ConnectionError::NoToken(reason.to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn an_http_refusal_ends_it_with_the_problem_s_detail() {
     let server = Server::start().await;
     let mut watch = server.watcher().watch(job("a"));

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use milepost_protocol::{JobId, Problem, ProblemType, State, Status};
+use milepost_protocol::{JobId, Problem, ProblemType, State, Status, without_password};
 use milepost_reporter::tls_config;
 use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
@@ -20,8 +20,8 @@ pub(crate) struct Http {
 
 impl std::fmt::Debug for Http {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Without the token, which is a secret.
-        f.debug_struct("Http").field("url", &self.url).finish_non_exhaustive()
+        // Without the token and a password, which are secrets.
+        f.debug_struct("Http").field("url", &without_password(&self.url)).finish_non_exhaustive()
     }
 }
 
@@ -37,7 +37,7 @@ impl Http {
                 && uri.query().is_none()
         });
         if !usable {
-            return Err(RequestError::InvalidUrl { url: url.to_owned() });
+            return Err(RequestError::InvalidUrl { url: without_password(url) });
         }
         let agent = Agent::config_builder()
             .timeout_global(Some(timeout))
@@ -142,7 +142,7 @@ impl Http {
         &self,
         answer: Result<Response<ureq::Body>, ureq::Error>,
     ) -> Result<String, RequestError> {
-        let url = || self.url.clone();
+        let url = || without_password(&self.url);
         let mut answer = answer
             .map_err(|source| RequestError::Unreachable { url: url(), source: Box::new(source) })?;
         let status = answer.status();

@@ -8,7 +8,9 @@ mod redis;
 use std::fmt;
 use std::time::Duration;
 
-use milepost_protocol::{InvalidState, JobId, Problem, ProblemType, Refusal, State, Update};
+use milepost_protocol::{
+    InvalidCredential, InvalidState, JobId, Problem, ProblemType, Refusal, State, Update, sendable,
+};
 use milepost_redis::{Address, Failure, InvalidAddress};
 use serde_json::Value;
 
@@ -46,8 +48,10 @@ impl ServerArgs {
 }
 
 /// The key or token that servers are sent: `MILEPOST_TOKEN`.
-pub(crate) fn token() -> Option<String> {
-    std::env::var("MILEPOST_TOKEN").ok().filter(|token| !token.is_empty())
+pub(crate) fn token() -> Result<Option<String>, RequestError> {
+    let variable = std::env::var_os("MILEPOST_TOKEN").unwrap_or_default();
+    let token = sendable(&variable.to_string_lossy())?.map(str::to_owned);
+    Ok(token)
 }
 
 /// A request that came to nothing.
@@ -57,6 +61,8 @@ pub(crate) enum RequestError {
     InvalidUrl {
         url: String,
     },
+    /// `MILEPOST_TOKEN` cannot be sent.
+    InvalidToken(InvalidCredential),
     Unreachable {
         url: String,
         source: Box<ureq::Error>,
@@ -108,9 +114,10 @@ impl RequestError {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::InvalidUrl { .. } | Self::InvalidRedisUrl(_) | Self::NeedsServer(_) => {
-                ExitCode::Usage
-            }
+            Self::InvalidUrl { .. }
+            | Self::InvalidToken(_)
+            | Self::InvalidRedisUrl(_)
+            | Self::NeedsServer(_) => ExitCode::Usage,
             Self::Unreachable { .. }
             | Self::BrokenAnswer { .. }
             // Nothing is wrong with the request: later, it may be accepted.
@@ -138,6 +145,7 @@ impl fmt::Display for RequestError {
             Self::InvalidUrl { url } => {
                 write!(f, "the server's URL {url:?} is not one of http(s)://host[:port][/path]")
             }
+            Self::InvalidToken(error) => write!(f, "MILEPOST_TOKEN has {error}"),
             Self::Unreachable { url, source } if matches!(**source, ureq::Error::Timeout(_)) => {
                 write!(f, "the server at {url} did not answer in time")
             }
@@ -184,6 +192,12 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
+impl From<InvalidCredential> for RequestError {
+    fn from(error: InvalidCredential) -> Self {
+        Self::InvalidToken(error)
+    }
+}
+
 /// Whether a response of this status may be another one later: the server, or a proxy before it, is in trouble or busy.
 fn may_pass(status: u16) -> bool {
     status >= 500 || matches!(status, 408 | 429)
@@ -229,7 +243,7 @@ impl Client {
         if Address::is_meant(url) {
             Redis::new(url, timeout).map(Self::Redis)
         } else {
-            Http::new(url, timeout, token().as_deref()).map(Self::Http)
+            Http::new(url, timeout, token()?.as_deref()).map(Self::Http)
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) struct Announcer {
     pub(super) screen: Option<Arc<Screen>>,
     /// As lines: to a CI system's log, or a terminal that cannot draw.
     pub(super) logs: bool,
+    quiet: bool,
 }
 
 impl Announcer {
@@ -25,7 +26,16 @@ impl Announcer {
             Arc::new(Screen::new(terminal, job.as_str()))
         });
         let logs = screen.is_none() && !quiet && (ci_log::is_ci() || Terminal::is_dumb());
-        Self { screen, logs }
+        Self { screen, logs, quiet }
+    }
+
+    /// A mistake of who set this up: also where [`line`](Self::line) prints nothing, unless it is to be quiet.
+    pub(super) fn mistake(&self, text: &str) {
+        if self.screen.is_none() && !self.logs && !self.quiet {
+            warn(text);
+        } else {
+            self.line(text);
+        }
     }
 
     /// While the command runs.

@@ -24,7 +24,9 @@ pub(super) fn page_unless_redis(url: &str, job: &JobId) -> Option<String> {
     Address::parse(url).is_err().then(|| page(url, job))
 }
 
-/// The address of the job's page.
+/// The address of the job's page, without a password, because logs have it.
 pub(crate) fn page(url: &str, job: &JobId) -> String {
-    format!("{}/?job={job}", url.trim_end_matches('/'))
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{}/?job={job}", host.trim_end_matches('/'))
 }

@@ -133,7 +133,8 @@ impl Args {
         let delivery = Arc::new(ReportDelivery::new(
             self.wait.map(|seconds| Duration::from_secs(seconds.into())),
         ));
-        let (reporter, connects, location_line) = reporter(url, &job, &announcer, &delivery);
+        let (reporter, location) = reporter(url, &job, &announcer, &delivery);
+        let connects = location.is_ok();
         // A generated id is new, so the job has no earlier attempt.
         let attempt = self.attempt.or_else(|| next_attempt(url, self.job.as_ref()?, &delivery));
         let job_handle = described(reporter.job(job.as_str()), attempt, self.name, self.tags);
@@ -141,7 +142,7 @@ impl Args {
         if connects {
             task.environment = environment(&job, attempt.or(self.job.is_none().then_some(1)));
         }
-        announcer.line(&location_line);
+        announce(&announcer, location);
 
         let begun = Instant::now();
         let answering = connects.then(|| Answering {
@@ -194,16 +195,32 @@ impl Args {
     }
 }
 
-/// The reporter of the job, whether it reports, and a line that says where to, or why it does not.
+/// Says where the job is reported, or why it is not.
+fn announce(announcer: &Announcer, location: Result<String, InvalidUrl>) {
+    match location {
+        Ok(line) => announcer.line(&line),
+        Err(error) => {
+            let line = format!("nothing is reported: {error}");
+            // Who sets a token counts on it.
+            if matches!(error, InvalidUrl::Token { .. }) {
+                announcer.mistake(&line);
+            } else {
+                announcer.line(&line);
+            }
+        }
+    }
+}
+
+/// The reporter of the job, and a line that says where it reports, or why it does not.
 fn reporter(
     url: &str,
     job: &JobId,
     announcer: &Announcer,
     delivery: &Arc<ReportDelivery>,
-) -> (Reporter, bool, String) {
+) -> (Reporter, Result<String, InvalidUrl>) {
     match connect(url, announcer, delivery) {
-        Ok(reporter) => (reporter, true, location::line(url, job)),
-        Err(error) => (Reporter::silent(), false, format!("nothing is reported: {error}")),
+        Ok(reporter) => (reporter, Ok(location::line(url, job))),
+        Err(error) => (Reporter::silent(), Err(error)),
     }
 }
 

@@ -143,8 +143,9 @@ async fn watch_listed(
 ) -> ExitCode {
     let watcher = match Watcher::new(url) {
         Ok(watcher) => match token() {
-            Some(token) => watcher.token(&token),
-            None => watcher,
+            Ok(Some(token)) => watcher.token(&token),
+            Ok(None) => watcher,
+            Err(error) => return complain(&error, error.exit_code()),
         },
         Err(error) => return complain(error, ExitCode::Usage),
     };
