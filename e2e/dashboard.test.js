@@ -328,7 +328,7 @@ test('a page says that its job was forgotten, until it is reported again', async
   await fetch(`${server.url}/jobs/forgotten`, { method: 'DELETE' });
   for (const page of [bySocket, byStream]) {
     await reads(page, '.badge', 'Forgotten');
-    await reads(page, '[data-part="aside"]', 'deleted, or its ttl is over');
+    await reads(page, '[data-part="aside"]', 'the server does not know it any more');
   }
   await server.report('forgotten', { stage: 'encoding', progress: 0.6 });
   for (const page of [bySocket, byStream]) await reads(page, '.badge', 'Running');

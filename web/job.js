@@ -17,7 +17,7 @@ export class Job {
   state = null;
   /** How far it has been in this attempt, 0…1. */
   furthest = 0;
-  /** The server has forgotten it before it ended: deleted, or its `ttl` is over. */
+  /** The server does not know it any more: it was deleted, its `ttl` is over, or the server has lost its jobs. */
   isForgotten = false;
   #outlook = new Outlook();
 
@@ -114,7 +114,7 @@ export class Job {
    * @param {number} now
    */
   trouble(now) {
-    if (this.isForgotten) return 'deleted, or its ttl is over';
+    if (this.isForgotten) return 'the server does not know it any more';
     const health = this.health(now);
     if (health === 'lost') return `Silent for ${duration(this.#outlook.silentFor(now) ?? 0)}`;
     return health === 'stalled' ? `No progress for ${duration(this.#outlook.standsFor(now) ?? 0)}` : '';

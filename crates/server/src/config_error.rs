@@ -4,18 +4,17 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     text: String,
-    /// Whether the value is not of the setting's type, so that other values of its own type may be allowed.
-    is_of_type: bool,
+    is_wrong_type: bool,
 }
 
 impl ConfigError {
     pub(crate) fn new(text: String) -> Self {
-        Self { text, is_of_type: false }
+        Self { text, is_wrong_type: false }
     }
 
     /// Whether the value has another type than the setting, such as a text where it must be a number.
-    pub fn is_of_type(&self) -> bool {
-        self.is_of_type
+    pub fn is_wrong_type(&self) -> bool {
+        self.is_wrong_type
     }
 }
 
@@ -36,11 +35,11 @@ impl From<toml::de::Error> for ConfigError {
         match mismatch {
             Some((found, expected)) => Self {
                 text: format!("is {}; it must be {}", value(found), in_words(expected)),
-                is_of_type: true,
+                is_wrong_type: true,
             },
             // The only setting that serde reads as an address with its port.
             None if message == "invalid socket address syntax" => {
-                Self::new("is no address; it must be like 127.0.0.1:9184".to_owned())
+                Self::new("is not an address; it must be like 127.0.0.1:9184".to_owned())
             }
             None => Self::new(message.to_owned()),
         }
@@ -71,8 +70,8 @@ fn in_words(expected: &str) -> String {
         "a nonzero u64" | "a nonzero usize" => "a whole number, 1 or more".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
-        "a string" | "path string" => "a text".to_owned(),
-        "a sequence" => "a list".to_owned(),
+        "a string" | "path string" => "text".to_owned(),
+        "a sequence" => "a list of texts".to_owned(),
         other => other.to_owned(),
     }
 }

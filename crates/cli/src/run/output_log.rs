@@ -162,7 +162,7 @@ impl<A: FnMut(&str) -> Appended, S: Fn(&str)> Delivery<A, S> {
             Appended::Later => return false,
             Appended::Rejected => {
                 self.batch = None;
-                lock(&self.pending).gap = true;
+                lock(&self.pending).mark_gap();
             }
             Appended::Never(reason) => {
                 self.over = true;
@@ -186,6 +186,14 @@ fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
 }
 
 impl Pending {
+    /// Lines before the next one are missing.
+    fn mark_gap(&mut self) {
+        match self.lines.front_mut() {
+            Some(first) => first.gap = true,
+            None => self.gap = true,
+        }
+    }
+
     fn push(&mut self, mut line: Line) {
         line.gap |= self.lines.is_empty() && std::mem::take(&mut self.gap);
         self.bytes += line.text.len();
@@ -193,10 +201,7 @@ impl Pending {
         while self.bytes > MAX_PENDING_BYTES || self.lines.len() > MAX_PENDING_LINES {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes -= oldest.text.len();
-            match self.lines.front_mut() {
-                Some(first) => first.gap = true,
-                None => self.gap = true,
-            }
+            self.mark_gap();
         }
     }
 
@@ -481,6 +486,9 @@ mod tests {
         assert_eq!(unknown, [&["1"][..], &["1"], &["2", "3"]]);
         let rejected = requests(&[Appended::Rejected]);
         assert_eq!(rejected, [&["1"][..], &[MARK, "2"], &["3"]]);
+        // Other lines have come meanwhile.
+        let rejected = requests(&[Appended::Later, Appended::Rejected]);
+        assert_eq!(rejected, [&["1"][..], &["1"], &[MARK, "2", "3"]]);
         assert_eq!(requests(&[Appended::Never("no".to_owned())]), [["1"]]);
     }
 

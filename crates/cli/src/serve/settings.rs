@@ -283,7 +283,8 @@ impl Source {
         let readings = [number.ok(), truth.ok(), Some(text.into()), Some(list)];
         let mut readings = readings.into_iter().flatten();
         let fits = |value: &Value| check(name, value).is_ok();
-        let is_of_its_type = |value: &Value| !matches!(check(name, value), Err(Problem::Type(_)));
+        let is_of_its_type =
+            |value: &Value| !matches!(check(name, value), Err(Problem::WrongType(_)));
         let value = readings.clone().find(fits).or_else(|| readings.clone().find(is_of_its_type));
         match value.or_else(|| readings.next()) {
             Some(value) => self.give(name, Given { value, origin }, given_as),
@@ -302,7 +303,7 @@ impl Source {
                 }
             }
             Err(Problem::Unknown) => Err(SettingsError::Unknown { given_as }),
-            Err(Problem::Bad(problem) | Problem::Type(problem)) => {
+            Err(Problem::Bad(problem) | Problem::WrongType(problem)) => {
                 // It is named as it was given.
                 let unnamed = problem.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
                 let unnamed = unnamed.filter(|rest| rest.starts_with("is ")).map(str::to_owned);
@@ -316,7 +317,7 @@ enum Problem {
     Unknown,
     Bad(String),
     /// The value is a text where the setting is a number, or the like.
-    Type(String),
+    WrongType(String),
 }
 
 /// Checks one setting as if all others had their defaults.
@@ -342,8 +343,8 @@ fn check(name: &str, value: &Value) -> Result<(), Problem> {
         let text = error.to_string();
         if text.contains("unknown field") {
             Problem::Unknown
-        } else if error.is_of_type() {
-            Problem::Type(text)
+        } else if error.is_wrong_type() {
+            Problem::WrongType(text)
         } else {
             Problem::Bad(text)
         }
@@ -428,12 +429,14 @@ mod tests {
             ("shards = 0", "FILE: shards is 0; it must be a whole number, 1 or more"),
             ("ping_interval = true", "FILE: ping_interval is true; it must be a number"),
             ("insecure = [1]", "FILE: insecure is a list; it must be true or false"),
-            ("hosts = 5", "FILE: hosts is 5; it must be a list"),
-            ("hosts = [5]", "FILE: hosts is 5; it must be a text"),
-            ("data_dir = 5", "FILE: data_dir is 5; it must be a text"),
+            ("hosts = 5", "FILE: hosts is 5; it must be a list of texts"),
+            ("hosts = [5]", "FILE: hosts is 5; it must be text"),
+            ("key = 1234567890123456789", "FILE: key: it must be text, in quotes"),
+            ("token_secret = [\"a secret\"]", "FILE: token_secret: it must be text, in quotes"),
+            ("data_dir = 5", "FILE: data_dir is 5; it must be text"),
             (
                 "metrics_address = \"x\"",
-                "FILE: metrics_address is no address; it must be like 127.0.0.1:9184",
+                "FILE: metrics_address is not an address; it must be like 127.0.0.1:9184",
             ),
             (
                 "client_address_header = \"x\"",

@@ -67,7 +67,7 @@ impl Gate {
             return Ok(None);
         }
         let sources = Sources {
-            key: config.key().map(str::to_owned),
+            key: config.trimmed_key().map(str::to_owned),
             keys_file: config.keys_file.clone(),
             token_secret: config.token_secret.as_ref().map(|it| it.expose().to_owned()),
             token_keys: config.token_keys.clone(),

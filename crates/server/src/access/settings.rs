@@ -18,12 +18,12 @@ impl Config {
 
     /// The key without white space around it, as clients send it (RFC 9110, section 5.5): a file or a secret of a platform often ends
     /// in a line break.
-    pub(super) fn key(&self) -> Option<&str> {
+    pub(super) fn trimmed_key(&self) -> Option<&str> {
         self.key.as_ref().map(|key| key.expose().trim())
     }
 
     pub(crate) fn check_access(&self) -> Result<(), ConfigError> {
-        if let Some(key) = self.key() {
+        if let Some(key) = self.trimmed_key() {
             if key.len() < MIN_KEY {
                 let error = format!(
                     "key is too short; it must have at least {MIN_KEY} characters: openssl rand -hex 32"

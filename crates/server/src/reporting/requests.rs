@@ -175,7 +175,7 @@ fn requested_at(requested: &str) -> Option<Timestamp> {
 /// The latest request to a job's worker
 ///
 /// For workers. The response is held for `wait` seconds, until there is another request than the one at `after`, or the attempt
-/// has ended.
+/// has ended. It ends with 404 if the job is forgotten.
 #[utoipa::path(
     get, path = "/jobs/{job_id}/requests", operation_id = "requests", tag = "Requesting",
     params(openapi::JobPath, openapi::WaitParam, openapi::AfterRequestParam),

@@ -143,7 +143,7 @@ pub(crate) async fn many(
 
 /// Forget a job
 ///
-/// Its watchers stay connected, and receive its new states if it is reported again.
+/// Its watchers are told if it had not ended, stay connected, and receive its new states if it is reported again.
 #[utoipa::path(
     delete, path = "/jobs/{job_id}", operation_id = "forgetJob", tag = "Reporting",
     params(openapi::JobPath),

@@ -1,8 +1,10 @@
 //! A job that is forgotten while it is watched: `spec/README.md`, sections 5, 8 and 9.
 
+use milepost_redis_servers::Server as Redis;
+use milepost_server::Config;
 use serde_json::{Value, json};
 
-use crate::support::{Events, Server, Watcher, until};
+use crate::support::{Events, Server, Watcher, quick, until};
 
 async fn learns_it(watcher: &mut Watcher) {
     let message = watcher.next().await;
@@ -73,7 +75,12 @@ async fn each_watcher_learns_once_that_its_job_is_forgotten() {
 
 #[tokio::test]
 async fn a_followed_log_ends_with_its_job() {
-    let server = Server::start().await;
+    let redis = Redis::start();
+    let redis_url = Some(redis.url().try_into().unwrap());
+    // Not with the next keepalive.
+    let config = Config { redis_url, ping_interval: 3_600.0, ..quick() };
+    let server = Server::with(config).await;
+    until("readiness", async || server.get("/readyz").await.status == 200).await;
     server.report("a", "{}").await;
     let json = "content-type: application/json\r\n";
     let line = r#"{"text":"one"}"#;
