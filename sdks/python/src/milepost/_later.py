@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Optional, Union
@@ -38,9 +39,11 @@ class LaterTransport:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether what failed may work later. An import of a native module says nothing of why it could not open it."""
-    if isinstance(error, (OSError, MemoryError)):
+    """Whether what failed may work later: the process has, or had, no more files. Otherwise a package or a file is
+    missing or unsuitable."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return True
+    # An import of a native module says nothing of why it could not open it.
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError:
