@@ -479,7 +479,30 @@ test('a job that may not be watched says why', async () => {
   const page = await open(['no%20job']);
   const element = page.locator('job-progress');
   await element.evaluate((each) => each.setAttribute('job', 'no job'));
-  await sees(page, 'no job', { error: "' ' is not allowed in a job id; allowed are A-Z a-z 0-9 - . _ ~ : @", stage: '' });
+  await sees(page, 'no job', { error: "' ' is not allowed in a job id; allowed are A-Z a-z 0-9 - . _ ~ : @", stage: 'Not available' });
+});
+
+test('without a credential, readers are not told how to send one', async () => {
+  const key = 'a'.repeat(40);
+  const guarded = createServer((_, response) => {
+    const headers = { 'content-type': 'application/problem+json', 'access-control-allow-origin': '*', 'access-control-expose-headers': 'retry-after', 'retry-after': '0' };
+    response.writeHead(401, headers).end(JSON.stringify({ type: 'urn:milepost:problem:unauthenticated', status: 401, detail: `send a key or a token: ${key}` }));
+  });
+  await new Promise((resolve) => guarded.listen(0, '127.0.0.1', () => resolve(null)));
+  const { port } = /** @type {import('node:net').AddressInfo} */ (guarded.address());
+  /** @type {string[]} */
+  const warnings = [];
+  context.on('console', (message) => message.type() === 'warning' && /milepost/.test(message.text()) && warnings.push(message.text()));
+  try {
+    const page = await open(['a'], { attributes: `url="http://127.0.0.1:${port}/"` });
+    await sees(page, 'a', { stage: 'Not available', error: '', aside: '' });
+    await until('a warning for who writes the page', async () => warnings.some((text) => text.includes(`milepost: a: send a key or a token: ${key}`)));
+    await page.locator('job-progress').evaluate((each) => each.setAttribute('errors', 'full'));
+    await sees(page, 'a', { stage: 'Not available', error: `send a key or a token: ${key}` });
+  } finally {
+    guarded.closeAllConnections();
+    guarded.close();
+  }
 });
 
 test('an address in a field called `url` is shown as its file', async () => {
@@ -601,7 +624,9 @@ test('an address of another site: each element says so, one warning', async (t) 
   const warnings = [];
   context.on('console', (message) => message.type() === 'warning' && /milepost/.test(message.text()) && warnings.push(message.text()));
   const page = await open(['a', 'b'], { attributes: `url="http://127.0.0.1:${port}/"` });
-  for (const job of ['a', 'b']) await until(`an error of ${job}`, async () => /no Milepost server/i.test((await see(page, job)).error));
+  const address = `http://127.0.0.1:${port}`;
+  // None names another element's job, and none is the job's failure.
+  for (const job of ['a', 'b']) await sees(page, job, { error: `no Milepost server at ${address}: it answered 200 text/html`, stage: 'Not available', aside: '', outcome: '' });
   assert.equal(warnings.length, 1, warnings.join('\n'));
   assert.match(warnings[0] ?? '', /text\/html/);
   assert.deepEqual((await events(page)).filter(([name, state]) => name === 'job-connection' && state === 'failed').length, 2);

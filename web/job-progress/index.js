@@ -52,6 +52,9 @@ export { words };
 /** How often a running job is looked at for what time alone changes, in milliseconds. */
 const TICK = 1000;
 
+/** No credential, or one that the server does not accept. */
+const UNAUTHENTICATED = 4401;
+
 /** Shapes beside the words, so that an outcome does not depend on its colour alone. */
 const MARKS = { completed: '✓', failed: '✕', cancelled: '⊘' };
 
@@ -180,7 +183,11 @@ export class JobProgress extends Base {
         },
         onEnd: (state) => tell('job-end', state),
         onUnknown: () => this.#plan(),
-        onError: () => this.#plan(),
+        onError: (error) => {
+          // Who reads the page cannot send a token; who writes it finds out here.
+          if (error.code === UNAUTHENTICATED) console.warn(`milepost: ${job}: ${error.message}`);
+          this.#plan();
+        },
         onConnection: (connection) => {
           this.#plan();
           tell('job-connection', connection);
@@ -236,7 +243,7 @@ export class JobProgress extends Base {
     this.#paintBar(bar, fill, progress, isUnknown, state, before);
     const ended = hasEnded ? /** @type {keyof typeof MARKS} */ (state.status) : null;
     const isHidden = this.getAttribute('errors') === 'hidden';
-    const nothing = !error ? words.waiting : isHidden ? words.unavailable : '';
+    const nothing = error ? words.unavailable : words.waiting;
     write(stage, state?.status === 'queued' && state.stage === 'queued' ? words.queued : stageLabel(state) || nothing);
     stage.hidden = !!ended && ['complete', 'error', 'processing', 'queued', ended].includes(state?.stage ?? '');
     outcome.hidden = !ended;
@@ -250,7 +257,9 @@ export class JobProgress extends Base {
     if (stages) paintSteps(stages, this.hasAttribute('stages') ? state : null);
     // While it runs, its place is kept, so that nothing jumps.
     foot.hidden = hasEnded && !message.textContent;
-    paintError(this.#parts, error ? error.message : ended ? text(state?.error) : '', this.getAttribute('errors') ?? 'summary', words);
+    const shownErrors = this.getAttribute('errors') ?? 'summary';
+    const isForAuthors = error?.code === UNAUTHENTICATED && shownErrors !== 'full';
+    paintError(this.#parts, error ? (isForAuthors ? '' : error.message) : ended ? text(state?.error) : '', shownErrors, words);
     paintResult(this.#parts['result'], ended === 'completed' ? state?.result : undefined, words.result);
     this.#speak(before, state, progress, ended);
     if (health !== this.#health && health !== 'ok' && before === state) write(this.#parts['ears'], `${this.#label}: ${aside.textContent}`);
@@ -303,7 +312,8 @@ export class JobProgress extends Base {
     const words = this.#words;
     const { connection } = this;
     const { silentFor, standsFor, remaining } = this.#watch ?? {};
-    if (hasEnded || connection === 'closed') write(aside, '');
+    // Why a watch is over is not in the job's place: "failed" would be read as the job's.
+    if (hasEnded || connection === 'closed' || connection === 'failed') write(aside, '');
     else if (connection !== 'open') write(aside, words[connection]);
     else if (pending(this.state, words)) write(aside, pending(this.state, words));
     else if (health === 'lost') write(aside, fill(words.lost, duration(silentFor ?? 0, this.#language)));

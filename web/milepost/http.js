@@ -52,15 +52,15 @@ export class Http {
 
   /**
    * A wrong address often leads to a page, or to another service. Once a Milepost server has answered here, another
-   * answer is taken for a passing failure.
+   * answer is taken for a passing failure. The error names no job: all watches of a page get the same one.
    * @param {Response} response
    */
-  #prove({ ok, status, url, headers }) {
+  #prove({ ok, status, headers }) {
     const type = headers.get('content-type') ?? '';
     // A 404 for an unknown job has `Retry-After`. One for an unknown path, as below a wrong prefix, has none.
     const isKnown = ok ? /json|event-stream/.test(type) : headers.has('retry-after') && /problem.json/.test(type);
     this.isProven ||= isKnown || status === 204 || status === 304;
     if (this.isProven || !(ok || status === 404)) return;
-    throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: ${url} answered ${status} ${type}`.trim() };
+    throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: it answered ${status} ${type}`.trim() };
   }
 }

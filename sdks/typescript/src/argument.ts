@@ -66,13 +66,12 @@ export class Arguments {
 
   /** Several texts; one counts as a list of one. */
   texts(value: unknown, name: string): string[] | undefined {
-    const expected = 'a list of texts';
-    return this.#read(value, name, expected, (given) => {
+    return this.#read(value, name, 'a list of texts', (given) => {
       if (typeof given === 'string') return [given];
       const found: string[] = [];
       for (const each of given as Iterable<unknown>) {
         const text = each === null ? undefined : textOf(each);
-        if (text === undefined) this.#ignore(name, `${expected}; one is`, each);
+        if (text === undefined) this.#ignore(`one of ${name}`, 'a text', each);
         else found.push(text);
         if (found.length >= MAX_TEXTS) break;
       }

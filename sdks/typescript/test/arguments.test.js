@@ -174,12 +174,15 @@ test('what is ignored is named once, with what it takes', { skip }, () => withSe
 
 test('numbers are texts, and seconds are bounded', { skip }, () => withServer(async (url) => {
   const warned = [];
-  const j = new Job('x', { url, id: 'numbers', message: 5, ttl: 1e12, tags: new Set(['a', 7]), warn: (text) => warned.push(text) });
+  const j = new Job('x', { url, id: 'numbers', message: 5, ttl: 1e12, tags: new Set(['a', null, 7]), warn: (text) => warned.push(text) });
   j.stage = 5;
   await j.complete();
   const { message, stage, ttl, tags } = await (await fetch(`${url}/jobs/numbers`)).json();
   assert.deepEqual([message, stage, ttl, tags], ['5', '5', 2_592_000, ['a', '7']]);
-  assert.deepEqual(warned, ['milepost: ttl is 2592000 seconds at most, so 1000000000000 counts as that']);
+  assert.deepEqual(warned, [
+    'milepost: ttl is 2592000 seconds at most, so 1000000000000 counts as that',
+    'milepost: one of tags is ignored: it takes a text, not null',
+  ]);
 }));
 
 test('the next attempt is the one after the latest', { skip }, () => withServer(async (url) => {
