@@ -72,10 +72,12 @@ function readOne(reply: Reply, job: string): Outcome[] | Failure {
 }
 
 /** The same for lines of a job's log. They are kept unless the server itself, or a proxy's bound on bodies, refuses them. */
-export function readLog(status: number, text: string): 'accepted' | 'unknown job' | 'refused' | 'retry' {
+export function readLog(status: number, text: string): 'accepted' | 'unknown job' | 'refused' | 'forbidden' | 'retry' {
   if (status === 200) return 'accepted';
   const problem = readProblem(text);
   if (problem?.name === 'unknown-job') return 'unknown job';
+  // It concerns this job alone, and may be granted.
+  if (status === 403) return 'forbidden';
   return (problem && isFinal(problem.status) && !isCredentials(status)) || status === 413 ? 'refused' : 'retry';
 }
 

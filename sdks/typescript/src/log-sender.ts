@@ -141,6 +141,8 @@ export class LogSender {
 
   async #sendAll(ms: number): Promise<'done' | 'retry' | 'no answer'> {
     const deadline = performance.now() + ms;
+    let isForbidden = false;
+    let isAccepted = false;
     for (const [job, waiting] of [...this.#jobs]) {
       while (waiting.lines.length || waiting.dropped) {
         const left = deadline - performance.now();
@@ -154,11 +156,14 @@ export class LogSender {
         if (outcome === 'retry' || outcome === 'no answer') return outcome;
         waiting.unknown = outcome === 'unknown job' ? waiting.unknown + 1 : 0;
         if (waiting.unknown >= MAX_UNKNOWN) this.#forget(job, waiting);
-        if (waiting.unknown) break;
+        isForbidden ||= outcome === 'forbidden';
+        isAccepted ||= outcome === 'accepted';
+        if (waiting.unknown || outcome === 'forbidden') break;
       }
       if (!waiting.lines.length && !waiting.dropped) this.#jobs.delete(job);
     }
-    return 'done';
+    // What one job may not say delays no other job.
+    return isForbidden && !isAccepted ? 'retry' : 'done';
   }
 
   #take(waiting: Waiting): [string[], number] {

@@ -116,6 +116,17 @@ for (const [refusal, name] of [[503, 'broker-full'], [503, 'server-full'], [429,
   });
 }
 
+test('a job that may not write a log delays no other one', async () => {
+  [status, said, only] = [403, JSON.stringify({ type: 'urn:milepost:problem:forbidden', status: 403, detail: 'not this job' }), 'of a'];
+  const [a, b] = ['a', 'b'].map((id) => new Job('export', { url, id }));
+  a.log('of a');
+  b.log('of b');
+  await until('the other one’s line', () => texts('b').length > 0);
+  status = 200;
+  await Promise.all([a.complete(), b.complete()]);
+  assert.deepEqual([texts('a'), texts('b')], [['of a'], ['of b']]);
+});
+
 test('lines that the server refuses leave a gap that is marked', async () => {
   const warned = [];
   [status, said] = [413, ''];
