@@ -25,11 +25,15 @@ impl fmt::Display for InvalidCredential {
 
 impl std::error::Error for InvalidCredential {}
 
-/// A URL for messages: without what comes before its host, which may be a password.
+/// A URL for messages: without what comes before its host, and what follows its path. The one may be a password, the other a token.
 pub fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
+    let (before, rest) = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => (format!("{scheme}://…@"), rest),
+        _ => (String::new(), url),
+    };
+    match rest.find(['?', '#']) {
+        Some(end) => format!("{before}{}…", &rest[..=end]),
+        None => before + rest,
     }
 }
 
@@ -52,9 +56,11 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_shown() {
+    fn a_password_or_a_token_is_not_shown() {
         assert_eq!(without_password("http://me:p/w?@d@host/x"), "http://…@host/x");
         assert_eq!(without_password("http://host/x"), "http://host/x");
+        assert_eq!(without_password("http://host/x?token=secret"), "http://host/x?…");
+        assert_eq!(without_password("http://me:password@host#secret"), "http://…@host#…");
         assert_eq!(without_password("me@host"), "me@host");
     }
 }

@@ -545,8 +545,9 @@ def test_a_url_that_cannot_be_used_is_warned_of(url: str, warnings: Callable[[],
     assert len(warnings()) == (1 if url else 0)
 
 
-def test_passwords_are_not_shown(warnings: Callable[[], list[str]]) -> None:
-    milepost.Reporter("http://me:secret@host?x=1")
+@pytest.mark.parametrize("url", ["http://me:secret@host?x=1", "http://host?token=secret", "http://host/#secret"])
+def test_passwords_and_tokens_are_not_shown(url: str, warnings: Callable[[], list[str]]) -> None:
+    milepost.Reporter(url)
     assert len(warnings()) == 1
     assert "secret" not in warnings()[0]
 

@@ -5,8 +5,8 @@ export type Address = { readonly base: string } | { readonly problem: string };
 
 export function addressOf(given: string): Address {
   const text = given.trim();
-  // What a message shows has no credentials.
-  const shown = text.split('@').at(-1)?.slice(0, 200);
+  // What a message shows has no password before the host, and no token in a query.
+  const shown = text.split('@').at(-1)?.replace(/([?#]).*/s, '$1…').slice(0, 200);
   if (!/^https?:\/\//i.test(text)) return { problem: `the address begins with neither http:// nor https://: ${shown}` };
   if (/^https?:\/\/+([/?#:]|$)/i.test(text)) return { problem: `the address names no host: ${shown}` };
   let url: URL;

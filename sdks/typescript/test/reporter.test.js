@@ -444,13 +444,13 @@ for (const [given, problem] of [
   ['redis://user:secret@cache:6379', 'begins with neither http:// nor https://: cache:6379'],
   ['http://', 'names no host: http://'],
   ['http:///jobs', 'names no host: http:///jobs'],
-  ['http://?x=1', 'names no host: http://?x=1'],
+  ['http://?x=1', 'names no host: http://?…'],
   ['http://:8084', 'names no host: http://:8084'],
   ['http://a b', 'is not a URL: http://a b'],
   ['http://a:99999', 'is not a URL: http://a:99999'],
   ['http://a:0', 'has no usable port: http://a:0'],
-  ['http://a:8084?x=1', 'has a query or a fragment, which a server’s address has not: http://a:8084?x=1'],
-  ['http://a/#b', 'has a query or a fragment, which a server’s address has not: http://a/#b'],
+  ['http://a:8084?x=1', 'has a query or a fragment, which a server’s address has not: http://a:8084?…'],
+  ['http://a/#b', 'has a query or a fragment, which a server’s address has not: http://a/#…'],
   ['https://user:secret@a', 'has a user name or a password; a key or token is an option of its own: a'],
 ]) {
   test(`no address: ${given.replace(/^.*@/, '…@')}`, async (t) => {

@@ -26,11 +26,11 @@ export async function withServer(use) {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const server = spawn(binary, ['serve', '--listen', `127.0.0.1:${port}`], { stdio: 'ignore' });
+  const gone = new Promise((resolve) => server.once('exit', resolve));
   try {
     await until('the server is ready', () => fetch(`${url}/readyz`).then(({ ok }) => ok, () => false));
     await use(url);
   } finally {
-    const gone = new Promise((resolve) => server.once('exit', resolve));
     server.kill();
     await gone;
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from typing import Optional
 from urllib.parse import urlsplit
 
@@ -57,9 +58,10 @@ def is_redis(url: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """The URL for people to read, without user name and password."""
+    """The URL for people to read, without user name and password, and without its query, which may have a token."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
+    shown = f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
+    return re.sub(r"([?#]).*", r"\1…", shown, count=1, flags=re.DOTALL)
 
 
 def check_redis() -> None:
