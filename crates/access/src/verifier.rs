@@ -31,11 +31,12 @@ struct TokenKey {
 }
 
 impl TokenKeys {
-    /// A shared secret: HS256.
+    /// A shared secret: HS256. White space around it does not count, as for those who sign with it.
     ///
     /// # Errors
     /// When it has fewer than [`MIN_SECRET_BYTES`].
     pub fn secret(secret: &str) -> Result<Self, InvalidTokenKey> {
+        let secret = secret.trim();
         if secret.len() < MIN_SECRET_BYTES {
             return Err(InvalidTokenKey(format!("a secret has at least {MIN_SECRET_BYTES} bytes")));
         }

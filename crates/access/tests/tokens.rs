@@ -49,6 +49,18 @@ fn good() -> Value {
 }
 
 #[test]
+fn white_space_around_a_secret_does_not_count() {
+    let spaced = format!(" {SECRET}\n");
+    for (signing, verifying) in [(SECRET, &*spaced), (&*spaced, SECRET), (&*spaced, &*spaced)] {
+        let watch = vec![Pattern::parse("a").unwrap()];
+        let permissions = Permissions { watch, ..Permissions::default() };
+        let token = sign(signing, permissions, None, &TokenRules::default(), NOW + 60.0).unwrap();
+        verifier(TokenKeys::secret(verifying).unwrap()).verify(&token, NOW).unwrap();
+    }
+    assert!(TokenKeys::secret(&" ".repeat(100)).is_err());
+}
+
+#[test]
 fn what_is_signed_is_verified() {
     let permissions = Permissions { view: milepost_protocol::View::Public, ..watches("user:42:*") };
     let rules = TokenRules {

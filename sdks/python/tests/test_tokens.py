@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fake_server import FakeServer, http
-from live_server import ENVIRONMENT
+from live_server import ENVIRONMENT, LiveServer
 
 import milepost
 from milepost import _address, _credential, _default
@@ -174,3 +174,15 @@ def test_a_password_of_redis_that_is_no_text(reporter: Make, warnings: Warnings)
     reports.job(id="a").complete()
     reports.flush(0.2)
     assert all(SECRET not in said for said in warnings())
+
+
+def test_white_space_around_a_secret_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "a secret of at least thirty-two bytes"
+    environment = {"MILEPOST_TOKEN_SECRET": f"{secret}\n"}
+    server = LiveServer(tmp_path, environment=environment)
+    server.start()
+    for each in (secret, f" {secret}\n"):
+        assert milepost.status("a", url=server.url, token=milepost.watch_token("a", secret=each)) is None
+    server.stop()
+    with pytest.raises(ValueError, match="there is no secret"):
+        milepost.watch_token("a", secret=" \n")

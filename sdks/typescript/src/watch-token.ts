@@ -21,13 +21,15 @@ const OTHER_PATTERN = /^(tag|parent):/;
  * @throws {Error} if there is no secret
  */
 export async function watchToken(jobId: string, { seconds = 900, secret = process.env['MILEPOST_TOKEN_SECRET'] }: TokenOptions = {}): Promise<string> {
-  if (!secret) throw new Error('there is no secret to sign with: give one, or set MILEPOST_TOKEN_SECRET');
+  // A file's last line break is none of the secret.
+  const known = secret?.trim();
+  if (!known) throw new Error('there is no secret to sign with: give one, or set MILEPOST_TOKEN_SECRET');
   if (!(seconds >= 1 && seconds <= LONGEST)) throw new RangeError(`a token is valid for 1 to ${LONGEST} seconds, not ${seconds}`);
   if (!isJobId(jobId) || OTHER_PATTERN.test(jobId)) throw new RangeError(`no token can name the job ${JSON.stringify(jobId)} alone`);
   const claims = { exp: Math.floor(Date.now() / 1000 + seconds), milepost: { watch: [jobId] } };
   const text = new TextEncoder();
   const signed = [{ alg: 'HS256', typ: 'JWT' }, claims].map((part) => encode(text.encode(JSON.stringify(part)))).join('.');
-  const key = await crypto.subtle.importKey('raw', text.encode(secret), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  const key = await crypto.subtle.importKey('raw', text.encode(known), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
   const signature = await crypto.subtle.sign('HMAC', key, text.encode(signed));
   return `${signed}.${encode(new Uint8Array(signature))}`;
 }

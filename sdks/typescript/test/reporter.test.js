@@ -663,7 +663,7 @@ test('a job signs a token with which a page may watch it alone', async () => {
   const secret = 'a secret of at least thirty-two bytes';
   const running = new Job('export', { ...options(), id: 'user:7:a' });
   const before = Math.floor(Date.now() / 1000);
-  const [header, claims, signature] = (await running.watchToken({ seconds: 60, secret })).split('.');
+  const [header, claims, signature] = (await running.watchToken({ seconds: 60, secret: `${secret}\n` })).split('.');
   await running.complete();
   const read = (part) => JSON.parse(Buffer.from(part, 'base64url').toString());
   const { exp, ...rest } = read(claims);

@@ -38,7 +38,7 @@ impl Config {
         let short_secret = self
             .token_secret
             .as_ref()
-            .is_some_and(|secret| secret.expose().len() < milepost_access::MIN_SECRET_BYTES);
+            .is_some_and(|secret| secret.expose().trim().len() < milepost_access::MIN_SECRET_BYTES);
         if short_secret {
             let min = milepost_access::MIN_SECRET_BYTES;
             let error = format!(

@@ -27,7 +27,7 @@ def watch_token(job_id: object, *, seconds: int = 900, secret: Optional[str] = N
     import hashlib
     import hmac
 
-    known = secret or os.environ.get("MILEPOST_TOKEN_SECRET")
+    known = (secret or os.environ.get("MILEPOST_TOKEN_SECRET") or "").strip()
     if not known:
         raise ValueError("there is no secret to sign with: give one, or set MILEPOST_TOKEN_SECRET")
     if not 1 <= seconds <= LONGEST:
