@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use milepost_reporter::Reporter;
+use milepost_server::Config;
 use support::{
     Gate, Server, binary, eventually, finish, kill, milepost, on_terminal, read_until, run,
     temporary, text, write_program,
@@ -236,6 +237,27 @@ fn an_end_that_does_not_arrive_is_said_also_in_a_pipe() {
     let said = text(&output.stderr);
     let words = "milepost: the end of a was not reported: not accepted within 1 s";
     assert!(said.starts_with(words) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_credential_that_is_refused_is_said_at_once() {
+    let (_folder, folder) = temporary();
+    let file = folder.join("keys.toml");
+    let mut add = milepost(&["key", "add", "watcher", "--watch", "*"]);
+    let key = text(&run(add.env("MILEPOST_KEYS_FILE", &file)).stdout);
+    let config = Config { keys_file: Some(file), ..Config::default() };
+    let server = Server::on(support::any_port(), config);
+    for (credential, status) in [(key.trim_end(), 403), ("wrong", 401)] {
+        for arguments in [&["run", "--job", "a", "--", "true"][..], &["run", "true"]] {
+            let output = run(server.milepost(arguments).env("MILEPOST_TOKEN", credential));
+            assert_eq!(output.status.code(), Some(0));
+            let said = text(&output.stderr);
+            let words = format!("was not reported: the server refuses the credential ({status}): ");
+            assert!(said.contains(&words) && said.lines().count() == 1, "{said}");
+        }
+        let mut quiet = server.milepost(&["run", "--quiet", "true"]);
+        assert_eq!(text(&run(quiet.env("MILEPOST_TOKEN", credential)).stderr), "");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
+use crate::cause::Cause;
 use crate::invalid_url::InvalidUrl;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
@@ -246,6 +247,7 @@ impl Reply {
                 retry_after: self.retry_after,
                 reason: not_milepost(status),
                 full: false,
+                cause: Cause::NoAnswer,
             }),
             (_, answer) => Err(self.failure(answer)),
         }
@@ -259,7 +261,8 @@ impl Reply {
             (200, _) => Ok(LogOutcome::Accepted),
             (401 | 403, _) => {
                 let reason = credential_refused(self.status, "the job's log");
-                Err(Failure::Busy { retry_after: self.retry_after, reason })
+                let cause = Cause::Credential;
+                Err(Failure::Busy { retry_after: self.retry_after, reason, cause })
             }
             (404, Some(Answer::Problem(problem)))
                 if problem.uri == ProblemType::UnknownJob.uri() =>
@@ -304,10 +307,11 @@ impl Reply {
             _ => "no reason is given".to_owned(),
         };
         let reason = credential_refused(self.status, &detail);
+        let cause = Cause::Credential;
         if self.status == 401 {
-            return Err(Failure::Busy { retry_after, reason });
+            return Err(Failure::Busy { retry_after, reason, cause });
         }
-        Ok(Outcome::Busy { retry_after, reason, full: false })
+        Ok(Outcome::Busy { retry_after, reason, full: false, cause })
     }
 
     /// Timeout and too many requests: 4xx that do not concern the update.
@@ -322,7 +326,7 @@ impl Reply {
                 Some(Answer::Problem(problem)) => format!("{status}: {}", problem.detail),
                 _ => format!("the server answered {status}"),
             };
-            return Failure::Busy { retry_after: self.retry_after, reason };
+            return Failure::Busy { retry_after: self.retry_after, reason, cause: Cause::Busy };
         }
         if (300..400).contains(&status) {
             let location = self.location.as_deref().unwrap_or("an address that it does not name");
@@ -396,10 +400,11 @@ fn outcome(problem: &Problem, retry_after: Option<Duration>) -> Outcome {
         }
         _ if matches!(problem.status, 401 | 403) => {
             let reason = credential_refused(problem.status, &reason);
-            Outcome::Busy { retry_after, reason, full: false }
+            Outcome::Busy { retry_after, reason, full: false, cause: Cause::Credential }
         }
         _ if problem.status >= 500 || matches!(problem.status, 408 | 429) => {
-            Outcome::Busy { retry_after, reason, full: kind == Some(ProblemType::BrokerFull) }
+            let full = kind == Some(ProblemType::BrokerFull);
+            Outcome::Busy { retry_after, reason, full, cause: Cause::Busy }
         }
         _ if matches!(problem.status, 400 | 413 | 422) => {
             Outcome::Reducible { reason, too_large: problem.status == 413, foreign: false }

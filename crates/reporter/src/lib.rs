@@ -38,6 +38,7 @@ mod artifact;
 mod attributes;
 mod backoff;
 mod builder;
+mod cause;
 mod counter;
 mod encode;
 mod environment;
@@ -76,6 +77,7 @@ mod wrap;
 
 pub use artifact::Artifact;
 pub use builder::Builder;
+pub use cause::Cause;
 pub use environment::misspelt_variable;
 pub use invalid_url::InvalidUrl;
 pub use job::Job;

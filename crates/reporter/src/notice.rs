@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use milepost_protocol::{InvalidJobId, JobId};
 
+use crate::cause::Cause;
+
 /// A notice of the reporter to its program. The reporter never raises into the job, so problems are only
 /// visible here.
 ///
@@ -28,6 +30,8 @@ pub enum Notice {
     Failing {
         /// The first failure.
         reason: String,
+        /// Its kind.
+        cause: Cause,
     },
     /// The outage is over, and no job waits: after [`Failing`](Self::Failing) and [`Delayed`](Self::Delayed).
     Recovered,
@@ -48,6 +52,8 @@ pub enum Notice {
         job: JobId,
         /// The server's reason.
         reason: String,
+        /// Its kind.
+        cause: Cause,
     },
     /// The job's attempt has ended, or a later one has begun. This job is no longer reported.
     AttemptOver {
@@ -111,14 +117,14 @@ impl fmt::Display for Notice {
                 f,
                 "the environment variable {variable} has no effect: did you mean {meant}?"
             ),
-            Self::Failing { reason } => {
+            Self::Failing { reason, .. } => {
                 write!(f, "cannot report; the job continues: {reason}")
             }
             Self::Recovered => f.write_str("reporting works again"),
             Self::Rejected { job, reason } => {
                 write!(f, "an update of {job} was rejected: {reason}")
             }
-            Self::Delayed { job, reason } => {
+            Self::Delayed { job, reason, .. } => {
                 write!(f, "the server cannot accept an update of {job} now; retrying: {reason}")
             }
             Self::AttemptOver { job, reason } => {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cause::Cause;
 use crate::requested::Requested;
 
 /// What became of one update.
@@ -14,7 +15,7 @@ pub(crate) enum Outcome {
     /// Never in this form, whatever is dropped from it.
     Rejected { reason: String },
     /// Not now; for this job only. `full`: an end would be taken.
-    Busy { retry_after: Option<Duration>, reason: String, full: bool },
+    Busy { retry_after: Option<Duration>, reason: String, full: bool, cause: Cause },
     /// The attempt has ended, or a later one has begun.
     AttemptOver { reason: String },
 }

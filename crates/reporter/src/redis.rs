@@ -10,6 +10,7 @@ use milepost_redis::{Address, Client, Failure as RedisFailure, Reply, Retention}
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::cause::Cause;
 use crate::invalid_url::InvalidUrl;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
@@ -290,7 +291,7 @@ fn outcome(reply: &Reply) -> Outcome {
 
 fn busy(failure: &RedisFailure) -> Outcome {
     let full = matches!(failure, RedisFailure::Full(_));
-    Outcome::Busy { retry_after: None, reason: failure.to_string(), full }
+    Outcome::Busy { retry_after: None, reason: failure.to_string(), full, cause: Cause::Busy }
 }
 
 fn in_time() -> RedisFailure {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use milepost_protocol::JobId;
 
+use crate::cause::Cause;
 use crate::outcome::Outcome;
 
 /// Sends updates to a server. One thread owns it and waits for each response.
@@ -30,7 +31,7 @@ pub(crate) enum Failure {
     /// There is no response, or it is not valid.
     Lost { reason: String },
     /// The server asks to retry later.
-    Busy { retry_after: Option<Duration>, reason: String },
+    Busy { retry_after: Option<Duration>, reason: String, cause: Cause },
     /// The server rejects a batch, or one of this size in the available time.
     BatchRejected,
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fake_server::{FakeServer, Mode, PATIENCE};
 use futures_util::StreamExt;
-use milepost_reporter::{Builder, InvalidUrl, Job, Notice, ProgressReporter, Reporter};
+use milepost_reporter::{Builder, Cause, InvalidUrl, Job, Notice, ProgressReporter, Reporter};
 use serde_json::{Value, json};
 
 /// What the reporter had to say.
@@ -586,6 +586,34 @@ fn an_end_that_is_too_large_is_sent_without_its_result() {
     assert_eq!(end["truncated"], json!(["error", "message"]));
     assert_eq!(notices.count(|n| matches!(n, Notice::Truncated { .. })), 2);
     assert_eq!(notices.count(|n| matches!(n, Notice::Rejected { .. })), 0);
+}
+
+#[test]
+fn a_notice_says_what_kind_of_failure_it_is() {
+    let problem = |name, status| Mode::Problem { name, status, retry_after: None };
+    for (mode, expected) in [
+        (problem("unauthenticated", 401), Cause::Credential),
+        (problem("forbidden", 403), Cause::Credential),
+        (problem("broker-unavailable", 503), Cause::Busy),
+        (Mode::Foreign(502), Cause::Busy),
+        (Mode::Foreign(404), Cause::NoAnswer),
+        (Mode::HangUp, Cause::NoAnswer),
+    ] {
+        let what = format!("{mode:?}");
+        let server = FakeServer::with_mode(mode);
+        let (reporter, notices) = connect(&server);
+        let job = reporter.job("a");
+        job.stage("s");
+        notices.wait_for(|notice| match notice {
+            Notice::Failing { cause, .. } | Notice::Delayed { cause, .. } => {
+                assert_eq!(*cause, expected, "{what}");
+                true
+            }
+            _ => false,
+        });
+        // Then closing it takes no time.
+        server.set_mode(Mode::Serve);
+    }
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use milepost_reporter::{Notice, Reporter};
+use milepost_reporter::{Cause, Notice, Reporter};
 
 /// The first wait. A server that answers has usually accepted the end by then. It is the whole wait if the server was never there: without
-/// a server, commands are not delayed.
+/// a server, commands are not delayed. Likewise if it refuses the credential, which will not change.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// The whole wait if it is not known whether the server was ever there, as in the reporter's contract.
+/// The whole wait if it is not known whether the server was ever there, or if it could do nothing from the start, as in the reporter's
+/// contract.
 const LONG: Duration = Duration::from_secs(2);
 
 /// The whole wait if the server has answered before: it may be restarting, and nobody else will report the end.
@@ -28,6 +29,7 @@ pub(super) struct ReportDelivery {
     wait: Option<Duration>,
     /// The first report failed, and nothing has arrived since.
     never: AtomicBool,
+    /// The server has done what it was asked.
     answered: AtomicBool,
     problem: Mutex<Problem>,
 }
@@ -35,8 +37,10 @@ pub(super) struct ReportDelivery {
 /// Why reports do not arrive.
 #[derive(Debug, Default)]
 struct Problem {
-    /// Of the latest outage.
-    outage: Option<String>,
+    /// The latest outage.
+    outage: Option<(Cause, String)>,
+    /// A server has answered, whatever it was.
+    is_there: bool,
     /// The end will not be accepted.
     rejected: Option<String>,
     /// The end is under way.
@@ -96,14 +100,16 @@ impl ReportDelivery {
     pub(super) fn notice(&self, notice: &Notice) {
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match notice {
-            Notice::Failing { reason } => {
-                problem.outage = Some(reason.clone());
-                if self.begun.elapsed() < FIRST {
+            Notice::Failing { reason, cause } => {
+                problem.outage = Some((*cause, reason.clone()));
+                if *cause != Cause::NoAnswer {
+                    problem.is_there = true;
+                } else if self.begun.elapsed() < FIRST {
                     self.never.store(true, Ordering::Relaxed);
                 }
             }
-            Notice::Delayed { reason, .. } => {
-                problem.outage = Some(reason.clone());
+            Notice::Delayed { reason, cause, .. } => {
+                problem.outage = Some((*cause, reason.clone()));
                 self.answered();
             }
             Notice::Recovered => {
@@ -125,7 +131,9 @@ impl ReportDelivery {
 
     /// How long the end may take.
     fn patience(&self) -> Duration {
-        let usual = if self.answered.load(Ordering::Relaxed) {
+        let usual = if self.is_refused() {
+            SHORT
+        } else if self.answered.load(Ordering::Relaxed) {
             ANSWERED
         } else if self.never.load(Ordering::Relaxed) {
             SHORT
@@ -135,6 +143,12 @@ impl ReportDelivery {
         self.wait.unwrap_or(usual)
     }
 
+    /// Whether the server refuses the credential.
+    fn is_refused(&self) -> bool {
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(problem.outage, Some((Cause::Credential, _)))
+    }
+
     /// From now on, what is rejected is the end.
     pub(super) fn ends(&self) {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).ends = true;
@@ -142,10 +156,11 @@ impl ReportDelivery {
 
     /// Waits until the end has arrived, as long as it may take. `long_wait` is called with that if it takes more than a moment.
     pub(super) fn close(&self, reporter: Reporter, long_wait: impl FnOnce(Duration)) -> Delivered {
+        // Two flushes, not more: a request is given no longer than its flush, and the network may be slow.
+        let mut arrived = reporter.flush(self.patience().min(SHORT));
+        // By now, the first report of a short command has been answered.
         let patience = self.patience();
         let rest = patience.saturating_sub(SHORT);
-        // Two flushes, not more: a request is given no longer than its flush, and the network may be slow.
-        let mut arrived = reporter.flush(patience.min(SHORT));
         if !arrived && !rest.is_zero() {
             long_wait(patience);
             arrived = reporter.flush(rest);
@@ -164,10 +179,15 @@ impl ReportDelivery {
         match problem.rejected.take() {
             Some(reason) => Delivered::No(Undelivered::Rejected(reason)),
             None if arrived => Delivered::Yes,
-            None => Delivered::No(Undelivered::TooLate {
-                waited,
-                reason: problem.outage.take(),
-                is_expected: self.answered.load(Ordering::Relaxed) || self.wait.is_some(),
+            None => Delivered::No(match problem.outage.take() {
+                Some((Cause::Credential, reason)) => Undelivered::Rejected(reason),
+                outage => Undelivered::TooLate {
+                    waited,
+                    reason: outage.map(|(_, reason)| reason),
+                    is_expected: problem.is_there
+                        || self.answered.load(Ordering::Relaxed)
+                        || self.wait.is_some(),
+                },
             }),
         }
     }
@@ -180,7 +200,11 @@ mod tests {
     use super::*;
 
     fn failing() -> Notice {
-        Notice::Failing { reason: "refused".to_owned() }
+        because(Cause::NoAnswer)
+    }
+
+    fn because(cause: Cause) -> Notice {
+        Notice::Failing { reason: "refused".to_owned(), cause }
     }
 
     #[test]
@@ -215,6 +239,35 @@ mod tests {
         assert_eq!(undelivered(&delivery), (true, why));
         assert!(undelivered(&ReportDelivery::new(Some(LONG))).0);
         assert_eq!(delivery.delivered(true, LONG), Delivered::Yes);
+    }
+
+    #[test]
+    fn a_credential_that_is_refused_ends_the_wait_with_a_line() {
+        let job = JobId::parse("a").unwrap();
+        let (reason, cause) = ("refused".to_owned(), Cause::Credential);
+        for notice in [because(cause), Notice::Delayed { job, reason, cause }] {
+            let delivery = ReportDelivery::new(None);
+            delivery.answered();
+            delivery.notice(&notice);
+            assert_eq!(delivery.patience(), SHORT, "{notice}");
+            let why = Undelivered::Rejected("refused".to_owned());
+            assert!(why.is_news());
+            assert_eq!(delivery.delivered(false, SHORT), Delivered::No(why), "{notice}");
+            delivery.notice(&Notice::Recovered);
+            assert_eq!(delivery.patience(), ANSWERED, "it was granted more");
+            let chosen = ReportDelivery::new(Some(LONG));
+            chosen.notice(&notice);
+            assert_eq!(chosen.patience(), LONG);
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_busy_from_the_start_was_there() {
+        let delivery = ReportDelivery::new(None);
+        delivery.notice(&because(Cause::Busy));
+        assert_eq!(delivery.patience(), LONG);
+        let Delivered::No(why) = delivery.delivered(false, LONG) else { panic!("not arrived") };
+        assert!(why.is_news());
     }
 
     #[test]

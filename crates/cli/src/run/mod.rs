@@ -91,7 +91,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     cancel_grace: u32,
     /// How long to wait after the command for the server to accept the job's end [default: 10 if the server has answered before,
-    /// else 2, or 0.3 if it was away from the start]
+    /// else 2, or 0.3 if it was away from the start or refuses the credential]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=3600))]
     wait: Option<u32>,
     /// Report no text of the command's output: neither its lines as the job's log, nor as the message, stage, result or error

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::cause::Cause;
 use crate::outage::Outage;
 use crate::outcome::Outcome;
 use crate::snapshot::{Key, Snapshot};
@@ -37,7 +38,7 @@ pub(crate) struct Pace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JobNotice {
     Rejected { reason: String },
-    Delayed { reason: String },
+    Delayed { reason: String, cause: Cause },
     AttemptOver { reason: String },
 }
 
@@ -183,7 +184,7 @@ impl Schedule {
                 delivery.not_before = Some(now + delivery.backoff.next(&mut self.random));
                 first.then_some(JobNotice::Rejected { reason })
             }
-            Outcome::Busy { retry_after, reason, full } => {
+            Outcome::Busy { retry_after, reason, full, cause } => {
                 settled = false;
                 let delay = match retry_after {
                     None if self.flush.is_some() => Self::FLUSH_RETRY.mul_f64(self.random.f64()),
@@ -194,7 +195,8 @@ impl Schedule {
                 let delay = delay.min(Self::LONGEST_RETRY_AFTER);
                 delivery.not_before = Some(now + delay);
                 next = now + delay;
-                self.outage.delayed(key, sent.ended, full).then_some(JobNotice::Delayed { reason })
+                let is_new = self.outage.delayed(key, sent.ended, full);
+                is_new.then_some(JobNotice::Delayed { reason, cause })
             }
             Outcome::AttemptOver { reason } => {
                 self.outage.gone(key);

@@ -288,8 +288,10 @@ fn a_deferred_job_is_retried_and_delays_no_other() {
         retry_after: Some(Duration::from_secs(5)),
         reason: "full".into(),
         full: true,
+        cause: Cause::Busy,
     };
-    assert_eq!(bench.outcome(&busy), [JobNotice::Delayed { reason: "full".into() }]);
+    let delayed = JobNotice::Delayed { reason: "full".into(), cause: Cause::Busy };
+    assert_eq!(bench.outcome(&busy), [delayed]);
     bench.begin(2, None);
     bench.run_for(Duration::from_secs(4));
     assert_eq!(bench.sent.last().unwrap().1, 2);

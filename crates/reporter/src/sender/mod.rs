@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use milepost_protocol::MAX_UPDATE_BYTES;
 
+use crate::cause::Cause;
 use crate::inbox::{Contents, Inbox};
 use crate::notice::{Notice, NoticeHook};
 use crate::outcome::Outcome;
@@ -159,19 +160,25 @@ impl<H> Sender<H> {
                 false
             }
             Err(Failure::Lost { reason }) => {
-                self.fail(&keys, None, reason, now);
+                self.fail(&keys, None, (Cause::NoAnswer, reason), now);
                 false
             }
-            Err(Failure::Busy { retry_after, reason }) => {
-                self.fail(&keys, retry_after, reason, now);
+            Err(Failure::Busy { retry_after, reason, cause }) => {
+                self.fail(&keys, retry_after, (cause, reason), now);
                 false
             }
         }
     }
 
-    fn fail(&mut self, keys: &[Key], retry_after: Option<Duration>, reason: String, now: Instant) {
+    fn fail(
+        &mut self,
+        keys: &[Key],
+        retry_after: Option<Duration>,
+        (cause, reason): (Cause, String),
+        now: Instant,
+    ) {
         if self.schedule.fail(keys, retry_after, now) {
-            self.notices.notify(&Notice::Failing { reason });
+            self.notices.notify(&Notice::Failing { reason, cause });
         }
     }
 
@@ -188,7 +195,8 @@ impl<H> Sender<H> {
                     return;
                 }
                 if foreign {
-                    Outcome::Busy { retry_after: None, reason, full: false }
+                    let cause = Cause::NoAnswer;
+                    Outcome::Busy { retry_after: None, reason, full: false, cause }
                 } else {
                     Outcome::Rejected { reason }
                 }
@@ -209,7 +217,7 @@ impl<H> Sender<H> {
         let notice = match self.schedule.settle(key, outcome, now) {
             None => return,
             Some(JobNotice::Rejected { reason }) => Notice::Rejected { job, reason },
-            Some(JobNotice::Delayed { reason }) => Notice::Delayed { job, reason },
+            Some(JobNotice::Delayed { reason, cause }) => Notice::Delayed { job, reason, cause },
             Some(JobNotice::AttemptOver { reason }) => Notice::AttemptOver { job, reason },
         };
         self.notices.notify(&notice);
