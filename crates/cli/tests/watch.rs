@@ -68,6 +68,36 @@ fn json_is_each_state_as_the_server_has_it() {
 }
 
 #[test]
+fn without_children_the_parent_decides() {
+    let server = Server::start();
+    for (status, code) in [("completed", 0), ("failed", 1), ("cancelled", 3)] {
+        server.report(status, r#"{"stage":"s"}"#);
+        server.report(status, &format!(r#"{{"status":"{status}"}}"#));
+        let output = run(&mut server.milepost(&["watch", "--parent", status]));
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        let line = format!("milepost: {status} has ended: {status}. None of its children runs\n");
+        assert_eq!(text(&output.stderr), line);
+    }
+    server.report("orphan", r#"{"status":"failed","parent_id":"never-reported"}"#);
+    let orphaned = run(&mut server.milepost(&["watch", "--parent", "never-reported"]));
+    assert_eq!(orphaned.status.code(), Some(0), "{}", text(&orphaned.stderr));
+    let unknown = run(&mut server.milepost(&["watch", "--parent", "x", "--timeout", "1"]));
+    assert_eq!(unknown.status.code(), Some(5), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn children_of_a_parent_that_is_not_known_yet_are_awaited() {
+    let server = Server::start();
+    let mut child = server.milepost(&["watch", "--parent", "batch"]).spawn().unwrap();
+    support::read_until(child.stderr.as_mut().unwrap(), "batch is not known yet: waiting");
+    server.report("batch", r#"{"stage":"s"}"#);
+    server.report("part", r#"{"stage":"s","parent_id":"batch"}"#);
+    eventually("it is watched", || (watchers(&server, "part") > 0).then_some(()));
+    server.report("part", r#"{"status":"failed"}"#);
+    assert_eq!(finish(child).status.code(), Some(1));
+}
+
+#[test]
 fn several_jobs_end_with_the_worst_outcome() {
     let server = Server::start();
     server.report("late", r#"{"status":"completed"}"#);

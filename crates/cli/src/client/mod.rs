@@ -112,6 +112,11 @@ impl RequestError {
             if ProblemType::from_uri(&problem.uri) == Some(ProblemType::UnknownJob))
     }
 
+    /// Whether the same request may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.exit_code() == ExitCode::Unreachable
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::InvalidUrl { .. }

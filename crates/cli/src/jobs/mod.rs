@@ -80,6 +80,11 @@ impl Filter {
         self.query().is_empty()
     }
 
+    /// Whose children, if it asks for those of a job.
+    pub(crate) fn parent(&self) -> Option<&JobId> {
+        self.parent.as_ref()
+    }
+
     /// As parameters of `GET /jobs`.
     pub(crate) fn query(&self) -> Vec<(&str, &str)> {
         let texts = [("prefix", &self.prefix), ("name", &self.name), ("q", &self.q)];

@@ -24,7 +24,7 @@ const UNLISTED: Duration = Duration::from_secs(15);
 
 /// Without --timeout, a job that was named and that the server has forgotten is given up after this. After an outage, in which a server
 /// without a data directory forgets all jobs, a reporter tries again within 30 s.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+pub(super) const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Some of the jobs that began later are not watched.
 const NO_ROOM: &str = "1,000 jobs are watched: those that begin later are not";

@@ -14,7 +14,7 @@ use crate::jobs::{Filter, list};
 pub(super) const MAX_MATCHING: usize = 1000;
 
 /// How often the jobs are listed.
-const EVERY: Duration = Duration::from_secs(2);
+pub(super) const EVERY: Duration = Duration::from_secs(2);
 
 /// The matching jobs when they were listed.
 #[derive(Debug)]

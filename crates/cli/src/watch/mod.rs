@@ -1,6 +1,7 @@
 //! `milepost watch`: shows jobs until they have ended.
 
 mod child_rows;
+mod childless;
 mod family;
 mod follow;
 mod keys;
@@ -22,6 +23,7 @@ use crate::complete;
 use crate::exit::{ExitCode, complain, warn};
 use crate::jobs::Filter;
 use crate::serve::asked_to_stop;
+use childless::{NONE_LEFT, Waited};
 use family::Family;
 use follow::Follow;
 use matching::Listing;
@@ -37,7 +39,8 @@ const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began la
 /// new stage, for each 5 % and for the outcome. After a lost connection, the last known state stays visible until the connection is back.
 ///
 /// Instead of ids, --all, --prefix, --name, --tag, --parent and --q select among the jobs that have not ended. Jobs that begin later and match are
-/// added, and the command ends when none is left.
+/// added, and the command ends when none is left. If none has begun, --parent waits for the children of a job that has not ended, also of one that
+/// is not known yet; of one that has ended, the exit code says how.
 ///
 /// A job that is not known yet is waited for. A job that the server forgets before it has ended, because its worker died and its time to
 /// live is over, or because it was deleted, is given up, and the exit code is 5.
@@ -76,11 +79,8 @@ impl Args {
             Err(error) => return complain(&error, error.exit_code()),
         };
         let (jobs, listing) = match self.named_or_listed(url) {
-            Ok((jobs, _)) if jobs.is_empty() => {
-                warn("there is no such job that has not ended");
-                return ExitCode::Success;
-            }
-            Ok(found) => found,
+            Ok(Selected::Jobs(jobs, listing)) => (jobs, listing),
+            Ok(Selected::Nothing(why, code)) => return complain(why, code),
             Err(error) => return complain(&error, error.exit_code()),
         };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -99,26 +99,45 @@ impl Args {
                     );
                 }
             };
-            let timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-            watch_listed(url, jobs, listing, self.json, timeout, stop).await
+            watch_listed(url, jobs, listing, self.json, self.timeout(), stop).await
         });
         // A list that is under way is not waited for.
         runtime.shutdown_background();
         code
     }
 
-    fn named_or_listed(&self, url: &str) -> Result<(Vec<JobId>, Option<Listing>), RequestError> {
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    fn named_or_listed(&self, url: &str) -> Result<Selected, RequestError> {
         if !self.all && self.filter.is_empty() {
-            return Ok((self.jobs.clone(), None));
+            return Ok(Selected::Jobs(self.jobs.clone(), None));
         }
         let mut listing = Listing::new(Client::new(url)?, self.filter.clone());
-        let matching = listing.first()?;
+        let mut matching = listing.first()?;
+        if matching.jobs.is_empty() {
+            let Some(parent) = self.filter.parent() else {
+                return Ok(Selected::Nothing(NONE_LEFT.to_owned(), ExitCode::Success));
+            };
+            match childless::wait(&listing, &Client::new(url)?, parent, self.timeout())? {
+                Waited::For(children) => matching = children,
+                Waited::Over(why, code) => return Ok(Selected::Nothing(why, code)),
+            }
+        }
         if matching.more {
             warn(TOO_MANY);
             listing.said_more = true;
         }
-        Ok((matching.jobs, Some(listing)))
+        Ok(Selected::Jobs(matching.jobs, Some(listing)))
     }
+}
+
+/// What the arguments select.
+enum Selected {
+    Jobs(Vec<JobId>, Option<Listing>),
+    /// Nothing that could be watched, and why.
+    Nothing(String, ExitCode),
 }
 
 /// Shows the jobs on this server until they have ended, or `stop` is done.
