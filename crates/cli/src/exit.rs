@@ -11,7 +11,7 @@ use crate::bars::{escaped_json, sanitized};
 pub(crate) enum ExitCode {
     /// All went well; of watched jobs: all completed.
     Success,
-    /// Something failed, a watched job for example, or the server refused.
+    /// Something failed, a watched job for example, or the server refused what was asked.
     Failure,
     /// A watched job was cancelled, and none failed.
     Cancelled,
@@ -21,6 +21,8 @@ pub(crate) enum ExitCode {
     UnknownJob,
     /// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
     Usage,
+    /// The server refuses the credential, or it does not allow this (`EX_NOPERM` of sysexits).
+    Forbidden,
     /// Ctrl-C.
     Interrupted,
     /// The reader of stdout has closed it.
@@ -32,7 +34,8 @@ pub(crate) enum ExitCode {
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 success (watch: all jobs completed; report: always, without --strict), 1 failed or rejected, \
-3 cancelled, 4 the server cannot be reached, does not answer or cannot do it now, 5 the job is unknown, 64 wrong usage or configuration, 130 interrupted. \
+3 cancelled, 4 the server cannot be reached, does not answer or cannot do it now, 5 the job is unknown, 64 wrong usage or configuration, \
+77 the credential is refused or does not allow this, 130 interrupted. \
 run exits with the command's own code.";
 
 impl ExitCode {
@@ -44,6 +47,7 @@ impl ExitCode {
             Self::Unreachable => 4,
             Self::UnknownJob => 5,
             Self::Usage => 64,
+            Self::Forbidden => 77,
             Self::Interrupted => 130,
             Self::OutputClosed => 141,
             Self::Of(code) => code,

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The job's id
     #[arg(value_name = "JOB", value_parser = JobId::parse, add = complete::job_ids())]
     job: JobId,
-    /// Print new lines as they are written, until the job has ended
+    /// Print new lines as they are written, until the job has ended. A job that is not known yet is waited for
     #[arg(long, short)]
     follow: bool,
     /// At most this many of the existing lines
@@ -47,6 +47,9 @@ struct Line {
 /// How long to wait after a response without lines.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// How long to wait for a server that is away, and for a job that it does not know yet.
+const WAIT: Duration = Duration::from_secs(1);
+
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
         match self.print() {
@@ -60,7 +63,7 @@ impl Args {
         let client = Client::new(self.server.url())?;
         let limit = self.lines.to_string();
         let mut since: Option<String> = None;
-        let (mut was_reached, mut has_ended) = (false, false);
+        let (mut was_reached, mut was_known, mut has_ended) = (false, false, false);
         loop {
             let newest = [("limit", limit.as_str())];
             let after = since.as_deref().map(|since| [("since", since)]);
@@ -70,12 +73,19 @@ impl Args {
                 Err(RequestError::Unreachable { .. } | RequestError::BrokenAnswer { .. })
                     if was_reached && self.follow =>
                 {
-                    thread::sleep(Duration::from_secs(1));
+                    thread::sleep(WAIT);
+                    continue;
+                }
+                Err(error) if error.is_unknown_job() && self.follow && !was_known => {
+                    if !std::mem::replace(&mut was_reached, true) {
+                        warn(format_args!("{} is not known yet: waiting", self.job));
+                    }
+                    thread::sleep(WAIT);
                     continue;
                 }
                 page => page?,
             };
-            was_reached = true;
+            (was_reached, was_known) = (true, true);
             let page: Page =
                 serde_json::from_str(&page).map_err(|_| RequestError::UnreadableLog)?;
             if page.log_gap {

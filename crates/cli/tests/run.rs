@@ -793,6 +793,16 @@ fn lines_that_are_refused_for_now_are_sent_later() {
 }
 
 #[test]
+fn the_log_of_a_job_that_is_not_known_yet_is_awaited() {
+    let server = Server::start();
+    let mut child = server.milepost(&["log", "a", "--follow"]).spawn().unwrap();
+    read_until(child.stderr.as_mut().unwrap(), "a is not known yet: waiting");
+    run(&mut server.milepost(&["run", "--job", "a", "--", "echo", "hello"]));
+    let output = finish(child);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "hello\n".to_owned()));
+}
+
+#[test]
 fn an_empty_log_is_followed_through_an_outage() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -287,7 +287,7 @@ fn keys_and_tokens_let_their_holders_in() {
         support::run(&mut command).status.code()
     };
     let report = ["report", "user:42:a", "--status", "completed", "--strict"];
-    assert_eq!(with("", &report), Some(1));
+    assert_eq!(with("", &report), Some(77));
     assert_eq!(with(&key, &report), Some(0));
     assert_eq!(with(&key, &["run", "--job", "user:42:b", "--", "true"]), Some(0));
     for (job, code) in [("user:42:a", 0), ("user:42:b", 0), ("user:1:a", 5)] {
@@ -304,9 +304,15 @@ fn keys_and_tokens_let_their_holders_in() {
     assert_eq!(page, format!("http://{}/?job=user:42:a", serve.address));
     assert_eq!(with(shared, &["status", "user:42:a"]), Some(0));
     assert_eq!(with(shared, &["status", "user:42:b"]), Some(5));
-    assert_eq!(with(shared, &["log", "user:42:a"]), Some(1), "how far it is, no more");
+    assert_eq!(with(shared, &["log", "user:42:a"]), Some(77), "how far it is, no more");
+    for refused in
+        [&["watch", "user:42:a"][..], &["log", "user:42:a"], &["jobs"], &["status", "user:42:a"]]
+    {
+        assert_eq!(with("wrong", refused), Some(77), "{refused:?}");
+    }
+    assert_eq!(with(&token, &["watch", "user:1:a"]), Some(77));
     let other = share(&["user:42:a"], "another secret of thirty-two bytes or more");
-    assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0));
+    assert_eq!((other.status.code(), other.stdout.len()), (Some(77), 0));
     let like_a_tag = share(&["tag:user"], secret);
     assert_eq!((like_a_tag.status.code(), like_a_tag.stdout.len()), (Some(64), 0));
     let unsigned = share(&["user:42:a"], "");
@@ -315,9 +321,9 @@ fn keys_and_tokens_let_their_holders_in() {
     assert!(problem.contains("set MILEPOST_TOKEN_SECRET"), "{problem}");
     let unknown = share(&["user:42:none", "--full", "--for", "1h"], secret);
     assert!(unknown.status.success() && support::text(&unknown.stderr).contains("not known yet"));
-    assert_eq!(with(&token, &report), Some(1));
+    assert_eq!(with(&token, &report), Some(77));
     keys(&["revoke", "worker"]);
-    eventually("it is let in no more", || (with(&key, &["jobs"]) == Some(1)).then_some(()));
+    eventually("it is let in no more", || (with(&key, &["jobs"]) == Some(77)).then_some(()));
     serve.stop();
 }
 

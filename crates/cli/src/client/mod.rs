@@ -132,6 +132,7 @@ impl RequestError {
             } => ExitCode::Unreachable,
             Self::Refused(problem) if may_pass(problem.status) => ExitCode::Unreachable,
             Self::NotMilepost { status, .. } if may_pass(*status) => ExitCode::Unreachable,
+            Self::Refused(problem) if matches!(problem.status, 401 | 403) => ExitCode::Forbidden,
             Self::Refused(_)
             | Self::AttemptOver(_)
             | Self::Redis { .. }
@@ -361,6 +362,8 @@ mod tests {
         assert_eq!(of(ProblemType::TooManyRequests, "").0, ExitCode::Unreachable);
         let invalid = of(ProblemType::InvalidUpdate, "progress: not a number");
         assert_eq!(invalid, (ExitCode::Failure, "progress: not a number".to_owned()));
+        assert_eq!(of(ProblemType::Unauthenticated, "").0, ExitCode::Forbidden);
+        assert_eq!(of(ProblemType::Forbidden, "").0, ExitCode::Forbidden);
         let proxy = |status| RequestError::NotMilepost { url: "http://p".to_owned(), status };
         assert_eq!(proxy(502).exit_code(), ExitCode::Unreachable);
         assert_eq!(proxy(502).to_string(), "http://p answered with HTTP status 502");

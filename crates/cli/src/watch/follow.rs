@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use milepost_protocol::{State, Timestamp};
+use milepost_protocol::{ProblemType, State, Timestamp};
 use milepost_watcher::{Connection, Event, Rejection, Watches};
 use tokio::time::MissedTickBehavior;
 
@@ -195,7 +195,14 @@ enum Joined {
 /// The watcher has ended before the jobs. That is not the outcome of a job.
 fn ended_early(rejected: Option<Rejection>) -> ExitCode {
     match rejected {
-        Some(rejection) => complain(rejection, ExitCode::Unreachable),
+        Some(rejection) => {
+            let code = match rejection {
+                Rejection::Http { status: 401 | 403, .. }
+                | Rejection::Closed { code: 4401 | 4403, .. } => ExitCode::Forbidden,
+                _ => ExitCode::Unreachable,
+            };
+            complain(rejection, code)
+        }
         None => complain(
             "the server closed the connection before the jobs have ended",
             ExitCode::Unreachable,
@@ -215,8 +222,12 @@ fn show(event: Event, watched_jobs: &mut WatchedJobs, view: &mut View) -> io::Re
             watched_jobs.unknown(&job, now);
             Ok(())
         }
-        Event::JobRejected { job, message, .. } => {
-            let index = watched_jobs.refused(&job, message);
+        Event::JobRejected { job, problem, message } => {
+            let is_forbidden = [ProblemType::Forbidden, ProblemType::Unauthenticated]
+                .iter()
+                .any(|kind| kind.name() == problem);
+            let code = if is_forbidden { ExitCode::Forbidden } else { ExitCode::Unreachable };
+            let index = watched_jobs.refused(&job, message, code);
             view.refused(watched_jobs, index);
             Ok(())
         }

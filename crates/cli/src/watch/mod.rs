@@ -47,8 +47,8 @@ const TOO_MANY: &str = "there are more than 1,000 such jobs: those that began la
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 all jobs completed, 1 any failed, 3 any was cancelled and none failed, \
-    4 no connection within --timeout, or the server rejects the watch, 5 a job is still unknown after --timeout, or was forgotten \
-    before it ended, 64 wrong usage, \
+    4 no connection within --timeout, or the server cannot serve the watch, 5 a job is still unknown after --timeout, or was forgotten \
+    before it ended, 64 wrong usage, 77 the credential is refused or does not allow to watch a job, \
     130 interrupted. 1 always means that a job failed."
 )]
 pub(crate) struct Args {

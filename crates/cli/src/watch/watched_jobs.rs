@@ -31,6 +31,8 @@ pub(super) struct Watched {
     given_up: bool,
     /// The server does not let it be watched.
     pub(super) refused: Option<String>,
+    /// What the process exits with for it.
+    refused_code: ExitCode,
     /// Whether the server cannot read the job now, so that states may be missing.
     is_unreadable: bool,
     /// When the worker's latest update was reported.
@@ -182,6 +184,7 @@ impl WatchedJobs {
             unknown_since: None,
             given_up: false,
             refused: None,
+            refused_code: ExitCode::Unreachable,
             is_unreadable: false,
             heard: None,
             health: None,
@@ -299,9 +302,15 @@ impl WatchedJobs {
         }
     }
 
-    pub(super) fn refused(&mut self, job: &JobId, message: String) -> Option<usize> {
+    pub(super) fn refused(
+        &mut self,
+        job: &JobId,
+        message: String,
+        code: ExitCode,
+    ) -> Option<usize> {
         let index = self.index(job)?;
         self.watched[index].refused = Some(message);
+        self.watched[index].refused_code = code;
         Some(index)
     }
 
@@ -379,7 +388,7 @@ impl WatchedJobs {
                 Some(Status::Failed) => code = ExitCode::Failure,
                 Some(Status::Cancelled) if code != ExitCode::Failure => code = ExitCode::Cancelled,
                 _ if watched.refused.is_some() && code == ExitCode::Success => {
-                    code = ExitCode::Unreachable;
+                    code = watched.refused_code;
                 }
                 _ if watched.given_up && code == ExitCode::Success => code = ExitCode::UnknownJob,
                 _ if watched.refused.is_some() || watched.given_up => {}
@@ -522,8 +531,10 @@ pub(super) mod tests {
         assert_eq!(jobs.exit_code(), None);
         jobs.give_up_unknown(t0 + timeout, timeout);
         assert_eq!(jobs.exit_code(), Some(ExitCode::UnknownJob));
-        jobs.refused(&b, "no".to_owned());
-        assert_eq!(jobs.exit_code(), Some(ExitCode::Unreachable), "no outcome of a job");
+        for code in [ExitCode::Unreachable, ExitCode::Forbidden] {
+            jobs.refused(&b, "no".to_owned(), code);
+            assert_eq!(jobs.exit_code(), Some(code), "no outcome of a job");
+        }
     }
 
     #[test]
