@@ -164,6 +164,18 @@ fn a_redirect_is_an_error_that_names_the_address() {
 }
 
 #[test]
+fn an_https_url_of_a_server_without_tls_is_said_in_words() {
+    let server = Server::start();
+    let url = format!("https://{}", server.address);
+    for line in [&["jobs"][..], &["watch", "a", "--timeout", "1"]] {
+        let output = run(milepost(line).env("MILEPOST_URL", &url));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("it does not speak HTTPS: use an http URL"), "{said}");
+    }
+}
+
+#[test]
 fn words_of_the_server_do_not_steer_the_terminal() {
     let url = answering(concat!(
         "HTTP/1.1 409 No\r\nContent-Length: 154\r\n\r\n",

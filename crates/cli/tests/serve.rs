@@ -364,6 +364,27 @@ fn commands_trust_the_authority_that_ssl_cert_file_names() {
     assert_eq!(run.status.code(), Some(0), "{}", support::text(&run.stderr));
     let watched = with(&files.authority, &["watch", "b"]);
     assert_eq!(watched.status.code(), Some(0), "{}", support::text(&watched.stderr));
+    let tls = format!("https://{address}");
+    let plain = tls.replace("https:", "http:");
+    let words = |output: std::process::Output| {
+        (output.status.code(), support::text(&output.stderr).trim_end().to_owned())
+    };
+    let at = |url: &str, arguments: &[&str]| {
+        words(support::run(milepost(arguments).env("MILEPOST_URL", url)))
+    };
+    for line in [&["jobs"][..], &["report", "a", "--strict"]] {
+        let said = format!("milepost: the server at {plain} speaks HTTPS: use an https URL");
+        assert_eq!(at(&plain, line), (Some(1), said));
+    }
+    let (code, said) = at(&plain, &["watch", "b", "--timeout", "1"]);
+    assert!(code == Some(4) && said.contains("speaks HTTPS: use an https URL"), "{said}");
+    let none = path.join("none");
+    for line in [&["jobs"][..], &["report", "a", "--strict"], &["watch", "b"]] {
+        let (code, said) = words(with(&none, line));
+        let words =
+            format!("no certificate can be read from {}, which SSL_CERT_FILE", none.display());
+        assert!(code == Some(64) && said.contains(&words), "{said}");
+    }
     // Another authority's word is not taken.
     let other = path.join("other");
     fs::create_dir(&other).unwrap();

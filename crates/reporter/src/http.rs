@@ -12,7 +12,7 @@ use crate::cause::Cause;
 use crate::invalid_url::InvalidUrl;
 use crate::outcome::Outcome;
 use crate::requested::Requested;
-use crate::tls::tls_config;
+use crate::tls::{connection_problem, speaks_https, tls_config};
 use crate::transport::{Failure, LogOutcome, Outgoing, Transport};
 
 /// Reports by `POST`: `spec/README.md`, section 10.
@@ -75,7 +75,7 @@ const MAX_ANSWER: u64 = 65_536;
 
 impl Http {
     /// # Errors
-    /// If `url` is not `http(s)://host[:port][/path]`, or the token cannot be sent.
+    /// If `url` is not `http(s)://host[:port][/path]`, the token cannot be sent, or the authorities of `SSL_CERT_FILE` cannot be read.
     pub(crate) fn new(url: &str, token: Option<&str>) -> Result<Self, InvalidUrl> {
         let given = || without_password(url);
         let uri: Uri = url.parse().map_err(|_| InvalidUrl::Malformed { given: given() })?;
@@ -88,10 +88,11 @@ impl Http {
         if uri.query().is_some() || url.contains('#') {
             return Err(InvalidUrl::Query { given: given() });
         }
+        let tls_config = tls_config(url).map_err(|reason| InvalidUrl::Certificates { reason })?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .tls_config(tls_config(url))
+            .tls_config(tls_config)
             .max_idle_connections(1)
             .user_agent(concat!("milepost-reporter/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -243,6 +244,7 @@ impl Reply {
                 too_large: true,
                 foreign: true,
             }),
+            (status, _) if speaks_https(status, &self.body) => Err(needs_https()),
             (status, _) if is_about_content(status) => Ok(Outcome::Busy {
                 retry_after: self.retry_after,
                 reason: not_milepost(status),
@@ -287,6 +289,7 @@ impl Reply {
             401 | 403 => self
                 .credential_refused(serde_json::from_slice(&self.body).ok())
                 .map(|outcome| vec![outcome; updates.len()]),
+            status if speaks_https(status, &self.body) => Err(needs_https()),
             status => match serde_json::from_slice(&self.body).ok() {
                 Some(Answer::Problem(problem)) if is_about_the_job(&problem) => {
                     Err(Failure::BatchRejected)
@@ -460,6 +463,10 @@ fn token_to_send(given: Option<&str>) -> Result<Option<String>, InvalidUrl> {
     known(&variable.to_string_lossy(), "MILEPOST_TOKEN")
 }
 
+fn needs_https() -> Failure {
+    Failure::Lost { reason: "the server speaks HTTPS: use an https URL".to_owned() }
+}
+
 fn nonsense(status: u16) -> Failure {
     Failure::Lost { reason: not_milepost(status) }
 }
@@ -471,7 +478,7 @@ fn not_milepost(status: u16) -> String {
 fn lost(error: &ureq::Error) -> Failure {
     let reason = match error {
         ureq::Error::Timeout(_) => "the server did not answer in time".to_owned(),
-        other => other.to_string(),
+        other => connection_problem(other),
     };
     Failure::Lost { reason }
 }

@@ -26,6 +26,11 @@ pub enum InvalidUrl {
         /// The given URL.
         given: String,
     },
+    /// It is one of TLS, and the authorities to check its certificate by cannot be read.
+    Certificates {
+        /// What is wrong.
+        reason: String,
+    },
     /// It is a URL of Redis that is not valid.
     Redis {
         /// What is wrong.
@@ -55,7 +60,7 @@ impl fmt::Display for InvalidUrl {
                 write!(f, "{given:?} has a query; a server's address has none")
             }
             Self::Token { name } => write!(f, "{name} has {InvalidCredential}"),
-            Self::Redis { reason } => f.write_str(reason),
+            Self::Redis { reason } | Self::Certificates { reason } => f.write_str(reason),
             Self::WithoutRedis { given } => {
                 write!(
                     f,

@@ -90,7 +90,7 @@ pub use reporter::Reporter;
 pub use requested::Requested;
 pub use stage::Stage;
 #[doc(hidden)]
-pub use tls::tls_config;
+pub use tls::{connection_problem, speaks_https, tls_config};
 pub use track::{Track, TrackStream};
 pub use watch_token::{NoToken, watch_token};
 pub use wrap::{WrapRead, WrapWrite};

@@ -1,10 +1,12 @@
 use std::collections::VecDeque;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
+use rustls_native_certs::CertificateResult;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -63,7 +65,7 @@ impl Dialer {
         match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
             Ok((stream, _)) => Ok(Socket { stream, unsent: VecDeque::new(), token }),
             Err(tungstenite::Error::Http(response)) => Err(ConnectError::http(&response)),
-            Err(error) => Err(ConnectError::unreachable(&error)),
+            Err(error) => Err(ConnectError::handshake(&error)),
         }
     }
 }
@@ -77,6 +79,9 @@ fn authorization(token: &str) -> Option<http::HeaderValue> {
 
 fn tls_of_this_system(base_url: &str) -> Result<rustls::ClientConfig, InvalidUrl> {
     let found = rustls_native_certs::load_native_certs();
+    if let Some(detail) = named_without_any(&found) {
+        return Err(InvalidUrl::no_certificates(base_url, detail));
+    }
     let mut roots = rustls::RootCertStore::empty();
     // A system's store may hold some that cannot be read; what counts is whether any can.
     let (usable, _) = roots.add_parsable_certificates(found.certs);
@@ -92,6 +97,22 @@ fn tls_of_this_system(base_url: &str) -> Result<rustls::ClientConfig, InvalidUrl
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// What is wrong with the file that `SSL_CERT_FILE` names, if no certificate can be read from it. Those of `SSL_CERT_DIR` are not trusted in
+/// their place.
+fn named_without_any(found: &CertificateResult) -> Option<String> {
+    if found.errors.is_empty() && !found.certs.is_empty() {
+        return None;
+    }
+    let path = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty())?;
+    let named = rustls_native_certs::load_certs_from_paths(Some(Path::new(&path)), None);
+    let why = named.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+    let path = Path::new(&path).display();
+    named
+        .certs
+        .is_empty()
+        .then(|| format!("no certificate can be read from {path}, which SSL_CERT_FILE names{why}"))
+}
+
 /// Why a socket could not be opened.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
@@ -105,17 +126,38 @@ impl ConnectError {
         Self::Unreachable(error.to_string())
     }
 
+    fn handshake(error: &tungstenite::Error) -> Self {
+        let tls = match error {
+            tungstenite::Error::Io(error) => error.get_ref().and_then(|it| it.downcast_ref()),
+            _ => None,
+        };
+        match tls {
+            // What came is the answer of a server without TLS.
+            Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+                Self::Unreachable("it does not speak HTTPS: use an http URL".to_owned())
+            }
+            _ => Self::unreachable(error),
+        }
+    }
+
     fn http(response: &http::Response<Option<Vec<u8>>>) -> Self {
         let body = response.body().as_deref().unwrap_or_default();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let detail = problem_detail(body)
             .or_else(|| header(http::header::LOCATION).map(|to| format!("moved to {to}")))
+            .or_else(|| needs_https(body))
             .unwrap_or_default();
         let retry_after = header(http::header::RETRY_AFTER)
             .and_then(|seconds| seconds.parse().ok())
             .map(Duration::from_secs);
         Self::Http { status: response.status().as_u16(), detail, retry_after }
     }
+}
+
+/// What a server, or a proxy before one, says to a request that should have been encrypted. All of them name HTTPS in it.
+fn needs_https(body: &[u8]) -> Option<String> {
+    let is_said = body.windows(5).any(|word| word == b"HTTPS");
+    is_said.then(|| "the server speaks HTTPS: use an https URL".to_owned())
 }
 
 /// The `detail` of a problem (RFC 9457), or else its `title`.

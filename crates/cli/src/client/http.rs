@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use milepost_protocol::{JobId, Problem, ProblemType, State, Status, without_password};
-use milepost_reporter::tls_config;
+use milepost_reporter::{speaks_https, tls_config};
 use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, RequestBuilder};
@@ -39,12 +39,14 @@ impl Http {
         if !usable {
             return Err(RequestError::InvalidUrl { url: without_password(url) });
         }
+        let tls_config =
+            tls_config(url).map_err(|reason| RequestError::NoCertificates { reason })?;
         let agent = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             // Followed, a POST becomes a GET, and nothing is reported.
             .max_redirects(0)
-            .tls_config(tls_config(url))
+            .tls_config(tls_config)
             .build()
             .into();
         let authorization = token.map(|token| format!("Bearer {token}"));
@@ -163,6 +165,9 @@ impl Http {
         }
         Err(match serde_json::from_str::<Problem>(&text) {
             Ok(problem) => RequestError::Refused(Box::new(problem)),
+            Err(_) if speaks_https(status.as_u16(), text.as_bytes()) => {
+                RequestError::NeedsHttps { url: url() }
+            }
             Err(_) => RequestError::NotMilepost { url: url(), status: status.as_u16() },
         })
     }

@@ -12,6 +12,7 @@ use milepost_protocol::{
     InvalidCredential, InvalidState, JobId, Problem, ProblemType, Refusal, State, Update, sendable,
 };
 use milepost_redis::{Address, Failure, InvalidAddress};
+use milepost_reporter::connection_problem;
 use serde_json::Value;
 
 use crate::exit::ExitCode;
@@ -63,6 +64,14 @@ pub(crate) enum RequestError {
     },
     /// `MILEPOST_TOKEN` cannot be sent.
     InvalidToken(InvalidCredential),
+    /// The authorities to check a server's certificate by cannot be read.
+    NoCertificates {
+        reason: String,
+    },
+    /// The server, or a proxy before it, answers requests over TLS only.
+    NeedsHttps {
+        url: String,
+    },
     Unreachable {
         url: String,
         source: Box<ureq::Error>,
@@ -121,6 +130,7 @@ impl RequestError {
         match self {
             Self::InvalidUrl { .. }
             | Self::InvalidToken(_)
+            | Self::NoCertificates { .. }
             | Self::InvalidRedisUrl(_)
             | Self::NeedsServer(_) => ExitCode::Usage,
             Self::Unreachable { .. }
@@ -138,6 +148,7 @@ impl RequestError {
             | Self::Redis { .. }
             | Self::NotMilepost { .. }
             | Self::Redirected { .. }
+            | Self::NeedsHttps { .. }
             | Self::UnreadableList
             | Self::UnreadableLog
             | Self::InvalidState(_) => ExitCode::Failure,
@@ -152,11 +163,15 @@ impl fmt::Display for RequestError {
                 write!(f, "the server's URL {url:?} is not one of http(s)://host[:port][/path]")
             }
             Self::InvalidToken(error) => write!(f, "MILEPOST_TOKEN has {error}"),
+            Self::NoCertificates { reason } => f.write_str(reason),
+            Self::NeedsHttps { url } => {
+                write!(f, "the server at {url} speaks HTTPS: use an https URL")
+            }
             Self::Unreachable { url, source } if matches!(**source, ureq::Error::Timeout(_)) => {
                 write!(f, "the server at {url} did not answer in time")
             }
             Self::Unreachable { url, source } => {
-                write!(f, "the server at {url} cannot be reached: {source}")
+                write!(f, "the server at {url} cannot be reached: {}", connection_problem(source))
             }
             Self::BrokenAnswer { url, source } if matches!(**source, ureq::Error::Timeout(_)) => {
                 write!(f, "the answer of {url} did not arrive in time")
