@@ -53,6 +53,8 @@ export class LogSender {
   #sending: Promise<void> | undefined;
   /** The latest request had no answer at all. */
   #isSilent = false;
+  /** Those that have written, and may write more. */
+  readonly #writers = new Set<object>();
   /** What stops the request under way. */
   #request: AbortController | undefined;
 
@@ -71,23 +73,26 @@ export class LogSender {
     this.#warn = warnBy;
   }
 
-  /** Adds the lines of a text to a job's log. */
-  write(job: string, { text, at, stream }: LogLine): void {
+  /** Adds the lines of a text to a job's log. `writer`: who is going to call `flush`. */
+  write(writer: object, job: string, { text, at, stream }: LogLine): void {
+    this.#writers.add(writer);
     for (const line of text.split(/\r\n|[\n\r]/)) this.#push(job, encode(line, at, stream));
     this.#plan(INTERVAL);
   }
 
-  /** Sends what waits, for at most `ms` milliseconds. */
-  async flush(ms: number): Promise<void> {
+  /** Sends what waits, for at most `ms` milliseconds, now that this writer writes no more. */
+  async flush(writer: object, ms: number): Promise<void> {
     const deadline = performance.now() + ms;
+    this.#writers.delete(writer);
+    // A request that nobody waits for any more would keep the process alive. But it may have lines of writers that go on.
+    const abort = () => !this.#writers.size && this.#request?.abort();
     for (;;) {
       const left = deadline - performance.now();
-      // Nobody waits for it any more, and it would keep the process alive.
-      if (left <= 0) this.#request?.abort();
+      if (left <= 0) abort();
       if (!this.#jobs.size || left <= 0) return;
       clearTimeout(this.#timer);
       this.#timer = undefined;
-      const timer = setTimeout(() => this.#request?.abort(), left);
+      const timer = setTimeout(abort, left);
       await (this.#sending ?? this.#send(left));
       clearTimeout(timer);
       // A server that does not answer is not asked again: its end must not be waited for.

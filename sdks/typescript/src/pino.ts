@@ -41,7 +41,7 @@ export function milepostLog(given: PinoOptions = {}): Writable {
     if (!sender) return;
     try {
       const record = read(line, options);
-      if (record) sender.write(record.job, { text: record.text, at: record.at });
+      if (record) sender.write(options, record.job, { text: record.text, at: record.at });
     } catch {
       // Reporting never hurts the job.
     }
@@ -57,7 +57,7 @@ export function milepostLog(given: PinoOptions = {}): Writable {
     },
     final(done) {
       if (rest) take(rest);
-      void (sender?.flush(FLUSH) ?? Promise.resolve()).then(() => done());
+      void (sender?.flush(options, FLUSH) ?? Promise.resolve()).then(() => done());
     },
   });
 }

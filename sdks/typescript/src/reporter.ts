@@ -383,7 +383,7 @@ export class Job implements Running {
    */
   log(text: string): void {
     this.#hasLogged = true;
-    this.#logs?.write(this.id, { text: describe(text), at: Date.now() });
+    this.#logs?.write(this, this.id, { text: describe(text), at: Date.now() });
   }
 
   /**
@@ -419,7 +419,7 @@ export class Job implements Running {
     const deadline = performance.now() + FLUSH;
     await this.#sender?.flush(this.#source, FLUSH);
     leave(this);
-    if (this.#hasLogged) await this.#logs?.flush(deadline - performance.now());
+    if (this.#hasLogged) await this.#logs?.flush(this, deadline - performance.now());
   }
 
   #changed(change?: Change): void {

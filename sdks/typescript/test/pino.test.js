@@ -7,6 +7,7 @@ import pino from 'pino';
 import { milepostLog } from 'milepost/pino';
 import { Job } from 'milepost/reporter';
 
+import { LogSender } from '../dist/log-sender.js';
 import { until } from './server.js';
 
 /** The lines that the server accepted: the job's id and the line. */
@@ -19,6 +20,8 @@ let said = '{}';
 /** It answers so only what contains this text. */
 let only = '';
 let authorized = [];
+/** What it waits for before it answers. */
+let hold;
 let server;
 let url;
 
@@ -34,7 +37,7 @@ beforeEach(async () => {
       authorized.push(request.headers.authorization);
       const isTaken = status === 200 || !body.includes(only);
       if (isTaken) log.push(...lines.map((line) => [job, line]));
-      response.writeHead(isTaken ? 200 : status).end(isTaken ? '{}' : said);
+      void Promise.resolve(hold).then(() => response.writeHead(isTaken ? 200 : status).end(isTaken ? '{}' : said));
     });
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -158,6 +161,22 @@ test('a server that is not there ends the stream all the same', async () => {
   stream.write('{"level":30,"msg":"nowhere"}\n');
   await ended(stream);
   await ended(milepostLog({ job: 'a', url: 'http://127.0.0.1:1' }).on('error', assert.fail));
+});
+
+test('who ends breaks off no request with lines of those that go on', async () => {
+  let answer;
+  hold = new Promise((resolve) => (answer = resolve));
+  const sender = LogSender.to({ base: url }, assert.fail);
+  const [ending, running] = [{}, {}];
+  sender.write(ending, 'a', { text: 'last', at: 0 });
+  sender.write(running, 'b', { text: 'first', at: 0 });
+  await until('a request', () => requests > 0);
+  await sender.flush(ending, 0);
+  answer();
+  hold = undefined;
+  await sender.flush(running, 2000);
+  assert.deepEqual(log.map(([job, { text }]) => [job, text]), [['a', 'last'], ['b', 'first']]);
+  assert.equal(requests, 2);
 });
 
 test('job.log writes to the log of the job', async () => {
