@@ -1,7 +1,7 @@
 //! The credential of a request: `spec/README.md`, section 15.
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 /// A client that offers this WebSocket subprotocol beside the one with its token is answered with it.
 pub(crate) const SUBPROTOCOL: &str = "milepost";
@@ -15,24 +15,33 @@ pub(crate) struct Credential<'a> {
     pub(crate) is_ambient: bool,
 }
 
+/// A request has more than one header `Authorization`.
+pub(crate) struct Repeated;
+
 impl<'a> Credential<'a> {
     /// The first that the request carries: in `Authorization`, as a subprotocol, in a cookie, in the query.
-    pub(crate) fn of(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Self> {
+    ///
+    /// # Errors
+    /// When there is more than one `Authorization`. RFC 9110, section 5.3: a proxy may have judged another one than the server would.
+    pub(crate) fn of(headers: &'a HeaderMap, uri: &'a Uri) -> Result<Option<Self>, Repeated> {
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        let authorization = authorizations.next();
+        if authorizations.next().is_some() {
+            return Err(Repeated);
+        }
         let given = |text| Self { text, is_ambient: false };
-        bearer(headers)
-            .or_else(|| subprotocol(headers))
-            .map(given)
+        let explicit = authorization.map(bearer).or_else(|| subprotocol(headers)).map(given);
+        Ok(explicit
             .or_else(|| cookie(headers).map(|text| Self { text, is_ambient: true }))
-            .or_else(|| query(uri).map(given))
+            .or_else(|| query(uri).map(given)))
     }
 }
 
 /// RFC 6750, section 2.1. A credential of another scheme is not valid.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
-        _ => Some(""),
+fn bearer(value: &HeaderValue) -> &str {
+    match value.to_str().unwrap_or_default().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => "",
     }
 }
 

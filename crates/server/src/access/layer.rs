@@ -7,7 +7,6 @@ use axum::RequestExt;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 use milepost_broker::Broker;
@@ -132,11 +131,9 @@ fn credential<'a>(
     uri: &'a Uri,
     headers: &'a HeaderMap,
 ) -> Outcome<Option<&'a str>> {
-    // RFC 9110, section 5.3: a proxy may have judged another one than the server would.
-    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(Refused::parameter("authorization", "is given more than once"));
-    }
-    let Some(credential) = Credential::of(headers, uri) else {
+    let credential = Credential::of(headers, uri)
+        .map_err(|_| Refused::parameter("authorization", "is given more than once"))?;
+    let Some(credential) = credential else {
         if need == Need::Anything {
             return Ok(None);
         }

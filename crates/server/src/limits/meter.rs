@@ -1,7 +1,6 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -46,11 +45,9 @@ impl Meter {
         if self.is_free() {
             return Ok(());
         }
-        let now = self.instance.clock.elapsed();
-        self.check(Rate::Reports, now)
+        self.check(Rate::Reports)
             .map_err(|wait| refuse("this client reports too many updates", wait))?;
-        self.check(Rate::Bytes, now)
-            .map_err(|wait| refuse("this client reports too many bytes", wait))
+        self.check(Rate::Bytes).map_err(|wait| refuse("this client reports too many bytes", wait))
     }
 
     /// Counts what it reported. What exceeds the limit delays its next report.
@@ -72,7 +69,7 @@ impl Meter {
             return Ok(());
         }
         let limits = &self.instance.limits;
-        let now = self.instance.clock.elapsed();
+        let now = || self.instance.clock.elapsed();
         if let Some(client) = self.client.map(network) {
             let outcome = limits.of_address.check(Rate::Jobs, &client, now);
             outcome.map_err(|wait| TooManyJobs { wait, of_address: true })?;
@@ -112,7 +109,8 @@ impl Meter {
         self.instance.count_subject(self.grant.granted())
     }
 
-    fn check(&self, rate: Rate, now: Duration) -> Result<(), Wait> {
+    fn check(&self, rate: Rate) -> Result<(), Wait> {
+        let now = || self.instance.clock.elapsed();
         let (of_address, of_subject) =
             (&self.instance.limits.of_address, &self.instance.limits.of_subject);
         if let Some(client) = self.client {

@@ -124,20 +124,27 @@ impl<K: Hash + Eq> Rates<K> {
         })
     }
 
-    /// Like [`take`](Self::take) with a cost of 0, but cheap while no bucket is empty, and not counted as a refusal: the caller decides
-    /// whether it is one.
+    /// Like [`take`](Self::take) with a cost of 0, but cheap while no bucket is empty: then not even the time is asked for. Not counted as
+    /// a refusal: the caller decides whether it is one.
     ///
     /// # Errors
     /// When there is less than 1 in the holder's bucket.
-    pub(crate) fn check<Q>(&self, of: Rate, holder: &Q, now: Duration) -> Result<(), Wait>
+    pub(crate) fn check<Q>(
+        &self,
+        of: Rate,
+        holder: &Q,
+        now: impl FnOnce() -> Duration,
+    ) -> Result<(), Wait>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if micros(now) >= self.empty_until[of as usize].load(Ordering::Relaxed) {
+        let empty_until = self.empty_until[of as usize].load(Ordering::Relaxed);
+        if empty_until == 0 {
             return Ok(());
         }
-        self.try_take(of, holder, 0.0, now)
+        let now = now();
+        if micros(now) >= empty_until { Ok(()) } else { self.try_take(of, holder, 0.0, now) }
     }
 
     /// Takes what was done from a holder's buckets, whatever is in them.
@@ -297,12 +304,12 @@ mod tests {
     fn who_is_charged_too_much_is_noticed_and_nobody_else() {
         let rates = reports(Some(2.0));
         (0..19).for_each(|_| rates.charge(&1, &[(Rate::Reports, 1.0)], at(0.0)));
-        assert_eq!(rates.check(Rate::Reports, &1, at(0.0)), Ok(()), "one is left");
+        assert_eq!(rates.check(Rate::Reports, &1, || at(0.0)), Ok(()), "one is left");
         (0..3).for_each(|_| rates.charge(&1, &[(Rate::Reports, 1.0)], at(0.0)));
-        assert_eq!(rates.check(Rate::Reports, &1, at(0.0)), Err(Wait(at(1.5))));
-        assert_eq!(rates.check(Rate::Reports, &2, at(0.0)), Ok(()));
-        assert!(rates.check(Rate::Reports, &1, at(1.4)).is_err());
-        assert_eq!(rates.check(Rate::Reports, &1, at(1.5)), Ok(()));
+        assert_eq!(rates.check(Rate::Reports, &1, || at(0.0)), Err(Wait(at(1.5))));
+        assert_eq!(rates.check(Rate::Reports, &2, || at(0.0)), Ok(()));
+        assert!(rates.check(Rate::Reports, &1, || at(1.4)).is_err());
+        assert_eq!(rates.check(Rate::Reports, &1, || at(1.5)), Ok(()));
         assert_eq!(rates.refused(Rate::Reports), 0, "the caller counts");
     }
 
