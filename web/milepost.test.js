@@ -331,7 +331,7 @@ test('where a socket hangs, what is no Milepost server is named soon', async () 
   assert.equal(FakeSocket.all[0].isOpen, false);
   requests[0].answer(200, '<!doctype html>', { 'content-type': 'text/html' });
   await settle();
-  assert.deepEqual(received, ['failed no Milepost server at http://x: it answered 200 text/html']);
+  assert.deepEqual(received, ['failed no Milepost server at http://x: 200 text/html']);
 });
 
 test('the socket rests when nothing is watched any more', () => {
@@ -691,7 +691,7 @@ for (const [what, status, type] of [['a page', 200, 'text/html'], ['another serv
     requests[0].answer(status, '<!doctype html>', { 'content-type': type });
     await settle();
     assert.equal(watching.connection, 'failed');
-    const message = `no Milepost server at http://${status}.example: it answered ${status} ${type}`;
+    const message = `no Milepost server at http://${status}.example: ${status} ${type}`;
     assert.deepEqual(seen, ['failed', message]);
     assert.deepEqual(warn.mock.calls.map(({ arguments: [text] }) => text), [`milepost: ${message}`]);
     await assert.rejects((async () => { for await (const state of watching) assert.fail(state); })(), /no Milepost server/);
@@ -874,7 +874,7 @@ test('a log of an address that no socket can have is given up', async () => {
   await settle();
   pass(0);
   await settle();
-  assert.deepEqual(errors.map(({ code, message }) => [code, message]), [[4400, 'invalid URL: http://x']]);
+  assert.deepEqual(errors.map(({ code, message }) => [code, message]), [[4400, 'no Milepost server at http://x']]);
 });
 
 test('a forbidden log ends; one of an unknown job does not', async () => {

@@ -626,7 +626,7 @@ test('an address of another site: each element says so, one warning', async (t) 
   const page = await open(['a', 'b'], { attributes: `url="http://127.0.0.1:${port}/"` });
   const address = `http://127.0.0.1:${port}`;
   // None names another element's job, and none is the job's failure.
-  for (const job of ['a', 'b']) await sees(page, job, { error: `no Milepost server at ${address}: it answered 200 text/html`, stage: 'Not available', aside: '', outcome: '' });
+  for (const job of ['a', 'b']) await sees(page, job, { error: `no Milepost server at ${address}: 200 text/html`, stage: 'Not available', aside: '', outcome: '' });
   assert.equal(warnings.length, 1, warnings.join('\n'));
   assert.match(warnings[0] ?? '', /text\/html/);
   assert.deepEqual((await events(page)).filter(([name, state]) => name === 'job-connection' && state === 'failed').length, 2);

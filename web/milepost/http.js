@@ -61,6 +61,6 @@ export class Http {
     const isKnown = ok ? /json|event-stream/.test(type) : headers.has('retry-after') && /problem.json/.test(type);
     this.isProven ||= isKnown || status === 204 || status === 304;
     if (this.isProven || !(ok || status === 404)) return;
-    throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: it answered ${status} ${type}`.trim() };
+    throw { code: FOREIGN, reason: `no Milepost server at ${this.base}: ${status} ${type}` };
   }
 }

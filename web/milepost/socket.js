@@ -18,7 +18,7 @@ export function openSocket(base, token) {
   } catch (error) {
     // Where a page's policy forbids the socket, Firefox throws. In Chromium there is a socket, which fails.
     const socket = /** @type {any} */ ({ close() {} });
-    const reason = `invalid URL: ${base}`;
+    const reason = `no Milepost server at ${base}`;
     setTimeout(() => (/^Syntax/.test(String(error)) ? socket.onclose?.({ code: 4400, reason }) : socket.onerror?.()));
     return socket;
   }
