@@ -102,6 +102,9 @@ impl Row {
         count(self.shown.wrongs.duplicates, "duplicates");
         count(self.shown.wrongs.positions, "positions out of order");
         count(self.shown.wrongs.foreign, "frames that nobody reported");
+        if !self.fault.loses_jobs() {
+            count(self.shown.wrongs.forgotten, "notices that a job was forgotten");
+        }
         count(
             self.shown.thrown_out.len() as u64,
             "losses of a connection to an instance that was there",

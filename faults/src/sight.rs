@@ -39,6 +39,8 @@ pub(crate) struct Wrongs {
     pub(crate) positions: u64,
     /// A frame that is neither a state that a worker reported nor another known message.
     pub(crate) foreign: u64,
+    /// A notice that the job was forgotten, which is right where the fault loses jobs.
+    pub(crate) forgotten: u64,
 }
 
 impl Wrongs {
@@ -47,6 +49,7 @@ impl Wrongs {
         self.duplicates += other.duplicates;
         self.positions += other.positions;
         self.foreign += other.foreign;
+        self.forgotten += other.forgotten;
     }
 }
 
@@ -56,6 +59,8 @@ struct Frame<'a> {
     position: Option<&'a str>,
     #[serde(borrow, rename = "type")]
     kind: Option<&'a str>,
+    #[serde(borrow)]
+    problem: Option<&'a str>,
     #[serde(borrow)]
     status: Option<&'a str>,
     metadata: Option<Metadata>,
@@ -88,8 +93,10 @@ impl Sight {
             return None;
         };
         let Some(position) = frame.position else {
-            if !matches!(frame.kind, Some("connected" | "ping" | "pong")) {
-                self.is_foreign(text);
+            match (frame.kind, frame.problem) {
+                (Some("connected" | "ping" | "pong"), _) => {}
+                (Some("error"), Some("unknown-job")) => self.wrongs.forgotten += 1,
+                _ => self.is_foreign(text),
             }
             return None;
         };
@@ -159,7 +166,8 @@ mod tests {
         sight
     }
 
-    const FINE: Wrongs = Wrongs { steps_back: 0, duplicates: 0, positions: 0, foreign: 0 };
+    const FINE: Wrongs =
+        Wrongs { steps_back: 0, duplicates: 0, positions: 0, foreign: 0, forgotten: 0 };
 
     #[test]
     fn what_is_in_order_is_fine() {
@@ -197,7 +205,8 @@ mod tests {
         for text in ["?", r#"{"type":"error","message":"x"}"#, r#"{"position":"a-1"}"#] {
             sight.frame(text, Instant::now());
         }
-        assert_eq!(sight.wrongs, Wrongs { foreign: 3, ..FINE });
+        sight.frame(r#"{"type":"error","problem":"unknown-job","job_id":"a"}"#, Instant::now());
+        assert_eq!(sight.wrongs, Wrongs { foreign: 3, forgotten: 1, ..FINE });
     }
 
     #[test]

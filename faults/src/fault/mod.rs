@@ -91,6 +91,11 @@ impl Fault {
         }
     }
 
+    /// Whether the broker comes back without its jobs, so that their watchers may be notified of that.
+    pub(crate) fn loses_jobs(self) -> bool {
+        matches!(self, Self::RedisEmpty | Self::UnreadLogs)
+    }
+
     /// Whether the instance has to become not ready.
     pub(crate) fn affects_readiness(self, instance: usize) -> bool {
         match self {
